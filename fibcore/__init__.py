@@ -1,0 +1,54 @@
+"""fibcore: GPU kernel definitions of LLMs, derived from SGLang's source and `config.json`.
+
+The names below are the public API. They are loaded when first used, so that `import fibcore` costs
+next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_WHERE = {
+    "hookimpl": "fibcore.hookspecs",
+    "FibcoreError": "fibcore.errors",
+    "Definition": "fibcore.definition",
+    "Serving": "fibcore.serving",
+    "run": "fibcore.workflow",
+    "clone_repos": "fibcore.sources.clone",
+    "extract": "fibcore.extraction",
+    "add_reference_tests": "fibcore.reference_tests",
+    "verify": "fibcore.reference_tests",
+    "plugins": "fibcore.queries",
+    "models": "fibcore.queries",
+    "explain": "fibcore.queries",
+    "validate": "fibcore.validation",
+}
+
+__all__ = ["__version__", *sorted(_WHERE)]
+
+if TYPE_CHECKING:
+    from fibcore.definition import Definition
+    from fibcore.errors import FibcoreError
+    from fibcore.extraction import extract
+    from fibcore.hookspecs import hookimpl
+    from fibcore.queries import explain, models, plugins
+    from fibcore.reference_tests import add_reference_tests, verify
+    from fibcore.serving import Serving
+    from fibcore.sources.clone import clone_repos
+    from fibcore.validation import validate
+    from fibcore.workflow import run
+
+
+def __getattr__(name: str) -> Any:
+    if name in _WHERE:
+        value = getattr(importlib.import_module(_WHERE[name]), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

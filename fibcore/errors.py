@@ -1,0 +1,93 @@
+"""The errors that fibcore raises: where, what was expected, what was found, what to do."""
+
+from __future__ import annotations
+
+
+class FibcoreError(Exception):
+    """Base of every error that a user can meet.
+
+    Args:
+        message: What went wrong, as one sentence.
+        where: The file, JSON path, config key, plugin or command option concerned.
+        expected: What would have been right.
+        found: What was there instead.
+        hint: What the user can do about it.
+    """
+
+    exit_code = 1
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        where: str | None = None,
+        expected: str | None = None,
+        found: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.where = where
+        self.expected = expected
+        self.found = found
+        self.hint = hint
+
+    def __str__(self) -> str:
+        lines = [f"{self.where}: {self.message}" if self.where else self.message]
+        if self.expected is not None:
+            lines.append(f"  expected: {self.expected}")
+        if self.found is not None:
+            lines.append(f"  found: {self.found}")
+        if self.hint is not None:
+            lines.append(f"  to do: {self.hint}")
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, str]:
+        """The parts that are known, for `--json` output and reports."""
+        parts = {
+            "error": type(self).__name__,
+            "message": self.message,
+            "where": self.where,
+            "expected": self.expected,
+            "found": self.found,
+            "hint": self.hint,
+        }
+        return {key: value for key, value in parts.items() if value is not None}
+
+
+class UsageError(FibcoreError):
+    """The call itself is wrong: an unknown name, options that exclude each other."""
+
+    exit_code = 2
+
+
+class UnknownModelError(UsageError):
+    """No model, architecture or model file has this name."""
+
+
+class ConfigError(FibcoreError):
+    """A model's config is not JSON, lacks a needed key, or holds numbers that cannot be."""
+
+
+class ServingError(ConfigError):
+    """The parallel sizes do not fit the model (heads, experts or blocks not divisible)."""
+
+
+class SourceError(FibcoreError):
+    """A source tree cannot be had, or is not what it should be."""
+
+
+class ElaborationError(FibcoreError):
+    """The model's source cannot be elaborated at all (a partial result is no error)."""
+
+
+class DefinitionError(FibcoreError):
+    """A kernel definition breaks a rule of the format."""
+
+
+class DatasetError(FibcoreError):
+    """A dataset folder or a file in it cannot be read or written."""
+
+
+class PluginError(FibcoreError):
+    """A plugin raised, or returned what its hook does not allow."""

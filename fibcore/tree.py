@@ -1,0 +1,298 @@
+"""The model tree: what elaboration yields and what plugins read.
+
+A tree is data. Plugins see modules with their paths, classes, bound constructor arguments and
+calls, and never the evaluator that made them.
+
+Values in `ModuleNode.arguments` and in `Call`s are plain Python (int, float, str, bool, None,
+list, tuple, dict) or one of `Unknown`, `Alternatives`, `ModuleRef`, `ParameterRef`, `Named`.
+Numbers and strings that came out of the model's config or the serving sizes remember it: ask
+`origins_of(value)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import attrs
+
+
+@attrs.frozen
+class SourcePlace:
+    """A place in a source tree: path below the package's parent (`sglang/srt/...`), 1-based line."""
+
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
+
+
+@attrs.frozen
+class Unknown:
+    """A value that elaboration could not know, and why, and where that happened."""
+
+    reason: str
+    place: SourcePlace | None = None
+
+    def __str__(self) -> str:
+        return f"unknown ({self.reason}{f', {self.place}' if self.place else ''})"
+
+
+@attrs.frozen
+class Alternatives:
+    """A value that is one of several, because a branch could not be decided."""
+
+    values: tuple[Any, ...]
+
+
+@attrs.frozen
+class ModuleRef:
+    """A module that was handed to a constructor or call, by its path in the tree."""
+
+    path: str
+
+
+@attrs.frozen
+class ParameterRef:
+    """A tensor that a module holds as a parameter or buffer.
+
+    Attributes:
+        path: Path of the parameter, `model.layers.3.mlp.gate.weight`.
+        shape: Its sizes; a size may be `Unknown`. None where not even the rank is known.
+        dtype: `bfloat16`, `float32`, ...; None stands for the model's default dtype.
+    """
+
+    path: str
+    shape: tuple[Any, ...] | None
+    dtype: str | None = None
+
+
+@attrs.frozen
+class Named:
+    """Something of which only the name matters: `torch.bfloat16`, a class, a function, an object."""
+
+    name: str
+
+
+@attrs.frozen
+class Call:
+    """One way in which the model's forward pass calls a module.
+
+    Attributes:
+        method: `forward`, or the name of another method of the module that is called.
+        args: Positional argument values. A tensor of the forward pass is an `Unknown`; None is None.
+        kwargs: Keyword argument values, likewise.
+        place: Where the call stands.
+    """
+
+    method: str
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    place: SourcePlace
+
+    def argument(self, position: int, *names: str) -> Any:
+        """The argument at `position` or under one of `names`; None where it was not given."""
+        if position < len(self.args):
+            return self.args[position]
+        for name in names:
+            if name in self.kwargs:
+                return self.kwargs[name]
+        return None
+
+
+@attrs.frozen
+class Operation:
+    """A tensor operation of the forward pass on a module's own parameter (a GEMM that is no Linear).
+
+    Attributes:
+        function: Dotted name, `torch.nn.functional.linear`, `torch.matmul`, `sgl_kernel.dsv3_router_gemm`.
+        module: Path of the module in whose forward it happens.
+        args: Positional argument values; parameters are `ParameterRef`s.
+        kwargs: Keyword argument values.
+        place: Where it stands.
+    """
+
+    function: str
+    module: str
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    place: SourcePlace
+
+
+@attrs.frozen
+class Quantization:
+    """How a layer's weights are quantised, from the model's `quantization_config`.
+
+    Attributes:
+        method: SGLang's name of the method: "fp8", "modelopt_fp4", "awq", "mxfp4", ...
+        weight_dtype: float8_e4m3fn, float4_e2m1, int4, int8.
+        scheme: "block", "tensor", "channel" or "group": what one weight scale covers.
+        block: (rows, columns) of a weight block where scheme is "block".
+        group_size: Elements a scale covers along K where scheme is "group".
+        activation: "dynamic", "static" or None where activations stay in the model's dtype.
+    """
+
+    method: str
+    weight_dtype: str
+    scheme: str
+    block: tuple[int, int] | None = None
+    group_size: int | None = None
+    activation: str | None = None
+
+
+@attrs.frozen(eq=False)
+class ModuleNode:
+    """One module instance of the elaborated model.
+
+    Attributes:
+        path: Dotted path from the model, `model.layers.3.self_attn.qkv_proj`.
+        cls: Qualified class name, `sglang.srt.layers.linear.QKVParallelLinear`.
+        bases: Qualified names of all its base classes, nearest first.
+        arguments: Constructor arguments by parameter name, defaults filled in.
+        attributes: What its `__init__` assigned to self, where that was run (not for leaves).
+        place: Where the constructor is called.
+        class_place: Where the class is defined.
+        leaf: Whether it is a building block that the elaboration did not descend into.
+        quantization: None for plain weights, `Unknown` where the config cannot be read.
+        calls: How the forward pass calls it; empty where that is not known or never happens.
+        children: Names and nodes of its submodules, in order of construction.
+    """
+
+    path: str
+    cls: str
+    bases: tuple[str, ...]
+    arguments: Mapping[str, Any]
+    attributes: Mapping[str, Any]
+    place: SourcePlace
+    class_place: SourcePlace | None
+    leaf: bool
+    quantization: Quantization | Unknown | None
+    calls: tuple[Call, ...]
+    children: Mapping[str, ModuleNode]
+
+    @property
+    def class_name(self) -> str:
+        """The class name without its module."""
+        return self.cls.rpartition(".")[2]
+
+    def is_a(self, *names: str) -> bool:
+        """Whether the class or a base class has one of these names (qualified or not)."""
+        for have in (self.cls, *self.bases):
+            if have in names or have.rpartition(".")[2] in names:
+                return True
+        return False
+
+    def argument(self, name: str, default: Any = None) -> Any:
+        """The bound constructor argument `name`, or `default` where the class has none."""
+        return self.arguments.get(name, default)
+
+    def walk(self) -> Iterator[ModuleNode]:
+        """This module and everything below it, parents first."""
+        yield self
+        for child in self.children.values():
+            yield from child.walk()
+
+
+@attrs.frozen
+class Missing:
+    """Something that should have been in the tree and is not; makes the tree partial."""
+
+    path: str
+    reason: str
+    place: SourcePlace | None = None
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}{f' ({self.place})' if self.place else ''}"
+
+
+@attrs.frozen(eq=False)
+class ModelTree:
+    """The elaborated model.
+
+    Attributes:
+        model: Model slug that names it in tags and reports.
+        architecture: The architecture class.
+        root: The model's module; its path is "".
+        operations: GEMM-like operations of the forward pass on parameters.
+        missing: What could not be elaborated; the tree is partial when there is any.
+        warnings: What a reader should know although nothing is missing.
+        source_version: Version or commit of the SGLang source.
+        config: The config as elaborated (plain data).
+    """
+
+    model: str
+    architecture: str
+    root: ModuleNode
+    operations: tuple[Operation, ...] = ()
+    missing: tuple[Missing, ...] = ()
+    warnings: tuple[str, ...] = ()
+    source_version: str | None = None
+    config: Mapping[str, Any] = attrs.field(factory=dict)
+
+    @property
+    def partial(self) -> bool:
+        """Whether something that should be there is missing."""
+        return bool(self.missing)
+
+    def walk(self) -> Iterator[ModuleNode]:
+        """Every module, parents first."""
+        return self.root.walk()
+
+    def find(self, path: str) -> ModuleNode | None:
+        """The module at `path`, or None."""
+        node: ModuleNode | None = self.root
+        rest = path
+        while node is not None and rest:
+            # Names of children may themselves hold dots (ModuleDict keys), so try the longest first.
+            for name, child in node.children.items():
+                if rest == name or rest.startswith(name + "."):
+                    node, rest = child, rest[len(name) + 1 :]
+                    break
+            else:
+                node = None
+        return node
+
+    def parent(self, path: str) -> ModuleNode | None:
+        """The module that holds the one at `path`; None for the root."""
+        return self.find(path.rpartition(".")[0]) if path else None
+
+
+class OriginInt(int):
+    """An int that remembers which config keys and serving sizes it was computed from."""
+
+    origins: frozenset[str] = frozenset()
+
+
+class OriginFloat(float):
+    """A float that remembers its origins."""
+
+    origins: frozenset[str] = frozenset()
+
+
+class OriginStr(str):
+    """A str that remembers its origins."""
+
+    origins: frozenset[str] = frozenset()
+
+
+def with_origins(value: Any, origins: frozenset[str]) -> Any:
+    """`value` with origins attached; values that cannot carry any come back as they are.
+
+    Origins read `config:num_attention_heads`, `default:rms_norm_eps` (from the config class),
+    `serving:tp`.
+    """
+    if isinstance(value, bool) or not origins:
+        return value
+    for plain, carrier in ((int, OriginInt), (float, OriginFloat), (str, OriginStr)):
+        if isinstance(value, plain):
+            carried = carrier(value)
+            carried.origins = origins  # type: ignore[attr-defined]
+            return carried
+    return value
+
+
+def origins_of(value: Any) -> frozenset[str]:
+    """Where a number or string came from; empty for a constant of the source text."""
+    origins = getattr(value, "origins", None)
+    return origins if isinstance(origins, frozenset) else frozenset()
