@@ -57,7 +57,10 @@ class Axis:
                 )
         elif self.value is not None:
             raise DefinitionError(
-                "a var axis has no value", where="value", expected="no value", found=repr(self.value)
+                "a var axis has no value",
+                where="value",
+                expected="no value",
+                found=repr(self.value),
             )
 
 
@@ -332,10 +335,14 @@ def _strict(kind: type) -> Any:
 def _mapping_hook(item: type) -> Any:
     def structure(value: object, _: object) -> dict[str, Any]:
         if not isinstance(value, dict):
-            raise DefinitionError("wrong type", expected="object", found=type(value).__name__)
+            raise DefinitionError("wrong type", expected="an object", found=type(value).__name__)
         result = {}
         for key, entry in value.items():
             try:
+                if not isinstance(entry, dict):
+                    raise DefinitionError(
+                        "wrong type", expected="an object", found=type(entry).__name__
+                    )
                 result[key] = converter.structure(entry, item)
             except DefinitionError as error:
                 raise _below(key, error) from None
@@ -356,18 +363,27 @@ def _shape_hook(value: object, _: object) -> tuple[str, ...] | None:
     return None if value is None else _names_hook(value, _)
 
 
+def _when(wanted: Any, hook: Any) -> None:
+    converter.register_structure_hook_func(lambda have: have == wanted, hook)
+
+
+def _optional_hook(kind: type) -> Any:
+    strict = _strict(kind)
+    return lambda value, _: None if value is None else strict(value, _)
+
+
 converter.register_structure_hook(str, _strict(str))
 converter.register_structure_hook(int, _strict(int))
-converter.register_structure_hook(tuple[str, ...], _names_hook)
-converter.register_structure_hook(tuple[str, ...] | None, _shape_hook)
-for _type in (Axis, TensorSpec):
-    converter.register_structure_hook(
-        _type, make_dict_structure_fn(_type, converter, _cattrs_forbid_extra_keys=True)
-    )
-    converter.register_structure_hook(Mapping[str, _type], _mapping_hook(_type))
-converter.register_structure_hook(
-    Definition, make_dict_structure_fn(Definition, converter, _cattrs_forbid_extra_keys=True)
-)
+_when(str | None, _optional_hook(str))
+_when(int | None, _optional_hook(int))
+_when(tuple[str, ...], _names_hook)
+_when(tuple[str, ...] | None, _shape_hook)
+_when(Mapping[str, Axis], _mapping_hook(Axis))
+_when(Mapping[str, TensorSpec], _mapping_hook(TensorSpec))
+# Last: what is generated here binds the hooks above.
+for _type in (Axis, TensorSpec, Definition):
+    attrs.resolve_types(_type)
+    _when(_type, make_dict_structure_fn(_type, converter, _cattrs_forbid_extra_keys=True))
 
 
 def _omit(value_type: type, **fields: Any) -> Any:

@@ -1,0 +1,61 @@
+"""Turns a plugin's real Python file into an emitted one: sets its constants, keeps all else."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+from fibcore.errors import FibcoreError
+
+
+class Readable(Protocol):
+    """A path or package resource that holds text."""
+
+    def read_text(self, encoding: str | None = None) -> str:
+        """The whole text."""
+
+
+def render(template: str | Path | Readable, constants: Mapping[str, object]) -> str:
+    """The source text of `template` with its top-level constants set.
+
+    A reference is kept as a file that runs by itself, with constants of an example at its top
+    (`NUM_QO_HEADS = 32`); rendering replaces the values and nothing else.
+
+    Args:
+        template: The file (or its text, where it holds a newline).
+        constants: Name to value; a value is an int, float, str, bool, None or a tuple of those.
+
+    Raises:
+        FibcoreError: a name is not assigned exactly once at the top level of the file.
+    """
+    text = template if isinstance(template, str) else template.read_text(encoding="utf-8")
+    lines = text.splitlines(keepends=True)
+    found: dict[str, ast.expr] = {}
+    for node in ast.parse(text).body:
+        if isinstance(node, ast.Assign) and len(node.targets) == 1:
+            target, value = node.targets[0], node.value
+        elif isinstance(node, ast.AnnAssign) and node.value is not None:
+            target, value = node.target, node.value
+        else:
+            continue
+        if isinstance(target, ast.Name) and target.id in constants:
+            if target.id in found:
+                raise FibcoreError("a template assigns a constant twice", found=target.id)
+            found[target.id] = value
+    missing = sorted(set(constants) - set(found))
+    if missing:
+        raise FibcoreError(
+            "a template lacks constants that are to be set",
+            where=str(template)[:200],
+            expected="top-level assignments of " + ", ".join(missing),
+        )
+    # From the last line up, so that earlier positions stay valid.
+    for name, value in sorted(found.items(), key=lambda item: -item[1].lineno):
+        first, last = value.lineno - 1, (value.end_lineno or value.lineno) - 1
+        # ast columns count UTF-8 bytes.
+        head = lines[first].encode()[: value.col_offset].decode()
+        tail = lines[last].encode()[value.end_col_offset or 0 :].decode()
+        lines[first : last + 1] = [head + repr(constants[name]) + tail]
+    return "".join(lines)

@@ -1,0 +1,1 @@
+"""What tests of op-type plugins use: the contract kit and hand-written model trees."""
