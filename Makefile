@@ -1,0 +1,80 @@
+# make run [MODEL=llama]   from nothing to tested kernel definitions of a model
+# make test                set-up and all tests
+# make lint                ruff and mypy
+# make bench               speed and memory beside their peers
+#
+# PYTHON picks the interpreter of the virtual environment (3.10 or newer), VENV its folder.
+# PIP_FLAGS are handed to every pip install, PYTEST_FLAGS to pytest, BENCH_FLAGS to the benchmarks.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV ?= .venv
+MODEL ?= llama
+PIP_FLAGS ?=
+PYTEST_FLAGS ?= -n 2 --dist worksteal -q
+BENCH_FLAGS ?=
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt $(PIP_FLAGS)
+PROJECTS := $(wildcard plugins/*/pyproject.toml)
+PLUGINS := $(PROJECTS:/pyproject.toml=)
+EDITABLE := --editable . $(addprefix --editable ./,$(PLUGINS))
+
+# PyTorch's default wheels for Linux hold 2 GB of CUDA libraries; without an NVIDIA GPU its CPU
+# wheels do. Where that index cannot be reached, pip says so and takes the default ones.
+ifeq ($(shell uname -s),Linux)
+ifeq ($(shell command -v nvidia-smi),)
+TORCH_FLAGS ?= --retries 0 --extra-index-url https://download.pytorch.org/whl/cpu
+endif
+endif
+
+.PHONY: help run test lint bench clean
+
+help:
+	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+	  echo "fibcore needs Python 3.10 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1 || echo missing)." \
+	       "Choose another: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@echo "Creating $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV)
+
+# What `fibcore run` needs: the core, the plugins, and what runs the reference tests.
+$(VENV)/.installed-run: pyproject.toml $(PROJECTS) constraints.txt | $(BIN)/python
+	@echo "Installing fibcore, its plugins, PyTorch and pytest into $(VENV)"
+	@$(PIP) hatchling editables
+	@$(PIP) $(TORCH_FLAGS) torch numpy
+	@$(PIP) --no-build-isolation $(EDITABLE) pytest
+	@touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed-run
+	@echo "Installing the test requirements"
+	@$(PIP) --no-build-isolation --editable '.[test]'
+	@touch $@
+
+$(VENV)/.installed-lint: $(VENV)/.installed-test
+	@echo "Installing the linters"
+	@$(PIP) --no-build-isolation --editable '.[lint]'
+	@touch $@
+
+run: $(VENV)/.installed-run
+	@$(BIN)/fibcore run --model-name $(MODEL)
+
+test: $(VENV)/.installed-test
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_FLAGS)
+
+lint: $(VENV)/.installed-lint
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy fibcore $(wildcard plugins/*/fibcore_op_*)
+
+bench: $(VENV)/.installed-test
+	@$(BIN)/python benchmarks/bench_extract.py $(BENCH_FLAGS)
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache

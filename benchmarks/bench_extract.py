@@ -1,0 +1,125 @@
+"""Speed and memory of extraction, with their peers measured in the same run.
+
+Every measurement is a whole process, started anew; the contestants take turns, so that a slow
+moment of the machine hits all of them, and medians are compared. The first round warms the file
+cache and is not counted.
+
+    python benchmarks/bench_extract.py [--sglang SRC] [--repetitions 5] [--json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+LIMITS = {
+    "extract llama / import torch": 1.0,
+    "extract deepseek_v3 / import torch": 1.0,
+    "(import fibcore - python) / import torch": 0.15,
+}
+MEMORY_LIMIT_MB = 150.0
+
+
+def measure(command: list[str]) -> tuple[float, float]:
+    """Wall-clock seconds and peak resident memory in MB of one process.
+
+    Raises:
+        SystemExit: the command failed; its output is shown.
+    """
+    with tempfile.TemporaryFile() as log:
+        start = time.perf_counter()
+        child = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)  # noqa: S603 - our own command lines
+        _, status, usage = os.wait4(child.pid, 0)
+        seconds = time.perf_counter() - start
+        child.returncode = os.waitstatus_to_exitcode(status)
+        if child.returncode:
+            log.seek(0)
+            raise SystemExit(f"{' '.join(command)}\n{log.read().decode(errors='replace')}")
+    # Linux counts in KiB, macOS in bytes.
+    unit = 1 if sys.platform == "darwin" else 1024
+    return seconds, usage.ru_maxrss * unit / 1e6
+
+
+def contestants(scratch: Path, target_dir: str, sglang: str | None) -> dict[str, list[str]]:
+    """Name to command line; extraction writes into its own dataset below `scratch`."""
+    source = ["--target-dir", target_dir, *(["--sglang", sglang] if sglang else [])]
+    commands = {
+        "python": [sys.executable, "-c", "pass"],
+        "import torch": [sys.executable, "-c", "import torch"],
+        "import fibcore": [sys.executable, "-c", "import fibcore"],
+    }
+    for model in ("llama", "deepseek_v3"):
+        dataset = str(scratch / model)
+        commands[f"extract {model}"] = [
+            *(sys.executable, "-m", "fibcore", "extract", "--model-name", model),
+            *("--dataset", dataset, *source),
+        ]
+    return commands
+
+
+def main() -> int:
+    """Measure, print, and return 1 where a limit is not kept."""
+    parser = argparse.ArgumentParser(description="speed and memory of extraction")
+    parser.add_argument("--target-dir", default="./repos", help="folder that holds the repositories")
+    parser.add_argument("--sglang", help="SGLang source, as for fibcore extract")
+    parser.add_argument("--repetitions", type=int, default=5)
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    options = parser.parse_args()
+
+    seconds: dict[str, list[float]] = {}
+    memory: dict[str, list[float]] = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        for repetition in range(options.repetitions + 1):
+            folder = Path(scratch, str(repetition))
+            for name, command in contestants(folder, options.target_dir, options.sglang).items():
+                took, peak = measure(command)
+                if repetition:
+                    seconds.setdefault(name, []).append(took)
+                    memory.setdefault(name, []).append(peak)
+
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    peaks = {name: max(values) for name, values in memory.items()}
+    torch = medians["import torch"]
+    ratios = {
+        "extract llama / import torch": medians["extract llama"] / torch,
+        "extract deepseek_v3 / import torch": medians["extract deepseek_v3"] / torch,
+        # The interpreter starts in both; what importing costs is what comes on top.
+        "(import fibcore - python) / import torch": (medians["import fibcore"] - medians["python"])
+        / torch,
+    }
+    broken = [name for name, limit in LIMITS.items() if ratios[name] >= limit]
+    broken += [
+        f"peak memory of {name}"
+        for name, peak in peaks.items()
+        if name.startswith("extract") and peak >= MEMORY_LIMIT_MB
+    ]
+    result = {
+        "repetitions": options.repetitions,
+        "seconds": seconds,
+        "median_seconds": medians,
+        "peak_mb": peaks,
+        "ratios": ratios,
+        "limits": {**LIMITS, "peak_mb": MEMORY_LIMIT_MB},
+        "broken": broken,
+    }
+    if options.json:
+        print(json.dumps(result, indent=2))  # noqa: T201 - a program's output
+    else:
+        for name, median in medians.items():
+            spread = f"{min(seconds[name]):.2f} to {max(seconds[name]):.2f}"
+            print(f"{name:22} {median:6.2f} s ({spread})  {peaks[name]:6.1f} MB")  # noqa: T201
+        for name, ratio in ratios.items():
+            print(f"{name:42} {ratio:5.2f}  (limit {LIMITS[name]})")  # noqa: T201
+        print("within all limits" if not broken else "NOT KEPT: " + "; ".join(broken))  # noqa: T201
+    return 1 if broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
