@@ -10,7 +10,7 @@ import ast
 import hashlib
 import json
 import keyword
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import attrs
@@ -93,13 +93,17 @@ class TensorSpec:
 
 
 def tensor(shape: str, dtype: str, description: str | None = None) -> TensorSpec:
-    """A tensor whose shape is written as axis names with blanks between: `"num_pages page_size"`."""
+    """A tensor; `shape` is its axis names with blanks between, `"num_pages page_size"`."""
     return TensorSpec(tuple(shape.split()), dtype, description)
 
 
 def scalar(dtype: str, description: str | None = None) -> TensorSpec:
     """A scalar input."""
     return TensorSpec(None, dtype, description)
+
+
+def _sorted_tags(tags: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(set(tags)))
 
 
 @attrs.frozen(eq=False)
@@ -125,7 +129,7 @@ class Definition:
     outputs: Mapping[str, TensorSpec]
     reference: str
     description: str | None = None
-    tags: tuple[str, ...] = attrs.field(default=(), converter=lambda tags: tuple(sorted(set(tags))))
+    tags: tuple[str, ...] = attrs.field(default=(), converter=_sorted_tags)
     constraints: tuple[str, ...] = attrs.field(default=(), converter=tuple)
 
     def __attrs_post_init__(self) -> None:
@@ -203,7 +207,9 @@ class Definition:
     def from_json(cls, text: str, where: str = "$") -> Definition:
         """The definition in a file's text; see `from_dict`."""
         try:
-            data = json.loads(text)
+            data = json.loads(
+                text, object_pairs_hook=_unique_keys, parse_constant=_refuse_json_constant
+            )
         except json.JSONDecodeError as error:
             raise DefinitionError(
                 "not JSON",
@@ -211,6 +217,10 @@ class Definition:
                 found=error.msg,
                 hint="repair or remove the file",
             ) from None
+        except DefinitionError as error:
+            raise _below(where, error) from None
+        except (ValueError, RecursionError) as error:  # a number or a nesting beyond all measure
+            raise DefinitionError("not JSON", where=where, found=str(error)) from None
         return cls.from_dict(data, where)
 
 
@@ -220,6 +230,7 @@ def _fail(where: str, message: str, expected: str | None = None, found: str | No
 
 def _check(d: Definition) -> None:
     """Hold every rule of the format that needs no execution."""
+    _check_encodable(d)
     for key in ("name", "op_type"):
         value = getattr(d, key)
         if not isinstance(value, str) or not value or set(value) & set("/\\\0 ") or value[0] == ".":
@@ -251,13 +262,29 @@ def _check(d: Definition) -> None:
         where = f"constraints[{index}]"
         try:
             tree = ast.parse(constraint, mode="eval")
-        except (SyntaxError, ValueError) as error:
-            _fail(where, "not a Python expression", found=f"{constraint!r}: {error}")
-            continue
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+            raise DefinitionError(
+                "not a Python expression", where=where, found=f"{constraint!r}: {error}"
+            ) from None
         for node in ast.walk(tree):
             if isinstance(node, ast.Name) and node.id not in known and not hasattr_builtin(node.id):
                 _fail(where, "no such axis or input", ", ".join(sorted(known)), node.id)
     _check_reference(d)
+
+
+def _check_encodable(d: Definition) -> None:
+    """A lone surrogate is legal in JSON's escapes and impossible in a UTF-8 file."""
+    words = [("name", d.name), ("description", d.description), ("reference", d.reference)]
+    words += [("tags", tag) for tag in d.tags]
+    words += [("constraints", constraint) for constraint in d.constraints]
+    for key, described in (("axes", d.axes), ("inputs", d.inputs), ("outputs", d.outputs)):
+        words += [(f"{key}.{n}.description", item.description) for n, item in described.items()]
+    for where, text in words:
+        if isinstance(text, str) and not text.isascii():
+            try:
+                text.encode()
+            except UnicodeEncodeError as error:
+                _fail(where, "not text that UTF-8 can hold", found=ascii(text[error.start]))
 
 
 def hasattr_builtin(name: str) -> bool:
@@ -268,7 +295,7 @@ def hasattr_builtin(name: str) -> bool:
 def _check_reference(d: Definition) -> None:
     try:
         module = ast.parse(d.reference)
-    except (SyntaxError, ValueError) as error:
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise DefinitionError("does not parse", where="reference", found=str(error)) from None
     runs = [n for n in module.body if isinstance(n, ast.FunctionDef) and n.name == "run"]
     if len(runs) != 1:
@@ -282,6 +309,20 @@ def _check_reference(d: Definition) -> None:
             ", ".join(d.inputs),
             ast.unparse(args),
         )
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; a key that stands twice would silently lose a value."""
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = sorted({key for key in keys if keys.count(key) > 1})
+        raise DefinitionError("a key stands twice in one object", found=", ".join(twice))
+    return result
+
+
+def _refuse_json_constant(name: str) -> None:
+    raise DefinitionError("not JSON", found=name)
 
 
 def _below(where: str, error: DefinitionError) -> DefinitionError:
@@ -321,7 +362,7 @@ converter = cattrs.Converter(forbid_extra_keys=True)
 """The one converter of definitions; forbids keys that the format does not have."""
 
 
-def _strict(kind: type) -> Any:
+def _strict(kind: type[Any]) -> Any:
     def structure(value: object, _: object) -> Any:
         if isinstance(value, bool) or not isinstance(value, kind):
             raise DefinitionError(
@@ -332,23 +373,22 @@ def _strict(kind: type) -> Any:
     return structure
 
 
+def _structure_entry(key: str, entry: object, item: type) -> Any:
+    try:
+        if not isinstance(entry, dict):
+            raise DefinitionError("wrong type", expected="an object", found=type(entry).__name__)
+        return converter.structure(entry, item)
+    except DefinitionError as error:
+        raise _below(key, error) from None
+    except (cattrs.BaseValidationError, cattrs.StructureHandlerNotFoundError) as error:
+        raise _from_cattrs(key, error) from None
+
+
 def _mapping_hook(item: type) -> Any:
     def structure(value: object, _: object) -> dict[str, Any]:
         if not isinstance(value, dict):
             raise DefinitionError("wrong type", expected="an object", found=type(value).__name__)
-        result = {}
-        for key, entry in value.items():
-            try:
-                if not isinstance(entry, dict):
-                    raise DefinitionError(
-                        "wrong type", expected="an object", found=type(entry).__name__
-                    )
-                result[key] = converter.structure(entry, item)
-            except DefinitionError as error:
-                raise _below(key, error) from None
-            except (cattrs.BaseValidationError, cattrs.StructureHandlerNotFoundError) as error:
-                raise _from_cattrs(key, error) from None
-        return result
+        return {key: _structure_entry(key, entry, item) for key, entry in value.items()}
 
     return structure
 

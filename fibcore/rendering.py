@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
@@ -28,10 +29,20 @@ def render(template: str | Path | Readable, constants: Mapping[str, object]) -> 
         constants: Name to value; a value is an int, float, str, bool, None or a tuple of those.
 
     Raises:
-        FibcoreError: a name is not assigned exactly once at the top level of the file.
+        FibcoreError: a name is not assigned exactly once at the top level of the file, or a value
+            is not one that source text can state.
     """
+    for name, value in constants.items():
+        if not _statable(value):
+            raise FibcoreError(
+                "a constant is not a plain value",
+                where=name,
+                expected="a finite int or float, a str, a bool, None, or a tuple of those",
+                found=repr(value),
+            )
     text = template if isinstance(template, str) else template.read_text(encoding="utf-8")
-    lines = text.splitlines(keepends=True)
+    # Not str.splitlines, which also splits at form feeds and other characters that ast does not.
+    lines = io.StringIO(text, newline="").readlines()
     found: dict[str, ast.expr] = {}
     for node in ast.parse(text).body:
         if isinstance(node, ast.Assign) and len(node.targets) == 1:
@@ -51,11 +62,25 @@ def render(template: str | Path | Readable, constants: Mapping[str, object]) -> 
             where=str(template)[:200],
             expected="top-level assignments of " + ", ".join(missing),
         )
-    # From the last line up, so that earlier positions stay valid.
-    for name, value in sorted(found.items(), key=lambda item: -item[1].lineno):
+    # From the end backwards, so that earlier positions stay valid.
+    places = {name: (value.lineno, value.col_offset) for name, value in found.items()}
+    for name in sorted(found, key=places.__getitem__, reverse=True):
+        value = found[name]
         first, last = value.lineno - 1, (value.end_lineno or value.lineno) - 1
         # ast columns count UTF-8 bytes.
         head = lines[first].encode()[: value.col_offset].decode()
         tail = lines[last].encode()[value.end_col_offset or 0 :].decode()
         lines[first : last + 1] = [head + repr(constants[name]) + tail]
     return "".join(lines)
+
+
+def _statable(value: object) -> bool:
+    """Whether `repr` of the value is Python source for it (a NumPy float's is not)."""
+    if isinstance(value, tuple):
+        return all(_statable(item) for item in value)
+    if value is not None and not isinstance(value, (int, float, str)):
+        return False
+    try:
+        return bool(ast.literal_eval(repr(value)) == value)
+    except ValueError:
+        return False
