@@ -106,6 +106,10 @@ def _sorted_tags(tags: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(set(tags)))
 
 
+def _in_order(constraints: Iterable[str]) -> tuple[str, ...]:
+    return tuple(constraints)
+
+
 @attrs.frozen(eq=False)
 class Definition:
     """One kernel definition.
@@ -130,7 +134,7 @@ class Definition:
     reference: str
     description: str | None = None
     tags: tuple[str, ...] = attrs.field(default=(), converter=_sorted_tags)
-    constraints: tuple[str, ...] = attrs.field(default=(), converter=tuple)
+    constraints: tuple[str, ...] = attrs.field(default=(), converter=_in_order)
 
     def __attrs_post_init__(self) -> None:
         _check(self)

@@ -1,0 +1,54 @@
+"""Grouped query attention for fibcore: op types `gqa_paged` and `gqa_ragged`.
+
+Only the hooks stand here; each hands over to the module that does the work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fibcore.definition import Definition
+from fibcore.hookspecs import GroundTruth, OpType, TestTemplate, hookimpl
+from fibcore.kernel import Extraction, Kernel
+from fibcore.serving import Serving
+from fibcore.tree import ModelTree
+from fibcore_op_gqa import definitions, ground_truth, matcher
+
+
+@hookimpl
+def fibcore_op_types() -> Sequence[OpType]:
+    """The two op types of this plugin."""
+    return (
+        OpType("gqa_paged", "grouped query attention over a paged KV cache"),
+        OpType("gqa_ragged", "grouped query attention over ragged keys and values"),
+    )
+
+
+@hookimpl
+def fibcore_extract(tree: ModelTree, serving: Serving) -> Extraction:
+    """Find plain grouped query attention in a model tree."""
+    return matcher.extract(tree, serving)
+
+
+@hookimpl
+def fibcore_reference(kernel: Kernel) -> Definition | None:
+    """Write the definition of one of this plugin's kernels."""
+    return definitions.define(kernel)
+
+
+@hookimpl
+def fibcore_variant(definition: Definition) -> str | None:
+    """Tell masks and logit transforms apart, which tensors do not show."""
+    return definitions.variant(definition)
+
+
+@hookimpl
+def fibcore_ground_truths(definition: Definition) -> Sequence[GroundTruth] | None:
+    """FlashInfer's wrapper, then SGLang's torch-native attention."""
+    return ground_truth.ground_truths(definition)
+
+
+@hookimpl
+def fibcore_test_template(op_type: str) -> TestTemplate | None:
+    """Test sizes, inputs and properties; one file serves both op types."""
+    return ground_truth.template(op_type)

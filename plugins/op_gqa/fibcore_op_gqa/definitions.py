@@ -1,0 +1,211 @@
+"""Kernel to definition: axes, tensors, constraints and the rendered reference."""
+
+from __future__ import annotations
+
+import math
+import re
+from importlib import resources
+from typing import cast
+
+from fibcore.definition import Axis, Definition, TensorSpec, const, scalar, tensor, var
+from fibcore.kernel import Kernel
+from fibcore.rendering import render
+from fibcore_op_gqa.names import Kind
+
+OWN_OP_TYPES = ("gqa_paged", "gqa_ragged")
+
+# Words in a name by which datasets mark attention that is not the plain one of this plugin, while
+# its tensors are the same.
+_MARKS = {
+    "noncausal": "not causal",
+    "non_causal": "not causal",
+    "bidirectional": "not causal",
+    "window": "sliding window",
+    "swa": "sliding window",
+    "softcap": "logit cap",
+    "soft_cap": "logit cap",
+    "logit_cap": "logit cap",
+    "logits_cap": "logit cap",
+    "sink": "attention sinks",
+    "sinks": "attention sinks",
+    "alibi": "alibi",
+    "chunked": "chunked local attention",
+}
+
+
+def define(kernel: Kernel) -> Definition | None:
+    """The definition of `kernel`, None where the op type is another plugin's."""
+    if kernel.op_type not in OWN_OP_TYPES:
+        return None
+    kind = cast(Kind, kernel.parameters["kind"])
+    page_size = cast("int | None", kernel.parameters.get("page_size"))
+    return Definition(
+        name=kernel.name,
+        op_type=kernel.op_type,
+        axes=_axes(kernel, kind, page_size),
+        inputs=inputs(kind, page_size),
+        outputs=_outputs(kind),
+        reference=_reference(kernel, kind, page_size),
+        description=_description(kernel, kind),
+        tags=kernel.tags,
+        constraints=_constraints(kind, page_size),
+    )
+
+
+def variant(definition: Definition) -> str | None:
+    """What a definition computes beside plain attention, as far as its name tells.
+
+    "" for plain attention; None for other op types.
+    """
+    if definition.op_type not in OWN_OP_TYPES:
+        return None
+    name = definition.name.lower()
+    found = {
+        meaning for mark, meaning in _MARKS.items() if re.search(rf"(?:^|_){mark}\d*(?:_|$)", name)
+    }
+    return ", ".join(sorted(found))
+
+
+def kind_of(definition: Definition) -> Kind | None:
+    """Which of the plugin's kernels has exactly these tensors; None where none has."""
+    if definition.op_type not in OWN_OP_TYPES or variant(definition):
+        return None
+    page_size = definition.const_axes.get("page_size")
+    kinds: tuple[Kind, ...] = ("decode", "prefill")
+    if definition.op_type == "gqa_ragged":
+        kinds = ("ragged",)
+    elif page_size is None:
+        return None
+
+    def plain(specs: dict[str, TensorSpec]) -> list[tuple[str, object, str]]:
+        return [(name, spec.shape, spec.dtype) for name, spec in specs.items()]
+
+    for kind in kinds:
+        if plain(dict(definition.inputs)) == plain(inputs(kind, page_size)):
+            same = plain(dict(definition.outputs)) == plain(_outputs(kind))
+            return kind if same else None
+    return None
+
+
+def inputs(kind: Kind, page_size: int | None) -> dict[str, TensorSpec]:
+    """The inputs in order; `page_size` is None for the ragged kernel."""
+    queries = _query_axis(kind)
+    specs = {"q": tensor(f"{queries} num_qo_heads head_dim", "bfloat16", "Queries.")}
+    if kind == "ragged":
+        shape = "total_kv num_kv_heads head_dim"
+        specs["k"] = tensor(shape, "bfloat16", "Keys of all sequences, one after the other.")
+        specs["v"] = tensor(shape, "bfloat16", "Values of all sequences, one after the other.")
+    else:
+        shape = "num_pages page_size num_kv_heads head_dim"
+        specs["k_cache"] = tensor(shape, "bfloat16", "Keys in pages; unused places hold anything.")
+        specs["v_cache"] = tensor(shape, "bfloat16", "Values, placed like the keys.")
+    if kind != "decode":
+        specs["qo_indptr"] = tensor("len_indptr", "int32", "Where each sequence's queries begin.")
+    if kind == "ragged":
+        specs["kv_indptr"] = tensor("len_indptr", "int32", "Where each sequence's keys begin.")
+    else:
+        specs["kv_indptr"] = tensor(
+            "len_indptr", "int32", "Where each sequence's pages begin in kv_indices."
+        )
+        specs["kv_indices"] = tensor("num_kv_indices", "int32", "Page numbers, in token order.")
+        if page_size != 1:
+            specs["kv_last_page_len"] = tensor(
+                "batch_size", "int32", "Tokens in the last page of each sequence."
+            )
+    specs["sm_scale"] = scalar("float32", "Factor of the logits before the softmax.")
+    return specs
+
+
+def _outputs(kind: Kind) -> dict[str, TensorSpec]:
+    queries = _query_axis(kind)
+    return {
+        "output": tensor(
+            f"{queries} num_qo_heads head_dim", "bfloat16", "Attention output; 0 without keys."
+        ),
+        "lse": tensor(
+            f"{queries} num_qo_heads",
+            "float32",
+            "Base-2 logarithm of the sum of exp(logit); -inf without keys.",
+        ),
+    }
+
+
+def _query_axis(kind: Kind) -> str:
+    return "batch_size" if kind == "decode" else "total_q"
+
+
+def _axes(kernel: Kernel, kind: Kind, page_size: int | None) -> dict[str, Axis]:
+    parameters = kernel.parameters
+    axes: dict[str, Axis] = {}
+    if kind == "decode":
+        axes["batch_size"] = var("Sequences, one query each.")
+    axes["num_qo_heads"] = const(int(parameters["num_qo_heads"]), "Query heads of a rank.")
+    axes["num_kv_heads"] = const(int(parameters["num_kv_heads"]), "KV heads of a rank.")
+    axes["head_dim"] = const(int(parameters["head_dim"]))
+    if page_size is not None:
+        axes["page_size"] = const(page_size, "Tokens in a page.")
+        axes["num_pages"] = var("Pages of the cache.")
+    if kind != "decode":
+        axes["total_q"] = var("Queries of all sequences.")
+    if kind == "ragged":
+        axes["total_kv"] = var("Keys of all sequences.")
+    if kind == "prefill" and page_size != 1:
+        axes["batch_size"] = var("Sequences.")
+    axes["len_indptr"] = var("Sequences plus one.")
+    if page_size is not None:
+        axes["num_kv_indices"] = var("Pages in use, of all sequences.")
+    return axes
+
+
+def _constraints(kind: Kind, page_size: int | None) -> tuple[str, ...]:
+    """Relations between sizes, where `.item()` reads an element of an input."""
+    last_page = "num_kv_indices == kv_indptr[-1].item()"
+    queries = "total_q == qo_indptr[-1].item()"
+    if kind == "decode":
+        return ("len_indptr == batch_size + 1", last_page)
+    if kind == "ragged":
+        return (queries, "total_kv == kv_indptr[-1].item()")
+    if page_size == 1:
+        return (queries, last_page)
+    return ("len_indptr == batch_size + 1", queries, last_page)
+
+
+def _description(kernel: Kernel, kind: Kind) -> str:
+    parameters = kernel.parameters
+    what = {
+        "decode": "Decode attention: one query a sequence over a paged KV cache.",
+        "prefill": "Causal prefill attention of ragged queries over a paged KV cache.",
+        "ragged": "Causal prefill attention of ragged queries over ragged keys and values.",
+    }[kind]
+    heads = (
+        f"Grouped heads, {parameters['num_qo_heads']} for queries and "
+        f"{parameters['num_kv_heads']} for keys and values, those of one tensor-parallel rank."
+    )
+    parts = [what, heads]
+    if kind != "decode":
+        parts.append("The last query of a sequence is aligned with its last key.")
+    if "sm_scale" in parameters:
+        scale = float(parameters["sm_scale"])
+        head_dim = int(parameters["head_dim"])
+        usual = "1 / sqrt(head_dim)" if math.isclose(scale, head_dim**-0.5) else f"{scale:.9g}"
+        parts.append(f"sm_scale is usually {usual}.")
+    return " ".join(parts)
+
+
+def _reference(kernel: Kernel, kind: Kind, page_size: int | None) -> str:
+    parameters = kernel.parameters
+    constants = {
+        "NUM_QO_HEADS": parameters["num_qo_heads"],
+        "NUM_KV_HEADS": parameters["num_kv_heads"],
+        "HEAD_DIM": parameters["head_dim"],
+    }
+    if page_size is not None:
+        constants["PAGE_SIZE"] = page_size
+    name = {
+        "decode": "gqa_paged_decode",
+        "prefill": "gqa_paged_prefill_causal",
+        "ragged": "gqa_ragged_prefill_causal",
+    }[kind]
+    if page_size == 1:
+        name += "_ps1"
+    return render(resources.files("fibcore_op_gqa") / "references" / f"{name}.py", constants)

@@ -1,0 +1,79 @@
+"""Which independent implementations a definition is compared with, and the test template."""
+
+from __future__ import annotations
+
+from importlib import resources
+
+from fibcore.definition import Definition
+from fibcore.hookspecs import GroundTruth, TestTemplate
+from fibcore_op_gqa.definitions import OWN_OP_TYPES, kind_of
+from fibcore_op_gqa.names import FLASHINFER, Kind
+
+_ENTRIES: dict[Kind, str] = {
+    "decode": "gqa_paged_decode",
+    "prefill": "gqa_paged_prefill_causal",
+    "ragged": "gqa_ragged_prefill_causal",
+}
+_SGLANG: dict[Kind, str] = {
+    "decode": "sglang TorchNativeAttnBackend._run_sdpa_forward_decode",
+    "prefill": "sglang TorchNativeAttnBackend._run_sdpa_forward_extend",
+    "ragged": "sglang TorchNativeAttnBackend._run_sdpa_forward_extend",
+}
+# Head sizes of FlashInfer's fa2 kernels that its own tests cover. Decode on CUDA cores also takes
+# 512, where the group size is one it has a kernel for (`DISPATCH_GQA_GROUP_SIZE`).
+_FLASHINFER_HEAD_DIMS = (64, 128, 256)
+_CUDA_CORE_GROUPS = (1, 2, 3, 4, 8)
+
+
+def ground_truths(definition: Definition) -> tuple[GroundTruth, ...] | None:
+    """FlashInfer where it has the kernel, then SGLang's torch-native attention.
+
+    Empty for a definition whose tensors or name show another function than this plugin's; None for
+    another plugin's op types.
+    """
+    if definition.op_type not in OWN_OP_TYPES:
+        return None
+    kind = kind_of(definition)
+    if kind is None:
+        return ()
+    found = []
+    if _flashinfer_has(kind, definition):
+        found.append(
+            GroundTruth(
+                name=FLASHINFER[kind],
+                kind="flashinfer",
+                entry=f"flashinfer_{_ENTRIES[kind]}",
+                source=_text("ground_truths", f"flashinfer_{_ENTRIES[kind]}.py"),
+                device="cuda",
+                min_capability=(8, 0),  # bfloat16 tensor cores
+                packages=("flashinfer",),
+            )
+        )
+    found.append(
+        GroundTruth(
+            name=_SGLANG[kind],
+            kind="sglang",
+            entry=f"sglang_{_ENTRIES[kind]}",
+            source=_text("ground_truths", f"sglang_{_ENTRIES[kind]}.py"),
+        )
+    )
+    return tuple(found)
+
+
+def template(op_type: str) -> TestTemplate | None:
+    """The test template of this plugin's op types, None for others."""
+    if op_type not in OWN_OP_TYPES:
+        return None
+    return TestTemplate(op_type, _text("test_template.py"))
+
+
+def _flashinfer_has(kind: Kind, definition: Definition) -> bool:
+    axes = definition.const_axes
+    if axes["head_dim"] in _FLASHINFER_HEAD_DIMS:
+        return True
+    group = axes["num_qo_heads"] // axes["num_kv_heads"]
+    return kind == "decode" and axes["head_dim"] == 512 and group in _CUDA_CORE_GROUPS
+
+
+def _text(*parts: str) -> str:
+    return resources.files("fibcore_op_gqa").joinpath(*parts).read_text(encoding="utf-8")

@@ -1,0 +1,44 @@
+"""FlashInfer's batch decode over a paged KV cache (`flashinfer/decode.py`)."""
+
+import math
+
+import torch
+
+
+def flashinfer_gqa_paged_decode(
+    q, k_cache, v_cache, kv_indptr, kv_indices, kv_last_page_len=None, sm_scale=1.0
+):
+    """Output and base-2 lse of `BatchDecodeWithPagedKVCacheWrapper`.
+
+    Its kernels stand for -inf by a large negative number (about -5e4, `math::inf` in
+    `include/flashinfer/math.cuh`): the lse of a sequence without keys, whose output they set to 0.
+    """
+    import flashinfer
+
+    batch_size, num_qo_heads, head_dim = q.shape
+    _, page_size, num_kv_heads, _ = k_cache.shape
+    if batch_size == 0:  # its scheduler divides by the batch size
+        return torch.empty_like(q), torch.empty(q.shape[:2], dtype=torch.float32, device=q.device)
+    if kv_last_page_len is None:
+        kv_last_page_len = (kv_indptr[1:] > kv_indptr[:-1]).int()
+    workspace = torch.zeros(128 * 2**20, dtype=torch.uint8, device=q.device)
+    wrapper = flashinfer.BatchDecodeWithPagedKVCacheWrapper(
+        workspace,
+        "NHD",
+        # The kernel for CUDA cores is built for these group sizes alone.
+        use_tensor_cores=num_qo_heads // num_kv_heads not in (1, 2, 3, 4, 8),
+    )
+    wrapper.plan(
+        kv_indptr,
+        kv_indices,
+        kv_last_page_len,
+        num_qo_heads,
+        num_kv_heads,
+        head_dim,
+        page_size,
+        q_data_type=q.dtype,
+        kv_data_type=k_cache.dtype,
+        sm_scale=float(sm_scale),
+    )
+    output, lse = wrapper.run(q, (k_cache, v_cache), return_lse=True)
+    return output, lse.masked_fill(lse < -1e4, -math.inf)

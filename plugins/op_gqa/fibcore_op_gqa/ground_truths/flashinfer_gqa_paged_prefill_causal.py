@@ -1,0 +1,49 @@
+"""FlashInfer's batch prefill over a paged KV cache (`flashinfer/prefill.py`)."""
+
+import math
+
+import torch
+
+
+def flashinfer_gqa_paged_prefill_causal(
+    q,
+    k_cache,
+    v_cache,
+    qo_indptr,
+    kv_indptr,
+    kv_indices,
+    kv_last_page_len=None,
+    sm_scale=1.0,
+):
+    """Output and base-2 lse of `BatchPrefillWithPagedKVCacheWrapper`, causal.
+
+    The fa2 kernels: they run on every GPU from Ampere on, and fill the values beyond a sequence's
+    end with zeros. They stand for -inf by a large negative number (about -5e4, `math::inf` in
+    `include/flashinfer/math.cuh`): the lse of a query without keys, whose output they set to 0.
+    """
+    import flashinfer
+
+    total_q, num_qo_heads, head_dim = q.shape
+    _, page_size, num_kv_heads, _ = k_cache.shape
+    if total_q == 0:  # nothing to launch
+        return torch.empty_like(q), torch.empty(q.shape[:2], dtype=torch.float32, device=q.device)
+    if kv_last_page_len is None:
+        kv_last_page_len = (kv_indptr[1:] > kv_indptr[:-1]).int()
+    workspace = torch.zeros(128 * 2**20, dtype=torch.uint8, device=q.device)
+    wrapper = flashinfer.BatchPrefillWithPagedKVCacheWrapper(workspace, "NHD", backend="fa2")
+    wrapper.plan(
+        qo_indptr,
+        kv_indptr,
+        kv_indices,
+        kv_last_page_len,
+        num_qo_heads,
+        num_kv_heads,
+        head_dim,
+        page_size,
+        causal=True,
+        sm_scale=float(sm_scale),
+        q_data_type=q.dtype,
+        kv_data_type=k_cache.dtype,
+    )
+    output, lse = wrapper.run(q, (k_cache, v_cache), return_lse=True)
+    return output, lse.masked_fill(lse < -1e4, -math.inf)

@@ -1,0 +1,35 @@
+"""FlashInfer's batch prefill over ragged keys and values (`flashinfer/prefill.py`)."""
+
+import math
+
+import torch
+
+
+def flashinfer_gqa_ragged_prefill_causal(q, k, v, qo_indptr, kv_indptr, sm_scale):
+    """Output and base-2 lse of `BatchPrefillWithRaggedKVCacheWrapper`, causal.
+
+    The fa2 kernels, which run on every GPU from Ampere on. They stand for -inf by a large negative
+    number (about -5e4, `math::inf` in `include/flashinfer/math.cuh`): the lse of a query without
+    keys, whose output they set to 0.
+    """
+    import flashinfer
+
+    total_q, num_qo_heads, head_dim = q.shape
+    num_kv_heads = k.shape[1]
+    if total_q == 0:  # nothing to launch
+        return torch.empty_like(q), torch.empty(q.shape[:2], dtype=torch.float32, device=q.device)
+    workspace = torch.zeros(128 * 2**20, dtype=torch.uint8, device=q.device)
+    wrapper = flashinfer.BatchPrefillWithRaggedKVCacheWrapper(workspace, "NHD", backend="fa2")
+    wrapper.plan(
+        qo_indptr,
+        kv_indptr,
+        num_qo_heads,
+        num_kv_heads,
+        head_dim,
+        causal=True,
+        sm_scale=float(sm_scale),
+        q_data_type=q.dtype,
+        kv_data_type=k.dtype,
+    )
+    output, lse = wrapper.run(q, k, v, return_lse=True)
+    return output, lse.masked_fill(lse < -1e4, -math.inf)

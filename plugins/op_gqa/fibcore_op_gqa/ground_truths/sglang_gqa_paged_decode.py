@@ -1,0 +1,55 @@
+"""SGLang's torch-native decode attention (`srt/layers/attention/torch_native_backend.py`)."""
+
+from types import SimpleNamespace
+
+import torch
+
+
+def sglang_gqa_paged_decode(
+    load_sglang,
+    q,
+    k_cache,
+    v_cache,
+    kv_indptr,
+    kv_indices,
+    kv_last_page_len=None,
+    sm_scale=1.0,
+):
+    """Output of `_run_sdpa_forward_decode`; it gives no lse.
+
+    It reads a cache of one token a place through a table of places, request by request. It runs
+    in float32 here: in bfloat16 it would round the attention weights. It does not define what a
+    sequence without keys gives, so such rows are not handed to it and hold the definition's 0.
+    """
+    attend = load_sglang(
+        "srt/layers/attention/torch_native_backend.py",
+        "TorchNativeAttnBackend._run_sdpa_forward_decode",
+        scaled_dot_product_attention=torch.nn.functional.scaled_dot_product_attention,
+    )
+    page_size, num_kv_heads, head_dim = k_cache.shape[1:]
+    pages = (kv_indptr[1:] - kv_indptr[:-1]).long()
+    last = torch.ones_like(pages) if kv_last_page_len is None else kv_last_page_len.long()
+    kv_len = torch.where(pages > 0, (pages - 1) * page_size + last, 0)
+    output = torch.zeros_like(q)
+    some = kv_len.nonzero()[:, 0]
+    if some.numel() == 0:
+        return output, None
+    # Place of token j of request b: its page's number times the page size, plus its slot.
+    position = torch.arange(int(kv_len.max()), device=q.device)
+    position = torch.minimum(position, kv_len[some, None] - 1)
+    page = kv_indices[kv_indptr[:-1].long()[some, None] + position // page_size].long()
+    result = attend(
+        SimpleNamespace(),
+        q[some].float(),
+        torch.empty_like(q[some], dtype=torch.float32),
+        k_cache.reshape(-1, num_kv_heads, head_dim).float(),
+        v_cache.reshape(-1, num_kv_heads, head_dim).float(),
+        page * page_size + position % page_size,
+        torch.arange(some.numel(), device=q.device),
+        kv_len[some],
+        scaling=float(sm_scale),
+        enable_gqa=q.shape[1] != num_kv_heads,
+        causal=False,
+    )
+    output[some] = result.to(q.dtype)
+    return output, None

@@ -1,0 +1,48 @@
+"""SGLang's torch-native prefill attention (`srt/layers/attention/torch_native_backend.py`)."""
+
+from types import SimpleNamespace
+
+import torch
+
+
+def sglang_gqa_ragged_prefill_causal(load_sglang, q, k, v, qo_indptr, kv_indptr, sm_scale):
+    """Output of `_run_sdpa_forward_extend`, causal; it gives no lse.
+
+    It reads keys and values through a table of places, request by request; the ragged tensors
+    serve as its cache. It runs in float32 here: in bfloat16 it would round the attention weights.
+    It expects keys for every query and does not define what a query without keys gives, so such
+    rows are not handed to it and hold the definition's 0.
+    """
+    attend = load_sglang(
+        "srt/layers/attention/torch_native_backend.py",
+        "TorchNativeAttnBackend._run_sdpa_forward_extend",
+        scaled_dot_product_attention=torch.nn.functional.scaled_dot_product_attention,
+    )
+    kv_len = (kv_indptr[1:] - kv_indptr[:-1]).long()
+    q_len = (qo_indptr[1:] - qo_indptr[:-1]).long()
+    extend = torch.minimum(q_len, kv_len)  # the queries that see a key: the last ones
+    owner = torch.repeat_interleave(q_len)
+    keep = qo_indptr[1:].long()[owner] - torch.arange(q.shape[0], device=q.device) <= extend[owner]
+    output = torch.zeros_like(q)
+    some = extend.nonzero()[:, 0]
+    if some.numel() == 0:
+        return output, None
+    position = torch.arange(int(kv_len[some].max()), device=q.device)
+    position = torch.minimum(position, kv_len[some, None] - 1)
+    result = attend(
+        SimpleNamespace(),
+        q[keep].float(),
+        torch.empty_like(q[keep], dtype=torch.float32),
+        k.float(),
+        v.float(),
+        kv_indptr[:-1].long()[some, None] + position,
+        torch.arange(some.numel(), device=q.device),
+        kv_len[some],
+        (kv_len - extend)[some],
+        extend[some],
+        scaling=float(sm_scale),
+        enable_gqa=q.shape[1] != k.shape[1],
+        causal=True,
+    )
+    output[keep] = result.to(q.dtype)
+    return output, None

@@ -1,0 +1,333 @@
+"""Finds grouped query attention in a model tree.
+
+Every attention layer of SGLang that reads the KV cache is a `RadixAttention`
+(`srt/layers/radix_attention.py`; its arguments are the same in 0.5.9 and 0.5.23 but for one that
+does not change what is computed). Its head counts are those of one tensor-parallel rank, KV heads
+already replicated where there are fewer than ranks. What its arguments and calls add to plain
+causal attention (a window, a cap, sinks) makes it another kernel, which is reported by name and
+never passed off as the plain one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import attrs
+
+from fibcore.kernel import Extraction, Fact, Kernel, KernelCollector, Scalar, fact
+from fibcore.serving import Serving
+from fibcore.tree import (
+    Alternatives,
+    Call,
+    ModelTree,
+    ModuleNode,
+    Named,
+    ParameterRef,
+    Unknown,
+    with_origins,
+)
+from fibcore_op_gqa.names import FLASHINFER, OP_TYPES, STAGES, Kind, kernel_name
+
+# Keyword arguments of RadixAttention.forward that do not change what the kernel computes.
+_PLAIN_KEYWORDS = frozenset(
+    {"q", "k", "v", "forward_batch", "save_kv_cache", "key_value_num_tokens", "return_lse"}
+)
+_NO_DEFINITION = "the dataset's gqa definitions are plain softmax attention, causal in prefill"
+
+
+class _Undecided(Exception):
+    """A setting that decides which kernel runs is not known."""
+
+    def __init__(self, what: str, reason: str) -> None:
+        super().__init__(f"{what}: {reason}")
+        self.what = what
+        self.reason = reason
+
+
+@attrs.frozen
+class _Variant:
+    """What a layer adds to plain attention.
+
+    Attributes:
+        features: Phrases that follow "gqa_paged", such as "with sliding window 4096".
+        name: The whole name where it is no grouped query attention of a decoder at all.
+        causal: False where prefill sees later keys too; decode is the same either way.
+    """
+
+    features: tuple[str, ...] = ()
+    name: str | None = None
+    causal: bool = True
+
+    @property
+    def plain(self) -> bool:
+        return not self.features and self.name is None
+
+
+def extract(tree: ModelTree, serving: Serving) -> Extraction:
+    """Kernels, uncovered variants and problems of every attention layer in `tree`.
+
+    Layers that are multi-head latent attention are left alone: those whose values are not as wide
+    as their keys, and their materialised twins.
+    """
+    found = KernelCollector(lenient=("sm_scale",))
+    for node in tree.walk():
+        if node.is_a("RadixAttention"):
+            try:
+                _layer(node, tree, serving, found)
+            except _Undecided as undecided:
+                found.problem(undecided.what, undecided.reason, node)
+    return found.finish()
+
+
+def _layer(node: ModuleNode, tree: ModelTree, serving: Serving, found: KernelCollector) -> None:
+    head_dim = _size(node, "head_dim")
+    if _is_latent(node) or _has_latent_twin(node, tree):
+        return
+    qo_heads = _size(node, "num_heads")
+    kv_heads = _size(node, "num_kv_heads")
+    if qo_heads % kv_heads:
+        raise _Undecided(
+            "attention heads",
+            f"{qo_heads} query heads of a rank are no multiple of {kv_heads} KV heads "
+            f"(tensor-parallel size {serving.tp})",
+        )
+    for variant in _variants(node, tree):
+        if not variant.plain:
+            what = variant.name or "gqa_paged " + " and ".join(variant.features)
+            found.not_covered(what, _NO_DEFINITION, node)
+            continue
+        if not variant.causal:
+            found.not_covered(
+                "gqa prefill with bidirectional attention over the prompt", _NO_DEFINITION, node
+            )
+        for kind, page_size in _kernels(serving, variant.causal):
+            # The cache alone is quantised: ragged prefill reads the fresh keys and values.
+            cache = None if page_size is None else _cache_dtype(tree)
+            if cache is None:
+                kernel = _kernel(kind, page_size, node, serving, qo_heads, kv_heads, head_dim)
+                found.add(kernel, node)
+            else:
+                found.not_covered(f"gqa_paged with {cache} KV cache", _NO_DEFINITION, node)
+
+
+def _kernels(serving: Serving, causal: bool) -> Iterator[tuple[Kind, int | None]]:
+    """Kind and page size of each kernel that a plain layer runs."""
+    if "decode" in serving.stages:
+        for page_size in serving.page_sizes:
+            yield "decode", page_size
+    if "prefill" in serving.stages and causal:
+        for page_size in serving.page_sizes:
+            yield "prefill", page_size
+        yield "ragged", None
+
+
+def _kernel(
+    kind: Kind,
+    page_size: int | None,
+    node: ModuleNode,
+    serving: Serving,
+    qo_heads: int,
+    kv_heads: int,
+    head_dim: int,
+) -> Kernel:
+    rank = f"one of {serving.tp} tensor-parallel ranks"
+    facts: dict[str, Fact] = {
+        "num_qo_heads": fact(qo_heads, node, f"query heads of {rank}"),
+        "num_kv_heads": fact(
+            kv_heads, node, f"KV heads of {rank}; fewer heads than ranks are replicated"
+        ),
+        "head_dim": fact(head_dim, node, "size of a query, key and value head"),
+    }
+    parameters: dict[str, Scalar] = {
+        "kind": kind,
+        "num_qo_heads": int(qo_heads),
+        "num_kv_heads": int(kv_heads),
+        "head_dim": int(head_dim),
+    }
+    if page_size is not None:
+        parameters["page_size"] = int(page_size)
+        asked = with_origins(page_size, frozenset({"serving:page_sizes"}))
+        facts["page_size"] = fact(asked, node, "tokens in a page of the KV cache")
+    scaling = node.argument("scaling")
+    # An input of the kernel, so nothing hangs on it if it is unknown.
+    if isinstance(scaling, int | float) and not isinstance(scaling, bool):
+        parameters["sm_scale"] = float(scaling)
+        note = "usual value of the input sm_scale"
+        if math.isclose(scaling, head_dim**-0.5):
+            note += ", 1 / sqrt(head_dim)"
+        facts["sm_scale"] = fact(scaling, node, note)
+    return Kernel(
+        op_type=OP_TYPES[kind],
+        name=kernel_name(kind, qo_heads, kv_heads, head_dim, page_size),
+        parameters=parameters,
+        facts=facts,
+        uses=(),
+        tags=(f"stage:{STAGES[kind]}", f"tp:{serving.tp}", f"fi_api:{FLASHINFER[kind]}"),
+    )
+
+
+def _setting(node: ModuleNode, name: str, default: Any = None) -> Any:
+    """A setting of the layer; what the model assigned to it later wins over the argument."""
+    if name in node.attributes:
+        return node.attributes[name]
+    return node.argument(name, default)
+
+
+def _known(node: ModuleNode, name: str, default: Any = None) -> Any:
+    value = _setting(node, name, default)
+    if isinstance(value, Unknown):
+        raise _Undecided(f"{name} of an attention layer", str(value))
+    if isinstance(value, Alternatives):
+        choices = ", ".join(str(v) for v in value.values)
+        raise _Undecided(f"{name} of an attention layer", f"one of {choices}, undecided")
+    return value
+
+
+def _number(node: ModuleNode, name: str, default: float) -> float:
+    value = _known(node, name, default)
+    if value is None:
+        return default
+    if isinstance(value, int | float):
+        return value
+    raise _Undecided(f"{name} of an attention layer", f"not a number: {value!r}")
+
+
+def _size(node: ModuleNode, name: str) -> int:
+    value = _known(node, name)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise _Undecided(f"{name} of an attention layer", f"not an integer: {value!r}")
+    if value < 1:
+        raise _Undecided(f"{name} of an attention layer", f"{value}, expected at least 1")
+    return value
+
+
+def _is_latent(node: ModuleNode) -> bool:
+    """Whether keys and values differ in width, as in multi-head latent attention."""
+    width = _known(node, "v_head_dim", -1)
+    return width not in (-1, None) and width != _size(node, "head_dim")
+
+
+def _has_latent_twin(node: ModuleNode, tree: ModelTree) -> bool:
+    """Whether it is the materialised form beside an absorbed latent attention of one KV head.
+
+    With value heads as wide as key heads (GLM-4.7-Flash: 256 and 256) the twin alone looks plain.
+    """
+    parent = tree.parent(node.path)
+    siblings = parent.children.values() if parent is not None else ()
+    return any(
+        other is not node
+        and other.is_a("RadixAttention")
+        and _setting(other, "num_kv_heads") == 1
+        and isinstance(_setting(other, "v_head_dim"), int)
+        and 0 < _setting(other, "v_head_dim") != _setting(other, "head_dim")
+        for other in siblings
+    )
+
+
+def _variants(node: ModuleNode, tree: ModelTree) -> tuple[_Variant, ...]:
+    """The distinct ways in which the layer is run: one, or one for each kind of call."""
+    if _known(node, "is_cross_attention", False):
+        return (_Variant(name="cross attention"),)
+    kind = _attention_type(node)
+    if kind == "encoder_only":
+        return (_Variant(name="encoder-only attention"),)
+    features = list(_features(node, tree))
+    seen: dict[_Variant, None] = {}
+    for extra in {_call_features(call): None for call in node.calls} or {(): None}:
+        seen[_Variant((*features, *extra), causal=kind == "decoder")] = None
+    return tuple(seen)
+
+
+def _attention_type(node: ModuleNode) -> str:
+    value = _known(node, "attn_type", "decoder")
+    text = value.name if isinstance(value, Named) else value
+    # A member of the enumeration AttentionType, by name or by value.
+    kind = text.rpartition(".")[2].lower() if isinstance(text, str) else repr(text)
+    if kind not in ("decoder", "decoder_bidirectional", "encoder_only"):
+        raise _Undecided("attn_type of an attention layer", f"not an attention type: {kind}")
+    return kind
+
+
+def _features(node: ModuleNode, tree: ModelTree) -> Iterator[str]:
+    """What the layer's own settings add to plain attention."""
+    window = _number(node, "sliding_window_size", -1)
+    if window > 0:  # SGLang reads 0 and None as "no window"
+        # SGLang counts the keys before the query's own; people and configs count that one too.
+        yield f"with sliding window {window + 1:g}"
+    cap = _number(node, "logit_cap", 0.0)
+    if cap > 0:
+        method = _known(node, "logit_capping_method", "tanh")
+        yield f"with logit cap {float(cap)}" + ("" if method == "tanh" else f" ({method})")
+    if _known(node, "use_irope", False):
+        size = _chunk_size(tree)
+        if size is not None:
+            yield f"with chunked local attention {size}".rstrip()
+    positions = _known(node, "pos_encoding_mode", "NONE")
+    if positions not in (None, "NONE"):
+        yield f"with position encoding {positions} inside"
+    length = _number(node, "xai_temperature_len", -1)
+    if length > 0:
+        yield f"with temperature by position beyond {length:g}"
+
+
+def _call_features(call: Call) -> tuple[str, ...]:
+    """What a call's keyword arguments add to plain attention."""
+    features = []
+    for name, value in call.kwargs.items():
+        if name in _PLAIN_KEYWORDS or value is None:
+            continue
+        if name == "sinks":
+            if not isinstance(value, ParameterRef):
+                raise _Undecided("sinks of an attention layer", f"none or a parameter: {value}")
+            features.append("with attention sinks")
+        else:
+            features.append(f"called with {name}")
+    return tuple(features)
+
+
+def _configs(tree: ModelTree) -> list[Mapping[str, Any]]:
+    """The model's config and, for multimodal models, that of its language model first."""
+    nested = tree.config.get("text_config")
+    return [nested, tree.config] if isinstance(nested, Mapping) else [tree.config]
+
+
+def _chunk_size(tree: ModelTree) -> str | None:
+    """Size of the chunks of Llama 4's local layers; "" where the config does not tell.
+
+    None where the config says that there are none; then SGLang runs these layers as plain ones.
+    """
+    for config in _configs(tree):
+        if "attention_chunk_size" in config:
+            size = config["attention_chunk_size"]
+            return None if size is None else str(size)
+    return ""
+
+
+def _cache_dtype(tree: ModelTree) -> str | None:
+    """Dtype of a quantised KV cache, None for the model's own dtype.
+
+    With `--kv-cache-dtype auto` SGLang takes it from the checkpoint (`kv_cache_quant_algo`, or
+    `kv_cache_scheme` in ModelOpt's flat format) and knows FP8 alone.
+    """
+    for config in _configs(tree):
+        quantization = config.get("quantization_config")
+        if not isinstance(quantization, Mapping):
+            continue
+        nested = quantization.get("quantization")
+        sections = [quantization, nested] if isinstance(nested, Mapping) else [quantization]
+        for section in sections:
+            algorithm = section.get("kv_cache_quant_algo")
+            if isinstance(algorithm, str) and algorithm.upper() == "FP8":
+                return "float8_e4m3fn"
+        scheme = quantization.get("kv_cache_scheme")
+        if "quant_algo" in quantization and (
+            (isinstance(scheme, str) and scheme.strip().upper() in ("FP8", "FLOAT8"))
+            or (
+                isinstance(scheme, Mapping)
+                and (scheme.get("type"), scheme.get("num_bits")) == ("float", 8)
+            )
+        ):
+            return "float8_e4m3fn"
+    return None

@@ -1,0 +1,137 @@
+"""Causal prefill attention: ragged queries, keys and values, grouped heads.
+
+With query head h reading KV head g = h // (NUM_QO_HEADS // NUM_KV_HEADS), and the keys j that the
+query sees,
+
+    logit[j] = sm_scale * dot(q[h], k[j, g])
+    output[h] = sum_j softmax(logit)[j] * v[j, g]
+    lse[h] = log2(sum_j exp(logit[j]))
+
+The keys of sequence b are k[kv_indptr[b] : kv_indptr[b + 1]].
+Query i of a sequence with n queries and m keys sees the keys j <= i + m - n.
+A query that sees no key gives output 0 and lse -inf.
+"""
+
+import math
+
+import torch
+
+NUM_QO_HEADS = 32
+NUM_KV_HEADS = 8
+HEAD_DIM = 128
+MAX_ELEMENTS = 2**23  # of one temporary tensor: bounds memory however long sequences grow
+MAX_ROWS = 128  # queries that share one read of the keys
+
+
+def attend(q, visible, sequence, fetch, sm_scale):
+    """Softmax attention of many query tiles at once, with a running maximum over chunks of keys.
+
+    q [tiles, rows, NUM_QO_HEADS, HEAD_DIM]; visible [tiles, rows]: how many of its sequence's keys,
+    counted from the first, a row sees; the tiles come in descending order of the most that one of
+    their rows sees. sequence [tiles]: the sequence of a tile. fetch(sequence [n], positions [n, c])
+    gives keys and values [n, c, NUM_KV_HEADS, HEAD_DIM]. Returns the output
+    [tiles, rows, NUM_QO_HEADS, HEAD_DIM] and the base-2 log-sum-exp [tiles, rows, NUM_QO_HEADS],
+    both float32.
+    """
+    tiles, rows = visible.shape
+    group = NUM_QO_HEADS // NUM_KV_HEADS
+    # Query head h reads KV head h // group: the heads of a group become rows of one matrix.
+    q = q.float().view(tiles, rows, NUM_KV_HEADS, group, HEAD_DIM).permute(0, 2, 3, 1, 4)
+    q = q.reshape(tiles, NUM_KV_HEADS, group * rows, HEAD_DIM)
+    # exp(x) = 2 ** (x * log2(e)), so all logits are kept in base 2.
+    q = q * (float(sm_scale) * math.log2(math.e))
+    top = q.new_full((tiles, NUM_KV_HEADS, group * rows), -math.inf)
+    total = torch.zeros_like(top)
+    weighted = torch.zeros_like(q)
+    limit = visible.amax(dim=1)
+    start, end = 0, int(limit[0])
+    while start < end:
+        active = int((limit > start).sum())  # a prefix, thanks to the order of the tiles
+        width = max(NUM_KV_HEADS * HEAD_DIM, NUM_QO_HEADS * rows)
+        stop = min(end, start + max(1, MAX_ELEMENTS // (active * width)))
+        position = torch.arange(start, stop, device=q.device)
+        # Beyond the last visible key the cache may hold anything, NaN too, and 0 * NaN is NaN:
+        # read that last key again instead (its logit there is hidden below).
+        k, v = fetch(sequence[:active], torch.minimum(position, limit[:active, None] - 1))
+        k, v = (
+            x.permute(0, 2, 1, 3).to(torch.float32, memory_format=torch.contiguous_format)
+            for x in (k, v)
+        )
+        logits = q[:active] @ k.transpose(2, 3)
+        hidden = position >= visible[:active, :, None]
+        by_row = logits.view(active, NUM_KV_HEADS, group, rows, stop - start)
+        by_row.masked_fill_(hidden[:, None, None], -math.inf)
+        new_top = torch.maximum(top[:active], logits.amax(dim=3))
+        # A row that has seen no key yet has a maximum of -inf; -inf - -inf would be NaN.
+        base = new_top.masked_fill(new_top == -math.inf, 0.0)
+        weights = logits.sub_(base[..., None]).exp2_()
+        keep = torch.exp2(top[:active] - base)
+        total[:active] = total[:active] * keep + weights.sum(dim=3)
+        weighted[:active] = weighted[:active] * keep[..., None] + weights @ v
+        top[:active] = new_top
+        start = stop
+    # A row without keys has the sum 0: its output is 0 and its log-sum-exp -inf.
+    output = weighted / total.masked_fill(total == 0, 1.0)[..., None]
+    lse = top + torch.log2(total)
+    output = output.view(tiles, NUM_KV_HEADS, group, rows, HEAD_DIM).permute(0, 3, 1, 2, 4)
+    lse = lse.view(tiles, NUM_KV_HEADS, group, rows).permute(0, 3, 1, 2)
+    return output.flatten(2, 3), lse.flatten(2, 3)
+
+
+def prefill(q, qo_indptr, kv_len, fetch, sm_scale):
+    """Causal attention of ragged queries, in tiles of consecutive queries of one sequence.
+
+    q [total_q, NUM_QO_HEADS, HEAD_DIM], qo_indptr [batch + 1] and kv_len [batch] int64. The last
+    query of a sequence is aligned with its last key.
+    """
+    total_q = q.shape[0]
+    output = torch.zeros_like(q)
+    lse = torch.full((total_q, NUM_QO_HEADS), -math.inf, dtype=torch.float32, device=q.device)
+    if total_q == 0:
+        return output, lse
+    q_len = qo_indptr[1:] - qo_indptr[:-1]
+    before = kv_len - q_len  # keys before the first query's own
+    # No more rows than the mean length: then padding at most doubles the work.
+    rows = min(MAX_ROWS, -(-total_q // q_len.shape[0]))
+    tiles = (q_len + rows - 1) // rows
+    sequence = torch.repeat_interleave(tiles)
+    number = torch.arange(sequence.shape[0], device=q.device)
+    first = (number - (tiles.cumsum(0) - tiles)[sequence]) * rows
+    last = torch.minimum(first + rows, q_len[sequence])
+    order = (before[sequence] + last).argsort(descending=True)
+    at_once = max(1, MAX_ELEMENTS // (NUM_QO_HEADS * rows * HEAD_DIM))
+    for chosen in order.split(at_once):
+        owner = sequence[chosen]
+        row = first[chosen, None] + torch.arange(rows, device=q.device)
+        real = row < q_len[owner, None]
+        visible = (before[owner, None] + row + 1).clamp(min=0).masked_fill(~real, 0)
+        index = qo_indptr[owner, None] + torch.minimum(row, q_len[owner, None] - 1)
+        tile_output, tile_lse = attend(q[index], visible, owner, fetch, sm_scale)
+        output[index[real]] = tile_output[real].to(q.dtype)
+        lse[index[real]] = tile_lse[real]
+    return output, lse
+
+
+@torch.no_grad()
+def run(q, k, v, qo_indptr, kv_indptr, sm_scale):
+    """Compute the output, like q, and lse [total_q, NUM_QO_HEADS] float32.
+
+    q is [total_q, NUM_QO_HEADS, HEAD_DIM], k and v [total_kv, NUM_KV_HEADS, HEAD_DIM];
+    sm_scale is a number or a 0-d tensor.
+    """
+    total_q, num_qo_heads, head_dim = q.shape
+    total_kv = k.shape[0]
+    assert (num_qo_heads, head_dim) == (NUM_QO_HEADS, HEAD_DIM)
+    assert k.shape[1:] == (NUM_KV_HEADS, HEAD_DIM)
+    assert v.shape == k.shape
+    assert qo_indptr.shape == kv_indptr.shape
+    assert total_q == qo_indptr[-1].item()
+    assert total_kv == kv_indptr[-1].item()
+    kv_indptr = kv_indptr.long()
+    kv_len = kv_indptr[1:] - kv_indptr[:-1]
+
+    def fetch(sequence, position):
+        token = kv_indptr[sequence, None] + position
+        return k[token], v[token]
+
+    return prefill(q, qo_indptr.long(), kv_len, fetch, sm_scale)
