@@ -1,0 +1,34 @@
+"""The dataset folder: reading, merging, writing, conflicts and provenance.
+
+`Dataset` is what most callers need; the other names are its results and the functions that read
+and write provenance without a dataset at hand.
+"""
+
+from __future__ import annotations
+
+from fibcore.dataset.conflicts import Conflict
+from fibcore.dataset.files import BrokenFileError
+from fibcore.dataset.merging import Difference
+from fibcore.dataset.provenance import (
+    ConstantDifference,
+    Provenance,
+    ProvenanceEntry,
+    read_provenance,
+    write_provenance,
+)
+from fibcore.dataset.store import Contents, Dataset, Outcome, OutcomeKind
+
+__all__ = [
+    "BrokenFileError",
+    "Conflict",
+    "ConstantDifference",
+    "Contents",
+    "Dataset",
+    "Difference",
+    "Outcome",
+    "OutcomeKind",
+    "Provenance",
+    "ProvenanceEntry",
+    "read_provenance",
+    "write_provenance",
+]

@@ -1,0 +1,190 @@
+"""Files below a dataset's root: read without surprises, written whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import secrets
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
+
+from fibcore.errors import DatasetError
+
+TEMPORARY = re.compile(r"\.fibcore-[0-9a-f]{16}\.tmp")
+"""Names of files that are being written; one that an interrupted machine left is worthless."""
+
+_HINTS = {
+    errno.ENOSPC: "make room on the disk and run it again; nothing was half-written",
+    errno.EDQUOT: "the disk quota is used up; make room and run it again",
+    errno.EACCES: "give this user the right to write there, or name another dataset",
+    errno.EPERM: "give this user the right to write there, or name another dataset",
+    errno.EROFS: "the file system is read-only; name another dataset",
+}
+
+
+class BrokenFileError(DatasetError):
+    """A file of the dataset cannot be used. It is never changed; the others go on.
+
+    Attributes:
+        path: The file, relative to the dataset.
+        place: The place in it as JSON path or line, `$.axes.M.value`; None for the whole file.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        path: str,
+        place: str | None = None,
+        expected: str | None = None,
+        found: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        """An error about `path`; see `FibcoreError` for the other arguments."""
+        super().__init__(
+            message,
+            where=path if place is None else f"{path} {place}",
+            expected=expected,
+            found=found,
+            hint=hint,
+        )
+        self.path = path
+        self.place = place
+
+
+def relative(root: Path, path: Path) -> str:
+    """`path` below `root` with forward slashes, as reports name it."""
+    return path.relative_to(root).as_posix()
+
+
+def os_error(error: OSError, path: Path, doing: str) -> DatasetError:
+    """A failed system call as an error that says what could not be done, and what to do."""
+    return DatasetError(
+        f"cannot {doing}",
+        where=str(path),
+        found=error.strerror or str(error),
+        hint=_HINTS.get(error.errno or 0),
+    )
+
+
+def below(root: Path, parts: str) -> Path:
+    """The path of `parts` (with forward slashes) below `root`.
+
+    Raises:
+        DatasetError: it would lie outside of `root`, by `..`, by a root of its own or by a
+            symbolic link.
+    """
+    pure = PurePosixPath(parts)
+    if pure.is_absolute() or ".." in pure.parts or not pure.parts or "\\" in parts:
+        raise DatasetError("the path leads out of the dataset", where=str(root), found=repr(parts))
+    path = root.joinpath(*pure.parts)
+    check_inside(root, path)
+    return path
+
+
+def check_inside(root: Path, path: Path) -> None:
+    """Refuse a path that a symbolic link leads out of `root`.
+
+    Raises:
+        DatasetError: it does.
+    """
+    try:
+        real = path.resolve()
+        inside = real.is_relative_to(root.resolve())
+    except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links before Python 3.13
+        raise DatasetError(
+            "a symbolic link cannot be followed", where=str(path), found=str(error)
+        ) from None
+    if not inside:
+        raise DatasetError(
+            "a symbolic link leads out of the dataset",
+            where=str(path),
+            expected=f"a path below {root}",
+            found=str(real),
+            hint="put a real file or folder in its place (cp -rL copies what links point to)",
+        )
+
+
+def read_text(root: Path, path: Path) -> str:
+    """The text of a file of the dataset.
+
+    Raises:
+        BrokenFileError: it cannot be read, is not UTF-8, or lies outside of the dataset.
+    """
+    name = relative(root, path)
+    try:
+        check_inside(root, path)
+        return path.read_bytes().decode("utf-8")
+    except DatasetError as error:
+        raise BrokenFileError(
+            error.message, path=name, expected=error.expected, found=error.found, hint=error.hint
+        ) from None
+    except OSError as error:
+        raise BrokenFileError(
+            "cannot read the file", path=name, found=error.strerror or str(error)
+        ) from None
+    except UnicodeDecodeError as error:
+        raise BrokenFileError(
+            "not UTF-8", path=name, place=f"byte {error.start}", found=error.reason
+        ) from None
+
+
+def write_text(root: Path, path: Path, text: str) -> bool:
+    """Write a file of the dataset, whole or not at all; folders are made as needed.
+
+    The text goes to a temporary file in the same folder, to the disk, and then in the place of
+    the old file in one step, whatever interrupts it. A file that already holds the text is left
+    alone.
+
+    Returns:
+        Whether the file changed.
+
+    Raises:
+        DatasetError: no space, no permission, or a path that leads out of the dataset.
+    """
+    check_inside(root, path)
+    data = text.encode("utf-8")
+    temporary = path.with_name(f".fibcore-{secrets.token_hex(8)}.tmp")
+    try:
+        if path.is_symlink():
+            raise DatasetError("refusing to write through a symbolic link", where=str(path))
+        if path.exists() and path.read_bytes() == data:
+            return False
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            # Not tempfile: the file should have the permissions that any new file has.
+            handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+            with os.fdopen(handle, "wb") as file:
+                if path.exists():
+                    os.chmod(temporary, path.stat().st_mode & 0o7777)  # noqa: PTH101  # same file
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)  # noqa: PTH105  # the call that is one step
+        except BaseException:  # KeyboardInterrupt too leaves nothing behind
+            with suppress(FileNotFoundError):
+                temporary.unlink()
+            raise
+    except OSError as error:
+        raise os_error(error, path, "write the file") from error
+    return True
+
+
+def remove(root: Path, path: Path) -> bool:
+    """Remove a file of the dataset if it is there.
+
+    Returns:
+        Whether it was there.
+
+    Raises:
+        DatasetError: it cannot be removed.
+    """
+    check_inside(root, path.parent)
+    try:
+        path.unlink()
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise os_error(error, path, "remove the file") from error
+    return True

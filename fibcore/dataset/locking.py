@@ -1,0 +1,93 @@
+"""One writer at a time: the lock of a dataset folder."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from fibcore.dataset.files import os_error, remove, write_text
+from fibcore.errors import DatasetError
+
+LOCK_NAME = ".fibcore.lock"
+HOLDER_NAME = ".fibcore.lock.holder"
+
+_log = logging.getLogger("fibcore.dataset")
+
+
+@contextmanager
+def locked(
+    root: Path, timeout_s: float, notify: Callable[[str], None] | None = None
+) -> Iterator[None]:
+    """Hold the lock of the dataset at `root`, whose folder is made where it is missing.
+
+    The operating system frees the lock when its holder ends, however that happens.
+
+    Args:
+        root: The dataset folder.
+        timeout_s: Seconds to wait for another holder.
+        notify: Is told when there is waiting to do; by default a log line.
+
+    Raises:
+        DatasetError: another process still holds it after `timeout_s`, or the folder cannot be
+            written.
+    """
+    import filelock  # costs 50 ms, which reading a dataset need not pay
+
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise os_error(error, root, "make the dataset folder") from error
+    lock = filelock.FileLock(root / LOCK_NAME)
+    try:
+        _acquire(lock, root, timeout_s, notify or _log.warning)
+    except filelock.Timeout:
+        raise DatasetError(
+            f"another run has held the dataset's lock for over {timeout_s:g} s",
+            where=str(root / LOCK_NAME),
+            found=holder(root),
+            hint="wait for that run or end it, then try again",
+        ) from None
+    except (OSError, NotImplementedError) as error:
+        known = error if isinstance(error, OSError) else OSError(str(error))
+        raise os_error(known, root / LOCK_NAME, "lock the dataset") from error
+    try:
+        # Only for the message that another run prints while it waits.
+        with suppress(DatasetError):
+            write_text(root, root / HOLDER_NAME, _this_process())
+        yield
+    finally:
+        with suppress(DatasetError):
+            remove(root, root / HOLDER_NAME)
+        lock.release()
+
+
+def _acquire(lock: Any, root: Path, timeout_s: float, notify: Callable[[str], None]) -> None:
+    import filelock
+
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        notify(f"waiting for another run that writes to {root} ({holder(root)})")
+        lock.acquire(timeout=timeout_s)
+
+
+def holder(root: Path) -> str:
+    """Who holds the lock, in words, as far as that process said so."""
+    try:
+        said = json.loads((root / HOLDER_NAME).read_text(encoding="utf-8"))
+        return f"process {said['pid']} on {said['host']}: {said['command']}"
+    except (OSError, ValueError, TypeError, KeyError):
+        return "a process that did not give its name"
+
+
+def _this_process() -> str:
+    command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]) if sys.argv else sys.executable
+    said = {"pid": os.getpid(), "host": socket.gethostname(), "command": command[:200]}
+    return json.dumps(said) + "\n"

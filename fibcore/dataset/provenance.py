@@ -1,0 +1,387 @@
+"""Where a definition's numbers come from: `reports/provenance/<name>.json`.
+
+One file a definition. Every model, with every way it is served, has an entry of its own that a
+later run replaces; docs/provenance.md describes the format.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import attrs
+
+from fibcore.dataset.files import BrokenFileError, below, read_text, relative, write_text
+from fibcore.definition import Definition
+from fibcore.errors import ServingError
+from fibcore.kernel import Fact, Scalar, Use
+from fibcore.serving import Serving
+from fibcore.tree import SourcePlace
+
+SCHEMA_VERSION = 1
+FOLDER = "reports/provenance"
+
+
+@attrs.frozen
+class ProvenanceEntry:
+    """Why one model, served in one way, needs a kernel.
+
+    Attributes:
+        model: Model slug.
+        hub_id: Where the config comes from; None for a config file.
+        architecture: The architecture class.
+        serving: The parallel sizes; of its other fields only `gemm_shapes` is recorded.
+        source_version: Version or commit of the SGLang source.
+        facts: Every const axis by name, and other constants of the kernel.
+        uses: The layers that run it.
+        kernel: The name that the plugin gave the kernel, which is the definition's unless the
+            dataset has the kernel under another one.
+    """
+
+    model: str
+    hub_id: str | None
+    architecture: str
+    serving: Serving
+    source_version: str | None
+    facts: Mapping[str, Fact]
+    uses: tuple[Use, ...]
+    kernel: str | None = None
+
+
+@attrs.frozen
+class ConstantDifference:
+    """A constant that is no axis and in which models that share a definition differ (an epsilon).
+
+    Attributes:
+        name: Its name.
+        values: (value, models that have it), in the order of model names.
+    """
+
+    name: str
+    values: tuple[tuple[Scalar, tuple[str, ...]], ...]
+
+    def __str__(self) -> str:
+        sides = (f"{value!r} for {', '.join(models)}" for value, models in self.values)
+        return f"{self.name} is " + ", ".join(sides)
+
+
+@attrs.frozen
+class Provenance:
+    """All that is recorded about one definition.
+
+    Attributes:
+        name: The definition's name.
+        op_type: Its op type.
+        entries: By model, then by how it is served.
+        differing: Constants in which the models differ; the definition has the first one's.
+    """
+
+    name: str
+    op_type: str
+    entries: tuple[ProvenanceEntry, ...]
+    differing: tuple[ConstantDifference, ...] = ()
+
+
+@attrs.frozen
+class Record:
+    """A provenance file as it is to be written.
+
+    Attributes:
+        path: The file.
+        text: What it is to hold.
+        differing: Constants in which the models differ.
+    """
+
+    path: Path
+    text: str
+    differing: tuple[ConstantDifference, ...]
+
+
+def path_of(root: Path, name: str) -> Path:
+    """The provenance file of the definition `name` in the dataset at `root`.
+
+    Raises:
+        DatasetError: the name leads out of the dataset.
+    """
+    return below(root, f"{FOLDER}/{name}.json")
+
+
+def read_provenance(root: Path, name: str) -> Provenance | None:
+    """What is recorded about the definition `name`; None where nothing is.
+
+    Raises:
+        BrokenFileError: the file is not one that fibcore wrote.
+    """
+    path = path_of(root, name)
+    data = _read(root, path)
+    return None if data is None else _from_data(root, path, data)
+
+
+def write_provenance(root: Path, definition: Definition, entry: ProvenanceEntry) -> bool:
+    """Record `entry` for `definition`, in the place of an earlier one of that model and serving.
+
+    Returns:
+        Whether the file changed.
+
+    Raises:
+        DatasetError: the file cannot be written, or the one that is there is broken.
+    """
+    record = with_entry(root, definition, entry)
+    return write_text(root, record.path, record.text)
+
+
+def with_entry(root: Path, definition: Definition, entry: ProvenanceEntry) -> Record:
+    """The file of `definition` once `entry` is recorded; writes nothing.
+
+    Raises:
+        BrokenFileError: the file that is there is broken.
+    """
+    path = path_of(root, definition.name)
+    data = _read(root, path) or {}
+    models = data.get("models", {})
+    if not isinstance(models, dict) or not all(isinstance(m, dict) for m in models.values()):
+        raise _not_ours(root, path, "models is not an object of objects")
+    key = _entry_key(entry, definition)
+    models.setdefault(entry.model, {})[key] = _entry_to_data(entry, definition)
+    data = {
+        "schema_version": SCHEMA_VERSION,
+        "name": definition.name,
+        "op_type": definition.op_type,
+        "models": {m: dict(sorted(models[m].items(), key=_numeric)) for m in sorted(models)},
+    }
+    text = json.dumps(data, indent=2, ensure_ascii=False) + "\n"
+    return Record(path, text, _from_data(root, path, data).differing)
+
+
+def _from_data(root: Path, path: Path, data: Mapping[str, Any]) -> Provenance:
+    try:
+        pairs = [
+            (model, entry)
+            for model, servings in data["models"].items()
+            for entry in servings.values()
+        ]
+        entries = tuple(_entry_from_data(model, entry) for model, entry in pairs)
+        axes = {
+            name
+            for _, entry in pairs
+            for name, constant in entry["constants"].items()
+            if constant["axis"]
+        }
+        return Provenance(data["name"], data["op_type"], entries, _differing(entries, axes))
+    except (KeyError, TypeError, ValueError, AttributeError, ServingError) as error:
+        raise _not_ours(root, path, f"{type(error).__name__}: {error}") from error
+
+
+def _differing(
+    entries: Iterable[ProvenanceEntry], axes: set[str]
+) -> tuple[ConstantDifference, ...]:
+    sides: dict[str, dict[Scalar, dict[str, None]]] = {}
+    for entry in entries:
+        for name, proof in entry.facts.items():
+            if name not in axes:
+                sides.setdefault(name, {}).setdefault(proof.value, {})[entry.model] = None
+    return tuple(
+        ConstantDifference(name, tuple((v, tuple(models)) for v, models in values.items()))
+        for name, values in sorted(sides.items())
+        if len(values) > 1
+    )
+
+
+def _read(root: Path, path: Path) -> dict[str, Any] | None:
+    if not path.exists():
+        return None
+    text = read_text(root, path)
+    try:
+        data = json.loads(text)
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno} column {error.colno}"
+        raise _not_ours(root, path, f"{error.msg} at {place}") from None
+    except (ValueError, RecursionError) as error:
+        raise _not_ours(root, path, str(error)) from None
+    if not isinstance(data, dict) or data.get("schema_version") != SCHEMA_VERSION:
+        raise _not_ours(root, path, f"no object with schema_version {SCHEMA_VERSION}")
+    return data
+
+
+def _not_ours(root: Path, path: Path, found: str) -> BrokenFileError:
+    return BrokenFileError(
+        "not a provenance file that this fibcore wrote",
+        path=relative(root, path),
+        found=found,
+        hint="remove it; extracting the models again writes it anew",
+    )
+
+
+def _entry_key(entry: ProvenanceEntry, definition: Definition) -> str:
+    key = f"tp{entry.serving.tp}-ep{entry.serving.ep}"
+    if entry.serving.gemm_shapes == "rank":
+        key += "-rank"
+    # One model may need the kernel under two names, of which the dataset has one.
+    if entry.kernel not in (None, definition.name):
+        key += f":{entry.kernel}"
+    return key
+
+
+def _numeric(item: tuple[str, object]) -> list[tuple[int, str]]:
+    """Sorts tp8 before tp16."""
+    return [(int(n), word) for word, n in re.findall(r"([^0-9]*)([0-9]+)", item[0])] + [
+        (0, item[0])
+    ]
+
+
+def _entry_to_data(entry: ProvenanceEntry, definition: Definition) -> dict[str, Any]:
+    serving: dict[str, Any] = {"tp": entry.serving.tp, "ep": entry.serving.ep}
+    if entry.serving.gemm_shapes != "layer":
+        serving["gemm_shapes"] = entry.serving.gemm_shapes
+    data: dict[str, Any] = {
+        "hub_id": entry.hub_id,
+        "architecture": entry.architecture,
+        "serving": serving,
+        "source": {"name": "sglang", "version": entry.source_version},
+    }
+    if entry.kernel is not None and entry.kernel != definition.name:
+        data["kernel"] = entry.kernel
+    axes = [name for name in definition.const_axes if name in entry.facts]
+    others = sorted(set(entry.facts) - set(axes))
+    data["constants"] = {
+        name: _fact_to_data(entry.facts[name], name in definition.const_axes)
+        for name in (*axes, *others)
+    }
+    groups = group_uses(entry.uses)
+    data["layers"] = {
+        "count": sum(len(expand_paths(paths)) for paths, _, _ in groups),
+        "uses": [
+            {"paths": paths, "class": cls, "place": str(place)} for paths, cls, place in groups
+        ],
+    }
+    return data
+
+
+def _fact_to_data(proof: Fact, axis: bool) -> dict[str, Any]:
+    data: dict[str, Any] = {
+        "value": proof.value,
+        "axis": axis,
+        "origins": list(proof.origins),
+        "place": str(proof.place),
+    }
+    if proof.note:
+        data["note"] = proof.note
+    return data
+
+
+def _entry_from_data(model: str, data: Mapping[str, Any]) -> ProvenanceEntry:
+    serving = data["serving"]
+    shapes: Literal["layer", "rank"] = "rank" if serving.get("gemm_shapes") == "rank" else "layer"
+    facts = {
+        name: Fact(
+            constant["value"],
+            tuple(constant["origins"]),
+            _place(constant["place"]),
+            constant.get("note", ""),
+        )
+        for name, constant in data["constants"].items()
+    }
+    uses = tuple(
+        Use(path, use["class"], _place(use["place"]))
+        for use in data["layers"]["uses"]
+        for path in expand_paths(use["paths"])
+    )
+    return ProvenanceEntry(
+        model=model,
+        hub_id=data["hub_id"],
+        architecture=data["architecture"],
+        serving=Serving(tp=serving["tp"], ep=serving["ep"], gemm_shapes=shapes),
+        source_version=data["source"]["version"],
+        facts=facts,
+        uses=uses,
+        kernel=data.get("kernel"),
+    )
+
+
+def _place(text: str) -> SourcePlace:
+    file, _, line = text.rpartition(":")
+    return SourcePlace(file, int(line))
+
+
+def group_uses(uses: Iterable[Use]) -> list[tuple[str, str, SourcePlace]]:
+    """Uses that differ in a layer number alone as one: (paths, class, place).
+
+    `model.layers.0.norm` to `model.layers.31.norm` become `model.layers.{0-31}.norm`.
+    """
+    groups: dict[tuple[Any, ...], list[tuple[int, ...]]] = {}
+    for use in uses:
+        template, numbers = _split(use.path)
+        vectors = groups.setdefault((template, use.cls, use.place), [])
+        if numbers not in vectors[-1:]:
+            vectors.append(numbers)
+    result = []
+    for (template, cls, place), vectors in groups.items():
+        result += [(paths, cls, place) for paths in _patterns(template, vectors)]
+    return result
+
+
+def _split(path: str) -> tuple[tuple[str | None, ...], tuple[int, ...]]:
+    """A path's parts with None for numbers, and the numbers."""
+    parts = path.split(".")
+    is_number = [part.isdecimal() and part.isascii() and str(int(part)) == part for part in parts]
+    template = tuple(
+        None if number else part for part, number in zip(parts, is_number, strict=True)
+    )
+    numbers = tuple(int(part) for part, number in zip(parts, is_number, strict=True) if number)
+    return template, numbers
+
+
+def _patterns(template: tuple[str | None, ...], vectors: list[tuple[int, ...]]) -> list[str]:
+    vectors = list(dict.fromkeys(vectors))
+    width = len(vectors[0])
+    if width == 0:
+        return [".".join(part for part in template if part is not None)]
+
+    def without(position: int) -> dict[tuple[int, ...], list[int]]:
+        rest: dict[tuple[int, ...], list[int]] = {}
+        for vector in vectors:
+            key = (*vector[:position], *vector[position + 1 :])
+            rest.setdefault(key, []).append(vector[position])
+        return rest
+
+    # The position whose numbers, taken together, leave the fewest patterns.
+    position = min(range(width), key=lambda p: len(without(p)))
+    patterns = []
+    for rest, numbers in without(position).items():
+        words = [str(n) for n in rest]
+        words.insert(position, _ranges(numbers))
+        left = iter(words)
+        patterns.append(".".join(next(left) if part is None else part for part in template))
+    return patterns
+
+
+def _ranges(numbers: list[int]) -> str:
+    if len(numbers) == 1:
+        return str(numbers[0])
+    spans: list[list[int]] = []
+    for number in sorted(set(numbers)):
+        if spans and number == spans[-1][1] + 1:
+            spans[-1][1] = number
+        else:
+            spans.append([number, number])
+    return "{" + ",".join(str(a) if a == b else f"{a}-{b}" for a, b in spans) + "}"
+
+
+def expand_paths(paths: str) -> list[str]:
+    """The single paths that a pattern of `group_uses` stands for.
+
+    Raises:
+        ValueError: it is no such pattern.
+    """
+    match = re.fullmatch(r"([^{}]*)\{([0-9,-]+)\}([^{}]*)", paths)
+    if match is None:
+        return [paths]
+    head, spans, tail = match.groups()
+    numbers: list[int] = []
+    for span in spans.split(","):
+        first, _, last = span.partition("-")
+        numbers += range(int(first), int(last or first) + 1)
+    return [f"{head}{number}{tail}" for number in numbers]
