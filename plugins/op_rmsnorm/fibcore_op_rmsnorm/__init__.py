@@ -1,0 +1,57 @@
+"""fibcore plugin for the op type `rmsnorm`.
+
+Kernels: `rmsnorm_h{hidden}`, `fused_add_rmsnorm_h{hidden}` and, for Gemma's 1 + weight,
+`gemma_rmsnorm_h{hidden}`, `gemma_fused_add_rmsnorm_h{hidden}`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.resources import files
+
+from fibcore.definition import Definition
+from fibcore.hookspecs import GroundTruth, OpType, TestTemplate, hookimpl
+from fibcore.kernel import Extraction, Kernel
+from fibcore.serving import Serving
+from fibcore.tree import ModelTree
+from fibcore_op_rmsnorm import definitions, ground_truth, matcher
+from fibcore_op_rmsnorm.definitions import OP_TYPE
+
+
+@hookimpl
+def fibcore_op_types() -> Sequence[OpType]:
+    """The one op type of this plugin."""
+    return [OpType(OP_TYPE, "RMSNorm of rows, with or without adding a residual first")]
+
+
+@hookimpl
+def fibcore_extract(tree: ModelTree, serving: Serving) -> Extraction:  # noqa: ARG001 - the hook's
+    """The norms of a model; how it is served changes none of them."""
+    return matcher.extract(tree)
+
+
+@hookimpl
+def fibcore_reference(kernel: Kernel) -> Definition | None:
+    """The definition of an RMSNorm kernel."""
+    return definitions.definition(kernel) if kernel.op_type == OP_TYPE else None
+
+
+@hookimpl
+def fibcore_variant(definition: Definition) -> str | None:
+    """Plain ("") or "gemma"."""
+    return definitions.variant(definition) if definition.op_type == OP_TYPE else None
+
+
+@hookimpl
+def fibcore_ground_truths(definition: Definition) -> Sequence[GroundTruth] | None:
+    """FlashInfer's and SGLang's norms."""
+    return ground_truth.ground_truths(definition) if definition.op_type == OP_TYPE else None
+
+
+@hookimpl
+def fibcore_test_template(op_type: str) -> TestTemplate | None:
+    """Sizes, inputs and properties of the generated test."""
+    if op_type != OP_TYPE:
+        return None
+    source = files(__package__).joinpath("test_template.py").read_text(encoding="utf-8")
+    return TestTemplate(OP_TYPE, source)

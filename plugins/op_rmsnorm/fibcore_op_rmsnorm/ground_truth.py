@@ -1,0 +1,66 @@
+"""Chooses the implementations that an RMSNorm definition is compared with."""
+
+from __future__ import annotations
+
+import re
+from importlib.resources import files
+
+from fibcore.definition import Definition
+from fibcore.errors import DefinitionError
+from fibcore.hookspecs import GroundTruth
+from fibcore.rendering import render
+from fibcore_op_rmsnorm.definitions import GEMMA, epsilon, variant
+
+_INPUTS = ({"hidden_states", "weight"}, {"hidden_states", "residual", "weight"})
+
+
+def ground_truths(definition: Definition) -> tuple[GroundTruth, ...]:
+    """FlashInfer's CUDA kernel, then SGLang's PyTorch method.
+
+    Empty where the definition is another function of the folder (quantised output, layer norm), or
+    does not say its epsilon.
+    """
+    if set(definition.inputs) not in _INPUTS or len(definition.outputs) != 1:
+        return ()
+    try:
+        eps = epsilon(definition)
+    except DefinitionError:
+        return ()
+    gemma = variant(definition) == GEMMA
+    prefix = "gemma_" if gemma else ""
+    kernel = prefix + ("fused_add_rmsnorm" if "residual" in definition.inputs else "rmsnorm")
+    layer = "GemmaRMSNorm" if gemma else "RMSNorm"
+    entry, source = _source(f"flashinfer_{prefix}rmsnorm", eps)
+    native_entry, native_source = _source(f"sglang_{prefix}rmsnorm", eps)
+    return (
+        GroundTruth(
+            name=f"flashinfer.norm.{kernel}",
+            kind="flashinfer",
+            entry=entry,
+            source=source,
+            device="cuda",
+            min_capability=(8, 0),
+            packages=("flashinfer",),
+        ),
+        GroundTruth(
+            name=f"sglang {layer}.forward_native",
+            kind="sglang",
+            entry=native_entry,
+            source=native_source,
+        ),
+    )
+
+
+def _source(stem: str, eps: float) -> tuple[str, str]:
+    """Entry and text of a ground truth for this epsilon.
+
+    An entry gets the inputs alone, and definitions of several epsilons share a test module: so the
+    epsilon is in the text, and in the names.
+    """
+    text = (files(__package__) / "ground_truths" / f"{stem}.py").read_text(encoding="utf-8")
+    constant = stem.upper() + "_EPSILON"
+    text = render(text, {constant: eps})
+    suffix = "_" + re.sub(r"\W", "_", f"{eps:g}")
+    entry = stem + suffix
+    text = re.sub(rf"\b{stem}\b", entry, text)
+    return entry, re.sub(rf"\b{constant}\b", constant + suffix.upper(), text)

@@ -1,0 +1,246 @@
+"""Finds the RMSNorm kernels of a model: which norm each layer is, and how it is called."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import attrs
+
+from fibcore.kernel import Extraction, Kernel, KernelCollector, fact
+from fibcore.tree import Alternatives, Call, ModelTree, ModuleNode, Named, Unknown
+
+_LAYERS = "sglang.srt.layers.layernorm."
+_MODELS = "sglang.srt.models."
+
+# Classes whose constructor takes RMSNorm's arguments (or a part of them) and that compute
+# x / rms(x) * weight. The ones of models only reshape around it.
+_PLAIN = frozenset(
+    {
+        _LAYERS + "RMSNorm",
+        _MODELS + "glm4v.Glm4vRMSNorm",
+        _MODELS + "glm_ocr.GlmOcrRMSNorm",
+        _MODELS + "gemma3n_causal.Gemma3nRMSNorm",
+    }
+)
+# x / rms(x) * (1 + weight).
+_GEMMA = frozenset({_LAYERS + "GemmaRMSNorm", _LAYERS + "Gemma3RMSNorm"})
+# Plain or Gemma, by its argument scale_shift (0 or 1).
+_SHIFTED = _LAYERS + "Gemma4RMSNorm"
+
+_OTHER_NORMS = {
+    _LAYERS
+    + "LayerNorm": "it subtracts the mean and may add a bias; the op type has no such kernel",
+    _LAYERS + "RMSNormWithoutScale": "it has no weight",
+}
+_NORM_NAME = re.compile(r"RMSNorm|LayerNorm|(Group|Batch|L2|Instance)Norm|Norm$|NormGated?$")
+
+# Methods of a norm that quantise what they normalise: another kernel.
+_QUANTISING = ("forward_with_per_tensor_quant_fusion",)
+# Does nothing but return None on CUDA; the model then calls another method.
+_IGNORED = ("forward_with_allreduce_fusion_quant_per_group",)
+
+
+class _Undecided(Exception):
+    """Something that has to be known is not."""
+
+
+class _OtherFunction(Exception):
+    """The module computes something that is not this kernel."""
+
+
+@attrs.frozen
+class _Norm:
+    """What a norm's constructor says: row length, epsilon, weight or 1 + weight."""
+
+    hidden_size: int
+    eps: float
+    gemma: bool
+    notes: tuple[str, ...] = ()
+
+
+def extract(tree: ModelTree) -> Extraction:
+    """The RMSNorm kernels of `tree`, with every layer that runs each.
+
+    A norm counts as fused-add where the forward pass hands it a residual, as plain where it does
+    not, and as both where both happen. Tensor and expert parallelism change nothing.
+    """
+    found = KernelCollector(lenient=("eps",))
+    for node in tree.walk():
+        if _is_norm(node):
+            _match(node, found)
+    return found.finish()
+
+
+def _is_norm(node: ModuleNode) -> bool:
+    if {node.cls, *node.bases} & {*_PLAIN, *_GEMMA, _SHIFTED, *_OTHER_NORMS}:
+        return True
+    return not node.children and _NORM_NAME.search(node.class_name) is not None
+
+
+def _match(node: ModuleNode, found: KernelCollector) -> None:
+    try:
+        norm = _read_constructor(node)
+    except _OtherFunction as other:
+        found.not_covered(node.class_name, str(other), node)
+        return
+    except _Undecided as why:
+        found.problem(f"{node.class_name} kernel", str(why), node)
+        return
+    plain, fused, quantised, doubts = _read_calls(node.calls)
+    for is_used, fused_add in ((plain, False), (fused, True)):
+        if is_used:
+            found.add(_kernel(node, norm, fused_add=fused_add), node)
+    if quantised:
+        found.not_covered(
+            f"{node.class_name} with quantised output",
+            "it writes fp8; the op type has no such kernel",
+            node,
+        )
+    if not node.calls or not (plain or fused or quantised or doubts):
+        doubts = ["no call of it was found in the forward pass"]
+    for doubt in doubts:
+        found.problem(
+            f"{_name(norm, fused_add=False)} or {_name(norm, fused_add=True)}", doubt, node
+        )
+
+
+def _name(norm: _Norm, *, fused_add: bool) -> str:
+    gemma, fused = "gemma_" * norm.gemma, "fused_add_" * fused_add
+    return f"{gemma}{fused}rmsnorm_h{norm.hidden_size}"
+
+
+def _kernel(node: ModuleNode, norm: _Norm, *, fused_add: bool) -> Kernel:
+    name = _name(norm, fused_add=fused_add)
+    api = name.rpartition("_h")[0]
+    return Kernel(
+        op_type="rmsnorm",
+        name=name,
+        parameters={
+            "hidden_size": int(norm.hidden_size),
+            "eps": float(norm.eps),
+            "gemma": norm.gemma,
+            "fused_add": fused_add,
+        },
+        facts={
+            "hidden_size": fact(norm.hidden_size, node, "elements of a row that is normalised"),
+            "eps": fact(norm.eps, node, "added to the mean square, below the root"),
+        },
+        uses=(),
+        tags=(f"fi_api:flashinfer.norm.{api}",),
+        notes=norm.notes,
+    )
+
+
+# --- the constructor ---------------------------------------------------------------------------
+
+
+def _read_constructor(node: ModuleNode) -> _Norm:
+    """What the constructor's arguments say.
+
+    Raises:
+        _OtherFunction: the module is a norm, and not this one.
+        _Undecided: an argument is not known.
+    """
+    if node.cls in _PLAIN:
+        return _Norm(_hidden(node), _eps(node), gemma=False, notes=_check_plain(node))
+    if node.cls in _GEMMA:
+        return _Norm(_hidden(node), _eps(node), gemma=True)
+    if node.cls == _SHIFTED:
+        if not _flag(node, "with_scale", default=True):
+            raise _OtherFunction("it has no weight")
+        shift = _known(node, "scale_shift", 0.0)
+        if shift not in (0, 1):
+            raise _OtherFunction(f"it multiplies by weight + {shift}")
+        return _Norm(_hidden(node), _eps(node), gemma=shift == 1)
+    if node.cls in _OTHER_NORMS:
+        raise _OtherFunction(_OTHER_NORMS[node.cls])
+    known = [b for b in node.bases if b in _PLAIN or b in _GEMMA or b == _SHIFTED]
+    if known:
+        raise _OtherFunction(
+            f"{node.cls} derives from {known[0].rpartition('.')[2]} and may change what it computes"
+        )
+    raise _OtherFunction(f"{node.cls} is none of the norms that this plugin knows")
+
+
+def _check_plain(node: ModuleNode) -> tuple[str, ...]:
+    """Refuse an RMSNorm whose options change the function; notes on those that change rounding."""
+    for weight in ("has_weight", "with_scale"):
+        if not _flag(node, weight, default=True):
+            raise _OtherFunction("it has no weight")
+    part = _known(node, "var_hidden_size", None)
+    if part is not None and part != _hidden(node):
+        raise _OtherFunction(f"its mean square is over the first {part} elements of a row only")
+    for name, what in (("weight_dtype", "weight"), ("override_orig_dtype", "output")):
+        dtype = _known(node, name, None)
+        if dtype is None:
+            continue
+        if not isinstance(dtype, Named):
+            raise _Undecided(f"{name} is {dtype!r}")
+        if dtype.name.rpartition(".")[2] not in ("bfloat16", "float16"):
+            raise _OtherFunction(f"its {what} is {dtype.name.rpartition('.')[2]}")
+    if _flag(node, "cast_x_before_out_mul", default=False):
+        return ("rounds to the activations' dtype before the weight is applied",)
+    return ()
+
+
+def _known(node: ModuleNode, name: str, default: Any) -> Any:
+    """The argument `name`, which has to be known."""
+    value = node.argument(name, default)
+    if isinstance(value, Unknown):
+        raise _Undecided(f"{name} is {value}")
+    if isinstance(value, Alternatives):
+        raise _Undecided(f"{name} is one of {', '.join(map(str, value.values))}")
+    return value
+
+
+def _flag(node: ModuleNode, name: str, *, default: bool) -> bool:
+    return bool(_known(node, name, default))
+
+
+def _hidden(node: ModuleNode) -> int:
+    for name in ("hidden_size", "dim"):
+        if name in node.arguments:
+            value = _known(node, name, None)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise _Undecided(f"{name} is {value!r}, not a positive number")
+            return value
+    raise _Undecided("its row length is not among the constructor's arguments")
+
+
+def _eps(node: ModuleNode) -> float:
+    value = _known(node, "eps", None)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1:
+        raise _Undecided(f"eps is {value!r}, not a small number")
+    return value
+
+
+# --- the calls ---------------------------------------------------------------------------------
+
+
+def _read_calls(calls: Iterable[Call]) -> tuple[bool, bool, bool, list[str]]:
+    """Whether calls are plain, fused-add, quantising; and what about them could not be decided."""
+    plain = fused = quantised = False
+    doubts: list[str] = []
+    for call in calls:
+        if call.method in _IGNORED or not re.match(r"forward|__call__$", call.method):
+            continue
+        if call.method in _QUANTISING:
+            quantised = True
+            continue
+        # RMSNorm.forward(x, residual=None, ...), and so the methods that stand for it.
+        for residual in _flatten(call.argument(1, "residual")):
+            if residual is None:
+                plain = True
+            elif isinstance(residual, Unknown) and not residual.reason.startswith("tensor"):
+                doubts.append(f"whether it gets a residual: {residual} in the call at {call.place}")
+            else:
+                fused = True
+    return plain, fused, quantised, list(dict.fromkeys(doubts))
+
+
+def _flatten(value: Any) -> list[Any]:
+    if isinstance(value, Alternatives):
+        return [leaf for one in value.values for leaf in _flatten(one)]
+    return [value]

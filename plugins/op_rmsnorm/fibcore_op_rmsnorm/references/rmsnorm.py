@@ -1,0 +1,31 @@
+"""RMSNorm: every row is divided by its root mean square and multiplied by the weight.
+
+output = x / sqrt(mean(x^2) + EPSILON) * weight   (Zhang and Sennrich 2019, arXiv:1910.07467)
+"""
+
+import torch
+
+HIDDEN_SIZE = 4096
+EPSILON = 1e-06
+# Rows are taken in chunks of about this many elements: the float32 copies stay small however many
+# rows there are.
+CHUNK_ELEMENTS = 4194304
+
+
+@torch.no_grad()
+def run(hidden_states: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Normalise the rows of hidden_states [batch_size, HIDDEN_SIZE]."""
+    batch_size, hidden_size = hidden_states.shape
+    assert hidden_size == HIDDEN_SIZE
+    assert weight.shape == (HIDDEN_SIZE,)
+
+    scale = weight.to(torch.float32)
+    output = torch.empty_like(hidden_states)
+    chunk = max(1, CHUNK_ELEMENTS // HIDDEN_SIZE)
+    for first in range(0, batch_size, chunk):
+        rows = slice(first, first + chunk)
+        x = hidden_states[rows].to(torch.float32)
+        mean_square = x.square().mean(dim=-1, keepdim=True)
+        normalised = x * torch.rsqrt(mean_square + EPSILON)
+        output[rows] = (normalised * scale).to(output.dtype)
+    return output

@@ -1,0 +1,187 @@
+"""Definitions, variants and ground truths of RMSNorm kernels."""
+
+from __future__ import annotations
+
+import ast
+
+import attrs
+import pytest
+
+import fibcore_op_rmsnorm as plugin
+from fibcore.definition import Definition, tensor
+from fibcore.errors import DefinitionError
+from fibcore.kernel import Kernel
+from fibcore.serving import Serving
+from fibcore.testing.trees import TENSOR, call, module, tree
+from fibcore_op_rmsnorm import matcher
+
+LAYERS = "sglang.srt.layers.layernorm."
+STEMS = ("rmsnorm", "fused_add_rmsnorm", "gemma_rmsnorm", "gemma_fused_add_rmsnorm")
+
+
+def kernel(stem: str, hidden_size: int = 4096, eps: float = 1e-5) -> Kernel:
+    cls = "GemmaRMSNorm" if stem.startswith("gemma") else "RMSNorm"
+    calls = (call(TENSOR, TENSOR) if "fused" in stem else call(TENSOR),)
+    node = module("n", LAYERS + cls, {"hidden_size": hidden_size, "eps": eps}, calls=calls)
+    (found,) = plugin.fibcore_extract(tree(node), Serving(tp=8)).kernels
+    return found
+
+
+def definition(stem: str, hidden_size: int = 4096, eps: float = 1e-5) -> Definition:
+    made = plugin.fibcore_reference(kernel(stem, hidden_size, eps))
+    assert made is not None
+    return made
+
+
+@pytest.mark.parametrize("stem", STEMS)
+def test_the_format_of_the_dataset(stem: str) -> None:
+    data = definition(stem).to_dict()
+    assert data["name"] == f"{stem}_h4096"
+    assert data["op_type"] == "rmsnorm"
+    assert data["tags"] == [f"fi_api:flashinfer.norm.{stem}"]
+    assert {n: (a["type"], a.get("value")) for n, a in data["axes"].items()} == {
+        "batch_size": ("var", None),
+        "hidden_size": ("const", 4096),
+    }
+    rows = {"shape": ["batch_size", "hidden_size"], "dtype": "bfloat16"}
+    inputs = {n: {k: v[k] for k in ("shape", "dtype")} for n, v in data["inputs"].items()}
+    expected = {"hidden_states": rows}
+    if "fused" in stem:
+        expected["residual"] = rows
+    expected["weight"] = {"shape": ["hidden_size"], "dtype": "bfloat16"}
+    assert list(inputs.items()) == list(expected.items())
+    assert data["outputs"] == {"output": rows}
+    assert "constraints" not in data
+    assert "Epsilon is 1e-05" in data["description"]
+    assert "EPSILON = 1e-05\n" in data["reference"]
+    assert "HIDDEN_SIZE = 4096\n" in data["reference"]
+
+
+@pytest.mark.parametrize("stem", STEMS)
+def test_references_need_torch_alone(stem: str) -> None:
+    imported = [
+        name.name
+        for node in ast.walk(ast.parse(definition(stem).reference))
+        if isinstance(node, ast.Import)
+        for name in node.names
+    ]
+    assert imported == ["torch"]
+
+
+def test_other_op_types_are_left_to_others() -> None:
+    foreign = attrs.evolve(kernel("rmsnorm"), op_type="gemm")
+    assert plugin.fibcore_reference(foreign) is None
+    other = attrs.evolve(definition("rmsnorm"), op_type="gemm")
+    assert plugin.fibcore_variant(other) is None
+    assert plugin.fibcore_ground_truths(other) is None
+    assert plugin.fibcore_test_template("gemm") is None
+
+
+def test_gemma_is_told_from_plain_although_the_tensors_are_the_same() -> None:
+    plain, gemma = definition("rmsnorm"), definition("gemma_rmsnorm")
+    assert plain.structure() == gemma.structure()
+    assert plugin.fibcore_variant(plain) == ""
+    assert plugin.fibcore_variant(gemma) == "gemma"
+    assert plugin.fibcore_variant(definition("fused_add_rmsnorm")) == ""
+    assert plugin.fibcore_variant(definition("gemma_fused_add_rmsnorm")) == "gemma"
+
+
+OTHERS_PLAIN = """
+import torch
+
+@torch.no_grad()
+def run(hidden_states, weight):
+    EPS = 1e-6
+    x = hidden_states.to(torch.float32)
+    inv = torch.rsqrt(x.pow(2).mean(dim=-1, keepdim=True) + EPS)
+    return (x * inv * weight.to(torch.float32)).to(hidden_states.dtype)
+"""
+OTHERS_GEMMA = OTHERS_PLAIN.replace("weight.to(torch.float32)", "(weight.to(torch.float32) + 1)")
+
+
+def test_definitions_of_others_are_told_by_their_reference() -> None:
+    base = definition("rmsnorm")
+    plain = attrs.evolve(base, reference=OTHERS_PLAIN, name="norm_4096", tags=())
+    gemma = attrs.evolve(base, reference=OTHERS_GEMMA, name="norm_4096", tags=())
+    assert plugin.fibcore_variant(plain) == ""
+    assert plugin.fibcore_variant(gemma) == "gemma"
+    assert plain.structure() == base.structure()
+    named = attrs.evolve(plain, name="gemma_norm_h4096")
+    assert plugin.fibcore_variant(named) == "gemma"
+
+
+@pytest.mark.parametrize(
+    ("description", "reference", "expected"),
+    [
+        ("RMSNorm. Epsilon is 1e-05.", OTHERS_PLAIN, 1e-5),
+        ("Epsilon is fixed at 1e-6.", OTHERS_PLAIN, 1e-6),
+        ("RMSNorm with epsilon = 0.00001", OTHERS_PLAIN, 1e-5),
+        ("RMSNorm", OTHERS_PLAIN, 1e-6),
+        (None, OTHERS_PLAIN.replace("EPS = 1e-6", "eps = 1e-3"), 1e-3),
+        ("Root mean square norm", OTHERS_PLAIN.replace("EPS = 1e-6", "EPS = sum([])"), None),
+    ],
+)
+def test_epsilon_is_read(description: str | None, reference: str, expected: float | None) -> None:
+    one = attrs.evolve(definition("rmsnorm"), description=description, reference=reference)
+    if expected is None:
+        with pytest.raises(DefinitionError, match="epsilon"):
+            plugin.definitions.epsilon(one)
+        assert plugin.fibcore_ground_truths(one) == ()
+    else:
+        assert plugin.definitions.epsilon(one) == expected
+
+
+@pytest.mark.parametrize("stem", STEMS)
+def test_ground_truths_in_order_of_preference(stem: str) -> None:
+    truths = plugin.fibcore_ground_truths(definition(stem))
+    assert truths is not None
+    flashinfer, sglang = truths
+    assert flashinfer.name == f"flashinfer.norm.{stem}"
+    assert flashinfer.kind == "flashinfer"
+    assert flashinfer.device == "cuda"
+    assert flashinfer.packages == ("flashinfer",)
+    layer = "GemmaRMSNorm" if "gemma" in stem else "RMSNorm"
+    assert sglang.name == f"sglang {layer}.forward_native"
+    assert sglang.kind == "sglang"
+    assert sglang.device == "any"
+
+
+def test_ground_truths_of_several_epsilons_live_in_one_module() -> None:
+    top: dict[str, str] = {}
+    entries = set()
+    for stem in STEMS:
+        for eps in (1e-5, 1e-6):
+            for truth in plugin.fibcore_ground_truths(definition(stem, eps=eps)) or ():
+                entries.add(truth.entry)
+                parsed = ast.parse(truth.source)
+                names = {n.name for n in parsed.body if isinstance(n, ast.FunctionDef)}
+                assert names == {truth.entry}
+                constants = [n for n in parsed.body if isinstance(n, ast.Assign)]
+                for node in constants:
+                    assert isinstance(node.targets[0], ast.Name)
+                    names.add(node.targets[0].id)
+                    assert ast.literal_eval(node.value) == eps
+                assert len(constants) == 1
+                for name in names:
+                    assert top.setdefault(name, truth.source) == truth.source
+    # Plain and fused-add share an entry; FlashInfer and SGLang, Gemma or not, two epsilons.
+    assert len(entries) == 8
+
+
+def test_functions_with_other_tensors_have_no_ground_truth() -> None:
+    base = definition("rmsnorm")
+    two = attrs.evolve(base, outputs={**base.outputs, "scale": tensor("batch_size", "float32")})
+    assert plugin.fibcore_ground_truths(two) == ()
+
+
+def test_op_types() -> None:
+    assert [t.name for t in plugin.fibcore_op_types()] == ["rmsnorm"]
+
+
+def test_matcher_and_definitions_need_no_torch() -> None:
+    import subprocess
+    import sys
+
+    code = "import sys, fibcore_op_rmsnorm; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)  # noqa: S603 - our own code
+    assert matcher.extract(tree()).kernels == ()

@@ -1,0 +1,290 @@
+"""The RMSNorm matcher on hand-written trees that mirror both SGLang versions."""
+
+from __future__ import annotations
+
+import pytest
+
+from fibcore.kernel import Extraction
+from fibcore.testing.trees import TENSOR, call, module, tree
+from fibcore.tree import Alternatives, Call, ModuleNode, Named, Unknown, with_origins
+from fibcore_op_rmsnorm import matcher
+
+LAYERS = "sglang.srt.layers.layernorm."
+HIDDEN = with_origins(4096, frozenset({"config:hidden_size"}))
+EPS = with_origins(1e-5, frozenset({"config:rms_norm_eps"}))
+
+# The constructor's arguments with defaults filled in, as each version declares them.
+RMSNORM_059 = {
+    "hidden_size": HIDDEN,
+    "eps": EPS,
+    "var_hidden_size": None,
+    "cast_x_before_out_mul": False,
+    "fp32_residual": False,
+    "has_weight": True,
+    "weight_dtype": None,
+    "override_orig_dtype": None,
+}
+RMSNORM_0523 = {**RMSNORM_059, "x_pad_to_multiple": 0, "force_native": False}
+
+
+def norm(path: str, *calls: Call, cls: str = "RMSNorm", **changed: object) -> ModuleNode:
+    arguments = {**RMSNORM_0523, **changed}
+    return module(path, LAYERS + cls, arguments, bases=("torch.nn.Module",), calls=calls)
+
+
+def other(
+    path: str, cls: str, *calls: Call, bases: tuple[str, ...] = (), **arguments: object
+) -> ModuleNode:
+    return module(path, cls, arguments, bases=bases, calls=calls)
+
+
+def extract(*nodes: ModuleNode) -> Extraction:
+    return matcher.extract(tree(*nodes))
+
+
+def names(found: Extraction) -> dict[str, list[str]]:
+    return {k.name: [u.path for u in k.uses] for k in found.kernels}
+
+
+@pytest.mark.parametrize("arguments", [RMSNORM_059, RMSNORM_0523], ids=["0.5.9", "0.5.23"])
+def test_a_llama_block_gives_one_plain_and_one_fused_kernel(arguments: dict[str, object]) -> None:
+    def node(path: str, *calls: Call) -> ModuleNode:
+        return module(path, LAYERS + "RMSNorm", arguments, calls=calls)
+
+    found = extract(
+        node("model.layers.0.input_layernorm", call(TENSOR), call(TENSOR, TENSOR)),
+        node("model.layers.0.post_attention_layernorm", call(TENSOR, TENSOR)),
+        node("model.norm", call(TENSOR, residual=TENSOR)),
+    )
+    assert names(found) == {
+        "rmsnorm_h4096": ["model.layers.0.input_layernorm"],
+        "fused_add_rmsnorm_h4096": [
+            "model.layers.0.input_layernorm",
+            "model.layers.0.post_attention_layernorm",
+            "model.norm",
+        ],
+    }
+    assert not found.problems
+    assert not found.not_covered
+    assert found.claimed == {
+        "model.layers.0.input_layernorm",
+        "model.layers.0.post_attention_layernorm",
+        "model.norm",
+    }
+
+
+def test_facts_and_tags() -> None:
+    (kernel,) = extract(norm("model.norm", call(TENSOR, TENSOR))).kernels
+    assert kernel.op_type == "rmsnorm"
+    assert kernel.parameters == {
+        "hidden_size": 4096,
+        "eps": 1e-5,
+        "gemma": False,
+        "fused_add": True,
+    }
+    assert kernel.facts["hidden_size"].origins == ("config:hidden_size",)
+    assert kernel.facts["eps"].origins == ("config:rms_norm_eps",)
+    assert kernel.facts["eps"].value == 1e-5
+    assert kernel.tags == ("fi_api:flashinfer.norm.fused_add_rmsnorm",)
+    assert kernel.uses[0].path == "model.norm"
+
+
+def test_an_explicit_none_residual_is_plain() -> None:
+    assert list(names(extract(norm("n", call(TENSOR, None))))) == ["rmsnorm_h4096"]
+    assert list(names(extract(norm("n", call(TENSOR, residual=None))))) == ["rmsnorm_h4096"]
+
+
+def test_a_residual_that_may_be_none_gives_both() -> None:
+    residual = Alternatives((None, Alternatives((TENSOR,))))
+    found = extract(norm("n", call(TENSOR, residual)))
+    assert list(names(found)) == ["rmsnorm_h4096", "fused_add_rmsnorm_h4096"]
+    assert not found.problems
+
+
+def test_other_methods_that_forward_are_calls_too() -> None:
+    fusing = call(TENSOR, TENSOR, method="forward_with_allreduce_fusion")
+    assert list(names(extract(norm("n", fusing)))) == ["fused_add_rmsnorm_h4096"]
+    explicit = call(TENSOR, method="__call__")
+    assert list(names(extract(norm("n", explicit)))) == ["rmsnorm_h4096"]
+
+
+def test_without_a_call_nothing_is_guessed() -> None:
+    found = extract(
+        norm("a"),
+        norm("b", call(TENSOR, method="fuse_input_quant")),
+        norm("c", call(TENSOR, TENSOR, method="forward_with_allreduce_fusion_quant_per_group")),
+    )
+    assert not found.kernels
+    (problem,) = found.problems
+    assert problem.what == "rmsnorm_h4096 or fused_add_rmsnorm_h4096"
+    assert "no call" in problem.reason
+    assert [u.path for u in problem.uses] == ["a", "b", "c"]
+    assert found.claimed == {"a", "b", "c"}
+
+
+def test_a_residual_that_is_not_known_to_be_a_tensor_is_a_problem() -> None:
+    found = extract(norm("n", call(TENSOR), call(TENSOR, Unknown("an attribute set at run time"))))
+    assert list(names(found)) == ["rmsnorm_h4096"]
+    (problem,) = found.problems
+    assert "set at run time" in problem.reason
+
+
+def test_quantised_output_is_named_as_not_covered() -> None:
+    found = extract(norm("n", call(TENSOR, TENSOR, method="forward_with_per_tensor_quant_fusion")))
+    assert not found.kernels
+    assert not found.problems
+    assert found.not_covered[0].what == "RMSNorm with quantised output"
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"has_weight": False}, "no weight"),
+        ({"var_hidden_size": 2048}, "first 2048 elements"),
+        ({"weight_dtype": Named("torch.float32")}, "weight is float32"),
+        ({"override_orig_dtype": Named("torch.float32")}, "output is float32"),
+    ],
+)
+def test_options_that_make_another_function(changed: dict[str, object], reason: str) -> None:
+    found = extract(norm("n", call(TENSOR), **changed))
+    assert not found.kernels
+    (missing,) = found.not_covered
+    assert missing.what == "RMSNorm"
+    assert reason in missing.reason
+    assert found.claimed == {"n"}
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"var_hidden_size": 4096},
+        {"weight_dtype": Named("torch.bfloat16")},
+        {"fp32_residual": True},
+        {"force_native": True},
+        {"x_pad_to_multiple": 256},
+    ],
+)
+def test_options_that_leave_the_function_alone(changed: dict[str, object]) -> None:
+    assert list(names(extract(norm("n", call(TENSOR), **changed)))) == ["rmsnorm_h4096"]
+
+
+def test_early_rounding_is_noted() -> None:
+    (kernel,) = extract(norm("n", call(TENSOR), cast_x_before_out_mul=True)).kernels
+    assert "before the weight" in kernel.notes[0]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"hidden_size": Unknown("config.hidden_size is missing")},
+        {"hidden_size": Alternatives((4096, 8192))},
+        {"hidden_size": True},
+        {"hidden_size": 0},
+        {"eps": Unknown("config.rms_norm_eps is missing")},
+        {"eps": None},
+        {"has_weight": Unknown("a flag")},
+        {"weight_dtype": Alternatives((None, Named("torch.float32")))},
+    ],
+)
+def test_unknown_constants_are_problems(changed: dict[str, object]) -> None:
+    found = extract(norm("n", call(TENSOR), **changed))
+    assert not found.kernels
+    assert not found.not_covered
+    (problem,) = found.problems
+    assert next(iter(changed)) in problem.reason
+
+
+def test_epsilons_of_one_model_may_differ_and_the_first_stays() -> None:
+    (kernel,) = extract(
+        norm("a", call(TENSOR)), norm("b", call(TENSOR), eps=1e-6), norm("c", call(TENSOR))
+    ).kernels
+    assert kernel.parameters["eps"] == 1e-5
+    assert [u.path for u in kernel.uses] == ["a", "b", "c"]
+    assert kernel.notes == ("eps is 1e-05 here, 1e-06 at b",)
+
+
+def test_gemma_norms_have_their_own_name() -> None:
+    found = extract(
+        other("a", LAYERS + "GemmaRMSNorm", call(TENSOR, TENSOR), hidden_size=2304, eps=1e-6),
+        # Gemma3RMSNorm takes dim, and a residual only since 0.5.23.
+        other("b", LAYERS + "Gemma3RMSNorm", call(TENSOR), dim=1152, eps=1e-6),
+        other("c", LAYERS + "Gemma3RMSNorm", call(TENSOR, TENSOR), dim=1152, eps=1e-6),
+    )
+    assert list(names(found)) == [
+        "gemma_fused_add_rmsnorm_h2304",
+        "gemma_rmsnorm_h1152",
+        "gemma_fused_add_rmsnorm_h1152",
+    ]
+    assert found.kernels[0].tags == ("fi_api:flashinfer.norm.gemma_fused_add_rmsnorm",)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ({"scale_shift": 0.0, "with_scale": True}, ["rmsnorm_h256"]),
+        ({"scale_shift": 1.0, "with_scale": True}, ["gemma_rmsnorm_h256"]),
+        ({"scale_shift": 1.0, "with_scale": False}, []),
+        ({"scale_shift": 0.5, "with_scale": True}, []),
+    ],
+)
+def test_gemma4_is_either(arguments: dict[str, object], expected: list[str]) -> None:
+    found = extract(
+        other("n", LAYERS + "Gemma4RMSNorm", call(TENSOR), dim=256, eps=1e-6, **arguments)
+    )
+    assert list(names(found)) == expected
+    assert len(found.not_covered) == (not expected)
+
+
+def test_known_subclasses_are_plain_and_others_are_not_trusted() -> None:
+    base = (LAYERS + "RMSNorm",)
+    gemma3n = "sglang.srt.models.gemma3n_causal.Gemma3nRMSNorm"
+    found = extract(
+        other("a", gemma3n, call(TENSOR), bases=base, dim=2048, eps=1e-6, with_scale=True),
+        other("b", gemma3n, call(TENSOR), bases=base, dim=2048, eps=1e-6, with_scale=False),
+        other("c", "sglang.srt.models.new.NewNorm", call(TENSOR), bases=base, **RMSNORM_0523),
+    )
+    assert names(found) == {"rmsnorm_h2048": ["a"]}
+    assert [(m.what, m.uses[0].path) for m in found.not_covered] == [
+        ("Gemma3nRMSNorm", "b"),
+        ("NewNorm", "c"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "cls",
+    [
+        LAYERS + "LayerNorm",
+        LAYERS + "RMSNormWithoutScale",
+        "sglang.srt.layers.attention.fla.layernorm_gated.RMSNorm",
+        "sglang.srt.layers.attention.mamba.mixer2_rms_norm_gated.Mixer2RMSNormGated",
+        "sglang.srt.models.minimax_m2.MiniMaxM2RMSNormTP",
+        "torch.nn.LayerNorm",
+        "torch.nn.GroupNorm",
+    ],
+)
+def test_other_norms_are_reported_by_name(cls: str) -> None:
+    found = extract(other("n", cls, call(TENSOR), hidden_size=4096, eps=1e-5))
+    assert not found.kernels
+    assert [m.what for m in found.not_covered] == [cls.rpartition(".")[2]]
+    assert found.claimed == {"n"}
+
+
+def test_other_modules_are_left_alone() -> None:
+    found = extract(
+        other("a", "sglang.srt.layers.linear.RowParallelLinear", call(TENSOR)),
+        other("b", "sglang.srt.models.phi4mm_utils.MeanVarianceNormLayer"),
+        other("c", "sglang.srt.layers.moe.topk.TopK"),
+    )
+    assert found == Extraction()
+
+
+def test_q_and_k_norms_are_of_a_head(  # Qwen3: RMSNorm(head_dim) over tokens times heads
+) -> None:
+    head_dim = with_origins(128, frozenset({"config:head_dim"}))
+    found = extract(
+        norm("model.layers.0.self_attn.q_norm", call(TENSOR), hidden_size=head_dim),
+        norm("model.layers.0.self_attn.k_norm", call(TENSOR), hidden_size=head_dim),
+    )
+    assert names(found) == {
+        "rmsnorm_h128": ["model.layers.0.self_attn.q_norm", "model.layers.0.self_attn.k_norm"]
+    }
