@@ -1,0 +1,155 @@
+"""Configs from the Hugging Face Hub, through huggingface_hub: its cache, token and offline mode."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from fibcore.errors import ConfigError, UsageError
+from fibcore.sources.configs import QUANT_FILE, ModelConfig, read_config
+
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9_][\w.-]*", re.ASCII)
+"""An id of the form `organisation/model`."""
+
+PROBE_LIMIT_S = 5.0
+"""Seconds in which the Hub has to answer before it counts as not reachable."""
+
+
+class HubError(ConfigError):
+    """The Hub did not give the config; the model may be known from elsewhere."""
+
+
+def check_hub_id(hub_id: str) -> str:
+    """`hub_id`, if it can be one.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    if not HUB_ID.fullmatch(hub_id) or ".." in hub_id or "--" in hub_id or len(hub_id) > 96:
+        raise UsageError(
+            "not a Hub id",
+            where="--hf-repo-id",
+            expected="ORGANISATION/MODEL, such as meta-llama/Llama-3.1-8B",
+            found=repr(hub_id),
+        )
+    return hub_id
+
+
+def slug_of(hub_id: str) -> str:
+    """The name of a model in tags and reports, from its Hub id: the last part, in lower case."""
+    return hub_id.rpartition("/")[2].lower()
+
+
+def load_hub_config(
+    hub_id: str, revision: str | None = None, *, slug: str | None = None
+) -> ModelConfig:
+    """Get a model's `config.json` from the Hub, or from its local cache.
+
+    Where it says nothing of quantisation, the repository's `hf_quant_config.json` is asked for too.
+
+    Args:
+        hub_id: `organisation/model`.
+        revision: A branch, tag or commit; None for the default branch.
+        slug: The model's name in tags and reports; None for the one that the id gives.
+
+    Raises:
+        HubError: no such model, gated, no network, or offline and not in the cache.
+        ConfigError: a config that holds what cannot be.
+        UsageError: not a Hub id.
+    """
+    check_hub_id(hub_id)
+    unreachable = _unreachable()
+    path = _download(hub_id, "config.json", revision, unreachable)
+    if path is None:
+        raise HubError(
+            "the repository has no config.json",
+            where=hub_id,
+            hint="give --config FILE, if the model has a config elsewhere",
+        )
+    # .../snapshots/COMMIT/config.json
+    commit = path.parent.name
+    quant = None
+    if not _says_quantization(path):
+        quant = _download(hub_id, QUANT_FILE, commit, unreachable)
+    data = read_config(path, quant)
+    return ModelConfig(slug or slug_of(hub_id), hub_id, data, f"hub:{hub_id}@{commit}")
+
+
+def _says_quantization(path: Path) -> bool:
+    text = path.read_text(encoding="utf-8", errors="replace")
+    return '"quantization_config"' in text or '"compression_config"' in text
+
+
+def _unreachable() -> str | None:
+    """Why the Hub cannot be asked; None where it answers, whatever it answers.
+
+    huggingface_hub itself tries for half a minute before it gives a host up.
+    """
+    from huggingface_hub import constants, errors
+    from huggingface_hub.utils import get_session
+
+    if constants.HF_HUB_OFFLINE:
+        return "offline mode is on (HF_HUB_OFFLINE)"
+    # The HTTP library's own base error: httpx in newer releases, requests in older ones.
+    failures = (OSError, *errors.HfHubHTTPError.__bases__)
+    try:
+        get_session().head(constants.ENDPOINT, timeout=PROBE_LIMIT_S)
+    except failures as error:
+        return _first_line(error)
+    return None
+
+
+def _download(
+    hub_id: str, name: str, revision: str | None, unreachable: str | None
+) -> Path | None:
+    """The path in the cache of a repository's file; None where the repository has no such file."""
+    from huggingface_hub import errors, hf_hub_download
+
+    try:
+        local = unreachable is not None
+        return Path(hf_hub_download(hub_id, name, revision=revision, local_files_only=local))
+    except errors.LocalEntryNotFoundError as error:
+        # Before its base class: it stands for "not in the cache, and the Hub cannot be asked".
+        return _not_cached(hub_id, name, error, unreachable)
+    except errors.EntryNotFoundError:
+        return None
+    except errors.GatedRepoError as error:
+        raise HubError(
+            "the Hub gives this model only to those who accepted its terms",
+            where=hub_id,
+            found=_first_line(error),
+            hint=f"accept them at https://huggingface.co/{hub_id} and log in (`hf auth login`), "
+            "or give --config FILE",
+        ) from error
+    except errors.RepositoryNotFoundError as error:
+        raise HubError(
+            "the Hub has no such model, or it is private",
+            where=hub_id,
+            found=_first_line(error),
+            hint="check the id, or log in (`hf auth login`)",
+        ) from error
+    except errors.RevisionNotFoundError as error:
+        raise HubError(
+            "the model has no such revision", where=hub_id, found=repr(revision)
+        ) from error
+    except errors.HfHubHTTPError as error:
+        raise HubError("the Hub refused", where=hub_id, found=_first_line(error)) from error
+    except OSError as error:
+        raise HubError("the Hub cannot be asked", where=hub_id, found=_first_line(error)) from error
+
+
+def _not_cached(hub_id: str, name: str, error: Exception, unreachable: str | None) -> None:
+    if name == QUANT_FILE:
+        # The config itself is there. Offline, a file that was never asked for counts as absent.
+        return
+    raise HubError(
+        "the Hub cannot be reached, and its local cache has no such model",
+        where=hub_id,
+        found=unreachable or _first_line(error.__cause__ or error),
+        hint="give --config FILE, or try again with a network",
+    ) from error
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
