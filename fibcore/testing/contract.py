@@ -1,0 +1,565 @@
+"""The contract kit: what every op-type plugin has to hold, third-party ones too.
+
+In a plugin's tests::
+
+    import fibcore_op_layernorm
+    from fibcore.serving import Serving
+    from fibcore.testing.contract import PluginContract
+    from fibcore.testing.trees import call, module, tree
+
+    class TestContract(PluginContract):
+        plugin = fibcore_op_layernorm
+        trees = [(tree(module("norm", "sglang.srt.layers.layernorm.LayerNorm", ...)), Serving())]
+
+Together the trees have to hold every op type of the plugin, in small sizes: the references run.
+The checks are also functions (`check_hooks` and so on), for use without pytest classes; each takes
+a `Subject` and raises `AssertionError` with what to do.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import json
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from types import ModuleType
+from typing import Any, ClassVar
+
+import attrs
+import pytest
+
+from fibcore.definition import Definition
+from fibcore.errors import ConfigError, FibcoreError, PluginError
+from fibcore.hook_checks import top_level_names
+from fibcore.hookspecs import GroundTruth, TestTemplate
+from fibcore.kernel import Extraction, Fact, Kernel, Use
+from fibcore.reference_checks import REFERENCE_IMPORTS, foreign_imports, unasserted_axes
+from fibcore.reference_execution import ReferenceRunner
+from fibcore.registry import HookError, Registry, load_plugins
+from fibcore.serving import Serving
+from fibcore.testing import trees as hand_written
+from fibcore.tree import ModelTree, ModuleNode, SourcePlace, Unknown
+
+NAME = "plugin-under-test"
+STRANGER = "op_type_of_another_plugin"
+_TREE_IMPORTS = frozenset({*REFERENCE_IMPORTS, *sys.stdlib_module_names})
+
+Tree = tuple[ModelTree, Serving]
+
+
+@attrs.frozen(eq=False, slots=False)
+class Subject:
+    """A plugin and the trees to try it on; what its hooks say is asked once and kept.
+
+    Attributes:
+        plugin: The plugin: a module or an object.
+        trees: Model trees and how they are served.
+        max_cases: On how many of a definition's test cases, the smallest first, its reference
+            runs.
+        timeout_s: Seconds that all checks of one reference may take together.
+    """
+
+    plugin: object
+    trees: tuple[Tree, ...]
+    max_cases: int = 3
+    timeout_s: float = 120.0
+
+    @cached_property
+    def registry(self) -> Registry:
+        """A registry of this plugin alone."""
+        return load_plugins(extra={NAME: self.plugin}, discover=False)
+
+    @cached_property
+    def op_types(self) -> tuple[str, ...]:
+        """The op types that it is responsible for."""
+        return tuple(self.registry.op_types())
+
+    @cached_property
+    def extractions(self) -> tuple[tuple[Tree, Extraction], ...]:
+        """What it finds in each tree; raises what the plugin raises."""
+        return tuple((tree, _extract(self.registry, tree)) for tree in self.trees)
+
+    @cached_property
+    def kernels(self) -> tuple[Kernel, ...]:
+        """All kernels that it finds, one of each name."""
+        found = {k.name: k for _, extraction in self.extractions for k in extraction.kernels}
+        return tuple(found.values())
+
+    @cached_property
+    def definitions(self) -> tuple[Definition, ...]:
+        """The definitions of all kernels."""
+        return tuple(self.registry.reference(kernel) for kernel in self.kernels)
+
+    def template(self, op_type: str) -> TestTemplate:
+        """The test template of an op type; fails where there is none."""
+        template = self.registry.test_template(op_type)
+        assert template is not None, f"fibcore_test_template({op_type!r}) returned None"
+        return template
+
+
+def _extract(registry: Registry, tree: Tree) -> Extraction:
+    extractions, errors = registry.extract(*tree)
+    for error in errors:
+        raise error
+    assert extractions, "the plugin implements no fibcore_extract"
+    return extractions[0][1]
+
+
+def check_hooks(subject: Subject) -> None:
+    """Every hook implementation has a known name and known parameters, and all hooks are there."""
+    registry = subject.registry  # raises where they do not conform
+    assert subject.op_types, "the plugin implements no fibcore_op_types"
+    have = {
+        name
+        for name in dir(subject.plugin)
+        if hasattr(getattr(subject.plugin, name, None), "fibcore_impl")
+    }
+    needed = {"fibcore_extract", "fibcore_reference", "fibcore_test_template"}
+    assert needed <= have, f"the plugin does not implement {', '.join(sorted(needed - have))}"
+    assert registry.plugins[0].status == "active"
+
+
+def check_op_types(subject: Subject) -> None:
+    """Every op type occurs in the trees' kernels, and every kernel is of such an op type."""
+    assert subject.trees, "give the contract trees to try the plugin on"
+    found = {kernel.op_type for kernel in subject.kernels}
+    missing = sorted(set(subject.op_types) - found)
+    assert not missing, f"no tree has a kernel of {', '.join(missing)}: add one"
+
+
+def check_extraction_repeats(subject: Subject) -> None:
+    """Extraction and definitions are the same in other processes, whatever the hash seed.
+
+    Also shows that neither needs torch, transformers or a GPU package.
+    """
+    replies = [_in_process(subject, seed) for seed in ("1", "2")]
+    assert replies[0]["extractions"] == replies[1]["extractions"], (
+        "two processes extract different things: does the order of a set decide something?"
+    )
+    assert replies[0]["definitions"] == replies[1]["definitions"], (
+        "two processes write different definitions: does the order of a set decide something?"
+    )
+    again = [_extract(subject.registry, tree) for tree in subject.trees]
+    assert again == [extraction for _, extraction in subject.extractions], (
+        "extracting again in one process gives something else: does the plugin keep state?"
+    )
+
+
+def check_light_imports(subject: Subject) -> None:
+    """Importing the plugin, matching and writing definitions import no heavy package."""
+    heavy = _in_process(subject, "0")["heavy"]
+    assert not heavy, f"extraction imports {', '.join(heavy)}: import it inside the functions"
+
+
+def check_nothing_found(subject: Subject) -> None:
+    """An empty model, and one of unknown modules, yields no kernel and no error."""
+    stranger = hand_written.module("thing", "sglang.srt.layers.thing.ThingOfAnotherPlugin")
+    for tree in (hand_written.tree(), hand_written.tree(stranger)):
+        found = _extract(subject.registry, (tree, Serving()))
+        assert not found.kernels, f"kernels out of nothing: {found.kernels[0].name}"
+        assert "thing" not in found.claimed, "the plugin claims a module that it cannot know"
+
+
+def check_unknown_arguments(subject: Subject) -> None:
+    """A constructor argument that elaboration could not know never makes the plugin raise.
+
+    Each argument of each module of the trees is made `Unknown`, one at a time; the plugin has to
+    report a problem or do without it. A `ConfigError` is a fair answer too.
+    """
+    for tree, serving in subject.trees:
+        for node in tree.walk():
+            for argument in node.arguments:
+                changed = _with_unknown(tree, node.path, argument)
+                try:
+                    found = _extract(subject.registry, (changed, serving))
+                    for kernel in found.kernels:
+                        subject.registry.reference(kernel)
+                except ConfigError:
+                    continue
+                except FibcoreError as error:
+                    raise AssertionError(
+                        f"with the argument {argument} of {node.path} unknown: {error}"
+                    ) from error
+
+
+def check_facts(subject: Subject) -> None:
+    """Every const axis has a fact with its value and its place; every kernel says who uses it."""
+    for kernel, definition in zip(subject.kernels, subject.definitions, strict=True):
+        for name, fact in kernel.facts.items():
+            assert fact.place.line > 0 and fact.place.file, (  # noqa: PT018
+                f"{kernel.name}: the fact {name} has no place"
+            )
+        missing = sorted(set(definition.const_axes) - set(kernel.facts))
+        assert not missing, f"{kernel.name}: no fact for the const axes {', '.join(missing)}"
+
+
+def check_definitions(subject: Subject) -> None:
+    """Definitions survive a round trip through JSON, are described, and differ by name."""
+    for definition in subject.definitions:
+        text = definition.to_json()
+        assert Definition.from_json(text).to_json() == text
+        assert definition.description, f"{definition.name} has no description"
+    by_kernel: dict[Any, str] = {}
+    for definition in subject.definitions:
+        key = (definition.structure(), subject.registry.variant(definition))
+        other = by_kernel.setdefault(key, definition.name)
+        assert other == definition.name, (
+            f"{other} and {definition.name} have the same tensors and the same variant: "
+            "are they one kernel, or does fibcore_variant have to tell them apart?"
+        )
+
+
+def check_references(subject: Subject) -> None:
+    """References import nothing but torch, math and numpy and assert their const axes."""
+    for definition in subject.definitions:
+        foreign = foreign_imports(definition.reference)
+        assert not foreign, (
+            f"{definition.name}: line {foreign[0].line} of the reference: {foreign[0].what}"
+        )
+        missing = unasserted_axes(definition)
+        assert not missing, (
+            f"{definition.name}: no assertion of the reference names the size of "
+            f"{', '.join(missing)}"
+        )
+
+
+def check_execution(subject: Subject) -> None:
+    """References run by themselves, on inputs of the template, and keep what is promised.
+
+    In a process that cannot import fibcore: inputs fit the definition and its constraints and are
+    the same for the same seed; outputs have the declared number, shapes and dtypes; inputs are
+    not changed; a wrong size along a const axis raises; the template's properties hold.
+    """
+    with ReferenceRunner(timeout_s=subject.timeout_s) as runner:
+        for definition in subject.definitions:
+            execution = runner.run(
+                definition.to_dict(),
+                subject.template(definition.op_type).source,
+                max_cases=subject.max_cases,
+                deep=True,
+                need_cases=True,
+            )
+            told = "\n".join(f"  {problem}" for problem in execution.problems)
+            assert not execution.problems, f"{definition.name}:\n{told}"
+
+
+def check_templates(subject: Subject) -> None:
+    """Test templates import nothing but torch and the standard library, and have properties."""
+    for op_type in subject.op_types:
+        source = subject.template(op_type).source
+        _check_emitted(f"test template of {op_type}", source)
+        assert "PROPERTIES" in top_level_names(source)
+        functions = _functions(source)
+        for name, count in (("cases", 1), ("make_inputs", 4)):
+            found = functions.get(name)
+            assert found is not None, f"test template of {op_type}: no function {name}"
+            have = len(_parameters(found))
+            assert have == count, (
+                f"test template of {op_type}: {name} takes {have} arguments, expected {count}"
+            )
+
+
+def check_ground_truths(subject: Subject) -> None:
+    """Ground truths parse, take the inputs by name, and share no top-level names.
+
+    Their sources and the test template of an op type end up in one module, so that a name may
+    stand at the top level of one of them alone.
+    """
+    owners: dict[tuple[str, str], tuple[str, str]] = {}
+    for op_type in subject.op_types:
+        source = subject.template(op_type).source
+        for name in top_level_names(source):
+            owners[op_type, name] = ("the test template", source)
+    for definition in subject.definitions:
+        for truth in subject.registry.ground_truths(definition):
+            who = f"{definition.name}: ground truth {truth.name}"
+            _check_entry(who, truth, definition)
+            _check_emitted(who, truth.source)
+            for name in top_level_names(truth.source):
+                owner = owners.setdefault((definition.op_type, name), (who, truth.source))
+                assert owner[1] == truth.source, (
+                    f"{who} defines {name!r} at the top level, and so does {owner[0]}: "
+                    f"begin the names with {truth.entry}"
+                )
+
+
+def check_variants(subject: Subject) -> None:
+    """A variant depends on what a definition computes, not on name, words or tags.
+
+    It is also asked of definitions that others wrote, whose references look different.
+    """
+    for definition in subject.definitions:
+        variant = subject.registry.variant(definition)
+        renamed = attrs.evolve(
+            definition,
+            name="renamed",
+            description="other words",
+            tags=("status:unverified", "model:another"),
+        )
+        for other in (Definition.from_json(definition.to_json()), renamed):
+            found = subject.registry.variant(other)
+            assert found == variant, (
+                f"{definition.name}: its variant is {variant!r}, and {found!r} once it is called "
+                f"{other.name}"
+            )
+        parameters = ", ".join(definition.inputs)
+        foreign = attrs.evolve(
+            definition,
+            name="foreign",
+            description=None,
+            constraints=(),
+            reference=f"def run({parameters}):\n    raise NotImplementedError\n",
+        )
+        subject.registry.variant(foreign)  # raises a PluginError where the plugin cannot cope
+
+
+def check_strangers(subject: Subject) -> None:
+    """The plugin does not answer for op types that are not its own."""
+    place = SourcePlace("sglang/srt/models/example.py", 1)
+    kernel = Kernel(
+        STRANGER,
+        f"{STRANGER}_n8",
+        {"n": 8},
+        {"n": Fact(8, (), place)},
+        (Use("thing", "Thing", place),),
+    )
+    definition = Definition.from_dict(
+        {
+            "name": f"{STRANGER}_n8",
+            "op_type": STRANGER,
+            "tags": [],
+            "axes": {"m": {"type": "var"}, "n": {"type": "const", "value": 8}},
+            "inputs": {"x": {"shape": ["m", "n"], "dtype": "bfloat16"}},
+            "outputs": {"y": {"shape": ["m", "n"], "dtype": "bfloat16"}},
+            "reference": "def run(x):\n    return x\n",
+        }
+    )
+    try:
+        subject.registry.reference(kernel)
+    except HookError as error:
+        raise AssertionError(f"fibcore_reference has to return None: {error}") from error
+    except PluginError:
+        pass  # nobody answers: as it should be
+    else:
+        raise AssertionError("fibcore_reference answers for another plugin's kernel")
+    hooks = subject.registry
+    assert hooks.variant(definition) == "", "fibcore_variant answers for another's definition"
+    assert not hooks.ground_truths(definition), "fibcore_ground_truths answers for another's"
+    assert hooks.test_template(STRANGER) is None, "fibcore_test_template answers for another's"
+
+
+class PluginContract:
+    """Base of a test class that holds a plugin to the contract; see the module's docstring.
+
+    Attributes:
+        plugin: The plugin: a module or an object.
+        trees: Model trees with serving sizes, in which every op type of the plugin occurs.
+        max_cases: On how many of a definition's test cases its reference runs.
+        timeout_s: Seconds that all checks of one reference may take together.
+    """
+
+    plugin: ClassVar[object]
+    trees: ClassVar[Sequence[Tree]]
+    max_cases: ClassVar[int] = 3
+    timeout_s: ClassVar[float] = 120.0
+
+    @pytest.fixture(scope="class")
+    def subject(self) -> Subject:
+        """What the checks are about."""
+        cls = type(self)
+        return Subject(cls.plugin, tuple(cls.trees), cls.max_cases, cls.timeout_s)
+
+    def test_hooks_conform(self, subject: Subject) -> None:
+        """See `check_hooks`."""
+        check_hooks(subject)
+
+    def test_every_op_type_is_found(self, subject: Subject) -> None:
+        """See `check_op_types`."""
+        check_op_types(subject)
+
+    def test_extraction_repeats(self, subject: Subject) -> None:
+        """See `check_extraction_repeats`."""
+        check_extraction_repeats(subject)
+
+    def test_imports_are_light(self, subject: Subject) -> None:
+        """See `check_light_imports`."""
+        check_light_imports(subject)
+
+    def test_nothing_is_found_in_nothing(self, subject: Subject) -> None:
+        """See `check_nothing_found`."""
+        check_nothing_found(subject)
+
+    def test_unknown_arguments_are_reported(self, subject: Subject) -> None:
+        """See `check_unknown_arguments`."""
+        check_unknown_arguments(subject)
+
+    def test_every_const_axis_has_a_fact(self, subject: Subject) -> None:
+        """See `check_facts`."""
+        check_facts(subject)
+
+    def test_definitions_are_whole(self, subject: Subject) -> None:
+        """See `check_definitions`."""
+        check_definitions(subject)
+
+    def test_references_stand_alone(self, subject: Subject) -> None:
+        """See `check_references`."""
+        check_references(subject)
+
+    def test_references_run(self, subject: Subject) -> None:
+        """See `check_execution`."""
+        pytest.importorskip("torch", reason="references need torch to run")
+        check_execution(subject)
+
+    def test_templates_are_whole(self, subject: Subject) -> None:
+        """See `check_templates`."""
+        check_templates(subject)
+
+    def test_ground_truths_fit(self, subject: Subject) -> None:
+        """See `check_ground_truths`."""
+        check_ground_truths(subject)
+
+    def test_variants_are_stable(self, subject: Subject) -> None:
+        """See `check_variants`."""
+        check_variants(subject)
+
+    def test_strangers_are_left_alone(self, subject: Subject) -> None:
+        """See `check_strangers`."""
+        check_strangers(subject)
+
+
+def _with_unknown(tree: ModelTree, path: str, argument: str) -> ModelTree:
+    """The tree with one constructor argument made unknown."""
+
+    def changed(node: ModuleNode) -> ModuleNode:
+        arguments = dict(node.arguments)
+        if node.path == path:
+            arguments[argument] = Unknown("made unknown by the contract", node.place)
+        children = {name: changed(child) for name, child in node.children.items()}
+        return attrs.evolve(node, arguments=arguments, children=children)
+
+    return attrs.evolve(tree, root=changed(tree.root))
+
+
+def _check_emitted(who: str, source: str) -> None:
+    """Source that is written into test modules: no package but torch and numpy at the top."""
+    module = ast.parse(source)
+    top = ast.Module([n for n in module.body if isinstance(n, (ast.Import, ast.ImportFrom))], [])
+    foreign = foreign_imports(ast.unparse(top), _TREE_IMPORTS)
+    assert not foreign, (
+        f"{who}: {foreign[0].what} at the top level; only torch, numpy and the standard library "
+        "may be imported there, anything else inside functions"
+    )
+    assert not _imports_fibcore(module), f"{who} imports fibcore, which need not be installed"
+
+
+def _imports_fibcore(module: ast.Module) -> bool:
+    names: list[str] = []
+    for node in ast.walk(module):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names.append(node.module or "")
+    return any(name.partition(".")[0] == "fibcore" for name in names)
+
+
+def _check_entry(who: str, truth: GroundTruth, definition: Definition) -> None:
+    entry = _functions(truth.source).get(truth.entry)
+    assert entry is not None, f"{who}: {truth.entry} is no function at the top level"
+    parameters = _parameters(entry)
+    if truth.kind == "sglang":
+        assert parameters[:1] == ["load_sglang"], (
+            f"{who}: its first parameter is load_sglang, as its kind is sglang"
+        )
+        parameters = parameters[1:]
+    if entry.args.kwarg is not None:
+        unknown = [p for p in parameters if p not in definition.inputs]
+        assert not unknown, f"{who}: no input is called {', '.join(unknown)}"
+        return
+    assert sorted(parameters) == sorted(definition.inputs), (
+        f"{who}: {truth.entry} takes {', '.join(parameters)}; "
+        f"the inputs are {', '.join(definition.inputs)}"
+    )
+
+
+def _functions(source: str) -> Mapping[str, ast.FunctionDef]:
+    return {n.name: n for n in ast.parse(source).body if isinstance(n, ast.FunctionDef)}
+
+
+def _parameters(function: ast.FunctionDef) -> list[str]:
+    args = function.args
+    return [a.arg for a in (*args.posonlyargs, *args.args, *args.kwonlyargs)]
+
+
+_PROCESS = """
+import importlib, importlib.util, json, pickle, sys
+job = pickle.load(sys.stdin.buffer)
+sys.path[:] = job["path"]
+if "pickle" in job["plugin"]:
+    plugin = pickle.loads(job["plugin"]["pickle"])
+else:
+    name, file = job["plugin"]["name"], job["plugin"]["file"]
+    try:
+        plugin = importlib.import_module(name)
+    except ModuleNotFoundError:
+        spec = importlib.util.spec_from_file_location(name, file)
+        plugin = importlib.util.module_from_spec(spec)
+        sys.modules[name] = plugin
+        spec.loader.exec_module(plugin)
+from fibcore.registry import load_plugins
+registry = load_plugins(extra={"plugin": plugin}, discover=False)
+extractions, definitions = [], {}
+for tree, serving in pickle.loads(job["trees"]):
+    found, errors = registry.extract(tree, serving)
+    for error in errors:
+        raise error
+    extraction = found[0][1]
+    extractions.append([
+        [repr(kernel) for kernel in extraction.kernels],
+        sorted(extraction.claimed),
+        [repr(item) for item in (*extraction.not_covered, *extraction.problems)],
+    ])
+    for kernel in extraction.kernels:
+        definitions[kernel.name] = registry.reference(kernel).to_json()
+heavy = [name for name in job["heavy"] if name in sys.modules]
+print(json.dumps({"extractions": extractions, "definitions": definitions, "heavy": heavy}))
+"""
+
+HEAVY = ("torch", "transformers", "numpy", "flashinfer", "sglang", "huggingface_hub", "triton")
+
+
+def _in_process(subject: Subject, hash_seed: str) -> dict[str, Any]:
+    """What the plugin extracts and writes in a process of its own, and what that imported."""
+    plugin = subject.plugin
+    reference: dict[str, Any]
+    if isinstance(plugin, ModuleType):
+        reference = {"name": plugin.__name__, "file": inspect.getfile(plugin)}
+    else:
+        reference = {"pickle": pickle.dumps(plugin)}
+    job = {
+        "path": [str(Path(p).resolve()) for p in sys.path],
+        "plugin": reference,
+        "trees": pickle.dumps(list(subject.trees)),
+        "heavy": HEAVY,
+    }
+    done = subprocess.run(  # noqa: S603  # this Python, our own script, the user's plugin
+        [sys.executable, "-c", _PROCESS],
+        input=pickle.dumps(job),
+        capture_output=True,
+        env={**os.environ, "PYTHONHASHSEED": hash_seed},
+        timeout=subject.timeout_s,
+        check=False,
+    )
+    assert done.returncode == 0, "in a process of its own:\n" + done.stderr.decode()[-2000:]
+    reply: dict[str, Any] = json.loads(done.stdout.decode().splitlines()[-1])
+    return reply
+
+
+def checks() -> Iterator[str]:
+    """The names of all check functions, for those who run them without pytest classes."""
+    return (name for name in globals() if name.startswith("check_"))
