@@ -1002,6 +1002,7 @@ class Agreement(_Test):
         problems = []
         for name, value in expected.items():
             if value is None:
+                self.record.setdefault("not_compared", []).append(name)
                 continue
             actual = outputs[name]
             if not isinstance(actual, torch.Tensor) or not isinstance(value, torch.Tensor):
@@ -1227,7 +1228,7 @@ def summarize(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         if record["kind"] == "property":
             properties.append({"property": record["property"], **entry})
         elif record["kind"] == "agreement":
-            for key in ("sizes", "tolerance", "outputs", "unavailable"):
+            for key in ("sizes", "tolerance", "outputs", "not_compared", "unavailable"):
                 if record.get(key):
                     entry[key] = record[key]
             if "ground_truth" in record:

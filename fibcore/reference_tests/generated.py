@@ -31,6 +31,7 @@ def seal(text: str) -> str:
 
 def state_of(text: str) -> State:
     """Whether a file is as it was generated, was edited, or never came from here."""
+    text = text.replace("\r\n", "\n")  # git may have changed the line ends; that is no edit
     mark = _MARK.search(text)
     if mark is None:
         return State.FOREIGN
@@ -38,6 +39,5 @@ def state_of(text: str) -> State:
 
 
 def _hash(text: str) -> str:
-    # git may have changed the line ends; that is no edit.
-    plain = _MARK.sub("# fibcore-content: sha256=", text.replace("\r\n", "\n"), count=1)
+    plain = _MARK.sub("# fibcore-content: sha256=", text, count=1)
     return hashlib.sha256(plain.encode()).hexdigest()

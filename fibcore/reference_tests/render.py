@@ -22,7 +22,7 @@ DOCSTRING = '''"""Reference tests of the definitions in `definitions/{op_type}/`
 
 From the dataset's folder:
 
-    pytest tests/references/{file} -v [--device cpu|cuda|auto] [--tolerance X] [--sglang PATH]
+    pytest tests/references/{file} -v [--device cpu|cuda|auto] [--tolerance X]
 
 They need pytest and torch; `conftest.py` beside this file says how they work. A definition that is
 not in DEFINITIONS is compared with nothing until `fibcore add-reference-tests` has added it.
@@ -45,6 +45,11 @@ def test_property(property_check) -> None:
 '''
 
 
+def _hashable(truths: Iterable[GroundTruth]) -> tuple[GroundTruth, ...]:
+    # Plugins may give lists, which cannot be looked up.
+    return tuple(attrs.evolve(t, packages=tuple(t.packages)) for t in truths)
+
+
 @attrs.frozen
 class TestedDefinition:
     """What the module's table says of a definition.
@@ -56,10 +61,7 @@ class TestedDefinition:
 
     __test__ = False  # not a test class, whatever pytest thinks of the name
 
-    truths: tuple[GroundTruth, ...] = attrs.field(
-        # Plugins may give lists, which cannot be compared and looked up.
-        converter=lambda ts: tuple(attrs.evolve(t, packages=tuple(t.packages)) for t in ts)
-    )
+    truths: tuple[GroundTruth, ...] = attrs.field(converter=_hashable)
     tolerance: float | None = None
 
 
@@ -418,7 +420,7 @@ def _flat(value: object) -> str:
     return repr(value)
 
 
-def tested_definitions(text: str) -> dict[str, float | None]:
+def covered_definitions(text: str) -> dict[str, float | None]:
     """The definitions that a test module covers, with the tolerance of each.
 
     Args:

@@ -1,0 +1,112 @@
+"""Which definitions a call is about."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import attrs
+
+from fibcore.dataset import BrokenFileError, Dataset
+from fibcore.definition import Definition
+from fibcore.errors import DatasetError, UsageError
+
+if TYPE_CHECKING:
+    from fibcore.registry import Registry
+
+
+@attrs.frozen
+class Selection:
+    """What was chosen of a dataset.
+
+    Attributes:
+        definitions: Every usable definition of the op types concerned, by op type and name.
+        names: Names of the definitions that were chosen.
+        errors: The unusable files of the op types concerned.
+    """
+
+    definitions: tuple[Definition, ...]
+    names: frozenset[str]
+    errors: tuple[BrokenFileError, ...]
+
+    @property
+    def op_types(self) -> tuple[str, ...]:
+        """The op types that have a chosen definition."""
+        return tuple(dict.fromkeys(d.op_type for d in self.definitions if d.name in self.names))
+
+    def of(self, op_type: str) -> tuple[Definition, ...]:
+        """The usable definitions of an op type."""
+        return tuple(d for d in self.definitions if d.op_type == op_type)
+
+
+def open_dataset(root: Path, registry: Registry | None) -> tuple[Dataset, Registry]:
+    """A dataset that is there, and the plugins that it is read with (the installed ones if None).
+
+    Raises:
+        DatasetError: there is no such dataset.
+    """
+    if not root.is_dir():
+        raise DatasetError(
+            "there is no dataset",
+            where=str(root),
+            hint="fibcore extract-kernel-definitions makes one; --dataset names another",
+        )
+    if registry is None:
+        from fibcore.registry import load_plugins
+
+        registry = load_plugins()
+    return Dataset(root, variant=registry.variant), registry
+
+
+def select(
+    dataset: Dataset,
+    *,
+    op_type: Sequence[str] = (),
+    definition_name: Sequence[str] = (),
+    known_op_types: Collection[str] = (),
+) -> Selection:
+    """The definitions of the op types, or of the names, or all where neither is given.
+
+    Raises:
+        UsageError: an op type that neither a plugin nor the dataset has; a name that the dataset
+            does not have. The message has the nearest ones.
+        DatasetError: a named definition's file is broken.
+    """
+    for option, values in (("--op-type", op_type), ("--definition-name", definition_name)):
+        if isinstance(values, str):
+            raise UsageError("a list of names is needed", where=option, found=repr(values))
+    contents = dataset.read()
+    by_name = {d.name: d for d in contents.definitions}
+    folders = {d.op_type for d in contents.definitions} | {_folder(e) for e in contents.errors}
+    for value in op_type:
+        _known(value, "op type", {*folders, *known_op_types})
+    for value in definition_name:
+        if dataset.get(value) is None:  # raises for a file that is there and broken
+            _known(value, "definition", by_name)
+    wanted = {by_name[name].op_type for name in definition_name} or set(op_type) or folders
+    chosen = tuple(d for d in contents.definitions if d.op_type in wanted)
+    return Selection(
+        chosen,
+        frozenset(definition_name or (d.name for d in chosen)),
+        tuple(e for e in contents.errors if _folder(e) in wanted),
+    )
+
+
+def _folder(error: BrokenFileError) -> str:
+    return Path(error.path).parent.name
+
+
+def _known(value: str, what: str, known: Iterable[str]) -> None:
+    names = sorted(known)
+    if value in names:
+        return
+    from rapidfuzz import fuzz, process  # costs 40 ms, for an error message alone
+
+    near = [match for match, _, _ in process.extract(value, names, scorer=fuzz.WRatio, limit=3)]
+    raise UsageError(
+        f"there is no such {what}",
+        where=value,
+        expected=("one like " + ", ".join(near)) if near else f"a dataset with a {what}",
+        hint="fibcore validate lists what the dataset holds",
+    )
