@@ -51,7 +51,7 @@ class _Variant:
     """What a layer adds to plain attention.
 
     Attributes:
-        features: Phrases that follow "gqa_paged", such as "with sliding window 4096".
+        features: What follows "gqa_paged with", such as "sliding window 4096".
         name: The whole name where it is no grouped query attention of a decoder at all.
         causal: False where prefill sees later keys too; decode is the same either way.
     """
@@ -95,7 +95,7 @@ def _layer(node: ModuleNode, tree: ModelTree, serving: Serving, found: KernelCol
         )
     for variant in _variants(node, tree):
         if not variant.plain:
-            what = variant.name or "gqa_paged " + " and ".join(variant.features)
+            what = variant.name or "gqa_paged with " + " and ".join(variant.features)
             found.not_covered(what, _NO_DEFINITION, node)
             continue
         if not variant.causal:
@@ -255,21 +255,21 @@ def _features(node: ModuleNode, tree: ModelTree) -> Iterator[str]:
     window = _number(node, "sliding_window_size", -1)
     if window > 0:  # SGLang reads 0 and None as "no window"
         # SGLang counts the keys before the query's own; people and configs count that one too.
-        yield f"with sliding window {window + 1:g}"
+        yield f"sliding window {window + 1:g}"
     cap = _number(node, "logit_cap", 0.0)
     if cap > 0:
         method = _known(node, "logit_capping_method", "tanh")
-        yield f"with logit cap {float(cap)}" + ("" if method == "tanh" else f" ({method})")
+        yield f"logit cap {float(cap)}" + ("" if method == "tanh" else f" ({method})")
     if _known(node, "use_irope", False):
         size = _chunk_size(tree)
         if size is not None:
-            yield f"with chunked local attention {size}".rstrip()
+            yield f"chunked local attention {size}".rstrip()
     positions = _known(node, "pos_encoding_mode", "NONE")
     if positions not in (None, "NONE"):
-        yield f"with position encoding {positions} inside"
+        yield f"position encoding {positions} inside"
     length = _number(node, "xai_temperature_len", -1)
     if length > 0:
-        yield f"with temperature by position beyond {length:g}"
+        yield f"temperature by position beyond {length:g}"
 
 
 def _call_features(call: Call) -> tuple[str, ...]:
@@ -281,9 +281,9 @@ def _call_features(call: Call) -> tuple[str, ...]:
         if name == "sinks":
             if not isinstance(value, ParameterRef):
                 raise _Undecided("sinks of an attention layer", f"none or a parameter: {value}")
-            features.append("with attention sinks")
+            features.append("attention sinks")
         else:
-            features.append(f"called with {name}")
+            features.append(f"the call's argument {name}")
     return tuple(features)
 
 

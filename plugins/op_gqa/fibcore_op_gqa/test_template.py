@@ -1,0 +1,305 @@
+"""Sizes, inputs and properties of grouped query attention; needs torch alone.
+
+One file for paged decode, paged causal prefill and ragged causal prefill: which of them a
+definition is shows in its inputs. Lengths of a case are tokens; page tables are made from them.
+"""
+
+import itertools
+import math
+import re
+
+import torch
+
+TOLERANCES = {
+    # Sums of bfloat16 products in float32, in another order and with the approximate exp2 and log2
+    # of GPU kernels. 1e-3 on a base-2 logarithm is 0.07 % of the sum: far below bfloat16's 0.4 %.
+    "lse": (1e-3, 1e-3),
+}
+
+_DECODE = ("q", "k_cache", "v_cache", "kv_indptr", "kv_indices")
+_PREFILL = ("q", "k_cache", "v_cache", "qo_indptr", "kv_indptr", "kv_indices")
+_RAGGED = ("q", "k", "v", "qo_indptr", "kv_indptr")
+_KINDS = {_DECODE: "decode", _PREFILL: "prefill", _RAGGED: "ragged"}
+# Attention that is not plain can have the same tensors; then the name tells.
+_NOT_PLAIN = r"non_?causal|bidirectional|window|swa|cap|sinks?|alibi|chunked"
+
+
+def _kind(definition):
+    """Which kernel this is ("decode", "prefill", "ragged"); None for any other attention."""
+    names = [n for n in definition["inputs"] if n not in ("kv_last_page_len", "sm_scale")]
+    if re.search(rf"(_|soft|logits?)({_NOT_PLAIN})\d*(_|$)", definition["name"].lower()):
+        return None
+    return _KINDS.get(tuple(names))
+
+
+def _axis(definition, name):
+    return definition["axes"][name]["value"]
+
+
+def cases(definition):
+    """Batches as (query length, key length) of each sequence, and the factor on 1/sqrt(head_dim).
+
+    A definition of other attention than the three kernels here gets one case, which says so.
+    """
+    kind = _kind(definition)
+    if kind is None:
+        return [{"id": "not_plain_attention", "lengths": [], "scale": 1.0}]
+    page = _axis(definition, "page_size") if kind != "ragged" else 1
+    some = max(page, 7)  # a length that fills pages, yet is not tiny when a page holds one token
+    # Enough keys for kernels that split them, less where there are many heads.
+    width = _axis(definition, "num_kv_heads") * _axis(definition, "head_dim")
+    many = max(2 * some + 5, min(1000, 2**19 // width))
+    if kind == "decode":
+        lengths = {
+            "one_token": [1],
+            "batch_of_one": [2 * some + 3],
+            "uneven_lengths": [some + 1, 1, 3 * some - 1, some, 2],
+            "sequences_without_keys": [0, 5, 0, some + 2, 0],
+            "other_scale": [some + 4, 9],
+            "many_keys": [many, many // 2 + 1],
+        }
+        batches = {name: [(1, n) for n in keys] for name, keys in lengths.items()}
+    else:
+        batches = {
+            "one_token": [(1, 1)],
+            "batch_of_one": [(5, 5)],
+            "uneven_prompts": [(6, 6), (1, 1), (some + 2, some + 2), (3, 3)],
+            "prompts_with_prefix": [(4, some + 9), (1, 3 * some - 2), (7, 2 * some), (2, 2)],
+            "one_query_each": [(1, some), (1, 3), (1, 2 * some + 1)],
+            "sequences_without_keys": [(3, 0), (2, 2), (0, 6), (0, 0), (4, 11)],
+            "other_scale": [(3, 8), (4, 4)],
+            "many_queries": [(140, 200), (9, 60)],
+        }
+    return [
+        {
+            "id": name,
+            "lengths": [list(pair) for pair in batch],
+            "scale": 2.5 if name == "other_scale" else 1.0,
+        }
+        for name, batch in batches.items()
+    ]
+
+
+def make_inputs(definition, case, device, generator):
+    """Normal q, k and v; pages in random places, everything unused in the cache NaN."""
+    kind = _kind(definition)
+    if kind is None:
+        import pytest
+
+        pytest.skip(f"{definition['name']} is not the plain attention that these tests know")
+    heads = _axis(definition, "num_qo_heads")
+    kv_heads, head_dim = _axis(definition, "num_kv_heads"), _axis(definition, "head_dim")
+    q_len = [pair[0] for pair in case["lengths"]]
+    kv_len = [pair[1] for pair in case["lengths"]]
+
+    def normal(*shape):
+        return torch.randn(shape, generator=generator).to(torch.bfloat16)
+
+    inputs = {"q": normal(sum(q_len), heads, head_dim)}
+    k, v = normal(sum(kv_len), kv_heads, head_dim), normal(sum(kv_len), kv_heads, head_dim)
+    if kind == "ragged":
+        inputs.update(k=k, v=v, qo_indptr=_indptr(q_len), kv_indptr=_indptr(kv_len))
+    else:
+        page = _axis(definition, "page_size")
+        pages = [-(-n // page) for n in kv_len]
+        count = sum(pages) + 3
+        # Page 0 stays unused: a page table that is padded with 0 meets NaN there.
+        kv_indices = torch.randperm(count - 1, generator=generator)[: sum(pages)].int() + 1
+        starts = itertools.accumulate(pages, initial=0)  # first page of each, within kv_indices
+        tokens = [torch.arange(n) + start * page for n, start in zip(kv_len, starts, strict=False)]
+        token = torch.cat([torch.arange(0), *tokens])
+        place, slot = kv_indices[token // page].long(), token % page
+        for name, values in (("k_cache", k), ("v_cache", v)):
+            cache = torch.full((count, page, kv_heads, head_dim), math.nan, dtype=torch.bfloat16)
+            cache[place, slot] = values
+            inputs[name] = cache
+        if kind == "prefill":
+            inputs["qo_indptr"] = _indptr(q_len)
+        inputs.update(kv_indptr=_indptr(pages), kv_indices=kv_indices)
+        if "kv_last_page_len" in definition["inputs"]:
+            last = [(n - 1) % page + 1 if n else 0 for n in kv_len]
+            inputs["kv_last_page_len"] = torch.tensor(last, dtype=torch.int32)
+    inputs["sm_scale"] = case["scale"] * head_dim**-0.5
+    return {n: x.to(device) if isinstance(x, torch.Tensor) else x for n, x in inputs.items()}
+
+
+def _indptr(lengths):
+    return torch.tensor([0, *itertools.accumulate(lengths)], dtype=torch.int32)
+
+
+def _key_places(definition, inputs):
+    """For each sequence, the index of each of its keys in the key and value tensors."""
+    indptr = inputs["kv_indptr"].tolist()
+    spans = list(itertools.pairwise(indptr))
+    if _kind(definition) == "ragged":
+        return [(torch.arange(start, end),) for start, end in spans]
+    page = _axis(definition, "page_size")
+    last = inputs.get("kv_last_page_len")
+    last = [page] * len(spans) if last is None else last.tolist()
+    places = []
+    for (start, end), filled in zip(spans, last, strict=True):
+        token = torch.arange((end - start - 1) * page + filled if end > start else 0)
+        numbers = inputs["kv_indices"][start:end].cpu().long()
+        places.append((numbers[token // page], token % page))
+    return places
+
+
+def _key_names(definition):
+    return ("k", "v") if _kind(definition) == "ragged" else ("k_cache", "v_cache")
+
+
+def _query_spans(definition, inputs):
+    if _kind(definition) == "decode":
+        return [(row, row + 1) for row in range(inputs["q"].shape[0])]
+    return list(itertools.pairwise(inputs["qo_indptr"].tolist()))
+
+
+def _visible(definition, inputs):
+    """How many keys each query row sees: all up to the one that is aligned with it."""
+    counts = []
+    places = _key_places(definition, inputs)
+    for (start, end), place in zip(_query_spans(definition, inputs), places, strict=True):
+        n, m = end - start, len(place[0])
+        counts += [max(0, m - n + i + 1) for i in range(n)]
+    return torch.tensor(counts)
+
+
+def _dense(definition, inputs):
+    """Attention of one sequence at a time, with all its logits, in float64 on the CPU."""
+    heads = _axis(definition, "num_qo_heads")
+    group = heads // _axis(definition, "num_kv_heads")
+    q = inputs["q"].cpu().double()
+    keys, values = (inputs[name].cpu() for name in _key_names(definition))
+    output = torch.zeros_like(q)
+    lse = torch.full(q.shape[:2], -math.inf, dtype=torch.float64)
+    visible = _visible(definition, inputs)
+    places = _key_places(definition, inputs)
+    for (start, end), place in zip(_query_spans(definition, inputs), places, strict=True):
+        if start == end or len(place[0]) == 0:
+            continue
+        k = keys[place].double().movedim(0, 1)  # [kv head, key, head_dim]
+        v = values[place].double().movedim(0, 1)
+        rows = q[start:end].movedim(0, 1)  # [head, row, head_dim]
+        logits = torch.cat([rows[h : h + 1] @ k[h // group].T for h in range(heads)])
+        logits = logits * float(inputs["sm_scale"])
+        beyond = torch.arange(k.shape[1]) >= visible[start:end, None]
+        logits = logits.masked_fill(beyond, -math.inf)
+        lse[start:end] = torch.logsumexp(logits, 2).T / math.log(2)
+        weights = torch.softmax(logits, 2).nan_to_num(0.0)  # NaN where a row sees no key
+        parts = [weights[h : h + 1] @ v[h // group] for h in range(heads)]
+        output[start:end] = torch.cat(parts).movedim(0, 1)
+    return output, lse
+
+
+def _run(run, inputs):
+    """What `run` gives, on the CPU, its form checked."""
+    output, lse = run(*inputs.values())
+    q = inputs["q"]
+    assert output.shape == q.shape, f"output has shape {tuple(output.shape)}"
+    assert output.dtype == torch.bfloat16, f"output is {output.dtype}"
+    assert lse.shape == q.shape[:2], f"lse has shape {tuple(lse.shape)}"
+    assert lse.dtype == torch.float32, f"lse is {lse.dtype}"
+    return output.cpu().double(), lse.cpu().double()
+
+
+def _equal(actual, expected, rtol=1e-2, atol=8e-3, lse_tolerance=1e-4):
+    """Output as close as bfloat16 allows, lse as close as float32 sums allow."""
+    torch.testing.assert_close(actual[0], expected[0], rtol=rtol, atol=atol)
+    torch.testing.assert_close(actual[1], expected[1], rtol=lse_tolerance, atol=lse_tolerance)
+
+
+def equals_dense_softmax(run, definition, case, device, generator):
+    """The case agrees with a dense softmax over each sequence in float64."""
+    inputs = make_inputs(definition, case, device, generator)
+    _equal(_run(run, inputs), _dense(definition, inputs))
+
+
+def edges_of_a_batch(run, definition, case, device, generator):
+    """No sequences, none with keys, more queries than keys: as dense softmax has it."""
+    batches = [[], [(1, 0)], [(1, 0), (1, 0), (1, 4)]]
+    if _kind(definition) != "decode":
+        batches += [[(0, 0)], [(0, 5)], [(5, 2), (3, 3), (1, 0), (9, 8)]]
+    for lengths in batches:
+        inputs = make_inputs(definition, {**case, "lengths": lengths}, device, generator)
+        _equal(_run(run, inputs), _dense(definition, inputs))
+
+
+def keys_out_of_sight_do_not_matter(run, definition, case, device, generator):
+    """Nothing changes with what unused places hold, nor with keys behind a query's own."""
+    inputs = make_inputs(definition, case, device, generator)
+    before = _run(run, inputs)
+    last_rows = [end - 1 for start, end in _query_spans(definition, inputs) if end > start]
+    for name in _key_names(definition):
+        changed = torch.full_like(inputs[name], -300.0).cpu()
+        for place in _key_places(definition, inputs):
+            # In prefill only the last query of a sequence sees the last key, so all but that one
+            # query have to come out as before when it changes.
+            kept = place if _kind(definition) == "decode" else tuple(x[:-1] for x in place)
+            changed[kept] = inputs[name].cpu()[kept]
+        inputs[name] = changed.to(device)
+    after = _run(run, inputs)
+    same = torch.ones(inputs["q"].shape[0], dtype=torch.bool)
+    if _kind(definition) != "decode":
+        same[last_rows] = False
+    _equal([x[same] for x in after], [x[same] for x in before], lse_tolerance=1e-5)
+
+
+def order_in_memory_does_not_matter(run, definition, case, device, generator):
+    """The same sequences in another order and other places give the same rows."""
+    inputs = make_inputs(definition, case, device, generator)
+    lengths = list(reversed(case["lengths"]))
+    moved = make_inputs(definition, {**case, "lengths": lengths}, device, generator)
+    rows = [list(range(*span)) for span in _query_spans(definition, inputs)]
+    rows = torch.tensor([row for span in reversed(rows) for row in span], dtype=torch.long)
+    moved["q"] = inputs["q"][rows.to(device)]
+    sources = reversed(_key_places(definition, inputs))
+    for source, target in zip(sources, _key_places(definition, moved), strict=True):
+        for name in _key_names(definition):
+            moved[name][target] = inputs[name][source]
+    expected = [x[rows] for x in _run(run, inputs)]
+    _equal(_run(run, moved), expected, lse_tolerance=1e-5)
+
+
+def equal_values_come_out(run, definition, case, device, generator):
+    """Where all values of a KV head are alike, its query heads give that very value."""
+    inputs = make_inputs(definition, case, device, generator)
+    kv_heads, head_dim = _axis(definition, "num_kv_heads"), _axis(definition, "head_dim")
+    group = _axis(definition, "num_qo_heads") // kv_heads
+    value = torch.randn((kv_heads, head_dim), generator=generator).to(torch.bfloat16)
+    name = _key_names(definition)[1]
+    for place in _key_places(definition, inputs):
+        inputs[name][place] = value.to(device)
+    output, _ = _run(run, inputs)
+    expected = value.double().repeat_interleave(group, 0).expand(output.shape)
+    seen = _visible(definition, inputs) > 0
+    torch.testing.assert_close(output[seen], expected[seen], rtol=1e-2, atol=1e-6)
+    assert not output[~seen].any(), "a query without keys has to give 0"
+
+
+def zero_queries_count_keys(run, definition, case, device, generator):
+    """With q = 0 every weight is alike and lse is the base-2 logarithm of the number of keys."""
+    inputs = make_inputs(definition, case, device, generator)
+    inputs["q"] = torch.zeros_like(inputs["q"])
+    _, lse = _run(run, inputs)
+    expected = _visible(definition, inputs).double().log2()[:, None].expand(lse.shape)
+    torch.testing.assert_close(lse, expected, rtol=1e-5, atol=1e-5)
+
+
+def scale_multiplies_logits(run, definition, case, device, generator):
+    """Twice the queries at half the scale change nothing; the scale may be a tensor."""
+    inputs = make_inputs(definition, case, device, generator)
+    expected = _run(run, inputs)
+    inputs["q"] = inputs["q"] * 2
+    inputs["sm_scale"] = torch.tensor(inputs["sm_scale"] / 2, device=device)
+    _equal(_run(run, inputs), expected, lse_tolerance=1e-5)
+
+
+PROPERTIES = [
+    equals_dense_softmax,
+    edges_of_a_batch,
+    keys_out_of_sight_do_not_matter,
+    order_in_memory_does_not_matter,
+    equal_values_come_out,
+    zero_queries_count_keys,
+    scale_multiplies_logits,
+]

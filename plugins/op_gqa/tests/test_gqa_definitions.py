@@ -1,0 +1,235 @@
+"""Definitions as the dataset's format wants them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import attrs
+import pytest
+
+from fibcore.definition import Definition, const, tensor
+from fibcore.kernel import Kernel
+from fibcore_op_gqa import (
+    fibcore_ground_truths,
+    fibcore_op_types,
+    fibcore_reference,
+    fibcore_test_template,
+    fibcore_variant,
+)
+from fibcore_op_gqa.definitions import kind_of
+
+QUERIES = ("num_qo_heads", "head_dim")
+CACHE = ("num_pages", "page_size", "num_kv_heads", "head_dim")
+
+
+def shapes(specs: Any) -> dict[str, tuple[Any, str]]:
+    return {name: (spec.shape, spec.dtype) for name, spec in specs.items()}
+
+
+@pytest.mark.parametrize("page_size", [1, 64])
+def test_paged_decode(definitions: Any, page_size: int) -> None:
+    d: Definition = definitions()[f"gqa_paged_decode_h32_kv8_d128_ps{page_size}"]
+    assert d.op_type == "gqa_paged"
+    assert d.const_axes == {
+        "num_qo_heads": 32,
+        "num_kv_heads": 8,
+        "head_dim": 128,
+        "page_size": page_size,
+    }
+    assert set(d.var_axes) == {"batch_size", "num_pages", "len_indptr", "num_kv_indices"}
+    expected = {
+        "q": (("batch_size", *QUERIES), "bfloat16"),
+        "k_cache": (CACHE, "bfloat16"),
+        "v_cache": (CACHE, "bfloat16"),
+        "kv_indptr": (("len_indptr",), "int32"),
+        "kv_indices": (("num_kv_indices",), "int32"),
+        "kv_last_page_len": (("batch_size",), "int32"),
+        "sm_scale": (None, "float32"),
+    }
+    if page_size == 1:
+        del expected["kv_last_page_len"]
+    assert list(shapes(d.inputs).items()) == list(expected.items())
+    assert list(shapes(d.outputs).items()) == [
+        ("output", (("batch_size", *QUERIES), "bfloat16")),
+        ("lse", (("batch_size", "num_qo_heads"), "float32")),
+    ]
+    assert d.constraints == (
+        "len_indptr == batch_size + 1",
+        "num_kv_indices == kv_indptr[-1].item()",
+    )
+    assert d.tag_values("stage") == ("decode",)
+    assert not d.tag_values("status")  # the core adds it
+
+
+@pytest.mark.parametrize("page_size", [1, 64])
+def test_paged_prefill(definitions: Any, page_size: int) -> None:
+    d: Definition = definitions()[f"gqa_paged_prefill_causal_h32_kv8_d128_ps{page_size}"]
+    var_axes = {"total_q", "num_pages", "len_indptr", "num_kv_indices"}
+    expected = {
+        "q": (("total_q", *QUERIES), "bfloat16"),
+        "k_cache": (CACHE, "bfloat16"),
+        "v_cache": (CACHE, "bfloat16"),
+        "qo_indptr": (("len_indptr",), "int32"),
+        "kv_indptr": (("len_indptr",), "int32"),
+        "kv_indices": (("num_kv_indices",), "int32"),
+        "kv_last_page_len": (("batch_size",), "int32"),
+        "sm_scale": (None, "float32"),
+    }
+    if page_size == 1:
+        del expected["kv_last_page_len"]
+    else:
+        var_axes.add("batch_size")
+    assert set(d.var_axes) == var_axes
+    assert list(shapes(d.inputs).items()) == list(expected.items())
+    assert shapes(d.outputs)["lse"] == (("total_q", "num_qo_heads"), "float32")
+    assert {
+        "total_q == qo_indptr[-1].item()",
+        "num_kv_indices == kv_indptr[-1].item()",
+    } <= set(d.constraints)
+    assert "last query of a sequence is aligned with its last key" in (d.description or "")
+
+
+def test_ragged_prefill(definitions: Any) -> None:
+    d: Definition = definitions()["gqa_ragged_prefill_causal_h32_kv8_d128"]
+    assert d.op_type == "gqa_ragged"
+    assert d.const_axes == {"num_qo_heads": 32, "num_kv_heads": 8, "head_dim": 128}
+    assert set(d.var_axes) == {"len_indptr", "total_q", "total_kv"}
+    assert list(shapes(d.inputs).items()) == [
+        ("q", (("total_q", *QUERIES), "bfloat16")),
+        ("k", (("total_kv", "num_kv_heads", "head_dim"), "bfloat16")),
+        ("v", (("total_kv", "num_kv_heads", "head_dim"), "bfloat16")),
+        ("qo_indptr", (("len_indptr",), "int32")),
+        ("kv_indptr", (("len_indptr",), "int32")),
+        ("sm_scale", (None, "float32")),
+    ]
+    assert d.constraints == ("total_q == qo_indptr[-1].item()", "total_kv == kv_indptr[-1].item()")
+
+
+def test_json_survives_a_round_trip(definitions: Any) -> None:
+    for d in definitions(4, 2, 64).values():
+        assert Definition.from_json(d.to_json()).to_json() == d.to_json()
+
+
+def test_description_gives_the_usual_scale(definitions: Any) -> None:
+    d = definitions()["gqa_paged_decode_h32_kv8_d128_ps1"]
+    assert "sm_scale is usually 1 / sqrt(head_dim)." in d.description
+    parameters = {"kind": "ragged", "num_qo_heads": 8, "num_kv_heads": 4, "head_dim": 256}
+    kernel = Kernel("gqa_ragged", "x", {**parameters, "sm_scale": 144**-0.5}, {}, ())
+    other = fibcore_reference(kernel)
+    assert other is not None
+    assert "sm_scale is usually 0.0833333333." in (other.description or "")
+
+
+def test_hooks_leave_other_op_types_alone() -> None:
+    kernel = Kernel("mla_paged", "mla_paged_x", {}, {}, ())
+    foreign = Definition(
+        name="rope_x",
+        op_type="rope",
+        axes={"n": const(4)},
+        inputs={"x": tensor("n", "float32")},
+        outputs={"y": tensor("n", "float32")},
+        reference="def run(x):\n    return x\n",
+    )
+    assert fibcore_reference(kernel) is None
+    assert fibcore_variant(foreign) is None
+    assert fibcore_ground_truths(foreign) is None
+    assert fibcore_test_template("rope") is None
+    assert [op.name for op in fibcore_op_types()] == ["gqa_paged", "gqa_ragged"]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("gqa_paged_decode_h32_kv8_d128_ps1", ""),
+        ("attention_of_somebody", ""),
+        ("gqa_paged_prefill_noncausal_h32_kv8_d128_ps1", "not causal"),
+        ("gqa_paged_decode_swa4096_h32_kv8_d128_ps1", "sliding window"),
+        ("gqa_paged_decode_sliding_window_softcap50_h32", "logit cap, sliding window"),
+        ("gqa_paged_decode_sinks_h64_kv8_d64_ps1", "attention sinks"),
+        ("gqa_paged_decode_logits_cap_h8", "logit cap"),
+    ],
+)
+def test_names_tell_what_tensors_do_not(
+    definitions: Any, template: Any, name: str, expected: str
+) -> None:
+    own = definitions()["gqa_paged_decode_h32_kv8_d128_ps1"]
+    other = attrs.evolve(own, name=name)
+    assert fibcore_variant(other) == expected
+    # Ground truths of plain attention are nothing for another function, nor are its tests.
+    assert bool(fibcore_ground_truths(other)) is (not expected)
+    plain = [case["id"] for case in template.cases(other)] != ["not_plain_attention"]
+    assert plain is (not expected)
+
+
+def test_tests_of_other_attention_skip_with_a_reason(definitions: Any, template: Any) -> None:
+    own = definitions()["gqa_paged_decode_h32_kv8_d128_ps1"]
+    other = attrs.evolve(own, name="gqa_paged_decode_swa_h32_kv8_d128_ps1")
+    checks = list(template.checks(other, lambda: None))
+    assert checks
+    for _, check in checks:
+        with pytest.raises(pytest.skip.Exception, match="not the plain attention"):
+            check()
+
+
+def test_only_exactly_these_tensors_are_recognised(definitions: Any) -> None:
+    for name, kind in [
+        ("gqa_paged_decode_h32_kv8_d128_ps64", "decode"),
+        ("gqa_paged_prefill_causal_h32_kv8_d128_ps1", "prefill"),
+        ("gqa_ragged_prefill_causal_h32_kv8_d128", "ragged"),
+    ]:
+        own = definitions()[name]
+        assert kind_of(own) == kind
+        lse = tensor("len_indptr num_qo_heads", "float32")
+        other = attrs.evolve(own, outputs={**own.outputs, "lse": lse})
+        assert kind_of(other) is None
+        assert fibcore_ground_truths(other) == ()
+
+
+@pytest.mark.parametrize(
+    ("heads", "kv_heads", "head_dim", "with_flashinfer"),
+    [
+        (32, 8, 128, {"decode", "prefill", "ragged"}),
+        (10, 2, 64, {"decode", "prefill", "ragged"}),
+        (8, 4, 256, {"decode", "prefill", "ragged"}),
+        (8, 4, 512, {"decode"}),
+        (10, 2, 512, set()),  # no kernel for groups of 5 on CUDA cores
+        (32, 8, 96, set()),
+    ],
+)
+def test_flashinfer_is_offered_where_it_has_the_kernel(
+    definitions: Any, heads: int, kv_heads: int, head_dim: int, with_flashinfer: set[str]
+) -> None:
+    found = set()
+    for d in definitions(heads, kv_heads, head_dim).values():
+        truths = fibcore_ground_truths(d) or ()
+        kinds = [truth.kind for truth in truths]
+        assert kinds[-1] == "sglang"
+        assert truths[-1].device == "any"
+        if kinds == ["flashinfer", "sglang"]:
+            found.add(kind_of(d))
+            assert (truths[0].device, truths[0].packages) == ("cuda", ("flashinfer",))
+            assert f"fi_api:{truths[0].name}" in d.tags
+            assert f"def {truths[0].entry}(" in truths[0].source
+    assert found == with_flashinfer
+
+
+def test_extraction_and_definitions_need_no_torch() -> None:
+    code = """
+import sys
+import fibcore_op_gqa as plugin
+from fibcore.serving import Serving
+from fibcore.testing.trees import module, tree
+layer = module("a", "RadixAttention", {"num_heads": 4, "num_kv_heads": 2, "head_dim": 64})
+for kernel in plugin.fibcore_extract(tree(layer), Serving()).kernels:
+    definition = plugin.fibcore_reference(kernel)
+    plugin.fibcore_ground_truths(definition)
+    plugin.fibcore_test_template(definition.op_type)
+heavy = {"torch", "numpy", "flashinfer", "sglang"} & set(sys.modules)
+sys.exit(f"imported: {heavy}" if heavy else 0)
+"""
+    result = subprocess.run(  # noqa: S603 - our own interpreter and text
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr

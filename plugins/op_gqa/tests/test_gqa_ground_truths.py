@@ -1,0 +1,210 @@
+"""Ground truths: SGLang's own functions on the CPU, FlashInfer's wrappers by a stand-in."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+import fibcore.reference_tests
+from fibcore.definition import Definition
+from fibcore.hookspecs import GroundTruth
+from fibcore_op_gqa import fibcore_ground_truths
+
+torch = pytest.importorskip("torch")
+
+CACHE = Path(os.environ.get("FIBCORE_TEST_CACHE") or Path.home() / ".cache" / "fibcore-tests")
+KERNELS = (
+    "gqa_paged_decode_h4_kv2_d16_ps1",
+    "gqa_paged_decode_h4_kv2_d16_ps4",
+    "gqa_paged_prefill_causal_h4_kv2_d16_ps1",
+    "gqa_paged_prefill_causal_h4_kv2_d16_ps4",
+    "gqa_ragged_prefill_causal_h4_kv2_d16",
+)
+
+
+@pytest.fixture(scope="session")
+def generated_conftest() -> ModuleType:
+    """The conftest of generated tests, whose loader of SGLang's functions is used here."""
+    path = Path(next(iter(fibcore.reference_tests.__path__))) / "conftest_template.py"
+    spec = importlib.util.spec_from_file_location("generated_conftest", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session", params=["0.5.9", "0.5.23", "found"])
+def load_sglang(request: pytest.FixtureRequest, generated_conftest: ModuleType) -> Any:
+    """Functions of SGLang's source: two downloaded versions, and what FIBCORE_SGLANG names."""
+    package = CACHE / f"sglang-{request.param}" / "sglang"
+    if request.param == "found":
+        package, reason = generated_conftest.find_sglang(None)
+        if package is None:
+            pytest.skip(reason)
+    elif not package.is_dir():
+        pytest.skip(f"SGLang {request.param} has not been downloaded to {CACHE}")
+    return generated_conftest.SGLangSource(package)
+
+
+def truth_of(definition: Definition, kind: str) -> GroundTruth:
+    return next(t for t in fibcore_ground_truths(definition) or () if t.kind == kind)
+
+
+def entry(truth: GroundTruth) -> Any:
+    namespace: dict[str, Any] = {}
+    exec(truth.source, namespace)  # noqa: S102 - our own file
+    return namespace[truth.entry]
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_sglang_agrees(
+    definitions: Any, template: Any, load_run: Any, load_sglang: Any, name: str
+) -> None:
+    definition = definitions(4, 2, 16, (1, 4))[name]
+    run, sglang = load_run(definition.reference), entry(truth_of(definition, "sglang"))
+    for case in template.cases(definition):
+        inputs = template.inputs(definition, case)
+        output, lse = sglang(load_sglang, **inputs)
+        assert lse is None
+        torch.testing.assert_close(output, run(*inputs.values())[0], rtol=1e-2, atol=8e-3)
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_sglang_rejects_a_missing_scale(
+    definitions: Any, template: Any, load_run: Any, load_sglang: Any, name: str
+) -> None:
+    definition = definitions(4, 2, 16, (1, 4))[name]
+    run = load_run(definition.reference.replace("float(sm_scale)", "1.0"))
+    sglang = entry(truth_of(definition, "sglang"))
+    inputs = template.inputs(definition, {"lengths": [[1, 30]], "scale": 1.0})
+    output, _ = sglang(load_sglang, **inputs)
+    assert not torch.allclose(output, run(*inputs.values())[0], rtol=1e-2, atol=8e-3)
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_sglang_is_not_asked_for_rows_without_keys(
+    definitions: Any, template: Any, load_run: Any, load_sglang: Any, name: str
+) -> None:
+    definition = definitions(4, 2, 16, (1, 4))[name]
+    run, sglang = load_run(definition.reference), entry(truth_of(definition, "sglang"))
+    batches = [[], [[1, 0], [1, 0]]]
+    if "decode" not in name:
+        batches += [[[0, 3]], [[5, 2], [3, 3], [2, 0], [9, 8]]]
+    for lengths in batches:
+        inputs = template.inputs(definition, {"lengths": lengths, "scale": 1.0})
+        output, _ = sglang(load_sglang, **inputs)
+        torch.testing.assert_close(output, run(*inputs.values())[0], rtol=1e-2, atol=8e-3)
+
+
+class Wrapper:
+    """Stands in for FlashInfer's three wrappers: the reference behind plan() and run().
+
+    The parameters are FlashInfer 0.6's, so far as the ground truths give them.
+    """
+
+    reference: Any = None
+    seen: dict[str, Any]
+
+    def __init__(self, workspace: Any, layout: str, **options: Any) -> None:
+        assert workspace.dtype == torch.uint8
+        assert not workspace.any()  # has to be zero when first used
+        assert layout == "NHD"
+        Wrapper.seen = {"options": options}
+
+    def plan(self, *sizes: Any, **settings: Any) -> None:
+        *self.indices, self.kernel = self.tables(*sizes)
+        Wrapper.seen |= {"kernel": self.kernel, **settings}
+        assert settings["q_data_type"] == settings["kv_data_type"] == torch.bfloat16
+
+    def run(self, q: Any, *keys: Any, return_lse: bool) -> Any:
+        assert return_lse
+        caches = keys[0] if len(keys) == 1 else keys
+        output, lse = Wrapper.reference(q, *caches, *self.indices, Wrapper.seen["sm_scale"])
+        # FlashInfer's stand-in for -inf
+        return output, torch.where(lse.isinf(), -5e4 + torch.rand(lse.shape), lse)
+
+    def tables(self, *sizes: Any) -> tuple[Any, ...]:
+        raise NotImplementedError
+
+
+class Paged(Wrapper):
+    def tables(self, *sizes: Any) -> tuple[Any, ...]:
+        *indices, last, heads, kv_heads, head_dim, page_size = sizes
+        pages = indices[-2][1:] - indices[-2][:-1]
+        assert ((last > 0) == (pages > 0)).all()
+        assert (last <= page_size).all()
+        if page_size == 1:
+            return (*indices, (heads, kv_heads, head_dim))
+        return (*indices, last, (heads, kv_heads, head_dim))
+
+
+class Ragged(Wrapper):
+    def tables(self, *sizes: Any) -> tuple[Any, ...]:
+        return (*sizes[:2], sizes[2:])
+
+
+@pytest.mark.parametrize("name", [n.replace("d16", "d64") for n in KERNELS])
+def test_flashinfer_is_called_and_read_rightly(
+    definitions: Any, template: Any, load_run: Any, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    definition = definitions(4, 2, 64, (1, 4))[name]
+    wrappers = {
+        "BatchDecodeWithPagedKVCacheWrapper": Paged,
+        "BatchPrefillWithPagedKVCacheWrapper": Paged,
+        "BatchPrefillWithRaggedKVCacheWrapper": Ragged,
+    }
+    monkeypatch.setitem(sys.modules, "flashinfer", SimpleNamespace(**wrappers))  # type: ignore[arg-type]
+    reference = load_run(definition.reference)
+    monkeypatch.setattr(Wrapper, "reference", staticmethod(reference))
+    flashinfer = entry(truth_of(definition, "flashinfer"))
+    for case in template.cases(definition):
+        inputs = template.inputs(definition, case)
+        inputs["sm_scale"] = torch.tensor(inputs["sm_scale"])
+        torch.testing.assert_close(flashinfer(**inputs), reference(*inputs.values()))
+        seen = Wrapper.seen
+        assert seen["kernel"] == (4, 2, 64)
+        assert isinstance(seen["sm_scale"], float)
+        if "prefill" in name:
+            assert seen["causal"] is True
+            assert seen["options"] == {"backend": "fa2"}
+        else:
+            assert seen["options"] == {"use_tensor_cores": False}
+    nothing = template.inputs(definition, {"lengths": [], "scale": 1.0})
+    assert [x.shape[0] for x in flashinfer(**nothing)] == [0, 0]
+
+
+def test_decode_uses_tensor_cores_for_other_group_sizes(
+    definitions: Any, template: Any, load_run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    definition = definitions(10, 2, 64, (1,))["gqa_paged_decode_h10_kv2_d64_ps1"]
+    stand_in = SimpleNamespace(BatchDecodeWithPagedKVCacheWrapper=Paged)
+    monkeypatch.setitem(sys.modules, "flashinfer", stand_in)  # type: ignore[arg-type]
+    monkeypatch.setattr(Wrapper, "reference", staticmethod(load_run(definition.reference)))
+    entry(truth_of(definition, "flashinfer"))(
+        **template.inputs(definition, {"lengths": [[1, 3]], "scale": 1.0})
+    )
+    assert Wrapper.seen["options"] == {"use_tensor_cores": True}
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
+@pytest.mark.parametrize("name", [n.replace("d16", "d64") for n in KERNELS])
+def test_flashinfer_agrees(definitions: Any, template: Any, load_run: Any, name: str) -> None:
+    pytest.importorskip("flashinfer")
+    definition = definitions(4, 2, 64, (1, 4))[name]
+    run, flashinfer = load_run(definition.reference), entry(truth_of(definition, "flashinfer"))
+    for case in template.cases(definition):
+        inputs = {
+            n: x.cuda() if isinstance(x, torch.Tensor) else x
+            for n, x in template.inputs(definition, case).items()
+        }
+        (output, lse), expected = run(*inputs.values()), flashinfer(**inputs)
+        torch.testing.assert_close(output, expected[0], rtol=1e-2, atol=8e-3)
+        torch.testing.assert_close(lse, expected[1], rtol=1e-3, atol=1e-3)

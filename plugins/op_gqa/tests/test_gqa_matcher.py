@@ -1,0 +1,322 @@
+"""From hand-written trees, as SGLang's constructors make them, to kernels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import pytest
+
+from fibcore.kernel import Extraction
+from fibcore.serving import Serving
+from fibcore.testing.trees import TENSOR, call, module, tree
+from fibcore.tree import Alternatives, ModelTree, Named, ParameterRef, Unknown, with_origins
+from fibcore_op_gqa import fibcore_extract
+
+PLAIN = call(TENSOR, TENSOR, TENSOR, TENSOR)
+
+
+def names(found: Extraction) -> list[str]:
+    return [kernel.name for kernel in found.kernels]
+
+
+def whats(found: Extraction) -> list[str]:
+    return [entry.what for entry in found.not_covered]
+
+
+def with_config(model: ModelTree, **config: Any) -> ModelTree:
+    return attrs.evolve(model, config=config)
+
+
+def test_llama_gives_decode_paged_prefill_and_ragged_prefill(attention: Any) -> None:
+    layers = [attention(f"model.layers.{i}.self_attn.attn", calls=[PLAIN]) for i in range(3)]
+    found = fibcore_extract(tree(*layers), Serving())
+    assert names(found) == [
+        "gqa_paged_decode_h32_kv8_d128_ps1",
+        "gqa_paged_decode_h32_kv8_d128_ps64",
+        "gqa_paged_prefill_causal_h32_kv8_d128_ps1",
+        "gqa_paged_prefill_causal_h32_kv8_d128_ps64",
+        "gqa_ragged_prefill_causal_h32_kv8_d128",
+    ]
+    assert [k.op_type for k in found.kernels] == ["gqa_paged"] * 4 + ["gqa_ragged"]
+    assert all([u.path for u in k.uses] == [n.path for n in layers] for k in found.kernels)
+    assert found.claimed == {n.path for n in layers}
+    assert not found.not_covered
+    assert not found.problems
+
+
+def test_tags_name_stage_tp_and_flashinfer_wrapper(attention: Any) -> None:
+    found = fibcore_extract(tree(attention(num_heads=16, num_kv_heads=2)), Serving(tp=4))
+    tags = {k.name: k.tags for k in found.kernels}
+    wrapper = "fi_api:flashinfer.{}.{}KVCacheWrapper"
+    assert tags["gqa_paged_decode_h16_kv2_d128_ps1"] == (
+        "stage:decode",
+        "tp:4",
+        wrapper.format("decode", "BatchDecodeWithPaged"),
+    )
+    assert tags["gqa_paged_prefill_causal_h16_kv2_d128_ps64"] == (
+        "stage:prefill",
+        "tp:4",
+        wrapper.format("prefill", "BatchPrefillWithPaged"),
+    )
+    assert tags["gqa_ragged_prefill_causal_h16_kv2_d128"] == (
+        "stage:prefill",
+        "tp:4",
+        wrapper.format("prefill", "BatchPrefillWithRagged"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("stages", "page_sizes", "expected"),
+    [
+        (("decode",), (16,), ["gqa_paged_decode_h32_kv8_d128_ps16"]),
+        (("prefill",), (), ["gqa_ragged_prefill_causal_h32_kv8_d128"]),
+        ((), (1, 64), []),
+    ],
+)
+def test_stages_and_page_sizes_come_from_serving(
+    attention: Any, stages: tuple[str, ...], page_sizes: tuple[int, ...], expected: list[str]
+) -> None:
+    found = fibcore_extract(tree(attention()), Serving(stages=stages, page_sizes=page_sizes))
+    assert names(found) == expected
+
+
+def test_facts_prove_every_const_axis(attention: Any) -> None:
+    heads = with_origins(32, frozenset({"config:num_attention_heads", "serving:tp"}))
+    head_dim = with_origins(128, frozenset({"config:head_dim"}))
+    found = fibcore_extract(tree(attention(num_heads=heads, head_dim=head_dim)), Serving())
+    facts = found.kernels[0].facts
+    assert facts["num_qo_heads"].origins == ("config:num_attention_heads", "serving:tp")
+    assert facts["head_dim"].origins == ("config:head_dim",)
+    assert facts["page_size"].origins == ("serving:page_sizes",)
+    assert {n: f.value for n, f in facts.items()} == {
+        "num_qo_heads": 32,
+        "num_kv_heads": 8,
+        "head_dim": 128,
+        "page_size": 1,
+        "sm_scale": 128**-0.5,
+    }
+    assert all(type(f.value) in (int, float) for f in facts.values())
+    assert "1 / sqrt(head_dim)" in facts["sm_scale"].note
+    assert "page_size" not in found.kernels[-1].facts  # the ragged kernel has no pages
+
+
+def test_another_scale_is_the_same_kernel(attention: Any) -> None:
+    found = fibcore_extract(tree(attention("a"), attention("b", scaling=0.5)), Serving())
+    assert len(found.kernels) == 5
+    assert any("sm_scale" in note for note in found.kernels[0].notes)
+
+
+def test_unknown_scale_does_not_matter(attention: Any) -> None:
+    found = fibcore_extract(tree(attention(scaling=Unknown("computed"))), Serving())
+    assert len(found.kernels) == 5
+    assert "sm_scale" not in found.kernels[0].facts
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        ({"sliding_window_size": 4095}, "gqa_paged with sliding window 4096"),
+        ({"logit_cap": 50.0}, "gqa_paged with logit cap 50.0"),
+        (
+            {"logit_cap": 30.0, "logit_capping_method": "other"},
+            "gqa_paged with logit cap 30.0 (other)",
+        ),
+        (
+            {"sliding_window_size": 4095, "logit_cap": 50.0},
+            "gqa_paged with sliding window 4096 and logit cap 50.0",
+        ),
+        ({"is_cross_attention": True}, "cross attention"),
+        ({"attn_type": "encoder_only"}, "encoder-only attention"),
+        (
+            {"attn_type": Named("sglang.srt.layers.radix_attention.AttentionType.ENCODER_ONLY")},
+            "encoder-only attention",
+        ),
+        ({"use_irope": True}, "gqa_paged with chunked local attention"),
+        ({"use_irope": 1}, "gqa_paged with chunked local attention"),
+        (
+            {"pos_encoding_mode": "ROPE_LLAMA"},
+            "gqa_paged with position encoding ROPE_LLAMA inside",
+        ),
+        (
+            {"attributes": {"xai_temperature_len": 1024}},
+            "gqa_paged with temperature by position beyond 1024",
+        ),
+        ({"attributes": {"sliding_window_size": 511}}, "gqa_paged with sliding window 512"),
+        (
+            {"calls": [call(TENSOR, sinks=ParameterRef("sinks", (32,)))]},
+            "gqa_paged with attention sinks",
+        ),
+        (
+            {
+                "sliding_window_size": 127,
+                "calls": [call(TENSOR, sinks=ParameterRef("sinks", (64,)))],
+            },
+            "gqa_paged with sliding window 128 and attention sinks",
+        ),
+        (
+            {"calls": [call(TENSOR, topk_indices=TENSOR)]},
+            "gqa_paged with the call's argument topk_indices",
+        ),
+    ],
+)
+def test_other_attention_is_named_and_never_passed_off_as_plain(
+    attention: Any, arguments: dict[str, Any], what: str
+) -> None:
+    node = attention(**arguments)
+    found = fibcore_extract(tree(node), Serving())
+    assert names(found) == []
+    assert whats(found) == [what]
+    assert found.claimed == {node.path}
+    assert not found.problems
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"sliding_window_size": None},
+        {"sliding_window_size": 0},
+        {"logit_cap": None},
+        {"v_head_dim": 128},
+        {"v_head_dim": None},
+        {"attn_type": Named("sglang.srt.layers.radix_attention.AttentionType.DECODER")},
+        {"use_irope": 0},
+        {"attributes": {"xai_temperature_len": -1}},
+        {"use_prefill_attention_wrapper": True},  # 0.5.23 alone has it
+        {"calls": [call(TENSOR, None, None, forward_batch=TENSOR, save_kv_cache=False)]},
+        {"calls": [call(TENSOR, sinks=None)]},
+        {"calls": [call(TENSOR, return_lse=True)]},
+    ],
+)
+def test_settings_that_leave_attention_plain(attention: Any, arguments: dict[str, Any]) -> None:
+    found = fibcore_extract(tree(attention(**arguments)), Serving())
+    assert len(names(found)) == 5
+    assert not found.not_covered
+    assert not found.problems
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ({"num_heads": Unknown("no key num_attention_heads")}, "no key num_attention_heads"),
+        ({"num_kv_heads": Alternatives((8, 1))}, "one of 8, 1, undecided"),
+        ({"head_dim": Unknown("no key")}, "no key"),
+        ({"head_dim": 128.0}, "not an integer: 128.0"),
+        ({"num_kv_heads": 0}, "0, expected at least 1"),
+        ({"num_heads": 10, "num_kv_heads": 4}, "10 query heads of a rank are no multiple of 4"),
+        ({"sliding_window_size": Unknown("a branch")}, "a branch"),
+        ({"logit_cap": Alternatives((0.0, 50.0))}, "undecided"),
+        ({"attn_type": Named("AttentionType.OTHER")}, "not an attention type: other"),
+        ({"is_cross_attention": Unknown("a branch")}, "a branch"),
+        ({"calls": [call(TENSOR, sinks=Unknown("a branch"))]}, "a branch"),
+    ],
+)
+def test_what_is_not_known_is_a_problem_and_no_guess(
+    attention: Any, arguments: dict[str, Any], reason: str
+) -> None:
+    node = attention(**arguments)
+    found = fibcore_extract(tree(node), Serving(tp=2))
+    assert not found.kernels
+    assert not found.not_covered
+    assert [reason in p.reason for p in found.problems] == [True]
+    assert [u.path for u in found.problems[0].uses] == [node.path]
+
+
+def test_prompt_bidirectional_attention_decodes_as_plain(attention: Any) -> None:
+    found = fibcore_extract(tree(attention(attn_type="decoder_bidirectional")), Serving())
+    assert names(found) == [
+        "gqa_paged_decode_h32_kv8_d128_ps1",
+        "gqa_paged_decode_h32_kv8_d128_ps64",
+    ]
+    assert whats(found) == ["gqa prefill with bidirectional attention over the prompt"]
+
+
+def test_alternating_windows_give_the_plain_layers_and_name_the_others(attention: Any) -> None:
+    layers = [attention(f"l.{i}", sliding_window_size=(511 if i % 2 else None)) for i in range(4)]
+    found = fibcore_extract(tree(*layers), Serving())
+    assert [u.path for u in found.kernels[0].uses] == ["l.0", "l.2"]
+    assert [(e.what, [u.path for u in e.uses]) for e in found.not_covered] == [
+        ("gqa_paged with sliding window 512", ["l.1", "l.3"])
+    ]
+
+
+def test_a_layer_called_in_two_ways_is_reported_in_both(attention: Any) -> None:
+    sinks = call(TENSOR, sinks=ParameterRef("sinks", (32,)))
+    found = fibcore_extract(tree(attention(calls=[PLAIN, sinks, PLAIN])), Serving())
+    assert len(found.kernels) == 5
+    assert whats(found) == ["gqa_paged with attention sinks"]
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ({"attention_chunk_size": 8192}, ["gqa_paged with chunked local attention 8192"]),
+        (
+            {"text_config": {"attention_chunk_size": 8192}},
+            ["gqa_paged with chunked local attention 8192"],
+        ),
+        ({"attention_chunk_size": None}, []),
+    ],
+)
+def test_llama4_local_layers(attention: Any, config: dict[str, Any], expected: list[str]) -> None:
+    model = with_config(tree(attention(use_irope=True)), **config)
+    found = fibcore_extract(model, Serving())
+    assert whats(found) == expected
+    assert len(found.kernels) == (0 if expected else 5)
+
+
+@pytest.mark.parametrize(
+    "quantization",
+    [
+        {"kv_cache_quant_algo": "FP8"},
+        {"quantization": {"quant_algo": "NVFP4", "kv_cache_quant_algo": "FP8"}},
+        {"quant_algo": "FP8", "kv_cache_scheme": {"type": "float", "num_bits": 8}},
+        {"quant_algo": "NVFP4", "kv_cache_scheme": "FP8"},
+    ],
+)
+def test_fp8_cache_leaves_only_the_ragged_kernel(
+    attention: Any, quantization: dict[str, Any]
+) -> None:
+    model = with_config(tree(attention()), quantization_config=quantization)
+    found = fibcore_extract(model, Serving())
+    assert names(found) == ["gqa_ragged_prefill_causal_h32_kv8_d128"]
+    assert whats(found) == ["gqa_paged with float8_e4m3fn KV cache"]
+
+
+def test_quantised_weights_alone_leave_the_cache_as_it_is(attention: Any) -> None:
+    quantization = {"quant_method": "fp8", "kv_cache_scheme": None}
+    found = fibcore_extract(
+        with_config(tree(attention()), quantization_config=quantization), Serving()
+    )
+    assert len(found.kernels) == 5
+
+
+def test_latent_attention_is_left_to_others(attention: Any) -> None:
+    absorbed = {"num_kv_heads": 1, "num_heads": 16, "head_dim": 576, "v_head_dim": 512}
+    materialised = {"num_kv_heads": 16, "num_heads": 16, "head_dim": 192, "v_head_dim": 128}
+    # GLM-4.7-Flash: keys of 192 + 64, values of 256
+    as_wide = {"num_kv_heads": 16, "num_heads": 16, "head_dim": 256, "v_head_dim": 256}
+    for twin in (materialised, as_wide):
+        layer = module(
+            "self_attn",
+            "sglang.srt.models.deepseek_v2.DeepseekV2AttentionMLA",
+            children=[
+                attention("self_attn.attn_mqa", **absorbed),
+                attention("self_attn.attn_mha", **twin),
+            ],
+        )
+        found = fibcore_extract(tree(layer), Serving())
+        assert found == Extraction()
+
+
+def test_one_kv_head_is_no_latent_attention(attention: Any) -> None:
+    found = fibcore_extract(tree(attention(num_heads=4, num_kv_heads=1)), Serving(tp=8))
+    assert "gqa_paged_decode_h4_kv1_d128_ps1" in names(found)
+
+
+def test_other_attention_classes_are_not_claimed() -> None:
+    others = [
+        module("a", "sglang.srt.layers.attention.vision.VisionAttention", {"num_heads": 4}),
+        module("b", "sglang.srt.layers.radix_linear_attention.RadixLinearAttention", {}),
+    ]
+    assert fibcore_extract(tree(*others), Serving()) == Extraction()

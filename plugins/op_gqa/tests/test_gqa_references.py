@@ -1,0 +1,207 @@
+"""The references: right on every property, whatever the chunking, in bounded memory."""
+
+from __future__ import annotations
+
+import ast
+import math
+from importlib import resources
+from typing import Any
+
+import pytest
+
+from fibcore.rendering import render
+
+torch = pytest.importorskip("torch")
+
+FILES = sorted(
+    entry.name
+    for entry in (resources.files("fibcore_op_gqa") / "references").iterdir()
+    if entry.name.endswith(".py")
+)
+
+
+def source(name: str) -> str:
+    return (resources.files("fibcore_op_gqa") / "references" / name).read_text(encoding="utf-8")
+
+
+def functions(name: str) -> dict[str, str]:
+    text = source(name)
+    return {
+        node.name: ast.get_source_segment(text, node) or ""
+        for node in ast.parse(text).body
+        if isinstance(node, ast.FunctionDef)
+    }
+
+
+def test_there_is_a_reference_for_each_kind_and_page_layout() -> None:
+    assert FILES == [
+        "gqa_paged_decode.py",
+        "gqa_paged_decode_ps1.py",
+        "gqa_paged_prefill_causal.py",
+        "gqa_paged_prefill_causal_ps1.py",
+        "gqa_ragged_prefill_causal.py",
+    ]
+
+
+@pytest.mark.parametrize("shared", ["attend", "prefill"])
+def test_what_references_share_is_the_same_in_each(shared: str) -> None:
+    # An emitted reference stands alone, so the files repeat these functions.
+    copies = {text for name in FILES for n, text in functions(name).items() if n == shared}
+    assert len(copies) == 1
+
+
+@pytest.mark.parametrize(
+    ("heads", "kv_heads", "head_dim", "page_sizes"),
+    [(32, 8, 128, (1, 64)), (4, 1, 64, (1, 16)), (6, 6, 96, (1, 3)), (10, 2, 8, (2,))],
+)
+def test_properties_hold(
+    definitions: Any,
+    template: Any,
+    load_run: Any,
+    heads: int,
+    kv_heads: int,
+    head_dim: int,
+    page_sizes: tuple[int, ...],
+) -> None:
+    for definition in definitions(heads, kv_heads, head_dim, page_sizes).values():
+        for _, check in template.checks(definition, load_run(definition.reference)):
+            check()
+
+
+@pytest.mark.parametrize(("elements", "rows"), [(1, 1), (2000, 3), (2**14, 128)])
+def test_properties_hold_however_small_the_chunks(
+    definitions: Any, template: Any, load_run: Any, elements: int, rows: int
+) -> None:
+    for definition in definitions(4, 2, 8, (1, 5)).values():
+        limits = {"MAX_ELEMENTS": elements}
+        if "MAX_ROWS" in definition.reference:
+            limits["MAX_ROWS"] = rows
+        run = load_run(render(definition.reference, limits))
+        for name, check in template.checks(definition, run):
+            if not name.startswith("many_") or elements > 1:
+                check()
+
+
+def test_one_query_prefill_equals_decode(definitions: Any, template: Any, load_run: Any) -> None:
+    found = definitions(8, 2, 64, (16,))
+    decode = found["gqa_paged_decode_h8_kv2_d64_ps16"]
+    prefill = found["gqa_paged_prefill_causal_h8_kv2_d64_ps16"]
+    for case in template.cases(decode):
+        inputs = template.inputs(decode, case)
+        one_each = torch.arange(len(case["lengths"]) + 1, dtype=torch.int32)
+        others = {}
+        for name in prefill.inputs:
+            others[name] = one_each if name == "qo_indptr" else inputs[name]
+        expected = load_run(decode.reference)(*inputs.values())
+        actual = load_run(prefill.reference)(*others.values())
+        torch.testing.assert_close(actual, expected)
+
+
+def test_paged_and_ragged_prefill_agree(definitions: Any, template: Any, load_run: Any) -> None:
+    found = definitions(8, 2, 64, (1,))
+    ragged = found["gqa_ragged_prefill_causal_h8_kv2_d64"]
+    paged = found["gqa_paged_prefill_causal_h8_kv2_d64_ps1"]
+    for case in template.cases(ragged):
+        inputs = template.inputs(ragged, case)
+        order = torch.randperm(inputs["k"].shape[0])
+        caches = {n: torch.empty_like(inputs[n]) for n in ("k", "v")}
+        for n, cache in caches.items():
+            cache[order] = inputs[n]
+        expected = load_run(ragged.reference)(*inputs.values())
+        actual = load_run(paged.reference)(
+            inputs["q"],
+            caches["k"][:, None],
+            caches["v"][:, None],
+            inputs["qo_indptr"],
+            inputs["kv_indptr"],
+            order.int(),
+            inputs["sm_scale"],
+        )
+        torch.testing.assert_close(actual, expected)
+
+
+def test_large_logits_do_not_overflow(definitions: Any, template: Any, load_run: Any) -> None:
+    definition = definitions(2, 1, 8, (1,))["gqa_ragged_prefill_causal_h2_kv1_d8"]
+    inputs = template.inputs(definition, {"lengths": [[3, 40]], "scale": 1.0})
+    inputs["sm_scale"] = 1000.0
+    output, lse = load_run(definition.reference)(*inputs.values())
+    assert output.isfinite().all()
+    assert lse.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("gqa_paged_decode_h4_kv2_d8_ps4", {"q": (2, 4, 16)}),
+        ("gqa_paged_decode_h4_kv2_d8_ps4", {"k_cache": (3, 1, 2, 8)}),
+        ("gqa_paged_decode_h4_kv2_d8_ps4", {"v_cache": (3, 4, 1, 8)}),
+        ("gqa_paged_decode_h4_kv2_d8_ps4", {"kv_indptr": (2,)}),
+        ("gqa_paged_decode_h4_kv2_d8_ps4", {"kv_last_page_len": (1,)}),
+        ("gqa_paged_prefill_causal_h4_kv2_d8_ps4", {"q": (9, 4, 8)}),
+        ("gqa_paged_prefill_causal_h4_kv2_d8_ps4", {"kv_indices": (99,)}),
+        ("gqa_ragged_prefill_causal_h4_kv2_d8", {"k": (5, 2, 8)}),
+        ("gqa_ragged_prefill_causal_h4_kv2_d8", {"qo_indptr": (7,)}),
+    ],
+)
+def test_constraints_are_asserted(
+    definitions: Any, template: Any, load_run: Any, name: str, change: dict[str, tuple[int, ...]]
+) -> None:
+    definition = definitions(4, 2, 8, (4,))[name]
+    inputs = template.inputs(definition, {"lengths": [[1, 6], [1, 2]], "scale": 1.0})
+    run = load_run(definition.reference)
+    run(*inputs.values())
+    for key, shape in change.items():
+        inputs[key] = torch.zeros(shape, dtype=inputs[key].dtype)
+    with pytest.raises(AssertionError):
+        run(*inputs.values())
+
+
+class Largest(torch.utils._python_dispatch.TorchDispatchMode):
+    """Notes the elements of the largest tensor that any operation makes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.elements = 0
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        del types
+        result = function(*args, **(kwargs or {}))
+        for tensor in result if isinstance(result, tuple | list) else (result,):
+            # Views make nothing.
+            if isinstance(tensor, torch.Tensor) and tensor._base is None:
+                self.elements = max(self.elements, tensor.numel())
+        return result
+
+
+@pytest.mark.parametrize("keys", [300, 1200])
+def test_temporaries_do_not_grow_with_the_sequences(
+    definitions: Any, template: Any, load_run: Any, keys: int
+) -> None:
+    limit = 2**13
+    for name, definition in definitions(4, 2, 16, (1, 8)).items():
+        queries = 1 if "decode" in name else keys // 2
+        case = {"lengths": [[queries, keys], [1, 5]], "scale": 1.0}
+        inputs = template.inputs(definition, case)
+        run = load_run(render(definition.reference, {"MAX_ELEMENTS": limit}))
+        with Largest() as largest:
+            output, _ = run(*inputs.values())
+        assert largest.elements <= max(limit, output.numel()), name
+        assert largest.elements >= limit // 2, f"{name}: chunks smaller than they have to be"
+
+
+def test_examples_in_the_files_run_by_themselves(load_run: Any) -> None:
+    run = load_run(source("gqa_paged_decode.py"))
+    cache = torch.zeros(2, 64, 8, 128, dtype=torch.bfloat16)
+    output, lse = run(
+        torch.ones(1, 32, 128, dtype=torch.bfloat16),
+        cache,
+        cache,
+        torch.tensor([0, 1], dtype=torch.int32),
+        torch.tensor([1], dtype=torch.int32),
+        torch.tensor([3], dtype=torch.int32),
+        0.1,
+    )
+    assert not output.any()
+    torch.testing.assert_close(lse, torch.full((1, 32), math.log2(3)))

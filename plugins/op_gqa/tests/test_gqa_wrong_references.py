@@ -1,0 +1,137 @@
+"""Plausible mistakes in a reference, each of which the properties have to reject on any machine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+# What is wrong; then, in turns, what the right reference has and the wrong one in its place.
+EVERYWHERE = {
+    "the scale is left out": ("(float(sm_scale) * math.log2(math.e))", "math.log2(math.e)"),
+    "the scale is applied twice": ("float(sm_scale) *", "float(sm_scale) ** 2 *"),
+    "lse is a natural logarithm": (
+        "lse = top + torch.log2(total)",
+        "lse = (top + torch.log2(total)) * math.log(2)",
+    ),
+    "lse leaves out the maximum": ("lse = top + torch.log2(total)", "lse = torch.log2(total)"),
+    "the mask shows one key too many": (
+        "hidden = position >= visible[:active, :, None]",
+        "hidden = position > visible[:active, :, None]",
+    ),
+    "the mask shows one key too few": (
+        "hidden = position >= visible[:active, :, None]",
+        "hidden = position >= visible[:active, :, None] - 1",
+    ),
+    "query head h reads KV head h % num_kv_heads": (
+        "q = q.float().view(tiles, rows, NUM_KV_HEADS, group, HEAD_DIM).permute(0, 2, 3, 1, 4)",
+        "q = q.float().view(tiles, rows, group, NUM_KV_HEADS, HEAD_DIM).permute(0, 3, 2, 1, 4)",
+    ),
+    "sequences without keys give NaN": ("total.masked_fill(total == 0, 1.0)", "total"),
+    "sequences without keys have lse 0": (
+        "lse = top + torch.log2(total)",
+        "lse = (top + torch.log2(total)).nan_to_num(neginf=0.0)",
+    ),
+}
+_PAGE = "page = kv_indices[kv_indptr[sequence, None] + position // PAGE_SIZE].long()"
+_AT = "at = kv_indptr[sequence, None] + position // PAGE_SIZE"
+_CLAMPED = "page = kv_indices[at.clamp(max=len(kv_indices) - 1)].long()"
+_READ = "torch.minimum(position, limit[:active, None] - 1)"
+PAGED = {
+    "page tables are padded with page 0, whose NaN reaches the output": (
+        _READ,
+        "position.expand(active, -1)",
+        _PAGE,
+        f"{_AT}; {_CLAMPED}; page = page.masked_fill(position >= kv_len[sequence, None], 0)",
+    ),
+    "a sequence reads the pages of the next one": (
+        _PAGE,
+        f"{_AT}; {_CLAMPED}".replace("kv_indptr", "kv_indptr.roll(-1)"),
+    ),
+    "pages are taken in the order of the cache": (
+        _PAGE,
+        "page = kv_indptr[sequence, None] + position // PAGE_SIZE",
+    ),
+}
+PAGES_OF_SEVERAL = {
+    "NaN behind a sequence's end in its last page reaches the output": (
+        _READ,
+        "torch.minimum(position, (limit[:active, None] - 1) | (PAGE_SIZE - 1))",  # powers of 2
+    ),
+    "the length of the last page is ignored": (
+        "(pages - 1) * PAGE_SIZE + kv_last_page_len",
+        "pages * PAGE_SIZE",
+    ),
+    "the last page's length counts for all but the last": (
+        "(pages - 1) * PAGE_SIZE + kv_last_page_len",
+        "pages * kv_last_page_len",
+    ),
+}
+PREFILL = {
+    "the first query is aligned with the first key": (
+        "before = kv_len - q_len",
+        "before = (kv_len - q_len).clamp(max=0)",
+    ),
+    "every query sees every key": (
+        "(before[owner, None] + row + 1)",
+        "(kv_len[owner, None] + 0 * row)",
+    ),
+}
+RAGGED = {
+    "a sequence reads the keys of the next one": (
+        "kv_indptr[sequence, None] + position",
+        "(kv_indptr.roll(-1)[sequence, None] + position).clamp(max=total_kv - 1)",
+    ),
+    "keys are found by qo_indptr": (
+        "kv_indptr[sequence, None] + position",
+        "(qo_indptr[sequence, None] + position).clamp(max=total_kv - 1)",
+    ),
+}
+KERNELS = {
+    "gqa_paged_decode_h4_kv2_d8_ps1": EVERYWHERE | PAGED,
+    "gqa_paged_decode_h4_kv2_d8_ps4": EVERYWHERE | PAGED | PAGES_OF_SEVERAL,
+    "gqa_paged_prefill_causal_h4_kv2_d8_ps1": EVERYWHERE | PAGED | PREFILL,
+    "gqa_paged_prefill_causal_h4_kv2_d8_ps4": EVERYWHERE | PAGED | PAGES_OF_SEVERAL | PREFILL,
+    "gqa_ragged_prefill_causal_h4_kv2_d8": EVERYWHERE | PREFILL | RAGGED,
+}
+MISTAKES = [
+    (kernel, name, changes)
+    for kernel, mistakes in KERNELS.items()
+    for name, changes in mistakes.items()
+]
+
+
+def fails(check: Any) -> bool:
+    """Whether a property asserts; a crash of the reference is an error of the test itself."""
+    try:
+        check()
+    except AssertionError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize(
+    ("kernel", "changes"),
+    [(kernel, changes) for kernel, _, changes in MISTAKES],
+    ids=[f"{kernel}-{name}" for kernel, name, _ in MISTAKES],
+)
+def test_wrong_reference_is_rejected(
+    definitions: Any, template: Any, load_run: Any, kernel: str, changes: tuple[str, ...]
+) -> None:
+    definition = definitions(4, 2, 8, (1, 4))[kernel]
+    wrong = definition.reference
+    for old, new in zip(changes[::2], changes[1::2], strict=True):
+        assert wrong.count(old) >= 1, "the mistake does not fit the reference any more"
+        wrong = wrong.replace(old, new)
+    assert any(fails(check) for _, check in template.checks(definition, load_run(wrong)))
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_right_reference_is_accepted(
+    definitions: Any, template: Any, load_run: Any, kernel: str
+) -> None:
+    definition = definitions(4, 2, 8, (1, 4))[kernel]
+    for _, check in template.checks(definition, load_run(definition.reference)):
+        check()
