@@ -1,7 +1,7 @@
 """What no model's config may say: sizes that cannot be, and sizes that are not there.
 
-Only keys that are well known are looked at, in the config and in the configs nested in it. What else
-a model's class reads, elaboration reports.
+Only keys that are well known are looked at, in the config and in the configs nested in it. What
+else a model's class reads, elaboration reports.
 """
 
 from __future__ import annotations

@@ -24,13 +24,15 @@ class ModelConfig:
         slug: The model's name in tags and reports, `llama-3.1-8b`.
         hub_id: Its Hub id, None where it has none.
         data: The parsed config.json, nested objects as dicts.
-        origin: Where the data is from: `file:PATH`, `hub:ID@COMMIT` or `catalogue:SLUG`.
+        origin: Where the data is from: `file:PATH`, `hub:ID@COMMIT`, `catalogue:SLUG`, or `given`.
+        notes: What the user should know about it.
     """
 
     slug: str
     hub_id: str | None
     data: Mapping[str, Any]
     origin: str
+    notes: tuple[str, ...] = ()
 
     @property
     def architecture(self) -> str:

@@ -68,11 +68,30 @@ def load_hub_config(
         )
     # .../snapshots/COMMIT/config.json
     commit = path.parent.name
-    quant = None
+    quant: Path | None = None
+    notes: tuple[str, ...] = ()
     if not _says_quantization(path):
-        quant = _download(hub_id, QUANT_FILE, commit, unreachable)
+        quant, notes = _quantization(hub_id, commit, unreachable)
     data = read_config(path, quant)
-    return ModelConfig(slug or slug_of(hub_id), hub_id, data, f"hub:{hub_id}@{commit}")
+    return ModelConfig(slug or slug_of(hub_id), hub_id, data, f"hub:{hub_id}@{commit}", notes)
+
+
+def _quantization(
+    hub_id: str, commit: str, unreachable: str | None
+) -> tuple[Path | None, tuple[str, ...]]:
+    """The repository's `hf_quant_config.json`, and what to say where that cannot be known."""
+    if unreachable is None:
+        return _download(hub_id, QUANT_FILE, commit, None), ()
+    from huggingface_hub import try_to_load_from_cache
+
+    cached = try_to_load_from_cache(hub_id, QUANT_FILE, revision=commit)
+    if isinstance(cached, str):
+        return Path(cached), ()
+    if cached is not None:
+        # The cache knows that the repository has no such file.
+        return None, ()
+    note = f"taken as not quantised: {QUANT_FILE} could not be asked for ({unreachable})"
+    return None, (note,)
 
 
 def _says_quantization(path: Path) -> bool:
@@ -85,13 +104,12 @@ def _unreachable() -> str | None:
 
     huggingface_hub itself tries for half a minute before it gives a host up.
     """
-    from huggingface_hub import constants, errors
-    from huggingface_hub.utils import get_session
+    from huggingface_hub import constants, errors, get_session
 
     if constants.HF_HUB_OFFLINE:
         return "offline mode is on (HF_HUB_OFFLINE)"
     # The HTTP library's own base error: httpx in newer releases, requests in older ones.
-    failures = (OSError, *errors.HfHubHTTPError.__bases__)
+    failures: tuple[type[Exception], ...] = (OSError, *errors.HfHubHTTPError.__mro__[1:2])
     try:
         get_session().head(constants.ENDPOINT, timeout=PROBE_LIMIT_S)
     except failures as error:
@@ -99,9 +117,7 @@ def _unreachable() -> str | None:
     return None
 
 
-def _download(
-    hub_id: str, name: str, revision: str | None, unreachable: str | None
-) -> Path | None:
+def _download(hub_id: str, name: str, revision: str | None, unreachable: str | None) -> Path | None:
     """The path in the cache of a repository's file; None where the repository has no such file."""
     from huggingface_hub import errors, hf_hub_download
 
@@ -110,7 +126,12 @@ def _download(
         return Path(hf_hub_download(hub_id, name, revision=revision, local_files_only=local))
     except errors.LocalEntryNotFoundError as error:
         # Before its base class: it stands for "not in the cache, and the Hub cannot be asked".
-        return _not_cached(hub_id, name, error, unreachable)
+        raise HubError(
+            "the Hub cannot be reached, and its local cache has no such model",
+            where=hub_id,
+            found=unreachable or _first_line(error.__cause__ or error),
+            hint="give --config FILE, or try again with a network",
+        ) from error
     except errors.EntryNotFoundError:
         return None
     except errors.GatedRepoError as error:
@@ -136,18 +157,6 @@ def _download(
         raise HubError("the Hub refused", where=hub_id, found=_first_line(error)) from error
     except OSError as error:
         raise HubError("the Hub cannot be asked", where=hub_id, found=_first_line(error)) from error
-
-
-def _not_cached(hub_id: str, name: str, error: Exception, unreachable: str | None) -> None:
-    if name == QUANT_FILE:
-        # The config itself is there. Offline, a file that was never asked for counts as absent.
-        return
-    raise HubError(
-        "the Hub cannot be reached, and its local cache has no such model",
-        where=hub_id,
-        found=unreachable or _first_line(error.__cause__ or error),
-        hint="give --config FILE, or try again with a network",
-    ) from error
 
 
 def _first_line(error: BaseException) -> str:
