@@ -1,0 +1,365 @@
+"""From elaborated objects to the public model tree."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from fibcore.elaborate.calls import TENSOR_REASON
+from fibcore.elaborate.quantization import Quantizer
+from fibcore.elaborate.shims import Stage, fuses_add
+from fibcore.elaborate.values import (
+    ABSENT,
+    Alternatives,
+    Bound,
+    Class,
+    EnumMember,
+    Ext,
+    Func,
+    Mod,
+    ModuleSpace,
+    Namespace,
+    Native,
+    Obj,
+    Param,
+    Partial,
+    Repeat,
+    Tensor,
+    Tracker,
+    at_index,
+)
+from fibcore.tree import (
+    Call,
+    Missing,
+    ModuleNode,
+    ModuleRef,
+    Named,
+    Operation,
+    ParameterRef,
+    SourcePlace,
+    Unknown,
+)
+
+if TYPE_CHECKING:
+    from fibcore.elaborate.evaluator import Evaluator
+
+_LAYER = re.compile(r"^(.*?)\.?\d+(\.|$)")
+
+
+class TreeBuilder:
+    """Walks the constructed model and writes down its modules.
+
+    Args:
+        evaluator: The evaluator that constructed it, with the calls it noted.
+        quantizer: What decides how layers are quantised.
+    """
+
+    def __init__(self, evaluator: Evaluator, quantizer: Quantizer) -> None:
+        self.ev = evaluator
+        self.quantizer = quantizer
+        self.missing: list[Missing] = []
+        self.operations: list[Operation] = []
+        self._paths: dict[int, str] = {}
+        self._owners: dict[int, str] = {}
+        self._stages: list[tuple[str, Stage, str]] = []
+        self._stage_calls: dict[str, list[Call]] = {}
+        self._called: dict[Any, frozenset[str]] = {}
+        self._open: set[int] = set()
+        self._done: set[int] = set()
+
+    def build(self, root: Mod) -> ModuleNode:
+        """The tree below the model's root object."""
+        self._locate(root, "", None)
+        self._settle_stages()
+        self._paths.clear()
+        self._done.clear()
+        return self._node(root, "", None, 0)
+
+    # -- structure -----------------------------------------------------------------------------
+
+    def _children(self, mod: Mod) -> Iterator[tuple[str, Any]]:
+        """Submodules and what may be one, by name, in order of construction."""
+        if mod.items is not None:
+            for index, item in enumerate(mod.items):
+                yield str(index), item
+        for name, value in mod.attrs.items():
+            if isinstance(value, (Mod, Repeat, Alternatives, Unknown)):
+                yield name, value
+            elif isinstance(value, (list, tuple)) and any(isinstance(v, Mod) for v in value):
+                # torch registers no modules of plain lists, but the model runs them all the same.
+                for index, item in enumerate(value):
+                    if isinstance(item, (Mod, Repeat)):
+                        yield f"{name}.{index}", item
+
+    @staticmethod
+    def _source(value: Mod | Repeat) -> tuple[Any, tuple[int, Tracker] | None]:
+        """The object to read a module from, and the index to put into it."""
+        if isinstance(value, Repeat):
+            like = value.like
+            if isinstance(like, Mod) and like.tracker is not None:
+                return like, (value.index, like.tracker)
+            return like, None
+        if value.tracker is not None:
+            return value, (value.tracker.number, value.tracker)
+        return value, None
+
+    def _locate(self, value: Mod | Repeat, path: str, at: tuple[int, Tracker] | None) -> None:
+        """Find every module's path and gather the stages, in order of construction."""
+        mod, own = self._source(value)
+        if not isinstance(mod, Mod) or id(mod) in self._open:
+            return
+        if not isinstance(value, Repeat) and id(mod) in self._done and own is None and at is None:
+            return  # a second name of a module that has its place already
+        self._done.add(id(mod))
+        self._open.add(id(mod))
+        self._paths.setdefault(id(mod), path)
+        inner = own or at
+        saved = self._paths.get(id(mod))
+        self._paths[id(mod)] = path
+        for name, child in self._children(mod):
+            if isinstance(child, (Mod, Repeat)):
+                self._locate(child, _join(path, name), inner)
+        for stage in mod.stages:
+            norm = self._paths.get(id(stage.norm), "") if isinstance(stage.norm, Mod) else ""
+            self._stages.append((path, stage, norm))
+        if saved is not None and not isinstance(value, Repeat):
+            self._paths[id(mod)] = saved
+        self._open.discard(id(mod))
+
+    def _settle_stages(self) -> None:
+        """Decide for every stage boundary whether its norm adds the residual.
+
+        The first norm of a stack has nothing to add. A later one adds what the stage before it left
+        where that stage's update is a plain add with no transform of its output, and its own read is
+        one that fuses the add.
+        """
+        before: dict[str, Any] = {}
+        for path, stage, norm in self._stages:
+            match = _LAYER.match(path)
+            stack = match.group(1) if match else path
+            declaration = stage.declaration
+            first = stack not in before
+            previous = before.get(stack)
+            before[stack] = declaration
+            fused = False if first else _fused(declaration, previous)
+            if not norm or fused is None:
+                continue
+            value = Unknown(TENSOR_REASON, stage.place)
+            call = Call("forward", (value, value) if fused else (value,), {}, stage.place)
+            self._stage_calls.setdefault(norm, []).append(call)
+
+    def _node(
+        self,
+        value: Mod | Repeat,
+        path: str,
+        at: tuple[int, Tracker] | None,
+        depth: int,
+    ) -> ModuleNode:
+        mod, own = self._source(value)
+        at = own or at
+        self._paths[id(mod)] = path
+        self._assign(mod, path)
+        raw = {k: self._indexed(v, at) for k, v in mod.args.items() if k[0] != "\0"}
+        children: dict[str, ModuleNode] = {}
+        attributes: dict[str, Any] = {}
+        self._open.add(id(mod))
+        for name, child in self._children(mod):
+            inner = _join(path, name)
+            if isinstance(child, (Mod, Repeat)):
+                source, _ = self._source(child)
+                if not isinstance(source, Mod):
+                    self.missing.append(Missing(inner, "a layer that is not known", mod.place))
+                elif id(source) not in self._open and (
+                    isinstance(child, Repeat) or self._paths.get(id(source), inner) == inner
+                ):
+                    children[name] = self._node(child, inner, at, depth + 1)
+            elif not mod.leaf:
+                self._note_missing(mod, name, child, inner)
+        self._open.discard(id(mod))
+        if not mod.leaf:
+            for name, item in mod.attrs.items():
+                if not isinstance(item, (Mod, Repeat)):
+                    attributes[name] = self.export(self._indexed(item, at))
+        unbound = mod.args.get("\0unbound")
+        if isinstance(unbound, Unknown):
+            self.missing.append(Missing(path, f"its arguments: {unbound.reason}", unbound.place))
+        cls = mod.cls
+        for operation in self.ev.operations.get(id(mod), ()):
+            self.operations.append(
+                Operation(
+                    operation.function,
+                    path,
+                    tuple(self.export(self._indexed(a, at)) for a in operation.args),
+                    {k: self.export(self._indexed(v, at)) for k, v in operation.kwargs.items()},
+                    operation.place,
+                )
+            )
+        return ModuleNode(
+            path=path,
+            cls=cls.qualified if isinstance(cls, Class) else cls.name,
+            bases=tuple(
+                c.qualified if isinstance(c, Class) else c.name
+                for c in (cls.mro[1:] if isinstance(cls, Class) else ())
+            ),
+            arguments={k: self.export(v) for k, v in raw.items()},
+            attributes=attributes,
+            place=mod.place or SourcePlace("", 1),
+            class_place=cls.place if isinstance(cls, Class) else None,
+            leaf=mod.leaf,
+            quantization=self.quantizer.of(mod, raw) if mod.leaf else None,
+            calls=(*self._calls(mod, at), *self._stage_calls.get(path, ())),
+            children=children,
+        )
+
+    def _assign(self, mod: Mod, path: str) -> None:
+        """Give the modules and parameters directly below a module their paths."""
+        for name, child in self._children(mod):
+            if isinstance(child, (Mod, Repeat)):
+                source, _ = self._source(child)
+                inner = _join(path, name)
+                if id(source) not in self._open:
+                    if isinstance(child, Repeat):
+                        self._paths[id(source)] = inner
+                    else:
+                        have = self._paths.get(id(source))
+                        if have is None or not _same_layer(have, inner):
+                            self._paths[id(source)] = inner
+        for name, item in mod.attrs.items():
+            if isinstance(item, Param) and item.base is None:
+                self._owners[id(item)] = _join(path, name)
+
+    def _calls(self, mod: Mod, at: tuple[int, Tracker] | None) -> Iterator[Call]:
+        for call in self.ev.calls.get(id(mod), ()):
+            yield Call(
+                call.method,
+                tuple(self.export(self._indexed(a, at)) for a in call.args),
+                {k: self.export(self._indexed(v, at)) for k, v in call.kwargs.items()},
+                call.place,
+            )
+
+    @staticmethod
+    def _indexed(value: Any, at: tuple[int, Tracker] | None) -> Any:
+        return value if at is None else at_index(value, at[0], at[1])
+
+    # -- what is missing -----------------------------------------------------------------------
+
+    def _note_missing(self, mod: Mod, name: str, value: Any, path: str) -> None:
+        """Report an attribute that should have been a module and is not known."""
+        if isinstance(value, Alternatives):
+            modules = [v for v in value.values if isinstance(v, (Mod, Repeat))]
+            if modules:
+                kinds = sorted({_class_name(v) for v in value.values if v is not None and v is not ABSENT})
+                self.missing.append(
+                    Missing(path, f"whether it is {' or '.join(kinds)} could not be decided", mod.place)
+                )
+                return
+            if not all(isinstance(v, Unknown) for v in value.values):
+                return
+            value = value.values[0]
+        if not isinstance(value, Unknown):
+            return
+        if mod.items is not None or name in self._called_attributes(mod):
+            self.missing.append(Missing(path, value.reason, value.place or mod.place))
+
+    def _called_attributes(self, mod: Mod) -> frozenset[str]:
+        """Attributes of self that methods of the class call as modules: `self.x(...)`."""
+        if not isinstance(mod.cls, Class):
+            return frozenset()
+        if mod.cls not in self._called:
+            found: set[str] = set()
+            methods: set[str] = set()
+            for base in mod.cls.mro:
+                if not isinstance(base, Class):
+                    continue
+                methods.update(base.names)
+                for statement in base.node.body:
+                    if isinstance(statement, ast.FunctionDef) and statement.name.startswith("forward"):
+                        for node in ast.walk(statement):
+                            if (
+                                isinstance(node, ast.Call)
+                                and isinstance(node.func, ast.Attribute)
+                                and isinstance(node.func.value, ast.Name)
+                                and node.func.value.id == "self"
+                            ):
+                                found.add(node.func.attr)
+            self._called[mod.cls] = frozenset(found - methods)
+        return self._called[mod.cls]
+
+    # -- export --------------------------------------------------------------------------------
+
+    def export(self, value: Any, depth: int = 0) -> Any:
+        """A value as plugins see it."""
+        if value is None or isinstance(value, (bool, int, float, str, Unknown)):
+            return value
+        if depth > 6:
+            return Named("...")
+        if isinstance(value, Alternatives):
+            return Alternatives(
+                tuple(self.export(v, depth + 1) for v in value.values if v is not ABSENT)
+            )
+        if isinstance(value, (list, tuple)):
+            if len(value) > 4096:
+                return Named(f"{type(value).__name__} of {len(value)}")
+            return type(value)(self.export(v, depth + 1) for v in value)
+        if isinstance(value, dict):
+            return {str(k): self.export(v, depth + 1) for k, v in value.items()}
+        if isinstance(value, (Mod, Repeat)):
+            source, _ = self._source(value)
+            return ModuleRef(self._paths.get(id(source), "?"))
+        if isinstance(value, Param):
+            path = self._owners.get(id(value.base or value), "?")
+            shape = None if value.shape is None else tuple(self.export(s) for s in value.shape)
+            return ParameterRef(path, shape, _dtype(value.dtype))
+        return Named(_class_name(value))
+
+
+def _fused(declaration: Any, previous: Any) -> bool | None:
+    """Whether a later norm of a stack adds the residual; None where that is not known."""
+    if not isinstance(declaration, Obj) or not isinstance(previous, Obj):
+        return None
+    fused = fuses_add(declaration.attrs.get("read"))
+    update = previous.attrs.get("update")
+    kind = update.cls.name if isinstance(update, Obj) and isinstance(update.cls, Class) else None
+    if kind == "ReplaceAtExit" or fused is False:
+        return False
+    if fused and kind == "PlainAdd" and previous.attrs.get("output_transform") is None:
+        return True
+    return None
+
+
+def _same_layer(have: str, new: str) -> bool:
+    """Whether two paths name the same place (so that the first name of a shared module stays)."""
+    return have == new or not _LAYER.match(have) or have.count(".") < new.count(".")
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+def _dtype(value: Any) -> str | None:
+    return value.name.rpartition(".")[2] if isinstance(value, Ext) else None
+
+
+def _class_name(value: Any) -> str:
+    if isinstance(value, Repeat):
+        value = value.template
+    if isinstance(value, Obj):
+        return value.cls.qualified if isinstance(value.cls, Class) else value.cls.name
+    if isinstance(value, Class):
+        return value.qualified
+    if isinstance(value, (Ext, Native, Namespace, ModuleSpace)):
+        return value.name
+    if isinstance(value, Func):
+        return value.qualname
+    if isinstance(value, EnumMember):
+        return f"{value.cls.qualified}.{value.name}"
+    if isinstance(value, (Bound, Partial)):
+        return _class_name(value.func)
+    if isinstance(value, Tensor):
+        return "torch.Tensor"
+    return type(value).__name__
+
+
+__all__ = ["Mapping", "TreeBuilder"]

@@ -1,0 +1,320 @@
+"""The source index: finds and parses the modules of a source tree when they are first needed.
+
+Files are read as text and parsed with `ast`; nothing is imported. A file is cut into its top-level
+statements first, and a statement is parsed when one of its names is wanted, because model files
+are long and an elaboration needs a few classes of each.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+
+from fibcore.errors import SourceError
+
+_BINDS = re.compile(r"^(?:async\s+def|def|class)\s+(\w+)")
+_NAME = re.compile(r"[^\W\d]\w*")
+_CONTINUES = ("else:", "elif ", "elif(", "except", "finally", "else :", "finally:")
+
+
+class Statement:
+    """One top-level statement of a module, parsed on demand."""
+
+    __slots__ = ("_line", "_nodes", "_text", "names", "owner")
+
+    def __init__(self, owner: SourceModule, text: str, line: int) -> None:
+        self.owner = owner
+        self._text = text
+        self._line = line
+        self._nodes: list[ast.stmt] | None = None
+        self.names = _quick_names(text)
+
+    @property
+    def nodes(self) -> list[ast.stmt]:
+        """The statement's syntax (several where they share a line)."""
+        if self._nodes is None:
+            try:
+                tree = ast.parse(self._text)
+            except SyntaxError as error:
+                raise SourceError(
+                    "the source does not parse",
+                    where=f"{self.owner.file}:{self._line + (error.lineno or 1) - 1}",
+                    found=error.msg,
+                ) from None
+            ast.increment_lineno(tree, self._line - 1)
+            self._nodes = tree.body
+        return self._nodes
+
+    def binds(self, name: str) -> bool:
+        """Whether the statement may bind or change the module-level `name`."""
+        if self.names is not None:
+            return name in self.names
+        return name in self._text and name in _bound_names(self.nodes)
+
+
+def _quick_names(text: str) -> frozenset[str] | None:
+    """Names bound by a def or class, read off the first line; None where it takes a parse."""
+    match = _BINDS.match(text)
+    return frozenset((match.group(1),)) if match else None
+
+
+def _bound_names(nodes: list[ast.stmt]) -> frozenset[str]:
+    found: set[str] = set()
+
+    def target(node: ast.expr) -> None:
+        while isinstance(node, (ast.Attribute, ast.Subscript, ast.Starred)):
+            node = node.value
+        if isinstance(node, ast.Name):
+            found.add(node.id)
+        elif isinstance(node, (ast.Tuple, ast.List)):
+            for part in node.elts:
+                target(part)
+
+    def visit(node: ast.stmt) -> None:
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            found.add(node.name)
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            for alias in node.names:
+                found.add(alias.asname or alias.name.split(".")[0])
+        elif isinstance(node, ast.Assign):
+            for each in node.targets:
+                target(each)
+        elif isinstance(node, (ast.AnnAssign, ast.AugAssign)):
+            target(node.target)
+        elif isinstance(node, ast.For):
+            target(node.target)
+        elif isinstance(node, ast.With):
+            for item in node.items:
+                if item.optional_vars is not None:
+                    target(item.optional_vars)
+        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+            # `TABLE.update(...)` changes what the name holds.
+            if isinstance(node.value.func, ast.Attribute):
+                target(node.value.func)
+        for inner in ast.iter_child_nodes(node):
+            if isinstance(inner, ast.stmt) and not isinstance(
+                node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+            ):
+                visit(inner)
+            elif isinstance(inner, (ast.ExceptHandler, ast.match_case)):
+                for deep in inner.body:
+                    visit(deep)
+
+    for node in nodes:
+        visit(node)
+    return frozenset(found)
+
+
+class SourceModule:
+    """One file of the source tree."""
+
+    def __init__(self, name: str, path: Path, file: str, is_package: bool) -> None:
+        self.name = name
+        self.path = path
+        self.file = file
+        self.is_package = is_package
+
+    @cached_property
+    def text(self) -> str:
+        """The file's text, without a byte-order mark."""
+        try:
+            return self.path.read_text(encoding="utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            raise SourceError(
+                "a source file cannot be read", where=str(self.path), found=str(error)
+            ) from None
+
+    @cached_property
+    def statements(self) -> tuple[Statement, ...]:
+        """The top-level statements in order."""
+        pieces = tuple(Statement(self, text, line) for text, line in _split(self.text))
+        if not all(_complete(p) for p in pieces):
+            return self._parsed_whole()
+        return pieces
+
+    def _parsed_whole(self) -> tuple[Statement, ...]:
+        whole = Statement(self, self.text, 1)
+        result = []
+        for node in whole.nodes:
+            part = Statement(self, "", node.lineno)
+            part._nodes = [node]
+            part.names = _bound_names([node])
+            result.append(part)
+        return tuple(result)
+
+    def binding(self, name: str) -> Iterator[Statement]:
+        """Statements that may bind or change `name`, in order."""
+        return (s for s in self.statements if s.binds(name))
+
+    @cached_property
+    def exports_star(self) -> tuple[ast.ImportFrom, ...]:
+        """The `from x import *` statements of the module."""
+        return tuple(
+            node
+            for s in self.statements
+            if s.names is None and "*" in s._text
+            for node in s.nodes
+            if isinstance(node, ast.ImportFrom) and node.names[0].name == "*"
+        )
+
+
+def _split(text: str) -> Iterator[tuple[str, int]]:
+    """Cut a module into top-level statements: text and first line.
+
+    A statement begins at a character in the first column that is neither a comment nor a closing
+    bracket, nor a line that continues a compound statement, nor inside brackets or a string that
+    an earlier line opened.
+    """
+    lines = text.splitlines(keepends=True)
+    start = 0
+    decorated = False
+    scanner = _Scanner()
+    for number, line in enumerate(lines):
+        head = line[:1]
+        if (
+            not scanner.inside
+            and head not in ("", " ", "\t", "\n", "\r", "#", ")", "]", "}")
+            and not line.startswith(_CONTINUES)
+        ):
+            if not decorated and number > start:
+                yield "".join(lines[start:number]), start + 1
+                start = number
+            decorated = head == "@"
+        scanner.feed(line)
+    if start < len(lines):
+        yield "".join(lines[start:]), start + 1
+
+
+class _Scanner:
+    """Tracks whether the end of a line lies inside brackets, a string or a continued line."""
+
+    _TOKEN = re.compile(r"#|\"\"\"|'''|\"|'|[\[({]|[\])}]|\\")
+
+    def __init__(self) -> None:
+        self._depth = 0
+        self._quote: str | None = None
+        self._joined = False
+
+    @property
+    def inside(self) -> bool:
+        return self._depth > 0 or self._quote is not None or self._joined
+
+    def feed(self, line: str) -> None:
+        at = 0
+        self._joined = False
+        while at < len(line):
+            if self._quote is not None:
+                at = self._string_end(line, at)
+                continue
+            match = self._TOKEN.search(line, at)
+            if match is None:
+                return
+            token, at = match.group(), match.end()
+            if token == "#":
+                return
+            if token == "\\":
+                self._joined = line[at:].strip() == ""
+            elif token[0] in "\"'":
+                self._quote = token
+            elif token in "([{":
+                self._depth += 1
+            else:
+                self._depth = max(0, self._depth - 1)
+
+    def _string_end(self, line: str, at: int) -> int:
+        quote = self._quote
+        assert quote is not None
+        while at < len(line):
+            if line[at] == "\\":
+                at += 2
+            elif line.startswith(quote, at):
+                self._quote = None
+                return at + len(quote)
+            else:
+                at += 1
+        if len(quote) == 1 and not line.rstrip("\r\n").endswith("\\"):
+            self._quote = None  # an unterminated one-line string: let the parser say so
+        return at
+
+
+def _complete(statement: Statement) -> bool:
+    """Whether a cut piece stands alone; long definitions are trusted and parsed later."""
+    if statement.names is not None:
+        return True
+    try:
+        return isinstance(statement.nodes, list)
+    except SourceError:
+        return False
+
+
+class SourceIndex:
+    """The modules of one package, by dotted name.
+
+    Args:
+        root: The package's folder (the one that holds `srt`).
+        package: Its import name.
+    """
+
+    def __init__(self, root: Path, package: str = "sglang") -> None:
+        self.root = Path(root)
+        self.package = package
+        self._modules: dict[str, SourceModule | None] = {}
+
+    def module(self, name: str) -> SourceModule | None:
+        """The module of this dotted name; None where the tree holds no such file."""
+        if name not in self._modules:
+            self._modules[name] = self._find(name)
+        return self._modules[name]
+
+    def is_package_folder(self, name: str) -> bool:
+        """Whether `name` is a folder of the tree (with or without `__init__.py`)."""
+        parts = name.split(".")
+        return parts[0] == self.package and self.root.joinpath(*parts[1:]).is_dir()
+
+    def _find(self, name: str) -> SourceModule | None:
+        parts = name.split(".")
+        if parts[0] != self.package or not all(_NAME.fullmatch(p) for p in parts):
+            return None
+        base = self.root.joinpath(*parts[1:])
+        for path, is_package in ((base.with_suffix(".py"), False), (base / "__init__.py", True)):
+            if (path != self.root.with_suffix(".py")) and path.is_file():
+                relative = path.relative_to(self.root).as_posix()
+                return SourceModule(name, path, f"{self.package}/{relative}", is_package)
+        return None
+
+    def resolve_relative(self, module: SourceModule, level: int, name: str | None) -> str:
+        """The absolute name of a relative import."""
+        parts = module.name.split(".")
+        if not module.is_package:
+            parts = parts[:-1]
+        parts = parts[: len(parts) - (level - 1)]
+        return ".".join([*parts, name] if name else parts)
+
+    def model_modules(self) -> Iterator[SourceModule]:
+        """The modules of `srt/models`, in name order."""
+        for path in sorted((self.root / "srt" / "models").glob("*.py")):
+            if path.name != "__init__.py":
+                found = self.module(f"{self.package}.srt.models.{path.stem}")
+                if found is not None:
+                    yield found
+
+
+_ENTRY = re.compile(r"^EntryClass\s*(?::[^=]+)?=\s*", re.MULTILINE)
+
+
+def entry_classes(module: SourceModule) -> tuple[str, ...]:
+    """The architectures that a model file registers with `EntryClass`."""
+    if "EntryClass" not in module.text:
+        return ()
+    names: list[str] = []
+    for statement in module.binding("EntryClass"):
+        for node in statement.nodes:
+            value = getattr(node, "value", None)
+            if isinstance(value, ast.Name):
+                names.append(value.id)
+            elif isinstance(value, (ast.List, ast.Tuple)):
+                names.extend(e.id for e in value.elts if isinstance(e, ast.Name))
+    return tuple(dict.fromkeys(names))

@@ -1,0 +1,217 @@
+"""One elaboration from start to finish: set the scene, construct, run forward, write the tree."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from fibcore.elaborate import find_architecture
+from fibcore.elaborate.build import TreeBuilder
+from fibcore.elaborate.calls import TENSOR_REASON
+from fibcore.elaborate.config import ConfigBuilder
+from fibcore.elaborate.environment import Environment
+from fibcore.elaborate.evaluator import Evaluator, Exhausted
+from fibcore.elaborate.index import SourceIndex
+from fibcore.elaborate.quantization import Quantizer, quantization_data
+from fibcore.elaborate.shims import SHIMS
+from fibcore.elaborate.values import ABSENT, Class, Func, Mod, Namespace, Raised
+from fibcore.errors import ConfigError, ElaborationError, FibcoreError, ServingError
+from fibcore.serving import Serving
+from fibcore.tree import Missing, ModelTree, SourcePlace, Unknown
+
+if TYPE_CHECKING:
+    from fibcore.elaborate.index import SourceModule
+    from fibcore.sources.configs import ModelConfig
+    from fibcore.sources.tree import SourceTree
+
+FORWARD_STEPS = 1_500_000
+_TENSOR_ARGUMENTS = ("input_ids", "positions", "hidden_states", "pixel_values", "x")
+
+
+class Session:
+    """Elaborates one model under one set of serving sizes."""
+
+    def __init__(self, source: SourceTree, config: ModelConfig, serving: Serving) -> None:
+        self.source = source
+        self.config = config
+        self.serving = serving
+        self.index = SourceIndex(source.root)
+
+    def run(self, architecture: str) -> ModelTree:
+        """The tree of the model class `architecture`."""
+        module = find_architecture(self.index, architecture)
+        with _deep_recursion():
+            try:
+                return self._elaborate(module, architecture)
+            except Raised as error:
+                raise self._failure(error, module, architecture) from None
+            except RecursionError:
+                raise ElaborationError(
+                    "the source nests deeper than can be followed", where=module.file
+                ) from None
+
+    def _elaborate(self, module: SourceModule, architecture: str) -> ModelTree:
+        environment = Environment(self.serving, self.source.version, SHIMS)
+        ev = Evaluator(self.index, environment)
+        space = ev.space(module.name)
+        assert space is not None
+        cls = ev.module_name(space, architecture)
+        if not isinstance(cls, Class):
+            raise ElaborationError(
+                "the architecture is no class of the source",
+                where=module.file,
+                found=str(cls),
+            )
+        builder = ConfigBuilder(ev)
+        config = builder.build(self.config.data)
+        quantizer = Quantizer(ev, quantization_data(self.config.data), cls)
+        ev.shared_experts = _shared_experts(ev, cls, config, quantizer.config)
+        missing: list[Missing] = []
+        try:
+            root = ev.construct(
+                cls, [], _root_arguments(ev, cls, config, quantizer.config), cls.place
+            )
+        except Exhausted:
+            raise ElaborationError(
+                "the construction goes on for longer than any model's does",
+                where=module.file,
+                found=f"{ev.steps} statements",
+            ) from None
+        if not isinstance(root, Mod):
+            raise ElaborationError("the architecture is no module", where=module.file)
+        self._forward(ev, root, missing)
+        tree = TreeBuilder(ev, quantizer)
+        node = tree.build(root)
+        return ModelTree(
+            model=self.config.slug,
+            architecture=architecture,
+            root=node,
+            operations=tuple(tree.operations),
+            missing=(*tree.missing, *missing),
+            warnings=tuple(environment.warnings),
+            source_version=self.source.version or self.source.commit,
+            config=dict(self.config.data),
+        )
+
+    def _forward(self, ev: Evaluator, root: Mod, missing: list[Missing]) -> None:
+        """Follow the forward pass, to see how modules are called."""
+        assert isinstance(root.cls, Class)
+        func = ev.class_attr(root.cls, "forward")
+        if not isinstance(func, Func):
+            return
+        ev.forward = True
+        ev.max_steps = ev.steps + FORWARD_STEPS
+        spec = func.node.args
+        values: list[Any] = []
+        for arg in [*spec.posonlyargs, *spec.args][1:]:
+            if arg.arg == "forward_batch":
+                values.append(_forward_batch())
+            elif arg.arg in func.defaults:
+                values.append(func.defaults[arg.arg])
+            else:
+                values.append(Unknown(TENSOR_REASON, func.place))
+        try:
+            ev.call_module(root, "forward", values, {}, func.place, func)
+        except Raised as error:
+            missing.append(
+                Missing(
+                    "forward",
+                    f"the forward pass raised {error.kind}: {error.message}; "
+                    "how modules behind this point are called is not known",
+                    error.place,
+                )
+            )
+        except Exhausted:
+            missing.append(Missing("forward", "the forward pass is too long to follow", func.place))
+        finally:
+            ev.forward = False
+
+    def _failure(self, error: Raised, module: SourceModule, architecture: str) -> FibcoreError:
+        """What an exception of the model's own constructor means for the user."""
+        where = str(error.place) if error.place is not None else module.file
+        sizes = f"tp={self.serving.tp} ep={self.serving.ep}"
+        if self.serving.tp > 1 and self._fits_one_rank(module, architecture):
+            return ServingError(
+                f"{architecture} cannot be served at {sizes}",
+                where=where,
+                expected="sizes that divide the model's heads, experts and widths",
+                found=error.message,
+                hint="choose other --tp / --ep sizes",
+            )
+        if error.kind == "AttributeError" and error.message.startswith("config"):
+            return ConfigError(
+                "the config lacks a key that the model reads",
+                where=where,
+                expected=error.message.rpartition(" ")[2],
+                found=f"no such key in {self.config.origin}",
+                hint="add the key to the config, as the model's config class would default it",
+            )
+        if error.kind in ("AssertionError", "ValueError", "KeyError", "NotImplementedError"):
+            return ConfigError(
+                f"{architecture} refuses this config ({error.kind})",
+                where=where,
+                found=error.message,
+            )
+        return ElaborationError(
+            f"{architecture} cannot be elaborated", where=where, found=f"{error.kind}: {error.message}"
+        )
+
+    def _fits_one_rank(self, module: SourceModule, architecture: str) -> bool:
+        one = Session(self.source, self.config, attrs.evolve(self.serving, tp=1, ep=1))
+        try:
+            one._elaborate(module, architecture)
+        except (Raised, FibcoreError):
+            return False
+        return True
+
+
+def _root_arguments(ev: Evaluator, cls: Class, config: Any, quant_config: Any) -> dict[str, Any]:
+    init = ev.class_attr(cls, "__init__")
+    if not isinstance(init, Func):
+        return {}
+    spec = init.node.args
+    names = [a.arg for a in (*spec.posonlyargs, *spec.args, *spec.kwonlyargs)][1:]
+    arguments: dict[str, Any] = {}
+    for name in names:
+        if name in ("config", "hf_config"):
+            arguments[name] = config
+        elif name == "quant_config":
+            arguments[name] = quant_config
+        elif name not in init.defaults:
+            arguments[name] = Unknown(f"constructor argument {name}", cls.place)
+    return arguments
+
+
+def _shared_experts(ev: Evaluator, cls: Class, config: Any, quant_config: Any) -> Any:
+    """The layout of shared experts that the loader of newer sources settles before construction."""
+    resolve = ev.imported(f"{ev.index.package}.srt.layers.moe.utils", "resolve_shared_experts_config")
+    if not isinstance(resolve, Func):
+        return Unknown("the layout of shared experts")
+    try:
+        return ev.call_function(resolve, [cls, config, quant_config], {}, cls.place)
+    except Raised as error:
+        return Unknown(f"the layout of shared experts: {error.message}", error.place)
+
+
+def _forward_batch() -> Namespace:
+    return Namespace(
+        "forward batch", {}, lambda name: Unknown(f"attribute {name} of the forward batch")
+    )
+
+
+@contextlib.contextmanager
+def _deep_recursion() -> Iterator[None]:
+    """Room for an interpreter that runs inside the interpreter."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(before, 12_000))
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(before)
+
+
+__all__ = ["ABSENT", "Session", "SourcePlace"]
