@@ -1,0 +1,237 @@
+"""Kernel to definition: axes, tensors, constraints, description and the rendered reference."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from importlib import resources
+from typing import cast
+
+from fibcore.definition import Axis, Definition, TensorSpec, const, scalar, tensor, var
+from fibcore.kernel import Kernel, Scalar
+from fibcore.rendering import render
+from fibcore_op_mla.kernels import scale_in_words
+from fibcore_op_mla.names import KINDS, OP_TYPES, OWN_OP_TYPES, Kind
+
+# Words in a name by which datasets mark attention that is not the plain one of this plugin, while
+# its tensors are the same.
+_MARKS = {
+    "noncausal": "not causal",
+    "non_causal": "not causal",
+    "bidirectional": "not causal",
+    "window": "sliding window",
+    "swa": "sliding window",
+    "softcap": "logit cap",
+    "soft_cap": "logit cap",
+    "sink": "attention sinks",
+    "sinks": "attention sinks",
+}
+
+
+def define(kernel: Kernel) -> Definition | None:
+    """The definition of `kernel`; None where the op type is another plugin's."""
+    if kernel.op_type not in OWN_OP_TYPES:
+        return None
+    kind = cast(Kind, kernel.parameters["kind"])
+    page_size = cast("int | None", kernel.parameters.get("page_size"))
+    return Definition(
+        name=kernel.name,
+        op_type=kernel.op_type,
+        axes=_axes(kernel.parameters, kind, page_size),
+        inputs=inputs(kind, page_size),
+        outputs=outputs(kind),
+        reference=_reference(kernel.parameters, kind, page_size),
+        description=_description(kernel.parameters, kind),
+        tags=kernel.tags,
+        constraints=_constraints(kind, page_size),
+    )
+
+
+def variant(definition: Definition) -> str | None:
+    """What a definition computes beside plain attention, as far as its name tells.
+
+    "" for plain attention; None for other op types.
+    """
+    if definition.op_type not in OWN_OP_TYPES:
+        return None
+    name = definition.name.lower()
+    found = {
+        meaning for mark, meaning in _MARKS.items() if re.search(rf"(?:^|_){mark}\d*(?:_|$)", name)
+    }
+    return ", ".join(sorted(found))
+
+
+def kind_of(definition: Definition) -> Kind | None:
+    """Which of the plugin's kernels has exactly these tensors; None where none has."""
+    if definition.op_type not in OWN_OP_TYPES or variant(definition):
+        return None
+    page_size = definition.const_axes.get("page_size")
+    for kind in KINDS:
+        if OP_TYPES[kind] != definition.op_type or (kind == "ragged") != (page_size is None):
+            continue
+        if _plain(definition.inputs) == _plain(inputs(kind, page_size)):
+            same = _plain(definition.outputs) == _plain(outputs(kind))
+            return kind if same else None
+    return None
+
+
+def inputs(kind: Kind, page_size: int | None) -> dict[str, TensorSpec]:
+    """The inputs in order; `page_size` is None for the ragged kernel."""
+    if kind == "ragged":
+        return {
+            "q": tensor("total_q num_qo_heads qk_dim", "bfloat16", "Queries."),
+            "k": tensor("total_kv num_kv_heads qk_dim", "bfloat16", "Materialised keys."),
+            "v": tensor("total_kv num_kv_heads vo_dim", "bfloat16", "Materialised values."),
+            "qo_indptr": tensor("len_indptr", "int32", "Where each sequence's queries begin."),
+            "kv_indptr": tensor("len_indptr", "int32", "Where each sequence's keys begin."),
+            "sm_scale": _SM_SCALE,
+        }
+    queries = _query_axis(kind)
+    specs = {
+        "q_nope": tensor(
+            f"{queries} num_qo_heads head_dim_ckv",
+            "bfloat16",
+            "Queries without position, projected into the latent space.",
+        ),
+        "q_pe": tensor(
+            f"{queries} num_qo_heads head_dim_kpe", "bfloat16", "Rope part of the queries."
+        ),
+        "ckv_cache": tensor(
+            "num_pages page_size head_dim_ckv",
+            "bfloat16",
+            "Latent vectors in pages, keys and values at once; unused places hold anything.",
+        ),
+        "kpe_cache": tensor(
+            "num_pages page_size head_dim_kpe",
+            "bfloat16",
+            "Rope part of the keys, placed like the latent vectors.",
+        ),
+    }
+    if kind == "prefill":
+        specs["qo_indptr"] = tensor("len_indptr", "int32", "Where each sequence's queries begin.")
+    specs["kv_indptr"] = tensor(
+        "len_indptr", "int32", "Where each sequence's pages begin in kv_indices."
+    )
+    specs["kv_indices"] = tensor("num_kv_indices", "int32", "Page numbers, in token order.")
+    if page_size != 1:
+        specs["kv_last_page_len"] = tensor(
+            "batch_size", "int32", "Tokens in the last page of each sequence."
+        )
+    specs["sm_scale"] = _SM_SCALE
+    return specs
+
+
+def outputs(kind: Kind) -> dict[str, TensorSpec]:
+    """The outputs in order."""
+    queries = _query_axis(kind)
+    width = "vo_dim" if kind == "ragged" else "head_dim_ckv"
+    return {
+        "output": tensor(
+            f"{queries} num_qo_heads {width}", "bfloat16", "Attention output; 0 without keys."
+        ),
+        "lse": tensor(
+            f"{queries} num_qo_heads",
+            "float32",
+            "Base-2 logarithm of the sum of exp(logit); -inf without keys.",
+        ),
+    }
+
+
+_SM_SCALE = scalar(
+    "float32",
+    "Factor of the logits before the softmax; follows from the size of a head before absorption.",
+)
+
+
+def _plain(specs: Mapping[str, TensorSpec]) -> list[tuple[str, object, str]]:
+    return [(name, spec.shape, spec.dtype) for name, spec in specs.items()]
+
+
+def _query_axis(kind: Kind) -> str:
+    return "batch_size" if kind == "decode" else "total_q"
+
+
+def _axes(parameters: Mapping[str, Scalar], kind: Kind, page_size: int | None) -> dict[str, Axis]:
+    def size(name: str, description: str) -> Axis:
+        return const(int(parameters[name]), description)
+
+    heads = size("num_qo_heads", "Query heads of a tensor-parallel rank.")
+    if kind == "ragged":
+        return {
+            "num_qo_heads": heads,
+            "num_kv_heads": size("num_kv_heads", "KV heads of a rank, one for each query head."),
+            "qk_dim": size("qk_dim", "Query and key head, rope part included."),
+            "vo_dim": size("vo_dim", "Value and output head."),
+            "total_q": var("Queries of all sequences."),
+            "total_kv": var("Keys of all sequences."),
+            "len_indptr": var("Sequences plus one."),
+        }
+    axes: dict[str, Axis] = {}
+    if kind == "decode":
+        axes["batch_size"] = var("Sequences, one query each.")
+    axes["num_qo_heads"] = heads
+    axes["head_dim_ckv"] = size("head_dim_ckv", "Latent vector.")
+    axes["head_dim_kpe"] = size("head_dim_kpe", "Rope part of a key.")
+    axes["page_size"] = size("page_size", "Tokens in a page.")
+    if kind == "prefill":
+        axes["total_q"] = var("Queries of all sequences.")
+        if page_size != 1:
+            axes["batch_size"] = var("Sequences.")
+    axes["num_pages"] = var("Pages of the cache.")
+    axes["len_indptr"] = var("Sequences plus one.")
+    axes["num_kv_indices"] = var("Pages in use, of all sequences.")
+    return axes
+
+
+def _constraints(kind: Kind, page_size: int | None) -> tuple[str, ...]:
+    """Relations between sizes, where `.item()` reads an element of an input."""
+    sequences = "len_indptr == batch_size + 1"
+    queries = "total_q == qo_indptr[-1].item()"
+    pages = "num_kv_indices == kv_indptr[-1].item()"
+    if kind == "decode":
+        return (sequences, pages)
+    if kind == "ragged":
+        return (queries, "total_kv == kv_indptr[-1].item()")
+    return (queries, pages) if page_size == 1 else (sequences, queries, pages)
+
+
+def _description(parameters: Mapping[str, Scalar], kind: Kind) -> str:
+    absorbed = (
+        "the key projection is absorbed into the queries, all heads share the cached latent "
+        "vectors and rope parts as keys, and the latent vectors are the values."
+    )
+    parts = [
+        {
+            "decode": f"Latent attention (MLA) decode, one query a sequence: {absorbed}",
+            "prefill": f"Latent attention (MLA) causal prefill over a paged cache: {absorbed}",
+            "ragged": "Latent attention (MLA) causal prefill with keys and values materialised "
+            "from the latent vectors, each head its own.",
+        }[kind],
+        f"{parameters['num_qo_heads']} query heads of one tensor-parallel rank.",
+    ]
+    if kind != "decode":
+        parts.append("The last query of a sequence is aligned with its last key.")
+    if "sm_scale" in parameters:
+        before = parameters.get("head_dim_before_absorption", parameters.get("qk_dim"))
+        words = scale_in_words(
+            float(parameters["sm_scale"]), None if before is None else int(before)
+        )
+        parts.append(f"The model's sm_scale is {words}.")
+    return " ".join(parts)
+
+
+def _reference(parameters: Mapping[str, Scalar], kind: Kind, page_size: int | None) -> str:
+    axes = ("num_qo_heads", "num_kv_heads", "qk_dim", "vo_dim")
+    if kind != "ragged":
+        axes = ("num_qo_heads", "head_dim_ckv", "head_dim_kpe", "page_size")
+    name = {
+        "decode": "mla_paged_decode",
+        "prefill": "mla_paged_prefill_causal",
+        "ragged": "mla_ragged_prefill_causal",
+    }[kind]
+    if page_size == 1:
+        name += "_ps1"
+    return render(
+        resources.files("fibcore_op_mla") / "references" / f"{name}.py",
+        {axis.upper(): parameters[axis] for axis in axes},
+    )

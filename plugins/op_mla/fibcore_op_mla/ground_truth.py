@@ -1,0 +1,79 @@
+"""Which independent implementations a definition is compared with, and the test templates."""
+
+from __future__ import annotations
+
+from importlib import resources
+
+from fibcore.definition import Definition
+from fibcore.hookspecs import GroundTruth, TestTemplate
+from fibcore_op_mla.definitions import kind_of
+from fibcore_op_mla.names import FLASHINFER, OWN_OP_TYPES, Kind, flashinfer_has
+
+_SGLANG: dict[Kind, str] = {
+    "decode": "sglang TorchNativeAttnBackend._run_sdpa_forward_decode",
+    "prefill": "sglang TorchNativeAttnBackend._run_sdpa_forward_extend",
+    "ragged": "sglang TorchNativeAttnBackend._run_sdpa_forward_extend",
+}
+
+
+def ground_truths(definition: Definition) -> tuple[GroundTruth, ...] | None:
+    """FlashInfer where it has the head sizes, then SGLang's torch-native attention.
+
+    Of FlashInfer's two backends the one for Hopper comes first, which FlashInfer itself prefers
+    there. Empty for a definition whose tensors or name show another function than this plugin's;
+    None for another plugin's op types.
+    """
+    if definition.op_type not in OWN_OP_TYPES:
+        return None
+    kind = kind_of(definition)
+    if kind is None:
+        return ()
+    axes = definition.const_axes
+    dims = ("qk_dim", "vo_dim") if kind == "ragged" else ("head_dim_ckv", "head_dim_kpe")
+    found = []
+    if flashinfer_has(kind, axes[dims[0]], axes[dims[1]]):
+        # wgmma, which the fa3 kernels use, is Hopper's alone; fa2 needs bfloat16 tensor cores.
+        found.append(_flashinfer(definition, kind, "fa3", (9, 0), (9, 0)))
+        found.append(_flashinfer(definition, kind, "fa2", (8, 0), None))
+    found.append(
+        GroundTruth(
+            name=_SGLANG[kind],
+            kind="sglang",
+            entry=f"sglang_{definition.op_type}",
+            source=_text("ground_truths", f"sglang_{definition.op_type}.py"),
+        )
+    )
+    return tuple(found)
+
+
+def test_template(op_type: str) -> TestTemplate | None:
+    """The test template of one of this plugin's op types, None for others."""
+    if op_type not in OWN_OP_TYPES:
+        return None
+    return TestTemplate(op_type, _text("test_templates", f"{op_type}.py"))
+
+
+test_template.__test__ = False  # type: ignore[attr-defined]  # no test, in spite of its name
+
+
+def _flashinfer(
+    definition: Definition,
+    kind: Kind,
+    backend: str,
+    least: tuple[int, int],
+    most: tuple[int, int] | None,
+) -> GroundTruth:
+    return GroundTruth(
+        name=f"{FLASHINFER[kind]} ({backend})",
+        kind="flashinfer",
+        entry=f"flashinfer_{definition.op_type}_{backend}",
+        source=_text("ground_truths", f"flashinfer_{definition.op_type}.py"),
+        device="cuda",
+        min_capability=least,
+        max_capability=most,
+        packages=("flashinfer",),
+    )
+
+
+def _text(*parts: str) -> str:
+    return resources.files("fibcore_op_mla").joinpath(*parts).read_text(encoding="utf-8")
