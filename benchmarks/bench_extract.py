@@ -67,7 +67,9 @@ def contestants(scratch: Path, target_dir: str, sglang: str | None) -> dict[str,
 def main() -> int:
     """Measure, print, and return 1 where a limit is not kept."""
     parser = argparse.ArgumentParser(description="speed and memory of extraction")
-    parser.add_argument("--target-dir", default="./repos", help="folder that holds the repositories")
+    parser.add_argument(
+        "--target-dir", default="./repos", help="folder that holds the repositories"
+    )
     parser.add_argument("--sglang", help="SGLang source, as for fibcore extract")
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--json", action="store_true", help="print one JSON document")

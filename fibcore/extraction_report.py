@@ -181,7 +181,7 @@ class ExtractReport:
 
     @property
     def exit_code(self) -> int:
-        """0 where everything asked for was extracted whole, else 1 (2 where only usage was wrong)."""
+        """0 where all that was asked for is whole, 2 where nothing but usage was wrong, else 1."""
         if not self.failures:
             return 0
         only_refused = not self.models and not self.errors

@@ -1,0 +1,130 @@
+"""The command group: turns errors, interrupts and closed pipes into messages and exit statuses."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import errno
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from fibcore.cli.output import Output
+from fibcore.errors import FibcoreError
+
+SHORT = {"extract": "extract-kernel-definitions", "add-tests": "add-reference-tests"}
+"""Short names of commands."""
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+
+
+class FibcoreGroup(click.Group):
+    """A group whose commands return their exit status (None counts as 0)."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of this name or short name."""
+        return super().get_command(ctx, SHORT.get(cmd_name, cmd_name))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that `args` begin with; a usage error names the nearest ones."""
+        if self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+            known = [*self.list_commands(ctx), *SHORT]
+            near = difflib.get_close_matches(args[0], known) or known
+            ctx.fail(f"No such command {args[0]!r}. Did you mean {' or '.join(near)}?")
+        return super().resolve_command(ctx, args)
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Run a command line; exits with its status unless `standalone_mode` is off."""
+        arguments = list(sys.argv[1:] if args is None else args)
+        status = _run(self, arguments, prog_name or "fibcore", complete_var, extra)
+        if standalone_mode:
+            sys.exit(status)
+        return status
+
+
+def _run(
+    group: click.Group,
+    arguments: list[str],
+    prog_name: str,
+    complete_var: str | None,
+    extra: dict[str, Any],
+) -> int:
+    # Errors in the options themselves come before any option is parsed.
+    options = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    out = Output(json_mode="--json" in options)
+    debug = "-vv" in options or options.count("-v") + options.count("--verbose") >= 2
+    try:
+        result = click.Group.main(
+            group, arguments, prog_name, complete_var, standalone_mode=False, **extra
+        )
+        _flush()
+        return int(result or 0)
+    except FibcoreError as error:
+        if debug:
+            traceback.print_exc()
+        return _fail(out, str(error), error.to_dict(), error.exit_code)
+    except click.UsageError as error:
+        hint = f"\nSee {error.ctx.command_path} --help" if error.ctx else ""
+        data = {"error": "UsageError", "message": error.format_message()}
+        return _fail(out, f"Error: {error.format_message()}{hint}", data, error.exit_code)
+    except click.ClickException as error:
+        data = {"error": type(error).__name__, "message": error.format_message()}
+        return _fail(out, f"Error: {error.format_message()}", data, error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        data = {"error": "Interrupted", "message": "interrupted"}
+        return _fail(out, "Interrupted.", data, INTERRUPTED)
+    except BrokenPipeError:
+        return _closed_pipe()
+    except OSError as error:
+        if error.errno == errno.EPIPE:
+            return _closed_pipe()
+        if debug:
+            traceback.print_exc()
+        where = f"{error.filename}: " if error.filename else ""
+        message = f"{where}{error.strerror or error}"
+        data = {"error": type(error).__name__, "message": message}
+        return _fail(out, message, data, 1)
+    except Exception as error:  # noqa: BLE001 - a defect: shown whole, and as JSON where asked for
+        traceback.print_exc()
+        message = f"{type(error).__name__}: {error}"
+        data = {"error": "InternalError", "message": message}
+        return _fail(out, f"This is a defect of fibcore or of a plugin: {message}", data, 1)
+
+
+def _fail(out: Output, message: str, data: dict[str, Any], status: int) -> int:
+    try:
+        out.warn(message)
+        out.document({"error": data, "exit_code": status})
+        _flush()
+    except OSError as error:
+        if error.errno != errno.EPIPE:
+            raise
+        return _closed_pipe()
+    return status
+
+
+def _flush() -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+
+
+def _closed_pipe() -> int:
+    # Nobody reads on. Python would complain once more when it flushes at exit.
+    null = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # not a real file: nothing to redirect
+            os.dup2(null, stream.fileno())
+    return 1

@@ -1,0 +1,196 @@
+"""The options that commands share, and what turns their text into values."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from fibcore.cli.output import Output
+from fibcore.serving import STAGES
+
+if TYPE_CHECKING:
+    _ParamType = click.ParamType[Any]
+else:
+    _ParamType = click.ParamType  # generic for type checkers since click 8.2
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class PositiveInts(_ParamType):
+    """Positive integers with commas between: `1,8`."""
+
+    name = "N[,N...]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The integers in `value`; a usage error that names the option where one is none."""
+        if isinstance(value, tuple):
+            return value
+        numbers = []
+        for part in str(value).split(","):
+            text = part.strip()
+            if not text.isascii() or not text.isdigit() or int(text) < 1:
+                self.fail(
+                    f"expected positive integers with commas between, such as 1,8; found {part!r}",
+                    param,
+                    ctx,
+                )
+            numbers.append(int(text))
+        return tuple(dict.fromkeys(numbers))
+
+
+class PositiveInt(PositiveInts):
+    """One positive integer."""
+
+    name = "N"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The integer in `value`; a usage error that names the option where there is none."""
+        if isinstance(value, int):
+            return value
+        numbers = super().convert(value, param, ctx)
+        if len(numbers) != 1:
+            self.fail(f"expected one positive integer; found {value!r}", param, ctx)
+        return numbers[0]
+
+
+class Words(_ParamType):
+    """Words out of a fixed set, with commas between: `prefill,decode`."""
+
+    def __init__(self, *words: str) -> None:
+        self.words = words
+        self.name = ",".join(words)
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, ...]:
+        """The words in `value`; a usage error where one is unknown."""
+        if isinstance(value, tuple):
+            return value
+        parts = [part.strip() for part in str(value).split(",")]
+        for part in parts:
+            if part not in self.words:
+                self.fail(
+                    f"expected {' or '.join(self.words)} (or several with commas between); "
+                    f"found {part!r}",
+                    param,
+                    ctx,
+                )
+        return tuple(dict.fromkeys(parts))
+
+
+class Tolerance(_ParamType):
+    """A positive number."""
+
+    name = "X"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """`value` as a float; a usage error where it is no positive finite number."""
+        try:
+            number = float(value)
+        except ValueError:
+            number = -1.0
+        if not 0 < number < float("inf"):
+            self.fail(f"expected a positive number such as 1e-2; found {value!r}", param, ctx)
+        return number
+
+
+def common(command: Command) -> Command:
+    """Add the options of every command; three of them reach it as an `Output`, `out`."""
+
+    @click.option(
+        "--target-dir",
+        default="./repos",
+        show_default=True,
+        type=click.Path(file_okay=False, path_type=Path),
+        help="Folder that holds the repositories.",
+    )
+    @click.option(
+        "--dataset",
+        type=click.Path(file_okay=False, path_type=Path),
+        help="Dataset folder.  [default: the flashinfer-trace repository below the target dir]",
+    )
+    @click.option(
+        "--disable-plugin",
+        multiple=True,
+        metavar="NAME",
+        help="Leave a plugin out (repeatable).",
+    )
+    @click.option("--json", "json_mode", is_flag=True, help="Print one JSON document.")
+    @click.option("-q", "--quiet", is_flag=True, help="Print results and errors only.")
+    @click.option("-v", "--verbose", count=True, help="Print more; -vv shows tracebacks.")
+    @functools.wraps(command)
+    def wrapper(*args: Any, json_mode: bool, quiet: bool, verbose: int, **kwargs: Any) -> Any:
+        out = Output(json_mode=json_mode, verbosity=-1 if quiet else verbose)
+        click.get_current_context().obj = out
+        try:
+            return command(*args, out=out, **kwargs)
+        finally:
+            out.close()
+
+    return wrapper  # type: ignore[return-value]
+
+
+def _add(command: Command, *added: Callable[[Command], Command]) -> Command:
+    """Add options in the order in which `--help` is to show them."""
+    for option in reversed(added):
+        command = option(command)
+    return command
+
+
+def model_constants(command: Command) -> Command:
+    """Add the options that say where a model's constants come from."""
+    return _add(
+        command,
+        click.option("--hf-repo-id", metavar="ID", help="Take the config from this Hub id."),
+        click.option(
+            "--config",
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            help="Take the config from this config.json.",
+        ),
+    )
+
+
+def sglang(command: Command) -> Command:
+    """Add the option that says where SGLang's source is."""
+    text = "SGLang source.  [default: the repository below the target dir, else installed]"
+    return _add(command, click.option("--sglang", metavar="SRC", help=text))
+
+
+def repositories(command: Command) -> Command:
+    """Add the options that say where the three repositories come from."""
+    return _add(
+        command,
+        click.option("--sglang", metavar="SRC", help="SGLang source.  [default: auto]"),
+        click.option("--flashinfer", metavar="SRC", help="FlashInfer source.  [default: auto]"),
+        click.option("--flashinfer-trace", metavar="SRC", help="Dataset.  [default: auto]"),
+    )
+
+
+def serving_sizes(command: Command) -> Command:
+    """Add the options that say how a model is served and what to extract of it."""
+    return _add(
+        command,
+        click.option("--tp", type=PositiveInts(), help="Tensor-parallel sizes, such as 1,8."),
+        click.option("--ep", type=PositiveInts(), help="Expert-parallel sizes."),
+        click.option("--page-size", type=PositiveInts(), help="KV page sizes.  [default: 1,64]"),
+        click.option(
+            "--op-type", multiple=True, metavar="T", help="This op type only (repeatable)."
+        ),
+        click.option(
+            "--stage", type=Words(*STAGES), metavar="S[,S]", help=f"Of {', '.join(STAGES)}."
+        ),
+        click.option(
+            "--gemm-shapes",
+            type=click.Choice(["layer", "rank"]),
+            default="layer",
+            show_default=True,
+            help="GEMM sizes: of the whole layer, or of one tensor-parallel rank.",
+        ),
+    )

@@ -1,0 +1,149 @@
+"""Where the command line writes: people's lines, tables, progress, and the one JSON document."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, TextIO
+
+import click
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+
+class Output:
+    """The standard streams as one command uses them.
+
+    With `--json`, standard output gets exactly one JSON document and people's lines go to standard
+    error. Tables are drawn on a terminal and are plain lines elsewhere; progress bars appear on a
+    terminal only, always on standard error.
+
+    Args:
+        json_mode: Whether `--json` was given.
+        verbosity: -1 for `-q`, 0, 1 for `-v`, 2 for `-vv`.
+    """
+
+    def __init__(self, *, json_mode: bool = False, verbosity: int = 0) -> None:
+        self.json_mode = json_mode
+        self.verbosity = verbosity
+        self._bars: Bars | None = None
+
+    @property
+    def stream(self) -> TextIO:
+        """Where people's lines go."""
+        return sys.stderr if self.json_mode else sys.stdout
+
+    def line(self, text: str = "", *, level: int = 0) -> None:
+        """Print a line; `-q` leaves it out, `level` 1 needs `-v`."""
+        if self.verbosity >= level:
+            click.echo(text, file=self.stream)
+
+    def result(self, text: str) -> None:
+        """Print a line that is the answer itself; `-q` leaves it."""
+        click.echo(text, file=self.stream)
+
+    def warn(self, text: str) -> None:
+        """Print a line that has to be seen, on standard error."""
+        self.close()
+        click.echo(text, err=True)
+
+    def table(
+        self, columns: Sequence[str], rows: Iterable[Sequence[object]], title: str = ""
+    ) -> None:
+        """Print a table: drawn on a terminal, aligned plain lines elsewhere."""
+        cells = [[str(cell) for cell in row] for row in rows]
+        if self.verbosity < 0:
+            return
+        if self.stream.isatty():
+            # rich takes 0.1 s to import, which a pipe need not pay.
+            from rich.console import Console
+            from rich.markup import escape
+            from rich.table import Table
+
+            table = Table(*columns, title=title or None, title_justify="left")
+            for row in cells:
+                table.add_row(*(escape(cell) for cell in row))
+            Console(file=self.stream).print(table)
+            return
+        if title:
+            self.line(title)
+        widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
+        for row in [list(columns), *cells]:
+            self.line("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip())
+
+    def document(self, data: Any) -> None:
+        """Print the JSON document; does nothing without `--json`."""
+        if self.json_mode:
+            click.echo(json.dumps(data, indent=2, ensure_ascii=False, sort_keys=False))
+
+    def progress(self, message: str, done: float | None = None, total: float | None = None) -> None:
+        """Show how far long work is: a bar on a terminal, a line for every new step elsewhere.
+
+        Args:
+            message: The step; steps with equal messages are the same bar.
+            done: Units done, None where the step has no known length.
+            total: Units in all.
+        """
+        if self.verbosity < 0:
+            return
+        if self._bars is None:
+            self._bars = Bars() if sys.stderr.isatty() else Lines()
+        self._bars.show(message, done, total)
+
+    def close(self) -> None:
+        """Take the progress bars away, so that lines can follow."""
+        if self._bars is not None:
+            self._bars.close()
+            self._bars = None
+
+
+class Bars:
+    """Progress bars on a terminal."""
+
+    def __init__(self) -> None:
+        self._progress: Progress | None = None
+        self._tasks: dict[str, TaskID] = {}
+
+    def show(self, message: str, done: float | None, total: float | None) -> None:
+        """Create or move the bar of `message`."""
+        if self._progress is None:
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+            self._progress = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TextColumn("{task.percentage:>3.0f}%"),
+                TimeElapsedColumn(),
+                console=Console(stderr=True),
+                transient=True,
+            )
+            self._progress.start()
+        if message not in self._tasks:
+            self._tasks[message] = self._progress.add_task(message, total=total)
+        self._progress.update(self._tasks[message], completed=done, total=total)
+
+    def close(self) -> None:
+        """Remove the bars."""
+        if self._progress is not None:
+            self._progress.stop()
+        self._progress, self._tasks = None, {}
+
+
+class Lines(Bars):
+    """Progress where there is no terminal: one line when a step begins."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seen: set[str] = set()
+
+    def show(self, message: str, done: float | None, total: float | None) -> None:  # noqa: ARG002 - a line has no length
+        """Print `message` the first time it comes."""
+        if message not in self._seen:
+            self._seen.add(message)
+            click.echo(message, err=True)
+
+    def close(self) -> None:
+        """Lines stay."""
