@@ -115,18 +115,16 @@ class Registry:
         plugins: Every plugin that was found, by name, the inactive ones included.
     """
 
-    def __init__(
-        self, manager: pluggy.PluginManager, plugins: Iterable[PluginInfo], op_types: _OpTypes
-    ) -> None:
-        """Use `load_plugins` instead, which makes all three fit."""
+    def __init__(self, plugins: Iterable[PluginInfo], loaded: Mapping[str, _Loaded]) -> None:
+        """Use `load_plugins` instead, which makes both fit."""
         self.plugins: tuple[PluginInfo, ...] = tuple(sorted(plugins, key=lambda p: p.name))
-        self._manager = manager
+        self._hooks = {name: plugin.hooks for name, plugin in loaded.items()}
         self._active = {p.name: p for p in self.plugins if p.status == "active"}
         self._op_types = {
-            op_type.name: RegisteredOpType(op_type.name, op_type.description, plugin)
-            for op_type, plugin in op_types
+            op_type.name: RegisteredOpType(op_type.name, op_type.description, name)
+            for name, plugin in loaded.items()
+            for op_type in plugin.op_types
         }
-        self._callers: dict[tuple[str, str], pluggy.HookCaller] = {}
 
     def op_types(self) -> Mapping[str, RegisteredOpType]:
         """The op types of all active plugins, by name."""
@@ -258,10 +256,7 @@ class Registry:
     ) -> T | None:
         """Call the hook of one plugin; None where it has none or does not answer."""
         info = self._active[plugin]
-        key = (plugin, hook)
-        if key not in self._callers:
-            self._callers[key] = _only(self._manager, plugin, hook)
-        caller = self._callers[key]
+        caller: pluggy.HookCaller = getattr(self._hooks[plugin], hook)
         if not caller.get_hookimpls():
             return None
         try:
@@ -282,7 +277,18 @@ class Registry:
             raise HookError(info, hook, message, subject, str(error)) from error
 
 
-_OpTypes = list[tuple[OpType, str]]
+@attrs.frozen
+class _Loaded:
+    """A usable plugin.
+
+    Attributes:
+        hooks: Its hooks. Each plugin has a manager of its own, so that one can be called without
+            the others, wrappers included.
+        op_types: What it is responsible for.
+    """
+
+    hooks: pluggy.HookRelay
+    op_types: tuple[OpType, ...]
 
 
 def load_plugins(
@@ -317,9 +323,8 @@ def load_plugins(
     if both:
         raise UsageError("a plugin is both required and disabled", found=", ".join(both))
 
-    manager = _new_manager()
     infos: list[PluginInfo] = []
-    op_types: _OpTypes = []
+    loaded: dict[str, _Loaded] = {}
     for entry_point in entry_points:
         if entry_point.name in given:
             continue
@@ -331,29 +336,20 @@ def load_plugins(
             if info.name in require:
                 raise _unusable(info)
         elif info.name in disable:
-            manager.set_blocked(info.name)
             info = attrs.evolve(info, status="disabled", cause="disabled", reason="disabled")
         else:
             load = functools.partial(_load, entry_point)
-            info = _add(manager, info, load, op_types, required=info.name in require)
+            info = _add(info, load, loaded, required=info.name in require)
         infos.append(info)
     for name, plugin in given.items():
         info = PluginInfo(name, None, None, "active")
         if name in disable:
-            manager.set_blocked(name)
             info = attrs.evolve(info, status="disabled", cause="disabled", reason="disabled")
         else:
-            info = _add(manager, info, functools.partial(_same, plugin), op_types, required=True)
+            info = _add(info, functools.partial(_same, plugin), loaded, required=True)
         infos.append(info)
-    manager.check_pending()
-    _check_claims(op_types, infos)
-    return Registry(manager, infos, op_types)
-
-
-def _new_manager() -> pluggy.PluginManager:
-    manager = pluggy.PluginManager(PROJECT)
-    manager.add_hookspecs(hookspecs)
-    return manager
+    _check_claims(loaded, infos)
+    return Registry(infos, loaded)
 
 
 def _entry_points() -> list[EntryPoint]:
@@ -395,33 +391,29 @@ def _info(entry_point: EntryPoint) -> PluginInfo:
 
 
 def _add(
-    manager: pluggy.PluginManager,
     info: PluginInfo,
     load: Callable[[], object],
-    op_types: _OpTypes,
+    loaded: dict[str, _Loaded],
     *,
     required: bool,
 ) -> PluginInfo:
-    """Load a plugin and register it, or say why not.
+    """Load a plugin into `loaded`, or say why that cannot be.
 
     Args:
-        manager: Where to register it.
         info: What is known of it.
         load: Gives the plugin.
-        op_types: Its op types are appended here.
+        loaded: The usable plugins by name.
         required: Whether a broken plugin is an error.
     """
     try:
-        plugin = load()
-        own = _try_out(plugin, info)
-        manager.register(plugin, info.name)
+        usable = _checked(load(), info)
     except _BrokenPlugin as broken:
         info = attrs.evolve(info, status="skipped", cause=broken.cause, reason=broken.reason)
         if required:
             raise _unusable(info) from broken
         return info
-    op_types += [(op_type, info.name) for op_type in own]
-    return attrs.evolve(info, op_types=tuple(o.name for o in own))
+    loaded[info.name] = usable
+    return attrs.evolve(info, op_types=tuple(o.name for o in usable.op_types))
 
 
 class _BrokenPlugin(Exception):
@@ -502,15 +494,16 @@ def _version_conflict(requirements: Iterable[str]) -> str | None:
     return None
 
 
-def _try_out(plugin: object, info: PluginInfo) -> tuple[OpType, ...]:
-    """The op types of a plugin, after its hooks were checked in a manager of its own.
+def _checked(plugin: object, info: PluginInfo) -> _Loaded:
+    """The plugin, after its hooks were held against the hook specifications.
 
     Raises:
-        _BrokenPlugin: a hook is not as the hook specifications say.
+        _BrokenPlugin: a hook is not as they say.
     """
     if plugin is None:
         raise _BrokenPlugin("plugin bug", "it is None")
-    manager = _new_manager()
+    manager = pluggy.PluginManager(PROJECT)
+    manager.add_hookspecs(hookspecs)
     try:
         manager.register(plugin, info.name)
         manager.check_pending()
@@ -520,37 +513,31 @@ def _try_out(plugin: object, info: PluginInfo) -> tuple[OpType, ...]:
         raise _BrokenPlugin("plugin bug", reason) from error
     except Exception as error:  # reading its attributes may run its code
         raise _BrokenPlugin("plugin bug", _describe(error)) from error
-    callers = manager.get_hookcallers(plugin) or []
-    if not callers:
+    if not manager.get_hookcallers(plugin):
         raise _BrokenPlugin("plugin bug", "it implements no hook; are they marked @hookimpl?")
     if not manager.hook.fibcore_op_types.get_hookimpls():
-        return ()
+        return _Loaded(manager.hook, ())
     try:
         (result,) = manager.hook.fibcore_op_types() or (None,)
-        return hook_checks.check_op_types(result)
+        return _Loaded(manager.hook, hook_checks.check_op_types(result))
     except Exception as error:
         raise _BrokenPlugin("plugin bug", f"fibcore_op_types: {_describe(error)}") from error
 
 
-def _only(manager: pluggy.PluginManager, plugin: str, hook: str) -> pluggy.HookCaller:
-    """The caller of a hook that calls one plugin alone (with the wrappers it brings)."""
-    others = [p for n, p in manager.list_name_plugin() if n != plugin and p is not None]
-    return manager.subset_hook_caller(hook, remove_plugins=others)
-
-
-def _check_claims(op_types: _OpTypes, infos: Sequence[PluginInfo]) -> None:
+def _check_claims(loaded: Mapping[str, _Loaded], infos: Sequence[PluginInfo]) -> None:
     labels = {i.name: i.label for i in infos if i.status == "active"}
     owners: dict[str, str] = {}
-    for op_type, plugin in op_types:
-        other = owners.setdefault(op_type.name, plugin)
-        if other != plugin:
-            raise PluginError(
-                "two plugins claim one op type",
-                where=f"op type {op_type.name}",
-                expected="one plugin that is responsible for it",
-                found=f"{labels[other]} and {labels[plugin]}",
-                hint=f"go without one of them: --disable-plugin {plugin}",
-            )
+    for name, plugin in loaded.items():
+        for op_type in plugin.op_types:
+            other = owners.setdefault(op_type.name, name)
+            if other != name:
+                raise PluginError(
+                    "two plugins claim one op type",
+                    where=f"op type {op_type.name}",
+                    expected="one plugin that is responsible for it",
+                    found=f"{labels[other]} and {labels[name]}",
+                    hint=f"go without one of them: --disable-plugin {name}",
+                )
 
 
 def _describe(error: BaseException) -> str:

@@ -25,7 +25,7 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
@@ -354,6 +354,25 @@ def check_strangers(subject: Subject) -> None:
     assert hooks.test_template(STRANGER) is None, "fibcore_test_template answers for another's"
 
 
+CHECKS = (
+    check_hooks,
+    check_op_types,
+    check_extraction_repeats,
+    check_light_imports,
+    check_nothing_found,
+    check_unknown_arguments,
+    check_facts,
+    check_definitions,
+    check_references,
+    check_execution,
+    check_templates,
+    check_ground_truths,
+    check_variants,
+    check_strangers,
+)
+"""All checks, for those who run them without a test class."""
+
+
 class PluginContract:
     """Base of a test class that holds a plugin to the contract; see the module's docstring.
 
@@ -558,8 +577,3 @@ def _in_process(subject: Subject, hash_seed: str) -> dict[str, Any]:
     assert done.returncode == 0, "in a process of its own:\n" + done.stderr.decode()[-2000:]
     reply: dict[str, Any] = json.loads(done.stdout.decode().splitlines()[-1])
     return reply
-
-
-def checks() -> Iterator[str]:
-    """The names of all check functions, for those who run them without pytest classes."""
-    return (name for name in globals() if name.startswith("check_"))
