@@ -422,6 +422,8 @@ _when(str | None, _optional_hook(str))
 _when(int | None, _optional_hook(int))
 _when(tuple[str, ...], _names_hook)
 _when(tuple[str, ...] | None, _shape_hook)
+# Axis says itself which types it knows, in better words than cattrs.
+_when(Literal["const", "var"], lambda value, _: value)
 _when(Mapping[str, Axis], _mapping_hook(Axis))
 _when(Mapping[str, TensorSpec], _mapping_hook(TensorSpec))
 # Last: what is generated here binds the hooks above.
