@@ -58,10 +58,13 @@ def zero_stays_zero(run, definition, case, device, generator):
 
 
 def not_in_the_dark(run, definition, case, device, generator):
-    """The tests run where fibcore cannot be imported."""
-    try:
-        import importlib
+    """The tests run where fibcore cannot be imported, where that was asked for."""
+    import importlib
+    import os
 
+    if "TOY_ISOLATED" not in os.environ:
+        return
+    try:
         importlib.import_module("fib" + "core")
     except ImportError:
         return
@@ -105,7 +108,7 @@ def torch_scale(x):
     return y, y < 0
 '''
 
-SGLANG_FILE = '''from sglang.srt.nowhere import something, cuda_only
+SGLANG_FILE = """from sglang.srt.nowhere import something, cuda_only
 
 raise RuntimeError("SGLang must not be imported")
 
@@ -115,7 +118,7 @@ class Scale(something.Base):
     def forward_native(self, x: NotDefined, extra: Optional[NotDefined] = None) -> NotDefined:
         scaled: NotDefined = x * self.factor
         return scaled
-'''
+"""
 
 FLASHINFER_TRUTH = GroundTruth(
     "flashinfer.scale", "flashinfer", "gpu_scale", GPU, device="cuda", packages=("no_such_package",)
@@ -226,6 +229,7 @@ def isolated_environment(folder: Path) -> dict[str, str]:
     return {
         **kept,
         "PYTHONPATH": str(blocker),
+        "TOY_ISOLATED": "yes",
         "OMP_NUM_THREADS": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
         "COLUMNS": "400",
@@ -248,14 +252,22 @@ class Result:
                 self.words[name] = rest.rpartition(" [")[0] or rest
 
 
-def run_pytest(dataset: Path, *arguments: str, **environment: str) -> Result:
-    """Run a dataset's reference tests where fibcore cannot be imported."""
+def run_pytest(dataset: Path, *arguments: str, above: bool = False, **environment: str) -> Result:
+    """Run a dataset's reference tests where fibcore cannot be imported.
+
+    Args:
+        dataset: The dataset; pytest is called in its folder.
+        *arguments: More arguments of pytest.
+        above: Whether pytest is given the dataset's folder instead of the tests' own.
+        **environment: Environment variables.
+    """
     command = [sys.executable, "-m", "pytest", "-v", "-rs", "-p", "no:cacheprovider"]
     # An empty ini file: what encloses the folder has nothing to say.
+    tests = dataset / "tests" / "references"
     ini = dataset.parent / "empty.ini"
     ini.write_text("[pytest]\n")
-    process = subprocess.run(
-        [*command, "-c", str(ini), str(dataset / "tests" / "references"), *arguments],
+    process = subprocess.run(  # noqa: S603  (our own command)
+        [*command, "-c", str(ini), str(dataset if above else tests), *arguments],
         capture_output=True,
         text=True,
         cwd=dataset,

@@ -23,7 +23,8 @@ class Selection:
     Attributes:
         definitions: Every usable definition of the op types concerned, by op type and name.
         names: Names of the definitions that were chosen.
-        errors: The unusable files of the op types concerned.
+        errors: The unusable files of the op types concerned, where not single definitions were
+            chosen.
     """
 
     definitions: tuple[Definition, ...]
@@ -89,7 +90,7 @@ def select(
     return Selection(
         chosen,
         frozenset(definition_name or (d.name for d in chosen)),
-        tuple(e for e in contents.errors if _folder(e) in wanted),
+        () if definition_name else tuple(e for e in contents.errors if _folder(e) in wanted),
     )
 
 
