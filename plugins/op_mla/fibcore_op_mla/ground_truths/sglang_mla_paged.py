@@ -7,16 +7,7 @@ import torch
 
 
 def sglang_mla_paged(
-    load_sglang: Callable[..., Callable[..., Any]],
-    q_nope: torch.Tensor,
-    q_pe: torch.Tensor,
-    ckv_cache: torch.Tensor,
-    kpe_cache: torch.Tensor,
-    kv_indptr: torch.Tensor,
-    kv_indices: torch.Tensor,
-    sm_scale: float | torch.Tensor,
-    qo_indptr: torch.Tensor | None = None,
-    kv_last_page_len: torch.Tensor | None = None,
+    load_sglang: Callable[..., Callable[..., Any]], **inputs: Any
 ) -> tuple[torch.Tensor, None]:
     """Absorbed MLA as SGLang's torch-native backend runs it: one KV head, V a prefix of K.
 
@@ -28,6 +19,21 @@ def sglang_mla_paged(
     Returns:
         The output in the dtype of q_nope, and None: this implementation gives no log-sum-exp.
     """
+    return _sglang_mla_paged(load_sglang, **inputs)
+
+
+def _sglang_mla_paged(
+    load_sglang: Callable[..., Callable[..., Any]],
+    q_nope: torch.Tensor,
+    q_pe: torch.Tensor,
+    ckv_cache: torch.Tensor,
+    kpe_cache: torch.Tensor,
+    kv_indptr: torch.Tensor,
+    kv_indices: torch.Tensor,
+    sm_scale: float | torch.Tensor,
+    qo_indptr: torch.Tensor | None = None,
+    kv_last_page_len: torch.Tensor | None = None,
+) -> tuple[torch.Tensor, None]:
     device = q_nope.device
     page_size = ckv_cache.shape[1]
     pages = kv_indptr.long().diff()
