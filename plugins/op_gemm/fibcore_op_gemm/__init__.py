@@ -1,0 +1,56 @@
+"""fibcore plugin for the op type `gemm`.
+
+Kernels: `gemm_n_{N}_k_{K}`, and `gemm_fp8_block_scale_n_{N}_k_{K}` for block-scaled fp8 layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.resources import files
+
+from fibcore.definition import Definition
+from fibcore.hookspecs import GroundTruth, OpType, TestTemplate, hookimpl
+from fibcore.kernel import Extraction, Kernel
+from fibcore.serving import Serving
+from fibcore.tree import ModelTree
+from fibcore_op_gemm import definitions, ground_truth, matcher
+from fibcore_op_gemm.matcher import OP_TYPE
+
+
+@hookimpl
+def fibcore_op_types() -> Sequence[OpType]:
+    """The one op type of this plugin."""
+    return [OpType(OP_TYPE, "matrix products of linear layers, LM heads and router gates")]
+
+
+@hookimpl
+def fibcore_extract(tree: ModelTree, serving: Serving) -> Extraction:
+    """The GEMMs of a model."""
+    return matcher.extract(tree, serving)
+
+
+@hookimpl
+def fibcore_reference(kernel: Kernel) -> Definition | None:
+    """The definition of a GEMM."""
+    return definitions.definition(kernel) if kernel.op_type == OP_TYPE else None
+
+
+@hookimpl
+def fibcore_variant(definition: Definition) -> str | None:
+    """One function for given tensors: `gemm_n_{N}_k_{K}` and `gemm_n{N}_k{K}` are the same."""
+    return "" if definition.op_type == OP_TYPE else None
+
+
+@hookimpl
+def fibcore_ground_truths(definition: Definition) -> Sequence[GroundTruth] | None:
+    """Torch, cuBLAS, FlashInfer and SGLang, as the format has them."""
+    return ground_truth.ground_truths(definition) if definition.op_type == OP_TYPE else None
+
+
+@hookimpl
+def fibcore_test_template(op_type: str) -> TestTemplate | None:
+    """Sizes, inputs and properties of the generated test."""
+    if op_type != OP_TYPE:
+        return None
+    source = (files(__package__) / "test_template.py").read_text(encoding="utf-8")
+    return TestTemplate(OP_TYPE, source)

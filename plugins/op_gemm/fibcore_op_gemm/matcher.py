@@ -1,0 +1,299 @@
+"""Finds the GEMMs of a model: linear layers, the LM head, router gates, other matrix products."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import attrs
+
+from fibcore.kernel import Extraction, Kernel, KernelCollector, fact
+from fibcore.serving import Serving
+from fibcore.tree import (
+    Alternatives,
+    ModelTree,
+    ModuleNode,
+    ModuleRef,
+    Named,
+    ParameterRef,
+    Quantization,
+    Unknown,
+    origins_of,
+)
+from fibcore_op_gemm.formats import BLOCK, describe, is_fp8_block_scale
+from fibcore_op_gemm.operations import Product, products
+from fibcore_op_gemm.sizes import (
+    EMBEDDING,
+    LINEAR,
+    TORCH_LINEAR,
+    Shape,
+    Size,
+    UndecidedError,
+    head_shape,
+    linear_shape,
+)
+
+OP_TYPE = "gemm"
+_LOGITS = "sglang.srt.layers.logits_processor.LogitsProcessor"
+_BATCHED = LINEAR + "ColumnParallelBatchedLinear"
+# Named like a linear layer, and something else (linear attention).
+_NOT_LINEAR = ("RadixLinearAttention",)
+
+
+def extract(tree: ModelTree, serving: Serving) -> Extraction:
+    """The GEMMs of `tree`, of the whole layers or of one rank (`serving.gemm_shapes`).
+
+    The weights of experts are not among them: they belong to the fused expert layer.
+    """
+    return _Matcher(tree, serving).run()
+
+
+class _Matcher:
+    """One walk over one tree."""
+
+    def __init__(self, tree: ModelTree, serving: Serving) -> None:
+        self.tree = tree
+        self.serving = serving
+        self.found = KernelCollector()
+        self.handled: set[str] = set()  # paths of the modules whose weight is accounted for
+        self.sharded: set[str] = set()  # names of kernels that tensor parallelism splits
+        self.remarks: dict[tuple[str, str], list[str]] = {}  # kernel and remark -> layers
+
+    def run(self) -> Extraction:
+        """Walk over layers, heads and operations."""
+        heads = self._heads()
+        for node in self.tree.walk():
+            is_head = node.is_a(EMBEDDING + "ParallelLMHead") or node.path in heads
+            if is_head and not self._is_linear(node):
+                self._head(node)
+            else:
+                self._layer(node)
+        self._operations()
+        return self._finish(self.found.finish())
+
+    @staticmethod
+    def _is_linear(node: ModuleNode) -> bool:
+        return node.is_a(LINEAR + "LinearBase", *TORCH_LINEAR)
+
+    # -- layers ---------------------------------------------------------------------------------
+
+    def _layer(self, node: ModuleNode) -> None:
+        if node.is_a(_BATCHED):
+            self._not_covered("batched GEMM", "the op type has no batched kernel", node)
+            return
+        if node.class_name.endswith("LinearWithLoRA"):
+            self._not_covered("GEMM with LoRA", "adapters make it another kernel", node)
+            return
+        try:
+            shape = linear_shape(node, self.serving)
+        except UndecidedError as why:
+            self._problem(f"GEMM of a {node.class_name}", str(why), node)
+            return
+        if shape is not None:
+            self._add(node, shape)
+        elif node.is_a(LINEAR + "LinearBase"):
+            reason = f"{node.cls} is a linear layer whose sizes this plugin cannot read"
+            self._problem(f"GEMM of a {node.class_name}", reason, node)
+        elif self._named_linear(node):
+            reason = f"{node.cls} is none of the linear layers that this plugin knows"
+            self._not_covered(node.class_name, reason, node)
+
+    @staticmethod
+    def _named_linear(node: ModuleNode) -> bool:
+        return (
+            node.leaf
+            and not node.children
+            and node.class_name.endswith("Linear")
+            and node.class_name not in _NOT_LINEAR
+        )
+
+    def _add(self, node: ModuleNode, shape: Shape) -> None:
+        """Add the GEMM of a layer in the format that its quantisation gives it."""
+        if isinstance(node.quantization, Unknown):
+            what = f"GEMM of a {node.class_name}"
+            self._problem(what, f"its quantisation is {node.quantization}", node)
+            return
+        if node.quantization is not None and not is_fp8_block_scale(node.quantization):
+            self._not_covered(
+                f"gemm with {describe(node.quantization)}",
+                "no definition describes a GEMM on weights of this format",
+                node,
+            )
+            return
+        kernel = self._kernel(node, shape, node.quantization)
+        self._record(kernel, node, shape)
+        if node.argument("bias") is True:
+            self._remark(kernel, "a bias is added after the GEMM", node.path)
+        dtype = node.argument("params_dtype")
+        if isinstance(dtype, Named) and dtype.name.endswith("float32"):
+            self._remark(kernel, "SGLang runs it in float32", node.path)
+
+    def _kernel(self, node: ModuleNode, shape: Shape, quantization: Quantization | None) -> Kernel:
+        n, k = int(shape.n.value), int(shape.k.value)
+        facts = {axis: _fact(size, node) for axis, size in (("N", shape.n), ("K", shape.k))}
+        name = f"gemm_n_{n}_k_{k}"
+        tags: tuple[str, ...] = ()
+        if quantization is not None:
+            name = f"gemm_fp8_block_scale_n_{n}_k_{k}"
+            tags = (
+                "quantization:float8_e4m3fn",
+                "fi_api:flashinfer.gemm.gemm_fp8_nt_groupwise",
+                "fi_api:flashinfer.gemm.fp8_blockscale_gemm_sm90",
+            )
+            for axis, size in (("num_k_blocks", shape.k), ("num_n_blocks", shape.n)):
+                blocks = -(-size.value // BLOCK)
+                note = f"{axis[4].upper()} / {BLOCK}, rounded up"
+                facts[axis] = fact(blocks, node, note, *size.sources)
+        return Kernel(
+            op_type=OP_TYPE,
+            name=name,
+            parameters={"N": n, "K": k, "fp8_block_scale": quantization is not None},
+            facts=facts,
+            uses=(),
+            tags=tags,
+        )
+
+    # -- LM heads -------------------------------------------------------------------------------
+
+    def _heads(self) -> set[str]:
+        """Paths of the modules whose matrix the model's logits are computed with."""
+        heads: set[str] = set()
+        has_own = any(n.is_a(EMBEDDING + "ParallelLMHead") for n in self.tree.walk())
+        for node in self.tree.walk():
+            if not node.is_a(_LOGITS):
+                continue
+            self.found.claim(node)
+            choices = [
+                paths
+                for call in node.calls
+                for value in (*call.args, *call.kwargs.values())
+                if (paths := self._matrices(value))
+            ]
+            if any(len(paths) > 1 for paths in choices):
+                names = " or ".join(sorted(set().union(*choices)))
+                self.found.problem("GEMM of the LM head", f"its matrix is that of {names}", node)
+            elif choices:
+                heads.update(*choices)
+            elif not has_own:
+                self.found.problem(
+                    "GEMM of the LM head",
+                    "no call of it in the forward pass says which matrix makes the logits",
+                    node,
+                )
+        return heads
+
+    def _matrices(self, value: Any) -> set[str]:
+        """Paths of embeddings, heads and linear layers in an argument of a call."""
+        if isinstance(value, Alternatives):
+            return set().union(*(self._matrices(one) for one in value.values))
+        path = None
+        if isinstance(value, ModuleRef):
+            path = value.path
+        elif isinstance(value, ParameterRef):
+            path = value.path.rpartition(".")[0]
+        node = self.tree.find(path) if path else None
+        if node is None or path is None:
+            return set()
+        matrix = node.is_a(EMBEDDING + "VocabParallelEmbedding") or self._is_linear(node)
+        return {node.path} if matrix else set()
+
+    def _head(self, node: ModuleNode) -> None:
+        try:
+            shape = head_shape(node, self.serving)
+        except UndecidedError as why:
+            self._problem("GEMM of the LM head", str(why), node)
+            return
+        self._add(node, shape)
+
+    # -- operations on parameters -----------------------------------------------------------------
+
+    def _operations(self) -> None:
+        by_parameter: dict[str, list[Product]] = {}
+        for operation in self.tree.operations:
+            for product in products(operation):
+                by_parameter.setdefault(product.parameter, []).append(product)
+        for parameter, uses in by_parameter.items():
+            owner = self.tree.find(parameter.rpartition(".")[0])
+            if owner is not None and owner.path in self.handled:
+                continue  # the same GEMM as the layer's own
+            if owner is not None and owner.is_a(EMBEDDING + "VocabParallelEmbedding"):
+                self._head(owner)
+            elif owner is None or not owner.leaf:  # a leaf's weights are its plugin's
+                node = owner or self.tree.find(uses[0].module) or self.tree.root
+                self._product(node, parameter, uses)
+
+    def _product(self, node: ModuleNode, parameter: str, uses: list[Product]) -> None:
+        name = parameter.rpartition(".")[2]
+        functions = ", ".join(dict.fromkeys(u.function for u in uses))
+        what = f"GEMM with the parameter {name} of a {node.class_name}"
+        sizes = {(u.n, u.k): u for u in uses if not u.trouble and not u.batched}
+        if not sizes and all(u.batched for u in uses):
+            self.found.not_covered(
+                f"batched GEMM ({functions}, {name})", "the op type has no batched kernel", node
+            )
+            return
+        if not sizes:
+            self.found.problem(what, next(u.trouble for u in uses if u.trouble), node)
+            return
+        if len(sizes) > 1:
+            listed = " and ".join(f"N {n}, K {k} ({u.function})" for (n, k), u in sizes.items())
+            self.found.problem(what, f"its operations disagree: {listed}", node)
+            return
+        ((n, k), use), *_ = sizes.items()
+        if not all(isinstance(v, int) and not isinstance(v, bool) and v > 0 for v in (n, k)):
+            self.found.problem(what, f"its sizes are {n} and {k}", node)
+            return
+        split = [v for v in (n, k) if "serving:tp" in origins_of(v)]
+        if split and self.serving.tp > 1 and self.serving.gemm_shapes == "layer":
+            sizes_text = " and ".join(str(int(v)) for v in split)
+            self.found.problem(what, f"{sizes_text} is a rank's, not the whole layer's", node)
+            return
+        note = f"shape of {parameter}, by {use.function}"
+        shape = Shape(Size(n, note, (n,)), Size(k, note, (k,)), sharded=bool(split))
+        kernel = self._kernel(node, shape, None)
+        self._record(kernel, node, shape)
+        if use.dtype == "float32":
+            self._remark(kernel, "SGLang runs it in float32", node.path)
+
+    # -- the result -------------------------------------------------------------------------------
+
+    def _record(self, kernel: Kernel, node: ModuleNode, shape: Shape) -> None:
+        self.found.add(kernel, node)
+        self.handled.add(node.path)
+        if shape.sharded and self.serving.gemm_shapes == "rank":
+            self.sharded.add(kernel.name)
+
+    def _remark(self, kernel: Kernel, remark: str, path: str) -> None:
+        self.remarks.setdefault((kernel.name, remark), []).append(path)
+
+    def _problem(self, what: str, reason: str, node: ModuleNode) -> None:
+        self.found.problem(what, reason, node)
+        self.handled.add(node.path)
+
+    def _not_covered(self, what: str, reason: str, node: ModuleNode) -> None:
+        self.found.not_covered(what, reason, node)
+        self.handled.add(node.path)
+
+    def _finish(self, extraction: Extraction) -> Extraction:
+        """Put tags and notes, which depend on all the layers of a kernel, on the kernels."""
+        kernels = []
+        for kernel in extraction.kernels:
+            tags = kernel.tags
+            if kernel.name in self.sharded:
+                tags = (*tags, f"tp:{self.serving.tp}")
+            notes = tuple(
+                f"{remark}: {_listed(paths)}"
+                for (name, remark), paths in self.remarks.items()
+                if name == kernel.name
+            )
+            kernels.append(attrs.evolve(kernel, tags=tags, notes=(*kernel.notes, *notes)))
+        return attrs.evolve(extraction, kernels=tuple(kernels))
+
+
+def _fact(size: Size, node: ModuleNode) -> Any:
+    return fact(size.value, node, size.note, *size.sources)
+
+
+def _listed(paths: Iterable[str]) -> str:
+    first, *more = paths
+    return f"{first} and {len(more)} more" if more else first

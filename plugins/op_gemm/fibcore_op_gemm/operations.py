@@ -1,0 +1,93 @@
+"""GEMMs that are no linear layer: a matrix product with a parameter in a module's forward."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import attrs
+
+from fibcore.tree import Alternatives, Operation, ParameterRef
+
+# Functions that are GEMMs on an activation and a weight, by the last part of their name: the
+# weight's position among the arguments, and whether it is [N, K] (a linear layer's) or [K, N].
+_CONVENTIONS = {
+    "linear": (1, True),
+    "linear_bf16_fp32": (1, True),
+    "weight_packed_linear": (1, True),
+    "dsv3_router_gemm": (1, True),
+    "aiter_dsv3_router_gemm": (1, True),
+    "tiny_gemm_bf16": (1, True),
+    "dsv3_fused_a_gemm": (1, False),
+    "router_gemm_bf16x3_cublas": (1, True),
+    "matmul": (1, False),
+    "mm": (1, False),
+    "__matmul__": (1, False),
+    "addmm": (2, False),
+}
+# Names of their second argument.
+_WEIGHT_NAMES = ("weight", "mat2", "other", "w", "mat_b")
+_LOOKS_LIKE_GEMM = re.compile(r"linear|gemm|matmul|einsum|^_?b?addb?mm$|^b?mm$|(^|_)mm(_|$)")
+
+
+@attrs.frozen
+class Product:
+    """A parameter that is multiplied: its path, and N and K where the function's name tells them.
+
+    Attributes:
+        parameter: Path of the parameter.
+        module: Path of the module in whose forward it happens.
+        function: The function's dotted name.
+        dtype: The parameter's, None for the model's own.
+        n: Rows of the weight as a linear layer stores it; None where the convention is not known.
+        k: Columns, likewise.
+        trouble: Why n and k are None; empty where they are not.
+        batched: The parameter holds several matrices.
+    """
+
+    parameter: str
+    module: str
+    function: str
+    dtype: str | None = None
+    n: Any = None
+    k: Any = None
+    trouble: str = ""
+    batched: bool = False
+
+
+def products(operation: Operation) -> list[Product]:
+    """What an operation multiplies; empty where its name is not that of a matrix product."""
+    short = operation.function.rpartition(".")[2]
+    if not _LOOKS_LIKE_GEMM.search(short):
+        return []
+    values: list[tuple[int | str, Any]] = [*enumerate(operation.args)]
+    values += operation.kwargs.items()
+    weights = [
+        (where, one)
+        for where, value in values
+        for one in (value.values if isinstance(value, Alternatives) else (value,))
+        if isinstance(one, ParameterRef)
+    ]
+    made = [_product(operation, short, where, weight) for where, weight in weights]
+    return [product for product in made if product is not None]
+
+
+def _product(
+    operation: Operation, short: str, where: int | str, weight: ParameterRef
+) -> Product | None:
+    made = Product(weight.path, operation.module, operation.function, weight.dtype)
+    if weight.shape is not None and len(weight.shape) > 2:
+        return attrs.evolve(made, batched=True)
+    if short not in _CONVENTIONS:
+        return attrs.evolve(made, trouble=f"how {operation.function} reads a weight is not known")
+    position, rows_are_n = _CONVENTIONS[short]
+    if where == 0 and short in ("matmul", "mm", "__matmul__"):
+        rows_are_n = True  # W · x, whose transpose is x · Wᵀ with W [N, K]
+    elif where != position and where not in _WEIGHT_NAMES:
+        return None  # a bias
+    if weight.shape is None:
+        return attrs.evolve(made, trouble=f"the shape of {weight.path} is not known")
+    if len(weight.shape) < 2:
+        return None  # a vector: no GEMM
+    n, k = weight.shape if rows_are_n else reversed(weight.shape)
+    return attrs.evolve(made, n=n, k=k)

@@ -1,0 +1,674 @@
+"""The GEMM matcher on hand-written trees that mirror both SGLang versions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from fibcore.kernel import Extraction
+from fibcore.serving import Serving
+from fibcore.testing.trees import PLACE, TENSOR, call, module, tree
+from fibcore.tree import (
+    Alternatives,
+    ModuleNode,
+    ModuleRef,
+    Named,
+    Operation,
+    ParameterRef,
+    Quantization,
+    Unknown,
+    with_origins,
+)
+from fibcore_op_gemm import matcher
+
+LINEAR = "sglang.srt.layers.linear."
+EMBEDDING = "sglang.srt.layers.vocab_parallel_embedding."
+FP8_BLOCK = Quantization("fp8", "float8_e4m3fn", "block", block=(128, 128), activation="dynamic")
+RANK = {"gemm_shapes": "rank"}
+
+
+def config(value: int, *keys: str) -> Any:
+    return with_origins(value, frozenset(f"config:{key}" for key in keys))
+
+
+HIDDEN = config(4096, "hidden_size")
+HEAD = config(128, "head_dim")
+HEADS = config(32, "num_attention_heads")
+KV_HEADS = config(8, "num_key_value_heads")
+INTERMEDIATE = config(14336, "intermediate_size")
+VOCAB = config(128256, "vocab_size")
+
+COLUMN_BASES = (LINEAR + "ColumnParallelLinear", LINEAR + "LinearBase", "torch.nn.Module")
+LINEAR_BASES = (LINEAR + "LinearBase", "torch.nn.Module")
+COMMON = {
+    "skip_bias_add": False,
+    "params_dtype": None,
+    "quant_config": None,
+    "bias": False,
+}
+# What SGLang 0.5.9 has where later versions have a parallel group.
+TP_059 = {"tp_rank": None, "tp_size": None}
+TP_0523 = {"parallel_group": None}
+
+
+def linear(path: str, cls: str, *, quantization: Any = None, **arguments: Any) -> ModuleNode:
+    bases = (
+        COLUMN_BASES if cls in ("QKVParallelLinear", "MergedColumnParallelLinear") else LINEAR_BASES
+    )
+    return module(
+        path, LINEAR + cls, {**COMMON, **arguments}, bases=bases, quantization=quantization
+    )
+
+
+def qkv(path: str = "qkv", quantization: Any = None, **changed: Any) -> ModuleNode:
+    arguments = {
+        "hidden_size": HIDDEN,
+        "head_size": HEAD,
+        "total_num_heads": HEADS,
+        "total_num_kv_heads": KV_HEADS,
+        "v_head_size": None,
+        **changed,
+    }
+    return linear(path, "QKVParallelLinear", quantization=quantization, **arguments)
+
+
+def row(path: str = "o_proj", quantization: Any = None, **changed: Any) -> ModuleNode:
+    arguments = {"input_size": HIDDEN, "output_size": HIDDEN, **changed}
+    return linear(path, "RowParallelLinear", quantization=quantization, **arguments)
+
+
+def merged(path: str = "gate_up_proj", **changed: Any) -> ModuleNode:
+    arguments = {"input_size": HIDDEN, "output_sizes": [INTERMEDIATE] * 2, **changed}
+    return linear(path, "MergedColumnParallelLinear", **arguments)
+
+
+def embedding(path: str, cls: str = "VocabParallelEmbedding", **changed: Any) -> ModuleNode:
+    arguments = {
+        "num_embeddings": VOCAB,
+        "embedding_dim": HIDDEN,
+        "org_num_embeddings": None,
+        "padding_size": 64,
+        "enable_tp": True,
+        "use_attn_tp_group": False,
+        **changed,
+    }
+    bases = () if cls == "VocabParallelEmbedding" else (EMBEDDING + "VocabParallelEmbedding",)
+    return module(path, EMBEDDING + cls, arguments, bases=bases)
+
+
+def logits(*arguments: Any, **named: Any) -> ModuleNode:
+    calls = [call(TENSOR, TENSOR, *arguments, **named)] if arguments or named else []
+    cls = "sglang.srt.layers.logits_processor.LogitsProcessor"
+    return module("logits_processor", cls, {"config": Named("config")}, calls=calls)
+
+
+def extract(
+    *nodes: ModuleNode, operations: tuple[Operation, ...] = (), **serving: Any
+) -> Extraction:
+    return matcher.extract(tree(*nodes, operations=operations), Serving(**serving))
+
+
+def names(found: Extraction) -> dict[str, list[str]]:
+    return {k.name: [u.path for u in k.uses] for k in found.kernels}
+
+
+def only(found: Extraction) -> str:
+    assert not found.problems
+    assert not found.not_covered
+    (kernel,) = found.kernels
+    return kernel.name
+
+
+# --- whole layers ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("parallel", [TP_059, TP_0523], ids=["0.5.9", "0.5.23"])
+def test_the_layers_of_llama(parallel: dict[str, None]) -> None:
+    found = extract(
+        embedding("model.embed_tokens"),
+        qkv("model.layers.0.self_attn.qkv_proj", **parallel),
+        row("model.layers.0.self_attn.o_proj", **parallel),
+        merged("model.layers.0.mlp.gate_up_proj", **parallel),
+        row("model.layers.0.mlp.down_proj", input_size=INTERMEDIATE, **parallel),
+        qkv("model.layers.1.self_attn.qkv_proj", **parallel),
+        embedding("lm_head", "ParallelLMHead"),
+        logits(ModuleRef("lm_head"), TENSOR),
+        tp=4,
+    )
+    assert names(found) == {
+        "gemm_n_6144_k_4096": [
+            "model.layers.0.self_attn.qkv_proj",
+            "model.layers.1.self_attn.qkv_proj",
+        ],
+        "gemm_n_4096_k_4096": ["model.layers.0.self_attn.o_proj"],
+        "gemm_n_28672_k_4096": ["model.layers.0.mlp.gate_up_proj"],
+        "gemm_n_4096_k_14336": ["model.layers.0.mlp.down_proj"],
+        "gemm_n_128256_k_4096": ["lm_head"],
+    }
+    assert not found.problems
+    assert not found.not_covered
+    assert "model.embed_tokens" not in found.claimed
+    assert "logits_processor" in found.claimed
+    assert all(k.tags == () and k.notes == () for k in found.kernels)
+
+
+def test_facts_say_where_numbers_come_from() -> None:
+    (kernel,) = extract(qkv()).kernels
+    assert kernel.parameters == {"N": 6144, "K": 4096, "fp8_block_scale": False}
+    n, k = kernel.facts["N"], kernel.facts["K"]
+    assert n.value == 6144
+    assert n.origins == (
+        "config:head_dim",
+        "config:num_attention_heads",
+        "config:num_key_value_heads",
+    )
+    assert n.note == "(total_num_heads + 2 * total_num_kv_heads) * head_size"
+    assert (k.value, k.origins) == (4096, ("config:hidden_size",))
+    (kernel,) = extract(merged()).kernels
+    assert kernel.facts["N"].origins == ("config:intermediate_size",)
+
+
+@pytest.mark.parametrize(
+    ("changed", "n"),
+    [
+        ({"total_num_kv_heads": None}, 3 * 32 * 128),
+        ({"v_head_size": 64}, (32 + 8) * 128 + 8 * 64),
+        ({"total_num_kv_heads": 1}, (32 + 2) * 128),
+    ],
+)
+def test_merged_qkv(changed: dict[str, Any], n: int) -> None:
+    # With one key and value head on eight ranks SGLang copies it; the whole layer has it once.
+    assert only(extract(qkv(**changed), tp=8)) == f"gemm_n_{n}_k_4096"
+
+
+@pytest.mark.parametrize(
+    ("node", "name"),
+    [
+        (
+            linear("a", "ColumnParallelLinear", input_size=1536, output_size=24576),
+            "gemm_n_24576_k_1536",
+        ),
+        (
+            linear("a", "ReplicatedLinear", input_size=7168, output_size=2112),
+            "gemm_n_2112_k_7168",
+        ),
+        (
+            linear(
+                "a",
+                "MergedColumnParallelRepeatedLinear",
+                input_size=2304,
+                column_output_sizes=[4096, 4096],
+                repeated_output_sizes=[128],
+            ),
+            "gemm_n_8320_k_2304",
+        ),
+        (
+            module("a", "torch.nn.Linear", {"in_features": 2048, "out_features": 1, "bias": False}),
+            "gemm_n_1_k_2048",
+        ),
+        (
+            module(
+                "a",
+                "sglang.srt.models.gpt_oss.TinyGemmLinear",
+                {"args": (2880, 32), "kwargs": {"bias": True, "quant_config": None}},
+                bases=(LINEAR + "ReplicatedLinear", *LINEAR_BASES),
+            ),
+            "gemm_n_32_k_2880",
+        ),
+        (
+            module(
+                "a",
+                "sglang.srt.layers.muse_spark.muse_spark_layers.QKVOGateParallelLinear",
+                {
+                    "hidden_size": 4096,
+                    "head_size": 128,
+                    "total_num_heads": 32,
+                    "total_num_kv_heads": 8,
+                    "parallel_group": "attn_tp",
+                },
+                bases=COLUMN_BASES,
+            ),
+            "gemm_n_10240_k_4096",
+        ),
+    ],
+)
+def test_other_linear_layers(node: ModuleNode, name: str) -> None:
+    assert only(extract(node, tp=8)) == name
+
+
+def test_bias_and_dtype_are_noted() -> None:
+    found = extract(
+        qkv("a", bias=True),
+        qkv("b"),
+        qkv("c", bias=True),
+        linear(
+            "gate",
+            "ReplicatedLinear",
+            input_size=HIDDEN,
+            output_size=64,
+            params_dtype=Named("torch.float32"),
+        ),
+    )
+    first, gate = found.kernels
+    assert first.notes == ("a bias is added after the GEMM: a and 1 more",)
+    assert gate.notes == ("SGLang runs it in float32: gate",)
+
+
+# --- LM heads ----------------------------------------------------------------------------------
+
+
+def test_a_tied_embedding_is_the_head_and_a_look_up_is_none() -> None:
+    found = extract(
+        embedding("model.embed_tokens"),
+        embedding("model.embed_positions", num_embeddings=2048),
+        logits(ModuleRef("model.embed_tokens"), TENSOR),
+    )
+    assert names(found) == {"gemm_n_128256_k_4096": ["model.embed_tokens"]}
+    assert "model.embed_positions" not in found.claimed
+
+
+def test_a_head_may_be_handed_over_by_name_or_as_its_weight() -> None:
+    by_name = logits(lm_head=ModuleRef("embed"))
+    assert only(extract(embedding("embed"), by_name)) == "gemm_n_128256_k_4096"
+    weight = logits(ParameterRef("embed.weight", None))
+    assert only(extract(embedding("embed"), weight)) == "gemm_n_128256_k_4096"
+
+
+def test_a_linear_layer_as_head_counts_once() -> None:
+    head = linear("lm_head", "ReplicatedLinear", input_size=HIDDEN, output_size=VOCAB)
+    found = extract(head, logits(ModuleRef("lm_head")))
+    assert names(found) == {"gemm_n_128256_k_4096": ["lm_head"]}
+
+
+def test_added_tokens_are_no_part_of_the_head() -> None:
+    head = embedding("lm_head", "ParallelLMHead", num_embeddings=128320, org_num_embeddings=VOCAB)
+    assert only(extract(head)) == "gemm_n_128256_k_4096"
+
+
+def test_logits_without_a_known_matrix_are_a_problem() -> None:
+    found = extract(embedding("embed"), logits())
+    assert not found.kernels
+    assert "which matrix makes the logits" in found.problems[0].reason
+    # A head of its own can be nothing else.
+    assert only(extract(embedding("lm_head", "ParallelLMHead"), logits())) == "gemm_n_128256_k_4096"
+
+
+def test_a_head_that_is_one_of_two_is_a_problem() -> None:
+    either = Alternatives((ModuleRef("a"), ModuleRef("b")))
+    found = extract(embedding("a"), embedding("b"), logits(either))
+    assert not found.kernels
+    assert "a or b" in found.problems[0].reason
+
+
+# --- ranks -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("parallel", [TP_059, TP_0523], ids=["0.5.9", "0.5.23"])
+def test_the_shapes_of_a_rank(parallel: dict[str, None]) -> None:
+    found = extract(
+        qkv("qkv", **parallel),
+        row("o", **parallel),
+        merged("gate_up", **parallel),
+        linear("gate", "ReplicatedLinear", input_size=HIDDEN, output_size=64),
+        embedding("lm_head", "ParallelLMHead"),
+        tp=4,
+        **RANK,
+    )
+    assert {k.name: k.tags for k in found.kernels} == {
+        "gemm_n_1536_k_4096": ("tp:4",),
+        "gemm_n_4096_k_1024": ("tp:4",),
+        "gemm_n_7168_k_4096": ("tp:4",),
+        "gemm_n_64_k_4096": (),
+        "gemm_n_32064_k_4096": ("tp:4",),
+    }
+    assert "serving:tp" in found.kernels[0].facts["N"].origins
+    assert found.kernels[1].facts["K"].origins == ("config:hidden_size", "serving:tp")
+
+
+def test_a_rank_has_at_least_one_kv_head() -> None:
+    assert only(extract(qkv(), tp=16, **RANK)) == f"gemm_n_{(2 + 2) * 128}_k_4096"
+
+
+def test_the_key_and_value_heads_may_have_a_group_of_their_own() -> None:
+    node = qkv(kv_parallel_group="replicated", parallel_group="attn_tp")
+    assert only(extract(node, tp=4, **RANK)) == f"gemm_n_{(8 + 16) * 128}_k_4096"
+
+
+def test_a_rank_of_layers_that_are_not_split() -> None:
+    whole = "gemm_n_28672_k_4096"
+    assert only(extract(merged(tp_size=1, tp_rank=0), tp=8, **RANK)) == whole
+    assert only(extract(merged(parallel_group="replicated"), tp=8, **RANK)) == whole
+    head = embedding("lm_head", "ParallelLMHead", enable_tp=False)
+    assert only(extract(head, tp=8, **RANK)) == "gemm_n_128256_k_4096"
+
+
+@pytest.mark.parametrize(("vocab", "tp", "n"), [(32000, 8, 4000), (50257, 2, 25152), (151, 3, 64)])
+def test_a_rank_has_its_share_of_the_padded_vocabulary(vocab: int, tp: int, n: int) -> None:
+    # 50257 is padded to 50304; 151 to 192, which is 3 * 64 already.
+    head = embedding("lm_head", "ParallelLMHead", num_embeddings=vocab)
+    assert only(extract(head, tp=tp, **RANK)) == f"gemm_n_{n}_k_4096"
+
+
+def test_padding_grows_where_ranks_do_not_divide_it() -> None:
+    # 100 is padded to 128, which 3 ranks do not divide, so to 192.
+    head = embedding("lm_head", "ParallelLMHead", num_embeddings=100)
+    assert only(extract(head, tp=3, **RANK)) == "gemm_n_64_k_4096"
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        qkv(total_num_heads=30),
+        qkv(total_num_kv_heads=3),
+        row(input_size=4095),
+        merged(output_sizes=[100, 101]),
+        merged(parallel_group="shared_experts_tp"),
+        merged(parallel_group=Unknown("a group")),
+        merged(tp_size=Unknown("a size")),
+    ],
+)
+def test_what_ranks_cannot_share_is_a_problem(node: ModuleNode) -> None:
+    found = extract(node, tp=8, **RANK)
+    assert not found.kernels
+    assert len(found.problems) == 1
+    assert node.path in found.claimed
+
+
+# --- quantisation ------------------------------------------------------------------------------
+
+
+def test_fp8_block_scale() -> None:
+    found = extract(
+        linear(
+            "a",
+            "ReplicatedLinear",
+            quantization=FP8_BLOCK,
+            input_size=config(7168, "hidden_size"),
+            output_size=config(2112, "q_lora_rank", "kv_lora_rank"),
+        ),
+        linear("b", "ReplicatedLinear", input_size=7168, output_size=2112),
+    )
+    quantised, plain = found.kernels
+    assert quantised.name == "gemm_fp8_block_scale_n_2112_k_7168"
+    assert plain.name == "gemm_n_2112_k_7168"
+    assert "quantization:float8_e4m3fn" in quantised.tags
+    assert "fi_api:flashinfer.gemm.gemm_fp8_nt_groupwise" in quantised.tags
+    assert {n: f.value for n, f in quantised.facts.items()} == {
+        "N": 2112,
+        "K": 7168,
+        "num_k_blocks": 56,
+        "num_n_blocks": 17,
+    }
+    assert quantised.facts["num_n_blocks"].origins == ("config:kv_lora_rank", "config:q_lora_rank")
+    assert plain.tags == ()
+
+
+@pytest.mark.parametrize(
+    ("quantization", "words"),
+    [
+        (
+            Quantization("fp8", "float8_e4m3fn", "tensor", activation="static"),
+            "float8_e4m3fn weights (fp8), one scale per tensor, static activations",
+        ),
+        (
+            Quantization("fp8", "float8_e4m3fn", "block", block=(64, 128), activation="dynamic"),
+            "float8_e4m3fn weights (fp8), one scale per block of 64 x 128, dynamic activations",
+        ),
+        (
+            Quantization("fp8", "float8_e4m3fn", "block", block=(128, 128)),
+            "float8_e4m3fn weights (fp8), one scale per block of 128 x 128",
+        ),
+        (
+            Quantization("modelopt_fp4", "float4_e2m1", "group", group_size=16),
+            "float4_e2m1 weights (modelopt_fp4), one scale per group of 16",
+        ),
+        (
+            Quantization("awq", "int4", "group", group_size=128),
+            "int4 weights (awq), one scale per group of 128",
+        ),
+        (
+            Quantization("w8a8_int8", "int8", "channel", activation="dynamic"),
+            "int8 weights (w8a8_int8), one scale per channel, dynamic activations",
+        ),
+    ],
+)
+def test_other_formats_are_named_with_their_layers(quantization: Quantization, words: str) -> None:
+    found = extract(
+        qkv("a", quantization=quantization), row("b", quantization=quantization), merged("c")
+    )
+    assert names(found) == {"gemm_n_28672_k_4096": ["c"]}
+    (missing,) = found.not_covered
+    assert missing.what == f"gemm with {words}"
+    assert [u.path for u in missing.uses] == ["a", "b"]
+    assert not found.problems
+
+
+def test_an_unknown_format_is_a_problem() -> None:
+    found = extract(qkv(quantization=Unknown("quantization_config has an unknown method")))
+    assert not found.kernels
+    assert not found.not_covered
+    assert "unknown method" in found.problems[0].reason
+
+
+# --- what is no plain GEMM ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("node", "what"),
+    [
+        (
+            module(
+                "a",
+                LINEAR + "ColumnParallelBatchedLinear",
+                {"batch": 4, "input_size": 8, "output_size": 8},
+            ),
+            "batched GEMM",
+        ),
+        (
+            module(
+                "a",
+                "sglang.srt.lora.layers.QKVParallelLinearWithLoRA",
+                {"base_layer": Unknown("a layer")},
+            ),
+            "GEMM with LoRA",
+        ),
+        (
+            module("a", "sglang.srt.layers.clippable_linear.ClippableRowParallelLinear", {}),
+            "ClippableRowParallelLinear",
+        ),
+    ],
+)
+def test_not_covered_by_name(node: ModuleNode, what: str) -> None:
+    found = extract(node)
+    assert [m.what for m in found.not_covered] == [what]
+    assert not found.kernels
+    assert not found.problems
+    assert found.claimed == {"a"}
+
+
+def test_a_linear_layer_of_unknown_arguments_is_a_problem() -> None:
+    node = module("a", "sglang.srt.models.new.NewLinear", {"x": 1}, bases=LINEAR_BASES)
+    found = extract(node)
+    assert "sizes this plugin cannot read" in found.problems[0].reason
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        row(input_size=Unknown("config.hidden_size is missing")),
+        row(output_size=Alternatives((1, 2))),
+        merged(output_sizes=Unknown("a list")),
+        merged(output_sizes=[1, Unknown("a size")]),
+        qkv(head_size=None),
+        qkv(total_num_kv_heads=Unknown("config.num_key_value_heads is missing")),
+        embedding("a", "ParallelLMHead", num_embeddings=Unknown("config.vocab_size is missing")),
+        module("a", LINEAR + "ReplicatedLinear", {"output_size": 3}, bases=LINEAR_BASES),
+    ],
+)
+def test_unknown_sizes_are_problems(node: ModuleNode) -> None:
+    found = extract(node)
+    assert not found.kernels
+    assert not found.not_covered
+    assert len(found.problems) == 1
+    assert found.claimed == {node.path}
+
+
+def test_experts_and_linear_attention_are_not_mine() -> None:
+    found = extract(
+        module("experts", "sglang.srt.layers.moe.fused_moe_triton.layer.FusedMoE", {}),
+        module("attn", "sglang.srt.layers.radix_linear_attention.RadixLinearAttention", {}),
+    )
+    assert found == Extraction()
+
+
+# --- operations --------------------------------------------------------------------------------
+
+
+def gate(path: str = "mlp.gate") -> ModuleNode:
+    return module(path, "sglang.srt.models.deepseek_v2.MoEGate", {}, leaf=False)
+
+
+WEIGHT = ParameterRef(
+    "mlp.gate.weight", (config(256, "n_routed_experts"), config(7168, "hidden_size"))
+)
+TURNED = ParameterRef("mlp.gate.weight", (7168, 256))
+
+
+def operation(function: str, *args: Any, module: str = "mlp.gate", **kwargs: Any) -> Operation:
+    return Operation(function, module, args, kwargs, PLACE)
+
+
+def test_a_router_gate_is_a_gemm_once_however_many_kernels_can_run_it() -> None:
+    found = extract(
+        gate(),
+        operations=(
+            operation("torch.ops.sgl_kernel.weight_packed_linear", TENSOR, WEIGHT, None, True),
+            operation("sgl_kernel.dsv3_router_gemm", TENSOR, WEIGHT),
+            operation("torch.nn.functional.linear", TENSOR, WEIGHT, None),
+            operation("sglang.kernels.ops.gemm.new_gemm_kernel", TENSOR, WEIGHT),
+        ),
+    )
+    assert names(found) == {"gemm_n_256_k_7168": ["mlp.gate"]}
+    assert not found.problems
+    (kernel,) = found.kernels
+    assert kernel.facts["N"].origins == ("config:n_routed_experts",)
+    assert kernel.facts["K"].origins == ("config:hidden_size",)
+
+
+@pytest.mark.parametrize(
+    "one",
+    [
+        operation("torch.nn.functional.linear", TENSOR, WEIGHT),
+        operation("torch.nn.functional.linear", TENSOR, weight=WEIGHT),
+        operation("torch.matmul", TENSOR, TURNED),
+        operation("torch.mm", TENSOR, TURNED, out_dtype=Named("torch.float32")),
+        operation("torch.Tensor.matmul", TENSOR, TURNED),
+        operation("torch.matmul", WEIGHT, TENSOR),
+        operation("torch.addmm", TENSOR, TENSOR, TURNED),
+        operation("sglang.kernels.ops.gemm.bf16_fp32.linear_bf16_fp32", TENSOR, WEIGHT),
+    ],
+)
+def test_conventions_of_functions(one: Operation) -> None:
+    assert only(extract(gate(), operations=(one,))) == "gemm_n_256_k_7168"
+
+
+def test_a_bias_is_no_weight() -> None:
+    bias = ParameterRef("mlp.gate.bias", (256,))
+    one = operation("torch.nn.functional.linear", TENSOR, WEIGHT, bias)
+    assert only(extract(gate(), operations=(one,))) == "gemm_n_256_k_7168"
+
+
+def test_a_product_with_a_layer_s_own_weight_is_the_layer_s() -> None:
+    node = linear("mlp.gate", "ReplicatedLinear", input_size=7168, output_size=256)
+    one = operation("torch.mm", TENSOR, TURNED, module="mlp")
+    assert only(extract(node, operations=(one,))) == "gemm_n_256_k_7168"
+
+
+def test_a_product_with_an_embedding_is_an_lm_head() -> None:
+    weight = ParameterRef("embed.weight", None)
+    one = operation("torch.nn.functional.linear", TENSOR, weight, module="")
+    assert only(extract(embedding("embed"), operations=(one,))) == "gemm_n_128256_k_4096"
+
+
+@pytest.mark.parametrize(
+    ("operations", "reason"),
+    [
+        ((operation("some.new_gemm", TENSOR, WEIGHT),), "some.new_gemm"),
+        (
+            (
+                operation(
+                    "torch.nn.functional.linear", TENSOR, ParameterRef("mlp.gate.weight", None)
+                ),
+            ),
+            "shape of mlp.gate.weight is not known",
+        ),
+        (
+            (
+                operation(
+                    "torch.nn.functional.linear",
+                    TENSOR,
+                    ParameterRef("mlp.gate.weight", (Unknown("experts"), 7168)),
+                ),
+            ),
+            "experts",
+        ),
+        (
+            (
+                operation("torch.matmul", TENSOR, WEIGHT),
+                operation("torch.nn.functional.linear", TENSOR, WEIGHT),
+            ),
+            "disagree",
+        ),
+    ],
+)
+def test_products_that_cannot_be_read_are_problems(
+    operations: tuple[Operation, ...], reason: str
+) -> None:
+    found = extract(gate(), operations=operations)
+    assert not found.kernels
+    (problem,) = found.problems
+    assert reason in problem.reason
+
+
+def test_a_parameter_of_a_rank_is_no_whole_layer() -> None:
+    shape = (with_origins(32, frozenset({"config:n", "serving:tp"})), 7168)
+    one = operation("torch.nn.functional.linear", TENSOR, ParameterRef("mlp.gate.weight", shape))
+    found = extract(gate(), operations=(one,), tp=8)
+    assert "32 is a rank's" in found.problems[0].reason
+    found = extract(gate(), operations=(one,), tp=8, **RANK)
+    assert {k.name: k.tags for k in found.kernels} == {"gemm_n_32_k_7168": ("tp:8",)}
+
+
+def test_batched_products_are_not_covered() -> None:
+    weight = ParameterRef("attn.w_kc", (16, 128, 512))
+    one = operation("torch.bmm", TENSOR, weight, module="attn")
+    found = extract(
+        module("attn", "sglang.srt.models.deepseek_v2.DeepseekV2AttentionMLA", {}, leaf=False),
+        operations=(one,),
+    )
+    assert [m.what for m in found.not_covered] == ["batched GEMM (torch.bmm, w_kc)"]
+    assert not found.problems
+
+
+def test_operations_that_are_no_products_are_left_alone() -> None:
+    found = extract(
+        gate(),
+        module("experts", "sglang.srt.layers.moe.fused_moe_triton.layer.FusedMoE", {}),
+        operations=(
+            operation("torch.nn.functional.embedding", TENSOR, WEIGHT),
+            operation("torch.Tensor.view", WEIGHT, -1),
+            operation("sglang.srt.layers.moe.topk.biased_grouped_topk", TENSOR, WEIGHT),
+            operation(
+                "torch.nn.functional.linear", TENSOR, ParameterRef("experts.w13_weight", (8, 4))
+            ),
+        ),
+    )
+    assert found == Extraction()
+
+
+def test_float32_parameters_are_noted() -> None:
+    weight = ParameterRef("mlp.gate.weight", (256, 7168), "float32")
+    one = operation("torch.nn.functional.linear", TENSOR, weight)
+    (kernel,) = extract(gate(), operations=(one,)).kernels
+    assert kernel.notes == ("SGLang runs it in float32: mlp.gate",)
