@@ -281,7 +281,7 @@ def _fetch(
     *,
     shallow: bool,
 ) -> None:
-    from git import CommandError
+    from git import GitError
 
     refspec = {
         "branch": f"+refs/heads/{target.name}:refs/remotes/origin/{target.name}",
@@ -290,11 +290,12 @@ def _fetch(
     }[target.kind]
     # Depth is for what was cut short already: it would cut a full history.
     depth: dict[str, Any] = {"depth": 1} if shallow else {}
+    report(progress, f"{step}: receiving")
     watcher = _watcher(progress, step)
     try:
         repo.remote("origin").fetch(refspec, progress=watcher, no_tags=True, **depth)
-    except CommandError as error:
-        raise _git_failed(source, error.stderr) from error
+    except GitError as error:
+        raise _git_failed(source, error) from error
     if watcher.interrupt is not None:
         raise watcher.interrupt
 
@@ -332,17 +333,17 @@ class _open:  # noqa: N801 - used as a function in `with`
 
     def __init__(self, folder: Path, *, create: bool = False) -> None:
         _git()
-        from git import CommandError, InvalidGitRepositoryError, NoSuchPathError, Repo
+        from git import Git, GitError, Repo
 
+        source = GitSource(str(folder))
+        if create:
+            git = Git(folder)
+            # No template: hooks that the user's template brings are not run here.
+            git.update_environment(**environment(), GIT_TEMPLATE_DIR="")
+            _run(source, git.init, "-q", "--initial-branch=main")
         try:
-            if create:
-                # No template: hooks that the user's template brings are not run here.
-                self._repo = Repo.init(folder, template="", initial_branch="main")
-            else:
-                self._repo = Repo(folder)
-        except CommandError as error:
-            raise _git_failed(GitSource(str(folder)), error.stderr) from error
-        except (InvalidGitRepositoryError, NoSuchPathError) as error:
+            self._repo = Repo(folder)
+        except GitError as error:
             raise SourceError("not a git repository", where=str(folder)) from error
         self._repo.git.update_environment(**environment())
 
@@ -354,16 +355,17 @@ class _open:  # noqa: N801 - used as a function in `with`
 
 
 def _run(source: GitSource, command: Any, *arguments: str) -> None:
-    from git import CommandError
+    from git import GitError
 
     try:
         command(*arguments)
-    except CommandError as error:
-        raise _git_failed(source, error.stderr) from error
+    except GitError as error:
+        raise _git_failed(source, error) from error
 
 
-def _git_failed(source: GitSource, errors: object) -> SourceError:
-    return SourceError("git failed", where=source.origin, found=_complaint(str(errors)))
+def _git_failed(source: GitSource, error: Exception) -> SourceError:
+    said = getattr(error, "stderr", None) or error
+    return SourceError("git failed", where=source.origin, found=_complaint(str(said)))
 
 
 def _complaint(errors: str) -> str:
