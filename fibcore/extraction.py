@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import attrs
 
 from fibcore.dataset import Dataset, ProvenanceEntry
-from fibcore.dataset.provenance import group_uses
+from fibcore.dataset.provenance import expand_paths, group_uses
 from fibcore.definition import Definition
 from fibcore.errors import DatasetError, FibcoreError, ServingError, UsageError
 from fibcore.extraction_report import ExtractReport, FoundKernel, ModelReport, Refused, Remark
@@ -19,7 +19,7 @@ from fibcore.registry import Registry, load_plugins
 from fibcore.serving import STAGES, Serving
 from fibcore.sources.progress import Progress, report
 from fibcore.sources.tree import SourceTree, find_source, repository_path
-from fibcore.tree import ModelTree
+from fibcore.tree import ModelTree, SourcePlace
 
 if TYPE_CHECKING:
     from fibcore.sources.catalogue import ResolvedModel
@@ -309,7 +309,7 @@ class _Extraction:
                 source=source_label(self.source),
                 tp=serving.tp,
                 ep=serving.ep,
-                missing=tuple(str(m) for m in tree.missing),
+                missing=missing_parts(tree),
                 problems=tuple(problems),
                 not_covered=tuple(not_covered),
                 unclaimed=_unclaimed(tree, claimed),
@@ -401,7 +401,7 @@ class _Extraction:
                     conflicts.append(first.message)
                 if first.kind == "same-kernel-other-name":
                     notes[key] = (f"the dataset has this kernel as {first.name}",)
-                if first.reference_differs:
+                if first.reference_differs and not last.constants:
                     notes[key] = (
                         *notes.get(key, ()),
                         "the reference in the dataset is another one and stays",
@@ -463,6 +463,20 @@ def _remark(what: str, reason: str, uses: Iterable[Use]) -> Remark:
     groups = group_uses(uses)
     return Remark(
         what, reason, len({use.path for use in uses}), tuple(paths for paths, _, _ in groups)
+    )
+
+
+def missing_parts(tree: ModelTree) -> tuple[Remark, ...]:
+    """What is missing from a tree, with what differs in a layer number alone as one remark."""
+    nowhere = SourcePlace("", 0)
+    uses = (Use(m.path, m.reason, m.place or nowhere) for m in tree.missing)
+    return tuple(
+        Remark(
+            paths,
+            reason if place == nowhere else f"{reason} ({place})",
+            len(expand_paths(paths)),
+        )
+        for paths, reason, place in group_uses(uses)
     )
 
 

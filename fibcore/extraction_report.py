@@ -40,7 +40,7 @@ class FoundKernel:
 
 @attrs.frozen
 class Remark:
-    """A problem, or an op without a definition: what, why, and the layers concerned."""
+    """Something missing or undecided, or without a definition: what, why, the layers concerned."""
 
     what: str
     reason: str
@@ -48,8 +48,8 @@ class Remark:
     paths: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        count = f" ({self.layers} {'layer' if self.layers == 1 else 'layers'})"
-        return f"{self.what}: {self.reason}{count if self.layers else ''}"
+        count = f" ({self.layers} layers)" if self.layers > 1 else ""
+        return f"{self.what}: {self.reason}{count}"
 
 
 @attrs.frozen
@@ -81,7 +81,7 @@ class ModelReport:
     tp: int
     ep: int
     kernels: tuple[FoundKernel, ...] = ()
-    missing: tuple[str, ...] = ()
+    missing: tuple[Remark, ...] = ()
     problems: tuple[Remark, ...] = ()
     not_covered: tuple[Remark, ...] = ()
     unclaimed: Mapping[str, int] = attrs.field(factory=dict)
@@ -169,7 +169,7 @@ class ExtractReport:
         for model in self.models:
             parts = []
             if model.missing:
-                parts.append(f"{len(model.missing)} missing from the model tree")
+                parts.append(f"{sum(m.layers for m in model.missing)} missing from the model tree")
             if model.problems:
                 parts.append(f"{len(model.problems)} undecided")
             if model.errors:

@@ -12,7 +12,13 @@ from fibcore.dataset import Dataset, Provenance, ProvenanceEntry
 from fibcore.dataset.provenance import group_uses
 from fibcore.definition import Definition
 from fibcore.errors import DatasetError, SourceError, UsageError
-from fibcore.extraction import combinations, dataset_folder, resolve, source_label
+from fibcore.extraction import (
+    combinations,
+    dataset_folder,
+    missing_parts,
+    resolve,
+    source_label,
+)
 from fibcore.registry import PluginInfo, RegisteredOpType, Registry, load_plugins
 from fibcore.serving import Serving
 from fibcore.sources.progress import Progress
@@ -251,7 +257,7 @@ def hierarchy(
         tp=tp,
         ep=ep,
         rows=module_rows(tree),
-        missing=tuple(str(m) for m in tree.missing),
+        missing=tuple(str(m) for m in missing_parts(tree)),
     )
 
 

@@ -120,8 +120,7 @@ def _model(model: ModelReport, out: Output) -> None:
             out.line(f"  {kernel.name}: {path}", level=1)
     for warning in model.warnings:
         out.line(f"  note: {warning}")
-    for missing in model.missing:
-        out.line(f"  missing: {missing}")
+    _remarks("missing", model.missing, out)
     _remarks("undecided", model.problems, out)
     _remarks("no definition", model.not_covered, out)
     if model.unclaimed:
