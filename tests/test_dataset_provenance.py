@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fibcore.dataset import (
@@ -230,6 +230,7 @@ PATHS = st.lists(NAMES, min_size=1, max_size=6).map(".".join)
 USES = st.builds(Use, PATHS, st.sampled_from(["Norm", "Linear"]), st.sampled_from([BIND, LAYER]))
 
 
+@settings(deadline=None)
 @given(st.lists(USES, max_size=25))
 def test_grouped_uses_are_the_uses(uses: list[Use]) -> None:
     groups = group_uses(uses)

@@ -130,12 +130,18 @@ def read_text(root: Path, path: Path) -> str:
         ) from None
 
 
-def write_text(root: Path, path: Path, text: str) -> bool:
+def write_text(root: Path, path: Path, text: str, *, durable: bool = True) -> bool:
     """Write a file of the dataset, whole or not at all; folders are made as needed.
 
     The text goes to a temporary file in the same folder, to the disk, and then in the place of
     the old file in one step, whatever interrupts it. A file that already holds the text is left
     alone.
+
+    Args:
+        root: The dataset folder.
+        path: The file, below `root`.
+        text: What it is to hold.
+        durable: Whether the text has to be on the disk before it takes the old one's place.
 
     Returns:
         Whether the file changed.
@@ -159,8 +165,9 @@ def write_text(root: Path, path: Path, text: str) -> bool:
                 if path.exists():
                     os.chmod(temporary, path.stat().st_mode & 0o7777)  # noqa: PTH101  # same file
                 file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+                if durable:
+                    file.flush()
+                    os.fsync(file.fileno())
             os.replace(temporary, path)  # noqa: PTH105  # the call that is one step
         except BaseException:  # KeyboardInterrupt too leaves nothing behind
             with suppress(FileNotFoundError):

@@ -60,7 +60,7 @@ def locked(
     try:
         # Only for the message that another run prints while it waits.
         with suppress(DatasetError):
-            write_text(root, root / HOLDER_NAME, _this_process())
+            write_text(root, root / HOLDER_NAME, _this_process(), durable=False)
         yield
     finally:
         with suppress(DatasetError):
