@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -36,6 +37,8 @@ from fibcore_op_gemm.sizes import (
 OP_TYPE = "gemm"
 _LOGITS = "sglang.srt.layers.logits_processor.LogitsProcessor"
 _BATCHED = LINEAR + "ColumnParallelBatchedLinear"
+# Modules of a model's own whose parameter `weight` is there to be multiplied.
+_GATE = re.compile(r"Gate$|Router$|Linear$|Head$")
 # Named like a linear layer, and something else (linear attention).
 _NOT_LINEAR = ("RadixLinearAttention",)
 
@@ -221,6 +224,23 @@ class _Matcher:
             elif owner is None or not owner.leaf:  # a leaf's weights are its plugin's
                 node = owner or self.tree.find(uses[0].module) or self.tree.root
                 self._product(node, parameter, uses)
+
+        self._unmultiplied(set(by_parameter))
+
+    def _unmultiplied(self, multiplied: set[str]) -> None:
+        """Report gates whose weight no known operation multiplies: their GEMM would be missing."""
+        for node in self.tree.walk():
+            weight = node.attributes.get("weight")
+            if (
+                not node.leaf
+                and node.path not in self.handled
+                and isinstance(weight, ParameterRef)
+                and weight.path not in multiplied
+                and len(weight.shape or (1, 1)) == 2
+                and _GATE.search(node.class_name)
+            ):
+                reason = "no matrix product with it was found in the forward pass"
+                self._problem(f"GEMM with the weight of a {node.class_name}", reason, node)
 
     def _product(self, node: ModuleNode, parameter: str, uses: list[Product]) -> None:
         name = parameter.rpartition(".")[2]

@@ -672,3 +672,16 @@ def test_float32_parameters_are_noted() -> None:
     one = operation("torch.nn.functional.linear", TENSOR, weight)
     (kernel,) = extract(gate(), operations=(one,)).kernels
     assert kernel.notes == ("SGLang runs it in float32: mlp.gate",)
+
+
+def test_a_gate_whose_forward_was_not_followed_is_a_problem() -> None:
+    cls = "sglang.srt.models.deepseek_v2.MoEGate"
+    silent = module("mlp.gate", cls, {}, leaf=False, attributes={"weight": WEIGHT})
+    (problem,) = extract(silent).problems
+    assert problem.what == "GEMM with the weight of a MoEGate"
+    one = operation("torch.nn.functional.linear", TENSOR, WEIGHT)
+    assert only(extract(silent, operations=(one,))) == "gemm_n_256_k_7168"
+    # A vector, or a table that nothing says is a matrix of a product.
+    scale = module("a", cls, {}, leaf=False, attributes={"weight": ParameterRef("a.weight", (8,))})
+    table = module("b", "sglang.srt.models.x.Table", {}, leaf=False, attributes={"weight": WEIGHT})
+    assert extract(scale, table) == Extraction()
