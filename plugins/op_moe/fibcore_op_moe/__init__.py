@@ -1,0 +1,54 @@
+"""The op type `moe`: routed experts with routing, two grouped GEMMs and the weighted sum."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fibcore.definition import Definition
+from fibcore.hookspecs import GroundTruth, OpType, TestTemplate, hookimpl
+from fibcore.kernel import Extraction, Kernel
+from fibcore.serving import Serving
+from fibcore.tree import ModelTree
+from fibcore_op_moe import assembling, definitions, ground_truth, matcher, moe
+
+__version__ = "0.1.0"
+
+
+@hookimpl
+def fibcore_op_types() -> Sequence[OpType]:
+    """The op type `moe`."""
+    return (
+        OpType(moe.OP_TYPE, "routed experts: routing, grouped GEMMs with SwiGLU, weighted sum"),
+    )
+
+
+@hookimpl
+def fibcore_extract(tree: ModelTree, serving: Serving) -> Extraction:
+    """The MoE kernels of a model."""
+    return matcher.extract(tree, serving)
+
+
+@hookimpl
+def fibcore_reference(kernel: Kernel) -> Definition | None:
+    """The definition of an MoE kernel."""
+    return definitions.definition(kernel) if kernel.op_type == moe.OP_TYPE else None
+
+
+@hookimpl
+def fibcore_variant(definition: Definition) -> str | None:
+    """The routing, which tensors alone do not tell."""
+    return moe.variant(definition) if definition.op_type == moe.OP_TYPE else None
+
+
+@hookimpl
+def fibcore_ground_truths(definition: Definition) -> Sequence[GroundTruth] | None:
+    """FlashInfer's kernels and SGLang's native functions."""
+    return ground_truth.of(definition) if definition.op_type == moe.OP_TYPE else None
+
+
+@hookimpl
+def fibcore_test_template(op_type: str) -> TestTemplate | None:
+    """Test sizes, inputs and properties of `moe`."""
+    if op_type != moe.OP_TYPE:
+        return None
+    return TestTemplate(moe.OP_TYPE, assembling.source("", "test_template.py"))

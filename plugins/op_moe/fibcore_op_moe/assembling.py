@@ -1,0 +1,112 @@
+"""Makes one emitted source out of real files: drops marked lines, swaps `route`, sets constants.
+
+A file below `references/` runs by itself as the kernel with everything in it. A line that only
+some kernels need ends in `# only: WORD`, one that they must not have in `# except: WORD`; the
+words are `ds_routing`, `llama4_routing` and `remote_experts`.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Collection, Mapping
+from importlib.resources import files
+
+from fibcore.errors import FibcoreError
+from fibcore.rendering import render
+
+MARKS = frozenset({"ds_routing", "llama4_routing", "remote_experts"})
+
+_MARK = re.compile(r"^(?P<code>.*?)  # (?P<kind>only|except): (?P<word>\w+)$")
+
+
+def source(folder: str, name: str) -> str:
+    """Text of a file of this package: `source("references", "bf16.py")`."""
+    return (files("fibcore_op_moe") / folder / name).read_text(encoding="utf-8")
+
+
+def select(text: str, words: Collection[str]) -> str:
+    """`text` without the lines that `words` rule out, and without marks.
+
+    Raises:
+        FibcoreError: a mark has an unknown word.
+    """
+    kept = []
+    for line in text.splitlines():
+        found = _MARK.match(line)
+        if found is None:
+            kept.append(line)
+            continue
+        if found["word"] not in MARKS:
+            raise FibcoreError(
+                "a template has an unknown mark",
+                expected=", ".join(sorted(MARKS)),
+                found=found["word"],
+            )
+        if (found["word"] in words) == (found["kind"] == "only"):
+            kept.append(found["code"])
+    return "\n".join(kept) + "\n"
+
+
+def function_text(text: str, name: str) -> tuple[int, int]:
+    """First line (from 0) and line after the last of the top-level function `name`.
+
+    Raises:
+        FibcoreError: there is not exactly one.
+    """
+    found = [n for n in ast.parse(text).body if isinstance(n, ast.FunctionDef) and n.name == name]
+    if len(found) != 1 or found[0].end_lineno is None:
+        raise FibcoreError(
+            "a template needs one top-level function",
+            expected=name,
+            found=f"{len(found)} of them",
+        )
+    return found[0].lineno - 1, found[0].end_lineno
+
+
+def swap_function(text: str, name: str, other: str) -> str:
+    """`text` with its top-level function `name` replaced by that of `other`."""
+    start, stop = function_text(text, name)
+    other_start, other_stop = function_text(other, name)
+    lines = text.splitlines()
+    lines[start:stop] = other.splitlines()[other_start:other_stop]
+    return "\n".join(lines) + "\n"
+
+
+def reference(
+    weights: str, routing: str, remote_experts: bool, constants: Mapping[str, object]
+) -> str:
+    """The reference of a kernel.
+
+    Args:
+        weights: `bf16`, `fp8_block_scale` or `fp8_per_tensor`: the file below `references/`.
+        routing: `ds_routing`, `renorm`, `default_routing` or `llama4_routing`.
+        remote_experts: Whether some experts are on other ranks.
+        constants: Values of the constants at the top of the file.
+    """
+    words = {routing} & MARKS
+    if remote_experts:
+        words.add("remote_experts")
+    text = select(source("references", f"{weights}.py"), words)
+    if routing != "ds_routing":
+        other = source("references", f"routing_{routing.removesuffix('_routing')}.py")
+        text = swap_function(text, "route", other)
+    return render(text, constants)
+
+
+def named_after(text: str, name: str, suffix: str, constants: Mapping[str, object]) -> str:
+    """`text` with every top-level name that begins with `name` given a suffix.
+
+    Ground truths of several definitions stand in one module, so what a constant sets apart needs
+    names of its own: `NAME_TOP_K` and `name_experts` become `NAME_SUFFIX_TOP_K` and
+    `name_suffix_experts`.
+
+    Args:
+        text: A file below `ground_truths/`.
+        name: The entry's name there, in lower case; constants begin with it in upper case.
+        suffix: What to add, in lower case.
+        constants: Values of the constants, without their prefix.
+    """
+    text = render(text, {f"{name.upper()}_{key}": value for key, value in constants.items()})
+    text = re.sub(rf"\b{name}(?=\b|_)", f"{name}_{suffix}", text)
+    return re.sub(rf"\b{name.upper()}(?=_)", f"{name}_{suffix}".upper(), text)

@@ -1,0 +1,170 @@
+"""Writes the definition of an MoE kernel: axes, tensors, words, reference."""
+
+from __future__ import annotations
+
+from fibcore.definition import Axis, Definition, TensorSpec, const, scalar, tensor, var
+from fibcore.kernel import Kernel
+from fibcore_op_moe.assembling import reference
+from fibcore_op_moe.moe import BLOCK, DEFAULT, DS, FP8_BLOCK, FP8_TENSOR, LLAMA4, RENORM, Moe
+
+_ROUTING_WORDS = {
+    RENORM: "top-k of the logits, softmax over the chosen ones",
+    DEFAULT: "softmax over all experts, then top-k without renormalisation",
+    LLAMA4: (
+        "the best expert, weighted by the sigmoid of its logit; the weight multiplies the "
+        "expert's input, as Llama 4 does it"
+    ),
+}
+_WEIGHT_WORDS = {
+    "bf16": "bfloat16 weights",
+    FP8_BLOCK: f"fp8 weights and activations with one scale per block of {BLOCK}",
+    FP8_TENSOR: "fp8 weights and activations with one scale per tensor",
+}
+
+
+def routing_words(moe: Moe) -> str:
+    """The routing, for people."""
+    if moe.routing != DS:
+        return _ROUTING_WORDS[moe.routing]
+    words = "sigmoid scores, chosen with a correction bias"
+    if moe.top_groups < moe.num_groups:
+        words += f" from the {moe.top_groups} best of {moe.num_groups} groups"
+    return words + ", normalised over the chosen and scaled"
+
+
+def definition(kernel: Kernel) -> Definition:
+    """The definition of a kernel that this plugin found."""
+    moe = Moe.from_parameters(kernel.parameters)
+    return Definition(
+        name=kernel.name,
+        op_type=kernel.op_type,
+        axes=_axes(moe),
+        inputs=_inputs(moe),
+        outputs={
+            "output": tensor("seq_len hidden_size", "bfloat16", "Weighted sum of the experts.")
+        },
+        reference=reference(moe.weights, moe.routing, moe.remote_experts, _constants(moe)),
+        description=_description(moe),
+        tags=kernel.tags,
+    )
+
+
+def _description(moe: Moe) -> str:
+    where = (
+        f"{moe.num_local_experts} of {moe.num_experts} experts are on this rank; tokens that "
+        "choose none of them get 0."
+        if moe.remote_experts
+        else f"All {moe.num_experts} experts are on this rank."
+    )
+    return (
+        f"Routed experts of a mixture-of-experts layer with {_WEIGHT_WORDS[moe.weights]}: "
+        f"{routing_words(moe)}; {moe.top_k} expert{'s' if moe.top_k > 1 else ''} a token, SwiGLU "
+        f"with the up projection stacked before the gate, weighted sum. {where} Shared experts "
+        "are not part of it."
+    )
+
+
+def _axes(moe: Moe) -> dict[str, Axis]:
+    axes = {"seq_len": var("Tokens.")}
+    if moe.remote_experts:
+        axes["num_experts"] = const(moe.num_experts, "Routed experts on all ranks.")
+        axes["num_local_experts"] = const(moe.num_local_experts, "Routed experts on this rank.")
+    else:
+        axes["num_local_experts"] = const(
+            moe.num_local_experts, "Routed experts, all of them on this rank."
+        )
+    axes["hidden_size"] = const(moe.hidden_size)
+    axes["intermediate_size"] = const(
+        moe.intermediate_size, "Intermediate size of one expert on this rank."
+    )
+    axes["gemm1_out_size"] = const(2 * moe.intermediate_size, "Up and gate rows.")
+    if moe.routing != DS:
+        axes["top_k"] = const(moe.top_k, "Experts a token goes to.")
+    if moe.weights == FP8_BLOCK:
+        axes["num_hidden_blocks"] = const(
+            moe.hidden_size // BLOCK, f"Blocks of {BLOCK} along hidden_size."
+        )
+        axes["num_intermediate_blocks"] = const(
+            moe.intermediate_size // BLOCK, f"Blocks of {BLOCK} along intermediate_size."
+        )
+        axes["num_gemm1_out_blocks"] = const(
+            2 * moe.intermediate_size // BLOCK, f"Blocks of {BLOCK} along gemm1_out_size."
+        )
+    return axes
+
+
+def _inputs(moe: Moe) -> dict[str, TensorSpec]:
+    experts = "num_experts" if moe.remote_experts else "num_local_experts"
+    block, per_tensor = moe.weights == FP8_BLOCK, moe.weights == FP8_TENSOR
+    fp8 = "float8_e4m3fn" if block or per_tensor else "bfloat16"
+    inputs = {
+        "routing_logits": tensor(
+            f"seq_len {experts}",
+            "float32" if moe.routing == DS else "bfloat16",
+            "The router's output.",
+        )
+    }
+    if moe.routing == DS:
+        inputs["routing_bias"] = tensor(
+            experts, "bfloat16", "Correction bias; added to the scores for choosing alone."
+        )
+    inputs["hidden_states"] = tensor("seq_len hidden_size", fp8)
+    if block:
+        inputs["hidden_states_scale"] = tensor("num_hidden_blocks seq_len", "float32")
+    inputs["gemm1_weights"] = tensor(
+        "num_local_experts gemm1_out_size hidden_size",
+        fp8,
+        "Up projection first, then gate: silu is applied to the second half.",
+    )
+    if block:
+        inputs["gemm1_weights_scale"] = tensor(
+            "num_local_experts num_gemm1_out_blocks num_hidden_blocks", "float32"
+        )
+    if per_tensor:
+        inputs["output1_scales_scalar"] = tensor(
+            "num_local_experts",
+            "float32",
+            "Weight scale x activation scale / intermediate activation scale: for the up half.",
+        )
+        inputs["output1_scales_gate_scalar"] = tensor(
+            "num_local_experts", "float32", "Weight scale x activation scale: for the gate half."
+        )
+    inputs["gemm2_weights"] = tensor(
+        "num_local_experts hidden_size intermediate_size", fp8, "Down projection."
+    )
+    if block:
+        inputs["gemm2_weights_scale"] = tensor(
+            "num_local_experts num_hidden_blocks num_intermediate_blocks", "float32"
+        )
+    if per_tensor:
+        inputs["output2_scales_scalar"] = tensor(
+            "num_local_experts", "float32", "Intermediate activation scale x weight scale."
+        )
+        if moe.routing == LLAMA4:
+            inputs["routing_bias"] = tensor(
+                experts, "bfloat16", "Taken for FlashInfer's signature and not used."
+            )
+    if moe.remote_experts:
+        inputs["local_expert_offset"] = scalar(
+            "int32", "Index among all experts of the first one on this rank."
+        )
+    if moe.routing == DS:
+        inputs["routed_scaling_factor"] = scalar("float32", "What a token's weights sum to.")
+    return inputs
+
+
+def _constants(moe: Moe) -> dict[str, object]:
+    constants: dict[str, object] = {
+        "NUM_LOCAL_EXPERTS": moe.num_local_experts,
+        "HIDDEN_SIZE": moe.hidden_size,
+        "INTERMEDIATE_SIZE": moe.intermediate_size,
+        "TOP_K": moe.top_k,
+        "ROUTING": moe.routing,
+        "WEIGHT_ON_INPUT": moe.routing == LLAMA4,
+    }
+    if moe.weights != FP8_TENSOR:
+        constants["NUM_EXPERTS"] = moe.num_experts
+    if moe.routing == DS:
+        constants["NUM_GROUPS"] = moe.num_groups
+        constants["TOP_GROUPS"] = moe.top_groups
+    return constants

@@ -1,0 +1,160 @@
+"""The implementations that an MoE definition's reference is compared with, the preferred first.
+
+FlashInfer's fused kernels need Blackwell; elsewhere its routing, segment GEMM and activation are
+put together, or its CUTLASS kernel is used where it is built. SGLang's native functions run
+anywhere. What numbers a kernel takes is from FlashInfer 0.6.13
+(`csrc/trtllm_fused_moe_kernel_launcher.cu`, `fused_moe/fused_routing_dsv3.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from fibcore.definition import Definition
+from fibcore.hookspecs import GroundTruth
+from fibcore_op_moe.assembling import named_after, source
+from fibcore_op_moe.moe import BF16, DS, FP8_BLOCK, FP8_TENSOR, LLAMA4, Moe
+
+BLACKWELL = ((10, 0), (10, 3))
+
+
+def of(definition: Definition) -> Sequence[GroundTruth]:
+    """All ground truths of a definition; none where its form or routing is not known."""
+    moe = Moe.from_definition(definition)
+    if moe is None:
+        return ()
+    truths = []
+    if trtllm_takes(moe):
+        truths.append(_trtllm(moe))
+    if moe.weights == BF16:
+        truths.append(
+            _truth(
+                moe,
+                "flashinfer_cutlass_bf16_moe",
+                "flashinfer.fused_moe.cutlass_fused_moe",
+                capability=((9, 0), (9, 0)),
+            )
+        )
+    routes = flashinfer_routes(moe)
+    truths.append(
+        _truth(
+            moe,
+            "flashinfer_moe_segment_gemm",
+            ("flashinfer.fused_moe.fused_topk_deepseek, " if routes else "torch routing, ")
+            + "flashinfer.gemm.SegmentGEMMWrapper, flashinfer.activation.silu_and_mul",
+            capability=((8, 9) if routes else (8, 0), None),
+            suffix="" if routes else "_torch_routing",
+            more={"ROUTES": routes},
+        )
+    )
+    truths.append(
+        GroundTruth(
+            name="sglang select_experts, moe_forward_native",
+            kind="sglang",
+            entry=f"sglang_moe_{_suffix(moe)}",
+            source=named_after(
+                source("ground_truths", "sglang_moe.py"),
+                "sglang_moe",
+                _suffix(moe),
+                _constants(moe),
+            ),
+        )
+    )
+    return tuple(truths)
+
+
+def trtllm_takes(moe: Moe) -> bool:
+    """Whether FlashInfer's fused kernel for these weights computes this function."""
+    if moe.hidden_size % 128 or moe.intermediate_size % 128 or moe.num_experts % 4:
+        return False
+    if moe.num_experts <= moe.top_k or moe.num_experts > 512:
+        return False
+    if moe.routing == LLAMA4:
+        # The other two kernels put the weight on the output.
+        return moe.weights == FP8_TENSOR
+    if moe.routing != DS:
+        return moe.top_k <= 32
+    size = moe.num_experts // moe.num_groups
+    return (
+        moe.top_k <= (8 if moe.num_experts <= 384 else 22)
+        and moe.top_groups <= 4
+        and (moe.num_groups == 1 or size <= 32)
+        and moe.top_k < moe.top_groups * size
+    )
+
+
+def flashinfer_routes(moe: Moe) -> bool:
+    """Whether `fused_topk_deepseek` takes this routing.
+
+    Its check wants groups x kept groups >= top-k, which one group alone never gives.
+    """
+    if moe.routing != DS or moe.top_k > min(8, moe.num_groups * moe.top_groups):
+        return False
+    if moe.num_groups == 1:
+        return moe.num_experts <= 384
+    size = moe.num_experts // moe.num_groups
+    return (
+        moe.num_groups <= 8
+        and moe.num_experts <= 256
+        and moe.top_groups <= 4
+        and size <= 32
+        and size * moe.top_groups <= 128
+    )
+
+
+def _trtllm(moe: Moe) -> GroundTruth:
+    kernel = {
+        BF16: "trtllm_bf16_moe",
+        FP8_BLOCK: "trtllm_fp8_block_scale_moe",
+        FP8_TENSOR: "trtllm_fp8_per_tensor_scale_moe",
+    }[moe.weights]
+    groups = moe.weights != FP8_TENSOR
+    return _truth(
+        moe,
+        f"flashinfer_{kernel}",
+        f"flashinfer.fused_moe.{kernel}",
+        capability=BLACKWELL,
+        groups=groups,
+    )
+
+
+def _suffix(moe: Moe) -> str:
+    """What sets the entries of different routings apart in one module."""
+    groups = f"_ng{moe.num_groups}_kg{moe.top_groups}" if moe.routing == DS else ""
+    return f"{moe.routing}_topk{moe.top_k}{groups}"
+
+
+def _constants(moe: Moe, groups: bool = True) -> dict[str, object]:
+    constants: dict[str, object] = {"ROUTING": moe.routing, "TOP_K": moe.top_k}
+    if groups:
+        constants |= {"NUM_GROUPS": moe.num_groups or 1, "TOP_GROUPS": moe.top_groups or 1}
+    return constants
+
+
+def _truth(
+    moe: Moe,
+    file: str,
+    name: str,
+    *,
+    capability: tuple[tuple[int, int], tuple[int, int] | None],
+    suffix: str = "",
+    more: Mapping[str, object] | None = None,
+    groups: bool = True,
+) -> GroundTruth:
+    """A ground truth of FlashInfer, from the file below `ground_truths/` that its entry names."""
+    suffix = _suffix(moe) + suffix
+    return GroundTruth(
+        name=name,
+        kind="flashinfer",
+        entry=f"{file}_{suffix}",
+        source=named_after(
+            source("ground_truths", f"{file}.py"),
+            file,
+            suffix,
+            {**_constants(moe, groups), **(more or {})},
+        ),
+        device="cuda",
+        min_capability=capability[0],
+        max_capability=capability[1],
+        packages=("flashinfer",),
+    )

@@ -1,0 +1,127 @@
+"""FlashInfer's kernels one after the other: routing, segment GEMM, activation, segment GEMM.
+
+For GPUs on which no fused kernel of FlashInfer does it. The segment GEMM takes bfloat16, so fp8
+weights of the experts that were chosen are dequantised, a few experts at a time.
+"""
+
+import torch
+
+FLASHINFER_MOE_SEGMENT_GEMM_ROUTING = "ds_routing"
+FLASHINFER_MOE_SEGMENT_GEMM_TOP_K = 8
+FLASHINFER_MOE_SEGMENT_GEMM_NUM_GROUPS = 8
+FLASHINFER_MOE_SEGMENT_GEMM_TOP_GROUPS = 4
+# Whether FlashInfer's routing kernel is made for these numbers; torch routes where it is not.
+FLASHINFER_MOE_SEGMENT_GEMM_ROUTES = True
+# Bytes of bfloat16 weights that are held at a time.
+FLASHINFER_MOE_SEGMENT_GEMM_BYTES = 2 << 30
+
+
+def flashinfer_moe_segment_gemm_route(routing_logits, routing_bias, factor):
+    """Weights and experts [n, TOP_K] of all tokens."""
+    top_k = FLASHINFER_MOE_SEGMENT_GEMM_TOP_K
+    logits = routing_logits.float()
+    if FLASHINFER_MOE_SEGMENT_GEMM_ROUTING == "ds_routing":
+        groups = FLASHINFER_MOE_SEGMENT_GEMM_NUM_GROUPS
+        kept = FLASHINFER_MOE_SEGMENT_GEMM_TOP_GROUPS
+        if FLASHINFER_MOE_SEGMENT_GEMM_ROUTES:
+            from flashinfer.fused_moe import fused_topk_deepseek
+
+            weights = torch.empty(logits.shape[0], top_k, device=logits.device)
+            chosen = torch.empty_like(weights, dtype=torch.int32)
+            fused_topk_deepseek(
+                logits, routing_bias.float(), groups, kept, top_k, float(factor), weights, chosen
+            )
+            return weights, chosen.long()
+        scores = torch.sigmoid(logits)
+        biased = (scores + routing_bias.float()).unflatten(1, (groups, -1))
+        rank = biased.topk(2, dim=2).values.sum(dim=2)
+        dropped = torch.ones_like(rank).scatter(1, rank.topk(kept).indices, 0.0).bool()
+        biased = biased.masked_fill(dropped[:, :, None], -torch.inf).flatten(1)
+        chosen = biased.topk(top_k).indices
+        weights = scores.gather(1, chosen)
+        return weights / weights.sum(dim=1, keepdim=True) * float(factor), chosen
+    best, chosen = logits.topk(top_k)
+    if FLASHINFER_MOE_SEGMENT_GEMM_ROUTING == "llama4_routing":
+        return torch.sigmoid(best), chosen
+    if FLASHINFER_MOE_SEGMENT_GEMM_ROUTING == "default_routing":
+        return torch.softmax(logits, dim=1).gather(1, chosen), chosen
+    return torch.softmax(best, dim=1), chosen
+
+
+def flashinfer_moe_segment_gemm(
+    routing_logits,
+    hidden_states,
+    gemm1_weights,
+    gemm2_weights,
+    routing_bias=None,
+    hidden_states_scale=None,
+    gemm1_weights_scale=None,
+    gemm2_weights_scale=None,
+    output1_scales_scalar=None,
+    output1_scales_gate_scalar=None,
+    output2_scales_scalar=None,
+    local_expert_offset=0,
+    routed_scaling_factor=1.0,
+):
+    """Weighted sum over the experts of this rank, in bfloat16."""
+    from flashinfer.activation import silu_and_mul
+    from flashinfer.gemm import SegmentGEMMWrapper
+
+    count, inner = gemm1_weights.shape[0], gemm2_weights.shape[2]
+    device = hidden_states.device
+    weights, chosen = flashinfer_moe_segment_gemm_route(
+        routing_logits, routing_bias, routed_scaling_factor
+    )
+
+    def dequantised(values, scales):
+        values = values.float()
+        if scales is not None:
+            blocks = values.unflatten(1, (scales.shape[1], -1)).unflatten(0, (scales.shape[0], -1))
+            blocks.mul_(scales[:, None, :, None])
+        return values
+
+    def first(expert):
+        scales = None if gemm1_weights_scale is None else gemm1_weights_scale[expert]
+        both = dequantised(gemm1_weights[expert], scales)
+        if output1_scales_scalar is not None:
+            both[:inner] *= output1_scales_scalar[expert]
+            both[inner:] *= output1_scales_gate_scalar[expert]
+        return both.to(torch.bfloat16)
+
+    def second(expert):
+        scales = None if gemm2_weights_scale is None else gemm2_weights_scale[expert]
+        down = dequantised(gemm2_weights[expert], scales)
+        if output2_scales_scalar is not None:
+            down *= output2_scales_scalar[expert]
+        return down.to(torch.bfloat16)
+
+    x = hidden_states.float()
+    if hidden_states_scale is not None:
+        x.unflatten(1, (hidden_states_scale.shape[0], -1)).mul_(hidden_states_scale.T[:, :, None])
+    output = torch.zeros_like(x)
+    # Pairs of token and expert of this rank, sorted by expert: a segment for each expert.
+    local = chosen - int(local_expert_offset)
+    token, slot = torch.nonzero((local >= 0) & (local < count), as_tuple=True)
+    order = torch.argsort(local[token, slot], stable=True)
+    token, slot = token[order], slot[order]
+    experts, lengths = torch.unique_consecutive(local[token, slot], return_counts=True)
+    workspace = torch.empty(128 << 20, dtype=torch.int8, device=device)
+    gemm = SegmentGEMMWrapper(workspace)
+    held = max(1, FLASHINFER_MOE_SEGMENT_GEMM_BYTES // (6 * inner * x.shape[1]))
+    start = 0
+    for part, sizes in zip(experts.split(held), lengths.split(held), strict=True):
+        stop = start + int(sizes.sum())
+        tokens, slots = token[start:stop], slot[start:stop]
+        start = stop
+        indptr = torch.nn.functional.pad(sizes.cumsum(0), (1, 0))
+        weight = weights[tokens, slots, None].float()
+        on_input = FLASHINFER_MOE_SEGMENT_GEMM_ROUTING == "llama4_routing"
+        rows = x[tokens] * weight if on_input else x[tokens]
+        w1 = torch.stack([first(e) for e in part.tolist()])
+        both = gemm.run(rows.to(torch.bfloat16), w1, len(part), True, seg_indptr=indptr)
+        # silu_and_mul activates the first half; ours has the gate second.
+        both = torch.cat([both[:, inner:], both[:, :inner]], dim=1)
+        w2 = torch.stack([second(e) for e in part.tolist()])
+        y = gemm.run(silu_and_mul(both), w2, len(part), True, seg_indptr=indptr).float()
+        output.index_add_(0, tokens, y if on_input else y * weight)
+    return output.to(torch.bfloat16)

@@ -1,0 +1,260 @@
+"""Finds routed experts in a model tree: a layer of fused experts and the `TopK` beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fibcore.kernel import Extraction, Fact, Kernel, KernelCollector, fact
+from fibcore.serving import Serving
+from fibcore.tree import ModelTree, ModuleNode, with_origins
+from fibcore_op_moe.experts import Experts, is_experts, read_experts, read_packed_experts
+from fibcore_op_moe.moe import BF16, BLOCK, DS, FP8_BLOCK, FP8_TENSOR, LLAMA4, OP_TYPE, Moe
+from fibcore_op_moe.reading import Findings
+from fibcore_op_moe.routing import Routing, is_topk, read_routing
+
+FI_API = {
+    BF16: "flashinfer.fused_moe.trtllm_bf16_moe",
+    FP8_BLOCK: "flashinfer.fused_moe.trtllm_fp8_block_scale_moe",
+    FP8_TENSOR: "flashinfer.fused_moe.trtllm_fp8_per_tensor_scale_moe",
+}
+
+COVERED = (
+    "moe definitions describe SwiGLU experts without biases, in bfloat16, fp8 block-scale or fp8 "
+    "per-tensor weights, with ds_routing, renorm, default_routing or llama4_routing"
+)
+
+
+def extract(tree: ModelTree, serving: Serving) -> Extraction:
+    """The MoE kernels of a model, and what kept others from being one."""
+    collector = KernelCollector()
+    paired: set[str] = set()
+    for node in tree.walk():
+        if is_experts(node):
+            topk = _topk_beside(tree, node)
+            paired.update((topk.path,) if topk else ())
+            _add(collector, serving, node, topk, read_experts)
+    for node in tree.walk():
+        if is_topk(node) and node.path not in paired:
+            parent = tree.parent(node.path)
+            if parent is not None:
+                _add(collector, serving, parent, node, read_packed_experts)
+                if "w1" in parent.attributes and "experts" in parent.children:
+                    for part in parent.children["experts"].walk():
+                        collector.claim(part)
+    return collector.finish()
+
+
+def _topk_beside(tree: ModelTree, node: ModuleNode) -> ModuleNode | None:
+    """The module that routes for these experts: one beside them, or beside what holds them."""
+    name = node.path.rpartition(".")[2]
+    holder = tree.parent(node.path)
+    for _ in range(2):
+        if holder is None:
+            return None
+        found = [child for child in holder.children.values() if is_topk(child)]
+        # Two sets of experts in one block (text and vision) name theirs after themselves.
+        named = [t for t in found if t.path.rpartition(".")[2].startswith(name + "_")]
+        if len(found) == 1 or len(named) == 1:
+            return (named or found)[0]
+        if found:
+            return None
+        holder = tree.parent(holder.path)
+    return None
+
+
+def _add(
+    collector: KernelCollector,
+    serving: Serving,
+    node: ModuleNode,
+    topk: ModuleNode | None,
+    read: Callable[[ModuleNode, Findings], Experts | None],
+) -> None:
+    """Record what `node`, the experts, and `topk` make together."""
+    findings = Findings()
+    experts = read(node, findings)
+    routing = None
+    if topk is None:
+        findings.undecided.append("there is no TopK beside it that routes for it alone")
+    else:
+        collector.claim(topk)
+        routing = read_routing(topk, findings)
+    if experts is not None and routing is not None:
+        _compare(experts, routing, findings)
+        if findings.clear and topk is not None:
+            moe = _divide(experts, routing, serving, findings)
+            if moe is not None:
+                _check_blocks(moe, experts, serving, findings)
+                if findings.clear:
+                    collector.add(_kernel(moe, experts, routing, serving, node, topk), node)
+                    return
+    if findings.unsupported:
+        collector.not_covered("moe with " + ", ".join(findings.unsupported), COVERED, node)
+    else:
+        collector.problem("moe", "; ".join(findings.undecided), node)
+
+
+def _compare(experts: Experts, routing: Routing, findings: Findings) -> None:
+    """Record what does not go together."""
+    if experts.top_k is not None and experts.top_k != routing.top_k:
+        findings.undecided.append(
+            f"the experts are for top {experts.top_k} and TopK chooses {routing.top_k}"
+        )
+    if experts.weight_on_input != (routing.kind == LLAMA4):
+        where = "input" if experts.weight_on_input else "output"
+        findings.unsupported.append(f"{routing.kind} weights on the experts' {where}")
+    factor = _scaling_factor(experts, routing)
+    if routing.kind != DS and factor != 1:
+        findings.unsupported.append(f"{routing.kind} scaled by routed_scaling_factor {factor}")
+    if routing.kind == DS and experts.weights == FP8_TENSOR:
+        findings.unsupported.append("ds_routing over fp8 per-tensor weights")
+
+
+def _scaling_factor(experts: Experts, routing: Routing) -> float:
+    """What the routed output is multiplied by; the experts and TopK are given the same number."""
+    given = [f for f in (experts.scaling_factor, routing.scaling_factor) if f is not None]
+    return next((f for f in given if f != 1), given[0] if given else 1.0)
+
+
+def _divide(experts: Experts, routing: Routing, serving: Serving, findings: Findings) -> Moe | None:
+    """One rank's part; None and the numbers where they do not divide."""
+    ep = serving.ep if experts.expert_parallel else 1
+    parts = serving.tp // ep
+    served = f"TP {serving.tp}" + (f", EP {ep}" if experts.expert_parallel else "")
+    if experts.num_experts % ep:
+        findings.undecided.append(
+            f"{experts.num_experts} experts cannot be divided over EP {ep} ({served})"
+        )
+    if not experts.sharded and experts.intermediate_size % parts:
+        findings.undecided.append(
+            f"intermediate size {experts.intermediate_size} cannot be divided over "
+            f"{parts} ranks ({served})"
+        )
+    if routing.kind == DS and experts.num_experts % routing.num_groups:
+        findings.undecided.append(
+            f"{experts.num_experts} experts cannot be divided into {routing.num_groups} groups"
+        )
+    if routing.top_k > experts.num_experts:
+        findings.undecided.append(
+            f"top {routing.top_k} of {experts.num_experts} experts cannot be chosen"
+        )
+    if ep > 1 and experts.weights == FP8_TENSOR:
+        findings.unsupported.append(f"fp8 per-tensor weights with experts on {ep} ranks")
+    if not findings.clear:
+        return None
+    intermediate = experts.intermediate_size // (1 if experts.sharded else parts)
+    return Moe(
+        weights=experts.weights,
+        routing=routing.kind,
+        top_k=int(routing.top_k),
+        num_groups=int(routing.num_groups),
+        top_groups=int(routing.top_groups),
+        num_experts=int(experts.num_experts),
+        num_local_experts=int(experts.num_experts // ep),
+        hidden_size=int(experts.hidden_size),
+        intermediate_size=int(intermediate),
+    )
+
+
+def _check_blocks(moe: Moe, experts: Experts, serving: Serving, findings: Findings) -> None:
+    """Record sizes of which fp8 blocks are no divisor; SGLang refuses to load such weights."""
+    if moe.weights != FP8_BLOCK:
+        return
+    if moe.hidden_size % BLOCK:
+        findings.undecided.append(
+            f"hidden size {moe.hidden_size} is no multiple of the fp8 block size {BLOCK}"
+        )
+    if moe.intermediate_size % BLOCK:
+        findings.undecided.append(
+            f"intermediate size {experts.intermediate_size} / "
+            f"{experts.intermediate_size // moe.intermediate_size} = {moe.intermediate_size} is no "
+            f"multiple of the fp8 block size {BLOCK} (TP {serving.tp}, EP {serving.ep})"
+        )
+
+
+def _kernel(
+    moe: Moe,
+    experts: Experts,
+    routing: Routing,
+    serving: Serving,
+    node: ModuleNode,
+    topk: ModuleNode,
+) -> Kernel:
+    tags = [f"tp:{serving.tp}"]
+    if experts.expert_parallel:
+        tags.append(f"ep:{serving.ep}")
+    if moe.weights != BF16:
+        tags.append("quantization:float8_e4m3fn")
+    # FlashInfer's other kernels put Llama 4's weight on the output, which is another function.
+    if moe.routing != LLAMA4 or moe.weights == FP8_TENSOR:
+        tags.append(f"fi_api:{FI_API[moe.weights]}")
+    notes = []
+    if experts.fused:
+        notes.append(
+            f"SGLang fuses {experts.fused} shared expert(s) into this layer's kernel "
+            f"({moe.num_experts + experts.fused} experts, top {moe.top_k + experts.fused}); "
+            "the definition has the routed experts"
+        )
+    if not experts.expert_parallel and serving.ep > 1:
+        notes.append(f"SGLang does not divide these experts over EP {serving.ep}")
+    return Kernel(
+        op_type=OP_TYPE,
+        name=moe.name,
+        parameters=moe.parameters(),
+        facts=_facts(moe, experts, routing, serving, node, topk),
+        uses=(),
+        tags=tuple(tags),
+        notes=tuple(notes),
+    )
+
+
+def _facts(
+    moe: Moe,
+    experts: Experts,
+    routing: Routing,
+    serving: Serving,
+    node: ModuleNode,
+    topk: ModuleNode,
+) -> dict[str, Fact]:
+    """Where every const axis, and every number that is in the reference alone, comes from."""
+    tp = with_origins(serving.tp, frozenset({"serving:tp"}))
+    ep = with_origins(serving.ep, frozenset({"serving:ep"}))
+    fused = f" - {experts.fused} fused shared" if experts.fused else ""
+    count, size = experts.num_experts, experts.intermediate_size
+    raw_count = node.argument("num_experts", count)
+    local = fact(moe.num_local_experts, node, f"num_experts{fused}", raw_count)
+    if moe.remote_experts:
+        local = fact(moe.num_local_experts, node, f"num_experts{fused} / ep", raw_count, ep)
+    divisor = "" if experts.sharded else " / (tp / ep)" if experts.expert_parallel else " / tp"
+    ranks = (tp, ep) if experts.expert_parallel else (tp,)
+    inner = f"intermediate_size{divisor}"
+    facts = {
+        "num_local_experts": local,
+        "hidden_size": fact(experts.hidden_size, node),
+        "intermediate_size": fact(moe.intermediate_size, node, inner, size, *ranks),
+        "gemm1_out_size": fact(2 * moe.intermediate_size, node, f"2 x {inner}", size, *ranks),
+        "top_k": fact(
+            moe.top_k,
+            topk,
+            f"top_k{fused}" if topk.argument("num_fused_shared_experts") else "",
+            topk.argument("top_k"),
+        ),
+    }
+    if moe.remote_experts:
+        facts["num_experts"] = fact(moe.num_experts, node, f"num_experts{fused}", raw_count)
+    if moe.weights == FP8_BLOCK:
+        hidden = experts.hidden_size
+        facts["num_hidden_blocks"] = fact(
+            moe.hidden_size // BLOCK, node, f"hidden_size / {BLOCK}", hidden
+        )
+        facts["num_intermediate_blocks"] = fact(
+            moe.intermediate_size // BLOCK, node, f"{inner} / {BLOCK}", size, *ranks
+        )
+        facts["num_gemm1_out_blocks"] = fact(
+            2 * moe.intermediate_size // BLOCK, node, f"2 x {inner} / {BLOCK}", size, *ranks
+        )
+    if moe.routing == DS:
+        facts["num_groups"] = fact(moe.num_groups, topk, "", topk.argument("num_expert_group"))
+        facts["top_groups"] = fact(moe.top_groups, topk, "", topk.argument("topk_group"))
+        factor = _scaling_factor(experts, routing)
+        facts["routed_scaling_factor"] = fact(float(factor), topk, "", factor)
+    return facts

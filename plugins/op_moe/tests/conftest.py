@@ -1,0 +1,113 @@
+"""What the tests of routed experts share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from importlib import resources
+from typing import Any
+
+import pytest
+
+from fibcore.definition import Definition
+from fibcore.kernel import Kernel
+from fibcore_op_moe import fibcore_reference
+from fibcore_op_moe.moe import BF16, DEFAULT, DS, FP8_BLOCK, FP8_TENSOR, LLAMA4, RENORM, Moe
+
+# Small kernels of every form: a reference takes its sizes from its constants.
+SMALL = {
+    "fp8_ds_remote": Moe(FP8_BLOCK, DS, 4, 4, 2, 16, 4, 256, 128),
+    "fp8_ds": Moe(FP8_BLOCK, DS, 4, 1, 1, 16, 16, 256, 256),
+    "fp8_renorm": Moe(FP8_BLOCK, RENORM, 4, 0, 0, 16, 16, 256, 128),
+    "fp8_default_remote": Moe(FP8_BLOCK, DEFAULT, 4, 0, 0, 16, 4, 256, 128),
+    "fp8_llama4": Moe(FP8_BLOCK, LLAMA4, 1, 0, 0, 8, 8, 256, 128),
+    "bf16_ds_remote": Moe(BF16, DS, 4, 4, 2, 16, 8, 192, 96),
+    "bf16_ds": Moe(BF16, DS, 4, 1, 1, 16, 16, 192, 96),
+    "bf16_renorm_remote": Moe(BF16, RENORM, 2, 0, 0, 8, 4, 192, 96),
+    "bf16_default": Moe(BF16, DEFAULT, 4, 0, 0, 16, 16, 192, 96),
+    "bf16_llama4": Moe(BF16, LLAMA4, 1, 0, 0, 8, 8, 192, 96),
+    "tensor_renorm": Moe(FP8_TENSOR, RENORM, 2, 0, 0, 8, 8, 256, 128),
+    "tensor_default": Moe(FP8_TENSOR, DEFAULT, 2, 0, 0, 8, 8, 192, 96),
+    "tensor_llama4": Moe(FP8_TENSOR, LLAMA4, 1, 0, 0, 8, 8, 192, 96),
+}
+
+
+def definition_of(moe: Moe, *tags: str) -> Definition:
+    """The definition of a kernel."""
+    made = fibcore_reference(Kernel("moe", moe.name, moe.parameters(), {}, (), tags))
+    assert made is not None
+    return made
+
+
+@pytest.fixture(name="definition_of")
+def definition_of_fixture() -> Callable[..., Definition]:
+    return definition_of
+
+
+@pytest.fixture(name="small")
+def small_fixture() -> dict[str, Moe]:
+    return SMALL
+
+
+def load_run(source: str) -> Callable[..., Any]:
+    """`run` of a reference, in a namespace of its own."""
+    namespace: dict[str, Any] = {}
+    exec(compile(source, "<reference>", "exec"), namespace)  # noqa: S102 - our own file
+    run: Callable[..., Any] = namespace["run"]
+    return run
+
+
+@pytest.fixture(name="load_run")
+def load_run_fixture() -> Callable[[str], Callable[..., Any]]:
+    return load_run
+
+
+class Template:
+    """The test template, loaded as the generated tests load it."""
+
+    def __init__(self) -> None:
+        source = resources.files("fibcore_op_moe").joinpath("test_template.py")
+        self.namespace: dict[str, Any] = {}
+        exec(source.read_text(encoding="utf-8"), self.namespace)  # noqa: S102 - our own file
+
+    def cases(self, definition: Definition) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.namespace["cases"](definition.to_dict())
+        return found
+
+    def inputs(self, definition: Definition, case: dict[str, Any]) -> dict[str, Any]:
+        made: dict[str, Any] = self.namespace["make_inputs"](
+            definition.to_dict(), case, "cpu", self.generator()
+        )
+        return made
+
+    def generator(self) -> Any:
+        import torch
+
+        return torch.Generator().manual_seed(20)
+
+    def checks(self, definition: Definition, run: Callable[..., Any]) -> Iterator[Any]:
+        """Every property on every case: its id and a function that asserts it."""
+        data = definition.to_dict()
+        for case in self.cases(definition):
+            for check in self.namespace["PROPERTIES"]:
+
+                def assert_it(check: Any = check, case: Any = case) -> None:
+                    check(run, data, case, "cpu", self.generator())
+
+                yield f"{case['id']}-{check.__name__}", assert_it
+
+    def rejected(self, definition: Definition, run: Callable[..., Any]) -> list[str]:
+        """The checks that fail."""
+        return [name for name, check in self.checks(definition, run) if _fails(check)]
+
+
+def _fails(check: Callable[[], None]) -> bool:
+    try:
+        check()
+    except AssertionError:
+        return True
+    return False
+
+
+@pytest.fixture(scope="session")
+def template() -> Template:
+    return Template()

@@ -1,0 +1,224 @@
+"""Names, axes, tensors, tags and variants of definitions."""
+
+from __future__ import annotations
+
+import ast
+from typing import Any
+
+import attrs
+import pytest
+
+from fibcore.definition import Axis, Definition
+from fibcore.errors import FibcoreError
+from fibcore_op_moe import fibcore_variant
+from fibcore_op_moe.assembling import named_after, select, swap_function
+from fibcore_op_moe.moe import BF16, DEFAULT, DS, FP8_BLOCK, FP8_TENSOR, LLAMA4, RENORM, Moe
+
+DEEPSEEK = Moe(FP8_BLOCK, DS, 8, 8, 4, 256, 32, 7168, 2048)
+SHORT = {"bfloat16": "B", "float32": "F", "int32": "I", "float8_e4m3fn": "8"}
+
+
+def spelled(definition: Definition) -> list[str]:
+    """Inputs as the dataset's description writes them."""
+    return [
+        f"{name}{'' if spec.shape is None else list(spec.shape)} {SHORT[spec.dtype]}".replace(
+            "'", ""
+        )
+        for name, spec in definition.inputs.items()
+    ]
+
+
+def test_deepseek_v3_is_as_the_dataset_has_it(definition_of: Any) -> None:
+    definition = definition_of(DEEPSEEK)
+    assert definition.name == "moe_fp8_block_scale_ds_routing_topk8_ng8_kg4_e32_h7168_i2048"
+    assert {n: a.value for n, a in definition.axes.items()} == {
+        "seq_len": None,
+        "num_experts": 256,
+        "num_local_experts": 32,
+        "hidden_size": 7168,
+        "intermediate_size": 2048,
+        "gemm1_out_size": 4096,
+        "num_hidden_blocks": 56,
+        "num_intermediate_blocks": 16,
+        "num_gemm1_out_blocks": 32,
+    }
+    assert spelled(definition) == [
+        "routing_logits[seq_len, num_experts] F",
+        "routing_bias[num_experts] B",
+        "hidden_states[seq_len, hidden_size] 8",
+        "hidden_states_scale[num_hidden_blocks, seq_len] F",
+        "gemm1_weights[num_local_experts, gemm1_out_size, hidden_size] 8",
+        "gemm1_weights_scale[num_local_experts, num_gemm1_out_blocks, num_hidden_blocks] F",
+        "gemm2_weights[num_local_experts, hidden_size, intermediate_size] 8",
+        "gemm2_weights_scale[num_local_experts, num_hidden_blocks, num_intermediate_blocks] F",
+        "local_expert_offset I",
+        "routed_scaling_factor F",
+    ]
+    (output,) = definition.outputs.items()
+    assert output[0] == "output"
+    assert (output[1].shape, output[1].dtype) == (("seq_len", "hidden_size"), "bfloat16")
+
+
+def test_all_experts_local(definition_of: Any) -> None:
+    definition = definition_of(Moe(BF16, RENORM, 8, 0, 0, 128, 128, 2048, 768))
+    assert definition.name == "moe_bf16_renorm_topk8_e128_h2048_i768"
+    assert {n: a.value for n, a in definition.axes.items()} == {
+        "seq_len": None,
+        "num_local_experts": 128,
+        "hidden_size": 2048,
+        "intermediate_size": 768,
+        "gemm1_out_size": 1536,
+        "top_k": 8,
+    }
+    assert spelled(definition) == [
+        "routing_logits[seq_len, num_local_experts] B",
+        "hidden_states[seq_len, hidden_size] B",
+        "gemm1_weights[num_local_experts, gemm1_out_size, hidden_size] B",
+        "gemm2_weights[num_local_experts, hidden_size, intermediate_size] B",
+    ]
+
+
+def test_per_tensor(definition_of: Any) -> None:
+    definition = definition_of(Moe(FP8_TENSOR, LLAMA4, 1, 0, 0, 16, 16, 5120, 8192))
+    assert definition.name == "trtllm_fp8_per_tensor_scale_moe_topk1_e16_h5120_i8192"
+    assert spelled(definition) == [
+        "routing_logits[seq_len, num_local_experts] B",
+        "hidden_states[seq_len, hidden_size] 8",
+        "gemm1_weights[num_local_experts, gemm1_out_size, hidden_size] 8",
+        "output1_scales_scalar[num_local_experts] F",
+        "output1_scales_gate_scalar[num_local_experts] F",
+        "gemm2_weights[num_local_experts, hidden_size, intermediate_size] 8",
+        "output2_scales_scalar[num_local_experts] F",
+        "routing_bias[num_local_experts] B",
+    ]
+    other = definition_of(Moe(FP8_TENSOR, RENORM, 2, 0, 0, 8, 8, 4096, 14336))
+    assert "routing_bias" not in other.inputs
+
+
+@pytest.mark.parametrize(
+    ("moe", "name"),
+    [
+        (
+            Moe(FP8_BLOCK, RENORM, 8, 0, 0, 128, 16, 2048, 768),
+            "moe_fp8_block_scale_renorm_topk8_e16_h2048_i768",
+        ),
+        (
+            Moe(BF16, DEFAULT, 6, 0, 0, 64, 64, 2048, 1408),
+            "moe_bf16_default_routing_topk6_e64_h2048_i1408",
+        ),
+        (
+            Moe(BF16, LLAMA4, 1, 0, 0, 16, 16, 5120, 1024),
+            "moe_bf16_llama4_routing_topk1_e16_h5120_i1024",
+        ),
+        (
+            Moe(FP8_BLOCK, DS, 8, 1, 1, 384, 384, 7168, 256),
+            "moe_fp8_block_scale_ds_routing_topk8_ng1_kg1_e384_h7168_i256",
+        ),
+    ],
+)
+def test_names(moe: Moe, name: str) -> None:
+    assert moe.name == name
+    assert Moe.from_parameters(moe.parameters()) == moe
+
+
+def test_references_are_plain(definition_of: Any, small: Any) -> None:
+    for moe in small.values():
+        reference = definition_of(moe).reference
+        assert "# only:" not in reference
+        assert "# except:" not in reference
+        ast.parse(reference)
+        assert reference == reference.rstrip() + "\n"
+        assert ("float(routed_scaling_factor)" in reference) == (moe.routing == DS)
+        assert ("local_expert_offset" in reference) == moe.remote_experts
+
+
+def test_variants_tell_routings_apart(definition_of: Any, small: Any) -> None:
+    same: dict[Any, set[str]] = {}
+    for moe in small.values():
+        definition = definition_of(moe)
+        variant = fibcore_variant(definition)
+        assert variant
+        same.setdefault(definition.structure(), set()).add(variant)
+    sizes = (8, 8, 4096, 1024)
+    pair = [definition_of(Moe(BF16, kind, 2, 0, 0, *sizes)) for kind in (RENORM, DEFAULT)]
+    assert pair[0].structure() == pair[1].structure()
+    assert fibcore_variant(pair[0]) != fibcore_variant(pair[1])
+    groups = [definition_of(Moe(BF16, DS, 2, *g, *sizes)) for g in ((4, 2), (4, 3), (1, 1))]
+    assert len({fibcore_variant(d) for d in groups}) == 3
+    assert len({d.structure() for d in groups}) == 1
+    tensor = [definition_of(Moe(FP8_TENSOR, kind, 2, 0, 0, *sizes)) for kind in (RENORM, DEFAULT)]
+    assert tensor[0].name == tensor[1].name
+    assert fibcore_variant(tensor[0]) != fibcore_variant(tensor[1])
+
+
+def foreign(definition: Definition, name: str) -> Definition:
+    """The same tensors under another name, with a reference that says nothing."""
+    parameters = ", ".join(definition.inputs)
+    reference = f"def run({parameters}):\n    raise NotImplementedError\n"
+    return attrs.evolve(definition, name=name, reference=reference)
+
+
+@pytest.mark.parametrize(
+    ("name", "variant"),
+    [
+        ("moe_bf16_renorm_topk2_e8_h4096_i1024", "renorm:topk2"),
+        ("moe_bf16_renorm_topk2_e8_h4096_i1024_v2", "renorm:topk2"),
+        ("moe_bf16_renormalize_naive_routing_topk2_e8", "renorm:topk2"),
+        ("moe_bf16_default_routing_topk2_e8_h4096_i1024", "default_routing:topk2"),
+    ],
+)
+def test_foreign_names_tell_the_routing(definition_of: Any, name: str, variant: str) -> None:
+    definition = definition_of(Moe(BF16, RENORM, 2, 0, 0, 8, 8, 4096, 1024))
+    assert fibcore_variant(foreign(definition, name)) == variant
+
+
+def test_deepseek_by_others_is_the_same_kernel(definition_of: Any) -> None:
+    mine = definition_of(DEEPSEEK)
+    theirs = foreign(mine, mine.name)
+    assert fibcore_variant(theirs) == fibcore_variant(mine) == "ds_routing:topk8:ng8:kg4"
+
+
+@pytest.mark.parametrize("kernel", ["bf16_renorm_remote", "bf16_llama4", "fp8_ds"])
+def test_a_definition_that_does_not_tell_equals_no_other(
+    definition_of: Any, small: Any, kernel: str
+) -> None:
+    definition = definition_of(small[kernel])
+    names = ("my_moe", "their_moe", "moe_bf16_llama4_routing_topk1_e8_h192_i96")
+    found = {fibcore_variant(foreign(definition, name)) for name in names}
+    assert len(found) == 3
+    assert fibcore_variant(definition) not in found
+
+
+def test_other_op_types_get_no_answer(definition_of: Any) -> None:
+    definition = attrs.evolve(definition_of(DEEPSEEK), op_type="another")
+    assert fibcore_variant(definition) is None
+
+
+def test_kernels_of_other_forms_are_not_recognised(definition_of: Any) -> None:
+    definition = definition_of(DEEPSEEK)
+    without = {n: s for n, s in definition.inputs.items() if n != "gemm1_weights"}
+    other = foreign(
+        attrs.evolve(
+            definition, inputs=without, reference="def run(" + ", ".join(without) + "):\n    pass\n"
+        ),
+        "moe_fp4_block_scale_ds_routing_topk8_ng8_kg4",
+    )
+    assert Moe.from_definition(other) is None
+    axes = {n: a for n, a in definition.axes.items() if n != "seq_len"} | {"seq_len": Axis("var")}
+    assert Moe.from_definition(attrs.evolve(definition, axes=axes)) == DEEPSEEK
+
+
+def test_unknown_marks_and_functions_are_errors() -> None:
+    with pytest.raises(FibcoreError, match="unknown mark"):
+        select("x = 1  # only: some_day\n", ())
+    with pytest.raises(FibcoreError, match="one top-level function"):
+        swap_function("x = 1\n", "route", "def route():\n    pass\n")
+
+
+def test_named_after_renames_all_of_an_entry() -> None:
+    text = "MY_TOP_K = 1\n\n\ndef my_help():\n    return MY_TOP_K\n\n\ndef my():\n    my_help()\n"
+    text = named_after(text, "my", "a", {"TOP_K": 8})
+    assert text == (
+        "MY_A_TOP_K = 8\n\n\ndef my_a_help():\n    return MY_A_TOP_K\n\n\n"
+        "def my_a():\n    my_a_help()\n"
+    )

@@ -1,0 +1,222 @@
+"""References by themselves: files that run alone, ties, pieces of work, memory, edge cases."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import pytest
+
+pytest.importorskip("torch")
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from fibcore.rendering import render
+from fibcore_op_moe.assembling import select, source
+from fibcore_op_moe.moe import BF16, DS, FP8_BLOCK, FP8_TENSOR, RENORM, Moe
+
+
+def case_of(template: Any, definition: Any, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = next(c for c in template.cases(definition) if c["id"] == name)
+    return found
+
+
+def namespace_of(run: Any) -> dict[str, Any]:
+    """Top level of a reference; `no_grad` is wrapped around its `run`."""
+    found: dict[str, Any] = run.__wrapped__.__globals__
+    return found
+
+
+def outputs(template: Any, definition: Any, run: Any, name: str = "sixteen_tokens") -> Any:
+    return run(*template.inputs(definition, case_of(template, definition, name)).values())
+
+
+@pytest.mark.parametrize(
+    ("file", "kernel"),
+    [("fp8_block_scale", "fp8_ds_remote"), ("bf16", "bf16_ds_remote")],
+)
+def test_file_runs_by_itself(
+    definition_of: Any, small: Any, template: Any, load_run: Any, file: str, kernel: str
+) -> None:
+    moe = small[kernel]
+    definition = definition_of(moe)
+    text = source("references", f"{file}.py")
+    constants = {
+        "NUM_EXPERTS": moe.num_experts,
+        "NUM_LOCAL_EXPERTS": moe.num_local_experts,
+        "HIDDEN_SIZE": moe.hidden_size,
+        "INTERMEDIATE_SIZE": moe.intermediate_size,
+        "TOP_K": moe.top_k,
+        "NUM_GROUPS": moe.num_groups,
+        "TOP_GROUPS": moe.top_groups,
+    }
+    alone = outputs(template, definition, load_run(render(text, constants)))
+    emitted = outputs(template, definition, load_run(definition.reference))
+    assert torch.equal(alone, emitted)
+    # What is emitted for the kernel with everything in it is the file without its marks.
+    words = {"ds_routing", "remote_experts"}
+    assert select(render(text, constants), words) == definition.reference.replace(
+        "ROUTING = 'ds_routing'", 'ROUTING = "ds_routing"'
+    )
+
+
+def test_per_tensor_file_runs_by_itself(
+    definition_of: Any, small: Any, template: Any, load_run: Any
+) -> None:
+    moe = small["tensor_renorm"]
+    definition = definition_of(moe)
+    constants = {
+        "NUM_LOCAL_EXPERTS": moe.num_local_experts,
+        "HIDDEN_SIZE": moe.hidden_size,
+        "INTERMEDIATE_SIZE": moe.intermediate_size,
+    }
+    run = load_run(render(source("references", "fp8_per_tensor.py"), constants))
+    inputs = template.inputs(definition, case_of(template, definition, "sixteen_tokens"))
+    alone = run(**inputs, routing_bias=torch.zeros(moe.num_experts))
+    assert torch.equal(alone, load_run(definition.reference)(*inputs.values()))
+
+
+@pytest.mark.parametrize("file", ["routing_renorm", "routing_default", "routing_llama4"])
+def test_routing_file_runs_by_itself(file: str) -> None:
+    namespace: dict[str, Any] = {}
+    exec(source("references", f"{file}.py"), namespace)  # noqa: S102 - our own file
+    chosen, weights = namespace["route"](torch.randn(3, 12))
+    assert chosen.shape == weights.shape == (3, namespace["TOP_K"])
+
+
+def test_files_share_the_routing() -> None:
+    texts = [source("references", f"{file}.py") for file in ("fp8_block_scale", "bf16")]
+    parts = [text[text.index("def first_of_largest") :].split("\n\n\n")[:2] for text in texts]
+    assert parts[0] == parts[1]
+
+
+def test_ties_go_to_the_lower_index(definition_of: Any, small: Any, load_run: Any) -> None:
+    for kernel in ("bf16_ds", "bf16_default", "tensor_llama4"):
+        moe = small[kernel]
+        namespace = namespace_of(load_run(definition_of(moe).reference))
+        logits = torch.zeros(2, moe.num_experts)
+        logits[:, 5:] = 1.0
+        bias = (torch.zeros(moe.num_experts), 1.0) if moe.routing == DS else ()
+        chosen, _ = namespace["route"](logits, *bias)
+        assert chosen.tolist() == [list(range(5, 5 + moe.top_k))] * 2
+
+
+@pytest.mark.parametrize("kernel", ["fp8_ds", "bf16_renorm_remote", "tensor_default"])
+def test_pieces_do_not_change_the_output(
+    definition_of: Any, small: Any, template: Any, load_run: Any, kernel: str
+) -> None:
+    definition = definition_of(small[kernel])
+    whole = outputs(template, definition, load_run(definition.reference)).float()
+    pieces = render(definition.reference, {"TOKEN_CHUNK": 3, "INTERMEDIATE_CHUNK": 128})
+    assert torch.allclose(
+        outputs(template, definition, load_run(pieces)).float(), whole, rtol=1e-2, atol=1e-3
+    )
+
+
+def test_a_last_piece_may_be_smaller(definition_of: Any, template: Any, load_run: Any) -> None:
+    definition = definition_of(Moe(BF16, RENORM, 2, 0, 0, 8, 8, 64, 640))
+    assert template.rejected(definition, load_run(definition.reference)) == []
+
+
+def test_scalars_may_be_tensors(
+    definition_of: Any, small: Any, template: Any, load_run: Any
+) -> None:
+    definition = definition_of(small["fp8_ds_remote"])
+    run = load_run(definition.reference)
+    inputs = template.inputs(definition, case_of(template, definition, "sixteen_tokens"))
+    plain = run(*inputs.values())
+    inputs["local_expert_offset"] = torch.tensor(inputs["local_expert_offset"], dtype=torch.int32)
+    inputs["routed_scaling_factor"] = torch.tensor(inputs["routed_scaling_factor"])
+    assert torch.equal(run(*inputs.values()), plain)
+
+
+@pytest.mark.parametrize("kernel", ["fp8_ds_remote", "bf16_default", "tensor_llama4"])
+def test_no_tokens_give_no_output(
+    definition_of: Any, small: Any, template: Any, load_run: Any, kernel: str
+) -> None:
+    definition = definition_of(small[kernel])
+    inputs = template.inputs(definition, case_of(template, definition, "one_token"))
+    for name in ("routing_logits", "hidden_states"):
+        inputs[name] = inputs[name][:0]
+    if "hidden_states_scale" in inputs:
+        inputs["hidden_states_scale"] = inputs["hidden_states_scale"][:, :0]
+    output = load_run(definition.reference)(*inputs.values())
+    assert output.shape == (0, small[kernel].hidden_size)
+    assert output.dtype == torch.bfloat16
+
+
+def test_scores_that_underflow_give_zero(definition_of: Any, small: Any, load_run: Any) -> None:
+    namespace = namespace_of(load_run(definition_of(small["bf16_ds"]).reference))
+    bias = torch.zeros(16)
+    chosen, weights = namespace["route"](torch.full((1, 16), -200.0), bias, 2.5)
+    assert weights.tolist() == [[0.0] * 4]
+    assert sorted(chosen[0].tolist()) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("kernel", ["fp8_ds_remote", "bf16_default", "tensor_renorm"])
+def test_sizes_are_asserted(
+    definition_of: Any, small: Any, template: Any, load_run: Any, kernel: str
+) -> None:
+    definition = definition_of(small[kernel])
+    run = load_run(definition.reference)
+    inputs = template.inputs(definition, case_of(template, definition, "one_token"))
+    for name, spec in definition.inputs.items():
+        for dimension, axis in enumerate(spec.shape or ()):
+            if definition.axes[axis].value is None:
+                continue
+            wrong = dict(inputs)
+            wrong[name] = inputs[name].narrow(dimension, 0, inputs[name].shape[dimension] - 1)
+            with pytest.raises(AssertionError):
+                run(*wrong.values())
+
+
+class Largest(TorchDispatchMode):
+    """Keeps the size of the largest float32 (or wider) tensor that an operation makes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(result):
+            if isinstance(leaf, torch.Tensor) and leaf.dtype.itemsize >= 4:
+                self.bytes = max(self.bytes, leaf.untyped_storage().nbytes())
+        return result
+
+
+@pytest.mark.parametrize("weights", [FP8_BLOCK, BF16, FP8_TENSOR])
+def test_no_temporary_holds_an_expert(
+    definition_of: Any, template: Any, load_run: Any, weights: str
+) -> None:
+    """Memory depends on a piece of one expert, not on how many experts there are or are chosen."""
+    moe = Moe(weights, RENORM, 4, 0, 0, 384, 384, 256, 2048)
+    definition = definition_of(moe)
+    inputs = template.inputs(definition, case_of(template, definition, "sixteen_tokens"))
+    run = load_run(definition.reference)
+    largest = Largest()
+    with largest:
+        run(*inputs.values())
+    piece = 4 * namespace_of(run)["INTERMEDIATE_CHUNK"] * moe.hidden_size
+    assert 0 < largest.bytes <= piece
+    assert piece < 4 * 2 * moe.intermediate_size * moe.hidden_size
+
+
+def test_number_of_experts_is_that_of_deepseek_and_kimi(
+    definition_of: Any, template: Any, load_run: Any
+) -> None:
+    """The routing of DeepSeek-V3 and Kimi-K2 at small widths: 256 in 8 groups, 384 in one."""
+    for groups, kept, experts, local in ((8, 4, 256, 32), (1, 1, 384, 384), (1, 1, 384, 48)):
+        moe = Moe(FP8_BLOCK, DS, 8, groups, kept, experts, local, 128, 128)
+        definition = definition_of(moe)
+        assert template.rejected(definition, load_run(definition.reference)) == []
+
+
+def test_smaller_kernels_have_the_sizes_of_their_definition(definition_of: Any, small: Any) -> None:
+    for moe in small.values():
+        definition = definition_of(moe)
+        assert Moe.from_definition(definition) == moe
+        renamed = attrs.evolve(definition, name="renamed")
+        assert Moe.from_definition(renamed) == moe
