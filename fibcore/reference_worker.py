@@ -295,9 +295,12 @@ def main() -> NoReturn:
     # The script's own folder would make this package's modules importable by their short names.
     sys.path[:] = [p for p in sys.path if os.path.abspath(p or ".") != here]  # noqa: PTH100
     sys.meta_path.insert(0, _NoFibcore())
+    # Handles of its own: what a reference prints is no answer, and `exit()` closes sys.stdin.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # what a reference prints is no answer
-    for line in sys.stdin:
+    jobs = os.fdopen(os.dup(0), encoding="utf-8")
+    os.dup2(2, 1)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    for line in jobs:
         request = json.loads(line)
         try:
             reply = Job(request).run()
