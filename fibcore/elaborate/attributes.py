@@ -55,6 +55,8 @@ class Attributes:
             return value
         found = self.find_attr(value, name, place)
         if found is ABSENT:
+            if self.forward and value is None:
+                return Unknown(f"attribute {name} of what is set when weights are loaded", place)
             raise Raised("AttributeError", f"{_describe(value)} has no attribute {name!r}", place)
         if isinstance(found, Alternatives) and ABSENT in found.values:
             kept = tuple(v for v in found.values if v is not ABSENT)
@@ -146,13 +148,17 @@ class Attributes:
             if found is not ABSENT:
                 return found
             if obj.leaf and not name.startswith("__"):
-                return Unknown(f"attribute {name} of {obj.class_name}, which is not descended into", place)
+                return Unknown(
+                    f"attribute {name} of {obj.class_name}, which is not descended into", place
+                )
         if isinstance(obj.cls, Class) and not name.startswith("__"):
             getter = self.class_attr(obj.cls, "__getattr__")
             if isinstance(getter, Func):
                 return self.call(Bound(getter, obj), [name], {}, place)
             if any(isinstance(b, Ext) and not _harmless_base(b) for b in obj.cls.mro):
-                return Unknown(f"attribute {name}, perhaps of a base class of {obj.class_name}", place)
+                return Unknown(
+                    f"attribute {name}, perhaps of a base class of {obj.class_name}", place
+                )
         if isinstance(obj.cls, Ext) and not name.startswith("__"):
             return Unknown(f"attribute {name} of {obj.cls.name}", place)
         return ABSENT
@@ -345,11 +351,13 @@ class Attributes:
         if name == "size":
             return Native(
                 "size",
-                lambda ev, args, kwargs, at: ev.subscript(shape, args[0], at)
-                if args and shape is not None
-                else shape
-                if shape is not None
-                else Unknown("the size of a tensor", at),
+                lambda ev, args, kwargs, at: (
+                    ev.subscript(shape, args[0], at)
+                    if args and shape is not None and args[0] in range(-len(shape), len(shape))
+                    else shape
+                    if shape is not None
+                    else Unknown("the size of a tensor", at)
+                ),
             )
         if name in ("T", "mT"):
             return _turned(value)
@@ -407,7 +415,11 @@ class Attributes:
                 return self.native_lookup(value, key, default)
             if name == "copy":
                 return dict(value)
-            return [tuple(i) for i in value.items()] if name == "items" else list(getattr(value, name)())
+            return (
+                [tuple(i) for i in value.items()]
+                if name == "items"
+                else list(getattr(value, name)())
+            )
         if isinstance(value, list) and name in ("copy",):
             return list(value)
         inner = deep_unknown(args) or deep_unknown(kwargs)
@@ -469,9 +481,7 @@ class Attributes:
 
     # -- writing -------------------------------------------------------------------------------
 
-    def set_attr(
-        self: Evaluator, owner: Any, name: str, value: Any, place: SourcePlace
-    ) -> None:
+    def set_attr(self: Evaluator, owner: Any, name: str, value: Any, place: SourcePlace) -> None:
         """`owner.name = value`."""
         if isinstance(owner, Alternatives):
             for part in owner.values:
@@ -489,6 +499,8 @@ class Attributes:
             self.put(owner.attrs, name, value)
         elif isinstance(owner, Namespace):
             self.put(owner.values, name, value)
+        elif isinstance(owner, Tensor) and name == "data":
+            owner.shape = value.shape if isinstance(value, Tensor) else None
         elif isinstance(owner, Class):
             self.put(owner.attrs, name, value)
         elif isinstance(owner, ModuleSpace):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from fibcore.elaborate.calls import TENSOR_REASON
@@ -66,21 +66,22 @@ class TreeBuilder:
         self._stages: list[tuple[str, Stage, str]] = []
         self._stage_calls: dict[str, list[Call]] = {}
         self._called: dict[Any, frozenset[str]] = {}
-        self._open: set[int] = set()
-        self._done: set[int] = set()
+        self._met: set[tuple[int, str]] = set()
 
     def build(self, root: Mod) -> ModuleNode:
         """The tree below the model's root object."""
-        self._locate(root, "", None)
+        self._locate(root, "", "")
         self._settle_stages()
-        self._paths.clear()
-        self._done.clear()
-        return self._node(root, "", None, 0)
+        self._met.clear()
+        self._first(root, "")
+        return self._node(root, "", None, "")
 
     # -- structure -----------------------------------------------------------------------------
 
     def _children(self, mod: Mod) -> Iterator[tuple[str, Any]]:
-        """Submodules and what may be one, by name, in order of construction."""
+        """Submodules and what may be one, by name, in order of construction; a leaf has none."""
+        if mod.leaf:
+            return
         if mod.items is not None:
             for index, item in enumerate(mod.items):
                 yield str(index), item
@@ -105,28 +106,26 @@ class TreeBuilder:
             return value, (value.tracker.number, value.tracker)
         return value, None
 
-    def _locate(self, value: Mod | Repeat, path: str, at: tuple[int, Tracker] | None) -> None:
+    def _first(self, mod: Mod, layer: str) -> bool:
+        """Whether a module is met for the first time within one layer; a second name is no module."""
+        if (id(mod), layer) in self._met:
+            return False
+        self._met.add((id(mod), layer))
+        return True
+
+    def _locate(self, value: Mod | Repeat, path: str, layer: str) -> None:
         """Find every module's path and gather the stages, in order of construction."""
         mod, own = self._source(value)
-        if not isinstance(mod, Mod) or id(mod) in self._open:
+        layer = path if own is not None else layer
+        if not isinstance(mod, Mod) or not self._first(mod, layer):
             return
-        if not isinstance(value, Repeat) and id(mod) in self._done and own is None and at is None:
-            return  # a second name of a module that has its place already
-        self._done.add(id(mod))
-        self._open.add(id(mod))
-        self._paths.setdefault(id(mod), path)
-        inner = own or at
-        saved = self._paths.get(id(mod))
         self._paths[id(mod)] = path
         for name, child in self._children(mod):
             if isinstance(child, (Mod, Repeat)):
-                self._locate(child, _join(path, name), inner)
+                self._locate(child, _join(path, name), layer)
         for stage in mod.stages:
             norm = self._paths.get(id(stage.norm), "") if isinstance(stage.norm, Mod) else ""
             self._stages.append((path, stage, norm))
-        if saved is not None and not isinstance(value, Repeat):
-            self._paths[id(mod)] = saved
-        self._open.discard(id(mod))
 
     def _settle_stages(self) -> None:
         """Decide for every stage boundary whether its norm adds the residual.
@@ -151,33 +150,24 @@ class TreeBuilder:
             self._stage_calls.setdefault(norm, []).append(call)
 
     def _node(
-        self,
-        value: Mod | Repeat,
-        path: str,
-        at: tuple[int, Tracker] | None,
-        depth: int,
+        self, value: Mod | Repeat, path: str, at: tuple[int, Tracker] | None, layer: str
     ) -> ModuleNode:
         mod, own = self._source(value)
         at = own or at
+        layer = path if own is not None else layer
         self._paths[id(mod)] = path
-        self._assign(mod, path)
+        mine = self._claim_children(mod, path, layer)
         raw = {k: self._indexed(v, at) for k, v in mod.args.items() if k[0] != "\0"}
         children: dict[str, ModuleNode] = {}
         attributes: dict[str, Any] = {}
-        self._open.add(id(mod))
         for name, child in self._children(mod):
             inner = _join(path, name)
-            if isinstance(child, (Mod, Repeat)):
-                source, _ = self._source(child)
-                if not isinstance(source, Mod):
-                    self.missing.append(Missing(inner, "a layer that is not known", mod.place))
-                elif id(source) not in self._open and (
-                    isinstance(child, Repeat) or self._paths.get(id(source), inner) == inner
-                ):
-                    children[name] = self._node(child, inner, at, depth + 1)
-            elif not mod.leaf:
+            if name in mine:
+                children[name] = self._node(child, inner, at, layer)
+            elif isinstance(child, Repeat) and not isinstance(child.like, Mod):
+                self.missing.append(Missing(inner, "a layer that is not known", mod.place))
+            elif not isinstance(child, (Mod, Repeat)):
                 self._note_missing(mod, name, child, inner)
-        self._open.discard(id(mod))
         if not mod.leaf:
             for name, item in mod.attrs.items():
                 if not isinstance(item, (Mod, Repeat)):
@@ -213,22 +203,25 @@ class TreeBuilder:
             children=children,
         )
 
-    def _assign(self, mod: Mod, path: str) -> None:
-        """Give the modules and parameters directly below a module their paths."""
+    def _claim_children(self, mod: Mod, path: str, layer: str) -> set[str]:
+        """Give the modules and parameters directly below a module their paths.
+
+        Returns:
+            The names under which a submodule is met first; other names are aliases.
+        """
+        mine: set[str] = set()
         for name, child in self._children(mod):
-            if isinstance(child, (Mod, Repeat)):
-                source, _ = self._source(child)
-                inner = _join(path, name)
-                if id(source) not in self._open:
-                    if isinstance(child, Repeat):
-                        self._paths[id(source)] = inner
-                    else:
-                        have = self._paths.get(id(source))
-                        if have is None or not _same_layer(have, inner):
-                            self._paths[id(source)] = inner
+            if not isinstance(child, (Mod, Repeat)):
+                continue
+            source, own = self._source(child)
+            inner = _join(path, name)
+            if isinstance(source, Mod) and self._first(source, inner if own else layer):
+                self._paths[id(source)] = inner
+                mine.add(name)
         for name, item in mod.attrs.items():
             if isinstance(item, Param) and item.base is None:
                 self._owners[id(item)] = _join(path, name)
+        return mine
 
     def _calls(self, mod: Mod, at: tuple[int, Tracker] | None) -> Iterator[Call]:
         for call in self.ev.calls.get(id(mod), ()):
@@ -250,9 +243,13 @@ class TreeBuilder:
         if isinstance(value, Alternatives):
             modules = [v for v in value.values if isinstance(v, (Mod, Repeat))]
             if modules:
-                kinds = sorted({_class_name(v) for v in value.values if v is not None and v is not ABSENT})
+                kinds = sorted(
+                    {_class_name(v) for v in value.values if v is not None and v is not ABSENT}
+                )
                 self.missing.append(
-                    Missing(path, f"whether it is {' or '.join(kinds)} could not be decided", mod.place)
+                    Missing(
+                        path, f"whether it is {' or '.join(kinds)} could not be decided", mod.place
+                    )
                 )
                 return
             if not all(isinstance(v, Unknown) for v in value.values):
@@ -275,7 +272,9 @@ class TreeBuilder:
                     continue
                 methods.update(base.names)
                 for statement in base.node.body:
-                    if isinstance(statement, ast.FunctionDef) and statement.name.startswith("forward"):
+                    if isinstance(statement, ast.FunctionDef) and statement.name.startswith(
+                        "forward"
+                    ):
                         for node in ast.walk(statement):
                             if (
                                 isinstance(node, ast.Call)
@@ -329,11 +328,6 @@ def _fused(declaration: Any, previous: Any) -> bool | None:
     return None
 
 
-def _same_layer(have: str, new: str) -> bool:
-    """Whether two paths name the same place (so that the first name of a shared module stays)."""
-    return have == new or not _LAYER.match(have) or have.count(".") < new.count(".")
-
-
 def _join(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
 
@@ -361,5 +355,3 @@ def _class_name(value: Any) -> str:
         return "torch.Tensor"
     return type(value).__name__
 
-
-__all__ = ["Mapping", "TreeBuilder"]

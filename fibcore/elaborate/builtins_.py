@@ -149,7 +149,9 @@ def _len(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
             return len(value.items)
         if isinstance(value, Obj):
             method = ev.find_attr(value, "__len__", place)
-            return Unknown("a length", place) if method is ABSENT else ev.call(method, [], {}, place)
+            return (
+                Unknown("a length", place) if method is ABSENT else ev.call(method, [], {}, place)
+            )
         if isinstance(value, Namespace):
             return len(value.values)
         items = ev.items_of(value)
@@ -162,6 +164,12 @@ def _len(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
 
 @_builtin("range")
 def _range(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
+    for position, arg in enumerate(args):
+        if isinstance(arg, Alternatives):
+            return ev.mapped(
+                arg,
+                lambda v: _range(ev, [*args[:position], v, *args[position + 1 :]], kwargs, place),
+            )
     inner = deep_unknown(args)
     if inner is not None:
         return inner
@@ -201,7 +209,9 @@ def _dict(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
             result.update(source)
         else:
             items = ev.items_of(source)
-            if items is None or not all(isinstance(i, (list, tuple)) and len(i) == 2 for i in items):
+            if items is None or not all(
+                isinstance(i, (list, tuple)) and len(i) == 2 for i in items
+            ):
                 return Unknown("a dict of something unknown", place)
             result.update(dict(items))
     result.update(kwargs)
@@ -510,7 +520,18 @@ def _unknowable(name: str) -> None:
     BUILTINS[name] = Native(name, lambda ev, args, kwargs, place: Unknown(name, place))
 
 
-for _name in ("open", "input", "eval", "exec", "compile", "__import__", "globals", "locals", "dir", "memoryview"):
+for _name in (
+    "open",
+    "input",
+    "eval",
+    "exec",
+    "compile",
+    "__import__",
+    "globals",
+    "locals",
+    "dir",
+    "memoryview",
+):
     _unknowable(_name)
 for _name in (
     "property", "staticmethod", "classmethod",

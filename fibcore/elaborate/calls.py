@@ -43,7 +43,11 @@ class Calls(Externals):
     builtins = BUILTINS
 
     def call(
-        self: Evaluator, func: Any, args: list[Any], kwargs: dict[str, Any], place: SourcePlace | None
+        self: Evaluator,
+        func: Any,
+        args: list[Any],
+        kwargs: dict[str, Any],
+        place: SourcePlace | None,
     ) -> Any:
         """`func(*args, **kwargs)`."""
         at = place or SourcePlace("", 1)
@@ -167,7 +171,9 @@ class Calls(Externals):
                 bound[name] = func.defaults[name]
             elif isinstance(bound[name], Alternatives) and ABSENT in bound[name].values:
                 kept = [v for v in bound[name].values if v is not ABSENT]
-                kept.append(func.defaults.get(name, Unknown("an argument that may be missing", place)))
+                kept.append(
+                    func.defaults.get(name, Unknown("an argument that may be missing", place))
+                )
                 bound[name] = merge(kept)
         return bound
 
@@ -222,7 +228,7 @@ class Calls(Externals):
         number = mod.index if isinstance(mod, Repeat) else _number(mod)
         for tracker, result, source in self.memo.get(key, ()):
             if number is None or tracker is None or tracker.holds(number):
-                if isinstance(mod, Repeat) and mod.made is None:
+                if isinstance(mod, Repeat):
                     mod.like = source
                 return result
         target = mod.force() if isinstance(mod, Repeat) else mod
@@ -252,7 +258,11 @@ class Calls(Externals):
     def _external_forward(
         self: Evaluator, target: Mod, args: list[Any], kwargs: dict[str, Any], place: SourcePlace
     ) -> Any:
-        if target.items is not None and isinstance(target.cls, Ext) and "Sequential" in target.cls.name:
+        if (
+            target.items is not None
+            and isinstance(target.cls, Ext)
+            and "Sequential" in target.cls.name
+        ):
             value: Any = args[0] if args else Unknown(TENSOR_REASON, place)
             for item in target.items:
                 value = self.call_module(item, "forward", [value], {}, place)
@@ -318,7 +328,11 @@ class Calls(Externals):
             self.call_function(init, [obj, *args], kwargs, place)
         elif args or kwargs:
             obj.args = {**{f"arg{i}": a for i, a in enumerate(args)}, **kwargs}
-            if any(isinstance(b, Ext) and b.name.rpartition(".")[2] in ("dict", "list", "tuple", "str", "int") for b in cls.mro):
+            if any(
+                isinstance(b, Ext)
+                and b.name.rpartition(".")[2] in ("dict", "list", "tuple", "str", "int")
+                for b in cls.mro
+            ):
                 return Unknown(f"an instance of {cls.name}, which is a builtin container", place)
         return obj
 
@@ -359,7 +373,10 @@ class Calls(Externals):
 
             mod.pending = run
             return mod
-        if any(isinstance(c, Ext) and c.name.rpartition(".")[2] in ("ModuleList", "Sequential") for c in cls.mro):
+        if any(
+            isinstance(c, Ext) and c.name.rpartition(".")[2] in ("ModuleList", "Sequential")
+            for c in cls.mro
+        ):
             mod.items = []
         self.building.append(mod)
         try:
@@ -383,7 +400,9 @@ class Calls(Externals):
             self.call_function(init, [mod, *args], kwargs, place)
         except Raised as error:
             self.notes.append(
-                Unknown(f"{mod.class_name}.__init__ raised {error.kind}: {error.message}", error.place)
+                Unknown(
+                    f"{mod.class_name}.__init__ raised {error.kind}: {error.message}", error.place
+                )
             )
         finally:
             self.forward, self.depth = saved
@@ -404,7 +423,9 @@ class Calls(Externals):
                 continue
             for name in base.names:
                 for statement in base.names[name]:
-                    if isinstance(statement, ast.FunctionDef) and self._builds_layers(statement, base):
+                    if isinstance(statement, ast.FunctionDef) and self._builds_layers(
+                        statement, base
+                    ):
                         return False
         return True
 
@@ -431,7 +452,12 @@ class Calls(Externals):
                 value = Ext(f"torch.nn.{node.func.attr}") if node.func.value.id == "nn" else None
             else:
                 continue
-            if isinstance(value, Class) and value is not cls and value.is_module and self._is_layer(value):
+            if (
+                isinstance(value, Class)
+                and value is not cls
+                and value.is_module
+                and self._is_layer(value)
+            ):
                 if value.derives(*self.environment.weighted_layers):
                     return True
             if isinstance(value, Ext) and value.name in self.environment.weighted_external:
@@ -452,7 +478,9 @@ class Calls(Externals):
 
     def _record_fields(self: Evaluator, cls: Class) -> dict[str, Any] | None:
         """Fields with defaults (ABSENT: none) of a dataclass, NamedTuple or struct."""
-        is_record = cls.derives("NamedTuple", "Struct", "BaseModel", "PretrainedConfig", "PreTrainedConfig") or any(
+        is_record = cls.derives(
+            "NamedTuple", "Struct", "BaseModel", "PretrainedConfig", "PreTrainedConfig"
+        ) or any(
             d.rpartition(".")[2] in ("dataclass", "define", "frozen", "attrs")
             for c in cls.mro
             if isinstance(c, Class)
@@ -469,15 +497,16 @@ class Calls(Externals):
                     if "ClassVar" in ast.unparse(statement.annotation):
                         continue
                     name = statement.target.id
-                    fields[name] = (
-                        ABSENT if statement.value is None else (base, statement.value)
-                    )
+                    fields[name] = ABSENT if statement.value is None else (base, statement.value)
         return fields
 
     def field_default(self: Evaluator, source: Any, place: SourcePlace) -> Any:
         """The default of a record's field."""
         base, node = source
-        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in ("field", "Field"):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in (
+            "field",
+            "Field",
+        ):
             for keyword in node.keywords:
                 if keyword.arg == "default":
                     return self.eval(keyword.value, base.env)

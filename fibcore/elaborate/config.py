@@ -180,7 +180,9 @@ class ConfigBuilder:
                         obj.attrs[field] = self.ev.field_default(source, cls.place)
         except Raised as error:
             self.ev.notes.append(
-                Unknown(f"config class {cls.name} raised {error.kind}: {error.message}", error.place)
+                Unknown(
+                    f"config class {cls.name} raised {error.kind}: {error.message}", error.place
+                )
             )
         for key, value in given.items():
             # The file's word stands, unless the class made an object of it.

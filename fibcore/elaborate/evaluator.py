@@ -73,6 +73,7 @@ class Evaluator(Journalled, Expressions, Statements, Attributes, Calls):
         self.steps = 0
         self.max_steps = MAX_STEPS
         self.forward = False
+        self.trying = 0
         self.calls: dict[int, list[Call]] = {}
         self.operations: dict[int, list[Operation]] = {}
         self.keep: list[Any] = []
@@ -122,7 +123,13 @@ class Evaluator(Journalled, Expressions, Statements, Attributes, Calls):
         saved = (self._journals, self.tracker, self.building, self.depth, self.forward)
         active = ACTIVE.tracker
         # What a module does when it is imported belongs to no branch and no layer.
-        self._journals, self.tracker, self.building, self.depth, self.forward = [], None, [], 0, False
+        self._journals, self.tracker, self.building, self.depth, self.forward = (
+            [],
+            None,
+            [],
+            0,
+            False,
+        )
         ACTIVE.tracker = None
         try:
             for statement in space.source.binding(name):

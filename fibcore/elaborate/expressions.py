@@ -127,9 +127,7 @@ class Expressions:
             type(node.op), self.eval(node.left, env), self.eval(node.right, env), node, env
         )
 
-    def binary(
-        self: Evaluator, op: type, left: Any, right: Any, node: ast.AST, env: Env
-    ) -> Any:
+    def binary(self: Evaluator, op: type, left: Any, right: Any, node: ast.AST, env: Env) -> Any:
         """A binary operation; remembers origins and the dependence on the layer index."""
         fn = _BINARY.get(op)
         place = env.module.place(node)
@@ -252,7 +250,9 @@ class Expressions:
             if truth is stop_at:
                 if pending:
                     # `unknown or True` is true whatever the unknown is.
-                    return value if all(is_boolish(p) for p in pending) else merge([*pending, value])
+                    return (
+                        value if all(is_boolish(p) for p in pending) else merge([*pending, value])
+                    )
                 return value
             if truth is None or (last and pending):
                 pending.append(value)
@@ -400,20 +400,18 @@ class Expressions:
                 result = self.call(method, [item], {}, place)
                 return result if wanted else self._not(result)
             return Unknown(f"membership in {container!r}", place)
-        if isinstance(item, Unknown):
-            return item
+        inner = deep_unknown(item)
+        if inner is not None:
+            return inner
         if not isinstance(container, _PLAIN):
             return Unknown(f"membership in {_kind(container)}", place)
         if isinstance(container, str) and not isinstance(item, str):
             return Unknown("membership of a value of another kind in a string", place)
-        try:
-            if isinstance(item, _PLAIN):
-                result = self.native(lambda a, b: a in b, [item, container], place)
-            else:
-                result = any(item is c or item == c for c in container)
-        except Raised:
-            raise
-        if not result:
+        if isinstance(item, _PLAIN):
+            result = self.native(lambda a, b: a in b, [item, container], place)
+        else:
+            result = any(item is c or item == c for c in container)
+        if not result and not isinstance(container, dict):
             inner = deep_unknown(container, 1)
             if inner is not None:
                 return inner
@@ -500,8 +498,10 @@ class Expressions:
                 return value  # a generic alias
             if value.name == "os.environ":
                 raise Raised("KeyError", "environment variable", place)
-            return Ext(value.name) if value.name.startswith(("typing.", "collections.")) else Unknown(
-                f"{value.name}[...]", place
+            return (
+                Ext(value.name)
+                if value.name.startswith(("typing.", "collections."))
+                else Unknown(f"{value.name}[...]", place)
             )
         return self.subscript(value, self.eval(node.slice, env), place)
 
@@ -553,14 +553,18 @@ class Expressions:
             if fn is not None:
                 if isinstance(result, (int, float, str)) and not isinstance(result, bool):
                     return depending(
-                        result, lambda i: value[fn(i)], origins_of(result)  # type: ignore[index]
+                        result,
+                        lambda i: value[fn(i)],
+                        origins_of(result),  # type: ignore[index]
                     )
                 self.guard(lambda i: value[fn(i)] is result or value[fn(i)] == result, True)  # type: ignore[index]
             return result
         return Unknown(f"{_kind(value)}[...]", place)
 
     def e_slice(self: Evaluator, node: ast.Slice, env: Env) -> Any:
-        parts = [None if p is None else self.eval(p, env) for p in (node.lower, node.upper, node.step)]
+        parts = [
+            None if p is None else self.eval(p, env) for p in (node.lower, node.upper, node.step)
+        ]
         return slice(*parts)
 
     def e_joinedstr(self: Evaluator, node: ast.JoinedStr, env: Env) -> Any:
@@ -620,7 +624,9 @@ class Expressions:
         out = scope.vars.setdefault("\0yields", [])
         if isinstance(node, ast.YieldFrom):
             items = self.items_of(value)
-            out.extend(items if items is not None else [Unknown("yield from", env.module.place(node))])
+            out.extend(
+                items if items is not None else [Unknown("yield from", env.module.place(node))]
+            )
         else:
             self.changing(out)
             out.append(value)
@@ -668,6 +674,7 @@ class Expressions:
         last = level == len(generators) - 1
         inner = Env(env.module, env)
         if last and not generator.ifs and len(items) >= REPEATS_FROM and _is_count(items):
+
             def one(item: Any) -> Any:
                 scope = Env(env.module, env)
                 self.assign(generator.target, item, scope)
@@ -685,7 +692,9 @@ class Expressions:
                 if not keep:
                     break
             if keep is None:
-                return Unknown("a comprehension with an unknown condition", env.module.place(generator.iter))
+                return Unknown(
+                    "a comprehension with an unknown condition", env.module.place(generator.iter)
+                )
             if not keep:
                 continue
             if last:

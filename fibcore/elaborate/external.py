@@ -58,9 +58,18 @@ _MATH = {
     name: getattr(math, name)
     for name in ("sqrt", "log", "log2", "log10", "ceil", "floor", "gcd", "lcm", "prod", "exp", "pow", "isclose", "cos", "sin", "tanh", "fabs")
 }  # fmt: skip
-_OPERATOR = {f"operator.{n}": getattr(operator, n) for n in ("mul", "add", "sub", "floordiv", "truediv")}
+_OPERATOR = {
+    f"operator.{n}": getattr(operator, n) for n in ("mul", "add", "sub", "floordiv", "truediv")
+}
 _RE = {"re.match": re.match, "re.search": re.search, "re.fullmatch": re.fullmatch, "re.sub": re.sub, "re.findall": re.findall, "re.split": re.split}  # fmt: skip
-_SILENT = ("logging.", "warnings.", "torch._dynamo.", "torch.compiler.", "torch.library.", "atexit.")
+_SILENT = (
+    "logging.",
+    "warnings.",
+    "torch._dynamo.",
+    "torch.compiler.",
+    "torch.library.",
+    "atexit.",
+)
 
 
 class Externals:
@@ -73,7 +82,11 @@ class Externals:
             value = constants[name]
             return value.fn(self, [], {}, None) if isinstance(value, Native) else value
         if name.startswith("math."):
-            return getattr(math, name[5:], Ext(name)) if name in ("math.pi", "math.inf", "math.e") else Ext(name)
+            return (
+                getattr(math, name[5:], Ext(name))
+                if name in ("math.pi", "math.inf", "math.e")
+                else Ext(name)
+            )
         return Ext(name)
 
     def external_attr(self: Evaluator, value: Ext, name: str) -> Any:
@@ -106,8 +119,12 @@ class Externals:
                 return None
 
             return Native(name, register)
-        if name in ("children", "modules", "parameters", "named_parameters", "named_modules", "named_buffers", "buffers", "named_children", "state_dict"):  # fmt: skip
-            return Native(name, lambda ev, args, kwargs, place: Unknown(f"{name}() of a module", place))
+        if name in ("buffers", "parameters"):
+            return Native(name, lambda *_: [v for v in mod.attrs.values() if isinstance(v, Tensor)])
+        if name in ("children", "modules", "named_parameters", "named_modules", "named_buffers", "named_children", "state_dict"):  # fmt: skip
+            return Native(
+                name, lambda ev, args, kwargs, place: Unknown(f"{name}() of a module", place)
+            )
         if name in ("training",):
             return False
         return ABSENT
@@ -147,9 +164,11 @@ class Externals:
                 mod.attrs[str(key)] = value
             return
         items = self.items_of(source)
-        mod.items = list(items) if items is not None else [
-            source if isinstance(source, Unknown) else Unknown("unknown modules", place)
-        ]
+        mod.items = (
+            list(items)
+            if items is not None
+            else [source if isinstance(source, Unknown) else Unknown("unknown modules", place)]
+        )
 
     def _construct_external(
         self: Evaluator, ext: Ext, args: Args, kwargs: Kwargs, place: SourcePlace
@@ -204,7 +223,9 @@ class Externals:
         self: Evaluator, fn: Callable[..., Any], args: Args, kwargs: Kwargs, place: SourcePlace
     ) -> Any:
         if args and isinstance(args[0], Alternatives):
-            return self.mapped(args[0], lambda v: self._plain_call(fn, [v, *args[1:]], kwargs, place))
+            return self.mapped(
+                args[0], lambda v: self._plain_call(fn, [v, *args[1:]], kwargs, place)
+            )
         inner = deep_unknown(args) or deep_unknown(kwargs)
         if inner is not None:
             return inner
@@ -228,7 +249,11 @@ class Externals:
             return Tensor(shape, dtype)
         if name.count(".") == 1 and short in _LIKE:
             source = args[0] if args else None
-            return Tensor(source.shape, dtype or source.dtype) if isinstance(source, Tensor) else Tensor(None, dtype)
+            return (
+                Tensor(source.shape, dtype or source.dtype)
+                if isinstance(source, Tensor)
+                else Tensor(None, dtype)
+            )
         if name.count(".") == 1 and short in ("tensor", "as_tensor", "arange", "from_numpy", "eye", "linspace", "cat", "stack", "outer"):  # fmt: skip
             if any(isinstance(a, Param) for a in args):
                 return self.tensor_operation(name, args, kwargs, place)
@@ -270,7 +295,9 @@ def copied(value: Any) -> Any:
     if isinstance(value, dict):
         return {k: copied(v) for k, v in value.items()}
     if isinstance(value, Namespace):
-        return Namespace(value.name, {k: copied(v) for k, v in value.values.items()}, value.fallback)
+        return Namespace(
+            value.name, {k: copied(v) for k, v in value.values.items()}, value.fallback
+        )
     if type(value) is Obj:
         new = Obj(value.cls, value.place)
         new.attrs = {k: copied(v) for k, v in value.attrs.items()}
@@ -347,4 +374,3 @@ _CALLS: dict[str, Callable[[Any, Args, Kwargs, SourcePlace], Any]] = {
     "torch.compile": _identity,
     "torch.jit.script": _identity,
 }
-

@@ -78,7 +78,9 @@ class Quantizer:
         self.config = Obj(Ext(f"quantization.{self.method}"), place)
         self.config.attrs["quant_method"] = self.method
         if self.problem is None:
-            self.problem = Unknown(f"the source does not tell how {self.method} is configured", place)
+            self.problem = Unknown(
+                f"the source does not tell how {self.method} is configured", place
+            )
 
     def of(self, mod: Mod, arguments: Mapping[str, Any]) -> Quantization | Unknown | None:
         """The quantisation of a layer that was given these constructor arguments."""
@@ -118,7 +120,9 @@ class Quantizer:
         if answer is None:
             return None
         if not isinstance(answer, Obj):
-            return answer if isinstance(answer, Unknown) else Unknown("its quantisation method", place)
+            return (
+                answer if isinstance(answer, Unknown) else Unknown("its quantisation method", place)
+            )
         if answer.class_name.startswith("Unquantized"):
             return None
         return self._describe(answer)
@@ -132,7 +136,9 @@ class Quantizer:
             block = data.get("weight_block_size")
             if isinstance(block, (list, tuple)) and len(block) == 2:
                 rows, columns = (int(b) for b in block)
-                return Quantization(method, "float8_e4m3fn", "block", (rows, columns), None, "dynamic")
+                return Quantization(
+                    method, "float8_e4m3fn", "block", (rows, columns), None, "dynamic"
+                )
             scheme = "channel" if method in ("fbgemm_fp8", "ptpc_fp8", "w8a8_fp8") else "tensor"
             static = data.get("activation_scheme", "static" if "modelopt" in method else "dynamic")
             return Quantization(method, "float8_e4m3fn", scheme, None, None, str(static))
@@ -155,7 +161,9 @@ class Quantizer:
         if method in ("w8a8_int8", "blockwise_int8"):
             block = data.get("weight_block_size")
             pair = (int(block[0]), int(block[1])) if isinstance(block, (list, tuple)) else None
-            return Quantization(method, "int8", "block" if pair else "channel", pair, None, "dynamic")
+            return Quantization(
+                method, "int8", "block" if pair else "channel", pair, None, "dynamic"
+            )
         return Unknown(f"quantisation method {answer.class_name} of {method}", answer.place)
 
     def _compressed(self, data: Mapping[str, Any]) -> Quantization | Unknown:

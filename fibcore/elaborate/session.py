@@ -157,7 +157,9 @@ class Session:
                 found=error.message,
             )
         return ElaborationError(
-            f"{architecture} cannot be elaborated", where=where, found=f"{error.kind}: {error.message}"
+            f"{architecture} cannot be elaborated",
+            where=where,
+            found=f"{error.kind}: {error.message}",
         )
 
     def _fits_one_rank(self, module: SourceModule, architecture: str) -> bool:
@@ -188,7 +190,9 @@ def _root_arguments(ev: Evaluator, cls: Class, config: Any, quant_config: Any) -
 
 def _shared_experts(ev: Evaluator, cls: Class, config: Any, quant_config: Any) -> Any:
     """The layout of shared experts that the loader of newer sources settles before construction."""
-    resolve = ev.imported(f"{ev.index.package}.srt.layers.moe.utils", "resolve_shared_experts_config")
+    resolve = ev.imported(
+        f"{ev.index.package}.srt.layers.moe.utils", "resolve_shared_experts_config"
+    )
     if not isinstance(resolve, Func):
         return Unknown("the layout of shared experts")
     try:
@@ -198,8 +202,11 @@ def _shared_experts(ev: Evaluator, cls: Class, config: Any, quant_config: Any) -
 
 
 def _forward_batch() -> Namespace:
+    # Two-batch overlap is off unless the server is told otherwise.
     return Namespace(
-        "forward batch", {}, lambda name: Unknown(f"attribute {name} of the forward batch")
+        "forward batch",
+        {"can_run_tbo": False},
+        lambda name: Unknown(f"attribute {name} of the forward batch"),
     )
 
 

@@ -46,6 +46,7 @@ def _argument(args: Args, kwargs: Kwargs, position: int, name: str, default: Any
 
 def make_layers(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
     """`make_layers(num_hidden_layers, layer_fn, ...)` on the only pipeline rank."""
+    whole = _returns_range(ev, kwargs)
     count = _argument(args, kwargs, 0, "num_hidden_layers")
     layer_fn = _argument(args, kwargs, 1, "layer_fn")
     prefix = kwargs.get("prefix", next((a for a in args[2:] if isinstance(a, str)), ""))
@@ -62,11 +63,10 @@ def make_layers(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -
             return ev.call(layer_fn, [], {"idx": index, "prefix": name}, place)
 
         modules.items = ev.repeated(list(range(count)), one)
-    whole = _returns_range(ev, place, kwargs)
     return (modules, 0, count) if whole else modules
 
 
-def _returns_range(ev: Evaluator, place: SourcePlace, kwargs: Kwargs) -> bool:
+def _returns_range(ev: Evaluator, kwargs: Kwargs) -> bool:
     name = ev.environment.shimmed
     if name == "make_pp_layers":
         return True
@@ -170,7 +170,9 @@ def server_args(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -
     return bag
 
 
-_NS_PATH = re.compile(r"^class (\w+)[^\n]*:.*?^    _NS_PATH = \"([\w.]+)\"", re.MULTILINE | re.DOTALL)
+_NS_PATH = re.compile(
+    r"^class (\w+)[^\n]*:.*?^    _NS_PATH = \"([\w.]+)\"", re.MULTILINE | re.DOTALL
+)
 
 
 def _bags(ev: Evaluator) -> dict[str, list[Class]]:

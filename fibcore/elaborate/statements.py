@@ -44,7 +44,21 @@ class Statements:
                 Unknown(f"{type(node).__name__} is not evaluated", env.module.place(node))
             )
             return None
-        status: Status = handler(self, node, env)
+        if not self.forward or self.trying:
+            status: Status = handler(self, node, env)
+            return status
+        try:
+            status = handler(self, node, env)
+        except Raised as error:
+            if error.explicit:
+                raise
+            # What a tensor program computes is not followed here, so neither are its errors: the
+            # statement's results are unknown, and the pass goes on.
+            self.notes.append(Unknown(f"{error.kind}: {error.message}", error.place))
+            lost = Unknown(f"a statement that raised {error.kind}", env.module.place(node))
+            for target in node.targets if isinstance(node, ast.Assign) else ():
+                self.assign(target, lost, env)
+            return ("return", lost) if isinstance(node, ast.Return) else None
         return status
 
     def block(self: Evaluator, body: list[ast.stmt], env: Env) -> Status:
@@ -228,14 +242,29 @@ class Statements:
         return None
 
     def s_for(self: Evaluator, node: ast.For, env: Env) -> Status:
-        iterable = self.eval(node.iter, env)
-        items = self.items_of(iterable) if not isinstance(iterable, (Unknown, Alternatives)) else None
+        return self._loop(node, self.eval(node.iter, env), env)
+
+    def _loop(self: Evaluator, node: ast.For, iterable: Any, env: Env) -> Status:
         place = env.module.place(node)
+        if isinstance(iterable, Alternatives):
+            sides: list[Callable[[], Status]] = [
+                (lambda value=value: self._loop(node, value, env))
+                for value in iterable.values
+                if value is not ABSENT
+            ]
+            return self.either(sides, env, Unknown("one of several ranges", place))
+        items = None if isinstance(iterable, Unknown) else self.items_of(iterable)
         if items is None:
-            why = iterable if isinstance(iterable, Unknown) else Unknown("an unknown number of rounds", place)
+            why = (
+                iterable
+                if isinstance(iterable, Unknown)
+                else Unknown("an unknown number of rounds", place)
+            )
 
             def once() -> Status:
-                self.assign(node.target, Unknown(f"an item of something unknown: {why.reason}", place), env)
+                self.assign(
+                    node.target, Unknown(f"an item of something unknown: {why.reason}", place), env
+                )
                 status = self.block(node.body, env)
                 return status if status is not None and status[0] == "return" else None
 
@@ -290,7 +319,7 @@ class Statements:
                 except Raised:
                     text = None
                 message = text if isinstance(text, str) else ast.unparse(call.args[0])
-        raise Raised(kind, str(message), env.module.place(node))
+        raise Raised(kind, str(message), env.module.place(node), explicit=True)
 
     def s_assert(self: Evaluator, node: ast.Assert, env: Env) -> Status:
         if self.truth(self.eval(node.test, env)) is False:
@@ -313,8 +342,12 @@ class Statements:
 
     def s_try(self: Evaluator, node: ast.Try, env: Env) -> Status:
         status: Status = None
+        self.trying += 1
         try:
-            status = self.block(node.body, env)
+            try:
+                status = self.block(node.body, env)
+            finally:
+                self.trying -= 1
             if status is None:
                 status = self.block(node.orelse, env)
         except Raised as error:
@@ -470,7 +503,9 @@ class Statements:
             value = self.eval(base, env)
             if isinstance(value, Alternatives):
                 value = value.values[0]
-            bases.append(value if isinstance(value, (Class, Ext)) else Ext("unknown." + _short(base)))
+            bases.append(
+                value if isinstance(value, (Class, Ext)) else Ext("unknown." + _short(base))
+            )
         cls = Class(node, env.module, env, bases)
         cls.decorators = [ast.unparse(d).partition("(")[0] for d in node.decorator_list]
         for statement in node.body:

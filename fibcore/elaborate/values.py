@@ -62,9 +62,7 @@ class Env:
 
     __slots__ = ("func", "globals_", "maybe", "module", "outer", "vars")
 
-    def __init__(
-        self, module: ModuleSpace, outer: Env | None, func: Func | None = None
-    ) -> None:
+    def __init__(self, module: ModuleSpace, outer: Env | None, func: Func | None = None) -> None:
         self.vars: dict[str, Any] = {}
         self.outer = outer
         self.module = module
@@ -383,10 +381,13 @@ class Super:
 
 
 class Raised(Exception):  # noqa: N818 - a signal of the elaborated program, not of fibcore
-    """An exception that the elaborated source raised."""
+    """An exception that the elaborated source raised; `explicit` where a raise statement did."""
 
-    def __init__(self, kind: str, message: str, place: SourcePlace | None) -> None:
+    def __init__(
+        self, kind: str, message: str, place: SourcePlace | None, *, explicit: bool = False
+    ) -> None:
         super().__init__(f"{kind}: {message}")
+        self.explicit = explicit
         self.kind = kind
         self.message = message
         self.place = place
@@ -421,6 +422,9 @@ def same(a: Any, b: Any) -> bool:
         return len(a.values) == len(b.values) and all(
             any(same(x, y) for y in b.values) for x in a.values
         )
+    if isinstance(a, Mod):
+        # Two leaves built alike are the same building block, whichever the model holds.
+        return a.leaf and isinstance(b, Mod) and b.leaf and a.cls is b.cls and same(a.args, b.args)
     if isinstance(a, Param):
         return a.base is not None and a.base is b.base and same(a.shape, b.shape)
     return False
@@ -508,7 +512,11 @@ def depending(value: Any, fn: IndexFn | None, origins: frozenset[str] = frozense
     if fn is None or ACTIVE.tracker is None:
         return with_origins(value, origins) if origins else value
     kind: Any = (
-        OriginInt if isinstance(value, int) else OriginFloat if isinstance(value, float) else OriginStr
+        OriginInt
+        if isinstance(value, int)
+        else OriginFloat
+        if isinstance(value, float)
+        else OriginStr
     )
     carried = kind(value)
     carried.origins = origins
