@@ -41,20 +41,20 @@ def run_git(folder: Path, *command: str) -> str:
 
 
 class Upstream:
-    """A repository with a working tree, which plays the remote."""
+    """A repository with a working tree and two commits, which plays the remote."""
 
     def __init__(self, folder: Path, file: str) -> None:
         self.folder = folder
         self.file = folder / file
-        self.file.parent.mkdir(parents=True)
-        self.git("init", "-q", "-b", "main")
-        # As the public hosts do: any commit that can be reached may be asked for.
-        self.git("config", "uploadpack.allowReachableSHA1InWant", "true")
-        self.commits = [self.commit("1"), self.commit("2")]
-
-    @property
-    def url(self) -> str:
-        return self.folder.as_uri()
+        self.url = folder.as_uri()
+        if not folder.exists():
+            self.file.parent.mkdir(parents=True)
+            self.git("init", "-q", "-b", "main")
+            # As the public hosts do: any commit that can be reached may be asked for.
+            self.git("config", "uploadpack.allowReachableSHA1InWant", "true")
+            self.commit("1")
+            self.commit("2")
+        self.commits = self.git("log", "--format=%H", "--reverse").split()
 
     def git(self, *command: str) -> str:
         return run_git(self.folder, *command)
@@ -84,23 +84,40 @@ def make_wheel(folder: Path, name: str, version: str, files: dict[str, str]) -> 
     return wheel
 
 
+def isolate_git(patch: pytest.MonkeyPatch) -> None:
+    """Keep the user's settings out, and give commits an author."""
+    for who in ("AUTHOR", "COMMITTER"):
+        patch.setenv(f"GIT_{who}_NAME", "t")
+        patch.setenv(f"GIT_{who}_EMAIL", "t@t")
+    patch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    patch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+
+
 @pytest.fixture(autouse=True)
 def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither the user's git and pip settings nor the network take part."""
     monkeypatch.chdir(tmp_path)
-    for who in ("AUTHOR", "COMMITTER"):
-        monkeypatch.setenv(f"GIT_{who}_NAME", "t")
-        monkeypatch.setenv(f"GIT_{who}_EMAIL", "t@t")
-    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
-    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    isolate_git(monkeypatch)
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "index"))
     monkeypatch.setenv("FIBCORE_CACHE", str(tmp_path / "cache"))
 
 
+@pytest.fixture(scope="session")
+def _templates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The upstreams, made once; each test gets a copy."""
+    folder = tmp_path_factory.mktemp("upstreams")
+    with pytest.MonkeyPatch.context() as patch:
+        isolate_git(patch)
+        for key, file in FILES.items():
+            Upstream(folder / key, file)
+    return folder
+
+
 @pytest.fixture
-def upstreams(tmp_path: Path) -> dict[str, Upstream]:
+def upstreams(tmp_path: Path, _templates: Path) -> dict[str, Upstream]:
+    shutil.copytree(_templates, tmp_path / "up")
     return {key: Upstream(tmp_path / "up" / key, file) for key, file in FILES.items()}
 
 
@@ -616,7 +633,8 @@ def test_a_download_gives_way_to_what_update_asks_for(
     assert config.repositories["sglang"].commit == upstreams["sglang"].commits[1]
 
 
-def test_neither_git_nor_index(offline: Path) -> None:
+def test_neither_git_nor_index(offline: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pypi, "PYTHONS", ("3.11",))
     for wheel in offline.glob("sglang-*"):
         wheel.unlink()
     with pytest.raises(SourceError, match="no wheel of this release") as caught:
