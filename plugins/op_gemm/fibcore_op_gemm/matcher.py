@@ -39,6 +39,8 @@ _LOGITS = "sglang.srt.layers.logits_processor.LogitsProcessor"
 _BATCHED = LINEAR + "ColumnParallelBatchedLinear"
 # Modules of a model's own whose parameter `weight` is there to be multiplied.
 _GATE = re.compile(r"Gate$|Router$|Linear$|Head$")
+# How models name the weight of a causal convolution, which they keep in a linear layer.
+_CONVOLUTION = re.compile(r"(^|[._])conv(1d)?$")
 # Named like a linear layer, and something else (linear attention).
 _NOT_LINEAR = ("RadixLinearAttention",)
 
@@ -83,6 +85,10 @@ class _Matcher:
     def _layer(self, node: ModuleNode) -> None:
         if node.is_a(_BATCHED):
             self._not_covered("batched GEMM", "the op type has no batched kernel", node)
+            return
+        if _CONVOLUTION.search(node.path) and not node.calls and self._is_linear(node):
+            reason = "a linear layer that is never called and only holds a convolution's weight"
+            self._not_covered("causal convolution", reason, node)
             return
         if node.class_name.endswith("LinearWithLoRA"):
             self._not_covered("GEMM with LoRA", "adapters make it another kernel", node)

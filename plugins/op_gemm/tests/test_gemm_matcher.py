@@ -685,3 +685,17 @@ def test_a_gate_whose_forward_was_not_followed_is_a_problem() -> None:
     scale = module("a", cls, {}, leaf=False, attributes={"weight": ParameterRef("a.weight", (8,))})
     table = module("b", "sglang.srt.models.x.Table", {}, leaf=False, attributes={"weight": WEIGHT})
     assert extract(scale, table) == Extraction()
+
+
+def test_a_convolution_s_weight_in_a_linear_layer_is_no_gemm() -> None:
+    sizes = {"input_size": 4, "output_size": 8192}
+    found = extract(
+        linear("mixer.conv1d", "ColumnParallelLinear", **sizes),
+        linear("attn.q_conv1d", "ColumnParallelLinear", **sizes),
+    )
+    assert not found.kernels
+    assert [(m.what, len(m.uses)) for m in found.not_covered] == [("causal convolution", 2)]
+    called = module(
+        "conv1d", LINEAR + "ReplicatedLinear", sizes, bases=LINEAR_BASES, calls=[call(TENSOR)]
+    )
+    assert only(extract(called)) == "gemm_n_8192_k_4"

@@ -29,9 +29,10 @@ _GEMMA = frozenset({_LAYERS + "GemmaRMSNorm", _LAYERS + "Gemma3RMSNorm"})
 # Plain or Gemma, by its argument scale_shift (0 or 1).
 _SHIFTED = _LAYERS + "Gemma4RMSNorm"
 
+_LAYER_NORM = "it subtracts the mean and may add a bias; the op type has no such kernel"
 _OTHER_NORMS = {
-    _LAYERS
-    + "LayerNorm": "it subtracts the mean and may add a bias; the op type has no such kernel",
+    _LAYERS + "LayerNorm": _LAYER_NORM,
+    "torch.nn.LayerNorm": _LAYER_NORM,
     _LAYERS + "RMSNormWithoutScale": "it has no weight",
 }
 _NORM_NAME = re.compile(r"RMSNorm|LayerNorm|(Group|Batch|L2|Instance)Norm|Norm$|NormGated?$")
