@@ -267,7 +267,16 @@ def _raise(error: BaseException) -> Any:
 TRUTH = {"name": "t", "kind": "torch", "entry": "entry", "packages": ()}
 
 
-@pytest.mark.parametrize("error", [NotImplementedError("not here"), ImportError("no kernel")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        NotImplementedError("not here"),
+        ImportError("no kernel"),
+        FileNotFoundError("ninja"),
+        RuntimeError("Ninja build failed. Ninja output:"),
+        torch.cuda.OutOfMemoryError("more memory than this GPU has"),
+    ],
+)
 def test_ground_truth_may_decline(error: Exception) -> None:
     with pytest.raises(conftest.GroundTruthUnavailableError, match=str(error)):
         conftest.run_ground_truth(_raise(error), TRUTH, {}, None)
@@ -358,6 +367,20 @@ def test_same_bits() -> None:
     assert conftest.same_bits(torch.tensor(1.0), torch.tensor(1.0))
     assert conftest.same_bits(NAN, NAN)
     assert not conftest.same_bits(1, 2)
+    gaps = torch.arange(12.0).reshape(3, 4)[:, ::2]
+    assert conftest.same_bits(gaps, conftest.clone_inputs({"x": gaps})["x"])
+
+
+def test_overlapping_inputs_are_copied_as_they_are() -> None:
+    buffer = torch.arange(12.0)
+    windows = buffer.as_strided((1000, 8), (0, 1), 4)
+    copy = conftest.clone_inputs({"x": windows})["x"]
+    assert copy.untyped_storage().nbytes() == 48
+    assert torch.equal(copy, windows)
+    assert conftest.same_bits(windows, copy)
+    copy[0, 0] = 7.0
+    assert windows[0, 0] == 4.0
+    assert not conftest.same_bits(windows, copy)
 
 
 # --- evidence ------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import ast
 import math
 import symtable
 import sys
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 
 import attrs
@@ -365,8 +366,10 @@ def _import_lines(imports: Mapping[str, tuple[str, str | None]]) -> str:
 
 def _section(part: _Part) -> str:
     comment = ""
-    if part.docstring:
-        comment = "".join(f"# {line}".rstrip() + "\n" for line in part.docstring.splitlines())
+    for line in (part.docstring or "").splitlines():
+        # Written for lines without the two characters of a comment.
+        for piece in textwrap.wrap(line, WIDTH - 2) or [""]:
+            comment += f"# {piece}".rstrip() + "\n"
     blank = "\n\n" if part.text.startswith(("def ", "class ", "@")) else "\n"
     return _banner(part.title) + comment + blank + part.text
 
