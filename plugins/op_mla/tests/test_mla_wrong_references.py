@@ -24,7 +24,7 @@ OWN_PAGE = (
     "torch.where(held, kv_indptr[s] + key // PAGE_SIZE, 0)",
     "(kv_indptr[s] + key // PAGE_SIZE).clamp(max=len(kv_indices) - 1)",
 )
-ONE_HEAD = "[:, :, :1].expand(-1, -1, heads, -1).transpose(1, 2)"
+ONE_HEAD = "[:, :, :1].expand(-1, -1, heads, -1).masked_fill(beyond, 0)"
 HIDDEN = "key > last_key[:, :, None]"
 SCALE = "(sm_scale * math.log2(math.e))"
 
@@ -45,7 +45,7 @@ MISTAKES: list[tuple[str, list[str], list[tuple[str, str]]]] = [
             )
         ],
     ),
-    ("scale missing", ALL, [(SCALE, "math.log2(math.e)")]),
+    ("scale missing", ALL, [(SCALE, "(math.log2(math.e))")]),
     ("scale from the size of a cached key", PAGED, [(SCALE, "(dim**-0.5 * math.log2(math.e))")]),
     ("scale from the size of a key", RAGGED, [(SCALE, "(qk**-0.5 * math.log2(math.e))")]),
     (
@@ -83,14 +83,14 @@ MISTAKES: list[tuple[str, list[str], list[tuple[str, str]]]] = [
     (
         "unused memory weighed with 0",
         LARGE_PAGES,
-        [OWN_PAGE, ("k.masked_fill(~held[:, :, None], 0)", "k")],
+        [OWN_PAGE, ("k.masked_fill_(~held[:, :, None], 0)", "k")],
     ),
     (
         "unused memory multiplied by 0",
         LARGE_PAGES,
-        [OWN_PAGE, ("k.masked_fill(~held[:, :, None], 0)", "(k * held[:, :, None])")],
+        [OWN_PAGE, ("k.masked_fill_(~held[:, :, None], 0)", "(k * held[:, :, None])")],
     ),
-    ("other sequences weighed with 0", RAGGED, [(".masked_fill(beyond, 0)", "")]),
+    ("other sequences weighed with 0", RAGGED, [(".masked_fill_(beyond, 0)", "")]),
     (
         "NaN while no key was seen",
         ALL,
@@ -123,12 +123,12 @@ MISTAKES: list[tuple[str, list[str], list[tuple[str, str]]]] = [
     (
         "keys of one head for all",
         RAGGED,
-        [("k[slot].transpose(1, 2)", "k[slot]" + ONE_HEAD)],
+        [("k[slot].masked_fill_(beyond, 0)", "k[slot]" + ONE_HEAD)],
     ),
     (
         "values of one head for all",
         RAGGED,
-        [("v[slot].transpose(1, 2)", "v[slot]" + ONE_HEAD)],
+        [("v[slot].masked_fill_(beyond, 0)", "v[slot]" + ONE_HEAD)],
     ),
     (
         "logits rounded to bfloat16",

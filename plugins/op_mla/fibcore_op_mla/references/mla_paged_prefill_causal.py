@@ -79,7 +79,7 @@ def attend(
         last_key = pos + shift[s]
         q = torch.cat((q_nope[rows], q_pe[rows]), -1).float()
         # Logits times log2(e), so that powers of two and base-2 logarithms serve.
-        q = (q * (sm_scale * math.log2(math.e))).view(len(s), tile * heads, dim)
+        q = q.mul_(sm_scale * math.log2(math.e)).view(len(s), tile * heads, dim)
         top = torch.full((len(s), tile * heads, 1), -math.inf, device=device)
         total = torch.zeros_like(top)
         mixed = torch.zeros((len(s), tile * heads, ckv), device=device)
@@ -90,7 +90,7 @@ def attend(
             slot = key % PAGE_SIZE
             k = torch.cat((ckv_cache[page, slot], kpe_cache[page, slot]), -1)
             # What lies beyond a sequence may be anything, NaN too: replace it, do not weigh it.
-            k = k.masked_fill(~held[:, :, None], 0).float()
+            k = k.masked_fill_(~held[:, :, None], 0).float()
             logits = torch.bmm(q, k.transpose(1, 2))
             hidden = key > last_key[:, :, None]
             logits.view(len(s), tile, heads, -1).masked_fill_(hidden[:, :, None], -math.inf)

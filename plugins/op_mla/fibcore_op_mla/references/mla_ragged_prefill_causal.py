@@ -14,6 +14,7 @@ VO_DIM = 128
 QUERY_CHUNK = 64
 KEY_CHUNK = 512
 GROUP_ELEMENTS = 1 << 25
+CONTIGUOUS = torch.contiguous_format
 
 
 def attend(
@@ -72,8 +73,8 @@ def attend(
         rows = torch.where(real, qo_indptr[s] + pos, 0)
         last_key = pos + shift[s]
         # Logits times log2(e), so that powers of two and base-2 logarithms serve.
-        queries = q[rows].transpose(1, 2).float() * (sm_scale * math.log2(math.e))
-        queries = queries.reshape(len(s) * heads, tile, qk)
+        queries = q[rows].transpose(1, 2).to(torch.float32, memory_format=CONTIGUOUS)
+        queries = queries.mul_(sm_scale * math.log2(math.e)).view(len(s) * heads, tile, qk)
         top = torch.full((len(s) * heads, tile, 1), -math.inf, device=device)
         total = torch.zeros_like(top)
         mixed = torch.zeros((len(s) * heads, tile, vo), device=device)
@@ -82,11 +83,13 @@ def attend(
             held = key < kv_lens[s]
             slot = torch.where(held, kv_indptr[s] + key, 0)
             # Beyond a sequence stand the keys of another one: replace them, do not weigh them.
-            beyond = ~held[:, None, :, None]
-            keys = k[slot].transpose(1, 2).masked_fill(beyond, 0).float()
-            values = v[slot].transpose(1, 2).masked_fill(beyond, 0).float()
-            keys = keys.reshape(len(s) * heads, len(key), qk)
-            values = values.reshape(len(s) * heads, len(key), vo)
+            beyond = ~held[:, :, None, None]
+            keys = k[slot].masked_fill_(beyond, 0).transpose(1, 2)
+            values = v[slot].masked_fill_(beyond, 0).transpose(1, 2)
+            keys = keys.to(torch.float32, memory_format=CONTIGUOUS)
+            values = values.to(torch.float32, memory_format=CONTIGUOUS)
+            keys = keys.view(len(s) * heads, len(key), qk)
+            values = values.view(len(s) * heads, len(key), vo)
             logits = torch.bmm(queries, keys.transpose(1, 2))
             hidden = key > last_key[:, :, None]
             logits.view(len(s), heads, tile, -1).masked_fill_(hidden[:, None], -math.inf)
