@@ -387,12 +387,15 @@ class PluginContract:
     trees: ClassVar[Sequence[Tree]]
     max_cases: ClassVar[int] = 3
     timeout_s: ClassVar[float] = 120.0
+    _subject: ClassVar[Subject]
 
-    @pytest.fixture(scope="class")
+    @pytest.fixture
     def subject(self) -> Subject:
-        """What the checks are about."""
+        """What the checks are about; one for the whole class, since it keeps what hooks said."""
         cls = type(self)
-        return Subject(cls.plugin, tuple(cls.trees), cls.max_cases, cls.timeout_s)
+        if "_subject" not in vars(cls):
+            cls._subject = Subject(cls.plugin, tuple(cls.trees), cls.max_cases, cls.timeout_s)
+        return cls._subject
 
     def test_hooks_conform(self, subject: Subject) -> None:
         """See `check_hooks`."""
