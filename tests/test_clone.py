@@ -715,11 +715,16 @@ def test_a_dataset_with_large_files_without_git_lfs(
     assert Path("repos/flashinfer-trace/a.bin").read_text().startswith("version https")
 
 
-def test_other_transports_are_closed_to_git(tmp_path: Path) -> None:
-    # Even where a remote is set to one behind this package's back.
+def test_other_transports_are_closed_to_git(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Even where the user's settings open them.
+    config = tmp_path / "gitconfig"
+    config.write_text('[protocol "ext"]\n\tallow = always\n')
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(config))
     witness = tmp_path / "witness"
-    with pytest.raises(git.UnreachableError):
-        git.look_up(git.GitSource(f"ext::sh -c 'touch {witness}'"))
+    with pytest.raises(git.UnreachableError, match="not allowed"):
+        git.look_up(git.GitSource(f"ext::sh -c touch% {witness}"))
     assert not witness.exists()
 
 
