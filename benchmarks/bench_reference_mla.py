@@ -87,7 +87,7 @@ def reference(kind: str, heads: int) -> Contestant:
     sizes = {"qk_dim": QK, "vo_dim": VO, "num_kv_heads": heads}
     if kind != "ragged":
         sizes = {"head_dim_ckv": CKV, "head_dim_kpe": KPE, "page_size": PAGE_SIZE}
-    parameters = {"kind": kind, "num_qo_heads": heads, **sizes}
+    parameters: dict[str, str | int | float | bool] = {"kind": kind, "num_qo_heads": heads, **sizes}
     op_type = "mla_ragged" if kind == "ragged" else "mla_paged"
     definition = define(Kernel(op_type, "benchmarked", parameters, {}, ()))
     if definition is None:
