@@ -26,6 +26,7 @@ from fibcore.elaborate.values import (
     Repeat,
     Super,
     Tensor,
+    at_index,
     deep_unknown,
 )
 from fibcore.tree import SourcePlace, Unknown
@@ -68,7 +69,7 @@ class Attributes:
         if isinstance(value, Unknown):
             return value
         if isinstance(value, Repeat):
-            return self.find_attr(value.force(), name, place)
+            return self._repeat_attr(value, name, place)
         if isinstance(value, Obj):
             return self._object_attr(value, name, place)
         if isinstance(value, Class):
@@ -116,6 +117,25 @@ class Attributes:
             f"{value.name}.{name}",
             lambda ev, args, kwargs, place: deep_unknown(args) or ev.native(method, args, place),
         )
+
+    def _repeat_attr(self: Evaluator, layer: Repeat, name: str, place: SourcePlace) -> Any:
+        """An attribute of a layer that equals another one but for its index.
+
+        While the model is built, what the other layer holds tells all. In the forward pass the layer
+        itself is needed, because calls are noted by object; its methods are bound to it as it is.
+        """
+        template = layer.template
+        if layer.made is None and isinstance(template, Mod):
+            if not self.forward:
+                found = self.find_attr(template, name, place)
+                if isinstance(found, (int, float, str, list, tuple)):
+                    return at_index(found, layer.index, template.tracker)
+                return found
+            if name not in template.attrs and isinstance(template.cls, Class):
+                method = self.class_attr(template.cls, name)
+                if isinstance(method, Func) and method.kind == "function":
+                    return Bound(method, layer)
+        return self.find_attr(layer.force(), name, place)
 
     # -- instances -----------------------------------------------------------------------------
 

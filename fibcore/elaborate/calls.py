@@ -181,6 +181,8 @@ class Calls(Externals):
         self: Evaluator, bound: Bound, args: list[Any], kwargs: dict[str, Any], place: SourcePlace
     ) -> Any:
         owner, func = bound.self, bound.func
+        if isinstance(owner, Repeat) and isinstance(func, Func) and self.forward:
+            return self.call_module(owner, func.name, args, kwargs, place, func)
         if isinstance(owner, Mod) and isinstance(func, Func):
             if self.forward and not func.name.startswith("__init"):
                 return self.call_module(owner, func.name, args, kwargs, place, func)

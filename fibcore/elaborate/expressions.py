@@ -177,6 +177,8 @@ class Expressions:
         tracker = self.tracker
         if isinstance(result, bool) or not isinstance(result, (int, float, str)):
             if any(index_fn(a) is not None for a in args):
+                if isinstance(result, (list, tuple)) and 0 < len(result) <= 64:
+                    return self._depending_items(fn, args, result)
                 self.guard(lambda i: fn(*(at_index(a, i, tracker) for a in args)), result)
             return result
         origins: frozenset[str] = frozenset()
@@ -189,6 +191,25 @@ class Expressions:
                 result, lambda i: fn(*(at_index(a, i, tracker) for a in args)), origins
             )
         return depending(result, None, origins)
+
+    def _depending_items(
+        self: Evaluator, fn: Callable[..., Any], args: list[Any], result: Any
+    ) -> Any:
+        """A short sequence whose items depend on the layer index one by one, and its length not."""
+        tracker = self.tracker
+
+        def at(i: int) -> Any:
+            return fn(*(at_index(a, i, tracker) for a in args))
+
+        self.guard(lambda i: len(at(i)), len(result))
+        items = []
+        for position, item in enumerate(result):
+            if isinstance(item, (int, float, str)) and not isinstance(item, bool):
+                items.append(depending(item, lambda i, p=position: at(i)[p]))
+            else:
+                self.guard(lambda i, p=position: at(i)[p], item)
+                items.append(item)
+        return type(result)(items)
 
     def object_operation(
         self: Evaluator, op: str, left: Any, right: Any, place: SourcePlace
