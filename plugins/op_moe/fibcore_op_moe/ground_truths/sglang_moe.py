@@ -87,26 +87,34 @@ def sglang_moe(
     if not here.any():
         return torch.zeros_like(hidden_states, dtype=torch.bfloat16)
 
-    def dequantised(values, scales):
-        values = values.float()
-        if scales is None:
-            return values
+    # One buffer each for all experts: what is made for one is used before the next is asked for.
+    hidden = hidden_states.shape[1]
+    both = torch.empty(2 * inner, hidden, device=hidden_states.device)
+    down = torch.empty(hidden, inner, device=hidden_states.device)
+
+    def scale(values, scales):
         blocks = values.unflatten(1, (scales.shape[1], -1)).unflatten(0, (scales.shape[0], -1))
-        return blocks.mul_(scales[:, None, :, None]).flatten(2).flatten(0, 1)
+        blocks.mul_(scales[:, None, :, None])
 
     def w13(expert):
-        scales = None if gemm1_weights_scale is None else gemm1_weights_scale[expert]
-        both = dequantised(gemm1_weights[expert], scales)
-        up, gate = both[:inner], both[inner:]
+        up, gate = gemm1_weights[expert].split(inner)
+        both[:inner].copy_(gate)
+        both[inner:].copy_(up)
+        if gemm1_weights_scale is not None:
+            up, gate = gemm1_weights_scale[expert].chunk(2)
+            scale(both, torch.cat([gate, up]))
         if output1_scales_scalar is not None:
-            up.mul_(output1_scales_scalar[expert])
-            gate.mul_(output1_scales_gate_scalar[expert])
-        return torch.cat([gate, up])
+            both[:inner].mul_(output1_scales_gate_scalar[expert])
+            both[inner:].mul_(output1_scales_scalar[expert])
+        return both
 
     def w2(expert):
-        scales = None if gemm2_weights_scale is None else gemm2_weights_scale[expert]
-        down = dequantised(gemm2_weights[expert], scales)
-        return down if output2_scales_scalar is None else down * output2_scales_scalar[expert]
+        down.copy_(gemm2_weights[expert])
+        if gemm2_weights_scale is not None:
+            scale(down, gemm2_weights_scale[expert])
+        if output2_scales_scalar is not None:
+            down.mul_(output2_scales_scalar[expert])
+        return down
 
     x = hidden_states.float()
     if hidden_states_scale is not None:
