@@ -86,11 +86,10 @@ def _run(
     except (click.Abort, KeyboardInterrupt):
         data = {"error": "Interrupted", "message": "interrupted"}
         return _fail(out, "Interrupted.", data, INTERRUPTED)
-    except BrokenPipeError:
-        return _closed_pipe()
     except OSError as error:
-        if error.errno == errno.EPIPE:
-            return _closed_pipe()
+        if error.errno == errno.EPIPE:  # nobody reads on
+            _drop_output()
+            return 1
         if debug:
             traceback.print_exc()
         where = f"{error.filename}: " if error.filename else ""
@@ -109,10 +108,8 @@ def _fail(out: Output, message: str, data: dict[str, Any], status: int) -> int:
         out.warn(message)
         out.document({"error": data, "exit_code": status})
         _flush()
-    except OSError as error:
-        if error.errno != errno.EPIPE:
-            raise
-        return _closed_pipe()
+    except OSError:  # nobody reads, or the disk behind standard output is full
+        _drop_output()
     return status
 
 
@@ -121,10 +118,9 @@ def _flush() -> None:
     sys.stderr.flush()
 
 
-def _closed_pipe() -> int:
-    # Nobody reads on. Python would complain once more when it flushes at exit.
+def _drop_output() -> None:
+    # Python would complain once more when it flushes at exit.
     null = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):  # not a real file: nothing to redirect
             os.dup2(null, stream.fileno())
-    return 1

@@ -50,9 +50,14 @@ class Output:
         click.echo(text, err=True)
 
     def table(
-        self, columns: Sequence[str], rows: Iterable[Sequence[object]], title: str = ""
+        self,
+        columns: Sequence[str],
+        rows: Iterable[Sequence[object]],
+        *,
+        title: str = "",
+        indent: int = 0,
     ) -> None:
-        """Print a table: drawn on a terminal, aligned plain lines elsewhere."""
+        """Print a table: drawn on a terminal, aligned plain lines with an indent elsewhere."""
         cells = [[str(cell) for cell in row] for row in rows]
         if self.verbosity < 0:
             return
@@ -71,7 +76,8 @@ class Output:
             self.line(title)
         widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
         for row in [list(columns), *cells]:
-            self.line("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip())
+            text = "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True))
+            self.line((" " * indent + text).rstrip())
 
     def document(self, data: Any) -> None:
         """Print the JSON document; does nothing without `--json`."""
@@ -122,8 +128,15 @@ class Bars:
             )
             self._progress.start()
         if message not in self._tasks:
+            # A step of unknown length is over when the next one begins.
+            for earlier in [m for m, t in self._tasks.items() if self._open(t)]:
+                self._progress.remove_task(self._tasks.pop(earlier))
             self._tasks[message] = self._progress.add_task(message, total=total)
         self._progress.update(self._tasks[message], completed=done, total=total)
+
+    def _open(self, task: TaskID) -> bool:
+        assert self._progress is not None
+        return self._progress.tasks[self._progress.task_ids.index(task)].total is None
 
     def close(self) -> None:
         """Remove the bars."""
@@ -133,17 +146,21 @@ class Bars:
 
 
 class Lines(Bars):
-    """Progress where there is no terminal: one line when a step begins."""
+    """Progress where there is no terminal: a line when a step begins, and at every quarter."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._seen: set[str] = set()
+        self._seen: dict[str, int] = {}
 
-    def show(self, message: str, done: float | None, total: float | None) -> None:  # noqa: ARG002 - a line has no length
-        """Print `message` the first time it comes."""
+    def show(self, message: str, done: float | None, total: float | None) -> None:
+        """Print `message` when it is new, and how far it is when another quarter is done."""
+        quarters = int(4 * done / total) if done and total else 0
         if message not in self._seen:
-            self._seen.add(message)
+            self._seen[message] = 0
             click.echo(message, err=True)
+        if quarters > self._seen[message]:
+            self._seen[message] = quarters
+            click.echo(f"{message}: {25 * quarters}%", err=True)
 
     def close(self) -> None:
         """Lines stay."""

@@ -27,7 +27,6 @@ def run(report: RunReport, out: Output) -> None:
         out.line()
     _extract(report.extraction, out)
     if report.tests is not None:
-        out.line()
         _added_tests(report.tests, out)
     if report.verification is not None:
         out.line()
@@ -112,6 +111,7 @@ def _model(model: ModelReport, out: Output) -> None:
     out.table(
         ("op type", "definition", "outcome", "layers", "from"),
         [(k.op_type, k.name, k.outcome, k.layers, k.where) for k in model.kernels],
+        indent=2,
     )
     for kernel in model.kernels:
         for note in kernel.notes:
