@@ -340,6 +340,15 @@ def test_a_kernel_of_another_name_is_no_conflict_even_if_its_name_is_taken(
     assert reports(root) == []
 
 
+def test_a_suffix_alone_makes_no_conflict(dataset: Dataset, root: Path) -> None:
+    put(root, toy().to_json())
+    put(root, toy(name="toy_h8_v2").to_json(), "toy_h8_v2")
+    put(root, toy(16, name="other_v2").to_json(), "other_v2")
+    dataset.add(toy(32))
+    assert dataset.conflicts() == []
+    assert reports(root) == []
+
+
 # --- files of others -------------------------------------------------------------------------
 
 

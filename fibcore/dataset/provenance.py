@@ -158,31 +158,22 @@ def with_entry(root: Path, definition: Definition, entry: ProvenanceEntry) -> Re
 
 def _from_data(root: Path, path: Path, data: Mapping[str, Any]) -> Provenance:
     try:
-        pairs = [
-            (model, entry)
+        entries = tuple(
+            _entry_from_data(model, entry)
             for model, servings in data["models"].items()
             for entry in servings.values()
-        ]
-        entries = tuple(_entry_from_data(model, entry) for model, entry in pairs)
-        axes = {
-            name
-            for _, entry in pairs
-            for name, constant in entry["constants"].items()
-            if constant["axis"]
-        }
-        return Provenance(data["name"], data["op_type"], entries, _differing(entries, axes))
+        )
+        return Provenance(data["name"], data["op_type"], entries, _differing(entries))
     except (KeyError, TypeError, ValueError, AttributeError, ServingError) as error:
         raise _not_ours(root, path, f"{type(error).__name__}: {error}") from error
 
 
-def _differing(
-    entries: Iterable[ProvenanceEntry], axes: set[str]
-) -> tuple[ConstantDifference, ...]:
+def _differing(entries: Iterable[ProvenanceEntry]) -> tuple[ConstantDifference, ...]:
+    """Constants of several values; never an axis, whose size makes the definition."""
     sides: dict[str, dict[Scalar, dict[str, None]]] = {}
     for entry in entries:
         for name, proof in entry.facts.items():
-            if name not in axes:
-                sides.setdefault(name, {}).setdefault(proof.value, {})[entry.model] = None
+            sides.setdefault(name, {}).setdefault(proof.value, {})[entry.model] = None
     return tuple(
         ConstantDifference(name, tuple((v, tuple(models)) for v, models in values.items()))
         for name, values in sorted(sides.items())
