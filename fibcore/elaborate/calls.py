@@ -26,9 +26,10 @@ from fibcore.elaborate.values import (
     Raised,
     Repeat,
     Tensor,
+    depending,
     merge,
 )
-from fibcore.tree import Call, Operation, SourcePlace, Unknown
+from fibcore.tree import Call, Operation, SourcePlace, Unknown, origins_of
 
 if TYPE_CHECKING:
     from fibcore.elaborate.evaluator import Evaluator
@@ -226,8 +227,8 @@ class Calls(Externals):
             target = mod.force() if isinstance(mod, Repeat) else mod
             self.note_call(target, method, args, kwargs, place)
             return Unknown(TENSOR_REASON, place)
-        key = (id(template), method, _abstract(args), _abstract(kwargs))
         number = mod.index if isinstance(mod, Repeat) else _number(mod)
+        key = (id(template), method, _abstract(args, number), _abstract(kwargs, number))
         for tracker, result, source in self.memo.get(key, ()):
             if number is None or tracker is None or tracker.holds(number):
                 if isinstance(mod, Repeat):
@@ -249,6 +250,8 @@ class Calls(Externals):
         if target.tracker is not None:
             # Decisions of the forward pass on the layer index tell layers apart too.
             self.tracker = ACTIVE.tracker = target.tracker
+            args = [_relative(a, number) for a in args]
+            kwargs = {k: _relative(v, number) for k, v in kwargs.items()}
         try:
             result = self.call_function(func, [target, *args], kwargs, place)
         finally:
@@ -547,8 +550,33 @@ def _number(mod: Mod) -> int | None:
     return None if mod.tracker is None else mod.tracker.number
 
 
-def _abstract(value: Any) -> Any:
-    """A hashable summary of a value: equal summaries mean the same way through a forward pass."""
+def _offset(value: Any, number: int | None) -> int | None:
+    """How far an integer argument is from the layer's index, where it is close to it."""
+    if number is None or isinstance(value, bool) or not isinstance(value, int):
+        return None
+    return value - number if -1 <= value - number <= 1 else None
+
+
+def _relative(value: Any, number: int | None) -> Any:
+    """An argument that may be counted from the layer's index, made to depend on it.
+
+    Equal layers that get their own index (or the next one) as an argument go the same way through
+    the forward pass, unless a decision depends on it; those are noted like all others.
+    """
+    offset = _offset(value, number)
+    if offset is None:
+        return value
+    return depending(int(value), lambda i: i + offset, origins_of(value))
+
+
+def _abstract(value: Any, number: int | None = None) -> Any:
+    """A hashable summary of a value: equal summaries mean the same way through a forward pass.
+
+    Integers close to the layer's index `number` are summarised by their distance from it.
+    """
+    offset = _offset(value, number)
+    if offset is not None:
+        return ("index", offset)
     if value is None or isinstance(value, (bool, int, float, str)):
         return (type(value).__name__, value)
     if isinstance(value, Unknown):
@@ -556,11 +584,11 @@ def _abstract(value: Any) -> Any:
     if isinstance(value, Tensor) and not isinstance(value, Param):
         return "tensor"
     if isinstance(value, Alternatives):
-        return ("one of", frozenset(_abstract(v) for v in value.values))
+        return ("one of", frozenset(_abstract(v, number) for v in value.values))
     if isinstance(value, (list, tuple)):
-        return tuple(_abstract(v) for v in value)
+        return tuple(_abstract(v, number) for v in value)
     if isinstance(value, dict):
-        return tuple((str(k), _abstract(v)) for k, v in value.items())
+        return tuple((str(k), _abstract(v, number)) for k, v in value.items())
     if isinstance(value, Ext):
         return value.name
     if isinstance(value, Bound):
