@@ -260,6 +260,7 @@ def make_inputs(definition, case, device, generator):
 
 def returns_a_boolean(run, definition, case, device, generator):
     assert "spoilt" not in case
+    assert definition["name"] == "scale_a"
     return True
 
 
