@@ -5,9 +5,7 @@ import math
 import torch
 
 
-def flashinfer_gqa_paged_decode(
-    q, k_cache, v_cache, kv_indptr, kv_indices, kv_last_page_len=None, sm_scale=1.0
-):
+def flashinfer_gqa_paged_decode(q, k_cache, v_cache, kv_indptr, kv_indices, sm_scale, **last_page):
     """Output and base-2 lse of `BatchDecodeWithPagedKVCacheWrapper`.
 
     Its kernels stand for -inf by a large negative number (about -5e4, `math::inf` in
@@ -19,8 +17,9 @@ def flashinfer_gqa_paged_decode(
     _, page_size, num_kv_heads, _ = k_cache.shape
     if batch_size == 0:  # its scheduler divides by the batch size
         return torch.empty_like(q), torch.empty(q.shape[:2], dtype=torch.float32, device=q.device)
-    if kv_last_page_len is None:
-        kv_last_page_len = (kv_indptr[1:] > kv_indptr[:-1]).int()
+    # Pages of one token have no such input: each is full.
+    full = (kv_indptr[1:] > kv_indptr[:-1]).int()
+    kv_last_page_len = last_page.get("kv_last_page_len", full)
     workspace = torch.zeros(128 * 2**20, dtype=torch.uint8, device=q.device)
     wrapper = flashinfer.BatchDecodeWithPagedKVCacheWrapper(
         workspace,

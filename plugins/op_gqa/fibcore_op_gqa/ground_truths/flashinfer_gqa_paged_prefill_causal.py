@@ -12,8 +12,8 @@ def flashinfer_gqa_paged_prefill_causal(
     qo_indptr,
     kv_indptr,
     kv_indices,
-    kv_last_page_len=None,
-    sm_scale=1.0,
+    sm_scale,
+    **last_page,
 ):
     """Output and base-2 lse of `BatchPrefillWithPagedKVCacheWrapper`, causal.
 
@@ -27,8 +27,9 @@ def flashinfer_gqa_paged_prefill_causal(
     _, page_size, num_kv_heads, _ = k_cache.shape
     if total_q == 0:  # nothing to launch
         return torch.empty_like(q), torch.empty(q.shape[:2], dtype=torch.float32, device=q.device)
-    if kv_last_page_len is None:
-        kv_last_page_len = (kv_indptr[1:] > kv_indptr[:-1]).int()
+    # Pages of one token have no such input: each is full.
+    full = (kv_indptr[1:] > kv_indptr[:-1]).int()
+    kv_last_page_len = last_page.get("kv_last_page_len", full)
     workspace = torch.zeros(128 * 2**20, dtype=torch.uint8, device=q.device)
     wrapper = flashinfer.BatchPrefillWithPagedKVCacheWrapper(workspace, "NHD", backend="fa2")
     wrapper.plan(

@@ -12,8 +12,8 @@ def sglang_gqa_paged_decode(
     v_cache,
     kv_indptr,
     kv_indices,
-    kv_last_page_len=None,
-    sm_scale=1.0,
+    sm_scale,
+    **last_page,
 ):
     """Output of `_run_sdpa_forward_decode`; it gives no lse.
 
@@ -28,7 +28,8 @@ def sglang_gqa_paged_decode(
     )
     page_size, num_kv_heads, head_dim = k_cache.shape[1:]
     pages = (kv_indptr[1:] - kv_indptr[:-1]).long()
-    last = torch.ones_like(pages) if kv_last_page_len is None else kv_last_page_len.long()
+    # Pages of one token have no such input: each is full.
+    last = last_page.get("kv_last_page_len", torch.ones_like(pages)).long()
     kv_len = torch.where(pages > 0, (pages - 1) * page_size + last, 0)
     output = torch.zeros_like(q)
     some = kv_len.nonzero()[:, 0]

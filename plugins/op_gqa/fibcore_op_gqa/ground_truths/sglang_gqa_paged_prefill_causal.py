@@ -13,8 +13,8 @@ def sglang_gqa_paged_prefill_causal(
     qo_indptr,
     kv_indptr,
     kv_indices,
-    kv_last_page_len=None,
-    sm_scale=1.0,
+    sm_scale,
+    **last_page,
 ):
     """Output of `_run_sdpa_forward_extend`, causal; it gives no lse.
 
@@ -30,7 +30,8 @@ def sglang_gqa_paged_prefill_causal(
     )
     page_size, num_kv_heads, head_dim = k_cache.shape[1:]
     pages = (kv_indptr[1:] - kv_indptr[:-1]).long()
-    last = torch.ones_like(pages) if kv_last_page_len is None else kv_last_page_len.long()
+    # Pages of one token have no such input: each is full.
+    last = last_page.get("kv_last_page_len", torch.ones_like(pages)).long()
     kv_len = torch.where(pages > 0, (pages - 1) * page_size + last, 0)
     q_len = (qo_indptr[1:] - qo_indptr[:-1]).long()
     extend = torch.minimum(q_len, kv_len)  # the queries that see a key: the last ones

@@ -1,0 +1,54 @@
+"""The public contract kit, on small heads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+pytest.importorskip("torch")
+
+import fibcore_op_gqa
+from fibcore.serving import Serving
+from fibcore.testing import contract
+from fibcore.testing.trees import TENSOR, call, module, tree
+
+LAYER = module(
+    "model.layers.0.self_attn.attn",
+    "sglang.srt.layers.radix_attention.RadixAttention",
+    {
+        "num_heads": 4,
+        "head_dim": 16,
+        "scaling": 0.25,
+        "num_kv_heads": 2,
+        "layer_id": 0,
+        "logit_cap": 0.0,
+        "v_head_dim": -1,
+        "sliding_window_size": -1,
+        "is_cross_attention": False,
+        "pos_encoding_mode": "NONE",
+        "logit_capping_method": "tanh",
+        "quant_config": None,
+        "attn_type": "decoder",
+        "use_irope": False,
+        "prefix": "model.layers.0.self_attn.attn",
+    },
+    calls=[call(TENSOR, TENSOR, TENSOR, TENSOR)],
+)
+
+
+CHECKS = [check for name, check in sorted(vars(contract).items()) if name.startswith("check_")]
+
+
+@pytest.fixture(scope="module")
+def subject() -> contract.Subject:
+    return contract.Subject(fibcore_op_gqa, ((tree(LAYER), Serving(tp=2, page_sizes=(1, 4))),))
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_contract(check: Callable[[contract.Subject], None], subject: contract.Subject) -> None:
+    check(subject)
+
+
+def test_there_are_checks() -> None:
+    assert len(CHECKS) >= 10
