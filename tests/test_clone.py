@@ -242,6 +242,7 @@ def test_refs(online: dict[str, Upstream], kind: str) -> None:
     else:
         ref = "v0.5.9"
         up.git("tag", *(["-am", "text"] if kind == "annotated" else []), ref, up.commits[0])
+    assert git.look_up(git.GitSource(up.url, ref)).commit == up.commits[0]
     config = clone_repos("repos", sglang=f"{up.url}@{ref}")
     entry = config.repositories["sglang"]
     assert (entry.status, entry.commit) == ("cloned", up.commits[0])
@@ -470,6 +471,19 @@ def test_an_empty_folder_is_used() -> None:
     Path("repos/sglang").mkdir(parents=True)
     assert statuses(clone_repos("repos"))["sglang"] == "cloned"
     assert leftovers(Path("repos")) == []
+
+
+def test_a_folder_that_is_no_dataset(online: dict[str, Upstream]) -> None:
+    Path("repos/flashinfer-trace/photos").mkdir(parents=True)
+    Path("repos/sglang/sglang/srt/models").mkdir(parents=True)
+    with pytest.raises(SourceError, match="stays as it is") as caught:
+        clone_repos("repos")
+    assert "photos" in str(caught.value.found)
+    # A source of unknown origin is not the one that was asked for.
+    Path("repos/flashinfer-trace/definitions").mkdir()
+    with pytest.raises(SourceError, match="stays as it is") as caught:
+        clone_repos("repos", sglang=online["sglang"].url)
+    assert caught.value.where == "repos/sglang"
 
 
 @pytest.mark.usefixtures("online")
