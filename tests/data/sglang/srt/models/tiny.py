@@ -6,6 +6,7 @@ from sglang.srt.distributed import get_tensor_model_parallel_world_size
 from sglang.srt.layers.layernorm import RMSNorm
 from sglang.srt.layers.linear import QKVParallelLinear, RowParallelLinear
 from sglang.srt.layers.radix_attention import RadixAttention
+from sglang.srt.layers.vocab_parallel_embedding import VocabParallelEmbedding
 from sglang.srt.utils import make_layers
 
 
@@ -55,14 +56,15 @@ class TinyLayer(nn.Module):
 class TinyForCausalLM(nn.Module):
     def __init__(self, config, quant_config=None, prefix=""):
         super().__init__()
+        self.embed_tokens = VocabParallelEmbedding(config.vocab_size, config.hidden_size)
         self.layers = make_layers(
             config.num_hidden_layers,
             lambda idx, prefix: TinyLayer(config, idx, quant_config, prefix),
         )
         self.norm = RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
 
-    def forward(self, input_ids, positions, forward_batch, input_embeds=None):
-        hidden_states = input_embeds
+    def forward(self, input_ids, positions, forward_batch):
+        hidden_states = self.embed_tokens(input_ids)
         residual = None
         for layer in self.layers:
             hidden_states, residual = layer(positions, hidden_states, forward_batch, residual)
