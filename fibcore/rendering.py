@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import io
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
@@ -32,14 +33,7 @@ def render(template: str | Path | Readable, constants: Mapping[str, object]) -> 
         FibcoreError: a name is not assigned exactly once at the top level of the file, or a value
             is not one that source text can state.
     """
-    for name, value in constants.items():
-        if not _statable(value):
-            raise FibcoreError(
-                "a constant is not a plain value",
-                where=name,
-                expected="a finite int or float, a str, a bool, None, or a tuple of those",
-                found=repr(value),
-            )
+    sources = {name: _source(name, value) for name, value in constants.items()}
     text = template if isinstance(template, str) else template.read_text(encoding="utf-8")
     # Not str.splitlines, which also splits at form feeds and other characters that ast does not.
     lines = io.StringIO(text, newline="").readlines()
@@ -70,17 +64,26 @@ def render(template: str | Path | Readable, constants: Mapping[str, object]) -> 
         # ast columns count UTF-8 bytes.
         head = lines[first].encode()[: value.col_offset].decode()
         tail = lines[last].encode()[value.end_col_offset or 0 :].decode()
-        lines[first : last + 1] = [head + repr(constants[name]) + tail]
+        lines[first : last + 1] = [head + sources[name] + tail]
     return "".join(lines)
 
 
-def _statable(value: object) -> bool:
-    """Whether `repr` of the value is Python source for it (a NumPy float's is not)."""
+def _source(name: str, value: object) -> str:
+    """The value as Python source; subclasses (a NumPy float, a number with origins) as plain."""
     if isinstance(value, tuple):
-        return all(_statable(item) for item in value)
-    if value is not None and not isinstance(value, (int, float, str)):
-        return False
-    try:
-        return bool(ast.literal_eval(repr(value)) == value)
-    except ValueError:
-        return False
+        items = [_source(name, item) for item in value]
+        return f"({', '.join(items)}{',' if len(items) == 1 else ''})"
+    if value is None or isinstance(value, bool):
+        return repr(value)
+    if isinstance(value, int):
+        return int.__repr__(value)
+    if isinstance(value, str):
+        return str.__repr__(value)
+    if isinstance(value, float) and math.isfinite(value):
+        return float.__repr__(value)
+    raise FibcoreError(
+        "a constant is not a plain value",
+        where=name,
+        expected="a finite int or float, a str, a bool, None, or a tuple of those",
+        found=repr(value),
+    )

@@ -96,6 +96,11 @@ class Subject:
         """The definitions of all kernels."""
         return tuple(self.registry.reference(kernel) for kernel in self.kernels)
 
+    @cached_property
+    def processes(self) -> tuple[dict[str, Any], ...]:
+        """What it does in processes of its own, each with another hash seed."""
+        return tuple(_in_process(self, seed) for seed in ("0", "1", "2"))
+
     def template(self, op_type: str) -> TestTemplate:
         """The test template of an op type; fails where there is none."""
         template = self.registry.test_template(op_type)
@@ -134,17 +139,15 @@ def check_op_types(subject: Subject) -> None:
 
 
 def check_extraction_repeats(subject: Subject) -> None:
-    """Extraction and definitions are the same in other processes, whatever the hash seed.
-
-    Also shows that neither needs torch, transformers or a GPU package.
-    """
-    replies = [_in_process(subject, seed) for seed in ("1", "2")]
-    assert replies[0]["extractions"] == replies[1]["extractions"], (
-        "two processes extract different things: does the order of a set decide something?"
-    )
-    assert replies[0]["definitions"] == replies[1]["definitions"], (
-        "two processes write different definitions: does the order of a set decide something?"
-    )
+    """Extraction and definitions are the same in other processes, whatever the hash seed."""
+    first, *others = subject.processes
+    for other in others:
+        assert first["extractions"] == other["extractions"], (
+            "two processes extract different things: does the order of a set decide something?"
+        )
+        assert first["definitions"] == other["definitions"], (
+            "two processes write different definitions: does the order of a set decide something?"
+        )
     again = [_extract(subject.registry, tree) for tree in subject.trees]
     assert again == [extraction for _, extraction in subject.extractions], (
         "extracting again in one process gives something else: does the plugin keep state?"
@@ -153,7 +156,7 @@ def check_extraction_repeats(subject: Subject) -> None:
 
 def check_light_imports(subject: Subject) -> None:
     """Importing the plugin, matching and writing definitions import no heavy package."""
-    heavy = _in_process(subject, "0")["heavy"]
+    heavy = subject.processes[0]["heavy"]
     assert not heavy, f"extraction imports {', '.join(heavy)}: import it inside the functions"
 
 
