@@ -66,6 +66,7 @@ class TreeBuilder:
         self._stages: list[tuple[str, Stage, str]] = []
         self._stage_calls: dict[str, list[Call]] = {}
         self._called: dict[Any, frozenset[str]] = {}
+        self._constants: dict[tuple[int, str], tuple[dict[str, Any], list[str]]] = {}
         self._met: set[tuple[int, str]] = set()
 
     def build(self, root: Mod) -> ModuleNode:
@@ -157,7 +158,9 @@ class TreeBuilder:
         layer = path if own is not None else layer
         self._paths[id(mod)] = path
         mine = self._claim_children(mod, path, layer)
-        raw = {k: self._indexed(v, at) for k, v in mod.args.items() if k[0] != "\0"}
+        arguments, moving = self._constant(mod, "arguments", mod.args)
+        raw = {k: self._indexed(mod.args[k], at) for k in moving}
+        arguments = {**arguments, **{k: self.export(v) for k, v in raw.items()}}
         children: dict[str, ModuleNode] = {}
         attributes: dict[str, Any] = {}
         for name, child in self._children(mod):
@@ -169,9 +172,8 @@ class TreeBuilder:
             elif not isinstance(child, (Mod, Repeat)):
                 self._note_missing(mod, name, child, inner)
         if not mod.leaf:
-            for name, item in mod.attrs.items():
-                if not isinstance(item, (Mod, Repeat)):
-                    attributes[name] = self.export(self._indexed(item, at))
+            fixed, moving = self._constant(mod, "attributes", mod.attrs)
+            attributes = {**fixed, **{k: self.export(self._indexed(mod.attrs[k], at)) for k in moving}}
         unbound = mod.args.get("\0unbound")
         if isinstance(unbound, Unknown):
             self.missing.append(Missing(path, f"its arguments: {unbound.reason}", unbound.place))
@@ -193,12 +195,12 @@ class TreeBuilder:
                 c.qualified if isinstance(c, Class) else c.name
                 for c in (cls.mro[1:] if isinstance(cls, Class) else ())
             ),
-            arguments={k: self.export(v) for k, v in raw.items()},
+            arguments={k: arguments[k] for k in mod.args if k in arguments},
             attributes=attributes,
             place=mod.place or SourcePlace("", 1),
             class_place=cls.place if isinstance(cls, Class) else None,
             leaf=mod.leaf,
-            quantization=self.quantizer.of(mod, raw) if mod.leaf else None,
+            quantization=self.quantizer.of(mod, {**mod.args, **raw}) if mod.leaf else None,
             calls=(*self._calls(mod, at), *self._stage_calls.get(path, ())),
             children=children,
         )
@@ -231,6 +233,24 @@ class TreeBuilder:
                 {k: self.export(self._indexed(v, at)) for k, v in call.kwargs.items()},
                 call.place,
             )
+
+    def _constant(
+        self, mod: Mod, kind: str, values: dict[str, Any]
+    ) -> tuple[dict[str, Any], list[str]]:
+        """What is the same in every layer like this one, exported once; and the names of the rest."""
+        key = (id(mod), kind)
+        if key not in self._constants:
+            fixed: dict[str, Any] = {}
+            moving: list[str] = []
+            for name, value in values.items():
+                if name[0] == "\0" or (kind == "attributes" and isinstance(value, (Mod, Repeat))):
+                    continue
+                if _moves(value):
+                    moving.append(name)
+                else:
+                    fixed[name] = self.export(value)
+            self._constants[key] = (fixed, moving)
+        return self._constants[key]
 
     @staticmethod
     def _indexed(value: Any, at: tuple[int, Tracker] | None) -> Any:
@@ -326,6 +346,21 @@ def _fused(declaration: Any, previous: Any) -> bool | None:
     if fused and kind == "PlainAdd" and previous.attrs.get("output_transform") is None:
         return True
     return None
+
+
+def _moves(value: Any) -> bool:
+    """Whether an exported value can differ between equal layers: by the index, or as a path."""
+    if isinstance(value, (int, float, str)):
+        return getattr(value, "fn", None) is not None
+    if isinstance(value, (Mod, Repeat, Param)):
+        return True
+    if isinstance(value, Alternatives):
+        return any(_moves(v) for v in value.values)
+    if isinstance(value, (list, tuple)):
+        return any(_moves(v) for v in value)
+    if isinstance(value, dict):
+        return any(_moves(v) for v in value.values())
+    return False
 
 
 def _join(path: str, name: str) -> str:

@@ -17,7 +17,18 @@ from fibcore.errors import SourceError
 
 _BINDS = re.compile(r"^(?:async\s+def|def|class)\s+(\w+)")
 _NAME = re.compile(r"[^\W\d]\w*")
-_CONTINUES = ("else:", "elif ", "elif(", "except", "finally", "else :", "finally:")
+# Comments and strings: where no statement can begin.
+_QUOTED = re.compile(
+    r"#[^\n]*"
+    r"|\"\"\"(?:[^\"\\]|\\.|\"(?!\"\"))*\"\"\""
+    r"|'''(?:[^'\\]|\\.|'(?!''))*'''"
+    r"|\"(?:[^\"\\\n]|\\.)*\""
+    r"|'(?:[^'\\\n]|\\.)*'",
+    re.DOTALL,
+)
+_HEAD = re.compile(
+    r"^(?![\s#)\]}]|else\b|elif\b|except\b|finally\b)(?P<decorator>@)?", re.MULTILINE
+)
 
 
 class Statement:
@@ -37,15 +48,11 @@ class Statement:
         """The statement's syntax (several where they share a line)."""
         if self._nodes is None:
             try:
-                tree = ast.parse(self._text)
-            except SyntaxError as error:
-                raise SourceError(
-                    "the source does not parse",
-                    where=f"{self.owner.file}:{self._line + (error.lineno or 1) - 1}",
-                    found=error.msg,
-                ) from None
-            ast.increment_lineno(tree, self._line - 1)
-            self._nodes = tree.body
+                # Blank lines in front keep the line numbers of the file.
+                self._nodes = ast.parse("\n" * (self._line - 1) + self._text).body
+            except SyntaxError:
+                last = self._line + self._text.count("\n")
+                self._nodes = [n for n in self.owner.whole if self._line <= n.lineno <= last]
         return self._nodes
 
     def binds(self, name: str) -> bool:
@@ -130,20 +137,23 @@ class SourceModule:
     @cached_property
     def statements(self) -> tuple[Statement, ...]:
         """The top-level statements in order."""
-        pieces = tuple(Statement(self, text, line) for text, line in _split(self.text))
-        if not all(_complete(p) for p in pieces):
-            return self._parsed_whole()
-        return pieces
+        return tuple(Statement(self, text, line) for text, line in _split(self.text))
 
-    def _parsed_whole(self) -> tuple[Statement, ...]:
-        whole = Statement(self, self.text, 1)
-        result = []
-        for node in whole.nodes:
-            part = Statement(self, "", node.lineno)
-            part._nodes = [node]
-            part.names = _bound_names([node])
-            result.append(part)
-        return tuple(result)
+    @cached_property
+    def whole(self) -> list[ast.stmt]:
+        """The file's statements by a parse of all of it.
+
+        Raises:
+            SourceError: the file is not Python that this interpreter can parse.
+        """
+        try:
+            return ast.parse(self.text).body
+        except SyntaxError as error:
+            raise SourceError(
+                "the source does not parse",
+                where=f"{self.file}:{error.lineno or 1}",
+                found=error.msg,
+            ) from None
 
     def binding(self, name: str) -> Iterator[Statement]:
         """Statements that may bind or change `name`, in order."""
@@ -164,90 +174,33 @@ class SourceModule:
 def _split(text: str) -> Iterator[tuple[str, int]]:
     """Cut a module into top-level statements: text and first line.
 
-    A statement begins at a character in the first column that is neither a comment nor a closing
-    bracket, nor a line that continues a compound statement, nor inside brackets or a string that
-    an earlier line opened.
+    A statement begins in the first column, outside of strings, with something that neither closes a
+    bracket nor continues a compound statement; decorators belong to what they decorate. A cut in the
+    wrong place (a bracket's contents in the first column) shows when the piece does not parse.
     """
-    lines = text.splitlines(keepends=True)
-    start = 0
+    blocked = [
+        (m.start(), m.end()) for m in _QUOTED.finditer(text) if "\n" in m.group() and m.end() > m.start()
+    ]
+    starts: list[int] = []
     decorated = False
-    scanner = _Scanner()
-    for number, line in enumerate(lines):
-        head = line[:1]
-        if (
-            not scanner.inside
-            and head not in ("", " ", "\t", "\n", "\r", "#", ")", "]", "}")
-            and not line.startswith(_CONTINUES)
-        ):
-            if not decorated and number > start:
-                yield "".join(lines[start:number]), start + 1
-                start = number
-            decorated = head == "@"
-        scanner.feed(line)
-    if start < len(lines):
-        yield "".join(lines[start:]), start + 1
-
-
-class _Scanner:
-    """Tracks whether the end of a line lies inside brackets, a string or a continued line."""
-
-    _TOKEN = re.compile(r"#|\"\"\"|'''|\"|'|[\[({]|[\])}]|\\")
-
-    def __init__(self) -> None:
-        self._depth = 0
-        self._quote: str | None = None
-        self._joined = False
-
-    @property
-    def inside(self) -> bool:
-        return self._depth > 0 or self._quote is not None or self._joined
-
-    def feed(self, line: str) -> None:
-        at = 0
-        self._joined = False
-        while at < len(line):
-            if self._quote is not None:
-                at = self._string_end(line, at)
-                continue
-            match = self._TOKEN.search(line, at)
-            if match is None:
-                return
-            token, at = match.group(), match.end()
-            if token == "#":
-                return
-            if token == "\\":
-                self._joined = line[at:].strip() == ""
-            elif token[0] in "\"'":
-                self._quote = token
-            elif token in "([{":
-                self._depth += 1
-            else:
-                self._depth = max(0, self._depth - 1)
-
-    def _string_end(self, line: str, at: int) -> int:
-        quote = self._quote
-        assert quote is not None
-        while at < len(line):
-            if line[at] == "\\":
-                at += 2
-            elif line.startswith(quote, at):
-                self._quote = None
-                return at + len(quote)
-            else:
-                at += 1
-        if len(quote) == 1 and not line.rstrip("\r\n").endswith("\\"):
-            self._quote = None  # an unterminated one-line string: let the parser say so
-        return at
-
-
-def _complete(statement: Statement) -> bool:
-    """Whether a cut piece stands alone; long definitions are trusted and parsed later."""
-    if statement.names is not None:
-        return True
-    try:
-        return isinstance(statement.nodes, list)
-    except SourceError:
-        return False
+    span = 0
+    for match in _HEAD.finditer(text):
+        at = match.start()
+        if at >= len(text):
+            break
+        while span < len(blocked) and blocked[span][1] <= at:
+            span += 1
+        if span < len(blocked) and blocked[span][0] < at:
+            continue
+        if not decorated:
+            starts.append(at)
+        decorated = match.group("decorator") is not None
+    line, before = 1, 0
+    for position, start in enumerate(starts):
+        end = starts[position + 1] if position + 1 < len(starts) else len(text)
+        line += text.count("\n", before, start)
+        before = start
+        yield text[start:end], line
 
 
 class SourceIndex:

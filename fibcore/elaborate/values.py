@@ -110,7 +110,7 @@ class Func:
         self.cls = cls
         self.kind = kind
         self.defaults: dict[str, Any] = {}
-        self.is_generator = not isinstance(node, ast.Lambda) and _yields(node)
+        self.is_generator = not isinstance(node, ast.Lambda) and _generates(node)
 
     @property
     def name(self) -> str:
@@ -119,6 +119,15 @@ class Func:
     @property
     def place(self) -> SourcePlace:
         return self.env.module.place(self.node)
+
+
+def _generates(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    """Whether a function is a generator; remembered on its syntax, which is made many functions of."""
+    known: bool | None = getattr(node, "generates", None)
+    if known is None:
+        known = _yields(node)
+        node.generates = known  # type: ignore[union-attr]
+    return known
 
 
 def _yields(node: ast.AST) -> bool:
