@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -224,6 +226,14 @@ def test_colliding_sources_leave_the_old_module(dataset: Path) -> None:
     report = add(dataset, toy.ToyPlugin((clash,)), all_=True)
     assert "ROWS" in str(report.problems[0])
     assert (dataset / MODULE).read_text() == before
+
+
+def test_writing_tests_needs_neither_torch_nor_pytest() -> None:
+    code = "import fibcore.reference_tests, sys; print({'torch', 'pytest'} & set(sys.modules))"
+    done = subprocess.run(  # noqa: S603  (our own command)
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "set()\n"
 
 
 def test_definition_without_ground_truth_is_in_the_table(dataset: Path) -> None:

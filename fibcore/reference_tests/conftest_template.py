@@ -370,7 +370,7 @@ def find_sglang(option: str | None) -> tuple[Path | None, str]:
     if variable:
         return (
             _sglang_package(Path(variable)),
-            f"the environment variable FIBCORE_SGLANG ({variable}) names no SGLang source",
+            "the environment variable FIBCORE_SGLANG names no SGLang source",
         )
     for folder in dict.fromkeys((DATASET.parent, DATASET.resolve().parent)):
         for candidate in (folder / "sglang", *_configured_sglang(folder / "repos_config.json")):
