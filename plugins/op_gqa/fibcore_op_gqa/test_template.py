@@ -7,8 +7,14 @@ definition is shows in its inputs. Lengths of a case are tokens; page tables are
 import itertools
 import math
 import re
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
+
+Data = dict[str, Any]  # a definition, a case, or inputs by name
+Run = Callable[..., tuple[torch.Tensor, torch.Tensor]]
+Places = tuple[torch.Tensor, ...]  # indices into the key and value tensors
 
 TOLERANCES = {
     # Sums of bfloat16 products in float32, in another order and with the approximate exp2 and log2
@@ -24,7 +30,7 @@ _KINDS = {_DECODE: "decode", _PREFILL: "prefill", _RAGGED: "ragged"}
 _NOT_PLAIN = r"non_?causal|bidirectional|window|swa|cap|sinks?|alibi|chunked"
 
 
-def _kind(definition):
+def _kind(definition: Data) -> str | None:
     """Which kernel this is ("decode", "prefill", "ragged"); None for any other attention."""
     names = [n for n in definition["inputs"] if n not in ("kv_last_page_len", "sm_scale")]
     if re.search(rf"(_|soft|logits?)({_NOT_PLAIN})\d*(_|$)", definition["name"].lower()):
@@ -32,11 +38,11 @@ def _kind(definition):
     return _KINDS.get(tuple(names))
 
 
-def _axis(definition, name):
-    return definition["axes"][name]["value"]
+def _axis(definition: Data, name: str) -> int:
+    return int(definition["axes"][name]["value"])
 
 
-def cases(definition):
+def cases(definition: Data) -> list[Data]:
     """Batches as (query length, key length) of each sequence, and the factor on 1/sqrt(head_dim).
 
     A definition of other attention than the three kernels here gets one case, which says so.
@@ -80,7 +86,9 @@ def cases(definition):
     ]
 
 
-def make_inputs(definition, case, device, generator):
+def make_inputs(
+    definition: Data, case: Data, device: torch.device, generator: torch.Generator
+) -> Data:
     """Normal q, k and v; pages in random places, everything unused in the cache NaN."""
     kind = _kind(definition)
     if kind is None:
@@ -92,10 +100,10 @@ def make_inputs(definition, case, device, generator):
     q_len = [pair[0] for pair in case["lengths"]]
     kv_len = [pair[1] for pair in case["lengths"]]
 
-    def normal(*shape):
+    def normal(*shape: int) -> torch.Tensor:
         return torch.randn(shape, generator=generator).to(torch.bfloat16)
 
-    inputs = {"q": normal(sum(q_len), heads, head_dim)}
+    inputs: Data = {"q": normal(sum(q_len), heads, head_dim)}
     k, v = normal(sum(kv_len), kv_heads, head_dim), normal(sum(kv_len), kv_heads, head_dim)
     if kind == "ragged":
         inputs.update(k=k, v=v, qo_indptr=_indptr(q_len), kv_indptr=_indptr(kv_len))
@@ -123,11 +131,11 @@ def make_inputs(definition, case, device, generator):
     return {n: x.to(device) if isinstance(x, torch.Tensor) else x for n, x in inputs.items()}
 
 
-def _indptr(lengths):
+def _indptr(lengths: list[int]) -> torch.Tensor:
     return torch.tensor([0, *itertools.accumulate(lengths)], dtype=torch.int32)
 
 
-def _key_places(definition, inputs):
+def _key_places(definition: Data, inputs: Data) -> list[Places]:
     """For each sequence, the index of each of its keys in the key and value tensors."""
     indptr = inputs["kv_indptr"].tolist()
     spans = list(itertools.pairwise(indptr))
@@ -136,7 +144,7 @@ def _key_places(definition, inputs):
     page = _axis(definition, "page_size")
     last = inputs.get("kv_last_page_len")
     last = [page] * len(spans) if last is None else last.tolist()
-    places = []
+    places: list[Places] = []
     for (start, end), filled in zip(spans, last, strict=True):
         token = torch.arange((end - start - 1) * page + filled if end > start else 0)
         numbers = inputs["kv_indices"][start:end].cpu().long()
@@ -144,17 +152,17 @@ def _key_places(definition, inputs):
     return places
 
 
-def _key_names(definition):
+def _key_names(definition: Data) -> tuple[str, str]:
     return ("k", "v") if _kind(definition) == "ragged" else ("k_cache", "v_cache")
 
 
-def _query_spans(definition, inputs):
+def _query_spans(definition: Data, inputs: Data) -> list[tuple[int, int]]:
     if _kind(definition) == "decode":
         return [(row, row + 1) for row in range(inputs["q"].shape[0])]
     return list(itertools.pairwise(inputs["qo_indptr"].tolist()))
 
 
-def _visible(definition, inputs):
+def _visible(definition: Data, inputs: Data) -> torch.Tensor:
     """How many keys each query row sees: all up to the one that is aligned with it."""
     counts = []
     places = _key_places(definition, inputs)
@@ -164,7 +172,7 @@ def _visible(definition, inputs):
     return torch.tensor(counts)
 
 
-def _dense(definition, inputs):
+def _dense(definition: Data, inputs: Data) -> tuple[torch.Tensor, torch.Tensor]:
     """Attention of one sequence at a time, with all its logits, in float64 on the CPU."""
     heads = _axis(definition, "num_qo_heads")
     group = heads // _axis(definition, "num_kv_heads")
@@ -191,7 +199,7 @@ def _dense(definition, inputs):
     return output, lse
 
 
-def _run(run, inputs):
+def _run(run: Run, inputs: Data) -> tuple[torch.Tensor, torch.Tensor]:
     """What `run` gives, on the CPU, its form checked."""
     output, lse = run(*inputs.values())
     q = inputs["q"]
@@ -202,19 +210,27 @@ def _run(run, inputs):
     return output.cpu().double(), lse.cpu().double()
 
 
-def _equal(actual, expected, rtol=1e-2, atol=8e-3, lse_tolerance=1e-4):
+def _equal(
+    actual: Sequence[torch.Tensor],
+    expected: Sequence[torch.Tensor],
+    lse_tolerance: float = 1e-4,
+) -> None:
     """Output as close as bfloat16 allows, lse as close as float32 sums allow."""
-    torch.testing.assert_close(actual[0], expected[0], rtol=rtol, atol=atol)
+    torch.testing.assert_close(actual[0], expected[0], rtol=1e-2, atol=8e-3)
     torch.testing.assert_close(actual[1], expected[1], rtol=lse_tolerance, atol=lse_tolerance)
 
 
-def equals_dense_softmax(run, definition, case, device, generator):
+def equals_dense_softmax(
+    run: Run, definition: Data, case: Data, device: torch.device, generator: torch.Generator
+) -> None:
     """The case agrees with a dense softmax over each sequence in float64."""
     inputs = make_inputs(definition, case, device, generator)
     _equal(_run(run, inputs), _dense(definition, inputs))
 
 
-def edges_of_a_batch(run, definition, case, device, generator):
+def edges_of_a_batch(
+    run: Run, definition: Data, case: Data, device: torch.device, generator: torch.Generator
+) -> None:
     """No sequences, none with keys, more queries than keys: as dense softmax has it."""
     batches = [[], [(1, 0)], [(1, 0), (1, 0), (1, 4)]]
     if _kind(definition) != "decode":
@@ -224,7 +240,9 @@ def edges_of_a_batch(run, definition, case, device, generator):
         _equal(_run(run, inputs), _dense(definition, inputs))
 
 
-def keys_out_of_sight_do_not_matter(run, definition, case, device, generator):
+def keys_out_of_sight_do_not_matter(
+    run: Run, definition: Data, case: Data, device: torch.device, generator: torch.Generator
+) -> None:
     """Nothing changes with what unused places hold, nor with keys behind a query's own."""
     inputs = make_inputs(definition, case, device, generator)
     before = _run(run, inputs)
@@ -244,13 +262,15 @@ def keys_out_of_sight_do_not_matter(run, definition, case, device, generator):
     _equal([x[same] for x in after], [x[same] for x in before], lse_tolerance=1e-5)
 
 
-def order_in_memory_does_not_matter(run, definition, case, device, generator):
+def order_in_memory_does_not_matter(
+    run: Run, definition: Data, case: Data, device: torch.device, generator: torch.Generator
+) -> None:
     """The same sequences in another order and other places give the same rows."""
     inputs = make_inputs(definition, case, device, generator)
     lengths = list(reversed(case["lengths"]))
     moved = make_inputs(definition, {**case, "lengths": lengths}, device, generator)
-    rows = [list(range(*span)) for span in _query_spans(definition, inputs)]
-    rows = torch.tensor([row for span in reversed(rows) for row in span], dtype=torch.long)
+    spans = reversed(_query_spans(definition, inputs))
+    rows = torch.tensor([row for span in spans for row in range(*span)], dtype=torch.long)
     moved["q"] = inputs["q"][rows.to(device)]
     sources = reversed(_key_places(definition, inputs))
     for source, target in zip(sources, _key_places(definition, moved), strict=True):
@@ -260,7 +280,9 @@ def order_in_memory_does_not_matter(run, definition, case, device, generator):
     _equal(_run(run, moved), expected, lse_tolerance=1e-5)
 
 
-def equal_values_come_out(run, definition, case, device, generator):
+def equal_values_come_out(
+    run: Run, definition: Data, case: Data, device: torch.device, generator: torch.Generator
+) -> None:
     """Where all values of a KV head are alike, its query heads give that very value."""
     inputs = make_inputs(definition, case, device, generator)
     kv_heads, head_dim = _axis(definition, "num_kv_heads"), _axis(definition, "head_dim")
@@ -276,7 +298,9 @@ def equal_values_come_out(run, definition, case, device, generator):
     assert not output[~seen].any(), "a query without keys has to give 0"
 
 
-def zero_queries_count_keys(run, definition, case, device, generator):
+def zero_queries_count_keys(
+    run: Run, definition: Data, case: Data, device: torch.device, generator: torch.Generator
+) -> None:
     """With q = 0 every weight is alike and lse is the base-2 logarithm of the number of keys."""
     inputs = make_inputs(definition, case, device, generator)
     inputs["q"] = torch.zeros_like(inputs["q"])
@@ -285,7 +309,9 @@ def zero_queries_count_keys(run, definition, case, device, generator):
     torch.testing.assert_close(lse, expected, rtol=1e-5, atol=1e-5)
 
 
-def scale_multiplies_logits(run, definition, case, device, generator):
+def scale_multiplies_logits(
+    run: Run, definition: Data, case: Data, device: torch.device, generator: torch.Generator
+) -> None:
     """Twice the queries at half the scale change nothing; the scale may be a tensor."""
     inputs = make_inputs(definition, case, device, generator)
     expected = _run(run, inputs)

@@ -37,6 +37,7 @@ EVERYWHERE = {
 }
 _PAGE = "page = kv_indices[kv_indptr[sequence, None] + position // PAGE_SIZE].long()"
 _AT = "at = kv_indptr[sequence, None] + position // PAGE_SIZE"
+_BEHIND = "kv_indptr[sequence, None] + position // PAGE_SIZE >= kv_indptr[sequence + 1, None]"
 _CLAMPED = "page = kv_indices[at.clamp(max=len(kv_indices) - 1)].long()"
 _READ = "torch.minimum(position, limit[:active, None] - 1)"
 PAGED = {
@@ -44,7 +45,7 @@ PAGED = {
         _READ,
         "position.expand(active, -1)",
         _PAGE,
-        f"{_AT}; {_CLAMPED}; page = page.masked_fill(position >= kv_len[sequence, None], 0)",
+        f"{_AT}; {_CLAMPED}; page = page.masked_fill({_BEHIND}, 0)",
     ),
     "a sequence reads the pages of the next one": (
         _PAGE,
@@ -82,11 +83,13 @@ PREFILL = {
 RAGGED = {
     "a sequence reads the keys of the next one": (
         "kv_indptr[sequence, None] + position",
-        "(kv_indptr.roll(-1)[sequence, None] + position).clamp(max=total_kv - 1)",
+        "(kv_indptr.roll(-1)[sequence, None] + position).clamp(max=len(keys) - 1)",
     ),
     "keys are found by qo_indptr": (
+        "k, v, (kv_indptr,)",
+        "k, v, (qo_indptr.long(),)",
         "kv_indptr[sequence, None] + position",
-        "(qo_indptr[sequence, None] + position).clamp(max=total_kv - 1)",
+        "(kv_indptr[sequence, None] + position).clamp(max=len(keys) - 1)",
     ),
 }
 KERNELS = {

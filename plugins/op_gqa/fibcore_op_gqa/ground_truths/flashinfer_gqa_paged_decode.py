@@ -5,7 +5,15 @@ import math
 import torch
 
 
-def flashinfer_gqa_paged_decode(q, k_cache, v_cache, kv_indptr, kv_indices, sm_scale, **last_page):
+def flashinfer_gqa_paged_decode(
+    q: torch.Tensor,
+    k_cache: torch.Tensor,
+    v_cache: torch.Tensor,
+    kv_indptr: torch.Tensor,
+    kv_indices: torch.Tensor,
+    sm_scale: float | torch.Tensor,
+    **last_page: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Output and base-2 lse of `BatchDecodeWithPagedKVCacheWrapper`.
 
     Its kernels stand for -inf by a large negative number (about -5e4, `math::inf` in

@@ -6,15 +6,15 @@ import torch
 
 
 def flashinfer_gqa_paged_prefill_causal(
-    q,
-    k_cache,
-    v_cache,
-    qo_indptr,
-    kv_indptr,
-    kv_indices,
-    sm_scale,
-    **last_page,
-):
+    q: torch.Tensor,
+    k_cache: torch.Tensor,
+    v_cache: torch.Tensor,
+    qo_indptr: torch.Tensor,
+    kv_indptr: torch.Tensor,
+    kv_indices: torch.Tensor,
+    sm_scale: float | torch.Tensor,
+    **last_page: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Output and base-2 lse of `BatchPrefillWithPagedKVCacheWrapper`, causal.
 
     The fa2 kernels: they run on every GPU from Ampere on, and fill the values beyond a sequence's

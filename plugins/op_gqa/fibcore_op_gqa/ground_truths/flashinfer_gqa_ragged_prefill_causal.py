@@ -5,7 +5,14 @@ import math
 import torch
 
 
-def flashinfer_gqa_ragged_prefill_causal(q, k, v, qo_indptr, kv_indptr, sm_scale):
+def flashinfer_gqa_ragged_prefill_causal(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    qo_indptr: torch.Tensor,
+    kv_indptr: torch.Tensor,
+    sm_scale: float | torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Output and base-2 lse of `BatchPrefillWithRaggedKVCacheWrapper`, causal.
 
     The fa2 kernels, which run on every GPU from Ampere on. They stand for -inf by a large negative

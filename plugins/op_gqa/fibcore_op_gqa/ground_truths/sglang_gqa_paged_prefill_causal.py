@@ -1,21 +1,23 @@
 """SGLang's torch-native prefill attention (`srt/layers/attention/torch_native_backend.py`)."""
 
+from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any
 
 import torch
 
 
 def sglang_gqa_paged_prefill_causal(
-    load_sglang,
-    q,
-    k_cache,
-    v_cache,
-    qo_indptr,
-    kv_indptr,
-    kv_indices,
-    sm_scale,
-    **last_page,
-):
+    load_sglang: Callable[..., Any],
+    q: torch.Tensor,
+    k_cache: torch.Tensor,
+    v_cache: torch.Tensor,
+    qo_indptr: torch.Tensor,
+    kv_indptr: torch.Tensor,
+    kv_indices: torch.Tensor,
+    sm_scale: float | torch.Tensor,
+    **last_page: torch.Tensor,
+) -> tuple[torch.Tensor, None]:
     """Output of `_run_sdpa_forward_extend`, causal; it gives no lse.
 
     It reads a cache of one token a place through a table of places, request by request. It runs

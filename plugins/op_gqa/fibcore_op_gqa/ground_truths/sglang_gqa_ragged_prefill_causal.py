@@ -1,11 +1,21 @@
 """SGLang's torch-native prefill attention (`srt/layers/attention/torch_native_backend.py`)."""
 
+from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any
 
 import torch
 
 
-def sglang_gqa_ragged_prefill_causal(load_sglang, q, k, v, qo_indptr, kv_indptr, sm_scale):
+def sglang_gqa_ragged_prefill_causal(
+    load_sglang: Callable[..., Any],
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    qo_indptr: torch.Tensor,
+    kv_indptr: torch.Tensor,
+    sm_scale: float | torch.Tensor,
+) -> tuple[torch.Tensor, None]:
     """Output of `_run_sdpa_forward_extend`, causal; it gives no lse.
 
     It reads keys and values through a table of places, request by request; the ragged tensors

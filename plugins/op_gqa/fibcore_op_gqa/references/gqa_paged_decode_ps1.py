@@ -23,15 +23,36 @@ PAGE_SIZE = 1
 MAX_ELEMENTS = 2**23  # of one temporary tensor: bounds memory however long sequences grow
 
 
-def attend(q, visible, sequence, fetch, sm_scale):
+def gather(
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    tables: tuple[torch.Tensor, ...],
+    sequence: torch.Tensor,
+    position: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Keys and values [n, c, NUM_KV_HEADS, HEAD_DIM] at positions [n, c] of the sequences [n]."""
+    kv_indptr, kv_indices = tables
+    page = kv_indices[kv_indptr[sequence, None] + position // PAGE_SIZE].long()
+    slot = position % PAGE_SIZE
+    return keys[page, slot], values[page, slot]
+
+
+def attend(
+    q: torch.Tensor,
+    visible: torch.Tensor,
+    sequence: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    tables: tuple[torch.Tensor, ...],
+    sm_scale: float | torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Softmax attention of many query tiles at once, with a running maximum over chunks of keys.
 
     q [tiles, rows, NUM_QO_HEADS, HEAD_DIM]; visible [tiles, rows]: how many of its sequence's keys,
     counted from the first, a row sees; the tiles come in descending order of the most that one of
-    their rows sees. sequence [tiles]: the sequence of a tile. fetch(sequence [n], positions [n, c])
-    gives keys and values [n, c, NUM_KV_HEADS, HEAD_DIM]. Returns the output
-    [tiles, rows, NUM_QO_HEADS, HEAD_DIM] and the base-2 log-sum-exp [tiles, rows, NUM_QO_HEADS],
-    both float32.
+    their rows sees. sequence [tiles]: the sequence of a tile, whose keys and values `gather` finds.
+    Returns the output [tiles, rows, NUM_QO_HEADS, HEAD_DIM] and the base-2 log-sum-exp
+    [tiles, rows, NUM_QO_HEADS], both float32.
     """
     tiles, rows = visible.shape
     group = NUM_QO_HEADS // NUM_KV_HEADS
@@ -52,10 +73,10 @@ def attend(q, visible, sequence, fetch, sm_scale):
         position = torch.arange(start, stop, device=q.device)
         # Beyond the last visible key the cache may hold anything, NaN too, and 0 * NaN is NaN:
         # read that last key again instead (its logit there is hidden below).
-        k, v = fetch(sequence[:active], torch.minimum(position, limit[:active, None] - 1))
+        inside = torch.minimum(position, limit[:active, None] - 1)
         k, v = (
             x.permute(0, 2, 1, 3).to(torch.float32, memory_format=torch.contiguous_format)
-            for x in (k, v)
+            for x in gather(keys, values, tables, sequence[:active], inside)
         )
         logits = q[:active] @ k.transpose(2, 3)
         hidden = position >= visible[:active, :, None]
@@ -79,12 +100,18 @@ def attend(q, visible, sequence, fetch, sm_scale):
 
 
 @torch.no_grad()
-def run(q, k_cache, v_cache, kv_indptr, kv_indices, sm_scale):
+def run(
+    q: torch.Tensor,
+    k_cache: torch.Tensor,
+    v_cache: torch.Tensor,
+    kv_indptr: torch.Tensor,
+    kv_indices: torch.Tensor,
+    sm_scale: float | torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Compute the output, like q, and lse [batch_size, NUM_QO_HEADS] float32.
 
-    q is [batch_size, NUM_QO_HEADS, HEAD_DIM], the caches
-    [num_pages, PAGE_SIZE, NUM_KV_HEADS, HEAD_DIM];
-    sm_scale is a number or a 0-d tensor.
+    q is [batch_size, NUM_QO_HEADS, HEAD_DIM], a cache
+    [num_pages, PAGE_SIZE, NUM_KV_HEADS, HEAD_DIM]; sm_scale is a number or a 0-d tensor.
     """
     batch_size, num_qo_heads, head_dim = q.shape
     assert (num_qo_heads, head_dim) == (NUM_QO_HEADS, HEAD_DIM)
@@ -94,21 +121,18 @@ def run(q, k_cache, v_cache, kv_indptr, kv_indices, sm_scale):
     assert kv_indices.shape[0] == kv_indptr[-1].item()
     kv_indptr = kv_indptr.long()
     kv_len = kv_indptr[1:] - kv_indptr[:-1]
-
-    def fetch(sequence, position):
-        page = kv_indices[kv_indptr[sequence, None] + position // PAGE_SIZE].long()
-        slot = position % PAGE_SIZE
-        return k_cache[page, slot], v_cache[page, slot]
-
+    tables = (kv_indptr, kv_indices)
     output = torch.empty_like(q)
     lse = torch.empty((batch_size, NUM_QO_HEADS), dtype=torch.float32, device=q.device)
     order = kv_len.argsort(descending=True)
     at_once = max(1, MAX_ELEMENTS // (NUM_QO_HEADS * HEAD_DIM))
-    for sequence in order.split(at_once):
+    for sequence in torch.split(order, at_once):
         if sequence.numel() == 0:  # an empty batch still splits into one empty part
             break
         visible = kv_len[sequence, None]
-        part, part_lse = attend(q[sequence, None], visible, sequence, fetch, sm_scale)
+        part, part_lse = attend(
+            q[sequence, None], visible, sequence, k_cache, v_cache, tables, sm_scale
+        )
         output[sequence] = part[:, 0].to(q.dtype)
         lse[sequence] = part_lse[:, 0]
     return output, lse

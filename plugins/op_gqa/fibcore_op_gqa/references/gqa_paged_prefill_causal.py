@@ -25,15 +25,36 @@ MAX_ELEMENTS = 2**23  # of one temporary tensor: bounds memory however long sequ
 MAX_ROWS = 128  # queries that share one read of the keys
 
 
-def attend(q, visible, sequence, fetch, sm_scale):
+def gather(
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    tables: tuple[torch.Tensor, ...],
+    sequence: torch.Tensor,
+    position: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Keys and values [n, c, NUM_KV_HEADS, HEAD_DIM] at positions [n, c] of the sequences [n]."""
+    kv_indptr, kv_indices = tables
+    page = kv_indices[kv_indptr[sequence, None] + position // PAGE_SIZE].long()
+    slot = position % PAGE_SIZE
+    return keys[page, slot], values[page, slot]
+
+
+def attend(
+    q: torch.Tensor,
+    visible: torch.Tensor,
+    sequence: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    tables: tuple[torch.Tensor, ...],
+    sm_scale: float | torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Softmax attention of many query tiles at once, with a running maximum over chunks of keys.
 
     q [tiles, rows, NUM_QO_HEADS, HEAD_DIM]; visible [tiles, rows]: how many of its sequence's keys,
     counted from the first, a row sees; the tiles come in descending order of the most that one of
-    their rows sees. sequence [tiles]: the sequence of a tile. fetch(sequence [n], positions [n, c])
-    gives keys and values [n, c, NUM_KV_HEADS, HEAD_DIM]. Returns the output
-    [tiles, rows, NUM_QO_HEADS, HEAD_DIM] and the base-2 log-sum-exp [tiles, rows, NUM_QO_HEADS],
-    both float32.
+    their rows sees. sequence [tiles]: the sequence of a tile, whose keys and values `gather` finds.
+    Returns the output [tiles, rows, NUM_QO_HEADS, HEAD_DIM] and the base-2 log-sum-exp
+    [tiles, rows, NUM_QO_HEADS], both float32.
     """
     tiles, rows = visible.shape
     group = NUM_QO_HEADS // NUM_KV_HEADS
@@ -54,10 +75,10 @@ def attend(q, visible, sequence, fetch, sm_scale):
         position = torch.arange(start, stop, device=q.device)
         # Beyond the last visible key the cache may hold anything, NaN too, and 0 * NaN is NaN:
         # read that last key again instead (its logit there is hidden below).
-        k, v = fetch(sequence[:active], torch.minimum(position, limit[:active, None] - 1))
+        inside = torch.minimum(position, limit[:active, None] - 1)
         k, v = (
             x.permute(0, 2, 1, 3).to(torch.float32, memory_format=torch.contiguous_format)
-            for x in (k, v)
+            for x in gather(keys, values, tables, sequence[:active], inside)
         )
         logits = q[:active] @ k.transpose(2, 3)
         hidden = position >= visible[:active, :, None]
@@ -80,7 +101,15 @@ def attend(q, visible, sequence, fetch, sm_scale):
     return output.flatten(2, 3), lse.flatten(2, 3)
 
 
-def prefill(q, qo_indptr, kv_len, fetch, sm_scale):
+def prefill(
+    q: torch.Tensor,
+    qo_indptr: torch.Tensor,
+    kv_len: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    tables: tuple[torch.Tensor, ...],
+    sm_scale: float | torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Causal attention of ragged queries, in tiles of consecutive queries of one sequence.
 
     q [total_q, NUM_QO_HEADS, HEAD_DIM], qo_indptr [batch + 1] and kv_len [batch] int64. The last
@@ -102,25 +131,33 @@ def prefill(q, qo_indptr, kv_len, fetch, sm_scale):
     last = torch.minimum(first + rows, q_len[sequence])
     order = (before[sequence] + last).argsort(descending=True)
     at_once = max(1, MAX_ELEMENTS // (NUM_QO_HEADS * rows * HEAD_DIM))
-    for chosen in order.split(at_once):
+    for chosen in torch.split(order, at_once):
         owner = sequence[chosen]
         row = first[chosen, None] + torch.arange(rows, device=q.device)
         real = row < q_len[owner, None]
         visible = (before[owner, None] + row + 1).clamp(min=0).masked_fill(~real, 0)
         index = qo_indptr[owner, None] + torch.minimum(row, q_len[owner, None] - 1)
-        tile_output, tile_lse = attend(q[index], visible, owner, fetch, sm_scale)
+        tile_output, tile_lse = attend(q[index], visible, owner, keys, values, tables, sm_scale)
         output[index[real]] = tile_output[real].to(q.dtype)
         lse[index[real]] = tile_lse[real]
     return output, lse
 
 
 @torch.no_grad()
-def run(q, k_cache, v_cache, qo_indptr, kv_indptr, kv_indices, kv_last_page_len, sm_scale):
+def run(
+    q: torch.Tensor,
+    k_cache: torch.Tensor,
+    v_cache: torch.Tensor,
+    qo_indptr: torch.Tensor,
+    kv_indptr: torch.Tensor,
+    kv_indices: torch.Tensor,
+    kv_last_page_len: torch.Tensor,
+    sm_scale: float | torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Compute the output, like q, and lse [total_q, NUM_QO_HEADS] float32.
 
-    q is [total_q, NUM_QO_HEADS, HEAD_DIM], the caches
-    [num_pages, PAGE_SIZE, NUM_KV_HEADS, HEAD_DIM];
-    sm_scale is a number or a 0-d tensor.
+    q is [total_q, NUM_QO_HEADS, HEAD_DIM], a cache
+    [num_pages, PAGE_SIZE, NUM_KV_HEADS, HEAD_DIM]; sm_scale is a number or a 0-d tensor.
     """
     total_q, num_qo_heads, head_dim = q.shape
     assert (num_qo_heads, head_dim) == (NUM_QO_HEADS, HEAD_DIM)
@@ -133,10 +170,5 @@ def run(q, k_cache, v_cache, qo_indptr, kv_indptr, kv_indices, kv_last_page_len,
     kv_indptr = kv_indptr.long()
     pages = kv_indptr[1:] - kv_indptr[:-1]
     kv_len = torch.where(pages > 0, (pages - 1) * PAGE_SIZE + kv_last_page_len, 0)
-
-    def fetch(sequence, position):
-        page = kv_indices[kv_indptr[sequence, None] + position // PAGE_SIZE].long()
-        slot = position % PAGE_SIZE
-        return k_cache[page, slot], v_cache[page, slot]
-
-    return prefill(q, qo_indptr.long(), kv_len, fetch, sm_scale)
+    tables = (kv_indptr, kv_indices)
+    return prefill(q, qo_indptr.long(), kv_len, k_cache, v_cache, tables, sm_scale)

@@ -23,15 +23,35 @@ MAX_ELEMENTS = 2**23  # of one temporary tensor: bounds memory however long sequ
 MAX_ROWS = 128  # queries that share one read of the keys
 
 
-def attend(q, visible, sequence, fetch, sm_scale):
+def gather(
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    tables: tuple[torch.Tensor, ...],
+    sequence: torch.Tensor,
+    position: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Keys and values [n, c, NUM_KV_HEADS, HEAD_DIM] at positions [n, c] of the sequences [n]."""
+    (kv_indptr,) = tables
+    token = kv_indptr[sequence, None] + position
+    return keys[token], values[token]
+
+
+def attend(
+    q: torch.Tensor,
+    visible: torch.Tensor,
+    sequence: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    tables: tuple[torch.Tensor, ...],
+    sm_scale: float | torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Softmax attention of many query tiles at once, with a running maximum over chunks of keys.
 
     q [tiles, rows, NUM_QO_HEADS, HEAD_DIM]; visible [tiles, rows]: how many of its sequence's keys,
     counted from the first, a row sees; the tiles come in descending order of the most that one of
-    their rows sees. sequence [tiles]: the sequence of a tile. fetch(sequence [n], positions [n, c])
-    gives keys and values [n, c, NUM_KV_HEADS, HEAD_DIM]. Returns the output
-    [tiles, rows, NUM_QO_HEADS, HEAD_DIM] and the base-2 log-sum-exp [tiles, rows, NUM_QO_HEADS],
-    both float32.
+    their rows sees. sequence [tiles]: the sequence of a tile, whose keys and values `gather` finds.
+    Returns the output [tiles, rows, NUM_QO_HEADS, HEAD_DIM] and the base-2 log-sum-exp
+    [tiles, rows, NUM_QO_HEADS], both float32.
     """
     tiles, rows = visible.shape
     group = NUM_QO_HEADS // NUM_KV_HEADS
@@ -52,10 +72,10 @@ def attend(q, visible, sequence, fetch, sm_scale):
         position = torch.arange(start, stop, device=q.device)
         # Beyond the last visible key the cache may hold anything, NaN too, and 0 * NaN is NaN:
         # read that last key again instead (its logit there is hidden below).
-        k, v = fetch(sequence[:active], torch.minimum(position, limit[:active, None] - 1))
+        inside = torch.minimum(position, limit[:active, None] - 1)
         k, v = (
             x.permute(0, 2, 1, 3).to(torch.float32, memory_format=torch.contiguous_format)
-            for x in (k, v)
+            for x in gather(keys, values, tables, sequence[:active], inside)
         )
         logits = q[:active] @ k.transpose(2, 3)
         hidden = position >= visible[:active, :, None]
@@ -78,7 +98,15 @@ def attend(q, visible, sequence, fetch, sm_scale):
     return output.flatten(2, 3), lse.flatten(2, 3)
 
 
-def prefill(q, qo_indptr, kv_len, fetch, sm_scale):
+def prefill(
+    q: torch.Tensor,
+    qo_indptr: torch.Tensor,
+    kv_len: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    tables: tuple[torch.Tensor, ...],
+    sm_scale: float | torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Causal attention of ragged queries, in tiles of consecutive queries of one sequence.
 
     q [total_q, NUM_QO_HEADS, HEAD_DIM], qo_indptr [batch + 1] and kv_len [batch] int64. The last
@@ -100,20 +128,27 @@ def prefill(q, qo_indptr, kv_len, fetch, sm_scale):
     last = torch.minimum(first + rows, q_len[sequence])
     order = (before[sequence] + last).argsort(descending=True)
     at_once = max(1, MAX_ELEMENTS // (NUM_QO_HEADS * rows * HEAD_DIM))
-    for chosen in order.split(at_once):
+    for chosen in torch.split(order, at_once):
         owner = sequence[chosen]
         row = first[chosen, None] + torch.arange(rows, device=q.device)
         real = row < q_len[owner, None]
         visible = (before[owner, None] + row + 1).clamp(min=0).masked_fill(~real, 0)
         index = qo_indptr[owner, None] + torch.minimum(row, q_len[owner, None] - 1)
-        tile_output, tile_lse = attend(q[index], visible, owner, fetch, sm_scale)
+        tile_output, tile_lse = attend(q[index], visible, owner, keys, values, tables, sm_scale)
         output[index[real]] = tile_output[real].to(q.dtype)
         lse[index[real]] = tile_lse[real]
     return output, lse
 
 
 @torch.no_grad()
-def run(q, k, v, qo_indptr, kv_indptr, sm_scale):
+def run(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    qo_indptr: torch.Tensor,
+    kv_indptr: torch.Tensor,
+    sm_scale: float | torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Compute the output, like q, and lse [total_q, NUM_QO_HEADS] float32.
 
     q is [total_q, NUM_QO_HEADS, HEAD_DIM], k and v [total_kv, NUM_KV_HEADS, HEAD_DIM];
@@ -129,9 +164,4 @@ def run(q, k, v, qo_indptr, kv_indptr, sm_scale):
     assert total_kv == kv_indptr[-1].item()
     kv_indptr = kv_indptr.long()
     kv_len = kv_indptr[1:] - kv_indptr[:-1]
-
-    def fetch(sequence, position):
-        token = kv_indptr[sequence, None] + position
-        return k[token], v[token]
-
-    return prefill(q, qo_indptr.long(), kv_len, fetch, sm_scale)
+    return prefill(q, qo_indptr.long(), kv_len, k, v, (kv_indptr,), sm_scale)
