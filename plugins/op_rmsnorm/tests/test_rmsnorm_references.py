@@ -102,6 +102,13 @@ def test_sizes_are_checked() -> None:
         run(x, x, w[:1])
 
 
+def test_a_definition_with_other_tensors_is_skipped() -> None:
+    data = definition("rmsnorm", 64).to_dict()
+    data["inputs"]["scale"] = {"shape": None, "dtype": "float32"}
+    with pytest.raises(pytest.skip.Exception, match="scale"):
+        TEMPLATE.make_inputs(data, {"batch_size": 1}, CPU, torch.Generator())
+
+
 ROOT = "torch.rsqrt(mean_square + EPSILON)"
 SUM = "hidden_states[rows].to(torch.float32) + residual[rows].to(torch.float32)"
 # Plausible mistakes: name, text of the reference, text in its place, references that have it.
