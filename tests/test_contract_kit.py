@@ -257,6 +257,11 @@ MISTAKES: dict[str, tuple[list[tuple[str, str, str]], Callable[[Subject], None],
         contract.check_ground_truths,
         "takes x, weight, bias; the inputs are hidden_states, weight, bias",
     ),
+    "a ground truth without one of the inputs": (
+        [(TRUTH, "hidden_states, weight, bias)", "hidden_states, weight, beta=None)")],
+        contract.check_ground_truths,
+        "takes hidden_states, weight, beta; the inputs are hidden_states, weight, bias",
+    ),
     "a ground truth that imports a package at its top": (
         [(TRUTH, "import torch", "import flashinfer\nimport torch")],
         contract.check_ground_truths,
@@ -326,6 +331,18 @@ MISTAKES: dict[str, tuple[list[tuple[str, str, str]], Callable[[Subject], None],
         "fibcore_test_template",
     ),
 }
+
+
+@pytest.mark.parametrize(
+    "parameters", ["hidden_states, weight, bias, out=None", "bias, hidden_states, **others"]
+)
+def test_ground_truths_may_take_more(build: Build, parameters: str) -> None:
+    change = (
+        TRUTH,
+        "torch_layer_norm(hidden_states, weight, bias)",
+        f"torch_layer_norm({parameters})",
+    )
+    contract.check_ground_truths(subject(build(change)))
 
 
 @pytest.mark.parametrize("case", MISTAKES)

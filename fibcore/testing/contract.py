@@ -502,11 +502,11 @@ def _check_entry(who: str, truth: GroundTruth, definition: Definition) -> None:
             f"{who}: its first parameter is load_sglang, as its kind is sglang"
         )
         parameters = parameters[1:]
-    if entry.args.kwarg is not None:
-        unknown = [p for p in parameters if p not in definition.inputs]
-        assert not unknown, f"{who}: no input is called {', '.join(unknown)}"
-        return
-    assert sorted(parameters) == sorted(definition.inputs), (
+    optional = set(_optional(entry))
+    unknown = [p for p in parameters if p not in definition.inputs and p not in optional]
+    left_out = [n for n in definition.inputs if n not in parameters and entry.args.kwarg is None]
+    wrong = unknown or left_out
+    assert not wrong, (
         f"{who}: {truth.entry} takes {', '.join(parameters)}; "
         f"the inputs are {', '.join(definition.inputs)}"
     )
@@ -519,6 +519,16 @@ def _functions(source: str) -> Mapping[str, ast.FunctionDef]:
 def _parameters(function: ast.FunctionDef) -> list[str]:
     args = function.args
     return [a.arg for a in (*args.posonlyargs, *args.args, *args.kwonlyargs)]
+
+
+def _optional(function: ast.FunctionDef) -> list[str]:
+    """The parameters with a default."""
+    args = function.args
+    positional = [*args.posonlyargs, *args.args]
+    keywords = zip(args.kwonlyargs, args.kw_defaults, strict=True)
+    return [a.arg for a in positional[len(positional) - len(args.defaults) :]] + [
+        a.arg for a, default in keywords if default is not None
+    ]
 
 
 _PROCESS = """
