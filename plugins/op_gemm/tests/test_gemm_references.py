@@ -22,6 +22,7 @@ from fibcore.testing.trees import module, tree
 from fibcore.tree import Quantization
 
 torch = pytest.importorskip("torch")
+from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402 - torch may be missing
 
 FP8_BLOCK = Quantization("fp8", "float8_e4m3fn", "block", block=(128, 128), activation="dynamic")
 CPU = torch.device("cpu")
@@ -100,6 +101,34 @@ def test_chunks_leave_no_seam(m: int, quantization: Quantization | None) -> None
     whole = load_run(made.reference)(*inputs.values())
     torch.testing.assert_close(load_run(small)(*inputs.values()), whole, rtol=1e-3, atol=1e-3)
     assert failures(small, made.to_dict()) == []
+
+
+class Largest(TorchDispatchMode):
+    """Notes the largest float32 tensor that is made."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.elements = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor) and result.dtype == torch.float32:
+            self.elements = max(self.elements, result.numel())
+        return result
+
+
+@pytest.mark.parametrize("quantization", [None, FP8_BLOCK], ids=["plain", "fp8"])
+@pytest.mark.parametrize(("m", "n", "k"), [(5000, 5000, 8), (700, 130, 8000)])
+def test_memory_does_not_grow_with_m_and_n(
+    m: int, n: int, k: int, quantization: Quantization | None
+) -> None:
+    made = definition(n, k, quantization)
+    inputs = make_inputs(made, m)
+    with Largest() as largest:
+        load_run(made.reference)(*inputs.values())
+    # A chunk of rows, or a product of two chunks; fp8 scales are expanded to whole blocks of 128.
+    bound = 2**22 if quantization is None else 2**22 + 128 * 128
+    assert 0 < largest.elements <= bound < max(m * n, m * k)
 
 
 def test_sizes_are_checked() -> None:

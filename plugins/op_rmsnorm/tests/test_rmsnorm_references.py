@@ -19,6 +19,7 @@ from fibcore.serving import Serving
 from fibcore.testing.trees import TENSOR, call, module, tree
 
 torch = pytest.importorskip("torch")
+from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402 - torch may be missing
 
 LAYERS = "sglang.srt.layers.layernorm."
 STEMS = ("rmsnorm", "fused_add_rmsnorm", "gemma_rmsnorm", "gemma_fused_add_rmsnorm")
@@ -89,6 +90,31 @@ def test_chunks_of_rows_leave_no_seam(stem: str) -> None:
         load_run(small)(*inputs.values()), load_run(made.reference)(*inputs.values())
     )
     assert failures(small, made.to_dict()) == []
+
+
+class Largest(TorchDispatchMode):
+    """Notes the largest float32 tensor that is made."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.elements = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor) and result.dtype == torch.float32:
+            self.elements = max(self.elements, result.numel())
+        return result
+
+
+@pytest.mark.parametrize("stem", STEMS)
+def test_memory_does_not_grow_with_the_rows(stem: str) -> None:
+    made = definition(stem, 512)
+    values = TEMPLATE.make_inputs(
+        made.to_dict(), {"batch_size": 20_000}, CPU, torch.Generator().manual_seed(1)
+    )
+    with Largest() as largest:
+        load_run(made.reference)(*values.values())
+    assert 0 < largest.elements <= 2**22 < 20_000 * 512
 
 
 def test_sizes_are_checked() -> None:
