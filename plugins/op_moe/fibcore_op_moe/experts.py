@@ -128,9 +128,9 @@ def read_experts(node: ModuleNode, findings: Findings) -> Experts | None:
 
 def _activation(arguments: Arguments, findings: Findings) -> None:
     """Record what the experts compute other than SwiGLU, y = up * silu(gate), without biases."""
-    activation = arguments.get("activation", "silu")
-    if activation != "silu":
-        findings.unsupported.append(f"{spelled(activation)} activation")
+    activation = arguments.word("activation", "silu")
+    if activation not in (None, "silu"):
+        findings.unsupported.append(f"{activation} activation")
     if not arguments.flag("is_gated", default=True):
         findings.unsupported.append("experts without a gate")
     changed = [

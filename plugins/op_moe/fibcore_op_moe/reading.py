@@ -83,6 +83,15 @@ class Arguments:
         self._undecided(name, value)
         return None
 
+    def word(self, name: str, default: str) -> str | None:
+        """A string; None and a record where it is something else."""
+        value = self.get(name, default)
+        if isinstance(value, str):
+            return value
+        if is_known(self._values.get(name, default)):
+            self._undecided(name, value)
+        return None
+
     def flag(self, name: str, default: bool = False) -> bool:
         """A truth value."""
         value = self.get(name, default)

@@ -103,14 +103,14 @@ def _standard(arguments: Arguments, findings: Findings) -> tuple[str, int, int] 
     grouped = arguments.flag("use_grouped_topk")
     biased = arguments.get("correction_bias") is not None
     renormalize = arguments.flag("renormalize", default=True)
-    scoring = arguments.get("scoring_func", "softmax")
+    scoring = arguments.word("scoring_func", "softmax")
     num_groups = arguments.integer("num_expert_group") if grouped else 1
     top_groups = arguments.integer("topk_group") if grouped else 1
     if findings.undecided or num_groups is None or top_groups is None:
         return None
     unsupported = findings.unsupported.append
     if scoring not in ("softmax", "sigmoid"):
-        unsupported(f"{spelled(scoring)} scoring")
+        unsupported(f"{scoring} scoring")
     elif biased and (grouped or scoring == "sigmoid"):
         if renormalize:
             return DS, num_groups, top_groups

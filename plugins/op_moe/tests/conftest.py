@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Iterator
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -111,3 +113,15 @@ def _fails(check: Callable[[], None]) -> bool:
 @pytest.fixture(scope="session")
 def template() -> Template:
     return Template()
+
+
+@pytest.fixture(scope="session")
+def trees() -> Any:
+    """The module `moe_trees` beside this file."""
+    path = Path(__file__).with_name("moe_trees.py")
+    spec = importlib.util.spec_from_file_location("moe_trees", path)
+    assert spec is not None
+    assert spec.loader is not None
+    made = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    return made

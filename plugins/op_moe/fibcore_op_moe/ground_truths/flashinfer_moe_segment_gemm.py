@@ -102,6 +102,8 @@ def flashinfer_moe_segment_gemm(
     # Pairs of token and expert of this rank, sorted by expert: a segment for each expert.
     local = chosen - int(local_expert_offset)
     token, slot = torch.nonzero((local >= 0) & (local < count), as_tuple=True)
+    if token.numel() == 0:
+        return output.to(torch.bfloat16)
     order = torch.argsort(local[token, slot], stable=True)
     token, slot = token[order], slot[order]
     experts, lengths = torch.unique_consecutive(local[token, slot], return_counts=True)

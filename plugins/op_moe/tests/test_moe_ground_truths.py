@@ -1,0 +1,260 @@
+"""Ground truths: which there are, what can be run of them here, and which form they have."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import attrs
+import pytest
+
+pytest.importorskip("torch")
+
+import torch
+
+import fibcore.reference_tests
+from fibcore_op_moe import fibcore_ground_truths, fibcore_test_template
+from fibcore_op_moe.ground_truth import flashinfer_routes, trtllm_takes
+from fibcore_op_moe.moe import BF16, DEFAULT, DS, FP8_BLOCK, FP8_TENSOR, LLAMA4, RENORM, Moe
+
+DEEPSEEK = Moe(FP8_BLOCK, DS, 8, 8, 4, 256, 32, 7168, 2048)
+KIMI = Moe(FP8_BLOCK, DS, 8, 1, 1, 384, 48, 7168, 2048)
+MIXTRAL = Moe(BF16, RENORM, 2, 0, 0, 8, 8, 4096, 14336)
+SCOUT = Moe(FP8_TENSOR, LLAMA4, 1, 0, 0, 16, 16, 5120, 8192)
+SMALL_KINDS = ("fp8_ds_remote", "fp8_ds", "fp8_llama4", "bf16_ds_remote", "bf16_renorm_remote")
+ALL_KINDS = (*SMALL_KINDS, "bf16_default", "tensor_renorm", "tensor_default", "tensor_llama4")
+
+
+def entries(truths: Any) -> list[tuple[str, Any, Any]]:
+    return [(t.entry, t.min_capability, t.max_capability) for t in truths]
+
+
+def test_ground_truths_of_deepseek_in_order(definition_of: Any) -> None:
+    assert entries(fibcore_ground_truths(definition_of(DEEPSEEK))) == [
+        ("flashinfer_trtllm_fp8_block_scale_moe_ds_routing_topk8_ng8_kg4", (10, 0), (10, 3)),
+        ("flashinfer_moe_segment_gemm_ds_routing_topk8_ng8_kg4", (8, 9), None),
+        ("sglang_moe_ds_routing_topk8_ng8_kg4", None, None),
+    ]
+
+
+def test_ground_truths_of_mixtral_in_order(definition_of: Any) -> None:
+    assert entries(fibcore_ground_truths(definition_of(MIXTRAL))) == [
+        ("flashinfer_trtllm_bf16_moe_renorm_topk2", (10, 0), (10, 3)),
+        ("flashinfer_cutlass_bf16_moe_renorm_topk2", (9, 0), (9, 0)),
+        ("flashinfer_moe_segment_gemm_renorm_topk2_torch_routing", (8, 0), None),
+        ("sglang_moe_renorm_topk2", None, None),
+    ]
+
+
+def test_what_flashinfer_takes() -> None:
+    assert flashinfer_routes(DEEPSEEK)
+    assert not flashinfer_routes(KIMI)  # one group cannot have as many groups as experts a token
+    assert not flashinfer_routes(MIXTRAL)
+    assert trtllm_takes(DEEPSEEK)
+    assert trtllm_takes(KIMI)
+    assert trtllm_takes(SCOUT)
+    # Its other kernels put Llama 4's weight on the output.
+    assert not trtllm_takes(attrs.evolve(SCOUT, weights=BF16))
+    assert not trtllm_takes(attrs.evolve(KIMI, top_k=9))
+    assert not trtllm_takes(attrs.evolve(DEEPSEEK, top_groups=5))
+    assert not trtllm_takes(attrs.evolve(MIXTRAL, intermediate_size=96))
+
+
+def test_other_forms_have_none(definition_of: Any) -> None:
+    definition = definition_of(DEEPSEEK)
+    parameters = ", ".join(definition.inputs)
+    other = attrs.evolve(
+        definition, name="moe_of_others", reference=f"def run({parameters}):\n    pass\n"
+    )
+    assert fibcore_ground_truths(other) == ()
+    assert fibcore_ground_truths(attrs.evolve(other, op_type="gemm")) is None
+
+
+def test_names_of_different_ground_truths_are_different(definition_of: Any, small: Any) -> None:
+    template = fibcore_test_template("moe")
+    assert template is not None
+    assert fibcore_test_template("gemm") is None
+    owners = dict.fromkeys(top_level(template.source), template.source)
+    for moe in (*small.values(), DEEPSEEK, KIMI, MIXTRAL, SCOUT):
+        for truth in fibcore_ground_truths(definition_of(moe)) or ():
+            names = top_level(truth.source)
+            assert truth.entry in names
+            for name in names:
+                assert name.lower().startswith(truth.entry.lower())
+                assert owners.setdefault(name, truth.source) == truth.source
+
+
+def top_level(source: str) -> set[str]:
+    names = set()
+    for node in ast.parse(source).body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            names.add(node.name)
+        elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            names.add(node.targets[0].id)
+    return names
+
+
+@pytest.fixture(scope="module")
+def harness() -> ModuleType:
+    """The conftest that generated tests have."""
+    folder = Path(fibcore.reference_tests.__path__[0])
+    path = folder / "conftest_template.py"
+    spec = importlib.util.spec_from_file_location("moe_reference_tests_conftest", path)
+    assert spec is not None
+    assert spec.loader is not None
+    made = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = made
+    spec.loader.exec_module(made)
+    return made
+
+
+def entry_of(truth: Any) -> Any:
+    namespace: dict[str, Any] = {"__name__": "ground_truth"}
+    exec(truth.source, namespace)  # noqa: S102 - our own file
+    return namespace[truth.entry]
+
+
+def agree(template: Any, definition: Any, run: Any, entry: Any, tolerance: float) -> None:
+    for case in template.cases(definition):
+        inputs = template.inputs(definition, case)
+        expected = run(*inputs.values()).float()
+        actual = entry(**inputs)
+        assert actual.dtype == torch.bfloat16
+        spread = float(expected.std()) if expected.numel() > 1 else 0.0
+        assert torch.allclose(actual.float(), expected, rtol=tolerance, atol=tolerance * spread)
+
+
+@pytest.mark.parametrize("kernel", ALL_KINDS)
+def test_references_agree_with_sglang(
+    definition_of: Any, small: Any, template: Any, load_run: Any, harness: Any, kernel: str
+) -> None:
+    package, where = harness.find_sglang(None)
+    if package is None:
+        pytest.skip(where)
+    definition = definition_of(small[kernel])
+    (truth,) = [t for t in fibcore_ground_truths(definition) or () if t.kind == "sglang"]
+    entry, source = entry_of(truth), harness.SGLangSource(package)
+
+    def bound(**inputs: Any) -> Any:
+        return entry(source, **inputs)
+
+    agree(template, definition, load_run(definition.reference), bound, 1e-2)
+
+
+def stand_ins(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """Modules in FlashInfer's place that do in torch what its kernels do."""
+    used = SimpleNamespace(routed=0, segments=0)
+
+    def module(name: str, **names: Any) -> None:
+        made = ModuleType(name)
+        for key, value in names.items():
+            setattr(made, key, value)
+        monkeypatch.setitem(sys.modules, name, made)
+
+    class SegmentGEMMWrapper:
+        def __init__(self, workspace: Any) -> None:
+            assert workspace.dtype == torch.int8
+
+        def run(
+            self, x: Any, weights: Any, batch_size: int, column_major: bool, *, seg_indptr: Any
+        ) -> Any:
+            assert x.dtype == weights.dtype == torch.bfloat16
+            assert column_major
+            assert weights.is_contiguous()
+            assert len(seg_indptr) == batch_size + 1 == len(weights) + 1
+            assert int(seg_indptr[-1]) == len(x)
+            used.segments += batch_size
+            parts = [
+                x[start:stop].float() @ w.float().T
+                for start, stop, w in zip(
+                    seg_indptr[:-1].tolist(), seg_indptr[1:].tolist(), weights, strict=True
+                )
+            ]
+            return torch.cat(parts).to(torch.bfloat16)
+
+    def silu_and_mul(x: Any) -> Any:
+        first, second = x.float().chunk(2, dim=1)
+        return (torch.nn.functional.silu(first) * second).to(torch.bfloat16)
+
+    def fused_topk_deepseek(
+        scores: Any,
+        bias: Any,
+        n_group: int,
+        topk_group: int,
+        topk: int,
+        routed_scaling_factor: float,
+        topk_values: Any,
+        topk_indices: Any,
+    ) -> None:
+        used.routed += 1
+        sigmoid = torch.sigmoid(scores)
+        groups = (sigmoid + bias).unflatten(1, (n_group, -1))
+        kept = groups.topk(2, dim=2).values.sum(2).topk(topk_group).indices
+        mask = torch.zeros(groups.shape[:2]).scatter(1, kept, 1.0)[:, :, None].bool()
+        chosen = groups.masked_fill(~mask, -torch.inf).flatten(1).topk(topk).indices
+        weights = sigmoid.gather(1, chosen)
+        topk_values.copy_(weights / weights.sum(1, keepdim=True) * routed_scaling_factor)
+        topk_indices.copy_(chosen)
+
+    module("flashinfer")
+    module("flashinfer.gemm", SegmentGEMMWrapper=SegmentGEMMWrapper)
+    module("flashinfer.activation", silu_and_mul=silu_and_mul)
+    module("flashinfer.fused_moe", fused_topk_deepseek=fused_topk_deepseek)
+    return used
+
+
+@pytest.mark.parametrize("kernel", ALL_KINDS)
+def test_segment_gemm_puts_the_kernels_together(
+    definition_of: Any,
+    small: Any,
+    template: Any,
+    load_run: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    kernel: str,
+) -> None:
+    """Its bookkeeping, with stand-ins for FlashInfer; on a GPU the generated tests run it."""
+    used = stand_ins(monkeypatch)
+    definition = definition_of(small[kernel])
+    (truth,) = [t for t in fibcore_ground_truths(definition) or () if "segment_gemm" in t.entry]
+    entry = entry_of(truth)
+    agree(template, definition, load_run(definition.reference), entry, 3e-2)
+    assert used.segments > 0
+    assert (used.routed > 0) == flashinfer_routes(small[kernel])
+
+
+def test_segment_gemm_takes_experts_in_parts(
+    definition_of: Any, small: Any, template: Any, load_run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_ins(monkeypatch)
+    definition = definition_of(small["bf16_default"])
+    (truth,) = [t for t in fibcore_ground_truths(definition) or () if "segment_gemm" in t.entry]
+    entry = entry_of(truth)
+    entry.__globals__[
+        f"{truth.entry.removesuffix('_torch_routing')}_torch_routing_BYTES".upper()
+    ] = 1
+    agree(template, definition, load_run(definition.reference), entry, 3e-2)
+
+
+def test_cutlass_is_not_built_for_a_test(
+    definition_of: Any, small: Any, template: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = ModuleType("flashinfer.fused_moe")
+    vars(module)["cutlass_fused_moe"] = None
+    vars(module)["gen_cutlass_fused_moe_sm90_module"] = lambda: SimpleNamespace(is_compiled=False)
+    monkeypatch.setitem(sys.modules, "flashinfer", ModuleType("flashinfer"))
+    monkeypatch.setitem(sys.modules, "flashinfer.fused_moe", module)
+    definition = definition_of(small["bf16_default"])
+    (truth,) = [t for t in fibcore_ground_truths(definition) or () if "cutlass" in t.entry]
+    inputs = template.inputs(definition, template.cases(definition)[0])
+    with pytest.raises(NotImplementedError, match="not built"):
+        entry_of(truth)(**inputs)
+
+
+def test_default_routing_is_not_renorm_for_any_ground_truth(definition_of: Any) -> None:
+    kinds = [Moe(BF16, kind, 2, 0, 0, 8, 8, 128, 128) for kind in (RENORM, DEFAULT)]
+    sources = [{t.source for t in fibcore_ground_truths(definition_of(m)) or ()} for m in kinds]
+    assert not sources[0] & sources[1]
