@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from fibcore import hookspecs
 from fibcore.errors import FibcoreError
 from fibcore.serving import Serving
 from fibcore.testing import contract
@@ -76,6 +77,15 @@ def subject(plugin: ModuleType) -> Subject:
 
 def test_the_page_has_the_files_that_the_tests_take_from_it() -> None:
     assert {INIT, REFERENCE, TRUTH, TEMPLATE, "pyproject.toml"} < set(FILES)
+
+
+def test_every_hook_is_documented() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    hooks = {n: h for n, h in vars(hookspecs).items() if n.startswith("fibcore_")}
+    assert len(hooks) == 6
+    for name, hook in hooks.items():
+        assert f"`{name}`" in page
+        assert "Called " in hook.__doc__
 
 
 def test_the_page_s_own_tests_pass(tmp_path: Path) -> None:
