@@ -41,6 +41,8 @@ _BATCHED = LINEAR + "ColumnParallelBatchedLinear"
 _GATE = re.compile(r"Gate$|Router$|Linear$|Head$")
 # How models name the weight of a causal convolution, which they keep in a linear layer.
 _CONVOLUTION = re.compile(r"(^|[._])conv(1d)?$")
+# A routed expert that is a module of its own.
+_EXPERT = re.compile(r"(^|\.)experts\.\d+\.")
 # Named like a linear layer, and something else (linear attention).
 _NOT_LINEAR = ("RadixLinearAttention",)
 
@@ -90,6 +92,8 @@ class _Matcher:
             reason = "a linear layer that is never called and only holds a convolution's weight"
             self._not_covered("causal convolution", reason, node)
             return
+        if _EXPERT.search(node.path) and not node.calls:
+            return  # its weight is handed to a fused expert kernel, which is another plugin's
         if node.class_name.endswith("LinearWithLoRA"):
             self._not_covered("GEMM with LoRA", "adapters make it another kernel", node)
             return
@@ -136,6 +140,9 @@ class _Matcher:
         dtype = node.argument("params_dtype")
         if isinstance(dtype, Named) and dtype.name.endswith("float32"):
             self._remark(kernel, "SGLang runs it in float32", node.path)
+        origins = set().union(*(origins_of(v) for v in (*shape.n.sources, *shape.k.sources)))
+        if "serving:tp" in origins and self.serving.gemm_shapes == "layer" and self.serving.tp > 1:
+            self._remark(kernel, f"the model's sizes depend on tp={self.serving.tp}", node.path)
 
     def _kernel(self, node: ModuleNode, shape: Shape, quantization: Quantization | None) -> Kernel:
         n, k = int(shape.n.value), int(shape.k.value)

@@ -699,3 +699,22 @@ def test_a_convolution_s_weight_in_a_linear_layer_is_no_gemm() -> None:
         "conv1d", LINEAR + "ReplicatedLinear", sizes, bases=LINEAR_BASES, calls=[call(TENSOR)]
     )
     assert only(extract(called)) == "gemm_n_8192_k_4"
+
+
+def test_a_layer_that_the_model_widens_for_its_ranks_is_noted() -> None:
+    widened = with_origins(8704, frozenset({"config:n_groups", "serving:tp"}))
+    (kernel,) = extract(merged(output_sizes=[4096, widened]), tp=16).kernels
+    assert kernel.name == "gemm_n_12800_k_4096"
+    assert kernel.notes == ("the model's sizes depend on tp=16: gate_up_proj",)
+    (kernel,) = extract(merged(output_sizes=[4096, widened]), tp=16, **RANK).kernels
+    assert kernel.notes == ()
+
+
+def test_experts_that_are_modules_are_gemms_only_where_they_are_called() -> None:
+    sizes = {"input_size": 2048, "output_size": 1408}
+    path = "model.layers.1.mlp.experts.7.up_proj"
+    silent = linear(path, "ReplicatedLinear", **sizes)
+    assert extract(silent) == Extraction()
+    cls = LINEAR + "ReplicatedLinear"
+    called = module(path, cls, sizes, bases=LINEAR_BASES, calls=[call(TENSOR)])
+    assert only(extract(called)) == "gemm_n_1408_k_2048"
