@@ -164,6 +164,7 @@ def _kernel(
         parameters=parameters,
         facts=facts,
         uses=(),
+        notes=() if node.calls else (f"no call of {node.path} was seen: taken as a plain one",),
         tags=(f"stage:{STAGES[kind]}", f"tp:{serving.tp}", f"fi_api:{FLASHINFER[kind]}"),
     )
 
@@ -235,7 +236,8 @@ def _variants(node: ModuleNode, tree: ModelTree) -> tuple[_Variant, ...]:
         return (_Variant(name="encoder-only attention"),)
     features = list(_features(node, tree))
     seen: dict[_Variant, None] = {}
-    for extra in {_call_features(call): None for call in node.calls} or {(): None}:
+    extras = [_call_features(call) for call in node.calls] or [_uncalled_features(node, tree)]
+    for extra in extras:
         seen[_Variant((*features, *extra), causal=kind == "decoder")] = None
     return tuple(seen)
 
@@ -285,6 +287,17 @@ def _call_features(call: Call) -> tuple[str, ...]:
         else:
             features.append(f"the call's argument {name}")
     return tuple(features)
+
+
+def _uncalled_features(node: ModuleNode, tree: ModelTree) -> tuple[str, ...]:
+    """What unseen calls would add: what they hand on is held by the module above."""
+    parent = tree.parent(node.path)
+    for name, value in parent.attributes.items() if parent is not None else ():
+        if "sink" in name.lower() and isinstance(value, ParameterRef | Unknown | Alternatives):
+            if not isinstance(value, ParameterRef):
+                raise _Undecided("sinks of an attention layer", f"none or a parameter: {value}")
+            return ("attention sinks",)
+    return ()
 
 
 def _configs(tree: ModelTree) -> list[Mapping[str, Any]]:

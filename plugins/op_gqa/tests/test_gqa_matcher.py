@@ -39,6 +39,7 @@ def test_llama_gives_decode_paged_prefill_and_ragged_prefill(attention: Any) -> 
         "gqa_ragged_prefill_causal_h32_kv8_d128",
     ]
     assert [k.op_type for k in found.kernels] == ["gqa_paged"] * 4 + ["gqa_ragged"]
+    assert not any(k.notes for k in found.kernels)
     assert all([u.path for u in k.uses] == [n.path for n in layers] for k in found.kernels)
     assert found.claimed == {n.path for n in layers}
     assert not found.not_covered
@@ -245,6 +246,22 @@ def test_a_layer_called_in_two_ways_is_reported_in_both(attention: Any) -> None:
     found = fibcore_extract(tree(attention(calls=[PLAIN, sinks, PLAIN])), Serving())
     assert len(found.kernels) == 5
     assert whats(found) == ["gqa_paged with attention sinks"]
+
+
+def test_sinks_show_without_calls_in_the_module_above(attention: Any) -> None:
+    def layer(sinks: Any) -> Any:
+        above = {"sinks": sinks, "num_heads": 32}
+        leaf = attention("a.attn")
+        return module("a", "GptOssAttention", attributes=above, children=[leaf])
+
+    found = fibcore_extract(tree(layer(ParameterRef("a.sinks", (32,)))), Serving())
+    assert whats(found) == ["gqa_paged with attention sinks"]
+    assert not found.kernels
+    found = fibcore_extract(tree(layer(None)), Serving())
+    assert len(found.kernels) == 5
+    assert "no call of a.attn was seen" in found.kernels[0].notes[0]
+    found = fibcore_extract(tree(layer(Unknown("a branch"))), Serving())
+    assert ["a branch" in p.reason for p in found.problems] == [True]
 
 
 @pytest.mark.parametrize(

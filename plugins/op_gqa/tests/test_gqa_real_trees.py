@@ -1,0 +1,78 @@
+"""Known answers on trees that are elaborated from SGLang's real source, in two versions."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fibcore.elaborate import elaborate
+from fibcore.serving import Serving
+from fibcore.sources.catalogue import resolve_model
+from fibcore.sources.tree import SourceTree
+from fibcore_op_gqa import fibcore_extract
+
+CACHE = Path(os.environ.get("FIBCORE_TEST_CACHE") or Path.home() / ".cache" / "fibcore-tests")
+
+
+@pytest.fixture(scope="module", params=["0.5.9", "0.5.23"])
+def source(request: pytest.FixtureRequest) -> SourceTree:
+    root = CACHE / f"sglang-{request.param}" / "sglang"
+    if not root.is_dir():
+        pytest.skip(f"SGLang {request.param} has not been downloaded to {CACHE}")
+    return SourceTree(root, request.param, None, "test")
+
+
+def extracted(source: SourceTree, model: str, tp: int) -> tuple[dict[str, int], dict[str, int]]:
+    """Paged decode kernels at page size 1, and what is not covered, with how many layers each."""
+    serving = Serving(tp=tp)
+    tree: Any = elaborate(source, resolve_model(model).config, serving)
+    found = fibcore_extract(tree, serving)
+    assert not found.problems
+    kernels = {k.name: len(k.uses) for k in found.kernels if k.name.endswith("ps1")}
+    decode = {name: uses for name, uses in kernels.items() if "decode" in name}
+    return decode, {entry.what: len(entry.uses) for entry in found.not_covered}
+
+
+@pytest.mark.parametrize(
+    ("model", "tp", "name", "layers"),
+    [
+        ("llama-3.1-8b", 1, "gqa_paged_decode_h32_kv8_d128_ps1", 32),
+        ("llama-3.1-70b", 4, "gqa_paged_decode_h16_kv2_d128_ps1", 80),
+        ("llama-3.1-8b", 16, "gqa_paged_decode_h2_kv1_d128_ps1", 32),  # KV heads are replicated
+        ("qwen3-8b", 1, "gqa_paged_decode_h32_kv8_d128_ps1", 36),
+        ("qwen3-30b-a3b", 1, "gqa_paged_decode_h32_kv4_d128_ps1", 48),
+        ("mixtral-8x7b", 2, "gqa_paged_decode_h16_kv4_d128_ps1", 32),
+    ],
+)
+def test_plain_models(source: SourceTree, model: str, tp: int, name: str, layers: int) -> None:
+    assert extracted(source, model, tp) == ({name: layers}, {})
+
+
+@pytest.mark.parametrize(
+    ("model", "not_covered"),
+    [
+        (
+            "gemma-2-9b",
+            {
+                "gqa_paged with sliding window 4096 and logit cap 50.0": 21,
+                "gqa_paged with logit cap 50.0": 21,
+            },
+        ),
+        (
+            "gpt-oss-20b",
+            {
+                "gqa_paged with sliding window 128 and attention sinks": 12,
+                "gqa_paged with attention sinks": 12,
+            },
+        ),
+        ("deepseek-v3", {}),
+        ("minicpm3-4b", {}),
+    ],
+)
+def test_models_without_plain_attention(
+    source: SourceTree, model: str, not_covered: dict[str, int]
+) -> None:
+    assert extracted(source, model, 1) == ({}, not_covered)
