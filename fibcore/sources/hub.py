@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from pathlib import Path
+from typing import Any
 
 from fibcore.errors import ConfigError, UsageError
 from fibcore.sources.configs import QUANT_FILE, ModelConfig, read_config
@@ -104,23 +106,22 @@ def _unreachable() -> str | None:
 
     huggingface_hub itself tries for half a minute before it gives a host up.
     """
-    from huggingface_hub import constants, errors, get_session
+    from huggingface_hub import constants, get_session
 
     if constants.HF_HUB_OFFLINE:
         return "offline mode is on (HF_HUB_OFFLINE)"
-    # The HTTP library's own base error: httpx in newer releases, requests in older ones.
-    failures: tuple[type[Exception], ...] = (OSError, *errors.HfHubHTTPError.__mro__[1:2])
     try:
         get_session().head(constants.ENDPOINT, timeout=PROBE_LIMIT_S)
-    except failures as error:
+    except _http_errors() as error:
         return _first_line(error)
     return None
 
 
 def _download(hub_id: str, name: str, revision: str | None, unreachable: str | None) -> Path | None:
     """The path in the cache of a repository's file; None where the repository has no such file."""
-    from huggingface_hub import errors, hf_hub_download
+    from huggingface_hub import hf_hub_download
 
+    errors = _errors()
     try:
         local = unreachable is not None
         return Path(hf_hub_download(hub_id, name, revision=revision, local_files_only=local))
@@ -155,8 +156,18 @@ def _download(hub_id: str, name: str, revision: str | None, unreachable: str | N
         ) from error
     except errors.HfHubHTTPError as error:
         raise HubError("the Hub refused", where=hub_id, found=_first_line(error)) from error
-    except OSError as error:
+    except _http_errors() as error:
         raise HubError("the Hub cannot be asked", where=hub_id, found=_first_line(error)) from error
+
+
+def _errors() -> Any:
+    """The module with huggingface_hub's errors: `utils` in every release, `errors` since 0.25."""
+    return importlib.import_module("huggingface_hub.utils")
+
+
+def _http_errors() -> tuple[type[Exception], ...]:
+    """What a connection may raise; the HTTP library is httpx in newer releases, else requests."""
+    return (OSError, *_errors().HfHubHTTPError.__mro__[1:2])
 
 
 def _first_line(error: BaseException) -> str:
