@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unittest
 from typing import Any
 
 import attrs
@@ -220,3 +221,108 @@ def test_smaller_kernels_have_the_sizes_of_their_definition(definition_of: Any, 
         assert Moe.from_definition(definition) == moe
         renamed = attrs.evolve(definition, name="renamed")
         assert Moe.from_definition(renamed) == moe
+
+
+def close(actual: Any, expected: Any) -> bool:
+    spread = float(expected.float().std())
+    return bool(torch.allclose(actual.float(), expected.float(), rtol=1e-2, atol=2e-3 * spread))
+
+
+@pytest.mark.parametrize("kernel", ["fp8_ds_remote", "fp8_renorm", "bf16_default", "tensor_llama4"])
+def test_order_of_tokens(
+    definition_of: Any, small: Any, template: Any, load_run: Any, kernel: str
+) -> None:
+    definition = definition_of(small[kernel])
+    run = load_run(definition.reference)
+    inputs = template.inputs(definition, case_of(template, definition, "sixteen_tokens"))
+    plain = run(*inputs.values())
+    order = torch.randperm(16, generator=template.generator())
+    for name in ("routing_logits", "hidden_states"):
+        inputs[name] = inputs[name][order]
+    if "hidden_states_scale" in inputs:
+        inputs["hidden_states_scale"] = inputs["hidden_states_scale"][:, order]
+    assert close(run(*inputs.values()), plain[order])
+
+
+@pytest.mark.parametrize("kernel", ["fp8_ds", "bf16_ds", "fp8_renorm", "bf16_default"])
+def test_numbering_of_experts(
+    definition_of: Any, small: Any, template: Any, load_run: Any, kernel: str
+) -> None:
+    """Experts without groups, all on this rank, may be numbered in any way."""
+    definition = definition_of(small[kernel])
+    run = load_run(definition.reference)
+    inputs = template.inputs(definition, case_of(template, definition, "sixteen_tokens"))
+    plain = run(*inputs.values())
+    order = torch.randperm(small[kernel].num_experts, generator=template.generator())
+    inputs["routing_logits"] = inputs["routing_logits"][:, order]
+    for name in inputs:
+        if name.startswith("gemm") or name == "routing_bias":
+            inputs[name] = inputs[name][order]
+    assert close(run(*inputs.values()), plain)
+
+
+def test_scaling_factor_scales_the_output(
+    definition_of: Any, small: Any, template: Any, load_run: Any
+) -> None:
+    definition = definition_of(small["fp8_ds_remote"])
+    run = load_run(definition.reference)
+    inputs = template.inputs(definition, case_of(template, definition, "sixteen_tokens"))
+    plain = run(*inputs.values())
+    inputs["routed_scaling_factor"] *= 3
+    assert close(run(*inputs.values()), 3 * plain.float())
+
+
+@pytest.mark.parametrize("kernel", ["fp8_renorm", "bf16_default"])
+def test_softmax_does_not_see_a_shift(
+    definition_of: Any, small: Any, template: Any, load_run: Any, kernel: str
+) -> None:
+    definition = definition_of(small[kernel])
+    run = load_run(definition.reference)
+    inputs = template.inputs(definition, case_of(template, definition, "sixteen_tokens"))
+    plain = run(*inputs.values())
+    inputs["routing_logits"] = inputs["routing_logits"] + 2.0
+    assert close(run(*inputs.values()), plain)
+
+
+def test_ranks_sum_to_the_whole(definition_of: Any, template: Any, load_run: Any) -> None:
+    """What the ranks of an expert-parallel group compute adds up to the layer."""
+    whole = Moe(BF16, DS, 4, 4, 2, 16, 16, 192, 96)
+    definition = definition_of(whole)
+    inputs = template.inputs(definition, case_of(template, definition, "sixteen_tokens"))
+    expected = load_run(definition.reference)(*inputs.values()).float()
+    part = attrs.evolve(whole, num_local_experts=4)
+    run = load_run(definition_of(part).reference)
+    total = torch.zeros_like(expected)
+    for first in range(0, 16, 4):
+        mine = dict(inputs)
+        for name in ("gemm1_weights", "gemm2_weights"):
+            mine[name] = inputs[name][first : first + 4]
+        mine["local_expert_offset"] = first
+        ordered = [mine[name] for name in definition_of(part).inputs]
+        total += run(*ordered).float()
+    # Every rank rounds its part to bfloat16.
+    assert torch.allclose(total, expected, rtol=2e-2, atol=1e-2 * float(expected.std()))
+
+
+def test_inputs_have_no_near_ties(definition_of: Any, small: Any, template: Any) -> None:
+    """Scores that decide are apart; bfloat16 logits are what was drawn."""
+    choose, sizes_of = template.namespace["_choose"], template.namespace["Sizes"]
+    for moe in small.values():
+        definition = definition_of(moe)
+        sizes = sizes_of(definition.to_dict())
+        for case in template.cases(definition):
+            inputs = template.inputs(definition, case)
+            bias = inputs["routing_bias"].double() if moe.routing == DS else None
+            for logits in inputs["routing_logits"].double():
+                assert choose(sizes, logits, bias)[1] >= template.namespace["MARGIN"]
+
+
+def test_template_skips_forms_that_it_does_not_know(definition_of: Any, template: Any) -> None:
+    definition = definition_of(Moe(BF16, RENORM, 2, 0, 0, 8, 8, 64, 64))
+    parameters = ", ".join(definition.inputs)
+    other = attrs.evolve(
+        definition, name="moe_of_others", reference=f"def run({parameters}):\n    pass\n"
+    )
+    (case,) = template.cases(other)
+    with pytest.raises(unittest.SkipTest, match="moe_of_others is none"):
+        template.inputs(other, case)
