@@ -23,6 +23,7 @@ _WHERE = {
     "verify": "fibcore.reference_tests",
     "plugins": "fibcore.queries",
     "models": "fibcore.queries",
+    "hierarchy": "fibcore.queries",
     "explain": "fibcore.queries",
     "validate": "fibcore.validation",
 }
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from fibcore.errors import FibcoreError
     from fibcore.extraction import extract
     from fibcore.hookspecs import hookimpl
-    from fibcore.queries import explain, models, plugins
+    from fibcore.queries import explain, hierarchy, models, plugins
     from fibcore.reference_tests import add_reference_tests, verify
     from fibcore.serving import Serving
     from fibcore.sources.clone import clone_repos
