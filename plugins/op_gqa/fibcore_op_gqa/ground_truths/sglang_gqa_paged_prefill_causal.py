@@ -25,6 +25,8 @@ def sglang_gqa_paged_prefill_causal(
     queries to be in the cache and does not define what a query without keys gives, so such rows
     are not handed to it and hold the definition's 0.
     """
+    if tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 5):
+        raise NotImplementedError("SGLang's function needs the enable_gqa of torch 2.5")
     attend = load_sglang(
         "srt/layers/attention/torch_native_backend.py",
         "TorchNativeAttnBackend._run_sdpa_forward_extend",
