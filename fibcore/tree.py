@@ -287,7 +287,7 @@ def with_origins(value: Any, origins: frozenset[str]) -> Any:
     for plain, carrier in ((int, OriginInt), (float, OriginFloat), (str, OriginStr)):
         if isinstance(value, plain):
             carried = carrier(value)
-            carried.origins = origins  # type: ignore[attr-defined]
+            carried.origins = origins
             return carried
     return value
 

@@ -1,7 +1,7 @@
 """Static elaboration: SGLang's source text, a config and serving sizes give the tree of modules.
 
-Nothing of the source is imported or executed. See `fibcore.elaborate.evaluator` for how it works and
-`fibcore.tree` for what comes out.
+Nothing of the source is imported or executed. See `fibcore.elaborate.evaluator` for how it works
+and `fibcore.tree` for what comes out.
 """
 
 from __future__ import annotations

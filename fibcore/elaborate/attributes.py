@@ -6,13 +6,13 @@ import ast
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from fibcore.elaborate.part import Part
 from fibcore.elaborate.values import (
     ABSENT,
-    Alternatives,
     Bound,
     Class,
-    Env,
     EnumMember,
+    Env,
     Ext,
     Func,
     Mod,
@@ -29,7 +29,7 @@ from fibcore.elaborate.values import (
     at_index,
     deep_unknown,
 )
-from fibcore.tree import SourcePlace, Unknown
+from fibcore.tree import Alternatives, SourcePlace, Unknown
 
 if TYPE_CHECKING:
     from fibcore.elaborate.evaluator import Evaluator
@@ -45,10 +45,10 @@ _TENSOR_SAME = {
 }  # fmt: skip
 
 
-class Attributes:
+class Attributes(Part):
     """Reads and writes attributes."""
 
-    def get_attr(self: Evaluator, value: Any, name: str, place: SourcePlace) -> Any:
+    def get_attr(self, value: Any, name: str, place: SourcePlace) -> Any:
         """`value.name`; raises AttributeError as Python would."""
         if isinstance(value, Alternatives):
             return self.mapped(value, lambda v: self.get_attr(v, name, place))
@@ -64,7 +64,7 @@ class Attributes:
             return kept[0] if len(kept) == 1 else Alternatives(kept)
         return found
 
-    def find_attr(self: Evaluator, value: Any, name: str, place: SourcePlace) -> Any:
+    def find_attr(self, value: Any, name: str, place: SourcePlace) -> Any:
         """`value.name`, or ABSENT."""
         if isinstance(value, Unknown):
             return value
@@ -107,7 +107,7 @@ class Attributes:
             return Unknown(f"attribute {name} of a function", place)
         return self._plain_attr(value, name, place)
 
-    def _native_class_attr(self: Evaluator, value: Native, name: str) -> Any:
+    def _native_class_attr(self, value: Native, name: str) -> Any:
         """`dict.fromkeys` and the like."""
         kind = {"dict": dict, "str": str, "int": int, "float": float}.get(value.name)
         if kind is None or not hasattr(kind, name):
@@ -118,11 +118,12 @@ class Attributes:
             lambda ev, args, kwargs, place: deep_unknown(args) or ev.native(method, args, place),
         )
 
-    def _repeat_attr(self: Evaluator, layer: Repeat, name: str, place: SourcePlace) -> Any:
+    def _repeat_attr(self, layer: Repeat, name: str, place: SourcePlace) -> Any:
         """An attribute of a layer that equals another one but for its index.
 
-        While the model is built, what the other layer holds tells all. In the forward pass the layer
-        itself is needed, because calls are noted by object; its methods are bound to it as it is.
+        While the model is built, what the other layer holds tells all. In the forward pass the
+        layer itself is needed, because calls are noted by object; its methods are bound to it as
+        it is.
         """
         template = layer.template
         if layer.made is None and isinstance(template, Mod):
@@ -139,7 +140,7 @@ class Attributes:
 
     # -- instances -----------------------------------------------------------------------------
 
-    def _object_attr(self: Evaluator, obj: Obj, name: str, place: SourcePlace) -> Any:
+    def _object_attr(self, obj: Obj, name: str, place: SourcePlace) -> Any:
         attrs = obj.attrs
         if name in attrs:
             return attrs[name]
@@ -183,12 +184,12 @@ class Attributes:
             return Unknown(f"attribute {name} of {obj.cls.name}", place)
         return ABSENT
 
-    def _run_pending(self: Evaluator, obj: Obj) -> None:
+    def _run_pending(self, obj: Obj) -> None:
         if isinstance(obj, Mod) and obj.pending is not None:
             run, obj.pending = obj.pending, None
             run()
 
-    def _list_module_attr(self: Evaluator, obj: Mod, name: str, place: SourcePlace) -> Any:
+    def _list_module_attr(self, obj: Mod, name: str, place: SourcePlace) -> Any:
         items = obj.items
         assert items is not None
         if name in ("append", "extend", "insert"):
@@ -209,7 +210,7 @@ class Attributes:
             return items[int(name)] if -len(items) <= int(name) < len(items) else ABSENT
         return ABSENT
 
-    def _bind_found(self: Evaluator, found: Any, obj: Any, cls: Class, place: SourcePlace) -> Any:
+    def _bind_found(self, found: Any, obj: Any, cls: Class, place: SourcePlace) -> Any:
         if found is ABSENT:
             return ABSENT
         if isinstance(found, Func):
@@ -224,7 +225,7 @@ class Attributes:
 
     # -- classes -------------------------------------------------------------------------------
 
-    def class_attr(self: Evaluator, cls: Class, name: str, after: Class | None = None) -> Any:
+    def class_attr(self, cls: Class, name: str, after: Class | None = None) -> Any:
         """What the MRO holds under `name` (functions unbound), or ABSENT; starts behind `after`."""
         mro = cls.mro
         start = mro.index(after) + 1 if after is not None and after in mro else 0
@@ -235,7 +236,7 @@ class Attributes:
                     return value
         return ABSENT
 
-    def own_class_attr(self: Evaluator, cls: Class, name: str) -> Any:
+    def own_class_attr(self, cls: Class, name: str) -> Any:
         """What the class body itself binds to `name`, or ABSENT."""
         if name in cls.attrs:
             return cls.attrs[name]
@@ -264,14 +265,15 @@ class Attributes:
         cls.attrs[name] = value
         if value is ABSENT:
             del cls.attrs[name]
-        elif isinstance(value, Obj) and isinstance(value.cls, Class):
-            if self.class_attr(value.cls, "__set_name__") is not ABSENT:
-                value.attrs.setdefault("name", name)
+        elif (
+            isinstance(value, Obj)
+            and isinstance(value.cls, Class)
+            and self.class_attr(value.cls, "__set_name__") is not ABSENT
+        ):
+            value.attrs.setdefault("name", name)
         return value
 
-    def _method(
-        self: Evaluator, node: ast.FunctionDef | ast.AsyncFunctionDef, cls: Class
-    ) -> Func | None:
+    def _method(self, node: ast.FunctionDef | ast.AsyncFunctionDef, cls: Class) -> Func | None:
         kind = "function"
         for decorator in node.decorator_list:
             last = ast.unparse(decorator).partition("(")[0].rpartition(".")[2]
@@ -283,7 +285,7 @@ class Attributes:
                 kind = "property"
         return self.make_function(node, cls.env, node.name, cls, kind)
 
-    def _class_attr_value(self: Evaluator, cls: Class, name: str, place: SourcePlace) -> Any:
+    def _class_attr_value(self, cls: Class, name: str, place: SourcePlace) -> Any:
         if name in ("__name__", "__qualname__"):
             return cls.name
         if name == "__module__":
@@ -307,7 +309,7 @@ class Attributes:
                 return Unknown(f"{cls.name}.{name}, perhaps of a base class", place)
         return found
 
-    def enum_members(self: Evaluator, cls: Class) -> tuple[EnumMember, ...] | None:
+    def enum_members(self, cls: Class) -> tuple[EnumMember, ...] | None:
         """The members of an enumeration; None for any other class."""
         if not cls.derives(*_ENUM_BASES):
             return None
@@ -330,7 +332,7 @@ class Attributes:
             members.append(EnumMember(cls, name, value))
         return tuple(members)
 
-    def make_super(self: Evaluator, env: Env, place: SourcePlace) -> Any:
+    def make_super(self, env: Env, place: SourcePlace) -> Any:
         """`super()` in the method that `env` belongs to."""
         scope: Env | None = env
         while scope is not None and (scope.func is None or scope.func.cls is None):
@@ -343,7 +345,7 @@ class Attributes:
         assert cls is not None
         return Super(scope.vars.get(first), cls)
 
-    def _super_attr(self: Evaluator, value: Super, name: str, place: SourcePlace) -> Any:
+    def _super_attr(self, value: Super, name: str, place: SourcePlace) -> Any:
         owner = value.self
         cls = owner.cls if isinstance(owner, Obj) else owner
         if not isinstance(cls, Class):
@@ -359,7 +361,7 @@ class Attributes:
 
     # -- tensors and plain values --------------------------------------------------------------
 
-    def _tensor_attr(self: Evaluator, value: Tensor, name: str, place: SourcePlace) -> Any:
+    def _tensor_attr(self, value: Tensor, name: str, place: SourcePlace) -> Any:
         shape = value.shape
         if name == "shape":
             return shape if shape is not None else Unknown("the shape of a tensor", place)
@@ -389,7 +391,7 @@ class Attributes:
             return Native(name, lambda *_: value)
         if name == "device":
             return Unknown("a device", place)
-        if name.startswith("weight_loader") or name.startswith("_") or name in ("is_metadata",):
+        if name.startswith(("weight_loader", "_")) or name == "is_metadata":
             return Unknown(f"attribute {name} of a tensor", place)
         kept = value
 
@@ -400,7 +402,7 @@ class Attributes:
 
         return Native(name, method)
 
-    def _plain_attr(self: Evaluator, value: Any, name: str, place: SourcePlace) -> Any:
+    def _plain_attr(self, value: Any, name: str, place: SourcePlace) -> Any:
         if value is None:
             return ABSENT
         if not hasattr(value, name):
@@ -414,7 +416,7 @@ class Attributes:
         )
 
     def plain_method(
-        self: Evaluator,
+        self,
         value: Any,
         name: str,
         args: list[Any],
@@ -451,16 +453,18 @@ class Attributes:
 
         def apply(this: Any, *rest: Any) -> Any:
             positional = rest[: len(rest) - len(names)] if names else rest
-            return getattr(this, name)(*positional, **dict(zip(names, rest[len(positional) :])))
+            return getattr(this, name)(
+                *positional, **dict(zip(names, rest[len(positional) :], strict=False))
+            )
 
         return self.native(apply, [value, *args, *kwargs.values()], place)
 
-    def native_lookup(self: Evaluator, value: dict[Any, Any], key: Any, default: Any) -> Any:
+    def native_lookup(self, value: dict[Any, Any], key: Any, default: Any) -> Any:
         """`value.get(key, default)`."""
         return value.get(key, default)
 
     def _mutate(
-        self: Evaluator,
+        self,
         value: Any,
         name: str,
         args: list[Any],
@@ -501,7 +505,7 @@ class Attributes:
 
     # -- writing -------------------------------------------------------------------------------
 
-    def set_attr(self: Evaluator, owner: Any, name: str, value: Any, place: SourcePlace) -> None:
+    def set_attr(self, owner: Any, name: str, value: Any, place: SourcePlace) -> None:
         """`owner.name = value`."""
         if isinstance(owner, Alternatives):
             for part in owner.values:
@@ -532,7 +536,7 @@ class _ClassScope(Env):
 
     __slots__ = ("cls", "evaluator")
 
-    def __init__(self, evaluator: Evaluator, cls: Class) -> None:
+    def __init__(self, evaluator: Attributes, cls: Class) -> None:
         super().__init__(cls.module, cls.env)
         self.vars = _ClassVars(evaluator, cls)
 
@@ -540,12 +544,12 @@ class _ClassScope(Env):
 class _ClassVars(dict[str, Any]):
     """Looks a name up in the class body when it is first asked for."""
 
-    def __init__(self, evaluator: Evaluator, cls: Class) -> None:
+    def __init__(self, evaluator: Attributes, cls: Class) -> None:
         super().__init__()
         self._evaluator = evaluator
         self._cls = cls
 
-    def get(self, key: str, default: Any = None) -> Any:  # type: ignore[override]
+    def get(self, key: str, default: Any = None) -> Any:
         """The class attribute, evaluated on demand."""
         value = self._evaluator.own_class_attr(self._cls, key)
         return default if value is ABSENT else value

@@ -12,7 +12,6 @@ from fibcore.elaborate.quantization import Quantizer
 from fibcore.elaborate.shims import Stage, fuses_add
 from fibcore.elaborate.values import (
     ABSENT,
-    Alternatives,
     Bound,
     Class,
     EnumMember,
@@ -31,6 +30,7 @@ from fibcore.elaborate.values import (
     at_index,
 )
 from fibcore.tree import (
+    Alternatives,
     Call,
     Missing,
     ModuleNode,
@@ -108,7 +108,7 @@ class TreeBuilder:
         return value, None
 
     def _first(self, mod: Mod, layer: str) -> bool:
-        """Whether a module is met for the first time within one layer; a second name is no module."""
+        """Whether a module is met for the first time within one layer; a second name is none."""
         if (id(mod), layer) in self._met:
             return False
         self._met.add((id(mod), layer))
@@ -131,9 +131,9 @@ class TreeBuilder:
     def _settle_stages(self) -> None:
         """Decide for every stage boundary whether its norm adds the residual.
 
-        The first norm of a stack has nothing to add. A later one adds what the stage before it left
-        where that stage's update is a plain add with no transform of its output, and its own read is
-        one that fuses the add.
+        The first norm of a stack has nothing to add. A later one adds what the stage before it
+        left where that stage's update is a plain add with no transform of its output, and its own
+        read is one that fuses the add.
         """
         before: dict[str, Any] = {}
         for path, stage, norm in self._stages:
@@ -173,7 +173,10 @@ class TreeBuilder:
                 self._note_missing(mod, name, child, inner)
         if not mod.leaf:
             fixed, moving = self._constant(mod, "attributes", mod.attrs)
-            attributes = {**fixed, **{k: self.export(self._indexed(mod.attrs[k], at)) for k in moving}}
+            attributes = {
+                **fixed,
+                **{k: self.export(self._indexed(mod.attrs[k], at)) for k in moving},
+            }
         unbound = mod.args.get("\0unbound")
         if isinstance(unbound, Unknown):
             self.missing.append(Missing(path, f"its arguments: {unbound.reason}", unbound.place))
@@ -237,7 +240,7 @@ class TreeBuilder:
     def _constant(
         self, mod: Mod, kind: str, values: dict[str, Any]
     ) -> tuple[dict[str, Any], list[str]]:
-        """What is the same in every layer like this one, exported once; and the names of the rest."""
+        """What is the same in every layer like this one, exported once; the names of the rest."""
         key = (id(mod), kind)
         if key not in self._constants:
             fixed: dict[str, Any] = {}
@@ -389,4 +392,3 @@ def _class_name(value: Any) -> str:
     if isinstance(value, Tensor):
         return "torch.Tensor"
     return type(value).__name__
-

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from fibcore.elaborate.values import (
     ABSENT,
-    Alternatives,
     Bound,
     Class,
     EnumMember,
@@ -25,7 +24,7 @@ from fibcore.elaborate.values import (
     deep_unknown,
     merge,
 )
-from fibcore.tree import SourcePlace, Unknown
+from fibcore.tree import Alternatives, SourcePlace, Unknown
 
 if TYPE_CHECKING:
     from fibcore.elaborate.evaluator import Evaluator
@@ -35,8 +34,9 @@ Kwargs = dict[str, Any]
 BUILTINS: dict[str, Any] = {}
 
 _PYTHON_TYPES: dict[str, Any] = {
-    "int": int, "float": float, "str": str, "bool": bool, "list": list, "tuple": tuple, "dict": dict,
-    "set": set, "frozenset": frozenset, "bytes": bytes, "range": range, "slice": slice,
+    "int": int, "float": float, "str": str, "bool": bool, "list": list, "tuple": tuple,
+    "dict": dict, "set": set, "frozenset": frozenset, "bytes": bytes, "range": range,
+    "slice": slice,
 }  # fmt: skip
 
 
@@ -69,11 +69,12 @@ def _pure(name: str, fn: Callable[..., Any]) -> None:
     BUILTINS[name] = Native(name, run)
 
 
-for _name, _fn in {
+_PURE: dict[str, Callable[..., Any]] = {
     "abs": abs, "round": round, "float": float, "bytes": bytes, "divmod": divmod,
     "pow": pow, "ord": ord, "chr": chr, "hex": hex, "bin": bin, "repr": repr, "format": format,
     "slice": slice, "hash": hash,
-}.items():  # fmt: skip
+}  # fmt: skip
+for _name, _fn in _PURE.items():
     _pure(_name, _fn)
 
 
@@ -164,12 +165,12 @@ def _len(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
 
 @_builtin("range")
 def _range(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
-    for position, arg in enumerate(args):
-        if isinstance(arg, Alternatives):
-            return ev.mapped(
-                arg,
-                lambda v: _range(ev, [*args[:position], v, *args[position + 1 :]], kwargs, place),
-            )
+    position = next((i for i, a in enumerate(args) if isinstance(a, Alternatives)), None)
+    if position is not None:
+        return ev.mapped(
+            args[position],
+            lambda v: _range(ev, [*args[:position], v, *args[position + 1 :]], kwargs, place),
+        )
     inner = deep_unknown(args)
     if inner is not None:
         return inner
@@ -232,7 +233,7 @@ def _zip(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
     columns = [ev.items_of(a) for a in args]
     if any(c is None for c in columns):
         return Unknown("a zip of something unknown", place)
-    return [tuple(row) for row in zip(*(c for c in columns if c is not None))]
+    return [tuple(row) for row in zip(*(c for c in columns if c is not None), strict=False)]
 
 
 @_builtin("reversed")
@@ -257,7 +258,7 @@ def _map(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
     columns = [ev.items_of(a) for a in args[1:]]
     if any(c is None for c in columns):
         return Unknown("a map over something unknown", place)
-    rows = zip(*(c for c in columns if c is not None))
+    rows = zip(*(c for c in columns if c is not None), strict=False)
     return [ev.call(args[0], list(row), {}, place) for row in rows]
 
 

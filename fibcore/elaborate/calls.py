@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import ast
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fibcore.elaborate.builtins_ import BUILTINS
 from fibcore.elaborate.external import Externals
 from fibcore.elaborate.values import (
     ABSENT,
     ACTIVE,
-    Alternatives,
     Bound,
     Class,
-    Env,
     EnumMember,
+    Env,
     Ext,
     Func,
     Mod,
@@ -29,10 +28,7 @@ from fibcore.elaborate.values import (
     depending,
     merge,
 )
-from fibcore.tree import Call, Operation, SourcePlace, Unknown, origins_of
-
-if TYPE_CHECKING:
-    from fibcore.elaborate.evaluator import Evaluator
+from fibcore.tree import Alternatives, Call, Operation, SourcePlace, Unknown, origins_of
 
 MAX_DEPTH = 48
 TENSOR_REASON = "tensor of the forward pass"
@@ -44,7 +40,7 @@ class Calls(Externals):
     builtins = BUILTINS
 
     def call(
-        self: Evaluator,
+        self,
         func: Any,
         args: list[Any],
         kwargs: dict[str, Any],
@@ -82,7 +78,7 @@ class Calls(Externals):
             raise Raised("TypeError", f"{type(func).__name__} is not callable", at)
         return Unknown(f"a call of {type(func).__name__}", at)
 
-    def call_unbound(self: Evaluator, func: Any, place: SourcePlace, why: str) -> Any:
+    def call_unbound(self, func: Any, place: SourcePlace, why: str) -> Any:
         """A call whose arguments are not known; a class still gives an instance of it."""
         if isinstance(func, Class) and func.is_module:
             mod = Mod(func, place)
@@ -94,7 +90,7 @@ class Calls(Externals):
     # -- functions -----------------------------------------------------------------------------
 
     def call_function(
-        self: Evaluator, func: Func, args: list[Any], kwargs: dict[str, Any], place: SourcePlace
+        self, func: Func, args: list[Any], kwargs: dict[str, Any], place: SourcePlace
     ) -> Any:
         """Call a function of the source tree."""
         fact = self.environment.function(func.qualname, func.env.module.name)
@@ -127,7 +123,7 @@ class Calls(Externals):
             return merge([*env.maybe, value])
         return value
 
-    def is_kernel(self: Evaluator, module: str) -> bool:
+    def is_kernel(self, module: str) -> bool:
         """Whether a module of the tree holds kernels, which a forward pass does not look into."""
         return any(
             module.startswith(f"{self.index.package}.{prefix}")
@@ -135,7 +131,7 @@ class Calls(Externals):
         )
 
     def bind_arguments(
-        self: Evaluator, func: Func, args: list[Any], kwargs: dict[str, Any], place: SourcePlace
+        self, func: Func, args: list[Any], kwargs: dict[str, Any], place: SourcePlace
     ) -> dict[str, Any]:
         """Arguments by parameter name, as Python binds them; defaults filled in."""
         spec = func.node.args
@@ -147,7 +143,7 @@ class Calls(Externals):
                 f"{func.name}() takes {len(positional)} positional arguments, {len(args)} given",
                 place,
             )
-        bound.update(zip(positional, args))
+        bound.update(zip(positional, args, strict=False))
         if spec.vararg is not None:
             bound[spec.vararg.arg] = tuple(args[len(positional) :])
         extra: dict[str, Any] = {}
@@ -179,7 +175,7 @@ class Calls(Externals):
         return bound
 
     def _call_bound(
-        self: Evaluator, bound: Bound, args: list[Any], kwargs: dict[str, Any], place: SourcePlace
+        self, bound: Bound, args: list[Any], kwargs: dict[str, Any], place: SourcePlace
     ) -> Any:
         owner, func = bound.self, bound.func
         if isinstance(owner, Repeat) and isinstance(func, Func) and self.forward:
@@ -194,14 +190,14 @@ class Calls(Externals):
         return self.call(func, [owner, *args], kwargs, place)
 
     def _leaf_method(
-        self: Evaluator,
+        self,
         func: Func,
         owner: Mod,
         args: list[Any],
         kwargs: dict[str, Any],
         place: SourcePlace,
     ) -> Any:
-        """A method of a leaf while the model is built: helpful where it works, no loss where not."""
+        """A method of a leaf while the model is built: no loss where it does not work."""
         try:
             return self.call_function(func, [owner, *args], kwargs, place)
         except Raised as error:
@@ -210,7 +206,7 @@ class Calls(Externals):
     # -- modules in the forward pass -----------------------------------------------------------
 
     def call_module(
-        self: Evaluator,
+        self,
         mod: Mod | Repeat,
         method: str,
         args: list[Any],
@@ -219,9 +215,8 @@ class Calls(Externals):
         func: Func | None = None,
     ) -> Any:
         """Call a module: note the call, and look into it where it is no leaf."""
-        if not self.forward:
-            if isinstance(mod, Repeat) or mod.leaf:
-                return Unknown("the result of a module", place)
+        if not self.forward and (isinstance(mod, Repeat) or mod.leaf):
+            return Unknown("the result of a module", place)
         template = mod.template if isinstance(mod, Repeat) else mod
         if isinstance(template, Mod) and template.leaf:
             target = mod.force() if isinstance(mod, Repeat) else mod
@@ -261,7 +256,7 @@ class Calls(Externals):
         return result
 
     def _external_forward(
-        self: Evaluator, target: Mod, args: list[Any], kwargs: dict[str, Any], place: SourcePlace
+        self, target: Mod, args: list[Any], kwargs: dict[str, Any], place: SourcePlace
     ) -> Any:
         if (
             target.items is not None
@@ -275,7 +270,7 @@ class Calls(Externals):
         return Unknown(TENSOR_REASON, place)
 
     def note_call(
-        self: Evaluator,
+        self,
         target: Mod,
         method: str,
         args: list[Any],
@@ -291,14 +286,14 @@ class Calls(Externals):
             record.append(new)
 
     def tensor_operation(
-        self: Evaluator, name: str, args: list[Any], kwargs: dict[str, Any], place: SourcePlace
+        self, name: str, args: list[Any], kwargs: dict[str, Any], place: SourcePlace
     ) -> Any:
         """A tensor function: noted where a parameter takes part."""
         self._note_parameters(name, args, kwargs, place)
         return Unknown(f"tensor from {name}", place)
 
     def _note_parameters(
-        self: Evaluator, name: str, args: list[Any], kwargs: dict[str, Any], place: SourcePlace
+        self, name: str, args: list[Any], kwargs: dict[str, Any], place: SourcePlace
     ) -> None:
         if not self.forward or not self.running:
             return
@@ -312,7 +307,7 @@ class Calls(Externals):
     # -- construction --------------------------------------------------------------------------
 
     def construct(
-        self: Evaluator, cls: Class, args: list[Any], kwargs: dict[str, Any], place: SourcePlace
+        self, cls: Class, args: list[Any], kwargs: dict[str, Any], place: SourcePlace
     ) -> Any:
         """An instance of a class of the source tree."""
         fact = self.environment.function(cls.qualified, cls.module.name)
@@ -342,7 +337,7 @@ class Calls(Externals):
         return obj
 
     def _init_arguments(
-        self: Evaluator,
+        self,
         init: Func,
         obj: Any,
         args: list[Any],
@@ -361,7 +356,7 @@ class Calls(Externals):
         return bound
 
     def _construct_module(
-        self: Evaluator, cls: Class, args: list[Any], kwargs: dict[str, Any], place: SourcePlace
+        self, cls: Class, args: list[Any], kwargs: dict[str, Any], place: SourcePlace
     ) -> Mod:
         mod = Mod(cls, place)
         self.keep.append(mod)
@@ -391,7 +386,7 @@ class Calls(Externals):
         return mod
 
     def _lazy_init(
-        self: Evaluator,
+        self,
         init: Func,
         mod: Mod,
         args: list[Any],
@@ -412,7 +407,7 @@ class Calls(Externals):
         finally:
             self.forward, self.depth = saved
 
-    def is_leaf(self: Evaluator, cls: Class) -> bool:
+    def is_leaf(self, cls: Class) -> bool:
         """Whether a module class is a building block: one of the layers, with no layers inside."""
         cached = cls.attrs.get("\0leaf")
         if cached is None:
@@ -420,7 +415,7 @@ class Calls(Externals):
             cls.attrs["\0leaf"] = cached
         return bool(cached)
 
-    def _decide_leaf(self: Evaluator, cls: Class) -> bool:
+    def _decide_leaf(self, cls: Class) -> bool:
         if not self._is_layer(cls):
             return False
         for base in cls.mro:
@@ -434,13 +429,13 @@ class Calls(Externals):
                         return False
         return True
 
-    def _is_layer(self: Evaluator, cls: Class) -> bool:
+    def _is_layer(self, cls: Class) -> bool:
         return any(
             cls.module.name.startswith(f"{self.index.package}.{prefix}")
             for prefix in self.environment.layer_packages
         )
 
-    def _builds_layers(self: Evaluator, function: ast.FunctionDef, cls: Class) -> bool:
+    def _builds_layers(self, function: ast.FunctionDef, cls: Class) -> bool:
         """Whether a method assigns layers that hold weights to attributes of self."""
         if not function.name.startswith(("__init__", "_init", "_build", "_create")):
             return False
@@ -462,14 +457,14 @@ class Calls(Externals):
                 and value is not cls
                 and value.is_module
                 and self._is_layer(value)
+                and value.derives(*self.environment.weighted_layers)
             ):
-                if value.derives(*self.environment.weighted_layers):
-                    return True
+                return True
             if isinstance(value, Ext) and value.name in self.environment.weighted_external:
                 return True
         return False
 
-    def _enum_by_value(self: Evaluator, cls: Class, args: list[Any], place: SourcePlace) -> Any:
+    def _enum_by_value(self, cls: Class, args: list[Any], place: SourcePlace) -> Any:
         value = args[0] if args else None
         if isinstance(value, (Unknown, Alternatives)):
             return Unknown(f"a member of {cls.name}", place)
@@ -481,7 +476,7 @@ class Calls(Externals):
             return self.call(Bound(missing, cls), [value], {}, place)
         raise Raised("ValueError", f"{value!r} is no {cls.name}", place)
 
-    def _record_fields(self: Evaluator, cls: Class) -> dict[str, Any] | None:
+    def _record_fields(self, cls: Class) -> dict[str, Any] | None:
         """Fields with defaults (ABSENT: none) of a dataclass, NamedTuple or struct."""
         is_record = cls.derives(
             "NamedTuple", "Struct", "BaseModel", "PretrainedConfig", "PreTrainedConfig"
@@ -505,7 +500,7 @@ class Calls(Externals):
                     fields[name] = ABSENT if statement.value is None else (base, statement.value)
         return fields
 
-    def field_default(self: Evaluator, source: Any, place: SourcePlace) -> Any:
+    def field_default(self, source: Any, place: SourcePlace) -> Any:
         """The default of a record's field."""
         base, node = source
         if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in (
@@ -521,7 +516,7 @@ class Calls(Externals):
         return self.eval(node, base.env)
 
     def _fill_record(
-        self: Evaluator,
+        self,
         obj: Obj,
         fields: dict[str, Any],
         args: list[Any],
@@ -529,7 +524,7 @@ class Calls(Externals):
         place: SourcePlace,
     ) -> None:
         names = list(fields)
-        given = dict(zip(names, args))
+        given = dict(zip(names, args, strict=False))
         given.update(kwargs)
         for name, source in fields.items():
             if name in given:

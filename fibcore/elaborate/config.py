@@ -1,7 +1,7 @@
 """The model's config as the source sees it: attributes with defaults of its config class.
 
-Values remember where they came from: `config:<key>` for what `config.json` says, `default:<key>` for
-what a config class fills in.
+Values remember where they came from: `config:<key>` for what `config.json` says, `default:<key>`
+for what a config class fills in.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from fibcore.elaborate.evaluator import Evaluator
 
 # Attributes that transformers' base class of configs gives to every config
-# (transformers.PretrainedConfig, documented at huggingface.co/docs/transformers/main_classes/configuration).
+# (transformers.PretrainedConfig, huggingface.co/docs/transformers/main_classes/configuration).
 _BASE_DEFAULTS: dict[str, Any] = {
     "add_cross_attention": False,
     "architectures": None,

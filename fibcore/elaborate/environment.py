@@ -14,7 +14,8 @@ answers. Values in the data are JSON, or one of
 * `{"bag": "exec"}`: a namespace of server arguments at their defaults, read from the source,
 * `{"parallel": {...}}`: these values, else the defaults of the source's `Parallel` fields,
 * `{"platform": {...}}`: these values; whatever else is asked about the platform is false,
-* `{"record": "dotted.Class"}`, `{"forward_flags": "dotted.Class"}`: an instance of the source's class.
+* `{"record": "dotted.Class"}`, `{"forward_flags": "dotted.Class"}`: an instance of a class of the
+  source.
 """
 
 from __future__ import annotations
@@ -158,7 +159,7 @@ class Environment:
         return value
 
     def function(self, qualname: str, module: str) -> Any:
-        """The fact that stands for a function or class of the source; ABSENT where there is none."""
+        """The fact that stands for a function or class of the source; ABSENT without one."""
         entries = self.functions.get(qualname.rpartition(".")[2])
         if entries is None:
             return ABSENT
@@ -172,7 +173,7 @@ class Environment:
 
 
 def _platform(values: dict[str, Any]) -> Namespace:
-    """A platform: `is_cuda` is true; every other `is_...` and `has_...` that is not given is false."""
+    """A platform: `is_cuda` is true; every other `is_...` and `has_...` not given is false."""
     plain = bool(values.pop("\0values", False))
     answers: dict[str, Any] = {"is_cuda": True, "is_cuda_alike": True}
 

@@ -1,9 +1,9 @@
 """The partial evaluator: what it knows while it elaborates, and how it finds names.
 
-`Evaluator` is put together from one class per concern: `Journalled` (writes), `Expressions`,
-`Statements`, `Attributes` and `Calls`. It evaluates the source text of a model's constructor, and of
-its forward pass, over the values of `fibcore.elaborate.values`. What it cannot know becomes an
-`Unknown` with a reason and a place; it never imports or executes what it reads.
+`Evaluator` is put together from one class per concern: `Journalled` (writes), `Part` (state),
+`Expressions`, `Statements`, `Attributes` and `Calls`. It evaluates the source text of a model's
+constructor, and of its forward pass, over the values of `fibcore.elaborate.values`. What it cannot
+know becomes an `Unknown` with a reason and a place; it never imports or executes what it reads.
 """
 
 from __future__ import annotations
@@ -14,30 +14,22 @@ from typing import Any
 
 from fibcore.elaborate.attributes import Attributes
 from fibcore.elaborate.calls import Calls
-from fibcore.elaborate.environment import Environment
 from fibcore.elaborate.expressions import Expressions
-from fibcore.elaborate.index import SourceIndex
-from fibcore.elaborate.journal import Journalled
 from fibcore.elaborate.statements import Statements
 from fibcore.elaborate.values import (
     ABSENT,
     ACTIVE,
-    Alternatives,
-    Class,
     Env,
     Ext,
     IndexFn,
     Mod,
     ModuleSpace,
-    Namespace,
     Raised,
     Tracker,
     at_index,
     merge,
 )
-from fibcore.tree import Call, Operation, SourcePlace, Unknown
-
-MAX_STEPS = 4_000_000
+from fibcore.tree import Alternatives, SourcePlace, Unknown
 
 
 class LazyImport:
@@ -50,40 +42,17 @@ class LazyImport:
         self.name = name
 
 
-class Exhausted(Exception):  # noqa: N818 - a signal, always caught by the elaboration
+class Exhausted(Exception):
     """The step budget is used up."""
 
 
-class Evaluator(Journalled, Expressions, Statements, Attributes, Calls):
+class Evaluator(Expressions, Statements, Attributes, Calls):
     """Elaborates one model from one source tree under one set of environment facts.
 
     Args:
         index: The source tree.
         environment: Facts of the machine and the server that the source asks for.
     """
-
-    def __init__(self, index: SourceIndex, environment: Environment) -> None:
-        Journalled.__init__(self)
-        self.index = index
-        self.environment = environment
-        self.spaces: dict[str, ModuleSpace | None] = {}
-        self.tracker: Tracker | None = None
-        self.building: list[Any] = []
-        self.depth = 0
-        self.steps = 0
-        self.max_steps = MAX_STEPS
-        self.forward = False
-        self.trying = 0
-        self.calls: dict[int, list[Call]] = {}
-        self.operations: dict[int, list[Operation]] = {}
-        self.keep: list[Any] = []
-        self.running: list[Any] = []
-        self.memo: dict[Any, list[Any]] = {}
-        self.notes: list[Unknown] = []
-        self.bag_cache: dict[str, Any] = {}
-        self.argument_bags: dict[str, list[Class]] | None = None
-        self.server_args_bag: Namespace | None = None
-        self.shared_experts: Any = Unknown("the layout of shared experts")
 
     # -- modules and names ---------------------------------------------------------------------
 
@@ -139,7 +108,7 @@ class Evaluator(Journalled, Expressions, Statements, Attributes, Calls):
                 for node in statement.nodes:
                     try:
                         self.execute(node, space.env)
-                    except Raised as error:
+                    except Raised as error:  # noqa: PERF203 - the next ones go on
                         space.env.vars.setdefault(
                             name, Unknown(f"{error.kind} at import: {error.message}", error.place)
                         )

@@ -5,14 +5,15 @@ from __future__ import annotations
 import ast
 import operator
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 
+from fibcore.elaborate.part import Part
 from fibcore.elaborate.values import (
     ABSENT,
-    Alternatives,
     Class,
-    Env,
     EnumMember,
+    Env,
     Ext,
     Func,
     Mod,
@@ -27,12 +28,8 @@ from fibcore.elaborate.values import (
     depending,
     index_fn,
     merge,
-    origins_of,
 )
-from fibcore.tree import SourcePlace, Unknown
-
-if TYPE_CHECKING:
-    from fibcore.elaborate.evaluator import Evaluator
+from fibcore.tree import Alternatives, SourcePlace, Unknown, origins_of
 
 _BINARY: dict[type, Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
@@ -68,26 +65,26 @@ REPEATS_FROM = 2
 """A comprehension of at least this many elements looks for layers that repeat."""
 
 
-class Expressions:
+class Expressions(Part):
     """Evaluates `ast.expr` nodes."""
 
-    def eval(self: Evaluator, node: ast.expr, env: Env) -> Any:
+    def eval(self, node: ast.expr, env: Env) -> Any:
         """The value of an expression."""
         handler = _EXPRESSIONS.get(type(node))
         if handler is None:
             return Unknown(f"{type(node).__name__} is not evaluated", env.module.place(node))
         return handler(self, node, env)
 
-    def e_constant(self: Evaluator, node: ast.Constant, env: Env) -> Any:
+    def e_constant(self, node: ast.Constant, env: Env) -> Any:
         return node.value
 
-    def e_name(self: Evaluator, node: ast.Name, env: Env) -> Any:
+    def e_name(self, node: ast.Name, env: Env) -> Any:
         return self.lookup(node.id, env, node)
 
-    def e_attribute(self: Evaluator, node: ast.Attribute, env: Env) -> Any:
+    def e_attribute(self, node: ast.Attribute, env: Env) -> Any:
         return self.get_attr(self.eval(node.value, env), node.attr, env.module.place(node))
 
-    def e_call(self: Evaluator, node: ast.Call, env: Env) -> Any:
+    def e_call(self, node: ast.Call, env: Env) -> Any:
         func = self.eval(node.func, env)
         args: list[Any] = []
         for arg in node.args:
@@ -118,16 +115,16 @@ class Expressions:
             return dict(env.vars)
         return self.call(func, args, kwargs, env.module.place(node))
 
-    def _merged_kwargs(self: Evaluator, value: Alternatives) -> dict[str, Any]:
+    def _merged_kwargs(self, value: Alternatives) -> dict[str, Any]:
         keys = dict.fromkeys(k for d in value.values for k in d)
         return {str(k): merge(d.get(k, ABSENT) for d in value.values) for k in keys}
 
-    def e_binop(self: Evaluator, node: ast.BinOp, env: Env) -> Any:
+    def e_binop(self, node: ast.BinOp, env: Env) -> Any:
         return self.binary(
             type(node.op), self.eval(node.left, env), self.eval(node.right, env), node, env
         )
 
-    def binary(self: Evaluator, op: type, left: Any, right: Any, node: ast.AST, env: Env) -> Any:
+    def binary(self, op: type, left: Any, right: Any, node: ast.AST, env: Env) -> Any:
         """A binary operation; remembers origins and the dependence on the layer index."""
         fn = _BINARY.get(op)
         place = env.module.place(node)
@@ -164,7 +161,7 @@ class Expressions:
             return right > 4096 or left.bit_length() * max(right, 1) > 1 << 16
         return False
 
-    def native(self: Evaluator, fn: Callable[..., Any], args: list[Any], place: SourcePlace) -> Any:
+    def native(self, fn: Callable[..., Any], args: list[Any], place: SourcePlace) -> Any:
         """Apply a pure Python function to known plain values.
 
         A scalar result keeps the arguments' origins and their dependence on the layer index; any
@@ -192,28 +189,27 @@ class Expressions:
             )
         return depending(result, None, origins)
 
-    def _depending_items(
-        self: Evaluator, fn: Callable[..., Any], args: list[Any], result: Any
-    ) -> Any:
+    def _depending_items(self, fn: Callable[..., Any], args: list[Any], result: Any) -> Any:
         """A short sequence whose items depend on the layer index one by one, and its length not."""
         tracker = self.tracker
 
         def at(i: int) -> Any:
             return fn(*(at_index(a, i, tracker) for a in args))
 
+        def item_at(position: int, i: int) -> Any:
+            return at(i)[position]
+
         self.guard(lambda i: len(at(i)), len(result))
         items = []
         for position, item in enumerate(result):
             if isinstance(item, (int, float, str)) and not isinstance(item, bool):
-                items.append(depending(item, lambda i, p=position: at(i)[p]))
+                items.append(depending(item, partial(item_at, position)))
             else:
-                self.guard(lambda i, p=position: at(i)[p], item)
+                self.guard(partial(item_at, position), item)
                 items.append(item)
         return type(result)(items)
 
-    def object_operation(
-        self: Evaluator, op: str, left: Any, right: Any, place: SourcePlace
-    ) -> Any:
+    def object_operation(self, op: str, left: Any, right: Any, place: SourcePlace) -> Any:
         """A binary operation that involves an object of the source or of torch."""
         if isinstance(left, Mod) and left.items is not None and isinstance(right, list):
             return [*left.items, *right]
@@ -231,7 +227,7 @@ class Expressions:
                 return self.call(method, [right], {}, place)
         return Unknown(f"{op} on {_kind(left)} and {_kind(right)}", place)
 
-    def e_unaryop(self: Evaluator, node: ast.UnaryOp, env: Env) -> Any:
+    def e_unaryop(self, node: ast.UnaryOp, env: Env) -> Any:
         value = self.eval(node.operand, env)
         if isinstance(node.op, ast.Not):
             return self.mapped(value, self._not)
@@ -247,11 +243,11 @@ class Expressions:
 
         return self.mapped(value, each)
 
-    def _not(self: Evaluator, value: Any) -> Any:
+    def _not(self, value: Any) -> Any:
         truth = self.truth(value)
         return value if truth is None else not truth
 
-    def e_boolop(self: Evaluator, node: ast.BoolOp, env: Env) -> Any:
+    def e_boolop(self, node: ast.BoolOp, env: Env) -> Any:
         stop_at = isinstance(node.op, ast.Or)
         pending: list[Any] = []
         for index, part in enumerate(node.values):
@@ -279,7 +275,7 @@ class Expressions:
                 pending.append(value)
         return merge(pending) if pending else value
 
-    def truth(self: Evaluator, value: Any) -> bool | None:
+    def truth(self, value: Any) -> bool | None:
         """Whether a value is true; None where that cannot be decided."""
         if isinstance(value, bool):
             return value
@@ -316,10 +312,10 @@ class Expressions:
             return bool(value)
         return True
 
-    def e_compare(self: Evaluator, node: ast.Compare, env: Env) -> Any:
+    def e_compare(self, node: ast.Compare, env: Env) -> Any:
         left = self.eval(node.left, env)
         result: Any = True
-        for op, right_node in zip(node.ops, node.comparators):
+        for op, right_node in zip(node.ops, node.comparators, strict=False):
             right = self.eval(right_node, env)
             result = self.compare(op, left, right, env.module.place(node))
             if len(node.ops) == 1:
@@ -332,7 +328,7 @@ class Expressions:
             left = right
         return result
 
-    def compare(self: Evaluator, op: ast.cmpop, left: Any, right: Any, place: SourcePlace) -> Any:
+    def compare(self, op: ast.cmpop, left: Any, right: Any, place: SourcePlace) -> Any:
         """One comparison; a bool or Unknown, or Alternatives of those."""
         if isinstance(left, Alternatives) or isinstance(right, Alternatives):
             return self.mapped(
@@ -363,7 +359,7 @@ class Expressions:
             return self.native(lambda a, b: bool(fn(a, b)), [left.value, right.value], place)
         return Unknown(f"comparison of {_kind(left)} with {_kind(right)}", place)
 
-    def _equal(self: Evaluator, left: Any, right: Any, place: SourcePlace) -> Any:
+    def _equal(self, left: Any, right: Any, place: SourcePlace) -> Any:
         for one, other in ((left, right), (right, left)):
             if isinstance(one, EnumMember):
                 return bool(one == other)
@@ -399,7 +395,7 @@ class Expressions:
             return left is right or None
         return left is right
 
-    def _contains(self: Evaluator, op: ast.cmpop, item: Any, container: Any, place: Any) -> Any:
+    def _contains(self, op: ast.cmpop, item: Any, container: Any, place: Any) -> Any:
         wanted = isinstance(op, ast.In)
         if isinstance(container, Unknown):
             return container
@@ -431,14 +427,14 @@ class Expressions:
         if isinstance(item, _PLAIN):
             result = self.native(lambda a, b: a in b, [item, container], place)
         else:
-            result = any(item is c or item == c for c in container)
+            result = any(item is c or item == c for c in self.items_of(container) or ())
         if not result and not isinstance(container, dict):
             inner = deep_unknown(container, 1)
             if inner is not None:
                 return inner
         return bool(result) is wanted
 
-    def e_ifexp(self: Evaluator, node: ast.IfExp, env: Env) -> Any:
+    def e_ifexp(self, node: ast.IfExp, env: Env) -> Any:
         truth = self.truth(self.eval(node.test, env))
         if truth is not None:
             return self.eval(node.body if truth else node.orelse, env)
@@ -448,24 +444,24 @@ class Expressions:
             try:
                 with self.narrowed(node.test, env, positive=positive):
                     values.append(self.eval(side, env))
-            except Raised as error:
+            except Raised as error:  # noqa: PERF203 - each side for itself
                 failure = failure or error
         if not values:
             assert failure is not None
             raise failure
         return merge(values)
 
-    def e_tuple(self: Evaluator, node: ast.Tuple, env: Env) -> Any:
+    def e_tuple(self, node: ast.Tuple, env: Env) -> Any:
         return self._sequence(node.elts, env, tuple)
 
-    def e_list(self: Evaluator, node: ast.List, env: Env) -> Any:
+    def e_list(self, node: ast.List, env: Env) -> Any:
         return self._sequence(node.elts, env, list)
 
-    def e_set(self: Evaluator, node: ast.Set, env: Env) -> Any:
+    def e_set(self, node: ast.Set, env: Env) -> Any:
         values = self._sequence(node.elts, env, list)
         return self.make_set(values, env.module.place(node))
 
-    def make_set(self: Evaluator, values: Any, place: SourcePlace) -> Any:
+    def make_set(self, values: Any, place: SourcePlace) -> Any:
         """A set of known values, else Unknown."""
         if isinstance(values, Unknown):
             return values
@@ -477,7 +473,7 @@ class Expressions:
         except TypeError as error:
             raise Raised("TypeError", str(error), place) from None
 
-    def _sequence(self: Evaluator, elements: list[ast.expr], env: Env, kind: type) -> Any:
+    def _sequence(self, elements: list[ast.expr], env: Env, kind: type) -> Any:
         values: list[Any] = []
         for element in elements:
             if isinstance(element, ast.Starred):
@@ -489,10 +485,10 @@ class Expressions:
                 values.append(self.eval(element, env))
         return kind(values)
 
-    def e_dict(self: Evaluator, node: ast.Dict, env: Env) -> Any:
+    def e_dict(self, node: ast.Dict, env: Env) -> Any:
         result: dict[Any, Any] = {}
         place = env.module.place(node)
-        for key_node, value_node in zip(node.keys, node.values):
+        for key_node, value_node in zip(node.keys, node.values, strict=False):
             value = self.eval(value_node, env)
             if key_node is None:
                 if not isinstance(value, dict):
@@ -508,10 +504,10 @@ class Expressions:
                 raise Raised("TypeError", str(error), place) from None
         return result
 
-    def e_subscript(self: Evaluator, node: ast.Subscript, env: Env) -> Any:
+    def e_subscript(self, node: ast.Subscript, env: Env) -> Any:
         value = self.eval(node.value, env)
         place = env.module.place(node)
-        if isinstance(value, (Ext, Class)) and not isinstance(value, Namespace):
+        if isinstance(value, (Ext, Class)):
             if isinstance(value, Class):
                 members = self.enum_members(value)
                 if members is not None:
@@ -526,7 +522,7 @@ class Expressions:
             )
         return self.subscript(value, self.eval(node.slice, env), place)
 
-    def _enum_by_name(self: Evaluator, cls: Class, key: Any, place: SourcePlace) -> Any:
+    def _enum_by_name(self, cls: Class, key: Any, place: SourcePlace) -> Any:
         for member in self.enum_members(cls) or ():
             if isinstance(key, str) and member.name == key:
                 return member
@@ -534,7 +530,7 @@ class Expressions:
             raise Raised("KeyError", key, place)
         return Unknown("an enumeration member that is not known", place)
 
-    def subscript(self: Evaluator, value: Any, key: Any, place: SourcePlace) -> Any:
+    def subscript(self, value: Any, key: Any, place: SourcePlace) -> Any:
         """`value[key]`."""
         if isinstance(value, Alternatives) or isinstance(key, Alternatives):
             return self.mapped(
@@ -546,8 +542,7 @@ class Expressions:
         if isinstance(value, Mod) and value.items is not None:
             if isinstance(key, str):
                 return self.get_attr(value, key, place)
-            picked = self.subscript(value.items, key, place)
-            return picked
+            return self.subscript(value.items, key, place)
         if isinstance(value, Namespace):
             if key in value.values:
                 return value.values[key]
@@ -567,28 +562,29 @@ class Expressions:
                 return inner
         if isinstance(value, _PLAIN):
             fn = index_fn(key)
+            holder: Any = value
             try:
-                result = value[key]  # type: ignore[index]
+                result = holder[key]
             except (LookupError, TypeError) as error:
                 raise Raised(type(error).__name__, str(error), place) from None
             if fn is not None:
                 if isinstance(result, (int, float, str)) and not isinstance(result, bool):
-                    return depending(
-                        result,
-                        lambda i: value[fn(i)],
-                        origins_of(result),  # type: ignore[index]
-                    )
-                self.guard(lambda i: value[fn(i)] is result or value[fn(i)] == result, True)  # type: ignore[index]
+                    return depending(result, lambda i: holder[fn(i)], origins_of(result))
+
+                def like_this(i: int) -> bool:
+                    return holder[fn(i)] is result or bool(holder[fn(i)] == result)
+
+                self.guard(like_this, True)
             return result
         return Unknown(f"{_kind(value)}[...]", place)
 
-    def e_slice(self: Evaluator, node: ast.Slice, env: Env) -> Any:
+    def e_slice(self, node: ast.Slice, env: Env) -> Any:
         parts = [
             None if p is None else self.eval(p, env) for p in (node.lower, node.upper, node.step)
         ]
         return slice(*parts)
 
-    def e_joinedstr(self: Evaluator, node: ast.JoinedStr, env: Env) -> Any:
+    def e_joinedstr(self, node: ast.JoinedStr, env: Env) -> Any:
         place = env.module.place(node)
         parts: list[Any] = []
         for piece in node.values:
@@ -618,10 +614,10 @@ class Expressions:
             return parts[0]
         return self.native(lambda *p: "".join(p), parts, place)
 
-    def e_lambda(self: Evaluator, node: ast.Lambda, env: Env) -> Any:
+    def e_lambda(self, node: ast.Lambda, env: Env) -> Any:
         return self.make_function(node, env, "<lambda>")
 
-    def e_namedexpr(self: Evaluator, node: ast.NamedExpr, env: Env) -> Any:
+    def e_namedexpr(self, node: ast.NamedExpr, env: Env) -> Any:
         value = self.eval(node.value, env)
         scope = env
         while scope.func is None and scope.outer is not None and scope.outer.outer is not None:
@@ -629,13 +625,13 @@ class Expressions:
         self.bind(scope, node.target.id, value)
         return value
 
-    def e_starred(self: Evaluator, node: ast.Starred, env: Env) -> Any:
+    def e_starred(self, node: ast.Starred, env: Env) -> Any:
         return self.eval(node.value, env)
 
-    def e_await(self: Evaluator, node: ast.Await, env: Env) -> Any:
+    def e_await(self, node: ast.Await, env: Env) -> Any:
         return Unknown("await", env.module.place(node))
 
-    def e_yield(self: Evaluator, node: ast.Yield | ast.YieldFrom, env: Env) -> Any:
+    def e_yield(self, node: ast.Yield | ast.YieldFrom, env: Env) -> Any:
         value = None if node.value is None else self.eval(node.value, env)
         scope: Env | None = env
         while scope is not None and scope.func is None:
@@ -655,9 +651,7 @@ class Expressions:
 
     # -- comprehensions ------------------------------------------------------------------------
 
-    def e_listcomp(
-        self: Evaluator, node: ast.ListComp | ast.GeneratorExp | ast.SetComp, env: Env
-    ) -> Any:
+    def e_listcomp(self, node: ast.ListComp | ast.GeneratorExp | ast.SetComp, env: Env) -> Any:
         result: list[Any] = []
         done = self._comprehend(node.generators, 0, env, lambda e: node.elt, result)
         if isinstance(done, Unknown):
@@ -666,7 +660,7 @@ class Expressions:
             return self.make_set(result, env.module.place(node))
         return result
 
-    def e_dictcomp(self: Evaluator, node: ast.DictComp, env: Env) -> Any:
+    def e_dictcomp(self, node: ast.DictComp, env: Env) -> Any:
         pairs: list[Any] = []
         both = ast.Tuple(elts=[node.key, node.value], ctx=ast.Load())
         ast.copy_location(both, node)
@@ -678,7 +672,7 @@ class Expressions:
         return dict(pairs)
 
     def _comprehend(
-        self: Evaluator,
+        self,
         generators: list[ast.comprehension],
         level: int,
         env: Env,
@@ -726,7 +720,7 @@ class Expressions:
                     return done
         return None
 
-    def repeated(self: Evaluator, items: list[Any], one: Callable[[Any], Any]) -> list[Any]:
+    def repeated(self, items: list[Any], one: Callable[[Any], Any]) -> list[Any]:
         """`[one(i) for i in items]`, building layers that equal an earlier one only once.
 
         The first element is built while every decision that depends on the index is noted; a later
@@ -747,9 +741,9 @@ class Expressions:
                     lambda: one(depending(number, lambda i: i, origins_of(item))), number
                 )
 
-            found = next((t for t in templates if t.tracker.holds(number)), None)
+            found = next((t for t in templates if t.tracker and t.tracker.holds(number)), None)
             if found is not None:
-                result.append(Repeat(found, number, lambda build=build: self.rebuilt(build)))
+                result.append(Repeat(found, number, partial(self.rebuilt, build)))
                 continue
             value = build()
             if isinstance(value, Mod) and value.tracker is not None:
@@ -757,7 +751,7 @@ class Expressions:
             result.append(value)
         return result
 
-    def rebuilt(self: Evaluator, build: Callable[[], Any]) -> Any:
+    def rebuilt(self, build: Callable[[], Any]) -> Any:
         """Build a repeated layer for itself, outside of any branch or pass that asks for it."""
         saved = (self._journals, self.building, self.forward)
         self._journals, self.building, self.forward = [], [], False
@@ -766,7 +760,7 @@ class Expressions:
         finally:
             self._journals, self.building, self.forward = saved
 
-    def items_of(self: Evaluator, value: Any) -> list[Any] | None:
+    def items_of(self, value: Any) -> list[Any] | None:
         """What iteration over a value gives; None where that is not known."""
         if isinstance(value, Mod) and value.items is not None:
             return list(value.items)

@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from fibcore.elaborate.part import Part
 from fibcore.elaborate.values import (
     ABSENT,
     Class,
@@ -36,19 +37,31 @@ if TYPE_CHECKING:
 Args = list[Any]
 Kwargs = dict[str, Any]
 
+_CONVOLUTION = (
+    ("in_channels", ABSENT), ("out_channels", ABSENT), ("kernel_size", ABSENT), ("stride", 1),
+)  # fmt: skip
 _EXT_MODULES: dict[str, tuple[tuple[str, Any], ...]] = {
-    # Parameter names and defaults of torch.nn classes (https://docs.pytorch.org/docs/stable/nn.html).
+    # Parameter names and defaults of torch.nn classes (docs.pytorch.org/docs/stable/nn.html).
     "Linear": (("in_features", ABSENT), ("out_features", ABSENT), ("bias", True)),
     "Embedding": (("num_embeddings", ABSENT), ("embedding_dim", ABSENT), ("padding_idx", None)),
-    "LayerNorm": (("normalized_shape", ABSENT), ("eps", 1e-5), ("elementwise_affine", True), ("bias", True)),
+    "LayerNorm": (
+        ("normalized_shape", ABSENT), ("eps", 1e-5), ("elementwise_affine", True), ("bias", True),
+    ),
     "RMSNorm": (("normalized_shape", ABSENT), ("eps", None), ("elementwise_affine", True)),
-    "Conv1d": (("in_channels", ABSENT), ("out_channels", ABSENT), ("kernel_size", ABSENT), ("stride", 1)),
-    "Conv2d": (("in_channels", ABSENT), ("out_channels", ABSENT), ("kernel_size", ABSENT), ("stride", 1)),
-    "Conv3d": (("in_channels", ABSENT), ("out_channels", ABSENT), ("kernel_size", ABSENT), ("stride", 1)),
+    "Conv1d": _CONVOLUTION,
+    "Conv2d": _CONVOLUTION,
+    "Conv3d": _CONVOLUTION,
     "Dropout": (("p", 0.5),),
 }  # fmt: skip
 _FACTORIES = {"empty", "zeros", "ones", "randn", "rand", "full"}
 _LIKE = {"empty_like", "zeros_like", "ones_like", "rand_like", "full_like"}
+_MAKERS = {
+    "tensor", "as_tensor", "arange", "from_numpy", "eye", "linspace", "cat", "stack", "outer",
+}  # fmt: skip
+_MODULE_ITERATORS = {
+    "children", "modules", "named_parameters", "named_modules", "named_buffers", "named_children",
+    "state_dict",
+}  # fmt: skip
 _MODULE_NO_OPS = {
     "eval", "train", "to", "cuda", "cpu", "half", "bfloat16", "float", "requires_grad_", "apply",
     "register_load_state_dict_post_hook", "register_forward_hook", "register_forward_pre_hook",
@@ -56,12 +69,17 @@ _MODULE_NO_OPS = {
 }  # fmt: skip
 _MATH = {
     name: getattr(math, name)
-    for name in ("sqrt", "log", "log2", "log10", "ceil", "floor", "gcd", "lcm", "prod", "exp", "pow", "isclose", "cos", "sin", "tanh", "fabs")
+    for name in (
+        "sqrt", "log", "log2", "log10", "ceil", "floor", "gcd", "lcm", "prod", "exp", "pow",
+        "isclose", "cos", "sin", "tanh", "fabs",
+    )
 }  # fmt: skip
 _OPERATOR = {
     f"operator.{n}": getattr(operator, n) for n in ("mul", "add", "sub", "floordiv", "truediv")
 }
-_RE = {"re.match": re.match, "re.search": re.search, "re.fullmatch": re.fullmatch, "re.sub": re.sub, "re.findall": re.findall, "re.split": re.split}  # fmt: skip
+_RE: dict[str, Callable[..., Any]] = {
+    f"re.{n}": getattr(re, n) for n in ("match", "search", "fullmatch", "sub", "findall", "split")
+}
 _SILENT = (
     "logging.",
     "warnings.",
@@ -72,10 +90,10 @@ _SILENT = (
 )
 
 
-class Externals:
+class Externals(Part):
     """Names of other packages: constants, attributes, calls."""
 
-    def external(self: Evaluator, name: str) -> Any:
+    def external(self, name: str) -> Any:
         """The value of a dotted name outside of the tree."""
         constants = self.environment.constants
         if name in constants:
@@ -89,7 +107,7 @@ class Externals:
             )
         return Ext(name)
 
-    def external_attr(self: Evaluator, value: Ext, name: str) -> Any:
+    def external_attr(self, value: Ext, name: str) -> Any:
         """An attribute of an opaque name."""
         if name == "__name__":
             return value.name.rpartition(".")[2]
@@ -99,13 +117,13 @@ class Externals:
             return ABSENT
         return self.external(f"{value.name}.{name}")
 
-    def external_truth(self: Evaluator, value: Ext) -> bool | None:
+    def external_truth(self, value: Ext) -> bool | None:
         """Modules, classes and functions are true; what else an opaque name is, is unknown."""
         return True
 
     # -- modules of torch ----------------------------------------------------------------------
 
-    def external_method(self: Evaluator, mod: Mod, name: str) -> Any:
+    def external_method(self, mod: Mod, name: str) -> Any:
         """A method that `torch.nn.Module` gives to every module, or ABSENT."""
         if name in _MODULE_NO_OPS:
             return Native(name, lambda *_: mod)
@@ -113,7 +131,8 @@ class Externals:
 
             def register(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
                 key = args[0] if args else kwargs.get("name")
-                value = args[1] if len(args) > 1 else next((v for k, v in kwargs.items() if k in ("tensor", "param", "module")), None)  # fmt: skip
+                named = (kwargs[k] for k in ("tensor", "param", "module") if k in kwargs)
+                value = args[1] if len(args) > 1 else next(named, None)
                 if isinstance(key, str):
                     ev.put(mod.attrs, key, value)
                 return None
@@ -121,7 +140,7 @@ class Externals:
             return Native(name, register)
         if name in ("buffers", "parameters"):
             return Native(name, lambda *_: [v for v in mod.attrs.values() if isinstance(v, Tensor)])
-        if name in ("children", "modules", "named_parameters", "named_modules", "named_buffers", "named_children", "state_dict"):  # fmt: skip
+        if name in _MODULE_ITERATORS:
             return Native(
                 name, lambda ev, args, kwargs, place: Unknown(f"{name}() of a module", place)
             )
@@ -129,9 +148,7 @@ class Externals:
             return False
         return ABSENT
 
-    def _external_init(
-        self: Evaluator, mod: Mod, args: Args, kwargs: Kwargs, place: SourcePlace
-    ) -> None:
+    def _external_init(self, mod: Mod, args: Args, kwargs: Kwargs, place: SourcePlace) -> None:
         """Construct a module whose `__init__` is torch's own."""
         bases = mod.cls.mro if isinstance(mod.cls, Class) else [mod.cls]
         for base in bases:
@@ -144,16 +161,14 @@ class Externals:
             spec = _EXT_MODULES.get(short)
             if spec is not None:
                 mod.args = {n: d for n, d in spec if d is not ABSENT}
-                mod.args.update({n: a for (n, _), a in zip(spec, args)})
+                mod.args.update({n: a for (n, _), a in zip(spec, args, strict=False)})
                 mod.args.update(kwargs)
                 mod.leaf = True
                 return
         mod.args = {**{f"arg{i}": a for i, a in enumerate(args)}, **kwargs}
         mod.leaf = isinstance(mod.cls, Ext)
 
-    def _fill_module_list(
-        self: Evaluator, mod: Mod, kind: str, args: Args, place: SourcePlace
-    ) -> None:
+    def _fill_module_list(self, mod: Mod, kind: str, args: Args, place: SourcePlace) -> None:
         mod.items = []
         source: Any = args[0] if args else []
         if kind == "Sequential" and not (len(args) == 1 and isinstance(source, (list, dict))):
@@ -170,9 +185,7 @@ class Externals:
             else [source if isinstance(source, Unknown) else Unknown("unknown modules", place)]
         )
 
-    def _construct_external(
-        self: Evaluator, ext: Ext, args: Args, kwargs: Kwargs, place: SourcePlace
-    ) -> Mod:
+    def _construct_external(self, ext: Ext, args: Args, kwargs: Kwargs, place: SourcePlace) -> Mod:
         mod = Mod(ext, place)
         self.keep.append(mod)
         self._external_init(mod, args, kwargs, place)
@@ -180,9 +193,7 @@ class Externals:
 
     # -- calls ---------------------------------------------------------------------------------
 
-    def call_external(
-        self: Evaluator, ext: Ext, args: Args, kwargs: Kwargs, place: SourcePlace
-    ) -> Any:
+    def call_external(self, ext: Ext, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
         """Call an opaque name."""
         name = ext.name
         fact = self.environment.external_calls.get(name, ABSENT)
@@ -220,7 +231,7 @@ class Externals:
         return Unknown(f"the result of {name}()", place)
 
     def _plain_call(
-        self: Evaluator, fn: Callable[..., Any], args: Args, kwargs: Kwargs, place: SourcePlace
+        self, fn: Callable[..., Any], args: Args, kwargs: Kwargs, place: SourcePlace
     ) -> Any:
         if args and isinstance(args[0], Alternatives):
             return self.mapped(
@@ -233,9 +244,7 @@ class Externals:
             return Unknown(f"{fn.__name__} of an object", place)
         return self.native(lambda *a: fn(*a, **kwargs), args, place)
 
-    def _torch_call(
-        self: Evaluator, name: str, args: Args, kwargs: Kwargs, place: SourcePlace
-    ) -> Any:
+    def _torch_call(self, name: str, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
         short = name.rpartition(".")[2]
         dtype = kwargs.get("dtype")
         if name.count(".") == 1 and short in _FACTORIES:
@@ -254,7 +263,7 @@ class Externals:
                 if isinstance(source, Tensor)
                 else Tensor(None, dtype)
             )
-        if name.count(".") == 1 and short in ("tensor", "as_tensor", "arange", "from_numpy", "eye", "linspace", "cat", "stack", "outer"):  # fmt: skip
+        if name.count(".") == 1 and short in _MAKERS:
             if any(isinstance(a, Param) for a in args):
                 return self.tensor_operation(name, args, kwargs, place)
             return Tensor(None, dtype)

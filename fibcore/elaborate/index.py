@@ -89,18 +89,19 @@ def _bound_names(nodes: list[ast.stmt]) -> frozenset[str]:
         elif isinstance(node, ast.Assign):
             for each in node.targets:
                 target(each)
-        elif isinstance(node, (ast.AnnAssign, ast.AugAssign)):
-            target(node.target)
-        elif isinstance(node, ast.For):
+        elif isinstance(node, (ast.AnnAssign, ast.AugAssign, ast.For)):
             target(node.target)
         elif isinstance(node, ast.With):
             for item in node.items:
                 if item.optional_vars is not None:
                     target(item.optional_vars)
-        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+        elif (
+            isinstance(node, ast.Expr)
+            and isinstance(node.value, ast.Call)
+            and isinstance(node.value.func, ast.Attribute)
+        ):
             # `TABLE.update(...)` changes what the name holds.
-            if isinstance(node.value.func, ast.Attribute):
-                target(node.value.func)
+            target(node.value.func)
         for inner in ast.iter_child_nodes(node):
             if isinstance(inner, ast.stmt) and not isinstance(
                 node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
@@ -174,12 +175,14 @@ class SourceModule:
 def _split(text: str) -> Iterator[tuple[str, int]]:
     """Cut a module into top-level statements: text and first line.
 
-    A statement begins in the first column, outside of strings, with something that neither closes a
-    bracket nor continues a compound statement; decorators belong to what they decorate. A cut in the
-    wrong place (a bracket's contents in the first column) shows when the piece does not parse.
+    A statement begins in the first column, outside of strings, with something that neither closes
+    a bracket nor continues a compound statement; decorators belong to what they decorate. A cut in
+    the wrong place (a bracket's contents in the first column) shows when the piece does not parse.
     """
     blocked = [
-        (m.start(), m.end()) for m in _QUOTED.finditer(text) if "\n" in m.group() and m.end() > m.start()
+        (m.start(), m.end())
+        for m in _QUOTED.finditer(text)
+        if "\n" in m.group() and m.end() > m.start()
     ]
     starts: list[int] = []
     decorated = False

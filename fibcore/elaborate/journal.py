@@ -9,7 +9,7 @@ from fibcore.elaborate.values import ABSENT, Env, Raised, merge, same
 from fibcore.tree import Alternatives, Unknown
 
 Status = tuple[str, Any] | None
-"""How a block ended: None (fell through), ("return", value), ("break", None), ("continue", None)."""
+"""Its end: None (fell through), ("return", value), ("break", None) or ("continue", None)."""
 
 
 class Journal:
@@ -150,7 +150,7 @@ class Journalled:
 def _equal_contents(a: Any, b: Any) -> bool:
     if isinstance(a, set):
         return bool(a == b)
-    return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b))
+    return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=False))
 
 
 def _merge_lists(contents: list[Any], why: Unknown) -> list[Any]:

@@ -11,6 +11,14 @@ from fibcore.tree import Quantization, SourcePlace, Unknown
 if TYPE_CHECKING:
     from fibcore.elaborate.evaluator import Evaluator
 
+# What one weight scale covers, by the strategy of compressed-tensors.
+_STRATEGIES = {
+    "tensor": "tensor",
+    "channel": "channel",
+    "group": "group",
+    "block": "block",
+    "tensor_group": "group",
+}
 _BITS = {2: "int2", 3: "int3", 4: "int4", 8: "int8"}
 
 
@@ -55,7 +63,7 @@ class Quantizer:
         place = model.place
         module = f"{self.ev.index.package}.srt.layers.quantization"
         lookup = self.ev.imported(module, "get_quantization_config")
-        section = {k: v for k, v in (self.data or {}).items()}
+        section = dict(self.data or {})
         mapping = self.ev.class_attr(model, "packed_modules_mapping")
         section["packed_modules_mapping"] = mapping if isinstance(mapping, dict) else {}
         for name in (self.method, self.method.replace("_", "-"), "modelopt"):
@@ -144,7 +152,7 @@ class Quantizer:
             return Quantization(method, "float8_e4m3fn", scheme, None, None, str(static))
         if method in ("modelopt_fp4", "modelopt"):
             groups = data.get("config_groups") or {}
-            first = next(iter(groups.values()), {}) if isinstance(groups, dict) else {}
+            first: Any = next(iter(groups.values()), {}) if isinstance(groups, dict) else {}
             weights = first.get("weights") or {}
             size = data.get("group_size") or weights.get("group_size") or 16
             return Quantization(method, "float4_e2m1", "group", None, int(size), "static")
@@ -173,13 +181,11 @@ class Quantizer:
         group = next(iter(groups.values()))
         weights = group.get("weights") or {}
         inputs = group.get("input_activations")
-        bits, kind = int(weights.get("num_bits", 0)), weights.get("type")
+        bits, kind = int(weights.get("num_bits", 0)), str(weights.get("type"))
         dtype = {(8, "float"): "float8_e4m3fn", (4, "float"): "float4_e2m1"}.get(
             (bits, kind), _BITS.get(bits, f"int{bits}")
         )
-        scheme = {"tensor": "tensor", "channel": "channel", "group": "group", "block": "block", "tensor_group": "group"}.get(
-            str(weights.get("strategy")), "tensor"
-        )  # fmt: skip
+        scheme = _STRATEGIES.get(str(weights.get("strategy")), "tensor")
         block = weights.get("block_structure")
         pair = (int(block[0]), int(block[1])) if isinstance(block, (list, tuple)) else None
         activation = None if not inputs else "dynamic" if inputs.get("dynamic") else "static"

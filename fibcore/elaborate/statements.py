@@ -5,14 +5,14 @@ from __future__ import annotations
 import ast
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 
 from fibcore.elaborate.index import _bound_names
 from fibcore.elaborate.journal import Status
+from fibcore.elaborate.part import Part
 from fibcore.elaborate.values import (
     ABSENT,
-    Alternatives,
-    Bound,
     Class,
     Env,
     Ext,
@@ -21,21 +21,17 @@ from fibcore.elaborate.values import (
     Namespace,
     Obj,
     Raised,
-    Repeat,
     merge,
 )
-from fibcore.tree import Unknown
-
-if TYPE_CHECKING:
-    from fibcore.elaborate.evaluator import Evaluator
+from fibcore.tree import Alternatives, Unknown
 
 MAX_WHILE = 4096
 
 
-class Statements:
+class Statements(Part):
     """Executes `ast.stmt` nodes."""
 
-    def execute(self: Evaluator, node: ast.stmt, env: Env) -> Status:
+    def execute(self, node: ast.stmt, env: Env) -> Status:
         """Execute one statement."""
         self.step()
         handler = _STATEMENTS.get(type(node))
@@ -61,7 +57,7 @@ class Statements:
             return ("return", lost) if isinstance(node, ast.Return) else None
         return status
 
-    def block(self: Evaluator, body: list[ast.stmt], env: Env) -> Status:
+    def block(self, body: list[ast.stmt], env: Env) -> Status:
         """Execute statements until one leaves the block."""
         for node in body:
             status = self.execute(node, env)
@@ -69,26 +65,26 @@ class Statements:
                 return status
         return None
 
-    def s_expr(self: Evaluator, node: ast.Expr, env: Env) -> Status:
+    def s_expr(self, node: ast.Expr, env: Env) -> Status:
         if not isinstance(node.value, ast.Constant):
             self.eval(node.value, env)
         return None
 
-    def s_pass(self: Evaluator, node: ast.stmt, env: Env) -> Status:
+    def s_pass(self, node: ast.stmt, env: Env) -> Status:
         return None
 
-    def s_assign(self: Evaluator, node: ast.Assign, env: Env) -> Status:
+    def s_assign(self, node: ast.Assign, env: Env) -> Status:
         value = self.eval(node.value, env)
         for target in node.targets:
             self.assign(target, value, env)
         return None
 
-    def s_annassign(self: Evaluator, node: ast.AnnAssign, env: Env) -> Status:
+    def s_annassign(self, node: ast.AnnAssign, env: Env) -> Status:
         if node.value is not None:
             self.assign(node.target, self.eval(node.value, env), env)
         return None
 
-    def s_augassign(self: Evaluator, node: ast.AugAssign, env: Env) -> Status:
+    def s_augassign(self, node: ast.AugAssign, env: Env) -> Status:
         target = node.target
         current = self.eval(_loading(target), env)
         value = self.eval(node.value, env)
@@ -102,7 +98,7 @@ class Statements:
         self.assign(target, self.binary(type(node.op), current, value, node, env), env)
         return None
 
-    def assign(self: Evaluator, target: ast.expr, value: Any, env: Env) -> None:
+    def assign(self, target: ast.expr, value: Any, env: Env) -> None:
         """Assign to a name, attribute, item or a pattern of those."""
         if isinstance(target, ast.Name):
             self.bind(env, target.id, value)
@@ -116,7 +112,7 @@ class Statements:
         elif isinstance(target, ast.Starred):
             self.assign(target.value, value, env)
 
-    def _set_item(self: Evaluator, target: ast.Subscript, value: Any, env: Env) -> None:
+    def _set_item(self, target: ast.Subscript, value: Any, env: Env) -> None:
         owner = self.eval(target.value, env)
         key = self.eval(target.slice, env)
         place = env.module.place(target)
@@ -146,14 +142,14 @@ class Statements:
             if method is not ABSENT:
                 self.call(method, [key, value], {}, place)
 
-    def _unpack(self: Evaluator, target: ast.Tuple | ast.List, value: Any, env: Env) -> None:
+    def _unpack(self, target: ast.Tuple | ast.List, value: Any, env: Env) -> None:
         place = env.module.place(target)
         count = len(target.elts)
         if isinstance(value, Alternatives):
             parts = [v for v in value.values if v is not ABSENT]
             rows = [self._row(v, count) for v in parts]
-            columns = zip(*rows)
-            for element, column in zip(target.elts, columns):
+            columns = zip(*rows, strict=False)
+            for element, column in zip(target.elts, columns, strict=False):
                 self.assign(element, merge(column), env)
             return
         items = None if isinstance(value, Unknown) else self.items_of(value)
@@ -166,7 +162,7 @@ class Statements:
         if star is None:
             if len(items) != count:
                 raise Raised("ValueError", f"expected {count} values, got {len(items)}", place)
-            for element, item in zip(target.elts, items):
+            for element, item in zip(target.elts, items, strict=False):
                 self.assign(element, item, env)
             return
         after = count - star - 1
@@ -174,10 +170,10 @@ class Statements:
             raise Raised("ValueError", f"expected at least {count - 1} values", place)
         middle = items[star : len(items) - after]
         picked = [*items[:star], middle, *items[len(items) - after :]]
-        for element, item in zip(target.elts, picked):
+        for element, item in zip(target.elts, picked, strict=False):
             self.assign(element, item, env)
 
-    def _row(self: Evaluator, value: Any, count: int) -> list[Any]:
+    def _row(self, value: Any, count: int) -> list[Any]:
         items = None if isinstance(value, Unknown) else self.items_of(value)
         if items is None or len(items) != count:
             return [value if isinstance(value, Unknown) else Unknown("unpacking")] * count
@@ -185,7 +181,7 @@ class Statements:
 
     # -- control flow --------------------------------------------------------------------------
 
-    def s_if(self: Evaluator, node: ast.If, env: Env) -> Status:
+    def s_if(self, node: ast.If, env: Env) -> Status:
         value = self.eval(node.test, env)
         truth = self.truth(value)
         if truth is not None:
@@ -203,7 +199,7 @@ class Statements:
         return self.either([side(node.body, True), side(node.orelse, False)], env, why)
 
     @contextlib.contextmanager
-    def narrowed(self: Evaluator, test: ast.expr, env: Env, *, positive: bool) -> Iterator[None]:
+    def narrowed(self, test: ast.expr, env: Env, *, positive: bool) -> Iterator[None]:
         """Inside a branch on `x is None` and the like, `x` keeps only the fitting alternatives."""
         undo: list[tuple[dict[Any, Any], Any, Any, Any]] = []
         for target, keep_none in _none_tests(test, positive):
@@ -227,7 +223,7 @@ class Statements:
                 if container.get(key) is narrow:
                     container[key] = value
 
-    def _cell(self: Evaluator, target: ast.expr, env: Env) -> tuple[dict[Any, Any], Any] | None:
+    def _cell(self, target: ast.expr, env: Env) -> tuple[dict[Any, Any], Any] | None:
         if isinstance(target, ast.Name):
             scope: Env | None = env
             while scope is not None:
@@ -241,14 +237,14 @@ class Statements:
                 return owner.attrs, target.attr
         return None
 
-    def s_for(self: Evaluator, node: ast.For, env: Env) -> Status:
+    def s_for(self, node: ast.For, env: Env) -> Status:
         return self._loop(node, self.eval(node.iter, env), env)
 
-    def _loop(self: Evaluator, node: ast.For, iterable: Any, env: Env) -> Status:
+    def _loop(self, node: ast.For, iterable: Any, env: Env) -> Status:
         place = env.module.place(node)
         if isinstance(iterable, Alternatives):
             sides: list[Callable[[], Status]] = [
-                (lambda value=value: self._loop(node, value, env))
+                partial(self._loop, node, value, env)
                 for value in iterable.values
                 if value is not ABSENT
             ]
@@ -280,7 +276,7 @@ class Statements:
             return status
         return self.block(node.orelse, env)
 
-    def s_while(self: Evaluator, node: ast.While, env: Env) -> Status:
+    def s_while(self, node: ast.While, env: Env) -> Status:
         for _ in range(MAX_WHILE):
             truth = self.truth(self.eval(node.test, env))
             if truth is None:
@@ -299,16 +295,16 @@ class Statements:
         self.notes.append(Unknown("a loop that does not end", env.module.place(node)))
         return None
 
-    def s_return(self: Evaluator, node: ast.Return, env: Env) -> Status:
+    def s_return(self, node: ast.Return, env: Env) -> Status:
         return ("return", None if node.value is None else self.eval(node.value, env))
 
-    def s_break(self: Evaluator, node: ast.Break, env: Env) -> Status:
+    def s_break(self, node: ast.Break, env: Env) -> Status:
         return ("break", None)
 
-    def s_continue(self: Evaluator, node: ast.Continue, env: Env) -> Status:
+    def s_continue(self, node: ast.Continue, env: Env) -> Status:
         return ("continue", None)
 
-    def s_raise(self: Evaluator, node: ast.Raise, env: Env) -> Status:
+    def s_raise(self, node: ast.Raise, env: Env) -> Status:
         kind, message = "Exception", ""
         if node.exc is not None:
             call = node.exc if isinstance(node.exc, ast.Call) else None
@@ -321,12 +317,12 @@ class Statements:
                 message = text if isinstance(text, str) else ast.unparse(call.args[0])
         raise Raised(kind, str(message), env.module.place(node), explicit=True)
 
-    def s_assert(self: Evaluator, node: ast.Assert, env: Env) -> Status:
+    def s_assert(self, node: ast.Assert, env: Env) -> Status:
         if self.truth(self.eval(node.test, env)) is False:
             raise Raised("AssertionError", self._explained(node.test, env), env.module.place(node))
         return None
 
-    def _explained(self: Evaluator, test: ast.expr, env: Env) -> str:
+    def _explained(self, test: ast.expr, env: Env) -> str:
         """A failed assertion with the numbers that are in it."""
         shown = []
         for part in ast.walk(test):
@@ -340,7 +336,7 @@ class Statements:
         text = ast.unparse(test)
         return f"{text} does not hold" + (f" ({', '.join(dict.fromkeys(shown))})" if shown else "")
 
-    def s_try(self: Evaluator, node: ast.Try, env: Env) -> Status:
+    def s_try(self, node: ast.Try, env: Env) -> Status:
         status: Status = None
         self.trying += 1
         try:
@@ -361,7 +357,7 @@ class Statements:
         final = self.block(node.finalbody, env)
         return final if final is not None else status
 
-    def s_with(self: Evaluator, node: ast.With, env: Env) -> Status:
+    def s_with(self, node: ast.With, env: Env) -> Status:
         for item in node.items:
             value = self.eval(item.context_expr, env)
             if item.optional_vars is not None:
@@ -379,7 +375,7 @@ class Statements:
                 self.assign(item.optional_vars, entered, env)
         return self.block(node.body, env)
 
-    def s_delete(self: Evaluator, node: ast.Delete, env: Env) -> Status:
+    def s_delete(self, node: ast.Delete, env: Env) -> Status:
         for target in node.targets:
             if isinstance(target, ast.Name):
                 self.put(env.vars, target.id, ABSENT)
@@ -397,23 +393,23 @@ class Statements:
                     del container[key]
         return None
 
-    def s_import(self: Evaluator, node: ast.Import | ast.ImportFrom, env: Env) -> Status:
+    def s_import(self, node: ast.Import | ast.ImportFrom, env: Env) -> Status:
         self.do_import(node, env)
         return None
 
-    def s_global(self: Evaluator, node: ast.Global, env: Env) -> Status:
+    def s_global(self, node: ast.Global, env: Env) -> Status:
         env.globals_ = (env.globals_ or set()) | set(node.names)
         for name in node.names:
             self.module_name(env.module, name)
         return None
 
-    def s_nonlocal(self: Evaluator, node: ast.Nonlocal, env: Env) -> Status:
+    def s_nonlocal(self, node: ast.Nonlocal, env: Env) -> Status:
         # Writes would have to go to the outer scope; until then the inner copy is read.
         for name in node.names:
             self.bind(env, name, self.lookup(name, env, node))
         return None
 
-    def s_match(self: Evaluator, node: ast.Match, env: Env) -> Status:
+    def s_match(self, node: ast.Match, env: Env) -> Status:
         subject = self.eval(node.subject, env)
         for case in node.cases:
             hit = self._matches(case.pattern, subject, env)
@@ -427,13 +423,11 @@ class Statements:
                 return self.block(case.body, env)
         return None
 
-    def _match_all(self: Evaluator, node: ast.Match, env: Env) -> Status:
-        sides: list[Callable[[], Status]] = [
-            (lambda body=case.body: self.block(body, env)) for case in node.cases
-        ]
+    def _match_all(self, node: ast.Match, env: Env) -> Status:
+        sides: list[Callable[[], Status]] = [partial(self.block, c.body, env) for c in node.cases]
         return self.either(sides, env, Unknown("an undecided match", env.module.place(node)))
 
-    def _matches(self: Evaluator, pattern: ast.pattern, subject: Any, env: Env) -> bool | None:
+    def _matches(self, pattern: ast.pattern, subject: Any, env: Env) -> bool | None:
         if isinstance(pattern, ast.MatchAs):
             if pattern.pattern is not None:
                 hit = self._matches(pattern.pattern, subject, env)
@@ -456,9 +450,7 @@ class Statements:
 
     # -- definitions ---------------------------------------------------------------------------
 
-    def s_function(
-        self: Evaluator, node: ast.FunctionDef | ast.AsyncFunctionDef, env: Env
-    ) -> Status:
+    def s_function(self, node: ast.FunctionDef | ast.AsyncFunctionDef, env: Env) -> Status:
         kind = "function"
         for decorator in node.decorator_list:
             text = ast.unparse(decorator)
@@ -471,7 +463,7 @@ class Statements:
         return None
 
     def make_function(
-        self: Evaluator,
+        self,
         node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda,
         env: Env,
         name: str,
@@ -482,14 +474,14 @@ class Statements:
         prefix = f"{cls.qualified}." if cls is not None else f"{env.module.name}."
         func = Func(node, env, prefix + name, cls, kind)
         positional = [*node.args.posonlyargs, *node.args.args]
-        for arg, default in zip(positional[::-1], node.args.defaults[::-1]):
+        for arg, default in zip(positional[::-1], node.args.defaults[::-1], strict=False):
             func.defaults[arg.arg] = self._default(default, env)
-        for arg, kw_default in zip(node.args.kwonlyargs, node.args.kw_defaults):
+        for arg, kw_default in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=False):
             if kw_default is not None:
                 func.defaults[arg.arg] = self._default(kw_default, env)
         return func
 
-    def _default(self: Evaluator, node: ast.expr, env: Env) -> Any:
+    def _default(self, node: ast.expr, env: Env) -> Any:
         if isinstance(node, ast.Constant):
             return node.value
         try:
@@ -497,7 +489,7 @@ class Statements:
         except Raised as error:
             return Unknown(f"a default that raises {error.kind}", error.place)
 
-    def s_class(self: Evaluator, node: ast.ClassDef, env: Env) -> Status:
+    def s_class(self, node: ast.ClassDef, env: Env) -> Status:
         bases = []
         for base in node.bases:
             value = self.eval(base, env)

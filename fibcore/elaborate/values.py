@@ -122,7 +122,7 @@ class Func:
 
 
 def _generates(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
-    """Whether a function is a generator; remembered on its syntax, which is made many functions of."""
+    """Whether a function is a generator; remembered on its syntax, which makes many functions."""
     known: bool | None = getattr(node, "generates", None)
     if known is None:
         known = _yields(node)
@@ -271,9 +271,9 @@ class Mod(Obj):
     """An instance of a `torch.nn.Module` class.
 
     `items` holds the entries of a `ModuleList` and the like. `pending` is set while a leaf's own
-    `__init__` has not been run. `stages` are the norms handed to layer-boundary factories while this
-    module was built. `tracker` holds the decisions on the layer index of a layer that others may
-    repeat.
+    `__init__` has not been run. `stages` are the norms handed to layer-boundary factories while
+    this module was built. `tracker` holds the decisions on the layer index of a layer that others
+    may repeat.
     """
 
     __slots__ = ("items", "leaf", "pending", "stages", "tracker")
@@ -389,7 +389,7 @@ class Super:
         self.after = after
 
 
-class Raised(Exception):  # noqa: N818 - a signal of the elaborated program, not of fibcore
+class Raised(Exception):
     """An exception that the elaborated source raised; `explicit` where a raise statement did."""
 
     def __init__(
@@ -420,7 +420,7 @@ def same(a: Any, b: Any) -> bool:
     if isinstance(a, Unknown):
         return True
     if isinstance(a, (tuple, list)):
-        return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b))
+        return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=False))
     if isinstance(a, dict):
         return a.keys() == b.keys() and all(same(v, b[k]) for k, v in a.items())
     if isinstance(a, Func):
@@ -494,7 +494,7 @@ class Tracker:
             try:
                 if fn(index) != result:
                     return False
-            except (ArithmeticError, LookupError, TypeError, ValueError):
+            except (ArithmeticError, LookupError, TypeError, ValueError):  # noqa: PERF203 - ends it
                 return False
         return True
 
