@@ -232,10 +232,13 @@ class _Pending:
 
 @attrs.define
 class _Find:
-    """What one model has at one (TP, EP): the report so far, its kernels, and their definitions."""
+    """What one model has at one (TP, EP): the report so far, and its kernels.
+
+    With each kernel stand the key of its definition, and where it differs from the first one of it.
+    """
 
     report: ModelReport
-    kernels: list[tuple[Kernel, tuple[Any, ...], tuple[str, ...]]] = attrs.field(factory=list)
+    kernels: list[tuple[Kernel, tuple[Any, ...], list[str]]] = attrs.field(factory=list)
 
 
 class _Extraction:
@@ -347,12 +350,12 @@ class _Extraction:
         )
         key = (definition.name, definition.structure(), self.registry.variant(definition))
         pending = self.pending.get(key)
-        notes = list(kernel.notes)
+        differing: list[str] = []
         if pending is None:
             pending = self.pending[key] = _Pending(definition, kernel, slug)
         else:
             pending.definition = pending.definition.with_tags(*definition.tags)
-            notes += _differing(pending, kernel)
+            differing = _differing(pending, kernel)
         pending.models[slug] = None
         pending.entries.append(
             ProvenanceEntry(
@@ -366,7 +369,7 @@ class _Extraction:
                 kernel=kernel.name,
             )
         )
-        find.kernels.append((kernel, key, tuple(notes)))
+        find.kernels.append((kernel, key, differing))
 
     def write(self, root: Path, *, dry_run: bool) -> ExtractReport:
         """Add all definitions to the dataset and say what became of them."""
@@ -430,10 +433,11 @@ def _filled(
 ) -> ModelReport:
     """The report with its kernels, whose outcomes are known only now."""
     kernels = []
-    for kernel, key, own_notes in find.kernels:
+    for kernel, key, differing in find.kernels:
         name = names.get(key)
         groups = group_uses(kernel.uses)
-        said = notes.get(key, ())
+        # The dataset knows of all models that differ; a dry run only of those before this one.
+        said = notes.get(key) or tuple(differing)
         kernels.append(
             FoundKernel(
                 name=name or kernel.name,
@@ -443,7 +447,7 @@ def _filled(
                 layers=len({use.path for use in kernel.uses}),
                 where=str(kernel.uses[0].place) if kernel.uses else "",
                 paths=tuple(paths for paths, _, _ in groups),
-                notes=tuple(dict.fromkeys((*own_notes, *said))),
+                notes=(*kernel.notes, *said),
             )
         )
     return attrs.evolve(find.report, kernels=tuple(kernels))

@@ -107,6 +107,11 @@ def test_options_reach_the_extraction(invoke: Invoke, tiny: list[object]) -> Non
     assert not Path("repos").exists()
 
 
+def test_an_op_type_is_one_of_several_of_its_plugin(invoke: Invoke, tiny: list[object]) -> None:
+    data = document(invoke("extract", *tiny, "--json", "--dry-run", "--op-type", "gqa_ragged"))
+    assert list(data["definitions"]) == ["gqa_ragged_prefill_causal_h4_kv2_d16"]
+
+
 def test_gemm_shapes_of_a_rank(invoke: Invoke, tiny: list[object]) -> None:
     common = ("extract", *tiny, "--dry-run", "--json", "--tp", "2", "--op-type", "gemm")
     assert "gemm_n_128_k_64" in document(invoke(*common))["definitions"]

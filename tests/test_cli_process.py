@@ -96,9 +96,10 @@ def test_model_source_is_read_and_never_executed(
     assert not trap.exists()
 
 
-def test_a_closed_pipe_ends_it_quietly() -> None:
-    listing = subprocess.Popen(
-        [sys.executable, "-u", "-m", "fibcore", "models"],
+@pytest.mark.parametrize("buffering", [["-u"], []])  # it shows while printing, or at the end
+def test_a_closed_pipe_ends_it_quietly(buffering: list[str]) -> None:
+    listing = subprocess.Popen(  # noqa: S603
+        [sys.executable, *buffering, "-m", "fibcore", "models"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
