@@ -356,6 +356,8 @@ class Attributes(Part):
                 method = self.external_method(owner, name)
                 if method is not ABSENT:
                     return method
+            if name == "__init__" and isinstance(owner, Obj):
+                return Native("super().__init__", lambda ev, args, kwargs, at: _keep(owner, kwargs))
             return Native(f"super().{name}", lambda *_: None)
         return self._bind_found(found, owner, cls, place)
 
@@ -556,6 +558,12 @@ class _ClassVars(dict[str, Any]):
 
     def __contains__(self, key: object) -> bool:
         return isinstance(key, str) and self.get(key, ABSENT) is not ABSENT
+
+
+def _keep(owner: Obj, given: dict[str, Any]) -> None:
+    """What a base class outside of the tree does with keywords: a config keeps them."""
+    for name, value in given.items():
+        owner.attrs.setdefault(name, value)
 
 
 def _turned(value: Tensor) -> Tensor:

@@ -326,12 +326,15 @@ def _getattr(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> A
         found = ev.find_attr(value, name, place)
         return args[2] if found is ABSENT else found
 
+    ev.probing += 1
     try:
         found = ev.mapped(owner, each)
     except Raised as error:
         if error.kind != "AttributeError":
             raise
         return args[2]
+    finally:
+        ev.probing -= 1
     if isinstance(found, Alternatives) and ABSENT in found.values:
         return merge([*(v for v in found.values if v is not ABSENT), args[2]])
     return found
@@ -344,12 +347,15 @@ def _hasattr(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> A
         return Unknown("an attribute of an unknown name", place)
 
     def each(value: Any) -> Any:
+        ev.probing += 1
         try:
             found = ev.find_attr(value, name, place)
         except Raised as error:
             if error.kind != "AttributeError":
                 raise
             return False
+        finally:
+            ev.probing -= 1
         if isinstance(found, Unknown):
             if isinstance(value, (Obj, Namespace)) and found.reason.startswith("attribute"):
                 return Unknown(f"whether there is an attribute {name}", place)
@@ -418,7 +424,7 @@ def is_instance(value: Any, kind: Any) -> bool | None:
             return kind in value.cls.mro
         if isinstance(value, Namespace):
             names = value.values.get("\0classes")
-            return None if names is None else kind.name in names
+            return None if names is None else kind.name.lower() in names
         return False
     if isinstance(kind, Ext):
         short = kind.name.rpartition(".")[2]
@@ -426,7 +432,7 @@ def is_instance(value: Any, kind: Any) -> bool | None:
             return short in ("Tensor", "Parameter") if kind.name.startswith("torch") else False
         if isinstance(value, Namespace):
             names = value.values.get("\0classes")
-            return None if names is None else short in names
+            return None if names is None else short.lower() in names
         if isinstance(value, Obj):
             if isinstance(value.cls, Class):
                 return value.cls.derives(kind.name) or (
@@ -534,10 +540,24 @@ for _name in (
     "memoryview",
 ):
     _unknowable(_name)
-for _name in (
-    "property", "staticmethod", "classmethod",
-):  # fmt: skip
-    BUILTINS[_name] = Native(_name, lambda ev, args, kwargs, place: args[0] if args else None)
+
+
+def _method_kind(kind: str) -> None:
+    """`stage = staticmethod(function)` and the like, outside of decorator syntax."""
+
+    def run(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
+        func = args[0] if args else None
+        if not isinstance(func, Func):
+            return func
+        made = Func(func.node, func.env, func.qualname, func.cls, kind)
+        made.defaults = func.defaults
+        return made
+
+    BUILTINS[kind] = Native(kind, run)
+
+
+for _name in ("property", "staticmethod", "classmethod"):
+    _method_kind(_name)
 for _name in (
     "object", "BaseException", "Exception", "ValueError", "TypeError", "KeyError", "IndexError",
     "AttributeError", "RuntimeError", "NotImplementedError", "ImportError", "ModuleNotFoundError",

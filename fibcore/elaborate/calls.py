@@ -319,7 +319,7 @@ class Calls(Externals):
             return self._construct_module(cls, args, kwargs, place)
         obj = Obj(cls, place)
         init = self.class_attr(cls, "__init__")
-        fields = self._record_fields(cls) if not isinstance(init, Func) else None
+        fields = self.record_fields(cls) if not isinstance(init, Func) else None
         if fields is not None:
             self._fill_record(obj, fields, args, kwargs, place)
             return obj
@@ -476,7 +476,7 @@ class Calls(Externals):
             return self.call(Bound(missing, cls), [value], {}, place)
         raise Raised("ValueError", f"{value!r} is no {cls.name}", place)
 
-    def _record_fields(self, cls: Class) -> dict[str, Any] | None:
+    def record_fields(self, cls: Class) -> dict[str, Any] | None:
         """Fields with defaults (ABSENT: none) of a dataclass, NamedTuple or struct."""
         is_record = cls.derives(
             "NamedTuple", "Struct", "BaseModel", "PretrainedConfig", "PreTrainedConfig"

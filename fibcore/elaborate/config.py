@@ -7,14 +7,16 @@ for what a config class fills in.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from fibcore.elaborate.values import ABSENT, Class, Namespace, Native, Obj, Raised
-from fibcore.tree import Unknown, with_origins
+from fibcore.elaborate.class_defaults import ConfigClasses, transformers_classes
+from fibcore.elaborate.values import ABSENT, Class, Namespace, Native
+from fibcore.tree import SourcePlace, with_origins
 
 if TYPE_CHECKING:
     from fibcore.elaborate.evaluator import Evaluator
+    from fibcore.sources.tree import SourceTree
 
 # Attributes that transformers' base class of configs gives to every config
 # (transformers.PretrainedConfig, huggingface.co/docs/transformers/main_classes/configuration).
@@ -43,16 +45,26 @@ _BASE_DEFAULTS: dict[str, Any] = {
     "torchscript": False,
     "use_return_dict": True,
 }
+_HERE = SourcePlace("config.json", 1)
 _PLAIN_DICTS = {"quantization_config", "compression_config", "auto_map", "task_specific_params"}
-_MODEL_TYPE = re.compile(r"^\s+model_type(?:\s*:[^=]+)?\s*=\s*[\"']([\w.-]+)[\"']", re.MULTILINE)
 
 
 class ConfigBuilder:
-    """Makes config values for one elaboration."""
+    """Makes config values for one elaboration.
 
-    def __init__(self, evaluator: Evaluator) -> None:
+    Args:
+        evaluator: Elaborates SGLang's own config classes.
+        transformers: Gives the source of the transformers release that this SGLang wants, or None
+            where it cannot be had. Asked only when a key that the model cannot do without is
+            neither in the file nor in a config class of SGLang.
+    """
+
+    def __init__(self, evaluator: Evaluator, transformers: Callable[[], SourceTree | None]) -> None:
         self.ev = evaluator
-        self._classes: dict[str, tuple[str, str]] | None = None
+        self._own = ConfigClasses(evaluator, "srt/configs", "*.py")
+        self._fetch = transformers
+        self._foreign: ConfigClasses | None = None
+        self._fetched = False
 
     def build(self, data: Mapping[str, Any], path: str = "") -> Namespace:
         """The config object for `config.json`'s data (or for a nested config at `path`)."""
@@ -61,24 +73,46 @@ class ConfigBuilder:
         self._rope(values, path)
         values["\0classes"] = _class_names(model_type)
         config = Namespace("config" if not path else f"config.{path}", values)
-        instance = self._instance(model_type, values) if isinstance(model_type, str) else None
+        kind = model_type if isinstance(model_type, str) else None
+        own = None if kind is None else self._own.instance(kind, values)
+        if own is not None and isinstance(own.cls, Class):
+            values["\0classes"] |= {c.name.rpartition(".")[2].lower() for c in own.cls.mro}
 
         def missing(name: str) -> Any:
-            method = self._method(config, name)
-            if method is not ABSENT:
-                return method
-            if instance is not None:
-                found = self.ev.find_attr(instance, name, instance.place or self.ev.nowhere)
-                if found is not ABSENT and not _from_base_class(found):
-                    return with_origins(found, frozenset((f"default:{_join(path, name)}",)))
+            found = self._method(config, name)
+            if found is not ABSENT:
+                return found
+            # SGLang's loader gives the keys of the text model to the whole model.
+            text = values.get("text_config")
+            if isinstance(text, Namespace):
+                found = self.ev.find_attr(text, name, _HERE)
+                if found is not ABSENT and found is not None:
+                    return found
+            origin = frozenset((f"default:{_join(path, name)}",))
+            if own is not None:
+                found = self._own.attribute(own, name)
+                if found is not ABSENT:
+                    return _tagged(found, origin)
             if name in _BASE_DEFAULTS:
-                return with_origins(
-                    _BASE_DEFAULTS[name], frozenset((f"default:{_join(path, name)}",))
-                )
+                return with_origins(_BASE_DEFAULTS[name], origin)
+            if kind is not None and not self.ev.probing:
+                return _tagged(self._from_transformers(kind, values, name), origin)
             return ABSENT
 
         config.fallback = missing
         return config
+
+    def _from_transformers(self, kind: str, values: dict[str, Any], name: str) -> Any:
+        """A key as the model's class in transformers defaults or computes it."""
+        if not self._fetched:
+            self._fetched = True
+            source = self._fetch()
+            if source is not None:
+                self._foreign = transformers_classes(source, self.ev.environment)
+        if self._foreign is None:
+            return ABSENT
+        obj = self._foreign.instance(kind, values)
+        return ABSENT if obj is None else self._foreign.attribute(obj, name)
 
     def _value(self, item: Any, path: str, key: str) -> Any:
         if isinstance(item, dict):
@@ -102,8 +136,13 @@ class ConfigBuilder:
                 if "rope_theta" in parameters:
                     values.setdefault("rope_theta", parameters["rope_theta"])
                 scaling = {k: v for k, v in parameters.items() if k != "rope_theta"}
-                plain = scaling.get("rope_type", "default") == "default"
-                values.setdefault("rope_scaling", None if plain else scaling)
+                plain = set(scaling) <= {"rope_type", "type"} and (
+                    scaling.get("rope_type", "default") == "default"
+                )
+                if self.ev.environment.transformers_major >= 5:
+                    values.setdefault("rope_scaling", parameters)
+                else:
+                    values.setdefault("rope_scaling", None if plain else scaling)
         elif self.ev.environment.transformers_major >= 5 and "rope_theta" in values:
             joined: dict[str, Any] = {"rope_theta": values["rope_theta"]}
             scaling_value = values.get("rope_scaling")
@@ -114,7 +153,16 @@ class ConfigBuilder:
             joined.setdefault("rope_type", "default")
             if "partial_rotary_factor" in values:
                 joined.setdefault("partial_rotary_factor", values["partial_rotary_factor"])
+            local = values.get("rope_local_base_freq")
+            if local is not None:  # two kinds of layers, each with settings of its own
+                joined = {
+                    "full_attention": joined,
+                    "sliding_attention": {"rope_theta": local, "rope_type": "default"},
+                }
             values["rope_parameters"] = joined
+            values.setdefault("rope_scaling", joined)
+        if "rope_theta" in values:
+            values.setdefault("rope_scaling", None)
 
     def _method(self, config: Namespace, name: str) -> Any:
         """Methods that every config has."""
@@ -151,68 +199,12 @@ class ConfigBuilder:
             )
         return ABSENT
 
-    # -- config classes of the source ----------------------------------------------------------
 
-    def _instance(self, model_type: str, values: dict[str, Any]) -> Obj | None:
-        """An instance of SGLang's own config class for this model type, where it has one."""
-        where = self._config_classes().get(model_type)
-        if where is None:
-            return None
-        module, name = where
-        space = self.ev.space(module)
-        cls = None if space is None else self.ev.module_name(space, name)
-        if not isinstance(cls, Class):
-            return None
-        given = {k: v for k, v in values.items() if k[0] != "\0"}
-        obj = Obj(cls, cls.place)
-        obj.attrs.update(given)
-        init = self.ev.class_attr(cls, "__init__")
-        try:
-            if init is not ABSENT:
-                spec = init.node.args
-                names = {a.arg for a in (*spec.posonlyargs, *spec.args, *spec.kwonlyargs)}
-                accepted = {k: v for k, v in given.items() if k in names or spec.kwarg is not None}
-                self.ev.call_function(init, [obj], accepted, cls.place)
-            else:
-                fields = self.ev._record_fields(cls) or {}
-                for field, source in fields.items():
-                    if field not in obj.attrs and source is not ABSENT:
-                        obj.attrs[field] = self.ev.field_default(source, cls.place)
-        except Raised as error:
-            self.ev.notes.append(
-                Unknown(
-                    f"config class {cls.name} raised {error.kind}: {error.message}", error.place
-                )
-            )
-        for key, value in given.items():
-            # The file's word stands, unless the class made an object of it.
-            if not isinstance(obj.attrs.get(key), (Obj, Namespace)):
-                obj.attrs[key] = value
-        values["\0classes"] |= {c.name.rpartition(".")[2].lower() for c in cls.mro}
-        return obj
-
-    def _config_classes(self) -> dict[str, tuple[str, str]]:
-        """SGLang's config classes by model type: module and class name."""
-        if self._classes is None:
-            self._classes = {}
-            folder = self.ev.index.root / "srt" / "configs"
-            for path in sorted(folder.glob("*.py")):
-                module = self.ev.index.module(f"{self.ev.index.package}.srt.configs.{path.stem}")
-                if module is None or "model_type" not in module.text:
-                    continue
-                for statement in module.statements:
-                    if statement.names is None:
-                        continue
-                    match = _MODEL_TYPE.search(statement._text)
-                    if match and statement._text.lstrip().startswith(("class", "@")):
-                        name = next(iter(statement.names), None)
-                        if name is not None:
-                            self._classes.setdefault(match.group(1), (module.name, name))
-        return self._classes
-
-
-def _from_base_class(found: Any) -> bool:
-    return isinstance(found, Unknown) and "perhaps of a base class" in found.reason
+def _tagged(value: Any, origins: frozenset[str]) -> Any:
+    """A default with its origin, lists item by item."""
+    if isinstance(value, (list, tuple)):
+        return type(value)(_tagged(v, origins) for v in value)
+    return with_origins(value, origins)
 
 
 def _join(path: str, key: str) -> str:

@@ -70,6 +70,7 @@ class Environment:
         self.constants: dict[str, Any] = {}
         self.external_calls: dict[str, Any] = {}
         self.absent_packages: set[str] = set()
+        self.opaque: set[str] = set()  # modules of the tree that count as outside of it
         self.lacking: dict[str, set[str]] = {}
         self.layer_packages: list[str] = []
         self.kernel_packages: list[str] = []

@@ -65,6 +65,8 @@ class Evaluator(Expressions, Statements, Attributes, Calls):
 
     def inside(self, module: str) -> bool:
         """Whether a module name belongs to the source tree."""
+        if module in self.environment.opaque:
+            return False
         return module == self.index.package or module.startswith(self.index.package + ".")
 
     def module_name(self, space: ModuleSpace, name: str) -> Any:

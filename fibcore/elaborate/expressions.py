@@ -90,8 +90,12 @@ class Expressions(Part):
         for arg in node.args:
             if isinstance(arg, ast.Starred):
                 value = self.eval(arg.value, env)
-                items = self.items_of(value)
+                items = self._unpacked(value)
                 if items is None:
+                    if self.forward and isinstance(func, (Mod, Repeat)):
+                        items = [Unknown("unpacked arguments", env.module.place(node))]
+                        args.extend(items)
+                        continue
                     return self.call_unbound(func, env.module.place(node), "unknown *arguments")
                 args.extend(items)
             else:
@@ -114,6 +118,15 @@ class Expressions(Part):
         if func is self.builtins["locals"]:
             return dict(env.vars)
         return self.call(func, args, kwargs, env.module.place(node))
+
+    def _unpacked(self, value: Any) -> list[Any] | None:
+        """The items of `*value`; of several sequences of one length, item by item."""
+        if not isinstance(value, Alternatives):
+            return self.items_of(value)
+        rows = [self.items_of(v) for v in value.values if v is not None and v is not ABSENT]
+        if not rows or any(r is None or len(r) != len(rows[0] or ()) for r in rows):
+            return None
+        return [merge(column) for column in zip(*(r for r in rows if r is not None))]
 
     def _merged_kwargs(self, value: Alternatives) -> dict[str, Any]:
         keys = dict.fromkeys(k for d in value.values for k in d)
@@ -515,9 +528,13 @@ class Expressions(Part):
                 return value  # a generic alias
             if value.name == "os.environ":
                 raise Raised("KeyError", "environment variable", place)
+            if value.name.startswith(("typing.", "collections.")):
+                return value
+            key = self.eval(node.slice, env)
+            # A table of another package: what it holds has a name of its own.
             return (
-                Ext(value.name)
-                if value.name.startswith(("typing.", "collections."))
+                Ext(f"{value.name}[{key}]")
+                if isinstance(key, str)
                 else Unknown(f"{value.name}[...]", place)
             )
         return self.subscript(value, self.eval(node.slice, env), place)

@@ -374,6 +374,7 @@ _CALLS: dict[str, Callable[[Any, Args, Kwargs, SourcePlace], Any]] = {
     "itertools.chain": _chain,
     "os.getenv": _getenv,
     "os.environ.get": _getenv,
+    "types.MappingProxyType": _ordered_dict,
     "types.SimpleNamespace": _simple_namespace,
     "typing.cast": _cast,
     "typing.TypeVar": lambda ev, args, kwargs, place: Ext("typing.TypeVar"),

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from fibcore.errors import SourceError
 
-_BINDS = re.compile(r"^(?:async\s+def|def|class)\s+(\w+)")
+_BINDS = re.compile(r"^(?:async\s+def|def|class)\s+(\w+)", re.MULTILINE)
 _NAME = re.compile(r"[^\W\d]\w*")
 # Comments and strings: where no statement can begin.
 _QUOTED = re.compile(
@@ -34,11 +34,11 @@ _HEAD = re.compile(
 class Statement:
     """One top-level statement of a module, parsed on demand."""
 
-    __slots__ = ("_line", "_nodes", "_text", "names", "owner")
+    __slots__ = ("_line", "_nodes", "names", "owner", "text")
 
     def __init__(self, owner: SourceModule, text: str, line: int) -> None:
         self.owner = owner
-        self._text = text
+        self.text = text
         self._line = line
         self._nodes: list[ast.stmt] | None = None
         self.names = _quick_names(text)
@@ -49,9 +49,9 @@ class Statement:
         if self._nodes is None:
             try:
                 # Blank lines in front keep the line numbers of the file.
-                self._nodes = ast.parse("\n" * (self._line - 1) + self._text).body
+                self._nodes = ast.parse("\n" * (self._line - 1) + self.text).body
             except SyntaxError:
-                last = self._line + self._text.count("\n")
+                last = self._line + self.text.count("\n")
                 self._nodes = [n for n in self.owner.whole if self._line <= n.lineno <= last]
         return self._nodes
 
@@ -59,12 +59,12 @@ class Statement:
         """Whether the statement may bind or change the module-level `name`."""
         if self.names is not None:
             return name in self.names
-        return name in self._text and name in _bound_names(self.nodes)
+        return name in self.text and name in _bound_names(self.nodes)
 
 
 def _quick_names(text: str) -> frozenset[str] | None:
     """Names bound by a def or class, read off the first line; None where it takes a parse."""
-    match = _BINDS.match(text)
+    match = _BINDS.search(text) if text.startswith("@") else _BINDS.match(text)
     return frozenset((match.group(1),)) if match else None
 
 
@@ -166,7 +166,7 @@ class SourceModule:
         return tuple(
             node
             for s in self.statements
-            if s.names is None and "*" in s._text
+            if s.names is None and "*" in s.text
             for node in s.nodes
             if isinstance(node, ast.ImportFrom) and node.names[0].name == "*"
         )

@@ -33,6 +33,8 @@ class Part(Journalled):
         running: The modules whose forward pass is followed, innermost last.
         forward: Whether the forward pass is followed, and not a constructor.
         trying: How many `try` blocks are around the statement.
+        probing: How many `hasattr` and `getattr` with a default are asking.
+        probing: How many `getattr` with a default, or `hasattr`, are around the expression.
         calls: How modules are called, by the id of the object.
         operations: Tensor operations on parameters, by the id of the module that runs them.
         keep: Objects whose ids are used as keys, so that no other object gets the same id.
@@ -54,6 +56,8 @@ class Part(Journalled):
         self.max_steps = MAX_STEPS
         self.forward = False
         self.trying = 0
+        self.probing = 0
+        self.probing = 0
         self.calls: dict[int, list[Call]] = {}
         self.operations: dict[int, list[Operation]] = {}
         self.keep: list[Any] = []

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from fibcore.elaborate.values import ABSENT, Class, Ext, Mod, Obj, Raised
+from fibcore.elaborate.values import (
+    ABSENT,
+    ACTIVE,
+    Class,
+    Ext,
+    IndexFn,
+    Mod,
+    Obj,
+    OriginStr,
+    Raised,
+    depending,
+)
 from fibcore.tree import Quantization, SourcePlace, Unknown
 
 if TYPE_CHECKING:
@@ -55,6 +66,7 @@ class Quantizer:
         self.method = method_name(data) if data else ""
         self.config: Any = None
         self.problem: Unknown | None = None
+        self._answers: dict[int, list[tuple[list[tuple[IndexFn, Any]], Any]]] = {}
         self._memo: dict[Any, Quantization | Unknown | None] = {}
         if data:
             self._load(model)
@@ -90,8 +102,16 @@ class Quantizer:
                 f"the source does not tell how {self.method} is configured", place
             )
 
-    def of(self, mod: Mod, arguments: Mapping[str, Any]) -> Quantization | Unknown | None:
-        """The quantisation of a layer that was given these constructor arguments."""
+    def of(
+        self, mod: Mod, arguments: Mapping[str, Any], index: int | None = None
+    ) -> Quantization | Unknown | None:
+        """The quantisation of a layer that was given these constructor arguments.
+
+        Args:
+            mod: The layer, or one that equals it but for its index.
+            arguments: Constructor arguments of the layer itself.
+            index: The index that tells it from `mod`; None where they are the same.
+        """
         given = arguments.get("quant_config")
         if given is None or self.data is None:
             return None
@@ -102,10 +122,39 @@ class Quantizer:
         if self.problem is not None:
             return self.problem
         prefix = arguments.get("prefix", "")
-        key = (id(mod.cls), str(prefix) if self._by_name() else "")
+        if not self._by_name():
+            return self._known((id(mod.cls), ""), lambda: self._ask(mod, prefix))
+        tracked = mod.args.get("prefix")
+        if index is None or not isinstance(tracked, OriginStr):
+            return self._known((id(mod.cls), str(prefix)), lambda: self._ask(mod, prefix))
+        return self._of_repeated(mod, tracked, index)
+
+    def _known(
+        self, key: Any, ask: Callable[[], Quantization | Unknown | None]
+    ) -> Quantization | Unknown | None:
         if key not in self._memo:
-            self._memo[key] = self._ask(mod, prefix)
+            self._memo[key] = ask()
         return self._memo[key]
+
+    def _of_repeated(
+        self, mod: Mod, prefix: Any, index: int
+    ) -> Quantization | Unknown | None:
+        """Ask once for equal layers: a later one for which every test of its name goes the same way
+        has the same answer."""
+        answers = self._answers.setdefault(id(mod), [])
+        for guards, answer in answers:
+            if all(fn(index) == result for fn, result in guards):
+                return answer
+        tracker = prefix.tracker
+        saved = (self.ev.tracker, ACTIVE.tracker, tracker.guards)
+        self.ev.tracker = ACTIVE.tracker = tracker
+        tracker.guards = []
+        try:
+            found = self._ask(mod, depending(prefix.fn(index), prefix.fn, prefix.origins))
+            answers.append((tracker.guards, found))
+        finally:
+            self.ev.tracker, ACTIVE.tracker, tracker.guards = saved
+        return found
 
     def _by_name(self) -> bool:
         """Whether the decision can depend on a layer's name: some list or table names layers."""

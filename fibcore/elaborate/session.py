@@ -40,6 +40,7 @@ class Session:
         self.config = config
         self.serving = serving
         self.index = SourceIndex(source.root)
+        self.lacking_defaults = ""
 
     def run(self, architecture: str) -> ModelTree:
         """The tree of the model class `architecture`."""
@@ -66,7 +67,7 @@ class Session:
                 where=module.file,
                 found=str(cls),
             )
-        builder = ConfigBuilder(ev)
+        builder = ConfigBuilder(ev, self._transformers)
         config = builder.build(self.config.data)
         quantizer = Quantizer(ev, quantization_data(self.config.data), cls)
         ev.shared_experts = _shared_experts(ev, cls, config, quantizer.config)
@@ -96,6 +97,15 @@ class Session:
             source_version=self.source.version or self.source.commit,
             config=dict(self.config.data),
         )
+
+    def _transformers(self) -> SourceTree | None:
+        """The source of the transformers release that this SGLang wants."""
+        from fibcore.elaborate.pins import transformers_source
+
+        source, problem = transformers_source(self.source)
+        if problem:
+            self.lacking_defaults = problem
+        return source
 
     def _forward(self, ev: Evaluator, root: Mod, missing: list[Missing]) -> None:
         """Follow the forward pass, to see how modules are called."""
@@ -148,7 +158,8 @@ class Session:
                 where=where,
                 expected=error.message.rpartition(" ")[2],
                 found=f"no such key in {self.config.origin}",
-                hint="add the key to the config, as the model's config class would default it",
+                hint=self.lacking_defaults
+                or "add the key to the config, as the model's config class would default it",
             )
         if error.kind in ("AssertionError", "ValueError", "KeyError", "NotImplementedError"):
             return ConfigError(

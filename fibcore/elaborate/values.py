@@ -223,7 +223,11 @@ class Class:
     @property
     def is_module(self) -> bool:
         """Whether instances are `torch.nn.Module`s."""
-        return any(isinstance(c, Ext) and c.name.startswith("torch.nn.") for c in self.mro)
+        return any(
+            isinstance(c, Ext)
+            and (c.name.startswith("torch.nn.") or c.name.endswith(".PreTrainedModel"))
+            for c in self.mro
+        )
 
     def __repr__(self) -> str:
         return f"Class({self.qualified})"
@@ -508,6 +512,21 @@ class _Active(threading.local):
 ACTIVE = _Active()
 
 
+class _Remembered:
+    """A function of the layer index that computes each value once."""
+
+    __slots__ = ("fn", "known")
+
+    def __init__(self, fn: IndexFn) -> None:
+        self.fn = fn
+        self.known: dict[int, Any] = {}
+
+    def __call__(self, index: int) -> Any:
+        if index not in self.known:
+            self.known[index] = self.fn(index)
+        return self.known[index]
+
+
 def index_fn(value: Any) -> IndexFn | None:
     """How a value depends on the index of the layer that is being built; None if it does not."""
     fn: IndexFn | None = getattr(value, "fn", None)
@@ -529,7 +548,7 @@ def depending(value: Any, fn: IndexFn | None, origins: frozenset[str] = frozense
     )
     carried = kind(value)
     carried.origins = origins
-    carried.fn = fn
+    carried.fn = _Remembered(fn)
     carried.tracker = ACTIVE.tracker
     return carried
 

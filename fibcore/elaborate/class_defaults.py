@@ -1,0 +1,136 @@
+"""Defaults of config classes, from the classes' own source text.
+
+`config.json` leaves out what its class would default. The classes live in SGLang (`srt/configs`)
+and in `transformers`; both are elaborated like any other source, with the file's values as
+arguments, so that computed attributes (`layer_types`, `head_dim`) come out as the class computes
+them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from fibcore.elaborate.environment import Environment
+from fibcore.elaborate.index import SourceIndex
+from fibcore.elaborate.shims import SHIMS
+from fibcore.elaborate.values import ABSENT, Class, Func, Namespace, Obj, Raised
+from fibcore.tree import SourcePlace, Unknown
+
+if TYPE_CHECKING:
+    from fibcore.elaborate.evaluator import Evaluator
+    from fibcore.sources.tree import SourceTree
+
+_MODEL_TYPE = re.compile(r"^\s+model_type(?:\s*:[^=\n]+)?\s*=\s*[\"']([\w.-]+)[\"']", re.MULTILINE)
+
+
+class ConfigClasses:
+    """The config classes of one source tree, by model type.
+
+    Args:
+        evaluator: Elaborates the tree that holds them.
+        folders: Where they are, below the package: `srt/configs`, `models`.
+        pattern: Which files hold them.
+    """
+
+    def __init__(self, evaluator: Evaluator, folder: str, pattern: str) -> None:
+        self.ev = evaluator
+        self._folder = folder
+        self._pattern = pattern
+        self._classes: dict[str, tuple[str, str]] | None = None
+        self._made: dict[int, Obj | None] = {}
+
+    def instance(self, model_type: str, values: Mapping[str, Any]) -> Obj | None:
+        """The config object that the class makes of a file's values; None without a class."""
+        if id(values) not in self._made:
+            self._made[id(values)] = self._instance(model_type, values)
+        return self._made[id(values)]
+
+    def attribute(self, obj: Obj, name: str) -> Any:
+        """What the object holds or computes under a name; ABSENT where its class gives nothing."""
+        found = self.ev.find_attr(obj, name, obj.place or SourcePlace("", 1))
+        if isinstance(found, Unknown) and "perhaps of a base class" in found.reason:
+            return ABSENT
+        return found
+
+    def _instance(self, model_type: str, values: Mapping[str, Any]) -> Obj | None:
+        where = self._index().get(model_type)
+        space = None if where is None else self.ev.space(where[0])
+        cls = None if where is None or space is None else self.ev.module_name(space, where[1])
+        if not isinstance(cls, Class):
+            return None
+        given = {k: v for k, v in values.items() if k[0] != "\0"}
+        obj = Obj(cls, cls.place)
+        try:
+            self._initialise(obj, cls, given)
+        except Raised as error:
+            self.ev.notes.append(
+                Unknown(
+                    f"config class {cls.name} raised {error.kind}: {error.message}", error.place
+                )
+            )
+        for key, value in given.items():
+            # The file's word stands, unless the class made an object of it.
+            if not isinstance(obj.attrs.get(key), (Obj, Namespace)):
+                obj.attrs[key] = value
+        return obj
+
+    def _initialise(self, obj: Obj, cls: Class, given: dict[str, Any]) -> None:
+        init = self.ev.class_attr(cls, "__init__")
+        if isinstance(init, Func):
+            spec = init.node.args
+            names = {a.arg for a in (*spec.posonlyargs, *spec.args, *spec.kwonlyargs)}
+            accepted = {k: v for k, v in given.items() if k in names or spec.kwarg is not None}
+            obj.attrs.update(given)
+            self.ev.call_function(init, [obj], accepted, cls.place)
+            return
+        fields = self.ev.record_fields(cls) or {}
+        for name, source in fields.items():
+            if name in given:
+                obj.attrs[name] = given[name]
+            elif source is not ABSENT:
+                obj.attrs[name] = self.ev.field_default(source, cls.place)
+        extra = {k: v for k, v in given.items() if k not in fields}
+        convert = self.ev.class_attr(cls, "convert_rope_params_to_dict")
+        if isinstance(convert, Func) and "rope_parameters" in fields:
+            self.ev.call_function(convert, [obj], dict(extra), cls.place)
+        post = self.ev.class_attr(cls, "__post_init__")
+        if isinstance(post, Func):
+            spec = post.node.args
+            self.ev.call_function(post, [obj], extra if spec.kwarg is not None else {}, cls.place)
+
+    def _index(self) -> dict[str, tuple[str, str]]:
+        if self._classes is None:
+            self._classes = {}
+            root = self.ev.index.root
+            for path in sorted((root / self._folder).glob(self._pattern)):
+                relative = path.relative_to(root).with_suffix("")
+                module = self.ev.index.module(".".join([self.ev.index.package, *relative.parts]))
+                if module is None or "model_type" not in module.text:
+                    continue
+                for statement in module.statements:
+                    if statement.names is None:
+                        continue
+                    match = _MODEL_TYPE.search(statement.text)
+                    if match:
+                        (name,) = statement.names
+                        self._classes.setdefault(match.group(1), (module.name, name))
+        return self._classes
+
+
+def transformers_classes(source: SourceTree, like: Environment) -> ConfigClasses:
+    """The config classes of a transformers source tree."""
+    from fibcore.elaborate.evaluator import Evaluator
+
+    environment = Environment(like.serving, like.version, SHIMS)
+    environment.opaque.update(
+        {
+            "transformers.configuration_utils",
+            "transformers.modeling_rope_utils",
+            "transformers.utils",
+            "transformers.utils.logging",
+        }
+    )
+    index = SourceIndex(source.root, "transformers")
+    return ConfigClasses(Evaluator(index, environment), "models", "*/configuration_*.py")
