@@ -220,7 +220,8 @@ def _facts(
     ep = with_origins(serving.ep, frozenset({"serving:ep"}))
     fused = f" - {experts.fused} fused shared" if experts.fused else ""
     count, size = experts.num_experts, experts.intermediate_size
-    raw_count = node.argument("num_experts", count)
+    # Where expert parallelism does not reach, node is the block and not the layer of experts.
+    raw_count = node.argument("num_experts", count) if experts.expert_parallel else count
     local = fact(moe.num_local_experts, node, f"num_experts{fused}", raw_count)
     if moe.remote_experts:
         local = fact(moe.num_local_experts, node, f"num_experts{fused} / ep", raw_count, ep)

@@ -231,8 +231,8 @@ def _candidates(sizes, first, generator):
     among them where others are on other ranks.
     """
     size = sizes.experts // sizes.groups
-    each = max(2, -(-(sizes.top_k + 3) // sizes.top_groups)) + 1
-    room, found = 2, []
+    each = max(2, -(-(sizes.top_k + 1) // sizes.top_groups)) + (sizes.groups > 1)
+    room, found = max(2, sizes.top_k + 2 - (sizes.experts - sizes.local)), []
     for group in range(sizes.groups):
         members = range(group * size, (group + 1) * size)
         if not sizes.remote:
@@ -247,12 +247,12 @@ def _candidates(sizes, first, generator):
 
 
 def _pool(sizes, generator, candidates, count, first, local):
-    """`count` experts of the candidates: one or two of this rank's where `local`, else none."""
+    """`count` experts of the candidates: two of this rank if `local` (or more), else none."""
     if not sizes.remote:
         return _pick(generator, candidates, count)
     mine = [e for e in candidates if first <= e < first + sizes.local]
     others = [e for e in candidates if not first <= e < first + sizes.local]
-    chosen = _pick(generator, mine, 2) if local else []
+    chosen = _pick(generator, mine, max(2, count - len(others))) if local else []
     return chosen + _pick(generator, others, count - len(chosen))
 
 
@@ -274,21 +274,25 @@ def _attempts(make, accept):
 
 
 def _softmax_logits(sizes, case, first, generator):
-    """bfloat16 logits in steps of 1/8: a few experts in front, the others far behind."""
-    experts, count = sizes.experts, min(sizes.experts, sizes.top_k + 3)
-    low = -1.5 if sizes.kind == "llama4_routing" else -16.0
+    """bfloat16 logits in steps of 1/8: a few experts in front, a few next, the others far behind.
+
+    Those that come next are never chosen and have a good part of the softmax.
+    """
+    experts, low = sizes.experts, -1.5 if sizes.kind == "llama4_routing" else -16.0
     (candidates,) = _candidates(sizes, first, generator)
+    others = [e for e in range(experts) if e not in candidates]
+    following = _pick(generator, others, 3)
 
     def make(token):
         local = _goes_here(sizes, case, token)
 
         def attempt():
-            pool = _pool(sizes, generator, candidates, count, first, local)
-            order = torch.randperm(len(pool), generator=generator)
+            pool = _pool(sizes, generator, candidates, sizes.top_k + 1, first, local)
+            pool = _pick(generator, pool, len(pool)) + following
             top = (low if case["negative"] else 2.0) - 0.25 * (token % 4)
             steps = torch.randint(0, 16, (experts,), generator=generator)
             row = top - 8.0 - 0.125 * steps
-            row[pool] = top - 0.125 * order
+            row[pool] = top - 0.125 * torch.arange(len(pool))
             return row
 
         return _attempts(attempt, lambda row: _acceptable(sizes, case, token, first, row, None))
@@ -316,7 +320,7 @@ def _sigmoid_logits(sizes, case, first, bias, generator):
             else:
                 groups = _pick(generator, groups, experts)
             filled = groups[: sizes.top_groups + 1]
-            each = -(-(sizes.top_k + 3) // min(sizes.top_groups, len(filled)))
+            each = -(-(sizes.top_k + 1) // min(sizes.top_groups, len(filled)))
             for group in filled:
                 pool = _pool(sizes, generator, candidates[group], max(2, each), first, local)
                 scores[pool] = low + (high - low) * torch.rand(len(pool), generator=generator)
