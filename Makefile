@@ -66,8 +66,9 @@ run: $(VENV)/.installed-run
 	@$(BIN)/fibcore run --model-name $(MODEL)
 
 test: $(VENV)/.installed-test
-	@$(BIN)/python tests/conftest.py
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_FLAGS)
+	@sources="$$($(BIN)/python tests/conftest.py)"; \
+	FIBCORE_SGLANG="$${FIBCORE_SGLANG:-$${sources%%$$'\n'*}}" OMP_NUM_THREADS=1 \
+	  $(BIN)/python -m pytest $(PYTEST_FLAGS)
 
 lint: $(VENV)/.installed-lint
 	@$(BIN)/ruff check .

@@ -1,23 +1,33 @@
 """Fixtures of the core's tests: real SGLang sources, and a small one that was made up.
 
-`python tests/conftest.py` downloads the real sources, which other tests then find too.
+`python tests/conftest.py [VERSION]...` downloads the real sources and prints their folders; the
+tests of the plugins find them there, or by the environment variable FIBCORE_SGLANG.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib
+import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import textwrap
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 
+from fibcore.elaborate import elaborate
 from fibcore.registry import Registry, load_plugins
+from fibcore.serving import Serving
+from fibcore.sources.configs import ModelConfig
+from fibcore.sources.tree import SourceTree
+from fibcore.tree import ModelTree
 
 SGLANG_VERSIONS = ("0.5.9", "0.5.23")
 
@@ -132,9 +142,95 @@ def installed_plugins() -> None:
         pytest.skip(f"plugins are not installed: {', '.join(sorted(missing))} (make test does it)")
 
 
-if __name__ == "__main__":
-    for wanted_version in SGLANG_VERSIONS:
+class Elaborator:
+    """Elaborates made-up models: the made-up SGLang's layers, and a model file that a test writes.
+
+    `tree(source)` elaborates the class that `source` registers with EntryClass. `attributes(body)`
+    runs `body` as the constructor of such a class and gives what it assigns to self.
+    """
+
+    CONFIG: ClassVar[dict[str, Any]] = {
+        "hidden_size": 64,
+        "num_attention_heads": 4,
+        "num_hidden_layers": 3,
+    }
+
+    def __init__(self, folder: Path) -> None:
+        self.root = folder / "sglang"
+        shutil.copytree(DATA / "sglang", self.root)
+
+    def write(self, path: str, text: str) -> None:
+        """Write a file of the package, `srt/layers/mlp.py`."""
+        file = self.root / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(textwrap.dedent(text), encoding="utf-8")
+
+    def tree(
+        self,
+        source: str,
+        *,
+        config: Mapping[str, Any] | None = None,
+        tp: int = 1,
+        ep: int = 1,
+        version: str | None = "0.5.9",
+    ) -> ModelTree:
+        """The tree of the model in `source`; its class is called Model."""
+        self.write("srt/models/made.py", source)
+        data = {**self.CONFIG, "architectures": ["Model"], "model_type": "made", **(config or {})}
+        return elaborate(
+            SourceTree(self.root, version, None, "made up"),
+            ModelConfig("made", None, data, "given"),
+            Serving(tp=tp, ep=ep),
+        )
+
+    def attributes(self, body: str, before: str = "", **options: Any) -> Mapping[str, Any]:
+        """What the constructor `body` assigns to self, with the module-level code `before`."""
+        source = (
+            f"from torch import nn\nimport foreign\n{textwrap.dedent(before)}\n"
+            "class Model(nn.Module):\n    def __init__(self, config):\n        super().__init__()\n"
+            f"{textwrap.indent(textwrap.dedent(body), ' ' * 8)}\nEntryClass = Model\n"
+        )
+        return self.tree(source, **options).root.attributes
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Elaborator:
+    """Elaborates made-up models; in them, what `foreign` holds is not known."""
+    return Elaborator(tmp_path)
+
+
+@pytest.fixture(scope="session", params=SGLANG_VERSIONS)
+def real(request: pytest.FixtureRequest) -> Callable[..., ModelTree]:
+    """A function from a config and serving sizes to the tree, for each real source."""
+    folder = _or_skip(request.param)
+
+    @functools.cache
+    def elaborated(config: str, tp: int, ep: int) -> ModelTree:
+        source = SourceTree(folder / "sglang", request.param, None, "PyPI")
+        return elaborate(
+            source, ModelConfig("real", None, json.loads(config), "given"), Serving(tp=tp, ep=ep)
+        )
+
+    def tree(config: Mapping[str, Any], tp: int = 1, ep: int = 1) -> ModelTree:
+        return elaborated(json.dumps(config), tp, ep)
+
+    return tree
+
+
+@pytest.fixture(autouse=True)
+def no_sglang_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests of the core say themselves where SGLang is; a variable of the caller says nothing."""
+    monkeypatch.delenv("FIBCORE_SGLANG", raising=False)
+
+
+def main(versions: list[str]) -> None:
+    """Download SGLang's source and print where it is."""
+    for version in versions:
         try:
-            print(f"SGLang {wanted_version}: {sglang_folder(wanted_version)}")  # noqa: T201
-        except NoSourceError as reason:  # noqa: PERF203 - each on its own
-            print(f"{reason}; the tests that need it will be skipped")  # noqa: T201
+            print(sglang_folder(version))  # noqa: T201
+        except NoSourceError as error:  # noqa: PERF203 - each on its own
+            print(f"{error}; tests that need it are skipped", file=sys.stderr)  # noqa: T201
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:] or list(SGLANG_VERSIONS))
