@@ -17,9 +17,10 @@ Run = Callable[..., tuple[torch.Tensor, torch.Tensor]]
 Places = tuple[torch.Tensor, ...]  # indices into the key and value tensors
 
 TOLERANCES = {
-    # Sums of bfloat16 products in float32, in another order and with the approximate exp2 and log2
-    # of GPU kernels. 1e-3 on a base-2 logarithm is 0.07 % of the sum: far below bfloat16's 0.4 %.
-    "lse": (1e-3, 1e-3),
+    # FlashInfer's fa2 prefill kernels sum weights that were rounded to bfloat16: on an H200 their lse
+    # was up to 2.4e-3 from ours (fa3 and decode: 1e-5). 5e-3 on a base-2 logarithm is 0.35 % of the
+    # sum, below bfloat16's 0.4 %. The properties hold lse to less than that.
+    "lse": (1e-3, 5e-3),
 }
 
 _DECODE = ("q", "k_cache", "v_cache", "kv_indptr", "kv_indices")
