@@ -14,8 +14,15 @@ share a small pool of experts, so that few are computed.
 
 import re
 import unittest
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
+
+Run = Callable[..., torch.Tensor]
+Definition = dict[str, Any]
+Case = dict[str, Any]
+Inputs = dict[str, Any]
 
 BLOCK = 128
 MARGIN = 1e-3
@@ -34,54 +41,54 @@ OPTIONAL = (
     *("local_expert_offset", "routed_scaling_factor"),
 )
 
-_WEIGHTS = {}
+_WEIGHTS: dict[tuple[object, ...], dict[str, torch.Tensor]] = {}
 
 
 class Sizes:
     """What a definition's data says about its kernel; `kind` is None where it does not tell."""
 
-    def __init__(self, definition):
-        axes = {name: axis.get("value") for name, axis in definition["axes"].items()}
-        self.inputs = definition["inputs"]
-        self.kind = None
+    def __init__(self, definition: Definition) -> None:
+        axes = {name: axis.get("value") or 0 for name, axis in definition["axes"].items()}
         name, reference = definition["name"], definition["reference"]
-        if not set(COMMON) <= set(self.inputs) <= {*COMMON, *OPTIONAL}:
-            return
-        self.local = axes.get("num_local_experts") or axes.get("num_experts")
-        self.experts = axes.get("num_experts") or self.local
-        self.hidden, self.inner = axes.get("hidden_size"), axes.get("intermediate_size")
+        self.inputs = list(definition["inputs"])
+        self.kind: str | None = None
+        self.local: int = axes.get("num_local_experts", 0) or axes.get("num_experts", 0)
+        self.experts: int = axes.get("num_experts", 0) or self.local
+        self.hidden: int = axes.get("hidden_size", 0)
+        self.inner: int = axes.get("intermediate_size", 0)
 
-        def number(axis, constant, mark):
+        def number(axis: str, constant: str, mark: str) -> int:
             stated = re.search(rf"^{constant} = (\d+)", reference, re.MULTILINE)
             named = re.search(rf"_{mark}(\d+)", name)
-            found = [axes.get(axis), *(int(m[1]) for m in (stated, named) if m)]
-            return next((n for n in found if n), None)
+            found = [axes.get(axis, 0), *(int(m[1]) for m in (stated, named) if m)]
+            return next((n for n in found if n), 0)
 
         self.top_k = number("top_k", "TOP_K", "topk")
         self.groups = number("n_group", "NUM_GROUPS", "ng") or 1
         self.top_groups = number("topk_group", "TOP_GROUPS", "kg") or 1
-        stated = re.search(r"^ROUTING = ['\"](\w+)['\"]", reference, re.MULTILINE)
-        known = ("ds_routing", "default_routing", "llama4_routing", "renorm")
-        kind = stated[1] if stated else next((k for k in known if f"_{k}" in name), None)
-        if None not in (self.local, self.hidden, self.inner, self.top_k):
-            self.kind = kind
         self.block = "gemm1_weights_scale" in self.inputs
         self.per_tensor = "output1_scales_scalar" in self.inputs
         self.fp8 = self.block or self.per_tensor
+        stated = re.search(r"^ROUTING = ['\"](\w+)['\"]", reference, re.MULTILINE)
+        known = ("ds_routing", "default_routing", "llama4_routing", "renorm")
+        kind = stated[1] if stated else next((k for k in known if f"_{k}" in name), None)
+        whole = set(COMMON) <= set(self.inputs) <= {*COMMON, *OPTIONAL}
+        if whole and self.local and self.hidden and self.inner and self.top_k:
+            self.kind = kind
         self.on_input = self.kind == "llama4_routing" and "WEIGHT_ON_INPUT = True" in reference
 
     @property
-    def remote(self):
+    def remote(self) -> bool:
         """Whether some experts are on other ranks."""
         return self.local < self.experts
 
     @property
-    def avoidable(self):
+    def avoidable(self) -> bool:
         """Whether a token can do with experts of other ranks alone."""
         return self.experts - self.local >= self.top_k + 1
 
 
-def cases(definition):
+def cases(definition: Definition) -> list[Case]:
     """Test sizes: few and many tokens, tokens for other ranks alone, all tokens to the same."""
     sizes = Sizes(definition)
     if sizes.kind is None:
@@ -112,7 +119,9 @@ def cases(definition):
     return found
 
 
-def make_inputs(definition, case, device, generator):
+def make_inputs(
+    definition: Definition, case: Case, device: torch.device, generator: torch.Generator
+) -> Inputs:
     """Inputs of a case, in order, with outputs of a size for which the tolerances are made."""
     sizes = Sizes(definition)
     if sizes.kind is None:
@@ -121,7 +130,7 @@ def make_inputs(definition, case, device, generator):
             f"llama4_routing over bfloat16 and fp8 weights, and {definition['name']} is none"
         )
     first = case["rank"] * sizes.local if sizes.remote else 0
-    made = dict(_weights(definition, sizes, device))
+    made: Inputs = dict(_weights(definition, sizes, device))
     seq_len = case["seq_len"]
     hidden = torch.randn(seq_len, sizes.hidden, generator=generator)
     made["hidden_states"] = _fp8(hidden * FP8_STD) if sizes.fp8 else hidden.to(torch.bfloat16)
@@ -148,15 +157,17 @@ def make_inputs(definition, case, device, generator):
     }
 
 
-def _fp8(values):
+def _fp8(values: torch.Tensor) -> torch.Tensor:
     return values.clamp(-FP8_MAX, FP8_MAX).to(torch.float8_e4m3fn)
 
 
-def _around_one(generator, *shape):
+def _around_one(generator: torch.Generator, *shape: int) -> torch.Tensor:
     return torch.rand(*shape, generator=generator) + 0.5
 
 
-def _windows(base, experts, rows, columns, device):
+def _windows(
+    base: torch.Tensor, experts: int, rows: int, columns: int, device: torch.device
+) -> torch.Tensor:
     """Weights [experts, rows, columns] whose experts are shifted windows of one buffer."""
     count = rows * columns + (experts - 1) * SHIFT
     repeats = -(-count // base.numel())
@@ -165,7 +176,7 @@ def _windows(base, experts, rows, columns, device):
     return buffer.view(base.dtype).as_strided((experts, rows, columns), (SHIFT, columns, 1))
 
 
-def _weights(definition, sizes, device):
+def _weights(definition: Definition, sizes: Sizes, device: torch.device) -> dict[str, torch.Tensor]:
     """The weights and weight scales of a definition."""
     key = (definition["name"], sizes.experts, sizes.local, sizes.hidden, sizes.inner, str(device))
     if key in _WEIGHTS:
@@ -210,7 +221,7 @@ def _weights(definition, sizes, device):
 # --- routing: logits that leave no doubt ---------------------------------------------------------
 
 
-def _goes_here(sizes, case, token):
+def _goes_here(sizes: Sizes, case: Case, token: int) -> bool:
     """Whether a token goes to experts of this rank: all but the last one, if there are several."""
     if case["tokens"] == "remote":
         return False
@@ -218,13 +229,13 @@ def _goes_here(sizes, case, token):
     return not (last and sizes.avoidable)
 
 
-def _pick(generator, candidates, count):
+def _pick(generator: torch.Generator, candidates: Sequence[int], count: int) -> list[int]:
     """`count` of the candidates, in random order; all of them where there are fewer."""
     order = torch.randperm(len(candidates), generator=generator).tolist()
     return [candidates[i] for i in order[:count]]
 
 
-def _candidates(sizes, first, generator):
+def _candidates(sizes: Sizes, first: int, generator: torch.Generator) -> list[list[int]]:
     """The few experts that the tokens of a case choose among, by group.
 
     An expert of a large model takes a good part of a second on a CPU, so two of this rank's are
@@ -232,7 +243,8 @@ def _candidates(sizes, first, generator):
     """
     size = sizes.experts // sizes.groups
     each = max(2, -(-(sizes.top_k + 1) // sizes.top_groups)) + (sizes.groups > 1)
-    room, found = max(2, sizes.top_k + 2 - (sizes.experts - sizes.local)), []
+    room = max(2, sizes.top_k + 2 - (sizes.experts - sizes.local))
+    found: list[list[int]] = []
     for group in range(sizes.groups):
         members = range(group * size, (group + 1) * size)
         if not sizes.remote:
@@ -246,7 +258,14 @@ def _candidates(sizes, first, generator):
     return found
 
 
-def _pool(sizes, generator, candidates, count, first, local):
+def _pool(
+    sizes: Sizes,
+    generator: torch.Generator,
+    candidates: list[int],
+    count: int,
+    first: int,
+    local: bool,
+) -> list[int]:
     """`count` experts of the candidates: two of this rank if `local` (or more), else none."""
     if not sizes.remote:
         return _pick(generator, candidates, count)
@@ -256,7 +275,7 @@ def _pool(sizes, generator, candidates, count, first, local):
     return chosen + _pick(generator, others, count - len(chosen))
 
 
-def _rows(case, make):
+def _rows(case: Case, make: Callable[[int], torch.Tensor]) -> torch.Tensor:
     """Logits [seq_len, experts] of one row a token, or of one row for all."""
     rows = [make(0)]
     for token in range(1, case["seq_len"]):
@@ -264,7 +283,9 @@ def _rows(case, make):
     return torch.stack(rows)
 
 
-def _attempts(make, accept):
+def _attempts(
+    make: Callable[[], torch.Tensor], accept: Callable[[torch.Tensor], bool]
+) -> torch.Tensor:
     """What `make` returns, as soon as it is acceptable."""
     for _ in range(5000):
         made = make()
@@ -273,7 +294,9 @@ def _attempts(make, accept):
     raise AssertionError("no logits could be found that leave no doubt")
 
 
-def _softmax_logits(sizes, case, first, generator):
+def _softmax_logits(
+    sizes: Sizes, case: Case, first: int, generator: torch.Generator
+) -> torch.Tensor:
     """bfloat16 logits in steps of 1/8: a few experts in front, a few next, the others far behind.
 
     Those that come next are never chosen and have a good part of the softmax.
@@ -283,10 +306,10 @@ def _softmax_logits(sizes, case, first, generator):
     others = [e for e in range(experts) if e not in candidates]
     following = _pick(generator, others, 3)
 
-    def make(token):
+    def make(token: int) -> torch.Tensor:
         local = _goes_here(sizes, case, token)
 
-        def attempt():
+        def attempt() -> torch.Tensor:
             pool = _pool(sizes, generator, candidates, sizes.top_k + 1, first, local)
             pool = _pick(generator, pool, len(pool)) + following
             top = (low if case["negative"] else 2.0) - 0.25 * (token % 4)
@@ -300,17 +323,19 @@ def _softmax_logits(sizes, case, first, generator):
     return _rows(case, make).to(torch.bfloat16)
 
 
-def _sigmoid_logits(sizes, case, first, bias, generator):
+def _sigmoid_logits(
+    sizes: Sizes, case: Case, first: int, bias: torch.Tensor, generator: torch.Generator
+) -> torch.Tensor:
     """float32 logits with which bias and groups matter to the first token's choice."""
     experts, size = sizes.experts, sizes.experts // sizes.groups
     low, high, rest = (0.05, 0.12, 0.002) if case["negative"] else (0.35, 0.9, 0.01)
     candidates = _candidates(sizes, first, generator)
     home = sorted({e // size for e in range(first, first + sizes.local)})
 
-    def make(token):
+    def make(token: int) -> torch.Tensor:
         local = _goes_here(sizes, case, token)
 
-        def attempt():
+        def attempt() -> torch.Tensor:
             scores = torch.rand(experts, generator=generator) * rest / 2 + rest / 2
             groups = list(range(sizes.groups))
             if sizes.remote and sizes.groups > 1 and local:
@@ -335,7 +360,14 @@ def _sigmoid_logits(sizes, case, first, bias, generator):
     return _rows(case, make)
 
 
-def _acceptable(sizes, case, token, first, logits, bias):
+def _acceptable(
+    sizes: Sizes,
+    case: Case,
+    token: int,
+    first: int,
+    logits: torch.Tensor,
+    bias: torch.Tensor | None,
+) -> bool:
     """Whether a row of logits is free of near ties and tests what it has to."""
     chosen, margin = _choose(sizes, logits.double(), bias)
     if margin < MARGIN:
@@ -353,7 +385,9 @@ def _acceptable(sizes, case, token, first, logits, bias):
     return set(ungrouped.tolist()) != chosen
 
 
-def _choose(sizes, logits, bias):
+def _choose(
+    sizes: Sizes, logits: torch.Tensor, bias: torch.Tensor | None
+) -> tuple[set[int], float]:
     """The set of experts of one token and the smallest gap that decided, in float64."""
     if bias is None:
         ranked = torch.sort(logits, descending=True)
@@ -377,7 +411,9 @@ def _choose(sizes, logits, bias):
 # --- properties ----------------------------------------------------------------------------------
 
 
-def _weights_of_token(sizes, logits, bias, factor):
+def _weights_of_token(
+    sizes: Sizes, logits: torch.Tensor, bias: torch.Tensor | None, factor: float
+) -> dict[int, float]:
     """{expert: weight} of one token, from the definition of the routing, in float64."""
     chosen, _ = _choose(sizes, logits, bias)
     if sizes.kind == "ds_routing":
@@ -390,7 +426,7 @@ def _weights_of_token(sizes, logits, bias, factor):
     return {e: float(powers[e] / whole) for e in chosen}
 
 
-def _spread(count, pieces, width):
+def _spread(count: int, pieces: int, width: int) -> torch.Tensor:
     """Indices of a few pieces of `width` over `count`, the first and the last among them."""
     if count <= pieces * width:
         return torch.arange(count)
@@ -398,25 +434,36 @@ def _spread(count, pieces, width):
     return torch.cat([torch.arange(start, start + width) for start in starts])
 
 
-def _expert_in_float64(sizes, inputs, local, x, columns, rows):
+def _expert_in_float64(
+    sizes: Sizes,
+    inputs: Inputs,
+    local: int,
+    x: torch.Tensor,
+    columns: torch.Tensor,
+    rows: torch.Tensor,
+) -> torch.Tensor:
     """Outputs [n, rows] of one expert for tokens x [n, columns], whose other columns are 0."""
-    scale = {name: inputs[name][local].double() for name in inputs if name.endswith("scalar")}
-    first, second = inputs["gemm1_weights"][local], inputs["gemm2_weights"][local]
-    first, second = first[:, columns].double(), second[rows].double()
+    scale: dict[str, torch.Tensor] = {
+        name: inputs[name][local].double() for name in inputs if name.endswith("scalar")
+    }
+    first: torch.Tensor = inputs["gemm1_weights"][local][:, columns].double()
+    second: torch.Tensor = inputs["gemm2_weights"][local][rows].double()
     if sizes.block:
         down = torch.arange(2 * sizes.inner, device=x.device) // BLOCK
         blocks = inputs["gemm1_weights_scale"][local].double()
         first = first * blocks[down][:, columns // BLOCK]
         along = torch.arange(sizes.inner, device=x.device) // BLOCK
         second = second * inputs["gemm2_weights_scale"][local].double()[rows // BLOCK][:, along]
-    up, gate = (x @ first.T).split(sizes.inner, dim=1)
+    both = x @ first.T
+    up, gate = both[:, : sizes.inner], both[:, sizes.inner :]
     up = up * scale.get("output1_scales_scalar", 1.0)
     gate = gate * scale.get("output1_scales_gate_scalar", 1.0)
     inner = up * gate / (1 + torch.exp(-gate))
-    return inner @ second.T * scale.get("output2_scales_scalar", 1.0)
+    output = inner @ second.T
+    return output * scale.get("output2_scales_scalar", torch.ones_like(output[:1, :1]))
 
 
-def _near(actual, expected, what):
+def _near(actual: torch.Tensor, expected: torch.Tensor, what: str) -> None:
     """Assert equality up to the rounding of the bfloat16 output."""
     assert torch.isfinite(actual).all(), f"{what}: not finite"
     error = (actual - expected).abs()
@@ -428,7 +475,13 @@ def _near(actual, expected, what):
     )
 
 
-def agrees_with_float64(run, definition, case, device, generator):
+def agrees_with_float64(
+    run: Run,
+    definition: Definition,
+    case: Case,
+    device: torch.device,
+    generator: torch.Generator,
+) -> None:
     """The output is what the formulas give in float64, token by token, expert by expert.
 
     Hidden states are 0 outside a few blocks of columns, and a few output columns are looked at, so
@@ -452,7 +505,7 @@ def agrees_with_float64(run, definition, case, device, generator):
     bias = inputs["routing_bias"].double().cpu() if sizes.kind == "ds_routing" else None
     factor = float(inputs.get("routed_scaling_factor", 1.0))
     offset = int(inputs.get("local_expert_offset", 0))
-    tokens = {}
+    tokens: dict[int, list[tuple[int, float]]] = {}
     for token, logits in enumerate(inputs["routing_logits"].double().cpu()):
         for expert, weight in _weights_of_token(sizes, logits, bias, factor).items():
             if 0 <= expert - offset < sizes.local:
@@ -460,10 +513,10 @@ def agrees_with_float64(run, definition, case, device, generator):
     expected = torch.zeros_like(actual)
     for local, found in tokens.items():
         index = torch.tensor([token for token, _ in found], device=device)
-        weight = torch.tensor([[w] for _, w in found], device=device, dtype=torch.float64)
-        into = x[index] * weight if sizes.on_input else x[index]
+        share = torch.tensor([[w] for _, w in found], device=device, dtype=torch.float64)
+        into = x[index] * share if sizes.on_input else x[index]
         out = _expert_in_float64(sizes, inputs, local, into, columns, rows)
-        expected[index] += out if sizes.on_input else out * weight
+        expected[index] += out if sizes.on_input else out * share
     for token in range(case["seq_len"]):
         _near(actual[token], expected[token], f"token {token}")
 

@@ -12,13 +12,15 @@ FLASHINFER_CUTLASS_BF16_MOE_NUM_GROUPS = 8
 FLASHINFER_CUTLASS_BF16_MOE_TOP_GROUPS = 4
 
 
-def flashinfer_cutlass_bf16_moe_route(routing_logits, routing_bias, factor):
+def flashinfer_cutlass_bf16_moe_route(
+    routing_logits: torch.Tensor, routing_bias: torch.Tensor | None, factor: float
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Weights and experts [n, TOP_K] of all tokens."""
     logits, top_k = routing_logits.float(), FLASHINFER_CUTLASS_BF16_MOE_TOP_K
-    if FLASHINFER_CUTLASS_BF16_MOE_ROUTING == "ds_routing":
+    if routing_bias is not None and FLASHINFER_CUTLASS_BF16_MOE_ROUTING == "ds_routing":
         groups = FLASHINFER_CUTLASS_BF16_MOE_NUM_GROUPS
         scores = torch.sigmoid(logits)
-        biased = (scores + routing_bias.float()).unflatten(1, (groups, -1))
+        biased = (scores + routing_bias.float()).view(len(scores), groups, -1)
         rank = biased.topk(2, dim=2).values.sum(dim=2)
         kept = rank.topk(FLASHINFER_CUTLASS_BF16_MOE_TOP_GROUPS).indices
         dropped = torch.ones_like(rank).scatter(1, kept, 0.0).bool()
@@ -34,14 +36,14 @@ def flashinfer_cutlass_bf16_moe_route(routing_logits, routing_bias, factor):
 
 
 def flashinfer_cutlass_bf16_moe(
-    routing_logits,
-    hidden_states,
-    gemm1_weights,
-    gemm2_weights,
-    routing_bias=None,
-    local_expert_offset=0,
-    routed_scaling_factor=1.0,
-):
+    routing_logits: torch.Tensor,
+    hidden_states: torch.Tensor,
+    gemm1_weights: torch.Tensor,
+    gemm2_weights: torch.Tensor,
+    routing_bias: torch.Tensor | None = None,
+    local_expert_offset: int = 0,
+    routed_scaling_factor: float = 1.0,
+) -> torch.Tensor:
     """Output of `cutlass_fused_moe`."""
     from flashinfer.fused_moe import cutlass_fused_moe, gen_cutlass_fused_moe_sm90_module
 

@@ -16,11 +16,13 @@ FLASHINFER_MOE_SEGMENT_GEMM_ROUTES = True
 FLASHINFER_MOE_SEGMENT_GEMM_BYTES = 2 << 30
 
 
-def flashinfer_moe_segment_gemm_route(routing_logits, routing_bias, factor):
+def flashinfer_moe_segment_gemm_route(
+    routing_logits: torch.Tensor, routing_bias: torch.Tensor | None, factor: float
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Weights and experts [n, TOP_K] of all tokens."""
     top_k = FLASHINFER_MOE_SEGMENT_GEMM_TOP_K
     logits = routing_logits.float()
-    if FLASHINFER_MOE_SEGMENT_GEMM_ROUTING == "ds_routing":
+    if routing_bias is not None and FLASHINFER_MOE_SEGMENT_GEMM_ROUTING == "ds_routing":
         groups = FLASHINFER_MOE_SEGMENT_GEMM_NUM_GROUPS
         kept = FLASHINFER_MOE_SEGMENT_GEMM_TOP_GROUPS
         if FLASHINFER_MOE_SEGMENT_GEMM_ROUTES:
@@ -33,7 +35,7 @@ def flashinfer_moe_segment_gemm_route(routing_logits, routing_bias, factor):
             )
             return weights, chosen.long()
         scores = torch.sigmoid(logits)
-        biased = (scores + routing_bias.float()).unflatten(1, (groups, -1))
+        biased = (scores + routing_bias.float()).view(len(scores), groups, -1)
         rank = biased.topk(2, dim=2).values.sum(dim=2)
         dropped = torch.ones_like(rank).scatter(1, rank.topk(kept).indices, 0.0).bool()
         biased = biased.masked_fill(dropped[:, :, None], -torch.inf).flatten(1)
@@ -49,20 +51,20 @@ def flashinfer_moe_segment_gemm_route(routing_logits, routing_bias, factor):
 
 
 def flashinfer_moe_segment_gemm(
-    routing_logits,
-    hidden_states,
-    gemm1_weights,
-    gemm2_weights,
-    routing_bias=None,
-    hidden_states_scale=None,
-    gemm1_weights_scale=None,
-    gemm2_weights_scale=None,
-    output1_scales_scalar=None,
-    output1_scales_gate_scalar=None,
-    output2_scales_scalar=None,
-    local_expert_offset=0,
-    routed_scaling_factor=1.0,
-):
+    routing_logits: torch.Tensor,
+    hidden_states: torch.Tensor,
+    gemm1_weights: torch.Tensor,
+    gemm2_weights: torch.Tensor,
+    routing_bias: torch.Tensor | None = None,
+    hidden_states_scale: torch.Tensor | None = None,
+    gemm1_weights_scale: torch.Tensor | None = None,
+    gemm2_weights_scale: torch.Tensor | None = None,
+    output1_scales_scalar: torch.Tensor | None = None,
+    output1_scales_gate_scalar: torch.Tensor | None = None,
+    output2_scales_scalar: torch.Tensor | None = None,
+    local_expert_offset: int = 0,
+    routed_scaling_factor: float = 1.0,
+) -> torch.Tensor:
     """Weighted sum over the experts of this rank, in bfloat16."""
     from flashinfer.activation import silu_and_mul
     from flashinfer.gemm import SegmentGEMMWrapper
@@ -73,22 +75,23 @@ def flashinfer_moe_segment_gemm(
         routing_logits, routing_bias, routed_scaling_factor
     )
 
-    def dequantised(values, scales):
+    def dequantised(values: torch.Tensor, scales: torch.Tensor | None) -> torch.Tensor:
         values = values.float()
         if scales is not None:
-            blocks = values.unflatten(1, (scales.shape[1], -1)).unflatten(0, (scales.shape[0], -1))
+            rows, columns = scales.shape
+            blocks = values.view(rows, values.shape[0] // rows, columns, values.shape[1] // columns)
             blocks.mul_(scales[:, None, :, None])
         return values
 
-    def first(expert):
+    def first(expert: int) -> torch.Tensor:
         scales = None if gemm1_weights_scale is None else gemm1_weights_scale[expert]
         both = dequantised(gemm1_weights[expert], scales)
-        if output1_scales_scalar is not None:
+        if output1_scales_scalar is not None and output1_scales_gate_scalar is not None:
             both[:inner] *= output1_scales_scalar[expert]
             both[inner:] *= output1_scales_gate_scalar[expert]
         return both.to(torch.bfloat16)
 
-    def second(expert):
+    def second(expert: int) -> torch.Tensor:
         scales = None if gemm2_weights_scale is None else gemm2_weights_scale[expert]
         down = dequantised(gemm2_weights[expert], scales)
         if output2_scales_scalar is not None:
@@ -97,7 +100,8 @@ def flashinfer_moe_segment_gemm(
 
     x = hidden_states.float()
     if hidden_states_scale is not None:
-        x.unflatten(1, (hidden_states_scale.shape[0], -1)).mul_(hidden_states_scale.T[:, :, None])
+        blocks = len(hidden_states_scale)
+        x.view(len(x), blocks, x.shape[1] // blocks).mul_(hidden_states_scale.T[:, :, None])
     output = torch.zeros_like(x)
     # Pairs of token and expert of this rank, sorted by expert: a segment for each expert.
     local = chosen - int(local_expert_offset)

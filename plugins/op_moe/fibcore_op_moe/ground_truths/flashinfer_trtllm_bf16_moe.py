@@ -14,7 +14,7 @@ FLASHINFER_TRTLLM_BF16_MOE_TOP_GROUPS = 4
 FLASHINFER_TRTLLM_BF16_MOE_TILE = 128
 
 
-def flashinfer_trtllm_bf16_moe_blocks(weights, gated):
+def flashinfer_trtllm_bf16_moe_blocks(weights: torch.Tensor, gated: bool) -> torch.Tensor:
     """Weights [experts, rows, columns] in the kernel's layout; `gated` has up and gate rows."""
     from flashinfer import reorder_rows_for_gated_act_gemm, shuffle_matrix_a
     from flashinfer.fused_moe import convert_to_block_layout
@@ -30,20 +30,20 @@ def flashinfer_trtllm_bf16_moe_blocks(weights, gated):
 
 
 def flashinfer_trtllm_bf16_moe(
-    routing_logits,
-    hidden_states,
-    gemm1_weights,
-    gemm2_weights,
-    routing_bias=None,
-    local_expert_offset=0,
-    routed_scaling_factor=None,
-):
+    routing_logits: torch.Tensor,
+    hidden_states: torch.Tensor,
+    gemm1_weights: torch.Tensor,
+    gemm2_weights: torch.Tensor,
+    routing_bias: torch.Tensor | None = None,
+    local_expert_offset: int = 0,
+    routed_scaling_factor: float | None = None,
+) -> torch.Tensor:
     """Output of `trtllm_bf16_moe`."""
     from flashinfer.fused_moe import trtllm_bf16_moe
 
     grouped = FLASHINFER_TRTLLM_BF16_MOE_ROUTING == "ds_routing"
     methods = {"default_routing": 0, "renorm": 1, "ds_routing": 2}
-    return trtllm_bf16_moe(
+    output: torch.Tensor = trtllm_bf16_moe(
         routing_logits=routing_logits,
         routing_bias=routing_bias,
         hidden_states=hidden_states,
@@ -61,3 +61,4 @@ def flashinfer_trtllm_bf16_moe(
         use_shuffled_weight=True,
         weight_layout=2,
     )
+    return output

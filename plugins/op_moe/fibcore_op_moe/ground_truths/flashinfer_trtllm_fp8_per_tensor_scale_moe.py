@@ -12,7 +12,9 @@ FLASHINFER_TRTLLM_FP8_PER_TENSOR_SCALE_MOE_TOP_K = 1
 FLASHINFER_TRTLLM_FP8_PER_TENSOR_SCALE_MOE_TILE = 128
 
 
-def flashinfer_trtllm_fp8_per_tensor_scale_moe_shuffled(weights, gated):
+def flashinfer_trtllm_fp8_per_tensor_scale_moe_shuffled(
+    weights: torch.Tensor, gated: bool
+) -> torch.Tensor:
     """Weights [experts, rows, columns] in the kernel's layout; `gated` has up and gate rows."""
     from flashinfer import reorder_rows_for_gated_act_gemm, shuffle_matrix_a
 
@@ -26,20 +28,20 @@ def flashinfer_trtllm_fp8_per_tensor_scale_moe_shuffled(weights, gated):
 
 
 def flashinfer_trtllm_fp8_per_tensor_scale_moe(
-    routing_logits,
-    hidden_states,
-    gemm1_weights,
-    output1_scales_scalar,
-    output1_scales_gate_scalar,
-    gemm2_weights,
-    output2_scales_scalar,
-    routing_bias=None,
-):
+    routing_logits: torch.Tensor,
+    hidden_states: torch.Tensor,
+    gemm1_weights: torch.Tensor,
+    output1_scales_scalar: torch.Tensor,
+    output1_scales_gate_scalar: torch.Tensor,
+    gemm2_weights: torch.Tensor,
+    output2_scales_scalar: torch.Tensor,
+    routing_bias: torch.Tensor | None = None,
+) -> torch.Tensor:
     """Output of `trtllm_fp8_per_tensor_scale_moe`."""
     from flashinfer.fused_moe import trtllm_fp8_per_tensor_scale_moe
 
     routing = FLASHINFER_TRTLLM_FP8_PER_TENSOR_SCALE_MOE_ROUTING
-    return trtllm_fp8_per_tensor_scale_moe(
+    output: torch.Tensor = trtllm_fp8_per_tensor_scale_moe(
         routing_logits=routing_logits,
         routing_bias=routing_bias,
         hidden_states=hidden_states,
@@ -59,3 +61,4 @@ def flashinfer_trtllm_fp8_per_tensor_scale_moe(
         use_routing_scales_on_input=routing == "llama4_routing",
         routing_method_type={"default_routing": 0, "renorm": 1, "llama4_routing": 3}[routing],
     )
+    return output

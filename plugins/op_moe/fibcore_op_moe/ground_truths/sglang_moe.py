@@ -5,7 +5,9 @@ dequantised one expert at a time. Its experts function knows one rank alone: whe
 other ranks, it gets the pairs of token and expert of this rank as tokens with one expert each.
 """
 
+from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any
 
 import torch
 
@@ -18,14 +20,16 @@ SGLANG_MOE_TOP_GROUPS = 4
 class sglang_moe_weights:  # noqa: N801  (begins with the entry's name)
     """Weights that are made float32 when an expert's are asked for."""
 
-    def __init__(self, make):
+    def __init__(self, make: Callable[[int], torch.Tensor]) -> None:
         self.make = make
 
-    def __getitem__(self, expert):
+    def __getitem__(self, expert: int) -> torch.Tensor:
         return self.make(int(expert))
 
 
-def sglang_moe_route(load_sglang, routing_logits, routing_bias, factor):
+def sglang_moe_route(
+    load_sglang: Any, routing_logits: torch.Tensor, routing_bias: torch.Tensor | None, factor: float
+) -> Any:
     """Weights and experts of all tokens, by the function that `select_experts` would call."""
     file = "srt/layers/moe/topk.py"
     common = {
@@ -39,7 +43,7 @@ def sglang_moe_route(load_sglang, routing_logits, routing_bias, factor):
         "topk_ids_logical_to_physical": lambda ids, _: ids,
         "_mask_topk_ids_padded_region": lambda *_: None,
     }
-    if SGLANG_MOE_ROUTING == "ds_routing":
+    if routing_bias is not None and SGLANG_MOE_ROUTING == "ds_routing":
         route = load_sglang(file, "biased_grouped_topk_impl", **stubs)
         return route(
             **common,
@@ -60,21 +64,21 @@ def sglang_moe_route(load_sglang, routing_logits, routing_bias, factor):
 
 
 def sglang_moe(
-    load_sglang,
-    routing_logits,
-    hidden_states,
-    gemm1_weights,
-    gemm2_weights,
-    routing_bias=None,
-    hidden_states_scale=None,
-    gemm1_weights_scale=None,
-    gemm2_weights_scale=None,
-    output1_scales_scalar=None,
-    output1_scales_gate_scalar=None,
-    output2_scales_scalar=None,
-    local_expert_offset=0,
-    routed_scaling_factor=1.0,
-):
+    load_sglang: Any,
+    routing_logits: torch.Tensor,
+    hidden_states: torch.Tensor,
+    gemm1_weights: torch.Tensor,
+    gemm2_weights: torch.Tensor,
+    routing_bias: torch.Tensor | None = None,
+    hidden_states_scale: torch.Tensor | None = None,
+    gemm1_weights_scale: torch.Tensor | None = None,
+    gemm2_weights_scale: torch.Tensor | None = None,
+    output1_scales_scalar: torch.Tensor | None = None,
+    output1_scales_gate_scalar: torch.Tensor | None = None,
+    output2_scales_scalar: torch.Tensor | None = None,
+    local_expert_offset: int = 0,
+    routed_scaling_factor: float = 1.0,
+) -> torch.Tensor:
     """Output of `moe_forward_native` on the experts that SGLang's routing chooses."""
     if hidden_states.shape[0] == 0:
         return hidden_states.to(torch.bfloat16)
@@ -92,23 +96,23 @@ def sglang_moe(
     both = torch.empty(2 * inner, hidden, device=hidden_states.device)
     down = torch.empty(hidden, inner, device=hidden_states.device)
 
-    def scale(values, scales):
-        blocks = values.unflatten(1, (scales.shape[1], -1)).unflatten(0, (scales.shape[0], -1))
+    def scale(values: torch.Tensor, scales: torch.Tensor) -> None:
+        rows, columns = scales.shape
+        blocks = values.view(rows, values.shape[0] // rows, columns, values.shape[1] // columns)
         blocks.mul_(scales[:, None, :, None])
 
-    def w13(expert):
-        up, gate = gemm1_weights[expert].split(inner)
-        both[:inner].copy_(gate)
-        both[inner:].copy_(up)
+    def w13(expert: int) -> torch.Tensor:
+        both[:inner].copy_(gemm1_weights[expert, inner:])
+        both[inner:].copy_(gemm1_weights[expert, :inner])
         if gemm1_weights_scale is not None:
             up, gate = gemm1_weights_scale[expert].chunk(2)
             scale(both, torch.cat([gate, up]))
-        if output1_scales_scalar is not None:
+        if output1_scales_scalar is not None and output1_scales_gate_scalar is not None:
             both[:inner].mul_(output1_scales_gate_scalar[expert])
             both[inner:].mul_(output1_scales_scalar[expert])
         return both
 
-    def w2(expert):
+    def w2(expert: int) -> torch.Tensor:
         down.copy_(gemm2_weights[expert])
         if gemm2_weights_scale is not None:
             scale(down, gemm2_weights_scale[expert])
@@ -118,8 +122,8 @@ def sglang_moe(
 
     x = hidden_states.float()
     if hidden_states_scale is not None:
-        x = x.unflatten(1, (hidden_states_scale.shape[0], -1)) * hidden_states_scale.T[:, :, None]
-        x = x.flatten(1)
+        blocks = len(hidden_states_scale)
+        x.view(len(x), blocks, hidden // blocks).mul_(hidden_states_scale.T[:, :, None])
     token = None
     if not here.all():
         token, slot = torch.nonzero(here, as_tuple=True)
@@ -133,7 +137,7 @@ def sglang_moe(
         "moe_forward_native",
         SiluAndMul=lambda: lambda gate_up: activation(None, gate_up),
     )
-    output = forward(
+    output: torch.Tensor = forward(
         SimpleNamespace(
             num_experts=count,
             w13_weight=sglang_moe_weights(w13),

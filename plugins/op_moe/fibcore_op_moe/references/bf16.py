@@ -27,12 +27,16 @@ TOKEN_CHUNK = 2048
 INTERMEDIATE_CHUNK = 512
 
 
-def first_of_largest(values, count):
+def first_of_largest(values: torch.Tensor, count: int) -> torch.Tensor:
     """Indices [..., count] of the largest values; of equal ones the lower index comes first."""
     return torch.sort(values, dim=-1, descending=True, stable=True).indices[..., :count]
 
 
-def route(routing_logits, routing_bias, routed_scaling_factor):
+def route(
+    routing_logits: torch.Tensor,
+    routing_bias: torch.Tensor,
+    routed_scaling_factor: float | torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Sigmoid scores; bias and groups decide which experts, the scores alone how much.
 
     A group's rank is the sum of its two best biased scores; only experts of the best TOP_GROUPS
@@ -41,7 +45,7 @@ def route(routing_logits, routing_bias, routed_scaling_factor):
     """
     scores = torch.sigmoid(routing_logits.to(torch.float32))
     biased = scores + routing_bias.to(torch.float32)
-    groups = biased.unflatten(1, (NUM_GROUPS, -1))
+    groups = biased.view(-1, NUM_GROUPS, NUM_EXPERTS // NUM_GROUPS)
     best = groups.topk(min(2, groups.shape[2]), dim=2).values.sum(dim=2)
     dropped = torch.ones_like(best, dtype=torch.bool)
     dropped.scatter_(1, first_of_largest(best, TOP_GROUPS), False)
@@ -53,7 +57,7 @@ def route(routing_logits, routing_bias, routed_scaling_factor):
     return chosen, weights * float(routed_scaling_factor)
 
 
-def apply_expert(x, gemm1, gemm2):
+def apply_expert(x: torch.Tensor, gemm1: torch.Tensor, gemm2: torch.Tensor) -> torch.Tensor:
     """What one expert makes of tokens x [n, HIDDEN_SIZE], in float32."""
     result = torch.zeros_like(x)
     for start in range(0, INTERMEDIATE_SIZE, INTERMEDIATE_CHUNK):
@@ -67,14 +71,14 @@ def apply_expert(x, gemm1, gemm2):
 
 @torch.no_grad()
 def run(
-    routing_logits,
-    routing_bias,  # only: ds_routing
-    hidden_states,
-    gemm1_weights,
-    gemm2_weights,
-    local_expert_offset,  # only: remote_experts
-    routed_scaling_factor,  # only: ds_routing
-):
+    routing_logits: torch.Tensor,
+    routing_bias: torch.Tensor,  # only: ds_routing
+    hidden_states: torch.Tensor,
+    gemm1_weights: torch.Tensor,
+    gemm2_weights: torch.Tensor,
+    local_expert_offset: int | torch.Tensor,  # only: remote_experts
+    routed_scaling_factor: float | torch.Tensor,  # only: ds_routing
+) -> torch.Tensor:
     """Output [seq_len, HIDDEN_SIZE] in bfloat16 of the experts that this rank holds."""
     seq_len = hidden_states.shape[0]
     gemm1_out_size = 2 * INTERMEDIATE_SIZE

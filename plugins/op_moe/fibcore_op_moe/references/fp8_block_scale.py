@@ -30,12 +30,16 @@ TOKEN_CHUNK = 2048
 INTERMEDIATE_CHUNK = 512
 
 
-def first_of_largest(values, count):
+def first_of_largest(values: torch.Tensor, count: int) -> torch.Tensor:
     """Indices [..., count] of the largest values; of equal ones the lower index comes first."""
     return torch.sort(values, dim=-1, descending=True, stable=True).indices[..., :count]
 
 
-def route(routing_logits, routing_bias, routed_scaling_factor):
+def route(
+    routing_logits: torch.Tensor,
+    routing_bias: torch.Tensor,
+    routed_scaling_factor: float | torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Sigmoid scores; bias and groups decide which experts, the scores alone how much.
 
     A group's rank is the sum of its two best biased scores; only experts of the best TOP_GROUPS
@@ -44,7 +48,7 @@ def route(routing_logits, routing_bias, routed_scaling_factor):
     """
     scores = torch.sigmoid(routing_logits.to(torch.float32))
     biased = scores + routing_bias.to(torch.float32)
-    groups = biased.unflatten(1, (NUM_GROUPS, -1))
+    groups = biased.view(-1, NUM_GROUPS, NUM_EXPERTS // NUM_GROUPS)
     best = groups.topk(min(2, groups.shape[2]), dim=2).values.sum(dim=2)
     dropped = torch.ones_like(best, dtype=torch.bool)
     dropped.scatter_(1, first_of_largest(best, TOP_GROUPS), False)
@@ -56,15 +60,22 @@ def route(routing_logits, routing_bias, routed_scaling_factor):
     return chosen, weights * float(routed_scaling_factor)
 
 
-def dequantise(values, scales):
+def dequantise(values: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
     """float32 [rows, columns] of a weight piece and its scales [rows / BLOCK, columns / BLOCK]."""
+    rows, columns = values.shape
     result = values.to(torch.float32)
-    blocks = result.unflatten(1, (-1, BLOCK)).unflatten(0, (-1, BLOCK))
+    blocks = result.view(rows // BLOCK, BLOCK, columns // BLOCK, BLOCK)
     blocks.mul_(scales.to(torch.float32)[:, None, :, None])
     return result
 
 
-def apply_expert(x, gemm1, gemm1_scale, gemm2, gemm2_scale):
+def apply_expert(
+    x: torch.Tensor,
+    gemm1: torch.Tensor,
+    gemm1_scale: torch.Tensor,
+    gemm2: torch.Tensor,
+    gemm2_scale: torch.Tensor,
+) -> torch.Tensor:
     """What one expert makes of tokens x [n, HIDDEN_SIZE], in float32."""
     result = torch.zeros_like(x)
     for start in range(0, INTERMEDIATE_SIZE, INTERMEDIATE_CHUNK):
@@ -80,17 +91,17 @@ def apply_expert(x, gemm1, gemm1_scale, gemm2, gemm2_scale):
 
 @torch.no_grad()
 def run(
-    routing_logits,
-    routing_bias,  # only: ds_routing
-    hidden_states,
-    hidden_states_scale,
-    gemm1_weights,
-    gemm1_weights_scale,
-    gemm2_weights,
-    gemm2_weights_scale,
-    local_expert_offset,  # only: remote_experts
-    routed_scaling_factor,  # only: ds_routing
-):
+    routing_logits: torch.Tensor,
+    routing_bias: torch.Tensor,  # only: ds_routing
+    hidden_states: torch.Tensor,
+    hidden_states_scale: torch.Tensor,
+    gemm1_weights: torch.Tensor,
+    gemm1_weights_scale: torch.Tensor,
+    gemm2_weights: torch.Tensor,
+    gemm2_weights_scale: torch.Tensor,
+    local_expert_offset: int | torch.Tensor,  # only: remote_experts
+    routed_scaling_factor: float | torch.Tensor,  # only: ds_routing
+) -> torch.Tensor:
     """Output [seq_len, HIDDEN_SIZE] in bfloat16 of the experts that this rank holds."""
     seq_len = hidden_states.shape[0]
     gemm1_out_size = 2 * INTERMEDIATE_SIZE
@@ -118,7 +129,7 @@ def run(
             routed_scaling_factor,  # only: ds_routing
         )
         hidden = hidden_states[tokens].to(torch.float32)
-        hidden.unflatten(1, (-1, BLOCK)).mul_(hidden_states_scale[:, tokens].T.unsqueeze(2))
+        hidden.view(-1, hidden_blocks, BLOCK).mul_(hidden_states_scale[:, tokens].T.unsqueeze(2))
         total = torch.zeros_like(hidden)
         for expert in torch.unique(chosen).tolist():
             local = expert - first_local

@@ -28,12 +28,12 @@ TOKEN_CHUNK = 2048
 INTERMEDIATE_CHUNK = 512
 
 
-def first_of_largest(values, count):
+def first_of_largest(values: torch.Tensor, count: int) -> torch.Tensor:
     """Indices [..., count] of the largest values; of equal ones the lower index comes first."""
     return torch.sort(values, dim=-1, descending=True, stable=True).indices[..., :count]
 
 
-def route(routing_logits):
+def route(routing_logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The TOP_K largest logits; softmax over those alone gives the weights.
 
     The same as softmax over all experts, the TOP_K largest, divided by their sum.
@@ -44,7 +44,14 @@ def route(routing_logits):
     return chosen, torch.softmax(logits.gather(1, chosen), dim=1)
 
 
-def apply_expert(x, gemm1, up_scale, gate_scale, gemm2, output_scale):
+def apply_expert(
+    x: torch.Tensor,
+    gemm1: torch.Tensor,
+    up_scale: torch.Tensor,
+    gate_scale: torch.Tensor,
+    gemm2: torch.Tensor,
+    output_scale: torch.Tensor,
+) -> torch.Tensor:
     """What one expert makes of tokens x [n, HIDDEN_SIZE], in float32; the scales are scalars."""
     result = torch.zeros_like(x)
     for start in range(0, INTERMEDIATE_SIZE, INTERMEDIATE_CHUNK):
@@ -58,15 +65,15 @@ def apply_expert(x, gemm1, up_scale, gate_scale, gemm2, output_scale):
 
 @torch.no_grad()
 def run(
-    routing_logits,
-    hidden_states,
-    gemm1_weights,
-    output1_scales_scalar,
-    output1_scales_gate_scalar,
-    gemm2_weights,
-    output2_scales_scalar,
-    routing_bias,  # only: llama4_routing
-):
+    routing_logits: torch.Tensor,
+    hidden_states: torch.Tensor,
+    gemm1_weights: torch.Tensor,
+    output1_scales_scalar: torch.Tensor,
+    output1_scales_gate_scalar: torch.Tensor,
+    gemm2_weights: torch.Tensor,
+    output2_scales_scalar: torch.Tensor,
+    routing_bias: torch.Tensor,  # only: llama4_routing
+) -> torch.Tensor:
     """Output [seq_len, HIDDEN_SIZE] in bfloat16."""
     seq_len = hidden_states.shape[0]
     gemm1_out_size = 2 * INTERMEDIATE_SIZE

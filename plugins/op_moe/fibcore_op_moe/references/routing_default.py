@@ -5,12 +5,12 @@ import torch
 TOP_K = 8
 
 
-def first_of_largest(values, count):
+def first_of_largest(values: torch.Tensor, count: int) -> torch.Tensor:
     """Indices [..., count] of the largest values; of equal ones the lower index comes first."""
     return torch.sort(values, dim=-1, descending=True, stable=True).indices[..., :count]
 
 
-def route(routing_logits):
+def route(routing_logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Softmax over all experts, then the TOP_K largest; they keep their share of the whole.
 
     Returns experts [n, TOP_K] and weights [n, TOP_K], which sum to less than 1.
