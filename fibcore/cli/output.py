@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
@@ -57,11 +58,14 @@ class Output:
         title: str = "",
         indent: int = 0,
     ) -> None:
-        """Print a table: drawn on a terminal, aligned plain lines with an indent elsewhere."""
+        """Print a table: drawn on a terminal where it fits, aligned plain lines elsewhere."""
         cells = [[str(cell) for cell in row] for row in rows]
         if self.verbosity < 0:
             return
-        if self.stream.isatty():
+        widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
+        drawn = sum(widths) + 3 * len(widths) + 1
+        # Names that were cut to fit would be of no use.
+        if self.stream.isatty() and drawn <= shutil.get_terminal_size().columns:
             # rich takes 0.1 s to import, which a pipe need not pay.
             from rich.console import Console
             from rich.markup import escape
@@ -74,7 +78,6 @@ class Output:
             return
         if title:
             self.line(title)
-        widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
         for row in [list(columns), *cells]:
             text = "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True))
             self.line((" " * indent + text).rstrip())
@@ -116,12 +119,18 @@ class Bars:
         """Create or move the bar of `message`."""
         if self._progress is None:
             from rich.console import Console
-            from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+            from rich.progress import (
+                BarColumn,
+                Progress,
+                TaskProgressColumn,
+                TextColumn,
+                TimeElapsedColumn,
+            )
 
             self._progress = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(),
-                TextColumn("{task.percentage:>3.0f}%"),
+                TaskProgressColumn(),
                 TimeElapsedColumn(),
                 console=Console(stderr=True),
                 transient=True,

@@ -1,0 +1,111 @@
+"""What the command line writes to which stream, on a terminal and elsewhere."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+
+import pytest
+
+from fibcore.cli.output import Output
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+ROWS = [("gemm_n_6144_k_4096", 32), ("rmsnorm_h4096", 1)]
+
+
+def test_a_table_is_aligned_lines_where_there_is_no_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Output().table(("definition", "layers"), ROWS, title="Found", indent=2)
+    assert capsys.readouterr().out == (
+        "Found\n  definition          layers\n  gemm_n_6144_k_4096  32\n  rmsnorm_h4096       1\n"
+    )
+
+
+@pytest.mark.parametrize(("columns", "drawn"), [(80, True), (20, False)])
+def test_a_terminal_gets_a_drawn_table_unless_names_would_be_cut(
+    monkeypatch: pytest.MonkeyPatch, columns: int, drawn: bool
+) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    Output().table(("definition", "layers"), ROWS)
+    text = terminal.getvalue()
+    assert ("│" in text) == drawn
+    assert "gemm_n_6144_k_4096" in text
+
+
+def test_with_json_people_read_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
+    out = Output(json_mode=True)
+    out.line("a line")
+    out.result("a result")
+    out.table(("a",), [(1,)])
+    out.document({"a": ["ü"]})
+    captured = capsys.readouterr()
+    assert json.loads(captured.out) == {"a": ["ü"]}
+    assert "ü" in captured.out
+    assert captured.err == "a line\na result\na\n1\n"
+
+
+def test_without_json_there_is_no_document(capsys: pytest.CaptureFixture[str]) -> None:
+    Output().document({"a": 1})
+    assert capsys.readouterr().out == ""
+
+
+def test_quiet_leaves_results_and_warnings(capsys: pytest.CaptureFixture[str]) -> None:
+    out = Output(verbosity=-1)
+    out.line("a line")
+    out.table(("a",), [(1,)])
+    out.progress("working")
+    out.result("a result")
+    out.warn("a warning")
+    captured = capsys.readouterr()
+    assert captured.out == "a result\n"
+    assert captured.err == "a warning\n"
+
+
+def test_progress_elsewhere_is_a_line_a_step_and_one_a_quarter(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = Output()
+    out.progress("asking")
+    out.progress("asking")
+    for done in range(9):
+        out.progress("testing", done, 8)
+    out.close()
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.splitlines() == [
+        "asking",
+        "testing",
+        "testing: 25%",
+        "testing: 50%",
+        "testing: 75%",
+        "testing: 100%",
+    ]
+
+
+def test_progress_on_a_terminal_is_bars_on_standard_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("TERM", "xterm")
+    out = Output()
+    out.progress("asking")
+    out.progress("downloading", 1, 4)
+    out.progress("downloading", 4, 4)
+    out.close()
+    text = terminal.getvalue()
+    assert "asking" in text
+    assert "100%" in text
+    assert capsys.readouterr().out == ""
