@@ -76,6 +76,7 @@ lint: $(VENV)/.installed-lint
 	@$(BIN)/mypy fibcore $(wildcard plugins/*/fibcore_op_*)
 
 bench: $(VENV)/.installed-test
+	@test -e repos/sglang || $(BIN)/fibcore clone-repos
 	@$(BIN)/python benchmarks/bench_extract.py $(BENCH_FLAGS)
 
 clean:
