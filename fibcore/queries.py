@@ -15,6 +15,7 @@ from fibcore.errors import DatasetError, SourceError, UsageError
 from fibcore.extraction import (
     combinations,
     dataset_folder,
+    elaborated,
     missing_parts,
     resolve,
     source_label,
@@ -243,12 +244,10 @@ def hierarchy(
     Raises:
         FibcoreError: no such model, a config that cannot be read, no source.
     """
-    from fibcore.elaborate import elaborate
-
     source = find_source(sglang, Path(target_dir), progress=progress)
     model = resolve(model_name, source, hf_repo_id=hf_repo_id, config=config)
     tp, ep = combinations(() if tp is None else (tp,), () if ep is None else (ep,), model)[0]
-    tree = elaborate(source, model.config, Serving(tp=tp, ep=ep), architecture=model.architecture)
+    tree = elaborated(source, model, Serving(tp=tp, ep=ep))
     return HierarchyReport(
         slug=model.slug,
         architecture=tree.architecture,
