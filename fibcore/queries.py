@@ -16,6 +16,7 @@ from fibcore.extraction import (
     combinations,
     dataset_folder,
     elaborated,
+    few_collections,
     missing_parts,
     resolve,
     source_label,
@@ -247,7 +248,8 @@ def hierarchy(
     source = find_source(sglang, Path(target_dir), progress=progress)
     model = resolve(model_name, source, hf_repo_id=hf_repo_id, config=config)
     tp, ep = combinations(() if tp is None else (tp,), () if ep is None else (ep,), model)[0]
-    tree = elaborated(source, model, Serving(tp=tp, ep=ep))
+    with few_collections():
+        tree = elaborated(source, model, Serving(tp=tp, ep=ep))
     return HierarchyReport(
         slug=model.slug,
         architecture=tree.architecture,
