@@ -28,6 +28,7 @@ from fibcore.elaborate.values import (
     Tensor,
     at_index,
     deep_unknown,
+    merge,
 )
 from fibcore.tree import Alternatives, SourcePlace, Unknown
 
@@ -463,7 +464,10 @@ class Attributes(Part):
 
     def native_lookup(self, value: dict[Any, Any], key: Any, default: Any) -> Any:
         """`value.get(key, default)`."""
-        return value.get(key, default)
+        found = value.get(key, default)
+        if isinstance(found, Alternatives) and ABSENT in found.values:
+            return merge(default if v is ABSENT else v for v in found.values)
+        return found
 
     def _mutate(
         self,

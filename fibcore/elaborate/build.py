@@ -203,7 +203,9 @@ class TreeBuilder:
             place=mod.place or SourcePlace("", 1),
             class_place=cls.place if isinstance(cls, Class) else None,
             leaf=mod.leaf,
-            quantization=self.quantizer.of(mod, {**mod.args, **raw}, at[0] if at else None) if mod.leaf else None,
+            quantization=self.quantizer.of(mod, {**mod.args, **raw}, at[0] if at else None)
+            if mod.leaf
+            else None,
             calls=(*self._calls(mod, at), *self._stage_calls.get(path, ())),
             children=children,
         )

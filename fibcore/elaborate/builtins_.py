@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from fibcore.elaborate.journal import DOUBTFUL
 from fibcore.elaborate.values import (
     ABSENT,
     Bound,
@@ -158,7 +159,10 @@ def _len(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
         items = ev.items_of(value)
         if items is None:
             return len(value) if isinstance(value, bytes) else Unknown("a length", place)
-        return len(items)
+        doubtful = next(
+            (i for i in items if isinstance(i, Unknown) and i.reason.startswith(DOUBTFUL)), None
+        )
+        return len(items) if doubtful is None else doubtful
 
     return ev.mapped(args[0], each)
 

@@ -147,7 +147,7 @@ class Calls(Externals):
         if spec.vararg is not None:
             bound[spec.vararg.arg] = tuple(args[len(positional) :])
         extra: dict[str, Any] = {}
-        names = {*positional, *(a.arg for a in spec.kwonlyargs)}
+        names = {a.arg for a in (*spec.args, *spec.kwonlyargs)}
         for name, value in kwargs.items():
             if value is ABSENT:
                 continue
@@ -394,8 +394,9 @@ class Calls(Externals):
         place: SourcePlace,
     ) -> None:
         """Run a leaf's own `__init__`, because somebody reads one of its attributes."""
-        saved = (self.forward, self.depth)
-        self.forward = False
+        saved = (self.forward, self.depth, self._journals)
+        # What it holds does not depend on the branch in which it is first asked.
+        self.forward, self._journals = False, []
         try:
             self.call_function(init, [mod, *args], kwargs, place)
         except Raised as error:
@@ -405,7 +406,7 @@ class Calls(Externals):
                 )
             )
         finally:
-            self.forward, self.depth = saved
+            self.forward, self.depth, self._journals = saved
 
     def is_leaf(self, cls: Class) -> bool:
         """Whether a module class is a building block: one of the layers, with no layers inside."""

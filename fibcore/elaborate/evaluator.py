@@ -200,7 +200,7 @@ class Evaluator(Expressions, Statements, Attributes, Calls):
         if env.globals_ is not None and name in env.globals_:
             self.put(env.module.env.vars, name, value)
             return
-        self.put(env.vars, name, value)
+        self.put(env.nonlocals.get(name, env.vars), name, value)
 
     # -- helpers -------------------------------------------------------------------------------
 

@@ -126,7 +126,7 @@ class Expressions(Part):
         rows = [self.items_of(v) for v in value.values if v is not None and v is not ABSENT]
         if not rows or any(r is None or len(r) != len(rows[0] or ()) for r in rows):
             return None
-        return [merge(column) for column in zip(*(r for r in rows if r is not None))]
+        return [merge(column) for column in zip(*(r for r in rows if r is not None), strict=True)]
 
     def _merged_kwargs(self, value: Alternatives) -> dict[str, Any]:
         keys = dict.fromkeys(k for d in value.values for k in d)
@@ -241,9 +241,9 @@ class Expressions(Part):
         return Unknown(f"{op} on {_kind(left)} and {_kind(right)}", place)
 
     def e_unaryop(self, node: ast.UnaryOp, env: Env) -> Any:
-        value = self.eval(node.operand, env)
         if isinstance(node.op, ast.Not):
-            return self.mapped(value, self._not)
+            return self.mapped(self.condition(node.operand, env), self._not)
+        value = self.eval(node.operand, env)
         place = env.module.place(node)
         fn = _UNARY[type(node.op)]
 
@@ -278,15 +278,39 @@ class Expressions(Part):
                 return value
             truth = self.truth(value)
             if truth is stop_at:
-                if pending:
-                    # `unknown or True` is true whatever the unknown is.
-                    return (
-                        value if all(is_boolish(p) for p in pending) else merge([*pending, value])
-                    )
-                return value
-            if truth is None or (last and pending):
+                if isinstance(value, bool) and all(isinstance(p, Unknown) for p in pending):
+                    return value  # `unknown or True` is true whatever the unknown is
+                return merge([*pending, value])
+            if last:
                 pending.append(value)
-        return merge(pending) if pending else value
+            elif truth is None:
+                # What Python goes on from is no result.
+                parts = value.values if isinstance(value, Alternatives) else (value,)
+                pending += [p for p in parts if self.truth(p) in (None, stop_at)]
+        return merge(pending)
+
+    def condition(self, node: ast.expr, env: Env) -> Any:
+        """The value of an expression of which only the truth is asked.
+
+        `unknown or x` is true where `x` is, and `unknown and x` is false where `x` is.
+        """
+        if not isinstance(node, ast.BoolOp):
+            return self.eval(node, env)
+        stop_at = isinstance(node.op, ast.Or)
+        undecided: Any = None
+        for part in node.values:
+            try:
+                value = self.condition(part, env)
+            except Raised:
+                if undecided is None:
+                    raise
+                return undecided  # what raises may never run
+            truth = self.truth(value)
+            if truth is stop_at:
+                return stop_at
+            if truth is None:
+                undecided = value if undecided is None else undecided
+        return not stop_at if undecided is None else undecided
 
     def truth(self, value: Any) -> bool | None:
         """Whether a value is true; None where that cannot be decided."""
@@ -445,10 +469,14 @@ class Expressions(Part):
             inner = deep_unknown(container, 1)
             if inner is not None:
                 return inner
+        if result and isinstance(container, dict):
+            held = container.get(item)
+            if isinstance(held, Alternatives) and ABSENT in held.values:
+                return Unknown("a key that depends on a branch", place)
         return bool(result) is wanted
 
     def e_ifexp(self, node: ast.IfExp, env: Env) -> Any:
-        truth = self.truth(self.eval(node.test, env))
+        truth = self.truth(self.condition(node.test, env))
         if truth is not None:
             return self.eval(node.body if truth else node.orelse, env)
         values = []
@@ -592,6 +620,8 @@ class Expressions(Part):
                     return holder[fn(i)] is result or bool(holder[fn(i)] == result)
 
                 self.guard(like_this, True)
+            if isinstance(result, Alternatives) and ABSENT in result.values:
+                return merge(v for v in result.values if v is not ABSENT)
             return result
         return Unknown(f"{_kind(value)}[...]", place)
 
@@ -656,13 +686,13 @@ class Expressions(Part):
         if scope is None:
             return Unknown("yield outside of a function", env.module.place(node))
         out = scope.vars.setdefault("\0yields", [])
+        self.changing(out)
         if isinstance(node, ast.YieldFrom):
             items = self.items_of(value)
             out.extend(
                 items if items is not None else [Unknown("yield from", env.module.place(node))]
             )
         else:
-            self.changing(out)
             out.append(value)
         return Unknown("what is sent to a generator", env.module.place(node))
 
@@ -720,7 +750,7 @@ class Expressions(Part):
             self.assign(generator.target, item, inner)
             keep: bool | None = True
             for condition in generator.ifs:
-                keep = self.truth(self.eval(condition, inner))
+                keep = self.truth(self.condition(condition, inner))
                 if not keep:
                     break
             if keep is None:
@@ -791,11 +821,6 @@ class Expressions(Part):
         if isinstance(value, Namespace) and value.name.startswith("config"):
             return list(value.values)
         return None
-
-
-def is_boolish(value: Any) -> bool:
-    """Whether an undecided operand may be dropped because only truth is asked for."""
-    return isinstance(value, Unknown)
 
 
 def _is_count(items: list[Any]) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 from fibcore.elaborate.values import ABSENT, Env, Raised, merge, same
 from fibcore.tree import Alternatives, Unknown
 
+DOUBTFUL = "an entry that depends on a branch"
 Status = tuple[str, Any] | None
 """Its end: None (fell through), ("return", value), ("break", None) or ("continue", None)."""
 
@@ -144,7 +145,8 @@ class Journalled:
         env.maybe.extend(returned)
         if any(s is None for s in others):
             return None
-        return others[0]
+        # Where one side ends the loop and the other goes on with it, the loop goes on.
+        return next((s for s in others if s is not None and s[0] == "continue"), others[0])
 
 
 def _equal_contents(a: Any, b: Any) -> bool:
@@ -162,7 +164,7 @@ def _merge_lists(contents: list[Any], why: Unknown) -> list[Any]:
     if any(isinstance(m, Alternatives) and ABSENT in m.values for m in merged):
         # The length itself is unknown: what stands after this point cannot be counted on.
         merged = [
-            Unknown(f"an entry that depends on a branch: {why.reason}", why.place)
+            Unknown(f"{DOUBTFUL}: {why.reason}", why.place)
             if isinstance(m, Alternatives) and ABSENT in m.values
             else m
             for m in merged

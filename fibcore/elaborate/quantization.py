@@ -13,14 +13,15 @@ from fibcore.elaborate.values import (
     IndexFn,
     Mod,
     Obj,
-    OriginStr,
     Raised,
     depending,
 )
-from fibcore.tree import Quantization, SourcePlace, Unknown
+from fibcore.tree import OriginStr, Quantization, SourcePlace, Unknown
 
 if TYPE_CHECKING:
     from fibcore.elaborate.evaluator import Evaluator
+
+    _Answer = Quantization | Unknown | None
 
 # What one weight scale covers, by the strategy of compressed-tensors.
 _STRATEGIES = {
@@ -66,7 +67,7 @@ class Quantizer:
         self.method = method_name(data) if data else ""
         self.config: Any = None
         self.problem: Unknown | None = None
-        self._answers: dict[int, list[tuple[list[tuple[IndexFn, Any]], Any]]] = {}
+        self._answers: dict[int, list[tuple[list[tuple[IndexFn, Any]], _Answer]]] = {}
         self._memo: dict[Any, Quantization | Unknown | None] = {}
         if data:
             self._load(model)
@@ -136,11 +137,11 @@ class Quantizer:
             self._memo[key] = ask()
         return self._memo[key]
 
-    def _of_repeated(
-        self, mod: Mod, prefix: Any, index: int
-    ) -> Quantization | Unknown | None:
-        """Ask once for equal layers: a later one for which every test of its name goes the same way
-        has the same answer."""
+    def _of_repeated(self, mod: Mod, prefix: Any, index: int) -> Quantization | Unknown | None:
+        """Ask once for equal layers.
+
+        A later one for which every test of its name goes the same way has the same answer.
+        """
         answers = self._answers.setdefault(id(mod), [])
         for guards, answer in answers:
             if all(fn(index) == result for fn, result in guards):

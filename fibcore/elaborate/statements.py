@@ -59,11 +59,40 @@ class Statements(Part):
 
     def block(self, body: list[ast.stmt], env: Env) -> Status:
         """Execute statements until one leaves the block."""
-        for node in body:
-            status = self.execute(node, env)
+        for position, node in enumerate(body):
+            if isinstance(node, ast.If) and _leaves(node):
+                status, done = self._branch_out(node, body[position + 1 :], env)
+                if done:
+                    return status
+            else:
+                status = self.execute(node, env)
             if status is not None:
                 return status
         return None
+
+    def _branch_out(self, node: ast.If, rest: list[ast.stmt], env: Env) -> tuple[Status, bool]:
+        """An `if` with a side that leaves the block: `rest` is what the other side goes on with.
+
+        Returns:
+            How it ended, and whether `rest` has been run.
+        """
+        self.step()
+        try:
+            truth, why = self._decide(node, env)
+        except Raised as error:
+            if error.explicit or not self.forward or self.trying:
+                raise
+            self.notes.append(Unknown(f"{error.kind}: {error.message}", error.place))
+            return None, False
+        if truth is not None:
+            side = node.body if truth else node.orelse
+            if any(isinstance(inner, ast.If) and _leaves(inner) for inner in side):
+                return self.block([*side, *rest], env), True
+            return self.block(side, env), False
+        if not _ends(node.body) and not _ends(node.orelse):
+            # Both sides may come here; once is enough to follow what comes then.
+            return self._both_sides(node, [], why, env), False
+        return self._both_sides(node, rest, why, env), True
 
     def s_expr(self, node: ast.Expr, env: Env) -> Status:
         if not isinstance(node.value, ast.Constant):
@@ -182,17 +211,25 @@ class Statements(Part):
     # -- control flow --------------------------------------------------------------------------
 
     def s_if(self, node: ast.If, env: Env) -> Status:
-        value = self.eval(node.test, env)
-        truth = self.truth(value)
+        truth, why = self._decide(node, env)
         if truth is not None:
             return self.block(node.body if truth else node.orelse, env)
-        why = value if isinstance(value, Unknown) else Unknown("an undecided condition")
-        why = Unknown(f"`{_short(node.test)}`: {why.reason}", env.module.place(node))
+        return self._both_sides(node, [], why, env)
+
+    def _decide(self, node: ast.If, env: Env) -> tuple[bool | None, Unknown]:
+        """Which side of a branch is taken, and why that is not known where it is not."""
+        value = self.condition(node.test, env)
+        reason = value.reason if isinstance(value, Unknown) else "an undecided condition"
+        why = Unknown(f"`{_short(node.test)}`: {reason}", env.module.place(node))
+        return self.truth(value), why
+
+    def _both_sides(self, node: ast.If, rest: list[ast.stmt], why: Unknown, env: Env) -> Status:
+        """Both sides of an undecided branch; each goes on with `rest` unless it leaves."""
 
         def side(body: list[ast.stmt], positive: bool) -> Callable[[], Status]:
             def run() -> Status:
-                with self.narrowed(node.test, env, positive=positive):
-                    return self.block(body, env)
+                self._narrow(node.test, env, positive)
+                return self.block([*body, *rest], env)
 
             return run
 
@@ -201,6 +238,19 @@ class Statements(Part):
     @contextlib.contextmanager
     def narrowed(self, test: ast.expr, env: Env, *, positive: bool) -> Iterator[None]:
         """Inside a branch on `x is None` and the like, `x` keeps only the fitting alternatives."""
+        undo = self._narrow(test, env, positive)
+        try:
+            yield
+        finally:
+            for container, key, value, narrow in undo:
+                # Only what the branch left alone: an assignment of its own has to stay.
+                if container.get(key) is narrow:
+                    container[key] = value
+
+    def _narrow(
+        self, test: ast.expr, env: Env, positive: bool
+    ) -> list[tuple[dict[Any, Any], Any, Any, Any]]:
+        """Narrow what a test says about its names; where each is, what it was and what it is."""
         undo: list[tuple[dict[Any, Any], Any, Any, Any]] = []
         for target, keep_none in _none_tests(test, positive):
             cell = self._cell(target, env)
@@ -213,15 +263,9 @@ class Statements(Part):
             kept = [v for v in value.values if v is not ABSENT and _fits(v, keep_none)]
             if kept and len(kept) < len(value.values):
                 narrow = merge(kept)
-                container[key] = narrow
+                self.put(container, key, narrow)
                 undo.append((container, key, value, narrow))
-        try:
-            yield
-        finally:
-            for container, key, value, narrow in undo:
-                # Only what the branch left alone: an assignment of its own has to stay.
-                if container.get(key) is narrow:
-                    container[key] = value
+        return undo
 
     def _cell(self, target: ast.expr, env: Env) -> tuple[dict[Any, Any], Any] | None:
         if isinstance(target, ast.Name):
@@ -278,7 +322,7 @@ class Statements(Part):
 
     def s_while(self, node: ast.While, env: Env) -> Status:
         for _ in range(MAX_WHILE):
-            truth = self.truth(self.eval(node.test, env))
+            truth = self.truth(self.condition(node.test, env))
             if truth is None:
                 return self.either(
                     [lambda: _only_return(self.block(node.body, env)), lambda: None],
@@ -306,19 +350,25 @@ class Statements(Part):
 
     def s_raise(self, node: ast.Raise, env: Env) -> Status:
         kind, message = "Exception", ""
+        parents: tuple[str, ...] = ()
         if node.exc is not None:
             call = node.exc if isinstance(node.exc, ast.Call) else None
-            kind = ast.unparse(call.func if call is not None else node.exc).rpartition(".")[2]
+            named = call.func if call is not None else node.exc
+            kind = ast.unparse(named).rpartition(".")[2]
+            cls = self.eval(named, env)
+            if isinstance(cls, Class):
+                parents = tuple(c.name.rpartition(".")[2] for c in cls.mro)
             if call is not None and call.args:
                 try:
                     text = self.eval(call.args[0], env)
                 except Raised:
                     text = None
                 message = text if isinstance(text, str) else ast.unparse(call.args[0])
-        raise Raised(kind, str(message), env.module.place(node), explicit=True)
+        place = env.module.place(node)
+        raise Raised(kind, str(message), place, explicit=True, parents=parents)
 
     def s_assert(self, node: ast.Assert, env: Env) -> Status:
-        if self.truth(self.eval(node.test, env)) is False:
+        if self.truth(self.condition(node.test, env)) is False:
             raise Raised("AssertionError", self._explained(node.test, env), env.module.place(node))
         return None
 
@@ -347,7 +397,7 @@ class Statements(Part):
             if status is None:
                 status = self.block(node.orelse, env)
         except Raised as error:
-            handler = next((h for h in node.handlers if _catches(h, error.kind)), None)
+            handler = next((h for h in node.handlers if _catches(h, error)), None)
             if handler is None:
                 self.block(node.finalbody, env)
                 raise
@@ -404,9 +454,12 @@ class Statements(Part):
         return None
 
     def s_nonlocal(self, node: ast.Nonlocal, env: Env) -> Status:
-        # Writes would have to go to the outer scope; until then the inner copy is read.
         for name in node.names:
-            self.bind(env, name, self.lookup(name, env, node))
+            scope = env.outer
+            while scope is not None and name not in scope.vars:
+                scope = scope.outer
+            if scope is not None:
+                env.nonlocals[name] = scope.vars
         return None
 
     def s_match(self, node: ast.Match, env: Env) -> Status:
@@ -425,6 +478,9 @@ class Statements(Part):
 
     def _match_all(self, node: ast.Match, env: Env) -> Status:
         sides: list[Callable[[], Status]] = [partial(self.block, c.body, env) for c in node.cases]
+        last = node.cases[-1]
+        if last.guard is not None or not isinstance(last.pattern, ast.MatchAs):
+            sides.append(lambda: None)  # perhaps none of them matches
         return self.either(sides, env, Unknown("an undecided match", env.module.place(node)))
 
     def _matches(self, pattern: ast.pattern, subject: Any, env: Env) -> bool | None:
@@ -520,6 +576,42 @@ def _loading(node: ast.expr) -> ast.expr:
     return ast.copy_location(new, node)
 
 
+def _leaves(node: ast.If) -> bool:
+    """Whether a branch may leave the block that it stands in; remembered on its syntax."""
+    known: bool | None = getattr(node, "leaves", None)
+    if known is None:
+        known = any(_exits(statement) for statement in (*node.body, *node.orelse))
+        node.leaves = known  # type: ignore[attr-defined]
+    return known
+
+
+def _exits(node: ast.stmt, in_loop: bool = False) -> bool:
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+        return False
+    if isinstance(node, ast.Return):
+        return True
+    if isinstance(node, (ast.Break, ast.Continue)):
+        return not in_loop
+    in_loop = in_loop or isinstance(node, (ast.For, ast.While))
+    for inner in ast.iter_child_nodes(node):
+        if isinstance(inner, ast.stmt):
+            if _exits(inner, in_loop):
+                return True
+        elif isinstance(inner, (ast.ExceptHandler, ast.match_case)) and any(
+            _exits(deep, in_loop) for deep in inner.body
+        ):
+            return True
+    return False
+
+
+def _ends(body: list[ast.stmt]) -> bool:
+    """Whether a block always leaves the block around it."""
+    last = body[-1] if body else None
+    if isinstance(last, ast.If):
+        return _ends(last.body) and _ends(last.orelse)
+    return isinstance(last, (ast.Return, ast.Break, ast.Continue, ast.Raise))
+
+
 def _short(node: ast.AST, limit: int = 60) -> str:
     text = ast.unparse(node)
     return text if len(text) <= limit else text[: limit - 3] + "..."
@@ -542,12 +634,13 @@ _PARENTS = {
 }
 
 
-def _catches(handler: ast.ExceptHandler, kind: str) -> bool:
+def _catches(handler: ast.ExceptHandler, error: Raised) -> bool:
     if handler.type is None:
         return True
     types = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
     names = {ast.unparse(t).rpartition(".")[2] for t in types}
-    return bool(names & (_CATCH_ALL | {kind} | _PARENTS.get(kind, set())))
+    kinds = {error.kind, *error.parents}
+    return bool(names & kinds.union(_CATCH_ALL, *(_PARENTS.get(kind, ()) for kind in kinds)))
 
 
 def _none_tests(test: ast.expr, positive: bool) -> Iterator[tuple[ast.expr, bool | None]]:

@@ -60,7 +60,7 @@ class Ext:
 class Env:
     """A scope: its variables and the scope around it."""
 
-    __slots__ = ("func", "globals_", "maybe", "module", "outer", "vars")
+    __slots__ = ("func", "globals_", "maybe", "module", "nonlocals", "outer", "vars")
 
     def __init__(self, module: ModuleSpace, outer: Env | None, func: Func | None = None) -> None:
         self.vars: dict[str, Any] = {}
@@ -68,6 +68,7 @@ class Env:
         self.module = module
         self.func = func
         self.globals_: set[str] | None = None
+        self.nonlocals: dict[str, dict[str, Any]] = {}  # variables of the scopes around this one
         self.maybe: list[Any] = []  # values of returns on one side of an undecided branch
 
 
@@ -394,12 +395,23 @@ class Super:
 
 
 class Raised(Exception):
-    """An exception that the elaborated source raised; `explicit` where a raise statement did."""
+    """An exception that the elaborated source raised.
+
+    `explicit` says that a raise statement did; `parents` names the classes of an exception class
+    that the source defines itself.
+    """
 
     def __init__(
-        self, kind: str, message: str, place: SourcePlace | None, *, explicit: bool = False
+        self,
+        kind: str,
+        message: str,
+        place: SourcePlace | None,
+        *,
+        explicit: bool = False,
+        parents: tuple[str, ...] = (),
     ) -> None:
         super().__init__(f"{kind}: {message}")
+        self.parents = parents
         self.explicit = explicit
         self.kind = kind
         self.message = message
