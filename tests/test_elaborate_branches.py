@@ -6,176 +6,299 @@ single value stands for itself.
 
 from __future__ import annotations
 
+import ast
 from typing import Any
 
 import pytest
 
 from fibcore.tree import Alternatives, Unknown
 
+
+def cases(text: str) -> dict[str, tuple[str, str]]:
+    """Sources by their `## name`: the constructor's body, and what stands before the class."""
+    found = {}
+    for part in text.split("## ")[1:]:
+        name, _, source = part.partition("\n")
+        before, _, body = source.rpartition("--\n")
+        found[name] = (body, before)
+    return found
+
+
 FLAG = "if foreign.flag():\n    "
 
-ONE_OF: dict[str, tuple[str, str, set[Any]]] = {
-    "both sides": (f"{FLAG}self.x = 1\nelse:\n    self.x = 2", "", {1, 2}),
-    "one side over what was there": (f"self.x = 0\n{FLAG}self.x = 1", "", {0, 1}),
-    "equal sides are one value": (f"{FLAG}self.x = 3\nelse:\n    self.x = 3", "", {3}),
-    "a side that raises is not taken": (
-        f"{FLAG}raise ValueError('no')\nself.x = 3",
-        "",
-        {3},
-    ),
-    "a side that fails an assertion is not taken": (
-        f"n = 7\n{FLAG}assert n % 2 == 0\n    self.x = 1\nelse:\n    self.x = 2",
-        "",
-        {2},
-    ),
-    "what comes after a return on one side": (
-        f"def f():\n    {FLAG}    self.x = 1\n        return\n    self.x = 2\nf()",
-        "",
-        {1, 2},
-    ),
-    "returned values": ("self.x = f()", f"def f():\n    {FLAG}    return 1\n    return 2", {1, 2}),
-    "returned values of a chain": (
-        "self.x = f()",
-        f"def f():\n    {FLAG}    return 1\n    elif foreign.other():\n        return 2\n"
-        "    elif foreign.third():\n        pass\n    return 3",
-        {1, 2, 3},
-    ),
-    "a return inside of a decided branch": (
-        "self.x = 0\ndef f():\n    if 1 < 2:\n        if foreign.flag():\n            return\n"
-        "        self.x = 1\n    self.x = 2\nf()",
-        "",
-        {0, 2},
-    ),
-    "a break": (
-        "n = 0\nfor i in range(3):\n    if foreign.flag():\n        break\n    n += 1\nself.x = n",
-        "",
-        {0, 1, 2, 3},
-    ),
-    "a search that may find several": (
-        "n = None\nfor i in range(3):\n    if not foreign.flag(i):\n        continue\n    n = i\n"
-        "    break\nself.x = n",
-        "",
-        {None, 0, 1, 2},
-    ),
-    "a loop that may not run": ("n = 1\nwhile foreign.flag():\n    n = 2\nself.x = n", "", {1, 2}),
-    "iterating something unknown may not run": (
-        "n = 1\nfor i in foreign.items():\n    n = 2\nself.x = n",
-        "",
-        {1, 2},
-    ),
-    "conditional expression": ("self.x = 1 if foreign.flag() else 2", "", {1, 2}),
-    "arithmetic on each": ("a = 1 if foreign.flag() else 2\nself.x = a * 10", "", {10, 20}),
-    "function calls on each": (
-        "a = 1 if foreign.flag() else 2\nself.x = f(a)",
-        "def f(a):\n    return 'one' if a == 1 else 'more'",
-        {"one", "more"},
-    ),
-    "methods of each": (
-        "a = A() if foreign.flag() else B()\nself.x = a.name()",
-        "class A:\n    def name(self):\n        return 'a'\nclass B:\n    def name(self):\n"
-        "        return 'b'",
-        {"a", "b"},
-    ),
-    "a comparison that holds for each": (
-        "a = 1 if foreign.flag() else 2\nself.x = 'yes' if a > 0 else 'no'",
-        "",
-        {"yes"},
-    ),
-    "an alternative on which it raises falls away": (
-        "a = 4 if foreign.flag() else None\nself.x = a + 1",
-        "",
-        {5},
-    ),
-    "attribute of what may be None": (
-        "a = A() if foreign.flag() else None\nself.x = a.n",
-        "class A:\n    n = 6",
-        {6},
-    ),
-    "narrowed by `is None`": (
-        "a = None\nif foreign.flag():\n    a = 5\nif a is None:\n    a = 7\nself.x = a",
-        "",
-        {5, 7},
-    ),
-    "narrowed by `is not None` and `and`": (
-        "a = None\nif foreign.flag():\n    a = 5\n"
-        "if a is not None and foreign.other():\n    self.x = a\nelse:\n    self.x = 0",
-        "",
-        {5, 0},
-    ),
-    "narrowed by its truth": (
-        "a = None\nif foreign.flag():\n    a = 5\nif a:\n    self.x = a\nelse:\n    self.x = 0",
-        "",
-        {5, 0},
-    ),
-    "narrowed in a conditional expression": (
-        "a = 5 if foreign.flag() else None\nself.x = 8 if a is None else a",
-        "",
-        {5, 8},
-    ),
-    "narrowed after an early return": (
-        "self.x = f(5 if foreign.flag() else None)",
-        "def f(a):\n    if a is None:\n        return 'none'\n    return a",
-        {5, "none"},
-    ),
-    "narrowed attribute": (
-        "o = O()\no.a = 5 if foreign.flag() else None\nif o.a is None:\n    o.a = 9\nself.x = o.a",
-        "class O:\n    pass",
-        {5, 9},
-    ),
-    "`or` drops what is false": ("a = 3 if foreign.flag() else None\nself.x = a or 8", "", {3, 8}),
-    "`and` drops what is true": ("a = 3 if foreign.flag() else 0\nself.x = a and 8", "", {0, 8}),
-    "`unknown or True` is true": ("self.x = 1 if foreign.flag() or True else 2", "", {1}),
-    "`unknown and False` is false": ("self.x = foreign.flag() and False", "", {False}),
-    "`unknown or a list` is true": ("self.x = 1 if foreign.flag() or [0] else 2", "", {1}),
-    "`not (unknown or 1)` is false": ("self.x = not (foreign.flag() or 1)", "", {False}),
-    "alternatives do not nest": (
-        "a = 1 if foreign.flag() else 2\nself.x = a if foreign.other() else 3",
-        "",
-        {1, 2, 3},
-    ),
-    "match without a decision": (
-        "match foreign.flag():\n    case 1:\n        self.x = 'one'\n    case _:\n"
-        "        self.x = 'other'",
-        "",
-        {"one", "other"},
-    ),
-    "match that may match nothing": (
-        "self.x = 'none'\nmatch foreign.flag():\n    case 1:\n        self.x = 'one'",
-        "",
-        {"one", "none"},
-    ),
-    "dict entries changed on one side": (
-        "d = {'k': 1}\nif foreign.flag():\n    d['k'] = 2\nself.x = d['k']",
-        "",
-        {1, 2},
-    ),
-    "dict entries that may be missing": (
-        "d = {}\nif foreign.flag():\n    d.update(k=2)\nself.x = d.get('k', 7)",
-        "",
-        {2, 7},
-    ),
-    "attributes set on one side": (
-        "o = O()\nif foreign.flag():\n    o.a = 1\nself.x = getattr(o, 'a', 7)",
-        "class O:\n    pass",
-        {1, 7},
-    ),
-    "a list filled differently": (
-        "a = []\nif foreign.flag():\n    a.append(1)\nelse:\n    a.append(2)\nself.x = a[0]",
-        "",
-        {1, 2},
-    ),
-    "module-level branch": ("self.x = SIZE", f"{FLAG}SIZE = 1\nelse:\n    SIZE = 2", {1, 2}),
-    "keyword arguments of either dict": (
-        "k = {'b': 2} if foreign.flag() else {}\nself.x = f(1, **k)",
-        "def f(a, b=5):\n    return b",
-        {2, 5},
-    ),
-    "unpacking either tuple": (
-        "a, b = (1, 9) if foreign.flag() else (2, 9)\nself.x = a if b == 9 else 'no'",
-        "",
-        {1, 2},
-    ),
-}
+ONE_OF = cases(
+    """\
+## both sides => {1, 2}
+if foreign.flag():
+    self.x = 1
+else:
+    self.x = 2
+
+## one side over what was there => {0, 1}
+self.x = 0
+if foreign.flag():
+    self.x = 1
+
+## equal sides are one value => {3}
+if foreign.flag():
+    self.x = 3
+else:
+    self.x = 3
+
+## a side that raises is not taken => {3}
+if foreign.flag():
+    raise ValueError('no')
+self.x = 3
+
+## a side that fails an assertion is not taken => {2}
+n = 7
+if foreign.flag():
+    assert n % 2 == 0
+    self.x = 1
+else:
+    self.x = 2
+
+## what comes after a return on one side => {1, 2}
+def f():
+    if foreign.flag():
+        self.x = 1
+        return
+    self.x = 2
+f()
+
+## returned values => {1, 2}
+def f():
+    if foreign.flag():
+        return 1
+    return 2
+--
+self.x = f()
+
+## returned values of a chain => {1, 2, 3}
+def f():
+    if foreign.flag():
+        return 1
+    elif foreign.other():
+        return 2
+    elif foreign.third():
+        pass
+    return 3
+--
+self.x = f()
+
+## a return inside of a decided branch => {0, 2}
+self.x = 0
+def f():
+    if 1 < 2:
+        if foreign.flag():
+            return
+        self.x = 1
+    self.x = 2
+f()
+
+## a break => {0, 1, 2, 3}
+n = 0
+for i in range(3):
+    if foreign.flag():
+        break
+    n += 1
+self.x = n
+
+## a search that may find several => {0, 1, 2, None}
+n = None
+for i in range(3):
+    if not foreign.flag(i):
+        continue
+    n = i
+    break
+self.x = n
+
+## a loop that may not run => {1, 2}
+n = 1
+while foreign.flag():
+    n = 2
+self.x = n
+
+## iterating something unknown may not run => {1, 2}
+n = 1
+for i in foreign.items():
+    n = 2
+self.x = n
+
+## conditional expression => {1, 2}
+self.x = 1 if foreign.flag() else 2
+
+## arithmetic on each => {10, 20}
+a = 1 if foreign.flag() else 2
+self.x = a * 10
+
+## function calls on each => {'more', 'one'}
+def f(a):
+    return 'one' if a == 1 else 'more'
+--
+a = 1 if foreign.flag() else 2
+self.x = f(a)
+
+## methods of each => {'b', 'a'}
+class A:
+    def name(self):
+        return 'a'
+class B:
+    def name(self):
+        return 'b'
+--
+a = A() if foreign.flag() else B()
+self.x = a.name()
+
+## a comparison that holds for each => {'yes'}
+a = 1 if foreign.flag() else 2
+self.x = 'yes' if a > 0 else 'no'
+
+## an alternative on which it raises falls away => {5}
+a = 4 if foreign.flag() else None
+self.x = a + 1
+
+## attribute of what may be None => {6}
+class A:
+    n = 6
+--
+a = A() if foreign.flag() else None
+self.x = a.n
+
+## narrowed by `is None` => {5, 7}
+a = None
+if foreign.flag():
+    a = 5
+if a is None:
+    a = 7
+self.x = a
+
+## narrowed by `is not None` and `and` => {0, 5}
+a = None
+if foreign.flag():
+    a = 5
+if a is not None and foreign.other():
+    self.x = a
+else:
+    self.x = 0
+
+## narrowed by its truth => {0, 5}
+a = None
+if foreign.flag():
+    a = 5
+if a:
+    self.x = a
+else:
+    self.x = 0
+
+## narrowed in a conditional expression => {8, 5}
+a = 5 if foreign.flag() else None
+self.x = 8 if a is None else a
+
+## narrowed after an early return => {'none', 5}
+def f(a):
+    if a is None:
+        return 'none'
+    return a
+--
+self.x = f(5 if foreign.flag() else None)
+
+## narrowed attribute => {9, 5}
+class O:
+    pass
+--
+o = O()
+o.a = 5 if foreign.flag() else None
+if o.a is None:
+    o.a = 9
+self.x = o.a
+
+## `or` drops what is false => {8, 3}
+a = 3 if foreign.flag() else None
+self.x = a or 8
+
+## `and` drops what is true => {0, 8}
+a = 3 if foreign.flag() else 0
+self.x = a and 8
+
+## `unknown or True` is true => {1}
+self.x = 1 if foreign.flag() or True else 2
+
+## `unknown and False` is false => {False}
+self.x = foreign.flag() and False
+
+## `unknown or a list` is true => {1}
+self.x = 1 if foreign.flag() or [0] else 2
+
+## `not (unknown or 1)` is false => {False}
+self.x = not (foreign.flag() or 1)
+
+## alternatives do not nest => {1, 2, 3}
+a = 1 if foreign.flag() else 2
+self.x = a if foreign.other() else 3
+
+## match without a decision => {'other', 'one'}
+match foreign.flag():
+    case 1:
+        self.x = 'one'
+    case _:
+        self.x = 'other'
+
+## match that may match nothing => {'one', 'none'}
+self.x = 'none'
+match foreign.flag():
+    case 1:
+        self.x = 'one'
+
+## dict entries changed on one side => {1, 2}
+d = {'k': 1}
+if foreign.flag():
+    d['k'] = 2
+self.x = d['k']
+
+## dict entries that may be missing => {2, 7}
+d = {}
+if foreign.flag():
+    d.update(k=2)
+self.x = d.get('k', 7)
+
+## attributes set on one side => {1, 7}
+class O:
+    pass
+--
+o = O()
+if foreign.flag():
+    o.a = 1
+self.x = getattr(o, 'a', 7)
+
+## a list filled differently => {1, 2}
+a = []
+if foreign.flag():
+    a.append(1)
+else:
+    a.append(2)
+self.x = a[0]
+
+## module-level branch => {1, 2}
+if foreign.flag():
+    SIZE = 1
+else:
+    SIZE = 2
+--
+self.x = SIZE
+
+## keyword arguments of either dict => {2, 5}
+def f(a, b=5):
+    return b
+--
+k = {'b': 2} if foreign.flag() else {}
+self.x = f(1, **k)
+
+## unpacking either tuple => {1, 2}
+a, b = (1, 9) if foreign.flag() else (2, 9)
+self.x = a if b == 9 else 'no'
+"""
+)
 
 
 def possible(value: Any) -> set[Any]:
@@ -186,29 +309,56 @@ def possible(value: Any) -> set[Any]:
 
 @pytest.mark.parametrize("name", ONE_OF)
 def test_one_of(made: Any, name: str) -> None:
-    body, before, expected = ONE_OF[name]
+    body, before = ONE_OF[name]
+    expected = ast.literal_eval(name.partition(" => ")[2])
     assert possible(made.attributes(body, before)["x"]) == expected
 
 
-NOT_KNOWN = {
-    "or with something else": "self.x = foreign.flag() or 5",
-    "length of a list changed on one side": "a = [1]\nif foreign.flag():\n    a.append(2)\n"
-    "self.x = len(a)",
-    "whether a key is there": "d = {}\nif foreign.flag():\n    d['k'] = 1\nself.x = 'k' in d",
-    "whether an attribute is there": "o = O()\nif foreign.flag():\n    o.a = 1\n"
-    "self.x = hasattr(o, 'a')",
-    "filtered by something unknown": "self.x = [i for i in range(3) if foreign.flag()]",
-    "text with something unknown": "self.x = f'model.{foreign.flag()}'",
-    "a sum with something unknown": "self.x = sum([1, foreign.flag()])",
-    "a comparison": "self.x = 3 < foreign.flag()",
-    "an unknown function": "self.x = (f if foreign.flag() else foreign.f)(1) + 1",
-}
+NOT_KNOWN = cases(
+    """\
+## or with something else
+self.x = foreign.flag() or 5
+
+## length of a list changed on one side
+a = [1]
+if foreign.flag():
+    a.append(2)
+self.x = len(a)
+
+## whether a key is there
+d = {}
+if foreign.flag():
+    d['k'] = 1
+self.x = 'k' in d
+
+## whether an attribute is there
+o = O()
+if foreign.flag():
+    o.a = 1
+self.x = hasattr(o, 'a')
+
+## filtered by something unknown
+self.x = [i for i in range(3) if foreign.flag()]
+
+## text with something unknown
+self.x = f'model.{foreign.flag()}'
+
+## a sum with something unknown
+self.x = sum([1, foreign.flag()])
+
+## a comparison
+self.x = 3 < foreign.flag()
+
+## an unknown function
+self.x = (f if foreign.flag() else foreign.f)(1) + 1
+"""
+)
 
 
 @pytest.mark.parametrize("name", NOT_KNOWN)
 def test_not_known(made: Any, name: str) -> None:
     before = "class O:\n    pass\ndef f(a):\n    return foreign.g()"
-    found = made.attributes(NOT_KNOWN[name], before)["x"]
+    found = made.attributes(NOT_KNOWN[name][0], before)["x"]
     values = found.values if isinstance(found, Alternatives) else (found,)
     unknown = [v for v in values if isinstance(v, Unknown)]
     assert unknown
