@@ -28,7 +28,23 @@ _WHERE = {
     "validate": "fibcore.validation",
 }
 
-__all__ = ["__version__", *sorted(_WHERE)]
+__all__ = [
+    "Definition",
+    "FibcoreError",
+    "Serving",
+    "__version__",
+    "add_reference_tests",
+    "clone_repos",
+    "explain",
+    "extract",
+    "hierarchy",
+    "hookimpl",
+    "models",
+    "plugins",
+    "run",
+    "validate",
+    "verify",
+]
 
 if TYPE_CHECKING:
     from fibcore.definition import Definition

@@ -132,3 +132,13 @@ def test_explain(
         explain("rmsnorm_h6", dataset=tmp_path / "d")
     (tmp_path / "d/reports/provenance/rmsnorm_h64.json").unlink()
     assert explain("rmsnorm_h64", dataset=tmp_path / "d").provenance is None
+
+
+def test_every_public_name_can_be_had() -> None:
+    import fibcore
+
+    assert set(fibcore.__all__) == {"__version__", *fibcore._WHERE}
+    for name in fibcore.__all__:
+        assert getattr(fibcore, name) is not None
+    with pytest.raises(AttributeError, match="nonsense"):
+        fibcore.nonsense  # noqa: B018 - asking is the point
