@@ -28,7 +28,10 @@ from fibcore.elaborate.values import (
     Tensor,
     at_index,
     deep_unknown,
+    depending,
+    index_fn,
     merge,
+    origins_of,
 )
 from fibcore.tree import Alternatives, SourcePlace, Unknown
 
@@ -465,6 +468,11 @@ class Attributes(Part):
     def native_lookup(self, value: dict[Any, Any], key: Any, default: Any) -> Any:
         """`value.get(key, default)`."""
         found = value.get(key, default)
+        fn = index_fn(key)
+        if fn is not None:
+            if isinstance(found, (int, float, str)) and not isinstance(found, bool):
+                return depending(found, lambda i: value.get(fn(i), default), origins_of(found))
+            self.guard(lambda i: value.get(fn(i), default) is found, True)
         if isinstance(found, Alternatives) and ABSENT in found.values:
             return merge(default if v is ABSENT else v for v in found.values)
         return found

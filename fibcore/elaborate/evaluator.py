@@ -24,6 +24,7 @@ from fibcore.elaborate.values import (
     IndexFn,
     Mod,
     ModuleSpace,
+    Native,
     Raised,
     Tracker,
     at_index,
@@ -150,7 +151,8 @@ class Evaluator(Expressions, Statements, Attributes, Calls):
         if not self.inside(module):
             return self.external(module if name is None else f"{module}.{name}")
         if name is not None and f"{module}.{name}" in self.environment.constants:
-            return self.environment.constants[f"{module}.{name}"]
+            constant = self.environment.constants[f"{module}.{name}"]
+            return constant.fn(self, [], {}, None) if isinstance(constant, Native) else constant
         if name is None:
             space = self.space(module)
             return space if space is not None else Ext(module)

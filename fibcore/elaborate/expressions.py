@@ -593,6 +593,8 @@ class Expressions(Part):
                 return value.values[key]
             if value.name.startswith("config"):
                 raise Raised("KeyError", str(key), place)
+            if isinstance(key, str) and value.fallback is not None:
+                return value.fallback(key)
             return Unknown(f"{value.name}[{key!r}]", place)
         if isinstance(value, Tensor):
             return Tensor(None, value.dtype)

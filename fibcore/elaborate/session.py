@@ -13,9 +13,10 @@ from fibcore.elaborate import find_architecture
 from fibcore.elaborate.build import TreeBuilder
 from fibcore.elaborate.calls import TENSOR_REASON
 from fibcore.elaborate.config import ConfigBuilder
-from fibcore.elaborate.environment import Environment
+from fibcore.elaborate.environment import Environment, parse_version
 from fibcore.elaborate.evaluator import Evaluator, Exhausted
 from fibcore.elaborate.index import SourceIndex
+from fibcore.elaborate.pins import pinned_transformers
 from fibcore.elaborate.quantization import Quantizer, quantization_data
 from fibcore.elaborate.shims import SHIMS
 from fibcore.elaborate.values import ABSENT, Class, Func, Mod, Namespace, Raised
@@ -57,6 +58,9 @@ class Session:
 
     def _elaborate(self, module: SourceModule, architecture: str) -> ModelTree:
         environment = Environment(self.serving, self.source.version, SHIMS)
+        pinned = parse_version(pinned_transformers(self.index.root))
+        if pinned is not None:
+            environment.transformers_major = pinned[0]
         ev = Evaluator(self.index, environment)
         space = ev.space(module.name)
         assert space is not None

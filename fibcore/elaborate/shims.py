@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 from fibcore.elaborate.calls import TENSOR_REASON
 from fibcore.elaborate.values import (
     ABSENT,
+    Bound,
     Class,
     Ext,
+    Func,
     Mod,
     Namespace,
     Native,
@@ -157,6 +159,11 @@ def server_args(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -
         cls = None if space is None else ev.module_name(space, "ServerArgs")
         if isinstance(cls, Class):
             found = ev.class_attr(cls, name)
+            if isinstance(found, Func):
+                if name == "override":  # writes what a model settles while it is loaded
+                    return Native(name, lambda _, args, given, at: values.update(given))
+                bound = Bound(found, known_bag)
+                return ev.call(bound, [], {}, place) if found.kind == "property" else bound
             if found is not ABSENT:
                 return found
         for bag in _bags(ev):
@@ -165,9 +172,15 @@ def server_args(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -
                 return found
         return Unknown(f"server argument {name}")
 
-    bag = Namespace("server arguments", values, default)
-    ev.server_args_bag = bag
-    return bag
+    known_bag = Namespace("server arguments", values, default)
+    ev.server_args_bag = known_bag
+    return known_bag
+
+
+def context(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
+    """The process-wide context: of its state only the server's arguments are known."""
+    known = {"server_args": server_args(ev, args, kwargs, place)}
+    return Namespace("context", known, lambda name: Unknown(f"{name} of the process's context"))
 
 
 _NS_PATH = re.compile(
@@ -273,6 +286,7 @@ def forward_flags(ev: Evaluator, dotted: str) -> Any:
 SHIMS: dict[str, Callable[..., Any]] = {
     "append_stages": append_stages,
     "bag": bag,
+    "context": context,
     "final_norm": final_norm,
     "forward_flags": forward_flags,
     "make_layers": make_layers,
