@@ -30,6 +30,7 @@ from fibcore.elaborate.values import (
     deep_unknown,
     depending,
     index_fn,
+    is_scalar,
     merge,
     origins_of,
 )
@@ -470,7 +471,9 @@ class Attributes(Part):
         found = value.get(key, default)
         fn = index_fn(key)
         if fn is not None:
-            if isinstance(found, (int, float, str)) and not isinstance(found, bool):
+            if is_scalar(found):
+                kind = str if isinstance(found, str) else (int, float)
+                self.guard(lambda i: isinstance(value.get(fn(i), default), kind), True)
                 return depending(found, lambda i: value.get(fn(i), default), origins_of(found))
             self.guard(lambda i: value.get(fn(i), default) is found, True)
         if isinstance(found, Alternatives) and ABSENT in found.values:
@@ -499,12 +502,16 @@ class Attributes(Part):
             if isinstance(args[0] if args else None, (Unknown, Alternatives)):
                 return Unknown("a dict changed under an unknown key", place)
             if name == "setdefault":
+                self.pin(args[0])
                 if args[0] not in value:
                     self.put(value, args[0], args[1] if len(args) > 1 else None)
                 return value[args[0]]
         if name in ("extend", "update"):
             items = self.items_of(args[0])
             args = [items if items is not None else [Unknown("unknown items", place)]]
+        if name not in ("append", "extend"):
+            for arg in args:  # keys and positions
+                self.pin(arg)
         self.changing(value)
         if isinstance(value, set) and deep_unknown(args) is not None:
             return Unknown("a set changed by something unknown", place)

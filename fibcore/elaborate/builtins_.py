@@ -323,6 +323,7 @@ def _getattr(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> A
     owner, name = args[0], args[1]
     if not isinstance(name, str):
         return Unknown("an attribute of an unknown name", place)
+    ev.pin(name)
     if len(args) == 2:
         return ev.get_attr(owner, name, place)
 
@@ -349,6 +350,7 @@ def _hasattr(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> A
     name = args[1]
     if not isinstance(name, str):
         return Unknown("an attribute of an unknown name", place)
+    ev.pin(name)
 
     def each(value: Any) -> Any:
         ev.probing += 1
@@ -375,6 +377,7 @@ def _hasattr(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> A
 @_builtin("setattr")
 def _setattr(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
     if isinstance(args[1], str):
+        ev.pin(args[1])
         ev.set_attr(args[0], args[1], args[2], place)
     return None
 

@@ -469,6 +469,7 @@ class Calls(Externals):
         value = args[0] if args else None
         if isinstance(value, (Unknown, Alternatives)):
             return Unknown(f"a member of {cls.name}", place)
+        self.pin(value)
         for member in self.enum_members(cls) or ():
             if member == value or member.value == value:
                 return member

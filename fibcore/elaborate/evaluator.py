@@ -28,6 +28,7 @@ from fibcore.elaborate.values import (
     Raised,
     Tracker,
     at_index,
+    index_fn,
     merge,
 )
 from fibcore.tree import Alternatives, SourcePlace, Unknown
@@ -216,6 +217,15 @@ class Evaluator(Expressions, Statements, Attributes, Calls):
         """Note that a decision on the layer index was taken."""
         if fn is not None and self.tracker is not None:
             self.tracker.guards.append((fn, result))
+
+    def pin(self, value: Any) -> None:
+        """Note that a scalar is used as it is, so that only layers with the same one are equal.
+
+        For uses that are not followed: as a key, as the name of an attribute.
+        """
+        fn = index_fn(value)
+        if fn is not None:
+            self.guard(fn, value)
 
     def tracked(self, make: Callable[[], Any], number: int) -> Any:
         """Evaluate layer `number` while its decisions on the index are noted."""

@@ -26,7 +26,9 @@ from fibcore.elaborate.values import (
     at_index,
     deep_unknown,
     depending,
+    depends,
     index_fn,
+    is_scalar,
     merge,
 )
 from fibcore.tree import Alternatives, SourcePlace, Unknown, origins_of
@@ -161,6 +163,10 @@ class Expressions(Part):
         if isinstance(left, _PLAIN) and isinstance(right, _PLAIN):
             if self._too_large(op, left, right):
                 return Unknown("a value that is too large", place)
+            if op in (ast.Div, ast.FloorDiv, ast.Mod):
+                by = index_fn(right)
+                if by is not None:  # a layer for which it is zero is another one
+                    self.guard(lambda i: bool(by(i)), bool(right))
             return self.native(fn, [left, right], place)
         return self.object_operation(op.__name__, left, right, place)
 
@@ -186,17 +192,16 @@ class Expressions(Part):
             raise Raised(type(error).__name__, str(error), place) from None
         tracker = self.tracker
         if isinstance(result, bool) or not isinstance(result, (int, float, str)):
-            if any(index_fn(a) is not None for a in args):
+            if any(depends(a) for a in args):
                 if isinstance(result, (list, tuple)) and 0 < len(result) <= 64:
                     return self._depending_items(fn, args, result)
                 self.guard(lambda i: fn(*(at_index(a, i, tracker) for a in args)), result)
             return result
         origins: frozenset[str] = frozenset()
-        depends = False
         for arg in args:
-            origins |= origins_of(arg)
-            depends = depends or index_fn(arg) is not None
-        if depends:
+            for part in arg if isinstance(arg, (list, tuple)) else (arg,):
+                origins |= origins_of(part)
+        if any(depends(a) for a in args):
             return depending(
                 result, lambda i: fn(*(at_index(a, i, tracker) for a in args)), origins
             )
@@ -373,6 +378,9 @@ class Expressions(Part):
             )
         if isinstance(op, (ast.Is, ast.IsNot)):
             answer = self._identical(left, right)
+            if left is not None and right is not None:
+                self.pin(left)
+                self.pin(right)
             if answer is None:
                 return Unknown("an identity that is not known", place)
             return answer if isinstance(op, ast.Is) else not answer
@@ -399,6 +407,7 @@ class Expressions(Part):
     def _equal(self, left: Any, right: Any, place: SourcePlace) -> Any:
         for one, other in ((left, right), (right, left)):
             if isinstance(one, EnumMember):
+                self.pin(other)
                 return bool(one == other)
             if isinstance(one, Ext) and isinstance(other, Ext):
                 return one == other
@@ -437,6 +446,7 @@ class Expressions(Part):
         if isinstance(container, Unknown):
             return container
         if isinstance(container, Namespace):
+            self.pin(item)
             return container.values.__contains__(item) is wanted
         if isinstance(container, Mod) and container.items is not None:
             return Unknown("membership in a module list", place)
@@ -447,6 +457,7 @@ class Expressions(Part):
         if isinstance(container, Class):  # an enumeration
             members = self.enum_members(container)
             if members is not None:
+                self.pin(item)
                 return any(m == item or m.value == item for m in members) is wanted
         if isinstance(container, Obj):
             method = self.find_attr(container, "__contains__", place)
@@ -509,6 +520,8 @@ class Expressions(Part):
         inner = deep_unknown(list(values), 1)
         if inner is not None:
             return inner
+        for value in values:
+            self.pin(value)
         try:
             return set(values)
         except TypeError as error:
@@ -539,6 +552,7 @@ class Expressions(Part):
             key = self.eval(key_node, env)
             if isinstance(key, (Unknown, Alternatives)):
                 return Unknown("a dict with an unknown key", place)
+            self.pin(key)
             try:
                 result[key] = value
             except TypeError as error:
@@ -589,6 +603,7 @@ class Expressions(Part):
                 return self.get_attr(value, key, place)
             return self.subscript(value.items, key, place)
         if isinstance(value, Namespace):
+            self.pin(key)
             if key in value.values:
                 return value.values[key]
             if value.name.startswith("config"):
@@ -607,6 +622,11 @@ class Expressions(Part):
             inner = deep_unknown((key.start, key.stop, key.step))
             if inner is not None:
                 return inner
+            if depends((key.start, key.stop, key.step)):
+                bounds = [key.start, key.stop, key.step]
+                return self.native(lambda v, *b: v[slice(*b)], [value, *bounds], place)
+        if isinstance(value, str):
+            return self.native(operator.getitem, [value, key], place)
         if isinstance(value, _PLAIN):
             fn = index_fn(key)
             holder: Any = value
@@ -615,7 +635,9 @@ class Expressions(Part):
             except (LookupError, TypeError) as error:
                 raise Raised(type(error).__name__, str(error), place) from None
             if fn is not None:
-                if isinstance(result, (int, float, str)) and not isinstance(result, bool):
+                if is_scalar(result):
+                    kind = str if isinstance(result, str) else (int, float)
+                    self.guard(lambda i: isinstance(holder[fn(i)], kind), True)
                     return depending(result, lambda i: holder[fn(i)], origins_of(result))
 
                 def like_this(i: int) -> bool:
@@ -718,6 +740,8 @@ class Expressions(Part):
             return done
         if any(isinstance(k, (Unknown, Alternatives)) for k, _ in pairs):
             return Unknown("a dict with an unknown key", env.module.place(node))
+        for key, _ in pairs:
+            self.pin(key)
         return dict(pairs)
 
     def _comprehend(
@@ -816,6 +840,7 @@ class Expressions(Part):
         if isinstance(value, range) and len(value) > MAX_CONTAINER:
             return None
         if isinstance(value, (list, tuple, range, set, frozenset, dict, str)):
+            self.pin(value)  # the characters of a string are not followed
             return list(value)
         if isinstance(value, Class):
             members = self.enum_members(value)

@@ -26,6 +26,8 @@ from fibcore.elaborate.values import (
 from fibcore.tree import Alternatives, Unknown
 
 MAX_WHILE = 4096
+MAX_UNDECIDED_ROUNDS = 3
+"""Rounds of a loop that may have returned before it is left."""
 
 
 class Statements(Part):
@@ -150,6 +152,7 @@ class Statements(Part):
         if isinstance(owner, dict):
             if isinstance(key, (Unknown, Alternatives)):
                 return
+            self.pin(key)
             try:
                 self.put(owner, key, value)
             except TypeError as error:
@@ -158,10 +161,13 @@ class Statements(Part):
             if isinstance(key, str):
                 self.set_attr(owner, key, value, place)
             elif isinstance(key, int) and -len(owner.items) <= key < len(owner.items):
+                self.pin(key)
                 self.changing(owner.items)
                 owner.items[key] = value
         elif isinstance(owner, list) and isinstance(key, (int, slice)):
             self.changing(owner)
+            for part in (key.start, key.stop, key.step) if isinstance(key, slice) else (key,):
+                self.pin(part)
             try:
                 owner[key] = value
             except (IndexError, TypeError, ValueError) as error:
@@ -321,7 +327,10 @@ class Statements(Part):
         return self.block(node.orelse, env)
 
     def s_while(self, node: ast.While, env: Env) -> Status:
+        first = len(env.maybe)
+        undecided = 0
         for _ in range(MAX_WHILE):
+            seen = len(env.maybe)
             truth = self.truth(self.condition(node.test, env))
             if truth is None:
                 return self.either(
@@ -336,6 +345,10 @@ class Statements(Part):
                 return None
             if status is not None and status[0] == "return":
                 return status
+            undecided += len(env.maybe) > seen
+            if undecided >= MAX_UNDECIDED_ROUNDS:
+                # Some round returned, and which is not known: more of them tell nothing new.
+                return ("return", merge(env.maybe[first:]))
         self.notes.append(Unknown("a loop that does not end", env.module.place(node)))
         return None
 

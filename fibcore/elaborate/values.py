@@ -418,19 +418,27 @@ class Raised(Exception):
         self.place = place
 
 
+def is_scalar(value: Any) -> bool:
+    """Whether a value is a number or a string, which can carry origins and depend on the index."""
+    return isinstance(value, (int, float, str)) and not isinstance(value, bool)
+
+
+def _same_in_every_layer(a: Any, b: Any) -> bool:
+    """Note that two equal values have to be equal in a layer that repeats this one."""
+    tracker = ACTIVE.tracker
+    if tracker is not None and (index_fn(a) is not None or index_fn(b) is not None):
+        tracker.guards.append((lambda i: at_index(a, i, tracker) == at_index(b, i, tracker), True))
+    return True
+
+
 def same(a: Any, b: Any) -> bool:
     """Whether two values are certainly equal for the purposes of merging branches."""
     if a is b:
         return True
+    if is_scalar(a) and is_scalar(b):
+        return isinstance(a, str) == isinstance(b, str) and a == b and _same_in_every_layer(a, b)
     if type(a) is not type(b):
-        return (
-            isinstance(a, (int, float, str))
-            and isinstance(b, (int, float, str))
-            and not isinstance(a, bool)
-            and not isinstance(b, bool)
-            and a == b
-            and isinstance(a, str) == isinstance(b, str)
-        )
+        return False
     if isinstance(a, (int, float, str, bytes, Ext, EnumMember)):
         return bool(a == b)
     if isinstance(a, Unknown):
@@ -545,6 +553,15 @@ def index_fn(value: Any) -> IndexFn | None:
     return fn if fn is not None and value.tracker is ACTIVE.tracker else None
 
 
+def depends(value: Any) -> bool:
+    """Whether a scalar, or one inside of plain containers, depends on the layer index."""
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return any(depends(v) for v in value)
+    if isinstance(value, dict):
+        return any(depends(k) or depends(v) for k, v in value.items())
+    return index_fn(value) is not None
+
+
 def depending(value: Any, fn: IndexFn | None, origins: frozenset[str] = frozenset()) -> Any:
     """`value` with its origins and its dependence on the layer index attached."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
@@ -579,6 +596,8 @@ def at_index(value: Any, index: int, tracker: Tracker | None = None) -> Any:
             saved, ACTIVE.tracker = ACTIVE.tracker, None
             try:
                 return with_origins(fn(index), origins_of(value))
+            except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+                return Unknown(f"a value that layer {index} has not: {type(error).__name__}")
             finally:
                 ACTIVE.tracker = saved
         return value
