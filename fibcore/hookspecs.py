@@ -25,7 +25,7 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 @attrs.frozen
 class OpType:
-    """An op type that a plugin is responsible for: the dataset folder's name and a line for people."""
+    """An op type that a plugin is responsible for: a folder's name and a line for people."""
 
     name: str
     description: str
@@ -43,8 +43,8 @@ class GroundTruth:
     Attributes:
         name: What people read: `flashinfer.norm.rmsnorm`, `sglang RMSNorm.forward_native`.
         kind: "flashinfer", "sglang" or "torch".
-        entry: Name of the function in `source`. It takes the definition's inputs by name and returns
-            the outputs in order: a tensor where there is one output, else a tuple, with None for
+        entry: Name of the function in `source`. It takes the definition's inputs by name and
+            returns the outputs in order: a tensor where there is one output, else a tuple, with None for
             outputs that this implementation does not give. A ground truth of kind "sglang" takes
             `load_sglang` as its first parameter: a function `(file, qualname, **namespace)` that
             returns one function of SGLang's source, file being relative to the `sglang` package,

@@ -11,7 +11,7 @@ from fibcore.errors import ServingError
 STAGES = ("decode", "prefill")
 
 
-def _positive(instance: object, attribute: attrs.Attribute[int], value: int) -> None:
+def _positive(_: object, attribute: attrs.Attribute[int], value: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ServingError(
             "a parallel size has to be a positive integer",

@@ -19,7 +19,7 @@ import attrs
 
 @attrs.frozen
 class SourcePlace:
-    """A place in a source tree: path below the package's parent (`sglang/srt/...`), 1-based line."""
+    """A place in a source tree: path below the package's parent (`sglang/srt/...`), line from 1."""
 
     file: str
     line: int
@@ -70,7 +70,7 @@ class ParameterRef:
 
 @attrs.frozen
 class Named:
-    """Something of which only the name matters: `torch.bfloat16`, a class, a function, an object."""
+    """Something of which only the name matters: `torch.bfloat16`, a class, a function."""
 
     name: str
 
@@ -81,7 +81,7 @@ class Call:
 
     Attributes:
         method: `forward`, or the name of another method of the module that is called.
-        args: Positional argument values. A tensor of the forward pass is an `Unknown`; None is None.
+        args: Positional argument values. A tensor of the forward pass is an `Unknown`.
         kwargs: Keyword argument values, likewise.
         place: Where the call stands.
     """
@@ -103,10 +103,10 @@ class Call:
 
 @attrs.frozen
 class Operation:
-    """A tensor operation of the forward pass on a module's own parameter (a GEMM that is no Linear).
+    """A tensor operation of the forward pass on a module's parameter (a GEMM that is no Linear).
 
     Attributes:
-        function: Dotted name, `torch.nn.functional.linear`, `torch.matmul`, `sgl_kernel.dsv3_router_gemm`.
+        function: Dotted name: `torch.nn.functional.linear`, `torch.matmul`.
         module: Path of the module in whose forward it happens.
         args: Positional argument values; parameters are `ParameterRef`s.
         kwargs: Keyword argument values.
@@ -244,7 +244,7 @@ class ModelTree:
         node: ModuleNode | None = self.root
         rest = path
         while node is not None and rest:
-            # Names of children may themselves hold dots (ModuleDict keys), so try the longest first.
+            # Names of children may hold dots themselves, so a path cannot just be split.
             for name, child in node.children.items():
                 if rest == name or rest.startswith(name + "."):
                     node, rest = child, rest[len(name) + 1 :]

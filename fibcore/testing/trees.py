@@ -29,7 +29,7 @@ def module(
     children: Iterable[ModuleNode] = (),
     place: SourcePlace = PLACE,
 ) -> ModuleNode:
-    """A module; a leaf unless it has children. Children are named by the last part of their path."""
+    """A module; a leaf unless it has children, which are named by the rest of their path."""
     nodes = tuple(children)
     return ModuleNode(
         path=path,

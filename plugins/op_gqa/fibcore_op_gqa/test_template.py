@@ -17,9 +17,9 @@ Run = Callable[..., tuple[torch.Tensor, torch.Tensor]]
 Places = tuple[torch.Tensor, ...]  # indices into the key and value tensors
 
 TOLERANCES = {
-    # FlashInfer's fa2 prefill kernels sum weights that were rounded to bfloat16: on an H200 their lse
-    # was up to 2.4e-3 from ours (fa3 and decode: 1e-5). 5e-3 on a base-2 logarithm is 0.35 % of the
-    # sum, below bfloat16's 0.4 %. The properties hold lse to less than that.
+    # FlashInfer's fa2 prefill kernels sum weights that were rounded to bfloat16: on an H200 their
+    # lse was up to 2.4e-3 from ours. 5e-3 on a base-2 logarithm is 0.35 % of the sum, below the
+    # 0.4 % of one rounding to bfloat16.
     "lse": (1e-3, 5e-3),
 }
 
