@@ -264,9 +264,9 @@ IMPORTS: dict[str, tuple[dict[str, str], str, str, Any]] = {
     ),
     "an absent package's module": (
         {},
-        "try:\n    from aiter.ops import x\n    V = 1\nexcept ModuleNotFoundError:\n    V = 'absent'",
+        "try:\n    from aiter.ops import x\n    V = 1\nexcept ModuleNotFoundError:\n    V = 'no'",
         "V",
-        "absent",
+        "no",
     ),
     "a package that is there": (
         {},

@@ -32,9 +32,8 @@ from fibcore.elaborate.values import (
     index_fn,
     is_scalar,
     merge,
-    origins_of,
 )
-from fibcore.tree import Alternatives, SourcePlace, Unknown
+from fibcore.tree import Alternatives, SourcePlace, Unknown, origins_of
 
 if TYPE_CHECKING:
     from fibcore.elaborate.evaluator import Evaluator
@@ -533,7 +532,11 @@ class Attributes(Part):
                 self.set_attr(part, name, value, place)
             return
         if isinstance(owner, Repeat):
-            owner = owner.force()
+            owner = owner.force() if self.forward else owner.part()
+        if isinstance(owner, Mod) and owner.repeats and not self.forward:
+            for layer in owner.repeats:
+                layer.part()  # they equal what it was until now
+            owner.repeats = []
         if isinstance(owner, Mod) and owner.pending is not None:
             self._run_pending(owner)
         if isinstance(owner, Obj):

@@ -217,6 +217,8 @@ class Calls(Externals):
         """Call a module: note the call, and look into it where it is no leaf."""
         if not self.forward and (isinstance(mod, Repeat) or mod.leaf):
             return Unknown("the result of a module", place)
+        if isinstance(mod, Repeat) and mod.apart:
+            mod = mod.made
         template = mod.template if isinstance(mod, Repeat) else mod
         if isinstance(template, Mod) and template.leaf:
             target = mod.force() if isinstance(mod, Repeat) else mod

@@ -434,7 +434,7 @@ class Expressions(Part):
         if isinstance(left, (Ext, EnumMember)):
             return bool(left == right)
         if isinstance(left, (bool, int, str)) and isinstance(right, (bool, int, str)):
-            return type(left) is type(right) and left == right
+            return isinstance(left, bool) is isinstance(right, bool) and left == right
         if isinstance(left, Tensor) and isinstance(right, Tensor) and left is not right:
             return None
         if isinstance(left, (tuple, frozenset)):
@@ -816,7 +816,9 @@ class Expressions(Part):
 
             found = next((t for t in templates if t.tracker and t.tracker.holds(number)), None)
             if found is not None:
-                result.append(Repeat(found, number, partial(self.rebuilt, build)))
+                again = Repeat(found, number, partial(self.rebuilt, build))
+                found.repeats.append(again)
+                result.append(again)
                 continue
             value = build()
             if isinstance(value, Mod) and value.tracker is not None:

@@ -278,10 +278,10 @@ class Mod(Obj):
     `items` holds the entries of a `ModuleList` and the like. `pending` is set while a leaf's own
     `__init__` has not been run. `stages` are the norms handed to layer-boundary factories while
     this module was built. `tracker` holds the decisions on the layer index of a layer that others
-    may repeat.
+    may repeat, and `repeats` those others.
     """
 
-    __slots__ = ("items", "leaf", "pending", "stages", "tracker")
+    __slots__ = ("items", "leaf", "pending", "repeats", "stages", "tracker")
 
     def __init__(self, cls: Any, place: SourcePlace | None = None) -> None:
         super().__init__(cls, place)
@@ -290,6 +290,7 @@ class Mod(Obj):
         self.pending: Callable[[], None] | None = None
         self.stages: list[Any] = []
         self.tracker: Tracker | None = None
+        self.repeats: list[Repeat] = []
 
 
 class Repeat:
@@ -300,9 +301,10 @@ class Repeat:
         index: Its own index.
         build: Elaborates it for itself, where somebody needs the object.
         like: The layer whose forward pass went the same way; `template` until known.
+        apart: Whether it was changed after it was built, and equals no other any more.
     """
 
-    __slots__ = ("build", "index", "like", "made", "template")
+    __slots__ = ("apart", "build", "index", "like", "made", "template")
 
     def __init__(self, template: Mod, index: int, build: Callable[[], Any]) -> None:
         self.template = template
@@ -310,12 +312,19 @@ class Repeat:
         self.build = build
         self.like: Any = template
         self.made: Any = None
+        self.apart = False
 
     def force(self) -> Any:
         """The layer as an object of its own."""
         if self.made is None:
             self.made = self.build()
             self.like = self.made
+        return self.made
+
+    def part(self) -> Any:
+        """The layer as an object of its own, which is about to be changed."""
+        self.apart = True
+        self.like = self.force()
         return self.made
 
 
@@ -549,8 +558,10 @@ class _Remembered:
 
 def index_fn(value: Any) -> IndexFn | None:
     """How a value depends on the index of the layer that is being built; None if it does not."""
+    if not isinstance(value, (OriginInt, OriginFloat, OriginStr)):
+        return None
     fn: IndexFn | None = getattr(value, "fn", None)
-    return fn if fn is not None and value.tracker is ACTIVE.tracker else None
+    return fn if fn is not None and getattr(value, "tracker", None) is ACTIVE.tracker else None
 
 
 def depends(value: Any) -> bool:
@@ -605,4 +616,6 @@ def at_index(value: Any, index: int, tracker: Tracker | None = None) -> Any:
         return type(value)(at_index(v, index, tracker) for v in value)
     if isinstance(value, dict):
         return {k: at_index(v, index, tracker) for k, v in value.items()}
+    if isinstance(value, Alternatives):
+        return merge(at_index(v, index, tracker) for v in value.values)
     return value
