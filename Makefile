@@ -4,6 +4,7 @@
 # make bench               speed and memory beside their peers
 #
 # PYTHON picks the interpreter of the virtual environment (3.10 or newer), VENV its folder.
+# EVIDENCE is a folder with evidence of GPU machines, taken in by `make run`.
 # PIP_FLAGS are handed to every pip install, PYTEST_FLAGS to pytest, BENCH_FLAGS to the benchmarks.
 
 SHELL := /bin/bash
@@ -14,6 +15,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV ?= .venv
 MODEL ?= llama
+EVIDENCE ?= $(wildcard evidence)
 PIP_FLAGS ?=
 PYTEST_FLAGS ?= -n 2 --dist worksteal -q
 BENCH_FLAGS ?=
@@ -63,7 +65,7 @@ $(VENV)/.installed-lint: $(VENV)/.installed-test
 	@touch $@
 
 run: $(VENV)/.installed-run
-	@$(BIN)/fibcore run --model-name $(MODEL)
+	@$(BIN)/fibcore run --model-name $(MODEL) $(addprefix --evidence ,$(EVIDENCE))
 
 test: $(VENV)/.installed-test
 	@sources="$$($(BIN)/python tests/conftest.py)"; \

@@ -104,6 +104,7 @@ def run(
     flashinfer_trace: str | None = None,
     device: str = "auto",
     tolerance: float | None = None,
+    evidence_dir: str | Path | None = None,
     registry: Registry | None = None,
     disable_plugin: Sequence[str] = (),
     progress: Progress | None = None,
@@ -130,6 +131,8 @@ def run(
         flashinfer_trace: The dataset's source, likewise.
         device: Where the tests run: "auto" (CUDA where there is a GPU), "cpu" or "cuda".
         tolerance: rtol and atol of the tests, in place of the defaults by dtype.
+        evidence_dir: Folder with evidence of another machine (a GPU host), to be taken in where it
+            is of the same references.
         registry: The plugins; by default all that are installed.
         disable_plugin: Plugins to leave out, by name, where no registry is given.
         progress: Told how far the work is.
@@ -174,6 +177,7 @@ def run(
         Path(target_dir),
         device=device,
         tolerance=tolerance,
+        evidence_dir=None if evidence_dir is None else Path(evidence_dir),
         registry=registry,
         progress=progress,
     )
@@ -186,6 +190,7 @@ def _test(
     *,
     device: str,
     tolerance: float | None,
+    evidence_dir: Path | None,
     registry: Registry,
     progress: Progress | None,
 ) -> RunReport:
@@ -214,6 +219,7 @@ def _test(
             device=device,
             tolerance=tolerance,
             sglang=find_source(None, target_dir).root,
+            evidence_dir=evidence_dir,
             registry=registry,
             progress=told,
         )

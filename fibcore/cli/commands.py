@@ -34,6 +34,7 @@ def cli() -> None:
 @options.repositories
 @click.option("--device", type=click.Choice(DEVICES), default="auto", help="Where tests run.")
 @click.option("--tolerance", type=options.Tolerance(), help="rtol and atol of the tests.")
+@options.evidence
 @options.common
 def run(out: Output, model_name: tuple[str, ...], **given: Any) -> int:
     """Do the whole workflow: set up, extract, write tests, run them."""
@@ -148,12 +149,16 @@ def add_reference_tests(
 @click.option("--op-type", multiple=True, metavar="T", help="Definitions of this op type only.")
 @click.option("--definition-name", multiple=True, metavar="N", help="This definition only.")
 @click.option("--device", type=click.Choice(DEVICES), default="auto", help="Where tests run.")
+@click.option("--tolerance", type=options.Tolerance(), help="rtol and atol of the tests.")
+@click.option("--sglang", metavar="SRC", help="SGLang source.  [the one in the target dir]")
+@options.evidence
 @options.common
 def verify(
     out: Output,
     target_dir: Path,
     dataset: Path | None,
     disable_plugin: tuple[str, ...],
+    sglang: str | None,
     **given: Any,
 ) -> int:
     """Run reference tests, record evidence, set status tags."""
@@ -164,13 +169,16 @@ def verify(
     from fibcore.registry import load_plugins
     from fibcore.sources.tree import find_source
 
+    root: Path | None = None
     try:
-        sglang = find_source(None, target_dir).root
+        root = find_source(sglang, target_dir).root
     except SourceError:
-        sglang = None  # the tests that need it are skipped, with that reason
+        if sglang is not None:
+            raise
+        # Without a source the tests that need it are skipped, with that reason.
     report = api(
         dataset=dataset_folder(target_dir, dataset),
-        sglang=sglang,
+        sglang=root,
         registry=load_plugins(disable=disable_plugin),
         progress=lambda step: out.progress("running the tests", step.done, step.total),
         **given,

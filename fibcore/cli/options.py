@@ -100,6 +100,15 @@ class Tolerance(_ParamType):
         return number
 
 
+evidence = click.option(
+    "--evidence",
+    "evidence_dir",
+    metavar="DIR",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Take in evidence that another machine made.",
+)
+
+
 def common(command: Command) -> Command:
     """Add the options of every command; three of them reach it as an `Output`, `out`."""
 
