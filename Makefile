@@ -79,7 +79,7 @@ lint: $(VENV)/.installed-lint
 
 bench: $(VENV)/.installed-test
 	@test -e repos/sglang || $(BIN)/fibcore clone-repos
-	@$(BIN)/python benchmarks/bench_extract.py $(BENCH_FLAGS)
+	@for bench in benchmarks/bench_*.py; do echo "== $$bench"; $(BIN)/python $$bench $(BENCH_FLAGS); done
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache

@@ -73,7 +73,7 @@ def test_a_folder_that_is_not_there(dataset: Path, tmp_path: Path) -> None:
     assert "--evidence" in result.output
 
 
-def test_the_evidence_in_the_repository_is_readable(tmp_path: Path) -> None:
+def test_the_evidence_in_the_repository_is_readable() -> None:
     folder = Path(__file__).parents[1] / "evidence"
     files = sorted(folder.glob("*.json"))
     assert files
