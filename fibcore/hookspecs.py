@@ -45,7 +45,7 @@ class GroundTruth:
         kind: "flashinfer", "sglang" or "torch".
         entry: Name of the function in `source`. It takes the definition's inputs by name and
             returns the outputs in order: a tensor where there is one output, else a tuple, with
-            None for outputs that this implementation does not give. A ground truth of kind "sglang" takes
+            None for outputs that it does not give. A ground truth of kind "sglang" takes
             `load_sglang` as its first parameter: a function `(file, qualname, **namespace)` that
             returns one function of SGLang's source, file being relative to the `sglang` package,
             without importing SGLang; see `reference_tests/conftest_template.py`.
