@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import pytest
 
 from fibcore.elaborate import session
 from fibcore.elaborate.evaluator import Evaluator
-from fibcore.tree import ModelTree, ModuleNode, origins_of
+from fibcore.errors import ElaborationError
+from fibcore.tree import Alternatives, ModelTree, ModuleNode, origins_of
 
 HEAD = """
 from torch import nn
@@ -61,7 +63,7 @@ def source(size: str = "config.hidden_size", more: str = "pass", forward: str = 
 class Counted(Evaluator):
     """Counts what it constructs."""
 
-    made: Counter[str] = Counter()
+    made: ClassVar[Counter[str]] = Counter()
     last: Evaluator
 
     def construct(self, cls: Any, args: Any, kwargs: Any, place: Any) -> Any:
@@ -104,9 +106,7 @@ def test_each_layer_has_its_own_index_path_and_prefix(made: Any) -> None:
         assert len(proj.calls) == 1
 
 
-def test_the_cost_does_not_grow_with_the_number_of_layers(
-    made: Any, counted: Counter[str]
-) -> None:
+def test_the_cost_does_not_grow_with_the_number_of_layers(made: Any, counted: Counter[str]) -> None:
     steps = []
     for count in (10, 1000):
         made.tree(source(), config={"num_hidden_layers": count})
@@ -143,52 +143,161 @@ def test_a_loop_with_append_makes_every_layer(made: Any) -> None:
     assert all(n.children["proj"].calls for n in layers(tree))
 
 
-@pytest.mark.parametrize(
-    ("size", "config", "sizes", "built"),
-    [
-        ("64 if layer_id % 2 else 32", {}, [32, 64, 32, 64, 32, 64], 2),
-        ("32 if layer_id < config.first else 64", {"first": 2}, [32, 32, 64, 64, 64, 64], 2),
-        ("(layer_id + 1) * 8", {}, [8, 16, 24, 32, 40, 48], 1),
-        ("config.sizes[layer_id]", {"sizes": [5, 5, 7, 7, 5, 9]}, [5, 5, 7, 7, 5, 9], 1),
-        (
-            "16 if config.kinds[layer_id] == 'a' else 8",
-            {"kinds": list("abbaab")},
-            [16, 8, 8, 16, 16, 8],
-            2,
-        ),
-        ("{0: 3, 5: 4}.get(layer_id, 7)", {}, [3, 7, 7, 7, 7, 4], None),
-        ("8 if layer_id in config.special else 16", {"special": [1, 4]}, [16, 8, 16, 16, 8, 16], 2),
-        ("max(layer_id, 3) * 2", {}, [6, 6, 6, 6, 8, 10], 1),
-        ("8 if bool(layer_id) else 16", {}, [16, 8, 8, 8, 8, 8], 2),
-        ("8 * len(config.groups[layer_id])", {"groups": ["", "a", "bb", "", "a", "bb"]}, [0, 8, 16, 0, 8, 16], None),
-        ("width(config, layer_id)", {}, [10, 11, 12, 10, 11, 12], 1),
-        ("int(str(layer_id) + '0')", {}, [0, 10, 20, 30, 40, 50], 1),
-        ("int(prefix.split('.')[-1]) + 1", {}, [1, 2, 3, 4, 5, 6], None),
-        ("self.layer_id * 2", {}, [0, 2, 4, 6, 8, 10], 1),
-    ],
-)  # fmt: skip
-def test_sizes_that_depend_on_the_layer(
-    made: Any,
-    counted: Counter[str],
-    size: str,
-    config: dict[str, Any],
-    sizes: list[int],
-    built: int | None,
-) -> None:
-    text = source(size) + "\n\ndef width(config, i):\n    return 10 + i % 3\n"
-    tree = made.tree(text, config={"num_hidden_layers": 6, **config})
-    assert [n.children["proj"].arguments["input_size"] for n in layers(tree)] == sizes
-    if built is not None:
-        assert counted["Layer"] == built
+CONFIG = {
+    "sizes": [5, 5, 7, 7, 5, 9],
+    "windows": [4, None, 4, None, 4, 4],
+    "mixed": [4, "a", 4, "b", 4, 4],
+    "kinds": list("abbaab"),
+    "groups": ["", "a", "bb", "", "a", "bb"],
+    "special": [1, 4],
+    "named": {"w_0": 3, "w_1": 1, "w_2": 4, "w_3": 1, "w_4": 5, "w_5": 9},
+    "w_2": 9,
+    "first": 2,
+}
+
+# How a size may depend on the layer. Python computes it layer by layer; the elaboration, which goes
+# through equal layers once, has to find the same. Where a number of builds is given, layers that
+# differ in no decision have to share one.
+SIZES = """
+(layer_id + 1) * 8 # 1
+config.sizes[layer_id] # 1
+max(layer_id, 3) * 2 # 1
+int(str(layer_id) + '0') # 1
+10 + layer_id % 3 # 1
+int(prefix.split('.')[-1]) + 1 # 1
+int('%s%d' % (prefix[-1:], layer_id)) # 1
+int('.'.join([str(layer_id), '5']).replace('.', '')) # 1
+sorted([layer_id, 3])[0] # 1
+[5, 6, 7][layer_id % 3] # 1
+{0: 3, 5: 4}.get(layer_id, 7) # 1
+config.named[f'w_{layer_id}'] # 1
+abs(layer_id - 3) # 1
+divmod(layer_id, 4)[1] # 1
+layer_id / 2 # 1
+64 if layer_id % 2 else 32 # 2
+32 if layer_id < config.first else 64 # 2
+16 if config.kinds[layer_id] == 'a' else 8 # 2
+8 if layer_id in config.special else 16 # 2
+8 if bool(layer_id) else 16 # 2
+1 if not layer_id else 4 # 2
+4 if (layer_id + 1) % 2 == 0 and layer_id not in [3] else 5 # 3
+8 * len(config.groups[layer_id])
+8 if config.windows[layer_id] is None else 16
+8 if isinstance(config.mixed[layer_id], str) else 16
+len(config.sizes[layer_id:])
+config.sizes[: layer_id + 1][-1]
+len({0, 4, layer_id})
+len(set([layer_id, 2]))
+sum(int(c) for c in str(layer_id * 11))
+getattr(config, f'w_{layer_id}', 5)
+1 if hasattr(config, f'w_{layer_id}') else 2
+1 if Kind(config.kinds[layer_id]) is Kind.A else 2
+1 if config.kinds[layer_id] == Kind.A else 2
+1 if Kind.A == config.kinds[layer_id] else 2
+1 if [layer_id] == [2] else 3
+1 if (layer_id, 1) in [(2, 1), (3, 1)] else 3
+ord(prefix[-1])
+len(list(str(layer_id * 5)))
+8 if str(layer_id) in 'm.2.3' else 9
+4 if layer_id in {1: 0, 2: 0} else 5
+4 if layer_id in range(2, 4) else 5
+1 if all([layer_id > 1, layer_id < 4]) else 2
+1 if any(layer_id == i for i in (1, 5)) else 2
+next(i for i in (0, 2, 9) if i >= layer_id)
+max(i for i in (0, 2, 4) if i <= layer_id)
+{True: 5, False: 6}[layer_id > 3]
+(1, 2)[layer_id == 3]
+prefix.endswith('.2') + 1
+int(re.search('([0-9]+)$', prefix).group(1))
+len([i for i in range(layer_id)])
+factorial(layer_id)
+entries(layer_id)[3]
+len(entries(layer_id))
+moved(layer_id)[0]
+chosen(layer_id)
+rounds(layer_id)
+"""
+HELPERS = """
+import re
+from enum import Enum
+
+class Kind(str, Enum):
+    A = "a"
+    B = "b"
+
+def factorial(n):
+    return 1 if n < 2 else n * factorial(n - 1)
+
+def entries(n):
+    found = {3: 1}
+    found[n] = 7
+    return found
+
+def moved(n):
+    found = [5, 4, 3, 2, 1, 0]
+    found.pop(n)
+    return found
+
+def chosen(n):
+    match n:
+        case 2:
+            return 5
+        case _:
+            return 6
+
+def rounds(n):
+    x = 0
+    while x < n:
+        x += 2
+    return x
+"""
+
+
+@pytest.mark.parametrize("line", SIZES.strip().splitlines())
+def test_sizes_that_depend_on_the_layer(made: Any, counted: Counter[str], line: str) -> None:
+    size, _, built = line.partition(" # ")
+    scope: dict[str, Any] = {"config": SimpleNamespace(**CONFIG)}
+    exec(HELPERS, scope)  # noqa: S102 - the sources above
+    expected = []
+    for number in range(6):
+        scope |= {"layer_id": number, "prefix": f"model.layers.{number}"}
+        expected.append(eval(size, scope))  # noqa: S307
+    tree = made.tree(source(size) + HELPERS, config={"num_hidden_layers": 6, **CONFIG})
+    assert [n.children["proj"].arguments["input_size"] for n in layers(tree)] == expected
+    if built:
+        assert counted["Layer"] == int(built)
+
+
+def test_a_size_that_a_branch_and_the_layer_decide(made: Any) -> None:
+    text = "import foreign\n" + source("layer_id if foreign.flag() else 0")
+    tree = made.tree(text, config={"num_hidden_layers": 4})
+    sizes = [n.children["proj"].arguments["input_size"] for n in layers(tree)]
+    assert sizes == [0, Alternatives((1, 0)), Alternatives((2, 0)), Alternatives((3, 0))]
+
+
+@pytest.mark.parametrize("size", ["config.sizes[layer_id]", "10 // (5 - layer_id)"])
+def test_what_only_a_later_layer_refuses(made: Any, size: str) -> None:
+    with pytest.raises(ElaborationError, match=r"IndexError|ZeroDivisionError"):
+        made.tree(source(size), config={"num_hidden_layers": 8, **CONFIG})
 
 
 def test_layers_of_several_kinds(made: Any, counted: Counter[str]) -> None:
     more = "self.mlp = (Moe if layer_id >= config.first and layer_id % 2 else Dense)(layer_id)"
-    text = source(more=more) + (
-        "\n\nclass Moe(nn.Module):\n    def __init__(self, layer_id):\n        super().__init__()\n"
-        "        self.layer_id = layer_id\n        self.gate = ReplicatedLinear(1, 2)\n"
-        "\n\nclass Dense(nn.Module):\n    def __init__(self, layer_id):\n        super().__init__()\n"
-        "        self.layer_id = layer_id\n        self.up = ReplicatedLinear(3, 4)\n"
+    text = (
+        source(more=more)
+        + """
+class Moe(nn.Module):
+    def __init__(self, layer_id):
+        super().__init__()
+        self.layer_id = layer_id
+        self.gate = ReplicatedLinear(1, 2)
+
+class Dense(nn.Module):
+    def __init__(self, layer_id):
+        super().__init__()
+        self.layer_id = layer_id
+        self.up = ReplicatedLinear(3, 4)
+"""
     )
     tree = made.tree(text, config={"num_hidden_layers": 8, "first": 2})
     kinds = [n.children["mlp"].class_name for n in layers(tree)]
@@ -200,9 +309,7 @@ def test_layers_of_several_kinds(made: Any, counted: Counter[str]) -> None:
 
 
 def test_lists_inside_of_layers(made: Any) -> None:
-    more = (
-        "self.experts = nn.ModuleList([ReplicatedLinear(8, i + layer_id) for i in range(3)])"
-    )
+    more = "self.experts = nn.ModuleList([ReplicatedLinear(8, i + layer_id) for i in range(3)])"
     tree = made.tree(source(more=more), config={"num_hidden_layers": 4})
     for number, layer in enumerate(layers(tree)):
         experts = layer.children["experts"].children
@@ -228,14 +335,19 @@ def test_attributes_of_one_layer_read_by_the_model(made: Any) -> None:
     assert (found["last"], found["ids"], found["total"]) == (3, [0, 1, 2, 3, 4], 10)
 
 
-def test_a_layer_changed_after_its_construction(made: Any) -> None:
+@pytest.mark.parametrize("changed", [0, 2, 3])
+def test_a_layer_changed_after_its_construction(made: Any, changed: int) -> None:
     text = source().replace(
         "    def forward(self, input_ids,",
-        "        self.layers[2].proj = RowParallelLinear(3, 4)\n\n    def forward(self, input_ids,",
+        f"        self.layers[{changed}].proj = RowParallelLinear(3, 4)\n\n"
+        "    def forward(self, input_ids,",
     )
     tree = made.tree(text, config={"num_hidden_layers": 4})
     kinds = [n.children["proj"].class_name for n in layers(tree)]
-    assert kinds == ["ReplicatedLinear", "ReplicatedLinear", "RowParallelLinear", "ReplicatedLinear"]
+    expected = ["ReplicatedLinear"] * 4
+    expected[changed] = "RowParallelLinear"
+    assert kinds == expected
+    assert all(len(n.children["proj"].calls) == 1 for n in layers(tree))
 
 
 def test_decisions_of_the_forward_pass_tell_layers_apart(made: Any) -> None:
@@ -246,9 +358,7 @@ def test_decisions_of_the_forward_pass_tell_layers_apart(made: Any) -> None:
     assert [len(n.children["proj"].calls) for n in layers(tree)] == [1, 1, 1, 1, 1]
 
 
-def test_what_the_caller_hands_over_tells_layers_apart(
-    made: Any, counted: Counter[str]
-) -> None:
+def test_what_the_caller_hands_over_tells_layers_apart(made: Any, counted: Counter[str]) -> None:
     forward = "if residual is None:\n            hidden_states = self.extra(hidden_states)"
     text = source(more="self.extra = RMSNorm(config.hidden_size)", forward=forward)
     text = text.replace(
@@ -261,7 +371,9 @@ def test_what_the_caller_hands_over_tells_layers_apart(
 
 
 def test_other_containers_of_modules(made: Any) -> None:
-    text = HEAD + """
+    text = (
+        HEAD
+        + """
 
 class Model(nn.Module):
     def __init__(self, config):
@@ -280,6 +392,7 @@ class Model(nn.Module):
 
 EntryClass = Model
 """
+    )
     tree = made.tree(text)
     assert {n.path: n.class_name for n in tree.walk() if n.path} == {
         "seq": "Sequential",
