@@ -618,4 +618,6 @@ def at_index(value: Any, index: int, tracker: Tracker | None = None) -> Any:
         return {k: at_index(v, index, tracker) for k, v in value.items()}
     if isinstance(value, Alternatives):
         return merge(at_index(v, index, tracker) for v in value.values)
+    if isinstance(value, Param) and any(hasattr(size, "fn") for size in value.shape or ()):
+        return Param(at_index(value.shape, index, tracker), value.dtype, value.base or value)
     return value
