@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 from fibcore.cli.commands import cli
 
 __all__ = ["cli", "main"]
@@ -9,4 +11,7 @@ __all__ = ["cli", "main"]
 
 def main() -> None:
     """Run the command line of this process and exit with its status."""
+    # A command makes many objects that stay until it ends; the default looks for garbage among them
+    # every 700.
+    gc.set_threshold(100_000, 50, 100)
     cli()

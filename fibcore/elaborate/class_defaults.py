@@ -38,7 +38,7 @@ class ConfigClasses:
         self.ev = evaluator
         self._folder = folder
         self._pattern = pattern
-        self._classes: dict[str, tuple[str, str]] | None = None
+        self._classes: dict[str, tuple[str, str] | None] = {}
         self._made: dict[int, Obj | None] = {}
 
     def instance(self, model_type: str, values: Mapping[str, Any]) -> Obj | None:
@@ -55,7 +55,7 @@ class ConfigClasses:
         return found
 
     def _instance(self, model_type: str, values: Mapping[str, Any]) -> Obj | None:
-        where = self._index().get(model_type)
+        where = self._find(model_type)
         space = None if where is None else self.ev.space(where[0])
         cls = None if where is None or space is None else self.ev.module_name(space, where[1])
         if not isinstance(cls, Class):
@@ -100,23 +100,28 @@ class ConfigClasses:
             spec = post.node.args
             self.ev.call_function(post, [obj], extra if spec.kwarg is not None else {}, cls.place)
 
-    def _index(self) -> dict[str, tuple[str, str]]:
-        if self._classes is None:
-            self._classes = {}
-            root = self.ev.index.root
-            for path in sorted((root / self._folder).glob(self._pattern)):
-                relative = path.relative_to(root).with_suffix("")
-                module = self.ev.index.module(".".join([self.ev.index.package, *relative.parts]))
-                if module is None or "model_type" not in module.text:
+    def _find(self, model_type: str) -> tuple[str, str] | None:
+        """Module and name of the class of a model type; files that do not name it stay unread."""
+        if model_type not in self._classes:
+            self._classes[model_type] = self._search(model_type)
+        return self._classes[model_type]
+
+    def _search(self, model_type: str) -> tuple[str, str] | None:
+        root = self.ev.index.root
+        quoted = (f'"{model_type}"', f"'{model_type}'")
+        for path in sorted((root / self._folder).glob(self._pattern)):
+            relative = path.relative_to(root).with_suffix("")
+            module = self.ev.index.module(".".join([self.ev.index.package, *relative.parts]))
+            if module is None or not any(q in module.text for q in quoted):
+                continue
+            for statement in module.statements:
+                if statement.names is None:
                     continue
-                for statement in module.statements:
-                    if statement.names is None:
-                        continue
-                    match = _MODEL_TYPE.search(statement.text)
-                    if match:
-                        (name,) = statement.names
-                        self._classes.setdefault(match.group(1), (module.name, name))
-        return self._classes
+                match = _MODEL_TYPE.search(statement.text)
+                if match and match.group(1) == model_type:
+                    (name,) = statement.names
+                    return module.name, name
+        return None
 
 
 def transformers_classes(source: SourceTree, like: Environment) -> ConfigClasses:
