@@ -6,6 +6,7 @@ import ast
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from fibcore.elaborate.expressions import MAX_CONTAINER, too_large
 from fibcore.elaborate.part import Part
 from fibcore.elaborate.values import (
     ABSENT,
@@ -453,7 +454,13 @@ class Attributes(Part):
         inner = deep_unknown(args) or deep_unknown(kwargs)
         if inner is not None:
             return inner
+        if isinstance(value, (str, bytes)) and any(
+            isinstance(a, int) and a > MAX_CONTAINER for a in args
+        ):
+            return Unknown("text that is too long", place)
         if name == "format" and isinstance(value, str):
+            if too_large(ast.Mod, value, None):
+                return Unknown("text that is too long", place)
             args = [a if isinstance(a, (int, float, str)) else str(a) for a in args]
         names = list(kwargs)
 

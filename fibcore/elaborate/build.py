@@ -87,7 +87,7 @@ class TreeBuilder:
             for index, item in enumerate(mod.items):
                 yield str(index), item
         for name, value in mod.attrs.items():
-            if isinstance(value, (Mod, Repeat, Alternatives, Unknown)):
+            if isinstance(value, (Mod, Repeat, Alternatives, Unknown)) or _foreign(value):
                 yield name, value
             elif isinstance(value, (list, tuple)) and any(isinstance(v, Mod) for v in value):
                 # torch registers no modules of plain lists, but the model runs them all the same.
@@ -277,9 +277,14 @@ class TreeBuilder:
                     )
                 )
                 return
-            if not all(isinstance(v, Unknown) for v in value.values):
+            doubtful = [v for v in value.values if isinstance(v, Unknown) or _foreign(v)]
+            if not doubtful:
                 return
-            value = value.values[0]
+            value = doubtful[0]
+        if _foreign(value):
+            value = Unknown(
+                f"an instance of {value.class_name}, which is not followed", value.place
+            )
         if not isinstance(value, Unknown):
             return
         if mod.items is not None or name in self._called_attributes(mod):
@@ -366,6 +371,11 @@ def _moves(value: Any) -> bool:
     if isinstance(value, dict):
         return any(_moves(v) for v in value.values())
     return False
+
+
+def _foreign(value: Any) -> bool:
+    """Whether a value is an instance of a class that is not elaborated, and so may be a module."""
+    return type(value) is Obj and isinstance(value.cls, Ext)
 
 
 def _join(path: str, name: str) -> str:

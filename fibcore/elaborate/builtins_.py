@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from fibcore.elaborate.expressions import MAX_CONTAINER, too_large
 from fibcore.elaborate.journal import DOUBTFUL
 from fibcore.elaborate.values import (
     ABSENT,
@@ -63,6 +65,11 @@ def _pure(name: str, fn: Callable[..., Any]) -> None:
         args = [list(ev.items_of(a) or ()) if isinstance(a, (Mod, Class)) else a for a in args]
         if any(isinstance(a, (Tensor, Namespace, Obj, Ext, Repeat)) for a in args):
             return Unknown(f"{name} of an object", place)
+        huge = (
+            name == "bytes" and isinstance(args[0] if args else 0, int) and args > [MAX_CONTAINER]
+        )
+        if huge or (name == "pow" and len(args) == 2 and too_large(ast.Pow, *args)):
+            return Unknown("a value that is too large", place)
         if kwargs:
             return ev.native(lambda *a: fn(*a, **kwargs), args, place)
         return ev.native(fn, args, place)

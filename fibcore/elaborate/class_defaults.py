@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 _MODEL_TYPE = re.compile(r"^\s+model_type(?:\s*:[^=\n]+)?\s*=\s*[\"']([\w.-]+)[\"']", re.MULTILINE)
 
 
+_ROPE = ("rope_parameters", "rope_scaling", "rope_theta")
+
+
 class ConfigClasses:
     """The config classes of one source tree, by model type.
 
@@ -49,10 +52,47 @@ class ConfigClasses:
 
     def attribute(self, obj: Obj, name: str) -> Any:
         """What the object holds or computes under a name; ABSENT where its class gives nothing."""
+        found = self._read(obj, name)
+        if found is ABSENT and isinstance(obj.cls, Class):
+            # transformers lets a config answer to other names: hidden_size for n_embd.
+            renamed = self.ev.class_attr(obj.cls, "attribute_map")
+            if isinstance(renamed, dict) and name in renamed:
+                return self._read(obj, renamed[name])
+        if name in _ROPE and (found is ABSENT or found is None):
+            return self._rope(obj, name)
+        return found
+
+    def _read(self, obj: Obj, name: str) -> Any:
         found = self.ev.find_attr(obj, name, obj.place or SourcePlace("", 1))
         if isinstance(found, Unknown) and "perhaps of a base class" in found.reason:
             return ABSENT
         return found
+
+    def _rope(self, obj: Obj, name: str) -> Any:
+        """RoPE settings of a class that leaves them to transformers 5's base class.
+
+        There `rope_parameters` of a class that declares it and is given none holds the class's
+        `default_theta`, else 10000, and `rope_scaling` is another name of it
+        (transformers.modeling_rope_utils.RotaryEmbeddingConfigMixin).
+        """
+        given = obj.attrs.get("rope_parameters", ABSENT)
+        if given is ABSENT:
+            return ABSENT
+        if given is None:
+            theta = self._read(obj, "default_theta")
+            if isinstance(theta, dict):
+                kinds = {"full_attention": "global", "sliding_attention": "local"}
+                given = {
+                    layer: {"rope_theta": theta[kind], "rope_type": "default"}
+                    for layer, kind in kinds.items()
+                    if kind in theta
+                }
+            else:
+                number = theta if isinstance(theta, (int, float)) else 10000.0
+                given = {"rope_theta": number, "rope_type": "default"}
+        if name == "rope_theta":
+            return given.get("rope_theta", ABSENT) if isinstance(given, dict) else ABSENT
+        return given
 
     def _instance(self, model_type: str, values: Mapping[str, Any]) -> Obj | None:
         where = self._find(model_type)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import operator
+import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -161,7 +162,7 @@ class Expressions(Part):
         if isinstance(right, Unknown):
             return right
         if isinstance(left, _PLAIN) and isinstance(right, _PLAIN):
-            if self._too_large(op, left, right):
+            if too_large(op, left, right):
                 return Unknown("a value that is too large", place)
             if op in (ast.Div, ast.FloorDiv, ast.Mod):
                 by = index_fn(right)
@@ -169,16 +170,6 @@ class Expressions(Part):
                     self.guard(lambda i: bool(by(i)), bool(right))
             return self.native(fn, [left, right], place)
         return self.object_operation(op.__name__, left, right, place)
-
-    @staticmethod
-    def _too_large(op: type, left: Any, right: Any) -> bool:
-        if op is ast.Mult:
-            for many, times in ((left, right), (right, left)):
-                if isinstance(many, (list, tuple, str, bytes)) and isinstance(times, int):
-                    return len(many) * times > MAX_CONTAINER
-        if op in (ast.Pow, ast.LShift) and isinstance(left, int) and isinstance(right, int):
-            return right > 4096 or left.bit_length() * max(right, 1) > 1 << 16
-        return False
 
     def native(self, fn: Callable[..., Any], args: list[Any], place: SourcePlace) -> Any:
         """Apply a pure Python function to known plain values.
@@ -666,7 +657,7 @@ class Expressions(Part):
                 spec = ""
                 if piece.format_spec is not None:
                     spec = self.eval(piece.format_spec, env)
-                    if not isinstance(spec, str):
+                    if not isinstance(spec, str) or _wide(spec):
                         return Unknown("text with an unknown format", place)
                 if isinstance(value, (int, float, str)) and not isinstance(value, bool):
                     conversion = {114: repr, 115: str, 97: ascii}.get(piece.conversion)
@@ -850,6 +841,24 @@ class Expressions(Part):
         if isinstance(value, Namespace) and value.name.startswith("config"):
             return list(value.values)
         return None
+
+
+def too_large(op: type, left: Any, right: Any) -> bool:
+    """Whether the result of an operation would take more memory than a model's numbers do."""
+    if op is ast.Mult:
+        for many, times in ((left, right), (right, left)):
+            if isinstance(many, (list, tuple, str, bytes)) and isinstance(times, int):
+                return len(many) * times > MAX_CONTAINER
+    if op in (ast.Pow, ast.LShift) and isinstance(left, int) and isinstance(right, int):
+        return right > 4096 or left.bit_length() * max(right, 1) > 1 << 16
+    if op is ast.Mod and isinstance(left, str):
+        return _wide(left)
+    return False
+
+
+def _wide(spec: str) -> bool:
+    """Whether a format pads to a width that no name has."""
+    return re.search(r"\d{5}", spec) is not None
 
 
 def _is_count(items: list[Any]) -> bool:

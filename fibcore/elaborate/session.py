@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -225,15 +226,32 @@ def _forward_batch() -> Namespace:
     )
 
 
+class _Depth:
+    """The recursion limit belongs to the process; the last elaboration that ends puts it back."""
+
+    lock = threading.Lock()
+    users = 0
+    before = 0
+
+
+_DEPTH = _Depth()
+
+
 @contextlib.contextmanager
 def _deep_recursion() -> Iterator[None]:
     """Room for an interpreter that runs inside the interpreter."""
-    before = sys.getrecursionlimit()
-    sys.setrecursionlimit(max(before, 12_000))
+    with _DEPTH.lock:
+        if not _DEPTH.users:
+            _DEPTH.before = sys.getrecursionlimit()
+            sys.setrecursionlimit(max(_DEPTH.before, 12_000))
+        _DEPTH.users += 1
     try:
         yield
     finally:
-        sys.setrecursionlimit(before)
+        with _DEPTH.lock:
+            _DEPTH.users -= 1
+            if not _DEPTH.users:
+                sys.setrecursionlimit(_DEPTH.before)
 
 
 __all__ = ["ABSENT", "Session", "SourcePlace"]
