@@ -508,6 +508,13 @@ def test_recursion_without_an_end_is_left(made: Any) -> None:
         "self.x = 1 << 10 ** 9",
         "self.x = [0] * 10 ** 12",
         "self.x = 'a' * 10 ** 12",
+        "self.x = pow(10, 10 ** 10)",
+        "self.x = bytes(10 ** 12)",
+        "self.x = 'a'.ljust(10 ** 12)",
+        "self.x = '%1000000000000d' % 3",
+        "self.x = '{:>1000000000000}'.format(3)",
+        "self.x = f'{3:>1000000000000}'",
+        "self.x = list(range(10 ** 12))",
     ],
 )
 def test_values_that_would_not_fit_into_memory_are_not_computed(made: Any, body: str) -> None:

@@ -65,9 +65,8 @@ def _pure(name: str, fn: Callable[..., Any]) -> None:
         args = [list(ev.items_of(a) or ()) if isinstance(a, (Mod, Class)) else a for a in args]
         if any(isinstance(a, (Tensor, Namespace, Obj, Ext, Repeat)) for a in args):
             return Unknown(f"{name} of an object", place)
-        huge = (
-            name == "bytes" and isinstance(args[0] if args else 0, int) and args > [MAX_CONTAINER]
-        )
+        first = args[0] if args else None
+        huge = name == "bytes" and isinstance(first, int) and first > MAX_CONTAINER
         if huge or (name == "pow" and len(args) == 2 and too_large(ast.Pow, *args)):
             return Unknown("a value that is too large", place)
         if kwargs:
