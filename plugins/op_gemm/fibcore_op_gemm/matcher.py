@@ -26,6 +26,7 @@ from fibcore_op_gemm.operations import Product, products
 from fibcore_op_gemm.sizes import (
     EMBEDDING,
     LINEAR,
+    TORCH_EMBEDDING,
     TORCH_LINEAR,
     Shape,
     Size,
@@ -174,6 +175,7 @@ class _Matcher:
     def _heads(self) -> set[str]:
         """Paths of the modules whose matrix the model's logits are computed with."""
         heads: set[str] = set()
+        silent: list[ModuleNode] = []
         has_own = any(n.is_a(EMBEDDING + "ParallelLMHead") for n in self.tree.walk())
         for node in self.tree.walk():
             if not node.is_a(_LOGITS):
@@ -190,12 +192,15 @@ class _Matcher:
                 self.found.problem("GEMM of the LM head", f"its matrix is that of {names}", node)
             elif choices:
                 heads.update(*choices)
-            elif not has_own:
-                self.found.problem(
-                    "GEMM of the LM head",
-                    "no call of it in the forward pass says which matrix makes the logits",
-                    node,
-                )
+            else:
+                silent.append(node)
+        # A multimodal model may hold a second processor that only its text model's stands in for.
+        for node in silent if not heads and not has_own else ():
+            self.found.problem(
+                "GEMM of the LM head",
+                "no call of it in the forward pass says which matrix makes the logits",
+                node,
+            )
         return heads
 
     def _matrices(self, value: Any) -> set[str]:
@@ -210,7 +215,8 @@ class _Matcher:
         node = self.tree.find(path) if path else None
         if node is None or path is None:
             return set()
-        matrix = node.is_a(EMBEDDING + "VocabParallelEmbedding") or self._is_linear(node)
+        embedding = node.is_a(EMBEDDING + "VocabParallelEmbedding", TORCH_EMBEDDING)
+        matrix = embedding or self._is_linear(node)
         return {node.path} if matrix else set()
 
     def _head(self, node: ModuleNode) -> None:

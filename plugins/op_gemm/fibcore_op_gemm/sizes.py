@@ -16,6 +16,7 @@ from fibcore.tree import Alternatives, ModuleNode, Unknown, with_origins
 
 LINEAR = "sglang.srt.layers.linear."
 EMBEDDING = "sglang.srt.layers.vocab_parallel_embedding."
+TORCH_EMBEDDING = "torch.nn.Embedding"
 TORCH_LINEAR = ("torch.nn.Linear", "torch.nn.modules.linear.Linear")
 QKV_GATE = "sglang.srt.layers.muse_spark.muse_spark_layers.QKVOGateParallelLinear"
 VOCAB_PADDING = 64  # DEFAULT_VOCAB_PADDING_SIZE of SGLang
@@ -84,6 +85,8 @@ def head_shape(node: ModuleNode, serving: Serving) -> Shape:
     Raises:
         UndecidedError: a size is unknown.
     """
+    if node.is_a(TORCH_EMBEDDING):  # torch's own: whole on every rank, and not padded
+        return _whole(node, "num_embeddings", "embedding_dim")
     arguments = _arguments(node)
     k = Size(_int(arguments, "embedding_dim"), "embedding_dim", (arguments["embedding_dim"],))
     original = arguments.get("org_num_embeddings")

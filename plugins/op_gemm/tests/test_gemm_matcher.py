@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
 import pytest
 
 from fibcore.kernel import Extraction
@@ -292,6 +293,29 @@ def test_logits_without_a_known_matrix_are_a_problem() -> None:
     assert "which matrix makes the logits" in found.problems[0].reason
     # A head of its own can be nothing else.
     assert only(extract(embedding("lm_head", "ParallelLMHead"), logits())) == "gemm_n_128256_k_4096"
+
+
+def test_a_processor_that_is_never_called_beside_one_that_is() -> None:
+    silent = module("logits_processor", "sglang.srt.layers.logits_processor.LogitsProcessor")
+    called = logits(ModuleRef("embed"))
+    called = attrs.evolve(called, path="language_model.logits_processor")
+    found = extract(embedding("embed"), called, silent)
+    assert names(found) == {"gemm_n_128256_k_4096": ["embed"]}
+    assert not found.problems
+
+
+@pytest.mark.parametrize("gemm_shapes", ["layer", "rank"])
+def test_an_embedding_of_torch_is_a_head_that_no_rank_splits(gemm_shapes: str) -> None:
+    own = module(
+        "embed",
+        "sglang.srt.models.example.ScaledEmbedding",
+        {"num_embeddings": 1000, "embedding_dim": 64, "padding_idx": 0},
+        bases=("torch.nn.Embedding",),
+    )
+    found = matcher.extract(
+        tree(own, logits(ModuleRef("embed"))), Serving(tp=4, gemm_shapes=gemm_shapes)
+    )
+    assert [k.name for k in found.kernels] == ["gemm_n_1000_k_64"]
 
 
 def test_a_head_that_is_one_of_two_is_a_problem() -> None:
