@@ -137,10 +137,15 @@ class Attributes(Part):
                 if isinstance(found, (int, float, str, list, tuple)):
                     return at_index(found, layer.index, template.tracker)
                 return found
-            if name not in template.attrs and isinstance(template.cls, Class):
+            held = template.attrs.get(name, ABSENT)
+            if held is None or isinstance(held, (bool, int, float, str)):
+                return at_index(held, layer.index, template.tracker)
+            if held is ABSENT and isinstance(template.cls, Class):
                 method = self.class_attr(template.cls, name)
                 if isinstance(method, Func) and method.kind == "function":
                     return Bound(method, layer)
+                if method is ABSENT and self.find_attr(template, name, place) is ABSENT:
+                    return ABSENT
         return self.find_attr(layer.force(), name, place)
 
     # -- instances -----------------------------------------------------------------------------
