@@ -48,6 +48,7 @@ _BINARY: dict[type, Callable[[Any, Any], Any]] = {
     ast.BitXor: operator.xor,
     ast.BitAnd: operator.and_,
 }
+_SET_OPERATORS = (ast.Sub, ast.BitAnd, ast.BitOr, ast.BitXor)
 _COMPARE: dict[type, Callable[[Any, Any], Any]] = {
     ast.Eq: operator.eq,
     ast.NotEq: operator.ne,
@@ -164,6 +165,11 @@ class Expressions(Part):
         if isinstance(left, _PLAIN) and isinstance(right, _PLAIN):
             if too_large(op, left, right):
                 return Unknown("a value that is too large", place)
+            sets = isinstance(left, (list, set)) and isinstance(right, (list, set))
+            if op in _SET_OPERATORS and sets:
+                # Views of a dict are kept as lists; these operators take them as sets.
+                both = [set(self.items_of(s) or ()) for s in (left, right)]
+                return self.native(fn, both, place)
             if op in (ast.Div, ast.FloorDiv, ast.Mod):
                 by = index_fn(right)
                 if by is not None:  # a layer for which it is zero is another one

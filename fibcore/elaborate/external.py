@@ -78,7 +78,8 @@ _OPERATOR = {
     f"operator.{n}": getattr(operator, n) for n in ("mul", "add", "sub", "floordiv", "truediv")
 }
 _RE: dict[str, Callable[..., Any]] = {
-    f"re.{n}": getattr(re, n) for n in ("match", "search", "fullmatch", "sub", "findall", "split")
+    f"re.{n}": getattr(re, n)
+    for n in ("compile", "escape", "findall", "fullmatch", "match", "search", "split", "sub")
 }
 _SILENT = (
     "logging.",
@@ -203,7 +204,8 @@ class Externals(Part):
             return Ext(name) if name.endswith("getLogger") else None
         if name.startswith("math.") and name[5:] in _MATH:
             return self._plain_call(_MATH[name[5:]], args, kwargs, place)
-        known = _OPERATOR.get(name) or _RE.get(name)
+        # The package regex stands in for re, with the same functions.
+        known = _OPERATOR.get(name) or _RE.get(name.replace("regex.", "re.", 1))
         if known is not None:
             return self._plain_call(known, args, kwargs, place)
         handler = _CALLS.get(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +59,25 @@ def method_name(data: Mapping[str, Any]) -> str:
     return name.replace("compressed-tensors", "compressed_tensors") or "unknown"
 
 
+# SGLang serves these checkpoints with the Marlin kernels where the GPU has them
+# (override_quantization_method of the Marlin configs).
+_UPGRADES = {"awq": ("awq_marlin",), "gptq": ("gptq_marlin",)}
+
+
+_MERGED = {
+    "qkv_proj": ("q_proj", "k_proj", "v_proj"),
+    "gate_up_proj": ("gate_proj", "up_proj"),
+    "fused_qkv_a_proj_with_mqa": ("q_a_proj", "kv_a_proj_with_mqa"),
+}
+
+
+def _names(entry: str, layer: str) -> bool:
+    """Whether an entry of an `ignore` list names a layer."""
+    if entry.startswith("re:"):
+        return re.match(entry[3:], layer) is not None
+    return entry == layer
+
+
 class Quantizer:
     """Asks the source's quantisation config what becomes of each layer."""
 
@@ -79,7 +99,10 @@ class Quantizer:
         section = dict(self.data or {})
         mapping = self.ev.class_attr(model, "packed_modules_mapping")
         section["packed_modules_mapping"] = mapping if isinstance(mapping, dict) else {}
-        for name in (self.method, self.method.replace("_", "-"), "modelopt"):
+        names = [*_UPGRADES.get(self.method, ()), self.method, self.method.replace("_", "-")]
+        if self.method.startswith("modelopt"):
+            names.append("modelopt")
+        for name in dict.fromkeys(names):
             try:
                 cls = self.ev.call(lookup, [name], {}, place)
                 if not isinstance(cls, Class):
@@ -88,10 +111,11 @@ class Quantizer:
                     self.ev.get_attr(cls, "from_config", place), [section], {}, place
                 )
             except Raised as error:
-                self.problem = Unknown(
-                    f"quantisation config of method {self.method}: {error.kind}: {error.message}",
-                    error.place,
-                )
+                if self.problem is None or name == self.method:
+                    self.problem = Unknown(
+                        f"quantisation config of method {name}: {error.kind}: {error.message}",
+                        error.place,
+                    )
                 continue
             if isinstance(self.config, Obj):
                 self.problem = None
@@ -123,6 +147,9 @@ class Quantizer:
         if self.problem is not None:
             return self.problem
         prefix = arguments.get("prefix", "")
+        if self.method == "compressed_tensors" and isinstance(prefix, str):
+            # Read from the config itself: SGLang's own search goes by way of that package.
+            return self._compressed_layer(mod, str(prefix))
         if not self._by_name():
             return self._known((id(mod.cls), ""), lambda: self._ask(mod, prefix))
         tracked = mod.args.get("prefix")
@@ -174,6 +201,9 @@ class Quantizer:
                 return Unknown("the quantisation config has no get_quant_method", place)
             answer = self.ev.call(method, [mod, prefix], {}, place)
         except Raised as error:
+            if error.explicit and "platform" in error.message:
+                # Quantised like this, and not to be served on the GPU that the facts describe.
+                return self._describe(Obj(Ext(self.method), place))
             return Unknown(f"get_quant_method raised {error.kind}: {error.message}", error.place)
         if answer is None:
             return None
@@ -223,6 +253,32 @@ class Quantizer:
                 method, "int8", "block" if pair else "channel", pair, None, "dynamic"
             )
         return Unknown(f"quantisation method {answer.class_name} of {method}", answer.place)
+
+    def _compressed_layer(self, mod: Mod, prefix: str) -> Quantization | Unknown | None:
+        """What a compressed-tensors config says of one layer.
+
+        Its targets are classes of the unquantised model ("Linear" means every linear layer, those
+        of experts included) and its `ignore` names layers, whole or as `re:` patterns, with merged
+        projections under the names of their parts
+        (github.com/vllm-project/compressed-tensors, quantization/quant_config.py).
+        """
+        linear = isinstance(mod.cls, Class) and mod.cls.derives("LinearBase")
+        if not linear and not (isinstance(mod.cls, Class) and mod.cls.derives("FusedMoE")):
+            return None
+        data = self.data or {}
+        groups = (data.get("config_groups") or {}).values()
+        targets = [target for group in groups for target in group.get("targets") or ()]
+        head, _, last = prefix.rpartition(".")
+        parts = (
+            _MERGED.get(last, (last,)) if linear else ("0.gate_proj", "0.up_proj", "0.down_proj")
+        )
+        names = [f"{head}.{p}" if linear else f"{prefix}.{p}" for p in parts]
+        ignored = {any(_names(entry, name) for entry in data.get("ignore") or ()) for name in names}
+        if ignored == {True}:
+            return None
+        if len(ignored) > 1 or targets != ["Linear"]:
+            return Unknown(f"compressed-tensors with targets {targets} for {prefix}", mod.place)
+        return self._compressed(data)
 
     def _compressed(self, data: Mapping[str, Any]) -> Quantization | Unknown:
         groups = data.get("config_groups")

@@ -421,6 +421,20 @@ class Statements(Part):
         return final if final is not None else status
 
     def s_with(self, node: ast.With, env: Env) -> Status:
+        kinds = {name for item in node.items for name in _suppressed(item.context_expr)}
+        if not kinds:
+            return self._within(node, env)
+        self.trying += 1
+        try:
+            return self._within(node, env)
+        except Raised as error:
+            if not kinds & (_CATCH_ALL | {error.kind} | set(_PARENTS.get(error.kind, ()))):
+                raise
+            return None
+        finally:
+            self.trying -= 1
+
+    def _within(self, node: ast.With, env: Env) -> Status:
         for item in node.items:
             value = self.eval(item.context_expr, env)
             if item.optional_vars is not None:
@@ -654,6 +668,13 @@ def _catches(handler: ast.ExceptHandler, error: Raised) -> bool:
     names = {ast.unparse(t).rpartition(".")[2] for t in types}
     kinds = {error.kind, *error.parents}
     return bool(names & kinds.union(_CATCH_ALL, *(_PARENTS.get(kind, ()) for kind in kinds)))
+
+
+def _suppressed(node: ast.expr) -> set[str]:
+    """The exceptions that `contextlib.suppress(...)` names; none for any other expression."""
+    if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == "suppress":
+        return {ast.unparse(a).rpartition(".")[2] for a in node.args}
+    return set()
 
 
 def _none_tests(test: ast.expr, positive: bool) -> Iterator[tuple[ast.expr, bool | None]]:
