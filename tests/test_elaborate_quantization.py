@@ -26,6 +26,9 @@ LLAMA = {
 }
 FP8 = {"num_bits": 8, "type": "float", "strategy": "channel", "symmetric": True, "dynamic": False}
 INT4 = {"num_bits": 4, "type": "int", "strategy": "group", "group_size": 128, "symmetric": True}
+AWQ = {"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": True, "version": "gemm"}
+GPTQ = {"quant_method": "gptq", "bits": 4, "group_size": 128, "desc_act": False, "sym": True}
+MODELOPT = {"quant_method": "modelopt", "quant_algo": "FP8", "ignore": ["lm_head"]}
 
 
 def compressed(weights: dict[str, Any], *ignore: str, targets: Any = ("Linear",)) -> dict[str, Any]:
@@ -47,13 +50,13 @@ def found(tree: ModelTree, name: str) -> list[Any]:
     [
         (compressed(FP8, "lm_head"), "float8_e4m3fn", "channel"),
         (compressed(INT4, "lm_head"), "int4", "group"),
-        ({"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": True, "version": "gemm"}, "int4", "group"),
-        ({"quant_method": "gptq", "bits": 4, "group_size": 128, "desc_act": False, "sym": True}, "int4", "group"),
-        ({"quant_method": "modelopt", "quant_algo": "FP8", "ignore": ["lm_head"]}, "float8_e4m3fn", "tensor"),
+        (AWQ, "int4", "group"),
+        (GPTQ, "int4", "group"),
+        (MODELOPT, "float8_e4m3fn", "tensor"),
         ({"quant_method": "fp8", "activation_scheme": "static"}, "float8_e4m3fn", "tensor"),
     ],
     ids=["compressed fp8", "compressed int4", "awq", "gptq", "modelopt fp8", "fp8"],
-)  # fmt: skip
+)
 def test_every_linear_layer_and_not_the_head(
     real: Callable[..., ModelTree], section: dict[str, Any], dtype: str, scheme: str
 ) -> None:
