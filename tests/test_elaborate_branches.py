@@ -86,6 +86,32 @@ def f():
 --
 self.x = f()
 
+## a return in a loop => {0, 1, 9}
+def f():
+    for i in range(2):
+        if foreign.flag(i):
+            return i
+    return 9
+self.x = f()
+
+## a return that two conditions lead to => {1, 2}
+def f():
+    if foreign.flag():
+        if foreign.other():
+            return 1
+    return 2
+self.x = f()
+
+## a return in a try statement => {1, 2}
+def f():
+    try:
+        if foreign.flag():
+            return 1
+    finally:
+        pass
+    return 2
+self.x = f()
+
 ## a return inside of a decided branch => {0, 2}
 self.x = 0
 def f():

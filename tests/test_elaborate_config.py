@@ -251,12 +251,21 @@ def test_the_platform_is_cuda(made: Any) -> None:
         "def is_hip():\n    return foreign()\ndef is_npu():\n    return foreign()\n"
         "def get_device_capability():\n    return foreign()\n",
     )
-    before = "import torch\nfrom sglang.srt.platform import *"
+    made.write("srt/platforms/__init__.py", "current_platform = foreign()\n")
+    before = (
+        "import torch\nfrom sglang.srt.platform import *\n"
+        "from sglang.srt.platforms import current_platform as here\n"
+    )
     body = (
         "self.x = (is_cuda(), is_hip(), is_npu(), get_device_capability(),"
-        " torch.cuda.is_available(), torch.version.hip, hasattr(torch, 'npu'))"
+        " torch.cuda.is_available(), torch.version.hip, hasattr(torch, 'npu'),"
+        " here.is_cuda(), here.is_hip(), here.device_name)"
     )
-    assert made.attributes(body, before)["x"] == (True, False, False, (9, 0), True, None, False)
+    assert made.attributes(body, before)["x"] == (
+        *(True, False, False, (9, 0)),
+        *(True, None, False),
+        *(True, False, "cuda"),
+    )
 
 
 @pytest.mark.parametrize(

@@ -282,6 +282,23 @@ class Gate(nn.Module):
     ]
 
 
+def test_a_parameter_of_a_leaf_first_read_in_an_undecided_branch(made: Any) -> None:
+    made.write(
+        "srt/layers/scale.py",
+        "import torch\nfrom torch import nn\nclass Scale(nn.Module):\n    def __init__(self, n):\n"
+        "        super().__init__()\n        self.weight = nn.Parameter(torch.ones(n))\n",
+    )
+    text = model(
+        "self.scale = Scale(6)",
+        "if foreign.flag():\n    return torch.mul(x, self.scale.weight)\n"
+        "return foreign.kernel(x, self.scale.weight)",
+        "from sglang.srt.layers.scale import Scale\n",
+    )
+    found = {o.function: o.args[1] for o in made.tree(text).operations}
+    weight = ParameterRef("scale.weight", (6,), None)
+    assert found == {"torch.mul": weight, "foreign.kernel": weight}
+
+
 def test_operations_of_a_module_that_is_not_called_are_none(made: Any) -> None:
     before = """
 class Gate(nn.Module):

@@ -239,14 +239,15 @@ bump()
 bump()
 self.x = COUNT
 
-## nonlocal reads and writes within its function
+## nonlocal
 def outer():
-    n = 1
+    n, m = 1, 5
     def inner():
         nonlocal n
         n += 1
-        return n
-    return inner()
+        m = 0
+        return n + m
+    return (inner(), inner(), n, m)
 self.x = outer()
 
 ## delete

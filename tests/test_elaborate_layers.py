@@ -145,6 +145,7 @@ def test_a_loop_with_append_makes_every_layer(made: Any) -> None:
 
 CONFIG = {
     "sizes": [5, 5, 7, 7, 5, 9],
+    "late": [None, 4, None, 4, None, 4],
     "windows": [4, None, 4, None, 4, 4],
     "mixed": [4, "a", 4, "b", 4, 4],
     "kinds": list("abbaab"),
@@ -187,6 +188,10 @@ layer_id / 2 # 1
 len(config.sizes[layer_id:])
 config.sizes[: layer_id + 1][-1]
 len({0, 4, layer_id})
+len({0: 1, 4: 2, layer_id: 3})
+len({n: 1 for n in (0, 4, layer_id)})
+len([[1], [2, 3]][layer_id % 2])
+8 if config.late[layer_id] is None else 16
 len(set([layer_id, 2]))
 sum(int(c) for c in str(layer_id * 11))
 getattr(config, f'w_{layer_id}', 5)

@@ -119,6 +119,17 @@ def test_a_leaf_is_run_when_an_attribute_of_it_is_read(made: Any) -> None:
     assert tree.missing == ()
 
 
+def test_a_leaf_that_nobody_asks_is_not_run(made: Any) -> None:
+    made.write(
+        "srt/layers/counted.py",
+        "from torch import nn\nMADE = []\nclass Counted(nn.Module):\n    def __init__(self, n):\n"
+        "        super().__init__()\n        self.n = n\n        MADE.append(n)\n",
+    )
+    init = "self.a, self.b = Counted(1), Counted(2)\nself.x = (self.b.n, list(MADE))"
+    tree = made.tree(model(init, "a b", "from sglang.srt.layers.counted import *"))
+    assert tree.root.attributes["x"] == (2, [2])
+
+
 def test_a_layer_that_holds_layers_is_descended_into(made: Any) -> None:
     made.write(
         "srt/layers/blocks.py",
@@ -142,10 +153,15 @@ def test_a_layer_that_holds_layers_is_descended_into(made: Any) -> None:
 
         class Derived(Mlp):
             pass
+
+        class Patches(nn.Module):
+            def __init__(self, n):
+                super().__init__()
+                self.proj = nn.Conv2d(3, n, kernel_size=2)
         """,
     )
     before = "from sglang.srt.layers.blocks import *"
-    init = "self.mlp = Mlp(4)\nself.rope = Rope(4)\nself.derived = Derived(3)"
+    init = "self.mlp = Mlp(4)\nself.rope = Rope(4)\nself.derived = Derived(3)\nself.p = Patches(5)"
     tree = made.tree(model(init, "mlp rope derived", before))
     leaves = {n.path: n.leaf for n in tree.walk() if n.path}
     assert leaves == {
@@ -156,6 +172,8 @@ def test_a_layer_that_holds_layers_is_descended_into(made: Any) -> None:
         "derived": False,
         "derived.up": True,
         "derived.rope": True,
+        "p": False,
+        "p.proj": True,
     }
     assert node(tree, "derived.up").arguments["output_size"] == 6
     assert len(node(tree, "mlp.up").calls) == 1
