@@ -421,3 +421,24 @@ EntryClass = Model
         assert len(node.calls) == 1, path
     assert tree.find("named.up.a") is not None
     assert tree.missing == ()
+
+
+def test_a_part_of_a_layer_changed_after_its_construction_is_reported(made: Any) -> None:
+    text = source(more="self.block = Block()").replace(
+        "    def forward(self, input_ids,",
+        "        self.layers[2].block.up = RowParallelLinear(3, 4)\n"
+        "        self.layers[1].block.flag = True\n\n"
+        "    def forward(self, input_ids,",
+    )
+    text += """
+class Block(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.flag = False
+        self.up = ReplicatedLinear(1, 2)
+        self.up = ReplicatedLinear(1, 3)
+"""
+    (missing,) = made.tree(text, config={"num_hidden_layers": 4}).missing
+    assert "Block.up" in missing.reason
+    assert missing.place is not None
+    assert "RowParallelLinear(3, 4)" in text.splitlines()[missing.place.line - 1]

@@ -551,6 +551,8 @@ class Attributes(Part):
             owner.repeats = []
         if isinstance(owner, Mod) and owner.pending is not None:
             self._run_pending(owner)
+        if isinstance(owner, Mod) and not self.forward and owner.born is not None:
+            self._note_change(owner, name, value, place)
         if isinstance(owner, Obj):
             if isinstance(owner.cls, Class):
                 found = self.class_attr(owner.cls, name)
@@ -565,6 +567,19 @@ class Attributes(Part):
             self.put(owner.attrs, name, value)
         elif isinstance(owner, ModuleSpace):
             self.put(owner.env.vars, name, value)
+
+    def _note_change(self, owner: Mod, name: str, value: Any, place: SourcePlace) -> None:
+        """Note that a module inside of a repeated layer gets or loses a module afterwards.
+
+        Which of the equal layers it belongs to is not known any more.
+        """
+        if owner.born is None or not owner.born.repeated or owner.tracker is owner.born:
+            return
+        if owner.born is not self.tracker and any(
+            isinstance(v, (Mod, Repeat)) for v in (value, owner.attrs.get(name))
+        ):
+            why = f"{owner.class_name}.{name} is changed in some of the layers that are alike"
+            self.changes.append(Unknown(why, place))
 
 
 class _ClassScope(Env):

@@ -815,6 +815,8 @@ class Expressions(Part):
             if found is not None:
                 again = Repeat(found, number, partial(self.rebuilt, build))
                 found.repeats.append(again)
+                if found.tracker is not None:
+                    found.tracker.repeated = True
                 result.append(again)
                 continue
             value = build()

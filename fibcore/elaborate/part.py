@@ -40,6 +40,7 @@ class Part(Journalled):
         keep: Objects whose ids are used as keys, so that no other object gets the same id.
         memo: Results of forward passes, with what they depended on.
         notes: What went wrong without consequences for the tree.
+        changes: Changes to layers that cannot be told apart any more; the tree lacks them.
     """
 
     builtins: dict[str, Any]
@@ -64,6 +65,7 @@ class Part(Journalled):
         self.running: list[Mod] = []
         self.memo: dict[Any, list[Any]] = {}
         self.notes: list[Unknown] = []
+        self.changes: list[Unknown] = []
         self.bag_cache: dict[str, Any] = {}
         self.argument_bags: dict[str, list[Class]] | None = None
         self.server_args_bag: Namespace | None = None

@@ -97,7 +97,11 @@ class Session:
             architecture=architecture,
             root=node,
             operations=tuple(tree.operations),
-            missing=(*tree.missing, *missing),
+            missing=(
+                *tree.missing,
+                *missing,
+                *(Missing("layers", change.reason, change.place) for change in ev.changes),
+            ),
             warnings=tuple(environment.warnings),
             source_version=self.source.version or self.source.commit,
             config=dict(self.config.data),

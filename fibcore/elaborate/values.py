@@ -278,10 +278,11 @@ class Mod(Obj):
     `items` holds the entries of a `ModuleList` and the like. `pending` is set while a leaf's own
     `__init__` has not been run. `stages` are the norms handed to layer-boundary factories while
     this module was built. `tracker` holds the decisions on the layer index of a layer that others
-    may repeat, and `repeats` those others.
+    may repeat, and `repeats` those others; `born` is the tracker of the layer that this module is a
+    part of.
     """
 
-    __slots__ = ("items", "leaf", "pending", "repeats", "stages", "tracker")
+    __slots__ = ("born", "items", "leaf", "pending", "repeats", "stages", "tracker")
 
     def __init__(self, cls: Any, place: SourcePlace | None = None) -> None:
         super().__init__(cls, place)
@@ -291,6 +292,7 @@ class Mod(Obj):
         self.stages: list[Any] = []
         self.tracker: Tracker | None = None
         self.repeats: list[Repeat] = []
+        self.born = ACTIVE.tracker
 
 
 class Repeat:
@@ -519,6 +521,7 @@ class Tracker:
 
     def __init__(self, number: int) -> None:
         self.number = number
+        self.repeated = False
         self.guards: list[tuple[IndexFn, Any]] = []
 
     def holds(self, index: int) -> bool:
