@@ -1,0 +1,180 @@
+"""Keys that config.json leaves out: defaults of transformers' config classes, read as text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fibcore.elaborate import pins
+from fibcore.elaborate.pins import pinned_transformers
+from fibcore.errors import ConfigError, SourceError
+from fibcore.sources.tree import SourceTree
+from fibcore.tree import origins_of
+
+CLASSES = """
+from ...configuration_utils import PretrainedConfig
+from ...utils import logging
+
+logger = logging.get_logger(__name__)
+
+
+class OtherConfig(PretrainedConfig):
+    model_type = "other"
+    depth = 1
+
+
+class MadeConfig(PretrainedConfig):
+    model_type = "made"
+    attribute_map = {"width": "n_embd"}
+
+    def __init__(
+        self,
+        hidden_size=8,
+        depth=12,
+        layer_types=None,
+        n_embd=96,
+        head_dim=None,
+        num_attention_heads=2,
+        **kwargs,
+    ):
+        self.hidden_size = hidden_size
+        self.depth = depth
+        self.n_embd = n_embd
+        self.num_attention_heads = num_attention_heads
+        self.head_dim = head_dim if head_dim is not None else hidden_size // num_attention_heads
+        self.layer_types = layer_types
+        if self.layer_types is None:
+            self.layer_types = ["full" if (i + 1) % 2 else "window" for i in range(3)]
+        self.scale = 0
+        open("/nowhere/at/all", "w")
+        super().__init__(**kwargs)
+
+    @property
+    def doubled(self):
+        return self.scale * 2
+"""
+
+
+@pytest.fixture
+def fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[SourceTree]:
+    """Which SGLang trees a transformers release was asked for; there is a made-up one."""
+    root = tmp_path / "transformers"
+    folder = root / "models" / "made"
+    folder.mkdir(parents=True)
+    (folder / "configuration_made.py").write_text(CLASSES)
+    (root / "__init__.py").write_text("raise SystemExit(3)\n")
+    asked: list[SourceTree] = []
+
+    def source(sglang: SourceTree) -> tuple[SourceTree | None, str]:
+        asked.append(sglang)
+        return SourceTree(root, "4.57.1", None, "made up"), ""
+
+    monkeypatch.setattr(pins, "transformers_source", source)
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("expression", "value", "origins"),
+    [
+        ("config.depth", 12, {"default:depth"}),
+        ("config.hidden_size", 64, {"config:hidden_size"}),
+        ("config.head_dim", 16, {"default:head_dim"}),  # 64 // 4, both from the file
+        ("config.width", 96, {"default:width"}),
+        ("config.layer_types", ["full", "window", "full"], {"default:layer_types"}),
+    ],
+)
+def test_defaults_of_the_class(
+    made: Any, fetched: list[SourceTree], expression: str, value: Any, origins: set[str]
+) -> None:
+    found = made.attributes(f"self.x = {expression}")["x"]
+    assert found == value
+    for part in found if isinstance(found, list) else [found]:
+        assert origins_of(part) == origins
+    assert len(fetched) <= 1
+
+
+def test_a_size_computed_from_a_default(made: Any, fetched: list[SourceTree]) -> None:
+    found = made.attributes("self.x = config.depth * config.hidden_size")["x"]
+    assert found == 12 * 64
+    assert origins_of(found) == {"default:depth", "config:hidden_size"}
+    assert fetched
+
+
+def test_the_file_stands_before_the_class(made: Any, fetched: list[SourceTree]) -> None:
+    assert made.attributes("self.x = config.depth", config={"depth": 3})["x"] == 3
+    assert fetched == []  # nothing was missing, so nothing was fetched
+
+
+def test_what_the_class_overwrites_stays_as_the_file_has_it(
+    made: Any, fetched: list[SourceTree]
+) -> None:
+    assert made.attributes("self.x = config.doubled", config={"scale": 3})["x"] == 6
+    assert fetched
+
+
+def test_a_class_in_sglang_stands_before_the_one_in_transformers(
+    made: Any, fetched: list[SourceTree]
+) -> None:
+    made.write(
+        "srt/configs/made.py",
+        "from transformers import PretrainedConfig\nclass MadeConfig(PretrainedConfig):\n"
+        "    model_type = 'made'\n    def __init__(self, depth=5, **kwargs):\n"
+        "        self.depth = depth\n",
+    )
+    assert made.attributes("self.x = config.depth")["x"] == 5
+    assert fetched == []
+
+
+def test_a_nested_config_has_a_class_of_its_own(made: Any, fetched: list[SourceTree]) -> None:
+    config = {"text_config": {"model_type": "made", "hidden_size": 6}, "model_type": "both"}
+    found = made.attributes("self.x = config.text_config.depth", config=config)["x"]
+    assert found == 12
+    assert origins_of(found) == {"default:text_config.depth"}
+    assert fetched
+
+
+def test_a_key_that_no_class_has(made: Any, fetched: list[SourceTree]) -> None:
+    with pytest.raises(ConfigError, match="breadth"):
+        made.attributes("self.x = config.breadth")
+    assert fetched
+
+
+def test_without_transformers_the_error_says_what_to_do(
+    made: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fibcore.sources import tree
+
+    def no_network(spec: str, *_: Any, **__: Any) -> SourceTree:
+        raise SourceError(f"no route to the index ({spec})")
+
+    monkeypatch.setattr(tree, "find_source", no_network)
+    (made.root.parent / "pyproject.toml").write_text('dependencies = ["transformers==4.57.1"]\n')
+    with pytest.raises(ConfigError) as caught:
+        made.attributes("self.x = config.depth")
+    message = str(caught.value)
+    for part in ("'depth'", "transformers 4.57.1", "pypi:transformers==4.57.1", "add the key"):
+        assert part in message
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "expected"),
+    [
+        ("sglang-0.5.9.dist-info/METADATA", "Requires-Dist: transformers==4.57.1\n", "4.57.1"),
+        ("sglang-0.5.9.dist-info/METADATA", "Requires-Dist: transformers == 5.3.0\n", "5.3.0"),
+        ("pyproject.toml", 'dependencies = ["torch==2.9", "transformers==4.57.1"]\n', "4.57.1"),
+        ("../pyproject.toml", '  "transformers==4.57.1",\n', "4.57.1"),
+        ("pyproject.toml", 'dependencies = ["transformers>=4.57"]\n', None),
+        ("other.toml", '"transformers==4.57.1"\n', None),
+    ],
+)
+def test_the_release_that_a_tree_wants(
+    tmp_path: Path, file: str, text: str, expected: str | None
+) -> None:
+    root = tmp_path / "python" / "sglang"
+    root.mkdir(parents=True)
+    path = root.parent / file
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    assert pinned_transformers(root) == expected
