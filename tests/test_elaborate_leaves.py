@@ -392,7 +392,6 @@ def test_elaborations_in_threads_do_not_mix(made: Any) -> None:
     made.write("srt/models/made.py", text)
     source = SourceTree(made.root, "0.5.9", None, "made up")
     found: dict[int, list[int]] = {}
-    limit = sys.getrecursionlimit()
 
     def run(size: int) -> None:
         data = {"architectures": ["Model"], "model_type": "made", "hidden_size": size}
@@ -400,10 +399,16 @@ def test_elaborations_in_threads_do_not_mix(made: Any) -> None:
         layers = node(tree, "layers").children.values()
         found[size] = [n.arguments["hidden_size"] for n in layers]
 
-    threads = [threading.Thread(target=run, args=(size,)) for size in (3, 5, 7, 11)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(before + 123)
+    try:
+        threads = [threading.Thread(target=run, args=(size,)) for size in (3, 5, 7, 11)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        after = sys.getrecursionlimit()
+    finally:
+        sys.setrecursionlimit(before)
     assert found == {size: [i * size for i in range(40)] for size in (3, 5, 7, 11)}
-    assert sys.getrecursionlimit() == limit
+    assert after == before + 123
