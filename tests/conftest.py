@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import importlib.util
 import json
 import os
 import shutil
@@ -16,9 +17,9 @@ import sys
 import tempfile
 import textwrap
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
@@ -28,6 +29,9 @@ from fibcore.serving import Serving
 from fibcore.sources.configs import ModelConfig
 from fibcore.sources.tree import SourceTree
 from fibcore.tree import ModelTree
+
+if TYPE_CHECKING:
+    from browser import Browser
 
 SGLANG_VERSIONS = ("0.5.9", "0.5.23")
 
@@ -215,6 +219,19 @@ def real(request: pytest.FixtureRequest) -> Callable[..., ModelTree]:
         return elaborated(json.dumps(config), tp, ep)
 
     return tree
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A real browser without a window, see `browser.py`; skips where there is none."""
+    # Test modules are no packages, so that this one has no name to import it by.
+    spec = importlib.util.spec_from_file_location("browser", Path(__file__).with_name("browser.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    with module.started(tmp_path_factory.mktemp("browser")) as started:
+        yield started
 
 
 @pytest.fixture(autouse=True)

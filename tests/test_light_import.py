@@ -12,6 +12,7 @@ import pytest
 HEAVY = (
     *("torch", "transformers", "huggingface_hub", "git", "rich", "click", "numpy", "pytest"),
     *("flashinfer", "sglang", "filelock", "rapidfuzz", "asyncio"),
+    *("jinja2", "markupsafe", "pygments"),
 )
 
 MODULES = [
@@ -20,6 +21,7 @@ MODULES = [
     "fibcore.definition",
     "fibcore.hookspecs",
     "fibcore.kernel",
+    "fibcore.pages",
     "fibcore.registry",
     "fibcore.rendering",
     "fibcore.testing.trees",
