@@ -26,6 +26,7 @@ _WHERE = {
     "hierarchy": "fibcore.queries",
     "explain": "fibcore.queries",
     "validate": "fibcore.validation",
+    "diff": "fibcore.diffing",
 }
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "__version__",
     "add_reference_tests",
     "clone_repos",
+    "diff",
     "explain",
     "extract",
     "hierarchy",
@@ -48,6 +50,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from fibcore.definition import Definition
+    from fibcore.diffing import diff
     from fibcore.errors import FibcoreError
     from fibcore.extraction import extract
     from fibcore.hookspecs import hookimpl

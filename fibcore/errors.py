@@ -89,5 +89,9 @@ class DatasetError(FibcoreError):
     """A dataset folder or a file in it cannot be read or written."""
 
 
+class TraceError(FibcoreError):
+    """A dump of FlashInfer's tracing, or a file of it, cannot be read or repaired."""
+
+
 class PluginError(FibcoreError):
     """A plugin raised, or returned what its hook does not allow."""

@@ -16,12 +16,12 @@ from fibcore.dataset.provenance import expand_paths, group_uses
 from fibcore.definition import Definition
 from fibcore.errors import DatasetError, FibcoreError, ServingError, UsageError
 from fibcore.extraction_report import ExtractReport, FoundKernel, ModelReport, Refused, Remark
-from fibcore.kernel import Kernel, Use
+from fibcore.kernel import Kernel, NotCovered, Problem, Use, use
 from fibcore.registry import Registry, load_plugins
 from fibcore.serving import STAGES, Serving
 from fibcore.sources.progress import Progress, report
 from fibcore.sources.tree import SourceTree, find_source, repository_path
-from fibcore.tree import ModelTree, SourcePlace
+from fibcore.tree import Missing, ModelTree, SourcePlace
 
 if TYPE_CHECKING:
     from fibcore.sources.catalogue import ResolvedModel
@@ -89,15 +89,7 @@ def extract(
     _check_names(names, hf_repo_id, config)
     if registry is None:
         registry = load_plugins(disable=disable_plugin)
-    op_types = known_op_types(op_type, registry)
-    wanted = _Wanted(
-        tp=_numbers(tp),
-        ep=_numbers(ep),
-        page_sizes=_numbers(page_size),
-        stages=STAGES if stage is None else (stage,) if isinstance(stage, str) else tuple(stage),
-        gemm_shapes=gemm_shapes,
-        op_types=op_types,
-    )
+    wanted = Wanted.of(registry, tp, ep, page_size, op_type, stage, gemm_shapes)
     root = dataset_folder(target_dir, dataset)
     source = find_source(sglang, Path(target_dir), progress=progress)
     run = _Extraction(source, registry, wanted, progress)
@@ -107,6 +99,40 @@ def extract(
         if not run.found and len(run.refused) == 1:
             raise run.refused[0].error
         return run.write(root, dry_run=dry_run)
+
+
+def find_models(
+    names: Sequence[str],
+    source: SourceTree,
+    wanted: Wanted,
+    registry: Registry,
+    *,
+    config: str | Path | Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> Findings:
+    """What `extract` finds, with every layer of every kernel; no dataset is looked at.
+
+    Args:
+        names: The models, as for `extract`.
+        source: SGLang's source.
+        wanted: How the models are served, and what of them is asked for.
+        registry: The plugins.
+        config: The config of the one model, as for `extract`.
+        progress: Told how far the work is.
+
+    Raises:
+        UsageError: no name, or one config for several names.
+    """
+    _check_names(names, None, config)
+    run = _Extraction(source, registry, wanted, progress)
+    with few_collections():
+        for name in dict.fromkeys(names):
+            run.add_model(name, None, config)
+    return Findings(
+        models=tuple(find.model for find in run.found),
+        refused=tuple(run.refused),
+        definitions=tuple(pending.definition for pending in run.pending.values()),
+    )
 
 
 def combinations(
@@ -239,15 +265,81 @@ def _numbers(value: int | Sequence[int] | None) -> tuple[int, ...]:
 
 
 @attrs.frozen
-class _Wanted:
+class Wanted:
     """The options of an extraction; empty sizes stand for how a model is usually served."""
 
-    tp: tuple[int, ...]
-    ep: tuple[int, ...]
-    page_sizes: tuple[int, ...]
-    stages: tuple[str, ...]
-    gemm_shapes: Literal["layer", "rank"]
-    op_types: tuple[str, ...]
+    tp: tuple[int, ...] = ()
+    ep: tuple[int, ...] = ()
+    page_sizes: tuple[int, ...] = ()
+    stages: tuple[str, ...] = STAGES
+    gemm_shapes: Literal["layer", "rank"] = "layer"
+    op_types: tuple[str, ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        registry: Registry,
+        tp: int | Sequence[int] | None,
+        ep: int | Sequence[int] | None,
+        page_size: int | Sequence[int] | None,
+        op_type: str | Sequence[str],
+        stage: str | Sequence[str] | None,
+        gemm_shapes: Literal["layer", "rank"],
+    ) -> Wanted:
+        """The options as `extract` takes them.
+
+        Raises:
+            UsageError: an op type is unknown; the nearest ones are named.
+        """
+        return cls(
+            tp=_numbers(tp),
+            ep=_numbers(ep),
+            page_sizes=_numbers(page_size),
+            stages=STAGES
+            if stage is None
+            else (stage,)
+            if isinstance(stage, str)
+            else tuple(stage),
+            gemm_shapes=gemm_shapes,
+            op_types=known_op_types(op_type, registry),
+        )
+
+
+@attrs.frozen
+class FoundModel:
+    """What one model has at one (TP, EP), layer by layer.
+
+    Attributes:
+        report: The model, its source and what went wrong; no kernels, whose outcomes only a dataset
+            knows.
+        kernels: The kernels of the op types that were asked for.
+        not_covered: Ops that these op types' plugins recognised and have no definition for.
+        problems: What these plugins could not decide.
+        missing: What should be in the model tree and could not be elaborated.
+        unclaimed: Leaves that no plugin accounts for.
+    """
+
+    report: ModelReport
+    kernels: tuple[Kernel, ...]
+    not_covered: tuple[NotCovered, ...]
+    problems: tuple[Problem, ...]
+    missing: tuple[Missing, ...]
+    unclaimed: tuple[Use, ...]
+
+
+@attrs.frozen
+class Findings:
+    """What `find_models` found.
+
+    Attributes:
+        models: One entry for every model and (TP, EP) combination.
+        refused: Models and combinations that could not be extracted at all.
+        definitions: The definitions of all kernels, each once, under the names that plugins gave.
+    """
+
+    models: tuple[FoundModel, ...]
+    refused: tuple[Refused, ...]
+    definitions: tuple[Definition, ...]
 
 
 @attrs.define
@@ -269,6 +361,7 @@ class _Find:
     """
 
     report: ModelReport
+    model: FoundModel
     kernels: list[tuple[Kernel, tuple[Any, ...], list[str]]] = attrs.field(factory=list)
 
 
@@ -276,7 +369,7 @@ class _Extraction:
     """One run: finds first, over all models, and then one pass that writes."""
 
     def __init__(
-        self, source: SourceTree, registry: Registry, wanted: _Wanted, progress: Progress | None
+        self, source: SourceTree, registry: Registry, wanted: Wanted, progress: Progress | None
     ) -> None:
         self.source = source
         self.registry = registry
@@ -324,38 +417,38 @@ class _Extraction:
             if isinstance(error, ServingError):
                 raise error
         failed = list(errors)
-        kernels: list[Kernel] = []
-        problems: list[Remark] = []
-        not_covered: list[Remark] = []
-        for plugin, extraction in extractions:
-            if not self._asked_for(plugin):
-                continue
-            kernels += [k for k in extraction.kernels if self._wants(k)]
-            problems += [_remark(p.what, p.reason, p.uses) for p in extraction.problems]
-            not_covered += [_remark(n.what, n.reason, n.uses) for n in extraction.not_covered]
+        asked = [extraction for plugin, extraction in extractions if self._asked_for(plugin)]
+        kernels = [k for extraction in asked for k in extraction.kernels if self._wants(k)]
+        problems = tuple(p for extraction in asked for p in extraction.problems)
+        not_covered = tuple(n for extraction in asked for n in extraction.not_covered)
         claimed = frozenset().union(*(e.claimed for _, e in extractions))
-        find = _Find(
-            ModelReport(
-                name=name,
-                slug=model.slug,
-                architecture=tree.architecture,
-                constants=model.config.origin,
-                source=source_label(self.source),
-                tp=serving.tp,
-                ep=serving.ep,
-                missing=missing_parts(tree),
-                problems=tuple(problems),
-                not_covered=tuple(not_covered),
-                unclaimed=_unclaimed(tree, claimed),
-                warnings=(*model.notes, *tree.warnings),
-            )
+        unclaimed = tuple(use(n) for n in tree.walk() if n.leaf and n.path not in claimed)
+        model_report = ModelReport(
+            name=name,
+            slug=model.slug,
+            architecture=tree.architecture,
+            constants=model.config.origin,
+            source=source_label(self.source),
+            tp=serving.tp,
+            ep=serving.ep,
+            missing=missing_parts(tree),
+            problems=tuple(_remark(p.what, p.reason, p.uses) for p in problems),
+            not_covered=tuple(_remark(n.what, n.reason, n.uses) for n in not_covered),
+            unclaimed=_counts(unclaimed),
+            warnings=(*model.notes, *tree.warnings),
         )
-        for kernel in sorted(kernels, key=lambda k: k.op_type):
+        kernels.sort(key=lambda k: k.op_type)
+        found = FoundModel(
+            model_report, tuple(kernels), not_covered, problems, tree.missing, unclaimed
+        )
+        find = _Find(model_report, found)
+        for kernel in kernels:
             try:
                 self._define(find, kernel, model, tree, serving)
             except FibcoreError as error:  # noqa: PERF203 - each on its own
                 failed.append(error)
-        find.report = attrs.evolve(find.report, errors=tuple(failed))
+        find.report = attrs.evolve(model_report, errors=tuple(failed))
+        find.model = attrs.evolve(found, report=find.report)
         return find
 
     def _asked_for(self, plugin: str) -> bool:
@@ -515,9 +608,9 @@ def missing_parts(tree: ModelTree) -> tuple[Remark, ...]:
     )
 
 
-def _unclaimed(tree: ModelTree, claimed: frozenset[str]) -> dict[str, int]:
-    """Leaves that no plugin accounts for: class name to number, the most frequent first."""
-    counts = Counter(n.class_name for n in tree.walk() if n.leaf and n.path not in claimed)
+def _counts(uses: Iterable[Use]) -> dict[str, int]:
+    """Class name to number, the most frequent first."""
+    counts = Counter(u.cls.rpartition(".")[2] for u in uses)
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 

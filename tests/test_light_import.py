@@ -19,6 +19,7 @@ MODULES = [
     "fibcore",
     "fibcore.dataset",
     "fibcore.definition",
+    "fibcore.diffing",
     "fibcore.hookspecs",
     "fibcore.kernel",
     "fibcore.pages",

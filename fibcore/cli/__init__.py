@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 
+from fibcore.cli import diff as diff
 from fibcore.cli.commands import cli
 
 __all__ = ["cli", "main"]
