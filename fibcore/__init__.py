@@ -19,6 +19,7 @@ _WHERE = {
     "run": "fibcore.workflow",
     "clone_repos": "fibcore.sources.clone",
     "extract": "fibcore.extraction",
+    "add_new_model": "fibcore.web",
     "add_reference_tests": "fibcore.reference_tests",
     "verify": "fibcore.reference_tests",
     "plugins": "fibcore.queries",
@@ -34,6 +35,7 @@ __all__ = [
     "FibcoreError",
     "Serving",
     "__version__",
+    "add_new_model",
     "add_reference_tests",
     "clone_repos",
     "diff",
@@ -59,6 +61,7 @@ if TYPE_CHECKING:
     from fibcore.serving import Serving
     from fibcore.sources.clone import clone_repos
     from fibcore.validation import validate
+    from fibcore.web import add_new_model
     from fibcore.workflow import run
 
 

@@ -93,5 +93,13 @@ class TraceError(FibcoreError):
     """A dump of FlashInfer's tracing, or a file of it, cannot be read or repaired."""
 
 
+class WebError(FibcoreError):
+    """The web site's list of models cannot be found, read, or edited safely."""
+
+
+class PublishError(FibcoreError):
+    """The Hub does not take what is to be published."""
+
+
 class PluginError(FibcoreError):
     """A plugin raised, or returned what its hook does not allow."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 
+from fibcore.cli import add_new_model as add_new_model
 from fibcore.cli import diff as diff
 from fibcore.cli.commands import cli
 

@@ -1,0 +1,292 @@
+"""`add_new_model`: a model's hierarchy, counts and definitions into the site's `models.ts`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from fibcore.dataset.files import write_text
+from fibcore.dataset.provenance import expand_paths
+from fibcore.errors import DatasetError, UsageError, WebError
+from fibcore.extraction import extract
+from fibcore.extraction_report import ExtractReport, ModelReport
+from fibcore.queries import HierarchyReport, hierarchy
+from fibcore.registry import Registry
+from fibcore.sources.catalogue import find_entry
+from fibcore.sources.progress import Progress
+from fibcore.web.diff import unified_diff
+from fibcore.web.entry import Change, WebEntry, edited
+from fibcore.web.models_file import find_models_file
+from fibcore.web.modules import Counts, WebModule, web_modules
+
+
+@attrs.frozen
+class AddModelReport:
+    """The result of `fibcore.add_new_model`.
+
+    Attributes:
+        path: The file.
+        dry_run: Whether nothing was written.
+        model: The entry's id, the model slug.
+        architecture: The model's class.
+        constants: Where its config came from.
+        source: Version or commit of the SGLang source.
+        sizes: The (TP, EP) pairs whose kernels are listed; counts are those of the first.
+        modules: The model's modules.
+        change: What became of the entry.
+        diff: Unified diff of the file; empty where nothing changes.
+        not_in_dataset: Definitions that are listed and that the dataset does not have yet.
+        notes: What a reader should know although nothing is missing.
+        failures: Why the entry is not whole, one line each.
+    """
+
+    path: Path
+    dry_run: bool
+    model: str
+    architecture: str
+    constants: str
+    source: str
+    sizes: tuple[tuple[int, int], ...]
+    modules: tuple[WebModule, ...]
+    change: Change
+    diff: str
+    not_in_dataset: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    failures: tuple[str, ...] = ()
+
+    @property
+    def exit_code(self) -> int:
+        """1 where something of the model is missing, else 0."""
+        return 1 if self.failures else 0
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many modules, layers and definitions the entry has."""
+        return {
+            "modules": len(self.modules),
+            "layers": sum(m.type == "layer" for m in self.modules),
+            "definitions": len({d for m in self.modules for d in m.definitions}),
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, as `--json` prints it."""
+        data = attrs.asdict(self)
+        return {
+            **data,
+            "path": str(self.path),
+            "sizes": [{"tp": tp, "ep": ep} for tp, ep in self.sizes],
+            "counts": self.counts,
+            "exit_code": self.exit_code,
+        }
+
+
+def add_new_model(
+    model_name: str,
+    *,
+    web_dir: str | Path = ".",
+    target_dir: str | Path = "./repos",
+    dataset: str | Path | None = None,
+    hf_repo_id: str | None = None,
+    config: str | Path | Mapping[str, Any] | None = None,
+    tp: int | Sequence[int] | None = None,
+    ep: int | Sequence[int] | None = None,
+    page_size: int | Sequence[int] | None = None,
+    sglang: str | None = None,
+    display_name: str | None = None,
+    description: str | None = None,
+    counts: Counts = "model",
+    prune: bool = False,
+    dry_run: bool = False,
+    registry: Registry | None = None,
+    disable_plugin: Sequence[str] = (),
+    show: Callable[[str], None] | None = None,
+    progress: Progress | None = None,
+) -> AddModelReport:
+    """Add a model to the web site's list, or bring its entry up to date.
+
+    Only the entry of this model changes; every other byte of the file stays. In an entry that is
+    there, counts, parents and types become the model's, definitions and modules come in, and
+    whatever else it has stays.
+
+    Args:
+        model_name: As for `fibcore.extract`.
+        web_dir: The site's repository, a folder above or below `apps/web`, or the file itself.
+        target_dir: Folder that holds the repositories.
+        dataset: Folder of the dataset, whose names of definitions are used; by default the
+            flashinfer-trace repository in `target_dir`. It need not exist.
+        hf_repo_id: The model's Hub id. The config is taken from there, unless `config` is given.
+        config: Take the config from this file, or this plain data.
+        tp: Tensor-parallel sizes; by default how the catalogue says the model is served.
+        ep: Expert-parallel sizes, likewise.
+        page_size: Page sizes of the paged KV cache, in tokens.
+        sglang: Where SGLang's source is; by default the repository in `target_dir`.
+        display_name: The model's name for people; by default that of its Hub id.
+        description: A sentence about it; by default its class, Hub id and parallel sizes.
+        counts: "model" counts a module in the whole model, "parent" in each of its parents.
+        prune: Remove modules and definitions of the entry that the model does not have.
+        dry_run: Write nothing.
+        registry: The plugins; by default all that are installed.
+        disable_plugin: Plugins to leave out, by name, where no registry is given.
+        show: Told the diff before the file is written.
+        progress: Told how far the work is.
+
+    Returns:
+        The report. What could not be found of the model is in it, and its `exit_code` is 1 then.
+
+    Raises:
+        UsageError: a name or an option is wrong.
+        WebError: the file is not there, or cannot be edited safely, or not be written.
+        FibcoreError: the model cannot be extracted at all.
+    """
+    if not model_name.strip():
+        raise UsageError("no model is named", where="--model-name", expected="a name")
+    path = find_models_file(Path(web_dir))
+    before = _read(path)
+    config_id = hf_repo_id if config is None else None
+    found = extract(
+        model_name,
+        target_dir=target_dir,
+        dataset=dataset,
+        hf_repo_id=config_id,
+        config=config,
+        tp=tp,
+        ep=ep,
+        page_size=page_size,
+        sglang=sglang,
+        dry_run=True,
+        registry=registry,
+        disable_plugin=disable_plugin,
+        progress=progress,
+    )
+    if not found.models:
+        raise found.refused[0].error
+    first = found.models[0]
+    tree = hierarchy(
+        model_name,
+        target_dir=target_dir,
+        hf_repo_id=config_id,
+        config=config,
+        tp=first.tp,
+        ep=first.ep,
+        sglang=sglang,
+    )
+    modules, astray = web_modules(
+        tree.architecture, tree.rows, _definitions(found.models), counts=counts
+    )
+    hub_id = hf_repo_id or _hub_id(model_name, first)
+    entry = WebEntry(
+        id=first.slug,
+        name=display_name or _display_name(hub_id or first.slug),
+        description=description or _description(found.models, hub_id),
+        modules=modules,
+        renamed=display_name is not None,
+        described=description is not None,
+    )
+    result = edited(before, str(path), entry, prune=prune)
+    diff = unified_diff(before, result.data, path.name)
+    if diff and show is not None:
+        show(diff)
+    if diff and not dry_run:
+        _write(path, before, result.data)
+    return AddModelReport(
+        path=path,
+        dry_run=dry_run,
+        model=first.slug,
+        architecture=tree.architecture,
+        constants=tree.constants,
+        source=tree.source,
+        sizes=tuple((m.tp, m.ep) for m in found.models),
+        modules=modules,
+        change=result.change,
+        diff=diff,
+        not_in_dataset=tuple(n for n, kind in found.outcomes.items() if kind in _NOT_THERE),
+        notes=(
+            *dict.fromkeys(warning for model in found.models for warning in model.warnings),
+            *_notes(astray, counts, result.counts),
+        ),
+        failures=_failures(found, tree),
+    )
+
+
+_NOT_THERE = ("new", "not written")
+
+
+def _definitions(models: Sequence[ModelReport]) -> dict[str, list[str]]:
+    """Definition name to the paths of the modules that run it, over all parallel sizes."""
+    found: dict[str, list[str]] = {}
+    for model in models:
+        for kernel in model.kernels:
+            paths = found.setdefault(kernel.name, [])
+            paths += [path for pattern in kernel.paths for path in expand_paths(pattern)]
+    return found
+
+
+def _hub_id(name: str, model: ModelReport) -> str | None:
+    if "/" in name:
+        return name
+    entry = find_entry(model.slug)
+    return entry.hub_id if entry is not None else None
+
+
+def _display_name(name: str) -> str:
+    """`deepseek-ai/DeepSeek-V3` as people write it: DeepSeek V3."""
+    return name.rpartition("/")[2].replace("-", " ").replace("_", " ").strip()
+
+
+def _description(models: Sequence[ModelReport], hub_id: str | None) -> str:
+    sizes = " and ".join(f"TP {m.tp}, EP {m.ep}" for m in models)
+    of = f" ({hub_id})" if hub_id else ""
+    return f"{models[0].architecture}{of}, kernels at {sizes}"
+
+
+def _notes(astray: Sequence[str], counts: Counts, others: Counts | None) -> Iterator[str]:
+    if astray:
+        where = f"{len(set(astray))} modules of kernels are not in the hierarchy"
+        yield f"{where}, such as {astray[0]}; their definitions stand with the module above"
+    if others not in (None, counts):
+        per = "in each parent" if others == "parent" else "in the whole model"
+        yield f"other entries seem to count modules {per}; --counts {others} does so too"
+
+
+def _failures(found: ExtractReport, tree: HierarchyReport) -> tuple[str, ...]:
+    lines = list(found.failures)
+    if tree.missing and not any(m.missing for m in found.models):
+        lines += [f"missing from the model tree: {missing}" for missing in tree.missing]
+    return tuple(lines)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise WebError(
+            "cannot read the file", where=str(path), found=error.strerror or str(error)
+        ) from error
+
+
+def _write(path: Path, before: bytes, after: bytes) -> None:
+    """Put the new content in the place of the old in one step, permission bits kept.
+
+    Raises:
+        WebError: somebody changed the file meanwhile, or it cannot be written.
+    """
+    real = Path(os.path.realpath(path))  # a link stays a link
+    if _read(real) != before:
+        raise WebError(
+            "the file changed while the model was extracted; it was left alone",
+            where=str(path),
+            hint="run it again",
+        )
+    try:
+        write_text(real.parent, real, after.decode("utf-8"))
+    except DatasetError as error:
+        raise WebError(
+            error.message,
+            where=error.where,
+            found=error.found,
+            hint="make room or give this user the right to write there; nothing was half-written",
+        ) from error
