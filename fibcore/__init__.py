@@ -28,6 +28,7 @@ _WHERE = {
     "explain": "fibcore.queries",
     "validate": "fibcore.validation",
     "diff": "fibcore.diffing",
+    "report": "fibcore.dataset_report",
 }
 
 __all__ = [
@@ -45,12 +46,14 @@ __all__ = [
     "hookimpl",
     "models",
     "plugins",
+    "report",
     "run",
     "validate",
     "verify",
 ]
 
 if TYPE_CHECKING:
+    from fibcore.dataset_report import report
     from fibcore.definition import Definition
     from fibcore.diffing import diff
     from fibcore.errors import FibcoreError

@@ -144,7 +144,7 @@ def number(value: float) -> str:
 def _decades(low: float, high: float) -> list[float]:
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     step = max(1, math.ceil((last - first) / 8))
-    factors = (1, 2, 5) if last - first <= 2 else (1,)
+    factors = (1, 2, 5) if high < 200 * low else (1,)
     values = [f * 10.0**d for d in range(first, last + 1, step) for f in factors]
     return [v for v in values if low * 0.999 <= v <= high * 1.001]
 

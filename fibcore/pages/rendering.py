@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
+import json
+import re
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +41,7 @@ def environment() -> Environment:
     """The environment of all pages."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
+    from fibcore.dataset.provenance import group_uses
     from fibcore.pages.highlighting import highlight_python
     from fibcore.pages.tables import as_cell, filter_values
 
@@ -51,7 +54,10 @@ def environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=False,
     )
-    made.filters.update(python=highlight_python, as_cell=as_cell, filter_values=filter_values)
+    made.filters.update(
+        python=highlight_python, as_cell=as_cell, filter_values=filter_values, groups=group_uses
+    )
+    made.filters["inert"] = inert
     made.globals.update(asset=asset, script_hash=script_hash)
     return made
 
@@ -61,6 +67,21 @@ def asset(name: str) -> Any:
     from markupsafe import Markup
 
     return Markup(_read(name))  # noqa: S704 - the package's own file
+
+
+def inert(html: str) -> Any:
+    """Escaped HTML as a JSON string that a script element can hold.
+
+    A browser makes nothing of it until the page's script does. jinja's `tojson` would do as well,
+    but makes six characters of every `<`.
+    """
+    from markupsafe import Markup
+
+    text = json.dumps(str(html), ensure_ascii=False).replace("</", "<\\/")
+    # After these two a browser would look for the end of the script elsewhere.
+    for opening in ("<!--", "<script"):
+        text = re.sub(re.escape(opening), f"\\\\u003c{opening[1:]}", text, flags=re.IGNORECASE)
+    return Markup(text)  # noqa: S704 - no markup is left that ends the element
 
 
 def script_hash(name: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import attrs
@@ -20,6 +20,26 @@ _NO_KEY = re.compile(r"[^a-z0-9]+")
 def key_of(title: str) -> str:
     """A title as the URL's hash names it: `Op type` becomes `op-type`."""
     return _NO_KEY.sub("-", title.lower()).strip("-")
+
+
+def _columns(given: Iterable[Column]) -> tuple[Column, ...]:
+    return tuple(given)
+
+
+def _rows(given: Iterable[Row]) -> tuple[Row, ...]:
+    return tuple(given)
+
+
+def _cells(given: Iterable[Value | Cell]) -> tuple[Value | Cell, ...]:
+    return tuple(given)
+
+
+def _names(given: Iterable[str]) -> tuple[str, ...]:
+    return tuple(given)
+
+
+def _entries(given: Iterable[LegendEntry]) -> tuple[LegendEntry, ...]:
+    return tuple(given)
 
 
 @attrs.frozen
@@ -91,7 +111,7 @@ class Row:
         data: What its details are rendered from; None where it has none.
     """
 
-    cells: tuple[Value | Cell, ...] = attrs.field(converter=tuple)
+    cells: tuple[Value | Cell, ...] = attrs.field(converter=_cells)
     anchor: str = ""
     search: str = ""
     data: Any = None
@@ -112,8 +132,8 @@ class Table:
 
     id: str
     caption: str
-    columns: tuple[Column, ...] = attrs.field(converter=tuple)
-    rows: tuple[Row, ...] = attrs.field(converter=tuple)
+    columns: tuple[Column, ...] = attrs.field(converter=_columns)
+    rows: tuple[Row, ...] = attrs.field(converter=_rows)
     empty: str = "Nothing."
     searchable: bool = True
 
@@ -206,10 +226,10 @@ class Matrix:
     id: str
     caption: str
     corner: str
-    rows: tuple[str, ...] = attrs.field(converter=tuple)
-    columns: tuple[str, ...] = attrs.field(converter=tuple)
+    rows: tuple[str, ...] = attrs.field(converter=_names)
+    columns: tuple[str, ...] = attrs.field(converter=_names)
     cells: Mapping[tuple[str, str], MatrixCell]
-    legend: tuple[LegendEntry, ...] = attrs.field(default=(), converter=tuple)
+    legend: tuple[LegendEntry, ...] = attrs.field(default=(), converter=_entries)
     links: Mapping[str, str] = attrs.field(factory=dict)
     searchable: bool = True
 

@@ -235,7 +235,8 @@
   document.addEventListener("click", (event) => {
     // A link inside of the page keeps how its tables are filtered and sorted.
     const link = event.target.closest("a[href^='#']");
-    if (!link || event.ctrlKey || event.metaKey || event.shiftKey || link.matches(".skip")) return;
+    // One that says how they are to be filtered is a new state: hashchange brings it about.
+    if (!link || link.getAttribute("href").includes("?") || event.ctrlKey || event.metaKey || event.shiftKey || link.matches(".skip")) return;
     event.preventDefault();
     goTo(decodeURIComponent(link.getAttribute("href").slice(1)));
     const params = new URLSearchParams();

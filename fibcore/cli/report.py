@@ -1,0 +1,55 @@
+"""`fibcore report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fibcore.cli import options
+from fibcore.cli.commands import cli
+from fibcore.cli.output import Output
+
+if TYPE_CHECKING:
+    from fibcore.dataset_report import DatasetReport
+
+
+@cli.command()
+@click.option(
+    "--output",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="The page.  [default: reports/index.html of the dataset]",
+)
+@options.common
+def report(
+    out: Output, target_dir: Path, dataset: Path | None, output: Path | None, **_: Any
+) -> int:
+    """Write one HTML page of the dataset, to search and filter.
+
+    The page is one file that needs no network. Files of the dataset that are broken are listed on
+    it, and the exit status is 1 then.
+    """
+    from fibcore.dataset_report import report as api
+
+    done = api(target_dir=target_dir, dataset=dataset, output=output)
+    _print(done, out)
+    return done.exit_code
+
+
+def _print(report: DatasetReport, out: Output) -> None:
+    out.close()
+    out.document(report.to_dict())
+    c = report.counts
+    kinds = ("workloads", "solutions", "evaluations")
+    out.line(", ".join(f"{c[kind]} {kind}" for kind in kinds))
+    for name in report.strangers:
+        out.line(f"note: the dataset lacks the definition {name}, and has files about it")
+    for problem in report.problems:
+        out.warn(f"broken: {problem}")
+    out.result(
+        f"{'written' if report.changed else 'unchanged'}: {report.output} "
+        f"({c['definitions']} definitions of {c['op types']} op types and {c['models']} models, "
+        f"{c['verified']} verified)"
+    )
