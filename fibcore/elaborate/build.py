@@ -267,6 +267,8 @@ class TreeBuilder:
         """Report an attribute that should have been a module and is not known."""
         if isinstance(value, Alternatives):
             modules = [v for v in value.values if isinstance(v, (Mod, Repeat))]
+            if modules and all(v is None or self._weightless(v) for v in value.values):
+                return  # whichever it is, it runs no kernel that has weights
             if modules:
                 kinds = sorted(
                     {_class_name(v) for v in value.values if v is not None and v is not ABSENT}
@@ -289,6 +291,20 @@ class TreeBuilder:
             return
         if mod.items is not None or name in self._called_attributes(mod):
             self.missing.append(Missing(path, value.reason, value.place or mod.place))
+
+    def _weightless(self, value: Any) -> bool:
+        """Whether a module holds no parameters and no modules that may hold some."""
+        if not isinstance(value, Mod):
+            return False
+        if isinstance(value.cls, Ext):
+            return value.cls.name.startswith(tuple(self.ev.environment.weightless_external))
+        return (
+            not value.leaf
+            and value.items is None
+            and value.cls.mro[-1] == Ext("torch.nn.Module")
+            and not any(isinstance(v, (Mod, Repeat, Param)) for v in value.attrs.values())
+            and not self._called_attributes(value)
+        )
 
     def _called_attributes(self, mod: Mod) -> frozenset[str]:
         """Attributes of self that methods of the class call as modules: `self.x(...)`."""

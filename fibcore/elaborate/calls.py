@@ -318,7 +318,7 @@ class Calls(Externals):
         if self.enum_members(cls) is not None:
             return self._enum_by_value(cls, args, place)
         if cls.is_module:
-            return self._construct_module(cls, args, kwargs, place)
+            return self.construct_module(cls, args, kwargs, place)
         obj = Obj(cls, place)
         init = self.class_attr(cls, "__init__")
         fields = self.record_fields(cls) if not isinstance(init, Func) else None
@@ -357,7 +357,7 @@ class Calls(Externals):
                 bound.setdefault(name, value)
         return bound
 
-    def _construct_module(
+    def construct_module(
         self, cls: Class, args: list[Any], kwargs: dict[str, Any], place: SourcePlace
     ) -> Mod:
         mod = Mod(cls, place)

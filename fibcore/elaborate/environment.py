@@ -76,6 +76,7 @@ class Environment:
         self.kernel_packages: list[str] = []
         self.weighted_layers: list[str] = []
         self.weighted_external: set[str] = set()
+        self.weightless_external: list[str] = []
         self.transformers_major = 4
         self.shimmed = ""  # name of the function that a shim is standing in for
         number = parse_version(version)
@@ -109,6 +110,7 @@ class Environment:
         self.kernel_packages.extend(table.get("kernel_packages", ()))
         self.weighted_layers.extend(table.get("weighted_layers", ()))
         self.weighted_external.update(table.get("weighted_external", ()))
+        self.weightless_external.extend(table.get("weightless_external", ()))
         self.transformers_major = table.get("transformers_major", self.transformers_major)
         tested = table.get("tested")
         number = parse_version(self.version)

@@ -226,6 +226,8 @@ class Externals(Part):
             return Obj(ext, place)
         if self.forward:
             return self.tensor_operation(name, args, kwargs, place)
+        if name.startswith(tuple(self.environment.weightless_external)):
+            return self._construct_external(ext, args, kwargs, place)
         if short[:1].isupper():
             made_obj = Obj(ext, place)
             made_obj.args = {**{f"arg{i}": a for i, a in enumerate(args)}, **kwargs}
@@ -346,6 +348,53 @@ def _getenv(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> An
     return args[1] if len(args) > 1 else kwargs.get("default")
 
 
+def _fields(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
+    """`dataclasses.fields` of a record class or an instance of one."""
+    owner = args[0].cls if isinstance(args[0], Obj) else args[0]
+    known = ev.record_fields(owner) if isinstance(owner, Class) else None
+    if known is None:
+        return Unknown("the fields of something that is no record", place)
+    return tuple(Namespace("field", {"name": name, "init": True}) for name in known)
+
+
+def _as_dict(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
+    """`dataclasses.asdict`: the fields of a record, records inside of it as dicts too."""
+    value = args[0]
+    if isinstance(value, (Unknown, Alternatives)):
+        return Unknown("the fields of something unknown", place)
+    return _plain_record(ev, value)
+
+
+def _plain_record(ev: Evaluator, value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return type(value)(_plain_record(ev, v) for v in value)
+    if isinstance(value, dict):
+        return {k: _plain_record(ev, v) for k, v in value.items()}
+    if type(value) is Obj and isinstance(value.cls, Class):
+        fields = ev.record_fields(value.cls)
+        if fields is not None:
+            return {k: _plain_record(ev, value.attrs[k]) for k in fields if k in value.attrs}
+    return value
+
+
+def _replace(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
+    """`dataclasses.replace`."""
+    value = args[0]
+    if type(value) is not Obj or not isinstance(value.cls, Class):
+        return Unknown("a changed copy of something that is no record", place)
+    known = ev.record_fields(value.cls) or {}
+    given = {name: value.attrs[name] for name in known if name in value.attrs}
+    return ev.construct(value.cls, [], {**given, **kwargs}, place)
+
+
+def _is_dataclass(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
+    value = args[0]
+    if isinstance(value, (Unknown, Alternatives)):
+        return Unknown("whether something unknown is a dataclass", place)
+    owner = value.cls if isinstance(value, Obj) else value
+    return isinstance(owner, Class) and ev.record_fields(owner) is not None
+
+
 def _simple_namespace(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
     return Namespace("SimpleNamespace", dict(kwargs))
 
@@ -373,6 +422,10 @@ _CALLS: dict[str, Callable[[Any, Args, Kwargs, SourcePlace], Any]] = {
     "collections.OrderedDict": _ordered_dict,
     "collections.defaultdict": _default_dict,
     "collections.namedtuple": _named_tuple,
+    "dataclasses.asdict": _as_dict,
+    "dataclasses.fields": _fields,
+    "dataclasses.is_dataclass": _is_dataclass,
+    "dataclasses.replace": _replace,
     "itertools.chain": _chain,
     "os.getenv": _getenv,
     "os.environ.get": _getenv,

@@ -33,7 +33,7 @@ class Part(Journalled):
         running: The modules whose forward pass is followed, innermost last.
         forward: Whether the forward pass is followed, and not a constructor.
         trying: How many `try` blocks are around the statement.
-        probing: How many `hasattr` and `getattr` with a default are asking.
+        handling: The exceptions whose handlers are running, with the names they are bound to.
         probing: How many `getattr` with a default, or `hasattr`, are around the expression.
         calls: How modules are called, by the id of the object.
         operations: Tensor operations on parameters, by the id of the module that runs them.
@@ -58,7 +58,7 @@ class Part(Journalled):
         self.forward = False
         self.trying = 0
         self.probing = 0
-        self.probing = 0
+        self.handling: list[tuple[str | None, Raised]] = []
         self.calls: dict[int, list[Call]] = {}
         self.operations: dict[int, list[Operation]] = {}
         self.keep: list[Any] = []

@@ -17,6 +17,7 @@ from fibcore.elaborate.config import ConfigBuilder
 from fibcore.elaborate.environment import Environment, parse_version
 from fibcore.elaborate.evaluator import Evaluator, Exhausted
 from fibcore.elaborate.index import SourceIndex
+from fibcore.elaborate.loader import prepare
 from fibcore.elaborate.pins import pinned_transformers
 from fibcore.elaborate.quantization import Quantizer, quantization_data
 from fibcore.elaborate.shims import SHIMS
@@ -75,20 +76,19 @@ class Session:
         builder = ConfigBuilder(ev, self._transformers)
         config = builder.build(self.config.data)
         quantizer = Quantizer(ev, quantization_data(self.config.data), cls)
+        ev.notes.extend(prepare(ev, config, architecture))
         ev.shared_experts = _shared_experts(ev, cls, config, quantizer.config)
         missing: list[Missing] = []
         try:
-            root = ev.construct(
-                cls, [], _root_arguments(ev, cls, config, quantizer.config), cls.place
-            )
+            arguments = _root_arguments(ev, cls, config, quantizer.config)
+            # A class that only chooses among others is no module itself, but it holds one.
+            root = ev.construct_module(cls, [], arguments, cls.place)
         except Exhausted:
             raise ElaborationError(
                 "the construction goes on for longer than any model's does",
                 where=module.file,
                 found=f"{ev.steps} statements",
             ) from None
-        if not isinstance(root, Mod):
-            raise ElaborationError("the architecture is no module", where=module.file)
         self._forward(ev, root, missing)
         tree = TreeBuilder(ev, quantizer)
         node = tree.build(root)
@@ -118,9 +118,14 @@ class Session:
 
     def _forward(self, ev: Evaluator, root: Mod, missing: list[Missing]) -> None:
         """Follow the forward pass, to see how modules are called."""
-        assert isinstance(root.cls, Class)
-        func = ev.class_attr(root.cls, "forward")
-        if not isinstance(func, Func):
+        func = _forward_method(ev, root)
+        inner = [v for v in root.attrs.values() if isinstance(v, Mod)]
+        if func is None and len(inner) == 1:  # the module that the class has chosen
+            (root,) = inner
+            func = _forward_method(ev, root)
+        if func is None:
+            reason = f"{root.class_name} has no forward pass; how its modules are called is unknown"
+            missing.append(Missing("forward", reason, root.place))
             return
         ev.forward = True
         ev.max_steps = ev.steps + FORWARD_STEPS
@@ -206,6 +211,11 @@ def _root_arguments(ev: Evaluator, cls: Class, config: Any, quant_config: Any) -
         elif name not in init.defaults:
             arguments[name] = Unknown(f"constructor argument {name}", cls.place)
     return arguments
+
+
+def _forward_method(ev: Evaluator, mod: Mod) -> Func | None:
+    func = ev.class_attr(mod.cls, "forward") if isinstance(mod.cls, Class) else None
+    return func if isinstance(func, Func) else None
 
 
 def _shared_experts(ev: Evaluator, cls: Class, config: Any, quant_config: Any) -> Any:

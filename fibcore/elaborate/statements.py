@@ -364,6 +364,9 @@ class Statements(Part):
     def s_raise(self, node: ast.Raise, env: Env) -> Status:
         kind, message = "Exception", ""
         parents: tuple[str, ...] = ()
+        for name, caught in reversed(self.handling):
+            if node.exc is None or (isinstance(node.exc, ast.Name) and node.exc.id == name):
+                raise caught
         if node.exc is not None:
             call = node.exc if isinstance(node.exc, ast.Call) else None
             named = call.func if call is not None else node.exc
@@ -416,7 +419,11 @@ class Statements(Part):
                 raise
             if handler.name:
                 self.bind(env, handler.name, Unknown(f"{error.kind}: {error.message}", error.place))
-            status = self.block(handler.body, env)
+            self.handling.append((handler.name, error))
+            try:
+                status = self.block(handler.body, env)
+            finally:
+                self.handling.pop()
         final = self.block(node.finalbody, env)
         return final if final is not None else status
 

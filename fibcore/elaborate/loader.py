@@ -1,0 +1,82 @@
+"""What SGLang's loader settles in a config before it constructs the model.
+
+`ModelConfig` (`srt/configs/model_config.py`) writes into the config that the model then reads: sizes
+that a file may leave out (`head_dim`, `v_head_dim`), the context length, switches for the parts of
+a multimodal model, and the layer count of a draft model. It is elaborated like any other source.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fibcore.elaborate.evaluator import Exhausted
+from fibcore.elaborate.values import ABSENT, Class, Func, Namespace, Native, Obj, Raised
+from fibcore.tree import Alternatives, Unknown
+
+if TYPE_CHECKING:
+    from fibcore.elaborate.evaluator import Evaluator
+
+STEPS = 200_000
+_DRAFT = ("NextN", "MTP", "Eagle", "Eagle3", "DSpark")
+"""How the names of SGLang's draft models end (`srt/models`)."""
+
+
+def prepare(ev: Evaluator, config: Namespace, architecture: str) -> list[Unknown]:
+    """Write into a config what the loader would, as the source's `ModelConfig` does.
+
+    Args:
+        ev: The evaluator of the source tree.
+        config: The model's config; changed.
+        architecture: The model class that will be constructed.
+
+    Returns:
+        What could not be followed; the config has what was settled until then.
+    """
+    cls = ev.imported(f"{ev.index.package}.srt.configs.model_config", "ModelConfig")
+    init = ev.class_attr(cls, "__init__") if isinstance(cls, Class) else ABSENT
+    if not isinstance(cls, Class) or not isinstance(init, Func):
+        return [Unknown("this source has no ModelConfig")]
+    given: dict[str, Any] = {"model_path": "model"}
+    spec = init.node.args
+    names = {a.arg for a in (*spec.posonlyargs, *spec.args, *spec.kwonlyargs)}
+    draft = architecture.endswith(_DRAFT)
+    if "is_draft_model" in names:
+        given["is_draft_model"] = draft
+    settled = Obj(cls, cls.place)
+    shadow = Namespace(config.name, dict(config.values), config.fallback)
+    if not draft or not shadow.values.get("architectures"):
+        # A draft model's config is the one of the model that it drafts for.
+        shadow.values["architectures"] = [architecture]
+    ev.environment.functions["get_config"] = [("", Native("get_config", lambda *_: shadow))]
+    budget, ev.max_steps = ev.max_steps, ev.steps + STEPS
+    problems: list[Unknown] = []
+    try:
+        ev.call_function(init, [settled], given, cls.place)
+    except Raised as error:
+        problems.append(Unknown(f"ModelConfig: {error.kind}: {error.message}", error.place))
+    except Exhausted:
+        problems.append(Unknown("ModelConfig: it goes on for too long", cls.place))
+    finally:
+        ev.max_steps = budget
+        del ev.environment.functions["get_config"]
+    _take(config, settled.attrs.get("hf_config"))
+    return problems
+
+
+def _take(config: Namespace, changed: Any) -> None:
+    """Take over what was written into the loader's copy of a config, as far as it is known."""
+    if not isinstance(changed, Namespace):
+        return
+    for name, value in changed.values.items():
+        known = config.values.get(name, ABSENT)
+        if isinstance(known, Namespace):
+            _take(known, value)
+        elif known is ABSENT or known is None:
+            if not isinstance(value, (Unknown, Alternatives)):
+                config.values[name] = value
+        elif name != "architectures" and value is not known and _plain(value):
+            config.values[name] = value
+
+
+def _plain(value: Any) -> bool:
+    return isinstance(value, (bool, int, float, str))
