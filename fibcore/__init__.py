@@ -26,6 +26,7 @@ _WHERE = {
     "models": "fibcore.queries",
     "hierarchy": "fibcore.queries",
     "explain": "fibcore.queries",
+    "survey": "fibcore.surveys",
     "validate": "fibcore.validation",
     "diff": "fibcore.diffing",
     "report": "fibcore.dataset_report",
@@ -48,6 +49,7 @@ __all__ = [
     "plugins",
     "report",
     "run",
+    "survey",
     "validate",
     "verify",
 ]
@@ -63,6 +65,7 @@ if TYPE_CHECKING:
     from fibcore.reference_tests import add_reference_tests, verify
     from fibcore.serving import Serving
     from fibcore.sources.clone import clone_repos
+    from fibcore.surveys import survey
     from fibcore.validation import validate
     from fibcore.web import add_new_model
     from fibcore.workflow import run

@@ -1,0 +1,16 @@
+"""Surveys: what every architecture of a SGLang source needs, and what no plugin covers yet."""
+
+from __future__ import annotations
+
+from fibcore.surveys.report import MissingOp, NeededDefinition, Reason, Row, Shared, SurveyReport
+from fibcore.surveys.run import survey
+
+__all__ = [
+    "MissingOp",
+    "NeededDefinition",
+    "Reason",
+    "Row",
+    "Shared",
+    "SurveyReport",
+    "survey",
+]

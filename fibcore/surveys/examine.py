@@ -1,0 +1,125 @@
+"""One model of a survey: elaborate it, let the plugins look at it, and say what came of that."""
+
+from __future__ import annotations
+
+import gc
+import time
+import traceback
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import attrs
+
+from fibcore.errors import ConfigError, FibcoreError
+from fibcore.extraction import elaborated, few_collections, missing_parts
+from fibcore.kernel import Use
+from fibcore.registry import Registry
+from fibcore.serving import Serving
+from fibcore.sources.catalogue import ResolvedModel
+from fibcore.sources.configs import ModelConfig
+from fibcore.sources.tree import SourceTree
+from fibcore.surveys.plan import Task, told
+from fibcore.surveys.report import MissingOp, NeededDefinition, Reason, Row
+from fibcore.tree import ModelTree, ModuleNode
+
+_PACKAGE = Path(__file__).parents[1]
+
+
+def examine(task: Task, source: SourceTree, registry: Registry) -> Row:
+    """Look at one model. Whatever goes wrong is in the row; nothing is raised."""
+    start = time.perf_counter()
+    try:
+        with few_collections():
+            row = _examine(task, source, registry)
+    except FibcoreError as error:
+        row = task.row("refused", reasons=(_reason("refused", error),))
+    except Exception as error:  # noqa: BLE001 - a defect, reported with its place; others go on
+        row = task.row("failed", reasons=(_defect(error),))
+    gc.collect()
+    return attrs.evolve(row, seconds=time.perf_counter() - start)
+
+
+def _examine(task: Task, source: SourceTree, registry: Registry) -> Row:
+    config = ModelConfig(task.model, None, task.config, task.origin)
+    model = ResolvedModel(task.model, config, (task.tp,), (task.ep,), task.architecture)
+    serving = Serving(tp=task.tp, ep=task.ep)
+    tree = elaborated(source, model, serving)
+    extractions, errors = registry.extract(tree, serving)
+    for error in errors:
+        if isinstance(error, ConfigError):
+            raise error  # the plugin did not fail: it says that the model cannot be
+    reasons = [Reason("missing", m.what, m.reason, m.layers) for m in missing_parts(tree)]
+    failed = [_reason("plugin", error) for error in errors]
+    kernels: dict[tuple[str, str], int] = {}
+    not_covered: list[MissingOp] = []
+    for _, extraction in extractions:
+        for problem in extraction.problems:
+            layers = _layers(problem.uses)
+            reasons.append(Reason("undecided", problem.what, problem.reason, max(layers, 1)))
+        for op in extraction.not_covered:
+            not_covered.append(MissingOp(op.what, _layers(op.uses), op.reason))
+        for kernel in extraction.kernels:
+            try:
+                name = registry.reference(kernel).name
+            except FibcoreError as error:
+                failed.append(_reason("plugin", error))
+                continue
+            kernels[kernel.op_type, name] = _layers(kernel.uses)
+    claimed = frozenset().union(*(e.claimed for _, e in extractions))
+    not_covered += [
+        MissingOp(leaf.class_name, 1)
+        for leaf in tree.walk()
+        if leaf.leaf and leaf.path not in claimed
+    ]
+    return task.row(
+        "failed" if failed else "partial" if reasons else "whole",
+        reasons=(*failed, *reasons),
+        layers=dict(_stacks(tree)),
+        definitions=tuple(
+            NeededDefinition(name, op_type, layers) for (op_type, name), layers in kernels.items()
+        ),
+        not_covered=_merged(not_covered),
+        notes=tree.warnings,
+    )
+
+
+def _layers(uses: Iterable[Use]) -> int:
+    return len({use.path for use in uses})
+
+
+def _merged(ops: Iterable[MissingOp]) -> tuple[MissingOp, ...]:
+    """One entry for every op, the most frequent first."""
+    found: dict[str, MissingOp] = {}
+    for op in ops:
+        first = found.get(op.op, MissingOp(op.op, 0))
+        found[op.op] = MissingOp(op.op, first.layers + op.layers, first.reason or op.reason)
+    return tuple(sorted(found.values(), key=lambda op: (-op.layers, op.op)))
+
+
+def _stacks(tree: ModelTree) -> Iterator[tuple[str, int]]:
+    """Path and length of every list of layers that lies in no other one."""
+
+    def below(node: ModuleNode) -> Iterator[tuple[str, int]]:
+        for child in node.children.values():
+            names = list(child.children)
+            if child.class_name != "Sequential" and names and all(n.isdigit() for n in names):
+                if not all(n.leaf for n in child.children.values()):
+                    yield child.path, len(names)
+            else:
+                yield from below(child)
+
+    yield from below(tree.root)
+
+
+def _reason(kind: str, error: FibcoreError) -> Reason:
+    return Reason(kind, error.where or "", told(error))
+
+
+def _defect(error: Exception) -> Reason:
+    """An exception that should not have been raised, and the last place of fibcore on its way."""
+    place = ""
+    for frame in traceback.extract_tb(error.__traceback__):
+        path = Path(frame.filename)
+        if path.is_relative_to(_PACKAGE):
+            place = f"{path.relative_to(_PACKAGE.parent).as_posix()}:{frame.lineno}"
+    return Reason("exception", place, f"{type(error).__name__}: {error}")
