@@ -56,8 +56,9 @@ def _examine(task: Task, source: SourceTree, registry: Registry) -> Row:
         for problem in extraction.problems:
             layers = _layers(problem.uses)
             reasons.append(Reason("undecided", problem.what, problem.reason, max(layers, 1)))
-        for op in extraction.not_covered:
-            not_covered.append(MissingOp(op.what, _layers(op.uses), op.reason))
+        not_covered += [
+            MissingOp(op.what, _layers(op.uses), op.reason) for op in extraction.not_covered
+        ]
         for kernel in extraction.kernels:
             try:
                 name = registry.reference(kernel).name
