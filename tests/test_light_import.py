@@ -25,6 +25,7 @@ MODULES = [
     "fibcore.pages",
     "fibcore.registry",
     "fibcore.rendering",
+    "fibcore.surveys",
     "fibcore.testing.trees",
     "fibcore.tree",
     "fibcore.validation",

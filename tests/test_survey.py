@@ -19,12 +19,14 @@ import pytest
 from click.testing import CliRunner
 
 from fibcore.cli import cli
+from fibcore.cluster import ClusterError
 from fibcore.dataset import files
 from fibcore.errors import DatasetError, UnknownModelError, UsageError
 from fibcore.registry import Registry
 from fibcore.sources.tree import SourceTree
 from fibcore.surveys import Row, SurveyReport, examine, survey
 from fibcore.surveys.class_configs import ClassConfig, ClassConfigs
+from fibcore.surveys.on_cluster import _check_source, check_worker
 from fibcore.surveys.page import page
 from fibcore.surveys.writing import FILES, markdown
 
@@ -92,6 +94,23 @@ def fibcore_extract(tree, serving):
     if tree.model == "fails":
         raise RuntimeError("a defect of this plugin")
     return Extraction()
+"""
+
+
+CLUSTER = """
+import sys
+from distributed import LocalCluster
+
+if __name__ == "__main__":
+    with LocalCluster(
+        n_workers=2,
+        threads_per_worker=1,
+        processes=True,
+        host="127.0.0.1",
+        dashboard_address="127.0.0.1:0",
+    ) as cluster:
+        print(cluster.scheduler_address, flush=True)
+        sys.stdin.read()
 """
 
 
@@ -447,6 +466,29 @@ def test_an_interrupt_ends_the_processes_and_keeps_the_old_report(
     assert not [pid for pid in workers if _runs(pid)]
 
 
+@pytest.mark.usefixtures("installed_plugins")
+def test_a_dask_cluster_gives_the_same(run: Callable[..., SurveyReport], tmp_path: Path) -> None:
+    pytest.importorskip("distributed", reason="distributed is not installed")
+    script = tmp_path / "cluster.py"
+    script.write_text(CLUSTER)
+    cluster = subprocess.Popen(  # noqa: S603 - our own script
+        [sys.executable, str(script)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        assert cluster.stdout is not None
+        address = cluster.stdout.readline().strip()
+        report = run(registry=None, dask=address)
+        assert page(report) == page(run())
+        with pytest.raises(ClusterError, match="cannot read the SGLang source"):
+            _check_source({"one": check_worker(str(tmp_path), "1"), "two": None}, address)
+    finally:
+        cluster.communicate("", timeout=30)
+
+
 def _children(pid: int) -> list[int]:
     path = Path(f"/proc/{pid}/task/{pid}/children")
     if not path.exists():
@@ -465,3 +507,117 @@ def _runs(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+# The command line
+
+
+def test_the_command_prints_rows_and_totals(
+    source: Path, configs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("fibcore.surveys.survey", lambda **given: run(**_known(given)))
+    options = ["survey", "--sglang", str(source), "--configs", str(configs), "--output", "here"]
+    result = CliRunner().invoke(cli, options)
+    assert result.exit_code == 0, result.output
+    assert "tiny-5" in result.stdout
+    assert "VocabParallelEmbedding   4       4" in result.stdout
+    assert (
+        "4 architectures: 3 whole (100 %), 0 partial (0 %), 0 refused (0 %), 0 failed (0 %), "
+        "1 no config;"
+    ) in result.stdout.splitlines()[-1]
+    assert {p.name for p in (tmp_path / "here").iterdir()} == set(FILES)
+
+    (configs / "broken.json").write_text("{")
+    result = CliRunner().invoke(cli, [*options, "--json"])
+    assert result.exit_code == 1
+    data = json.loads(result.stdout)
+    assert data["counts"]["whole"] == 3
+    assert set(data["timings"]["models"]) == {r["model"] for r in data["rows"]} - {"LoneModel"}
+    assert "broken.json: not JSON" in result.stderr
+
+
+def _known(given: dict[str, Any]) -> dict[str, Any]:
+    """Options of the command line for the fixture `run`, which has its own source and plugins."""
+    return {k: v for k, v in given.items() if k in ("configs", "output", "tp", "ep", "progress")}
+
+
+# The page
+
+
+@pytest.fixture
+def made_page(run: Callable[..., SurveyReport], configs: Path, tmp_path: Path) -> Path:
+    data = json.loads((configs / "maker--Tiny-5.json").read_text())
+    (configs / "odd.json").write_text(json.dumps({**data, "num_attention_heads": 3}))
+    run()
+    return tmp_path / "out" / "survey.html"
+
+
+def test_the_page_needs_nothing_from_elsewhere(made_page: Path) -> None:
+    text = made_page.read_text()
+    assert "http://" not in text.replace("http://www.w3.org/2000/svg", "")
+    assert "https://" not in text
+
+
+def test_hostile_names_are_text() -> None:
+    bad = "<script>alert(1)</script>"
+    row = Row(
+        *(bad, bad, bad, f"file:{bad}", "partial"),
+        reasons=(examine.Reason("missing", bad, bad),),
+        not_covered=(examine.MissingOp(bad, 1, bad),),
+        definitions=(examine.NeededDefinition(bad, bad, 1),),
+    )
+    report = SurveyReport(bad, (row, attrs.evolve(row, model="other")))
+    assert "<script>alert" not in page(report)
+
+
+def test_an_empty_survey_is_a_page() -> None:
+    text = page(SurveyReport("sglang 1", ()))
+    assert "Every op of every model has a definition." in text
+    assert "0 architectures" in text
+
+
+def test_models_are_sorted_filtered_and_opened(browser: Browser, made_page: Path) -> None:
+    browser.open(made_page)
+    names = "#table-models .summary th .toggle"
+
+    def shown(column: int = 1) -> list[str]:
+        return browser.shown(f"#table-models .summary > :nth-child({column})")
+
+    assert len(shown()) == 6
+    header = '#table-models th[data-key="layers"] button'
+    browser.find(header).click()
+    assert shown(6) == ["2", "3", "3", "5", "", ""]
+    browser.find(header).click()
+    assert shown(6) == ["5", "3", "3", "2", "", ""]
+    browser.choose('[data-table="models"] select[data-key="state"]', "refused")
+    assert shown(2) == ["odd"]
+    row = next(e for e in browser.all(names) if e.is_displayed())
+    row.click()
+    (detail,) = browser.shown("#table-models tr.detail div.detail")
+    assert "Why it is not whole" in detail
+    browser.choose('[data-table="models"] select[data-key="state"]', "")
+    browser.choose('[data-table="models"] select[data-key="op-types"]', "rmsnorm")
+    assert len(shown()) == 4
+    browser.type('[data-table="models"] input[type="search"]', "two-layers")
+    assert shown(2) == ["two-layers"]
+    assert browser.log() == []
+
+
+def test_the_picture_shows_op_types_and_what_is_not_covered(
+    browser: Browser, made_page: Path
+) -> None:
+    browser.open(made_page)
+    columns = browser.shown("#table-picture thead th")
+    assert columns == [
+        *("Model", "gemm", "gqa_paged", "gqa_ragged", "rmsnorm", "VocabParallelEmbedding"),
+    ]
+    good = browser.all("#table-picture td.good")
+    warn = browser.all("#table-picture td.warn")
+    assert (len(good), len(warn)) == (16, 4)
+    link = browser.find("#table-picture tbody th a")
+    assert link.get_attribute("href").rpartition("#")[2] == browser.run(
+        "return [...document.querySelectorAll('#table-models tbody.item')]"
+        ".find(t => t.textContent.includes(arguments[0])).id",
+        link.text,
+    )

@@ -106,6 +106,7 @@ def _models(report: data.SurveyReport, anchors: dict[str, str]) -> Table:
         first = str(found.reasons[0]) if found.reasons else ""
         more = f" (and {len(found.reasons) - 1} more)" if len(found.reasons) > 1 else ""
         op_types = tuple(found.op_types)
+        elaborated = bool(found.definitions or found.not_covered)
         model = found.model if found.model != found.architecture else ""
         return Row(
             (
@@ -114,12 +115,12 @@ def _models(report: data.SurveyReport, anchors: dict[str, str]) -> Table:
                 Cell(_KINDS[found.origin.partition(":")[0]], title=config_label(found)),
                 Cell(found.state, tone=TONES[found.state], sort=data.STATES.index(found.state)),
                 f"{found.tp}/{found.ep}",
-                Cell(layers_label(found), sort=sum(found.layers.values())),
-                Cell(str(len(found.definitions)), sort=len(found.definitions)),
+                Cell(layers_label(found), sort=sum(found.layers.values()) or None),
+                len(found.definitions) if elaborated else None,
                 Cell(" ".join(op_types), values=op_types, chips=True),
                 Cell(
-                    str(len(found.not_covered)),
-                    sort=len(found.not_covered),
+                    str(len(found.not_covered)) if elaborated else "",
+                    sort=len(found.not_covered) if elaborated else None,
                     title=", ".join(o.op for o in found.not_covered),
                 ),
                 Cell(_short(first) + more, title=first),
