@@ -21,6 +21,8 @@ _WHERE = {
     "extract": "fibcore.extraction",
     "add_new_model": "fibcore.web",
     "add_reference_tests": "fibcore.reference_tests",
+    "add_solutions": "fibcore.solutions",
+    "add_workloads": "fibcore.workloads.add",
     "verify": "fibcore.reference_tests",
     "plugins": "fibcore.queries",
     "models": "fibcore.queries",
@@ -39,6 +41,8 @@ __all__ = [
     "__version__",
     "add_new_model",
     "add_reference_tests",
+    "add_solutions",
+    "add_workloads",
     "clone_repos",
     "diff",
     "explain",
@@ -64,11 +68,13 @@ if TYPE_CHECKING:
     from fibcore.queries import explain, hierarchy, models, plugins
     from fibcore.reference_tests import add_reference_tests, verify
     from fibcore.serving import Serving
+    from fibcore.solutions import add_solutions
     from fibcore.sources.clone import clone_repos
     from fibcore.surveys import survey
     from fibcore.validation import validate
     from fibcore.web import add_new_model
     from fibcore.workflow import run
+    from fibcore.workloads.add import add_workloads
 
 
 def __getattr__(name: str) -> Any:

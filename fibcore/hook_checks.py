@@ -14,7 +14,7 @@ from collections.abc import Collection, Mapping
 from typing import TypeVar
 
 from fibcore.definition import Definition
-from fibcore.hookspecs import GroundTruth, OpType, TestTemplate
+from fibcore.hookspecs import GroundTruth, OpType, TestTemplate, WorkloadCase
 from fibcore.kernel import Extraction, Fact, Kernel, NotCovered, Problem, Use
 from fibcore.tree import ModelTree, SourcePlace
 
@@ -240,6 +240,46 @@ def check_test_template(result: object, op_type: str) -> TestTemplate:
     if missing:
         raise ValueError("its source does not define " + ", ".join(sorted(missing)))
     return template
+
+
+def check_workloads(result: object, definition: Definition) -> tuple[WorkloadCase, ...]:
+    """What `fibcore_workloads` returned for `definition`; its tensors are checked when made.
+
+    Raises:
+        ValueError: labels repeat, an axis has no size or is no var axis, or a scalar is no scalar
+            input of the definition.
+    """
+    cases = _items(result, WorkloadCase, "the result")
+    labels = [case.label for case in cases]
+    if len(set(labels)) != len(labels):
+        raise ValueError("two cases have one label: " + "; ".join(labels))
+    wanted = set(definition.var_axes)
+    scalars = {name for name, spec in definition.inputs.items() if spec.shape is None}
+    for case in cases:
+        who = f"case {case.label!r}:"
+        axes = _mapping(case.axes, f"{who} axes")
+        if set(axes) != wanted:
+            raise ValueError(
+                f"{who} its axes are {_names(axes)}; the var axes are {_names(wanted)}"
+            )
+        for name, size in axes.items():
+            if type(size) is not int or size < 0:
+                raise ValueError(f"{who} its axis {name} is {size!r}, not an integer of at least 0")
+        given = _mapping(case.scalars, f"{who} scalars")
+        if set(given) != scalars:
+            raise ValueError(
+                f"{who} its scalars are {_names(given)}; the scalar inputs are {_names(scalars)}"
+            )
+        for name, value in given.items():
+            if type(value) not in (bool, int, float) or not math.isfinite(value):  # type: ignore[arg-type]
+                raise ValueError(f"{who} its scalar {name} is {_name(value)}, not a finite number")
+        if not callable(case.tensors):
+            raise ValueError(f"{who} its tensors is {_name(case.tensors)}, not a function")
+    return cases
+
+
+def _names(names: Collection[object]) -> str:
+    return ", ".join(sorted(map(str, names))) or "none"
 
 
 @functools.lru_cache(maxsize=256)

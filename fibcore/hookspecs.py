@@ -7,15 +7,19 @@ data types of `fibcore.tree`, `fibcore.kernel`, `fibcore.definition` and this mo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import pluggy
 
 from fibcore.definition import Definition
-from fibcore.kernel import Extraction, Kernel
+from fibcore.kernel import Extraction, Kernel, Scalar
 from fibcore.serving import Serving
 from fibcore.tree import ModelTree
+
+if TYPE_CHECKING:
+    import numpy as np
 
 PROJECT = "fibcore"
 
@@ -54,6 +58,8 @@ class GroundTruth:
         min_capability: Lowest CUDA compute capability, (9, 0); None for any.
         max_capability: Highest that it supports, None for any.
         packages: Distributions that have to be importable, by import name: ("flashinfer",).
+        solution: Whether `fibcore add-solutions` may emit it as a baseline to benchmark: False
+            where it gives None for an output, or runs only where somebody has built it.
     """
 
     name: str
@@ -64,6 +70,33 @@ class GroundTruth:
     min_capability: tuple[int, int] | None = None
     max_capability: tuple[int, int] | None = None
     packages: tuple[str, ...] = ()
+    solution: bool = True
+
+
+def _no_tensors() -> Mapping[str, np.ndarray[Any, Any]]:
+    return {}
+
+
+@attrs.frozen
+class WorkloadCase:
+    """One size of a definition to benchmark, with the inputs that cannot be random numbers.
+
+    What is neither in `scalars` nor in what `tensors` returns is drawn by the benchmark, normally
+    distributed (flashinfer-bench clamps fp8 to [-2, 2]).
+
+    Attributes:
+        label: What people read, unique among the cases of a definition: `batch 64, 4096 keys`.
+        axes: The size of every var axis.
+        scalars: Values of scalar inputs by name.
+        tensors: Makes the other inputs that have to be just so (indptr, indices, scales), by name,
+            as NumPy arrays of the definition's shapes; they are rounded to its dtypes. Called
+            only where the case is used, because they can be large; equal every time.
+    """
+
+    label: str
+    axes: Mapping[str, int]
+    scalars: Mapping[str, int | float | bool] = attrs.field(factory=dict)
+    tensors: Callable[[], Mapping[str, np.ndarray[Any, Any]]] = _no_tensors
 
 
 @attrs.frozen
@@ -149,4 +182,19 @@ def fibcore_test_template(op_type: str) -> TestTemplate | None:
     """Give the test sizes, input generator and property checks of an op type.
 
     Called when tests are written. A plugin returns None for op types that are not its own.
+    """
+
+
+@hookspec(firstresult=True)
+def fibcore_workloads(
+    definition: Definition, constants: Mapping[str, Scalar], seed: int
+) -> Sequence[WorkloadCase] | None:
+    """Give realistic sizes of a definition to benchmark, from small to large.
+
+    Called by `fibcore add-workloads`. `constants` is what a model was found to have for constants
+    of the kernel (`Kernel.facts`), as the definition's provenance records it; empty for one that
+    fibcore did not extract. Equal arguments give equal cases: draw from
+    `fibcore.workloads.draws.generator(seed, definition.name, ...)`. The inputs hold the
+    definition's constraints. NumPy may be imported inside the function. A plugin returns None for
+    op types that are not its own, and an empty sequence where it cannot tell what valid inputs are.
     """

@@ -18,8 +18,8 @@ import pluggy
 from fibcore import hook_checks, hookspecs
 from fibcore.definition import Definition
 from fibcore.errors import ConfigError, FibcoreError, PluginError, UsageError
-from fibcore.hookspecs import PROJECT, GroundTruth, OpType, TestTemplate
-from fibcore.kernel import Extraction, Kernel
+from fibcore.hookspecs import PROJECT, GroundTruth, OpType, TestTemplate, WorkloadCase
+from fibcore.kernel import Extraction, Kernel, Scalar
 from fibcore.serving import Serving
 from fibcore.tree import ModelTree
 
@@ -228,6 +228,22 @@ class Registry:
             f"op type {op_type}",
             lambda result: hook_checks.check_test_template(result, op_type),
             {"op_type": op_type},
+        )
+
+    def workloads(
+        self, definition: Definition, constants: Mapping[str, Scalar], seed: int
+    ) -> tuple[WorkloadCase, ...] | None:
+        """The sizes to benchmark of a definition, small to large; None where no plugin has any.
+
+        Raises:
+            HookError: the plugin raised, or returned what are no cases of this definition.
+        """
+        return self._first(
+            "fibcore_workloads",
+            definition.op_type,
+            f"definition {definition.name}",
+            lambda result: hook_checks.check_workloads(result, definition),
+            {"definition": definition, "constants": constants, "seed": seed},
         )
 
     def _first(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 
 from fibcore.cli import add_new_model as add_new_model
+from fibcore.cli import benchmarking as benchmarking
 from fibcore.cli import diff as diff
 from fibcore.cli import report as report
 from fibcore.cli import survey as survey

@@ -131,17 +131,22 @@ def read_text(root: Path, path: Path) -> str:
 
 
 def write_text(root: Path, path: Path, text: str, *, durable: bool = True) -> bool:
+    """Write a text file of the dataset in UTF-8; see `write_bytes`."""
+    return write_bytes(root, path, text.encode("utf-8"), durable=durable)
+
+
+def write_bytes(root: Path, path: Path, data: bytes, *, durable: bool = True) -> bool:
     """Write a file of the dataset, whole or not at all; folders are made as needed.
 
-    The text goes to a temporary file in the same folder, to the disk, and then in the place of
-    the old file in one step, whatever interrupts it. A file that already holds the text is left
+    The bytes go to a temporary file in the same folder, to the disk, and then in the place of
+    the old file in one step, whatever interrupts it. A file that already holds them is left
     alone.
 
     Args:
         root: The dataset folder.
         path: The file, below `root`.
-        text: What it is to hold.
-        durable: Whether the text has to be on the disk before it takes the old one's place.
+        data: What it is to hold.
+        durable: Whether the bytes have to be on the disk before they take the old ones' place.
 
     Returns:
         Whether the file changed.
@@ -150,7 +155,6 @@ def write_text(root: Path, path: Path, text: str, *, durable: bool = True) -> bo
         DatasetError: no space, no permission, or a path that leads out of the dataset.
     """
     check_inside(root, path)
-    data = text.encode("utf-8")
     temporary = path.with_name(f".fibcore-{secrets.token_hex(8)}.tmp")
     try:
         if path.is_symlink():

@@ -11,7 +11,14 @@ import attrs
 
 from fibcore.dataset import conflicts
 from fibcore.dataset.conflicts import Conflict
-from fibcore.dataset.files import BrokenFileError, below, relative, write_text
+from fibcore.dataset.files import (
+    BrokenFileError,
+    below,
+    relative,
+    remove,
+    write_bytes,
+    write_text,
+)
 from fibcore.dataset.locking import locked
 from fibcore.dataset.merging import UNVERIFIED, VERIFIED, Difference, Variant, differences, merge
 from fibcore.dataset.provenance import (
@@ -288,12 +295,12 @@ class Dataset:
             tag = VERIFIED if verified else UNVERIFIED
             return self._store(definition.with_tags(tag, without="status"), stored)
 
-    def write(self, path: str, text: str) -> bool:
+    def write(self, path: str, content: str | bytes) -> bool:
         """Write another file of the dataset (a test, a report), whole or not at all.
 
         Args:
             path: The file relative to the dataset, with forward slashes.
-            text: What it should hold.
+            content: What it should hold; text is written in UTF-8.
 
         Returns:
             Whether the file changed.
@@ -302,10 +309,29 @@ class Dataset:
             DatasetError: the path leads out of the dataset, or the file cannot be written.
         """
         target = below(self.root, path)
+        data = content.encode() if isinstance(content, str) else content
         if self.dry_run:
-            return not target.exists() or target.read_bytes() != text.encode()
+            return not target.exists() or target.read_bytes() != data
         with self.locked():
-            return write_text(self.root, target, text)
+            return write_bytes(self.root, target, data)
+
+    def remove(self, path: str) -> bool:
+        """Remove another file of the dataset if it is there.
+
+        Args:
+            path: The file relative to the dataset, with forward slashes.
+
+        Returns:
+            Whether it was there.
+
+        Raises:
+            DatasetError: the path leads out of the dataset, or the file cannot be removed.
+        """
+        target = below(self.root, path)
+        if self.dry_run:
+            return target.exists()
+        with self.locked():
+            return remove(self.root, target)
 
     def _fresh(self) -> None:
         if not self._depth and not self._dry_started:

@@ -10,7 +10,7 @@ import attrs
 
 from fibcore.dataset import BrokenFileError, Dataset
 from fibcore.definition import Definition
-from fibcore.errors import DatasetError, UsageError
+from fibcore.errors import DatasetError, FibcoreError, UsageError
 
 if TYPE_CHECKING:
     from fibcore.registry import Registry
@@ -92,6 +92,51 @@ def select(
         frozenset(definition_name or (d.name for d in chosen)),
         () if definition_name else tuple(e for e in contents.errors if _folder(e) in wanted),
     )
+
+
+def chosen_definitions(
+    dataset: Dataset,
+    registry: Registry,
+    *,
+    op_type: Sequence[str] = (),
+    definition_name: Sequence[str] = (),
+    all_: bool = False,
+) -> tuple[tuple[Definition, ...], list[FibcoreError]]:
+    """The definitions that exactly one of three selectors chooses.
+
+    Returns:
+        The definitions by op type and name, and what is wrong: unusable files among them, op types
+        that have none.
+
+    Raises:
+        UsageError: no selector or several, an unknown op type or name.
+        DatasetError: a named definition's file is broken.
+    """
+    given = sum([bool(op_type), bool(definition_name), all_])
+    if given != 1:
+        raise UsageError(
+            "say which definitions are meant",
+            expected="one of --op-type, --definition-name, --all",
+            found=f"{given} of them",
+        )
+    chosen = select(
+        dataset,
+        op_type=op_type,
+        definition_name=definition_name,
+        known_op_types=registry.op_types(),
+    )
+    problems: list[FibcoreError] = list(chosen.errors)
+    empty = [f"of the op type {name}" for name in op_type if name not in chosen.op_types]
+    if all_ and not chosen.definitions:
+        empty = [f"in {dataset.root}"]
+    problems += [
+        DatasetError(
+            f"there are no definitions {where}",
+            hint="fibcore extract-kernel-definitions writes definitions",
+        )
+        for where in empty
+    ]
+    return tuple(d for d in chosen.definitions if d.name in chosen.names), problems
 
 
 def _folder(error: BrokenFileError) -> str:

@@ -34,7 +34,7 @@ from typing import Any, ClassVar
 import attrs
 import pytest
 
-from fibcore.definition import Definition
+from fibcore.definition import Definition, scalar
 from fibcore.errors import ConfigError, FibcoreError, PluginError
 from fibcore.hook_checks import top_level_names
 from fibcore.hookspecs import GroundTruth, TestTemplate
@@ -45,6 +45,7 @@ from fibcore.registry import HookError, Registry, load_plugins
 from fibcore.serving import Serving
 from fibcore.testing import trees as hand_written
 from fibcore.tree import ModelTree, ModuleNode, SourcePlace, Unknown
+from fibcore.workloads.add import encoded
 
 NAME = "plugin-under-test"
 STRANGER = "op_type_of_another_plugin"
@@ -292,6 +293,39 @@ def check_ground_truths(subject: Subject) -> None:
                 )
 
 
+def check_workloads(subject: Subject) -> None:
+    """Workloads have different labels, fit the definition and its constraints, and repeat.
+
+    Asked of every definition, and of one whose inputs are not what the plugin makes them.
+    """
+    for definition in subject.definitions:
+        first = _workloads(subject, definition)
+        if first is None:
+            continue  # the hook is optional
+        assert first, f"{definition.name}: fibcore_workloads returned no case"
+        assert _workloads(subject, definition) == first, (
+            f"{definition.name}: the same seed gives other workloads"
+        )
+        foreign = attrs.evolve(
+            definition,
+            inputs={**definition.inputs, "of_another_dataset": scalar("int32")},
+            reference=f"def run({', '.join(definition.inputs)}, of_another_dataset):\n    pass\n",
+        )
+        # Raises where the plugin fails, or gives cases that lack the input.
+        subject.registry.workloads(foreign, {}, 0)
+
+
+def _workloads(subject: Subject, definition: Definition) -> list[Any] | None:
+    """Each case as (label, axes, scalars, files of its tensors); checked as when it is written."""
+    cases = subject.registry.workloads(definition, {}, 0)
+    if cases is None:
+        return None
+    return [
+        (case.label, dict(case.axes), dict(case.scalars), encoded(definition, case))
+        for case in cases
+    ]
+
+
 def check_variants(subject: Subject) -> None:
     """A variant depends on what a definition computes, not on name, words or tags.
 
@@ -355,6 +389,7 @@ def check_strangers(subject: Subject) -> None:
     assert hooks.variant(definition) == "", "fibcore_variant answers for another's definition"
     assert not hooks.ground_truths(definition), "fibcore_ground_truths answers for another's"
     assert hooks.test_template(STRANGER) is None, "fibcore_test_template answers for another's"
+    assert hooks.workloads(definition, {}, 0) is None, "fibcore_workloads answers for another's"
 
 
 CHECKS = (
@@ -370,6 +405,7 @@ CHECKS = (
     check_execution,
     check_templates,
     check_ground_truths,
+    check_workloads,
     check_variants,
     check_strangers,
 )
@@ -448,6 +484,10 @@ class PluginContract:
     def test_ground_truths_fit(self, subject: Subject) -> None:
         """See `check_ground_truths`."""
         check_ground_truths(subject)
+
+    def test_workloads_fit(self, subject: Subject) -> None:
+        """See `check_workloads`."""
+        check_workloads(subject)
 
     def test_variants_are_stable(self, subject: Subject) -> None:
         """See `check_variants`."""

@@ -5,15 +5,15 @@ Kernels: `gemm_n_{N}_k_{K}`, and `gemm_fp8_block_scale_n_{N}_k_{K}` for block-sc
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 
 from fibcore.definition import Definition
-from fibcore.hookspecs import GroundTruth, OpType, TestTemplate, hookimpl
-from fibcore.kernel import Extraction, Kernel
+from fibcore.hookspecs import GroundTruth, OpType, TestTemplate, WorkloadCase, hookimpl
+from fibcore.kernel import Extraction, Kernel, Scalar
 from fibcore.serving import Serving
 from fibcore.tree import ModelTree
-from fibcore_op_gemm import definitions, ground_truth, matcher
+from fibcore_op_gemm import definitions, ground_truth, matcher, workloads
 from fibcore_op_gemm.matcher import OP_TYPE
 
 
@@ -54,3 +54,13 @@ def fibcore_test_template(op_type: str) -> TestTemplate | None:
         return None
     source = (files(__package__) / "test_template.py").read_text(encoding="utf-8")
     return TestTemplate(OP_TYPE, source)
+
+
+@hookimpl
+def fibcore_workloads(
+    definition: Definition,
+    constants: Mapping[str, Scalar],  # noqa: ARG001 - the hook's
+    seed: int,
+) -> Sequence[WorkloadCase] | None:
+    """Numbers of rows."""
+    return workloads.workloads(definition, seed) if definition.op_type == OP_TYPE else None

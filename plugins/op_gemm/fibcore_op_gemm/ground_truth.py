@@ -8,8 +8,8 @@ from typing import Any
 from fibcore.definition import Definition
 from fibcore.hookspecs import GroundTruth
 
-_PLAIN = ["A", "B"]
-_FP8 = ["A", "A_scale", "B", "B_scale"]
+PLAIN = ["A", "B"]
+FP8 = ["A", "A_scale", "B", "B_scale"]
 
 
 def ground_truths(definition: Definition) -> tuple[GroundTruth, ...]:
@@ -19,12 +19,12 @@ def ground_truths(definition: Definition) -> tuple[GroundTruth, ...]:
     """
     if list(definition.outputs) != ["C"]:
         return ()
-    if list(definition.inputs) == _PLAIN:
+    if list(definition.inputs) == PLAIN:
         return (
             _truth("torch_gemm", "torch float64 matmul", "torch"),
             _truth("cublas_gemm", "cuBLAS through torch", "torch", device="cuda"),
         )
-    if list(definition.inputs) == _FP8 and definition.inputs["A"].dtype == "float8_e4m3fn":
+    if list(definition.inputs) == FP8 and definition.inputs["A"].dtype == "float8_e4m3fn":
         return (
             _truth(
                 "flashinfer_fp8_groupwise",

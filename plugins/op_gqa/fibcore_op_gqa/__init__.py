@@ -5,14 +5,14 @@ Only the hooks stand here; each hands over to the module that does the work.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from fibcore.definition import Definition
-from fibcore.hookspecs import GroundTruth, OpType, TestTemplate, hookimpl
-from fibcore.kernel import Extraction, Kernel
+from fibcore.hookspecs import GroundTruth, OpType, TestTemplate, WorkloadCase, hookimpl
+from fibcore.kernel import Extraction, Kernel, Scalar
 from fibcore.serving import Serving
 from fibcore.tree import ModelTree
-from fibcore_op_gqa import definitions, ground_truth, matcher
+from fibcore_op_gqa import definitions, ground_truth, matcher, workloads
 
 
 @hookimpl
@@ -52,3 +52,11 @@ def fibcore_ground_truths(definition: Definition) -> Sequence[GroundTruth] | Non
 def fibcore_test_template(op_type: str) -> TestTemplate | None:
     """Test sizes, inputs and properties; one file serves both op types."""
     return ground_truth.template(op_type)
+
+
+@hookimpl
+def fibcore_workloads(
+    definition: Definition, constants: Mapping[str, Scalar], seed: int
+) -> Sequence[WorkloadCase] | None:
+    """Decode batches, prompts and chunks."""
+    return workloads.workloads(definition, constants, seed)

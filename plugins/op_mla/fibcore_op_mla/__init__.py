@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from fibcore.definition import Definition
-from fibcore.hookspecs import GroundTruth, OpType, TestTemplate, hookimpl
-from fibcore.kernel import Extraction, Kernel
+from fibcore.hookspecs import GroundTruth, OpType, TestTemplate, WorkloadCase, hookimpl
+from fibcore.kernel import Extraction, Kernel, Scalar
 from fibcore.serving import Serving
 from fibcore.tree import ModelTree
 
@@ -58,3 +58,13 @@ def fibcore_test_template(op_type: str) -> TestTemplate | None:
     from fibcore_op_mla.ground_truth import test_template
 
     return test_template(op_type)
+
+
+@hookimpl
+def fibcore_workloads(
+    definition: Definition, constants: Mapping[str, Scalar], seed: int
+) -> Sequence[WorkloadCase] | None:
+    """Decode batches, prompts and chunks."""
+    from fibcore_op_mla.workloads import workloads
+
+    return workloads(definition, constants, seed)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from fibcore.definition import Definition
-from fibcore.hookspecs import GroundTruth, OpType, TestTemplate, hookimpl
-from fibcore.kernel import Extraction, Kernel
+from fibcore.hookspecs import GroundTruth, OpType, TestTemplate, WorkloadCase, hookimpl
+from fibcore.kernel import Extraction, Kernel, Scalar
 from fibcore.serving import Serving
 from fibcore.tree import ModelTree
-from fibcore_op_moe import assembling, definitions, ground_truth, matcher, moe
+from fibcore_op_moe import assembling, definitions, ground_truth, matcher, moe, workloads
 
 __version__ = "0.1.0"
 
@@ -52,3 +52,13 @@ def fibcore_test_template(op_type: str) -> TestTemplate | None:
     if op_type != moe.OP_TYPE:
         return None
     return TestTemplate(moe.OP_TYPE, assembling.source("", "test_template.py"))
+
+
+@hookimpl
+def fibcore_workloads(
+    definition: Definition, constants: Mapping[str, Scalar], seed: int
+) -> Sequence[WorkloadCase] | None:
+    """Numbers of tokens, with routing that has no ties."""
+    if definition.op_type != moe.OP_TYPE:
+        return None
+    return workloads.workloads(definition, constants, seed)

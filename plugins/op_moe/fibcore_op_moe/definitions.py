@@ -39,7 +39,7 @@ def definition(kernel: Kernel) -> Definition:
         name=kernel.name,
         op_type=kernel.op_type,
         axes=_axes(moe),
-        inputs=_inputs(moe),
+        inputs=inputs_of(moe),
         outputs={
             "output": tensor("seq_len hidden_size", "bfloat16", "Weighted sum of the experts.")
         },
@@ -93,7 +93,8 @@ def _axes(moe: Moe) -> dict[str, Axis]:
     return axes
 
 
-def _inputs(moe: Moe) -> dict[str, TensorSpec]:
+def inputs_of(moe: Moe) -> dict[str, TensorSpec]:
+    """The inputs of a kernel, in order."""
     experts = "num_experts" if moe.remote_experts else "num_local_experts"
     block, per_tensor = moe.weights == FP8_BLOCK, moe.weights == FP8_TENSOR
     fp8 = "float8_e4m3fn" if block or per_tensor else "bfloat16"

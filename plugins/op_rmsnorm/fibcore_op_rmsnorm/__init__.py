@@ -6,15 +6,15 @@ Kernels: `rmsnorm_h{hidden}`, `fused_add_rmsnorm_h{hidden}` and, for Gemma's 1 +
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 
 from fibcore.definition import Definition
-from fibcore.hookspecs import GroundTruth, OpType, TestTemplate, hookimpl
-from fibcore.kernel import Extraction, Kernel
+from fibcore.hookspecs import GroundTruth, OpType, TestTemplate, WorkloadCase, hookimpl
+from fibcore.kernel import Extraction, Kernel, Scalar
 from fibcore.serving import Serving
 from fibcore.tree import ModelTree
-from fibcore_op_rmsnorm import definitions, ground_truth, matcher
+from fibcore_op_rmsnorm import definitions, ground_truth, matcher, workloads
 from fibcore_op_rmsnorm.definitions import OP_TYPE
 
 
@@ -55,3 +55,13 @@ def fibcore_test_template(op_type: str) -> TestTemplate | None:
         return None
     source = files(__package__).joinpath("test_template.py").read_text(encoding="utf-8")
     return TestTemplate(OP_TYPE, source)
+
+
+@hookimpl
+def fibcore_workloads(
+    definition: Definition,
+    constants: Mapping[str, Scalar],  # noqa: ARG001 - the hook's
+    seed: int,  # noqa: ARG001 - the hook's
+) -> Sequence[WorkloadCase] | None:
+    """Numbers of rows."""
+    return workloads.workloads(definition) if definition.op_type == OP_TYPE else None

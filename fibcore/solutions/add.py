@@ -1,0 +1,166 @@
+"""Writes baseline solutions into a dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fibcore.dataset import Dataset
+from fibcore.definition import Definition
+from fibcore.errors import DatasetError, FibcoreError, PluginError
+from fibcore.hookspecs import GroundTruth
+from fibcore.reference_tests.generated import State
+from fibcore.reference_tests.report import Refusal
+from fibcore.reference_tests.selection import chosen_definitions, open_dataset
+from fibcore.solutions.render import file_of, render_solution, solution_name, state_of
+from fibcore.solutions.report import AddSolutionsReport
+
+if TYPE_CHECKING:
+    from fibcore.registry import Registry
+
+Capability = tuple[int, int]
+
+
+def add_solutions(
+    *,
+    dataset: Path | str,
+    op_type: Sequence[str] = (),
+    definition_name: Sequence[str] = (),
+    all_: bool = False,
+    capability: Capability | None = None,
+    force: bool = False,
+    registry: Registry | None = None,
+) -> AddSolutionsReport:
+    """Write `solutions/<kind>/<op_type>/<definition>/<solution>.json`, one for each ground truth.
+
+    Exactly one of the three selectors is to be given. A solution is the source of the ground truth
+    that the reference tests compare with, and a `run` with the definition's inputs. Ground truths
+    out of SGLang are left out: they are read from its source, which a solution does not have. A
+    file that was edited since it was generated, or that fibcore did not write, is kept and
+    reported. The same call again changes no byte.
+
+    Args:
+        dataset: The dataset's folder.
+        op_type: Op types whose definitions are to get solutions.
+        definition_name: Names of single definitions.
+        all_: Every definition of the dataset.
+        capability: CUDA compute capability of the GPU to benchmark on, (9, 0): what needs another
+            one is left out. Without it everything is written.
+        force: Replace edited files too.
+        registry: The plugins; the installed ones if None.
+
+    Raises:
+        UsageError: no selector or several, an unknown op type or name.
+        DatasetError: there is no such dataset, or it cannot be written.
+    """
+    store, registry = open_dataset(Path(dataset), registry)
+    with store.locked():
+        chosen, problems = chosen_definitions(
+            store, registry, op_type=op_type, definition_name=definition_name, all_=all_
+        )
+        writer = _Writer(store, registry, capability, force=force)
+        writer.problems += problems
+        for definition in chosen:
+            writer.add(definition)
+        return writer.report()
+
+
+class _Writer:
+    """Writes the files of one call and remembers what became of them."""
+
+    def __init__(
+        self, dataset: Dataset, registry: Registry, capability: Capability | None, *, force: bool
+    ) -> None:
+        self.dataset = dataset
+        self.registry = registry
+        self.capability = capability
+        self.force = force
+        self.written: list[str] = []
+        self.unchanged: list[str] = []
+        self.refused: list[Refusal] = []
+        self.solutions: dict[str, tuple[str, ...]] = {}
+        self.left_out: dict[str, dict[str, str]] = {}
+        self.without: list[str] = []
+        self.problems: list[FibcoreError] = []
+
+    def report(self) -> AddSolutionsReport:
+        """What was done."""
+        return AddSolutionsReport(
+            self.dataset.root,
+            tuple(self.written),
+            tuple(self.unchanged),
+            tuple(self.refused),
+            self.solutions,
+            self.left_out,
+            tuple(self.without),
+            tuple(self.problems),
+        )
+
+    def add(self, definition: Definition) -> None:
+        """Write the solutions of one definition; what goes wrong is a problem."""
+        try:
+            truths = self.registry.ground_truths(definition)
+        except PluginError as error:
+            self.problems.append(error)
+            return
+        names = []
+        for truth in truths:
+            reason = self._reason(truth)
+            if reason is not None:
+                self.left_out.setdefault(definition.name, {})[truth.name] = reason
+                continue
+            try:
+                text = render_solution(definition, truth)
+            except PluginError as error:
+                self.problems.append(error)
+                continue
+            if self._write(file_of(definition, truth), text):
+                names.append(solution_name(definition, truth))
+        if names:
+            self.solutions[definition.name] = tuple(names)
+        else:
+            self.without.append(definition.name)
+
+    def _reason(self, truth: GroundTruth) -> str | None:
+        """Why a ground truth becomes no solution; None where it becomes one."""
+        if truth.kind == "sglang":
+            return "it reads SGLang's source, which a solution does not have"
+        if not truth.solution:
+            return "its plugin gives it for tests alone"
+        if self.capability is not None and truth.device == "cuda":
+            low, high = truth.min_capability, truth.max_capability
+            have = ".".join(map(str, self.capability))
+            if low is not None and self.capability < low:
+                return f"it needs compute capability {low[0]}.{low[1]} or higher, not {have}"
+            if high is not None and self.capability > high:
+                return f"it needs compute capability {high[0]}.{high[1]} or lower, not {have}"
+        return None
+
+    def _write(self, path: str, text: str) -> bool:
+        """Write a generated file unless a person's work is there; whether it is there now."""
+        try:
+            old = (self.dataset.root / path).read_bytes().decode("utf-8", "replace")
+        except FileNotFoundError:
+            old = None
+        except OSError as error:
+            raise DatasetError(
+                "cannot read the file",
+                where=str(self.dataset.root / path),
+                found=error.strerror or str(error),
+            ) from None
+        if old == text:
+            self.unchanged.append(path)
+            return True
+        state = State.GENERATED if old is None else state_of(old)
+        if state is not State.GENERATED and not self.force:
+            reason = (
+                "it was edited since it was generated"
+                if state is State.EDITED
+                else "it was not generated by fibcore"
+            )
+            self.refused.append(Refusal(path, f"{reason}; --force replaces it"))
+            return False
+        self.dataset.write(path, text)
+        self.written.append(path)
+        return True

@@ -1,0 +1,33 @@
+"""Batches to benchmark grouped query attention with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from fibcore.definition import Definition
+from fibcore.hookspecs import WorkloadCase
+from fibcore.kernel import Scalar
+from fibcore_op_gqa.definitions import OWN_OP_TYPES, kind_of
+
+
+def workloads(
+    definition: Definition, constants: Mapping[str, Scalar], seed: int
+) -> tuple[WorkloadCase, ...] | None:
+    """Decode batches, or prompts and chunks; random q, k and v over shuffled pages.
+
+    Every query has a key, because flashinfer-bench takes an lse of -inf for a wrong result. Empty
+    for attention that is not this plugin's; None for another plugin's op types.
+    """
+    if definition.op_type not in OWN_OP_TYPES:
+        return None
+    kind = kind_of(definition)
+    if kind is None:
+        return ()
+    from fibcore.workloads.sequences import cases, decode_batches, prefill_batches
+
+    if kind == "decode":
+        batches = decode_batches(seed, definition.name)
+    else:
+        batches = prefill_batches(seed, definition.name, prefixes=kind == "prefill")
+    scale = float(constants.get("sm_scale", definition.const_axes["head_dim"] ** -0.5))
+    return cases(definition, batches, {"sm_scale": scale}, seed)

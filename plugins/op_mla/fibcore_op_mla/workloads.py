@@ -1,0 +1,41 @@
+"""Batches to benchmark latent attention with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from fibcore.definition import Definition
+from fibcore.hookspecs import WorkloadCase
+from fibcore.kernel import Scalar
+from fibcore_op_mla.definitions import kind_of
+from fibcore_op_mla.names import OWN_OP_TYPES
+
+# Dimensions of a head without position before absorption, in all models of the DeepSeek family.
+NOPE_DIM = 128
+
+
+def workloads(
+    definition: Definition, constants: Mapping[str, Scalar], seed: int
+) -> tuple[WorkloadCase, ...] | None:
+    """Decode batches, or prompts and chunks; random tensors over shuffled pages.
+
+    Every query has a key, because flashinfer-bench takes an lse of -inf for a wrong result. Empty
+    for attention that is not this plugin's; None for another plugin's op types.
+    """
+    if definition.op_type not in OWN_OP_TYPES:
+        return None
+    kind = kind_of(definition)
+    if kind is None:
+        return ()
+    from fibcore.workloads.sequences import cases, decode_batches, prefill_batches
+
+    if kind == "decode":
+        batches = decode_batches(seed, definition.name)
+    else:
+        batches = prefill_batches(seed, definition.name, prefixes=kind == "prefill")
+    scale = constants.get("sm_scale")
+    if scale is None:
+        axes = definition.const_axes
+        head = axes["qk_dim"] if kind == "ragged" else NOPE_DIM + axes["head_dim_kpe"]
+        scale = head**-0.5
+    return cases(definition, batches, {"sm_scale": float(scale)}, seed)

@@ -1,0 +1,175 @@
+"""Sizes to benchmark routed experts with, and the inputs that decide which experts run.
+
+flashinfer-bench draws weights and fp8 numbers of about one. What is made here keeps outputs in the
+range for which its tolerance of 1e-2 is meant, and routing free of ties: implementations break them
+differently, and then compute other experts.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from fibcore.definition import Definition
+from fibcore.hookspecs import WorkloadCase
+from fibcore.kernel import Scalar
+from fibcore.workloads.counts import TOKENS
+from fibcore_op_moe.definitions import inputs_of
+from fibcore_op_moe.moe import BF16, BLOCK, DS, FP8_BLOCK, FP8_TENSOR, Moe
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Arrays = dict[str, np.ndarray[Any, Any]]
+
+# With bfloat16 the hidden states stand in the dataset, 2 bytes an element: fewer sizes.
+BF16_TOKENS = (1, 8, 32, 128, 512, 2048, 8192)
+# Normal numbers that are cut off at 2, as flashinfer-bench draws fp8, have this standard deviation.
+CLAMPED_STD = 0.96
+# Of the outputs. Kernels that round activations to bfloat16 between the two products differ by up
+# to 1e-2 of it, those that round them to fp8 by a tenth of it.
+TARGET_STD = {BF16: 0.5, FP8_BLOCK: 0.1, FP8_TENSOR: 0.1}
+# Of up * silu(gate) where up and gate are standard normal numbers.
+SWIGLU_STD = 0.6
+# Scale of the fp8 activations between the products, where it is one number.
+INNER_SCALE = 0.05
+# Least distance of scores that decide; float32 sums of them differ by 1e-7.
+MARGIN = 1e-5
+BIAS = 0.1
+
+
+def workloads(
+    definition: Definition, constants: Mapping[str, Scalar], seed: int
+) -> tuple[WorkloadCase, ...]:
+    """1 to 8192 tokens; none where weights or routing are not known."""
+    moe = Moe.from_definition(definition)
+    if moe is None or set(definition.inputs) != set(inputs_of(moe)):
+        return ()
+    made = []
+    ranks = moe.num_experts // moe.num_local_experts
+    for index, tokens in enumerate(BF16_TOKENS if moe.weights == BF16 else TOKENS):
+        scalars: dict[str, int | float | bool] = {
+            "local_expert_offset": index % ranks * moe.num_local_experts,
+            "routed_scaling_factor": _factor(constants),
+        }
+        made.append(
+            WorkloadCase(
+                f"{tokens} tokens",
+                {"seq_len": tokens},
+                {name: v for name, v in scalars.items() if name in definition.inputs},
+                functools.partial(_tensors, definition, moe, tokens, _factor(constants), seed),
+            )
+        )
+    return tuple(made)
+
+
+def _factor(constants: Mapping[str, Scalar]) -> float:
+    return float(constants.get("routed_scaling_factor", 1.0))
+
+
+def _tensors(
+    definition: Definition, moe: Moe, tokens: int, factor: float, seed: int
+) -> Mapping[str, np.ndarray[Any, Any]]:
+    made = _routing(definition, moe, tokens, seed)
+    if moe.weights == BF16:
+        made |= _hidden_states(definition, moe, tokens, factor, seed)
+    else:
+        made |= _scales(definition, moe, tokens, factor, seed)
+    return {name: made[name] for name in definition.inputs if name in made}
+
+
+def _routing(definition: Definition, moe: Moe, tokens: int, seed: int) -> Arrays:
+    """Logits [tokens, num_experts] without ties, and for ds_routing a bias [num_experts]."""
+    import numpy as np
+
+    from fibcore.workloads.draws import generator
+
+    draws = generator(seed, definition.name, "routing_logits", tokens)
+    experts = moe.num_experts
+    if moe.routing != DS:
+        # A row holds as many different bfloat16 numbers as there are experts, from -2 to 2.
+        step = 2.0 ** (2 - math.ceil(math.log2(experts)))
+        order = draws.permutations(tokens, experts)
+        made = {"routing_logits": ((order - experts // 2) * step).astype(np.float32)}
+        if "routing_bias" in definition.inputs:  # taken for the signature and not used
+            made["routing_bias"] = np.zeros(experts, np.float32)
+        return made
+    import ml_dtypes
+
+    # The same for all sizes, as for one layer.
+    bias = generator(seed, definition.name, "routing_bias").uniform(-BIAS, BIAS, experts)
+    bias = bias.astype(ml_dtypes.bfloat16).astype(np.float32)
+    logits = draws.uniform(-3.0, 3.0, tokens, experts)
+    unclear = _unclear(moe, logits, bias)
+    while unclear.any():
+        logits[unclear] = draws.uniform(-3.0, 3.0, int(unclear.sum()), experts)
+        unclear = _unclear(moe, logits, bias)
+    return {"routing_logits": logits, "routing_bias": bias}
+
+
+def _unclear(
+    moe: Moe, logits: np.ndarray[Any, Any], bias: np.ndarray[Any, Any]
+) -> np.ndarray[Any, Any]:
+    """Marks [tokens]: where two experts or two groups are too close to say which one is chosen."""
+    import numpy as np
+
+    scores = 1.0 / (1.0 + np.exp(-logits.astype(np.float64))) + bias
+    groups = scores.reshape(len(scores), moe.num_groups, -1)
+    rank = np.sort(groups, axis=2)[:, :, -2:].sum(axis=2)
+    order = np.argsort(rank, axis=1)
+    unclear: np.ndarray[Any, Any] = np.zeros(len(scores), dtype=bool)
+    if moe.top_groups < moe.num_groups:
+        sorted_rank = np.take_along_axis(rank, order, axis=1)
+        unclear |= sorted_rank[:, -moe.top_groups] - sorted_rank[:, -moe.top_groups - 1] < MARGIN
+    kept = np.take_along_axis(groups, order[:, -moe.top_groups :, None], axis=1)
+    kept = np.sort(kept.reshape(len(scores), -1), axis=1)
+    if moe.top_k < kept.shape[1]:
+        unclear |= kept[:, -moe.top_k] - kept[:, -moe.top_k - 1] < MARGIN
+    return unclear
+
+
+def _hidden_states(
+    definition: Definition, moe: Moe, tokens: int, factor: float, seed: int
+) -> Arrays:
+    """Hidden states so small that weights of about one give outputs of about TARGET_STD.
+
+    For small x, up * silu(gate) is about up * gate / 2; the second product multiplies its standard
+    deviation by sqrt(intermediate_size), and the weighted sum by less than the sum of the weights.
+    """
+    from fibcore.workloads.draws import generator
+
+    between = TARGET_STD[BF16] / (max(1.0, factor) * math.sqrt(moe.intermediate_size))
+    std = math.sqrt(2 * between) / math.sqrt(moe.hidden_size)
+    draws = generator(seed, definition.name, "hidden_states", tokens)
+    edge = std * math.sqrt(3)  # of an even distribution with that standard deviation
+    return {"hidden_states": draws.uniform(-edge, edge, tokens, moe.hidden_size)}
+
+
+def _scales(definition: Definition, moe: Moe, tokens: int, factor: float, seed: int) -> Arrays:
+    """Scales that differ by up to three; those of weights are the same for all sizes."""
+    from fibcore.workloads.draws import generator
+
+    hidden, inner, experts = moe.hidden_size, moe.intermediate_size, moe.num_local_experts
+    first = 1 / (CLAMPED_STD**2 * math.sqrt(hidden))  # up and gate of about one
+    target = TARGET_STD[moe.weights] / max(1.0, factor)
+    second = target / (CLAMPED_STD * SWIGLU_STD * math.sqrt(inner))
+
+    def around(name: str, middle: float, *shape: int) -> np.ndarray[Any, Any]:
+        draws = generator(seed, definition.name, name)
+        return draws.uniform(0.5 * middle, 1.5 * middle, *shape)
+
+    if moe.weights == FP8_TENSOR:
+        gate = around("output1_scales_gate_scalar", first, experts)
+        return {
+            "output1_scales_scalar": gate / INNER_SCALE,
+            "output1_scales_gate_scalar": gate,
+            "output2_scales_scalar": around("output2", second * INNER_SCALE, experts),
+        }
+    draws = generator(seed, definition.name, "hidden_states_scale", tokens)
+    return {
+        "hidden_states_scale": draws.uniform(0.5, 1.5, hidden // BLOCK, tokens),
+        "gemm1_weights_scale": around("gemm1", first, experts, 2 * inner // BLOCK, hidden // BLOCK),
+        "gemm2_weights_scale": around("gemm2", second, experts, hidden // BLOCK, inner // BLOCK),
+    }
