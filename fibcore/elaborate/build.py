@@ -297,7 +297,7 @@ class TreeBuilder:
         if not isinstance(value, Mod):
             return False
         if isinstance(value.cls, Ext):
-            return value.cls.name.startswith(tuple(self.ev.environment.weightless_external))
+            return self.ev.environment.weightless(value.cls.name)
         return (
             not value.leaf
             and value.items is None

@@ -23,6 +23,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
+from fnmatch import fnmatchcase
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -160,6 +161,10 @@ class Environment:
         number, names = sizes[name]
         value: int = with_origins(number, frozenset(f"serving:{n}" for n in names))
         return value
+
+    def weightless(self, name: str) -> bool:
+        """Whether a module class of another package is known to have no weights."""
+        return any(fnmatchcase(name, pattern) for pattern in self.weightless_external)
 
     def function(self, qualname: str, module: str) -> Any:
         """The fact that stands for a function or class of the source; ABSENT without one."""

@@ -24,7 +24,7 @@ from fibcore.elaborate.values import (
     Raised,
     Repeat,
     Tensor,
-    at_index,
+    applied,
     deep_unknown,
     depending,
     depends,
@@ -192,24 +192,19 @@ class Expressions(Part):
             if any(depends(a) for a in args):
                 if isinstance(result, (list, tuple)) and 0 < len(result) <= 64:
                     return self._depending_items(fn, args, result)
-                self.guard(lambda i: fn(*(at_index(a, i, tracker) for a in args)), result)
+                self.guard(applied(fn, args, tracker), result)
             return result
         origins: frozenset[str] = frozenset()
         for arg in args:
             for part in arg if isinstance(arg, (list, tuple)) else (arg,):
                 origins |= origins_of(part)
         if any(depends(a) for a in args):
-            return depending(
-                result, lambda i: fn(*(at_index(a, i, tracker) for a in args)), origins
-            )
+            return depending(result, applied(fn, args, tracker), origins)
         return depending(result, None, origins)
 
     def _depending_items(self, fn: Callable[..., Any], args: list[Any], result: Any) -> Any:
         """A short sequence whose items depend on the layer index one by one, and its length not."""
-        tracker = self.tracker
-
-        def at(i: int) -> Any:
-            return fn(*(at_index(a, i, tracker) for a in args))
+        at = applied(fn, args, self.tracker)
 
         def item_at(position: int, i: int) -> Any:
             return at(i)[position]

@@ -226,7 +226,7 @@ class Externals(Part):
             return Obj(ext, place)
         if self.forward:
             return self.tensor_operation(name, args, kwargs, place)
-        if name.startswith(tuple(self.environment.weightless_external)):
+        if self.environment.weightless(name):
             return self._construct_external(ext, args, kwargs, place)
         if short[:1].isupper():
             made_obj = Obj(ext, place)

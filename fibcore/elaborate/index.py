@@ -158,7 +158,27 @@ class SourceModule:
 
     def binding(self, name: str) -> Iterator[Statement]:
         """Statements that may bind or change `name`, in order."""
-        return (s for s in self.statements if s.binds(name))
+        by_name, others = self._by_name
+        known = by_name.get(name, ())
+        changing = [n for n in others if self.statements[n].binds(name)]
+        return (self.statements[n] for n in sorted((*known, *changing)))
+
+    @cached_property
+    def _by_name(self) -> tuple[dict[str, list[int]], list[int]]:
+        """Positions of defs and classes by their names, and of all other statements."""
+        by_name: dict[str, list[int]] = {}
+        others: list[int] = []
+        for position, statement in enumerate(self.statements):
+            if statement.names is None:
+                others.append(position)
+            for name in statement.names or ():
+                by_name.setdefault(name, []).append(position)
+        return by_name, others
+
+    @cached_property
+    def yields(self) -> bool:
+        """Whether there may be generators in the module."""
+        return "yield" in self.text
 
     @cached_property
     def exports_star(self) -> tuple[ast.ImportFrom, ...]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from fibcore.elaborate.environment import Environment
     from fibcore.elaborate.index import SourceIndex
     from fibcore.elaborate.journal import Status
-    from fibcore.elaborate.values import EnumMember, Env, Ext, Func, IndexFn, Mod
+    from fibcore.elaborate.values import EnumMember, Env, Ext, Func, IndexFn, Mod, Raised
     from fibcore.tree import SourcePlace
 
 MAX_STEPS = 4_000_000

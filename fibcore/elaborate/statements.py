@@ -28,6 +28,7 @@ from fibcore.tree import Alternatives, Unknown
 MAX_WHILE = 4096
 MAX_UNDECIDED_ROUNDS = 3
 """Rounds of a loop that may have returned before it is left."""
+_DECIDED = Unknown("nothing: the condition is decided")
 
 
 class Statements(Part):
@@ -225,9 +226,11 @@ class Statements(Part):
     def _decide(self, node: ast.If, env: Env) -> tuple[bool | None, Unknown]:
         """Which side of a branch is taken, and why that is not known where it is not."""
         value = self.condition(node.test, env)
+        truth = self.truth(value)
+        if truth is not None:
+            return truth, _DECIDED
         reason = value.reason if isinstance(value, Unknown) else "an undecided condition"
-        why = Unknown(f"`{_short(node.test)}`: {reason}", env.module.place(node))
-        return self.truth(value), why
+        return None, Unknown(f"`{_short(node.test)}`: {reason}", env.module.place(node))
 
     def _both_sides(self, node: ast.If, rest: list[ast.stmt], why: Unknown, env: Env) -> Status:
         """Both sides of an undecided branch; each goes on with `rest` unless it leaves."""
@@ -379,7 +382,7 @@ class Statements(Part):
                     text = self.eval(call.args[0], env)
                 except Raised:
                     text = None
-                message = text if isinstance(text, str) else ast.unparse(call.args[0])
+                message = text if isinstance(text, str) else _template(call.args[0])
         place = env.module.place(node)
         raise Raised(kind, str(message), place, explicit=True, parents=parents)
 
@@ -608,6 +611,20 @@ def _loading(node: ast.expr) -> ast.expr:
     else:
         new = node
     return ast.copy_location(new, node)
+
+
+def _template(node: ast.expr) -> str:
+    """A message whose parts are not all known, with the source of those in braces."""
+    if not isinstance(node, ast.JoinedStr):
+        return ast.unparse(node)
+    return "".join(
+        str(part.value)
+        if isinstance(part, ast.Constant)
+        else "{" + ast.unparse(part.value) + "}"
+        if isinstance(part, ast.FormattedValue)
+        else ast.unparse(part)
+        for part in node.values
+    )
 
 
 def _leaves(node: ast.If) -> bool:

@@ -111,7 +111,9 @@ class Func:
         self.cls = cls
         self.kind = kind
         self.defaults: dict[str, Any] = {}
-        self.is_generator = not isinstance(node, ast.Lambda) and _generates(node)
+        self.is_generator = (
+            env.module.source.yields and not isinstance(node, ast.Lambda) and _generates(node)
+        )
 
     @property
     def name(self) -> str:
@@ -594,6 +596,23 @@ def depending(value: Any, fn: IndexFn | None, origins: frozenset[str] = frozense
     carried.fn = _Remembered(fn)
     carried.tracker = ACTIVE.tracker
     return carried
+
+
+def applied(fn: Callable[..., Any], args: list[Any], tracker: Tracker | None) -> IndexFn:
+    """`fn` of the arguments as they are in the layer with an index, as a function of the index."""
+    moving = [n for n, arg in enumerate(args) if depends(arg)]
+    if all(isinstance(args[n], (int, float, str)) for n in moving):
+        # The usual case, evaluated for every name in a long list of layers and for every layer.
+        fns = [(n, index_fn(args[n])) for n in moving]
+
+        def of_scalars(index: int) -> Any:
+            given = list(args)
+            for n, each in fns:
+                given[n] = each(index)  # type: ignore[misc]
+            return fn(*given)
+
+        return of_scalars
+    return lambda index: fn(*(at_index(arg, index, tracker) for arg in args))
 
 
 def at_index(value: Any, index: int, tracker: Tracker | None = None) -> Any:
