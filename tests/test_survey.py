@@ -28,6 +28,7 @@ from fibcore.surveys import Row, SurveyReport, examine, survey
 from fibcore.surveys.class_configs import ClassConfig, ClassConfigs
 from fibcore.surveys.on_cluster import _check_source, check_worker
 from fibcore.surveys.page import page
+from fibcore.surveys.report import family
 from fibcore.surveys.writing import FILES, markdown
 
 if TYPE_CHECKING:
@@ -230,6 +231,25 @@ def test_an_op_that_more_models_run_is_wanted_more() -> None:
 
     report = SurveyReport("s", (row("a", ("Rare", 99), ("Often", 1)), row("b", ("Often", 1))))
     assert [o.name for o in report.not_covered] == ["Often", "Rare"]
+
+
+def test_ops_that_differ_in_a_size_are_one_family() -> None:
+    names = {
+        "gqa_paged with sliding window 512": "gqa_paged with sliding window N",
+        "gqa_paged with sliding window 4096 and logit cap 50.0": (
+            "gqa_paged with sliding window N and logit cap N"
+        ),
+        "moe with gemm1_alpha 1.702, gemm1_clamp_limit 7.0 (a scale per 32)": (
+            "moe with gemm1_alpha N, gemm1_clamp_limit N (a scale per N)"
+        ),
+        "ReLU2": "ReLU2",
+        "Conv2d": "Conv2d",
+    }
+    assert {name: family(name) for name in names} == names
+    ops = tuple(examine.MissingOp(f"window {size}", 2) for size in (8, 16))
+    (found,) = SurveyReport("s", (Row("A", "a", "a", "", "whole", not_covered=ops),)).not_covered
+    assert (found.name, found.models, found.layers) == ("window N", ("a",), 4)
+    assert found.variants == ("window 16", "window 8")
 
 
 def test_names_restrict_a_survey(run: Callable[..., SurveyReport]) -> None:
@@ -587,11 +607,11 @@ def test_models_are_sorted_filtered_and_opened(browser: Browser, made_page: Path
     assert len(shown()) == 6
     header = '#table-models th[data-key="layers"] button'
     browser.find(header).click()
-    assert shown(6) == ["2", "3", "3", "5", "", ""]
+    assert shown(4) == ["2", "3", "3", "5", "", ""]
     browser.find(header).click()
-    assert shown(6) == ["5", "3", "3", "2", "", ""]
+    assert shown(4) == ["5", "3", "3", "2", "", ""]
     browser.choose('[data-table="models"] select[data-key="state"]', "refused")
-    assert shown(2) == ["odd"]
+    assert shown() == ["TinyForCausalLM · odd"]
     row = next(e for e in browser.all(names) if e.is_displayed())
     row.click()
     (detail,) = browser.shown("#table-models tr.detail div.detail")
@@ -600,7 +620,7 @@ def test_models_are_sorted_filtered_and_opened(browser: Browser, made_page: Path
     browser.choose('[data-table="models"] select[data-key="op-types"]', "rmsnorm")
     assert len(shown()) == 4
     browser.type('[data-table="models"] input[type="search"]', "two-layers")
-    assert shown(2) == ["two-layers"]
+    assert shown() == ["TinyForCausalLM · two-layers"]
     assert browser.log() == []
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from fibcore import __version__
 from fibcore.pages import (
     Bar,
@@ -27,13 +29,13 @@ TONES: dict[data.State, Tone] = {
     "failed": "bad",
     "no config": "muted",
 }
-BARS = 25
+BARS = 15
 """Ops of the plot."""
 
 COLUMNS = 16
 """Ops without a definition that have a column of their own in the picture; the rest shares one."""
 
-_KINDS = {"file": "config file", "catalogue": "catalogue", "class": "class defaults", "": "none"}
+_KINDS = {"file": "file", "catalogue": "catalogue", "class": "class", "": "none"}
 _OTHER = "other ops"
 
 
@@ -83,7 +85,7 @@ def _ops(report: data.SurveyReport, anchors: dict[str, str]) -> Table:
         id="ops",
         caption="Ops without a definition",
         columns=(
-            Column("Op", help="A leaf class, or what the plugin that knows it calls it"),
+            Column("Op", help="A leaf class, or what a plugin calls it; N stands for sizes"),
             Column("Models", kind="number"),
             Column("Layers", kind="number", help="Layers of all these models that run it"),
             Column("Why"),
@@ -93,7 +95,7 @@ def _ops(report: data.SurveyReport, anchors: dict[str, str]) -> Table:
                 (Cell(op.name, code=True), len(op.models), op.layers, reasons[op.name]),
                 anchor=f"op-{n}",
                 search=" ".join(op.models),
-                data=[(model, anchors[model]) for model in op.models],
+                data=(op.variants, [(model, anchors[model]) for model in op.models]),
             )
             for n, op in enumerate(report.not_covered)
         ),
@@ -104,29 +106,42 @@ def _ops(report: data.SurveyReport, anchors: dict[str, str]) -> Table:
 def _models(report: data.SurveyReport, anchors: dict[str, str]) -> Table:
     def row(found: data.Row) -> Row:
         first = str(found.reasons[0]) if found.reasons else ""
-        more = f" (and {len(found.reasons) - 1} more)" if len(found.reasons) > 1 else ""
+        more = f" (+{len(found.reasons) - 1})" if len(found.reasons) > 1 else ""
         op_types = tuple(found.op_types)
         elaborated = bool(found.definitions or found.not_covered)
-        model = found.model if found.model != found.architecture else ""
+        named = found.model != found.architecture
         return Row(
             (
-                Cell(found.architecture, code=True),
-                Cell(model),
+                Cell(
+                    f"{found.architecture} · {found.model}" if named else found.architecture,
+                    code=True,
+                    values=(found.architecture,),
+                ),
                 Cell(_KINDS[found.origin.partition(":")[0]], title=config_label(found)),
                 Cell(found.state, tone=TONES[found.state], sort=data.STATES.index(found.state)),
-                f"{found.tp}/{found.ep}",
                 Cell(layers_label(found), sort=sum(found.layers.values()) or None),
                 len(found.definitions) if elaborated else None,
-                Cell(" ".join(op_types), values=op_types, chips=True),
+                Cell(
+                    str(len(op_types)) if elaborated else "",
+                    sort=len(op_types) if elaborated else None,
+                    values=op_types,
+                    title=", ".join(op_types),
+                ),
                 Cell(
                     str(len(found.not_covered)) if elaborated else "",
                     sort=len(found.not_covered) if elaborated else None,
                     title=", ".join(o.op for o in found.not_covered),
                 ),
-                Cell(_short(first) + more, title=first),
+                Cell(_breakable(_short(first)) + more, title=first),
             ),
             anchor=anchors[found.model],
-            search=" ".join((found.file, found.origin, *(o.op for o in found.not_covered))),
+            search=" ".join(
+                (
+                    *(found.file, found.origin),
+                    *(o.op for o in found.not_covered),
+                    *map(str, found.reasons),
+                )
+            ),
             data=found,
         )
 
@@ -134,14 +149,12 @@ def _models(report: data.SurveyReport, anchors: dict[str, str]) -> Table:
         id="models",
         caption="Models",
         columns=(
-            Column("Architecture"),
-            Column("Model"),
+            Column("Model", help="Architecture, and the model where its config is not the class's"),
             Column("Config", filter=True),
             Column("State", filter=True),
-            Column("TP/EP"),
             Column("Layers", kind="number", help="Lengths of the model's lists of layers"),
             Column("Definitions", kind="number"),
-            Column("Op types", filter=True),
+            Column("Op types", kind="number", filter=True),
             Column("Not covered", kind="number", help="Ops that no definition describes"),
             Column("Why it is not whole"),
         ),
@@ -152,26 +165,31 @@ def _models(report: data.SurveyReport, anchors: dict[str, str]) -> Table:
 
 def _picture(report: data.SurveyReport, anchors: dict[str, str]) -> Matrix:
     """Models by op types, and the most wanted ops without a definition."""
-    named = [op.name for op in report.not_covered[:COLUMNS]]
+    wanted = [op.name for op in report.not_covered if op.name not in report.op_types]
+    named = wanted[:COLUMNS]
     rows = [row for row in report.rows if row.definitions or row.not_covered]
-    columns = [*report.op_types, *(n for n in named if n not in report.op_types)]
+    columns = [*report.op_types, *named]
     cells: dict[tuple[str, str], MatrixCell] = {}
     for row in rows:
         for op_type, count in row.op_types.items():
             title = f"{row.model} needs {count} definitions of {op_type}"
             cells[row.model, op_type] = MatrixCell(str(count), title, "good", sort=count)
-        others = []
+        layers: dict[str, int] = {}
         for op in row.not_covered:
-            if op.op in columns and op.op not in report.op_types:
-                title = f"{row.model}: {op.op} in {op.layers} layers, no definition"
-                cells[row.model, op.op] = MatrixCell(str(op.layers), title, "warn", sort=op.layers)
-            else:
-                others.append(op)
+            layers[data.family(op.op)] = layers.get(data.family(op.op), 0) + op.layers
+        others = {name: count for name, count in layers.items() if name not in named}
+        for name, count in layers.items():
+            if name in named:
+                title = f"{row.model}: {name} in {count} layers, no definition"
+                cells[row.model, name] = MatrixCell(str(count), title, "warn", sort=count)
         if others:
-            said = ", ".join(f"{o.op} ({o.layers})" for o in others)
-            title = f"{row.model}: no definition of {said}"
+            said = ", ".join(f"{name} ({count})" for name, count in others.items())
             cells[row.model, _OTHER] = MatrixCell(
-                str(len(others)), title, "bad", sort=len(others), href=f"#{anchors[row.model]}"
+                str(len(others)),
+                f"{row.model}: no definition of {said}",
+                "bad",
+                sort=len(others),
+                href=f"#{anchors[row.model]}",
             )
     if any(column == _OTHER for _, column in cells):
         columns.append(_OTHER)
@@ -214,5 +232,10 @@ def _definitions(report: data.SurveyReport, anchors: dict[str, str]) -> Table:
     )
 
 
-def _short(text: str, width: int = 110) -> str:
+def _short(text: str, width: int = 48) -> str:
     return text if len(text) <= width else f"{text[: width - 1]}…"
+
+
+def _breakable(text: str) -> str:
+    """Text with places inside of long names where a line may end (zero-width spaces)."""
+    return re.sub(r"(?<=[/_.])(?=\w)", "\u200b", text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import cached_property
@@ -12,6 +13,8 @@ import attrs
 State = Literal["whole", "partial", "refused", "failed", "no config"]
 STATES: tuple[State, ...] = ("whole", "partial", "refused", "failed", "no config")
 """From the best to the worst; what has no config is last, for nothing is known of it."""
+
+_SIZE = re.compile(r"(?<=\s)\d+(?:\.\d+)?(?=\s|,|\)|$)")
 
 
 @attrs.frozen
@@ -109,17 +112,19 @@ class Row:
 
 @attrs.frozen
 class Shared:
-    """Something that several models need.
+    """Something that models need.
 
     Attributes:
-        name: The definition or the op.
+        name: The definition, or the family of ops; see `family`.
         models: The models, in the order of the table.
         layers: How many of their layers run it, in all.
+        variants: The ops of the family; empty for a definition.
     """
 
     name: str
     models: tuple[str, ...]
     layers: int
+    variants: tuple[str, ...] = ()
 
 
 @attrs.frozen
@@ -187,8 +192,16 @@ class SurveyReport:
 
     @cached_property
     def not_covered(self) -> tuple[Shared, ...]:
-        """The ops without a definition, the most wanted first: by models, then by layers."""
-        return _shared((r.model, o.op, o.layers) for r in self.rows for o in r.not_covered)
+        """The families of ops without a definition, the most wanted first.
+
+        That is by models, then by layers. Ops that differ in a size alone are one family.
+        """
+        found = _shared((r.model, family(o.op), o.layers) for r in self.rows for o in r.not_covered)
+        variants: dict[str, dict[str, None]] = {}
+        for row in self.rows:
+            for op in row.not_covered:
+                variants.setdefault(family(op.op), {})[op.op] = None
+        return tuple(attrs.evolve(s, variants=tuple(sorted(variants[s.name]))) for s in found)
 
     @property
     def op_types(self) -> tuple[str, ...]:
@@ -233,6 +246,14 @@ class SurveyReport:
             "seconds": round(self.seconds, 3),
             "models": {r.model: round(r.seconds, 3) for r in slow if r.seconds},
         }
+
+
+def family(op: str) -> str:
+    """An op without its sizes: `gqa_paged with sliding window 512` and `... 4096` are `... N`.
+
+    A plugin's words may hold sizes; the name of a class, which is one word, is left as it is.
+    """
+    return _SIZE.sub("N", op)
 
 
 def _shared(needs: Iterable[tuple[str, str, int]]) -> tuple[Shared, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fibcore.surveys.report import Row, SurveyReport
+from fibcore.surveys.report import Row, SurveyReport, family
 
 
 def config_label(row: Row) -> str:
@@ -19,9 +19,10 @@ def layers_label(row: Row) -> str:
 
 
 def op_reasons(report: SurveyReport) -> dict[str, str]:
-    """Op to why it has no definition, in the words of the first model that says so."""
+    """Family of ops to why it has no definition, as it is said of the first model that runs it."""
     found: dict[str, str] = {}
     for row in report.rows:
         for op in row.not_covered:
-            found[op.op] = found.get(op.op) or op.reason
+            name = family(op.op)
+            found[name] = found.get(name) or op.reason
     return {op: reason or "no installed plugin knows it" for op, reason in found.items()}

@@ -48,7 +48,7 @@ def _markdown(report: SurveyReport) -> Iterator[str]:
     )
     yield "## What to write next"
     yield ""
-    yield "Ops that no definition describes, those of most models first."
+    yield "Ops that no definition describes, those of most models first. N stands for sizes."
     yield ""
     reasons = op_reasons(report)
     yield from _table(
