@@ -25,6 +25,7 @@ _WHERE = {
     "add_workloads": "fibcore.workloads.add",
     "verify": "fibcore.reference_tests",
     "plugins": "fibcore.queries",
+    "publish": "fibcore.publishing",
     "models": "fibcore.queries",
     "hierarchy": "fibcore.queries",
     "explain": "fibcore.queries",
@@ -51,6 +52,7 @@ __all__ = [
     "hookimpl",
     "models",
     "plugins",
+    "publish",
     "report",
     "run",
     "survey",
@@ -65,6 +67,7 @@ if TYPE_CHECKING:
     from fibcore.errors import FibcoreError
     from fibcore.extraction import extract
     from fibcore.hookspecs import hookimpl
+    from fibcore.publishing import publish
     from fibcore.queries import explain, hierarchy, models, plugins
     from fibcore.reference_tests import add_reference_tests, verify
     from fibcore.serving import Serving

@@ -176,7 +176,7 @@ def test_serving_sizes(slug: str, tp: int, ep: int) -> None:
 )
 def test_names(name: str, slug: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # Neither the network nor the source is asked for what the catalogue knows.
-    monkeypatch.setattr("fibcore.sources.hub._unreachable", lambda: pytest.fail("asked the Hub"))
+    monkeypatch.setattr("fibcore.sources.hub.unreachable", lambda: pytest.fail("asked the Hub"))
     model = resolve_model(name, known_files=lambda: pytest.fail("asked the source"))
     assert model.slug == slug
     assert model.config.origin == f"catalogue:{slug}"

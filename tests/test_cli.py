@@ -49,7 +49,7 @@ def test_help_lists_every_command(invoke: Invoke) -> None:
     assert set(cli.commands) == {
         *("run", "clone-repos", "extract-kernel-definitions", "add-reference-tests", "verify"),
         *("plugins", "models", "validate", "explain", "diff", "add-new-model"),
-        *("report", "survey", "add-workloads", "add-solutions"),
+        *("report", "survey", "add-workloads", "add-solutions", "publish"),
     }
     for name in cli.commands:
         assert name in result.stdout

@@ -60,8 +60,8 @@ def load_hub_config(
         UsageError: not a Hub id.
     """
     check_hub_id(hub_id)
-    unreachable = _unreachable()
-    path = _download(hub_id, "config.json", revision, unreachable)
+    why = unreachable()
+    path = _download(hub_id, "config.json", revision, why)
     if path is None:
         raise HubError(
             "the repository has no config.json",
@@ -73,7 +73,7 @@ def load_hub_config(
     quant: Path | None = None
     notes: tuple[str, ...] = ()
     if not _says_quantization(path):
-        quant, notes = _quantization(hub_id, commit, unreachable)
+        quant, notes = _quantization(hub_id, commit, why)
     data = read_config(path, quant)
     return ModelConfig(slug or slug_of(hub_id), hub_id, data, f"hub:{hub_id}@{commit}", notes)
 
@@ -101,19 +101,22 @@ def _says_quantization(path: Path) -> bool:
     return '"quantization_config"' in text or '"compression_config"' in text
 
 
-def _unreachable() -> str | None:
+def unreachable(endpoint: str | None = None) -> str | None:
     """Why the Hub cannot be asked; None where it answers, whatever it answers.
 
     huggingface_hub itself tries for half a minute before it gives a host up.
+
+    Args:
+        endpoint: Its address; by default that of huggingface_hub's settings (HF_ENDPOINT).
     """
     from huggingface_hub import constants, get_session
 
     if constants.HF_HUB_OFFLINE:
         return "offline mode is on (HF_HUB_OFFLINE)"
     try:
-        get_session().head(constants.ENDPOINT, timeout=PROBE_LIMIT_S)
-    except _http_errors() as error:
-        return _first_line(error)
+        get_session().head(endpoint or constants.ENDPOINT, timeout=PROBE_LIMIT_S)
+    except http_errors() as error:
+        return first_line(error)
     return None
 
 
@@ -121,7 +124,7 @@ def _download(hub_id: str, name: str, revision: str | None, unreachable: str | N
     """The path in the cache of a repository's file; None where the repository has no such file."""
     from huggingface_hub import hf_hub_download
 
-    errors = _errors()
+    errors = hub_errors()
     try:
         local = unreachable is not None
         return Path(hf_hub_download(hub_id, name, revision=revision, local_files_only=local))
@@ -130,7 +133,7 @@ def _download(hub_id: str, name: str, revision: str | None, unreachable: str | N
         raise HubError(
             "the Hub cannot be reached, and its local cache has no such model",
             where=hub_id,
-            found=unreachable or _first_line(error.__cause__ or error),
+            found=unreachable or first_line(error.__cause__ or error),
             hint="give --config FILE, or try again with a network",
         ) from error
     except errors.EntryNotFoundError:
@@ -139,7 +142,7 @@ def _download(hub_id: str, name: str, revision: str | None, unreachable: str | N
         raise HubError(
             "the Hub gives this model only to those who accepted its terms",
             where=hub_id,
-            found=_first_line(error),
+            found=first_line(error),
             hint=f"accept them at https://huggingface.co/{hub_id} and log in (`hf auth login`), "
             "or give --config FILE",
         ) from error
@@ -147,7 +150,7 @@ def _download(hub_id: str, name: str, revision: str | None, unreachable: str | N
         raise HubError(
             "the Hub has no such model, or it is private",
             where=hub_id,
-            found=_first_line(error),
+            found=first_line(error),
             hint="check the id, or log in (`hf auth login`)",
         ) from error
     except errors.RevisionNotFoundError as error:
@@ -155,21 +158,22 @@ def _download(hub_id: str, name: str, revision: str | None, unreachable: str | N
             "the model has no such revision", where=hub_id, found=repr(revision)
         ) from error
     except errors.HfHubHTTPError as error:
-        raise HubError("the Hub refused", where=hub_id, found=_first_line(error)) from error
-    except _http_errors() as error:
-        raise HubError("the Hub cannot be asked", where=hub_id, found=_first_line(error)) from error
+        raise HubError("the Hub refused", where=hub_id, found=first_line(error)) from error
+    except http_errors() as error:
+        raise HubError("the Hub cannot be asked", where=hub_id, found=first_line(error)) from error
 
 
-def _errors() -> Any:
+def hub_errors() -> Any:
     """The module with huggingface_hub's errors: `utils` in every release, `errors` since 0.25."""
     return importlib.import_module("huggingface_hub.utils")
 
 
-def _http_errors() -> tuple[type[Exception], ...]:
+def http_errors() -> tuple[type[Exception], ...]:
     """What a connection may raise; the HTTP library is httpx in newer releases, else requests."""
-    return (OSError, *_errors().HfHubHTTPError.__mro__[1:2])
+    return (OSError, *hub_errors().HfHubHTTPError.__mro__[1:2])
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message that says something."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__
