@@ -469,6 +469,9 @@ class Attributes(Part):
             args = [a if isinstance(a, (int, float, str)) else str(a) for a in args]
         names = list(kwargs)
 
+        if not names:
+            return self.native(lambda t, *rest: getattr(t, name)(*rest), [value, *args], place)
+
         def apply(this: Any, *rest: Any) -> Any:
             positional = rest[: len(rest) - len(names)] if names else rest
             return getattr(this, name)(

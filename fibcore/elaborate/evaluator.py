@@ -93,6 +93,9 @@ class Evaluator(Expressions, Statements, Attributes, Calls):
         return value
 
     def _run_bindings(self, space: ModuleSpace, name: str) -> None:
+        pending = [s for s in space.source.binding(name) if id(s) not in space.done]
+        if not pending:
+            return
         saved = (self._journals, self.tracker, self.building, self.depth, self.forward)
         active = ACTIVE.tracker
         # What a module does when it is imported belongs to no branch and no layer.
@@ -105,9 +108,9 @@ class Evaluator(Expressions, Statements, Attributes, Calls):
         )
         ACTIVE.tracker = None
         try:
-            for statement in space.source.binding(name):
+            for statement in pending:
                 if id(statement) in space.done:
-                    continue
+                    continue  # one of the others has led here
                 space.done.add(id(statement))
                 for node in statement.nodes:
                     try:

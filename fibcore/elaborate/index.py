@@ -124,6 +124,7 @@ class SourceModule:
         self.path = path
         self.file = file
         self.is_package = is_package
+        self._binding: dict[str, tuple[Statement, ...]] = {}
 
     @cached_property
     def text(self) -> str:
@@ -156,12 +157,16 @@ class SourceModule:
                 found=error.msg,
             ) from None
 
-    def binding(self, name: str) -> Iterator[Statement]:
+    def binding(self, name: str) -> tuple[Statement, ...]:
         """Statements that may bind or change `name`, in order."""
-        by_name, others = self._by_name
-        known = by_name.get(name, ())
-        changing = [n for n in others if self.statements[n].binds(name)]
-        return (self.statements[n] for n in sorted((*known, *changing)))
+        found = self._binding.get(name)
+        if found is None:
+            by_name, others = self._by_name
+            known = by_name.get(name, ())
+            changing = [n for n in others if self.statements[n].binds(name)]
+            found = tuple(self.statements[n] for n in sorted((*known, *changing)))
+            self._binding[name] = found
+        return found
 
     @cached_property
     def _by_name(self) -> tuple[dict[str, list[int]], list[int]]:
