@@ -11,7 +11,7 @@ import importlib.util
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -101,7 +101,7 @@ def map_tasks(
     *,
     step: str = "working on the cluster",
     progress: Progress | None = None,
-) -> Iterator[TaskResult[R]]:
+) -> Generator[TaskResult[R], None, None]:
     """Run `function(item)` on the cluster's workers for every item; results as they come.
 
     A task that raises, or whose worker dies (after the retries that the scheduler is configured

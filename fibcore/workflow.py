@@ -105,6 +105,10 @@ def run(
     device: str = "auto",
     tolerance: float | None = None,
     evidence_dir: str | Path | None = None,
+    jobs: int | None = None,
+    timeout_s: float = 1800.0,
+    memory_bytes: int | None = None,
+    dask: str | None = None,
     registry: Registry | None = None,
     disable_plugin: Sequence[str] = (),
     progress: Progress | None = None,
@@ -133,6 +137,10 @@ def run(
         tolerance: rtol and atol of the tests, in place of the defaults by dtype.
         evidence_dir: Folder with evidence of another machine (a GPU host), to be taken in where it
             is of the same references.
+        jobs: Worker processes of the tests, as for `fibcore.verify`, like all up to `dask`.
+        timeout_s: See there.
+        memory_bytes: See there.
+        dask: See there.
         registry: The plugins; by default all that are installed.
         disable_plugin: Plugins to leave out, by name, where no registry is given.
         progress: Told how far the work is.
@@ -144,6 +152,10 @@ def run(
         UsageError: a name or an option is wrong.
         FibcoreError: a repository, the dataset or the one model asked for cannot be had at all.
     """
+    from fibcore.reference_tests.verification import check_usage
+
+    evidence = None if evidence_dir is None else Path(evidence_dir)
+    check_usage(device, tolerance, evidence, jobs, timeout_s, memory_bytes, dask)
     registry = registry or load_plugins(disable=disable_plugin)
     repositories = clone_repos(
         target_dir,
@@ -177,7 +189,11 @@ def run(
         Path(target_dir),
         device=device,
         tolerance=tolerance,
-        evidence_dir=None if evidence_dir is None else Path(evidence_dir),
+        evidence_dir=evidence,
+        jobs=jobs,
+        timeout_s=timeout_s,
+        memory_bytes=memory_bytes,
+        dask=dask,
         registry=registry,
         progress=progress,
     )
@@ -191,6 +207,10 @@ def _test(
     device: str,
     tolerance: float | None,
     evidence_dir: Path | None,
+    jobs: int | None,
+    timeout_s: float,
+    memory_bytes: int | None,
+    dask: str | None,
     registry: Registry,
     progress: Progress | None,
 ) -> RunReport:
@@ -199,8 +219,8 @@ def _test(
     The test modules cover all definitions of their op type. Those that other models brought into
     the dataset are not run here.
     """
+    from fibcore.reference_tests import Progress as TestProgress
     from fibcore.reference_tests import add_reference_tests, verify
-    from fibcore.reference_tests.runner import Progress as TestProgress
 
     def told(step: TestProgress) -> None:
         report(progress, "running the reference tests", step.done, step.total)
@@ -220,6 +240,10 @@ def _test(
             tolerance=tolerance,
             sglang=find_source(None, target_dir).root,
             evidence_dir=evidence_dir,
+            jobs=jobs,
+            timeout_s=timeout_s,
+            memory_bytes=memory_bytes,
+            dask=dask,
             registry=registry,
             progress=told,
         )

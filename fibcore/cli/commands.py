@@ -35,6 +35,7 @@ def cli() -> None:
 @click.option("--device", type=click.Choice(DEVICES), default="auto", help="Where tests run.")
 @click.option("--tolerance", type=options.Tolerance(), help="rtol and atol of the tests.")
 @options.evidence
+@options.workers
 @options.common
 def run(out: Output, model_name: tuple[str, ...], **given: Any) -> int:
     """Do the whole workflow: set up, extract, write tests, run them."""
@@ -152,6 +153,7 @@ def add_reference_tests(
 @click.option("--tolerance", type=options.Tolerance(), help="rtol and atol of the tests.")
 @click.option("--sglang", metavar="SRC", help="SGLang source.  [the one in the target dir]")
 @options.evidence
+@options.workers
 @options.common
 def verify(
     out: Output,
@@ -161,7 +163,12 @@ def verify(
     sglang: str | None,
     **given: Any,
 ) -> int:
-    """Run reference tests, record evidence, set status tags."""
+    """Run reference tests, record evidence, set status tags.
+
+    Each definition's tests run in a worker process. One that crashes, hangs or takes too much
+    memory fails alone. Evidence is written as definitions end: what an interrupted call found is
+    kept.
+    """
     from fibcore.cli import render
     from fibcore.errors import SourceError
     from fibcore.extraction import dataset_folder
@@ -176,13 +183,18 @@ def verify(
         if sglang is not None:
             raise
         # Without a source the tests that need it are skipped, with that reason.
-    report = api(
-        dataset=dataset_folder(target_dir, dataset),
-        sglang=root,
-        registry=load_plugins(disable=disable_plugin),
-        progress=lambda step: out.progress("running the tests", step.done, step.total),
-        **given,
-    )
+    shown = render.VerifyProgress(out)
+    try:
+        report = api(
+            dataset=dataset_folder(target_dir, dataset),
+            sglang=root,
+            registry=load_plugins(disable=disable_plugin),
+            progress=shown,
+            **given,
+        )
+    except KeyboardInterrupt:
+        out.warn(f"The tests of {shown.done} definitions had ended; that is recorded.")
+        raise
     render.verified(report, out)
     return report.exit_code
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -86,6 +87,7 @@ class Tolerance(_ParamType):
     """A positive number."""
 
     name = "X"
+    example = "1e-2"
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
@@ -96,8 +98,36 @@ class Tolerance(_ParamType):
         except ValueError:
             number = -1.0
         if not 0 < number < float("inf"):
-            self.fail(f"expected a positive number such as 1e-2; found {value!r}", param, ctx)
+            self.fail(
+                f"expected a positive number such as {self.example}; found {value!r}", param, ctx
+            )
         return number
+
+
+class Seconds(Tolerance):
+    """A time limit."""
+
+    name = "SECONDS"
+    example = "600"
+
+
+class Size(_ParamType):
+    """An amount of memory in bytes: `8G`, `512M`, `1.5 GiB`; units are powers of 1024."""
+
+    name = "SIZE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The bytes that `value` means; a usage error where it means none."""
+        if isinstance(value, int):
+            return value
+        found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(?:([KMGT])(?:i?B)?|B)?\s*", value, re.I)
+        size = 0
+        if found:
+            exponent = " KMGT".index((found[2] or " ").upper())
+            size = int(float(found[1]) * 1024**exponent)
+        if size < 1:
+            self.fail(f"expected a size such as 8G or 512M; found {value!r}", param, ctx)
+        return size
 
 
 evidence = click.option(
@@ -179,6 +209,35 @@ def repositories(command: Command) -> Command:
         click.option("--sglang", metavar="SRC", help="SGLang source.  [default: auto]"),
         click.option("--flashinfer", metavar="SRC", help="FlashInfer source.  [default: auto]"),
         click.option("--flashinfer-trace", metavar="SRC", help="Dataset.  [default: auto]"),
+    )
+
+
+def workers(command: Command) -> Command:
+    """Add the options that say on how many processes tests run, and what each may use."""
+    return _add(
+        command,
+        click.option(
+            "--jobs",
+            type=PositiveInt(),
+            help="Worker processes.  [one for each GPU; on the CPU what is sensible]",
+        ),
+        click.option(
+            "--timeout",
+            "timeout_s",
+            type=Seconds(),
+            default=1800.0,
+            show_default="1800",
+            help="End a definition's tests after so long.",
+        ),
+        click.option(
+            "--memory-limit",
+            "memory_bytes",
+            type=Size(),
+            help="Memory of a worker: its GPU's, or main memory.  [a share of what is free]",
+        ),
+        click.option(
+            "--dask", metavar="ADDRESS", help="Run the tests on the workers of a Dask scheduler."
+        ),
     )
 
 

@@ -50,6 +50,11 @@ class Output:
         self.close()
         click.echo(text, err=True)
 
+    def note(self, text: str) -> None:
+        """Print a line about the work as it goes, on standard error; `-q` leaves it out."""
+        if self.verbosity >= 0:
+            click.echo(text, err=True)
+
     def table(
         self,
         columns: Sequence[str],

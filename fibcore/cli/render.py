@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ from fibcore.cli.output import Output
 if TYPE_CHECKING:
     from fibcore.extraction_report import ExtractReport, ModelReport, Remark
     from fibcore.queries import Explanation, HierarchyReport, ModelsReport, PluginsReport
-    from fibcore.reference_tests import AddTestsReport, VerifyReport
+    from fibcore.reference_tests import AddTestsReport, Progress, VerifyReport
     from fibcore.sources.clone import ReposConfig
     from fibcore.validation import ValidationReport
     from fibcore.workflow import RunReport
@@ -158,6 +159,26 @@ def _added_tests(report: AddTestsReport, out: Output) -> None:
         out.line(f"  {name}: {', '.join(truths) or 'no ground truth'}", level=1)
 
 
+class VerifyProgress:
+    """Shows how far the tests are: a bar on a terminal, a line for each definition elsewhere."""
+
+    def __init__(self, out: Output) -> None:
+        self.out = out
+        self.done = 0
+
+    def __call__(self, step: Progress) -> None:
+        """Show that the tests of one more definition have ended."""
+        self.done = step.done
+        if sys.stderr.isatty():
+            self.out.progress("running the tests", step.done, step.total)
+        else:
+            took = "" if step.seconds is None else f"{step.seconds:.1f} s, "
+            self.out.note(
+                f"[{step.done}/{step.total}] {step.definition}: {step.outcome} "
+                f"({took}{step.worker})"
+            )
+
+
 def verified(report: VerifyReport, out: Output) -> None:
     """Print what the tests said of every definition."""
     out.close()
@@ -184,6 +205,12 @@ def _verified(report: VerifyReport, out: Output) -> None:
             for d in report.definitions
         ],
     )
+    for d in report.definitions:
+        if d.seconds is not None:
+            amounts = [f"{d.seconds:.1f} s"]
+            for what, size in (("memory", d.memory_bytes), ("GPU memory", d.gpu_memory_bytes)):
+                amounts += [f"{size / 2**30:.1f} GiB of {what}"] if size else []
+            out.line(f"  {d.name}: {', '.join(amounts)} ({d.worker})", level=1)
     for reason, count in report.skip_reasons.items():
         out.line(f"  skipped {count}: {reason}")
     for definition in report.definitions:

@@ -10,8 +10,7 @@ from fibcore.reference_tests.report import (
     VerifiedDefinition,
     VerifyReport,
 )
-from fibcore.reference_tests.runner import Progress
-from fibcore.reference_tests.verification import verify
+from fibcore.reference_tests.verification import Progress, verify
 
 __all__ = [
     "AddTestsReport",

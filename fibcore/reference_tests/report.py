@@ -82,6 +82,10 @@ class VerifiedDefinition:
         skipped: Tests that were skipped.
         failed: Tests that failed.
         failures: What failed.
+        worker: Where its tests ran: "CPU", "GPU 1", the address of a machine.
+        seconds: How long they took; None where they did not come to their end.
+        memory_bytes: The most main memory that their process occupied meanwhile, where known.
+        gpu_memory_bytes: The most GPU memory that torch reserved; None without a GPU.
     """
 
     name: str
@@ -94,6 +98,10 @@ class VerifiedDefinition:
     skipped: int = 0
     failed: int = 0
     failures: tuple[Failure, ...] = ()
+    worker: str = ""
+    seconds: float | None = None
+    memory_bytes: int | None = None
+    gpu_memory_bytes: int | None = None
 
 
 @attrs.frozen
@@ -109,7 +117,6 @@ class VerifyReport:
         skip_reasons: Reason to number of tests that were skipped for it.
         broken: Definition files that do not load, as the tests say it.
         problems: What kept tests from running or evidence from being recorded.
-        summary: pytest's closing line.
     """
 
     dataset: Path
@@ -120,13 +127,18 @@ class VerifyReport:
     skip_reasons: Mapping[str, int] = attrs.field(factory=dict)
     broken: tuple[Failure, ...] = ()
     problems: tuple[FibcoreError, ...] = ()
-    summary: str = ""
 
     @property
     def exit_code(self) -> int:
         """0 where nothing failed; a test that was skipped for a reason is no failure."""
         failures = any(definition.failures for definition in self.definitions)
         return 1 if self.failed or self.broken or self.problems or failures else 0
+
+    @property
+    def summary(self) -> str:
+        """The counts in words, as pytest closes with them."""
+        counts = (("failed", self.failed), ("passed", self.passed), ("skipped", self.skipped))
+        return ", ".join(f"{count} {what}" for what, count in counts if count) or "no tests ran"
 
     @property
     def verified(self) -> tuple[str, ...]:

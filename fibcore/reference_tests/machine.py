@@ -1,0 +1,199 @@
+"""What this machine has for tests to run on: cores, memory, GPUs; and how to spread over them."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import attrs
+
+from fibcore.errors import FibcoreError
+
+GIB = 1 << 30
+WORKER_BYTES = 4 * GIB
+"""Memory that is reckoned with for one more worker, where the number of workers is not given."""
+
+DEFINITIONS_PER_WORKER = 4
+"""A worker needs seconds to import torch, which so many definitions repay."""
+
+PROBE_S = 120.0
+SHARE = 0.9
+"""Of the memory that is free, what the tests may use."""
+
+_PROBE = """
+import json, torch
+count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+about = [torch.cuda.get_device_properties(i) for i in range(count)]
+print(json.dumps([[a.name, a.total_memory] for a in about]))
+"""
+
+
+@attrs.frozen
+class Gpu:
+    """A GPU that torch can use.
+
+    Attributes:
+        id: What CUDA_VISIBLE_DEVICES calls it: an index or a UUID.
+        name: What it is.
+        memory_bytes: Its memory.
+    """
+
+    id: str
+    name: str
+    memory_bytes: int
+
+
+@attrs.frozen
+class Slot:
+    """A place for one worker process.
+
+    Attributes:
+        label: What people call it: "CPU", "GPU 1".
+        environment: Variables that make the process use this place.
+        gpu: The GPU it has for itself or shares; None for the CPU.
+        gpu_memory_bytes: What it may use of the GPU's memory; None for all.
+    """
+
+    label: str
+    environment: Mapping[str, str] = attrs.field(factory=dict)
+    gpu: str | None = None
+    gpu_memory_bytes: int | None = None
+
+
+def find_gpus() -> tuple[Gpu, ...]:
+    """The GPUs that torch finds, in a process of its own; CUDA_VISIBLE_DEVICES is respected.
+
+    Raises:
+        FibcoreError: torch cannot be imported, or does not answer.
+    """
+    if _torch_is_for_cpus():
+        return ()
+    try:
+        process = subprocess.run(  # noqa: S603  (this interpreter, our own text)
+            [sys.executable, "-c", _PROBE],
+            capture_output=True,
+            text=True,
+            timeout=PROBE_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise FibcoreError(
+            "torch does not say which GPUs there are",
+            found=f"no answer within {PROBE_S:g} s",
+            hint="see whether nvidia-smi answers; --device cpu goes without GPUs",
+        ) from None
+    if process.returncode != 0:
+        raise FibcoreError(
+            "torch cannot say which GPUs there are",
+            where=sys.executable,
+            found="\n".join(process.stderr.strip().splitlines()[-5:]),
+        )
+    about = json.loads(process.stdout.strip().splitlines()[-1])
+    ids = visible_ids(os.environ.get("CUDA_VISIBLE_DEVICES"), len(about))
+    return tuple(Gpu(i, name, memory) for i, (name, memory) in zip(ids, about, strict=True))
+
+
+def visible_ids(variable: str | None, count: int) -> list[str]:
+    """What CUDA_VISIBLE_DEVICES calls the first `count` GPUs, given its present value."""
+    if variable is None or not variable.strip():
+        return [str(i) for i in range(count)]
+    return [part.strip() for part in variable.split(",")][:count]
+
+
+def _torch_is_for_cpus() -> bool:
+    """Whether the installed torch was built without CUDA and ROCm; it is not imported."""
+    found = importlib.util.find_spec("torch")
+    if found is None or found.origin is None:
+        return False
+    with suppress(OSError, UnicodeDecodeError):
+        text = Path(found.origin).with_name("version.py").read_text("utf-8")
+        built = re.findall(r"^(?:cuda|hip)\b[^=\n]*=\s*(\S+)", text, re.MULTILINE)
+        return bool(built) and all(value == "None" for value in built)
+    return False
+
+
+def cores() -> int:
+    """Cores that this process may use, by its affinity and its control group's quota."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    with suppress(OSError, ValueError):
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        if quota != "max":
+            return max(1, min(count or 1, math.ceil(int(quota) / int(period))))
+    return count or 1
+
+
+def free_memory_bytes() -> int | None:
+    """Main memory that is free for use, by the system and the control group; None if not known."""
+    free: int | None = None
+    with suppress(OSError):
+        found = re.search(r"^MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text(), re.M)
+        free = int(found[1]) * 1024 if found else None
+    with suppress(OSError, ValueError):
+        group = Path("/sys/fs/cgroup")
+        limit = int((group / "memory.max").read_text())  # "max" where there is none
+        stat = (group / "memory.stat").read_text()
+        cached = re.search(r"^inactive_file (\d+)", stat, re.M)
+        used = int((group / "memory.current").read_text()) - (int(cached[1]) if cached else 0)
+        free = min(limit - used, free) if free is not None else limit - used
+    return free
+
+
+def resident_bytes(pid: int) -> int | None:
+    """Main memory that a process occupies; None where that is not to be known."""
+    with suppress(OSError, ValueError, IndexError):
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+    return None
+
+
+def default_jobs(definitions: int) -> int:
+    """How many workers are sensible on the CPU for so many definitions."""
+    jobs = min(cores(), math.ceil(definitions / DEFINITIONS_PER_WORKER))
+    free = free_memory_bytes()
+    if free is not None:
+        jobs = min(jobs, free // WORKER_BYTES)
+    return max(1, jobs)
+
+
+def make_slots(
+    gpus: Sequence[Gpu],
+    definitions: int,
+    *,
+    jobs: int | None = None,
+    gpu_memory_bytes: int | None = None,
+) -> tuple[Slot, ...]:
+    """Places for workers: one for each GPU, or as many as are sensible on the CPU.
+
+    Args:
+        gpus: The GPUs to use; none for the CPU.
+        definitions: How many definitions there are to verify.
+        jobs: How many workers there are to be; more than GPUs share them, fewer leave some idle.
+        gpu_memory_bytes: What a worker may use of its GPU's memory; None for its share.
+    """
+    if jobs is None:
+        jobs = len(gpus) or default_jobs(definitions)
+    jobs = max(1, min(jobs, definitions))
+    threads = {}
+    if jobs > 1 and "OMP_NUM_THREADS" not in os.environ:
+        threads = {"OMP_NUM_THREADS": str(max(1, cores() // jobs))}
+    if not gpus:
+        return tuple(Slot(f"CPU {i}" if jobs > 1 else "CPU", threads) for i in range(jobs))
+    slots = []
+    for i in range(jobs):
+        gpu = gpus[i % len(gpus)]
+        sharing = len(range(i % len(gpus), jobs, len(gpus)))
+        memory = gpu_memory_bytes
+        if memory is None and sharing > 1:
+            memory = int(SHARE * gpu.memory_bytes / sharing)
+        label = f"GPU {gpu.id}" + (f".{i // len(gpus)}" if sharing > 1 else "")
+        environment = {**threads, "CUDA_VISIBLE_DEVICES": gpu.id}
+        slots.append(Slot(label, environment, gpu.id, memory))
+    return tuple(slots)
