@@ -27,6 +27,41 @@ def cases(text: str) -> dict[str, tuple[str, str]]:
 # elaboration has to come to the same: the expectation is Python's own.
 SAME_AS_PYTHON = cases(
     """\
+## records tell their fields
+import dataclasses
+from dataclasses import dataclass, fields
+@dataclass
+class R:
+    a: int
+    b: int = 2
+--
+r = R(1)
+self.x = ([f.name for f in fields(R)], dataclasses.asdict(r), dataclasses.is_dataclass(r))
+self.y = dataclasses.replace(r, b=5).b
+
+## a caught exception raised again is the same exception
+def f(x):
+    try:
+        raise KeyError(x)
+    except Exception as e:
+        raise e
+def g(x):
+    try:
+        raise KeyError(x)
+    except Exception:
+        raise
+--
+for function in (f, g):
+    try:
+        function('k')
+    except KeyError:
+        self.x = 'KeyError'
+    except Exception:
+        self.x = 'another'
+
+## string methods take keywords
+self.x = 'a,b,c'.split(sep=',', maxsplit=1)
+
 ## arithmetic
 self.x = (7 // 2, -7 // 2, 7 % 4, 2**5, 1 << 3, 6 & 3, 6 | 1, 6 ^ 3, ~5, 3 / 2)
 

@@ -412,3 +412,77 @@ def test_elaborations_in_threads_do_not_mix(made: Any) -> None:
         sys.setrecursionlimit(before)
     assert found == {size: [i * size for i in range(40)] for size in (3, 5, 7, 11)}
     assert after == before + 123
+
+
+def test_a_class_that_only_chooses_a_module_is_the_root_of_it(made: Any) -> None:
+    tree = made.tree(
+        f"""{HEAD}
+class Inner(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.norm = RMSNorm(config.hidden_size)
+
+    def forward(self, x):
+        return self.norm(x)
+
+class Model:
+    def __init__(self, config):
+        super().__init__()
+        try:
+            self.inner = Inner(config)
+        except Exception as e:
+            raise e
+
+EntryClass = Model
+"""
+    )
+    assert tree.missing == ()
+    assert len(node(tree, "inner.norm").calls) == 1
+
+
+def test_an_architecture_without_a_forward_pass_is_partial(made: Any) -> None:
+    tree = made.tree(
+        f"""{HEAD}
+class Model(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.norm = RMSNorm(8)
+        self.other = RMSNorm(8)
+
+EntryClass = Model
+"""
+    )
+    assert [m.path for m in tree.missing] == ["forward"]
+
+
+def test_which_of_two_modules_without_weights_runs_does_not_matter(made: Any) -> None:
+    before = """
+class Drop(nn.Module):
+    def __init__(self, rate):
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x):
+        return x
+"""
+    init = "self.drop = Drop(foreign.rate) if foreign.rate > 0 else nn.Identity()"
+    assert made.tree(model(init, "drop", before)).missing == ()
+
+
+def test_which_of_two_modules_with_weights_runs_is_missing(made: Any) -> None:
+    init = "self.norm = RMSNorm(8) if foreign.rate > 0 else nn.Identity()"
+    assert [m.path for m in made.tree(model(init, "norm")).missing] == ["norm"]
+
+
+def test_activations_of_other_packages_are_building_blocks(made: Any) -> None:
+    before = "from transformers.activations import GELUTanh\n"
+    tree = made.tree(model("self.act = GELUTanh()", "act", before))
+    assert tree.missing == ()
+    assert node(tree, "act").leaf
+
+
+def test_models_of_other_packages_are_missing(made: Any) -> None:
+    before = "from transformers import CLIPVisionModel\n"
+    tree = made.tree(model("self.tower = CLIPVisionModel(config)", "tower", before))
+    assert [m.path for m in tree.missing] == ["tower"]
+    assert "CLIPVisionModel" in tree.missing[0].reason
