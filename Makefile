@@ -24,6 +24,10 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt $(PIP_FLAGS)
 PROJECTS := $(wildcard plugins/*/pyproject.toml)
 PLUGINS := $(PROJECTS:/pyproject.toml=)
+# The peers that tests compare with. They would bring gigabytes of CUDA packages, which the tests do
+# without; what they need for that is named here.
+PEERS := flashinfer-bench flashinfer-python
+PEERS_NEED := apache-tvm-ffi docstring-parser einops ninja nvidia-ml-py pydantic requests tabulate tqdm
 EDITABLE := --editable . $(addprefix --editable ./,$(PLUGINS))
 
 # PyTorch's default wheels for Linux hold 2 GB of CUDA libraries; without an NVIDIA GPU its CPU
@@ -57,6 +61,7 @@ $(VENV)/.installed-run: pyproject.toml $(PROJECTS) constraints.txt | $(BIN)/pyth
 $(VENV)/.installed-test: $(VENV)/.installed-run
 	@echo "Installing the test requirements"
 	@$(PIP) --no-build-isolation --editable '.[test]'
+	@$(PIP) $(PEERS_NEED) && $(PIP) --no-deps $(PEERS) || echo "Tests that need $(PEERS) will be skipped" >&2
 	@touch $@
 
 $(VENV)/.installed-lint: $(VENV)/.installed-test
