@@ -33,6 +33,7 @@ _WHERE = {
     "validate": "fibcore.validation",
     "diff": "fibcore.diffing",
     "report": "fibcore.dataset_report",
+    "import_trace": "fibcore.traces",
 }
 
 __all__ = [
@@ -50,6 +51,7 @@ __all__ = [
     "extract",
     "hierarchy",
     "hookimpl",
+    "import_trace",
     "models",
     "plugins",
     "publish",
@@ -74,6 +76,7 @@ if TYPE_CHECKING:
     from fibcore.solutions import add_solutions
     from fibcore.sources.clone import clone_repos
     from fibcore.surveys import survey
+    from fibcore.traces import import_trace
     from fibcore.validation import validate
     from fibcore.web import add_new_model
     from fibcore.workflow import run

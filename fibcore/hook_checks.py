@@ -194,6 +194,18 @@ def check_variant(result: object) -> str:
     return _is_a(result, str, "the result")
 
 
+def check_contradictions(result: object) -> tuple[str, ...]:
+    """What `fibcore_contradictions` returned, as a tuple.
+
+    Raises:
+        ValueError: it is not a sequence of sentences.
+    """
+    found = _items(result, str, "the result")
+    if not all(text.strip() for text in found):
+        raise ValueError("a contradiction has no words")
+    return found
+
+
 def check_ground_truths(result: object) -> tuple[GroundTruth, ...]:
     """What `fibcore_ground_truths` returned, as a tuple.
 

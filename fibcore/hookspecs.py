@@ -169,6 +169,17 @@ def fibcore_variant(definition: Definition) -> str | None:
 
 
 @hookspec(firstresult=True)
+def fibcore_contradictions(definition: Definition) -> Sequence[str] | None:
+    """Say where the sizes of a definition contradict each other, a sentence each.
+
+    Called for definitions that others wrote, when they are imported and when a dataset is checked;
+    one with contradictions is not imported. Heads that do not divide, a size in the name that is
+    not the axis's: what no kernel of the op type can have, whoever wrote it.
+    `fibcore.contradictions` has helpers. A plugin returns None for op types that are not its own.
+    """
+
+
+@hookspec(firstresult=True)
 def fibcore_ground_truths(definition: Definition) -> Sequence[GroundTruth] | None:
     """Give the implementations to compare a definition's reference with, the preferred one first.
 

@@ -284,6 +284,7 @@ class Explanation:
             "tags": list(self.definition.tags),
             "axes": self.definition.to_dict()["axes"],
             "provenance": [] if record is None else [_entry(e) for e in record.entries],
+            "imports": [] if record is None else [attrs.asdict(i) for i in record.imports],
             "differing": [] if record is None else [str(d) for d in record.differing],
         }
 

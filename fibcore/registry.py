@@ -7,6 +7,7 @@ is given it.
 from __future__ import annotations
 
 import functools
+import re
 import traceback
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -200,6 +201,35 @@ class Registry:
             {"definition": definition},
         )
         return found or ""
+
+    def function_of(self, definition: Definition) -> str:
+        """The variant; for an op type of no plugin the name, without a version suffix.
+
+        Nobody can say then whether two definitions with equal tensors compute the same (GELU and
+        its tanh approximation do not), so that only those of one name count as one kernel.
+
+        Raises:
+            HookError: the plugin raised, or did not return a string.
+        """
+        found = self.variant(definition)
+        if found or definition.op_type in self._op_types:
+            return found
+        return re.sub(r"_v([2-9]|[1-9][0-9]+)$", "", definition.name)
+
+    def contradictions(self, definition: Definition) -> tuple[str, ...]:
+        """Where the sizes of a definition contradict each other; empty where nothing is known.
+
+        Raises:
+            HookError: the plugin raised, or returned what are no sentences.
+        """
+        found = self._first(
+            "fibcore_contradictions",
+            definition.op_type,
+            f"definition {definition.name}",
+            hook_checks.check_contradictions,
+            {"definition": definition},
+        )
+        return found or ()
 
     def ground_truths(self, definition: Definition) -> tuple[GroundTruth, ...]:
         """What a definition's reference can be compared with, the preferred one first.

@@ -157,7 +157,7 @@ def validate(
             hint="fibcore clone-repos fetches or makes one",
         )
     plugins = registry if registry is not None else load_plugins()
-    store = Dataset(root, variant=plugins.variant)
+    store = Dataset(root, variant=plugins.function_of)
     definitions, broken = store.read()
     wanted = _Wanted(op_type, definition_name)
     wanted.check(store, definitions, [e.path for e in broken])
@@ -174,6 +174,7 @@ def validate(
         path = store.path(definition)
         text = read_text(root, path)
         problems += _check(definition, relative(root, path), text)
+        problems += _contradictions(definition, relative(root, path), plugins)
     executed: tuple[str, ...] = ()
     not_executed: dict[str, str] = {}
     if execute:
@@ -274,7 +275,7 @@ def _duplicates(
         for definition in group if len(group) > 1 else ():
             path = relative(store.root, store.path(definition))
             try:
-                variant = plugins.variant(definition)
+                variant = plugins.function_of(definition)
             except PluginError as error:
                 yield ValidationProblem("error", path, None, error.message, found=error.found)
                 continue
@@ -321,6 +322,20 @@ def _check(definition: Definition, path: str, text: str) -> Iterator[ValidationP
             found=", ".join(missing),
         )
     yield from _check_tags(definition, path)
+
+
+def _contradictions(
+    definition: Definition, path: str, plugins: Registry
+) -> Iterator[ValidationProblem]:
+    """Sizes that, as the op type's plugin knows, cannot go together."""
+    try:
+        found = plugins.contradictions(definition)
+    except PluginError as error:
+        yield ValidationProblem("error", path, None, error.message, found=error.found)
+        return
+    for text in found:
+        message = "the sizes contradict each other"
+        yield ValidationProblem("error", path, "$.axes", message, found=text)
 
 
 def _first_difference(text: str, canonical: str) -> str:
@@ -372,7 +387,7 @@ def _execute(
     problems: list[ValidationProblem] = []
     with ReferenceRunner(timeout_s=timeout_s) as runner:
         for definition in definitions:
-            source = _template_source(plugins, definition.op_type)
+            source = template_source(plugins, definition.op_type)
             if isinstance(source, FibcoreError):
                 not_executed[definition.name] = source.message
                 continue
@@ -391,7 +406,8 @@ def _execute(
     return tuple(executed), not_executed, problems
 
 
-def _template_source(plugins: Registry, op_type: str) -> str | FibcoreError:
+def template_source(plugins: Registry, op_type: str) -> str | FibcoreError:
+    """The source of an op type's test template; the error where there is none."""
     try:
         template = plugins.test_template(op_type)
     except PluginError as error:

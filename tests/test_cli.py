@@ -48,8 +48,8 @@ def test_help_lists_every_command(invoke: Invoke) -> None:
     assert result.exit_code == 0
     assert set(cli.commands) == {
         *("run", "clone-repos", "extract-kernel-definitions", "add-reference-tests", "verify"),
-        *("plugins", "models", "validate", "explain", "diff", "add-new-model"),
         *("report", "survey", "add-workloads", "add-solutions", "publish"),
+        *("plugins", "models", "validate", "explain", "diff", "import-trace", "add-new-model"),
     }
     for name in cli.commands:
         assert name in result.stdout

@@ -27,6 +27,7 @@ MODULES = [
     "fibcore.rendering",
     "fibcore.surveys",
     "fibcore.testing.trees",
+    "fibcore.traces",
     "fibcore.tree",
     "fibcore.validation",
 ]

@@ -242,6 +242,26 @@ def test_what_nobody_answers() -> None:
     assert plugins.test_template("toy") is None
 
 
+def test_a_function_of_no_plugin_is_known_by_its_name_alone() -> None:
+    plugins = registry(toy=plugin(variant=lambda: None))
+    assert plugins.function_of(definition(kernel("toy"))) == ""
+    stranger = definition(kernel("other"))
+    assert plugins.function_of(stranger) == stranger.name
+    assert plugins.function_of(attrs.evolve(stranger, name=f"{stranger.name}_v2")) == stranger.name
+
+
+@pytest.mark.parametrize("result", ["heads", [""], [3]])
+def test_contradictions_are_sentences(result: object) -> None:
+    with pytest.raises(HookError, match="does not allow"):
+        registry(toy=plugin(contradictions=lambda: result)).contradictions(definition(kernel()))
+
+
+def test_contradictions_of_the_plugin_and_of_nobody() -> None:
+    plugins = registry(toy=plugin(contradictions=lambda: ["sizes"]))
+    assert plugins.contradictions(definition(kernel())) == ("sizes",)
+    assert registry(toy=plugin()).contradictions(definition(kernel())) == ()
+
+
 def test_a_variant_is_a_string() -> None:
     with pytest.raises(HookError, match="does not allow"):
         registry(toy=plugin(variant=lambda: 3)).variant(definition(kernel()))

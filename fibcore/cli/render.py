@@ -326,5 +326,11 @@ def explain(report: Explanation, out: Output) -> None:
             out.result(
                 f"    {group['paths']}  {group['class'].rpartition('.')[2]}  {group['place']}"
             )
+    for file in report.provenance.imports:
+        apis = f" ({', '.join(file.fi_apis)})" if file.fi_apis else ""
+        model = f" for {file.model}" if file.model else ""
+        out.result(f"\nimported{model} from {file.file}{apis}, sha256 {file.sha256[:12]}")
+        for repair in file.repairs:
+            out.line(f"  repaired: {repair}")
     for difference in report.to_dict()["differing"]:
         out.result(f"\nmodels differ: {difference}; the definition has the first one's")

@@ -11,6 +11,7 @@ from fibcore.dataset.files import BrokenFileError
 from fibcore.dataset.merging import Difference
 from fibcore.dataset.provenance import (
     ConstantDifference,
+    ImportEntry,
     Provenance,
     ProvenanceEntry,
     read_provenance,
@@ -25,6 +26,7 @@ __all__ = [
     "Contents",
     "Dataset",
     "Difference",
+    "ImportEntry",
     "Outcome",
     "OutcomeKind",
     "Provenance",

@@ -52,6 +52,30 @@ class ProvenanceEntry:
 
 
 @attrs.frozen
+class ImportEntry:
+    """The file of another tool that a definition was imported from.
+
+    Attributes:
+        tool: What wrote the file: "flashinfer.trace".
+        file: Its path below the folder that was imported.
+        sha256: Of its bytes; the same file imported again is the same entry.
+        fi_apis: The FlashInfer functions that were traced.
+        model: Model slug that the import was told; None where none was.
+        repairs: What was wrong in the file and was repaired, one sentence each.
+        kernel: The name in the file, which is the definition's unless the dataset has the kernel
+            under another one.
+    """
+
+    tool: str
+    file: str
+    sha256: str
+    fi_apis: tuple[str, ...] = ()
+    model: str | None = None
+    repairs: tuple[str, ...] = ()
+    kernel: str | None = None
+
+
+@attrs.frozen
 class ConstantDifference:
     """A constant that is no axis and in which models that share a definition differ (an epsilon).
 
@@ -77,12 +101,14 @@ class Provenance:
         op_type: Its op type.
         entries: By model, then by how it is served.
         differing: Constants in which the models differ; the definition has the first one's.
+        imports: Files of other tools that have the definition.
     """
 
     name: str
     op_type: str
     entries: tuple[ProvenanceEntry, ...]
     differing: tuple[ConstantDifference, ...] = ()
+    imports: tuple[ImportEntry, ...] = ()
 
 
 @attrs.frozen
@@ -120,7 +146,9 @@ def read_provenance(root: Path, name: str) -> Provenance | None:
     return None if data is None else _from_data(root, path, data)
 
 
-def write_provenance(root: Path, definition: Definition, entry: ProvenanceEntry) -> bool:
+def write_provenance(
+    root: Path, definition: Definition, entry: ProvenanceEntry | ImportEntry
+) -> bool:
     """Record `entry` for `definition`, in the place of an earlier one of that model and serving.
 
     Returns:
@@ -133,7 +161,7 @@ def write_provenance(root: Path, definition: Definition, entry: ProvenanceEntry)
     return write_text(root, record.path, record.text)
 
 
-def with_entry(root: Path, definition: Definition, entry: ProvenanceEntry) -> Record:
+def with_entry(root: Path, definition: Definition, entry: ProvenanceEntry | ImportEntry) -> Record:
     """The file of `definition` once `entry` is recorded; writes nothing.
 
     Raises:
@@ -144,14 +172,22 @@ def with_entry(root: Path, definition: Definition, entry: ProvenanceEntry) -> Re
     models = data.get("models", {})
     if not isinstance(models, dict) or not all(isinstance(m, dict) for m in models.values()):
         raise _not_ours(root, path, "models is not an object of objects")
-    key = _entry_key(entry, definition)
-    models.setdefault(entry.model, {})[key] = _entry_to_data(entry, definition)
+    imports = data.get("imports", [])
+    if not isinstance(imports, list) or not all(isinstance(i, dict) for i in imports):
+        raise _not_ours(root, path, "imports is not a list of objects")
+    if isinstance(entry, ImportEntry):
+        imports = _with_import(imports, entry, definition)
+    else:
+        key = _entry_key(entry, definition)
+        models.setdefault(entry.model, {})[key] = _entry_to_data(entry, definition)
     data = {
         "schema_version": SCHEMA_VERSION,
         "name": definition.name,
         "op_type": definition.op_type,
         "models": {m: dict(sorted(models[m].items(), key=_numeric)) for m in sorted(models)},
     }
+    if imports:
+        data["imports"] = imports
     text = json.dumps(data, indent=2, ensure_ascii=False) + "\n"
     return Record(path, text, _from_data(root, path, data).differing)
 
@@ -163,7 +199,8 @@ def _from_data(root: Path, path: Path, data: Mapping[str, Any]) -> Provenance:
             for model, servings in data["models"].items()
             for entry in servings.values()
         )
-        return Provenance(data["name"], data["op_type"], entries, _differing(entries))
+        imports = tuple(_import_from_data(entry) for entry in data.get("imports", ()))
+        return Provenance(data["name"], data["op_type"], entries, _differing(entries), imports)
     except (KeyError, TypeError, ValueError, AttributeError, ServingError) as error:
         raise _not_ours(root, path, f"{type(error).__name__}: {error}") from error
 
@@ -288,6 +325,38 @@ def _entry_from_data(model: str, data: Mapping[str, Any]) -> ProvenanceEntry:
         source_version=data["source"]["version"],
         facts=facts,
         uses=uses,
+        kernel=data.get("kernel"),
+    )
+
+
+def _with_import(
+    imports: list[dict[str, Any]], entry: ImportEntry, definition: Definition
+) -> list[dict[str, Any]]:
+    """The imports with one more, unless the same file was imported for the same model before."""
+    data: dict[str, Any] = {"tool": entry.tool, "file": entry.file, "sha256": entry.sha256}
+    data["fi_apis"] = list(entry.fi_apis)
+    if entry.model is not None:
+        data["model"] = entry.model
+    if entry.kernel is not None and entry.kernel != definition.name:
+        data["kernel"] = entry.kernel
+    data["repairs"] = list(entry.repairs)
+
+    def key(item: Mapping[str, Any]) -> tuple[str, str, str]:
+        return (str(item.get("tool")), str(item.get("sha256")), str(item.get("model", "")))
+
+    if any(key(known) == key(data) for known in imports):
+        return imports
+    return sorted([*imports, data], key=lambda item: (str(item.get("file")), *key(item)))
+
+
+def _import_from_data(data: Mapping[str, Any]) -> ImportEntry:
+    return ImportEntry(
+        tool=data["tool"],
+        file=data["file"],
+        sha256=data["sha256"],
+        fi_apis=tuple(data["fi_apis"]),
+        model=data.get("model"),
+        repairs=tuple(data["repairs"]),
         kernel=data.get("kernel"),
     )
 

@@ -23,6 +23,7 @@ from fibcore.dataset.locking import locked
 from fibcore.dataset.merging import UNVERIFIED, VERIFIED, Difference, Variant, differences, merge
 from fibcore.dataset.provenance import (
     ConstantDifference,
+    ImportEntry,
     Provenance,
     ProvenanceEntry,
     Record,
@@ -230,7 +231,7 @@ class Dataset:
     def add(
         self,
         definition: Definition,
-        provenance: ProvenanceEntry | None = None,
+        provenance: ProvenanceEntry | ImportEntry | None = None,
         *,
         update: bool = False,
     ) -> Outcome:
@@ -349,7 +350,9 @@ class Dataset:
             return self._find(definition)  # somebody edited it by hand a moment ago
         return same[0] if same else None
 
-    def _add_new(self, definition: Definition, entry: ProvenanceEntry | None) -> Outcome:
+    def _add_new(
+        self, definition: Definition, entry: ProvenanceEntry | ImportEntry | None
+    ) -> Outcome:
         """Store a kernel that the dataset does not have, under its name or a suffixed one."""
         for name in (definition.name, definition.op_type):
             if not FILE_NAME.fullmatch(name):
@@ -402,7 +405,7 @@ class Dataset:
         self,
         definition: Definition,
         known: Stored,
-        entry: ProvenanceEntry | None,
+        entry: ProvenanceEntry | ImportEntry | None,
         update: bool,
     ) -> Outcome:
         """Merge a definition into the one of the same kernel that is there."""
@@ -435,7 +438,7 @@ class Dataset:
         )
 
     def _record(
-        self, definition: Definition, entry: ProvenanceEntry | None, kernel: str
+        self, definition: Definition, entry: ProvenanceEntry | ImportEntry | None, kernel: str
     ) -> Record | None:
         """The provenance to write. A broken record is an error before anything is written."""
         if entry is None:

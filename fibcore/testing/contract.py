@@ -34,7 +34,7 @@ from typing import Any, ClassVar
 import attrs
 import pytest
 
-from fibcore.definition import Definition, scalar
+from fibcore.definition import Axis, Definition, scalar
 from fibcore.errors import ConfigError, FibcoreError, PluginError
 from fibcore.hook_checks import top_level_names
 from fibcore.hookspecs import GroundTruth, TestTemplate
@@ -356,6 +356,20 @@ def check_variants(subject: Subject) -> None:
         subject.registry.variant(foreign)  # raises a PluginError where the plugin cannot cope
 
 
+def check_contradictions(subject: Subject) -> None:
+    """The plugin finds no contradiction in its own definitions, and copes with those of others."""
+    for definition in subject.definitions:
+        found = subject.registry.contradictions(definition)
+        assert not found, f"{definition.name}: it contradicts itself: {'; '.join(found)}"
+        bare = attrs.evolve(
+            definition,
+            name="foreign",
+            axes={name: Axis("var") for name in definition.axes},
+            constraints=(),
+        )
+        subject.registry.contradictions(bare)  # raises a PluginError where it cannot cope
+
+
 def check_strangers(subject: Subject) -> None:
     """The plugin does not answer for op types that are not its own."""
     place = SourcePlace("sglang/srt/models/example.py", 1)
@@ -387,6 +401,7 @@ def check_strangers(subject: Subject) -> None:
         raise AssertionError("fibcore_reference answers for another plugin's kernel")
     hooks = subject.registry
     assert hooks.variant(definition) == "", "fibcore_variant answers for another's definition"
+    assert not hooks.contradictions(definition), "fibcore_contradictions answers for another's"
     assert not hooks.ground_truths(definition), "fibcore_ground_truths answers for another's"
     assert hooks.test_template(STRANGER) is None, "fibcore_test_template answers for another's"
     assert hooks.workloads(definition, {}, 0) is None, "fibcore_workloads answers for another's"
@@ -407,6 +422,7 @@ CHECKS = (
     check_ground_truths,
     check_workloads,
     check_variants,
+    check_contradictions,
     check_strangers,
 )
 """All checks, for those who run them without a test class."""
@@ -492,6 +508,10 @@ class PluginContract:
     def test_variants_are_stable(self, subject: Subject) -> None:
         """See `check_variants`."""
         check_variants(subject)
+
+    def test_own_definitions_do_not_contradict_themselves(self, subject: Subject) -> None:
+        """See `check_contradictions`."""
+        check_contradictions(subject)
 
     def test_strangers_are_left_alone(self, subject: Subject) -> None:
         """See `check_strangers`."""

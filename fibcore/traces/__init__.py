@@ -2,6 +2,19 @@
 
 from __future__ import annotations
 
+from fibcore.traces.importing import ImportedKernel, ImportReport, import_trace
 from fibcore.traces.reading import Trace, TracedTensor, TraceFile, read_trace
+from fibcore.traces.repairs import Repair, Repaired, repair
 
-__all__ = ["Trace", "TraceFile", "TracedTensor", "read_trace"]
+__all__ = [
+    "ImportReport",
+    "ImportedKernel",
+    "Repair",
+    "Repaired",
+    "Trace",
+    "TraceFile",
+    "TracedTensor",
+    "import_trace",
+    "read_trace",
+    "repair",
+]

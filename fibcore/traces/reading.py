@@ -47,7 +47,7 @@ class TracedTensor:
     description: str | None = None
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class TraceFile:
     """One file of a dump, whose parts have the right types; nothing else is checked.
 

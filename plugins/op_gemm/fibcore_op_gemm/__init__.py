@@ -42,6 +42,12 @@ def fibcore_variant(definition: Definition) -> str | None:
 
 
 @hookimpl
+def fibcore_contradictions(definition: Definition) -> Sequence[str] | None:
+    """Block counts that do not follow from N and K, and sizes that the name gives otherwise."""
+    return definitions.contradictions(definition) if definition.op_type == OP_TYPE else None
+
+
+@hookimpl
 def fibcore_ground_truths(definition: Definition) -> Sequence[GroundTruth] | None:
     """Torch, cuBLAS, FlashInfer and SGLang, as the format has them."""
     return ground_truth.ground_truths(definition) if definition.op_type == OP_TYPE else None

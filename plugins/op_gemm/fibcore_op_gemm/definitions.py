@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib.resources import files
 
+from fibcore.contradictions import in_name, other_than
 from fibcore.definition import Definition, const, tensor, var
 from fibcore.kernel import Kernel
 from fibcore.rendering import render
@@ -29,6 +30,17 @@ def definition(kernel: Kernel) -> Definition:
         outputs={"C": tensor("M N", "float16")},
         reference=_reference("gemm", {"N": n, "K": k}),
     )
+
+
+def contradictions(definition: Definition) -> tuple[str, ...]:
+    """Sizes of a definition that no GEMM can have together."""
+    found = list(in_name(definition, {"n": "N", "k": "K"}))
+    for axis, size in (("num_n_blocks", "N"), ("num_k_blocks", "K")):
+        whole = definition.const_axes.get(size)
+        if whole is not None:
+            blocks = -(-whole // BLOCK)
+            found += other_than(definition, axis, blocks, f"{size} / {BLOCK}, rounded up,")
+    return tuple(found)
 
 
 def _fp8_block_scale(kernel: Kernel, n: int, k: int) -> Definition:

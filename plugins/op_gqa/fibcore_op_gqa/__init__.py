@@ -43,6 +43,12 @@ def fibcore_variant(definition: Definition) -> str | None:
 
 
 @hookimpl
+def fibcore_contradictions(definition: Definition) -> Sequence[str] | None:
+    """Query heads that are no multiple of KV heads, and sizes that the name gives otherwise."""
+    return definitions.contradictions(definition)
+
+
+@hookimpl
 def fibcore_ground_truths(definition: Definition) -> Sequence[GroundTruth] | None:
     """FlashInfer's wrapper, then SGLang's torch-native attention."""
     return ground_truth.ground_truths(definition)

@@ -45,6 +45,14 @@ def fibcore_variant(definition: Definition) -> str | None:
 
 
 @hookimpl
+def fibcore_contradictions(definition: Definition) -> Sequence[str] | None:
+    """Query heads that are no multiple of KV heads, and sizes that the name gives otherwise."""
+    from fibcore_op_mla.definitions import contradictions
+
+    return contradictions(definition)
+
+
+@hookimpl
 def fibcore_ground_truths(definition: Definition) -> Sequence[GroundTruth] | None:
     """FlashInfer's wrappers and SGLang's torch-native attention."""
     from fibcore_op_mla.ground_truth import ground_truths

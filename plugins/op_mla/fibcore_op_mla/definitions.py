@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from importlib import resources
 from typing import cast
 
+from fibcore.contradictions import in_name, not_a_multiple
 from fibcore.definition import Axis, Definition, TensorSpec, const, scalar, tensor, var
 from fibcore.kernel import Kernel, Scalar
 from fibcore.rendering import render
@@ -59,6 +60,29 @@ def variant(definition: Definition) -> str | None:
         meaning for mark, meaning in _MARKS.items() if re.search(rf"(?:^|_){mark}\d*(?:_|$)", name)
     }
     return ", ".join(sorted(found))
+
+
+_SIZES_IN_NAME = {
+    "h": "num_qo_heads",
+    "ckv": "head_dim_ckv",
+    "kpe": "head_dim_kpe",
+    "ps": "page_size",
+    "qk": "qk_dim",
+    "vo": "vo_dim",
+}
+
+
+def contradictions(definition: Definition) -> tuple[str, ...] | None:
+    """Sizes of a definition that no kernel can have together; None for other op types.
+
+    Each KV head serves equally many query heads.
+    """
+    if definition.op_type not in OWN_OP_TYPES:
+        return None
+    return (
+        *not_a_multiple(definition, "num_qo_heads", "num_kv_heads"),
+        *in_name(definition, _SIZES_IN_NAME),
+    )
 
 
 def kind_of(definition: Definition) -> Kind | None:

@@ -41,6 +41,12 @@ def fibcore_variant(definition: Definition) -> str | None:
 
 
 @hookimpl
+def fibcore_contradictions(definition: Definition) -> Sequence[str] | None:
+    """Experts, blocks and GEMM sizes that do not go together."""
+    return moe.contradictions(definition) if definition.op_type == moe.OP_TYPE else None
+
+
+@hookimpl
 def fibcore_ground_truths(definition: Definition) -> Sequence[GroundTruth] | None:
     """FlashInfer's kernels and SGLang's native functions."""
     return ground_truth.of(definition) if definition.op_type == moe.OP_TYPE else None

@@ -43,6 +43,12 @@ def fibcore_variant(definition: Definition) -> str | None:
 
 
 @hookimpl
+def fibcore_contradictions(definition: Definition) -> Sequence[str] | None:
+    """A hidden size that the name gives otherwise."""
+    return definitions.contradictions(definition) if definition.op_type == OP_TYPE else None
+
+
+@hookimpl
 def fibcore_ground_truths(definition: Definition) -> Sequence[GroundTruth] | None:
     """FlashInfer's and SGLang's norms."""
     return ground_truth.ground_truths(definition) if definition.op_type == OP_TYPE else None

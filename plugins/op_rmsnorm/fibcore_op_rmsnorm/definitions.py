@@ -6,6 +6,7 @@ import ast
 import re
 from importlib.resources import files
 
+from fibcore.contradictions import in_name
 from fibcore.definition import Definition, TensorSpec, const, tensor, var
 from fibcore.errors import DefinitionError
 from fibcore.kernel import Kernel
@@ -67,6 +68,11 @@ def variant(definition: Definition) -> str:
     apis = definition.tag_values("fi_api")
     named = "gemma" in definition.name or any("gemma" in api for api in apis)
     return GEMMA if named else ""
+
+
+def contradictions(definition: Definition) -> tuple[str, ...]:
+    """A hidden size that is another one in the name."""
+    return tuple(in_name(definition, {"h": "hidden_size"}))
 
 
 def _adds_one_to_weight(reference: str) -> bool:
