@@ -252,6 +252,28 @@ def test_ops_that_differ_in_a_size_are_one_family() -> None:
     assert found.variants == ("window 16", "window 8")
 
 
+def test_the_catalogue_stands_in_where_no_folder_has_a_config(
+    run: Callable[..., SurveyReport], source: Path, configs: Path
+) -> None:
+    (source / "sglang" / "srt" / "models" / "llama.py").write_text(
+        "from sglang.srt.models.tiny import TinyForCausalLM\n"
+        "class LlamaForCausalLM(TinyForCausalLM):\n    pass\n"
+        "EntryClass = LlamaForCausalLM\n"
+    )
+    found = rows(run(model_name="llama"))
+    assert found["llama-3.1-8b"].origin == "catalogue:llama-3.1-8b"
+    assert (found["llama-3.1-70b"].tp, found["llama-3.1-8b"].tp) == (4, 1)
+    assert found["llama-3.1-70b"].layers == {"layers": 80}
+    assert len(found) > 3
+
+    data = json.loads((configs / "maker--Tiny-5.json").read_text())
+    mine = {**data, "architectures": ["LlamaForCausalLM"], "model_type": "llama"}
+    (configs / "mine.json").write_text(json.dumps({**mine, "intermediate_size": 64}))
+    assert list(rows(run(model_name="LlamaForCausalLM"))) == ["mine"]
+    # A model of the catalogue that is asked for by its name, or its Hub id, is there all the same.
+    assert list(rows(run(model_name="meta-llama/Llama-3.1-70B"))) == ["llama-3.1-70b"]
+
+
 def test_names_restrict_a_survey(run: Callable[..., SurveyReport]) -> None:
     def models(*names: str) -> list[str]:
         return [r.model for r in run(model_name=names).rows]
