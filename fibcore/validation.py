@@ -75,6 +75,8 @@ class ValidationReport:
         executed: Names of the definitions whose references ran.
         not_executed: Name to reason, where references were to run and this one could not.
         problems: All problems, by path.
+        workloads: Number of workloads that were looked at.
+        solutions: Number of solutions that were looked at.
     """
 
     dataset: Path
@@ -82,6 +84,8 @@ class ValidationReport:
     executed: tuple[str, ...]
     not_executed: Mapping[str, str]
     problems: tuple[ValidationProblem, ...]
+    workloads: int = 0
+    solutions: int = 0
 
     @property
     def ok(self) -> bool:
@@ -100,9 +104,11 @@ class ValidationReport:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many definitions, executed references, errors and warnings."""
+        """How many definitions, workloads, solutions, executed references, errors and warnings."""
         return {
             "definitions": sum(self.definitions.values()),
+            "workloads": self.workloads,
+            "solutions": self.solutions,
             "executed": len(self.executed),
             "not_executed": len(self.not_executed),
             "errors": len(self.errors),
@@ -175,6 +181,8 @@ def validate(
         text = read_text(root, path)
         problems += _check(definition, relative(root, path), text)
         problems += _contradictions(definition, relative(root, path), plugins)
+    workloads, solutions, found = _benchmarking(root, definitions, wanted)
+    problems += found
     executed: tuple[str, ...] = ()
     not_executed: dict[str, str] = {}
     if execute:
@@ -188,6 +196,8 @@ def validate(
         executed=executed,
         not_executed=not_executed,
         problems=tuple(sorted(problems, key=lambda p: (p.path, p.severity))),
+        workloads=workloads,
+        solutions=solutions,
     )
 
 
@@ -236,6 +246,29 @@ def _nearest(name: str, known: set[str]) -> str | None:
     from rapidfuzz import process  # costs 40 ms, for an error message alone
 
     return ", ".join(match for match, _, _ in process.extract(name, sorted(known), limit=3)) or None
+
+
+def _benchmarking(
+    root: Path, definitions: Sequence[Definition], wanted: _Wanted
+) -> tuple[int, int, list[ValidationProblem]]:
+    """Numbers of workloads and solutions, and what is wrong with them."""
+    from fibcore.solutions.checking import check_solutions, solution_files
+    from fibcore.workloads.checking import check_workloads, strangers
+
+    by_name = {d.name: d for d in definitions}
+    checked = check_workloads(root, {n: d for n, d in by_name.items() if wanted.definition(d)})
+    problems = list(checked.problems)
+    if not (wanted.op_types or wanted.names):
+        problems += strangers(root, by_name)
+    files = [f for f in solution_files(root) if wanted.path(_definition_of(root, f))]
+    problems += check_solutions(root, files, by_name)
+    return checked.count, len(files), problems
+
+
+def _definition_of(root: Path, solution: Path) -> str:
+    """Where the definition of a solution is, as the solution's folders say."""
+    parts = relative(root, solution).split("/")
+    return "/".join(("definitions", *parts[2:4])) if len(parts) == 5 else "definitions/?/?"
 
 
 def _layout(root: Path) -> Iterator[ValidationProblem]:

@@ -322,6 +322,32 @@ MISTAKES: dict[str, tuple[list[tuple[str, str, str]], Callable[[Subject], None],
         contract.check_variants,
         "IndexError",
     ),
+    "a workload without an axis": (
+        [(INIT, '{"batch_size": rows}', "{}")],
+        contract.check_workloads,
+        "its axes are none; the var axes are batch_size",
+    ),
+    "workloads by chance": (
+        [(INIT, "for rows in TOKENS)", "for rows in __import__('random').sample(TOKENS, 5))")],
+        contract.check_workloads,
+        "the same seed gives other workloads",
+    ),
+    "workloads with a tensor of another size": (
+        [
+            (
+                INIT,
+                '{"batch_size": rows})',
+                '{"batch_size": rows}, tensors=lambda: {"bias": __import__("numpy").zeros(3)})',
+            )
+        ],
+        contract.check_workloads,
+        "bias has the shape [3]",
+    ),
+    "workloads for inputs that are not known": (
+        [(INIT, '!= ["hidden_states", "weight", "bias"]', "== []")],
+        contract.check_workloads,
+        "the scalar inputs are of_another_dataset",
+    ),
     "an answer for others' kernels": (
         [(INIT, 'if kernel.op_type != "layernorm":', "if False:")],
         contract.check_strangers,

@@ -103,6 +103,8 @@ def test_a_good_dataset(root: Path) -> None:
     assert report.definitions == {"toy": 2}
     assert report.counts == {
         "definitions": 2,
+        "workloads": 0,
+        "solutions": 0,
         "executed": 0,
         "not_executed": 0,
         "errors": 0,

@@ -291,8 +291,9 @@ def validated(report: ValidationReport, out: Output) -> None:
         out.line(f"not executed: {name}: {reason}")
     c = report.counts
     executed = f", {c['executed']} executed" if report.executed or report.not_executed else ""
+    also = "".join(f", {c[what]} {what}" for what in ("workloads", "solutions") if c[what])
     out.result(
-        f"{c['definitions']} definitions{executed}: "
+        f"{c['definitions']} definitions{executed}{also}: "
         f"{c['errors']} errors, {c['warnings']} warnings ({report.dataset})"
     )
 

@@ -104,19 +104,24 @@ class _Writer:
         except PluginError as error:
             self.problems.append(error)
             return
-        names = []
+        names: list[str] = []
         for truth in truths:
             reason = self._reason(truth)
             if reason is not None:
                 self.left_out.setdefault(definition.name, {})[truth.name] = reason
                 continue
+            name = solution_name(definition, truth)
             try:
+                if name in names:
+                    where = f"definition {definition.name}, ground truth {truth.name}"
+                    message = "two ground truths of a definition have one entry"
+                    raise PluginError(message, where=where, found=truth.entry)
                 text = render_solution(definition, truth)
             except PluginError as error:
                 self.problems.append(error)
                 continue
             if self._write(file_of(definition, truth), text):
-                names.append(solution_name(definition, truth))
+                names.append(name)
         if names:
             self.solutions[definition.name] = tuple(names)
         else:

@@ -1,0 +1,103 @@
+"""Workloads of latent attention: batches whose tables are right."""
+
+from __future__ import annotations
+
+import attrs
+import numpy as np
+import pytest
+
+from fibcore.definition import Definition
+from fibcore.hookspecs import WorkloadCase
+from fibcore.kernel import Kernel, Scalar
+from fibcore_op_mla import fibcore_reference, fibcore_workloads
+
+KINDS = ("decode", "decode_ps1", "prefill", "prefill_ps1", "ragged")
+
+
+def made(kind: str) -> Definition:
+    parameters: dict[str, Scalar] = {"kind": kind.removesuffix("_ps1"), "num_qo_heads": 4}
+    if kind == "ragged":
+        parameters |= {"num_kv_heads": 4, "qk_dim": 192, "vo_dim": 128}
+    else:
+        parameters |= {"head_dim_ckv": 512, "head_dim_kpe": 64}
+        parameters["page_size"] = 1 if kind.endswith("ps1") else 64
+    op_type = "mla_ragged" if kind == "ragged" else "mla_paged"
+    found = fibcore_reference(Kernel(op_type, f"{op_type}_x", parameters, {}, ()))
+    assert found is not None
+    return found
+
+
+def cases_of(definition: Definition, seed: int = 0, **constants: Scalar) -> list[WorkloadCase]:
+    found = fibcore_workloads(definition, constants, seed)
+    assert found
+    return list(found)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_tables_are_those_of_the_axes(kind: str) -> None:
+    definition = made(kind)
+    page_size = definition.const_axes.get("page_size", 1)
+    for case in cases_of(definition):
+        axes, tensors = case.axes, case.tensors()
+        kv_indptr = tensors["kv_indptr"]
+        assert len(kv_indptr) == axes["len_indptr"]
+        # No sequence is without keys: its lse would be -inf.
+        assert (np.diff(kv_indptr) > 0).all()
+        keys = np.diff(kv_indptr).astype(np.int64)
+        if kind == "ragged":
+            assert kv_indptr[-1] == axes["total_kv"]
+        else:
+            pages = tensors["kv_indices"]
+            assert kv_indptr[-1] == axes["num_kv_indices"] == len(set(pages.tolist()))
+            assert pages.min() > 0
+            assert pages.max() < axes["num_pages"]
+            if page_size > 1:
+                last = tensors["kv_last_page_len"]
+                assert ((last >= 1) & (last <= page_size)).all()
+                keys = (keys - 1) * page_size + last
+        if kind.startswith("decode"):
+            assert axes["batch_size"] == axes["len_indptr"] - 1
+        else:
+            queries = np.diff(tensors["qo_indptr"])
+            assert tensors["qo_indptr"][-1] == axes["total_q"]
+            # Causal, aligned at the end: no query is without a key.
+            assert ((queries >= 1) & (queries <= keys)).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_sizes_reach_32k(kind: str) -> None:
+    sizes = [c.axes for c in cases_of(made(kind))]
+    if kind.startswith("decode"):
+        assert {1, 256} <= {axes["batch_size"] for axes in sizes}
+    else:
+        assert max(axes["total_q"] for axes in sizes) >= 8192
+    if kind != "ragged":
+        page_size = 1 if kind.endswith("ps1") else 64
+        alone = [a["num_kv_indices"] for a in sizes if a["len_indptr"] == 2]
+        assert max(alone) * page_size == 32768
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_scale_is_the_model_s(kind: str) -> None:
+    definition = made(kind)
+    assert {c.scalars["sm_scale"] for c in cases_of(definition, sm_scale=0.25)} == {0.25}
+    (usual,) = {c.scalars["sm_scale"] for c in cases_of(definition)}
+    assert usual == pytest.approx(192**-0.5)
+
+
+def test_seeds_and_names_change_what_is_drawn() -> None:
+    definition = made("decode")
+    renamed = attrs.evolve(definition, name=definition.name + "_v2")
+    first, *others = (
+        [c.axes for c in cases_of(d, s)]
+        for d, s in ((definition, 0), (definition, 1), (renamed, 0))
+    )
+    assert all(first != other for other in others)
+    assert first == [c.axes for c in cases_of(definition)]
+
+
+def test_other_attention_is_not_guessed() -> None:
+    definition = made("decode")
+    window = attrs.evolve(definition, name=definition.name + "_window")
+    assert fibcore_workloads(window, {}, 0) == ()
+    assert fibcore_workloads(attrs.evolve(definition, op_type="other"), {}, 0) is None

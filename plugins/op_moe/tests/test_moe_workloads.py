@@ -1,0 +1,163 @@
+"""Workloads of routed experts: routing without ties, outputs of a size that tolerances are for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+import ml_dtypes
+import numpy as np
+import pytest
+
+from fibcore.definition import Definition, scalar
+from fibcore.hookspecs import WorkloadCase
+from fibcore_op_moe import fibcore_workloads
+from fibcore_op_moe.moe import BF16, DS, FP8_TENSOR, Moe
+from fibcore_op_moe.workloads import BF16_TOKENS, MARGIN, TARGET_STD
+
+FORMS = (
+    *("fp8_ds_remote", "fp8_ds", "fp8_renorm", "fp8_default_remote", "fp8_llama4"),
+    *("bf16_ds_remote", "bf16_ds", "bf16_renorm_remote", "bf16_default", "bf16_llama4"),
+    *("tensor_renorm", "tensor_default", "tensor_llama4"),
+)
+Define = Callable[..., Definition]
+
+
+def cases_of(definition: Definition, seed: int = 0, **constants: Any) -> list[WorkloadCase]:
+    found = fibcore_workloads(definition, constants, seed)
+    assert found
+    return list(found)
+
+
+def case_of(definition: Definition, tokens: int, **constants: Any) -> WorkloadCase:
+    return next(c for c in cases_of(definition, **constants) if c.axes["seq_len"] == tokens)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_no_token_has_two_experts_of_one_score(
+    form: str, small: dict[str, Moe], definition_of: Define
+) -> None:
+    moe = small[form]
+    logits = case_of(definition_of(moe), 2048).tensors()["routing_logits"]
+    assert logits.shape == (2048, moe.num_experts)
+    if moe.routing != DS:
+        kept = logits.astype(ml_dtypes.bfloat16).astype(np.float32)
+        assert (kept == logits).all()
+        assert (np.diff(np.sort(kept, axis=1), axis=1) > 0).all()
+        assert 1.0 <= kept.max() <= 2.0
+        assert -2.0 <= kept.min() <= -1.0
+
+
+@pytest.mark.parametrize("form", ["fp8_ds_remote", "bf16_ds_remote", "fp8_ds"])
+def test_scores_that_decide_are_apart(
+    form: str, small: dict[str, Moe], definition_of: Define
+) -> None:
+    moe = small[form]
+    made = case_of(definition_of(moe), 8192).tensors()
+    bias = made["routing_bias"].astype(np.float64)
+    assert (bias.astype(ml_dtypes.bfloat16).astype(np.float64) == bias).all()
+    assert np.abs(bias).max() <= 0.1
+    scores = 1 / (1 + np.exp(-made["routing_logits"].astype(np.float64))) + bias
+    groups = scores.reshape(len(scores), moe.num_groups, -1)
+    rank = np.sort(groups, axis=2)[:, :, -2:].sum(axis=2)
+    chosen = np.argsort(-rank, axis=1)[:, : moe.top_groups]
+    if moe.top_groups < moe.num_groups:
+        ordered = -np.sort(-rank, axis=1)
+        assert (ordered[:, moe.top_groups - 1] - ordered[:, moe.top_groups]).min() >= MARGIN
+    kept = np.stack([groups[i, row].ravel() for i, row in enumerate(chosen)])
+    ordered = -np.sort(-kept, axis=1)
+    assert (ordered[:, moe.top_k - 1] - ordered[:, moe.top_k]).min() >= MARGIN
+
+
+def test_ranks_and_factors(small: dict[str, Moe], definition_of: Define) -> None:
+    definition = definition_of(small["fp8_ds_remote"])
+    scalars = [c.scalars for c in cases_of(definition, routed_scaling_factor=2.5)]
+    assert {s["local_expert_offset"] for s in scalars} == {0, 4, 8, 12}
+    assert {s["routed_scaling_factor"] for s in scalars} == {2.5}
+    assert cases_of(definition)[0].scalars["routed_scaling_factor"] == 1.0
+    assert cases_of(definition_of(small["bf16_default"]))[0].scalars == {}
+
+
+def test_sizes(small: dict[str, Moe], definition_of: Define) -> None:
+    def tokens(form: str) -> list[int]:
+        return [c.axes["seq_len"] for c in cases_of(definition_of(small[form]))]
+
+    assert tokens("fp8_renorm")[0] == tokens("bf16_renorm_remote")[0] == 1
+    assert tokens("fp8_renorm")[-1] == tokens("bf16_renorm_remote")[-1] == 8192
+    assert tokens("bf16_ds") == list(BF16_TOKENS)
+
+
+def test_seeds_differ_and_weight_scales_are_shared(
+    small: dict[str, Moe], definition_of: Define
+) -> None:
+    definition = definition_of(small["fp8_renorm"])
+    one, other = (case_of(definition, n).tensors() for n in (1, 64))
+    for name in ("gemm1_weights_scale", "gemm2_weights_scale"):
+        assert (one[name] == other[name]).all()
+    again = cases_of(definition, seed=1)[0].tensors()
+    assert (again["gemm1_weights_scale"] != one["gemm1_weights_scale"]).any()
+    assert (again["hidden_states_scale"] != one["hidden_states_scale"]).any()
+
+
+def test_inputs_of_others_are_not_guessed(small: dict[str, Moe], definition_of: Define) -> None:
+    definition = definition_of(small["bf16_default"])
+    more = {**definition.inputs, "quant_seed": scalar("int32")}
+    reference = f"TOP_K = 4\nROUTING = 'default_routing'\ndef run({', '.join(more)}): pass\n"
+    other = attrs.evolve(definition, inputs=more, reference=reference)
+    assert fibcore_workloads(other, {}, 0) == ()
+    assert fibcore_workloads(attrs.evolve(definition, op_type="other"), {}, 0) is None
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_outputs_are_of_the_size_that_the_tolerance_is_for(
+    form: str, small: dict[str, Moe], definition_of: Define, run_of: Callable[..., Any]
+) -> None:
+    """With weights as flashinfer-bench draws them: within a factor of four of the target."""
+    torch = pytest.importorskip("torch", reason="references need torch")
+    moe, definition = small[form], definition_of(small[form])
+    case = case_of(definition, 512, routed_scaling_factor=2.5)
+    generator = torch.Generator().manual_seed(0)
+    made = case.tensors()
+    inputs = []
+    for name, spec in definition.inputs.items():
+        if spec.shape is None:
+            inputs.append(case.scalars[name])
+            continue
+        dtype = getattr(torch, spec.dtype)
+        if name in made:
+            inputs.append(torch.from_numpy(np.ascontiguousarray(made[name])).to(dtype))
+            continue
+        sizes = {**definition.const_axes, **case.axes}
+        drawn = torch.randn([sizes[a] for a in spec.shape], generator=generator)
+        inputs.append((drawn.clamp(-2, 2) if "float8" in spec.dtype else drawn).to(dtype))
+    output = run_of(definition)(*inputs).float()
+    assert torch.isfinite(output).all()
+    busy = output[output.abs().sum(dim=1) > 0]
+    std = float(busy.std())
+    # Weights of a token that do not sum to one make it smaller.
+    assert std < 2 * TARGET_STD[moe.weights]
+    assert std > TARGET_STD[moe.weights] / (100 if moe.routing == "default_routing" else 8)
+
+
+@pytest.fixture
+def run_of() -> Callable[[Definition], Any]:
+    """A function to the `run` of a definition."""
+
+    def run(definition: Definition) -> Any:
+        namespace: dict[str, Any] = {}
+        exec(definition.reference, namespace)  # noqa: S102 - our own file
+        return namespace["run"]
+
+    return run
+
+
+def test_bfloat16_states_and_fp8_scales(small: dict[str, Moe], definition_of: Define) -> None:
+    for form, moe in small.items():
+        made = case_of(definition_of(moe), 8).tensors()
+        assert ("hidden_states" in made) is (moe.weights == BF16), form
+        for name, values in made.items():
+            if "scale" in name:
+                assert (values > 0).all(), name
+    assert "output2_scales_scalar" in case_of(definition_of(small["tensor_renorm"]), 8).tensors()
+    assert small["tensor_renorm"].weights == FP8_TENSOR
