@@ -34,6 +34,7 @@ _WHERE = {
     "diff": "fibcore.diffing",
     "report": "fibcore.dataset_report",
     "import_trace": "fibcore.traces",
+    "coverage": "fibcore.coverage_report",
 }
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "add_solutions",
     "add_workloads",
     "clone_repos",
+    "coverage",
     "diff",
     "explain",
     "extract",
@@ -63,6 +65,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from fibcore.coverage_report import coverage
     from fibcore.dataset_report import report
     from fibcore.definition import Definition
     from fibcore.diffing import diff

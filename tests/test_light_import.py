@@ -12,12 +12,14 @@ import pytest
 HEAVY = (
     *("torch", "transformers", "huggingface_hub", "git", "rich", "click", "numpy", "pytest"),
     *("flashinfer", "sglang", "filelock", "rapidfuzz", "asyncio"),
-    *("jinja2", "markupsafe", "pygments"),
+    *("jinja2", "markupsafe", "pygments", "markdown_it"),
 )
 
 MODULES = [
     "fibcore",
+    "fibcore.coverage_report",
     "fibcore.dataset",
+    "fibcore.dataset_report",
     "fibcore.definition",
     "fibcore.diffing",
     "fibcore.hookspecs",

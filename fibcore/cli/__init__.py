@@ -6,6 +6,7 @@ import gc
 
 from fibcore.cli import add_new_model as add_new_model
 from fibcore.cli import benchmarking as benchmarking
+from fibcore.cli import coverage as coverage
 from fibcore.cli import diff as diff
 from fibcore.cli import import_trace as import_trace
 from fibcore.cli import publish as publish

@@ -126,6 +126,7 @@
           option.textContent = `${this.labels[f][o]} (${n})`;
         });
       });
+      if (!this.count) return; // nothing to search or filter by
       const all = this.items.length;
       this.count.textContent = shown === all ? `${all} rows` : `${shown} of ${all} rows`;
       this.nothing.hidden = shown > 0;

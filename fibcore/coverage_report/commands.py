@@ -1,0 +1,67 @@
+"""The command lines that add what a definition lacks."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+import attrs
+
+DEFAULT_TARGET = "repos"
+
+
+@attrs.frozen
+class Place:
+    """The options that say which dataset and which source a command is about.
+
+    Attributes:
+        root: The dataset's folder.
+        dataset: The dataset as it was named; None for the one of the target dir.
+        target_dir: The target dir.
+        sglang: SGLang's source as it was named; None for the one of the target dir.
+        config: The config file as it was named.
+    """
+
+    root: Path
+    dataset: Path | None
+    target_dir: Path
+    sglang: str | None
+    config: Path | None = None
+
+    def extract(
+        self,
+        model: str,
+        tp: int,
+        ep: int,
+        shapes: str,
+        page_sizes: Sequence[int],
+        op_types: Sequence[str],
+    ) -> str:
+        """Extracts the definitions of op types of a model."""
+        words = ["extract-kernel-definitions", "--model-name", model]
+        words += ["--config", str(self.config)] if self.config is not None else []
+        words += ["--tp", str(tp), "--ep", str(ep)]
+        words += [word for op_type in op_types for word in ("--op-type", op_type)]
+        words += ["--page-size", ",".join(map(str, page_sizes))] if page_sizes else []
+        words += ["--gemm-shapes", shapes] if shapes != "layer" else []
+        words += ["--sglang", self.sglang] if self.sglang is not None else []
+        return self._fibcore(*words)
+
+    def about(self, command: str, definitions: Sequence[str]) -> str:
+        """A command of fibcore about definitions: `add-reference-tests`, `verify`, ..."""
+        words = [word for name in definitions for word in ("--definition-name", name)]
+        return self._fibcore(command, *words)
+
+    def benchmark(self, definitions: Sequence[str]) -> str:
+        """Runs flashinfer-bench, on a machine with a GPU."""
+        words = ["flashinfer-bench", "run", "--local", str(self.root), "--definitions"]
+        return shlex.join([*words, *definitions])
+
+    def _fibcore(self, *words: str) -> str:
+        place: list[str] = []
+        if self.target_dir != Path(DEFAULT_TARGET):
+            place += ["--target-dir", str(self.target_dir)]
+        if self.dataset is not None:
+            place += ["--dataset", str(self.dataset)]
+        return shlex.join(["fibcore", *words, *place])
