@@ -30,8 +30,11 @@ MODULES = [
     "fibcore.surveys",
     "fibcore.testing.trees",
     "fibcore.traces",
+    "fibcore.solutions",
     "fibcore.tree",
     "fibcore.validation",
+    "fibcore.workloads.add",
+    "fibcore.workloads.counts",
 ]
 
 

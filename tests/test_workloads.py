@@ -126,10 +126,16 @@ def test_ids_follow_from_the_content(dataset: Path, tmp_path: Path) -> None:
     assert not {line["workload"]["uuid"] for line in first[1:]} & {
         line["workload"]["uuid"] for line in lines(other)[1:]
     }
-    # The same offsets for another definition are another workload.
-    add(dataset, all_=True)
-    text = (dataset / "workloads/pick/pick_w8.jsonl").read_text()
-    assert not any(line["workload"]["uuid"] in text for line in first)
+
+
+def test_the_same_sizes_of_another_definition_are_another_workload(dataset: Path) -> None:
+    random = case(scalars={"scale": 1.0}, tensors=dict)
+    add(dataset, toy.Plugin(cases=lambda _: [random]), all_=True)
+    (line,) = lines(dataset)
+    other = json.loads((dataset / "workloads/pick/pick_w8.jsonl").read_text())
+    assert other["workload"]["axes"] == line["workload"]["axes"]
+    assert other["workload"]["inputs"] == line["workload"]["inputs"]
+    assert other["workload"]["uuid"] != line["workload"]["uuid"]
 
 
 def test_another_seed_takes_the_place_of_the_first_one(dataset: Path) -> None:

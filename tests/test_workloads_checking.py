@@ -291,6 +291,7 @@ def test_solutions_that_are_no_json_or_share_a_name(dataset: Path) -> None:
         "rows ** rows == 1",
         "'a' * rows == ''",
         "rows << rows == 0",
+        "indptr.tofile(rows) == 0",
     ],
 )
 def test_what_could_do_harm_is_not_evaluated(constraint: str) -> None:
