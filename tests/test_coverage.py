@@ -116,6 +116,18 @@ def test_a_definition_counts_under_another_name(cover: Cover, dataset: Path) -> 
     assert "norm_of_64" in " ".join(need.notes)
 
 
+def test_another_function_on_equal_tensors_does_not_count(
+    cover: Cover, dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = Dataset(dataset).get(NORM)
+    assert kept is not None
+    remove(dataset, NORM)
+    renamed = attrs.evolve(kept, name="norm_of_64")
+    (dataset / "definitions/rmsnorm/norm_of_64.json").write_text(renamed.to_json())
+    monkeypatch.setattr(Registry, "variant", lambda _, definition: definition.name)
+    assert needs(cover())[NORM].definition is None
+
+
 def test_another_kernel_of_the_name_does_not_count(cover: Cover, dataset: Path) -> None:
     path = dataset / f"definitions/rmsnorm/{NORM}.json"
     data = json.loads(path.read_text())
