@@ -134,6 +134,17 @@ def test_equal_sizes_do_not_hide_another_layout(tmp_path: Path) -> None:
     assert "B is [N, K], in the dump [K, N]" in found
 
 
+def test_a_const_axis_that_no_tensor_has_counts_too(tmp_path: Path) -> None:
+    """As the number of experts that a token goes to."""
+    axes = {**GEMM.axes, "top_k": const(8)}
+    routed = Definition("gemm_top8", "gemm", axes, GEMM.inputs, GEMM.outputs, GEMM.reference)
+    sizes = {"N": 64, "K": 32, "top_k": 8}
+    there = {"M": {"type": "var"}, **{n: {"type": "const", "value": v} for n, v in sizes.items()}}
+    assert match(routed, gemm(tmp_path, axes=there)) is not None
+    there["top_k"]["value"] = 6
+    assert match(routed, gemm(tmp_path, axes=there)) is None
+
+
 def test_stages_have_to_agree(tmp_path: Path) -> None:
     decode = GEMM.with_tags("stage:decode")
     assert match(decode, gemm(tmp_path, tags=["stage:prefill"])) is None
