@@ -139,7 +139,8 @@ def test_a_const_axis_that_no_tensor_has_counts_too(tmp_path: Path) -> None:
     axes = {**GEMM.axes, "top_k": const(8)}
     routed = Definition("gemm_top8", "gemm", axes, GEMM.inputs, GEMM.outputs, GEMM.reference)
     sizes = {"N": 64, "K": 32, "top_k": 8}
-    there = {"M": {"type": "var"}, **{n: {"type": "const", "value": v} for n, v in sizes.items()}}
+    there: dict[str, Any] = {"M": {"type": "var"}}
+    there |= {n: {"type": "const", "value": v} for n, v in sizes.items()}
     assert match(routed, gemm(tmp_path, axes=there)) is not None
     there["top_k"]["value"] = 6
     assert match(routed, gemm(tmp_path, axes=there)) is None
