@@ -99,7 +99,7 @@ class Attributes(Part):
             if name in ("name", "value", "_value_", "_name_"):
                 return value.name if "name" in name else value.value
             found = self.class_attr(value.cls, name)
-            return self._bind_found(found, value, value.cls, place)
+            return self.bind_found(found, value, value.cls, place)
         if isinstance(value, Tensor):
             return self._tensor_attr(value, name, place)
         if isinstance(value, (Func, Bound, Native, Partial)):
@@ -169,7 +169,7 @@ class Attributes(Part):
                     self._run_pending(obj)
                     if name in attrs:
                         return attrs[name]
-                return self._bind_found(found, obj, obj.cls, place)
+                return self.bind_found(found, obj, obj.cls, place)
         if isinstance(obj, Mod):
             if obj.pending is not None:
                 self._run_pending(obj)
@@ -220,7 +220,8 @@ class Attributes(Part):
             return items[int(name)] if -len(items) <= int(name) < len(items) else ABSENT
         return ABSENT
 
-    def _bind_found(self, found: Any, obj: Any, cls: Class, place: SourcePlace) -> Any:
+    def bind_found(self, found: Any, obj: Any, cls: Class, place: SourcePlace) -> Any:
+        """What reading a class attribute through an instance gives."""
         if found is ABSENT:
             return ABSENT
         if isinstance(found, Func):
@@ -357,7 +358,7 @@ class Attributes(Part):
 
     def _super_attr(self, value: Super, name: str, place: SourcePlace) -> Any:
         owner = value.self
-        cls = owner.cls if isinstance(owner, Obj) else owner
+        cls = getattr(owner, "cls", None) if isinstance(owner, (Obj, Namespace)) else owner
         if not isinstance(cls, Class):
             return Unknown("super() of something unknown", place)
         found = self.class_attr(cls, name, after=value.after)
@@ -366,10 +367,16 @@ class Attributes(Part):
                 method = self.external_method(owner, name)
                 if method is not ABSENT:
                     return method
+            if name in ("__init__", "__post_init__") and isinstance(owner, Namespace):
+                config, method = owner, name
+                return Native(
+                    f"super().{name}",
+                    lambda ev, args, kwargs, at: ev.configs.base_init(config, method, kwargs),
+                )
             if name == "__init__" and isinstance(owner, Obj):
                 return Native("super().__init__", lambda ev, args, kwargs, at: _keep(owner, kwargs))
             return Native(f"super().{name}", lambda *_: None)
-        return self._bind_found(found, owner, cls, place)
+        return self.bind_found(found, owner, cls, place)
 
     # -- tensors and plain values --------------------------------------------------------------
 
@@ -563,7 +570,7 @@ class Attributes(Part):
                     return  # a setter's effect shows in the getter, where it is known at all
             self.put(owner.attrs, name, value)
         elif isinstance(owner, Namespace):
-            self.put(owner.values, name, value)
+            self.put(owner.values, owner.key(name), value)
         elif isinstance(owner, Tensor) and name == "data":
             owner.shape = value.shape if isinstance(value, Tensor) else None
         elif isinstance(owner, Class):

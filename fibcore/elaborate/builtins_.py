@@ -436,7 +436,7 @@ def is_instance(value: Any, kind: Any) -> bool | None:
         if isinstance(value, EnumMember):
             return kind in value.cls.mro
         if isinstance(value, Namespace):
-            names = value.values.get("\0classes")
+            names = value.classes
             return None if names is None else kind.name.lower() in names
         return False
     if isinstance(kind, Ext):
@@ -444,7 +444,7 @@ def is_instance(value: Any, kind: Any) -> bool | None:
         if isinstance(value, Tensor):
             return short in ("Tensor", "Parameter") if kind.name.startswith("torch") else False
         if isinstance(value, Namespace):
-            names = value.values.get("\0classes")
+            names = value.classes
             return None if names is None else short.lower() in names
         if isinstance(value, Obj):
             if isinstance(value.cls, Class):
@@ -491,7 +491,7 @@ def _type(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
         if isinstance(value, Unknown):
             return value
         if isinstance(value, Namespace):
-            return value.values.get("\0class", Unknown(f"the class of {value.name}", place))
+            return getattr(value, "cls", None) or Unknown(f"the class of {value.name}", place)
         if isinstance(value, Tensor):
             return Ext("torch.Tensor")
         return BUILTINS.get(type(value).__name__, Unknown("a type", place))

@@ -319,6 +319,8 @@ class Calls(Externals):
             return self._enum_by_value(cls, args, place)
         if cls.is_module:
             return self.construct_module(cls, args, kwargs, place)
+        if self.configs is not None and not args and self.is_config(cls):
+            return self.configs.construct(cls, kwargs)
         obj = Obj(cls, place)
         init = self.class_attr(cls, "__init__")
         fields = self.record_fields(cls) if not isinstance(init, Func) else None
@@ -337,6 +339,16 @@ class Calls(Externals):
             ):
                 return Unknown(f"an instance of {cls.name}, which is a builtin container", place)
         return obj
+
+    @staticmethod
+    def is_config(cls: Class) -> bool:
+        """Whether a class is one of configs, by transformers' base class or one of its own."""
+        return any(
+            isinstance(base, Ext)
+            and base.name.startswith("transformers.")
+            and base.name.endswith("Config")
+            for base in cls.mro
+        )
 
     def _init_arguments(
         self,

@@ -1,181 +1,317 @@
-"""Defaults of config classes, from the classes' own source text.
+"""Config classes of transformers: defaults, and what they derive, without transformers.
 
-`config.json` leaves out what its class would default. The classes live in SGLang (`srt/configs`)
-and in `transformers`; both are elaborated like any other source, with the file's values as
-arguments, so that computed attributes (`layer_types`, `head_dim`) come out as the class computes
-them.
+The records of `class_facts` come from a table that is shipped for the releases that supported
+SGLang releases pin, and from the source text of any other release. One record makes the values of
+a config object out of a file's keys, as the class would.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+import ast
+import copy
+import functools
+import json
+from collections.abc import Callable, Mapping
+from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fibcore.elaborate.environment import Environment
-from fibcore.elaborate.index import SourceIndex
-from fibcore.elaborate.shims import SHIMS
-from fibcore.elaborate.values import ABSENT, Class, Func, Namespace, Obj, Raised
-from fibcore.tree import SourcePlace, Unknown
+import attrs
+
+from fibcore.elaborate.class_facts import BASE_NAMES, ClassFacts, ClassReader
+from fibcore.elaborate.config_object import ConfigObject
+from fibcore.elaborate.index import SourceModule
+from fibcore.elaborate.rope_keys import modern_rope
+from fibcore.elaborate.values import ABSENT, Env, Ext, ModuleSpace, Raised
+from fibcore.tree import Alternatives, Unknown
 
 if TYPE_CHECKING:
     from fibcore.elaborate.evaluator import Evaluator
-    from fibcore.sources.tree import SourceTree
 
-_MODEL_TYPE = re.compile(r"^\s+model_type(?:\s*:[^=\n]+)?\s*=\s*[\"']([\w.-]+)[\"']", re.MULTILINE)
-
-
-_ROPE = ("rope_parameters", "rope_scaling", "rope_theta")
+TABLES = "config_tables"
+"""The folder with one table for each release, `transformers-4.57.1.jsonl`."""
 
 
-class ConfigClasses:
-    """The config classes of one source tree, by model type.
+class Table:
+    """The records of one release of transformers.
 
     Args:
-        evaluator: Elaborates the tree that holds them.
-        folders: Where they are, below the package: `srt/configs`, `models`.
-        pattern: Which files hold them.
+        version: The release.
+        find: Gives the record of a class by name; None where there is none.
+        model_types: Model type to class name, as AutoConfig maps them.
+        architectures: Model type to the model classes that the Auto classes map it to.
+        base: The record of the base class of all configs.
+        names: The names of all classes.
     """
 
-    def __init__(self, evaluator: Evaluator, folder: str, pattern: str) -> None:
-        self.ev = evaluator
-        self._folder = folder
-        self._pattern = pattern
-        self._classes: dict[str, tuple[str, str] | None] = {}
-        self._made: dict[int, Obj | None] = {}
+    def __init__(
+        self,
+        version: str,
+        find: Callable[[str], ClassFacts | None],
+        model_types: Mapping[str, str],
+        architectures: Mapping[str, Any],
+        base: ClassFacts,
+        names: frozenset[str],
+    ) -> None:
+        self.version = version
+        self.find = functools.cache(find)
+        self.model_types = model_types
+        self.architectures = architectures
+        self.base = base
+        self.names = names
 
-    def instance(self, model_type: str, values: Mapping[str, Any]) -> Obj | None:
-        """The config object that the class makes of a file's values; None without a class."""
-        if id(values) not in self._made:
-            self._made[id(values)] = self._instance(model_type, values)
-        return self._made[id(values)]
+    @property
+    def major(self) -> int:
+        """Its major version: from 5 on, RoPE settings are kept together."""
+        return int(self.version.partition(".")[0])
 
-    def attribute(self, obj: Obj, name: str) -> Any:
-        """What the object holds or computes under a name; ABSENT where its class gives nothing."""
-        found = self._read(obj, name)
-        if found is ABSENT and isinstance(obj.cls, Class):
-            # transformers lets a config answer to other names: hidden_size for n_embd.
-            renamed = self.ev.class_attr(obj.cls, "attribute_map")
-            if isinstance(renamed, dict) and name in renamed:
-                return self._read(obj, renamed[name])
-        if name in _ROPE and (found is ABSENT or found is None):
-            return self._rope(obj, name)
-        return found
-
-    def _read(self, obj: Obj, name: str) -> Any:
-        found = self.ev.find_attr(obj, name, obj.place or SourcePlace("", 1))
-        if isinstance(found, Unknown) and "perhaps of a base class" in found.reason:
-            return ABSENT
-        return found
-
-    def _rope(self, obj: Obj, name: str) -> Any:
-        """RoPE settings of a class that leaves them to transformers 5's base class.
-
-        There `rope_parameters` of a class that declares it and is given none holds the class's
-        `default_theta`, else 10000, and `rope_scaling` is another name of it
-        (transformers.modeling_rope_utils.RotaryEmbeddingConfigMixin).
-        """
-        given = obj.attrs.get("rope_parameters", ABSENT)
-        if given is ABSENT:
-            return ABSENT
-        if given is None:
-            theta = self._read(obj, "default_theta")
-            if isinstance(theta, dict):
-                kinds = {"full_attention": "global", "sliding_attention": "local"}
-                given = {
-                    layer: {"rope_theta": theta[kind], "rope_type": "default"}
-                    for layer, kind in kinds.items()
-                    if kind in theta
-                }
-            else:
-                number = theta if isinstance(theta, (int, float)) else 10000.0
-                given = {"rope_theta": number, "rope_type": "default"}
-        if name == "rope_theta":
-            return given.get("rope_theta", ABSENT) if isinstance(given, dict) else ABSENT
-        return given
-
-    def _instance(self, model_type: str, values: Mapping[str, Any]) -> Obj | None:
-        where = self._find(model_type)
-        space = None if where is None else self.ev.space(where[0])
-        cls = None if where is None or space is None else self.ev.module_name(space, where[1])
-        if not isinstance(cls, Class):
-            return None
-        given = {k: v for k, v in values.items() if k[0] != "\0"}
-        obj = Obj(cls, cls.place)
-        try:
-            self._initialise(obj, cls, given)
-        except Raised as error:
-            self.ev.notes.append(
-                Unknown(
-                    f"config class {cls.name} raised {error.kind}: {error.message}", error.place
-                )
-            )
-        for key, value in given.items():
-            # The file's word stands, unless the class made an object of it.
-            if not isinstance(obj.attrs.get(key), (Obj, Namespace)):
-                obj.attrs[key] = value
-        return obj
-
-    def _initialise(self, obj: Obj, cls: Class, given: dict[str, Any]) -> None:
-        init = self.ev.class_attr(cls, "__init__")
-        if isinstance(init, Func):
-            spec = init.node.args
-            names = {a.arg for a in (*spec.posonlyargs, *spec.args, *spec.kwonlyargs)}
-            accepted = {k: v for k, v in given.items() if k in names or spec.kwarg is not None}
-            obj.attrs.update(given)
-            self.ev.call_function(init, [obj], accepted, cls.place)
-            return
-        fields = self.ev.record_fields(cls) or {}
-        for name, source in fields.items():
-            if name in given:
-                obj.attrs[name] = given[name]
-            elif source is not ABSENT:
-                obj.attrs[name] = self.ev.field_default(source, cls.place)
-        extra = {k: v for k, v in given.items() if k not in fields}
-        convert = self.ev.class_attr(cls, "convert_rope_params_to_dict")
-        if isinstance(convert, Func) and "rope_parameters" in fields:
-            self.ev.call_function(convert, [obj], dict(extra), cls.place)
-        post = self.ev.class_attr(cls, "__post_init__")
-        if isinstance(post, Func):
-            spec = post.node.args
-            self.ev.call_function(post, [obj], extra if spec.kwarg is not None else {}, cls.place)
-
-    def _find(self, model_type: str) -> tuple[str, str] | None:
-        """Module and name of the class of a model type; files that do not name it stay unread."""
-        if model_type not in self._classes:
-            self._classes[model_type] = self._search(model_type)
-        return self._classes[model_type]
-
-    def _search(self, model_type: str) -> tuple[str, str] | None:
-        root = self.ev.index.root
-        quoted = (f'"{model_type}"', f"'{model_type}'")
-        for path in sorted((root / self._folder).glob(self._pattern)):
-            relative = path.relative_to(root).with_suffix("")
-            module = self.ev.index.module(".".join([self.ev.index.package, *relative.parts]))
-            if module is None or not any(q in module.text for q in quoted):
-                continue
-            for statement in module.statements:
-                if statement.names is None:
-                    continue
-                match = _MODEL_TYPE.search(statement.text)
-                if match and match.group(1) == model_type:
-                    (name,) = statement.names
-                    return module.name, name
-        return None
+    def of_type(self, model_type: str) -> ClassFacts | None:
+        """The record of the class that AutoConfig takes for a model type."""
+        name = self.model_types.get(model_type)
+        return None if name is None else self.find(name)
 
 
-def transformers_classes(source: SourceTree, like: Environment) -> ConfigClasses:
-    """The config classes of a transformers source tree."""
-    from fibcore.elaborate.evaluator import Evaluator
+def shipped_versions() -> list[str]:
+    """The releases whose tables are shipped, oldest first."""
+    names = (f.name for f in files("fibcore.elaborate").joinpath(TABLES).iterdir())
+    versions = [n[len("transformers-") : -len(".jsonl")] for n in names if n.endswith(".jsonl")]
+    return sorted(versions, key=lambda v: [int(p) for p in v.split(".") if p.isdigit()])
 
-    environment = Environment(like.serving, like.version, SHIMS)
-    environment.opaque.update(
-        {
-            "transformers.configuration_utils",
-            "transformers.modeling_rope_utils",
-            "transformers.utils",
-            "transformers.utils.logging",
-        }
+
+@functools.cache
+def shipped_table(version: str) -> Table:
+    """The shipped table of a release: one JSON record a line, read when it is asked for."""
+    folder = files("fibcore.elaborate").joinpath(TABLES)
+    lines = folder.joinpath(f"transformers-{version}.jsonl").read_text("utf-8").splitlines()
+    head = json.loads(lines[0])
+    places = {line[9 : line.index('"', 9)]: line for line in lines[2:]}
+
+    def find(name: str) -> ClassFacts | None:
+        line = places.get(name)
+        return None if line is None else ClassFacts(**json.loads(line))
+
+    base = ClassFacts(**json.loads(lines[1]))
+    return Table(
+        version, find, head["model_types"], head["architectures"], base, frozenset(places)
     )
-    index = SourceIndex(source.root, "transformers")
-    return ConfigClasses(Evaluator(index, environment), "models", "*/configuration_*.py")
+
+
+def source_table(root: Path, version: str) -> Table:
+    """The table of a release's source text."""
+    reader = ClassReader(root)
+    return Table(
+        version,
+        reader.facts,
+        reader.model_types(),
+        reader.architectures(),
+        reader.base(),
+        frozenset(reader.files),
+    )
+
+
+def table_text(root: Path) -> str:
+    """The shipped form of a source tree's table."""
+    reader = ClassReader(root)
+    head = {"model_types": reader.model_types(), "architectures": reader.architectures()}
+    lines = [head, reader.base().to_dict()]
+    for name in sorted(reader.files):
+        facts = reader.facts(name)
+        if facts is not None and not name.endswith("OnnxConfig"):
+            lines.append(facts.to_dict())
+    return "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines)
+
+
+class Instances:
+    """Makes config objects by the records of a table.
+
+    Args:
+        evaluator: Evaluates the records' expressions.
+        table: The records.
+    """
+
+    def __init__(self, evaluator: Evaluator, table: Table) -> None:
+        self.ev = evaluator
+        self.table = table
+
+    def label(self, name: str) -> str:
+        """A class as reports name it."""
+        return f"{name} (transformers {self.table.version})"
+
+    def fill(self, config: ConfigObject, facts: ClassFacts, given: Mapping[str, Any]) -> None:
+        """Set what the class makes of the given keys.
+
+        Args:
+            config: The object that is made.
+            facts: Its class, or a base class of it.
+            given: The keys of the file, nested objects as dicts.
+        """
+        rest = self.set_fields(config, facts, given)
+        self.run_steps(config, facts, rest)
+
+    def set_fields(
+        self, config: ConfigObject, facts: ClassFacts, given: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Set the keys that the class takes; returns the others."""
+        rest = dict(given)
+        names = _Names(self, config, facts, {})
+        for name, default in facts.fields.items():
+            kept = config.key(name)
+            if name in rest:
+                config.values[kept] = rest.pop(name)
+            elif kept not in config.values or kept not in rest:
+                value = copy.deepcopy(default)
+                if isinstance(value, dict) and set(value) == {"="}:
+                    value = self._value(value["="], names, facts)
+                config.values[kept] = config.default(name, value)
+        return rest
+
+    def run_steps(
+        self, config: ConfigObject, facts: ClassFacts, given: Mapping[str, Any]
+    ) -> None:
+        """Derive what the class derives, and keep the keys that it does not know."""
+        names = _Names(self, config, facts, given)
+        for slot, expression, condition in facts.steps:
+            when: Any = True
+            if condition is not None:
+                when = self.ev.truth(self._value(condition, names, facts))
+                if when is False:
+                    continue
+            if not slot:
+                self.base(
+                    config,
+                    {k: v for k, v in given.items() if k not in facts.dropped},
+                    facts.constants,
+                )
+                continue
+            value = self._value(expression, names, facts)
+            if slot.startswith("_if"):
+                names.local[slot] = value
+            elif slot.startswith("_was_"):
+                names.local[slot] = value
+            elif when is None:
+                config.values[slot] = Unknown(f"whether {config.label} derives {slot}")
+            else:
+                config.values[slot] = config.default(slot, value)
+        for name in facts.unclear:
+            if config.key(name) not in given and name not in facts.properties:
+                config.values[name] = Unknown(f"{name} as {config.label} computes it")
+
+    def property(self, config: ConfigObject, facts: ClassFacts, name: str) -> Any:
+        """What the class computes when an attribute is read; ABSENT where it has none."""
+        if name in facts.properties:
+            names = _Names(self, config, facts, {})
+            return config.default(name, self._value(facts.properties[name], names, facts))
+        if name in facts.constants:
+            return config.default(name, copy.deepcopy(facts.constants[name]))
+        return ABSENT
+
+    def base(
+        self, config: ConfigObject, given: Mapping[str, Any], constants: Mapping[str, Any]
+    ) -> None:
+        """What the base class of all configs does with the keys that are left.
+
+        (transformers.PreTrainedConfig, huggingface.co/docs/transformers/main_classes/configuration)
+        """
+        base = self.table.base
+        rest = dict(given)
+        values = config.values
+        for name, default in base.fields.items():
+            if name in rest:
+                values[name] = rest.pop(name)
+            elif name not in values:
+                label = attrs.evolve(base).name
+                made = copy.deepcopy(default)
+                values[name] = config.default(name, made) if label else made
+        dtype = rest.pop("torch_dtype", None)
+        if values.get("dtype") is None:
+            values["dtype"] = dtype
+        if isinstance(values["dtype"], str):
+            values["dtype"] = Ext(f"torch.{values['dtype'].rpartition('.')[2]}")
+        labels = values.get("id2label")
+        values["num_labels"] = rest.pop("num_labels", None) or (
+            len(labels) if isinstance(labels, dict) else 2
+        )
+        if self.table.major >= 5:
+            rest = modern_rope(config, rest, constants)
+        for name, value in rest.items():
+            if name not in base.dropped and not self._computed(config, name):
+                values[config.key(name)] = value
+        old = base.constants.get("layer_types", {})
+        for name in ("layer_types", "mtp_layer_types") if old else ():
+            held = values.get(name)
+            if isinstance(held, list):
+                values[name] = [old.get(v, v) if isinstance(v, str) else v for v in held]
+
+    def _computed(self, config: ConfigObject, name: str) -> bool:
+        """Whether a class of the source computes an attribute, so that no key stands for it."""
+        if config.cls is None:
+            return False
+        from fibcore.elaborate.values import Func
+
+        found = self.ev.class_attr(config.cls, name)
+        return isinstance(found, Func) and found.kind in ("property", "cached_property")
+
+    def _value(self, expression: str, names: _Names, facts: ClassFacts) -> Any:
+        try:
+            node = _parsed(expression)
+        except SyntaxError:  # pragma: no cover - a table that was made by hand
+            return Unknown(f"{facts.name} in the table of transformers {self.table.version}")
+        space = ModuleSpace(_NoFile(f"transformers {self.table.version} {facts.name}"))
+        env = Env(space, space.env)
+        env.vars = names
+        try:
+            found = self.ev.eval(node, env)
+        except Raised as error:
+            return Unknown(f"{facts.name} raised {error.kind}: {error.message}", error.place)
+        if isinstance(found, Alternatives):
+            return Unknown(f"{expression} of {facts.name}")
+        return found
+
+
+class _Names(dict[str, Any]):
+    """The names that a record's expressions hold: attributes, other config classes."""
+
+    def __init__(
+        self,
+        instances: Instances,
+        config: ConfigObject,
+        facts: ClassFacts,
+        given: Mapping[str, Any],
+    ) -> None:
+        super().__init__()
+        self.instances = instances
+        self.config = config
+        self.facts = facts
+        self.given = dict(given)
+        self.local: dict[str, Any] = {}
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The value of a name."""
+        for place in (dict(self.items()), self.local, self.config.values, self.facts.constants):
+            if key in place:
+                return place[key]
+        if key == "given":
+            return self.given
+        if key == "self_":
+            return {**self.facts.constants, **self.config.values}
+        if key == "CONFIG_MAPPING":
+            return self.instances.ev.external("transformers.CONFIG_MAPPING")
+        if key in self.instances.table.names or key in ("AutoConfig", *BASE_NAMES):
+            return Ext(f"transformers.{key}")
+        if key == "math":
+            return Ext("math")
+        return default
+
+
+class _NoFile(SourceModule):
+    """Where a record's expressions stand: in no file of the tree."""
+
+    def __init__(self, file: str) -> None:
+        super().__init__("transformers", Path(), file, False)
+
+    text = ""  # type: ignore[assignment]
+
+
+@functools.lru_cache(maxsize=4096)
+def _parsed(expression: str) -> ast.expr:
+    return ast.parse(expression, mode="eval").body

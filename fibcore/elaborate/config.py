@@ -1,7 +1,8 @@
-"""The model's config as the source sees it: attributes with defaults of its config class.
+"""The model's config as the source sees it: the object that SGLang's loader would make of the file.
 
-Values remember where they came from: `config:<key>` for what `config.json` says, `default:<key>`
-for what a config class fills in.
+Keys that the file has not got are those of the model's config class, of SGLang's own
+(`srt/configs`) or of transformers. Values remember where they came from: `config:<key>` for what
+`config.json` says, `default:<class>.<key> (<package> <version>)` for what a class fills in.
 """
 
 from __future__ import annotations
@@ -10,211 +11,351 @@ import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from fibcore.elaborate.class_defaults import ConfigClasses, transformers_classes
-from fibcore.elaborate.values import ABSENT, Class, Namespace, Native
-from fibcore.tree import SourcePlace, with_origins
+from fibcore.elaborate.class_defaults import Instances, Table
+from fibcore.elaborate.class_facts import BASE_NAMES, ClassFacts
+from fibcore.elaborate.config_object import TEXT_CONFIGS, ConfigObject, from_file, text_config
+from fibcore.elaborate.own_classes import OwnClasses
+from fibcore.elaborate.rope_keys import classic_keys
+from fibcore.elaborate.values import ABSENT, Class, Ext, Func, Namespace, Native, Raised
+from fibcore.tree import SourcePlace, Unknown
 
 if TYPE_CHECKING:
     from fibcore.elaborate.evaluator import Evaluator
-    from fibcore.sources.tree import SourceTree
 
-# Attributes that transformers' base class of configs gives to every config
-# (transformers.PretrainedConfig, huggingface.co/docs/transformers/main_classes/configuration).
-_BASE_DEFAULTS: dict[str, Any] = {
-    "add_cross_attention": False,
-    "architectures": None,
-    "bos_token_id": None,
-    "chunk_size_feed_forward": 0,
-    "cross_attention_hidden_size": None,
-    "decoder_start_token_id": None,
-    "dtype": None,
-    "eos_token_id": None,
-    "is_decoder": False,
-    "is_encoder_decoder": False,
-    "name_or_path": "",
-    "num_labels": 2,
-    "output_attentions": False,
-    "output_hidden_states": False,
-    "pad_token_id": None,
-    "problem_type": None,
-    "return_dict": True,
-    "sep_token_id": None,
-    "tie_word_embeddings": True,
-    "tokenizer_class": None,
-    "torch_dtype": None,
-    "torchscript": False,
-    "use_return_dict": True,
-}
 _HERE = SourcePlace("config.json", 1)
 _PLAIN_DICTS = {"quantization_config", "compression_config", "auto_map", "task_specific_params"}
+# Names of a key in one generation of configs that another generation reads under another name.
+_OTHER_NAMES = (("layers_block_type", "layer_types"),)
+_MAPPINGS = (
+    "transformers.CONFIG_MAPPING",
+    "transformers.models.auto.CONFIG_MAPPING",
+    "transformers.models.auto.configuration_auto.CONFIG_MAPPING",
+)
+# Model types whose files are those of another one, where no class has them
+# (_load_deepseek_v32_model of SGLang 0.5.9).
+_READ_AS = {"deepseek_v32": "deepseek_v3"}
+# What the base class of configs gave to every config up to transformers 4, which classes outside of
+# SGLang and transformers still count on.
+_USUAL: dict[str, Any] = {
+    "add_cross_attention": False,
+    "bos_token_id": None,
+    "eos_token_id": None,
+    "is_decoder": False,
+    "pad_token_id": None,
+    "tie_word_embeddings": True,
+    "torchscript": False,
+}
+_SHARED = ("pad_token_id", "bos_token_id", "eos_token_id", "tie_word_embeddings")
 
 
 class ConfigBuilder:
-    """Makes config values for one elaboration.
+    """Makes config objects for one elaboration.
 
     Args:
         evaluator: Elaborates SGLang's own config classes.
-        transformers: Gives the source of the transformers release that this SGLang wants, or None
-            where it cannot be had. Asked only when a key that the model cannot do without is
-            neither in the file nor in a config class of SGLang.
+        table: Gives the records of the transformers release that this SGLang wants, or None
+            where they cannot be had.
+        label: The SGLang release as reports name it, `sglang 0.5.23`.
     """
 
-    def __init__(self, evaluator: Evaluator, transformers: Callable[[], SourceTree | None]) -> None:
+    def __init__(
+        self, evaluator: Evaluator, table: Callable[[], Table | None], label: str
+    ) -> None:
         self.ev = evaluator
-        self._own = ConfigClasses(evaluator, "srt/configs", "*.py")
-        self._fetch = transformers
-        self._foreign: ConfigClasses | None = None
-        self._fetched = False
+        self._label = label
+        self._own = OwnClasses(evaluator)
+        found = table()
+        self._instances = None if found is None else Instances(evaluator, found)
+        evaluator.configs = self
+        mapping = _ModelTypes(self)
+        for name in _MAPPINGS:
+            evaluator.environment.constants[name] = Namespace("model types", mapping, mapping.other)
 
-    def build(self, data: Mapping[str, Any], path: str = "") -> Namespace:
-        """The config object for `config.json`'s data (or for a nested config at `path`)."""
-        values = {key: self._value(item, _join(path, key), key) for key, item in data.items()}
-        model_type = data.get("model_type")
-        self._rope(values, path)
-        values["\0classes"] = _class_names(model_type)
-        config = Namespace("config" if not path else f"config.{path}", values)
-        kind = model_type if isinstance(model_type, str) else None
-        own = None if kind is None else self._own.instance(kind, values)
-        if own is not None and isinstance(own.cls, Class):
-            values["\0classes"] |= {c.name.rpartition(".")[2].lower() for c in own.cls.mro}
+    @property
+    def table(self) -> Table | None:
+        """The records of transformers' config classes."""
+        return None if self._instances is None else self._instances.table
 
-        def missing(name: str) -> Any:
-            found = self._method(config, name)
-            if found is not ABSENT:
-                return found
-            # SGLang's loader gives the keys of the text model to the whole model.
-            text = values.get("text_config")
-            if isinstance(text, Namespace):
-                found = self.ev.find_attr(text, name, _HERE)
-                if found is not ABSENT and found is not None:
-                    return found
-            origin = frozenset((f"default:{_join(path, name)}",))
-            if own is not None:
-                found = self._own.attribute(own, name)
-                if found is not ABSENT:
-                    return _tagged(found, origin)
-            if name in _BASE_DEFAULTS:
-                return with_origins(_BASE_DEFAULTS[name], origin)
-            if kind is not None and not self.ev.probing:
-                return _tagged(self._from_transformers(kind, values, name), origin)
-            return ABSENT
-
-        config.fallback = missing
+    def build(self, data: Mapping[str, Any]) -> ConfigObject:
+        """The config object that SGLang's loader makes of `config.json`'s data."""
+        given = from_file(dict(data), "")
+        assert isinstance(given, dict)
+        kind = given.get("model_type")
+        config = self.automatic(given, "config", top=True)
+        own = self._own.find(kind) if isinstance(kind, str) else None
+        self._spread(config, registered=own is not None and own.registered)
         return config
 
-    def _from_transformers(self, kind: str, values: dict[str, Any], name: str) -> Any:
-        """A key as the model's class in transformers defaults or computes it."""
-        if not self._fetched:
-            self._fetched = True
-            source = self._fetch()
-            if source is not None:
-                self._foreign = transformers_classes(source, self.ev.environment)
-        if self._foreign is None:
-            return ABSENT
-        obj = self._foreign.instance(kind, values)
-        return ABSENT if obj is None else self._foreign.attribute(obj, name)
+    # -- by model type -------------------------------------------------------------------------
 
-    def _value(self, item: Any, path: str, key: str) -> Any:
-        if isinstance(item, dict):
-            if key.endswith("_config") and key not in _PLAIN_DICTS:
-                return self.build(item, path)
-            return {k: self._value(v, _join(path, str(k)), str(k)) for k, v in item.items()}
-        if isinstance(item, list):
-            return [self._value(v, path, "") for v in item]
-        return with_origins(item, frozenset((f"config:{path}",)))
+    def class_of(self, model_type: Any, *, top: bool) -> Class | ClassFacts | None:
+        """The class that AutoConfig, or for the whole file SGLang's loader, takes."""
+        if not isinstance(model_type, str):
+            return None
+        own = self._own.find(model_type)
+        facts = None
+        if self.table is not None:
+            facts = self.table.of_type(model_type)
+            if facts is None and own is None:
+                facts = self.table.of_type(_READ_AS.get(model_type, ""))
+        if own is not None and (facts is None or own.forced or (top and own.registered)):
+            cls = self._own.load(own)
+            if cls is not None:
+                return cls
+        return facts
 
-    def _rope(self, values: dict[str, Any], path: str) -> None:
-        """RoPE settings under the names of the transformers release that the source expects.
+    def automatic(self, given: dict[str, Any], name: str, *, top: bool = False) -> ConfigObject:
+        """The config object for the class that `model_type` names."""
+        found = self.class_of(given.get("model_type"), top=top)
+        if isinstance(found, Class):
+            return self.construct(found, given, name)
+        return self.make(found, given, name)
 
-        transformers 5 keeps `rope_theta` and `rope_scaling` together as `rope_parameters`; configs
-        of either form are read by sources of either kind.
-        """
-        parameters = values.get("rope_parameters")
-        if isinstance(parameters, dict):
-            nested = any(isinstance(v, dict) for v in parameters.values())
-            if not nested:
-                if "rope_theta" in parameters:
-                    values.setdefault("rope_theta", parameters["rope_theta"])
-                scaling = {k: v for k, v in parameters.items() if k != "rope_theta"}
-                plain = set(scaling) <= {"rope_type", "type"} and (
-                    scaling.get("rope_type", "default") == "default"
+    def make(
+        self, facts: ClassFacts | None, given: Mapping[str, Any], name: str = "config"
+    ) -> ConfigObject:
+        """A config object of a class of transformers; of no known class where `facts` is None."""
+        given = self._renamed(given, facts)
+        names = [*BASE_NAMES]
+        if facts is not None:
+            names += [facts.name, *facts.bases]
+        else:
+            names += _class_names(given.get("model_type"))
+        shown = facts.name if facts is not None else BASE_NAMES[0]
+        config = ConfigObject(
+            name,
+            cls=None,
+            classes=names,
+            renamed=facts.renamed if facts is not None else {},
+            missing=lambda config, key: self._missing(config, key, facts),
+            label=shown if self._instances is None else self._instances.label(shown),
+        )
+        if self._instances is None:
+            config.values.update(given)
+        elif facts is None:
+            self._instances.base(config, given, {})
+        else:
+            self._instances.fill(config, facts, given)
+        self._wrap(config, known=facts is not None)
+        return config
+
+    def construct(
+        self, cls: Class, given: Mapping[str, Any], name: str = "config"
+    ) -> ConfigObject:
+        """A config object of a class of SGLang's, by its own constructor."""
+        facts = self._foreign_base(cls)
+        given = self._renamed(given, facts)
+        renamed = dict(facts.renamed) if facts is not None else {}
+        own = self.ev.class_attr(cls, "attribute_map")
+        renamed.update(own if isinstance(own, dict) else {})
+        names = [c.name.rpartition(".")[2] for c in cls.mro]
+        names += [facts.name, *facts.bases] if facts is not None else []
+        config = ConfigObject(
+            name,
+            cls=cls,
+            classes=(*names, *BASE_NAMES),
+            renamed=renamed,
+            missing=lambda config, key: self._missing(config, key, facts),
+            label=f"{cls.name} ({self._label})",
+        )
+        try:
+            self._initialise(config, cls, facts, given)
+        except Raised as error:
+            self.ev.notes.append(
+                Unknown(
+                    f"config class {cls.name} raised {error.kind}: {error.message}", error.place
                 )
-                if self.ev.environment.transformers_major >= 5:
-                    values.setdefault("rope_scaling", parameters)
-                else:
-                    values.setdefault("rope_scaling", None if plain else scaling)
-        elif self.ev.environment.transformers_major >= 5 and "rope_theta" in values:
-            joined: dict[str, Any] = {"rope_theta": values["rope_theta"]}
-            scaling_value = values.get("rope_scaling")
-            if isinstance(scaling_value, dict):
-                joined.update(scaling_value)
-                if "type" in scaling_value:
-                    joined.setdefault("rope_type", scaling_value["type"])
-            joined.setdefault("rope_type", "default")
-            if "partial_rotary_factor" in values:
-                joined.setdefault("partial_rotary_factor", values["partial_rotary_factor"])
-            local = values.get("rope_local_base_freq")
-            if local is not None:  # two kinds of layers, each with settings of its own
-                joined = {
-                    "full_attention": joined,
-                    "sliding_attention": {"rope_theta": local, "rope_type": "default"},
-                }
-            values["rope_parameters"] = joined
-            values.setdefault("rope_scaling", joined)
-        if "rope_theta" in values:
-            values.setdefault("rope_scaling", None)
-
-    def _method(self, config: Namespace, name: str) -> Any:
-        """Methods that every config has."""
-        values = config.values
-        if name == "get_text_config":
-
-            def text(ev: Any, args: Any, kwargs: Any, place: Any) -> Any:
-                for key in ("text_config", "llm_config", "language_config", "thinker_config"):
-                    inner = values.get(key)
-                    if isinstance(inner, Namespace):
-                        if key == "thinker_config" and isinstance(
-                            inner.values.get("text_config"), Namespace
-                        ):
-                            return inner.values["text_config"]
-                        return inner
-                return config
-
-            return Native(name, text)
-        if name == "to_dict":
-            return Native(name, lambda *_: {k: v for k, v in values.items() if k[0] != "\0"})
-        if name == "update":
-
-            def update(ev: Any, args: Any, kwargs: Any, place: Any) -> Any:
-                for key, value in (args[0] if args and isinstance(args[0], dict) else {}).items():
-                    ev.put(values, key, value)
-
-            return Native(name, update)
-        if name == "get":
-            return Native(
-                name,
-                lambda ev, args, kwargs, place: values.get(
-                    args[0], args[1] if len(args) > 1 else kwargs.get("default")
-                ),
             )
+            for key, value in given.items():
+                config.values.setdefault(config.key(key), value)
+        for key, value in config.values.items():
+            if isinstance(value, Unknown) and key in given:
+                config.values[key] = given[key]  # the file's word, where the class's is not known
+            elif not isinstance(value, ConfigObject):
+                config.values[key] = config.default(key, value)
+        self._wrap(config, known=True)
+        return config
+
+    def _initialise(
+        self, config: ConfigObject, cls: Class, facts: ClassFacts | None, given: dict[str, Any]
+    ) -> None:
+        init = self.ev.class_attr(cls, "__init__")
+        if isinstance(init, Func):
+            self.ev.call_function(init, [config], given, cls.place)
+            return
+        rest = dict(given)
+        if facts is not None and self._instances is not None:
+            rest = self._instances.set_fields(config, facts, rest)
+        for name, source in (self.ev.record_fields(cls) or {}).items():
+            if name in given:
+                config.values[config.key(name)] = given[name]
+                rest.pop(name, None)
+            elif source is not ABSENT:
+                value = self.ev.field_default(source, cls.place)
+                config.values[config.key(name)] = config.default(name, value)
+        post = self.ev.class_attr(cls, "__post_init__")
+        if isinstance(post, Func):
+            self.ev.call_function(post, [config], rest, cls.place)
+        else:
+            self.base_init(config, "__post_init__", rest)
+
+    def base_init(self, config: ConfigObject, method: str, given: dict[str, Any]) -> None:
+        """`super().__init__(**given)` of a class of SGLang's whose base class is transformers'."""
+        if self._instances is None:
+            for key, value in given.items():
+                config.values.setdefault(config.key(key), value)
+            return
+        assert config.cls is not None
+        facts = self._foreign_base(config.cls)
+        if facts is None:
+            constants = {
+                name: found
+                for name in ("default_theta",)
+                if (found := self.ev.class_attr(config.cls, name)) is not ABSENT
+            }
+            self._instances.base(config, given, constants)
+        elif method == "__init__":
+            self._instances.fill(config, facts, given)
+        else:
+            self._instances.run_steps(config, facts, given)
+
+    def _foreign_base(self, cls: Class) -> ClassFacts | None:
+        """The record of the nearest base class that transformers defines."""
+        if self.table is None:
+            return None
+        for base in cls.mro:
+            if isinstance(base, Ext) and base.name.startswith("transformers."):
+                facts = self.table.find(base.name.rpartition(".")[2])
+                if facts is not None:
+                    return facts
+        return None
+
+    def external_call(self, name: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
+        """A call of a name of transformers that makes a config; ABSENT for any other."""
+        short = name.rpartition(".")[2]
+        if name.endswith("AutoConfig.for_model"):
+            kind = args[0] if args else kwargs.get("model_type")
+            return self.automatic({**kwargs, "model_type": kind}, "config")
+        if name.endswith(("AutoConfig.register", "register_for_auto_class")):
+            return None
+        owner = name.split(".")[-2] if "." in name else ""
+        if short == "from_dict" and args and isinstance(args[0], dict):
+            short, kwargs = owner, {**args[0], **kwargs}
+        if short in BASE_NAMES:
+            return self.make(None, kwargs)
+        facts = self.table.find(short) if self.table is not None and not args else None
+        return ABSENT if facts is None else self.make(facts, kwargs)
+
+    # -- what every file needs ------------------------------------------------------------------
+
+    def _renamed(self, given: Mapping[str, Any], facts: ClassFacts | None) -> dict[str, Any]:
+        """The file's keys, also under the names that this generation of transformers reads."""
+        result = {k: v for k, v in given.items() if k[0] != "\0"}
+        if self.table is None or self.table.major < 5:
+            classic_keys(result)
+            if "dtype" in result:
+                result.setdefault("torch_dtype", result["dtype"])
+        known = set(facts.fields) if facts is not None else set()
+        for pair in _OTHER_NAMES:
+            for mine, other in (pair, pair[::-1]):
+                if mine in known and mine not in result and other in result and other not in known:
+                    result[mine] = result[other]
+        return result
+
+    def _wrap(self, config: ConfigObject, *, known: bool) -> None:
+        """Make objects of nested configs that the class left as plain data."""
+        for key, value in list(config.values.items()):
+            if not isinstance(value, dict) or not key.endswith("_config") or key in _PLAIN_DICTS:
+                continue
+            name = f"{config.name}.{key}"
+            if known:
+                config.values[key] = self.make(None, value, name)
+            else:
+                config.values[key] = self.automatic(value, name)
+
+    def _spread(self, config: ConfigObject, *, registered: bool) -> None:
+        """Give the language model's keys to the whole, as SGLang's loader does.
+
+        (`get_config` and `_patch_text_config`; a class of SGLang's own registry is loaded anew and
+        keeps its own keys alone.)
+        """
+        modern = self.table is not None and self.table.major >= 5
+        order = ("thinker_config", "llm_config", "language_config", "text_config")
+        text = text_config(config, order if modern else TEXT_CONFIGS)
+        if text is None:
+            return
+        if not registered or config.values.get("model_type") == "internvl_chat":
+            for key, value in text.values.items():
+                if value is not None and key not in config.values:
+                    config.values[key] = value
+        if modern:
+            for one, other in ((config, text), (text, config)):
+                for key in _SHARED:
+                    if key in one.values and key not in other.values:
+                        other.values[key] = one.values[key]
+
+    def _missing(self, config: ConfigObject, name: str, facts: ClassFacts | None) -> Any:
+        """An attribute that is none of the config's values: of its class, or ABSENT."""
+        if config.cls is not None:
+            found = self.ev.class_attr(config.cls, name)
+            if found is not ABSENT:
+                bound = self.ev.bind_found(found, config, config.cls, config.cls.place)
+                return bound if callable(bound) else config.default(name, bound)
+        if facts is not None and self._instances is not None:
+            found = self._instances.property(config, facts, name)
+            if found is not ABSENT:
+                return found
+        if config.cls is None and facts is None and name in _USUAL:
+            return config.default(name, _USUAL[name])
+        if name == "torch_dtype":
+            return config.values.get("dtype")
+        if name == "use_return_dict":
+            return True
+        if name in ("name_or_path", "_name_or_path"):
+            return ""
         return ABSENT
 
 
-def _tagged(value: Any, origins: frozenset[str]) -> Any:
-    """A default with its origin, lists item by item."""
-    if isinstance(value, (list, tuple)):
-        return type(value)(_tagged(v, origins) for v in value)
-    return with_origins(value, origins)
+class _ModelTypes(dict[str, Any]):
+    """`CONFIG_MAPPING`: model types to config classes."""
+
+    def __init__(self, builder: ConfigBuilder) -> None:
+        super().__init__()
+        self._builder = builder
+
+    def _class(self, kind: Any) -> Any:
+        found = self._builder.class_of(kind, top=False)
+        return Ext(f"transformers.{found.name}") if isinstance(found, ClassFacts) else found
+
+    def __contains__(self, kind: object) -> bool:
+        return self._class(kind) is not None
+
+    def __getitem__(self, kind: str) -> Any:
+        found = self._class(kind)
+        if found is None:
+            raise KeyError(kind)
+        return found
+
+    def other(self, name: str) -> Any:
+        """A method of the mapping; and a model type that it has not got is an error of the source."""
+        if name == "get":
+            return Native(
+                name,
+                lambda ev, args, kwargs, place: (
+                    found
+                    if (found := self._class(args[0])) is not None
+                    else (args[1] if len(args) > 1 else kwargs.get("default"))
+                ),
+            )
+        if name == "register":
+            return Native(name, lambda *_: None)
+        if name == "_extra_content":
+            return {}
+        raise Raised("KeyError", name, _HERE)
 
 
-def _join(path: str, key: str) -> str:
-    return f"{path}.{key}" if path else key
-
-
-def _class_names(model_type: Any) -> set[str]:
-    """Names (lower case) of the config classes that a model type's config is an instance of."""
-    names = {"pretrainedconfig"}
-    if isinstance(model_type, str):
-        camel = "".join(part for part in re.split(r"[_.-]", model_type))
-        names.add(f"{camel}config".lower())
-    return names
+def _class_names(model_type: Any) -> list[str]:
+    """Names (lower case) of the config classes that a model type's config may be called by."""
+    if not isinstance(model_type, str):
+        return []
+    return ["".join(re.split(r"[_.-]", model_type)) + "config"]

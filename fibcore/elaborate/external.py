@@ -197,6 +197,10 @@ class Externals(Part):
     def call_external(self, ext: Ext, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
         """Call an opaque name."""
         name = ext.name
+        if self.configs is not None and name.startswith("transformers."):
+            config = self.configs.external_call(name, args, kwargs)
+            if config is not ABSENT:
+                return config
         fact = self.environment.external_calls.get(name, ABSENT)
         if fact is not ABSENT:
             return fact.fn(self, args, kwargs, place) if isinstance(fact, Native) else fact
@@ -308,9 +312,7 @@ def copied(value: Any) -> Any:
     if isinstance(value, dict):
         return {k: copied(v) for k, v in value.items()}
     if isinstance(value, Namespace):
-        return Namespace(
-            value.name, {k: copied(v) for k, v in value.values.items()}, value.fallback
-        )
+        return value.copy({k: copied(v) for k, v in value.values.items()})
     if type(value) is Obj:
         new = Obj(value.cls, value.place)
         new.attrs = {k: copied(v) for k, v in value.attrs.items()}

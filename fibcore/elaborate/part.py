@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
+    from fibcore.elaborate.config import ConfigBuilder
     from fibcore.elaborate.environment import Environment
     from fibcore.elaborate.index import SourceIndex
     from fibcore.elaborate.journal import Status
@@ -69,6 +70,7 @@ class Part(Journalled):
         self.bag_cache: dict[str, Any] = {}
         self.argument_bags: dict[str, list[Class]] | None = None
         self.server_args_bag: Namespace | None = None
+        self.configs: ConfigBuilder | None = None
         self.shared_experts: Any = Unknown("the layout of shared experts")
 
     if TYPE_CHECKING:
@@ -118,6 +120,7 @@ class Part(Journalled):
         def find_attr(self, value: Any, name: str, place: SourcePlace) -> Any: ...
         def set_attr(self, owner: Any, name: str, value: Any, place: SourcePlace) -> None: ...
         def class_attr(self, cls: Class, name: str, after: Class | None = None) -> Any: ...
+        def bind_found(self, found: Any, obj: Any, cls: Class, place: SourcePlace) -> Any: ...
         def enum_members(self, cls: Class) -> tuple[EnumMember, ...] | None: ...
         def make_super(self, env: Env, place: SourcePlace) -> Any: ...
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import attrs
+
+from fibcore.elaborate.class_defaults import Table, shipped_table, shipped_versions, source_table
+from fibcore.elaborate.environment import parse_version
 from fibcore.errors import FibcoreError
 
 if TYPE_CHECKING:
@@ -32,23 +37,76 @@ def pinned_transformers(root: Path) -> str | None:
     return None
 
 
-def transformers_source(sglang: SourceTree) -> tuple[SourceTree | None, str]:
-    """The source of the transformers release that belongs to a SGLang tree.
+@attrs.frozen
+class ReleaseTable:
+    """The records of the transformers release that goes with a SGLang tree.
 
-    It is taken from the cache or from PyPI, as text; transformers is neither installed nor
-    imported.
+    Attributes:
+        table: The records; None where there are none.
+        note: What the user should know, such as that they are those of another release.
+    """
+
+    table: Table | None
+    note: str = ""
+
+
+def transformers_table(sglang: SourceTree, major: int) -> ReleaseTable:
+    """The config classes of the transformers release that a SGLang tree requires.
+
+    Releases whose table is shipped need nothing else. Another release's source text is taken from
+    the installed package, the cache or PyPI, where it is not imported; and the nearest shipped
+    release stands in for one that cannot be had.
+
+    Args:
+        sglang: The SGLang tree.
+        major: The major version of transformers that it is for, where it names no release.
+    """
+    return _table_of(pinned_transformers(Path(sglang.root)), major)
+
+
+@functools.cache
+def _table_of(wanted: str | None, major: int) -> ReleaseTable:
+    shipped = shipped_versions()
+    if wanted is None:
+        return ReleaseTable(
+            shipped_table(max(v for v in shipped if v.startswith(f"{major}.")))
+        )
+    if wanted in shipped:
+        return ReleaseTable(shipped_table(wanted))
+    source, problem = transformers_source(wanted)
+    if source is not None:
+        return ReleaseTable(source_table(Path(source.root), wanted))
+    nearest = min(shipped, key=lambda v: _distance(v, wanted))
+    return ReleaseTable(
+        shipped_table(nearest),
+        f"defaults of config classes are those of transformers {nearest}, since {wanted}, which "
+        f"this SGLang requires, cannot be had: {problem}",
+    )
+
+
+def _distance(one: str, other: str) -> tuple[int, ...]:
+    pairs = zip(parse_version(one) or (0, 0, 0), parse_version(other) or (0, 0, 0), strict=True)
+    return tuple(abs(a - b) for a, b in pairs)
+
+
+def transformers_source(version: str) -> tuple[SourceTree | None, str]:
+    """The source text of a transformers release.
+
+    It is the installed package where that is this release, else the one of the cache or of PyPI;
+    it is neither installed nor imported.
 
     Returns:
-        The tree and "", or None and what the user can do.
+        The tree and "", or None and why it cannot be had.
     """
     from fibcore.sources.tree import find_source
 
-    version = pinned_transformers(Path(sglang.root))
-    spec = f"pypi:transformers=={version}" if version else "installed"
-    try:
-        return find_source(spec, Path(), package="transformers"), ""
-    except FibcoreError as error:
-        return None, (
-            "add the key to the config; its class default would come from transformers "
-            f"{version or ''}, which cannot be had: {error.message}"
-        )
+    problem = ""
+    for spec in ("installed", f"pypi:transformers=={version}"):
+        try:
+            tree = find_source(spec, Path(), package="transformers")
+        except FibcoreError as error:
+            problem = error.message + (f" ({error.found})" if error.found else "")
+            continue
+        if tree.version == version or spec != "installed":
+            return tree, ""
+    return None, problem

@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from fibcore.elaborate import find_architecture
+from fibcore.elaborate import find_architecture, pins
 from fibcore.elaborate.build import TreeBuilder
 from fibcore.elaborate.calls import TENSOR_REASON
 from fibcore.elaborate.config import ConfigBuilder
-from fibcore.elaborate.environment import Environment, parse_version
+from fibcore.elaborate.environment import Environment
 from fibcore.elaborate.evaluator import Evaluator, Exhausted
 from fibcore.elaborate.index import SourceIndex
 from fibcore.elaborate.loader import prepare
-from fibcore.elaborate.pins import pinned_transformers
 from fibcore.elaborate.quantization import Quantizer, quantization_data
 from fibcore.elaborate.shims import SHIMS
 from fibcore.elaborate.values import ABSENT, Class, Func, Mod, Namespace, Raised
@@ -43,7 +42,6 @@ class Session:
         self.config = config
         self.serving = serving
         self.index = SourceIndex(source.root)
-        self.lacking_defaults = ""
 
     def run(self, architecture: str) -> ModelTree:
         """The tree of the model class `architecture`."""
@@ -60,9 +58,9 @@ class Session:
 
     def _elaborate(self, module: SourceModule, architecture: str) -> ModelTree:
         environment = Environment(self.serving, self.source.version, SHIMS)
-        pinned = parse_version(pinned_transformers(self.index.root))
-        if pinned is not None:
-            environment.transformers_major = pinned[0]
+        release = pins.transformers_table(self.source, environment.transformers_major)
+        if release.note:
+            environment.warnings.append(release.note)
         ev = Evaluator(self.index, environment)
         space = ev.space(module.name)
         assert space is not None
@@ -73,7 +71,8 @@ class Session:
                 where=module.file,
                 found=str(cls),
             )
-        builder = ConfigBuilder(ev, self._transformers)
+        version = self.source.version or (self.source.commit or "")[:12]
+        builder = ConfigBuilder(ev, lambda: release.table, f"sglang {version}".strip())
         config = builder.build(self.config.data)
         quantizer = Quantizer(ev, quantization_data(self.config.data), cls)
         ev.notes.extend(prepare(ev, config, architecture))
@@ -106,15 +105,6 @@ class Session:
             source_version=self.source.version or self.source.commit,
             config=dict(self.config.data),
         )
-
-    def _transformers(self) -> SourceTree | None:
-        """The source of the transformers release that this SGLang wants."""
-        from fibcore.elaborate.pins import transformers_source
-
-        source, problem = transformers_source(self.source)
-        if problem:
-            self.lacking_defaults = problem
-        return source
 
     def _forward(self, ev: Evaluator, root: Mod, missing: list[Missing]) -> None:
         """Follow the forward pass, to see how modules are called."""
@@ -172,8 +162,7 @@ class Session:
                 where=where,
                 expected=error.message.rpartition(" ")[2],
                 found=f"no such key in {self.config.origin}",
-                hint=self.lacking_defaults
-                or "add the key to the config, as the model's config class would default it",
+                hint="add the key to the config, as the model's config class would default it",
             )
         if error.kind in ("AssertionError", "ValueError", "KeyError", "NotImplementedError"):
             return ConfigError(

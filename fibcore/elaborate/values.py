@@ -384,7 +384,7 @@ class Namespace:
     Attributes are looked up in `values`, then asked of `fallback(name)`.
     """
 
-    __slots__ = ("fallback", "name", "values")
+    __slots__ = ("classes", "fallback", "name", "values")
 
     def __init__(
         self,
@@ -395,6 +395,16 @@ class Namespace:
         self.name = name
         self.values = values if values is not None else {}
         self.fallback = fallback
+        # Names (lower case) of the classes that it is an instance of; None where not known.
+        self.classes: frozenset[str] | None = None
+
+    def key(self, name: str) -> str:
+        """The name under which an attribute is kept."""
+        return name
+
+    def copy(self, values: dict[str, Any]) -> Namespace:
+        """The same object with other values."""
+        return Namespace(self.name, values, self.fallback)
 
 
 class Super:
