@@ -267,7 +267,11 @@ class Calls(Externals):
         ):
             value: Any = args[0] if args else Unknown(TENSOR_REASON, place)
             for item in target.items:
-                value = self.call_module(item, "forward", [value], {}, place)
+                value = (
+                    self.call_module(item, "forward", [value], {}, place)
+                    if isinstance(item, (Mod, Repeat))
+                    else Unknown(TENSOR_REASON, place)
+                )
             return value
         return Unknown(TENSOR_REASON, place)
 

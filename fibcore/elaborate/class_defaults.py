@@ -16,13 +16,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
-from fibcore.elaborate.class_facts import BASE_NAMES, ClassFacts, ClassReader
+from fibcore.elaborate.class_facts import BASE_NAMES, GIVEN, OWN, UNCLEAR, ClassFacts
+from fibcore.elaborate.class_reader import ClassReader
 from fibcore.elaborate.config_object import ConfigObject
 from fibcore.elaborate.index import SourceModule
 from fibcore.elaborate.rope_keys import modern_rope
-from fibcore.elaborate.values import ABSENT, Env, Ext, ModuleSpace, Raised
+from fibcore.elaborate.values import ABSENT, Env, Ext, Func, ModuleSpace, Raised
 from fibcore.tree import Alternatives, Unknown
 
 if TYPE_CHECKING:
@@ -91,9 +90,7 @@ def shipped_table(version: str) -> Table:
         return None if line is None else ClassFacts(**json.loads(line))
 
     base = ClassFacts(**json.loads(lines[1]))
-    return Table(
-        version, find, head["model_types"], head["architectures"], base, frozenset(places)
-    )
+    return Table(version, find, head["model_types"], head["architectures"], base, frozenset(places))
 
 
 def source_table(root: Path, version: str) -> Table:
@@ -165,9 +162,7 @@ class Instances:
                 config.values[kept] = config.default(name, value)
         return rest
 
-    def run_steps(
-        self, config: ConfigObject, facts: ClassFacts, given: Mapping[str, Any]
-    ) -> None:
+    def run_steps(self, config: ConfigObject, facts: ClassFacts, given: Mapping[str, Any]) -> None:
         """Derive what the class derives, and keep the keys that it does not know."""
         names = _Names(self, config, facts, given)
         for slot, expression, condition in facts.steps:
@@ -183,18 +178,43 @@ class Instances:
                     facts.constants,
                 )
                 continue
+            if expression == UNCLEAR:
+                config.values[slot] = self._nested(config, facts, slot, given)
+                continue
             value = self._value(expression, names, facts)
-            if slot.startswith("_if"):
-                names.local[slot] = value
-            elif slot.startswith("_was_"):
+            outer, _, attribute = slot.partition(".")
+            if attribute:
+                inner = config.values.get(outer)
+                if isinstance(inner, ConfigObject):
+                    inner.values[inner.key(attribute)] = value
+            elif slot.startswith(("_if", "_was_")):
                 names.local[slot] = value
             elif when is None:
                 config.values[slot] = Unknown(f"whether {config.label} derives {slot}")
             else:
                 config.values[slot] = config.default(slot, value)
         for name in facts.unclear:
-            if config.key(name) not in given and name not in facts.properties:
+            if name in facts.properties:
+                continue
+            if config.key(name) not in given:
                 config.values[name] = Unknown(f"{name} as {config.label} computes it")
+
+    def _nested(
+        self, config: ConfigObject, facts: ClassFacts, name: str, given: Mapping[str, Any]
+    ) -> Any:
+        """A config inside of one that is made in a way that the record does not say.
+
+        Files of such a class have it under its name, or its keys among their own.
+        """
+        builder = self.ev.configs
+        inner = self.table.find(facts.nested[name])
+        if builder is None or inner is None:
+            return Unknown(f"{name} as {config.label} makes it")
+        held = given.get(name, config.values.get(name))
+        if not isinstance(held, dict):
+            rope = ("rope_theta", "rope_scaling", "rope_parameters")
+            held = {k: v for k, v in given.items() if k in inner.fields or k in rope}
+        return builder.make(inner, held, f"{config.name}.{name}")
 
     def property(self, config: ConfigObject, facts: ClassFacts, name: str) -> Any:
         """What the class computes when an attribute is read; ABSENT where it has none."""
@@ -219,9 +239,7 @@ class Instances:
             if name in rest:
                 values[name] = rest.pop(name)
             elif name not in values:
-                label = attrs.evolve(base).name
-                made = copy.deepcopy(default)
-                values[name] = config.default(name, made) if label else made
+                values[name] = config.default(name, copy.deepcopy(default))
         dtype = rest.pop("torch_dtype", None)
         if values.get("dtype") is None:
             values["dtype"] = dtype
@@ -246,8 +264,6 @@ class Instances:
         """Whether a class of the source computes an attribute, so that no key stands for it."""
         if config.cls is None:
             return False
-        from fibcore.elaborate.values import Func
-
         found = self.ev.class_attr(config.cls, name)
         return isinstance(found, Func) and found.kind in ("property", "cached_property")
 
@@ -290,9 +306,9 @@ class _Names(dict[str, Any]):
         for place in (dict(self.items()), self.local, self.config.values, self.facts.constants):
             if key in place:
                 return place[key]
-        if key == "given":
+        if key == GIVEN:
             return self.given
-        if key == "self_":
+        if key == OWN:
             return {**self.facts.constants, **self.config.values}
         if key == "CONFIG_MAPPING":
             return self.instances.ev.external("transformers.CONFIG_MAPPING")
@@ -309,7 +325,7 @@ class _NoFile(SourceModule):
     def __init__(self, file: str) -> None:
         super().__init__("transformers", Path(), file, False)
 
-    text = ""  # type: ignore[assignment]
+    text = ""
 
 
 @functools.lru_cache(maxsize=4096)

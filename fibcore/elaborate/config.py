@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from fibcore.elaborate.class_defaults import Instances, Table
 from fibcore.elaborate.class_facts import BASE_NAMES, ClassFacts
-from fibcore.elaborate.config_object import TEXT_CONFIGS, ConfigObject, from_file, text_config
+from fibcore.elaborate.config_loading import finish
+from fibcore.elaborate.config_object import ConfigObject, from_file
 from fibcore.elaborate.own_classes import OwnClasses
 from fibcore.elaborate.rope_keys import classic_keys
 from fibcore.elaborate.values import ABSENT, Class, Ext, Func, Namespace, Native, Raised
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from fibcore.elaborate.evaluator import Evaluator
 
 _HERE = SourcePlace("config.json", 1)
-_PLAIN_DICTS = {"quantization_config", "compression_config", "auto_map", "task_specific_params"}
+_PLAIN_DICTS = {"quantization_config", "compression_config", "per_layer_config"}
 # Names of a key in one generation of configs that another generation reads under another name.
 _OTHER_NAMES = (("layers_block_type", "layer_types"),)
 _MAPPINGS = (
@@ -45,7 +46,6 @@ _USUAL: dict[str, Any] = {
     "tie_word_embeddings": True,
     "torchscript": False,
 }
-_SHARED = ("pad_token_id", "bos_token_id", "eos_token_id", "tie_word_embeddings")
 
 
 class ConfigBuilder:
@@ -58,14 +58,16 @@ class ConfigBuilder:
         label: The SGLang release as reports name it, `sglang 0.5.23`.
     """
 
-    def __init__(
-        self, evaluator: Evaluator, table: Callable[[], Table | None], label: str
-    ) -> None:
+    def __init__(self, evaluator: Evaluator, table: Callable[[], Table | None], label: str) -> None:
         self.ev = evaluator
         self._label = label
         self._own = OwnClasses(evaluator)
         found = table()
         self._instances = None if found is None else Instances(evaluator, found)
+        # Properties of the base class of configs.
+        self._synonyms = {"torch_dtype": "dtype"}
+        if found is not None and found.major >= 5:
+            self._synonyms["rope_scaling"] = "rope_parameters"
         evaluator.configs = self
         mapping = _ModelTypes(self)
         for name in _MAPPINGS:
@@ -83,7 +85,11 @@ class ConfigBuilder:
         kind = given.get("model_type")
         config = self.automatic(given, "config", top=True)
         own = self._own.find(kind) if isinstance(kind, str) else None
-        self._spread(config, registered=own is not None and own.registered)
+        finish(
+            config,
+            registered=own is not None and own.registered,
+            modern=self.table is not None and self.table.major >= 5,
+        )
         return config
 
     # -- by model type -------------------------------------------------------------------------
@@ -126,7 +132,7 @@ class ConfigBuilder:
             name,
             cls=None,
             classes=names,
-            renamed=facts.renamed if facts is not None else {},
+            renamed={**self._synonyms, **(facts.renamed if facts is not None else {})},
             missing=lambda config, key: self._missing(config, key, facts),
             label=shown if self._instances is None else self._instances.label(shown),
         )
@@ -139,13 +145,11 @@ class ConfigBuilder:
         self._wrap(config, known=facts is not None)
         return config
 
-    def construct(
-        self, cls: Class, given: Mapping[str, Any], name: str = "config"
-    ) -> ConfigObject:
+    def construct(self, cls: Class, given: Mapping[str, Any], name: str = "config") -> ConfigObject:
         """A config object of a class of SGLang's, by its own constructor."""
         facts = self._foreign_base(cls)
         given = self._renamed(given, facts)
-        renamed = dict(facts.renamed) if facts is not None else {}
+        renamed = {**self._synonyms, **(facts.renamed if facts is not None else {})}
         own = self.ev.class_attr(cls, "attribute_map")
         renamed.update(own if isinstance(own, dict) else {})
         names = [c.name.rpartition(".")[2] for c in cls.mro]
@@ -267,32 +271,13 @@ class ConfigBuilder:
         for key, value in list(config.values.items()):
             if not isinstance(value, dict) or not key.endswith("_config") or key in _PLAIN_DICTS:
                 continue
+            if not all(isinstance(k, str) for k in value):
+                continue
             name = f"{config.name}.{key}"
             if known:
                 config.values[key] = self.make(None, value, name)
             else:
                 config.values[key] = self.automatic(value, name)
-
-    def _spread(self, config: ConfigObject, *, registered: bool) -> None:
-        """Give the language model's keys to the whole, as SGLang's loader does.
-
-        (`get_config` and `_patch_text_config`; a class of SGLang's own registry is loaded anew and
-        keeps its own keys alone.)
-        """
-        modern = self.table is not None and self.table.major >= 5
-        order = ("thinker_config", "llm_config", "language_config", "text_config")
-        text = text_config(config, order if modern else TEXT_CONFIGS)
-        if text is None:
-            return
-        if not registered or config.values.get("model_type") == "internvl_chat":
-            for key, value in text.values.items():
-                if value is not None and key not in config.values:
-                    config.values[key] = value
-        if modern:
-            for one, other in ((config, text), (text, config)):
-                for key in _SHARED:
-                    if key in one.values and key not in other.values:
-                        other.values[key] = one.values[key]
 
     def _missing(self, config: ConfigObject, name: str, facts: ClassFacts | None) -> Any:
         """An attribute that is none of the config's values: of its class, or ABSENT."""
@@ -307,8 +292,6 @@ class ConfigBuilder:
                 return found
         if config.cls is None and facts is None and name in _USUAL:
             return config.default(name, _USUAL[name])
-        if name == "torch_dtype":
-            return config.values.get("dtype")
         if name == "use_return_dict":
             return True
         if name in ("name_or_path", "_name_or_path"):
@@ -337,7 +320,7 @@ class _ModelTypes(dict[str, Any]):
         return found
 
     def other(self, name: str) -> Any:
-        """A method of the mapping; and a model type that it has not got is an error of the source."""
+        """A method of the mapping; a model type that it has not got is an error of the source."""
         if name == "get":
             return Native(
                 name,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from fibcore.elaborate.values import ABSENT, Class, Namespace, Native
+from fibcore.elaborate.values import ABSENT, Class, Ext, Namespace, Native
 from fibcore.tree import origins_of, with_origins
 
 TEXT_CONFIGS = ("text_config", "llm_config", "language_config", "thinker_config")
@@ -52,7 +52,7 @@ class ConfigObject(Namespace):
         new = ConfigObject(
             self.name,
             cls=self.cls,
-            classes=self.classes,
+            classes=self.classes or (),
             renamed=self.renamed,
             missing=self.missing,
             label=self.label,
@@ -68,6 +68,9 @@ class ConfigObject(Namespace):
         kept = self.key(name)
         if kept in self.values:
             return self.values[kept]
+        if name == "__class__":
+            # Only its name is asked for.
+            return self.cls or Ext(f"transformers.{self.label.partition(' ')[0]}")
         method = _METHODS.get(name)
         if method is not None:
             return Native(name, lambda ev, args, kwargs, place: method(self, args, kwargs, ev))

@@ -70,10 +70,12 @@ class OwnClasses:
     def _search(self, model_type: str) -> OwnClass | None:
         root = self.ev.index.root
         package = self.ev.index.package
+        if self._registry is not None:
+            name = _class_of(self._registry, model_type)
+            if name is not None:
+                return OwnClass(self._registry.name, name, True, False)
         for path in sorted((root / _FOLDER).glob("*.py")):
-            module = self.ev.index.module(
-                ".".join([package, *_FOLDER.split("/"), path.stem])
-            )
+            module = self.ev.index.module(".".join([package, *_FOLDER.split("/"), path.stem]))
             if module is not None and (name := _class_of(module, model_type)) is not None:
                 forced = bool(
                     re.search(rf"_extra_content\[[^\]]+\] = {name}\b", module.text)
@@ -81,10 +83,6 @@ class OwnClasses:
                 )
                 registered = forced or self._registers(name)
                 return OwnClass(module.name, name, registered, forced)
-        if self._registry is not None:
-            name = _class_of(self._registry, model_type)
-            if name is not None:
-                return OwnClass(self._registry.name, name, True, False)
         return None
 
     def _registers(self, name: str) -> bool:

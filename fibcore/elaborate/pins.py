@@ -68,9 +68,7 @@ def transformers_table(sglang: SourceTree, major: int) -> ReleaseTable:
 def _table_of(wanted: str | None, major: int) -> ReleaseTable:
     shipped = shipped_versions()
     if wanted is None:
-        return ReleaseTable(
-            shipped_table(max(v for v in shipped if v.startswith(f"{major}.")))
-        )
+        return ReleaseTable(shipped_table(max(v for v in shipped if v.startswith(f"{major}."))))
     if wanted in shipped:
         return ReleaseTable(shipped_table(wanted))
     source, problem = transformers_source(wanted)

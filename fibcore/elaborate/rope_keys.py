@@ -69,7 +69,6 @@ def modern_rope(
         and "rope_parameters" not in rest
         and not (rest.get("rope_scaling") and rest.get("rope_theta"))
     ):
-        _aliases(values, rest)
         return rest
     scaling = rest.pop("rope_scaling", None)
     own = rest.pop("rope_parameters", None) or values.get("rope_parameters")
@@ -107,13 +106,4 @@ def modern_rope(
     # Kept under the old names too: code of the older generation reads them.
     if "" in kinds:
         rest.setdefault("rope_theta", kinds[""]["rope_theta"])
-    _aliases(values, rest)
     return rest
-
-
-def _aliases(values: dict[str, Any], rest: dict[str, Any]) -> None:
-    """`rope_scaling` is another name of what there is."""
-    if "rope_scaling" in rest or "rope_scaling" in values:
-        return
-    if "rope_parameters" in values:
-        values["rope_scaling"] = values["rope_parameters"]
