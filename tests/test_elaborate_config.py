@@ -124,7 +124,7 @@ def test_defaults_of_a_config_class_in_the_tree(made: Any) -> None:
     body = "self.x = (config.width, config.hidden_size, config.layer_types, config.doubled)"
     found = made.attributes(body)["x"]
     assert found == (96, 64, ["b", "a", "b"], 192)
-    assert origins_of(found[0]) == {"default:width"}
+    assert origins_of(found[0]) == {"default:MadeConfig.width (sglang 0.5.9)"}
     assert origins_of(found[1]) == {"config:hidden_size"}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -57,91 +58,124 @@ class MadeConfig(PretrainedConfig):
 """
 
 
+BASE = """
+class PretrainedConfig:
+    def __init__(self, *, tie_word_embeddings=True, pad_token_id=None, **kwargs):
+        pass
+"""
+
+
 @pytest.fixture
-def fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[SourceTree]:
-    """Which SGLang trees a transformers release was asked for; there is a made-up one."""
+def fetched(made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Which transformers releases were asked for; the tree wants one that is made up."""
     root = tmp_path / "transformers"
     folder = root / "models" / "made"
     folder.mkdir(parents=True)
     (folder / "configuration_made.py").write_text(CLASSES)
     (root / "__init__.py").write_text("raise SystemExit(3)\n")
-    asked: list[SourceTree] = []
+    (root / "configuration_utils.py").write_text(BASE)
+    auto = root / "models" / "auto"
+    auto.mkdir()
+    (auto / "configuration_auto.py").write_text(
+        "CONFIG_MAPPING_NAMES = OrderedDict([('made', 'MadeConfig'), ('other', 'OtherConfig')])\n"
+    )
+    (made.root.parent / "pyproject.toml").write_text('dependencies = ["transformers==4.56.9"]\n')
+    asked: list[str] = []
 
-    def source(sglang: SourceTree) -> tuple[SourceTree | None, str]:
-        asked.append(sglang)
-        return SourceTree(root, "4.57.1", None, "made up"), ""
+    def source(version: str) -> tuple[SourceTree | None, str]:
+        asked.append(version)
+        return SourceTree(root, version, None, "made up"), ""
 
     monkeypatch.setattr(pins, "transformers_source", source)
-    return asked
+    pins.table_of.cache_clear()
+    yield asked
+    pins.table_of.cache_clear()
 
 
 @pytest.mark.parametrize(
     ("expression", "value", "origins"),
     [
-        ("config.depth", 12, {"default:depth"}),
+        ("config.depth", 12, {"default:MadeConfig.depth (transformers 4.56.9)"}),
         ("config.hidden_size", 64, {"config:hidden_size"}),
-        ("config.head_dim", 16, {"default:head_dim"}),  # 64 // 4, both from the file
-        ("config.width", 96, {"default:width"}),
-        ("config.layer_types", ["full", "window", "full"], {"default:layer_types"}),
+        # 64 // 4, both from the file
+        (
+            "config.head_dim",
+            16,
+            {
+                "config:hidden_size",
+                "config:num_attention_heads",
+                "default:MadeConfig.head_dim (transformers 4.56.9)",
+            },
+        ),
+        ("config.width", 96, {"default:MadeConfig.n_embd (transformers 4.56.9)"}),
+        (
+            "config.layer_types",
+            ["full", "window", "full"],
+            {"default:MadeConfig.layer_types (transformers 4.56.9)"},
+        ),
+        ("getattr(config, 'depth', 7)", 12, {"default:MadeConfig.depth (transformers 4.56.9)"}),
     ],
 )
 def test_defaults_of_the_class(
-    made: Any, fetched: list[SourceTree], expression: str, value: Any, origins: set[str]
+    made: Any, fetched: list[str], expression: str, value: Any, origins: set[str]
 ) -> None:
     found = made.attributes(f"self.x = {expression}")["x"]
     assert found == value
     for part in found if isinstance(found, list) else [found]:
         assert origins_of(part) == origins
-    assert len(fetched) <= 1
+    assert fetched == ["4.56.9"]
 
 
-def test_a_size_computed_from_a_default(made: Any, fetched: list[SourceTree]) -> None:
+def test_a_size_computed_from_a_default(made: Any, fetched: list[str]) -> None:
     found = made.attributes("self.x = config.depth * config.hidden_size")["x"]
     assert found == 12 * 64
-    assert origins_of(found) == {"default:depth", "config:hidden_size"}
+    assert origins_of(found) == {
+        "default:MadeConfig.depth (transformers 4.56.9)",
+        "config:hidden_size",
+    }
     assert fetched
 
 
-def test_the_file_stands_before_the_class(made: Any, fetched: list[SourceTree]) -> None:
+@pytest.mark.usefixtures("fetched")
+def test_the_file_stands_before_the_class(made: Any) -> None:
     assert made.attributes("self.x = config.depth", config={"depth": 3})["x"] == 3
-    assert fetched == []  # nothing was missing, so nothing was fetched
 
 
-def test_what_the_class_overwrites_stays_as_the_file_has_it(
-    made: Any, fetched: list[SourceTree]
-) -> None:
+def test_what_the_class_overwrites_stays_as_the_file_has_it(made: Any, fetched: list[str]) -> None:
     assert made.attributes("self.x = config.doubled", config={"scale": 3})["x"] == 6
     assert fetched
 
 
-def test_a_class_in_sglang_stands_before_the_one_in_transformers(
-    made: Any, fetched: list[SourceTree]
-) -> None:
+@pytest.mark.usefixtures("fetched")
+def test_a_class_in_sglang_stands_before_the_one_in_transformers(made: Any) -> None:
     made.write(
         "srt/configs/made.py",
         "from transformers import PretrainedConfig\nclass MadeConfig(PretrainedConfig):\n"
         "    model_type = 'made'\n    def __init__(self, depth=5, **kwargs):\n"
         "        self.depth = depth\n",
     )
+    made.write(
+        "srt/utils/hf_transformers_utils.py",
+        "from sglang.srt.configs import MadeConfig\n_CONFIG_REGISTRY = [MadeConfig]\n",
+    )
     assert made.attributes("self.x = config.depth")["x"] == 5
-    assert fetched == []
 
 
-def test_a_nested_config_has_a_class_of_its_own(made: Any, fetched: list[SourceTree]) -> None:
+def test_a_nested_config_has_a_class_of_its_own(made: Any, fetched: list[str]) -> None:
     config = {"text_config": {"model_type": "made", "hidden_size": 6}, "model_type": "both"}
     found = made.attributes("self.x = config.text_config.depth", config=config)["x"]
     assert found == 12
-    assert origins_of(found) == {"default:text_config.depth"}
+    assert origins_of(found) == {"default:MadeConfig.depth (transformers 4.56.9)"}
     assert fetched
 
 
-def test_a_key_that_no_class_has(made: Any, fetched: list[SourceTree]) -> None:
+def test_a_key_that_no_class_has(made: Any, fetched: list[str]) -> None:
     with pytest.raises(ConfigError, match="breadth"):
         made.attributes("self.x = config.breadth")
     assert fetched
 
 
-def test_without_transformers_the_error_says_what_to_do(
+def test_the_nearest_release_stands_in_for_one_that_cannot_be_had(
     made: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from fibcore.sources import tree
@@ -150,12 +184,19 @@ def test_without_transformers_the_error_says_what_to_do(
         raise SourceError(f"no route to the index ({spec})")
 
     monkeypatch.setattr(tree, "find_source", no_network)
-    (made.root.parent / "pyproject.toml").write_text('dependencies = ["transformers==4.57.1"]\n')
-    with pytest.raises(ConfigError) as caught:
-        made.attributes("self.x = config.depth")
-    message = str(caught.value)
-    for part in ("'depth'", "transformers 4.57.1", "pypi:transformers==4.57.1", "add the key"):
-        assert part in message
+    pins.table_of.cache_clear()
+    (made.root.parent / "pyproject.toml").write_text('dependencies = ["transformers==4.56.8"]\n')
+    model = made.tree(
+        "from torch import nn\nclass Model(nn.Module):\n    def __init__(self, config):\n"
+        "        super().__init__()\n        self.x = config.rms_norm_eps\n"
+        "    def forward(self):\n        pass\nEntryClass = Model\n",
+        config={"model_type": "llama"},
+    )
+    assert model.root.attributes["x"] == 1e-6
+    (note,) = model.warnings
+    for part in ("4.57.1", "4.56.8", "no route", "pypi:transformers==4.56.8"):
+        assert part in note
+    pins.table_of.cache_clear()
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from fibcore.elaborate.config_object import ConfigObject
 from fibcore.elaborate.index import SourceModule
 from fibcore.elaborate.rope_keys import modern_rope
 from fibcore.elaborate.values import ABSENT, Env, Ext, Func, ModuleSpace, Raised
-from fibcore.tree import Alternatives, Unknown
+from fibcore.tree import Alternatives, Unknown, origins_of
 
 if TYPE_CHECKING:
     from fibcore.elaborate.evaluator import Evaluator
@@ -192,7 +192,9 @@ class Instances:
             elif when is None:
                 config.values[slot] = Unknown(f"whether {config.label} derives {slot}")
             else:
-                config.values[slot] = config.default(slot, value)
+                # What the class makes of a key that the file has is still the file's.
+                made = slot not in names.taken
+                config.values[slot] = config.default(slot, value, derived=made)
         for name in facts.unclear:
             if name in facts.properties:
                 continue
@@ -299,6 +301,11 @@ class _Names(dict[str, Any]):
         self.config = config
         self.facts = facts
         self.given = dict(given)
+        self.taken = {
+            name
+            for name, value in config.values.items()
+            if any(o.startswith("config:") for o in origins_of(value))
+        }
         self.local: dict[str, Any] = {}
 
     def get(self, key: str, default: Any = None) -> Any:

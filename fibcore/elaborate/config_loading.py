@@ -1,27 +1,15 @@
-"""What SGLang's loader changes in a config after its class has made it.
+"""What SGLang's `get_config` changes in a config after its class has made it.
 
-Each change names the function of SGLang that makes it; they are the same in all releases that
-make them, and which release makes which is told by the generation of transformers it is for.
+What `ModelConfig` settles after that is elaborated from the source (`loader.py`).
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 from fibcore.elaborate.config_object import TEXT_CONFIGS, ConfigObject, text_config
-from fibcore.tree import Unknown, origins_of, with_origins
+from fibcore.tree import Unknown
 
 _MODERN_ORDER = ("thinker_config", "llm_config", "language_config", "text_config")
 _SHARED = ("pad_token_id", "bos_token_id", "eos_token_id", "tie_word_embeddings")
-_SERVER = {"encoder_only": False, "language_only": False}
-_MODERN_SERVER = {"language_model_only": False}
-_CONTEXT_KEYS = (
-    "max_sequence_length",
-    "seq_length",
-    "max_seq_len",
-    "model_max_length",
-    "max_position_embeddings",
-)
 
 
 def finish(config: ConfigObject, *, registered: bool, modern: bool) -> None:
@@ -44,17 +32,7 @@ def finish(config: ConfigObject, *, registered: bool, modern: bool) -> None:
                 for key in _SHARED:
                     if key in one.values:
                         other.values.setdefault(key, one.values[key])
-    inner = config if text is None or _llava(config) else text
     _gemma4(config)
-    _topk_group(config)
-    # ModelConfig.__init__ and _derive_context_length.
-    for key, value in {**_SERVER, **(_MODERN_SERVER if modern else {})}.items():
-        config.values.setdefault(key, value)
-    longest = next((v for k in _CONTEXT_KEYS if (v := inner.values.get(k)) is not None), None)
-    if longest is not None:
-        config.values.setdefault("context_len", longest)
-    if modern:
-        _head_sizes(inner)
 
 
 def _llava(config: ConfigObject) -> bool:
@@ -62,28 +40,6 @@ def _llava(config: ConfigObject) -> bool:
     names = config.values.get("architectures")
     first = names[0] if isinstance(names, list) and names else ""
     return str(first).startswith("Llava") and str(first).endswith("ForCausalLM")
-
-
-def _head_sizes(text: ConfigObject) -> None:
-    """`_derive_model_shapes`: head sizes that the config has not got follow from the others."""
-    values = text.values
-    head = values.get("head_dim")
-    if head is None:
-        hidden, heads = values.get("hidden_size"), values.get("num_attention_heads")
-        if not isinstance(hidden, int) or not isinstance(heads, int) or not heads:
-            return
-        head = _quotient(hidden, heads)
-        values["head_dim"] = head
-    if not values.get("v_head_dim"):
-        values["v_head_dim"] = head
-    if values.get("swa_head_dim") is None:
-        values["swa_head_dim"] = head
-    if values.get("swa_v_head_dim") is None:
-        values["swa_v_head_dim"] = values["swa_head_dim"]
-
-
-def _quotient(one: Any, other: Any) -> Any:
-    return with_origins(int(one) // int(other), origins_of(one) | origins_of(other))
 
 
 def _gemma4(config: ConfigObject) -> None:
@@ -112,11 +68,3 @@ def _gemma4(config: ConfigObject) -> None:
     values["per_layer_config"] = None
     values["swa_v_head_dim"] = values["swa_head_dim"]
     values.setdefault("v_head_dim", values["head_dim"])
-
-
-def _topk_group(config: ConfigObject) -> None:
-    """ModelConfig: DeepSeek V4 has no limit on groups, whatever its file says."""
-    names = config.values.get("architectures")
-    first = names[0] if isinstance(names, list) and names else ""
-    if str(first).startswith("DeepseekV4") and config.values.get("n_group") is not None:
-        config.values["topk_group"] = config.values["n_group"]

@@ -60,9 +60,18 @@ class ConfigObject(Namespace):
         new.values = values
         return new
 
-    def default(self, name: str, value: Any) -> Any:
-        """A value of the class, with its origin where it has none yet."""
-        return tagged(value, frozenset((f"default:{self.label.replace(' ', f'.{name} ', 1)}",)))
+    def default(self, name: str, value: Any, *, derived: bool = False) -> Any:
+        """A value of the class, with that as its origin.
+
+        Args:
+            name: The attribute.
+            value: Its value; parts that have origins keep them alone, unless they are `derived`.
+            derived: Whether the class computed it, so that it is an origin beside others.
+        """
+        own = frozenset((f"default:{self.label.replace(' ', f'.{name} ', 1)}",))
+        if derived and (known := origins_of(value)):
+            return with_origins(value, known | own)
+        return tagged(value, own)
 
     def _fallback(self, name: str) -> Any:
         kept = self.key(name)

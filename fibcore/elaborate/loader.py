@@ -44,7 +44,7 @@ def prepare(ev: Evaluator, config: Namespace, architecture: str) -> list[Unknown
     if "is_draft_model" in names:
         given["is_draft_model"] = draft
     settled = Obj(cls, cls.place)
-    shadow = Namespace(config.name, dict(config.values), config.fallback)
+    shadow = config.copy(dict(config.values))
     if not draft or not shadow.values.get("architectures"):
         # A draft model's config is the one of the model that it drafts for.
         shadow.values["architectures"] = [architecture]

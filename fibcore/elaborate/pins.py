@@ -61,11 +61,12 @@ def transformers_table(sglang: SourceTree, major: int) -> ReleaseTable:
         sglang: The SGLang tree.
         major: The major version of transformers that it is for, where it names no release.
     """
-    return _table_of(pinned_transformers(Path(sglang.root)), major)
+    return table_of(pinned_transformers(Path(sglang.root)), major)
 
 
 @functools.cache
-def _table_of(wanted: str | None, major: int) -> ReleaseTable:
+def table_of(wanted: str | None, major: int) -> ReleaseTable:
+    """The records of one release, or of a release of this major version; see above."""
     shipped = shipped_versions()
     if wanted is None:
         return ReleaseTable(shipped_table(max(v for v in shipped if v.startswith(f"{major}."))))
