@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import attrs
@@ -68,22 +69,24 @@ class OwnClasses:
         return found if isinstance(found, Class) else None
 
     def _search(self, model_type: str) -> OwnClass | None:
+        if self._registry is not None:
+            for name in _classes_of(self._registry, model_type):
+                return OwnClass(self._registry.name, name, True, False)
         root = self.ev.index.root
         package = self.ev.index.package
-        if self._registry is not None:
-            name = _class_of(self._registry, model_type)
-            if name is not None:
-                return OwnClass(self._registry.name, name, True, False)
+        found: list[OwnClass] = []
         for path in sorted((root / _FOLDER).glob("*.py")):
             module = self.ev.index.module(".".join([package, *_FOLDER.split("/"), path.stem]))
-            if module is not None and (name := _class_of(module, model_type)) is not None:
+            for name in () if module is None else _classes_of(module, model_type):
+                assert module is not None
                 forced = bool(
                     re.search(rf"_extra_content\[[^\]]+\] = {name}\b", module.text)
                     or ("exist_ok=True" in module.text and "register(" in module.text)
                 )
                 registered = forced or self._registers(name)
-                return OwnClass(module.name, name, registered, forced)
-        return None
+                found.append(OwnClass(module.name, name, registered, forced))
+        # A part of a model may have the model's own type; the registered class is the model's.
+        return next((own for own in found if own.registered), found[0] if found else None)
 
     def _registers(self, name: str) -> bool:
         # Once to import it, once in the registry.
@@ -91,15 +94,14 @@ class OwnClasses:
         return len(re.findall(rf"\b{name}\b", text)) > 1
 
 
-def _class_of(module: SourceModule, model_type: str) -> str | None:
-    """The class in whose body a module says `model_type = "..."`."""
+def _classes_of(module: SourceModule, model_type: str) -> Iterator[str]:
+    """The classes in whose body a module says `model_type = "..."`."""
     text = module.text
     if f'"{model_type}"' not in text and f"'{model_type}'" not in text:
-        return None
-    name = None
+        return
+    name = ""
     for match in _PARTS.finditer(text):
         if match.group("cls"):
             name = match.group("cls")
         elif match.group("kind") == model_type:
-            return name
-    return None
+            yield name
