@@ -86,7 +86,7 @@ def fetched(made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
         asked.append(version)
         return SourceTree(root, version, None, "made up"), ""
 
-    monkeypatch.setattr(pins, "transformers_source", source)
+    monkeypatch.setattr(pins, "release_source", source)
     pins.table_of.cache_clear()
     yield asked
     pins.table_of.cache_clear()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from fibcore.dataset.files import write_text
 from fibcore.elaborate.class_defaults import TABLES, table_text
-from fibcore.elaborate.pins import transformers_source
+from fibcore.elaborate.pins import release_source
 
 FOLDER = Path(__file__).parent.parent / "fibcore" / "elaborate" / TABLES
 
@@ -21,7 +21,7 @@ FOLDER = Path(__file__).parent.parent / "fibcore" / "elaborate" / TABLES
 def main(versions: list[str]) -> int:
     """Write a table for each version; the exit status."""
     for version in versions:
-        source, problem = transformers_source(version)
+        source, problem = release_source(version)
         if source is None:
             print(f"transformers {version}: {problem}", file=sys.stderr)  # noqa: T201
             return 1

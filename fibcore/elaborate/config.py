@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from fibcore.elaborate.class_defaults import Instances, Table
 from fibcore.elaborate.class_facts import BASE_NAMES, ClassFacts
 from fibcore.elaborate.config_loading import finish
-from fibcore.elaborate.config_object import ConfigObject, from_file, text_config
+from fibcore.elaborate.config_object import ConfigObject, from_file
 from fibcore.elaborate.own_classes import OwnClasses
 from fibcore.elaborate.rope_keys import classic_keys
 from fibcore.elaborate.values import ABSENT, Class, Ext, Func, Namespace, Native, Raised
@@ -292,12 +292,6 @@ class ConfigBuilder:
                 return found
         if config.cls is None and facts is None and name in _USUAL:
             return config.default(name, _USUAL[name])
-        if not self.ev.probing:
-            # The loader spreads what the language model's file says, and not what its class leaves
-            # at None; a file that was cut down has not got what the model counts on there.
-            inner = text_config(config)
-            if inner is not None and name in inner.values:
-                return inner.values[name]
         if name == "use_return_dict":
             return True
         if name in ("name_or_path", "_name_or_path"):

@@ -72,7 +72,7 @@ def table_of(wanted: str | None, major: int) -> ReleaseTable:
         return ReleaseTable(shipped_table(max(v for v in shipped if v.startswith(f"{major}."))))
     if wanted in shipped:
         return ReleaseTable(shipped_table(wanted))
-    source, problem = transformers_source(wanted)
+    source, problem = release_source(wanted)
     if source is not None:
         return ReleaseTable(source_table(Path(source.root), wanted))
     nearest = min(shipped, key=lambda v: _distance(v, wanted))
@@ -88,7 +88,19 @@ def _distance(one: str, other: str) -> tuple[int, ...]:
     return tuple(abs(a - b) for a, b in pairs)
 
 
-def transformers_source(version: str) -> tuple[SourceTree | None, str]:
+def transformers_source(sglang: SourceTree) -> tuple[SourceTree | None, str]:
+    """The source text of the transformers release that a SGLang tree requires.
+
+    Returns:
+        The tree and "", or None and why it cannot be had.
+    """
+    version = pinned_transformers(Path(sglang.root))
+    if version is None:
+        return None, "this SGLang names no transformers release"
+    return release_source(version)
+
+
+def release_source(version: str) -> tuple[SourceTree | None, str]:
     """The source text of a transformers release.
 
     It is the installed package where that is this release, else the one of the cache or of PyPI;
