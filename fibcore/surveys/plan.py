@@ -200,7 +200,7 @@ class _Planner:
             config={"architectures": [architecture], "model_type": found.model_type},
             tp=self.tp or 1,
             ep=self.ep or 1,
-            notes=(f"the config class is that of {found.model_type!r} by {found.why}",),
+            notes=(found.note,) if found.note else (),
         )
 
     def _served(self, task: Task, model: ResolvedModel) -> Task:
