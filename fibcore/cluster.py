@@ -11,6 +11,7 @@ import importlib.util
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -29,12 +30,23 @@ if TYPE_CHECKING:
 CONNECT_S = 30.0
 """Seconds to wait for the scheduler, and then for its first worker."""
 
+LOST_S = 300.0
+"""Seconds to wait for new workers where all are gone; they may be starting again."""
+
+POLL_S = 0.02
+ASK_S = 5.0
+"""Seconds without a result after which the scheduler is asked whether it has workers."""
+
 T = TypeVar("T")
 R = TypeVar("R")
 
 
 class ClusterError(FibcoreError):
     """A Dask cluster cannot be used, or did not do its work."""
+
+
+class WorkerDiedError(ClusterError):
+    """The worker that ran a task is gone, however often it was tried."""
 
 
 @attrs.frozen
@@ -104,9 +116,11 @@ def map_tasks(
 ) -> Generator[TaskResult[R], None, None]:
     """Run `function(item)` on the cluster's workers for every item; results as they come.
 
-    A task that raises, or whose worker dies (after the retries that the scheduler is configured
-    for, `distributed.scheduler.allowed-failures`), gives a result with an error; the others go on.
-    Whoever stops iterating, or is interrupted, cancels what has not begun.
+    A task that raises gives a result with an error, and so does one whose worker dies (after the
+    retries that the scheduler is configured for, `distributed.scheduler.allowed-failures`); the
+    others go on. Where several tasks lost their workers, all but one may only have waited there:
+    each of them is run once more, one after the other, before it is given up. Whoever stops
+    iterating, or is interrupted, cancels what has not begun.
 
     Args:
         client: Of `connect`.
@@ -119,15 +133,33 @@ def map_tasks(
         One result for each item, in the order in which they end.
 
     Raises:
-        ClusterError: the connection to the scheduler was lost; what is missing did not run, or
-            its result is lost.
+        ClusterError: the connection to the scheduler was lost, or there are no workers any more;
+            what is missing did not run, or its result is lost.
     """
+    report(progress, step, 0, len(items))
+    done = 0
+    died = []
+    for result in _submitted(client, function, items):
+        if isinstance(result.error, WorkerDiedError):
+            died.append(result)
+            continue
+        done += 1
+        yield result
+        report(progress, step, done, len(items))
+    for result in died:
+        last = result
+        if len(died) > 1:
+            (last,) = _submitted(client, function, {result.name: items[result.name]})
+        done += 1
+        yield last
+        report(progress, step, done, len(items))
+
+
+def _submitted(
+    client: Client, function: Callable[[T], R], items: Mapping[str, T]
+) -> Iterator[TaskResult[R]]:
     from distributed import as_completed
 
-    total = len(items)
-    report(progress, step, 0, total)
-    if not items:
-        return
     names: dict[object, str] = {}
     futures: list[Future] = []
     try:
@@ -136,16 +168,38 @@ def map_tasks(
             future = client.submit(function, item, pure=False)
             names[future.key] = name
             futures.append(future)
-        for done, future in enumerate(as_completed(futures, loop=client.loop), 1):
-            result: TaskResult[R] = _result(names[future.key], future, client)
-            future.release()  # the worker need not keep what was fetched
-            yield result
-            report(progress, step, done, total)
+        ended = as_completed(futures, loop=client.loop)
+        asked = time.monotonic()
+        alone_since: float | None = None
+        while ended.count():
+            if ended.has_ready():
+                future = next(ended)
+                result: TaskResult[R] = _result(names[future.key], future, client)
+                future.release()  # the worker need not keep what was fetched
+                yield result
+            elif time.monotonic() - asked < ASK_S:
+                time.sleep(POLL_S)
+            else:
+                # Without workers the scheduler waits for new ones, for ever.
+                asked = time.monotonic()
+                alone_since = None if client.nthreads() else alone_since or asked
+                if alone_since is not None and asked - alone_since >= LOST_S:
+                    raise ClusterError(
+                        "the Dask cluster has no workers any more",
+                        where=_address(client),
+                        found=f"{ended.count()} tasks are left",
+                        hint="workers that die start again if they have a nanny, as they do by "
+                        "default",
+                    )
     finally:
         left = [future for future in futures if not future.done()]
         if left and client.status == "running":
             with suppress(OSError, TimeoutError):
                 client.cancel(left, force=True)
+
+
+def _address(client: Client) -> str:
+    return str(client.scheduler.address if client.scheduler else client.status)
 
 
 def _target(address: str) -> str:
@@ -218,14 +272,14 @@ def _result(name: str, future: Future, client: Client) -> TaskResult[R]:
     if future.cancelled() or future.status == "lost":
         raise ClusterError(
             "the connection to the Dask scheduler was lost, or somebody cancelled the tasks",
-            where=str(client.scheduler.address if client.scheduler else client.status),
+            where=_address(client),
             found=f"{name}: {future.status}",
         )
     error = future.exception()
     if error is None:
         return TaskResult(name, value=future.result())
     if isinstance(error, KilledWorker):
-        died = ClusterError(
+        died = WorkerDiedError(
             "the Dask worker that ran it died",
             where=name,
             found=f"{error.allowed_failures + 1} workers died with it, the last one at "

@@ -3,82 +3,105 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from fibcore.errors import DatasetError, SourceError
-from fibcore.sources.tree import SourceTree, find_source
+from fibcore.sources.tree import repository_path
 
 VERSION_FILES = ("_version.py", "version.py")
 
 
-def sglang_here(sglang: Path | None, dataset: Path) -> SourceTree | None:
-    """SGLang's source on this machine, where the tests would look for it; None if there is none.
+def sglang_here(sglang: Path | None, dataset: Path) -> Path | None:
+    """SGLang's package folder on this machine, found as the tests find it; None if there is none.
 
     Args:
-        sglang: Where it is; None looks at FIBCORE_SGLANG, beside the dataset and at the installed
-            packages.
+        sglang: The repository, a folder that holds the package, or the package. None looks at
+            FIBCORE_SGLANG, beside the dataset and among the installed packages.
         dataset: The dataset's folder.
 
     Raises:
-        SourceError: it is not where `sglang` says.
+        SourceError: it is not where `sglang` or FIBCORE_SGLANG says.
     """
     named = os.environ.get("FIBCORE_SGLANG") if sglang is None else str(sglang)
-    try:
-        return find_source(str(Path(named).absolute()) if named else None, dataset.parent)
-    except SourceError:
-        if sglang is not None:
-            raise
-        return None
+    if named:
+        package = _package(Path(named))
+        if package is None:
+            raise SourceError(
+                "no SGLang source there",
+                where=named,
+                expected="the repository, a folder that holds the package sglang, or the package",
+                hint="--sglang names another place",
+            )
+        return package
+    folders = []
+    for parent in dict.fromkeys((dataset.absolute().parent, dataset.resolve().parent)):
+        with suppress(SourceError):  # a repos_config.json that tells nothing
+            folders.append(repository_path(parent, "sglang"))
+    installed = importlib.util.find_spec("sglang")  # a top-level name: finds without importing
+    if installed is not None:
+        folders += map(Path, installed.submodule_search_locations or ())
+    packages = (_package(folder) for folder in folders if folder is not None)
+    return next((package for package in packages if package is not None), None)
 
 
-def carried_files(module: str, source: SourceTree) -> dict[str, bytes]:
-    """The files of SGLang's package that a test module names, and one that says the version.
+def _package(path: Path) -> Path | None:
+    for candidate in (path / "python" / "sglang", path / "sglang", path):
+        if (candidate / "srt").is_dir():
+            return candidate
+    return None
+
+
+def carried_files(module: str, package: Path) -> dict[str, bytes]:
+    """The files of SGLang's package that a test module names, and what says the version.
 
     Ground truths name a file by its path below the package, as a string: every string of the
     module that is such a path is taken for one.
 
     Args:
         module: Text of the module.
-        source: SGLang's source.
+        package: SGLang's package folder.
 
     Returns:
-        Path below the package to content. `srt/` is there even if nothing is named, for by it a
-        package is known.
+        Path to content, relative to a folder that is to hold the package as `sglang`. `srt/` is
+        there even if nothing is named, for by it a package is known.
 
     Raises:
         DatasetError: a file cannot be read.
     """
-    root = source.root.resolve()
+    root = package.resolve()
     try:
         named = {path for path in _strings(ast.parse(module)) if path.endswith(".py")}
     except (SyntaxError, ValueError):
         named = set()  # the tests say what is wrong with it
-    files = {"srt/__init__.py": b""}
+    files = {"sglang/srt/__init__.py": b""}
     for path in sorted({*named, *VERSION_FILES}):
         file = root / path
         try:
             if file.resolve().is_relative_to(root) and file.is_file():
-                files[path] = file.read_bytes()
+                files[f"sglang/{path}"] = file.read_bytes()
         except OSError as error:
             raise DatasetError(
                 "cannot read SGLang's source",
                 where=str(file),
                 found=error.strerror or str(error),
             ) from None
-    if not files.keys() & set(VERSION_FILES):
-        files[VERSION_FILES[0]] = f"__version__ = {_version(source)!r}\n".encode()
-    return files
+    return {**files, **_version(package)}
 
 
-def _version(source: SourceTree) -> str:
-    """What the tests say of a package that has no version file."""
-    for metadata in sorted(source.root.parent.glob("sglang-*.dist-info")):
-        return metadata.name[len("sglang-") : -len(".dist-info")]
-    if source.commit:
-        return f"git {source.commit[:12]}"
-    return source.version or "of unknown version"
+def _version(package: Path) -> dict[str, bytes]:
+    """What says the version beside a package without a version file: metadata, or git's commit."""
+    found = {f"{m.name}/METADATA": b"" for m in package.parent.glob("sglang-*.dist-info")}
+    for folder in (package.parent, package.parent.parent):
+        with suppress(OSError):
+            head = (folder / ".git" / "HEAD").read_bytes()
+            if head.startswith(b"ref: "):
+                head = (folder / ".git" / head[5:].decode().strip()).read_bytes()
+            found.setdefault(".git/HEAD", head)
+    return found
 
 
 def _strings(tree: ast.AST) -> Iterator[str]:

@@ -28,8 +28,6 @@ from fibcore.reference_tests.worker import Limits
 if TYPE_CHECKING:
     from distributed import Client
 
-    from fibcore.sources.tree import SourceTree
-
 
 @attrs.frozen
 class Task:
@@ -73,18 +71,19 @@ def run_on_cluster(
         modules: Op type to the path of its test module, relative to the dataset.
         units: Name of each definition to its op type.
         options: Options of the generated conftest.py, without `--sglang`.
-        sglang: SGLang's source on this machine; None looks for it beside the dataset and among
-            the installed packages, and leaves it to the workers where there is none.
+        sglang: SGLang's source on this machine; None looks for it as the tests do, and leaves it
+            to the workers where there is none.
         limits: What each definition may use. Without a memory limit that is what is free there.
         finished: Is told of every definition when its tests have ended.
 
     Raises:
         DatasetError: a file that a task needs cannot be read.
+        SourceError: there is no SGLang where it is said to be.
         FibcoreError: the cluster cannot be used.
     """
     call = uuid.uuid4().hex
-    source = sglang_here(sglang, dataset)
-    shared = {path: _shared_files(dataset, path, source) for path in set(modules.values())}
+    package = sglang_here(sglang, dataset)
+    shared = {path: _shared_files(dataset, path, package) for path in set(modules.values())}
     tasks = {}
     for name, op_type in units.items():
         own = f"definitions/{op_type}/{name}.json"
@@ -189,13 +188,13 @@ def _stop_on_workers(client: Client, call: str) -> None:
             client.run(stop_tasks, call, on_error="ignore")
 
 
-def _shared_files(dataset: Path, module: str, source: SourceTree | None) -> dict[str, bytes]:
+def _shared_files(dataset: Path, module: str, package: Path | None) -> dict[str, bytes]:
     """What the tests of all definitions of a module need."""
     files = {f"dataset/{path}": _read(dataset / path) for path in (CONFTEST, module)}
-    if source is not None:
+    if package is not None:
         text = files[f"dataset/{module}"].decode("utf-8", "replace")
-        for path, content in carried_files(text, source).items():
-            files[f"sglang/sglang/{path}"] = content
+        for path, content in carried_files(text, package).items():
+            files[f"sglang/{path}"] = content
     return files
 
 
