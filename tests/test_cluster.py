@@ -94,7 +94,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 def test_results_come_as_tasks_end(running: Cluster) -> None:
     seen: list[Any] = []
     with connect(running.address.removeprefix("tcp://")) as client:
-        items = {"slow": 4.0, "quick": 0.0, "wrong": "x"}
+        items: dict[str, Any] = {"slow": 4.0, "quick": 0.0, "wrong": "x"}
         results = list(
             map_tasks(
                 client, time.sleep, items, step="sleeping", progress=lambda *a: seen.append(a)
@@ -143,7 +143,7 @@ def _touch(delay_s: float) -> Any:
 
 def _by_value(function: Any) -> Any:
     """A function that workers get as it is, for they cannot import this file."""
-    import cloudpickle
+    import cloudpickle  # type: ignore[import-untyped]
 
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
     return function
@@ -194,7 +194,7 @@ def test_workers_with_another_fibcore(running: Cluster, monkeypatch: pytest.Monk
 
 
 def test_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr("fibcore.cluster.importlib.util.find_spec", lambda _: None)
     with pytest.raises(ClusterError, match="needs the package") as caught, connect("127.0.0.1:1"):
         pass
     assert "fibcore[dask]" in (caught.value.hint or "")

@@ -142,6 +142,7 @@ class Fake:
         op_types: Mapping[str, str] | None = None,
         finished: Callable[[DefinitionRun], None] | None = None,
         stop: threading.Event | None = None,
+        alone: Limits | None = None,
         **limits: Any,
     ) -> dict[str, DefinitionRun]:
         """Run definitions; what was told of them, by name."""
@@ -153,15 +154,15 @@ class Fake:
             if finished is not None:
                 finished(run)
 
-        alone = limits.pop("alone", None)
+        own = Limits(**{"timeout_s": 60.0, **limits})
         plan = Plan(
             dataset=self.folder,
             modules={m: f"tests/references/test_{m}.py" for m in modules},
             units={name: (op_types or {}).get(name, modules[0]) for name in names},
             options=(),
             slots=slots,
-            limits=Limits(**{"timeout_s": 60.0, **limits}),
-            alone=alone,
+            limits=own,
+            alone=alone or own,
         )
         self.problems = run_tests(plan, take, stop)
         assert set(runs) == set(names)
@@ -286,6 +287,14 @@ def test_what_needs_more_than_its_share_runs_again_alone(fake: Fake) -> None:
     assert fake.lines[-1] == "None big_1"  # when the others had ended
     runs = Fake.run(fake, ["big_2"], slots, memory_bytes=200 << 20, alone=Limits(60.0, 210 << 20))
     assert "over the limit of 0.2 GiB" in (runs["big_2"].crash or "")
+
+
+def test_killed_by_the_system_runs_again_alone(fake: Fake) -> None:
+    slots = [Slot("CPU 0"), Slot("CPU 1")]
+    runs = fake.run(["kill_1", "slow_1", "slow_2", "slow_3"], slots)
+    assert "SIGKILL" in (runs["kill_1"].crash or "")
+    assert fake.lines[-1] == "None kill_1"
+    assert fake.lines.count("None kill_1") == 2
 
 
 def test_memory_of_processes_and_machine() -> None:
@@ -441,8 +450,7 @@ def test_gpus_are_asked_of_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "6,4,2")
     monkeypatch.setattr(
-        machine.importlib.util,
-        "find_spec",
+        "fibcore.reference_tests.machine.importlib.util.find_spec",
         lambda _: type("Spec", (), {"origin": str(package / "__init__.py")}),
     )
     assert machine.find_gpus() == (Gpu("6", "GPU no. 0", 1024), Gpu("4", "GPU no. 1", 1024))

@@ -163,13 +163,15 @@ def _unpack(task: Task, folder: Path) -> Plan:
     if memory is None and free is not None:
         memory = int(machine.SHARE * free)
     gpu_memory = task.limits.memory_bytes if gpus else None
+    limits = Limits(task.limits.timeout_s, memory)
     return Plan(
         dataset=folder / "dataset",
         modules={task.op_type: task.module},
         units={task.name: task.op_type},
         options=options,
         slots=machine.make_slots(gpus, 1, jobs=1, gpu_memory_bytes=gpu_memory),
-        limits=Limits(task.limits.timeout_s, memory),
+        limits=limits,
+        alone=limits,
     )
 
 

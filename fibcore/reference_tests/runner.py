@@ -80,7 +80,7 @@ class Plan:
         slots: Places for workers.
         limits: What each definition may use.
         alone: What a definition may use that is run again while no other is, because its process
-            was ended for memory; None where it is not to be run again.
+            was ended for memory.
     """
 
     dataset: Path
@@ -89,7 +89,7 @@ class Plan:
     options: Sequence[str]
     slots: Sequence[Slot]
     limits: Limits
-    alone: Limits | None = None
+    alone: Limits
 
 
 def check_installed() -> None:
@@ -180,6 +180,7 @@ class _Scheduler:
         self.heavy: list[str] = []
         self.modules = dict(plan.modules)
         self.limits = plan.limits
+        self.alone = False
         self.seats = [_Seat(slot) for slot in plan.slots]
         self.warm: set[str] = set()
         self.known_errors: set[str] = set()
@@ -190,8 +191,7 @@ class _Scheduler:
         """Run all definitions, and those that need the machine for themselves at the end."""
         self._loop()
         if self.heavy:
-            assert self.plan.alone is not None
-            self.queue, self.heavy = self.heavy, []
+            self.queue, self.heavy, self.alone = self.heavy, [], True
             self.limits = self.plan.alone
             self.seats = self.seats[:1]
             self._loop()
@@ -338,9 +338,11 @@ class _Scheduler:
 
     def _wants_more_memory(self, end: End) -> bool:
         """Whether a definition may do with the whole machine what it could not do with a share."""
-        if self.plan.alone is None or self.limits is self.plan.alone or len(self.seats) < 2:
+        if self.alone or len(self.seats) < 2:
             return False
-        return end.kind == "memory" or "SIGKILL" in end.reason
+        now, later = self.limits.memory_bytes, self.plan.alone.memory_bytes
+        more = now is not None and (later is None or later > now)
+        return (end.kind == "memory" and more) or (end.kind == "died" and "SIGKILL" in end.reason)
 
     def _fail(self, seat: _Seat, name: str, worker: Worker, end: End) -> None:
         test = worker.test or name

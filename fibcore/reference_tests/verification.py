@@ -208,13 +208,11 @@ def local_plan(
     gpus = machine.find_gpus() if device != "cpu" else ()
     gpu_memory, memory = (limits.memory_bytes, None) if gpus else (None, limits.memory_bytes)
     slots = machine.make_slots(gpus, len(units), jobs=jobs, gpu_memory_bytes=gpu_memory)
-    alone = None
+    alone = memory
     free = machine.free_memory_bytes()
     if memory is None and free is not None:
-        usable = int(machine.SHARE * free)
-        memory, alone = usable // len(slots), Limits(limits.timeout_s, usable)
-    elif memory is None:
-        alone = limits
+        alone = int(machine.SHARE * free)
+        memory = alone // len(slots)
     return Plan(
         dataset=dataset,
         modules=modules,
@@ -222,7 +220,7 @@ def local_plan(
         options=options,
         slots=slots,
         limits=Limits(limits.timeout_s, memory),
-        alone=alone,
+        alone=Limits(limits.timeout_s, alone),
     )
 
 
