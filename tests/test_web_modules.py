@@ -113,15 +113,36 @@ def test_what_shares_a_name_is_told_apart_by_what_holds_it() -> None:
     assert not astray
 
 
-def test_layers_whose_classes_do_not_tell_are_told_by_number() -> None:
+def test_layers_that_lack_a_module_are_told_by_it() -> None:
     rows = (
         row("layers", "ModuleList"),
         row("layers/[0-1]", "Layer", 2),
-        row("layers/[0-1]/attn", "A", 2),
+        row("layers/[0-1]/rotary", "Rotary", 2),
         row("layers/2", "Layer"),
     )
     names = [m.name for m in web_modules("M", rows, {})[0]]
-    assert names == ["M", "Layer (layers 0-1)", "attn", "Layer (layers 2)"]
+    assert names == ["M", "Layer (Rotary)", "rotary", "Layer (without Rotary)"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "tags"),
+    [
+        ("[0-1]", "2", ["layers 0-1", "layers 2"]),
+        (f"[{','.join(map(str, range(0, 60, 2)))}]", "1", ["kind 1", "kind 2"]),
+    ],
+)
+def test_layers_whose_classes_do_not_tell_are_told_by_number(
+    first: str, second: str, tags: list[str]
+) -> None:
+    rows = (
+        row("layers", "ModuleList"),
+        row(f"layers/{first}", "Layer", 2),
+        row(f"layers/{first}/a", "A", 2),
+        row(f"layers/{second}", "Layer"),
+        row(f"layers/{second}/b", "A"),
+    )
+    names = [m.name for m in web_modules("M", rows, {})[0]]
+    assert [n for n in names if n.startswith("Layer")] == [f"Layer ({tag})" for tag in tags]
 
 
 @pytest.fixture

@@ -221,7 +221,7 @@ def _quiet(root: Path) -> Iterator[None]:
 
 
 def _local(root: Path, wanted: tuple[str, ...]) -> LocalFiles:
-    found = find_files(root, wanted, frozenset())
+    found = find_files(root, wanted)
     skip = ignored(root, (*found.files, *found.left_out))
     if not skip:
         return found

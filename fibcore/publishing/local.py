@@ -125,13 +125,12 @@ def _fits(parts: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
     return fnmatchcase(parts[0], pattern[0]) and _fits(parts[1:], pattern[1:])
 
 
-def find_files(root: Path, wanted: tuple[str, ...], ignored: frozenset[str]) -> LocalFiles:
+def find_files(root: Path, wanted: tuple[str, ...]) -> LocalFiles:
     """The files of a dataset folder that are published.
 
     Args:
         root: The folder.
         wanted: Patterns of what is.
-        ignored: Paths that git ignores.
 
     Raises:
         DatasetError: a folder or file cannot be read.
@@ -140,8 +139,6 @@ def find_files(root: Path, wanted: tuple[str, ...], ignored: frozenset[str]) -> 
     left_out: list[str] = []
     errors: list[DatasetError] = []
     for name in _names(root, wanted):
-        if name in ignored:
-            continue
         if not is_published(name, wanted):
             left_out.append(name)
             continue

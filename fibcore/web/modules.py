@@ -178,6 +178,9 @@ def _tag(node: _Node) -> None:
         if number < 2:
             continue
         tags = _differing_classes(groups)
+        if tags.count("") == 1:
+            others = " + ".join(dict.fromkeys(filter(None, tags)))
+            tags[tags.index("")] = f"without {others}"
         if len(set(tags)) < number or not all(tags):
             tags = [f"layers {g.part.strip('[]')}" for g in groups]
         if max(map(len, tags)) > 2 * _LONGEST_RANGE:

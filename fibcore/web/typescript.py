@@ -179,8 +179,7 @@ class Source:
 
     def line_start(self, position: int) -> int:
         """Where the line of a byte position begins."""
-        start = self.data.rfind(b"\n", 0, position) + 1
-        return 3 if start == 0 and self.data.startswith(b"\xef\xbb\xbf") else start
+        return self.data.rfind(b"\n", 0, position) + 1
 
     def indentation(self, position: int) -> bytes:
         """The white space that the line of a byte position begins with."""
