@@ -314,6 +314,8 @@ class Attributes(Part):
         if found is ABSENT:
             if name == "__mro__":
                 return tuple(cls.mro)
+            if name == "__new__":
+                return Native(name, _bare)
             if name in ("__doc__", "__annotations__"):
                 return Unknown(f"{name} of a class", place)
             if any(isinstance(b, Ext) and not _harmless_base(b) for b in cls.mro):
@@ -617,6 +619,16 @@ class _ClassVars(dict[str, Any]):
 
     def __contains__(self, key: object) -> bool:
         return isinstance(key, str) and self.get(key, ABSENT) is not ABSENT
+
+
+def _bare(ev: Evaluator, args: list[Any], kwargs: dict[str, Any], place: SourcePlace) -> Any:
+    """`cls.__new__(cls)`: an instance whose constructor has not been run."""
+    cls = args[0] if args else None
+    if not isinstance(cls, Class):
+        return Unknown("an instance of something that is no class", place)
+    made = Mod(cls, place) if cls.is_module else Obj(cls, place)
+    ev.keep.append(made)
+    return made
 
 
 def _keep(owner: Obj, given: dict[str, Any]) -> None:
