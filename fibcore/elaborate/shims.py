@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from fibcore.elaborate.calls import TENSOR_REASON
+from fibcore.elaborate.index import entry_classes
 from fibcore.elaborate.values import (
     ABSENT,
     Bound,
@@ -183,6 +184,34 @@ def context(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> An
     return Namespace("context", known, lambda name: Unknown(f"{name} of the process's context"))
 
 
+def model_class(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
+    """`_get_sgl_model_cls(self, config, auto_model_type)`: SGLang's model for a nested config.
+
+    The source asks transformers' Auto classes for the architecture of the config's class, and its
+    own registry for the model of that name.
+    """
+    config = _argument(args, kwargs, 1, "config")
+    auto = _argument(args, kwargs, 2, "auto_model_type", Ext("transformers.AutoModel"))
+    kind = config.values.get("model_type") if isinstance(config, Namespace) else None
+    table = ev.configs.table if ev.configs is not None else None
+    if not isinstance(kind, str) or table is None or not isinstance(auto, Ext):
+        return Unknown("the model class of a nested config", place)
+    task = auto.name.rpartition(".AutoModel")[2]
+    named = table.architectures.get(kind, ())
+    names = [n for n in ([named] if isinstance(named, str) else named) if _for_task(n, task)]
+    for name in names:
+        for module in ev.index.model_modules():
+            if name in entry_classes(module):
+                space = ev.space(module.name)
+                return Unknown(name, place) if space is None else ev.module_name(space, name)
+    asked = " or ".join(names) or f"{kind} with AutoModel{task}"
+    return Unknown(f"a model class of its own: this SGLang has none for {asked}", place)
+
+
+def _for_task(name: str, task: str) -> bool:
+    return name.endswith(task) if task else "For" not in name
+
+
 _NS_PATH = re.compile(
     r"^class (\w+)[^\n]*:.*?^    _NS_PATH = \"([\w.]+)\"", re.MULTILINE | re.DOTALL
 )
@@ -290,6 +319,7 @@ SHIMS: dict[str, Callable[..., Any]] = {
     "final_norm": final_norm,
     "forward_flags": forward_flags,
     "make_layers": make_layers,
+    "model_class": model_class,
     "parallel": parallel,
     "pp_indices": pp_indices,
     "read_output": read_output,
