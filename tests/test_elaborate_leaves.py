@@ -486,3 +486,54 @@ def test_models_of_other_packages_are_missing(made: Any) -> None:
     tree = made.tree(model("self.tower = CLIPVisionModel(config)", "tower", before))
     assert [m.path for m in tree.missing] == ["tower"]
     assert "CLIPVisionModel" in tree.missing[0].reason
+NESTED = f"""{HEAD}
+from transformers import AutoModel, AutoModelForCausalLM
+
+class Model(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        cls = self._get_sgl_model_cls(config.text_config, AutoModelForCausalLM)
+        self.language_model = cls(config.text_config)
+
+    def _get_sgl_model_cls(self, config, auto_model_type=AutoModel):
+        raise ValueError("transformers is asked here")
+
+    def forward(self, x):
+        return self.language_model(x)
+
+EntryClass = Model
+"""
+
+
+def test_a_nested_config_is_built_by_the_model_that_sglang_has_for_it(made: Any) -> None:
+    language = """
+    from torch import nn
+    from sglang.srt.layers.layernorm import RMSNorm
+
+    class LlamaForCausalLM(nn.Module):
+        def __init__(self, config):
+            super().__init__()
+            self.norm = RMSNorm(config.hidden_size)
+
+        def forward(self, x):
+            return self.norm(x)
+
+    EntryClass = LlamaForCausalLM
+    """
+    made.write("srt/models/llama.py", language)
+    text = {"model_type": "llama", "hidden_size": 48}
+    tree = made.tree(NESTED, config={"text_config": text})
+    assert tree.missing == ()
+    assert node(tree, "language_model.norm").arguments["hidden_size"] == 48
+
+
+def test_a_nested_config_without_a_model_of_sglang_is_missing(made: Any) -> None:
+    text = {"model_type": "gptj", "hidden_size": 48}
+    tree = made.tree(NESTED, config={"text_config": text})
+    assert [m.path for m in tree.missing] == ["language_model"]
+    assert "GPTJForCausalLM" in tree.missing[0].reason
+
+
+def test_an_instance_can_be_made_without_its_constructor(made: Any) -> None:
+    init = "self.norm = RMSNorm.__new__(RMSNorm)\nnn.Module.__init__(self.norm)\nself.norm.size = 3"
+    assert node(made.tree(model(init)), "norm").attributes == {"size": 3}

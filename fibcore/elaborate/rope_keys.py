@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from fibcore.elaborate.class_facts import KEEPS_ROPE
+from fibcore.tree import origins_of, with_origins
 
 if TYPE_CHECKING:
     from fibcore.elaborate.config_object import ConfigObject
@@ -22,6 +23,18 @@ _THETAS = {
     "full_attention": ("rope_theta", "global_rope_theta"),
     "sliding_attention": ("rope_local_base_freq", "local_rope_theta"),
 }
+
+
+def default_for_mrope(given: dict[str, Any]) -> None:
+    """Call the sections of multimodal RoPE a setting of the default kind.
+
+    Files of Qwen2-VL say `"type": "mrope"`; transformers' config classes of both generations read
+    that as the default kind with sections (Qwen2VLTextConfig).
+    """
+    scaling = given.get("rope_scaling")
+    if isinstance(scaling, dict) and scaling.get("rope_type", scaling.get("type")) == "mrope":
+        kind = with_origins("default", origins_of(scaling.get("type")))
+        given["rope_scaling"] = {**scaling, "type": kind, "rope_type": kind}
 
 
 def classic_keys(given: dict[str, Any]) -> None:
