@@ -537,3 +537,22 @@ def test_a_nested_config_without_a_model_of_sglang_is_missing(made: Any) -> None
 def test_an_instance_can_be_made_without_its_constructor(made: Any) -> None:
     init = "self.norm = RMSNorm.__new__(RMSNorm)\nnn.Module.__init__(self.norm)\nself.norm.size = 3"
     assert node(made.tree(model(init)), "norm").attributes == {"size": 3}
+
+
+def test_a_constructor_that_takes_anything_gets_the_config_by_keyword(made: Any) -> None:
+    tree = made.tree(
+        f"""{HEAD}
+class Model(nn.Module):
+    def __init__(self, **kwargs):
+        super().__init__()
+        self.norm = RMSNorm(kwargs["config"].hidden_size)
+        self.quantised = kwargs["quant_config"]
+
+    def forward(self, x):
+        return self.norm(x)
+
+EntryClass = Model
+"""
+    )
+    assert node(tree, "norm").arguments["hidden_size"] == 64
+    assert tree.root.attributes["quantised"] is None

@@ -191,12 +191,14 @@ def _root_arguments(ev: Evaluator, cls: Class, config: Any, quant_config: Any) -
         return {}
     spec = init.node.args
     names = [a.arg for a in (*spec.posonlyargs, *spec.args, *spec.kwonlyargs)][1:]
-    arguments: dict[str, Any] = {}
+    # The loader gives these by keyword (`_initialize_model`).
+    given = {"config": config, "quant_config": quant_config}
+    arguments: dict[str, Any] = dict(given) if spec.kwarg is not None else {}
     for name in names:
-        if name in ("config", "hf_config"):
+        if name in given:
+            arguments[name] = given[name]
+        elif name == "hf_config":
             arguments[name] = config
-        elif name == "quant_config":
-            arguments[name] = quant_config
         elif name not in init.defaults:
             arguments[name] = Unknown(f"constructor argument {name}", cls.place)
     return arguments
