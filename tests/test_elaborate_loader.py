@@ -85,9 +85,10 @@ def test_what_the_loader_cannot_know_leaves_the_file_as_it_is(made: Any) -> None
     assert tree.root.attributes["size"] == 32
 
 
-def test_a_loader_that_fails_leaves_what_it_has_written_until_then(made: Any) -> None:
-    body = "config.first = 1; raise ValueError('no'); config.second = 2"
+def test_a_step_of_the_loader_that_fails_leaves_the_others(made: Any) -> None:
+    body = "config.first = 1; raise ValueError('no'); config.second = None[0]; config.third = 3"
     assert loaded(made, body, "config.first").root.attributes["size"] == 1
+    assert loaded(made, body, "config.third").root.attributes["size"] == 3
     with pytest.raises(ConfigError, match="second"):
         loaded(made, body, "config.second")
 

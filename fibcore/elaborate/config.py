@@ -16,7 +16,7 @@ from fibcore.elaborate.class_facts import BASE_NAMES, ClassFacts
 from fibcore.elaborate.config_loading import finish
 from fibcore.elaborate.config_object import ConfigObject, from_file
 from fibcore.elaborate.own_classes import OwnClasses
-from fibcore.elaborate.rope_keys import classic_keys
+from fibcore.elaborate.rope_keys import classic_keys, default_for_mrope
 from fibcore.elaborate.values import ABSENT, Class, Ext, Func, Namespace, Native, Raised
 from fibcore.tree import SourcePlace, Unknown
 
@@ -255,6 +255,7 @@ class ConfigBuilder:
     def _renamed(self, given: Mapping[str, Any], facts: ClassFacts | None) -> dict[str, Any]:
         """The file's keys, also under the names that this generation of transformers reads."""
         result = {k: v for k, v in given.items() if k[0] != "\0"}
+        default_for_mrope(result)
         if self.table is None or self.table.major < 5:
             classic_keys(result)
             if "dtype" in result:

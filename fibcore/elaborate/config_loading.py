@@ -33,6 +33,23 @@ def finish(config: ConfigObject, *, registered: bool, modern: bool) -> None:
                     if key in one.values:
                         other.values.setdefault(key, one.values[key])
     _gemma4(config)
+    if modern:
+        _complete_rope(config)
+
+
+def _complete_rope(config: ConfigObject) -> None:
+    """RoPE settings of configs whose class leaves them at None after it has set `rope_theta`.
+
+    Classes of checkpoints and some of SGLang's own set `rope_scaling`, which is the same attribute
+    in transformers 5; models read the base frequency from `rope_parameters` all the same.
+    """
+    values = config.values
+    if values.get("rope_parameters", 0) is None and isinstance(values.get("rope_theta"), (int, float)):
+        kind = config.default("rope_parameters", "default")
+        values["rope_parameters"] = {"rope_theta": values["rope_theta"], "rope_type": kind}
+    for inner in values.values():
+        if isinstance(inner, ConfigObject):
+            _complete_rope(inner)
 
 
 def _llava(config: ConfigObject) -> bool:

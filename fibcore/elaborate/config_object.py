@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from fibcore.elaborate.values import ABSENT, Class, Ext, Namespace, Native
-from fibcore.tree import origins_of, with_origins
+from fibcore.tree import Unknown, origins_of, with_origins
 
 TEXT_CONFIGS = ("text_config", "llm_config", "language_config", "thinker_config")
 """Where a config of several models keeps the one of its language model."""
@@ -80,6 +80,8 @@ class ConfigObject(Namespace):
         if name == "__class__":
             # Only its name is asked for.
             return self.cls or Ext(f"transformers.{self.label.partition(' ')[0]}")
+        if name == "_attn_implementation":  # a property of every config
+            return Unknown("the attention implementation that transformers would choose")
         method = _METHODS.get(name)
         if method is not None:
             return Native(name, lambda ev, args, kwargs, place: method(self, args, kwargs, ev))

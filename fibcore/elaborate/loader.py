@@ -31,7 +31,7 @@ def prepare(ev: Evaluator, config: Namespace, architecture: str) -> list[Unknown
         architecture: The model class that will be constructed.
 
     Returns:
-        What could not be followed; the config has what was settled until then.
+        What could not be followed; a step that fails leaves what the others settle.
     """
     cls = ev.imported(f"{ev.index.package}.srt.configs.model_config", "ModelConfig")
     init = ev.class_attr(cls, "__init__") if isinstance(cls, Class) else ABSENT
@@ -50,15 +50,15 @@ def prepare(ev: Evaluator, config: Namespace, architecture: str) -> list[Unknown
         shadow.values["architectures"] = [architecture]
     ev.environment.functions["get_config"] = [("", Native("get_config", lambda *_: shadow))]
     budget, ev.max_steps = ev.max_steps, ev.steps + STEPS
-    problems: list[Unknown] = []
+    notes, ev.notes = ev.notes, []
+    ev.lenient = init
     try:
         ev.call_function(init, [settled], given, cls.place)
-    except Raised as error:
-        problems.append(Unknown(f"ModelConfig: {error.kind}: {error.message}", error.place))
-    except Exhausted:
-        problems.append(Unknown("ModelConfig: it goes on for too long", cls.place))
+    except (Raised, Exhausted) as error:
+        ev.notes.append(Unknown(f"ModelConfig: {error or 'it goes on for too long'}", cls.place))
     finally:
-        ev.max_steps = budget
+        ev.lenient, ev.max_steps = None, budget
+        problems, ev.notes = ev.notes, notes
         del ev.environment.functions["get_config"]
     _take(config, settled.attrs.get("hf_config"))
     return problems

@@ -34,6 +34,7 @@ class Part(Journalled):
         running: The modules whose forward pass is followed, innermost last.
         forward: Whether the forward pass is followed, and not a constructor.
         trying: How many `try` blocks are around the statement.
+        lenient: The function whose statements may fail one by one, as those of a forward pass may.
         handling: The exceptions whose handlers are running, with the names they are bound to.
         probing: How many `getattr` with a default, or `hasattr`, are around the expression.
         calls: How modules are called, by the id of the object.
@@ -59,6 +60,7 @@ class Part(Journalled):
         self.forward = False
         self.trying = 0
         self.probing = 0
+        self.lenient: Func | None = None
         self.handling: list[tuple[str | None, Raised]] = []
         self.calls: dict[int, list[Call]] = {}
         self.operations: dict[int, list[Operation]] = {}

@@ -43,13 +43,14 @@ class Statements(Part):
                 Unknown(f"{type(node).__name__} is not evaluated", env.module.place(node))
             )
             return None
-        if not self.forward or self.trying:
+        lenient = self.lenient is not None and env.func is self.lenient
+        if not lenient and (not self.forward or self.trying):
             status: Status = handler(self, node, env)
             return status
         try:
             status = handler(self, node, env)
         except Raised as error:
-            if error.explicit:
+            if error.explicit and not lenient:
                 raise
             # What a tensor program computes is not followed here, so neither are its errors: the
             # statement's results are unknown, and the pass goes on.
