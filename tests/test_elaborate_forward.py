@@ -466,3 +466,102 @@ from sglang.srt.layers.layer_boundary.residual import batch
         "self.norm = RMSNorm(8)", f"return batch.read_output(x, None, {read}, self.norm)", before
     )
     assert kinds(made.tree(text, version="0.5.23"), "norm") == expected
+
+
+BOUNDARY = """
+class PlainAdd:
+    is_plain_add = True
+
+class NormReadout:
+    def read(self, residual, norm):
+        return norm(residual), residual
+
+    def update_and_read(self, update, hidden_states, residual, norm):
+        if not update.is_plain_add:
+            return self.read(update.update(hidden_states, residual), norm)
+        return norm(hidden_states, residual)
+
+class Transform:
+    def __init__(self, apply):
+        self.apply = apply
+
+class PostNorm:
+    is_plain_add = False
+
+    def __init__(self, norm):
+        self.norm = norm
+
+    def update(self, hidden_states, residual):
+        return residual + self.norm(hidden_states)
+
+class Stage:
+    def __init__(self, update, output_transform=None):
+        self.read, self.update = NormReadout(), update
+        self.output_transform = output_transform
+
+class Layer(nn.Module):
+    def __init__(self, update, transformed):
+        super().__init__()
+        self.first, self.second, self.post = RMSNorm(8), RMSNorm(8), RMSNorm(8)
+        attn = Stage(PostNorm(self.post) if update == "post" else PlainAdd(),
+                     Transform(self.post) if transformed else None)
+        self.a, self.b = append_stages((attn, self.first), (Stage(PlainAdd()), self.second))
+
+    def forward(self, x):
+        return self.b.prepare(self.a.prepare(x))
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "first", "second", "post"),
+    [
+        ("'plain', False", 1, 2, None),
+        ("'plain', True", 1, 2, 1),
+        ("'post', False", 1, 1, 1),
+    ],
+    ids=["plain add", "with a transform of the output", "an update with a norm of its own"],
+)
+def test_norms_of_stage_boundaries_are_called_as_their_reads_say(
+    made: Any, arguments: str, first: int, second: int, post: int | None
+) -> None:
+    made.write("srt/layers/layer_boundary.py", "def append_stages(*stages):\n    return stages\n")
+    tree = made.tree(
+        "from torch import nn\n"
+        "from sglang.srt.layers.layernorm import RMSNorm\n"
+        "from sglang.srt.layers.layer_boundary import append_stages\n"
+        f"{BOUNDARY}\n"
+        "class Model(nn.Module):\n    def __init__(self, config):\n        super().__init__()\n"
+        f"        self.layers = nn.ModuleList([Layer({arguments}) for _ in range(3)])\n\n"
+        "    def forward(self, x):\n        for layer in self.layers:\n            x = layer(x)\n"
+        "        return x\n\nEntryClass = Model\n",
+        version="0.5.23",
+    )
+
+    def tensors(path: str) -> list[int]:
+        found = tree.find(path)
+        assert found is not None
+        return [len(call.args) for call in found.calls]
+
+    # Only the first norm of the whole stack has nothing to add.
+    later = 1 if second == 1 else 2
+    assert tensors("layers.0.first") == [first]
+    assert tensors("layers.1.first") == tensors("layers.2.first") == [2]
+    assert tensors("layers.0.second") == tensors("layers.2.second") == [later]
+    expected = [] if post is None else [post]
+    assert tensors("layers.0.post") == tensors("layers.2.post") == expected
+
+
+def test_forward_of_a_base_class_of_torch_gives_a_tensor(made: Any) -> None:
+    tree = made.tree(
+        "from torch import nn\nfrom sglang.srt.layers.layernorm import RMSNorm\n"
+        "class Scaled(nn.Embedding):\n    def forward(self, x):\n"
+        "        return super().forward(x) * 2.0\n"
+        "class Model(nn.Module):\n    def __init__(self, config):\n        super().__init__()\n"
+        "        self.embed = Scaled(8, 8)\n        self.norm = RMSNorm(8)\n\n"
+        "    def forward(self, x):\n        return self.norm(self.embed(x))\n\nEntryClass = Model\n"
+    )
+    norm = tree.find("norm")
+    assert norm is not None
+    (call,) = norm.calls
+    assert isinstance(call.args[0], Unknown)
+    assert call.args[0].reason.startswith("tensor")

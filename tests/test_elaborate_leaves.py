@@ -486,6 +486,8 @@ def test_models_of_other_packages_are_missing(made: Any) -> None:
     tree = made.tree(model("self.tower = CLIPVisionModel(config)", "tower", before))
     assert [m.path for m in tree.missing] == ["tower"]
     assert "CLIPVisionModel" in tree.missing[0].reason
+
+
 NESTED = f"""{HEAD}
 from transformers import AutoModel, AutoModelForCausalLM
 

@@ -6,6 +6,7 @@ import ast
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from fibcore.elaborate.calls import TENSOR_REASON
 from fibcore.elaborate.expressions import MAX_CONTAINER, too_large
 from fibcore.elaborate.part import Part
 from fibcore.elaborate.values import (
@@ -377,6 +378,8 @@ class Attributes(Part):
                 )
             if name == "__init__" and isinstance(owner, Obj):
                 return Native("super().__init__", lambda ev, args, kwargs, at: _keep(owner, kwargs))
+            if name == "forward" and isinstance(owner, Mod):
+                return Native("super().forward", lambda *_: Unknown(TENSOR_REASON, place))
             return Native(f"super().{name}", lambda *_: None)
         return self.bind_found(found, owner, cls, place)
 

@@ -7,9 +7,8 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from fibcore.elaborate.calls import TENSOR_REASON
 from fibcore.elaborate.quantization import Quantizer
-from fibcore.elaborate.shims import Stage, fuses_add
+from fibcore.elaborate.stages import Boundaries
 from fibcore.elaborate.values import (
     ABSENT,
     Bound,
@@ -63,7 +62,8 @@ class TreeBuilder:
         self.operations: list[Operation] = []
         self._paths: dict[int, str] = {}
         self._owners: dict[int, str] = {}
-        self._stages: list[tuple[str, Stage, str]] = []
+        self._boundaries = Boundaries(evaluator)
+        self._before: dict[str, Any] = {}  # the last stage's declaration, by stack of layers
         self._stage_calls: dict[str, list[Call]] = {}
         self._called: dict[Any, frozenset[str]] = {}
         self._constants: dict[tuple[int, str], tuple[dict[str, Any], list[str]]] = {}
@@ -72,7 +72,6 @@ class TreeBuilder:
     def build(self, root: Mod) -> ModuleNode:
         """The tree below the model's root object."""
         self._locate(root, "", "")
-        self._settle_stages()
         self._met.clear()
         self._first(root, "")
         return self._node(root, "", None, "")
@@ -115,7 +114,7 @@ class TreeBuilder:
         return True
 
     def _locate(self, value: Mod | Repeat, path: str, layer: str) -> None:
-        """Find every module's path and gather the stages, in order of construction."""
+        """Find every module's path and follow the stages, in order of construction."""
         mod, own = self._source(value)
         layer = path if own is not None else layer
         if not isinstance(mod, Mod) or not self._first(mod, layer):
@@ -124,31 +123,17 @@ class TreeBuilder:
         for name, child in self._children(mod):
             if isinstance(child, (Mod, Repeat)):
                 self._locate(child, _join(path, name), layer)
+        self._settle_stages(mod, path)
+
+    def _settle_stages(self, mod: Mod, path: str) -> None:
+        """Note the calls of norms that the stage boundaries of a module make, by their paths."""
+        match = _LAYER.match(path)
+        stack = match.group(1) if match else path
         for stage in mod.stages:
-            norm = self._paths.get(id(stage.norm), "") if isinstance(stage.norm, Mod) else ""
-            self._stages.append((path, stage, norm))
-
-    def _settle_stages(self) -> None:
-        """Decide for every stage boundary whether its norm adds the residual.
-
-        The first norm of a stack has nothing to add. A later one adds what the stage before it
-        left where that stage's update is a plain add with no transform of its output, and its own
-        read is one that fuses the add.
-        """
-        before: dict[str, Any] = {}
-        for path, stage, norm in self._stages:
-            match = _LAYER.match(path)
-            stack = match.group(1) if match else path
-            declaration = stage.declaration
-            first = stack not in before
-            previous = before.get(stack)
-            before[stack] = declaration
-            fused = False if first else _fused(declaration, previous)
-            if not norm or fused is None:
-                continue
-            value = Unknown(TENSOR_REASON, stage.place)
-            call = Call("forward", (value, value) if fused else (value,), {}, stage.place)
-            self._stage_calls.setdefault(norm, []).append(call)
+            for norm, call in self._boundaries.calls(stage, self._before.get(stack)):
+                if id(norm) in self._paths:
+                    self._stage_calls.setdefault(self._paths[id(norm)], []).append(call)
+            self._before[stack] = stage.declaration
 
     def _node(
         self, value: Mod | Repeat, path: str, at: tuple[int, Tracker] | None, layer: str
@@ -358,20 +343,6 @@ class TreeBuilder:
             shape = None if value.shape is None else tuple(self.export(s) for s in value.shape)
             return ParameterRef(path, shape, _dtype(value.dtype))
         return Named(_class_name(value))
-
-
-def _fused(declaration: Any, previous: Any) -> bool | None:
-    """Whether a later norm of a stack adds the residual; None where that is not known."""
-    if not isinstance(declaration, Obj) or not isinstance(previous, Obj):
-        return None
-    fused = fuses_add(declaration.attrs.get("read"))
-    update = previous.attrs.get("update")
-    kind = update.cls.name if isinstance(update, Obj) and isinstance(update.cls, Class) else None
-    if kind == "ReplaceAtExit" or fused is False:
-        return False
-    if fused and kind == "PlainAdd" and previous.attrs.get("output_transform") is None:
-        return True
-    return None
 
 
 def _moves(value: Any) -> bool:

@@ -44,9 +44,10 @@ def _complete_rope(config: ConfigObject) -> None:
     in transformers 5; models read the base frequency from `rope_parameters` all the same.
     """
     values = config.values
-    if values.get("rope_parameters", 0) is None and isinstance(values.get("rope_theta"), (int, float)):
+    theta = values.get("rope_theta")
+    if values.get("rope_parameters", 0) is None and isinstance(theta, (int, float)):
         kind = config.default("rope_parameters", "default")
-        values["rope_parameters"] = {"rope_theta": values["rope_theta"], "rope_type": kind}
+        values["rope_parameters"] = {"rope_theta": theta, "rope_type": kind}
     for inner in values.values():
         if isinstance(inner, ConfigObject):
             _complete_rope(inner)
