@@ -385,9 +385,49 @@ def test_reports_go_into_the_dataset_by_default(
 
 def test_config_classes_by_annotation_and_base_class(source: Path) -> None:
     classes = ClassConfigs(SourceTree(source / "sglang", "0.5.9", None, "made up"))
-    assert classes.find("SmallForCausalLM") == ClassConfig("small")
-    assert classes.find("SmallerForCausalLM") == ClassConfig("small")
+    assert classes.find("SmallForCausalLM") == ClassConfig(("small",))
+    assert classes.find("SmallerForCausalLM") == ClassConfig(("small",))
     assert "no config class" in str(classes.find("TinyForCausalLM"))
+
+
+NEEDS = """
+    from torch import nn
+    from sglang.srt.configs.needs import {config}
+    from sglang.srt.layers.layernorm import RMSNorm
+
+    class {name}(nn.Module):
+        def __init__(self, config: {config}):
+            super().__init__()
+            self.norm = RMSNorm(config.{key})
+
+        def forward(self, x):
+            return self.norm(x)
+
+    EntryClass = {name}
+"""
+CLASSES = """
+    class NeedsConfig:
+        model_type = "needs"
+
+        def __init__(self, **kwargs):
+            self.width = 8
+"""
+
+
+@pytest.mark.parametrize(("key", "state"), [("width", "whole"), ("height", "no config")])
+def test_class_defaults_that_make_no_model_are_no_config(
+    source: Path, run: Callable[..., SurveyReport], key: str, state: str
+) -> None:
+    root = source / "sglang" / "srt"
+    (root / "configs").mkdir(exist_ok=True)
+    (root / "configs" / "needs.py").write_text(textwrap.dedent(CLASSES))
+    model = NEEDS.format(config="NeedsConfig", name="NeedsForCausalLM", key=key)
+    (root / "models" / "needs.py").write_text(textwrap.dedent(model))
+    row = rows(run(model_name="NeedsForCausalLM"))["NeedsForCausalLM"]
+    assert row.state == state
+    if state == "no config":
+        assert "height" in row.reasons[0].text
+        assert "needs.py:" in row.reasons[0].where
 
 
 # Processes

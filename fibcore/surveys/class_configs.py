@@ -16,17 +16,20 @@ from fibcore.elaborate.shims import SHIMS
 from fibcore.serving import Serving
 from fibcore.sources.tree import SourceTree
 
+MOST = 3
+"""How many config classes of an architecture are tried."""
+
 
 @attrs.frozen
 class ClassConfig:
-    """The config class of an architecture.
+    """The config classes that may be an architecture's.
 
     Attributes:
-        model_type: What `config.json` calls it.
+        model_types: What `config.json` calls them, the likeliest first.
         note: What the user should know about where its defaults come from.
     """
 
-    model_type: str
+    model_types: tuple[str, ...]
     note: str = ""
 
 
@@ -46,4 +49,4 @@ class ClassConfigs:
         kinds = model_types_of(self._index, self._table, architecture)
         if not kinds:
             return "no config class of srt/configs or transformers is known to belong to it"
-        return ClassConfig(kinds[0], self._note)
+        return ClassConfig(kinds[:MOST], self._note)

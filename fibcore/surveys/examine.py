@@ -19,7 +19,7 @@ from fibcore.sources.catalogue import ResolvedModel
 from fibcore.sources.configs import ModelConfig
 from fibcore.sources.tree import SourceTree
 from fibcore.surveys.plan import Task, told
-from fibcore.surveys.report import MissingOp, NeededDefinition, Reason, Row
+from fibcore.surveys.report import STATES, MissingOp, NeededDefinition, Reason, Row
 from fibcore.tree import ModelTree, ModuleNode
 
 _PACKAGE = Path(__file__).parents[1]
@@ -28,15 +28,28 @@ _PACKAGE = Path(__file__).parents[1]
 def examine(task: Task, source: SourceTree, registry: Registry) -> Row:
     """Look at one model. Whatever goes wrong is in the row; nothing is raised."""
     start = time.perf_counter()
+    rows: list[Row] = []
+    for candidate in task.candidates():
+        rows.append(_row(candidate, source, registry))
+        gc.collect()
+        if rows[-1].state == "whole":
+            break
+    best = min(rows, key=lambda row: STATES.index(row.state))
+    return attrs.evolve(best, seconds=time.perf_counter() - start)
+
+
+def _row(task: Task, source: SourceTree, registry: Registry) -> Row:
     try:
         with few_collections():
-            row = _examine(task, source, registry)
+            return _examine(task, source, registry)
     except FibcoreError as error:
-        row = task.row("refused", reasons=(_reason("refused", error),))
+        if task.origin.startswith("class:"):
+            # Defaults of a class need not be a model: what every file has to say has no default.
+            reason = Reason("no config", error.where or "", f"class defaults alone: {told(error)}")
+            return task.row("no config", reasons=(reason,))
+        return task.row("refused", reasons=(_reason("refused", error),))
     except Exception as error:  # noqa: BLE001 - a defect, reported with its place; others go on
-        row = task.row("failed", reasons=(_defect(error),))
-    gc.collect()
-    return attrs.evolve(row, seconds=time.perf_counter() - start)
+        return task.row("failed", reasons=(_defect(error),))
 
 
 def _examine(task: Task, source: SourceTree, registry: Registry) -> Row:

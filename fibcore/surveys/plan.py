@@ -31,6 +31,7 @@ class Task:
         tp: Tensor-parallel size.
         ep: Expert-parallel size.
         notes: What a reader should know of the config.
+        others: Model types to try where the defaults of this one's class make no model.
     """
 
     architecture: str
@@ -41,6 +42,14 @@ class Task:
     tp: int = 1
     ep: int = 1
     notes: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+
+    def candidates(self) -> Iterator[Task]:
+        """The task, and the same for each of the other config classes."""
+        yield attrs.evolve(self, others=())
+        for kind in self.others:
+            config = {**self.config, "model_type": kind}
+            yield attrs.evolve(self, origin=f"class:{kind}", config=config, others=())
 
     def row(self, state: State, **found: Any) -> Row:
         """A row of the table about this model."""
@@ -194,10 +203,12 @@ class _Planner:
         task = Task(architecture, self.files[architecture], architecture, "", {})
         if isinstance(found, str):
             return task.row("no config", reasons=(Reason("no config", "", found),))
+        kind, *others = found.model_types
         return attrs.evolve(
             task,
-            origin=f"class:{found.model_type}",
-            config={"architectures": [architecture], "model_type": found.model_type},
+            origin=f"class:{kind}",
+            config={"architectures": [architecture], "model_type": kind},
+            others=tuple(others),
             tp=self.tp or 1,
             ep=self.ep or 1,
             notes=(found.note,) if found.note else (),
