@@ -109,7 +109,7 @@ for line in sys.stdin:
         fault = "CUDA error: an illegal memory access was encountered"
     done()
     EVIDENCE.mkdir(exist_ok=True)
-    run = {"result": "passed", "gpu": GPU}
+    run = {"result": "passed", "gpu": GPU, "reference_sha256": "of another"}
     (EVIDENCE / f"{name}.json").write_text(json.dumps({"runs": [run]}))
     event("end", definition=name, seconds=0.5, memory_bytes=1, gpu_memory_bytes=None, fault=fault)
     ran += 1
@@ -593,3 +593,25 @@ def test_wrong_usage(tmp_path: Path, options: dict[str, Any]) -> None:
     generate(tmp_path / "dataset", toy.definition())
     with pytest.raises(UsageError):
         verify(dataset=tmp_path / "dataset", registry=toy.registry(), **options)
+
+
+def test_many_definitions_are_recorded_together(
+    fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = fake.folder / "dataset"
+    names = [f"scale_{i:02}" for i in range(30)]
+    toy.write(dataset, *(toy.definition(name) for name in names))
+    toy.write_sglang(fake.folder / "sglang")
+    add_reference_tests(dataset=dataset, all_=True, registry=toy.registry())
+    taken = 0
+    locked = Dataset.locked
+
+    def counted(self: Dataset) -> Any:
+        nonlocal taken
+        taken += not self._depth
+        return locked(self)
+
+    monkeypatch.setattr(Dataset, "locked", counted)
+    report = verify(dataset=dataset, device="cpu", registry=toy.registry(), jobs=1)
+    assert [d.name for d in report.definitions] == names
+    assert 1 <= taken < 15

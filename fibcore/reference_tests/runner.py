@@ -113,6 +113,7 @@ def run_tests(
     plan: Plan,
     finished: Callable[[DefinitionRun], None],
     stop: threading.Event | None = None,
+    tick: Callable[[], None] | None = None,
 ) -> list[FibcoreError]:
     """Run the tests of definitions; every definition of the plan is told of once.
 
@@ -120,6 +121,7 @@ def run_tests(
         plan: What is to be run.
         finished: Is told of every definition when its tests have ended, in this thread.
         stop: Ends the work early where it is set.
+        tick: Is called over and over meanwhile, in this thread.
 
     Returns:
         What kept tests from running that is no definition's fault.
@@ -128,7 +130,7 @@ def run_tests(
         FibcoreError: pytest could not begin, or `stop` was set.
     """
     with tempfile.TemporaryDirectory(prefix="fibcore-verify-") as folder:
-        scheduler = _Scheduler(plan, Path(folder), finished, stop)
+        scheduler = _Scheduler(plan, Path(folder), finished, stop, tick)
         try:
             scheduler.run()
         finally:
@@ -170,11 +172,13 @@ class _Scheduler:
         folder: Path,
         finished: Callable[[DefinitionRun], None],
         stop: threading.Event | None,
+        tick: Callable[[], None] | None,
     ) -> None:
         self.plan = plan
         self.folder = folder
         self.finished = finished
         self.stop = stop
+        self.tick = tick
         self.problems: list[FibcoreError] = []
         self.queue = list(plan.units)
         self.heavy: list[str] = []
@@ -221,6 +225,8 @@ class _Scheduler:
                         where=str(self.plan.dataset),
                         found=str(self.problems[-1]) if self.problems else None,
                     )
+            if self.tick is not None:
+                self.tick()
             time.sleep(POLL_S)
 
     def _tend(self, seat: _Seat) -> None:

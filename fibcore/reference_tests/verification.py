@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 DEVICES = ("auto", "cpu", "cuda")
 TIMEOUT_S = 1800.0
 """Seconds that a definition gets; the first of an op type may have a GPU's kernels compiled."""
+
+WRITING_SHARE = 10.0
+"""Times as long as it took to record what ended that the next time has to wait."""
 
 
 @attrs.frozen
@@ -120,20 +124,21 @@ def verify(
     modules, problems = _modules(dataset, selection)
     units = _units(selection, modules)
     recorder = _Recorder(store, selection.names, evidence_dir, len(units), progress)
-    if dask is not None:
-        from fibcore.reference_tests.remote import run_on_cluster
+    limits = Limits(timeout_s, memory_bytes)
+    try:
+        if dask is not None:
+            from fibcore.reference_tests.remote import run_on_cluster
 
-        limits = Limits(timeout_s, memory_bytes)
-        run_on_cluster(
-            dask, dataset, modules, units, options, sglang, limits, finished=recorder.take
-        )
-    elif units:
-        if sglang is not None:
-            options += ["--sglang", str(sglang.absolute())]
-        plan = local_plan(
-            dataset, modules, units, options, device, jobs, Limits(timeout_s, memory_bytes)
-        )
-        problems += run_tests(plan, recorder.take)
+            run_on_cluster(
+                dask, dataset, modules, units, options, sglang, limits, finished=recorder.take
+            )
+        elif units:
+            if sglang is not None:
+                options += ["--sglang", str(sglang.absolute())]
+            plan = local_plan(dataset, modules, units, options, device, jobs, limits)
+            problems += run_tests(plan, recorder.take, tick=recorder.write_if_due)
+    finally:
+        recorder.write()  # an interrupted call keeps what was found
     recorder.rest()
     return recorder.report((*selection.errors, *problems))
 
@@ -277,7 +282,11 @@ def _is_broken_file(record: Mapping[str, Any]) -> bool:
 
 
 class _Recorder:
-    """Writes evidence and status of definitions as they end, each under the dataset's lock."""
+    """Writes evidence and status of definitions as they end, under the dataset's lock.
+
+    Taking the lock has the dataset read, which costs more the larger it is. What ends while that
+    would be most of the work is written together, a little later.
+    """
 
     def __init__(
         self,
@@ -293,6 +302,8 @@ class _Recorder:
         self.total = total
         self.progress = progress
         self.runs: dict[str, DefinitionRun] = {}
+        self.unwritten: list[DefinitionRun] = []
+        self.due = 0.0
         self.definitions: dict[str, VerifiedDefinition] = {}
         self.problems: list[FibcoreError] = []
 
@@ -302,23 +313,37 @@ class _Recorder:
         if run.problem is not None:
             self.problems.append(run.problem)
         if run.name in self.names:  # the others are files that hold no definition
-            with self._reported():
-                self._record(run)
+            self.unwritten.append(run)
+        self.write_if_due()
         if self.progress is not None:
             done = len(self.runs)
             self.progress(
                 Progress(done, self.total, run.name, run.outcome, run.worker, run.seconds)
             )
 
+    def write_if_due(self) -> None:
+        """Record what ended, unless that was done a moment ago."""
+        if self.unwritten and time.monotonic() >= self.due:
+            start = time.monotonic()
+            self.write()
+            end = time.monotonic()
+            self.due = end + WRITING_SHARE * (end - start)
+
+    def write(self) -> None:
+        """Record what ended."""
+        runs, self.unwritten = self.unwritten, []
+        if not runs:
+            return
+        with self._reported(), self.dataset.locked():
+            for run in runs:
+                with self._reported():
+                    self._record(run)
+
     def rest(self) -> None:
         """Record what is known of definitions without tests."""
         left = sorted(set(self.names) - self.runs.keys())
-        if not left:
-            return
-        with self._reported(), self.dataset.locked():
-            for name in left:
-                with self._reported():
-                    self._record(DefinitionRun(name))
+        self.unwritten += [DefinitionRun(name) for name in left]
+        self.write()
 
     def report(self, problems: Sequence[FibcoreError]) -> VerifyReport:
         """What was found, with these problems before those of single definitions."""
@@ -345,11 +370,10 @@ class _Recorder:
             self.problems.append(error)
 
     def _record(self, ran: DefinitionRun) -> None:
-        with self.dataset.locked():
-            definition = self.dataset.get(ran.name)  # as it is now; tests take a while
-            if definition is None:
-                raise DatasetError("the definition is gone", where=ran.name)
-            self.definitions[ran.name] = self._recorded(definition, ran)
+        definition = self.dataset.get(ran.name)  # as it is now; tests take a while
+        if definition is None:
+            raise DatasetError("the definition is gone", where=ran.name)
+        self.definitions[ran.name] = self._recorded(definition, ran)
 
     def _recorded(self, definition: Definition, ran: DefinitionRun) -> VerifiedDefinition:
         name = definition.name
