@@ -16,12 +16,13 @@ from fibcore.dataset.provenance import expand_paths, group_uses
 from fibcore.definition import Definition
 from fibcore.errors import DatasetError, FibcoreError, ServingError, UsageError
 from fibcore.extraction_report import ExtractReport, FoundKernel, ModelReport, Refused, Remark
-from fibcore.kernel import Kernel, NotCovered, Problem, Use, use
+from fibcore.kernel import Kernel, NotCovered, Problem, Use
 from fibcore.registry import Registry, load_plugins
 from fibcore.serving import STAGES, Serving
 from fibcore.sources.progress import Progress, report
 from fibcore.sources.tree import SourceTree, find_source, repository_path
 from fibcore.tree import Missing, ModelTree, SourcePlace
+from fibcore.unclaimed import unclaimed
 
 if TYPE_CHECKING:
     from fibcore.sources.catalogue import ResolvedModel
@@ -316,7 +317,7 @@ class FoundModel:
         not_covered: Ops that these op types' plugins recognised and have no definition for.
         problems: What these plugins could not decide.
         missing: What should be in the model tree and could not be elaborated.
-        unclaimed: Leaves that no plugin accounts for.
+        unclaimed: Modules that no plugin accounts for.
     """
 
     report: ModelReport
@@ -422,7 +423,7 @@ class _Extraction:
         problems = tuple(p for extraction in asked for p in extraction.problems)
         not_covered = tuple(n for extraction in asked for n in extraction.not_covered)
         claimed = frozenset().union(*(e.claimed for _, e in extractions))
-        unclaimed = tuple(use(n) for n in tree.walk() if n.leaf and n.path not in claimed)
+        left = unclaimed(tree, claimed)
         model_report = ModelReport(
             name=name,
             slug=model.slug,
@@ -434,13 +435,11 @@ class _Extraction:
             missing=missing_parts(tree),
             problems=tuple(_remark(p.what, p.reason, p.uses) for p in problems),
             not_covered=tuple(_remark(n.what, n.reason, n.uses) for n in not_covered),
-            unclaimed=_counts(unclaimed),
+            unclaimed=_counts(left),
             warnings=(*model.notes, *tree.warnings),
         )
         kernels.sort(key=lambda k: k.op_type)
-        found = FoundModel(
-            model_report, tuple(kernels), not_covered, problems, tree.missing, unclaimed
-        )
+        found = FoundModel(model_report, tuple(kernels), not_covered, problems, tree.missing, left)
         find = _Find(model_report, found)
         for kernel in kernels:
             try:

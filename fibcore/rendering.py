@@ -1,15 +1,22 @@
-"""Turns a plugin's real Python file into an emitted one: sets its constants, keeps all else."""
+"""Turns a plugin's real Python file into an emitted one.
+
+`render` sets its constants, `select` drops the lines that a variant does not need, `named_after`
+renames what it defines. All else stays as it is.
+"""
 
 from __future__ import annotations
 
 import ast
 import io
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Protocol
 
 from fibcore.errors import FibcoreError
+
+_MARK = re.compile(r"^(?P<code>.*?)  # (?P<kind>only|except): (?P<word>\w+)$")
 
 
 class Readable(Protocol):
@@ -66,6 +73,58 @@ def render(template: str | Path | Readable, constants: Mapping[str, object]) -> 
         tail = lines[last].encode()[value.end_col_offset or 0 :].decode()
         lines[first : last + 1] = [head + sources[name] + tail]
     return "".join(lines)
+
+
+def select(text: str, words: Collection[str], known: Collection[str]) -> str:
+    """`text` without the lines that `words` rule out, and without marks.
+
+    A template runs by itself as the kernel with everything in it. A line that only some kernels
+    need ends in `# only: WORD`, one that they must not have in `# except: WORD`.
+
+    Args:
+        text: The template.
+        words: What the emitted source is to have.
+        known: All the words that marks of this template may have.
+
+    Raises:
+        FibcoreError: a mark has an unknown word.
+    """
+    kept = []
+    for line in text.split("\n"):
+        found = _MARK.match(line)
+        if found is None:
+            kept.append(line)
+            continue
+        if found["word"] not in known:
+            raise FibcoreError(
+                "a template has an unknown mark",
+                expected=", ".join(sorted(known)),
+                found=found["word"],
+            )
+        if (found["word"] in words) == (found["kind"] == "only"):
+            kept.append(found["code"])
+    return "\n".join(kept)
+
+
+def named_after(text: str, name: str, suffix: str, constants: Mapping[str, object]) -> str:
+    """`text` with every top-level name that begins with `name` given a suffix.
+
+    Ground truths of several definitions stand in one module, so what a constant sets apart needs
+    names of its own: `NAME_TOP_K` and `name_experts` become `NAME_SUFFIX_TOP_K` and
+    `name_suffix_experts`.
+
+    Args:
+        text: A ground truth.
+        name: The entry's name there, in lower case; constants begin with it in upper case.
+        suffix: What to add, in lower case.
+        constants: Values of the constants, without their prefix.
+
+    Raises:
+        FibcoreError: a constant is not assigned exactly once at the top level.
+    """
+    text = render(text, {f"{name.upper()}_{key}": value for key, value in constants.items()})
+    text = re.sub(rf"\b{name}(?=\b|_)", f"{name}_{suffix}", text)
+    return re.sub(rf"\b{name.upper()}(?=_)", f"{name}_{suffix}".upper(), text)
 
 
 def _source(name: str, value: object) -> str:

@@ -150,7 +150,8 @@ class ModuleNode:
         cls: Qualified class name, `sglang.srt.layers.linear.QKVParallelLinear`.
         bases: Qualified names of all its base classes, nearest first.
         arguments: Constructor arguments by parameter name, defaults filled in.
-        attributes: What its `__init__` assigned to self, where that was run (not for leaves).
+        attributes: What its `__init__` assigned to self, where that was run (for leaves: where one
+            of them was read), and what was assigned to it later.
         place: Where the constructor is called.
         class_place: Where the class is defined.
         leaf: Whether it is a building block that the elaboration did not descend into.

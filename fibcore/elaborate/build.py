@@ -156,7 +156,8 @@ class TreeBuilder:
                 self.missing.append(Missing(inner, "a layer that is not known", mod.place))
             elif not isinstance(child, (Mod, Repeat)):
                 self._note_missing(mod, name, child, inner)
-        if not mod.leaf:
+        # A leaf has what was assigned to it from outside, and all of it where its `__init__` ran.
+        if mod.attrs:
             fixed, moving = self._constant(mod, "attributes", mod.attrs)
             attributes = {
                 **fixed,

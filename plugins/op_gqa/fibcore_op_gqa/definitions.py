@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import math
 import re
 from importlib import resources
@@ -10,8 +11,8 @@ from typing import cast
 from fibcore.contradictions import in_name, not_a_multiple
 from fibcore.definition import Axis, Definition, TensorSpec, const, scalar, tensor, var
 from fibcore.kernel import Kernel
-from fibcore.rendering import render
-from fibcore_op_gqa.names import Kind
+from fibcore.rendering import render, select
+from fibcore_op_gqa.names import Extras, Kind
 
 OWN_OP_TYPES = ("gqa_paged", "gqa_ragged")
 
@@ -27,11 +28,16 @@ _MARKS = {
     "soft_cap": "logit cap",
     "logit_cap": "logit cap",
     "logits_cap": "logit cap",
+    "cap": "logit cap",
     "sink": "attention sinks",
     "sinks": "attention sinks",
     "alibi": "alibi",
     "chunked": "chunked local attention",
 }
+
+
+# What marks of the reference files say which lines are for: see `fibcore.rendering.select`.
+MARKS = ("window", "cap")
 
 
 def define(kernel: Kernel) -> Definition | None:
@@ -53,18 +59,34 @@ def define(kernel: Kernel) -> Definition | None:
     )
 
 
+def extras_of(definition: Definition) -> Extras:
+    """The window and the cap that the constants of a reference in this plugin's form say."""
+    found: dict[str, object] = {}
+    for node in ast.parse(definition.reference).body:
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
+            found |= {t.id: node.value.value for t in node.targets if isinstance(t, ast.Name)}
+    window, cap = found.get("SLIDING_WINDOW"), found.get("LOGIT_CAP")
+    return Extras(
+        window if isinstance(window, int) and window > 0 else None,
+        float(cap) if isinstance(cap, (int, float)) and cap > 0 else None,
+    )
+
+
 def variant(definition: Definition) -> str | None:
-    """What a definition computes beside plain attention, as far as its name tells.
+    """What a definition computes beside plain attention, as its constants or its name tell.
 
     "" for plain attention; None for other op types.
     """
     if definition.op_type not in OWN_OP_TYPES:
         return None
+    known = extras_of(definition).words
     name = definition.name.lower()
-    found = {
-        meaning for mark, meaning in _MARKS.items() if re.search(rf"(?:^|_){mark}\d*(?:_|$)", name)
-    }
-    return ", ".join(sorted(found))
+    named = set()
+    for mark, meaning in _MARKS.items():
+        found = re.search(rf"(?:^|_){mark}(\d*(?:p\d+)?)(?:_|$)", name)
+        if found and not any(words.startswith(meaning) for words in known):
+            named.add(f"{meaning} {found[1].replace('p', '.')}".rstrip())
+    return ", ".join(sorted(named.union(known)))
 
 
 _SIZES_IN_NAME = {"h": "num_qo_heads", "kv": "num_kv_heads", "d": "head_dim", "ps": "page_size"}
@@ -85,8 +107,13 @@ def contradictions(definition: Definition) -> tuple[str, ...] | None:
 
 
 def kind_of(definition: Definition) -> Kind | None:
-    """Which of the plugin's kernels has exactly these tensors; None where none has."""
-    if definition.op_type not in OWN_OP_TYPES or variant(definition):
+    """Which of the plugin's kernels has exactly these tensors; None where none has.
+
+    None as well for attention that is another function than `extras_of` tells.
+    """
+    if definition.op_type not in OWN_OP_TYPES:
+        return None
+    if variant(definition) != ", ".join(sorted(extras_of(definition).words)):
         return None
     page_size = definition.const_axes.get("page_size")
     kinds: tuple[Kind, ...] = ("decode", "prefill")
@@ -202,12 +229,29 @@ def _description(kernel: Kernel, kind: Kind) -> str:
     parts = [what, heads]
     if kind != "decode":
         parts.append("The last query of a sequence is aligned with its last key.")
+    extras = _extras(kernel)
+    if extras.window is not None:
+        parts.append(
+            f"Sliding window: a query sees the last {extras.window} of these keys alone, its own "
+            "included."
+        )
+    if extras.cap is not None:
+        parts.append(
+            f"Logit cap: a scaled logit x becomes {extras.cap:g} * tanh(x / {extras.cap:g})."
+        )
     if "sm_scale" in parameters:
         scale = float(parameters["sm_scale"])
         head_dim = int(parameters["head_dim"])
         usual = "1 / sqrt(head_dim)" if math.isclose(scale, head_dim**-0.5) else f"{scale:.9g}"
         parts.append(f"sm_scale is usually {usual}.")
     return " ".join(parts)
+
+
+def _extras(kernel: Kernel) -> Extras:
+    return Extras(
+        cast("int | None", kernel.parameters.get("sliding_window")),
+        cast("float | None", kernel.parameters.get("logit_cap")),
+    )
 
 
 def _reference(kernel: Kernel, kind: Kind, page_size: int | None) -> str:
@@ -226,4 +270,8 @@ def _reference(kernel: Kernel, kind: Kind, page_size: int | None) -> str:
     }[kind]
     if page_size == 1:
         name += "_ps1"
-    return render(resources.files("fibcore_op_gqa") / "references" / f"{name}.py", constants)
+    extras = _extras(kernel)
+    constants |= extras.constants()
+    text = resources.files("fibcore_op_gqa") / "references" / f"{name}.py"
+    words = [w for w, v in zip(MARKS, (extras.window, extras.cap), strict=True) if v is not None]
+    return render(select(text.read_text(encoding="utf-8"), words, MARKS), constants)

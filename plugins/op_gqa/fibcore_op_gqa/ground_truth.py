@@ -6,8 +6,9 @@ from importlib import resources
 
 from fibcore.definition import Definition
 from fibcore.hookspecs import GroundTruth, TestTemplate
-from fibcore_op_gqa.definitions import OWN_OP_TYPES, kind_of
-from fibcore_op_gqa.names import FLASHINFER, Kind
+from fibcore.rendering import named_after
+from fibcore_op_gqa.definitions import OWN_OP_TYPES, extras_of, kind_of
+from fibcore_op_gqa.names import FLASHINFER, PLAIN, Extras, Kind
 
 _ENTRIES: dict[Kind, str] = {
     "decode": "gqa_paged_decode",
@@ -28,6 +29,9 @@ _CUDA_CORE_GROUPS = (1, 2, 3, 4, 8)
 def ground_truths(definition: Definition) -> tuple[GroundTruth, ...] | None:
     """FlashInfer where it has the kernel, then SGLang's torch-native attention.
 
+    For a window or a cap, torch's flex attention is the last one: SGLang's function knows no cap,
+    and no window in every version.
+
     Empty for a definition whose tensors or name show another function than this plugin's; None for
     another plugin's op types.
     """
@@ -36,28 +40,44 @@ def ground_truths(definition: Definition) -> tuple[GroundTruth, ...] | None:
     kind = kind_of(definition)
     if kind is None:
         return ()
+    extras = extras_of(definition)
     found = []
     if _flashinfer_has(kind, definition):
+        entry, source = _source(f"flashinfer_{_ENTRIES[kind]}", extras, ("WINDOW", "CAP"))
         found.append(
             GroundTruth(
                 name=FLASHINFER[kind],
                 kind="flashinfer",
-                entry=f"flashinfer_{_ENTRIES[kind]}",
-                source=_text("ground_truths", f"flashinfer_{_ENTRIES[kind]}.py"),
+                entry=entry,
+                source=source,
                 device="cuda",
                 min_capability=(8, 0),  # bfloat16 tensor cores
                 packages=("flashinfer",),
             )
         )
-    found.append(
-        GroundTruth(
-            name=_SGLANG[kind],
-            kind="sglang",
-            entry=f"sglang_{_ENTRIES[kind]}",
-            source=_text("ground_truths", f"sglang_{_ENTRIES[kind]}.py"),
-        )
-    )
+    if extras.cap is None:
+        entry, source = _source(f"sglang_{_ENTRIES[kind]}", extras, ("WINDOW",))
+        found.append(GroundTruth(name=_SGLANG[kind], kind="sglang", entry=entry, source=source))
+    if extras != PLAIN:
+        stem = f"torch_flex_{definition.op_type}"
+        entry, source = _source(stem, extras, ("WINDOW", "CAP"))
+        name = "torch.nn.attention.flex_attention"
+        found.append(GroundTruth(name=name, kind="torch", entry=entry, source=source))
     return tuple(found)
+
+
+def _source(stem: str, extras: Extras, constants: tuple[str, ...]) -> tuple[str, str]:
+    """Entry and text of a ground truth for this window and cap.
+
+    Definitions of several windows share a test module, so the names have them too.
+    """
+    text = _text("ground_truths", f"{stem}.py")
+    if extras == PLAIN:
+        return stem, text
+    values = {"WINDOW": extras.window, "CAP": extras.cap}
+    suffix = extras.suffix.lstrip("_")
+    text = named_after(text, stem, suffix, {name: values[name] for name in constants})
+    return f"{stem}_{suffix}", text
 
 
 def template(op_type: str) -> TestTemplate | None:

@@ -4,13 +4,14 @@ Every attention layer of SGLang that reads the KV cache is a `RadixAttention`
 (`srt/layers/radix_attention.py`; its arguments are the same in 0.5.9 and 0.5.23 but for one that
 does not change what is computed). Its head counts are those of one tensor-parallel rank, KV heads
 already replicated where there are fewer than ranks. What its arguments and calls add to plain
-causal attention (a window, a cap, sinks) makes it another kernel, which is reported by name and
-never passed off as the plain one.
+causal attention makes it another kernel: a window and a cap are variants with definitions of their
+own; sinks and all else are reported by name and never passed off as the plain one.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -28,13 +29,22 @@ from fibcore.tree import (
     Unknown,
     with_origins,
 )
-from fibcore_op_gqa.names import FLASHINFER, OP_TYPES, STAGES, Kind, kernel_name
+from fibcore_op_gqa.model_config import cache_dtype, chunk_size, config_value, window_of_config
+from fibcore_op_gqa.names import FLASHINFER, OP_TYPES, PLAIN, STAGES, Extras, Kind, kernel_name
 
 # Keyword arguments of RadixAttention.forward that do not change what the kernel computes.
 _PLAIN_KEYWORDS = frozenset(
     {"q", "k", "v", "forward_batch", "save_kv_cache", "key_value_num_tokens", "return_lse"}
 )
-_NO_DEFINITION = "the dataset's gqa definitions are plain softmax attention, causal in prefill"
+_NO_DEFINITION = (
+    "gqa definitions are softmax attention, causal in prefill, with nothing but a window and a cap"
+)
+_BIDIRECTIONAL = (
+    "SGLang lets queries of a prompt see later keys where it runs without CUDA graphs and chunked "
+    "prefill; " + _NO_DEFINITION
+)
+_VISION = "attention within an image or its windows, without a KV cache; " + _NO_DEFINITION
+_VISION_BACKEND = re.compile(r"^Vision\w*Attention$")
 
 
 class _Undecided(Exception):
@@ -51,18 +61,23 @@ class _Variant:
     """What a layer adds to plain attention.
 
     Attributes:
-        features: What follows "gqa_paged with", such as "sliding window 4096".
+        extras: The window and the cap, for which there are definitions.
+        features: All else; what follows "gqa_paged with", such as "attention sinks".
         name: The whole name where it is no grouped query attention of a decoder at all.
         causal: False where prefill sees later keys too; decode is the same either way.
     """
 
+    extras: Extras = PLAIN
     features: tuple[str, ...] = ()
     name: str | None = None
     causal: bool = True
 
     @property
-    def plain(self) -> bool:
-        return not self.features and self.name is None
+    def uncovered(self) -> str | None:
+        """What it is called where no definition computes it."""
+        if self.name is not None or not self.features:
+            return self.name
+        return "gqa_paged with " + " and ".join((*self.extras.words, *self.features))
 
 
 def extract(tree: ModelTree, serving: Serving) -> Extraction:
@@ -72,16 +87,36 @@ def extract(tree: ModelTree, serving: Serving) -> Extraction:
     as their keys, and their materialised twins.
     """
     found = KernelCollector(lenient=("sm_scale",))
+    unused = None if _has_windows(tree) else window_of_config(tree)
     for node in tree.walk():
         if node.is_a("RadixAttention"):
             try:
-                _layer(node, tree, serving, found)
+                _layer(node, tree, serving, unused, found)
             except _Undecided as undecided:
                 found.problem(undecided.what, undecided.reason, node)
+        elif node.is_a("VisionAttention"):
+            _vision(node, found)
     return found.finish()
 
 
-def _layer(node: ModuleNode, tree: ModelTree, serving: Serving, found: KernelCollector) -> None:
+def _vision(node: ModuleNode, found: KernelCollector) -> None:
+    """Name the attention of a vision tower: `VisionAttention` and the backend that it holds."""
+    heads = node.attributes.get("num_attention_heads_per_partition")
+    head_dim = node.attributes.get("hidden_size_per_attention_head")
+    sizes = f" h{heads} d{head_dim}" if isinstance(heads, int) and isinstance(head_dim, int) else ""
+    found.not_covered(f"vision attention{sizes}", _VISION, node)
+    for child in node.children.values():
+        if child.leaf and _VISION_BACKEND.match(child.class_name):
+            found.claim(child)
+
+
+def _layer(
+    node: ModuleNode,
+    tree: ModelTree,
+    serving: Serving,
+    unused_window: int | None,
+    found: KernelCollector,
+) -> None:
     head_dim = _size(node, "head_dim")
     if _is_latent(node) or _has_latent_twin(node, tree):
         return
@@ -94,22 +129,56 @@ def _layer(node: ModuleNode, tree: ModelTree, serving: Serving, found: KernelCol
             f"(tensor-parallel size {serving.tp})",
         )
     for variant in _variants(node, tree):
-        if not variant.plain:
-            what = variant.name or "gqa_paged with " + " and ".join(variant.features)
-            found.not_covered(what, _NO_DEFINITION, node)
+        if variant.uncovered is not None:
+            found.not_covered(variant.uncovered, _NO_DEFINITION, node)
             continue
         if not variant.causal:
-            found.not_covered(
-                "gqa prefill with bidirectional attention over the prompt", _NO_DEFINITION, node
-            )
+            features = ("bidirectional attention over the prompt", *variant.extras.words)
+            found.not_covered(f"gqa prefill with {' and '.join(features)}", _BIDIRECTIONAL, node)
+        notes = _notes(variant.extras, unused_window, node, tree)
+        sizes = _Sizes(qo_heads, kv_heads, head_dim)
+        # The cache alone is quantised: ragged prefill reads the fresh keys and values.
+        cache = cache_dtype(tree)
         for kind, page_size in _kernels(serving, variant.causal):
-            # The cache alone is quantised: ragged prefill reads the fresh keys and values.
-            cache = None if page_size is None else _cache_dtype(tree)
-            if cache is None:
-                kernel = _kernel(kind, page_size, node, serving, qo_heads, kv_heads, head_dim)
-                found.add(kernel, node)
-            else:
-                found.not_covered(f"gqa_paged with {cache} KV cache", _NO_DEFINITION, node)
+            if cache is None or page_size is None:
+                kernel = _kernel(kind, page_size, node, serving, sizes, variant.extras)
+                found.add(attrs.evolve(kernel, notes=notes), node)
+        if cache is not None and serving.stages and serving.page_sizes:
+            features = (*variant.extras.words, f"{cache} KV cache")
+            found.not_covered(f"gqa_paged with {' and '.join(features)}", _NO_DEFINITION, node)
+
+
+@attrs.frozen
+class _Sizes:
+    """Query heads and KV heads of a rank, and the size of a head."""
+
+    qo_heads: int
+    kv_heads: int
+    head_dim: int
+
+
+def _notes(
+    extras: Extras, unused_window: int | None, node: ModuleNode, tree: ModelTree
+) -> tuple[str, ...]:
+    """What a reader of the report should know about the layer's kernels."""
+    notes = [] if node.calls else [f"no call of {node.path} was seen: taken as a plain one"]
+    if unused_window is not None:
+        notes.append(
+            f"the config's sliding_window {unused_window} is not used by SGLang: "
+            "every key is attended to"
+        )
+    window, context = window_of_config(tree), config_value(tree, "max_position_embeddings")
+    if extras.window is not None and window == extras.window - 1:
+        notes.append(f"SGLang sees one key more than the config's sliding_window {window} says")
+    if extras.window is not None and isinstance(context, int) and extras.window >= context:
+        notes.append(f"the window is no shorter than the model's context of {context} tokens")
+    return tuple(notes)
+
+
+def _has_windows(tree: ModelTree) -> bool:
+    """Whether any attention layer is given a window, or one that is not known."""
+    layers = (node for node in tree.walk() if node.is_a("RadixAttention"))
+    return any(_setting(node, "sliding_window_size") not in (None, -1, 0) for node in layers)
 
 
 def _kernels(serving: Serving, causal: bool) -> Iterator[tuple[Kind, int | None]]:
@@ -128,10 +197,10 @@ def _kernel(
     page_size: int | None,
     node: ModuleNode,
     serving: Serving,
-    qo_heads: int,
-    kv_heads: int,
-    head_dim: int,
+    sizes: _Sizes,
+    extras: Extras,
 ) -> Kernel:
+    qo_heads, kv_heads, head_dim = sizes.qo_heads, sizes.kv_heads, sizes.head_dim
     rank = f"one of {serving.tp} tensor-parallel ranks"
     facts: dict[str, Fact] = {
         "num_qo_heads": fact(qo_heads, node, f"query heads of {rank}"),
@@ -150,6 +219,15 @@ def _kernel(
         parameters["page_size"] = int(page_size)
         asked = with_origins(page_size, frozenset({"serving:page_sizes"}))
         facts["page_size"] = fact(asked, node, "tokens in a page of the KV cache")
+    if extras.window is not None:
+        parameters["sliding_window"] = int(extras.window)
+        before = _setting(node, "sliding_window_size")
+        note = "keys that a query sees: sliding_window_size, and its own"
+        facts["sliding_window"] = fact(int(extras.window), node, note, before)
+    if extras.cap is not None:
+        parameters["logit_cap"] = float(extras.cap)
+        note = "c of c * tanh(logit / c)"
+        facts["logit_cap"] = fact(float(extras.cap), node, note, _setting(node, "logit_cap"))
     scaling = node.argument("scaling")
     # An input of the kernel, so nothing hangs on it if it is unknown.
     if isinstance(scaling, int | float) and not isinstance(scaling, bool):
@@ -160,11 +238,10 @@ def _kernel(
         facts["sm_scale"] = fact(scaling, node, note)
     return Kernel(
         op_type=OP_TYPES[kind],
-        name=kernel_name(kind, qo_heads, kv_heads, head_dim, page_size),
+        name=kernel_name(kind, qo_heads, kv_heads, head_dim, page_size, extras),
         parameters=parameters,
         facts=facts,
         uses=(),
-        notes=() if node.calls else (f"no call of {node.path} was seen: taken as a plain one",),
         tags=(f"stage:{STAGES[kind]}", f"tp:{serving.tp}", f"fi_api:{FLASHINFER[kind]}"),
     )
 
@@ -234,11 +311,11 @@ def _variants(node: ModuleNode, tree: ModelTree) -> tuple[_Variant, ...]:
     kind = _attention_type(node)
     if kind == "encoder_only":
         return (_Variant(name="encoder-only attention"),)
-    features = list(_features(node, tree))
+    extras, features = _extras(node), list(_features(node, tree))
     seen: dict[_Variant, None] = {}
-    extras = [_call_features(call) for call in node.calls] or [_uncalled_features(node, tree)]
-    for extra in extras:
-        seen[_Variant((*features, *extra), causal=kind == "decoder")] = None
+    calls = [_call_features(call) for call in node.calls] or [_uncalled_features(node, tree)]
+    for extra in calls:
+        seen[_Variant(extras, (*features, *extra), causal=kind == "decoder")] = None
     return tuple(seen)
 
 
@@ -252,18 +329,31 @@ def _attention_type(node: ModuleNode) -> str:
     return kind
 
 
-def _features(node: ModuleNode, tree: ModelTree) -> Iterator[str]:
-    """What the layer's own settings add to plain attention."""
+def _extras(node: ModuleNode) -> Extras:
+    """The layer's window and cap."""
     window = _number(node, "sliding_window_size", -1)
-    if window > 0:  # SGLang reads 0 and None as "no window"
-        # SGLang counts the keys before the query's own; people and configs count that one too.
-        yield f"sliding window {window + 1:g}"
     cap = _number(node, "logit_cap", 0.0)
-    if cap > 0:
-        method = _known(node, "logit_capping_method", "tanh")
-        yield f"logit cap {float(cap)}" + ("" if method == "tanh" else f" ({method})")
+    return Extras(
+        # SGLang reads 0 and None as "no window", and counts the keys before the query's own;
+        # people, configs and names count that one too.
+        int(window) + 1 if window > 0 else None,
+        float(cap) if cap > 0 else None,
+    )
+
+
+def _features(node: ModuleNode, tree: ModelTree) -> Iterator[str]:
+    """What the layer's other settings, and what stands beside it, add to plain attention."""
+    method = _known(node, "logit_capping_method", "tanh")
+    if method != "tanh" and _number(node, "logit_cap", 0.0) > 0:
+        yield f"capping by {method}"
+    dual = config_value(tree, "dual_chunk_attention_config")
+    if isinstance(dual, Mapping):
+        yield f"dual chunk attention {dual.get('chunk_size', '')}".rstrip()
+    parent = tree.parent(node.path)
+    if parent is not None and parent.attributes.get("alibi_slopes") is not None:
+        yield "ALiBi biases"
     if _known(node, "use_irope", False):
-        size = _chunk_size(tree)
+        size = chunk_size(tree)
         if size is not None:
             yield f"chunked local attention {size}".rstrip()
     positions = _known(node, "pos_encoding_mode", "NONE")
@@ -298,49 +388,3 @@ def _uncalled_features(node: ModuleNode, tree: ModelTree) -> tuple[str, ...]:
                 raise _Undecided("sinks of an attention layer", f"none or a parameter: {value}")
             return ("attention sinks",)
     return ()
-
-
-def _configs(tree: ModelTree) -> list[Mapping[str, Any]]:
-    """The model's config and, for multimodal models, that of its language model first."""
-    nested = tree.config.get("text_config")
-    return [nested, tree.config] if isinstance(nested, Mapping) else [tree.config]
-
-
-def _chunk_size(tree: ModelTree) -> str | None:
-    """Size of the chunks of Llama 4's local layers; "" where the config does not tell.
-
-    None where the config says that there are none; then SGLang runs these layers as plain ones.
-    """
-    for config in _configs(tree):
-        if "attention_chunk_size" in config:
-            size = config["attention_chunk_size"]
-            return None if size is None else str(size)
-    return ""
-
-
-def _cache_dtype(tree: ModelTree) -> str | None:
-    """Dtype of a quantised KV cache, None for the model's own dtype.
-
-    With `--kv-cache-dtype auto` SGLang takes it from the checkpoint (`kv_cache_quant_algo`, or
-    `kv_cache_scheme` in ModelOpt's flat format) and knows FP8 alone.
-    """
-    for config in _configs(tree):
-        quantization = config.get("quantization_config")
-        if not isinstance(quantization, Mapping):
-            continue
-        nested = quantization.get("quantization")
-        sections = [quantization, nested] if isinstance(nested, Mapping) else [quantization]
-        for section in sections:
-            algorithm = section.get("kv_cache_quant_algo")
-            if isinstance(algorithm, str) and algorithm.upper() == "FP8":
-                return "float8_e4m3fn"
-        scheme = quantization.get("kv_cache_scheme")
-        if "quant_algo" in quantization and (
-            (isinstance(scheme, str) and scheme.strip().upper() in ("FP8", "FLOAT8"))
-            or (
-                isinstance(scheme, Mapping)
-                and (scheme.get("type"), scheme.get("num_bits")) == ("float", 8)
-            )
-        ):
-            return "float8_e4m3fn"
-    return None

@@ -1,8 +1,10 @@
-"""The three kernels of grouped query attention: their names, op types and FlashInfer names."""
+"""The kernels of grouped query attention: their names, op types, variants and FlashInfer names."""
 
 from __future__ import annotations
 
 from typing import Literal
+
+import attrs
 
 Kind = Literal["decode", "prefill", "ragged"]
 """Paged decode, paged causal prefill, ragged causal prefill."""
@@ -24,12 +26,54 @@ _PREFIXES: dict[Kind, str] = {
 }
 
 
+@attrs.frozen
+class Extras:
+    """What a kernel computes beyond plain attention; a constant of its reference each.
+
+    Attributes:
+        window: Keys that a query sees at most, its own included; None for all.
+        cap: c of `c * tanh(logit / c)`, which bounds the scaled logits; None for no bound.
+    """
+
+    window: int | None = None
+    cap: float | None = None
+
+    @property
+    def suffix(self) -> str:
+        """What a name says of it: `_swa4096_cap50`, and nothing for plain attention."""
+        window = "" if self.window is None else f"_swa{self.window}"
+        return window + ("" if self.cap is None else f"_cap{self.cap:g}".replace(".", "p"))
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The same for people: "sliding window 4096", "logit cap 50"."""
+        window = () if self.window is None else (f"sliding window {self.window}",)
+        return (*window, *(() if self.cap is None else (f"logit cap {self.cap:g}",)))
+
+    def constants(self) -> dict[str, int | float]:
+        """The constants of a reference that hold it."""
+        found: dict[str, int | float] = {}
+        if self.window is not None:
+            found["SLIDING_WINDOW"] = self.window
+        if self.cap is not None:
+            found["LOGIT_CAP"] = self.cap
+        return found
+
+
+PLAIN = Extras()
+
+
 def kernel_name(
-    kind: Kind, qo_heads: int, kv_heads: int, head_dim: int, page_size: int | None
+    kind: Kind,
+    qo_heads: int,
+    kv_heads: int,
+    head_dim: int,
+    page_size: int | None,
+    extras: Extras = PLAIN,
 ) -> str:
-    """The definition's name, such as `gqa_paged_decode_h32_kv8_d128_ps64`.
+    """The definition's name, such as `gqa_paged_decode_h32_kv8_d128_ps64_swa4096`.
 
     Heads are those of one tensor-parallel rank; `page_size` is None for the ragged kernel.
     """
     name = f"{_PREFIXES[kind]}_h{qo_heads}_kv{kv_heads}_d{head_dim}"
-    return name if page_size is None else f"{name}_ps{page_size}"
+    return (name if page_size is None else f"{name}_ps{page_size}") + extras.suffix

@@ -1,7 +1,8 @@
 """Sizes, inputs and properties of grouped query attention; needs torch alone.
 
 One file for paged decode, paged causal prefill and ragged causal prefill: which of them a
-definition is shows in its inputs. Lengths of a case are tokens; page tables are made from them.
+definition is shows in its inputs, and a sliding window or a cap on the logits in the constants of
+its reference. Lengths of a case are tokens; page tables are made from them.
 """
 
 import itertools
@@ -27,16 +28,34 @@ _DECODE = ("q", "k_cache", "v_cache", "kv_indptr", "kv_indices")
 _PREFILL = ("q", "k_cache", "v_cache", "qo_indptr", "kv_indptr", "kv_indices")
 _RAGGED = ("q", "k", "v", "qo_indptr", "kv_indptr")
 _KINDS = {_DECODE: "decode", _PREFILL: "prefill", _RAGGED: "ragged"}
-# Attention that is not plain can have the same tensors; then the name tells.
-_NOT_PLAIN = r"non_?causal|bidirectional|window|swa|cap|sinks?|alibi|chunked"
+# Attention that is not plain can have the same tensors; then the name tells, or the constants of a
+# reference that has a window or a cap.
+_WINDOW = r"window|swa"
+_CAP = r"cap"
+_NEITHER = r"non_?causal|bidirectional|sinks?|alibi|chunked"
 
 
 def _kind(definition: Data) -> str | None:
     """Which kernel this is ("decode", "prefill", "ragged"); None for any other attention."""
     names = [n for n in definition["inputs"] if n not in ("kv_last_page_len", "sm_scale")]
-    if re.search(rf"(_|soft|logits?)({_NOT_PLAIN})\d*(_|$)", definition["name"].lower()):
+    other = _NEITHER
+    other += "" if _window(definition) else f"|{_WINDOW}"
+    other += "" if _cap(definition) else f"|{_CAP}"
+    if re.search(rf"(_|soft|logits?)({other})[\dp]*(_|$)", definition["name"].lower()):
         return None
     return _KINDS.get(tuple(names))
+
+
+def _window(definition: Data) -> int | None:
+    """How many keys a query sees at most, its own included; None where it sees all."""
+    found = re.search(r"^SLIDING_WINDOW = (\d+)$", definition["reference"], re.MULTILINE)
+    return int(found[1]) if found else None
+
+
+def _cap(definition: Data) -> float | None:
+    """What a scaled logit is bounded by; None where by nothing."""
+    found = re.search(r"^LOGIT_CAP = ([\d.e+-]+)$", definition["reference"], re.MULTILINE)
+    return float(found[1]) if found else None
 
 
 def _axis(definition: Data, name: str) -> int:
@@ -77,11 +96,26 @@ def cases(definition: Data) -> list[Data]:
             "other_scale": [(3, 8), (4, 4)],
             "many_queries": [(140, 200), (9, 60)],
         }
+    scales = {"other_scale": 2.5}
+    window, cap = _window(definition), _cap(definition)
+    if window is not None:
+        queries = 1 if kind == "decode" else 5
+        ends = [window - 1, window, window + 1, window + page, 2 * window + 3]
+        if window > 1024:  # inputs would be large
+            ends = [window + page + 2, window // 2]
+        batches["around_the_window"] = [(min(queries, end), end) for end in ends if end > 0]
+        if kind != "decode" and window <= 512:
+            batches["prompts_beyond_the_window"] = [(window + 9, window + 9), (2, 2)]
+    if cap is not None:
+        # The logits have this standard deviation, so that the bound matters.
+        uneven = "uneven_lengths" if kind == "decode" else "uneven_prompts"
+        batches["logits_near_the_cap"] = batches[uneven]
+        scales["logits_near_the_cap"] = cap
     return [
         {
             "id": name,
             "lengths": [list(pair) for pair in batch],
-            "scale": 2.5 if name == "other_scale" else 1.0,
+            "scale": scales.get(name, 1.0),
         }
         for name, batch in batches.items()
     ]
@@ -163,14 +197,21 @@ def _query_spans(definition: Data, inputs: Data) -> list[tuple[int, int]]:
     return list(itertools.pairwise(inputs["qo_indptr"].tolist()))
 
 
-def _visible(definition: Data, inputs: Data) -> torch.Tensor:
-    """How many keys each query row sees: all up to the one that is aligned with it."""
+def _reach(definition: Data, inputs: Data) -> torch.Tensor:
+    """How far each query row sees: the keys up to the one that is aligned with it."""
     counts = []
     places = _key_places(definition, inputs)
     for (start, end), place in zip(_query_spans(definition, inputs), places, strict=True):
         n, m = end - start, len(place[0])
         counts += [max(0, m - n + i + 1) for i in range(n)]
     return torch.tensor(counts)
+
+
+def _visible(definition: Data, inputs: Data) -> torch.Tensor:
+    """How many keys each query row sees."""
+    reach = _reach(definition, inputs)
+    window = _window(definition)
+    return reach if window is None else reach.clamp(max=window)
 
 
 def _dense(definition: Data, inputs: Data) -> tuple[torch.Tensor, torch.Tensor]:
@@ -181,7 +222,8 @@ def _dense(definition: Data, inputs: Data) -> tuple[torch.Tensor, torch.Tensor]:
     keys, values = (inputs[name].cpu() for name in _key_names(definition))
     output = torch.zeros_like(q)
     lse = torch.full(q.shape[:2], -math.inf, dtype=torch.float64)
-    visible = _visible(definition, inputs)
+    reach, visible = _reach(definition, inputs), _visible(definition, inputs)
+    cap = _cap(definition)
     places = _key_places(definition, inputs)
     for (start, end), place in zip(_query_spans(definition, inputs), places, strict=True):
         if start == end or len(place[0]) == 0:
@@ -191,8 +233,11 @@ def _dense(definition: Data, inputs: Data) -> tuple[torch.Tensor, torch.Tensor]:
         rows = q[start:end].movedim(0, 1)  # [head, row, head_dim]
         logits = torch.cat([rows[h : h + 1] @ k[h // group].T for h in range(heads)])
         logits = logits * float(inputs["sm_scale"])
-        beyond = torch.arange(k.shape[1]) >= visible[start:end, None]
-        logits = logits.masked_fill(beyond, -math.inf)
+        if cap is not None:
+            logits = cap * torch.tanh(logits / cap)
+        behind = torch.arange(k.shape[1]) >= reach[start:end, None]
+        before = torch.arange(k.shape[1]) < (reach - visible)[start:end, None]
+        logits = logits.masked_fill(behind | before, -math.inf)
         lse[start:end] = torch.logsumexp(logits, 2).T / math.log(2)
         weights = torch.softmax(logits, 2).nan_to_num(0.0)  # NaN where a row sees no key
         parts = [weights[h : h + 1] @ v[h // group] for h in range(heads)]
@@ -244,16 +289,22 @@ def edges_of_a_batch(
 def keys_out_of_sight_do_not_matter(
     run: Run, definition: Data, case: Data, device: torch.device, generator: torch.Generator
 ) -> None:
-    """Nothing changes with what unused places hold, nor with keys behind a query's own."""
+    """Nothing changes with what unused places hold, keys behind a query's own or out of reach."""
     inputs = make_inputs(definition, case, device, generator)
     before = _run(run, inputs)
     last_rows = [end - 1 for start, end in _query_spans(definition, inputs) if end > start]
+    reach = _reach(definition, inputs)
+    first_seen = reach - _visible(definition, inputs)
     for name in _key_names(definition):
         changed = torch.full_like(inputs[name], -300.0).cpu()
-        for place in _key_places(definition, inputs):
+        spans = _query_spans(definition, inputs)
+        for (start, end), place in zip(spans, _key_places(definition, inputs), strict=True):
             # In prefill only the last query of a sequence sees the last key, so all but that one
-            # query have to come out as before when it changes.
-            kept = place if _kind(definition) == "decode" else tuple(x[:-1] for x in place)
+            # query have to come out as before when it changes. No query sees what is before the
+            # window of the first one.
+            skipped = int(first_seen[start:end].amin()) if end > start else 0
+            stop = len(place[0]) - (_kind(definition) != "decode")
+            kept = tuple(x[skipped:stop] for x in place)
             changed[kept] = inputs[name].cpu()[kept]
         inputs[name] = changed.to(device)
     after = _run(run, inputs)

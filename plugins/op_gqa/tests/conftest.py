@@ -65,9 +65,16 @@ def definitions() -> Callable[..., dict[str, Definition]]:
         kv_heads: int = 8,
         head_dim: int = 128,
         page_sizes: tuple[int, ...] = (1, 64),
+        window: int | None = None,
+        cap: float = 0.0,
     ) -> dict[str, Definition]:
         layer = attention(
-            num_heads=heads, num_kv_heads=kv_heads, head_dim=head_dim, scaling=head_dim**-0.5
+            num_heads=heads,
+            num_kv_heads=kv_heads,
+            head_dim=head_dim,
+            scaling=head_dim**-0.5,
+            sliding_window_size=-1 if window is None else window - 1,
+            logit_cap=cap,
         )
         found = fibcore_extract(tree(layer), Serving(page_sizes=page_sizes))
         made = [fibcore_reference(kernel) for kernel in found.kernels]

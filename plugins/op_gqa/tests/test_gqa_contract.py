@@ -12,16 +12,17 @@ import fibcore_op_gqa
 from fibcore.serving import Serving
 from fibcore.testing import contract
 from fibcore.testing.trees import TENSOR, call, module, tree
+from fibcore.tree import ModuleNode
 
-LAYER = module(
-    "model.layers.0.self_attn.attn",
-    "sglang.srt.layers.radix_attention.RadixAttention",
-    {
+
+def layer(number: int, **changed: object) -> ModuleNode:
+    path = f"model.layers.{number}.self_attn.attn"
+    arguments = {
         "num_heads": 4,
         "head_dim": 16,
         "scaling": 0.25,
         "num_kv_heads": 2,
-        "layer_id": 0,
+        "layer_id": number,
         "logit_cap": 0.0,
         "v_head_dim": -1,
         "sliding_window_size": -1,
@@ -31,9 +32,21 @@ LAYER = module(
         "quant_config": None,
         "attn_type": "decoder",
         "use_irope": False,
-        "prefix": "model.layers.0.self_attn.attn",
-    },
-    calls=[call(TENSOR, TENSOR, TENSOR, TENSOR)],
+        "prefix": path,
+    }
+    return module(
+        path,
+        "sglang.srt.layers.radix_attention.RadixAttention",
+        {**arguments, **changed},
+        calls=[call(TENSOR, TENSOR, TENSOR, TENSOR)],
+    )
+
+
+LAYERS = (
+    layer(0),
+    layer(1, sliding_window_size=5),
+    layer(2, sliding_window_size=8),
+    layer(3, sliding_window_size=5, logit_cap=20.0),
 )
 
 
@@ -42,7 +55,7 @@ CHECKS = [check for name, check in sorted(vars(contract).items()) if name.starts
 
 @pytest.fixture(scope="module")
 def subject() -> contract.Subject:
-    return contract.Subject(fibcore_op_gqa, ((tree(LAYER), Serving(tp=2, page_sizes=(1, 4))),))
+    return contract.Subject(fibcore_op_gqa, ((tree(*LAYERS), Serving(tp=2, page_sizes=(1, 4))),))
 
 
 @pytest.mark.parametrize("check", CHECKS)

@@ -145,8 +145,9 @@ def test_hooks_leave_other_op_types_alone() -> None:
         ("gqa_paged_decode_h32_kv8_d128_ps1", ""),
         ("attention_of_somebody", ""),
         ("gqa_paged_prefill_noncausal_h32_kv8_d128_ps1", "not causal"),
-        ("gqa_paged_decode_swa4096_h32_kv8_d128_ps1", "sliding window"),
-        ("gqa_paged_decode_sliding_window_softcap50_h32", "logit cap, sliding window"),
+        ("gqa_paged_decode_swa4096_h32_kv8_d128_ps1", "sliding window 4096"),
+        ("gqa_paged_decode_h32_kv8_d128_ps1_cap12p5", "logit cap 12.5"),
+        ("gqa_paged_decode_sliding_window_softcap50_h32", "logit cap 50, sliding window"),
         ("gqa_paged_decode_sinks_h64_kv8_d64_ps1", "attention sinks"),
         ("gqa_paged_decode_logits_cap_h8", "logit cap"),
     ],
@@ -161,6 +162,44 @@ def test_names_tell_what_tensors_do_not(
     assert bool(fibcore_ground_truths(other)) is (not expected)
     plain = [case["id"] for case in template.cases(other)] != ["not_plain_attention"]
     assert plain is (not expected)
+
+
+def test_constants_of_the_reference_tell_variants_apart(definitions: Any) -> None:
+    seen: dict[str, str] = {}
+    for window, cap in ((None, 0.0), (512, 0.0), (1024, 0.0), (None, 50.0), (512, 50.0)):
+        (d,) = definitions(4, 2, 64, (), window=window, cap=cap).values()
+        found = fibcore_variant(attrs.evolve(d, name="renamed", description="", tags=()))
+        assert found is not None
+        assert fibcore_variant(d) == found
+        seen[found] = d.name
+    assert seen == {
+        "": "gqa_ragged_prefill_causal_h4_kv2_d64",
+        "sliding window 512": "gqa_ragged_prefill_causal_h4_kv2_d64_swa512",
+        "sliding window 1024": "gqa_ragged_prefill_causal_h4_kv2_d64_swa1024",
+        "logit cap 50": "gqa_ragged_prefill_causal_h4_kv2_d64_cap50",
+        "logit cap 50, sliding window 512": "gqa_ragged_prefill_causal_h4_kv2_d64_swa512_cap50",
+    }
+
+
+def test_variants_keep_tensors_and_say_what_they_are(definitions: Any) -> None:
+    plain = definitions(4, 2, 64, (1, 16))
+    for name, d in definitions(4, 2, 64, (1, 16), window=512, cap=50.0).items():
+        other = plain[name.removesuffix("_swa512_cap50")]
+        assert d.structure() == other.structure()
+        assert d.constraints == other.constraints
+        assert "sees the last 512 of these keys alone" in (d.description or "")
+        assert "50 * tanh(x / 50)" in (d.description or "")
+        assert "# only" not in d.reference
+        assert "SLIDING_WINDOW" not in other.reference
+        assert "LOGIT_CAP" not in other.reference
+        assert "SLIDING_WINDOW = 512\nLOGIT_CAP = 50.0\n" in d.reference
+
+
+def test_a_window_or_a_cap_without_constants_has_no_ground_truth(definitions: Any) -> None:
+    (d,) = definitions(4, 2, 64, (), window=512).values()
+    other = attrs.evolve(d, name=f"{d.name}_cap50")
+    assert fibcore_variant(other) == "logit cap 50, sliding window 512"
+    assert fibcore_ground_truths(other) == ()
 
 
 def test_tests_of_other_attention_skip_with_a_reason(definitions: Any, template: Any) -> None:

@@ -28,6 +28,10 @@ KERNELS = (
 )
 
 
+BACKEND = "srt/layers/attention/torch_native_backend.py"
+MAKE_MASK = "TorchNativeAttnBackend._make_sliding_window_mask"
+
+
 @pytest.fixture(scope="session")
 def generated_conftest() -> ModuleType:
     """The conftest of generated tests, whose loader of SGLang's functions is used here."""
@@ -65,11 +69,17 @@ def entry(truth: GroundTruth) -> Any:
 
 
 @pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.parametrize("window", [None, 9])
 def test_sglang_agrees(
-    definitions: Any, template: Any, load_run: Any, load_sglang: Any, name: str
+    definitions: Any, template: Any, load_run: Any, load_sglang: Any, name: str, window: int | None
 ) -> None:
-    definition = definitions(4, 2, 16, (1, 4))[name]
+    found = definitions(4, 2, 16, (1, 4), window)
+    definition = found[name if window is None else f"{name}_swa{window}"]
     run, sglang = load_run(definition.reference), entry(truth_of(definition, "sglang"))
+    if window is not None and not load_sglang.has(BACKEND, MAKE_MASK):
+        with pytest.raises(NotImplementedError, match="no sliding window"):
+            sglang(load_sglang, **template.inputs(definition, template.cases(definition)[0]))
+        return
     for case in template.cases(definition):
         inputs = template.inputs(definition, case)
         output, lse = sglang(load_sglang, **inputs)
@@ -87,6 +97,47 @@ def test_sglang_rejects_a_missing_scale(
     inputs = template.inputs(definition, {"lengths": [[1, 30]], "scale": 1.0})
     output, _ = sglang(load_sglang, **inputs)
     assert not torch.allclose(output, run(*inputs.values())[0], rtol=1e-2, atol=8e-3)
+
+
+@pytest.mark.parametrize(("window", "cap"), [(9, 0.0), (None, 4.0), (9, 4.0)])
+def test_flex_attention_agrees(
+    definitions: Any, template: Any, load_run: Any, window: int | None, cap: float
+) -> None:
+    pytest.importorskip("torch.nn.attention.flex_attention")
+    for definition in definitions(4, 2, 16, (1, 4), window, cap).values():
+        run, flex = load_run(definition.reference), entry(truth_of(definition, "torch"))
+        for case in template.cases(definition):
+            inputs = template.inputs(definition, case)
+            if case["id"].startswith("many_"):
+                continue  # slow without compilation
+            actual, expected = run(*inputs.values()), flex(**inputs)
+            torch.testing.assert_close(actual[0], expected[0], rtol=1e-2, atol=8e-3)
+            torch.testing.assert_close(actual[1], expected[1], rtol=1e-5, atol=1e-5)
+
+
+def test_a_cap_is_not_compared_with_sglang_nor_plain_attention_with_flex(definitions: Any) -> None:
+    for window, cap, kinds in (
+        (None, 0.0, ["flashinfer", "sglang"]),
+        (9, 0.0, ["flashinfer", "sglang", "torch"]),
+        (9, 4.0, ["flashinfer", "torch"]),
+    ):
+        for definition in definitions(4, 2, 64, (1, 4), window, cap).values():
+            assert [t.kind for t in fibcore_ground_truths(definition) or ()] == kinds
+
+
+def test_ground_truths_of_several_windows_share_no_names(definitions: Any) -> None:
+    import ast
+
+    seen: dict[str, str] = {}
+    for window, cap in ((9, 0.0), (9, 4.5), (10, 0.0), (None, 0.0)):
+        for definition in definitions(4, 2, 64, (1, 4), window, cap).values():
+            for truth in fibcore_ground_truths(definition) or ():
+                for node in ast.parse(truth.source).body:
+                    targets = [node.target] if isinstance(node, ast.AnnAssign) else []
+                    names = [t.id for t in targets if isinstance(t, ast.Name)]
+                    names += [node.name] if isinstance(node, ast.FunctionDef) else []
+                    for name in names:
+                        assert seen.setdefault(name, truth.source) == truth.source
 
 
 @pytest.mark.parametrize("name", KERNELS)
@@ -152,10 +203,18 @@ class Ragged(Wrapper):
 
 
 @pytest.mark.parametrize("name", [n.replace("d16", "d64") for n in KERNELS])
+@pytest.mark.parametrize(("window", "cap", "suffix"), [(None, 0.0, ""), (9, 4.5, "_swa9_cap4p5")])
 def test_flashinfer_is_called_and_read_rightly(
-    definitions: Any, template: Any, load_run: Any, monkeypatch: pytest.MonkeyPatch, name: str
+    definitions: Any,
+    template: Any,
+    load_run: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    window: int | None,
+    cap: float,
+    suffix: str,
 ) -> None:
-    definition = definitions(4, 2, 64, (1, 4))[name]
+    definition = definitions(4, 2, 64, (1, 4), window, cap)[name + suffix]
     wrappers = {
         "BatchDecodeWithPagedKVCacheWrapper": Paged,
         "BatchPrefillWithPagedKVCacheWrapper": Paged,
@@ -172,6 +231,10 @@ def test_flashinfer_is_called_and_read_rightly(
         seen = Wrapper.seen
         assert seen["kernel"] == (4, 2, 64)
         assert isinstance(seen["sm_scale"], float)
+        assert (seen["window_left"], seen["logits_soft_cap"]) == (
+            -1 if window is None else window - 1,
+            cap,
+        )
         if "prefill" in name:
             assert seen["causal"] is True
             assert seen["options"] == {"backend": "fa2"}
@@ -196,9 +259,18 @@ def test_decode_uses_tensor_cores_for_other_group_sizes(
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
 @pytest.mark.parametrize("name", [n.replace("d16", "d64") for n in KERNELS])
-def test_flashinfer_agrees(definitions: Any, template: Any, load_run: Any, name: str) -> None:
+@pytest.mark.parametrize(("window", "cap", "suffix"), [(None, 0.0, ""), (9, 4.5, "_swa9_cap4p5")])
+def test_flashinfer_agrees(
+    definitions: Any,
+    template: Any,
+    load_run: Any,
+    name: str,
+    window: int | None,
+    cap: float,
+    suffix: str,
+) -> None:
     pytest.importorskip("flashinfer")
-    definition = definitions(4, 2, 64, (1, 4))[name]
+    definition = definitions(4, 2, 64, (1, 4), window, cap)[name + suffix]
     run, flashinfer = load_run(definition.reference), entry(truth_of(definition, "flashinfer"))
     for case in template.cases(definition):
         inputs = {

@@ -115,17 +115,95 @@ def test_unknown_scale_does_not_matter(attention: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "what"),
+    ("arguments", "suffix", "parameters"),
     [
-        ({"sliding_window_size": 4095}, "gqa_paged with sliding window 4096"),
-        ({"logit_cap": 50.0}, "gqa_paged with logit cap 50.0"),
-        (
-            {"logit_cap": 30.0, "logit_capping_method": "other"},
-            "gqa_paged with logit cap 30.0 (other)",
-        ),
+        ({"sliding_window_size": 4095}, "_swa4096", {"sliding_window": 4096}),
+        ({"logit_cap": 50.0}, "_cap50", {"logit_cap": 50.0}),
+        ({"logit_cap": 30}, "_cap30", {"logit_cap": 30.0}),
+        ({"logit_cap": 12.5}, "_cap12p5", {"logit_cap": 12.5}),
         (
             {"sliding_window_size": 4095, "logit_cap": 50.0},
-            "gqa_paged with sliding window 4096 and logit cap 50.0",
+            "_swa4096_cap50",
+            {"sliding_window": 4096, "logit_cap": 50.0},
+        ),
+        ({"attributes": {"sliding_window_size": 511}}, "_swa512", {"sliding_window": 512}),
+    ],
+)
+def test_a_window_and_a_cap_are_kernels_of_their_own(
+    attention: Any, arguments: dict[str, Any], suffix: str, parameters: dict[str, Any]
+) -> None:
+    node = attention(calls=[PLAIN], **arguments)
+    found = fibcore_extract(tree(node), Serving())
+    plain = fibcore_extract(tree(attention(calls=[PLAIN])), Serving())
+    assert names(found) == [name + suffix for name in names(plain)]
+    assert [k.tags for k in found.kernels] == [k.tags for k in plain.kernels]
+    for kernel in found.kernels:
+        extra = {n: kernel.parameters.get(n) for n in ("sliding_window", "logit_cap")}
+        assert extra == {"sliding_window": None, "logit_cap": None, **parameters}
+        assert {n: kernel.facts[n].value for n in parameters} == parameters
+    assert found.claimed == {node.path}
+    assert not found.not_covered
+    assert not found.problems
+
+
+def test_facts_of_a_window_say_where_it_is_from(attention: Any) -> None:
+    before = with_origins(511, frozenset({"config:sliding_window"}))
+    cap = with_origins(50.0, frozenset({"config:attn_logit_softcapping"}))
+    kernel = fibcore_extract(
+        tree(attention(sliding_window_size=before, logit_cap=cap)), Serving()
+    ).kernels[0]
+    assert kernel.facts["sliding_window"].origins == ("config:sliding_window",)
+    assert kernel.facts["logit_cap"].origins == ("config:attn_logit_softcapping",)
+
+
+def test_layers_of_several_windows_are_several_kernels(attention: Any) -> None:
+    sizes = (511, -1, 1023, 511)
+    layers = [attention(f"l.{i}", sliding_window_size=size) for i, size in enumerate(sizes)]
+    found = fibcore_extract(tree(*layers), Serving(stages=("decode",), page_sizes=(1,)))
+    assert {k.name.partition("_ps1")[2]: [u.path for u in k.uses] for k in found.kernels} == {
+        "_swa512": ["l.0", "l.3"],
+        "": ["l.1"],
+        "_swa1024": ["l.2"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("window", "config", "note"),
+    [
+        (8191, {"max_position_embeddings": 8192}, "no shorter than the model's context of 8192"),
+        (4095, {"max_position_embeddings": 8192, "sliding_window": 4096}, None),
+        (4096, {"sliding_window": 4096}, "one key more than the config's sliding_window 4096"),
+        (-1, {"sliding_window": 4096}, "the config's sliding_window 4096 is not used by SGLang"),
+        (-1, {"text_config": {"sliding_window": 7}}, "the config's sliding_window 7 is not used"),
+        (-1, {"sliding_window": 4096, "use_sliding_window": False}, None),
+        (-1, {"sliding_window": None}, None),
+        (-1, {}, None),
+    ],
+)
+def test_notes_compare_the_window_with_the_config(
+    attention: Any, window: int, config: dict[str, Any], note: str | None
+) -> None:
+    node = attention(sliding_window_size=window, calls=[PLAIN])
+    for kernel in fibcore_extract(with_config(tree(node), **config), Serving()).kernels:
+        assert len(kernel.notes) == (note is not None)
+        assert note is None or note in kernel.notes[0]
+
+
+def test_global_layers_beside_windows_have_no_note(attention: Any) -> None:
+    layers = [
+        attention(f"l.{i}", sliding_window_size=size, calls=[PLAIN])
+        for i, size in enumerate((511, -1))
+    ]
+    found = fibcore_extract(with_config(tree(*layers), sliding_window=512), Serving())
+    assert not any(kernel.notes for kernel in found.kernels)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        (
+            {"logit_cap": 30.0, "logit_capping_method": "other"},
+            "gqa_paged with logit cap 30 and capping by other",
         ),
         ({"is_cross_attention": True}, "cross attention"),
         ({"attn_type": "encoder_only"}, "encoder-only attention"),
@@ -143,7 +221,6 @@ def test_unknown_scale_does_not_matter(attention: Any) -> None:
             {"attributes": {"xai_temperature_len": 1024}},
             "gqa_paged with temperature by position beyond 1024",
         ),
-        ({"attributes": {"sliding_window_size": 511}}, "gqa_paged with sliding window 512"),
         (
             {"calls": [call(TENSOR, sinks=ParameterRef("sinks", (32,)))]},
             "gqa_paged with attention sinks",
@@ -223,6 +300,15 @@ def test_what_is_not_known_is_a_problem_and_no_guess(
     assert [u.path for u in found.problems[0].uses] == [node.path]
 
 
+def test_prompt_bidirectional_attention_with_a_window(attention: Any) -> None:
+    node = attention(attn_type="decoder_bidirectional", sliding_window_size=511)
+    found = fibcore_extract(tree(node), Serving(page_sizes=(1,)))
+    assert names(found) == ["gqa_paged_decode_h32_kv8_d128_ps1_swa512"]
+    assert whats(found) == [
+        "gqa prefill with bidirectional attention over the prompt and sliding window 512"
+    ]
+
+
 def test_prompt_bidirectional_attention_decodes_as_plain(attention: Any) -> None:
     found = fibcore_extract(tree(attention(attn_type="decoder_bidirectional")), Serving())
     assert names(found) == [
@@ -232,13 +318,32 @@ def test_prompt_bidirectional_attention_decodes_as_plain(attention: Any) -> None
     assert whats(found) == ["gqa prefill with bidirectional attention over the prompt"]
 
 
-def test_alternating_windows_give_the_plain_layers_and_name_the_others(attention: Any) -> None:
-    layers = [attention(f"l.{i}", sliding_window_size=(511 if i % 2 else None)) for i in range(4)]
-    found = fibcore_extract(tree(*layers), Serving())
-    assert [u.path for u in found.kernels[0].uses] == ["l.0", "l.2"]
-    assert [(e.what, [u.path for u in e.uses]) for e in found.not_covered] == [
-        ("gqa_paged with sliding window 512", ["l.1", "l.3"])
-    ]
+def test_position_biases_and_dual_chunks_are_named(attention: Any) -> None:
+    leaf = attention("a.attn", calls=[PLAIN])
+    slopes = Unknown("tensor of the forward pass")
+    above = module("a", "BaiChuanAttention", attributes={"alibi_slopes": slopes}, children=[leaf])
+    found = fibcore_extract(tree(above), Serving())
+    assert (names(found), whats(found)) == ([], ["gqa_paged with ALiBi biases"])
+    dual = {"chunk_size": 262144, "local_size": 8192}
+    model = with_config(tree(attention(calls=[PLAIN])), dual_chunk_attention_config=dual)
+    found = fibcore_extract(model, Serving())
+    assert (names(found), whats(found)) == ([], ["gqa_paged with dual chunk attention 262144"])
+
+
+def test_vision_attention_is_named_with_its_backend() -> None:
+    backend = module("v.attn.qkv_backend", "sglang.srt.layers.attention.vision.VisionSdpaAttention")
+    linear = module("v.attn.proj", "sglang.srt.layers.linear.RowParallelLinear")
+    sizes = {"num_attention_heads_per_partition": 16, "hidden_size_per_attention_head": 72}
+    layer = module(
+        "v.attn",
+        "sglang.srt.layers.attention.vision.VisionAttention",
+        attributes=sizes,
+        children=[backend, linear],
+    )
+    found = fibcore_extract(tree(layer), Serving())
+    assert whats(found) == ["vision attention h16 d72"]
+    assert found.claimed == {"v.attn", "v.attn.qkv_backend"}  # the linear layer is a GEMM
+    assert not found.kernels
 
 
 def test_a_layer_called_in_two_ways_is_reported_in_both(attention: Any) -> None:
@@ -333,7 +438,7 @@ def test_one_kv_head_is_no_latent_attention(attention: Any) -> None:
 
 def test_other_attention_classes_are_not_claimed() -> None:
     others = [
-        module("a", "sglang.srt.layers.attention.vision.VisionAttention", {"num_heads": 4}),
+        module("a", "torch.nn.MultiheadAttention", {"num_heads": 4}),
         module("b", "sglang.srt.layers.radix_linear_attention.RadixLinearAttention", {}),
     ]
     assert fibcore_extract(tree(*others), Serving()) == Extraction()

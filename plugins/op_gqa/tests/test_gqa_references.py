@@ -68,17 +68,54 @@ def test_properties_hold(
             check()
 
 
-@pytest.mark.parametrize(("elements", "rows"), [(1, 1), (2000, 3), (2**14, 128)])
-def test_properties_hold_however_small_the_chunks(
-    definitions: Any, template: Any, load_run: Any, elements: int, rows: int
+@pytest.mark.parametrize(
+    ("window", "cap"), [(1, 0.0), (2, 0.0), (7, 0.0), (90, 5.0), (4096, 0.0), (None, 0.5)]
+)
+def test_properties_hold_with_a_window_and_a_cap(
+    definitions: Any, template: Any, load_run: Any, window: int | None, cap: float
 ) -> None:
-    for definition in definitions(4, 2, 8, (1, 5)).values():
+    for definition in definitions(6, 2, 8, (5,), window, cap).values():
+        for _, check in template.checks(definition, load_run(definition.reference)):
+            check()
+
+
+def test_a_window_of_all_keys_is_plain_attention(
+    definitions: Any, template: Any, load_run: Any
+) -> None:
+    plain = definitions(4, 2, 8, (1, 5))
+    for name, definition in definitions(4, 2, 8, (1, 5), window=5000).items():
+        other = plain[name.removesuffix("_swa5000")]
+        for case in template.cases(other):
+            inputs = template.inputs(other, case)
+            actual = load_run(definition.reference)(*inputs.values())
+            torch.testing.assert_close(actual, load_run(other.reference)(*inputs.values()))
+
+
+def test_decode_reads_no_more_keys_than_the_window(
+    definitions: Any, template: Any, load_run: Any
+) -> None:
+    # What a cache of windows has dropped may hold anything, NaN too.
+    definition = definitions(4, 2, 8, (1,), window=6)["gqa_paged_decode_h4_kv2_d8_ps1_swa6"]
+    inputs = template.inputs(definition, {"lengths": [[1, 20], [1, 6], [1, 2]], "scale": 1.0})
+    run = load_run(definition.reference)
+    expected = run(*inputs.values())
+    for name in ("k_cache", "v_cache"):
+        inputs[name][inputs["kv_indices"][:14].long()] = math.nan
+    torch.testing.assert_close(run(*inputs.values()), expected)
+
+
+@pytest.mark.parametrize(("elements", "rows"), [(1, 1), (2000, 3), (2**14, 128)])
+@pytest.mark.parametrize("window", [None, 6])
+def test_properties_hold_however_small_the_chunks(
+    definitions: Any, template: Any, load_run: Any, elements: int, rows: int, window: int | None
+) -> None:
+    for definition in definitions(4, 2, 8, (1, 5), window).values():
         limits = {"MAX_ELEMENTS": elements}
         if "MAX_ROWS" in definition.reference:
             limits["MAX_ROWS"] = rows
         run = load_run(render(definition.reference, limits))
         for name, check in template.checks(definition, run):
-            if not name.startswith("many_") or elements > 1:
+            if not name.startswith(("many_", "around_")) or elements > 1:
                 check()
 
 
@@ -175,12 +212,12 @@ class Largest(torch.utils._python_dispatch.TorchDispatchMode):
         return result
 
 
-@pytest.mark.parametrize("keys", [300, 1200])
+@pytest.mark.parametrize(("keys", "window"), [(300, None), (1200, None), (1200, 600)])
 def test_temporaries_do_not_grow_with_the_sequences(
-    definitions: Any, template: Any, load_run: Any, keys: int
+    definitions: Any, template: Any, load_run: Any, keys: int, window: int | None
 ) -> None:
     limit = 2**13
-    for name, definition in definitions(4, 2, 16, (1, 8)).items():
+    for name, definition in definitions(4, 2, 16, (1, 8), window).items():
         queries = 1 if "decode" in name else keys // 2
         case = {"lengths": [[queries, keys], [1, 5]], "scale": 1.0}
         inputs = template.inputs(definition, case)

@@ -92,18 +92,74 @@ RAGGED = {
         "(kv_indptr[sequence, None] + position).clamp(max=len(keys) - 1)",
     ),
 }
+# Of a window and a cap; the mask of a window has another form than the plain one.
+_LATE = "hidden = position[:, None] >= seen"
+_EARLY = "position[:, None] < seen - SLIDING_WINDOW"
+_FIRST = "(fewest - SLIDING_WINDOW)"
+WINDOW = {
+    "the window is left out": (f"hidden |= {_EARLY}", "pass", _FIRST, "(fewest - fewest)"),
+    "the window counts the keys before the query's own": (
+        _EARLY,
+        f"{_EARLY} - 1",
+        _FIRST,
+        "(fewest - SLIDING_WINDOW - 1)",
+    ),
+    "the window is one key too small": (_EARLY, f"{_EARLY} + 1"),
+    "the window is that of the last query of a sequence": (
+        _EARLY,
+        "position[:, None] < limit[:active, None, None] - SLIDING_WINDOW",
+    ),
+    "the window counts from the first key": (_EARLY, "position[:, None] >= SLIDING_WINDOW"),
+    "the window also reaches behind the query": (
+        _LATE,
+        "hidden = position[:, None] >= seen + SLIDING_WINDOW",
+    ),
+}
+CAP = {
+    "the cap is left out": ("logits = logits.div_(bound).tanh_().mul_(bound)", "pass"),
+    "the cap bounds logits of base 2": ("LOGIT_CAP * math.log2(math.e)", "LOGIT_CAP"),
+    "the cap clips": (
+        "logits.div_(bound).tanh_().mul_(bound)",
+        "logits.clamp_(min=-bound, max=bound)",
+    ),
+    "the cap comes before the scale": (
+        "logits.div_(bound).tanh_().mul_(bound)",
+        "(logits / math.log2(math.e) / sm_scale / LOGIT_CAP).tanh_().mul_(bound * sm_scale)",
+    ),
+    "the capped logits are not scaled back": (
+        "logits.div_(bound).tanh_().mul_(bound)",
+        "logits.div_(bound).tanh_()",
+    ),
+}
+_PLAIN_MASK = ("the mask shows one key too many", "the mask shows one key too few")
+KEPT = {name: change for name, change in EVERYWHERE.items() if name not in _PLAIN_MASK}
 KERNELS = {
     "gqa_paged_decode_h4_kv2_d8_ps1": EVERYWHERE | PAGED,
     "gqa_paged_decode_h4_kv2_d8_ps4": EVERYWHERE | PAGED | PAGES_OF_SEVERAL,
     "gqa_paged_prefill_causal_h4_kv2_d8_ps1": EVERYWHERE | PAGED | PREFILL,
     "gqa_paged_prefill_causal_h4_kv2_d8_ps4": EVERYWHERE | PAGED | PAGES_OF_SEVERAL | PREFILL,
     "gqa_ragged_prefill_causal_h4_kv2_d8": EVERYWHERE | PREFILL | RAGGED,
+    "gqa_paged_decode_h4_kv2_d8_ps1_cap3": EVERYWHERE | CAP,
+    "gqa_paged_decode_h4_kv2_d8_ps4_swa6_cap3": KEPT | WINDOW | CAP,
+    "gqa_paged_prefill_causal_h4_kv2_d8_ps4_swa6": KEPT | WINDOW | PREFILL,
+    "gqa_ragged_prefill_causal_h4_kv2_d8_swa6_cap3": KEPT | WINDOW | CAP | PREFILL | RAGGED,
 }
+# Of one query a sequence: the last is the only one, and sees the last key.
+NOT_DECODE = (
+    "the window is that of the last query of a sequence",
+    "the window also reaches behind the query",
+)
 MISTAKES = [
     (kernel, name, changes)
     for kernel, mistakes in KERNELS.items()
     for name, changes in mistakes.items()
+    if "decode" not in kernel or name not in NOT_DECODE
 ]
+
+
+def made(definitions: Any, kernel: str) -> Any:
+    window, cap = 6 if "_swa6" in kernel else None, 3.0 if "_cap3" in kernel else 0.0
+    return definitions(4, 2, 8, (1, 4), window=window, cap=cap)[kernel]
 
 
 def fails(check: Any) -> bool:
@@ -123,7 +179,7 @@ def fails(check: Any) -> bool:
 def test_wrong_reference_is_rejected(
     definitions: Any, template: Any, load_run: Any, kernel: str, changes: tuple[str, ...]
 ) -> None:
-    definition = definitions(4, 2, 8, (1, 4))[kernel]
+    definition = made(definitions, kernel)
     wrong = definition.reference
     for old, new in zip(changes[::2], changes[1::2], strict=True):
         assert wrong.count(old) >= 1, "the mistake does not fit the reference any more"
@@ -135,6 +191,6 @@ def test_wrong_reference_is_rejected(
 def test_right_reference_is_accepted(
     definitions: Any, template: Any, load_run: Any, kernel: str
 ) -> None:
-    definition = definitions(4, 2, 8, (1, 4))[kernel]
+    definition = made(definitions, kernel)
     for _, check in template.checks(definition, load_run(definition.reference)):
         check()

@@ -85,6 +85,30 @@ class _Finder:
         block = _Block(self._latent(shapes), tuple(shapes), len(shapes) == len(read))
         for layer, shape in read:
             self._report(layer, shape, block)
+        if block.latent is not None:
+            self._absorbed_products(block.latent, block)
+
+    def _absorbed_products(self, latent: Shape, block: _Block) -> None:
+        """Name the two products with the halves of `kv_b_proj` that absorption moves elsewhere.
+
+        SGLang splits that layer's weight when it loads it (`w_kc`, `w_vc`), so no module and no
+        parameter stands for them: every head has a matrix of its own.
+        """
+        twin = next((shape for shape in block.shapes if _is_materialised(shape, latent)), None)
+        nope = self.parent.attributes.get("qk_nope_head_dim")
+        value = self.parent.attributes.get("v_head_dim")
+        if twin is not None:
+            nope, value = twin.key - (latent.key - latent.value), twin.value
+        for what, n, k in (
+            ("absorbed query projection", latent.value, nope),
+            ("absorbed value projection", value, latent.value),
+        ):
+            sizes = f" b{latent.heads}_n{n}_k{k}" if _are_sizes(n, k) else ""
+            self.found.not_covered(
+                f"batched GEMM{sizes} ({what})",
+                "one matrix a head; the op type gemm has no batched kernel",
+                self.parent,
+            )
 
     def _report(self, layer: ModuleNode, shape: Shape | UndecidedError, block: _Block) -> None:
         try:
@@ -120,8 +144,10 @@ class _Finder:
                 raise UndecidedError(
                     "an attention layer", "the sizes of the layer beside it are not known"
                 )
+            extras = [f" {extra}" for extra in features(layer, self.parent)]
             self.found.not_covered(
-                f"attention with head_dim {shape.key} and v_head_dim {shape.value}",
+                f"attention h{shape.heads} kv{shape.kv_heads} with head_dim {shape.key} and "
+                f"v_head_dim {shape.value}{''.join(extras)}",
                 "neither grouped query attention, where they are equal, nor latent attention",
                 layer,
             )
@@ -194,6 +220,10 @@ def _is_absorbed(shape: Shape, latent: Shape) -> bool:
 def _is_materialised(shape: Shape, latent: Shape) -> bool:
     rope = latent.key - latent.value
     return shape.kv_heads == shape.heads == latent.heads and shape.key > rope
+
+
+def _are_sizes(*values: object) -> bool:
+    return all(isinstance(value, int) and value > 0 for value in values)
 
 
 def _projects_up(node: ModuleNode, latent: int) -> bool:

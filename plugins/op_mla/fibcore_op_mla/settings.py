@@ -113,7 +113,8 @@ def features(node: ModuleNode, parent: ModuleNode) -> Iterator[str]:
         yield f"of type {kind}"
     window = _number(node, "sliding_window_size", -1)
     if window > 0:  # SGLang reads 0 and None as "no window"
-        yield f"with sliding window {window:g}"
+        # SGLang counts the keys before the query's own; people and configs count that one too.
+        yield f"with sliding window {window + 1:g}"
     cap = _number(node, "logit_cap", 0)
     if cap > 0:
         method = _setting(node, "logit_capping_method", "tanh")
@@ -123,6 +124,9 @@ def features(node: ModuleNode, parent: ModuleNode) -> Iterator[str]:
     positions = _setting(node, "pos_encoding_mode", "NONE")
     if positions not in (None, "NONE"):
         yield f"with position encoding {positions} inside"
+    temperature = _number(node, "xai_temperature_len", -1)
+    if temperature > 0:
+        yield f"with temperature by position beyond {temperature:g}"
     if _has_sinks(node, parent):
         yield "with attention sinks"
 
@@ -208,8 +212,10 @@ def _attention_type(node: ModuleNode) -> str:
 
 def _has_sinks(node: ModuleNode, parent: ModuleNode) -> bool:
     """Whether logits of attention sinks are handed to the layer, or kept beside it for it."""
-    if any(call.kwargs.get(name) is not None for call in node.calls for name in _SINKS):
-        return True
+    for call in node.calls:
+        for name in _SINKS:
+            if known(call.kwargs.get(name), "sinks of an attention layer") is not None:
+                return True
     return any(
         "sink" in name and isinstance(value, ParameterRef)
         for name, value in parent.attributes.items()

@@ -37,8 +37,14 @@ def names(found: Extraction) -> list[str]:
     return [kernel.name for kernel in found.kernels]
 
 
+def products(found: Extraction) -> list[str]:
+    """The batched GEMMs that absorption makes of `kv_b_proj`."""
+    return [gap.what for gap in found.not_covered if gap.what.startswith("batched GEMM")]
+
+
 def gaps(found: Extraction) -> list[str]:
-    return [gap.what for gap in found.not_covered]
+    """What is not covered beside those."""
+    return [gap.what for gap in found.not_covered if gap.what not in products(found)]
 
 
 def test_deepseek_v3_at_tp_8() -> None:
@@ -52,10 +58,17 @@ def test_deepseek_v3_at_tp_8() -> None:
     ]
     assert [kernel.op_type for kernel in found.kernels] == ["mla_paged"] * 4 + ["mla_ragged"]
     assert found.claimed == {
+        "model.layers.0.self_attn",  # of which the batched GEMMs are
         "model.layers.0.self_attn.attn_mqa",
         "model.layers.0.self_attn.attn_mha",
     }
-    assert found.not_covered == found.problems == ()
+    assert products(found) == [
+        "batched GEMM b16_n512_k128 (absorbed query projection)",
+        "batched GEMM b16_n128_k512 (absorbed value projection)",
+    ]
+    assert [use.path for use in found.not_covered[0].uses] == ["model.layers.0.self_attn"]
+    assert gaps(found) == []
+    assert found.problems == ()
     decode, ragged = found.kernels[0], found.kernels[-1]
     paged_api = "fi_api:flashinfer.mla.BatchMLAPagedAttentionWrapper"
     assert decode.tags == ("stage:decode", "tp:8", paged_api)
@@ -110,7 +123,7 @@ def test_facts_prove_every_const_axis() -> None:
 def test_page_sizes_and_stages_are_those_asked_for() -> None:
     found = extract(deepseek(), page_sizes=(16,), stages=("decode",))
     assert names(found) == ["mla_paged_decode_h16_ckv512_kpe64_ps16"]
-    assert len(found.claimed) == 2
+    assert len(found.claimed) == 3
     found = extract(deepseek(), page_sizes=(16,), stages=("prefill",))
     assert names(found) == [
         "mla_paged_prefill_causal_h16_ckv512_kpe64_ps16",
@@ -220,8 +233,60 @@ def test_two_widths_that_are_not_latent_are_named(kv_heads: int) -> None:
     # MiMo-V2-Flash: 192 and 128 with 4 KV heads, of which a rank of 4 has one.
     found = extract(llama(head_dim=192, v_head_dim=128, num_kv_heads=kv_heads))
     assert found.kernels == ()
-    assert gaps(found) == ["attention with head_dim 192 and v_head_dim 128"]
+    assert gaps(found) == [f"attention h32 kv{kv_heads} with head_dim 192 and v_head_dim 128"]
     assert found.claimed == {"model.layers.0.self_attn.attn"}
+
+
+def test_windows_and_sinks_of_two_widths_are_in_the_name() -> None:
+    # The local layers of MiMo-V2-Flash: 128 keys, a sink a head.
+    sinks = [call(TENSOR, TENSOR, TENSOR, TENSOR, sinks=ParameterRef("sinks", (32,)))]
+    found = extract(
+        llama(head_dim=192, v_head_dim=128, num_kv_heads=8, sliding_window_size=127, calls=sinks)
+    )
+    assert gaps(found) == [
+        "attention h32 kv8 with head_dim 192 and v_head_dim 128 with sliding window 128 "
+        "with attention sinks"
+    ]
+
+
+def test_sinks_that_are_not_known_are_a_problem() -> None:
+    unknown = [call(TENSOR, TENSOR, TENSOR, TENSOR, sinks=UNKNOWN)]
+    found = extract(deepseek(mqa={"calls": unknown}))
+    assert "mla_paged" not in " ".join([*names(found), *gaps(found)])
+    assert [problem.what for problem in found.problems] == ["sinks of an attention layer"]
+    nothing = [call(TENSOR, TENSOR, TENSOR, TENSOR, sinks=None)]
+    assert len(extract(deepseek(mqa={"calls": nothing})).kernels) == 5
+
+
+def test_absorbed_products_without_a_materialised_layer() -> None:
+    # MiniCPM3: no attn_mha; the module itself knows the sizes before absorption.
+    def block(**attributes: Any) -> ModuleNode:
+        path = "model.layers.0.self_attn"
+        return module(
+            path,
+            "sglang.srt.models.minicpm3.MiniCPM3AttentionMLA",
+            attributes=attributes,
+            children=(
+                linear(f"{path}.kv_b_proj", "ColumnParallelLinear", 256, 40 * (64 + 64)),
+                radix_attention(
+                    f"{path}.attn",
+                    num_heads=40,
+                    head_dim=288,
+                    num_kv_heads=1,
+                    v_head_dim=256,
+                    scaling=96**-0.5,
+                ),
+            ),
+        )
+
+    assert products(extract(block(qk_nope_head_dim=64, v_head_dim=64), tp=1)) == [
+        "batched GEMM b40_n256_k64 (absorbed query projection)",
+        "batched GEMM b40_n64_k256 (absorbed value projection)",
+    ]
+    assert products(extract(block(), tp=1)) == [
+        "batched GEMM (absorbed query projection)",
+        "batched GEMM (absorbed value projection)",
+    ]
 
 
 def test_an_odd_layer_beside_latent_attention_is_named() -> None:
@@ -285,7 +350,7 @@ def test_a_switch_that_is_off_is_plain() -> None:
 @pytest.mark.parametrize(
     ("arguments", "phrase"),
     [
-        ({"sliding_window_size": 511}, "with sliding window 511"),
+        ({"sliding_window_size": 511}, "with sliding window 512"),
         ({"logit_cap": 30.0}, "with logit cap 30"),
         ({"logit_cap": 30.0, "logit_capping_method": "cap"}, "with logit cap 30 (cap)"),
         ({"is_cross_attention": True}, "as cross attention"),
@@ -296,7 +361,7 @@ def test_a_switch_that_is_off_is_plain() -> None:
         ({"calls": (call(TENSOR, attn_sink=TENSOR),)}, "with attention sinks"),
         (
             {"logit_cap": 5, "sliding_window_size": 7},
-            "with sliding window 7 and with logit cap 5",
+            "with sliding window 8 and with logit cap 5",
         ),
     ],
 )
@@ -304,7 +369,7 @@ def test_variants_are_named(arguments: dict[str, Any], phrase: str) -> None:
     found = extract(deepseek(both=arguments))
     assert found.kernels == ()
     assert gaps(found) == [f"mla_paged {phrase}", f"mla_ragged {phrase}"]
-    assert len(found.claimed) == 2
+    assert len(found.claimed) == 3
 
 
 @pytest.mark.parametrize(
@@ -332,7 +397,7 @@ def test_sinks_kept_beside_the_layer() -> None:
 
 def test_what_a_model_assigned_later_wins() -> None:
     found = extract(deepseek(mqa={"attributes": {"sliding_window_size": 64}}))
-    assert gaps(found) == ["mla_paged with sliding window 64"]
+    assert gaps(found) == ["mla_paged with sliding window 65"]
 
 
 @pytest.mark.parametrize(

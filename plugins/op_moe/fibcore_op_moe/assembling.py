@@ -8,16 +8,14 @@ words are `ds_routing`, `llama4_routing` and `remote_experts`.
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Collection, Mapping
 from importlib.resources import files
 
+from fibcore import rendering
 from fibcore.errors import FibcoreError
 from fibcore.rendering import render
 
 MARKS = frozenset({"ds_routing", "llama4_routing", "remote_experts"})
-
-_MARK = re.compile(r"^(?P<code>.*?)  # (?P<kind>only|except): (?P<word>\w+)$")
 
 
 def source(folder: str, name: str) -> str:
@@ -31,21 +29,7 @@ def select(text: str, words: Collection[str]) -> str:
     Raises:
         FibcoreError: a mark has an unknown word.
     """
-    kept = []
-    for line in text.splitlines():
-        found = _MARK.match(line)
-        if found is None:
-            kept.append(line)
-            continue
-        if found["word"] not in MARKS:
-            raise FibcoreError(
-                "a template has an unknown mark",
-                expected=", ".join(sorted(MARKS)),
-                found=found["word"],
-            )
-        if (found["word"] in words) == (found["kind"] == "only"):
-            kept.append(found["code"])
-    return "\n".join(kept) + "\n"
+    return rendering.select(text, words, MARKS)
 
 
 def function_text(text: str, name: str) -> tuple[int, int]:
@@ -92,21 +76,3 @@ def reference(
         other = source("references", f"routing_{routing.removesuffix('_routing')}.py")
         text = swap_function(text, "route", other)
     return render(text, constants)
-
-
-def named_after(text: str, name: str, suffix: str, constants: Mapping[str, object]) -> str:
-    """`text` with every top-level name that begins with `name` given a suffix.
-
-    Ground truths of several definitions stand in one module, so what a constant sets apart needs
-    names of its own: `NAME_TOP_K` and `name_experts` become `NAME_SUFFIX_TOP_K` and
-    `name_suffix_experts`.
-
-    Args:
-        text: A file below `ground_truths/`.
-        name: The entry's name there, in lower case; constants begin with it in upper case.
-        suffix: What to add, in lower case.
-        constants: Values of the constants, without their prefix.
-    """
-    text = render(text, {f"{name.upper()}_{key}": value for key, value in constants.items()})
-    text = re.sub(rf"\b{name}(?=\b|_)", f"{name}_{suffix}", text)
-    return re.sub(rf"\b{name.upper()}(?=_)", f"{name}_{suffix}".upper(), text)

@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 
 from fibcore.definition import Definition
 from fibcore.hookspecs import GroundTruth
-from fibcore_op_moe.assembling import named_after, source
+from fibcore.rendering import named_after
+from fibcore_op_moe.assembling import source
 from fibcore_op_moe.moe import BF16, DS, FP8_BLOCK, FP8_TENSOR, LLAMA4, Moe
 
 BLACKWELL = ((10, 0), (10, 3))

@@ -10,8 +10,9 @@ import pytest
 
 from fibcore.definition import Axis, Definition
 from fibcore.errors import FibcoreError
+from fibcore.rendering import named_after
 from fibcore_op_moe import fibcore_variant
-from fibcore_op_moe.assembling import named_after, select, swap_function
+from fibcore_op_moe.assembling import select, swap_function
 from fibcore_op_moe.moe import BF16, DEFAULT, DS, FP8_BLOCK, FP8_TENSOR, LLAMA4, RENORM, Moe
 
 DEEPSEEK = Moe(FP8_BLOCK, DS, 8, 8, 4, 256, 32, 7168, 2048)

@@ -9,7 +9,15 @@ from typing import Any
 import attrs
 
 from fibcore.kernel import Extraction, Kernel, KernelCollector, fact
-from fibcore.tree import Alternatives, Call, ModelTree, ModuleNode, Named, Unknown
+from fibcore.tree import (
+    Alternatives,
+    Call,
+    ModelTree,
+    ModuleNode,
+    Named,
+    ParameterRef,
+    Unknown,
+)
 
 _LAYERS = "sglang.srt.layers.layernorm."
 _MODELS = "sglang.srt.models."
@@ -35,6 +43,14 @@ _OTHER_NORMS = {
     "torch.nn.LayerNorm": _LAYER_NORM,
     _LAYERS + "RMSNormWithoutScale": "it has no weight",
 }
+# Norms of linear attention and state spaces: x / rms(x) * weight, times an activation of a gate.
+_GATED = re.compile(r"\.(layernorm_gated|fused_norm_gate)\.|Gated?$|Gated\w*Norm$")
+_GATE = "it multiplies by an activation of a gate; the op type has no such kernel"
+# Norms of rows that tensor parallelism splits.
+_SPLIT = re.compile(r"RMSNorm(TP|Sharded)$")
+_SUM_OVER_RANKS = (
+    "its mean square is over a row that the ranks share; the op type has no such kernel"
+)
 _NORM_NAME = re.compile(r"RMSNorm|LayerNorm|(Group|Batch|L2|Instance)Norm|Norm$|NormGated?$")
 
 # Methods of a norm that quantise what they normalise: another kernel.
@@ -68,10 +84,27 @@ def extract(tree: ModelTree) -> Extraction:
     not, and as both where both happen. Tensor and expert parallelism change nothing.
     """
     found = KernelCollector(lenient=("eps",))
+    fused = _fused_functions(tree)
     for node in tree.walk():
         if _is_norm(node):
-            _match(node, found)
+            _match(node, fused.get(node.path, ()), found)
     return found.finish()
+
+
+def _fused_functions(tree: ModelTree) -> dict[str, tuple[str, ...]]:
+    """Path of a module to the functions that the forward pass hands its parameters to."""
+    functions: dict[str, dict[str, None]] = {}
+    for operation in tree.operations:
+        for value in (*operation.args, *operation.kwargs.values()):
+            for one in _flatten(value):
+                # Elementwise operations of torch are steps of something, and no kernel's name.
+                if isinstance(one, ParameterRef) and not operation.function.startswith("torch."):
+                    owner = one.path.rpartition(".")[0]
+                    functions.setdefault(owner, {})[operation.function.rpartition(".")[2]] = None
+    return {
+        path: tuple(name for name in names if name.isidentifier())
+        for path, names in functions.items()
+    }
 
 
 def _is_norm(node: ModuleNode) -> bool:
@@ -80,11 +113,12 @@ def _is_norm(node: ModuleNode) -> bool:
     return not node.children and _NORM_NAME.search(node.class_name) is not None
 
 
-def _match(node: ModuleNode, found: KernelCollector) -> None:
+def _match(node: ModuleNode, fused_functions: tuple[str, ...], found: KernelCollector) -> None:
     try:
         norm = _read_constructor(node)
     except _OtherFunction as other:
-        found.not_covered(node.class_name, str(other), node)
+        gated = "gated " * (str(other) == _GATE and "gate" not in node.class_name.lower())
+        found.not_covered(gated + node.class_name, str(other), node)
         return
     except _Undecided as why:
         found.problem(f"{node.class_name} kernel", str(why), node)
@@ -99,6 +133,14 @@ def _match(node: ModuleNode, found: KernelCollector) -> None:
             "it writes fp8; the op type has no such kernel",
             node,
         )
+    if not node.calls and fused_functions:
+        for function in fused_functions:
+            found.not_covered(
+                f"{_name(norm, fused_add=False)} inside {function}",
+                "one kernel computes it together with what comes before or after",
+                node,
+            )
+        return
     if not node.calls or not (plain or fused or quantised or doubts):
         doubts = ["no call of it was found in the forward pass"]
     for doubt in doubts:
@@ -157,6 +199,12 @@ def _read_constructor(node: ModuleNode) -> _Norm:
         return _Norm(_hidden(node), _eps(node), gemma=shift == 1)
     if node.cls in _OTHER_NORMS:
         raise _OtherFunction(_OTHER_NORMS[node.cls])
+    if _GATED.search(node.cls):
+        raise _OtherFunction(_GATE)
+    if _SPLIT.search(node.cls):
+        raise _OtherFunction(_SUM_OVER_RANKS)
+    if node.class_name == "LayerNorm":
+        raise _OtherFunction(_LAYER_NORM)
     known = [b for b in node.bases if b in _PLAIN or b in _GEMMA or b == _SHIFTED]
     if known:
         raise _OtherFunction(

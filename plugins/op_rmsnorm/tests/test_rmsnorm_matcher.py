@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import attrs
 import pytest
 
 from fibcore.kernel import Extraction
-from fibcore.testing.trees import TENSOR, call, module, tree
-from fibcore.tree import Alternatives, Call, ModuleNode, Named, Unknown, with_origins
+from fibcore.testing.trees import PLACE, TENSOR, call, module, tree
+from fibcore.tree import (
+    Alternatives,
+    Call,
+    ModuleNode,
+    Named,
+    Operation,
+    ParameterRef,
+    Unknown,
+    with_origins,
+)
 from fibcore_op_rmsnorm import matcher
 
 LAYERS = "sglang.srt.layers.layernorm."
+FLA = "sglang.srt.layers.attention.fla."
 HIDDEN = with_origins(4096, frozenset({"config:hidden_size"}))
 EPS = with_origins(1e-5, frozenset({"config:rms_norm_eps"}))
 
@@ -251,22 +262,73 @@ def test_known_subclasses_are_plain_and_others_are_not_trusted() -> None:
 
 
 @pytest.mark.parametrize(
-    "cls",
+    ("cls", "what", "reason"),
     [
-        LAYERS + "LayerNorm",
-        LAYERS + "RMSNormWithoutScale",
-        "sglang.srt.layers.attention.fla.layernorm_gated.RMSNorm",
-        "sglang.srt.layers.attention.mamba.mixer2_rms_norm_gated.Mixer2RMSNormGated",
-        "sglang.srt.models.minimax_m2.MiniMaxM2RMSNormTP",
-        "torch.nn.LayerNorm",
-        "torch.nn.GroupNorm",
+        (LAYERS + "LayerNorm", "LayerNorm", "subtracts the mean"),
+        (LAYERS + "RMSNormWithoutScale", "RMSNormWithoutScale", "no weight"),
+        ("sglang.srt.models.commandr.LayerNorm", "LayerNorm", "subtracts the mean"),
+        (FLA + "layernorm_gated.RMSNorm", "gated RMSNorm", "by an activation of a gate"),
+        (FLA + "layernorm_gated.LayerNorm", "gated LayerNorm", "by an activation of a gate"),
+        (FLA + "kda.FusedRMSNormGated", "FusedRMSNormGated", "by an activation of a gate"),
+        (
+            "sglang.kernels.ops.attention.fla.fused_norm_gate.FusedRMSNormGated",
+            "FusedRMSNormGated",
+            "by an activation of a gate",
+        ),
+        (
+            "sglang.srt.layers.attention.mamba.mixer2_rms_norm_gated.Mixer2RMSNormGated",
+            "Mixer2RMSNormGated",
+            "by an activation of a gate",
+        ),
+        (
+            "sglang.srt.models.bailing_moe_linear.BailingGroupRMSNormGate",
+            "BailingGroupRMSNormGate",
+            "by an activation of a gate",
+        ),
+        (
+            "sglang.srt.models.minimax_m2.MiniMaxM2RMSNormTP",
+            "MiniMaxM2RMSNormTP",
+            "a row that the ranks share",
+        ),
+        ("torch.nn.LayerNorm", "LayerNorm", "subtracts the mean"),
+        ("torch.nn.GroupNorm", "GroupNorm", "none of the norms"),
     ],
 )
-def test_other_norms_are_reported_by_name(cls: str) -> None:
+def test_other_norms_are_reported_by_name(cls: str, what: str, reason: str) -> None:
     found = extract(other("n", cls, call(TENSOR), hidden_size=4096, eps=1e-5))
     assert not found.kernels
-    assert [m.what for m in found.not_covered] == [cls.rpartition(".")[2]]
-    assert found.claimed == {"n"}
+    assert not found.problems
+    assert [m.what for m in found.not_covered] == [what]
+    assert reason in found.not_covered[0].reason
+
+
+def test_a_norm_inside_a_fused_kernel_is_named_after_it() -> None:
+    # Qwen3.5 in 0.5.23: the norms of queries and keys are never called, a kernel gets their weights.
+    norms = [norm(f"layer.{name}_norm", hidden_size=256) for name in "qk"]
+    fused = Operation(
+        "sglang.kernels.ops.attention.fused_qk_rmsnorm_rope_gate.fused_qk_gemma_rmsnorm_rope_gate",
+        "layer",
+        (TENSOR, ParameterRef("layer.q_norm.weight", (256,))),
+        {"k_weight": ParameterRef("layer.k_norm.weight", (256,))},
+        PLACE,
+    )
+    unknown = attrs.evolve(fused, function="unknown function (Func[...])")
+    found = matcher.extract(tree(*norms, operations=[unknown, fused]))
+    assert not found.kernels
+    assert not found.problems
+    (missing,) = found.not_covered
+    assert missing.what == "rmsnorm_h256 inside fused_qk_gemma_rmsnorm_rope_gate"
+    assert [use.path for use in missing.uses] == ["layer.q_norm", "layer.k_norm"]
+    # What is called as well is the plain kernel, and the fused one a faster way to it.
+    called = norm("layer.q_norm", call(TENSOR), hidden_size=256)
+    found = matcher.extract(tree(called, operations=[fused]))
+    assert [k.name for k in found.kernels] == ["rmsnorm_h256"]
+    assert not found.not_covered
+    # Elementwise steps and functions that are not known name no kernel.
+    step = attrs.evolve(fused, function="torch.Tensor.exp")
+    found = matcher.extract(tree(*norms, operations=[unknown, step]))
+    assert len(found.problems) == 1
+    assert not found.not_covered
 
 
 def test_other_modules_are_left_alone() -> None:

@@ -4,6 +4,9 @@ import math
 
 import torch
 
+FLASHINFER_GQA_PAGED_DECODE_WINDOW: int | None = None  # keys a query sees, with its own
+FLASHINFER_GQA_PAGED_DECODE_CAP: float | None = None  # bound of the scaled logits
+
 
 def flashinfer_gqa_paged_decode(
     q: torch.Tensor,
@@ -46,6 +49,9 @@ def flashinfer_gqa_paged_decode(
         q_data_type=q.dtype,
         kv_data_type=k_cache.dtype,
         sm_scale=float(sm_scale),
+        # FlashInfer counts the keys before the query's own; -1 stands for all of them.
+        window_left=(FLASHINFER_GQA_PAGED_DECODE_WINDOW or 0) - 1,
+        logits_soft_cap=FLASHINFER_GQA_PAGED_DECODE_CAP or 0.0,
     )
     output, lse = wrapper.run(q, (k_cache, v_cache), return_lse=True)
     return output, lse.masked_fill(lse < -1e4, -math.inf)

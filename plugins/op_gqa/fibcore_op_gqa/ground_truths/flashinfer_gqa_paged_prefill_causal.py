@@ -4,6 +4,9 @@ import math
 
 import torch
 
+FLASHINFER_GQA_PAGED_PREFILL_CAUSAL_WINDOW: int | None = None  # keys a query sees, with its own
+FLASHINFER_GQA_PAGED_PREFILL_CAUSAL_CAP: float | None = None  # bound of the scaled logits
+
 
 def flashinfer_gqa_paged_prefill_causal(
     q: torch.Tensor,
@@ -43,6 +46,9 @@ def flashinfer_gqa_paged_prefill_causal(
         page_size,
         causal=True,
         sm_scale=float(sm_scale),
+        # FlashInfer counts the keys before the query's own; -1 stands for all of them.
+        window_left=(FLASHINFER_GQA_PAGED_PREFILL_CAUSAL_WINDOW or 0) - 1,
+        logits_soft_cap=FLASHINFER_GQA_PAGED_PREFILL_CAUSAL_CAP or 0.0,
         q_data_type=q.dtype,
         kv_data_type=k_cache.dtype,
     )

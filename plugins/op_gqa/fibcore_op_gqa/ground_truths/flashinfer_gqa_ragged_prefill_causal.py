@@ -4,6 +4,9 @@ import math
 
 import torch
 
+FLASHINFER_GQA_RAGGED_PREFILL_CAUSAL_WINDOW: int | None = None  # keys a query sees, with its own
+FLASHINFER_GQA_RAGGED_PREFILL_CAUSAL_CAP: float | None = None  # bound of the scaled logits
+
 
 def flashinfer_gqa_ragged_prefill_causal(
     q: torch.Tensor,
@@ -35,6 +38,9 @@ def flashinfer_gqa_ragged_prefill_causal(
         head_dim,
         causal=True,
         sm_scale=float(sm_scale),
+        # FlashInfer counts the keys before the query's own; -1 stands for all of them.
+        window_left=(FLASHINFER_GQA_RAGGED_PREFILL_CAUSAL_WINDOW or 0) - 1,
+        logits_soft_cap=FLASHINFER_GQA_RAGGED_PREFILL_CAUSAL_CAP or 0.0,
         q_data_type=q.dtype,
         kv_data_type=k.dtype,
     )

@@ -1,14 +1,15 @@
 """SGLang's torch-native decode attention (`srt/layers/attention/torch_native_backend.py`)."""
 
-from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import torch
 
+SGLANG_GQA_PAGED_DECODE_WINDOW: int | None = None  # keys a query sees, with its own
+
 
 def sglang_gqa_paged_decode(
-    load_sglang: Callable[..., Any],
+    load_sglang: Any,
     q: torch.Tensor,
     k_cache: torch.Tensor,
     v_cache: torch.Tensor,
@@ -25,11 +26,21 @@ def sglang_gqa_paged_decode(
     """
     if tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 5):
         raise NotImplementedError("SGLang's function needs the enable_gqa of torch 2.5")
+    file = "srt/layers/attention/torch_native_backend.py"
     attend = load_sglang(
-        "srt/layers/attention/torch_native_backend.py",
+        file,
         "TorchNativeAttnBackend._run_sdpa_forward_decode",
         scaled_dot_product_attention=torch.nn.functional.scaled_dot_product_attention,
     )
+    backend = SimpleNamespace()
+    window: dict[str, int] = {}
+    if SGLANG_GQA_PAGED_DECODE_WINDOW is not None:
+        make_mask = "TorchNativeAttnBackend._make_sliding_window_mask"
+        if not load_sglang.has(file, make_mask):
+            raise NotImplementedError("this version of SGLang's function has no sliding window")
+        backend._make_sliding_window_mask = load_sglang(file, make_mask)
+        # SGLang counts the keys before the query's own.
+        window["sliding_window_size"] = SGLANG_GQA_PAGED_DECODE_WINDOW - 1
     page_size, num_kv_heads, head_dim = k_cache.shape[1:]
     pages = (kv_indptr[1:] - kv_indptr[:-1]).long()
     # Pages of one token have no such input: each is full.
@@ -44,7 +55,7 @@ def sglang_gqa_paged_decode(
     position = torch.minimum(position, kv_len[some, None] - 1)
     page = kv_indices[kv_indptr[:-1].long()[some, None] + position // page_size].long()
     result = attend(
-        SimpleNamespace(),
+        backend,
         q[some].float(),
         torch.empty_like(q[some], dtype=torch.float32),
         k_cache.reshape(-1, num_kv_heads, head_dim).float(),
@@ -55,6 +66,7 @@ def sglang_gqa_paged_decode(
         scaling=float(sm_scale),
         enable_gqa=q.shape[1] != num_kv_heads,
         causal=False,
+        **window,
     )
     output[some] = result.to(q.dtype)
     return output, None

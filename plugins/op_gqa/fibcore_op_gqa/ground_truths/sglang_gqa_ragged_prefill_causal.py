@@ -1,14 +1,15 @@
 """SGLang's torch-native prefill attention (`srt/layers/attention/torch_native_backend.py`)."""
 
-from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import torch
 
+SGLANG_GQA_RAGGED_PREFILL_CAUSAL_WINDOW: int | None = None  # keys a query sees, with its own
+
 
 def sglang_gqa_ragged_prefill_causal(
-    load_sglang: Callable[..., Any],
+    load_sglang: Any,
     q: torch.Tensor,
     k: torch.Tensor,
     v: torch.Tensor,
@@ -25,11 +26,21 @@ def sglang_gqa_ragged_prefill_causal(
     """
     if tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 5):
         raise NotImplementedError("SGLang's function needs the enable_gqa of torch 2.5")
+    file = "srt/layers/attention/torch_native_backend.py"
     attend = load_sglang(
-        "srt/layers/attention/torch_native_backend.py",
+        file,
         "TorchNativeAttnBackend._run_sdpa_forward_extend",
         scaled_dot_product_attention=torch.nn.functional.scaled_dot_product_attention,
     )
+    backend = SimpleNamespace()
+    window: dict[str, int] = {}
+    if SGLANG_GQA_RAGGED_PREFILL_CAUSAL_WINDOW is not None:
+        make_mask = "TorchNativeAttnBackend._make_sliding_window_mask"
+        if not load_sglang.has(file, make_mask):
+            raise NotImplementedError("this version of SGLang's function has no sliding window")
+        backend._make_sliding_window_mask = load_sglang(file, make_mask)
+        # SGLang counts the keys before the query's own.
+        window["sliding_window_size"] = SGLANG_GQA_RAGGED_PREFILL_CAUSAL_WINDOW - 1
     kv_len = (kv_indptr[1:] - kv_indptr[:-1]).long()
     q_len = (qo_indptr[1:] - qo_indptr[:-1]).long()
     extend = torch.minimum(q_len, kv_len)  # the queries that see a key: the last ones
@@ -42,7 +53,7 @@ def sglang_gqa_ragged_prefill_causal(
     position = torch.arange(int(kv_len[some].max()), device=q.device)
     position = torch.minimum(position, kv_len[some, None] - 1)
     result = attend(
-        SimpleNamespace(),
+        backend,
         q[keep].float(),
         torch.empty_like(q[keep], dtype=torch.float32),
         k.float(),
@@ -55,6 +66,7 @@ def sglang_gqa_ragged_prefill_causal(
         scaling=float(sm_scale),
         enable_gqa=q.shape[1] != k.shape[1],
         causal=True,
+        **window,
     )
     output[keep] = result.to(q.dtype)
     return output, None

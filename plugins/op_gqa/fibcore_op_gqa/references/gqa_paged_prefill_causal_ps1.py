@@ -3,13 +3,15 @@
 With query head h reading KV head g = h // (NUM_QO_HEADS // NUM_KV_HEADS), and the keys j that the
 query sees,
 
-    logit[j] = sm_scale * dot(q[h], k[j, g])
+    logit[j] = sm_scale * dot(q[h], k[j, g])  # except: cap
+    logit[j] = LOGIT_CAP * tanh(sm_scale * dot(q[h], k[j, g]) / LOGIT_CAP)  # only: cap
     output[h] = sum_j softmax(logit)[j] * v[j, g]
     lse[h] = log2(sum_j exp(logit[j]))
 
 The keys of sequence b stand in the pages kv_indices[kv_indptr[b] : kv_indptr[b + 1]], in order,
 one a page.
 Query i of a sequence with n queries and m keys sees the keys j <= i + m - n.
+Of these it sees the last SLIDING_WINDOW alone, its own included.  # only: window
 A query that sees no key gives output 0 and lse -inf.
 """
 
@@ -21,6 +23,8 @@ NUM_QO_HEADS = 32
 NUM_KV_HEADS = 8
 HEAD_DIM = 128
 PAGE_SIZE = 1
+SLIDING_WINDOW = 4096  # only: window
+LOGIT_CAP = 50.0  # only: cap
 MAX_ELEMENTS = 2**23  # of one temporary tensor: bounds memory however long sequences grow
 MAX_ROWS = 128  # queries that share one read of the keys
 
@@ -68,11 +72,16 @@ def attend(
     weighted = torch.zeros_like(q)
     limit = visible.amax(dim=1)
     start, end = 0, int(limit[0])
+    # No row of a tile sees a key before its `first`, from which chunks count.  # only: window
+    fewest = torch.where(visible > 0, visible, limit[:, None]).amin(dim=1)  # only: window
+    first = (fewest - SLIDING_WINDOW).clamp(min=0)  # only: window
+    end = int((limit - first).amax())  # only: window
     while start < end:
         active = int((limit > start).sum())  # a prefix, thanks to the order of the tiles
         width = max(NUM_KV_HEADS * HEAD_DIM, NUM_QO_HEADS * rows)
         stop = min(end, start + max(1, MAX_ELEMENTS // (active * width)))
         position = torch.arange(start, stop, device=q.device)
+        position = first[:active, None] + position  # only: window
         # Beyond the last visible key the cache may hold anything, NaN too, and 0 * NaN is NaN:
         # read that last key again instead (its logit there is hidden below).
         inside = torch.minimum(position, limit[:active, None] - 1)
@@ -81,7 +90,12 @@ def attend(
             for x in gather(keys, values, tables, sequence[:active], inside)
         )
         logits = q[:active] @ k.transpose(2, 3)
-        hidden = position >= visible[:active, :, None]
+        bound = LOGIT_CAP * math.log2(math.e)  # only: cap
+        logits = logits.div_(bound).tanh_().mul_(bound)  # only: cap
+        hidden = position >= visible[:active, :, None]  # except: window
+        seen = visible[:active, :, None]  # only: window
+        hidden = position[:, None] >= seen  # only: window
+        hidden |= position[:, None] < seen - SLIDING_WINDOW  # only: window
         by_row = logits.view(active, NUM_KV_HEADS, group, rows, stop - start)
         by_row.masked_fill_(hidden[:, None, None], -math.inf)
         new_top = torch.maximum(top[:active], logits.amax(dim=3))

@@ -1,0 +1,67 @@
+"""What the model's config says of its attention, and no layer of the tree does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fibcore.tree import ModelTree
+
+
+def window_of_config(tree: ModelTree) -> int | None:
+    """The window that the model's config asks for; None where it asks for none."""
+    window = config_value(tree, "sliding_window")
+    used = config_value(tree, "use_sliding_window")
+    is_size = isinstance(window, int) and not isinstance(window, bool) and window > 0
+    return int(window) if is_size and used is not False else None
+
+
+def _configs(tree: ModelTree) -> list[Mapping[str, Any]]:
+    """The model's config and, for multimodal models, that of its language model first."""
+    nested = tree.config.get("text_config")
+    return [nested, tree.config] if isinstance(nested, Mapping) else [tree.config]
+
+
+def config_value(tree: ModelTree, key: str) -> Any:
+    """A key of the model's config; for multimodal models that of its language model first."""
+    return next((config[key] for config in _configs(tree) if config.get(key) is not None), None)
+
+
+def chunk_size(tree: ModelTree) -> str | None:
+    """Size of the chunks of Llama 4's local layers; "" where the config does not tell.
+
+    None where the config says that there are none; then SGLang runs these layers as plain ones.
+    """
+    for config in _configs(tree):
+        if "attention_chunk_size" in config:
+            size = config["attention_chunk_size"]
+            return None if size is None else str(size)
+    return ""
+
+
+def cache_dtype(tree: ModelTree) -> str | None:
+    """Dtype of a quantised KV cache, None for the model's own dtype.
+
+    With `--kv-cache-dtype auto` SGLang takes it from the checkpoint (`kv_cache_quant_algo`, or
+    `kv_cache_scheme` in ModelOpt's flat format) and knows FP8 alone.
+    """
+    for config in _configs(tree):
+        quantization = config.get("quantization_config")
+        if not isinstance(quantization, Mapping):
+            continue
+        nested = quantization.get("quantization")
+        sections = [quantization, nested] if isinstance(nested, Mapping) else [quantization]
+        for section in sections:
+            algorithm = section.get("kv_cache_quant_algo")
+            if isinstance(algorithm, str) and algorithm.upper() == "FP8":
+                return "float8_e4m3fn"
+        scheme = quantization.get("kv_cache_scheme")
+        if "quant_algo" in quantization and (
+            (isinstance(scheme, str) and scheme.strip().upper() in ("FP8", "FLOAT8"))
+            or (
+                isinstance(scheme, Mapping)
+                and (scheme.get("type"), scheme.get("num_bits")) == ("float", 8)
+            )
+        ):
+            return "float8_e4m3fn"
+    return None
