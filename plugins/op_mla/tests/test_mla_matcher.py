@@ -243,10 +243,9 @@ def test_windows_and_sinks_of_two_widths_are_in_the_name() -> None:
     found = extract(
         llama(head_dim=192, v_head_dim=128, num_kv_heads=8, sliding_window_size=127, calls=sinks)
     )
-    assert gaps(found) == [
-        "attention h32 kv8 with head_dim 192 and v_head_dim 128 with sliding window 128 "
-        "with attention sinks"
-    ]
+    (gap,) = gaps(found)
+    assert gap.startswith("attention h32 kv8 with head_dim 192 and v_head_dim 128 ")
+    assert gap.endswith("with sliding window 128 with attention sinks")
 
 
 def test_sinks_that_are_not_known_are_a_problem() -> None:

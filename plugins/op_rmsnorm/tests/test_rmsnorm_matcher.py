@@ -303,7 +303,7 @@ def test_other_norms_are_reported_by_name(cls: str, what: str, reason: str) -> N
 
 
 def test_a_norm_inside_a_fused_kernel_is_named_after_it() -> None:
-    # Qwen3.5 in 0.5.23: the norms of queries and keys are never called, a kernel gets their weights.
+    # Qwen3.5 in 0.5.23 never calls its norms of queries and keys: a kernel gets their weights.
     norms = [norm(f"layer.{name}_norm", hidden_size=256) for name in "qk"]
     fused = Operation(
         "sglang.kernels.ops.attention.fused_qk_rmsnorm_rope_gate.fused_qk_gemma_rmsnorm_rope_gate",
