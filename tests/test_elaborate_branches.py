@@ -449,3 +449,9 @@ def test_a_value_that_may_be_unbound_is_bound_where_it_is_read(made: Any) -> Non
 
 def test_an_attribute_that_may_be_unset_shows_as_what_it_is_where_set(made: Any) -> None:
     assert possible(made.attributes(f"{FLAG}self.x = 4")["x"]) == {4}
+
+
+def test_deleting_an_unhashable_key_is_no_crash(made: Any) -> None:
+    # Python would raise where the branch is taken; whether it is, is not known.
+    body = "table = {1: 2}\nif foreign.flag():\n    del table[(1, {})]\nself.x = table[1]"
+    assert made.attributes(body)["x"] == 2

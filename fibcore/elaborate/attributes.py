@@ -31,6 +31,7 @@ from fibcore.elaborate.values import (
     at_index,
     deep_unknown,
     depending,
+    hashable,
     index_fn,
     is_scalar,
     merge,
@@ -456,7 +457,7 @@ class Attributes(Part):
                 if isinstance(key, (Unknown, Alternatives)):
                     return Unknown("a look-up of something unknown", place)
                 default = args[1] if len(args) > 1 else kwargs.get("default")
-                if not _hashable(key):
+                if not hashable(key):
                     return Unknown("a look-up of something unhashable", place)
                 return self.native_lookup(value, key, default)
             if name == "copy":
@@ -646,14 +647,6 @@ def _turned(value: Tensor) -> Tensor:
     if isinstance(value, Param):
         return Param(turned, value.dtype, value.base or value)
     return Tensor(turned, value.dtype)
-
-
-def _hashable(value: Any) -> bool:
-    try:
-        hash(value)
-    except TypeError:
-        return False
-    return True
 
 
 def _harmless_base(base: Ext) -> bool:

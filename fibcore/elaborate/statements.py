@@ -21,6 +21,7 @@ from fibcore.elaborate.values import (
     Namespace,
     Obj,
     Raised,
+    hashable,
     merge,
 )
 from fibcore.tree import Alternatives, Unknown
@@ -474,7 +475,8 @@ class Statements(Part):
             elif isinstance(target, ast.Subscript):
                 container = self.eval(target.value, env)
                 key = self.eval(target.slice, env)
-                if isinstance(container, dict) and not isinstance(key, (Unknown, Alternatives)):
+                known = not isinstance(key, (Unknown, Alternatives)) and hashable(key)
+                if isinstance(container, dict) and known:
                     self.put(container, key, ABSENT)
                 elif isinstance(container, list) and isinstance(key, (int, slice)):
                     self.changing(container)

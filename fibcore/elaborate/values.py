@@ -653,3 +653,12 @@ def at_index(value: Any, index: int, tracker: Tracker | None = None) -> Any:
     if isinstance(value, Param) and any(hasattr(size, "fn") for size in value.shape or ()):
         return Param(at_index(value.shape, index, tracker), value.dtype, value.base or value)
     return value
+
+
+def hashable(value: Any) -> bool:
+    """Whether a value can be the key of a dict; a tuple can only where all in it can."""
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True

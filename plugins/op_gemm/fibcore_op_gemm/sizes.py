@@ -179,7 +179,10 @@ def _qkv(node: ModuleNode, serving: Serving, *, gates: int) -> Shape:
     """
     arguments = _arguments(node)
     k = Size(_int(arguments, "hidden_size"), "hidden_size", (arguments["hidden_size"],))
-    head, heads = _int(arguments, "head_size"), _int(arguments, "total_num_heads")
+    head = _int(arguments, "head_size")
+    # No queries: keys and values alone, of an encoder's output (Whisper).
+    heads = arguments["total_num_heads"] if arguments.get("total_num_heads") == 0 else None
+    heads = _int(arguments, "total_num_heads") if heads is None else heads
     kv_heads = heads
     if _known(arguments, "total_num_kv_heads", default=None) is not None:
         kv_heads = _int(arguments, "total_num_kv_heads")

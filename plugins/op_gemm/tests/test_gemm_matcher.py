@@ -367,6 +367,13 @@ def test_a_rank_of_layers_that_are_not_split() -> None:
     assert only(extract(head, tp=8, **RANK)) == "gemm_n_128256_k_4096"
 
 
+def test_keys_and_values_without_queries() -> None:
+    # Whisper's cross attention projects an encoder's output: 0 query heads.
+    node = qkv(total_num_heads=0, total_num_kv_heads=20, head_size=64, hidden_size=1280)
+    assert only(extract(node)) == "gemm_n_2560_k_1280"
+    assert only(extract(node, tp=4, **RANK)) == "gemm_n_640_k_1280"
+
+
 @pytest.mark.parametrize(("vocab", "tp", "n"), [(32000, 8, 4000), (50257, 2, 25152), (151, 3, 64)])
 def test_a_rank_has_its_share_of_the_padded_vocabulary(vocab: int, tp: int, n: int) -> None:
     # 50257 is padded to 50304; 151 to 192, which is 3 * 64 already.

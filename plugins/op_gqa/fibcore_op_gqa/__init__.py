@@ -26,7 +26,7 @@ def fibcore_op_types() -> Sequence[OpType]:
 
 @hookimpl
 def fibcore_extract(tree: ModelTree, serving: Serving) -> Extraction:
-    """Find plain grouped query attention in a model tree."""
+    """Find grouped query attention in a model tree, plain or with a window or a cap."""
     return matcher.extract(tree, serving)
 
 
@@ -50,7 +50,7 @@ def fibcore_contradictions(definition: Definition) -> Sequence[str] | None:
 
 @hookimpl
 def fibcore_ground_truths(definition: Definition) -> Sequence[GroundTruth] | None:
-    """FlashInfer's wrapper, then SGLang's torch-native attention."""
+    """FlashInfer's wrapper, then SGLang's torch-native attention, then flex attention."""
     return ground_truth.ground_truths(definition)
 
 

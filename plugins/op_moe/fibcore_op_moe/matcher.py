@@ -32,12 +32,12 @@ def extract(tree: ModelTree, serving: Serving) -> Extraction:
         if is_experts(node):
             topk = _topk_beside(tree, node)
             paired.update((topk.path,) if topk else ())
-            _add(collector, serving, node, topk, read_experts)
+            _add(collector, tree, serving, node, topk, read_experts)
     for node in tree.walk():
         if is_topk(node) and node.path not in paired:
             parent = tree.parent(node.path)
             if parent is not None:
-                _add(collector, serving, parent, node, read_packed_experts)
+                _add(collector, tree, serving, parent, node, read_packed_experts)
                 if "w1" in parent.attributes and "experts" in parent.children:
                     for part in parent.children["experts"].walk():
                         collector.claim(part)
@@ -64,6 +64,7 @@ def _topk_beside(tree: ModelTree, node: ModuleNode) -> ModuleNode | None:
 
 def _add(
     collector: KernelCollector,
+    tree: ModelTree,
     serving: Serving,
     node: ModuleNode,
     topk: ModuleNode | None,
@@ -71,6 +72,7 @@ def _add(
 ) -> None:
     """Record what `node`, the experts, and `topk` make together."""
     findings = Findings()
+    _zero_experts(tree, node, findings)
     experts = read(node, findings)
     routing = None
     if topk is None:
@@ -91,6 +93,16 @@ def _add(
         collector.not_covered("moe with " + ", ".join(findings.unsupported), COVERED, node)
     else:
         collector.problem("moe", "; ".join(findings.undecided), node)
+
+
+def _zero_experts(tree: ModelTree, node: ModuleNode, findings: Findings) -> None:
+    """Record experts that hand their input on (LongCat): the block adds them to the others' sum."""
+    block = tree.parent(node.path)
+    count = None if block is None else block.attributes.get("zero_expert_num")
+    if isinstance(count, int) and not isinstance(count, bool) and count > 0:
+        kind = block.attributes.get("zero_expert_type") if block is not None else None
+        words = f" ({kind})" if isinstance(kind, str) else ""
+        findings.unsupported.append(f"{int(count)} zero experts{words}")
 
 
 def _compare(experts: Experts, routing: Routing, findings: Findings) -> None:

@@ -348,6 +348,17 @@ def test_hash_routing_and_other_expert_classes_are_named(trees: Any) -> None:
     )
 
 
+def test_zero_experts_of_the_block_are_named(trees: Any) -> None:
+    def block(**attributes: Any) -> Any:
+        made = trees.block(trees.experts(8, 256, 128), trees.topk(2))
+        return attrs.evolve(made, attributes=attributes)
+
+    zero = block(zero_expert_num=256, zero_expert_type="identity")
+    assert not_covered(found(zero)) == "moe with 256 zero experts (identity)"
+    assert not_covered(found(block(zero_expert_num=4))) == "moe with 4 zero experts"
+    assert names(found(block(zero_expert_num=0, zero_expert_type=None)))
+
+
 def test_combinations_that_cannot_be_are_refused_with_their_numbers(trees: Any) -> None:
     fp8 = trees.simple(128, 8, 2048, 768, experts={"quantization": trees.FP8_BLOCK})
     assert "768 / 8 = 96 is no multiple of the fp8 block size 128" in problem(found(fp8, 8))
