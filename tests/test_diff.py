@@ -152,8 +152,8 @@ def test_the_number_of_layers_is_compared(
 def test_what_is_not_covered_is_compared_with_its_reason(
     compare: Compare, other_source: Path
 ) -> None:
-    window = "layer_id,\n            sliding_window_size=128,\n        )"
-    edit(other_source, "layer_id,\n        )", window)
+    cross = "layer_id,\n            is_cross_attention=True,\n        )"
+    edit(other_source, "layer_id,\n        )", cross)
     change = changes(compare())["replaced", "layers.*.attn"]
     assert {o.kind for o in change.before} == {"kernel"}
     assert {o.kind for o in change.after} == {"not covered"}

@@ -316,7 +316,6 @@ LONGCAT = {
     "router_bias": False,
     "rms_norm_eps": 1e-5,
     "rope_theta": 10000000.0,
-    "rope_scaling": None,
     "max_position_embeddings": 131072,
     "mla_scale_q_lora": True,
     "mla_scale_kv_lora": True,
@@ -451,16 +450,6 @@ def gqa(sizes: str, layers: int, suffix: str = "") -> dict[str, int]:
             {"SiluAndMul": 40},
             id="baichuan2-13b",
         ),
-        pytest.param(
-            LONGCAT,
-            {"mla_paged_decode_h64_ckv512_kpe64_ps1": 56, "gemm_n_768_k_6144": 28},
-            {
-                "moe with 256 zero experts (identity), softmax scoring with a correction bias": 28,
-                "batched GEMM b64_n512_k128 (absorbed query projection)": 56,
-            },
-            {"SiluAndMul": 56},
-            id="longcat-flash",
-        ),
     ],
 )
 def test_what_is_covered_and_what_has_a_name(
@@ -476,6 +465,17 @@ def test_what_is_covered_and_what_has_a_name(
     layers = Counter(k.partition("_")[0] for k in found[0] if "_decode_" in k)
     wanted = Counter(k.partition("_")[0] for k in kernels if "_decode_" in k)
     assert layers == wanted, "attention of no other kind"
+
+
+def test_zero_experts_are_named(everything: Everything, request: pytest.FixtureRequest) -> None:
+    if "0.5.23" in request.node.name:
+        pytest.skip("the config class of that release leaves rope_parameters, which it needs, None")
+    kernels, gaps, _ = everything(LONGCAT)
+    assert kernels["mla_paged_decode_h64_ckv512_kpe64_ps1"] == 56
+    assert kernels["gemm_n_768_k_6144"] == 28  # the router scores the zero experts too
+    what = "moe with 256 zero experts (identity), softmax scoring with a correction bias"
+    assert gaps[what] == 28
+    assert gaps["batched GEMM b64_n512_k128 (absorbed query projection)"] == 56
 
 
 def test_an_embedding_is_no_gemm(everything: Everything) -> None:

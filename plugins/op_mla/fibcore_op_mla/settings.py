@@ -214,7 +214,10 @@ def _has_sinks(node: ModuleNode, parent: ModuleNode) -> bool:
     """Whether logits of attention sinks are handed to the layer, or kept beside it for it."""
     for call in node.calls:
         for name in _SINKS:
-            if known(call.kwargs.get(name), "sinks of an attention layer") is not None:
+            sinks = call.kwargs.get(name)
+            if isinstance(sinks, Unknown) and sinks.reason.startswith("tensor"):
+                return True
+            if known(sinks, "sinks of an attention layer") is not None:
                 return True
     return any(
         "sink" in name and isinstance(value, ParameterRef)
