@@ -59,6 +59,12 @@ for function in (f, g):
     except Exception:
         self.x = 'another'
 
+## a number has no length
+try:
+    self.x = len(4)
+except TypeError:
+    self.x = 'TypeError'
+
 ## string methods take keywords
 self.x = 'a,b,c'.split(sep=',', maxsplit=1)
 

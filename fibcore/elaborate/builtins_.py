@@ -162,6 +162,9 @@ def _len(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
             )
         if isinstance(value, Namespace):
             return len(value.values)
+        if value is None or isinstance(value, (int, float)):
+            kind = "NoneType" if value is None else "int" if isinstance(value, int) else "float"
+            raise Raised("TypeError", f"object of type '{kind}' has no len()", place)
         items = ev.items_of(value)
         if items is None:
             return len(value) if isinstance(value, bytes) else Unknown("a length", place)

@@ -192,7 +192,7 @@ def model_class(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -
     """
     config = _argument(args, kwargs, 1, "config")
     auto = _argument(args, kwargs, 2, "auto_model_type", Ext("transformers.AutoModel"))
-    kind = config.values.get("model_type") if isinstance(config, Namespace) else None
+    kind = ev.find_attr(config, "model_type", place) if isinstance(config, Namespace) else None
     table = ev.configs.table if ev.configs is not None else None
     if not isinstance(kind, str) or table is None or not isinstance(auto, Ext):
         return Unknown("the model class of a nested config", place)
