@@ -114,6 +114,7 @@ for line in sys.stdin:
     event("end", definition=name, seconds=0.5, memory_bytes=1, gpu_memory_bytes=None, fault=fault)
     ran += 1
     if fault:
+        time.sleep(0.3)  # as the end of a lost context takes
         os._exit(70)
     if kind == "dies-after":
         sys.exit(9)

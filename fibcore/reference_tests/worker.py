@@ -222,6 +222,7 @@ class Worker:
             self.definition = None
             self.ran += 1
             if event["fault"]:
+                self.ready = False  # it is about to end; what it got now would be blamed for that
                 said = self.said()
                 self._stopped = End("gpu", f"lost the GPU: {event['fault']}", said)
         elif kind == "finished":
