@@ -165,6 +165,8 @@ class VerifyProgress:
     def __init__(self, out: Output) -> None:
         self.out = out
         self.done = 0
+        if sys.stderr.isatty():
+            out.progress("running the tests")
 
     def __call__(self, step: Progress) -> None:
         """Show that the tests of one more definition have ended."""
