@@ -41,6 +41,26 @@ stub = _stub()
 REPO_ID = "o/trace"
 NORM = "definitions/rmsnorm/rmsnorm_h64.json"
 GEMM = "definitions/gemm/gemm_n_128_k_64.json"
+WORKLOAD = {
+    "definition": "gemm_n_128_k_64",
+    "workload": {
+        "uuid": "1",
+        "axes": {"M": 4},
+        "inputs": {"A": {"type": "random"}, "B": {"type": "random"}},
+    },
+}
+SOLUTION = {
+    "name": "fast",
+    "definition": "gemm_n_128_k_64",
+    "author": "somebody",
+    "spec": {
+        "language": "python",
+        "target_hardware": ["cpu"],
+        "entry_point": "main.py::run",
+        "destination_passing_style": False,
+    },
+    "sources": [{"path": "main.py", "content": "def run(A, B):\n    return A @ B.T\n"}],
+}
 Publish = Callable[..., PublishReport]
 
 
@@ -67,9 +87,9 @@ def root(made: Path, tmp_path: Path) -> Path:
     for name, data in {
         "tests/references/conftest.py": b"",
         "tests/references/__pycache__/conftest.pyc": b"x",
-        "workloads/gemm/gemm_n_128_k_64.jsonl": b"{}\n",
+        "workloads/gemm/gemm_n_128_k_64.jsonl": json.dumps(WORKLOAD).encode() + b"\n",
         "blob/workloads/gemm/inputs.safetensors": b"\0" * 3000,
-        "solutions/somebody/gemm/gemm_n_128_k_64/fast.json": b"{}\n",
+        "solutions/somebody/gemm/gemm_n_128_k_64/fast.json": json.dumps(SOLUTION).encode(),
         "solutions/notes.txt": b"mine",
         "secret.env": b"TOKEN=1",
         ".fibcore.lock": b"",
@@ -328,18 +348,17 @@ def test_a_broken_definition_is_refused(publish: Publish, hub: Any, root: Path) 
 def test_a_broken_file_that_the_hub_has_does_not_stop_others(
     publish: Publish, hub: Any, root: Path
 ) -> None:
-    hub.commit({**hub.files(), GEMM: b"{"})
-    (root / GEMM).write_text("{")
+    hub.commit({**hub.files(), NORM: b"{"})
+    (root / NORM).write_text("{")
     report = publish()
     assert report.exit_code == 0
-    assert any(GEMM in note for note in report.notes)
+    assert any(NORM in note for note in report.notes)
 
 
 def test_an_open_conflict_is_refused(publish: Publish, root: Path) -> None:
     data = json.loads((root / GEMM).read_text())
     data["name"] += "_v2"
-    data["axes"]["K"]["value"] = 65
-    data["reference"] = data["reference"].replace("64", "65")
+    data["outputs"]["C"]["dtype"] = "float32"
     other = root / GEMM.replace(".json", "_v2.json")
     other.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
     report = publish()

@@ -252,7 +252,7 @@ class _Checked:
     def __init__(self, root: Path, plugins: Registry) -> None:
         self.root = root
         self.validation = validate(root, registry=plugins)
-        self.store = Dataset(root, variant=plugins.variant)
+        self.store = Dataset(root, variant=plugins.function_of)
         self.definitions = self.store.read().definitions
         self.conflicts = self.store.conflicts()
 
