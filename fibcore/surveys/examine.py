@@ -21,6 +21,7 @@ from fibcore.sources.tree import SourceTree
 from fibcore.surveys.plan import Task, told
 from fibcore.surveys.report import STATES, MissingOp, NeededDefinition, Reason, Row
 from fibcore.tree import ModelTree, ModuleNode
+from fibcore.unclaimed import unclaimed
 
 _PACKAGE = Path(__file__).parents[1]
 
@@ -80,11 +81,7 @@ def _examine(task: Task, source: SourceTree, registry: Registry) -> Row:
                 continue
             kernels[kernel.op_type, name] = _layers(kernel.uses)
     claimed = frozenset().union(*(e.claimed for _, e in extractions))
-    not_covered += [
-        MissingOp(leaf.class_name, 1)
-        for leaf in tree.walk()
-        if leaf.leaf and leaf.path not in claimed
-    ]
+    not_covered += [MissingOp(use.cls.rpartition(".")[2], 1) for use in unclaimed(tree, claimed)]
     return task.row(
         "failed" if failed else "partial" if reasons else "whole",
         reasons=(*failed, *reasons),
