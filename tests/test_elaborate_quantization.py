@@ -87,7 +87,10 @@ def test_a_merged_projection_that_is_ignored_in_part(real: Callable[..., ModelTr
     assert isinstance(kinds[1], Quantization)
 
 
-def test_targets_beyond_linear_are_unknown(real: Callable[..., ModelTree]) -> None:
-    section = compressed(FP8, targets=["re:.*o_proj"])
-    kinds = found(real({**LLAMA, "quantization_config": section}), "o_proj")
-    assert all(k is not None and not isinstance(k, Quantization) for k in kinds)
+def test_targets_that_are_names(real: Callable[..., ModelTree]) -> None:
+    section = compressed(FP8, "re:.*mlp.*", targets=["re:.*o_proj"])
+    tree = real({**LLAMA, "quantization_config": section})
+    assert all(isinstance(k, Quantization) for k in found(tree, "o_proj"))
+    assert found(tree, "down_proj") == [None] * 3
+    for kind in found(tree, "qkv_proj"):  # neither ignored nor in a group
+        assert "without a group" in str(kind)

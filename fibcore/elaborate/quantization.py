@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from fibcore.elaborate.config_object import TEXT_CONFIGS
+from fibcore.elaborate.quantization_formats import CompressedTensors, describe, layers_named
 from fibcore.elaborate.values import (
     ABSENT,
     ACTIVE,
@@ -24,58 +25,67 @@ if TYPE_CHECKING:
 
     _Answer = Quantization | Unknown | None
 
-# What one weight scale covers, by the strategy of compressed-tensors.
-_STRATEGIES = {
-    "tensor": "tensor",
-    "channel": "channel",
-    "group": "group",
-    "block": "block",
-    "tensor_group": "group",
-}
-_BITS = {2: "int2", 3: "int3", 4: "int4", 8: "int8"}
-
 
 def quantization_data(data: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The quantisation section of `config.json`, wherever SGLang looks for it."""
-    for source in (data, data.get("text_config") or {}):
-        for key in ("quantization_config", "compression_config"):
-            found = source.get(key) if isinstance(source, Mapping) else None
-            if isinstance(found, Mapping) and found:
-                return dict(found)
+    """The quantisation section of `config.json`, wherever SGLang looks for it.
+
+    That is the config itself, and the configs of language models inside of it
+    (`get_hf_text_config`, whose keys the loader gives to the whole).
+    """
+    for key in ("quantization_config", "compression_config"):
+        found = _section(data, key)
+        if found is not None:
+            return found
+    return None
+
+
+def _section(data: Mapping[str, Any], key: str) -> dict[str, Any] | None:
+    found = data.get(key)
+    if isinstance(found, Mapping) and found:
+        inner = found.get("quantization")
+        if isinstance(inner, Mapping):  # the form of hf_quant_config.json
+            found = {**{k: v for k, v in found.items() if k != "quantization"}, **inner}
+        return dict(found)
+    for name in TEXT_CONFIGS:
+        nested = data.get(name)
+        if isinstance(nested, Mapping):
+            inner_section = _section(nested, key)
+            if inner_section is not None:
+                return inner_section
     return None
 
 
 def method_name(data: Mapping[str, Any]) -> str:
-    """SGLang's name of the quantisation method."""
-    name = str(data.get("quant_method", "")).lower()
+    """SGLang's name of the quantisation method.
+
+    ModelOpt's says only that it is ModelOpt's; the algorithm tells
+    (`_parse_modelopt_quant_config`).
+    """
+    name = str(data.get("quant_method") or "").lower()
     algorithm = str(
         data.get("quant_algo") or (data.get("quantization") or {}).get("quant_algo") or ""
     ).upper()
     if name in ("", "modelopt"):
-        if "NVFP4" in algorithm or "FP4" in algorithm:
+        if algorithm == "MIXED_PRECISION":
+            layers = (data.get("quantized_layers") or {}).values()
+            kinds = [str(v.get("quant_algo")).upper() for v in layers if isinstance(v, Mapping)]
+            return "modelopt_mixed" if any("NVFP4" in k for k in kinds) else "w4afp8"
+        if "FP4" in algorithm:
             return "modelopt_fp4"
+        if algorithm.startswith("MXFP8"):
+            return "mxfp8"
         if "FP8" in algorithm:
             return "modelopt_fp8"
+        if algorithm:
+            return f"modelopt {algorithm}"
+    if name == "fp8" and str(data.get("fmt", "")).lower().startswith("mx"):
+        return "mxfp8"
     return name.replace("compressed-tensors", "compressed_tensors") or "unknown"
 
 
 # SGLang serves these checkpoints with the Marlin kernels where the GPU has them
 # (override_quantization_method of the Marlin configs).
 _UPGRADES = {"awq": ("awq_marlin",), "gptq": ("gptq_marlin",)}
-
-
-_MERGED = {
-    "qkv_proj": ("q_proj", "k_proj", "v_proj"),
-    "gate_up_proj": ("gate_proj", "up_proj"),
-    "fused_qkv_a_proj_with_mqa": ("q_a_proj", "kv_a_proj_with_mqa"),
-}
-
-
-def _names(entry: str, layer: str) -> bool:
-    """Whether an entry of an `ignore` list names a layer."""
-    if entry.startswith("re:"):
-        return re.match(entry[3:], layer) is not None
-    return entry == layer
 
 
 class Quantizer:
@@ -89,6 +99,9 @@ class Quantizer:
         self.problem: Unknown | None = None
         self._answers: dict[int, list[tuple[list[tuple[IndexFn, Any]], _Answer]]] = {}
         self._memo: dict[Any, Quantization | Unknown | None] = {}
+        self._compressed: CompressedTensors | None = None
+        if data and self.method == "compressed_tensors":
+            self._compressed = CompressedTensors(data)
         if data:
             self._load(model)
 
@@ -147,9 +160,9 @@ class Quantizer:
         if self.problem is not None:
             return self.problem
         prefix = arguments.get("prefix", "")
-        if self.method == "compressed_tensors" and isinstance(prefix, str):
+        if self._compressed is not None and isinstance(prefix, str):
             # Read from the config itself: SGLang's own search goes by way of that package.
-            return self._compressed_layer(mod, str(prefix))
+            return self._compressed_layer(self._compressed, mod, str(prefix))
         if not self._by_name():
             return self._known((id(mod.cls), ""), lambda: self._ask(mod, prefix))
         tracked = mod.args.get("prefix")
@@ -186,10 +199,7 @@ class Quantizer:
 
     def _by_name(self) -> bool:
         """Whether the decision can depend on a layer's name: some list or table names layers."""
-        return any(
-            isinstance(v, (list, dict)) and v and k not in ("weight_block_size",)
-            for k, v in (self.data or {}).items()
-        )
+        return any(layers_named(self.data or {}))
 
     def _ask(self, mod: Mod, prefix: Any) -> Quantization | Unknown | None:
         place = mod.place or SourcePlace("", 1)
@@ -203,9 +213,11 @@ class Quantizer:
         except Raised as error:
             if error.explicit and "platform" in error.message:
                 # Quantised like this, and not to be served on the GPU that the facts describe.
-                return self._describe(Obj(Ext(self.method), place))
+                return self._describe(mod, prefix)
             return Unknown(f"get_quant_method raised {error.kind}: {error.message}", error.place)
         if answer is None:
+            if isinstance(mod.cls, Class) and mod.cls.derives("LinearBase"):
+                return Unknown(f"{self.method} says nothing of {prefix}", place)
             return None
         if not isinstance(answer, Obj):
             return (
@@ -213,88 +225,26 @@ class Quantizer:
             )
         if answer.class_name.startswith("Unquantized"):
             return None
-        return self._describe(answer)
+        return self._describe(mod, prefix)
 
-    def _describe(self, answer: Obj) -> Quantization | Unknown:
-        data = self.data or {}
-        method = self.method
-        if method == "compressed_tensors":
-            return self._compressed(data)
-        if method in ("fp8", "modelopt_fp8", "fbgemm_fp8", "ptpc_fp8", "w8a8_fp8"):
-            block = data.get("weight_block_size")
-            if isinstance(block, (list, tuple)) and len(block) == 2:
-                rows, columns = (int(b) for b in block)
-                return Quantization(
-                    method, "float8_e4m3fn", "block", (rows, columns), None, "dynamic"
-                )
-            scheme = "channel" if method in ("fbgemm_fp8", "ptpc_fp8", "w8a8_fp8") else "tensor"
-            static = data.get("activation_scheme", "static" if "modelopt" in method else "dynamic")
-            return Quantization(method, "float8_e4m3fn", scheme, None, None, str(static))
-        if method in ("modelopt_fp4", "modelopt"):
-            groups = data.get("config_groups") or {}
-            first: Any = next(iter(groups.values()), {}) if isinstance(groups, dict) else {}
-            weights = first.get("weights") or {}
-            size = data.get("group_size") or weights.get("group_size") or 16
-            return Quantization(method, "float4_e2m1", "group", None, int(size), "static")
-        if method == "mxfp4":
-            return Quantization(method, "float4_e2m1", "group", None, 32, None)
-        if method == "mxfp8":
-            return Quantization(method, "float8_e4m3fn", "group", None, 32, "dynamic")
-        if method in ("awq", "awq_marlin", "gptq", "gptq_marlin", "auto-round", "moe_wna16"):
-            bits = data.get("bits", data.get("w_bit", 4))
-            size = data.get("group_size", data.get("q_group_size", 128))
-            return Quantization(
-                method, _BITS.get(int(bits), f"int{bits}"), "group", None, int(size), None
-            )
-        if method in ("w8a8_int8", "blockwise_int8"):
-            block = data.get("weight_block_size")
-            pair = (int(block[0]), int(block[1])) if isinstance(block, (list, tuple)) else None
-            return Quantization(
-                method, "int8", "block" if pair else "channel", pair, None, "dynamic"
-            )
-        return Unknown(f"quantisation method {answer.class_name} of {method}", answer.place)
+    def _describe(self, mod: Mod, prefix: Any) -> Quantization | Unknown | None:
+        found = describe(self.method, self.data or {}, str(prefix), experts=_experts(mod))
+        if isinstance(found, Unknown):
+            return Unknown(found.reason, mod.place)
+        return found
 
-    def _compressed_layer(self, mod: Mod, prefix: str) -> Quantization | Unknown | None:
-        """What a compressed-tensors config says of one layer.
-
-        Its targets are classes of the unquantised model ("Linear" means every linear layer, those
-        of experts included) and its `ignore` names layers, whole or as `re:` patterns, with merged
-        projections under the names of their parts
-        (github.com/vllm-project/compressed-tensors, quantization/quant_config.py).
-        """
-        linear = isinstance(mod.cls, Class) and mod.cls.derives("LinearBase")
-        if not linear and not (isinstance(mod.cls, Class) and mod.cls.derives("FusedMoE")):
+    def _compressed_layer(
+        self, config: CompressedTensors, mod: Mod, prefix: str
+    ) -> Quantization | Unknown | None:
+        experts = _experts(mod)
+        if not isinstance(mod.cls, Class) or not (experts or mod.cls.derives("LinearBase")):
             return None
-        data = self.data or {}
-        groups = (data.get("config_groups") or {}).values()
-        targets = [target for group in groups for target in group.get("targets") or ()]
-        head, _, last = prefix.rpartition(".")
-        parts = (
-            _MERGED.get(last, (last,)) if linear else ("0.gate_proj", "0.up_proj", "0.down_proj")
-        )
-        names = [f"{head}.{p}" if linear else f"{prefix}.{p}" for p in parts]
-        ignored = {any(_names(entry, name) for entry in data.get("ignore") or ()) for name in names}
-        if ignored == {True}:
-            return None
-        if len(ignored) > 1 or targets != ["Linear"]:
-            return Unknown(f"compressed-tensors with targets {targets} for {prefix}", mod.place)
-        return self._compressed(data)
+        names = tuple(c.name.rpartition(".")[2] for c in mod.cls.mro)
+        found = config.layer(prefix, names, experts=experts)
+        if isinstance(found, Unknown):
+            return Unknown(found.reason, mod.place)
+        return found
 
-    def _compressed(self, data: Mapping[str, Any]) -> Quantization | Unknown:
-        groups = data.get("config_groups")
-        if not isinstance(groups, Mapping) or len(groups) != 1:
-            return Unknown("compressed-tensors with several groups of layers")
-        group = next(iter(groups.values()))
-        weights = group.get("weights") or {}
-        inputs = group.get("input_activations")
-        bits, kind = int(weights.get("num_bits", 0)), str(weights.get("type"))
-        dtype = {(8, "float"): "float8_e4m3fn", (4, "float"): "float4_e2m1"}.get(
-            (bits, kind), _BITS.get(bits, f"int{bits}")
-        )
-        scheme = _STRATEGIES.get(str(weights.get("strategy")), "tensor")
-        block = weights.get("block_structure")
-        pair = (int(block[0]), int(block[1])) if isinstance(block, (list, tuple)) else None
-        activation = None if not inputs else "dynamic" if inputs.get("dynamic") else "static"
-        return Quantization(
-            "compressed_tensors", dtype, scheme, pair, weights.get("group_size"), activation
-        )
+
+def _experts(mod: Mod) -> bool:
+    return isinstance(mod.cls, Class) and mod.cls.derives("FusedMoE")
