@@ -152,11 +152,11 @@ def _auto_round(method: str, data: Mapping[str, Any], prefix: str, experts: bool
     listed = blocks.split(",") if isinstance(blocks, str) else list(blocks)
     if listed and not any(n.startswith(str(b).strip()) for n in names for b in listed):
         return None
-    found = {_rule(data.get("extra_config") or {}, name) for name in names}
-    if len(found) > 1 and experts:
-        return Unknown("experts of several formats by auto-round")
+    rules = data.get("extra_config") or {}
+    own = _rule(rules, prefix)
+    found = {own} if own is not None else {_rule(rules, name) for name in names[1:]}
     if len(found) > 1:
-        found.discard(None)
+        return Unknown(f"auto-round with several formats in {prefix}")
     rule = dict(found.pop() or ())
     bits = int(rule.get("bits", data.get("bits", 4)))
     size = int(rule.get("group_size", data.get("group_size", 128)))
