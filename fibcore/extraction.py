@@ -16,7 +16,7 @@ from fibcore.dataset.provenance import expand_paths, group_uses
 from fibcore.definition import Definition
 from fibcore.errors import DatasetError, FibcoreError, ServingError, UsageError
 from fibcore.extraction_report import ExtractReport, FoundKernel, ModelReport, Refused, Remark
-from fibcore.kernel import Kernel, NotCovered, Problem, Use
+from fibcore.kernel import Kernel, NotCovered, Problem, Use, class_defaults
 from fibcore.registry import Registry, load_plugins
 from fibcore.serving import STAGES, Serving
 from fibcore.sources.progress import Progress, report
@@ -439,6 +439,7 @@ class _Extraction:
             warnings=(*model.notes, *tree.warnings),
         )
         kernels.sort(key=lambda k: k.op_type)
+        model_report = attrs.evolve(model_report, class_defaults=class_defaults(kernels))
         found = FoundModel(model_report, tuple(kernels), not_covered, problems, tree.missing, left)
         find = _Find(model_report, found)
         for kernel in kernels:

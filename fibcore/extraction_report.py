@@ -71,6 +71,8 @@ class ModelReport:
         unclaimed: Class name to number of layers that no installed plugin accounts for.
         warnings: What a reader should know although nothing is missing.
         errors: Plugins that raised, as errors; the other plugins' kernels are in `kernels`.
+        class_defaults: Keys that the config has not got and that constants of kernels were
+            computed from, by the config class that defaults them, `LlamaConfig, transformers 5.0`.
     """
 
     name: str
@@ -87,6 +89,7 @@ class ModelReport:
     unclaimed: Mapping[str, int] = attrs.field(factory=dict)
     warnings: tuple[str, ...] = ()
     errors: tuple[FibcoreError, ...] = ()
+    class_defaults: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
 
     @property
     def label(self) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 
 import attrs
 
 from fibcore.tree import ModuleNode, SourcePlace, origins_of
+
+_DEFAULT = re.compile(r"default:(?P<cls>[^.]+)\.(?P<key>.+) \((?P<release>[^()]+)\)")
 
 Scalar = int | float | str | bool
 
@@ -17,8 +20,8 @@ class Fact:
 
     Attributes:
         value: The constant.
-        origins: `config:<key>`, `default:<key>`, `serving:tp` and so on; empty where the source
-            text itself holds the number.
+        origins: `config:<key>`, `default:<class>.<key> (<package> <release>)`, `serving:tp` and so
+            on; empty where the source text itself holds the number.
         place: The source line that binds it.
         note: How it follows, where that is not plain: "num_attention_heads / tp".
     """
@@ -79,6 +82,22 @@ class Kernel:
     uses: tuple[Use, ...]
     tags: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+
+
+def class_defaults(kernels: Iterable[Kernel]) -> dict[str, tuple[str, ...]]:
+    """The defaults of config classes that constants of kernels were computed from.
+
+    Returns:
+        Class and release, `LlamaConfig, transformers 4.57.1`, to the keys in name order.
+    """
+    found: dict[str, set[str]] = {}
+    for kernel in kernels:
+        for each in kernel.facts.values():
+            for origin in each.origins:
+                match = _DEFAULT.fullmatch(origin)
+                if match:
+                    found.setdefault(f"{match['cls']}, {match['release']}", set()).add(match["key"])
+    return {cls: tuple(sorted(keys)) for cls, keys in sorted(found.items())}
 
 
 @attrs.frozen

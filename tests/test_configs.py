@@ -83,16 +83,9 @@ def test_files_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         load_config_file(write(tmp_path / "c.json", LLAMA), "x")
 
 
-def test_mistrals_own_format_is_named(tmp_path: Path) -> None:
-    path = write(tmp_path / "params.json", {"dim": 4096, "n_layers": 32, "n_heads": 32})
-    with pytest.raises(ConfigError, match=r"Mistral's own params\.json"):
-        load_config_file(path, "x")
-
-
 @pytest.mark.parametrize(
     "key",
     [
-        "architectures",
         "hidden_size",
         "intermediate_size",
         "num_attention_heads",
@@ -110,6 +103,22 @@ def test_a_needed_key_that_is_missing_is_named(key: str, null: bool) -> None:
     assert caught.value.where == f"c.json: {key}"
     assert caught.value.expected
     assert "needed key" in caught.value.message
+
+
+def test_the_architecture_or_the_model_type() -> None:
+    check_config({**LLAMA, "architectures": None}, "c.json")  # the model type tells
+    for data in ({**LLAMA, "architectures": "x"}, {**LLAMA, "architectures": []}):
+        with pytest.raises(ConfigError, match="not a list of class names"):
+            check_config(data, "c.json")
+    with pytest.raises(ConfigError, match="a needed key is missing") as caught:
+        check_config({"hidden_size": 4}, "c.json")
+    assert caught.value.where == "c.json: architectures"
+    assert "model_type" in (caught.value.hint or "")
+
+
+def test_sizes_of_other_names_are_left_to_the_model() -> None:
+    # whisper has no num_attention_heads, but heads of an encoder and of a decoder.
+    check_config({"architectures": ["X"], "model_type": "whisper", "d_model": 8}, "c.json")
 
 
 @pytest.mark.parametrize(

@@ -109,6 +109,8 @@ def _extract(report: ExtractReport, out: Output) -> None:
 def _model(model: ModelReport, out: Output) -> None:
     out.line(model.label)
     out.line(f"  {model.architecture}, constants from {model.constants}, {model.source}")
+    for cls, keys in model.class_defaults.items():
+        out.line(f"  from class defaults: {', '.join(keys)} ({cls})")
     out.table(
         ("op type", "definition", "outcome", "layers", "from"),
         [(k.op_type, k.name, k.outcome, k.layers, k.where) for k in model.kernels],

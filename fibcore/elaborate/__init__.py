@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from fibcore.elaborate.config_loading import loaded_as
 from fibcore.elaborate.index import SourceIndex, entry_classes
-from fibcore.errors import ElaborationError, UnknownModelError
+from fibcore.errors import ConfigError, ElaborationError, UnknownModelError
 
 if TYPE_CHECKING:
     from fibcore.serving import Serving
@@ -72,7 +73,45 @@ def elaborate(
     """
     from fibcore.elaborate.session import Session
 
-    return Session(source, config, serving).run(architecture or config.architecture)
+    session = Session(source, config, serving)
+    return session.run(served_architecture(session.index, config, architecture))
+
+
+def served_architecture(index: SourceIndex, config: ModelConfig, named: str | None = None) -> str:
+    """The model class that SGLang takes for a config.
+
+    Args:
+        index: The SGLang tree.
+        config: The model's config.
+        named: The class that was asked for; None for the one that the config means.
+
+    Raises:
+        ConfigError: the config names none, and its model type is served by none or by several.
+    """
+    kind = config.data.get("model_type")
+    if named is not None or config.data.get("architectures"):
+        name = named or config.architecture
+        # The loader's own names for what files call otherwise (get_config).
+        changed = loaded_as(config.data, name)
+        return changed if changed is not None else name
+    if not isinstance(kind, str) or not kind:
+        return config.architecture  # says that it is missing
+    from fibcore.elaborate.model_types import architectures_of
+    from fibcore.elaborate.pins import NEWEST_MAJOR, pinned_transformers, table_of
+
+    table = table_of(pinned_transformers(index.root), NEWEST_MAJOR).table
+    found = () if table is None else architectures_of(index, table, kind)
+    if len(found) == 1:
+        return found[0]
+    raise ConfigError(
+        "the config names no architecture, and its model type does not tell which one"
+        if found
+        else "the config names no architecture, and no model class is known for its model type",
+        where=f"{config.origin}: architectures",
+        expected=f"one of {', '.join(found)}" if found else "a class that `fibcore models` lists",
+        found=f"nothing, with model_type {kind}",
+        hint='add "architectures": [CLASS] to the config',
+    )
 
 
 def find_architecture(index: SourceIndex, name: str) -> Any:

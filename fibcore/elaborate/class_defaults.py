@@ -22,6 +22,7 @@ from fibcore.elaborate.config_object import ConfigObject
 from fibcore.elaborate.index import SourceModule
 from fibcore.elaborate.rope_keys import modern_rope
 from fibcore.elaborate.values import ABSENT, Env, Ext, Func, ModuleSpace, Raised
+from fibcore.errors import ConfigError
 from fibcore.tree import Alternatives, Unknown, origins_of
 
 if TYPE_CHECKING:
@@ -284,6 +285,26 @@ class Instances:
         if isinstance(found, Alternatives):
             return Unknown(f"{expression} of {facts.name}")
         return found
+
+
+def check_types(given: Mapping[str, Any], facts: ClassFacts, label: str) -> None:
+    """Hold a file's keys to the kinds of value that their class defaults to.
+
+    Raises:
+        ConfigError: a word where the class has a number.
+    """
+    for name, value in given.items():
+        default = facts.fields.get(name)
+        number = isinstance(default, (int, float)) and not isinstance(default, bool)
+        if number and isinstance(value, str):
+            keys = sorted(o for o in origins_of(value) if o.startswith("config:"))
+            raise ConfigError(
+                "not a value that the key can have",
+                where=keys[0].partition(":")[2] if keys else name,
+                expected=f"a number, such as the default {default} of {label}",
+                found=repr(str(value)),
+                hint="write it without quotes",
+            )
 
 
 class _Names(dict[str, Any]):

@@ -11,14 +11,14 @@ import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from fibcore.elaborate.class_defaults import Instances, Table
+from fibcore.elaborate.class_defaults import Instances, Table, check_types
 from fibcore.elaborate.class_facts import BASE_NAMES, ClassFacts
-from fibcore.elaborate.config_loading import finish
+from fibcore.elaborate.config_loading import finish, loaded_type
 from fibcore.elaborate.config_object import ConfigObject, from_file
 from fibcore.elaborate.own_classes import OwnClasses
 from fibcore.elaborate.rope_keys import classic_keys, default_for_mrope
 from fibcore.elaborate.values import ABSENT, Class, Ext, Func, Namespace, Native, Raised
-from fibcore.tree import SourcePlace, Unknown
+from fibcore.tree import SourcePlace, Unknown, origins_of, with_origins
 
 if TYPE_CHECKING:
     from fibcore.elaborate.evaluator import Evaluator
@@ -78,10 +78,22 @@ class ConfigBuilder:
         """The records of transformers' config classes."""
         return None if self._instances is None else self._instances.table
 
-    def build(self, data: Mapping[str, Any]) -> ConfigObject:
-        """The config object that SGLang's loader makes of `config.json`'s data."""
-        given = from_file(dict(data), "")
+    def build(
+        self, data: Mapping[str, Any], origins: Mapping[str, str] | None = None
+    ) -> ConfigObject:
+        """The config object that SGLang's loader makes of `config.json`'s data.
+
+        Args:
+            data: The file's content.
+            origins: Where keys came from that the file has under other names, by dotted path.
+        """
+        given = from_file(dict(data), "", origins)
         assert isinstance(given, dict)
+        kind = loaded_type(data)
+        if kind is not None:
+            given["model_type"] = kind
+            if kind == "mamba":
+                _state_spaces(given)
         kind = given.get("model_type")
         config = self.automatic(given, "config", top=True)
         own = self._own.find(kind) if isinstance(kind, str) else None
@@ -141,6 +153,7 @@ class ConfigBuilder:
         elif facts is None:
             self._instances.base(config, given, {})
         else:
+            check_types(given, facts, config.label)
             self._instances.fill(config, facts, given)
         self._wrap(config, known=facts is not None)
         return config
@@ -298,6 +311,20 @@ class ConfigBuilder:
         if name in ("name_or_path", "_name_or_path"):
             return ""
         return ABSENT
+
+
+def _state_spaces(given: dict[str, Any]) -> None:
+    """The keys of an original Mamba checkpoint as SGLang's loader renames them.
+
+    (`_try_load_raw_mamba_config`; the vocabulary is padded to a multiple.)
+    """
+    given["hidden_size"] = given["d_model"]
+    given["num_hidden_layers"] = given["n_layer"]
+    given.setdefault("state_size", (given.get("ssm_cfg") or {}).get("d_state", 16))
+    multiple = given.get("pad_vocab_size_multiple") or 1
+    words = given.get("vocab_size", 50280)
+    padded = -(-int(words) // int(multiple)) * int(multiple)
+    given["vocab_size"] = with_origins(padded, origins_of(words) | origins_of(multiple))
 
 
 class _ModelTypes(dict[str, Any]):

@@ -5,11 +5,51 @@ What `ModelConfig` settles after that is elaborated from the source (`loader.py`
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from fibcore.elaborate.config_object import TEXT_CONFIGS, ConfigObject, text_config
-from fibcore.tree import Unknown
+from fibcore.tree import Unknown, origins_of
 
 _MODERN_ORDER = ("thinker_config", "llm_config", "language_config", "text_config")
+_LONGCAT = ("LongcatCausalLM", "LongcatFlashForCausalLM", "LongcatFlashNgramForCausalLM")
+_OCR = (
+    "modeling_deepseekocr.DeepseekOCRForCausalLM",
+    "modeling_deepseekocr2.DeepseekOCR2ForCausalLM",
+)
+_CORE = ("hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
 _SHARED = ("pad_token_id", "bos_token_id", "eos_token_id", "tie_word_embeddings")
+
+
+def loaded_as(data: Mapping[str, Any], architecture: str) -> str | None:
+    """The model class under which the loader serves a file that names another; None for the same.
+
+    (`get_config`: files of these models name classes of their repositories' own code.)
+    """
+    if data.get("model_type") == "multi_modality":
+        return "MultiModalityCausalLM"
+    if architecture in _LONGCAT:
+        return "LongcatFlashForCausalLM"
+    if _is_ocr(data):
+        return "DeepseekOCRForCausalLM"
+    return None
+
+
+def loaded_type(data: Mapping[str, Any]) -> str | None:
+    """The model type whose class the loader takes for a file that says another; None likewise."""
+    names = data.get("architectures")
+    if isinstance(names, list) and names and names[0] in _LONGCAT:
+        return "longcat_flash"
+    if _is_ocr(data):
+        return "deepseek-ocr"
+    if not data.get("model_type") and {"d_model", "n_layer", "ssm_cfg"} <= set(data):
+        return "mamba"  # the original checkpoints of state-spaces
+    return None
+
+
+def _is_ocr(data: Mapping[str, Any]) -> bool:
+    remote = data.get("auto_map")
+    return isinstance(remote, Mapping) and remote.get("AutoModel") in _OCR
 
 
 def finish(config: ConfigObject, *, registered: bool, modern: bool) -> None:
@@ -51,6 +91,20 @@ def _complete_rope(config: ConfigObject) -> None:
     for inner in values.values():
         if isinstance(inner, ConfigObject):
             _complete_rope(inner)
+
+
+def core_sizes(config: ConfigObject) -> list[str]:
+    """Warnings about sizes of the whole model that are no model's but a class's default."""
+    text = text_config(config) or config
+    names = [
+        name
+        for name in _CORE
+        if any(o.startswith("default:") for o in origins_of(text.values.get(text.key(name))))
+    ]
+    if not names:
+        return []
+    verb = "is" if len(names) == 1 else "are"
+    return [f"{', '.join(names)} {verb} not in the config: the default of {text.label} stands in"]
 
 
 def _llava(config: ConfigObject) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from fibcore.elaborate.values import ABSENT, Class, Ext, Namespace, Native
@@ -97,13 +97,20 @@ def tagged(value: Any, origins: frozenset[str]) -> Any:
     return value if origins_of(value) else with_origins(value, origins)
 
 
-def from_file(value: Any, path: str) -> Any:
-    """Data of a config file, with the place of each value in it as its origin."""
+def from_file(value: Any, path: str, origins: Mapping[str, str] | None = None) -> Any:
+    """Data of a config file, with the place of each value in it as its origin.
+
+    Args:
+        value: The data.
+        path: Its dotted path in the file; "" for the whole.
+        origins: The origins of values that the file has under other names, by path.
+    """
+    known = origins or {}
     if isinstance(value, dict):
-        return {k: from_file(v, f"{path}.{k}" if path else str(k)) for k, v in value.items()}
+        return {k: from_file(v, f"{path}.{k}" if path else str(k), known) for k, v in value.items()}
     if isinstance(value, list):
-        return [from_file(v, path) for v in value]
-    return with_origins(value, frozenset((f"config:{path}",)))
+        return [from_file(v, path, known) for v in value]
+    return with_origins(value, frozenset((known.get(path, f"config:{path}"),)))
 
 
 def text_config(config: ConfigObject, order: Iterable[str] = TEXT_CONFIGS) -> ConfigObject | None:

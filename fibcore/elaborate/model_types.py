@@ -70,7 +70,8 @@ def model_types_of(index: SourceIndex, table: Table, architecture: str) -> tuple
     for name, kind in {**by_class, **own}.items():
         if _bare(name) == wanted or kind.replace("_", "").replace("-", "").lower() == wanted:
             kinds.setdefault(kind)
-    return tuple(kinds)
+    plain = {kind: re.sub(r"[^a-z0-9]", "", kind.lower()) for kind in kinds}
+    return tuple(sorted(kinds, key=lambda kind: plain[kind] != wanted))
 
 
 def architectures_of(index: SourceIndex, table: Table, model_type: str) -> tuple[str, ...]:

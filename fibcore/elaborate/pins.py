@@ -16,6 +16,9 @@ from fibcore.errors import FibcoreError
 if TYPE_CHECKING:
     from fibcore.sources.tree import SourceTree
 
+NEWEST_MAJOR = 5
+"""The major version of transformers that the newest SGLang releases are for."""
+
 _PIN = re.compile(r"transformers\s*==\s*([\w.]+)")
 
 

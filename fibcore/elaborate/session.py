@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -14,6 +14,7 @@ from fibcore.elaborate import find_architecture, pins
 from fibcore.elaborate.build import TreeBuilder
 from fibcore.elaborate.calls import TENSOR_REASON
 from fibcore.elaborate.config import ConfigBuilder
+from fibcore.elaborate.config_loading import core_sizes
 from fibcore.elaborate.environment import Environment
 from fibcore.elaborate.evaluator import Evaluator, Exhausted
 from fibcore.elaborate.index import SourceIndex
@@ -42,6 +43,7 @@ class Session:
         self.config = config
         self.serving = serving
         self.index = SourceIndex(source.root)
+        self.config_label = "its config class"
 
     def run(self, architecture: str) -> ModelTree:
         """The tree of the model class `architecture`."""
@@ -73,7 +75,9 @@ class Session:
             )
         version = self.source.version or (self.source.commit or "")[:12]
         builder = ConfigBuilder(ev, lambda: release.table, f"sglang {version}".strip())
-        config = builder.build(self.config.data)
+        config = builder.build(self.config.data, self.config.origins)
+        self.config_label = config.label
+        environment.warnings.extend(core_sizes(config))
         quantizer = Quantizer(ev, quantization_data(self.config.data), cls)
         ev.notes.extend(prepare(ev, config, architecture))
         ev.shared_experts = _shared_experts(ev, cls, config, quantizer.config)
@@ -162,7 +166,7 @@ class Session:
                 where=where,
                 expected=error.message.rpartition(" ")[2],
                 found=f"no such key in {self.config.origin}",
-                hint="add the key to the config, as the model's config class would default it",
+                hint=self._where_keys_are(),
             )
         if error.kind in ("AssertionError", "ValueError", "KeyError", "NotImplementedError"):
             return ConfigError(
@@ -175,6 +179,17 @@ class Session:
             where=where,
             found=f"{error.kind}: {error.message}",
         )
+
+    def _where_keys_are(self) -> str:
+        """What to do about a key that neither the file nor a class has."""
+        remote = self.config.data.get("auto_map")
+        own = remote.get("AutoConfig") if isinstance(remote, Mapping) else None
+        if isinstance(own, str) and self.config_label.startswith("PreTrainedConfig"):
+            return (
+                f"the model's config class is code of its repository ({own}), which is not run: "
+                "add the key to the config, as that class defaults it"
+            )
+        return f"add the key to the config; {self.config_label} has no default for it"
 
     def _fits_one_rank(self, module: SourceModule, architecture: str) -> bool:
         one = Session(self.source, self.config, attrs.evolve(self.serving, tp=1, ep=1))

@@ -18,8 +18,7 @@ from typing import Any
 import attrs
 
 from fibcore.errors import UnknownModelError, UsageError
-from fibcore.sources.config_checks import check_config
-from fibcore.sources.configs import ModelConfig, load_config_file
+from fibcore.sources.configs import ModelConfig, checked_config, load_config_file
 
 PAGE_SIZES = (1, 64)
 
@@ -146,9 +145,8 @@ def resolve_model(
 def _from_file(name: str, config_file: str | Path | Mapping[str, Any]) -> ResolvedModel:
     slug = slugify(name)
     if isinstance(config_file, Mapping):
-        data = copy.deepcopy(dict(config_file))
-        check_config(data, f"config of {slug}")
-        config = ModelConfig(slug, None, data, "given")
+        read = checked_config(copy.deepcopy(dict(config_file)), f"config of {slug}", name)
+        config = ModelConfig(slug, None, read.data, "given", read.notes, read.origins)
     else:
         config = load_config_file(config_file, slug)
     return _served(config, find_entry(name))
@@ -184,7 +182,8 @@ def _hub_slug(name: str, hub_id: str) -> str | None:
 
 def _served(config: ModelConfig, entry: CatalogueEntry | None, *notes: str) -> ResolvedModel:
     """A model with the serving sizes of the catalogue's entry, where it is of the same class."""
-    architecture = config.architecture
+    names = config.data.get("architectures")
+    architecture = config.architecture if names else None  # else the model type tells
     notes = (*config.notes, *notes)
     if entry is None or entry.architecture != architecture:
         return ResolvedModel(config.slug, config, (1,), (1,), architecture, notes=notes)

@@ -114,6 +114,8 @@ def check_config(data: Mapping[str, Any], where: str) -> None:
 
 def _check_architectures(data: Mapping[str, Any], where: str) -> None:
     names = data.get("architectures")
+    if names is None and isinstance(data.get("model_type"), str) and data["model_type"]:
+        return  # the model type tells, as far as one class is for it
     if isinstance(names, list) and names and all(isinstance(n, str) and n for n in names):
         return
     raise ConfigError(
@@ -121,6 +123,7 @@ def _check_architectures(data: Mapping[str, Any], where: str) -> None:
         where=f"{where}: architectures",
         expected='a list with the model class, such as ["LlamaForCausalLM"]',
         found="nothing" if names is None else repr(names),
+        hint="a model_type will do as well" if names is None else None,
     )
 
 
@@ -167,7 +170,9 @@ def _has_sizes(nested: Any) -> bool:
 
 
 def _check_needed(data: Mapping[str, Any], where: str) -> None:
-    kind = str(data.get("model_type", ""))
+    kind = str(data.get("model_type") or "")
+    if kind and kind not in _NEEDED_BY_TYPE and not kind.startswith(_WITHOUT_ATTENTION):
+        return  # its class may have other names for these
     groups = list(_NEEDED)
     if not kind.startswith(_WITHOUT_ATTENTION):
         groups.append(_HEADS)

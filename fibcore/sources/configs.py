@@ -10,6 +10,7 @@ from typing import Any
 import attrs
 
 from fibcore.errors import ConfigError
+from fibcore.sources import mistral
 from fibcore.sources.config_checks import check_config
 
 MAX_BYTES = 16 * 2**20
@@ -26,6 +27,8 @@ class ModelConfig:
         data: The parsed config.json, nested objects as dicts.
         origin: Where the data is from: `file:PATH`, `hub:ID@COMMIT`, `catalogue:SLUG`, or `given`.
         notes: What the user should know about it.
+        origins: Where values came from that the file has under other names, by dotted path:
+            `text_config.hidden_size` to `params.json:dim`. Any other is `config:` and its path.
     """
 
     slug: str
@@ -33,6 +36,7 @@ class ModelConfig:
     data: Mapping[str, Any]
     origin: str
     notes: tuple[str, ...] = ()
+    origins: Mapping[str, str] = attrs.field(factory=dict)
 
     @property
     def architecture(self) -> str:
@@ -53,13 +57,13 @@ class ModelConfig:
 
 
 def load_config_file(path: str | Path, slug: str) -> ModelConfig:
-    """Read a `config.json`, or the one in a checkpoint's folder.
+    """Read a `config.json`, or the one in a checkpoint's folder; Mistral's `params.json` likewise.
 
     Where the config says nothing of quantisation and an `hf_quant_config.json` (which NVIDIA's
     ModelOpt writes) lies beside it, that becomes the `quantization_config`.
 
     Args:
-        path: The file, or a folder that holds config.json.
+        path: The file, or a folder that holds config.json or params.json.
         slug: The model's name in tags and reports.
 
     Raises:
@@ -67,30 +71,70 @@ def load_config_file(path: str | Path, slug: str) -> ModelConfig:
     """
     path = Path(path).expanduser()
     if path.is_dir():
-        path = path / "config.json"
-    data = read_config(path, path.with_name(QUANT_FILE))
-    return ModelConfig(slug, None, data, f"file:{path}")
+        path = _in_folder(path)
+    read = read_config(path, path.with_name(QUANT_FILE))
+    return ModelConfig(slug, None, read.data, f"file:{path}", read.notes, read.origins)
 
 
-def read_config(path: Path, quant_path: Path | None = None) -> dict[str, Any]:
+def _in_folder(folder: Path) -> Path:
+    """The config of a checkpoint: the one that SGLang reads, where there are two."""
+    own, params = folder / "config.json", folder / mistral.FILE
+    if params.is_file() and (not own.is_file() or mistral.wants_params(folder.name)):
+        return params
+    return own
+
+
+@attrs.frozen
+class ReadConfig:
+    """The content of a config file.
+
+    Attributes:
+        data: It, in the form of config.json.
+        notes: What the user should know about it.
+        origins: Where keys came from that the file has under other names; see `ModelConfig`.
+    """
+
+    data: dict[str, Any]
+    notes: tuple[str, ...] = ()
+    origins: Mapping[str, str] = attrs.field(factory=dict)
+
+
+def read_config(path: Path, quant_path: Path | None = None, name: str | None = None) -> ReadConfig:
     """The checked content of a config file; see `load_config_file`.
+
+    Args:
+        path: The file.
+        quant_path: Where an hf_quant_config.json may be.
+        name: The checkpoint's name; by default its path.
 
     Raises:
         ConfigError: cannot be read, is not JSON, or holds what cannot be.
     """
     data = read_json_object(path)
-    if "architectures" not in data and {"dim", "n_layers"} <= set(data):
-        raise ConfigError(
-            "this is Mistral's own params.json",
-            where=str(path),
-            expected="config.json in the form of Hugging Face Transformers",
-            hint="give the config.json of the model's Hub repository",
-        )
-    known = any(data.get(key) for key in ("quantization_config", "compression_config"))
-    if not known and quant_path is not None and quant_path.is_file():
+    sections = ("quantization_config", "compression_config", "quantization")
+    if not any(data.get(k) for k in sections) and quant_path is not None and quant_path.is_file():
         data["quantization_config"] = modelopt_quantization(quant_path)
-    check_config(data, str(path))
-    return data
+    return checked_config(data, str(path), name or str(path.parent))
+
+
+def checked_config(data: dict[str, Any], where: str, name: str) -> ReadConfig:
+    """A parsed config, checked, in the form of config.json.
+
+    Args:
+        data: The content of a config.json or params.json.
+        where: What it is, for errors.
+        name: The checkpoint's name or path.
+
+    Raises:
+        ConfigError: it holds what cannot be.
+    """
+    notes: tuple[str, ...] = ()
+    origins: Mapping[str, str] = {}
+    if mistral.is_params(data):
+        translated = mistral.translate(data, name, where)
+        data, notes, origins = translated.data, translated.notes, translated.origins
+    check_config(data, where)
+    return ReadConfig(data, notes, origins)
 
 
 def modelopt_quantization(path: Path) -> dict[str, Any]:

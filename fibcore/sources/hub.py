@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fibcore.errors import ConfigError, UsageError
+from fibcore.sources import mistral
 from fibcore.sources.configs import QUANT_FILE, ModelConfig, read_config
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9_][\w.-]*", re.ASCII)
@@ -61,10 +62,13 @@ def load_hub_config(
     """
     check_hub_id(hub_id)
     why = unreachable()
-    path = _download(hub_id, "config.json", revision, why)
+    first, second = "config.json", mistral.FILE
+    if mistral.wants_params(hub_id):  # SGLang reads no other file of these
+        first, second = second, first
+    path = _download(hub_id, first, revision, why) or _download(hub_id, second, revision, why)
     if path is None:
         raise HubError(
-            "the repository has no config.json",
+            "the repository has no config.json and no params.json",
             where=hub_id,
             hint="give --config FILE, if the model has a config elsewhere",
         )
@@ -74,8 +78,10 @@ def load_hub_config(
     notes: tuple[str, ...] = ()
     if not _says_quantization(path):
         quant, notes = _quantization(hub_id, commit, why)
-    data = read_config(path, quant)
-    return ModelConfig(slug or slug_of(hub_id), hub_id, data, f"hub:{hub_id}@{commit}", notes)
+    read = read_config(path, quant, hub_id)
+    origin = f"hub:{hub_id}@{commit}"
+    slug = slug or slug_of(hub_id)
+    return ModelConfig(slug, hub_id, read.data, origin, (*notes, *read.notes), read.origins)
 
 
 def _quantization(

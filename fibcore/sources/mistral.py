@@ -158,7 +158,8 @@ class _Adapter:
         if not section:
             return
         scheme = section.get("qscheme_act")
-        if section.get("qformat_weight") != "fp8_e4m3" or scheme not in (None, "TENSOR", "NO_SCALES"):
+        known = scheme in (None, "TENSOR", "NO_SCALES")
+        if section.get("qformat_weight") != "fp8_e4m3" or not known:
             raise ConfigError(
                 "a quantisation that SGLang does not read from params.json",
                 where=f"{self.where}: quantization",
@@ -188,10 +189,8 @@ class _Adapter:
             self._own("architectures", ["MixtralForCausalLM"])
             self._own("model_type", "mixtral")
             self._experts(experts, _EXPERTS)
-            self.notes = (
-                "SGLang reads models like this by their config.json alone; the keys of "
-                f"{FILE} are taken for those that it has there",
-            )
+            note = "SGLang reads models like this by their config.json alone; the keys of "
+            self.notes = (f"{note}{FILE} are taken for those that it has there",)
             return
         self._own("architectures", [f"MistralForCausalLM{suffix}"])
         self._own("model_type", "mistral")

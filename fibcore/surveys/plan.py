@@ -169,7 +169,7 @@ class _Planner:
         item: Task | Row
         try:
             beside = path.with_name(QUANT_FILE) if path.name == "config.json" else None
-            data = read_config(path, beside)
+            data = read_config(path, beside).data
             item = self._served(task, resolve_model(slug, config_file=data))
         except FibcoreError as error:
             reason = Reason("refused", error.where or "", told(error))
