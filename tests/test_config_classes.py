@@ -219,7 +219,7 @@ afmoe arcee aria bamba bert bloom chameleon clip clip_vision_model cohere cohere
 deepseek_v3 ernie4_5 ernie4_5_moe exaone4 falcon falcon_h1 gemma gemma2 gemma3 gemma3_text gemma3n
 gemma4 gemma4_text glm glm4 glm4_moe glm4v glm4v_moe gpt2 gpt_bigcode gpt_neox gpt_oss granite
 granitemoe granitemoehybrid granitemoeshared hunyuan_v1_dense hunyuan_v1_moe internvl jamba kimi_k25
-lfm2 lfm2_moe llama llama4 llama4_text llava llava_next llava_onevision longcat_flash mamba mamba2
+lfm2 lfm2_moe llama llama4 llama4_text llava llava_next llava_onevision mamba mamba2
 minimax minimax_m2 ministral mistral mistral3 mixtral mllama nemotron olmo olmo2 olmo3 olmoe opt
 paligemma persimmon phi phi3 phi4_multimodal phimoe pixtral qwen2 qwen2_5_omni qwen2_5_vl
 qwen2_audio qwen2_moe qwen2_vl qwen3 qwen3_5 qwen3_5_moe qwen3_moe qwen3_next qwen3_omni_moe

@@ -214,6 +214,8 @@ class Instances:
         if builder is None or inner is None:
             return Unknown(f"{name} as {config.label} makes it")
         held = given.get(name, config.values.get(name))
+        if isinstance(held, ConfigObject):
+            return held  # made before, in a way that is clear
         if not isinstance(held, dict):
             rope = ("rope_theta", "rope_scaling", "rope_parameters")
             held = {k: v for k, v in given.items() if k in inner.fields or k in rope}
