@@ -280,8 +280,8 @@ class OriginStr(str):
 def with_origins(value: Any, origins: frozenset[str]) -> Any:
     """`value` with origins attached; values that cannot carry any come back as they are.
 
-    Origins read `config:num_attention_heads`, `default:rms_norm_eps` (from the config class),
-    `serving:tp`.
+    Origins read `config:num_attention_heads`, `serving:tp`, and for what the config class says
+    `default:LlamaConfig.rms_norm_eps (transformers 4.57.1)`.
     """
     if isinstance(value, bool) or not origins:
         return value

@@ -193,9 +193,10 @@ def test_the_nearest_release_stands_in_for_one_that_cannot_be_had(
         config={"model_type": "llama"},
     )
     assert model.root.attributes["x"] == 1e-6
-    (note,) = model.warnings
+    release, sizes = model.warnings
     for part in ("4.57.1", "4.56.8", "no route", "pypi:transformers==4.56.8"):
-        assert part in note
+        assert part in release
+    assert "vocab_size is not in the config: the default of LlamaConfig" in sizes
     pins.table_of.cache_clear()
 
 

@@ -462,6 +462,6 @@ def test_a_given_config_is_checked(tmp_path: Path) -> None:
         extract(
             "mine",
             target_dir=tmp_path / "repos",
-            config={k: v for k, v in CONFIG.items() if k != "hidden_size"},
+            config={**CONFIG, "hidden_size": "64"},
             registry=registry,
         )
