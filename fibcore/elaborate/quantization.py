@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fibcore.elaborate.config_object import TEXT_CONFIGS
 from fibcore.elaborate.quantization_formats import CompressedTensors, describe, layers_named
+from fibcore.elaborate.layer_names import LayerNames
 from fibcore.elaborate.values import (
     ABSENT,
     ACTIVE,
@@ -98,6 +99,7 @@ class Quantizer:
         self.config: Any = None
         self.problem: Unknown | None = None
         self._answers: dict[int, list[tuple[list[tuple[IndexFn, Any]], _Answer]]] = {}
+        self._names: LayerNames | None = None
         self._memo: dict[Any, Quantization | Unknown | None] = {}
         self._compressed: CompressedTensors | None = None
         if data and self.method == "compressed_tensors":
@@ -182,6 +184,13 @@ class Quantizer:
 
         A later one for which every test of its name goes the same way has the same answer.
         """
+        if self._names is None:
+            self._names = LayerNames(self.config)
+        if self._names.simple:
+            names, name = self._names, str(prefix.fn(index))
+            return self._known(
+                (id(mod), names.about(index)), lambda: self._ask(mod, name, names.only(index))
+            )
         answers = self._answers.setdefault(id(mod), [])
         for guards, answer in answers:
             if all(fn(index) == result for fn, result in guards):
@@ -201,12 +210,14 @@ class Quantizer:
         """Whether the decision can depend on a layer's name: some list or table names layers."""
         return any(layers_named(self.data or {}))
 
-    def _ask(self, mod: Mod, prefix: Any) -> Quantization | Unknown | None:
+    def _ask(
+        self, mod: Mod, prefix: Any, config: Obj | None = None
+    ) -> Quantization | Unknown | None:
         place = mod.place or SourcePlace("", 1)
         if isinstance(prefix, Unknown):
             return prefix
         try:
-            method = self.ev.find_attr(self.config, "get_quant_method", place)
+            method = self.ev.find_attr(config or self.config, "get_quant_method", place)
             if method is ABSENT:
                 return Unknown("the quantisation config has no get_quant_method", place)
             answer = self.ev.call(method, [mod, prefix], {}, place)
