@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from fibcore.elaborate.config_object import TEXT_CONFIGS
-from fibcore.elaborate.quantization_formats import CompressedTensors, describe, layers_named
 from fibcore.elaborate.layer_names import LayerNames
+from fibcore.elaborate.quantization_formats import CompressedTensors, describe, layers_named
 from fibcore.elaborate.values import (
     ABSENT,
     ACTIVE,
