@@ -120,14 +120,11 @@ def find_architecture(index: SourceIndex, name: str) -> Any:
     Raises:
         UnknownModelError: there is none, with the nearest names.
     """
-    names: list[str] = []
     for module in index.model_modules():
-        if name not in module.text and "EntryClass" not in module.text:
-            continue
-        entries = entry_classes(module)
-        if name in entries:
+        # Only files that have the name are looked into.
+        if name in module.text and name in entry_classes(module):
             return module
-        names.extend(entries)
+    names = [known for module in index.model_modules() for known in entry_classes(module)]
     from rapidfuzz import process
 
     near = [m[0] for m in process.extract(name, names, limit=3)]
