@@ -158,6 +158,8 @@ class ModuleNode:
         quantization: None for plain weights, `Unknown` where the config cannot be read.
         calls: How the forward pass calls it; empty where that is not known or never happens.
         children: Names and nodes of its submodules, in order of construction.
+        idle: Whether it is known never to be called: the forward pass of the module that holds it
+            was followed without an error, does not call it, and hands it to nobody who might.
     """
 
     path: str
@@ -171,6 +173,7 @@ class ModuleNode:
     quantization: Quantization | Unknown | None
     calls: tuple[Call, ...]
     children: Mapping[str, ModuleNode]
+    idle: bool = False
 
     @property
     def class_name(self) -> str:

@@ -59,6 +59,12 @@ for function in (f, g):
     except Exception:
         self.x = 'another'
 
+## parts of an array
+import numpy as np
+--
+self.x = [part.tolist() for part in np.array_split(range(7), 3)]
+self.y = np.array_split(range(8), 1)[0].tolist()
+
 ## a number has no length
 try:
     self.x = len(4)

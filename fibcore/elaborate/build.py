@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from fibcore.elaborate.quantization import Quantizer
 from fibcore.elaborate.stages import Boundaries
 from fibcore.elaborate.values import (
@@ -62,6 +64,7 @@ class TreeBuilder:
         self.operations: list[Operation] = []
         self._paths: dict[int, str] = {}
         self._owners: dict[int, str] = {}
+        self._uses: dict[Class, tuple[set[str], set[str]]] = {}
         self._boundaries = Boundaries(evaluator)
         self._before: dict[str, Any] = {}  # the last stage's declaration, by stack of layers
         self._stage_calls: dict[str, list[Call]] = {}
@@ -151,7 +154,9 @@ class TreeBuilder:
         for name, child in self._children(mod):
             inner = _join(path, name)
             if name in mine:
-                children[name] = self._node(child, inner, at, layer)
+                node = self._node(child, inner, at, layer)
+                idle = node.leaf and not node.calls and self._is_idle(mod, name)
+                children[name] = attrs.evolve(node, idle=True) if idle else node
             elif isinstance(child, Repeat) and not isinstance(child.like, Mod):
                 self.missing.append(Missing(inner, "a layer that is not known", mod.place))
             elif not isinstance(child, (Mod, Repeat)):
@@ -292,6 +297,17 @@ class TreeBuilder:
             and not self._called_attributes(value)
         )
 
+    def _is_idle(self, mod: Mod, name: str) -> bool:
+        """Whether an attribute that was not called is one that its module never calls."""
+        if not isinstance(mod.cls, Class) or id(mod) not in self.ev.calls:
+            return False
+        if mod.cls not in self._uses:
+            self._uses[mod.cls] = _uses(mod.cls)
+        called, handed_on = self._uses[mod.cls]
+        if name in handed_on:
+            return False
+        return name not in called or id(mod) not in self.ev.lost
+
     def _called_attributes(self, mod: Mod) -> frozenset[str]:
         """Attributes of self that methods of the class call as modules: `self.x(...)`."""
         if not isinstance(mod.cls, Class):
@@ -344,6 +360,32 @@ class TreeBuilder:
             shape = None if value.shape is None else tuple(self.export(s) for s in value.shape)
             return ParameterRef(path, shape, _dtype(value.dtype))
         return Named(_class_name(value))
+
+
+def _uses(cls: Class) -> tuple[set[str], set[str]]:
+    """Attributes that methods of a class call, and those that they read for anything else.
+
+    Reading an attribute of an attribute, `self.norm.weight`, is neither.
+    """
+    called: set[str] = set()
+    handed_on: set[str] = set()
+    for base in cls.mro:
+        if not isinstance(base, Class):
+            continue
+        inner: set[int] = set()
+        for node in ast.walk(base.node):
+            if isinstance(node, ast.Call):
+                inner.add(id(node.func))
+                if isinstance(node.func, ast.Attribute):
+                    called.add(node.func.attr)
+                    inner.add(id(node.func.value))
+            elif isinstance(node, ast.Attribute):
+                if isinstance(node.ctx, ast.Load) and id(node) not in inner:
+                    handed_on.add(node.attr)
+                inner.add(id(node.value))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                handed_on.add(node.value)  # for getattr
+    return called, handed_on
 
 
 def _moves(value: Any) -> bool:

@@ -321,6 +321,21 @@ def copied(value: Any) -> Any:
     return value
 
 
+def _array_split(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
+    """`numpy.array_split`: the first parts are longer by one where the length does not divide."""
+    items, parts = ev.items_of(args[0]), args[1] if len(args) > 1 else None
+    if items is None or isinstance(parts, bool) or not isinstance(parts, int) or parts < 1:
+        return Unknown("parts of something unknown", place)
+    short, longer = divmod(len(items), parts)
+    ends = [short * (n + 1) + min(n + 1, longer) for n in range(parts)]
+    cut = [items[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+    return [_array(part) for part in cut]
+
+
+def _array(items: list[Any]) -> Namespace:
+    return Namespace("array", {"tolist": Native("tolist", lambda *_: list(items))})
+
+
 def _ordered_dict(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
     return ev.call(ev.builtins["dict"], args, kwargs, place)
 
@@ -429,6 +444,7 @@ _CALLS: dict[str, Callable[[Any, Args, Kwargs, SourcePlace], Any]] = {
     "dataclasses.is_dataclass": _is_dataclass,
     "dataclasses.replace": _replace,
     "itertools.chain": _chain,
+    "numpy.array_split": _array_split,
     "os.getenv": _getenv,
     "os.environ.get": _getenv,
     "types.MappingProxyType": _ordered_dict,

@@ -38,6 +38,7 @@ class Part(Journalled):
         handling: The exceptions whose handlers are running, with the names they are bound to.
         probing: How many `getattr` with a default, or `hasattr`, are around the expression.
         calls: How modules are called, by the id of the object.
+        lost: Ids of modules of whose forward pass a statement was lost to an error.
         operations: Tensor operations on parameters, by the id of the module that runs them.
         keep: Objects whose ids are used as keys, so that no other object gets the same id.
         memo: Results of forward passes, with what they depended on.
@@ -66,6 +67,7 @@ class Part(Journalled):
         self.operations: dict[int, list[Operation]] = {}
         self.keep: list[Any] = []
         self.running: list[Mod] = []
+        self.lost: set[int] = set()
         self.memo: dict[Any, list[Any]] = {}
         self.notes: list[Unknown] = []
         self.changes: list[Unknown] = []

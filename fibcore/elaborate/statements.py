@@ -56,6 +56,7 @@ class Statements(Part):
             # What a tensor program computes is not followed here, so neither are its errors: the
             # statement's results are unknown, and the pass goes on.
             self.notes.append(Unknown(f"{error.kind}: {error.message}", error.place))
+            self.lost.update(map(id, self.running[-1:]))  # whose statement it is
             lost = Unknown(f"a statement that raised {error.kind}", env.module.place(node))
             for target in node.targets if isinstance(node, ast.Assign) else ():
                 self.assign(target, lost, env)
@@ -88,6 +89,7 @@ class Statements(Part):
             if error.explicit or not self.forward or self.trying:
                 raise
             self.notes.append(Unknown(f"{error.kind}: {error.message}", error.place))
+            self.lost.update(map(id, self.running[-1:]))  # whose statement it is
             return None, False
         if truth is not None:
             side = node.body if truth else node.orelse

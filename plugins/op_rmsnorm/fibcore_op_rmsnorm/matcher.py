@@ -141,6 +141,13 @@ def _match(node: ModuleNode, fused_functions: tuple[str, ...], found: KernelColl
                 node,
             )
         return
+    if node.idle:
+        found.not_covered(
+            f"{_name(norm, fused_add=False)} that is not run",
+            "the forward pass does not call it; another kernel may read its weight",
+            node,
+        )
+        return
     if not node.calls or not (plain or fused or quantised or doubts):
         doubts = ["no call of it was found in the forward pass"]
     for doubt in doubts:

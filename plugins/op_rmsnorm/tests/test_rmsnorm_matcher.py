@@ -119,6 +119,15 @@ def test_other_methods_that_forward_are_calls_too() -> None:
     assert list(names(extract(norm("n", explicit)))) == ["rmsnorm_h4096"]
 
 
+def test_a_norm_that_is_known_not_to_run_is_named() -> None:
+    found = extract(attrs.evolve(norm("a"), idle=True))
+    assert not found.kernels
+    assert not found.problems
+    (op,) = found.not_covered
+    assert op.what == "rmsnorm_h4096 that is not run"
+    assert [u.path for u in op.uses] == ["a"]
+
+
 def test_without_a_call_nothing_is_guessed() -> None:
     found = extract(
         norm("a"),
