@@ -155,7 +155,8 @@ class TreeBuilder:
             inner = _join(path, name)
             if name in mine:
                 node = self._node(child, inner, at, layer)
-                idle = node.leaf and not node.calls and self._is_idle(mod, name)
+                whole = node.leaf or not node.children
+                idle = whole and not node.calls and self._is_idle(mod, name)
                 children[name] = attrs.evolve(node, idle=True) if idle else node
             elif isinstance(child, Repeat) and not isinstance(child.like, Mod):
                 self.missing.append(Missing(inner, "a layer that is not known", mod.place))
