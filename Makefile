@@ -29,6 +29,9 @@ PLUGINS := $(PROJECTS:/pyproject.toml=)
 PEERS := flashinfer-bench flashinfer-python
 PEERS_NEED := apache-tvm-ffi docstring-parser einops ninja nvidia-ml-py pydantic requests tabulate tqdm
 EDITABLE := --editable . $(addprefix --editable ./,$(PLUGINS))
+# pip compiles what it installs, but not editable packages; where PYTHONDONTWRITEBYTECODE is set they
+# would be compiled anew at every start. What cannot be written here is only slower.
+COMPILE := $(BIN)/python -m compileall -q fibcore plugins || true
 
 # PyTorch's default wheels for Linux hold 2 GB of CUDA libraries; without an NVIDIA GPU its CPU
 # wheels do. Where that index cannot be reached, pip says so and takes the default ones.
@@ -56,6 +59,7 @@ $(VENV)/.installed-run: pyproject.toml $(PROJECTS) constraints.txt | $(BIN)/pyth
 	@$(PIP) hatchling editables
 	@$(PIP) $(TORCH_FLAGS) torch numpy
 	@$(PIP) --no-build-isolation $(EDITABLE) pytest
+	@$(COMPILE)
 	@touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed-run
