@@ -11,6 +11,7 @@ import ast
 import copy
 import functools
 import json
+import re
 from collections.abc import Callable, Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -117,6 +118,8 @@ def table_text(root: Path) -> str:
         if facts is not None and not name.endswith("OnnxConfig"):
             lines.append(facts.to_dict())
     return "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines)
+
+_QUOTED_NUMBER = re.compile(r"\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*")
 
 
 class Instances:
@@ -293,12 +296,13 @@ def check_types(given: Mapping[str, Any], facts: ClassFacts, label: str) -> None
     """Hold a file's keys to the kinds of value that their class defaults to.
 
     Raises:
-        ConfigError: a word where the class has a number.
+        ConfigError: a number in quotes where the class has a number. Other words may be meant
+            (Exaone 4: `"sliding_window_pattern": "LLLG"`, 4 by default).
     """
     for name, value in given.items():
         default = facts.fields.get(name)
         number = isinstance(default, (int, float)) and not isinstance(default, bool)
-        if number and isinstance(value, str):
+        if number and isinstance(value, str) and _QUOTED_NUMBER.fullmatch(value):
             keys = sorted(o for o in origins_of(value) if o.startswith("config:"))
             raise ConfigError(
                 "not a value that the key can have",

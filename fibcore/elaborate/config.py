@@ -35,6 +35,9 @@ _MAPPINGS = (
 # Model types whose files are those of another one, where no class has them
 # (_load_deepseek_v32_model of SGLang 0.5.9).
 _READ_AS = {"deepseek_v32": "deepseek_v3"}
+# Attributes that a config class which is code of a model's repository takes from a key of another
+# name (configuration_phi3_small.py of huggingface.co/microsoft/Phi-3-small-8k-instruct).
+_REPOSITORY_NAMES = {"phi3small": {"intermediate_size": "ff_intermediate_size"}}
 # What the base class of configs gave to every config up to transformers 4, which classes outside of
 # SGLang and transformers still count on.
 _USUAL: dict[str, Any] = {
@@ -137,14 +140,16 @@ class ConfigBuilder:
         names = [*BASE_NAMES]
         if facts is not None:
             names += [facts.name, *facts.bases]
+            renamed = facts.renamed
         else:
             names += _class_names(given.get("model_type"))
+            renamed = _REPOSITORY_NAMES.get(str(given.get("model_type")), {})
         shown = facts.name if facts is not None else BASE_NAMES[0]
         config = ConfigObject(
             name,
             cls=None,
             classes=names,
-            renamed={**self._synonyms, **(facts.renamed if facts is not None else {})},
+            renamed={**self._synonyms, **renamed},
             missing=lambda config, key: self._missing(config, key, facts),
             label=shown if self._instances is None else self._instances.label(shown),
         )
@@ -283,6 +288,9 @@ class ConfigBuilder:
     def _wrap(self, config: ConfigObject, *, known: bool) -> None:
         """Make objects of nested configs that the class left as plain data."""
         for key, value in list(config.values.items()):
+            if not known and key.endswith("_configs") and isinstance(value, list):
+                # Parts of a model, one by one; the class is code of the model's repository.
+                config.values[key] = self._parts(value, f"{config.name}.{key}")
             if not isinstance(value, dict) or not key.endswith("_config") or key in _PLAIN_DICTS:
                 continue
             if not all(isinstance(k, str) for k in value):
@@ -292,6 +300,17 @@ class ConfigBuilder:
                 config.values[key] = self.make(None, value, name)
             else:
                 config.values[key] = self.automatic(value, name)
+
+    def _parts(self, value: Any, name: str) -> Any:
+        """Objects in place of all dicts in plain data."""
+        if isinstance(value, list):
+            return [self._parts(v, name) for v in value]
+        if not isinstance(value, dict):
+            return value
+        config = self.make(None, value, name)
+        for key, inner in value.items():
+            config.values[key] = self._parts(inner, f"{name}.{key}")
+        return config
 
     def _missing(self, config: ConfigObject, name: str, facts: ClassFacts | None) -> Any:
         """An attribute that is none of the config's values: of its class, or ABSENT."""

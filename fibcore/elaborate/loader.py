@@ -1,6 +1,6 @@
 """What SGLang's loader settles in a config before it constructs the model.
 
-`ModelConfig` (`srt/configs/model_config.py`) writes into the config that the model then reads:
+`get_config` gives some architectures parts that their files have not got, and `ModelConfig` (`srt/configs/model_config.py`) writes into the config that the model then reads:
 sizes that a file may leave out (`head_dim`, `v_head_dim`), the context length, switches for the
 parts of a multimodal model, and the layer count of a draft model. It is elaborated like any other
 source.
@@ -8,16 +8,21 @@ source.
 
 from __future__ import annotations
 
+import ast
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from fibcore.elaborate.evaluator import Exhausted
-from fibcore.elaborate.values import ABSENT, Class, Func, Namespace, Native, Obj, Raised
+from fibcore.elaborate.values import ABSENT, Class, Env, Func, Namespace, Native, Obj, Raised
 from fibcore.tree import Alternatives, Unknown
 
 if TYPE_CHECKING:
     from fibcore.elaborate.evaluator import Evaluator
+    from fibcore.elaborate.index import SourceModule
 
 STEPS = 200_000
+_GET_CONFIG = ("srt.utils.hf_transformers.config", "srt.utils.hf_transformers_utils")
+"""Where releases keep the loader's `get_config`."""
 _DRAFT = ("NextN", "MTP", "Eagle", "Eagle3", "DSpark")
 """How the names of SGLang's draft models end (`srt/models`)."""
 
@@ -33,6 +38,7 @@ def prepare(ev: Evaluator, config: Namespace, architecture: str) -> list[Unknown
     Returns:
         What could not be followed; a step that fails leaves what the others settle.
     """
+    _run_branches(ev, config, architecture)
     cls = ev.imported(f"{ev.index.package}.srt.configs.model_config", "ModelConfig")
     init = ev.class_attr(cls, "__init__") if isinstance(cls, Class) else ABSENT
     if not isinstance(cls, Class) or not isinstance(init, Func):
@@ -62,6 +68,33 @@ def prepare(ev: Evaluator, config: Namespace, architecture: str) -> list[Unknown
         del ev.environment.functions["get_config"]
     _take(config, settled.attrs.get("hf_config"))
     return problems
+
+
+def _run_branches(ev: Evaluator, config: Namespace, architecture: str) -> None:
+    """Run the branches of `get_config` that are for one architecture, told by its name."""
+    for name in _GET_CONFIG:
+        module = ev.index.module(f"{ev.index.package}.{name}")
+        if module is None or f'"{architecture}"' not in module.text:
+            continue
+        for branch in _branches(module, architecture):
+            space = ev.space(module.name)
+            assert space is not None
+            env = Env(space, space.env)
+            env.vars["config"] = config
+            ev.block([branch], env)
+
+
+def _branches(module: SourceModule, architecture: str) -> Iterator[ast.If]:
+    """`if` statements on `config.architectures` alone that name an architecture."""
+    for node in ast.walk(ast.Module(module.whole, [])):
+        if not isinstance(node, ast.If):
+            continue
+        test = list(ast.walk(node.test))
+        names = {n.id for n in test if isinstance(n, ast.Name)}
+        read = {n.attr for n in test if isinstance(n, ast.Attribute)}
+        words = {n.value for n in test if isinstance(n, ast.Constant)}
+        if names == {"config"} and read == {"architectures"} and architecture in words:
+            yield node
 
 
 def _take(config: Namespace, changed: Any) -> None:

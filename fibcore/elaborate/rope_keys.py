@@ -60,6 +60,12 @@ def classic_keys(given: dict[str, Any]) -> None:
     given.setdefault("rope_scaling", None if unscaled else scaling)
 
 
+def _is_for_own_class(given: Mapping[str, Any]) -> bool:
+    """Whether a file was written for a class of its repository, which AutoConfig prefers then."""
+    own = given.get("auto_map")
+    return isinstance(own, Mapping) and "AutoConfig" in own
+
+
 def modern_rope(
     config: ConfigObject, given: dict[str, Any], constants: Mapping[str, Any]
 ) -> dict[str, Any]:
@@ -77,7 +83,9 @@ def modern_rope(
     values = config.values
     declared = "rope_parameters" in values
     rest = dict(given)
-    if constants.get(KEEPS_ROPE) or (
+    if constants.get(KEEPS_ROPE) and "rope_theta" in rest and _is_for_own_class(rest):
+        values["rope_parameters"] = None
+    elif constants.get(KEEPS_ROPE) or (
         not declared
         and "rope_parameters" not in rest
         and not (rest.get("rope_scaling") and rest.get("rope_theta"))

@@ -142,8 +142,17 @@ def _check_values(data: Mapping[str, Any], path: str, where: str) -> None:
                 expected="a positive number",
                 found=repr(value),
             )
-        elif isinstance(value, dict) and key != "quantization_config":
+        elif isinstance(value, dict) and _is_config(key):
             _check_values(value, f"{path}{key}.", where)
+
+
+def _is_config(key: str) -> bool:
+    """Whether an object holds keys of a model or of RoPE, which mean the same in all models.
+
+    What other objects hold is for the model's code alone (Jet-Nemotron's layers have their
+    `norm_eps` as a word).
+    """
+    return key.endswith("_config") and key != "quantization_config" or key.startswith("rope_")
 
 
 def _check_size(key: str, value: Any, place: str) -> None:
