@@ -156,11 +156,21 @@ def test_sizes_that_can_be() -> None:
 
 
 @pytest.mark.parametrize("key", ["rms_norm_eps", "rope_theta", "layer_norm_epsilon"])
-@pytest.mark.parametrize("value", [0, -1e-5, "1e-5", True, float("nan"), float("inf"), [1]])
+@pytest.mark.parametrize("value", [0, -1e-5, "1e-5", True, float("nan"), float("inf"), [0]])
 def test_numbers_that_cannot_be(key: str, value: object) -> None:
     with pytest.raises(ConfigError) as caught:
         check_config({**LLAMA, key: value}, "c.json")
     assert (caught.value.where, caught.value.expected) == (f"c.json: {key}", "a positive number")
+
+
+def test_a_base_frequency_for_each_layer() -> None:
+    check_config({**LLAMA, "rope_theta": [1e6, 1e4]}, "c.json")
+
+
+def test_objects_that_are_no_configs_are_for_the_model_alone() -> None:
+    check_config({**LLAMA, "mixer_config": {"jet": {"norm_eps": "1e-5"}}}, "c.json")
+    with pytest.raises(ConfigError, match=r"mixer_config\.norm_eps"):
+        check_config({**LLAMA, "mixer_config": {"norm_eps": "1e-5"}}, "c.json")
 
 
 def test_nested_configs_are_checked_and_need_less() -> None:

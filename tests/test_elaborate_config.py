@@ -51,6 +51,20 @@ def test_nested_keys_have_dotted_origins(made: Any) -> None:
     ]
 
 
+def test_parts_that_a_repositorys_class_makes_objects_of(made: Any) -> None:
+    parts = [{"ffn": {"mult": 2.5}}, {"ffn": {"mult": None}}]
+    body = "self.x = [(b.ffn.mult, b['ffn'].get('mult')) for b in config.block_configs]"
+    found = made.attributes(body, config={"model_type": "unheard-of", "block_configs": parts})["x"]
+    assert found == [(2.5, 2.5), (None, None)]
+    assert origins_of(found[0][0]) == {"config:block_configs.ffn.mult"}
+
+
+def test_a_key_that_a_repositorys_class_calls_by_another_name(made: Any) -> None:
+    config = {"model_type": "phi3small", "ff_intermediate_size": 96}
+    found = made.attributes("self.x = config.intermediate_size", config=config)["x"]
+    assert (found, origins_of(found)) == (96, {"config:ff_intermediate_size"})
+
+
 @pytest.mark.parametrize(
     ("expression", "value", "origins"),
     [

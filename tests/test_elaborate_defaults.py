@@ -141,6 +141,14 @@ def test_the_file_stands_before_the_class(made: Any) -> None:
     assert made.attributes("self.x = config.depth", config={"depth": 3})["x"] == 3
 
 
+@pytest.mark.usefixtures("fetched")
+def test_a_word_where_the_class_has_a_number(made: Any) -> None:
+    assert made.attributes("self.x = config.depth", config={"depth": "LLLG"})["x"] == "LLLG"
+    with pytest.raises(ConfigError, match="quotes") as caught:
+        made.attributes("self.x = config.depth", config={"depth": "12"})
+    assert caught.value.where == "depth"
+
+
 def test_what_the_class_overwrites_stays_as_the_file_has_it(made: Any, fetched: list[str]) -> None:
     assert made.attributes("self.x = config.doubled", config={"scale": 3})["x"] == 6
     assert fetched

@@ -93,6 +93,30 @@ def test_a_step_of_the_loader_that_fails_leaves_the_others(made: Any) -> None:
         loaded(made, body, "config.second")
 
 
+@pytest.mark.parametrize("file", ["hf_transformers/config", "hf_transformers_utils"])
+@pytest.mark.parametrize(("named", "depth"), [("Model", 27), ("Other", 12)])
+def test_a_branch_of_the_loader_for_an_architecture(
+    made: Any, file: str, named: str, depth: int
+) -> None:
+    made.write(
+        f"srt/utils/{file}.py",
+        f"""
+        from transformers import AutoConfig
+
+        def get_config(model):
+            config = AutoConfig.from_pretrained(model)
+            if config.architectures is not None and config.architectures[0] == "{named}":
+                sizes = {{"depth": 27}}
+                config.depth = sizes["depth"]
+            if config.architectures[0] == "Model" and model == "special":
+                config.depth = 1
+            return config
+        """,
+    )
+    tree = made.tree(MODEL.format(name="Model", read="config.depth"), config={"depth": 12})
+    assert tree.root.attributes["size"] == depth
+
+
 def test_a_draft_model_is_loaded_as_one(made: Any) -> None:
     made.write("srt/configs/model_config.py", LOADER.format(body="pass"))
     from fibcore.elaborate import elaborate

@@ -119,6 +119,7 @@ def table_text(root: Path) -> str:
             lines.append(facts.to_dict())
     return "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines)
 
+
 _QUOTED_NUMBER = re.compile(r"\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*")
 
 

@@ -1,9 +1,9 @@
 """What SGLang's loader settles in a config before it constructs the model.
 
-`get_config` gives some architectures parts that their files have not got, and `ModelConfig` (`srt/configs/model_config.py`) writes into the config that the model then reads:
-sizes that a file may leave out (`head_dim`, `v_head_dim`), the context length, switches for the
-parts of a multimodal model, and the layer count of a draft model. It is elaborated like any other
-source.
+`get_config` gives some architectures parts that their files have not got. `ModelConfig`
+(`srt/configs/model_config.py`) writes into the config that the model then reads: sizes that a file
+may leave out (`head_dim`, `v_head_dim`), the context length, switches for the parts of a multimodal
+model, and the layer count of a draft model. Both are elaborated like any other source.
 """
 
 from __future__ import annotations

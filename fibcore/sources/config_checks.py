@@ -135,7 +135,10 @@ def _check_values(data: Mapping[str, Any], path: str, where: str) -> None:
             for one in value if isinstance(value, list) else [value]:
                 if one is not None:
                     _check_size(key, one, place)
-        elif key in _POSITIVE_NUMBERS and value is not None and not _is_positive_number(value):
+        elif key in _POSITIVE_NUMBERS and not all(
+            one is None or _is_positive_number(one)
+            for one in (value if isinstance(value, list) and key == "rope_theta" else [value])
+        ):
             raise ConfigError(
                 "not a number that can be",
                 where=place,
@@ -152,7 +155,9 @@ def _is_config(key: str) -> bool:
     What other objects hold is for the model's code alone (Jet-Nemotron's layers have their
     `norm_eps` as a word).
     """
-    return key.endswith("_config") and key != "quantization_config" or key.startswith("rope_")
+    if key == "quantization_config":
+        return False
+    return key.endswith("_config") or key.startswith("rope_")
 
 
 def _check_size(key: str, value: Any, place: str) -> None:
