@@ -336,3 +336,27 @@ def test_the_tables_are_what_the_sources_give(version: str) -> None:
     shipped = Path(class_defaults.__file__).parent / "config_tables"
     text = (shipped / f"transformers-{version}.jsonl").read_text(encoding="utf-8")
     assert table_text(roots[0]) == text
+
+
+def test_a_vision_config_that_names_the_type_of_a_whole_model(made: Any) -> None:
+    # Files of MiniCPM-V call the vision tower of Siglip by the model type of all of it.
+    found = made.attributes(
+        "self.x = (config.vision_config.num_channels, config.vision_config.hidden_size)",
+        config={
+            "model_type": "unheard-of",
+            "vision_config": {"model_type": "siglip", "hidden_size": 1152},
+        },
+    )["x"]
+    assert found == (3, 1152)
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_rope_of_a_file_for_a_class_of_its_repository(made: Any, own: bool) -> None:
+    # transformers' class keeps settings for each kind of layer; the repository's has one of all.
+    file = {"model_type": "mimo_v2_flash", "rope_theta": 5e6, "num_hidden_layers": 2}
+    if own:
+        file["auto_map"] = {"AutoConfig": "configuration_mimo_v2_flash.MiMoV2FlashConfig"}
+    found = made.attributes("self.x = config.rope_scaling", config=file, version="0.5.23")["x"]
+    assert (found.get("rope_theta"), "sliding_attention" in found) == (
+        (5e6, False) if own else (None, True)
+    )

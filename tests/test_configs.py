@@ -163,6 +163,12 @@ def test_numbers_that_cannot_be(key: str, value: object) -> None:
     assert (caught.value.where, caught.value.expected) == (f"c.json: {key}", "a positive number")
 
 
+def test_sizes_of_an_attention_that_a_model_has_not_got() -> None:
+    check_config({**LLAMA, "v_head_dim": 0, "use_mla": False}, "c.json")
+    with pytest.raises(ConfigError, match="v_head_dim"):
+        check_config({**LLAMA, "v_head_dim": 0}, "c.json")
+
+
 def test_a_base_frequency_for_each_layer() -> None:
     check_config({**LLAMA, "rope_theta": [1e6, 1e4]}, "c.json")
 

@@ -551,6 +551,29 @@ def test_norms_of_stage_boundaries_are_called_as_their_reads_say(
     assert tensors("layers.0.post") == tensors("layers.2.post") == expected
 
 
+def test_stage_boundaries_of_a_model_with_a_second_name(made: Any) -> None:
+    made.write("srt/layers/layer_boundary.py", "def append_stages(*stages):\n    return stages\n")
+    tree = made.tree(
+        "from torch import nn\n"
+        "from sglang.srt.layers.layernorm import RMSNorm\n"
+        "from sglang.srt.layers.layer_boundary import append_stages\n"
+        f"{BOUNDARY}\n"
+        "class Text(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+        "        self.model = Inner()\n\n"
+        "class Inner(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+        "        self.layers = nn.ModuleList([Layer('plain', False) for _ in range(3)])\n\n"
+        "    def forward(self, x):\n        for layer in self.layers:\n            x = layer(x)\n"
+        "        return x\n\n"
+        "class Model(nn.Module):\n    def __init__(self, config):\n        super().__init__()\n"
+        "        self.text = Text()\n        self.short = self.text.model\n\n"
+        "    def forward(self, x):\n        return self.short(x)\n\nEntryClass = Model\n",
+        version="0.5.23",
+    )
+    norms = [m for m in tree.walk() if m.cls.endswith(".RMSNorm") and "post" not in m.path]
+    assert len(norms) == 6
+    assert all(m.calls for m in norms)
+
+
 def test_forward_of_a_base_class_of_torch_gives_a_tensor(made: Any) -> None:
     tree = made.tree(
         "from torch import nn\nfrom sglang.srt.layers.layernorm import RMSNorm\n"

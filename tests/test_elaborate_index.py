@@ -335,3 +335,25 @@ def test_what_raises_at_import_is_not_known(made: Any) -> None:
     found = made.tree(MODEL.format(before=before, value="V")).root.attributes["x"]
     assert isinstance(found, Unknown)
     assert "no driver" in found.reason
+
+
+def test_a_name_that_an_import_binds_before_a_class_does(made: Any) -> None:
+    # Resolving `Other` runs the import, which binds `Layer` to the base class as well.
+    made.write(
+        "srt/models/base.py",
+        """
+        from torch import nn
+
+        class Layer(nn.Module):
+            size = 1
+
+        class Other:
+            pass
+        """,
+    )
+    found = made.attributes(
+        "self.other = Other is not None\nself.size = Layer.size",
+        before="from sglang.srt.models.base import Layer, Other\n"
+        "class Layer(Layer):\n    size = 2\n",
+    )
+    assert found["size"] == 2

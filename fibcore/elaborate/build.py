@@ -74,6 +74,7 @@ class TreeBuilder:
 
     def build(self, root: Mod) -> ModuleNode:
         """The tree below the model's root object."""
+        self._first(root, "")
         self._locate(root, "", "")
         self._met.clear()
         self._first(root, "")
@@ -117,14 +118,15 @@ class TreeBuilder:
         return True
 
     def _locate(self, value: Mod | Repeat, path: str, layer: str) -> None:
-        """Find every module's path and follow the stages, in order of construction."""
+        """Give modules the paths of their nodes and follow the stages, in order of construction."""
         mod, own = self._source(value)
         layer = path if own is not None else layer
-        if not isinstance(mod, Mod) or not self._first(mod, layer):
+        if not isinstance(mod, Mod):
             return
         self._paths[id(mod)] = path
+        mine = self._claim_children(mod, path, layer)
         for name, child in self._children(mod):
-            if isinstance(child, (Mod, Repeat)):
+            if name in mine:
                 self._locate(child, _join(path, name), layer)
         self._settle_stages(mod, path)
 

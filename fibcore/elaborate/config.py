@@ -299,7 +299,21 @@ class ConfigBuilder:
             if known:
                 config.values[key] = self.make(None, value, name)
             else:
-                config.values[key] = self.automatic(value, name)
+                part = self._part_of(value.get("model_type"), key)
+                if part is not None and key not in value:
+                    config.values[key] = self.make(part, value, name)
+                else:
+                    config.values[key] = self.automatic(value, name)
+
+    def _part_of(self, model_type: Any, key: str) -> ClassFacts | None:
+        """The class of a part, where a model type is the one of a model that has such a part.
+
+        Files say `"vision_config": {"model_type": "siglip", ...}` for the vision tower alone.
+        """
+        whole = self.class_of(model_type, top=False)
+        if self.table is None or not isinstance(whole, ClassFacts) or key not in whole.nested:
+            return None
+        return self.table.find(whole.nested[key])
 
     def _parts(self, value: Any, name: str) -> Any:
         """Objects in place of all dicts in plain data."""

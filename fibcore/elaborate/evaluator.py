@@ -74,7 +74,7 @@ class Evaluator(Expressions, Statements, Attributes, Calls):
     def module_name(self, space: ModuleSpace, name: str) -> Any:
         """A module-level name of the source tree; ABSENT where it binds no such name."""
         names = space.env.vars
-        if name not in names:
+        if name not in names or name not in space.settled:
             self._run_bindings(space, name)
         value = names.get(name, ABSENT)
         if isinstance(value, LazyImport):
@@ -93,6 +93,7 @@ class Evaluator(Expressions, Statements, Attributes, Calls):
         return value
 
     def _run_bindings(self, space: ModuleSpace, name: str) -> None:
+        space.settled.add(name)
         pending = [s for s in space.source.binding(name) if id(s) not in space.done]
         if not pending:
             return

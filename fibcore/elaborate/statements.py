@@ -57,7 +57,8 @@ class Statements(Part):
             # statement's results are unknown, and the pass goes on.
             self.notes.append(Unknown(f"{error.kind}: {error.message}", error.place))
             self.lost.update(map(id, self.running[-1:]))  # whose statement it is
-            lost = Unknown(f"a statement that raised {error.kind}", env.module.place(node))
+            why = f"a statement that raised {error.kind}: {error.message}"
+            lost = Unknown(why, error.place or env.module.place(node))
             for target in node.targets if isinstance(node, ast.Assign) else ():
                 self.assign(target, lost, env)
             return ("return", lost) if isinstance(node, ast.Return) else None

@@ -73,15 +73,19 @@ class Env:
 
 
 class ModuleSpace:
-    """A module of the source tree while it is elaborated: the names that were needed so far."""
+    """A module of the source tree while it is elaborated: the names that were needed so far.
 
-    __slots__ = ("done", "env", "running", "source")
+    `settled` are the names whose statements were all run, or are being run. An import may have
+    bound others beside the one that was asked for, which a later statement binds anew.
+    """
+
+    __slots__ = ("done", "env", "settled", "source")
 
     def __init__(self, source: SourceModule) -> None:
         self.source = source
         self.env = Env(self, None)
         self.done: set[int] = set()
-        self.running: set[int] = set()
+        self.settled: set[str] = set()
 
     @property
     def name(self) -> str:

@@ -130,6 +130,8 @@ def _check_architectures(data: Mapping[str, Any], where: str) -> None:
 def _check_values(data: Mapping[str, Any], path: str, where: str) -> None:
     for key, value in data.items():
         place = f"{where}: {path}{key}"
+        if key == "v_head_dim" and value == 0 and data.get("use_mla") is False:
+            continue  # DeepSeek-OCR: the sizes of an attention that it has not got
         if key in LIMITS:
             # Some models give a size per layer.
             for one in value if isinstance(value, list) else [value]:
