@@ -65,6 +65,48 @@ def test_a_key_that_a_repositorys_class_calls_by_another_name(made: Any) -> None
     assert (found, origins_of(found)) == (96, {"config:ff_intermediate_size"})
 
 
+def test_a_variable_of_a_function_is_no_model_type_of_a_class(made: Any) -> None:
+    made.write("srt/configs/made.py", CONFIG_CLASS)
+    made.write(
+        "srt/utils/hf_transformers_utils.py",
+        """
+        from sglang.srt.configs.made import MadeConfig
+
+        _CONFIG_REGISTRY = [MadeConfig]
+
+        def get_config(model):
+            model_type = "made"
+        """,
+    )
+    assert made.attributes("self.x = config.width")["x"] == 96
+
+
+def test_a_scaled_tensor_keeps_its_shape(made: Any) -> None:
+    before = "import torch"
+    body = "self.x = (nn.Parameter(0.5 * torch.randn(4, 6)).shape, (torch.ones(3) * 2).shape)"
+    assert made.attributes(body, before=before)["x"] == ((4, 6), (3,))
+
+
+def test_a_model_of_transformers_keeps_its_config(made: Any) -> None:
+    before = """
+    from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+    class Encoder(WhisperEncoder):
+        def __init__(self, config):
+            super().__init__(config)
+
+    class Plain(nn.Module):
+        def __init__(self, config):
+            super().__init__(config)
+    """
+    body = """
+    self.x = Encoder(config).config.hidden_size
+    self.y = hasattr(Plain(config), "config")
+    """
+    found = made.attributes(body, before=before)
+    assert (found["x"], found["y"]) == (64, False)
+
+
 @pytest.mark.parametrize(
     ("expression", "value", "origins"),
     [

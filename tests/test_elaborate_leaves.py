@@ -558,3 +558,12 @@ EntryClass = Model
     )
     assert node(tree, "norm").arguments["hidden_size"] == 64
     assert tree.root.attributes["quantised"] is None
+
+
+def test_a_module_of_transformers_that_is_known_to_be_small_is_a_building_block(made: Any) -> None:
+    package = "transformers.models.qwen2_5_vl.modeling_qwen2_5_vl"
+    before = f"from {package} import Qwen2_5_VisionPatchEmbed, Unheard\n"
+    init = "self.patch_embed = Qwen2_5_VisionPatchEmbed(patch_size=14)\nself.rest = Unheard(3)"
+    tree = made.tree(model(init, called="patch_embed rest", before=before))
+    assert node(tree, "patch_embed").leaf
+    assert [m.path for m in tree.missing] == ["rest"]

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from fibcore.elaborate.calls import TENSOR_REASON
+from fibcore.elaborate.config_object import ConfigObject
 from fibcore.elaborate.expressions import MAX_CONTAINER, too_large
 from fibcore.elaborate.part import Part
 from fibcore.elaborate.values import (
@@ -378,7 +379,9 @@ class Attributes(Part):
                     lambda ev, args, kwargs, at: ev.configs.base_init(config, method, kwargs),
                 )
             if name == "__init__" and isinstance(owner, Obj):
-                return Native("super().__init__", lambda ev, args, kwargs, at: _keep(owner, kwargs))
+                return Native(
+                    "super().__init__", lambda ev, args, kwargs, at: _keep(owner, args, kwargs)
+                )
             if name == "forward" and isinstance(owner, Mod):
                 return Native("super().forward", lambda *_: Unknown(TENSOR_REASON, place))
             return Native(f"super().{name}", lambda *_: None)
@@ -635,8 +638,15 @@ def _bare(ev: Evaluator, args: list[Any], kwargs: dict[str, Any], place: SourceP
     return made
 
 
-def _keep(owner: Obj, given: dict[str, Any]) -> None:
-    """What a base class outside of the tree does with keywords: a config keeps them."""
+def _keep(owner: Obj, args: list[Any], given: dict[str, Any]) -> None:
+    """What a base class outside of the tree does with arguments: a config keeps keywords.
+
+    A model of transformers keeps its config (transformers.PreTrainedModel).
+    """
+    bases = owner.cls.mro if isinstance(owner.cls, Class) else ()
+    foreign = any(isinstance(b, Ext) and b.name.startswith("transformers.") for b in bases)
+    if foreign and args and isinstance(args[0], ConfigObject):
+        owner.attrs.setdefault("config", args[0])
     for name, value in given.items():
         owner.attrs.setdefault(name, value)
 

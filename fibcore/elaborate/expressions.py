@@ -227,6 +227,10 @@ class Expressions(Part):
             for side in (left, right):
                 if isinstance(side, Param):
                     return Unknown("a tensor computed from a parameter", place)
+            other = right if isinstance(left, Tensor) else left
+            if isinstance(other, (int, float)):  # scaled, element by element
+                tensor = left if isinstance(left, Tensor) else right
+                return Tensor(tensor.shape, tensor.dtype)
             return Tensor(None)
         if op == "BitOr":  # a union of types or a merge of flags
             return Unknown("a union", place)

@@ -230,7 +230,7 @@ class Externals(Part):
             return Obj(ext, place)
         if self.forward:
             return self.tensor_operation(name, args, kwargs, place)
-        if self.environment.weightless(name):
+        if self.environment.weightless(name) or name in self.environment.weighted_external:
             return self._construct_external(ext, args, kwargs, place)
         if short[:1].isupper():
             made_obj = Obj(ext, place)

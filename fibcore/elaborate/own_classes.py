@@ -14,10 +14,11 @@ if TYPE_CHECKING:
     from fibcore.elaborate.evaluator import Evaluator
     from fibcore.elaborate.index import SourceModule
 
-# A class head, or a model type in a class body.
+# A class head, a model type in a class body, or the head of a function, whose names are no class's.
 _PARTS = re.compile(
     r"^[ \t]*class\s+(?P<cls>\w+)"
-    r"|^[ \t]+model_type(?:\s*:[^=\n]+)?\s*=\s*[\"'](?P<kind>[\w.-]+)[\"']",
+    r"|^[ \t]+model_type(?:\s*:[^=\n]+)?\s*=\s*[\"'](?P<kind>[\w.-]+)[\"']"
+    r"|^def\s",
     re.MULTILINE,
 )
 _REGISTRIES = ("srt/utils/hf_transformers/common", "srt/utils/hf_transformers_utils")
@@ -101,7 +102,7 @@ def _classes_of(module: SourceModule, model_type: str) -> Iterator[str]:
         return
     name = ""
     for match in _PARTS.finditer(text):
-        if match.group("cls"):
-            name = match.group("cls")
-        elif match.group("kind") == model_type:
+        if match.group("kind") is None:
+            name = match.group("cls") or ""
+        elif match.group("kind") == model_type and name:
             yield name
