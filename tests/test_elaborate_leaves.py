@@ -567,3 +567,44 @@ def test_a_module_of_transformers_that_is_known_to_be_small_is_a_building_block(
     tree = made.tree(model(init, called="patch_embed rest", before=before))
     assert node(tree, "patch_embed").leaf
     assert [m.path for m in tree.missing] == ["rest"]
+
+
+@pytest.mark.parametrize(
+    ("call", "missing"),
+    [
+        ("self.tower(x)", ["tower"]),
+        ("self.tower.forward_features(x)", ["tower"]),
+        ("self.tower.dtype", []),
+        ("print(self.tower)", []),
+    ],
+)
+@pytest.mark.parametrize("made_by", ["foreign.create_model('vit')", "foreign.Tower(3)"])
+def test_a_tower_that_any_method_calls_is_missing_where_it_is_not_known(
+    made: Any, call: str, made_by: str, missing: list[str]
+) -> None:
+    source = model(f"self.tower = {made_by}").replace(
+        "\nEntryClass",
+        f"\n    def get_image_feature(self, x):\n        return {call}\n\nEntryClass",
+    )
+    assert [m.path for m in made.tree(source).missing] == missing
+
+
+def test_what_only_loading_calls_is_no_module(made: Any) -> None:
+    source = model("self.remap = foreign.create_mapper()").replace(
+        "\nEntryClass", "\n    def load_weights(self, x):\n        self.remap(x)\n\nEntryClass"
+    )
+    assert made.tree(source).missing == ()
+
+
+def test_a_part_whose_sizes_no_module_has_is_told(made: Any) -> None:
+    parts = {
+        "vision_config": {"hidden_size": 24, "depth": 2},
+        "audio_config": {"hidden_size": 40},
+        "slice_config": {"max_slice_nums": 9},
+    }
+    tree = made.tree(
+        model("self.proj = ReplicatedLinear(config.vision_config.hidden_size, 8)", called="proj"),
+        config=parts,
+    )
+    (warning,) = [w for w in tree.warnings if "no module has a size" in w]
+    assert "audio_config" in warning

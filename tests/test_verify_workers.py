@@ -25,7 +25,7 @@ import pytest
 
 from fibcore.dataset import Dataset
 from fibcore.errors import FibcoreError, UsageError
-from fibcore.reference_tests import add_reference_tests, machine, verify, worker
+from fibcore.reference_tests import add_reference_tests, machine, verification, verify, worker
 from fibcore.reference_tests.machine import GIB, Gpu, Slot, make_slots, visible_ids
 from fibcore.reference_tests.runner import DefinitionRun, Plan, run_tests
 from fibcore.reference_tests.worker import Limits
@@ -613,6 +613,8 @@ def test_many_definitions_are_recorded_together(
         return locked(self)
 
     monkeypatch.setattr(Dataset, "locked", counted)
+    # The share decides, not this machine's speed: after the first, nothing is due before the end.
+    monkeypatch.setattr(verification, "WRITING_SHARE", 1e9)
     report = verify(dataset=dataset, device="cpu", registry=toy.registry(), jobs=1)
     assert [d.name for d in report.definitions] == names
-    assert 1 <= taken < 15
+    assert 1 <= taken < 5

@@ -312,7 +312,10 @@ class TreeBuilder:
         return name not in called or id(mod) not in self.ev.lost
 
     def _called_attributes(self, mod: Mod) -> frozenset[str]:
-        """Attributes of self that methods of the class call as modules: `self.x(...)`."""
+        """Attributes of self that methods of the class call as modules.
+
+        Towers of multimodal models are called in methods of any name (`get_image_feature`).
+        """
         if not isinstance(mod.cls, Class):
             return frozenset()
         if mod.cls not in self._called:
@@ -323,17 +326,8 @@ class TreeBuilder:
                     continue
                 methods.update(base.names)
                 for statement in base.node.body:
-                    if isinstance(statement, ast.FunctionDef) and statement.name.startswith(
-                        "forward"
-                    ):
-                        for node in ast.walk(statement):
-                            if (
-                                isinstance(node, ast.Call)
-                                and isinstance(node.func, ast.Attribute)
-                                and isinstance(node.func.value, ast.Name)
-                                and node.func.value.id == "self"
-                            ):
-                                found.add(node.func.attr)
+                    if isinstance(statement, ast.FunctionDef) and _computes(statement.name):
+                        found.update(_called_on_self(statement))
             self._called[mod.cls] = frozenset(found - methods)
         return self._called[mod.cls]
 
@@ -389,6 +383,22 @@ def _uses(cls: Class) -> tuple[set[str], set[str]]:
             elif isinstance(node, ast.Constant) and isinstance(node.value, str):
                 handed_on.add(node.value)  # for getattr
     return called, handed_on
+
+
+def _computes(method: str) -> bool:
+    """Whether a method may be a part of the forward pass, by its name."""
+    return not method.startswith("__") and "weight" not in method
+
+
+def _called_on_self(method: ast.FunctionDef) -> Iterator[str]:
+    """Attributes in `self.x(...)` and `self.x.forward_features(...)`."""
+    for node in ast.walk(method):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            called = node.func
+            if called.attr.startswith("forward") and isinstance(called.value, ast.Attribute):
+                called = called.value
+            if isinstance(called.value, ast.Name) and called.value.id == "self":
+                yield called.attr
 
 
 def _moves(value: Any) -> bool:

@@ -5,11 +5,11 @@ What `ModelConfig` settles after that is elaborated from the source (`loader.py`
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fibcore.elaborate.config_object import TEXT_CONFIGS, ConfigObject, text_config
-from fibcore.tree import Unknown, origins_of
+from fibcore.tree import ModuleNode, Unknown, origins_of
 
 _MODERN_ORDER = ("thinker_config", "llm_config", "language_config", "text_config")
 _LONGCAT = ("LongcatCausalLM", "LongcatFlashForCausalLM", "LongcatFlashNgramForCausalLM")
@@ -18,6 +18,7 @@ _OCR = (
     "modeling_deepseekocr2.DeepseekOCR2ForCausalLM",
 )
 _CORE = ("hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
+_SIZES = frozenset(("hidden_size", "d_model", "embed_dim", "width", "num_hidden_layers", "depth"))
 _SHARED = ("pad_token_id", "bos_token_id", "eos_token_id", "tie_word_embeddings")
 
 
@@ -105,6 +106,40 @@ def core_sizes(config: ConfigObject) -> list[str]:
         return []
     verb = "is" if len(names) == 1 else "are"
     return [f"{', '.join(names)} {verb} not in the config: the default of {text.label} stands in"]
+
+
+def unused_parts(data: Mapping[str, Any], root: ModuleNode) -> list[str]:
+    """Warnings about parts of a multimodal model that its file gives sizes of to no end.
+
+    SGLang serves some models without their vision tower unless it is asked for, leaves out parts
+    that it does not run, such as those that speak, and has fixed sizes for some others.
+    """
+    parts = {
+        key
+        for key, value in data.items()
+        if key.endswith("_config") and isinstance(value, Mapping) and not _SIZES.isdisjoint(value)
+    }
+    nodes = [root] if parts else []
+    while nodes and parts:
+        node = nodes.pop()
+        for origin in _origins((node.arguments, node.attributes)):
+            parts.discard(origin.removeprefix("config:").partition(".")[0])
+        nodes.extend(node.children.values())
+    return [
+        f"no module has a size from {key}: at its defaults SGLang runs the model without that "
+        "part, or with fixed sizes"
+        for key in sorted(parts)
+    ]
+
+
+def _origins(value: Any) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        value = tuple(value.values())
+    if isinstance(value, (list, tuple)):
+        for part in value:
+            yield from _origins(part)
+    else:
+        yield from origins_of(value)
 
 
 def _llava(config: ConfigObject) -> bool:

@@ -14,7 +14,7 @@ from fibcore.elaborate import find_architecture, pins
 from fibcore.elaborate.build import TreeBuilder
 from fibcore.elaborate.calls import TENSOR_REASON
 from fibcore.elaborate.config import ConfigBuilder
-from fibcore.elaborate.config_loading import core_sizes
+from fibcore.elaborate.config_loading import core_sizes, unused_parts
 from fibcore.elaborate.environment import Environment
 from fibcore.elaborate.evaluator import Evaluator, Exhausted
 from fibcore.elaborate.index import SourceIndex
@@ -95,6 +95,7 @@ class Session:
         self._forward(ev, root, missing)
         tree = TreeBuilder(ev, quantizer)
         node = tree.build(root)
+        environment.warnings.extend(unused_parts(self.config.data, node))
         return ModelTree(
             model=self.config.slug,
             architecture=architecture,
