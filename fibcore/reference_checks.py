@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 import attrs
 
 from fibcore.definition import Definition
+from fibcore.syntax import walk
 
 REFERENCE_IMPORTS = frozenset({"__future__", "math", "numpy", "torch", "typing"})
 """What a reference may import: torch, math and numpy, and what needs no package at all."""
@@ -38,7 +39,7 @@ def foreign_imports(source: str, allowed: frozenset[str] = REFERENCE_IMPORTS) ->
         SyntaxError: the source does not parse.
     """
     found = []
-    for node in ast.walk(ast.parse(source)):
+    for node in walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             found += [
                 Finding(node.lineno, f"import {alias.name}")
@@ -74,7 +75,7 @@ def unasserted_axes(definition: Definition) -> list[str]:
     constants = _constants(module)
     sizes: set[int] = set()
     for test in _tests(module):
-        for node in ast.walk(test):
+        for node in walk(test):
             sizes |= _values(node, constants)
     used = {a for spec in definition.inputs.values() for a in spec.shape or ()}
     return [n for n, size in definition.const_axes.items() if n in used and size not in sizes]
@@ -82,7 +83,7 @@ def unasserted_axes(definition: Definition) -> list[str]:
 
 def _tests(module: ast.Module) -> Iterator[ast.expr]:
     """The conditions of asserts and of `if ...: raise`."""
-    for node in ast.walk(module):
+    for node in walk(module):
         if isinstance(node, ast.Assert) or (
             isinstance(node, ast.If) and any(isinstance(s, ast.Raise) for s in node.body)
         ):
@@ -92,7 +93,7 @@ def _tests(module: ast.Module) -> Iterator[ast.expr]:
 def _constants(module: ast.Module) -> dict[str, set[int]]:
     """Every name that is assigned an int, or arithmetic of such names, anywhere: its values."""
     constants: dict[str, set[int]] = {}
-    for node in ast.walk(module):
+    for node in walk(module):
         if isinstance(node, (ast.Assign, ast.AnnAssign)) and node.value is not None:
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             for target in targets:

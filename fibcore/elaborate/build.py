@@ -30,6 +30,7 @@ from fibcore.elaborate.values import (
     Tracker,
     at_index,
 )
+from fibcore.syntax import walk
 from fibcore.tree import (
     Alternatives,
     Call,
@@ -370,7 +371,7 @@ def _uses(cls: Class) -> tuple[set[str], set[str]]:
         if not isinstance(base, Class):
             continue
         inner: set[int] = set()
-        for node in ast.walk(base.node):
+        for node in walk(base.node):
             if isinstance(node, ast.Call):
                 inner.add(id(node.func))
                 if isinstance(node.func, ast.Attribute):
@@ -392,7 +393,7 @@ def _computes(method: str) -> bool:
 
 def _called_on_self(method: ast.FunctionDef) -> Iterator[str]:
     """Attributes in `self.x(...)` and `self.x.forward_features(...)`."""
-    for node in ast.walk(method):
+    for node in walk(method):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             called = node.func
             if called.attr.startswith("forward") and isinstance(called.value, ast.Attribute):

@@ -28,6 +28,7 @@ from fibcore.elaborate.values import (
     depending,
     merge,
 )
+from fibcore.syntax import walk
 from fibcore.tree import Alternatives, Call, Operation, SourcePlace, Unknown, origins_of
 
 MAX_DEPTH = 48
@@ -458,7 +459,7 @@ class Calls(Externals):
         """Whether a method assigns layers that hold weights to attributes of self."""
         if not function.name.startswith(("__init__", "_init", "_build", "_create")):
             return False
-        for node in ast.walk(function):
+        for node in walk(function):
             if not isinstance(node, ast.Call):
                 continue
             if isinstance(node.func, ast.Name):

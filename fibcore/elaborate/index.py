@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 
 from fibcore.errors import SourceError
+from fibcore.syntax import children
 
 _BINDS = re.compile(r"^(?:async\s+def|def|class)\s+(\w+)", re.MULTILINE)
 _NAME = re.compile(r"[^\W\d]\w*")
@@ -102,7 +103,7 @@ def _bound_names(nodes: list[ast.stmt]) -> frozenset[str]:
         ):
             # `TABLE.update(...)` changes what the name holds.
             target(node.value.func)
-        for inner in ast.iter_child_nodes(node):
+        for inner in children(node):
             if isinstance(inner, ast.stmt) and not isinstance(
                 node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
             ):

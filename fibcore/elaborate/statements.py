@@ -24,6 +24,7 @@ from fibcore.elaborate.values import (
     hashable,
     merge,
 )
+from fibcore.syntax import children
 from fibcore.tree import Alternatives, Unknown
 
 MAX_WHILE = 4096
@@ -650,7 +651,7 @@ def _exits(node: ast.stmt, in_loop: bool = False) -> bool:
     if isinstance(node, (ast.Break, ast.Continue)):
         return not in_loop
     in_loop = in_loop or isinstance(node, (ast.For, ast.While))
-    for inner in ast.iter_child_nodes(node):
+    for inner in children(node):
         if isinstance(inner, ast.stmt):
             if _exits(inner, in_loop):
                 return True

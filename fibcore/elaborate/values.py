@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+from fibcore.syntax import children
 from fibcore.tree import (
     Alternatives,
     OriginFloat,
@@ -138,7 +139,7 @@ def _generates(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
 
 
 def _yields(node: ast.AST) -> bool:
-    for child in ast.iter_child_nodes(node):
+    for child in children(node):
         if isinstance(child, (ast.Yield, ast.YieldFrom)):
             return True
         if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)):
