@@ -11,7 +11,7 @@ WIDTH = 720.0
 RIGHT = 24.0
 TOP = 12.0
 AXIS = 46.0  # below the plot: ticks and the axis label
-CHARACTER = 6.6  # width of a character of the labels, 12 px system font
+CHARACTER = 7.7  # width of a character of the labels, 12 px, in wide system fonts (DejaVu Sans)
 LABEL_CHARACTERS = 44
 ZERO_BAND = 34.0  # room for zeros, which no logarithmic axis has
 
