@@ -110,6 +110,8 @@ def test_a_branch_of_the_loader_for_an_architecture(
                 config.depth = sizes["depth"]
             if config.architectures[0] == "Model" and model == "special":
                 config.depth = 1
+            if config.model_type != "Model":
+                config.depth = 2
             return config
         """,
     )

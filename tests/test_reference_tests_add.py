@@ -70,6 +70,15 @@ def test_second_run_changes_no_byte(dataset: Path) -> None:
     assert stamps(dataset) == before
 
 
+def test_line_ends_that_git_changed_are_no_other_text(dataset: Path) -> None:
+    add(dataset, all_=True)
+    module = dataset / MODULE
+    module.write_bytes(module.read_bytes().replace(b"\n", b"\r\n"))
+    before = module.read_bytes()
+    assert add(dataset, all_=True).unchanged == (CONFTEST, MODULE)
+    assert module.read_bytes() == before
+
+
 def test_name_adds_to_what_is_covered(dataset: Path) -> None:
     add(dataset, definition_name=["scale_b"])
     assert covered(dataset) == {"scale_b": None}
