@@ -70,7 +70,7 @@ def inputs(kernel: str, batch: int, keys: int, device: str) -> dict[str, Any]:
 
 def reference(kernel: str) -> Callable[..., Any]:
     """The plugin's reference, with the sizes of this benchmark."""
-    from fibcore.rendering import render
+    from fibcore.ops.authoring.rendering import render
 
     constants = {"NUM_QO_HEADS": QO_HEADS, "NUM_KV_HEADS": KV_HEADS, "HEAD_DIM": HEAD_DIM}
     if kernel != "ragged":

@@ -81,7 +81,7 @@ def make_inputs(kind: str, sizes: dict[str, int], device: str) -> Arguments:
 
 def reference(kind: str, heads: int) -> Contestant:
     """`run` of the definition that the plugin writes."""
-    from fibcore.kernel import Kernel
+    from fibcore.model.kernel import Kernel
     from fibcore_op_mla.definitions import define
 
     sizes = {"qk_dim": QK, "vo_dim": VO, "num_kv_heads": heads}

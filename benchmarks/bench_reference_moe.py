@@ -91,7 +91,7 @@ def make_inputs(sizes: dict[str, int], device: str) -> Arguments:
 
 def load_reference(sizes: dict[str, int]) -> tuple[Contestant, Callable[..., Any]]:
     """`run` of the definition that the plugin writes, and its routing."""
-    from fibcore.kernel import Kernel
+    from fibcore.model.kernel import Kernel
     from fibcore_op_moe.definitions import definition
     from fibcore_op_moe.moe import DS, FP8_BLOCK, Moe
 

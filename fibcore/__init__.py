@@ -12,29 +12,29 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _WHERE = {
-    "hookimpl": "fibcore.hookspecs",
+    "hookimpl": "fibcore.ops.hookspecs",
     "FibcoreError": "fibcore.errors",
-    "Definition": "fibcore.definition",
-    "Serving": "fibcore.serving",
+    "Definition": "fibcore.model.definition",
+    "Serving": "fibcore.model.serving",
     "run": "fibcore.workflow",
     "clone_repos": "fibcore.sources.clone",
-    "extract": "fibcore.extraction",
+    "extract": "fibcore.extraction.run",
     "add_new_model": "fibcore.web",
-    "add_reference_tests": "fibcore.reference_tests",
-    "add_solutions": "fibcore.solutions",
-    "add_workloads": "fibcore.workloads.add",
-    "verify": "fibcore.reference_tests",
+    "add_reference_tests": "fibcore.verification",
+    "add_solutions": "fibcore.benchmarking.solutions",
+    "add_workloads": "fibcore.benchmarking.workloads.add",
+    "verify": "fibcore.verification",
     "plugins": "fibcore.queries",
     "publish": "fibcore.publishing",
     "models": "fibcore.queries",
     "hierarchy": "fibcore.queries",
     "explain": "fibcore.queries",
-    "survey": "fibcore.surveys",
-    "validate": "fibcore.validation",
-    "diff": "fibcore.diffing",
-    "report": "fibcore.dataset_report",
+    "survey": "fibcore.reports.survey",
+    "validate": "fibcore.validation.run",
+    "diff": "fibcore.reports.diff",
+    "report": "fibcore.reports.dataset",
     "import_trace": "fibcore.traces",
-    "coverage": "fibcore.coverage_report",
+    "coverage": "fibcore.reports.coverage",
 }
 
 __all__ = [
@@ -65,25 +65,25 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from fibcore.coverage_report import coverage
-    from fibcore.dataset_report import report
-    from fibcore.definition import Definition
-    from fibcore.diffing import diff
+    from fibcore.benchmarking.solutions import add_solutions
+    from fibcore.benchmarking.workloads.add import add_workloads
     from fibcore.errors import FibcoreError
-    from fibcore.extraction import extract
-    from fibcore.hookspecs import hookimpl
+    from fibcore.extraction.run import extract
+    from fibcore.model.definition import Definition
+    from fibcore.model.serving import Serving
+    from fibcore.ops.hookspecs import hookimpl
     from fibcore.publishing import publish
     from fibcore.queries import explain, hierarchy, models, plugins
-    from fibcore.reference_tests import add_reference_tests, verify
-    from fibcore.serving import Serving
-    from fibcore.solutions import add_solutions
+    from fibcore.reports.coverage import coverage
+    from fibcore.reports.dataset import report
+    from fibcore.reports.diff import diff
+    from fibcore.reports.survey import survey
     from fibcore.sources.clone import clone_repos
-    from fibcore.surveys import survey
     from fibcore.traces import import_trace
-    from fibcore.validation import validate
+    from fibcore.validation.run import validate
+    from fibcore.verification import add_reference_tests, verify
     from fibcore.web import add_new_model
     from fibcore.workflow import run
-    from fibcore.workloads.add import add_workloads
 
 
 def __getattr__(name: str) -> Any:

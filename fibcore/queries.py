@@ -10,9 +10,8 @@ import attrs
 
 from fibcore.dataset import Dataset, Provenance, ProvenanceEntry
 from fibcore.dataset.provenance import group_uses
-from fibcore.definition import Definition
 from fibcore.errors import DatasetError, SourceError, UsageError
-from fibcore.extraction import (
+from fibcore.extraction.run import (
     combinations,
     dataset_folder,
     elaborated,
@@ -21,14 +20,15 @@ from fibcore.extraction import (
     resolve,
     source_label,
 )
-from fibcore.registry import PluginInfo, RegisteredOpType, Registry, load_plugins
-from fibcore.serving import Serving
-from fibcore.sources.progress import Progress
+from fibcore.model.definition import Definition
+from fibcore.model.serving import Serving
+from fibcore.model.tree import ModelTree, ModuleNode
+from fibcore.ops.registry import PluginInfo, RegisteredOpType, Registry, load_plugins
+from fibcore.progress import Progress
 from fibcore.sources.tree import find_source
-from fibcore.tree import ModelTree, ModuleNode
 
 if TYPE_CHECKING:
-    from fibcore.sources.catalogue import CatalogueEntry
+    from fibcore.configs.catalogue import CatalogueEntry
 
 
 @attrs.frozen
@@ -207,8 +207,8 @@ def models(
     Raises:
         FibcoreError: `sglang` was given and is no source.
     """
+    from fibcore.configs.catalogue import catalogue
     from fibcore.elaborate import model_files
-    from fibcore.sources.catalogue import catalogue
 
     try:
         source = find_source(sglang, Path(target_dir), progress=progress)

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import attrs
 
 from fibcore.errors import FibcoreError
-from fibcore.extraction import dataset_folder, extract
-from fibcore.extraction_report import ExtractReport
-from fibcore.registry import Registry, load_plugins
+from fibcore.extraction.report import ExtractReport
+from fibcore.extraction.run import dataset_folder, extract
+from fibcore.ops.registry import Registry, load_plugins
+from fibcore.progress import Progress, report
 from fibcore.sources.clone import ReposConfig, clone_repos
-from fibcore.sources.progress import Progress, report
 from fibcore.sources.tree import find_source
 
 if TYPE_CHECKING:
-    from fibcore.reference_tests import AddTestsReport, VerifyReport
+    from fibcore.verification import AddTestsReport, VerifyReport
 
 
 @attrs.frozen
@@ -152,7 +152,7 @@ def run(
         UsageError: a name or an option is wrong.
         FibcoreError: a repository, the dataset or the one model asked for cannot be had at all.
     """
-    from fibcore.reference_tests.verification import check_usage
+    from fibcore.verification.verification import check_usage
 
     evidence = None if evidence_dir is None else Path(evidence_dir)
     check_usage(device, tolerance, evidence, jobs, timeout_s, memory_bytes, dask)
@@ -219,8 +219,8 @@ def _test(
     The test modules cover all definitions of their op type. Those that other models brought into
     the dataset are not run here.
     """
-    from fibcore.reference_tests import Progress as TestProgress
-    from fibcore.reference_tests import add_reference_tests, verify
+    from fibcore.verification import Progress as TestProgress
+    from fibcore.verification import add_reference_tests, verify
 
     def told(step: TestProgress) -> None:
         report(progress, "running the reference tests", step.done, step.total)

@@ -23,12 +23,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
+from fibcore.configs.model_config import ModelConfig
 from fibcore.elaborate import elaborate
-from fibcore.registry import Registry, load_plugins
-from fibcore.serving import Serving
-from fibcore.sources.configs import ModelConfig
+from fibcore.model.serving import Serving
+from fibcore.model.tree import ModelTree
+from fibcore.ops.registry import Registry, load_plugins
 from fibcore.sources.tree import SourceTree
-from fibcore.tree import ModelTree
 
 if TYPE_CHECKING:
     from browser import Browser

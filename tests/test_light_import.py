@@ -17,24 +17,24 @@ HEAVY = (
 
 MODULES = [
     "fibcore",
-    "fibcore.coverage_report",
+    "fibcore.reports.coverage",
     "fibcore.dataset",
-    "fibcore.dataset_report",
-    "fibcore.definition",
-    "fibcore.diffing",
-    "fibcore.hookspecs",
-    "fibcore.kernel",
+    "fibcore.reports.dataset",
+    "fibcore.model.definition",
+    "fibcore.reports.diff",
+    "fibcore.ops.hookspecs",
+    "fibcore.model.kernel",
     "fibcore.pages",
-    "fibcore.registry",
-    "fibcore.rendering",
-    "fibcore.surveys",
+    "fibcore.ops.registry",
+    "fibcore.ops.authoring.rendering",
+    "fibcore.reports.survey",
     "fibcore.testing.trees",
     "fibcore.traces",
-    "fibcore.solutions",
-    "fibcore.tree",
-    "fibcore.validation",
-    "fibcore.workloads.add",
-    "fibcore.workloads.counts",
+    "fibcore.benchmarking.solutions",
+    "fibcore.model.tree",
+    "fibcore.validation.run",
+    "fibcore.benchmarking.workloads.add",
+    "fibcore.ops.authoring.counts",
 ]
 
 
@@ -68,10 +68,10 @@ def test_reading_a_dataset_and_calling_plugins_loads_nothing_heavy() -> None:
 import types
 from pathlib import Path
 from fibcore.dataset import Dataset
-from fibcore.hookspecs import OpType, hookimpl
-from fibcore.kernel import Extraction
-from fibcore.registry import load_plugins
-from fibcore.serving import Serving
+from fibcore.ops.hookspecs import OpType, hookimpl
+from fibcore.model.kernel import Extraction
+from fibcore.ops.registry import load_plugins
+from fibcore.model.serving import Serving
 from fibcore.testing.trees import tree
 toy = types.SimpleNamespace(
     fibcore_op_types=hookimpl(lambda: [OpType("toy", "a toy")]),

@@ -5,14 +5,14 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-import fibcore.elaborate.evaluator
+import fibcore.elaborate.python.evaluator
 from fibcore.syntax import children, walk
 
 CONTEXTS = (ast.Load, ast.Store, ast.Del)
 
 
 def test_the_same_as_that_of_the_standard_library_without_contexts() -> None:
-    tree = ast.parse(Path(fibcore.elaborate.evaluator.__file__).read_text())
+    tree = ast.parse(Path(fibcore.elaborate.python.evaluator.__file__).read_text())
     expected = [node for node in ast.walk(tree) if not isinstance(node, CONTEXTS)]
     assert [id(node) for node in walk(tree)] == [id(node) for node in expected]
     for node in expected:

@@ -12,8 +12,8 @@ from fibcore.cli.commands import cli
 from fibcore.cli.output import Output
 
 if TYPE_CHECKING:
-    from fibcore.solutions import AddSolutionsReport
-    from fibcore.workloads.report import AddWorkloadsReport
+    from fibcore.benchmarking.solutions import AddSolutionsReport
+    from fibcore.benchmarking.workloads.report import AddWorkloadsReport
 
 SHOWN = 5
 
@@ -25,8 +25,8 @@ class Size(click.ParamType):  # type: ignore[type-arg]
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """`value` in bytes; a usage error where it is no size."""
+        from fibcore.benchmarking.workloads.memory import parse_size
         from fibcore.errors import UsageError
-        from fibcore.workloads.memory import parse_size
 
         if isinstance(value, int):
             return value
@@ -77,9 +77,9 @@ def add_workloads(
     **given: Any,
 ) -> int:
     """Write realistic sizes for flashinfer-bench."""
-    from fibcore.extraction import dataset_folder
-    from fibcore.registry import load_plugins
-    from fibcore.workloads.add import add_workloads as api
+    from fibcore.benchmarking.workloads.add import add_workloads as api
+    from fibcore.extraction.run import dataset_folder
+    from fibcore.ops.registry import load_plugins
 
     report = api(
         dataset=dataset_folder(target_dir, dataset),
@@ -108,9 +108,9 @@ def add_solutions(
     **given: Any,
 ) -> int:
     """Write ground truths as solutions for flashinfer-bench."""
-    from fibcore.extraction import dataset_folder
-    from fibcore.registry import load_plugins
-    from fibcore.solutions import add_solutions as api
+    from fibcore.benchmarking.solutions import add_solutions as api
+    from fibcore.extraction.run import dataset_folder
+    from fibcore.ops.registry import load_plugins
 
     report = api(
         dataset=dataset_folder(target_dir, dataset),
@@ -122,7 +122,7 @@ def add_solutions(
 
 
 def _print_workloads(report: AddWorkloadsReport, out: Output) -> None:
-    from fibcore.workloads.memory import in_words
+    from fibcore.benchmarking.workloads.memory import in_words
 
     out.close()
     out.document(report.to_dict())

@@ -97,7 +97,7 @@ def extract(out: Output, model_name: tuple[str, ...], **given: Any) -> int:
     says the model is served.
     """
     from fibcore.cli import render
-    from fibcore.extraction import extract as api
+    from fibcore.extraction.run import extract as api
 
     report = api(model_name, progress=out.progress, **given)
     render.extract(report, out)
@@ -126,9 +126,9 @@ def add_reference_tests(
 ) -> int:
     """Write reference tests (short: add-tests)."""
     from fibcore.cli import render
-    from fibcore.extraction import dataset_folder
-    from fibcore.reference_tests import add_reference_tests as api
-    from fibcore.registry import load_plugins
+    from fibcore.extraction.run import dataset_folder
+    from fibcore.ops.registry import load_plugins
+    from fibcore.verification import add_reference_tests as api
 
     if dataset is None and definitions_dir is not None:
         # .../definitions and .../definitions/OP_TYPE say which dataset is meant.
@@ -171,10 +171,10 @@ def verify(
     """
     from fibcore.cli import render
     from fibcore.errors import SourceError
-    from fibcore.extraction import dataset_folder
-    from fibcore.reference_tests import verify as api
-    from fibcore.registry import load_plugins
+    from fibcore.extraction.run import dataset_folder
+    from fibcore.ops.registry import load_plugins
     from fibcore.sources.tree import find_source
+    from fibcore.verification import verify as api
 
     root: Path | None = None
     try:
@@ -265,9 +265,9 @@ def validate(
 ) -> int:
     """Check the dataset: layout, schema, references, tags."""
     from fibcore.cli import render
-    from fibcore.extraction import dataset_folder
-    from fibcore.registry import load_plugins
-    from fibcore.validation import validate as api
+    from fibcore.extraction.run import dataset_folder
+    from fibcore.ops.registry import load_plugins
+    from fibcore.validation.run import validate as api
 
     report = api(
         dataset_folder(target_dir, dataset),

@@ -12,7 +12,7 @@ from fibcore.cli.commands import cli
 from fibcore.cli.output import Output
 
 if TYPE_CHECKING:
-    from fibcore.coverage_report import CoverageReport
+    from fibcore.reports.coverage import CoverageReport
 
 COMMANDS_SHOWN = 6
 
@@ -53,7 +53,7 @@ def coverage(out: Output, model_name: tuple[str, ...], **given: Any) -> int:
     With --check, what a hand-kept page says and the source contradicts is printed line by line, and
     the exit status is 1 then.
     """
-    from fibcore.coverage_report import coverage as api
+    from fibcore.reports.coverage import coverage as api
 
     report = api(model_name, progress=out.progress, **given)
     _print(report, out)
@@ -61,7 +61,7 @@ def coverage(out: Output, model_name: tuple[str, ...], **given: Any) -> int:
 
 
 def _print(report: CoverageReport, out: Output) -> None:
-    from fibcore.coverage_report.data import STEPS
+    from fibcore.reports.coverage.data import STEPS
 
     out.close()
     out.document(report.to_dict())

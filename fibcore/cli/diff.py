@@ -13,8 +13,8 @@ from fibcore.cli.commands import cli
 from fibcore.cli.output import Output
 
 if TYPE_CHECKING:
-    from fibcore.diffing import Change, DiffReport, ModelDiff, Occurrence, TraceDiff
-    from fibcore.diffing.sides import Config
+    from fibcore.reports.diff import Change, DiffReport, ModelDiff, Occurrence, TraceDiff
+    from fibcore.reports.diff.sides import Config
 
 
 @cli.command()
@@ -58,7 +58,7 @@ def diff(
     written. The exit status is 0 where everything was compared, 1 where a side failed or is
     partial, and with --exit-code also where the sides differ in more than source lines.
     """
-    from fibcore.diffing import diff as api
+    from fibcore.reports.diff import diff as api
 
     report = api(
         model_name,

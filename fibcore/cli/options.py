@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from fibcore.cli.output import Output
-from fibcore.serving import STAGES
+from fibcore.model.serving import STAGES
 
 if TYPE_CHECKING:
     _ParamType = click.ParamType[Any]

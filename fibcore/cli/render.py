@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from fibcore.cli.output import Output
 
 if TYPE_CHECKING:
-    from fibcore.extraction_report import ExtractReport, ModelReport, Remark
+    from fibcore.extraction.report import ExtractReport, ModelReport, Remark
     from fibcore.queries import Explanation, HierarchyReport, ModelsReport, PluginsReport
-    from fibcore.reference_tests import AddTestsReport, Progress, VerifyReport
     from fibcore.sources.clone import ReposConfig
-    from fibcore.validation import ValidationReport
+    from fibcore.validation.run import ValidationReport
+    from fibcore.verification import AddTestsReport, Progress, VerifyReport
     from fibcore.workflow import RunReport
 
 PATHS_SHOWN = 3

@@ -12,7 +12,7 @@ from fibcore.cli.commands import cli
 from fibcore.cli.output import Output
 
 if TYPE_CHECKING:
-    from fibcore.dataset_report import DatasetReport
+    from fibcore.reports.dataset import DatasetReport
 
 
 @cli.command()
@@ -31,7 +31,7 @@ def report(
     The page is one file that needs no network. Files of the dataset that are broken are listed on
     it, and the exit status is 1 then.
     """
-    from fibcore.dataset_report import report as api
+    from fibcore.reports.dataset import report as api
 
     done = api(target_dir=target_dir, dataset=dataset, output=output)
     _print(done, out)

@@ -12,7 +12,7 @@ from fibcore.cli.commands import cli
 from fibcore.cli.output import Output
 
 if TYPE_CHECKING:
-    from fibcore.surveys import Row, SurveyReport
+    from fibcore.reports.survey import Row, SurveyReport
 
 SHOWN = 15
 """Ops without a definition that are printed; -v prints all."""
@@ -54,8 +54,8 @@ def survey(out: Output, timeout_s: float | None, **given: Any) -> int:
     a model met a defect, hung or crashed, or a config file cannot be read; models that are partial
     or refused are results.
     """
-    from fibcore.surveys import survey as api
-    from fibcore.surveys.run import TIMEOUT_S
+    from fibcore.reports.survey import survey as api
+    from fibcore.reports.survey.run import TIMEOUT_S
 
     report = api(timeout_s=timeout_s or TIMEOUT_S, progress=out.progress, **given)
     show(report, out)
@@ -100,7 +100,7 @@ def show(report: SurveyReport, out: Output) -> None:
 
 
 def _cells(row: Row) -> tuple[object, ...]:
-    from fibcore.surveys.wording import layers_label
+    from fibcore.reports.survey.wording import layers_label
 
     model = row.model if row.model != row.architecture else ""
     definitions = ", ".join(f"{count} {op}" for op, count in row.op_types.items())

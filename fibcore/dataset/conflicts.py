@@ -17,7 +17,7 @@ import attrs
 
 from fibcore.dataset.files import remove, write_text
 from fibcore.dataset.merging import Difference, Variant, differences, reference_diff
-from fibcore.definition import Definition
+from fibcore.model.definition import Definition
 
 SUFFIX = re.compile(r"(?P<base>.+)_v(?P<version>[2-9]|[1-9][0-9]+)")
 JSON_PATH = "reports/conflicts.json"

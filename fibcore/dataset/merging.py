@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from fibcore.definition import Definition
+from fibcore.model.definition import Definition
 
 VERIFIED = "status:verified"
 UNVERIFIED = "status:unverified"

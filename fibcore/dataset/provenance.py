@@ -15,11 +15,11 @@ from typing import Any, Literal
 import attrs
 
 from fibcore.dataset.files import BrokenFileError, below, read_text, relative, write_text
-from fibcore.definition import Definition
 from fibcore.errors import ServingError
-from fibcore.kernel import Fact, Scalar, Use
-from fibcore.serving import Serving
-from fibcore.tree import SourcePlace
+from fibcore.model.definition import Definition
+from fibcore.model.kernel import Fact, Scalar, Use
+from fibcore.model.serving import Serving
+from fibcore.model.tree import SourcePlace
 
 SCHEMA_VERSION = 1
 FOLDER = "reports/provenance"

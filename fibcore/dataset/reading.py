@@ -17,8 +17,8 @@ from fibcore.dataset.files import (
     read_text,
     relative,
 )
-from fibcore.definition import Definition
 from fibcore.errors import DatasetError, DefinitionError
+from fibcore.model.definition import Definition
 
 DEFINITIONS = "definitions"
 

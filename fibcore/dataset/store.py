@@ -31,9 +31,9 @@ from fibcore.dataset.provenance import (
     with_entry,
 )
 from fibcore.dataset.reading import DEFINITIONS, Index, Stored, stamp_of
-from fibcore.definition import Definition
 from fibcore.errors import DatasetError, PluginError
-from fibcore.hook_checks import FILE_NAME
+from fibcore.model.definition import Definition
+from fibcore.ops.checks import FILE_NAME
 
 OutcomeKind = Literal["new", "merged", "unchanged", "updated", "same-kernel-other-name", "conflict"]
 

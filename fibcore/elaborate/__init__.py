@@ -1,7 +1,7 @@
 """Static elaboration: SGLang's source text, a config and serving sizes give the tree of modules.
 
-Nothing of the source is imported or executed. See `fibcore.elaborate.evaluator` for how it works
-and `fibcore.tree` for what comes out.
+Nothing of the source is imported or executed. See `fibcore.elaborate.python.evaluator` for how it
+works and `fibcore.model.tree` for what comes out.
 """
 
 from __future__ import annotations
@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from fibcore.elaborate.config_loading import loaded_as
-from fibcore.elaborate.index import SourceIndex, entry_classes
+from fibcore.elaborate.python.index import SourceIndex, entry_classes
+from fibcore.elaborate.sglang.config_loading import loaded_as
 from fibcore.errors import ConfigError, ElaborationError, UnknownModelError
 
 if TYPE_CHECKING:
-    from fibcore.serving import Serving
-    from fibcore.sources.configs import ModelConfig
+    from fibcore.configs.model_config import ModelConfig
+    from fibcore.model.serving import Serving
+    from fibcore.model.tree import ModelTree
     from fibcore.sources.tree import SourceTree
-    from fibcore.tree import ModelTree
 
 __all__ = ["elaborate", "model_files"]
 
@@ -96,8 +96,8 @@ def served_architecture(index: SourceIndex, config: ModelConfig, named: str | No
         return changed if changed is not None else name
     if not isinstance(kind, str) or not kind:
         return config.architecture  # says that it is missing
-    from fibcore.elaborate.model_types import architectures_of
-    from fibcore.elaborate.pins import NEWEST_MAJOR, pinned_transformers, table_of
+    from fibcore.elaborate.transformers.model_types import architectures_of
+    from fibcore.elaborate.transformers.pins import NEWEST_MAJOR, pinned_transformers, table_of
 
     table = table_of(pinned_transformers(index.root), NEWEST_MAJOR).table
     found = () if table is None else architectures_of(index, table, kind)

@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from fibcore.elaborate.quantization import Quantizer
-from fibcore.elaborate.stages import Boundaries
-from fibcore.elaborate.values import (
+from fibcore.elaborate.python.values import (
     ABSENT,
     Bound,
     Class,
@@ -30,8 +28,9 @@ from fibcore.elaborate.values import (
     Tracker,
     at_index,
 )
-from fibcore.syntax import walk
-from fibcore.tree import (
+from fibcore.elaborate.sglang.quantization import Quantizer
+from fibcore.elaborate.sglang.stages import Boundaries
+from fibcore.model.tree import (
     Alternatives,
     Call,
     Missing,
@@ -43,9 +42,10 @@ from fibcore.tree import (
     SourcePlace,
     Unknown,
 )
+from fibcore.syntax import walk
 
 if TYPE_CHECKING:
-    from fibcore.elaborate.evaluator import Evaluator
+    from fibcore.elaborate.python.evaluator import Evaluator
 
 _LAYER = re.compile(r"^(.*?)\.?\d+(\.|$)")
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from fibcore.elaborate.values import Obj
+from fibcore.elaborate.python.values import Obj
 
 _PLAIN = re.compile(r"[\w-]+(\.[\w-]+)*")
 _NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")

@@ -10,25 +10,26 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from fibcore.elaborate import find_architecture, pins
+from fibcore.elaborate import find_architecture
 from fibcore.elaborate.build import TreeBuilder
-from fibcore.elaborate.calls import TENSOR_REASON
-from fibcore.elaborate.config import ConfigBuilder
-from fibcore.elaborate.config_loading import core_sizes, unused_parts
-from fibcore.elaborate.environment import Environment
-from fibcore.elaborate.evaluator import Evaluator, Exhausted
-from fibcore.elaborate.index import SourceIndex
-from fibcore.elaborate.loader import prepare
-from fibcore.elaborate.quantization import Quantizer, quantization_data
-from fibcore.elaborate.shims import SHIMS
-from fibcore.elaborate.values import ABSENT, Class, Func, Mod, Namespace, Raised
+from fibcore.elaborate.python.calls import TENSOR_REASON
+from fibcore.elaborate.python.evaluator import Evaluator, Exhausted
+from fibcore.elaborate.python.index import SourceIndex
+from fibcore.elaborate.python.values import ABSENT, Class, Func, Mod, Namespace, Raised
+from fibcore.elaborate.sglang.config_loading import core_sizes, unused_parts
+from fibcore.elaborate.sglang.environment import Environment
+from fibcore.elaborate.sglang.loader import prepare
+from fibcore.elaborate.sglang.quantization import Quantizer, quantization_data
+from fibcore.elaborate.sglang.shims import SHIMS
+from fibcore.elaborate.transformers import pins
+from fibcore.elaborate.transformers.config import ConfigBuilder
 from fibcore.errors import ConfigError, ElaborationError, FibcoreError, ServingError
-from fibcore.serving import Serving
-from fibcore.tree import Missing, ModelTree, SourcePlace, Unknown
+from fibcore.model.serving import Serving
+from fibcore.model.tree import Missing, ModelTree, SourcePlace, Unknown
 
 if TYPE_CHECKING:
-    from fibcore.elaborate.index import SourceModule
-    from fibcore.sources.configs import ModelConfig
+    from fibcore.configs.model_config import ModelConfig
+    from fibcore.elaborate.python.index import SourceModule
     from fibcore.sources.tree import SourceTree
 
 FORWARD_STEPS = 1_500_000

@@ -14,17 +14,17 @@ from fibcore.dataset import Dataset
 from fibcore.dataset.conflicts import MARKDOWN_PATH
 from fibcore.dataset.files import relative
 from fibcore.dataset.locking import locked
-from fibcore.definition import Definition
 from fibcore.errors import DatasetError, FibcoreError, PublishError
-from fibcore.extraction import dataset_folder
+from fibcore.extraction.run import dataset_folder
+from fibcore.model.definition import Definition
+from fibcore.ops.registry import Registry, load_plugins
+from fibcore.progress import Progress, report
 from fibcore.publishing.base import dataset_of_clone, find_base, ignored
 from fibcore.publishing.local import LocalFiles, find_files, patterns
 from fibcore.publishing.message import description_of, title_of
 from fibcore.publishing.plan import FileChange, Plan, make_plan, some
 from fibcore.publishing.remote import Committed, Remote
-from fibcore.registry import Registry, load_plugins
-from fibcore.sources.progress import Progress, report
-from fibcore.validation import validate
+from fibcore.validation.run import validate
 
 REPO_ID = "flashinfer-ai/flashinfer-trace"
 """Where to, where nothing else says it."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 
 from fibcore import __version__
-from fibcore.definition import Definition
+from fibcore.model.definition import Definition
 from fibcore.publishing.plan import FileChange
 
 _MODELS_IN_TITLE = 3

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from fibcore.configs.hub import check_hub_id, first_line, http_errors, hub_errors, unreachable
 from fibcore.errors import PublishError, UsageError
 from fibcore.publishing.local import LocalFile, is_published
 from fibcore.publishing.plan import FileChange, RemoteFile
-from fibcore.sources.hub import check_hub_id, first_line, http_errors, hub_errors, unreachable
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi

@@ -9,9 +9,9 @@ from typing import Any
 import attrs
 
 from fibcore.errors import FibcoreError, SourceError, UsageError
+from fibcore.progress import Progress, report
 from fibcore.sources import git, git_text, layout
 from fibcore.sources.folders import PARTIAL, locked, staged, unusable, write_json
-from fibcore.sources.progress import Progress, report
 from fibcore.sources.spec import (
     AutoSource,
     GitSource,

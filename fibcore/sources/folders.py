@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fibcore.errors import SourceError
-from fibcore.sources.progress import Progress, report
+from fibcore.progress import Progress, report
 
 PARTIAL = ".fibcore-partial-"
 """Prefix of folders and files that are still being filled; what holds the lock may remove them."""

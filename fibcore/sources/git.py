@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from fibcore.errors import SourceError
+from fibcore.progress import Progress, report
 from fibcore.sources import git_text
-from fibcore.sources.progress import Progress, report
 from fibcore.sources.spec import GitSource, redacted
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from fibcore.errors import SourceError
-from fibcore.sources.progress import Progress, report
+from fibcore.progress import Progress, report
 from fibcore.sources.spec import PypiSource, redacted
 
 PYTHONS = ("3.11", "3.12", "3.13", "3.10", "3.14")

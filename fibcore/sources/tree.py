@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from fibcore.errors import SourceError
+from fibcore.progress import Progress, report
 from fibcore.sources import layout
 from fibcore.sources.folders import cache_root, locked, staged, write_json
-from fibcore.sources.progress import Progress, report
 from fibcore.sources.spec import (
     AutoSource,
     GitSource,

@@ -3,7 +3,7 @@
 In a plugin's tests::
 
     import fibcore_op_layernorm
-    from fibcore.serving import Serving
+    from fibcore.model.serving import Serving
     from fibcore.testing.contract import PluginContract
     from fibcore.testing.trees import call, module, tree
 
@@ -34,18 +34,18 @@ from typing import Any, ClassVar
 import attrs
 import pytest
 
-from fibcore.definition import Axis, Definition, scalar
+from fibcore.benchmarking.workloads.add import encoded
 from fibcore.errors import ConfigError, FibcoreError, PluginError
-from fibcore.hook_checks import top_level_names
-from fibcore.hookspecs import GroundTruth, TestTemplate
-from fibcore.kernel import Extraction, Fact, Kernel, Use
-from fibcore.reference_checks import REFERENCE_IMPORTS, foreign_imports, unasserted_axes
-from fibcore.reference_execution import ReferenceRunner
-from fibcore.registry import HookError, Registry, load_plugins
-from fibcore.serving import Serving
+from fibcore.model.definition import Axis, Definition, scalar
+from fibcore.model.kernel import Extraction, Fact, Kernel, Use
+from fibcore.model.serving import Serving
+from fibcore.model.tree import ModelTree, ModuleNode, SourcePlace, Unknown
+from fibcore.ops.checks import top_level_names
+from fibcore.ops.hookspecs import GroundTruth, TestTemplate
+from fibcore.ops.registry import HookError, Registry, load_plugins
+from fibcore.references.reading import REFERENCE_IMPORTS, foreign_imports, unasserted_axes
+from fibcore.references.running import ReferenceRunner
 from fibcore.testing import trees as hand_written
-from fibcore.tree import ModelTree, ModuleNode, SourcePlace, Unknown
-from fibcore.workloads.add import encoded
 
 NAME = "plugin-under-test"
 STRANGER = "op_type_of_another_plugin"
@@ -606,7 +606,7 @@ else:
         plugin = importlib.util.module_from_spec(spec)
         sys.modules[name] = plugin
         spec.loader.exec_module(plugin)
-from fibcore.registry import load_plugins
+from fibcore.ops.registry import load_plugins
 registry = load_plugins(extra={"plugin": plugin}, discover=False)
 extractions, definitions = [], {}
 for tree, serving in pickle.loads(job["trees"]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from fibcore.tree import Call, ModelTree, ModuleNode, Operation, SourcePlace, Unknown
+from fibcore.model.tree import Call, ModelTree, ModuleNode, Operation, SourcePlace, Unknown
 
 PLACE = SourcePlace("sglang/srt/models/example.py", 1)
 TENSOR = Unknown("tensor of the forward pass")

@@ -11,15 +11,15 @@ from typing import Any
 import attrs
 
 from fibcore.dataset import Dataset, ImportEntry, Outcome
-from fibcore.definition import Definition
 from fibcore.errors import FibcoreError, TraceError, UsageError
-from fibcore.extraction import dataset_folder
-from fibcore.reference_execution import ReferenceRunner
-from fibcore.registry import Registry, load_plugins
-from fibcore.sources.progress import Progress, report
+from fibcore.extraction.run import dataset_folder
+from fibcore.model.definition import Definition
+from fibcore.ops.registry import Registry, load_plugins
+from fibcore.progress import Progress, report
+from fibcore.references.running import ReferenceRunner
 from fibcore.traces.reading import Trace, TraceFile, read_trace
 from fibcore.traces.repairs import Repair, Repaired, repair
-from fibcore.validation import template_source
+from fibcore.validation.run import template_source
 
 TOOL = "flashinfer.trace"
 """What provenance calls the tool that wrote the files."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import attrs
 
-from fibcore.definition import Definition, TensorSpec
+from fibcore.model.definition import Definition, TensorSpec
 from fibcore.traces.reading import UNKNOWN, TracedTensor, TraceFile
 
 Sizes = tuple[int | None, ...]

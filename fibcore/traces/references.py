@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import attrs
 
 from fibcore.errors import TraceError
-from fibcore.reference_checks import REFERENCE_IMPORTS, foreign_imports
+from fibcore.references.reading import REFERENCE_IMPORTS, foreign_imports
 
 RUN = "run"
 _WRAPPED = "_traced_reference"

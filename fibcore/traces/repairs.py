@@ -12,11 +12,11 @@ from collections.abc import Iterable, Mapping
 
 import attrs
 
-from fibcore.definition import DTYPES, Axis, Definition, TensorSpec
 from fibcore.errors import DefinitionError, TraceError
-from fibcore.hook_checks import FILE_NAME
-from fibcore.registry import Registry
-from fibcore.traces.contradictions import contradictions
+from fibcore.model.definition import DTYPES, Axis, Definition, TensorSpec
+from fibcore.ops.checks import FILE_NAME
+from fibcore.ops.registry import Registry
+from fibcore.traces.consistency import contradictions
 from fibcore.traces.reading import UNKNOWN, TracedTensor, TraceFile
 from fibcore.traces.references import Reference, analyse, is_whole, parameters_of, with_run
 

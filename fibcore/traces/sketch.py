@@ -5,8 +5,8 @@ from __future__ import annotations
 import ast
 from collections.abc import Mapping
 
-from fibcore.definition import Axis, Definition, TensorSpec
 from fibcore.errors import DefinitionError
+from fibcore.model.definition import Axis, Definition, TensorSpec
 from fibcore.traces.reading import UNKNOWN, TracedTensor, TraceFile
 
 

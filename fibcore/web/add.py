@@ -9,15 +9,15 @@ from typing import Any
 
 import attrs
 
+from fibcore.configs.catalogue import find_entry
 from fibcore.dataset.files import write_text
 from fibcore.dataset.provenance import expand_paths
 from fibcore.errors import DatasetError, UsageError, WebError
-from fibcore.extraction import extract
-from fibcore.extraction_report import ExtractReport, ModelReport
+from fibcore.extraction.report import ExtractReport, ModelReport
+from fibcore.extraction.run import extract
+from fibcore.ops.registry import Registry
+from fibcore.progress import Progress
 from fibcore.queries import HierarchyReport, hierarchy
-from fibcore.registry import Registry
-from fibcore.sources.catalogue import find_entry
-from fibcore.sources.progress import Progress
 from fibcore.web.diff import unified_diff
 from fibcore.web.entry import Change, WebEntry, edited
 from fibcore.web.models_file import find_models_file

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from importlib.resources import files
 
-from fibcore.contradictions import in_name, other_than
-from fibcore.definition import Definition, const, tensor, var
-from fibcore.kernel import Kernel
-from fibcore.rendering import render
+from fibcore.model.definition import Definition, const, tensor, var
+from fibcore.model.kernel import Kernel
+from fibcore.ops.authoring.consistency import in_name, other_than
+from fibcore.ops.authoring.rendering import render
 from fibcore_op_gemm.formats import BLOCK
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from importlib.resources import files
 from typing import Any
 
-from fibcore.definition import Definition
-from fibcore.hookspecs import GroundTruth
+from fibcore.model.definition import Definition
+from fibcore.ops.hookspecs import GroundTruth
 
 PLAIN = ["A", "B"]
 FP8 = ["A", "A_scale", "B", "B_scale"]

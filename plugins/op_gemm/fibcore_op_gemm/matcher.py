@@ -8,9 +8,9 @@ from typing import Any
 
 import attrs
 
-from fibcore.kernel import Extraction, Kernel, KernelCollector, fact
-from fibcore.serving import Serving
-from fibcore.tree import (
+from fibcore.model.kernel import Extraction, Kernel, KernelCollector, fact
+from fibcore.model.serving import Serving
+from fibcore.model.tree import (
     Alternatives,
     ModelTree,
     ModuleNode,

@@ -11,8 +11,8 @@ from typing import Any
 
 import attrs
 
-from fibcore.serving import Serving
-from fibcore.tree import Alternatives, ModuleNode, Unknown, with_origins
+from fibcore.model.serving import Serving
+from fibcore.model.tree import Alternatives, ModuleNode, Unknown, with_origins
 
 LINEAR = "sglang.srt.layers.linear."
 EMBEDDING = "sglang.srt.layers.vocab_parallel_embedding."

@@ -9,11 +9,11 @@ import sys
 import attrs
 
 import fibcore_op_gemm as plugin
-from fibcore.definition import Definition, tensor
-from fibcore.kernel import Kernel
-from fibcore.serving import Serving
+from fibcore.model.definition import Definition, tensor
+from fibcore.model.kernel import Kernel
+from fibcore.model.serving import Serving
+from fibcore.model.tree import Quantization
 from fibcore.testing.trees import module, tree
-from fibcore.tree import Quantization
 
 FP8_BLOCK = Quantization("fp8", "float8_e4m3fn", "block", block=(128, 128), activation="dynamic")
 

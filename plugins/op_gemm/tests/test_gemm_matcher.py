@@ -7,10 +7,9 @@ from typing import Any
 import attrs
 import pytest
 
-from fibcore.kernel import Extraction
-from fibcore.serving import Serving
-from fibcore.testing.trees import PLACE, TENSOR, call, module, tree
-from fibcore.tree import (
+from fibcore.model.kernel import Extraction
+from fibcore.model.serving import Serving
+from fibcore.model.tree import (
     Alternatives,
     ModuleNode,
     ModuleRef,
@@ -21,6 +20,7 @@ from fibcore.tree import (
     Unknown,
     with_origins,
 )
+from fibcore.testing.trees import PLACE, TENSOR, call, module, tree
 from fibcore_op_gemm import matcher
 
 LINEAR = "sglang.srt.layers.linear."

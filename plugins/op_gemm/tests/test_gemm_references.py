@@ -15,11 +15,11 @@ import pytest
 
 import fibcore
 import fibcore_op_gemm as plugin
-from fibcore.definition import Definition
-from fibcore.hookspecs import GroundTruth
-from fibcore.serving import Serving
+from fibcore.model.definition import Definition
+from fibcore.model.serving import Serving
+from fibcore.model.tree import Quantization
+from fibcore.ops.hookspecs import GroundTruth
 from fibcore.testing.trees import module, tree
-from fibcore.tree import Quantization
 
 torch = pytest.importorskip("torch")
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402 - torch may be missing
@@ -41,7 +41,7 @@ def load(path: Path) -> ModuleType:
 
 
 TEMPLATE = load(Path(plugin.__file__).with_name("test_template.py"))
-HARNESS = Path(fibcore.__file__).parent / "reference_tests" / "conftest_template.py"
+HARNESS = Path(fibcore.__file__).parent / "verification" / "emitted" / "conftest_template.py"
 
 
 def definition(n: int, k: int, quantization: Quantization | None = None) -> Definition:

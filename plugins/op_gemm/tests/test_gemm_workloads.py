@@ -6,8 +6,8 @@ import attrs
 import numpy as np
 import pytest
 
-from fibcore.definition import Definition, scalar
-from fibcore.kernel import Kernel
+from fibcore.model.definition import Definition, scalar
+from fibcore.model.kernel import Kernel
 from fibcore_op_gemm import fibcore_workloads
 from fibcore_op_gemm.definitions import definition
 from fibcore_op_gemm.workloads import TARGET_STD

@@ -8,10 +8,10 @@ import re
 from importlib import resources
 from typing import cast
 
-from fibcore.contradictions import in_name, not_a_multiple
-from fibcore.definition import Axis, Definition, TensorSpec, const, scalar, tensor, var
-from fibcore.kernel import Kernel
-from fibcore.rendering import render, select
+from fibcore.model.definition import Axis, Definition, TensorSpec, const, scalar, tensor, var
+from fibcore.model.kernel import Kernel
+from fibcore.ops.authoring.consistency import in_name, not_a_multiple
+from fibcore.ops.authoring.rendering import render, select
 from fibcore_op_gqa.names import Extras, Kind
 
 OWN_OP_TYPES = ("gqa_paged", "gqa_ragged")
@@ -36,7 +36,7 @@ _MARKS = {
 }
 
 
-# What marks of the reference files say which lines are for: see `fibcore.rendering.select`.
+# What marks of the reference files say which lines are for: see `rendering.select`.
 MARKS = ("window", "cap")
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from importlib import resources
 
-from fibcore.definition import Definition
-from fibcore.hookspecs import GroundTruth, TestTemplate
-from fibcore.rendering import named_after
+from fibcore.model.definition import Definition
+from fibcore.ops.authoring.rendering import named_after
+from fibcore.ops.hookspecs import GroundTruth, TestTemplate
 from fibcore_op_gqa.definitions import OWN_OP_TYPES, extras_of, kind_of
 from fibcore_op_gqa.names import FLASHINFER, PLAIN, Extras, Kind
 

@@ -17,9 +17,9 @@ from typing import Any
 
 import attrs
 
-from fibcore.kernel import Extraction, Fact, Kernel, KernelCollector, Scalar, fact
-from fibcore.serving import Serving
-from fibcore.tree import (
+from fibcore.model.kernel import Extraction, Fact, Kernel, KernelCollector, Scalar, fact
+from fibcore.model.serving import Serving
+from fibcore.model.tree import (
     Alternatives,
     Call,
     ModelTree,

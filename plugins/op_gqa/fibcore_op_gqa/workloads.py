@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from fibcore.definition import Definition
-from fibcore.hookspecs import WorkloadCase
-from fibcore.kernel import Scalar
+from fibcore.model.definition import Definition
+from fibcore.model.kernel import Scalar
+from fibcore.ops.hookspecs import WorkloadCase
 from fibcore_op_gqa.definitions import OWN_OP_TYPES, kind_of
 
 
@@ -23,7 +23,7 @@ def workloads(
     kind = kind_of(definition)
     if kind is None:
         return ()
-    from fibcore.workloads.sequences import cases, decode_batches, prefill_batches
+    from fibcore.ops.authoring.sequences import cases, decode_batches, prefill_batches
 
     if kind == "decode":
         batches = decode_batches(seed, definition.name)

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from fibcore.definition import Definition
-from fibcore.hookspecs import GroundTruth
-from fibcore.serving import Serving
+from fibcore.model.definition import Definition
+from fibcore.model.serving import Serving
+from fibcore.ops.hookspecs import GroundTruth
 from fibcore.testing.trees import module, tree
 from fibcore_op_gqa import (
     fibcore_extract,

@@ -9,10 +9,10 @@ import pytest
 pytest.importorskip("torch")
 
 import fibcore_op_gqa
-from fibcore.serving import Serving
+from fibcore.model.serving import Serving
+from fibcore.model.tree import ModuleNode
 from fibcore.testing import contract
 from fibcore.testing.trees import TENSOR, call, module, tree
-from fibcore.tree import ModuleNode
 
 
 def layer(number: int, **changed: object) -> ModuleNode:

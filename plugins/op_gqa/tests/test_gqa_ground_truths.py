@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-import fibcore.reference_tests
-from fibcore.definition import Definition
-from fibcore.hookspecs import GroundTruth
+import fibcore.verification
+from fibcore.model.definition import Definition
+from fibcore.ops.hookspecs import GroundTruth
 from fibcore_op_gqa import fibcore_ground_truths
 
 torch = pytest.importorskip("torch")
@@ -35,7 +35,7 @@ MAKE_MASK = "TorchNativeAttnBackend._make_sliding_window_mask"
 @pytest.fixture(scope="session")
 def generated_conftest() -> ModuleType:
     """The conftest of generated tests, whose loader of SGLang's functions is used here."""
-    path = Path(next(iter(fibcore.reference_tests.__path__))) / "conftest_template.py"
+    path = Path(next(iter(fibcore.verification.__path__))) / "emitted" / "conftest_template.py"
     spec = importlib.util.spec_from_file_location("generated_conftest", path)
     assert spec is not None
     assert spec.loader is not None

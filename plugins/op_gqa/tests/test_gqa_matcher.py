@@ -7,10 +7,10 @@ from typing import Any
 import attrs
 import pytest
 
-from fibcore.kernel import Extraction
-from fibcore.serving import Serving
+from fibcore.model.kernel import Extraction
+from fibcore.model.serving import Serving
+from fibcore.model.tree import Alternatives, ModelTree, Named, ParameterRef, Unknown, with_origins
 from fibcore.testing.trees import TENSOR, call, module, tree
-from fibcore.tree import Alternatives, ModelTree, Named, ParameterRef, Unknown, with_origins
 from fibcore_op_gqa import fibcore_extract
 
 PLAIN = call(TENSOR, TENSOR, TENSOR, TENSOR)

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from fibcore.configs.catalogue import resolve_model
 from fibcore.elaborate import elaborate
-from fibcore.serving import Serving
-from fibcore.sources.catalogue import resolve_model
+from fibcore.model.serving import Serving
 from fibcore.sources.tree import SourceTree
 from fibcore_op_gqa import fibcore_extract
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fibcore.rendering import render
+from fibcore.ops.authoring.rendering import render
 
 torch = pytest.importorskip("torch")
 

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from importlib import resources
 from typing import cast
 
-from fibcore.contradictions import in_name, not_a_multiple
-from fibcore.definition import Axis, Definition, TensorSpec, const, scalar, tensor, var
-from fibcore.kernel import Kernel, Scalar
-from fibcore.rendering import render
+from fibcore.model.definition import Axis, Definition, TensorSpec, const, scalar, tensor, var
+from fibcore.model.kernel import Kernel, Scalar
+from fibcore.ops.authoring.consistency import in_name, not_a_multiple
+from fibcore.ops.authoring.rendering import render
 from fibcore_op_mla.kernels import scale_in_words
 from fibcore_op_mla.names import KINDS, OP_TYPES, OWN_OP_TYPES, Kind
 

@@ -16,9 +16,9 @@ from __future__ import annotations
 
 import attrs
 
-from fibcore.kernel import Extraction, KernelCollector
-from fibcore.serving import Serving
-from fibcore.tree import ModelTree, ModuleNode
+from fibcore.model.kernel import Extraction, KernelCollector
+from fibcore.model.serving import Serving
+from fibcore.model.tree import ModelTree, ModuleNode
 from fibcore_op_mla.kernels import LENIENT, absorbed_kernels, materialised_kernels
 from fibcore_op_mla.settings import (
     INDEXERS,

@@ -11,10 +11,10 @@ from types import ModuleType
 from typing import Any
 
 import fibcore
-from fibcore.definition import Definition
-from fibcore.serving import Serving
+from fibcore.model.definition import Definition
+from fibcore.model.serving import Serving
+from fibcore.model.tree import ModuleNode
 from fibcore.testing.trees import module, tree
-from fibcore.tree import ModuleNode
 from fibcore_op_mla import fibcore_extract, fibcore_reference, fibcore_test_template
 
 LINEAR = "sglang.srt.layers.linear."
@@ -139,7 +139,7 @@ def checks(source: str, definition: Definition) -> Iterator[tuple[str, Callable[
 @functools.cache
 def harness() -> ModuleType:
     """What runs the generated tests; it loads single functions of SGLang's source."""
-    path = Path(fibcore.__file__).parent / "reference_tests" / "conftest_template.py"
+    path = Path(fibcore.__file__).parent / "verification" / "emitted" / "conftest_template.py"
     spec = importlib.util.spec_from_file_location("harness_of_mla", path)
     assert spec is not None
     assert spec.loader is not None

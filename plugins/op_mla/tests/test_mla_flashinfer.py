@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from mla_kit import generator, harness, load_run, load_template, small_definitions
 
-from fibcore.definition import Definition
+from fibcore.model.definition import Definition
 from fibcore_op_mla import fibcore_ground_truths, ground_truth
 
 torch = pytest.importorskip("torch")

@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 from mla_kit import deepseek, linear, radix_attention
 
-from fibcore.kernel import Extraction
-from fibcore.serving import Serving
-from fibcore.testing.trees import TENSOR, call, module, tree
-from fibcore.tree import (
+from fibcore.model.kernel import Extraction
+from fibcore.model.serving import Serving
+from fibcore.model.tree import (
     Alternatives,
     ModuleNode,
     Named,
@@ -21,6 +20,7 @@ from fibcore.tree import (
     Unknown,
     with_origins,
 )
+from fibcore.testing.trees import TENSOR, call, module, tree
 from fibcore_op_mla import fibcore_extract
 
 UNKNOWN = Unknown("a branch could not be decided")
@@ -475,7 +475,7 @@ def test_unknown_settings_are_problems(setting: str) -> None:
 def test_matching_and_defining_need_no_torch() -> None:
     code = (
         "import sys, fibcore_op_mla as plugin\n"
-        "from fibcore.serving import Serving\n"
+        "from fibcore.model.serving import Serving\n"
         "from fibcore.testing.trees import tree\n"
         "plugin.fibcore_extract(tree(), Serving())\n"
         "import fibcore_op_mla.definitions, fibcore_op_mla.ground_truth\n"

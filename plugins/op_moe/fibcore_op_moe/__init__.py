@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from fibcore.definition import Definition
-from fibcore.hookspecs import GroundTruth, OpType, TestTemplate, WorkloadCase, hookimpl
-from fibcore.kernel import Extraction, Kernel, Scalar
-from fibcore.serving import Serving
-from fibcore.tree import ModelTree
+from fibcore.model.definition import Definition
+from fibcore.model.kernel import Extraction, Kernel, Scalar
+from fibcore.model.serving import Serving
+from fibcore.model.tree import ModelTree
+from fibcore.ops.hookspecs import GroundTruth, OpType, TestTemplate, WorkloadCase, hookimpl
 from fibcore_op_moe import assembling, definitions, ground_truth, matcher, moe, workloads
 
 __version__ = "0.1.0"

@@ -11,9 +11,9 @@ import ast
 from collections.abc import Collection, Mapping
 from importlib.resources import files
 
-from fibcore import rendering
 from fibcore.errors import FibcoreError
-from fibcore.rendering import render
+from fibcore.ops.authoring import rendering
+from fibcore.ops.authoring.rendering import render
 
 MARKS = frozenset({"ds_routing", "llama4_routing", "remote_experts"})
 

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 
 import attrs
 
-from fibcore.contradictions import in_name, other_than
-from fibcore.definition import Definition
-from fibcore.kernel import Scalar
+from fibcore.model.definition import Definition
+from fibcore.model.kernel import Scalar
+from fibcore.ops.authoring.consistency import in_name, other_than
 
 OP_TYPE = "moe"
 BLOCK = 128

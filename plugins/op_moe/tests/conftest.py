@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from fibcore.definition import Definition
-from fibcore.kernel import Kernel
+from fibcore.model.definition import Definition
+from fibcore.model.kernel import Kernel
 from fibcore_op_moe import fibcore_reference
 from fibcore_op_moe.moe import BF16, DEFAULT, DS, FP8_BLOCK, FP8_TENSOR, LLAMA4, RENORM, Moe
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from fibcore.model.tree import ModuleNode, Named, ParameterRef, Quantization, with_origins
 from fibcore.testing.trees import TENSOR, call, module
-from fibcore.tree import ModuleNode, Named, ParameterRef, Quantization, with_origins
 
 FUSED = "sglang.srt.layers.moe.fused_moe_triton.layer.FusedMoE"
 TOPK = "sglang.srt.layers.moe.topk.TopK"

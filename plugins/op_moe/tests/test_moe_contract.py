@@ -11,10 +11,10 @@ import pytest
 pytest.importorskip("torch")
 
 import fibcore_op_moe
-from fibcore.serving import Serving
+from fibcore.model.serving import Serving
+from fibcore.model.tree import ModuleNode, Named
 from fibcore.testing.contract import PluginContract
 from fibcore.testing.trees import tree
-from fibcore.tree import ModuleNode, Named
 
 
 def _trees() -> ModuleType:

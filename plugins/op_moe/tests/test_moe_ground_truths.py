@@ -16,7 +16,7 @@ pytest.importorskip("torch")
 
 import torch
 
-import fibcore.reference_tests
+import fibcore.verification
 from fibcore_op_moe import fibcore_ground_truths, fibcore_test_template
 from fibcore_op_moe.ground_truth import flashinfer_routes, trtllm_takes
 from fibcore_op_moe.moe import BF16, DEFAULT, DS, FP8_BLOCK, FP8_TENSOR, LLAMA4, RENORM, Moe
@@ -101,8 +101,8 @@ def top_level(source: str) -> set[str]:
 @pytest.fixture(scope="module")
 def harness() -> ModuleType:
     """The conftest that generated tests have."""
-    folder = Path(fibcore.reference_tests.__path__[0])
-    path = folder / "conftest_template.py"
+    folder = Path(fibcore.verification.__path__[0])
+    path = folder / "emitted" / "conftest_template.py"
     spec = importlib.util.spec_from_file_location("moe_reference_tests_conftest", path)
     assert spec is not None
     assert spec.loader is not None

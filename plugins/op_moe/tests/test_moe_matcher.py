@@ -7,10 +7,10 @@ from typing import Any
 import attrs
 import pytest
 
-from fibcore.kernel import Extraction
-from fibcore.serving import Serving
+from fibcore.model.kernel import Extraction
+from fibcore.model.serving import Serving
+from fibcore.model.tree import Alternatives, ModuleNode, Named, ParameterRef, Quantization, Unknown
 from fibcore.testing.trees import module, tree
-from fibcore.tree import Alternatives, ModuleNode, Named, ParameterRef, Quantization, Unknown
 from fibcore_op_moe import fibcore_extract
 
 

@@ -6,11 +6,11 @@ import ast
 import re
 from importlib.resources import files
 
-from fibcore.contradictions import in_name
-from fibcore.definition import Definition, TensorSpec, const, tensor, var
 from fibcore.errors import DefinitionError
-from fibcore.kernel import Kernel
-from fibcore.rendering import render
+from fibcore.model.definition import Definition, TensorSpec, const, tensor, var
+from fibcore.model.kernel import Kernel
+from fibcore.ops.authoring.consistency import in_name
+from fibcore.ops.authoring.rendering import render
 
 OP_TYPE = "rmsnorm"
 GEMMA = "gemma"

@@ -8,8 +8,8 @@ from typing import Any
 
 import attrs
 
-from fibcore.kernel import Extraction, Kernel, KernelCollector, fact
-from fibcore.tree import (
+from fibcore.model.kernel import Extraction, Kernel, KernelCollector, fact
+from fibcore.model.tree import (
     Alternatives,
     Call,
     ModelTree,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from fibcore.definition import Definition
-from fibcore.hookspecs import WorkloadCase
-from fibcore.workloads.counts import TOKENS
+from fibcore.model.definition import Definition
+from fibcore.ops.authoring.counts import TOKENS
+from fibcore.ops.hookspecs import WorkloadCase
 
 _INPUTS = (["hidden_states", "weight"], ["hidden_states", "residual", "weight"])
 

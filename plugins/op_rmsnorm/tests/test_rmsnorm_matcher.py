@@ -5,9 +5,8 @@ from __future__ import annotations
 import attrs
 import pytest
 
-from fibcore.kernel import Extraction
-from fibcore.testing.trees import PLACE, TENSOR, call, module, tree
-from fibcore.tree import (
+from fibcore.model.kernel import Extraction
+from fibcore.model.tree import (
     Alternatives,
     Call,
     ModuleNode,
@@ -17,6 +16,7 @@ from fibcore.tree import (
     Unknown,
     with_origins,
 )
+from fibcore.testing.trees import PLACE, TENSOR, call, module, tree
 from fibcore_op_rmsnorm import matcher
 
 LAYERS = "sglang.srt.layers.layernorm."

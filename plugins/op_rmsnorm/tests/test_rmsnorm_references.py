@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 import fibcore_op_rmsnorm as plugin
-from fibcore.definition import Definition
-from fibcore.serving import Serving
+from fibcore.model.definition import Definition
+from fibcore.model.serving import Serving
 from fibcore.testing.trees import TENSOR, call, module, tree
 
 torch = pytest.importorskip("torch")
@@ -194,7 +194,7 @@ def test_wrong_references_are_rejected(stem: str, right: str, wrong: str) -> Non
 def _harness() -> ModuleType:
     import fibcore
 
-    path = Path(fibcore.__file__).parent / "reference_tests" / "conftest_template.py"
+    path = Path(fibcore.__file__).parent / "verification" / "emitted" / "conftest_template.py"
     return load(path)
 
 

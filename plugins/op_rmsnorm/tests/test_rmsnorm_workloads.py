@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import attrs
 
-from fibcore.definition import Definition, scalar
-from fibcore.kernel import Kernel
+from fibcore.model.definition import Definition, scalar
+from fibcore.model.kernel import Kernel
 from fibcore_op_rmsnorm import fibcore_workloads
 from fibcore_op_rmsnorm.definitions import definition
 

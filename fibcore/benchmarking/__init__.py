@@ -1,0 +1,1 @@
+"""What flashinfer-bench needs besides definitions: workloads and baseline solutions."""

@@ -1,0 +1,139 @@
+"""Writes baseline solutions into a dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fibcore.benchmarking.solutions.render import file_of, render_solution, solution_name, state_of
+from fibcore.benchmarking.solutions.report import AddSolutionsReport
+from fibcore.dataset import Dataset
+from fibcore.errors import FibcoreError, PluginError
+from fibcore.model.definition import Definition
+from fibcore.ops.hookspecs import GroundTruth
+from fibcore.verification.generated_files import GeneratedFiles
+from fibcore.verification.selection import chosen_definitions, open_dataset
+
+if TYPE_CHECKING:
+    from fibcore.ops.registry import Registry
+
+Capability = tuple[int, int]
+
+
+def add_solutions(
+    *,
+    dataset: Path | str,
+    op_type: Sequence[str] = (),
+    definition_name: Sequence[str] = (),
+    all_: bool = False,
+    capability: Capability | None = None,
+    force: bool = False,
+    registry: Registry | None = None,
+) -> AddSolutionsReport:
+    """Write `solutions/<kind>/<op_type>/<definition>/<solution>.json`, one for each ground truth.
+
+    Exactly one of the three selectors is to be given. A solution is the source of the ground truth
+    that the reference tests compare with, and a `run` with the definition's inputs. Ground truths
+    out of SGLang are left out: they are read from its source, which a solution does not have. A
+    file that was edited since it was generated, or that fibcore did not write, is kept and
+    reported. The same call again changes no byte.
+
+    Args:
+        dataset: The dataset's folder.
+        op_type: Op types whose definitions are to get solutions.
+        definition_name: Names of single definitions.
+        all_: Every definition of the dataset.
+        capability: CUDA compute capability of the GPU to benchmark on, (9, 0): what needs another
+            one is left out. Without it everything is written.
+        force: Replace edited files too.
+        registry: The plugins; the installed ones if None.
+
+    Raises:
+        UsageError: no selector or several, an unknown op type or name.
+        DatasetError: there is no such dataset, or it cannot be written.
+    """
+    store, registry = open_dataset(Path(dataset), registry)
+    with store.locked():
+        chosen, problems = chosen_definitions(
+            store, registry, op_type=op_type, definition_name=definition_name, all_=all_
+        )
+        writer = _Writer(store, registry, capability, force=force)
+        writer.problems += problems
+        for definition in chosen:
+            writer.add(definition)
+        return writer.report()
+
+
+class _Writer:
+    """Writes the files of one call and remembers what became of them."""
+
+    def __init__(
+        self, dataset: Dataset, registry: Registry, capability: Capability | None, *, force: bool
+    ) -> None:
+        self.dataset = dataset
+        self.registry = registry
+        self.capability = capability
+        self.files = GeneratedFiles(dataset, state_of, force=force)
+        self.solutions: dict[str, tuple[str, ...]] = {}
+        self.left_out: dict[str, dict[str, str]] = {}
+        self.without: list[str] = []
+        self.problems: list[FibcoreError] = []
+
+    def report(self) -> AddSolutionsReport:
+        """What was done."""
+        return AddSolutionsReport(
+            self.dataset.root,
+            tuple(self.files.written),
+            tuple(self.files.unchanged),
+            tuple(self.files.refused),
+            self.solutions,
+            self.left_out,
+            tuple(self.without),
+            tuple(self.problems),
+        )
+
+    def add(self, definition: Definition) -> None:
+        """Write the solutions of one definition; what goes wrong is a problem."""
+        try:
+            truths = self.registry.ground_truths(definition)
+        except PluginError as error:
+            self.problems.append(error)
+            return
+        names: list[str] = []
+        for truth in truths:
+            reason = self._reason(truth)
+            if reason is not None:
+                self.left_out.setdefault(definition.name, {})[truth.name] = reason
+                continue
+            name = solution_name(definition, truth)
+            try:
+                if name in names:
+                    where = f"definition {definition.name}, ground truth {truth.name}"
+                    message = "two ground truths of a definition have one entry"
+                    raise PluginError(message, where=where, found=truth.entry)
+                text = render_solution(definition, truth)
+            except PluginError as error:
+                self.problems.append(error)
+                continue
+            if self.files.write(file_of(definition, truth), text):
+                names.append(name)
+        if names:
+            self.solutions[definition.name] = tuple(names)
+        else:
+            self.without.append(definition.name)
+
+    def _reason(self, truth: GroundTruth) -> str | None:
+        """Why a ground truth becomes no solution; None where it becomes one."""
+        if truth.kind == "sglang":
+            return "it reads SGLang's source, which a solution does not have"
+        if not truth.solution:
+            return "its plugin gives it for tests alone"
+        if self.capability is not None and truth.device == "cuda":
+            low, high = truth.min_capability, truth.max_capability
+            have = ".".join(map(str, self.capability))
+            if low is not None and self.capability < low:
+                return f"it needs compute capability {low[0]}.{low[1]} or higher, not {have}"
+            if high is not None and self.capability > high:
+                return f"it needs compute capability {high[0]}.{high[1]} or lower, not {have}"
+        return None

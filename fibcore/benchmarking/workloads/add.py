@@ -1,0 +1,281 @@
+"""Writes workloads into a dataset."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fibcore.benchmarking.workloads import blobs, lines
+from fibcore.benchmarking.workloads.blobs import Blob
+from fibcore.benchmarking.workloads.memory import DEFAULT_LIMIT, device_bytes, in_words, shape_of
+from fibcore.benchmarking.workloads.report import AddWorkloadsReport, LeftOut
+from fibcore.dataset import BrokenFileError, Dataset
+from fibcore.dataset.files import read_text, relative
+from fibcore.errors import FibcoreError, PluginError, UsageError
+from fibcore.model.definition import Definition
+from fibcore.model.kernel import Scalar
+from fibcore.ops.hookspecs import WorkloadCase
+from fibcore.validation.constraints import broken_constraints
+from fibcore.verification.selection import chosen_definitions, open_dataset
+
+if TYPE_CHECKING:
+    from fibcore.ops.registry import Registry
+
+Progress = Callable[[str, float, float], None]
+
+
+def add_workloads(
+    *,
+    dataset: Path | str,
+    op_type: Sequence[str] = (),
+    definition_name: Sequence[str] = (),
+    all_: bool = False,
+    seed: int = 0,
+    max_memory: int = DEFAULT_LIMIT,
+    limit: int | None = None,
+    registry: Registry | None = None,
+    progress: Progress | None = None,
+) -> AddWorkloadsReport:
+    """Write `workloads/<op_type>/<name>.jsonl` and the tensors that they need, below `blob/`.
+
+    Exactly one of the three selectors is to be given. Workloads that fibcore wrote earlier are
+    replaced; those that others wrote (also: that were edited) stay, byte for byte. The same call
+    again changes no byte.
+
+    Args:
+        dataset: The dataset's folder.
+        op_type: Op types whose definitions are to get workloads.
+        definition_name: Names of single definitions.
+        all_: Every definition of the dataset.
+        seed: Of everything that is drawn: lengths, page tables, scales.
+        max_memory: Bytes that the inputs and outputs of a workload may take on a device; larger
+            ones are left out and reported.
+        limit: The most workloads of one definition, evenly chosen from small to large.
+        registry: The plugins; the installed ones if None.
+        progress: Is told the definition, how many are done, and how many there are.
+
+    Raises:
+        UsageError: no selector or several, an unknown op type or name, a bound below 1.
+        DatasetError: there is no such dataset, or it cannot be written.
+    """
+    for option, number in (("--max-memory", max_memory), ("--limit", limit)):
+        if number is not None and number < 1:
+            raise UsageError(
+                "no such bound", where=option, expected="a number of at least 1", found=str(number)
+            )
+    store, registry = open_dataset(Path(dataset), registry)
+    with store.locked():
+        chosen, problems = chosen_definitions(
+            store, registry, op_type=op_type, definition_name=definition_name, all_=all_
+        )
+        writer = _Writer(store, registry, seed, max_memory, limit)
+        writer.problems += problems
+        for done, definition in enumerate(chosen):
+            if progress is not None:
+                progress("writing workloads", done, len(chosen))
+            writer.add(definition)
+        return writer.report()
+
+
+class _Writer:
+    """Writes the files of one call and remembers what became of them."""
+
+    def __init__(
+        self, dataset: Dataset, registry: Registry, seed: int, max_memory: int, limit: int | None
+    ) -> None:
+        self.dataset = dataset
+        self.registry = registry
+        self.seed = seed
+        self.max_memory = max_memory
+        self.limit = limit
+        self.workloads: dict[str, int] = {}
+        self.kept: dict[str, int] = {}
+        self.written: list[str] = []
+        self.unchanged: list[str] = []
+        self.blobs_written = 0
+        self.blobs_removed = 0
+        self.blob_bytes = 0
+        self.left_out: list[LeftOut] = []
+        self.without: dict[str, str] = {}
+        self.problems: list[FibcoreError] = []
+
+    def report(self) -> AddWorkloadsReport:
+        """What was done."""
+        return AddWorkloadsReport(
+            dataset=self.dataset.root,
+            max_memory=self.max_memory,
+            workloads=self.workloads,
+            kept=self.kept,
+            written=tuple(self.written),
+            unchanged=tuple(self.unchanged),
+            blobs_written=self.blobs_written,
+            blobs_removed=self.blobs_removed,
+            blob_bytes=self.blob_bytes,
+            left_out=tuple(self.left_out),
+            without=self.without,
+            problems=tuple(self.problems),
+        )
+
+    def add(self, definition: Definition) -> None:
+        """Bring the workloads of one definition up to date; what goes wrong is a problem."""
+        path = lines.file_of(definition)
+        try:
+            kept = self._others(path)
+            cases = self._cases(definition)
+            if cases is None:
+                return
+            made = [self._line(definition, case) for case in cases]
+        except (BrokenFileError, PluginError) as error:
+            self.problems.append(error)
+            return
+        text = "".join(line + "\n" for line in (*kept, *made))
+        if self.dataset.write(path, text) if text else self.dataset.remove(path):
+            self.written.append(path)
+        elif text:
+            self.unchanged.append(path)
+        self.workloads[definition.name] = len(made)
+        if kept:
+            self.kept[definition.name] = len(kept)
+        self._tidy(definition, text)
+
+    def _others(self, path: str) -> list[str]:
+        """The lines of a file that fibcore did not write, or that were edited since.
+
+        Raises:
+            BrokenFileError: the file cannot be read, or a line is no JSON.
+        """
+        file = self.dataset.root / path
+        if not file.exists():
+            return []
+        kept = []
+        for number, line in enumerate(read_text(self.dataset.root, file).split("\n"), 1):
+            try:
+                data = json.loads(line) if line.strip() else None
+            except (ValueError, RecursionError) as error:
+                raise BrokenFileError(
+                    "a line is not JSON",
+                    path=path,
+                    place=f"line {number}",
+                    found=str(error),
+                    hint="repair or remove the line",
+                ) from None
+            if data is not None and not lines.is_own(data):
+                kept.append(line)
+        return kept
+
+    def _cases(self, definition: Definition) -> list[WorkloadCase] | None:
+        """The cases that are to be written; None where the plugins have none at all.
+
+        Raises:
+            PluginError: a plugin failed.
+        """
+        found = self.registry.workloads(definition, self._constants(definition), self.seed)
+        if not found:
+            self.without[definition.name] = (
+                f"no plugin gives workloads of the op type {definition.op_type}"
+                if found is None
+                else "the plugin cannot tell what valid inputs are"
+            )
+            return None
+        fitting = []
+        for case in found:
+            size = device_bytes(definition, case.axes)
+            if size > self.max_memory:
+                self.left_out.append(LeftOut(definition.name, case.label, size))
+            else:
+                fitting.append(case)
+        if not fitting:
+            least = min(device_bytes(definition, case.axes) for case in found)
+            self.without[definition.name] = (
+                f"the smallest takes {in_words(least)}, the bound is {in_words(self.max_memory)}"
+            )
+        return _spread(fitting, self.limit)
+
+    def _constants(self, definition: Definition) -> Mapping[str, Scalar]:
+        """What the first model in a definition's provenance has for the kernel's constants."""
+        try:
+            provenance = self.dataset.provenance(definition.name)
+        except BrokenFileError as error:
+            self.problems.append(error)
+            return {}
+        if provenance is None or not provenance.entries:
+            return {}
+        return {name: fact.value for name, fact in provenance.entries[0].facts.items()}
+
+    def _line(self, definition: Definition, case: WorkloadCase) -> str:
+        """The line of a workload, whose blobs are written first."""
+        tensors = {blob.key: blob for blob in encoded(definition, case)}
+        inputs: dict[str, dict[str, Any]] = {}
+        for name in definition.inputs:
+            if name in tensors:
+                blob = tensors[name]
+                inputs[name] = {"type": "safetensors", "path": blob.path, "tensor_key": blob.key}
+                self.blobs_written += self.dataset.write(blob.path, blob.data)
+            elif name in case.scalars:
+                inputs[name] = {"type": "scalar", "value": case.scalars[name]}
+            else:
+                inputs[name] = {"type": "random"}
+        axes = {name: case.axes[name] for name in definition.var_axes}
+        return lines.line(definition.name, axes, inputs)
+
+    def _tidy(self, definition: Definition, text: str) -> None:
+        """Remove the blobs that neither a workload nor a trace of the definition names."""
+        folder = self.dataset.root / blobs.folder_of(definition)
+        if not folder.is_dir():
+            return
+        traces = self.dataset.root / "traces" / definition.op_type / f"{definition.name}.jsonl"
+        try:
+            if traces.exists():
+                text += read_text(self.dataset.root, traces)
+        except BrokenFileError as error:
+            self.problems.append(error)
+            return
+        for file in sorted(folder.iterdir()):
+            path = relative(self.dataset.root, file)
+            if path in text:
+                self.blob_bytes += file.stat().st_size
+            elif blobs.is_own(file.name) and self.dataset.remove(path):
+                self.blobs_removed += 1
+
+
+def _spread(cases: list[WorkloadCase], limit: int | None) -> list[WorkloadCase]:
+    """At most `limit` of the cases, evenly from the first to the last."""
+    if limit is None or len(cases) <= limit:
+        return cases
+    if limit == 1:
+        return [cases[len(cases) // 2]]
+    step = (len(cases) - 1) / (limit - 1)
+    return [cases[round(index * step)] for index in range(limit)]
+
+
+def encoded(definition: Definition, case: WorkloadCase) -> list[Blob]:
+    """The tensors of a case, checked.
+
+    Raises:
+        PluginError: the plugin raised, or its tensors are not the definition's.
+    """
+    where = f"hook fibcore_workloads, definition {definition.name}, case {case.label!r}"
+    try:
+        arrays = case.tensors()
+    except Exception as error:
+        raise PluginError(
+            "the plugin failed", where=where, found=f"{type(error).__name__}: {error}"
+        ) from error
+    try:
+        unknown = sorted(set(arrays) - set(definition.inputs))
+        if unknown:
+            raise ValueError(f"the definition has no input {', '.join(unknown)}")
+        made = []
+        for name, array in arrays.items():
+            shape = shape_of(definition.inputs[name], definition, case.axes)
+            made.append(blobs.encode(definition, name, array, shape))
+        broken = broken_constraints(definition, {**case.axes, **case.scalars, **arrays})
+        if broken:
+            raise ValueError(f"the constraint {broken[0]} does not hold")
+    except ValueError as error:
+        raise PluginError(
+            "the plugin returned what the hook does not allow", where=where, found=str(error)
+        ) from error
+    return made

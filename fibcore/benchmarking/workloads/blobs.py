@@ -1,0 +1,103 @@
+"""Tensors of workloads as safetensors files below `blob/`."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from fibcore.model.definition import Definition
+
+if TYPE_CHECKING:
+    import numpy as np
+
+FOLDER = "blob/workloads"
+_OWN = re.compile(r"[A-Za-z_]\w*-[0-9a-f]{16}\.safetensors")
+_NUMPY = ("float32", "float16", "int64", "int32", "int16", "int8", "bool")
+_ML_DTYPES = ("bfloat16", "float8_e4m3fn", "float8_e5m2")
+DTYPES = {
+    "float32": "F32",
+    "float16": "F16",
+    "bfloat16": "BF16",
+    "float8_e4m3fn": "F8_E4M3",
+    "float8_e5m2": "F8_E5M2",
+    "float4_e2m1": "F4",
+    "int64": "I64",
+    "int32": "I32",
+    "int16": "I16",
+    "int8": "I8",
+    "bool": "BOOL",
+}
+"""The dtypes of definitions as safetensors names them."""
+
+
+@attrs.frozen
+class Blob:
+    """A tensor of a workload, ready to be written.
+
+    Attributes:
+        path: Its file, relative to the dataset. Its content decides its name, so that workloads
+            that have the same tensor share the file.
+        key: The tensor's name in the file.
+        data: The file.
+    """
+
+    path: str
+    key: str
+    data: bytes
+
+
+def folder_of(definition: Definition) -> str:
+    """The folder of a definition's blobs, relative to the dataset."""
+    return f"{FOLDER}/{definition.op_type}/{definition.name}"
+
+
+def is_own(name: str) -> bool:
+    """Whether a file of this name was written by fibcore."""
+    return _OWN.fullmatch(name) is not None
+
+
+def encode(definition: Definition, name: str, array: object, shape: tuple[int, ...] | None) -> Blob:
+    """The blob of the input `name`, rounded to the definition's dtype.
+
+    Raises:
+        ValueError: it is no NumPy array of this shape, or does not fit the dtype.
+    """
+    import numpy as np
+    from safetensors.numpy import save
+
+    dtype = definition.inputs[name].dtype
+    if not isinstance(array, np.ndarray):
+        raise ValueError(f"{name} is {type(array).__name__}, not a NumPy array")
+    if shape is None or array.shape != shape:
+        raise ValueError(f"{name} has the shape {list(array.shape)}, not {shape and list(shape)}")
+    rounded = _rounded(name, array, dtype)
+    data = save({name: np.ascontiguousarray(rounded)})
+    digest = hashlib.sha256(data).hexdigest()[:16]
+    return Blob(f"{folder_of(definition)}/{name}-{digest}.safetensors", name, data)
+
+
+def _rounded(name: str, array: np.ndarray[Any, Any], dtype: str) -> np.ndarray[Any, Any]:
+    import numpy as np
+
+    floating = dtype.startswith("float") or dtype == "bfloat16"
+    if dtype in _ML_DTYPES:
+        import ml_dtypes
+
+        wanted = np.dtype(getattr(ml_dtypes, dtype))
+    elif dtype in _NUMPY:
+        wanted = np.dtype(dtype)
+    else:
+        raise ValueError(f"{name} is {dtype}, of which no tensor can be written")
+    if floating != np.issubdtype(array.dtype, np.floating) and array.dtype != wanted:
+        raise ValueError(f"{name} is {array.dtype}, the definition has {dtype}")
+    if floating:
+        rounded = array.astype(wanted)
+        if not np.isfinite(rounded.astype(np.float32)).all():
+            raise ValueError(f"{name} holds numbers that {dtype} does not have")
+        return rounded
+    if (array.astype(wanted) != array).any():
+        raise ValueError(f"{name} holds numbers that {dtype} does not have")
+    return array.astype(wanted)

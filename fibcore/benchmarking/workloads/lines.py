@@ -1,0 +1,60 @@
+"""The lines of `workloads/<op_type>/<name>.jsonl`: flashinfer-bench's Trace without a solution."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from fibcore.model.definition import Definition
+
+FOLDER = "workloads"
+_NAMESPACE = uuid.UUID("7c98ea2d-4519-4fa2-b6cf-cc3319c299a8")
+
+
+def file_of(definition: Definition) -> str:
+    """The workload file of a definition, relative to the dataset."""
+    return f"{FOLDER}/{definition.op_type}/{definition.name}.jsonl"
+
+
+def line(definition: str, axes: Mapping[str, int], inputs: Mapping[str, Mapping[str, Any]]) -> str:
+    """A workload as one line of JSON, in the form that flashinfer-bench writes itself.
+
+    Args:
+        definition: The definition's name.
+        axes: Sizes of the var axes.
+        inputs: Input name to `{"type": "random"}`, `{"type": "scalar", "value": ...}` or
+            `{"type": "safetensors", "path": ..., "tensor_key": ...}`.
+    """
+    data = {
+        "definition": definition,
+        "workload": {
+            "axes": dict(axes),
+            "inputs": {name: dict(given) for name, given in inputs.items()},
+            "uuid": identity(definition, axes, inputs),
+        },
+        "solution": None,
+        "evaluation": None,
+    }
+    return json.dumps(data, separators=(",", ":"), ensure_ascii=False)
+
+
+def identity(
+    definition: str, axes: Mapping[str, Any], inputs: Mapping[str, Mapping[str, Any]]
+) -> str:
+    """The uuid of a workload: a hash of what it holds. Tensors' paths hold theirs."""
+    content = json.dumps([definition, axes, inputs], sort_keys=True, separators=(",", ":"))
+    return str(uuid.uuid5(_NAMESPACE, content))
+
+
+def is_own(data: object) -> bool:
+    """Whether a line's data was written by fibcore and not changed since: its uuid tells."""
+    if not isinstance(data, dict) or not isinstance(data.get("workload"), dict):
+        return False
+    workload = data["workload"]
+    try:
+        made = identity(data["definition"], workload["axes"], workload["inputs"])
+        return bool(workload["uuid"] == made)
+    except KeyError:
+        return False

@@ -1,0 +1,1 @@
+"""Configs of models: files, the Hub, the catalogue, Mistral's params.json."""

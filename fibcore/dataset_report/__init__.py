@@ -1,7 +1,0 @@
-"""One self-contained HTML page of a dataset: every definition with all that is known of it."""
-
-from __future__ import annotations
-
-from fibcore.dataset_report.api import DatasetReport, report
-
-__all__ = ["DatasetReport", "report"]

@@ -1,0 +1,1 @@
+"""An evaluator of Python source text."""

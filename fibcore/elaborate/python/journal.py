@@ -1,0 +1,172 @@
+"""Both sides of a branch that cannot be decided: run each, undo it, merge what they wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from fibcore.elaborate.python.values import ABSENT, Env, Raised, merge, same
+from fibcore.model.tree import Alternatives, Unknown
+
+DOUBTFUL = "an entry that depends on a branch"
+Status = tuple[str, Any] | None
+"""Its end: None (fell through), ("return", value), ("break", None) or ("continue", None)."""
+
+
+class Journal:
+    """What was written since the journal was opened, with the values from before.
+
+    Dictionaries (scopes, attributes, dict values) are logged by key; lists and sets as a whole.
+    """
+
+    def __init__(self) -> None:
+        self.cells: dict[tuple[int, Any], tuple[dict[Any, Any], Any, Any]] = {}
+        self.wholes: dict[int, tuple[Any, Any]] = {}
+
+    def note_cell(self, container: dict[Any, Any], key: Any) -> None:
+        """Remember the value under `key` before it is written for the first time."""
+        mark = (id(container), key)
+        if mark not in self.cells:
+            self.cells[mark] = (container, key, container.get(key, ABSENT))
+
+    def note_whole(self, container: Any) -> None:
+        """Remember the contents of a list or set before they change for the first time."""
+        if id(container) not in self.wholes:
+            self.wholes[id(container)] = (container, type(container)(container))
+
+    def undo(self) -> tuple[dict[tuple[int, Any], Any], dict[int, Any]]:
+        """Take everything back; returns what had been written."""
+        cells, wholes = {}, {}
+        for mark, (container, key, before) in self.cells.items():
+            cells[mark] = container.get(key, ABSENT)
+            _put(container, key, before)
+        for mark_id, (container, before) in self.wholes.items():
+            wholes[mark_id] = type(container)(container)
+            _refill(container, before)
+        return cells, wholes
+
+
+def _put(container: dict[Any, Any], key: Any, value: Any) -> None:
+    if value is ABSENT:
+        container.pop(key, None)
+    else:
+        container[key] = value
+
+
+def _refill(container: Any, contents: Any) -> None:
+    container.clear()
+    if isinstance(container, set):
+        container.update(contents)
+    else:
+        container.extend(contents)
+
+
+class Journalled:
+    """The writes of an evaluator; every change to elaborated state goes through here."""
+
+    def __init__(self) -> None:
+        self._journals: list[Journal] = []
+
+    def put(self, container: dict[Any, Any], key: Any, value: Any) -> None:
+        """`container[key] = value`; ABSENT deletes."""
+        if self._journals:
+            self._journals[-1].note_cell(container, key)
+        _put(container, key, value)
+
+    def changing(self, container: Any) -> None:
+        """Say that a list or set is about to change."""
+        if self._journals:
+            if isinstance(container, dict):
+                # A dict changed by a method: log every key it has, and what it gets by `put`.
+                for key in list(container):
+                    self._journals[-1].note_cell(container, key)
+            else:
+                self._journals[-1].note_whole(container)
+
+    def refill(self, container: Any, contents: Any) -> None:
+        """Replace the contents of a list or set."""
+        self.changing(container)
+        _refill(container, contents)
+
+    def either(self, sides: list[Callable[[], Status]], env: Env, why: Unknown) -> Status:
+        """Run every side of an undecided branch and merge their effects.
+
+        A side that raises is not taken; when all raise, the first exception stands.
+        """
+        outcomes: list[tuple[Status, Journal, dict[Any, Any], dict[int, Any]]] = []
+        failure: Raised | None = None
+        for side in sides:
+            journal = Journal()
+            self._journals.append(journal)
+            failed: Raised | None = None
+            status: Status = None
+            try:
+                status = side()
+            except Raised as error:
+                failed = error
+            finally:
+                self._journals.pop()
+                cells, wholes = journal.undo()
+            if failed is None:
+                outcomes.append((status, journal, cells, wholes))
+            else:
+                failure = failure or failed
+        if not outcomes:
+            assert failure is not None
+            raise failure
+        self._merge_writes(outcomes, why)
+        return self._merge_status([o[0] for o in outcomes], env)
+
+    def _merge_writes(
+        self, outcomes: list[tuple[Status, Journal, dict[Any, Any], dict[int, Any]]], why: Unknown
+    ) -> None:
+        marks: dict[Any, tuple[dict[Any, Any], Any, Any]] = {}
+        lists: dict[int, tuple[Any, Any]] = {}
+        for _, journal, _, _ in outcomes:
+            marks.update({m: c for m, c in journal.cells.items() if m not in marks})
+            lists.update({m: c for m, c in journal.wholes.items() if m not in lists})
+        for mark, (container, key, before) in marks.items():
+            self.put(container, key, merge(cells.get(mark, before) for _, _, cells, _ in outcomes))
+        for list_mark, (container, contents_before) in lists.items():
+            contents = [wholes.get(list_mark, contents_before) for _, _, _, wholes in outcomes]
+            if all(_equal_contents(contents[0], other) for other in contents[1:]):
+                self.refill(container, contents[0])
+            elif isinstance(container, set):
+                self.refill(container, set().union(*contents))
+            else:
+                self.refill(container, _merge_lists(contents, why))
+
+    @staticmethod
+    def _merge_status(statuses: list[Status], env: Env) -> Status:
+        returned = [s[1] for s in statuses if s is not None and s[0] == "return"]
+        others = [s for s in statuses if s is None or s[0] != "return"]
+        if not others:
+            return ("return", merge(returned))
+        env.maybe.extend(returned)
+        if any(s is None for s in others):
+            return None
+        # Where one side ends the loop and the other goes on with it, the loop goes on.
+        return next((s for s in others if s is not None and s[0] == "continue"), others[0])
+
+
+def _equal_contents(a: Any, b: Any) -> bool:
+    if isinstance(a, set):
+        return bool(a == b)
+    return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=False))
+
+
+def _merge_lists(contents: list[Any], why: Unknown) -> list[Any]:
+    longest = max(len(c) for c in contents)
+    merged = []
+    for position in range(longest):
+        here = [c[position] if position < len(c) else ABSENT for c in contents]
+        merged.append(merge(here))
+    if any(isinstance(m, Alternatives) and ABSENT in m.values for m in merged):
+        # The length itself is unknown: what stands after this point cannot be counted on.
+        merged = [
+            Unknown(f"{DOUBTFUL}: {why.reason}", why.place)
+            if isinstance(m, Alternatives) and ABSENT in m.values
+            else m
+            for m in merged
+        ]
+    return merged

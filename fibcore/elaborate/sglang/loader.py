@@ -1,0 +1,116 @@
+"""What SGLang's loader settles in a config before it constructs the model.
+
+`get_config` gives some architectures parts that their files have not got. `ModelConfig`
+(`srt/configs/model_config.py`) writes into the config that the model then reads: sizes that a file
+may leave out (`head_dim`, `v_head_dim`), the context length, switches for the parts of a multimodal
+model, and the layer count of a draft model. Both are elaborated like any other source.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from fibcore.elaborate.python.evaluator import Exhausted
+from fibcore.elaborate.python.values import ABSENT, Class, Env, Func, Namespace, Native, Obj, Raised
+from fibcore.model.tree import Alternatives, Unknown
+
+if TYPE_CHECKING:
+    from fibcore.elaborate.python.evaluator import Evaluator
+    from fibcore.elaborate.python.index import SourceModule
+
+STEPS = 200_000
+_GET_CONFIG = ("srt.utils.hf_transformers.config", "srt.utils.hf_transformers_utils")
+"""Where releases keep the loader's `get_config`."""
+_DRAFT = ("NextN", "MTP", "Eagle", "Eagle3", "DSpark")
+"""How the names of SGLang's draft models end (`srt/models`)."""
+
+
+def prepare(ev: Evaluator, config: Namespace, architecture: str) -> list[Unknown]:
+    """Write into a config what the loader would, as the source's `ModelConfig` does.
+
+    Args:
+        ev: The evaluator of the source tree.
+        config: The model's config; changed.
+        architecture: The model class that will be constructed.
+
+    Returns:
+        What could not be followed; a step that fails leaves what the others settle.
+    """
+    _run_branches(ev, config, architecture)
+    cls = ev.imported(f"{ev.index.package}.srt.configs.model_config", "ModelConfig")
+    init = ev.class_attr(cls, "__init__") if isinstance(cls, Class) else ABSENT
+    if not isinstance(cls, Class) or not isinstance(init, Func):
+        return [Unknown("this source has no ModelConfig")]
+    given: dict[str, Any] = {"model_path": "model"}
+    spec = init.node.args
+    names = {a.arg for a in (*spec.posonlyargs, *spec.args, *spec.kwonlyargs)}
+    draft = architecture.endswith(_DRAFT)
+    if "is_draft_model" in names:
+        given["is_draft_model"] = draft
+    settled = Obj(cls, cls.place)
+    shadow = config.copy(dict(config.values))
+    if not draft or not shadow.values.get("architectures"):
+        # A draft model's config is the one of the model that it drafts for.
+        shadow.values["architectures"] = [architecture]
+    ev.environment.functions["get_config"] = [("", Native("get_config", lambda *_: shadow))]
+    budget, ev.max_steps = ev.max_steps, ev.steps + STEPS
+    notes, ev.notes = ev.notes, []
+    ev.lenient = init
+    try:
+        ev.call_function(init, [settled], given, cls.place)
+    except (Raised, Exhausted) as error:
+        ev.notes.append(Unknown(f"ModelConfig: {error or 'it goes on for too long'}", cls.place))
+    finally:
+        ev.lenient, ev.max_steps = None, budget
+        problems, ev.notes = ev.notes, notes
+        del ev.environment.functions["get_config"]
+    _take(config, settled.attrs.get("hf_config"))
+    return problems
+
+
+def _run_branches(ev: Evaluator, config: Namespace, architecture: str) -> None:
+    """Run the branches of `get_config` that are for one architecture, told by its name."""
+    for name in _GET_CONFIG:
+        module = ev.index.module(f"{ev.index.package}.{name}")
+        if module is None or f'"{architecture}"' not in module.text:
+            continue
+        for branch in _branches(module, architecture):
+            space = ev.space(module.name)
+            assert space is not None
+            env = Env(space, space.env)
+            env.vars["config"] = config
+            ev.block([branch], env)
+
+
+def _branches(module: SourceModule, architecture: str) -> Iterator[ast.If]:
+    """`if` statements on `config.architectures` alone that name an architecture."""
+    for node in ast.walk(ast.Module(module.whole, [])):
+        if not isinstance(node, ast.If):
+            continue
+        test = list(ast.walk(node.test))
+        names = {n.id for n in test if isinstance(n, ast.Name)}
+        read = {n.attr for n in test if isinstance(n, ast.Attribute)}
+        words = {n.value for n in test if isinstance(n, ast.Constant)}
+        if names == {"config"} and read == {"architectures"} and architecture in words:
+            yield node
+
+
+def _take(config: Namespace, changed: Any) -> None:
+    """Take over what was written into the loader's copy of a config, as far as it is known."""
+    if not isinstance(changed, Namespace):
+        return
+    for name, value in changed.values.items():
+        known = config.values.get(name, ABSENT)
+        if isinstance(known, Namespace):
+            _take(known, value)
+        elif known is ABSENT or known is None:
+            if not isinstance(value, (Unknown, Alternatives)):
+                config.values[name] = value
+        elif name != "architectures" and value is not known and _plain(value):
+            config.values[name] = value
+
+
+def _plain(value: Any) -> bool:
+    return isinstance(value, (bool, int, float, str))

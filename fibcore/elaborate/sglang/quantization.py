@@ -1,0 +1,261 @@
+"""How each layer's weights are quantised, as SGLang's own quantisation config decides it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from fibcore.elaborate.layer_names import LayerNames
+from fibcore.elaborate.python.values import (
+    ABSENT,
+    ACTIVE,
+    Class,
+    Ext,
+    IndexFn,
+    Mod,
+    Obj,
+    Raised,
+    depending,
+)
+from fibcore.elaborate.sglang.quantization_formats import CompressedTensors, describe, layers_named
+from fibcore.elaborate.transformers.config_object import TEXT_CONFIGS
+from fibcore.model.tree import OriginStr, Quantization, SourcePlace, Unknown
+
+if TYPE_CHECKING:
+    from fibcore.elaborate.python.evaluator import Evaluator
+
+    _Answer = Quantization | Unknown | None
+
+
+def quantization_data(data: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The quantisation section of `config.json`, wherever SGLang looks for it.
+
+    That is the config itself, and the configs of language models inside of it
+    (`get_hf_text_config`, whose keys the loader gives to the whole).
+    """
+    for key in ("quantization_config", "compression_config"):
+        found = _section(data, key)
+        if found is not None:
+            return found
+    return None
+
+
+def _section(data: Mapping[str, Any], key: str) -> dict[str, Any] | None:
+    found = data.get(key)
+    if isinstance(found, Mapping) and found:
+        inner = found.get("quantization")
+        if isinstance(inner, Mapping):  # the form of hf_quant_config.json
+            found = {**{k: v for k, v in found.items() if k != "quantization"}, **inner}
+        return dict(found)
+    for name in TEXT_CONFIGS:
+        nested = data.get(name)
+        if isinstance(nested, Mapping):
+            inner_section = _section(nested, key)
+            if inner_section is not None:
+                return inner_section
+    return None
+
+
+def method_name(data: Mapping[str, Any]) -> str:
+    """SGLang's name of the quantisation method.
+
+    ModelOpt's says only that it is ModelOpt's; the algorithm tells
+    (`_parse_modelopt_quant_config`).
+    """
+    name = str(data.get("quant_method") or "").lower()
+    algorithm = str(
+        data.get("quant_algo") or (data.get("quantization") or {}).get("quant_algo") or ""
+    ).upper()
+    if name in ("", "modelopt"):
+        if algorithm == "MIXED_PRECISION":
+            layers = (data.get("quantized_layers") or {}).values()
+            kinds = [str(v.get("quant_algo")).upper() for v in layers if isinstance(v, Mapping)]
+            return "modelopt_mixed" if any("NVFP4" in k for k in kinds) else "w4afp8"
+        if "FP4" in algorithm:
+            return "modelopt_fp4"
+        if algorithm.startswith("MXFP8"):
+            return "mxfp8"
+        if "FP8" in algorithm:
+            return "modelopt_fp8"
+        if algorithm:
+            return f"modelopt {algorithm}"
+    if name == "fp8" and str(data.get("fmt", "")).lower().startswith("mx"):
+        return "mxfp8"
+    return name.replace("compressed-tensors", "compressed_tensors") or "unknown"
+
+
+# SGLang serves these checkpoints with the Marlin kernels where the GPU has them
+# (override_quantization_method of the Marlin configs).
+_UPGRADES = {"awq": ("awq_marlin",), "gptq": ("gptq_marlin",)}
+
+
+class Quantizer:
+    """Asks the source's quantisation config what becomes of each layer."""
+
+    def __init__(self, evaluator: Evaluator, data: dict[str, Any] | None, model: Class) -> None:
+        self.ev = evaluator
+        self.data = data
+        self.method = method_name(data) if data else ""
+        self.config: Any = None
+        self.problem: Unknown | None = None
+        self._answers: dict[int, list[tuple[list[tuple[IndexFn, Any]], _Answer]]] = {}
+        self._names: LayerNames | None = None
+        self._memo: dict[Any, Quantization | Unknown | None] = {}
+        self._compressed: CompressedTensors | None = None
+        if data and self.method == "compressed_tensors":
+            self._compressed = CompressedTensors(data)
+        if data:
+            self._load(model)
+
+    def _load(self, model: Class) -> None:
+        place = model.place
+        module = f"{self.ev.index.package}.srt.layers.quantization"
+        lookup = self.ev.imported(module, "get_quantization_config")
+        section = dict(self.data or {})
+        mapping = self.ev.class_attr(model, "packed_modules_mapping")
+        section["packed_modules_mapping"] = mapping if isinstance(mapping, dict) else {}
+        names = [*_UPGRADES.get(self.method, ()), self.method, self.method.replace("_", "-")]
+        if self.method.startswith("modelopt"):
+            names.append("modelopt")
+        for name in dict.fromkeys(names):
+            try:
+                cls = self.ev.call(lookup, [name], {}, place)
+                if not isinstance(cls, Class):
+                    continue
+                self.config = self.ev.call(
+                    self.ev.get_attr(cls, "from_config", place), [section], {}, place
+                )
+            except Raised as error:
+                if self.problem is None or name == self.method:
+                    self.problem = Unknown(
+                        f"quantisation config of method {name}: {error.kind}: {error.message}",
+                        error.place,
+                    )
+                continue
+            if isinstance(self.config, Obj):
+                self.problem = None
+                return
+        self.config = Obj(Ext(f"quantization.{self.method}"), place)
+        self.config.attrs["quant_method"] = self.method
+        if self.problem is None:
+            self.problem = Unknown(
+                f"the source does not tell how {self.method} is configured", place
+            )
+
+    def of(
+        self, mod: Mod, arguments: Mapping[str, Any], index: int | None = None
+    ) -> Quantization | Unknown | None:
+        """The quantisation of a layer that was given these constructor arguments.
+
+        Args:
+            mod: The layer, or one that equals it but for its index.
+            arguments: Constructor arguments of the layer itself.
+            index: The index that tells it from `mod`; None where they are the same.
+        """
+        given = arguments.get("quant_config")
+        if given is None or self.data is None:
+            return None
+        if isinstance(given, Unknown):
+            return given
+        if given is not self.config:
+            return Unknown("a quantisation config that the model made itself", mod.place)
+        if self.problem is not None:
+            return self.problem
+        prefix = arguments.get("prefix", "")
+        if self._compressed is not None and isinstance(prefix, str):
+            # Read from the config itself: SGLang's own search goes by way of that package.
+            return self._compressed_layer(self._compressed, mod, str(prefix))
+        if not self._by_name():
+            return self._known((id(mod.cls), ""), lambda: self._ask(mod, prefix))
+        tracked = mod.args.get("prefix")
+        if index is None or not isinstance(tracked, OriginStr):
+            return self._known((id(mod.cls), str(prefix)), lambda: self._ask(mod, prefix))
+        return self._of_repeated(mod, tracked, index)
+
+    def _known(
+        self, key: Any, ask: Callable[[], Quantization | Unknown | None]
+    ) -> Quantization | Unknown | None:
+        if key not in self._memo:
+            self._memo[key] = ask()
+        return self._memo[key]
+
+    def _of_repeated(self, mod: Mod, prefix: Any, index: int) -> Quantization | Unknown | None:
+        """Ask once for equal layers.
+
+        A later one for which every test of its name goes the same way has the same answer.
+        """
+        if self._names is None:
+            self._names = LayerNames(self.config)
+        if self._names.simple:
+            names, name = self._names, str(prefix.fn(index))
+            return self._known(
+                (id(mod), names.about(index)), lambda: self._ask(mod, name, names.only(index))
+            )
+        answers = self._answers.setdefault(id(mod), [])
+        for guards, answer in answers:
+            if all(fn(index) == result for fn, result in guards):
+                return answer
+        tracker = prefix.tracker
+        saved = (self.ev.tracker, ACTIVE.tracker, tracker.guards)
+        self.ev.tracker = ACTIVE.tracker = tracker
+        tracker.guards = []
+        try:
+            found = self._ask(mod, depending(prefix.fn(index), prefix.fn, prefix.origins))
+            answers.append((tracker.guards, found))
+        finally:
+            self.ev.tracker, ACTIVE.tracker, tracker.guards = saved
+        return found
+
+    def _by_name(self) -> bool:
+        """Whether the decision can depend on a layer's name: some list or table names layers."""
+        return any(layers_named(self.data or {}))
+
+    def _ask(
+        self, mod: Mod, prefix: Any, config: Obj | None = None
+    ) -> Quantization | Unknown | None:
+        place = mod.place or SourcePlace("", 1)
+        if isinstance(prefix, Unknown):
+            return prefix
+        try:
+            method = self.ev.find_attr(config or self.config, "get_quant_method", place)
+            if method is ABSENT:
+                return Unknown("the quantisation config has no get_quant_method", place)
+            answer = self.ev.call(method, [mod, prefix], {}, place)
+        except Raised as error:
+            if error.explicit and "platform" in error.message:
+                # Quantised like this, and not to be served on the GPU that the facts describe.
+                return self._describe(mod, prefix)
+            return Unknown(f"get_quant_method raised {error.kind}: {error.message}", error.place)
+        if answer is None:
+            if isinstance(mod.cls, Class) and mod.cls.derives("LinearBase"):
+                return Unknown(f"{self.method} says nothing of {prefix}", place)
+            return None
+        if not isinstance(answer, Obj):
+            return (
+                answer if isinstance(answer, Unknown) else Unknown("its quantisation method", place)
+            )
+        if answer.class_name.startswith("Unquantized"):
+            return None
+        return self._describe(mod, prefix)
+
+    def _describe(self, mod: Mod, prefix: Any) -> Quantization | Unknown | None:
+        found = describe(self.method, self.data or {}, str(prefix), experts=_experts(mod))
+        if isinstance(found, Unknown):
+            return Unknown(found.reason, mod.place)
+        return found
+
+    def _compressed_layer(
+        self, config: CompressedTensors, mod: Mod, prefix: str
+    ) -> Quantization | Unknown | None:
+        experts = _experts(mod)
+        if not isinstance(mod.cls, Class) or not (experts or mod.cls.derives("LinearBase")):
+            return None
+        names = tuple(c.name.rpartition(".")[2] for c in mod.cls.mro)
+        found = config.layer(prefix, names, experts=experts)
+        if isinstance(found, Unknown):
+            return Unknown(found.reason, mod.place)
+        return found
+
+
+def _experts(mod: Mod) -> bool:
+    return isinstance(mod.cls, Class) and mod.cls.derives("FusedMoE")

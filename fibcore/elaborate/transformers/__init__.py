@@ -1,0 +1,1 @@
+"""Config classes of transformers: defaults, derived values, names."""

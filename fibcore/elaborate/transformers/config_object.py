@@ -1,0 +1,172 @@
+"""The config object that the source sees, and what every config of transformers can do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from fibcore.elaborate.python.values import ABSENT, Class, Ext, Namespace, Native
+from fibcore.model.tree import Unknown, origins_of, with_origins
+
+TEXT_CONFIGS = ("text_config", "llm_config", "language_config", "thinker_config")
+"""Where a config of several models keeps the one of its language model."""
+
+
+class ConfigObject(Namespace):
+    """A config: attributes by name, and the class that they are defaults of.
+
+    Args:
+        name: What errors call it, `config` or `config.text_config`.
+        cls: Its class, where SGLang's source defines it; None for one of transformers.
+        classes: Names (lower case) of all classes that it is an instance of.
+        renamed: Other names of its attributes.
+        missing: What an attribute is that is not among the values; ABSENT where there is none.
+        label: Its class as reports name it, `LlamaConfig (transformers 4.57.1)`.
+    """
+
+    __slots__ = ("cls", "label", "missing", "renamed")
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        cls: Class | None,
+        classes: Iterable[str],
+        renamed: dict[str, str],
+        missing: Callable[[ConfigObject, str], Any],
+        label: str,
+    ) -> None:
+        super().__init__(name, {}, self._fallback)
+        self.cls = cls
+        self.classes = frozenset(c.lower() for c in classes)
+        self.renamed = renamed
+        self.missing = missing
+        self.label = label
+
+    def key(self, name: str) -> str:
+        """The name under which an attribute is kept."""
+        return self.renamed.get(name, name)
+
+    def copy(self, values: dict[str, Any]) -> ConfigObject:
+        """The same config with other values."""
+        new = ConfigObject(
+            self.name,
+            cls=self.cls,
+            classes=self.classes or (),
+            renamed=self.renamed,
+            missing=self.missing,
+            label=self.label,
+        )
+        new.values = values
+        return new
+
+    def default(self, name: str, value: Any, *, derived: bool = False) -> Any:
+        """A value of the class, with that as its origin.
+
+        Args:
+            name: The attribute.
+            value: Its value; parts that have origins keep them alone, unless they are `derived`.
+            derived: Whether the class computed it, so that it is an origin beside others.
+        """
+        own = frozenset((f"default:{self.label.replace(' ', f'.{name} ', 1)}",))
+        if derived and (known := origins_of(value)):
+            return with_origins(value, known | own)
+        return tagged(value, own)
+
+    def _fallback(self, name: str) -> Any:
+        kept = self.key(name)
+        if kept in self.values:
+            return self.values[kept]
+        if name == "__class__":
+            # Only its name is asked for.
+            return self.cls or Ext(f"transformers.{self.label.partition(' ')[0]}")
+        if name == "_attn_implementation":  # a property of every config
+            return Unknown("the attention implementation that transformers would choose")
+        method = _METHODS.get(name)
+        if method is not None:
+            return Native(name, lambda ev, args, kwargs, place: method(self, args, kwargs, ev))
+        return self.missing(self, kept)
+
+
+def tagged(value: Any, origins: frozenset[str]) -> Any:
+    """A value whose numbers and words carry origins; those that have some keep them."""
+    if isinstance(value, (list, tuple)):
+        return type(value)(tagged(v, origins) for v in value)
+    if isinstance(value, dict):
+        return {k: tagged(v, origins) for k, v in value.items()}
+    return value if origins_of(value) else with_origins(value, origins)
+
+
+def from_file(value: Any, path: str, origins: Mapping[str, str] | None = None) -> Any:
+    """Data of a config file, with the place of each value in it as its origin.
+
+    Args:
+        value: The data.
+        path: Its dotted path in the file; "" for the whole.
+        origins: The origins of values that the file has under other names, by path.
+    """
+    known = origins or {}
+    if isinstance(value, dict):
+        return {k: from_file(v, f"{path}.{k}" if path else str(k), known) for k, v in value.items()}
+    if isinstance(value, list):
+        return [from_file(v, path, known) for v in value]
+    return with_origins(value, frozenset((known.get(path, f"config:{path}"),)))
+
+
+def text_config(config: ConfigObject, order: Iterable[str] = TEXT_CONFIGS) -> ConfigObject | None:
+    """The config of the language model inside of one of several models; None without one."""
+    for key in order:
+        inner = config.values.get(key)
+        if isinstance(inner, ConfigObject):
+            deeper = inner.values.get("text_config")
+            if key == "thinker_config" and isinstance(deeper, ConfigObject):
+                return deeper
+            return inner
+    return None
+
+
+def plain(value: Any) -> Any:
+    """A config as nested dicts."""
+    if isinstance(value, ConfigObject):
+        return {k: plain(v) for k, v in value.values.items()}
+    return value
+
+
+def _get_text_config(config: ConfigObject, args: Any, kwargs: Any, ev: Any) -> Any:
+    return text_config(config) or config
+
+
+def _to_dict(config: ConfigObject, args: Any, kwargs: Any, ev: Any) -> Any:
+    return plain(config)
+
+
+def _update(config: ConfigObject, args: Any, kwargs: Any, ev: Any) -> Any:
+    for key, value in (args[0] if args and isinstance(args[0], dict) else {}).items():
+        ev.put(config.values, config.key(key), value)
+
+
+def _get(config: ConfigObject, args: Any, kwargs: Any, ev: Any) -> Any:
+    found = config.values.get(args[0], ABSENT)
+    if found is ABSENT:
+        return args[1] if len(args) > 1 else kwargs.get("default")
+    return found
+
+
+def _keys(config: ConfigObject, args: Any, kwargs: Any, ev: Any) -> Any:
+    return list(config.values)
+
+
+def _items(config: ConfigObject, args: Any, kwargs: Any, ev: Any) -> Any:
+    return list(config.values.items())
+
+
+_METHODS: dict[str, Callable[..., Any]] = {
+    "get_text_config": _get_text_config,
+    "to_dict": _to_dict,
+    "to_diff_dict": _to_dict,
+    "update": _update,
+    # A nested config that no class turned into an object is a dict for the source.
+    "get": _get,
+    "keys": _keys,
+    "items": _items,
+}

@@ -1,0 +1,130 @@
+"""RoPE settings under the names of either generation of transformers.
+
+Up to release 4 a config has `rope_theta` and `rope_scaling`; from 5 on it keeps both together as
+`rope_parameters`, for each kind of layer where kinds differ
+(huggingface.co/docs/transformers/main/en/internal/rope_utils). Files of one generation are read by
+sources that expect the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from fibcore.elaborate.transformers.class_facts import KEEPS_ROPE
+from fibcore.model.tree import origins_of, with_origins
+
+if TYPE_CHECKING:
+    from fibcore.elaborate.transformers.config_object import ConfigObject
+
+_LAYERS = {"full_attention": "global", "sliding_attention": "local"}
+# Older names of a kind's base frequency.
+_THETAS = {
+    "full_attention": ("rope_theta", "global_rope_theta"),
+    "sliding_attention": ("rope_local_base_freq", "local_rope_theta"),
+}
+
+
+def default_for_mrope(given: dict[str, Any]) -> None:
+    """Call the sections of multimodal RoPE a setting of the default kind.
+
+    Files of Qwen2-VL say `"type": "mrope"`; transformers' config classes of both generations read
+    that as the default kind with sections (Qwen2VLTextConfig).
+    """
+    scaling = given.get("rope_scaling")
+    if isinstance(scaling, dict) and scaling.get("rope_type", scaling.get("type")) == "mrope":
+        kind = with_origins("default", origins_of(scaling.get("type")))
+        given["rope_scaling"] = {**scaling, "type": kind, "rope_type": kind}
+
+
+def classic_keys(given: dict[str, Any]) -> None:
+    """Add `rope_theta` and `rope_scaling` to a file's keys that has `rope_parameters` alone."""
+    parameters = given.get("rope_parameters")
+    if not isinstance(parameters, dict):
+        return
+    full = parameters.get("full_attention")
+    local = parameters.get("sliding_attention")
+    if isinstance(local, dict) and "rope_theta" in local:
+        given.setdefault("rope_local_base_freq", local["rope_theta"])
+    flat = full if isinstance(full, dict) else parameters
+    if any(isinstance(v, dict) for v in flat.values()):
+        return
+    if "rope_theta" in flat:
+        given.setdefault("rope_theta", flat["rope_theta"])
+    if "partial_rotary_factor" in flat:
+        given.setdefault("partial_rotary_factor", flat["partial_rotary_factor"])
+    scaling = {k: v for k, v in flat.items() if k not in ("rope_theta", "partial_rotary_factor")}
+    unscaled = set(scaling) <= {"rope_type", "type"} and (
+        scaling.get("rope_type", scaling.get("type", "default")) == "default"
+    )
+    given.setdefault("rope_scaling", None if unscaled else scaling)
+
+
+def _is_for_own_class(given: Mapping[str, Any]) -> bool:
+    """Whether a file was written for a class of its repository, which AutoConfig prefers then."""
+    own = given.get("auto_map")
+    return isinstance(own, Mapping) and "AutoConfig" in own
+
+
+def modern_rope(
+    config: ConfigObject, given: dict[str, Any], constants: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Gather a config's RoPE settings as `rope_parameters`.
+
+    Args:
+        config: The config; only one whose class declares `rope_parameters`, or whose file has
+            settings, gets any.
+        given: The file's keys that no class took.
+        constants: Class attributes; `default_theta` is the base frequency of a file without one.
+
+    Returns:
+        `given` without what went into the settings.
+    """
+    values = config.values
+    declared = "rope_parameters" in values
+    rest = dict(given)
+    if constants.get(KEEPS_ROPE) and "rope_theta" in rest and _is_for_own_class(rest):
+        values["rope_parameters"] = None
+    elif constants.get(KEEPS_ROPE) or (
+        not declared
+        and "rope_parameters" not in rest
+        and not (rest.get("rope_scaling") and rest.get("rope_theta"))
+    ):
+        return rest
+    scaling = rest.pop("rope_scaling", None)
+    own = rest.pop("rope_parameters", None) or values.get("rope_parameters")
+    parameters = dict(scaling or own or {}) if isinstance(scaling or own or {}, dict) else None
+    if parameters is None:  # a setting that is not known
+        return rest
+    default = constants.get("default_theta", 10000.0)
+    partial = rest.get("partial_rotary_factor", values.get("partial_rotary_factor"))
+    labels = values.get("layer_types")
+    nested = [k for k in parameters if isinstance(labels, list) and k in labels]
+    if isinstance(default, dict) and not nested:
+        parameters = {layer: {} for layer in _LAYERS}
+        if isinstance(scaling, dict):
+            parameters["full_attention"].update(scaling)
+        nested = list(_LAYERS)
+    kinds = {key: dict(parameters[key] or {}) for key in nested} or {"": parameters}
+    for key, settings in kinds.items():
+        names = _THETAS.get(key, ("rope_theta",))
+        if not isinstance(default, dict):
+            names = (*names, "rope_theta")
+        theta = next((rest[n] for n in names if n in rest), values.get("rope_theta"))
+        if theta is None:
+            base = default.get(_LAYERS.get(key, key)) if isinstance(default, dict) else default
+            theta = config.default("rope_theta", base)
+        settings.setdefault("rope_theta", theta)
+        settings.setdefault("rope_type", settings.get("type", "default"))
+        if partial is not None:
+            settings.setdefault("partial_rotary_factor", partial)
+        if settings["rope_type"] in ("llama3", "yarn", "longrope"):
+            longest = values.get(
+                "original_max_position_embeddings", values.get("max_position_embeddings")
+            )
+            settings.setdefault("original_max_position_embeddings", longest)
+    values["rope_parameters"] = kinds.get("") or {**parameters, **kinds}
+    # Kept under the old names too: code of the older generation reads them.
+    if "" in kinds:
+        rest.setdefault("rope_theta", kinds[""]["rope_theta"])
+    return rest

@@ -1,0 +1,1 @@
+"""From models and serving options to kernels, definitions and a dataset."""

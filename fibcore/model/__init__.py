@@ -1,0 +1,1 @@
+"""What all rooms speak of: module trees, kernels, definitions, serving options."""

@@ -1,0 +1,210 @@
+"""Kernels: what plugins find in a model tree, before they become definitions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+import attrs
+
+from fibcore.model.tree import ModuleNode, SourcePlace, origins_of
+
+_DEFAULT = re.compile(r"default:(?P<cls>[^.]+)\.(?P<key>.+) \((?P<release>[^()]+)\)")
+
+Scalar = int | float | str | bool
+
+
+@attrs.frozen
+class Fact:
+    """One constant of a kernel, with proof.
+
+    Attributes:
+        value: The constant.
+        origins: `config:<key>`, `default:<class>.<key> (<package> <release>)`, `serving:tp` and so
+            on; empty where the source text itself holds the number.
+        place: The source line that binds it.
+        note: How it follows, where that is not plain: "num_attention_heads / tp".
+    """
+
+    value: Scalar
+    origins: tuple[str, ...]
+    place: SourcePlace
+    note: str = ""
+
+
+def fact(value: Scalar, node: ModuleNode, note: str = "", *also: object) -> Fact:
+    """A fact about `node`: its origins are those of `value` and of the values in `also`."""
+    origins = set(origins_of(value))
+    for other in also:
+        origins |= origins_of(other)
+    plain: Scalar = value
+    if not isinstance(value, bool):
+        for kind in (int, float, str):
+            if isinstance(value, kind):
+                plain = kind(value)
+                break
+    return Fact(plain, tuple(sorted(origins)), node.place, note)
+
+
+@attrs.frozen
+class Use:
+    """One layer that runs a kernel: module path, its class, and where it is constructed."""
+
+    path: str
+    cls: str
+    place: SourcePlace
+
+
+def use(node: ModuleNode) -> Use:
+    """The use of a kernel by this module."""
+    return Use(node.path, node.cls, node.place)
+
+
+@attrs.frozen
+class Kernel:
+    """A kernel that a model needs.
+
+    Attributes:
+        op_type: The dataset's op type, `gqa_paged`.
+        name: The definition's name, `gqa_paged_decode_h32_kv8_d128_ps1`.
+        parameters: All that the plugin needs to write the definition; plain scalars.
+        facts: Provenance of every const axis, by axis name (and of other constants, such as eps).
+        uses: The layers that run it, in tree order.
+        tags: `stage:decode`, `tp:8`, `quantization:float8_e4m3fn`, `fi_api:...`. The core adds
+            `model:` and `status:` tags.
+        notes: What the report should say beside it.
+    """
+
+    op_type: str
+    name: str
+    parameters: Mapping[str, Scalar]
+    facts: Mapping[str, Fact]
+    uses: tuple[Use, ...]
+    tags: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def class_defaults(kernels: Iterable[Kernel]) -> dict[str, tuple[str, ...]]:
+    """The defaults of config classes that constants of kernels were computed from.
+
+    Returns:
+        Class and release, `LlamaConfig, transformers 4.57.1`, to the keys in name order.
+    """
+    found: dict[str, set[str]] = {}
+    for kernel in kernels:
+        for each in kernel.facts.values():
+            for origin in each.origins:
+                match = _DEFAULT.fullmatch(origin)
+                if match:
+                    found.setdefault(f"{match['cls']}, {match['release']}", set()).add(match["key"])
+    return {cls: tuple(sorted(keys)) for cls, keys in sorted(found.items())}
+
+
+@attrs.frozen
+class NotCovered:
+    """An op that the model runs and that no definition describes.
+
+    Attributes:
+        what: Name of the op or variant, `gqa_paged with sliding window 4096`.
+        reason: Why there is no definition for it.
+        uses: The layers concerned.
+    """
+
+    what: str
+    reason: str
+    uses: tuple[Use, ...]
+
+
+@attrs.frozen
+class Problem:
+    """Something a plugin needed to know and could not; the result is partial because of it."""
+
+    what: str
+    reason: str
+    uses: tuple[Use, ...] = ()
+
+
+@attrs.frozen
+class Extraction:
+    """What one plugin found in one model tree.
+
+    Attributes:
+        kernels: One entry per distinct kernel, its uses collected.
+        claimed: Paths of the modules that these kernels and `not_covered` account for. Leaves that
+            no plugin claims are reported as not covered by any installed plugin.
+        not_covered: Recognised ops without a definition.
+        problems: What could not be decided.
+    """
+
+    kernels: tuple[Kernel, ...] = ()
+    claimed: frozenset[str] = frozenset()
+    not_covered: tuple[NotCovered, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+
+class KernelCollector:
+    """Gathers uses of equal kernels while a plugin walks the tree, and builds the `Extraction`.
+
+    Two finds are the same kernel when their names are equal; then their parameters have to be
+    equal too, or differ in `lenient` ones only (an epsilon), which is noted and the first stays.
+    """
+
+    def __init__(self, *, lenient: tuple[str, ...] = ()) -> None:
+        self._lenient = frozenset(lenient)
+        self._kernels: dict[str, Kernel] = {}
+        self._uses: dict[str, list[Use]] = {}
+        self._notes: dict[str, list[str]] = {}
+        self._claimed: set[str] = set()
+        self._not_covered: dict[tuple[str, str], list[Use]] = {}
+        self._problems: dict[tuple[str, str], list[Use]] = {}
+
+    def add(self, kernel: Kernel, node: ModuleNode) -> None:
+        """Record that `node` runs `kernel` (whose own `uses` are ignored)."""
+        self._claimed.add(node.path)
+        first = self._kernels.get(kernel.name)
+        if first is None:
+            self._kernels[kernel.name] = kernel
+            self._uses[kernel.name] = []
+            self._notes[kernel.name] = list(kernel.notes)
+        else:
+            for key, value in kernel.parameters.items():
+                if first.parameters.get(key) == value:
+                    continue
+                if key not in self._lenient:
+                    raise ValueError(
+                        f"two kernels named {kernel.name} differ in {key}: "
+                        f"{first.parameters.get(key)!r} and {value!r}"
+                    )
+                note = f"{key} is {first.parameters.get(key)!r} here, {value!r} at {node.path}"
+                if len(self._notes[kernel.name]) < 4:
+                    self._notes[kernel.name].append(note)
+        mark = use(node)
+        if mark not in self._uses[kernel.name]:
+            self._uses[kernel.name].append(mark)
+
+    def claim(self, node: ModuleNode) -> None:
+        """Say that this plugin accounts for `node`."""
+        self._claimed.add(node.path)
+
+    def not_covered(self, what: str, reason: str, node: ModuleNode) -> None:
+        """Record an op of `node` that has no definition."""
+        self._claimed.add(node.path)
+        self._not_covered.setdefault((what, reason), []).append(use(node))
+
+    def problem(self, what: str, reason: str, node: ModuleNode) -> None:
+        """Record that something about `node` could not be decided."""
+        self._claimed.add(node.path)
+        self._problems.setdefault((what, reason), []).append(use(node))
+
+    def finish(self) -> Extraction:
+        """All that was gathered, in tree order."""
+        kernels = tuple(
+            attrs.evolve(k, uses=tuple(self._uses[n]), notes=tuple(self._notes[n]))
+            for n, k in self._kernels.items()
+        )
+        return Extraction(
+            kernels=kernels,
+            claimed=frozenset(self._claimed),
+            not_covered=tuple(NotCovered(*k, tuple(u)) for k, u in self._not_covered.items()),
+            problems=tuple(Problem(*k, tuple(u)) for k, u in self._problems.items()),
+        )

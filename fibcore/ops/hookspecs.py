@@ -1,0 +1,212 @@
+"""The hooks: all that an op-type plugin gives to fibcore, and all that the core knows of ops.
+
+A plugin is a module (or object) named by an entry point in the group `fibcore`; it implements some
+or all of these functions, each marked with `fibcore.hookimpl`. Hooks receive and return the public
+data types of `fibcore.model` and this module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import pluggy
+
+from fibcore.model.definition import Definition
+from fibcore.model.kernel import Extraction, Kernel, Scalar
+from fibcore.model.serving import Serving
+from fibcore.model.tree import ModelTree
+
+if TYPE_CHECKING:
+    import numpy as np
+
+PROJECT = "fibcore"
+
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+@attrs.frozen
+class OpType:
+    """An op type that a plugin is responsible for: a folder's name and a line for people."""
+
+    name: str
+    description: str
+
+
+@attrs.frozen
+class GroundTruth:
+    """An independent implementation to compare a definition's reference with.
+
+    `source` is the text of a real Python file of the plugin. It is rendered into the test module
+    beside other ground truths, so the names at its top level have to be its own (begin them with
+    the entry's name). It may import torch, math and numpy at the top; anything else inside
+    functions.
+
+    Attributes:
+        name: What people read: `flashinfer.norm.rmsnorm`, `sglang RMSNorm.forward_native`.
+        kind: "flashinfer", "sglang" or "torch".
+        entry: Name of the function in `source`. It takes the definition's inputs by name and
+            returns the outputs in order: a tensor where there is one output, else a tuple, with
+            None for outputs that it does not give. A ground truth of kind "sglang" takes
+            `load_sglang` as its first parameter: a function `(file, qualname, **namespace)` that
+            returns one function of SGLang's source, file being relative to the `sglang` package,
+            without importing SGLang; see `verification/emitted/conftest_template.py`.
+        source: Text of the file.
+        device: "cuda" where it needs a GPU, "any" otherwise.
+        min_capability: Lowest CUDA compute capability, (9, 0); None for any.
+        max_capability: Highest that it supports, None for any.
+        packages: Distributions that have to be importable, by import name: ("flashinfer",).
+        solution: Whether `fibcore add-solutions` may emit it as a baseline to benchmark: False
+            where it gives None for an output, or runs only where somebody has built it.
+    """
+
+    name: str
+    kind: str
+    entry: str
+    source: str
+    device: str = "any"
+    min_capability: tuple[int, int] | None = None
+    max_capability: tuple[int, int] | None = None
+    packages: tuple[str, ...] = ()
+    solution: bool = True
+
+
+def _no_tensors() -> Mapping[str, np.ndarray[Any, Any]]:
+    return {}
+
+
+@attrs.frozen
+class WorkloadCase:
+    """One size of a definition to benchmark, with the inputs that cannot be random numbers.
+
+    What is neither in `scalars` nor in what `tensors` returns is drawn by the benchmark, normally
+    distributed (flashinfer-bench clamps fp8 to [-2, 2]).
+
+    Attributes:
+        label: What people read, unique among the cases of a definition: `batch 64, 4096 keys`.
+        axes: The size of every var axis.
+        scalars: Values of scalar inputs by name.
+        tensors: Makes the other inputs that have to be just so (indptr, indices, scales), by name,
+            as NumPy arrays of the definition's shapes; they are rounded to its dtypes. Called
+            only where the case is used, because they can be large; equal every time.
+    """
+
+    label: str
+    axes: Mapping[str, int]
+    scalars: Mapping[str, int | float | bool] = attrs.field(factory=dict)
+    tensors: Callable[[], Mapping[str, np.ndarray[Any, Any]]] = _no_tensors
+
+
+@attrs.frozen
+class TestTemplate:
+    """What the generated test module of an op type is made of besides ground truths.
+
+    Attributes:
+        op_type: The op type.
+        source: Text of a real Python file of the plugin that needs torch alone. It defines
+
+            * `cases(definition) -> list[dict]`: test sizes; each a JSON-able dict with a unique
+              "id". `definition` is the definition's JSON data everywhere. Several sizes and the
+              edge cases that the op has.
+            * `make_inputs(definition, case, device, generator) -> dict`: the inputs by name, in
+              order, on `device`, drawn from `generator` (a CPU `torch.Generator`).
+            * `PROPERTIES`: a list of functions `(run, definition, case, device, generator) -> None`
+              that assert what holds without any ground truth; their names are the test ids.
+            * optionally `TOLERANCES`: {output name or dtype: (rtol, atol)} and `MATCHED_RATIO`:
+              {output name or dtype: least fraction of elements inside}, where the defaults by
+              dtype do not fit, with the reason in a comment beside it.
+            * optionally `compare(definition, case, name, actual, expected, check) -> None` where
+              equality within tolerance is not the right question; `check(actual, expected)` is the
+              default comparison.
+    """
+
+    __test__ = False  # not a test class, whatever pytest thinks of the name
+
+    op_type: str
+    source: str
+
+
+@hookspec
+def fibcore_op_types() -> Sequence[OpType]:  # type: ignore[empty-body]
+    """Name the op types that the plugin is responsible for.
+
+    Called once, when the registry is built. Results of all plugins are combined; two plugins that
+    claim the same op type are an error.
+    """
+
+
+@hookspec
+def fibcore_extract(tree: ModelTree, serving: Serving) -> Extraction:  # type: ignore[empty-body]
+    """Find the plugin's kernels in a model tree.
+
+    Called once for every model and every (TP, EP) combination. Every plugin's result is used.
+    The plugin says what it recognised without having a definition (`not_covered`) and what it could
+    not decide (`problems`); it never guesses.
+    """
+
+
+@hookspec(firstresult=True)
+def fibcore_reference(kernel: Kernel) -> Definition | None:
+    """Write the definition of a kernel, its reference included.
+
+    Called for every kernel that `fibcore_extract` returned. The first plugin that returns a
+    definition answers; a plugin returns None for op types that are not its own. The definition's
+    name and op type are the kernel's; its tags are the kernel's (the core adds `model:` and
+    `status:`).
+    """
+
+
+@hookspec(firstresult=True)
+def fibcore_variant(definition: Definition) -> str | None:
+    """Name the function that a definition computes, where its tensors do not tell it.
+
+    Called when two definitions are compared, also for definitions that others wrote. Definitions
+    with the same structure are the same kernel only if their variants are equal. A plugin returns
+    None for op types that are not its own; no answer counts as the variant "".
+    """
+
+
+@hookspec(firstresult=True)
+def fibcore_contradictions(definition: Definition) -> Sequence[str] | None:
+    """Say where the sizes of a definition contradict each other, a sentence each.
+
+    Called for definitions that others wrote, when they are imported and when a dataset is checked;
+    one with contradictions is not imported. Heads that do not divide, a size in the name that is
+    not the axis's: what no kernel of the op type can have, whoever wrote it.
+    `fibcore.ops.authoring.consistency` has helpers. A plugin returns None for op types that are
+    not its own.
+    """
+
+
+@hookspec(firstresult=True)
+def fibcore_ground_truths(definition: Definition) -> Sequence[GroundTruth] | None:
+    """Give the implementations to compare a definition's reference with, the preferred one first.
+
+    Called when tests are written. A plugin returns None for op types that are not its own, and an
+    empty sequence where nothing independent exists (the test is then a skip that says so).
+    """
+
+
+@hookspec(firstresult=True)
+def fibcore_test_template(op_type: str) -> TestTemplate | None:
+    """Give the test sizes, input generator and property checks of an op type.
+
+    Called when tests are written. A plugin returns None for op types that are not its own.
+    """
+
+
+@hookspec(firstresult=True)
+def fibcore_workloads(
+    definition: Definition, constants: Mapping[str, Scalar], seed: int
+) -> Sequence[WorkloadCase] | None:
+    """Give realistic sizes of a definition to benchmark, from small to large.
+
+    Called by `fibcore add-workloads`. `constants` is what a model was found to have for constants
+    of the kernel (`Kernel.facts`), as the definition's provenance records it; empty for one that
+    fibcore did not extract. Equal arguments give equal cases: draw from
+    `fibcore.ops.authoring.draws.generator(seed, definition.name, ...)`. The inputs hold the
+    definition's constraints. NumPy may be imported inside the function. A plugin returns None for
+    op types that are not its own, and an empty sequence where it cannot tell what valid inputs are.
+    """

@@ -1,0 +1,297 @@
+"""Work on a Dask cluster: connecting to it, and one task for each of many things.
+
+`distributed` (the extra `dask`) is imported when a cluster is asked for and not before. What runs
+on a worker is a function of fibcore, so fibcore has to be installed there, in this version; tasks
+carry all the data that they need, since workers may not share a file system with the caller.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Generic, TypeVar
+from urllib.parse import urlsplit
+
+import attrs
+
+from fibcore import __version__
+from fibcore.errors import FibcoreError, UsageError
+from fibcore.progress import Progress, report
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+CONNECT_S = 30.0
+"""Seconds to wait for the scheduler, and then for its first worker."""
+
+LOST_S = 300.0
+"""Seconds to wait for new workers where all are gone; they may be starting again."""
+
+POLL_S = 0.02
+ASK_S = 5.0
+"""Seconds without a result after which the scheduler is asked whether it has workers."""
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class ClusterError(FibcoreError):
+    """A Dask cluster cannot be used, or did not do its work."""
+
+
+class WorkerDiedError(ClusterError):
+    """The worker that ran a task is gone, however often it was tried."""
+
+
+@attrs.frozen
+class TaskResult(Generic[R]):
+    """What came of one task.
+
+    Attributes:
+        name: The task's name, as it was given.
+        value: What the function returned; None where it did not.
+        error: Why there is no value: what the function raised, or what became of the worker.
+    """
+
+    name: str
+    value: R | None = None
+    error: FibcoreError | None = None
+
+
+@contextmanager
+def connect(address: str, *, timeout_s: float = CONNECT_S) -> Iterator[Client]:
+    """A client of the scheduler at `address`, which has a worker with this version of fibcore.
+
+    Args:
+        address: `tcp://HOST:PORT`, `tls://HOST:PORT` or `HOST:PORT` of the scheduler, or the path
+            of the file that `dask scheduler --scheduler-file` wrote.
+        timeout_s: Seconds to wait for the scheduler, and then for its first worker.
+
+    Raises:
+        UsageError: that is no address.
+        ClusterError: distributed is not installed, the scheduler cannot be reached, it has no
+            worker, or a worker has no fibcore or another version of it.
+    """
+    if importlib.util.find_spec("distributed") is None:
+        raise ClusterError(
+            "a Dask cluster needs the package distributed",
+            where=sys.executable,
+            found="no module distributed",
+            hint="pip install 'fibcore[dask]'",
+        )
+    target = _target(address)
+    from distributed import Client  # takes half a second
+
+    try:
+        client = Client(target, timeout=timeout_s, set_as_default=False)
+    except (OSError, ValueError, ImportError) as error:  # TimeoutError is an OSError
+        raise ClusterError(
+            "the Dask scheduler cannot be reached",
+            where=address,
+            expected=f"a scheduler that answers within {timeout_s:g} s",
+            found=_said(error),
+            hint="start one with `dask scheduler`, and workers with `dask worker ADDRESS`",
+        ) from None
+    try:
+        _check_workers(client, address, timeout_s)
+        yield client
+    finally:
+        with suppress(OSError, TimeoutError):  # the scheduler is gone
+            client.close(timeout=5)
+
+
+def map_tasks(
+    client: Client,
+    function: Callable[[T], R],
+    items: Mapping[str, T],
+    *,
+    step: str = "working on the cluster",
+    progress: Progress | None = None,
+) -> Generator[TaskResult[R], None, None]:
+    """Run `function(item)` on the cluster's workers for every item; results as they come.
+
+    A task that raises gives a result with an error, and so does one whose worker dies (after the
+    retries that the scheduler is configured for, `distributed.scheduler.allowed-failures`); the
+    others go on. Where several tasks lost their workers, all but one may only have waited there:
+    each of them is run once more, one after the other, before it is given up. Whoever stops
+    iterating, or is interrupted, cancels what has not begun.
+
+    Args:
+        client: Of `connect`.
+        function: A top-level function of an installed module, for workers import it by name.
+        items: Name to argument; both have to be picklable.
+        step: What `progress` calls the work.
+        progress: Is told how many tasks are done.
+
+    Yields:
+        One result for each item, in the order in which they end.
+
+    Raises:
+        ClusterError: the connection to the scheduler was lost, or there are no workers any more;
+            what is missing did not run, or its result is lost.
+    """
+    report(progress, step, 0, len(items))
+    done = 0
+    died = []
+    for result in _submitted(client, function, items):
+        if isinstance(result.error, WorkerDiedError):
+            died.append(result)
+            continue
+        done += 1
+        yield result
+        report(progress, step, done, len(items))
+    for result in died:
+        last = result
+        if len(died) > 1:
+            (last,) = _submitted(client, function, {result.name: items[result.name]})
+        done += 1
+        yield last
+        report(progress, step, done, len(items))
+
+
+def _submitted(
+    client: Client, function: Callable[[T], R], items: Mapping[str, T]
+) -> Iterator[TaskResult[R]]:
+    from distributed import as_completed
+
+    names: dict[object, str] = {}
+    futures: list[Future] = []
+    try:
+        for name, item in items.items():
+            # One attempt for each name: the same call again is to run again.
+            future = client.submit(function, item, pure=False)
+            names[future.key] = name
+            futures.append(future)
+        ended = as_completed(futures, loop=client.loop)
+        asked = time.monotonic()
+        alone_since: float | None = None
+        while ended.count():
+            if ended.has_ready():
+                future = next(ended)
+                result: TaskResult[R] = _result(names[future.key], future, client)
+                future.release()  # the worker need not keep what was fetched
+                yield result
+            elif time.monotonic() - asked < ASK_S:
+                time.sleep(POLL_S)
+            else:
+                # Without workers the scheduler waits for new ones, for ever.
+                asked = time.monotonic()
+                alone_since = None if client.nthreads() else alone_since or asked
+                if alone_since is not None and asked - alone_since >= LOST_S:
+                    raise ClusterError(
+                        "the Dask cluster has no workers any more",
+                        where=_address(client),
+                        found=f"{ended.count()} tasks are left",
+                        hint="workers that die start again if they have a nanny, as they do by "
+                        "default",
+                    )
+    finally:
+        left = [future for future in futures if not future.done()]
+        if left and client.status == "running":
+            with suppress(OSError, TimeoutError):
+                client.cancel(left, force=True)
+
+
+def _address(client: Client) -> str:
+    return str(client.scheduler.address if client.scheduler else client.status)
+
+
+def _target(address: str) -> str:
+    """What `Client` is to connect to.
+
+    Raises:
+        UsageError: that is no address.
+    """
+    text = address.strip()
+    if os.path.isfile(text):  # noqa: PTH113  (a str, which may be no path at all)
+        text = _in_scheduler_file(Path(text))
+    target = text if "://" in text else f"tcp://{text}"
+    try:
+        parts = urlsplit(target)
+        usable = bool(parts.scheme and parts.hostname and parts.port)
+    except ValueError:  # a port that is none
+        usable = False
+    if not usable:
+        raise UsageError(
+            "that is no address of a Dask scheduler",
+            where=f"--dask {address}",
+            expected="tcp://HOST:PORT, tls://HOST:PORT, HOST:PORT, or a scheduler file",
+            hint="dask scheduler prints its address when it starts",
+        )
+    return target
+
+
+def _in_scheduler_file(path: Path) -> str:
+    """The address that a scheduler wrote into its file; "" where there is none."""
+    try:
+        return str(json.loads(path.read_bytes())["address"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
+def _check_workers(client: Client, address: str, timeout_s: float) -> None:
+    try:
+        client.wait_for_workers(1, timeout=timeout_s)
+    except (OSError, TimeoutError):
+        raise ClusterError(
+            "the Dask scheduler has no workers",
+            where=address,
+            expected=f"a worker within {timeout_s:g} s",
+            hint=f"dask worker {address}",
+        ) from None
+    versions: dict[str, object] = client.run(worker_version, on_error="return")
+    wrong = {
+        worker: found if isinstance(found, str) else _said(found)
+        for worker, found in versions.items()
+        if found != __version__
+    }
+    if wrong:
+        raise ClusterError(
+            "workers of the Dask cluster do not have this version of fibcore",
+            where=address,
+            expected=f"fibcore {__version__} on every worker",
+            found="; ".join(f"{worker}: {found}" for worker, found in sorted(wrong.items())),
+            hint="install the same fibcore, with the same plugins, where the workers run",
+        )
+
+
+def worker_version() -> str:
+    """The version of fibcore where this runs."""
+    return __version__
+
+
+def _result(name: str, future: Future, client: Client) -> TaskResult[R]:
+    from distributed import KilledWorker
+
+    if future.cancelled() or future.status == "lost":
+        raise ClusterError(
+            "the connection to the Dask scheduler was lost, or somebody cancelled the tasks",
+            where=_address(client),
+            found=f"{name}: {future.status}",
+        )
+    error = future.exception()
+    if error is None:
+        return TaskResult(name, value=future.result())
+    if isinstance(error, KilledWorker):
+        died = WorkerDiedError(
+            "the Dask worker that ran it died",
+            where=name,
+            found=f"{error.allowed_failures + 1} workers died with it, the last one at "
+            f"{error.last_worker.address}",
+            hint="the worker's log says more; it may have run out of memory",
+        )
+        return TaskResult(name, error=died)
+    if isinstance(error, FibcoreError):
+        return TaskResult(name, error=error)
+    failed = ClusterError("the task failed on its Dask worker", where=name, found=_said(error))
+    return TaskResult(name, error=failed)
+
+
+def _said(error: object) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -1,0 +1,1 @@
+"""Reports of datasets and of sources."""

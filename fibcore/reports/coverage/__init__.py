@@ -1,0 +1,16 @@
+"""Which definitions that models need a dataset has, and checks of hand-kept pages about that."""
+
+from __future__ import annotations
+
+from fibcore.reports.coverage.api import coverage
+from fibcore.reports.coverage.data import CoverageReport, ModelCoverage, Need, Uncovered
+from fibcore.reports.coverage.page_check import Contradiction
+
+__all__ = [
+    "Contradiction",
+    "CoverageReport",
+    "ModelCoverage",
+    "Need",
+    "Uncovered",
+    "coverage",
+]

@@ -1,0 +1,425 @@
+"""What models need, derived from their source, and what a dataset has of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import attrs
+
+from fibcore.dataset import Dataset, Provenance, ProvenanceEntry
+from fibcore.dataset.inventory import Inventory
+from fibcore.errors import DatasetError, FibcoreError
+from fibcore.extraction.report import Refused, Remark
+from fibcore.extraction.run import Findings, FoundModel, Wanted, find_models
+from fibcore.model.definition import Definition
+from fibcore.model.kernel import Fact, Kernel, Use
+from fibcore.model.serving import Serving
+from fibcore.ops.registry import Registry
+from fibcore.progress import Progress
+from fibcore.reports.coverage.commands import Place
+from fibcore.reports.coverage.data import Constant, ModelCoverage, Need, Uncovered
+from fibcore.sources.tree import SourceTree
+from fibcore.verification.add import FOLDER as TESTS
+from fibcore.verification.evidence import STRENGTH
+from fibcore.verification.render import module_file
+
+BASELINE_AUTHORS = ("baseline", *STRENGTH)
+"""Authors whose solutions are baselines: a library's own implementation."""
+
+PAGE_SIZES = "serving:page_sizes"
+"""The origin of a constant that is a page size."""
+
+UNCLAIMED = "no installed plugin covers it"
+
+
+@attrs.frozen
+class Served:
+    """One way in which a model is served; EP 0 stands for the usual one of a TP."""
+
+    tp: int
+    ep: int
+    shapes: Literal["layer", "rank"] = "layer"
+
+    @property
+    def label(self) -> str:
+        """As people read it."""
+        rank = "" if self.shapes == "layer" else ", GEMMs of a rank"
+        return f"TP {self.tp}, EP {self.ep}{rank}"
+
+
+@attrs.frozen
+class Step:
+    """Something that a definition that is there may lack, and the command that adds it."""
+
+    lacking: Callable[[Need], bool]
+    command: Callable[[Place, Sequence[str]], str]
+
+
+def _about(command: str) -> Callable[[Place, Sequence[str]], str]:
+    return lambda place, names: place.about(command, names)
+
+
+STEPS_AFTER = (
+    Step(lambda need: not need.verified and not need.tested, _about("add-reference-tests")),
+    Step(lambda need: not need.verified, _about("verify")),
+    Step(lambda need: not need.workloads, _about("add-workloads")),
+    Step(lambda need: not need.baseline, _about("add-solutions")),
+    Step(lambda need: not need.passed, lambda place, names: place.benchmark(names)),
+)
+"""In the order in which they can be run."""
+
+_Found = tuple[FoundModel, Findings, Served]
+_How = tuple[str, int, int, str, tuple[int, ...]]
+
+
+@attrs.define
+class Known:
+    """What a dataset holds, read once.
+
+    Attributes:
+        root: Its folder.
+        definitions: The definitions by name.
+        provenance: What is recorded of them.
+        inventory: Workloads, solutions and traces.
+        problems: Files that are not usable.
+    """
+
+    root: Path
+    definitions: dict[str, Definition]
+    provenance: dict[str, Provenance]
+    inventory: Inventory
+    problems: list[FibcoreError]
+    _tests: dict[str, str] = attrs.field(factory=dict)
+
+    def tested(self, definition: Definition) -> bool:
+        """Whether a module of the reference tests names a definition."""
+        op_type = definition.op_type
+        if op_type not in self._tests:
+            path = self.root / TESTS / module_file(op_type)
+            try:
+                self._tests[op_type] = path.read_text(encoding="utf-8") if path.is_file() else ""
+            except (OSError, UnicodeDecodeError) as error:
+                self._tests[op_type] = ""
+                self.problems.append(
+                    DatasetError("cannot read the tests", where=str(path), found=str(error))
+                )
+        return f'"{definition.name}"' in self._tests[op_type]
+
+    def models(self) -> tuple[str, ...]:
+        """The models of the tags."""
+        names = {m for d in self.definitions.values() for m in d.tag_values("model")}
+        return tuple(sorted(names))
+
+    def served(self, model: str) -> dict[Served, None]:
+        """How a model was served when its definitions were extracted."""
+        entries = [e for p in self.provenance.values() for e in p.entries if e.model == model]
+        return dict.fromkeys(
+            Served(e.serving.tp, e.serving.ep, e.serving.gemm_shapes) for e in entries
+        )
+
+    def page_sizes(self, model: str) -> set[int]:
+        """The page sizes that a model's definitions were extracted for."""
+        return {
+            int(fact.value)
+            for p in self.provenance.values()
+            for entry in p.entries
+            if entry.model == model
+            for fact in entry.facts.values()
+            if PAGE_SIZES in fact.origins and isinstance(fact.value, int)
+        }
+
+
+def read_known(root: Path, inventory: Inventory) -> Known:
+    """Read what a dataset holds; a folder that is not there is an empty one.
+
+    Raises:
+        DatasetError: the folder of definitions cannot be read at all.
+    """
+    store = Dataset(root)
+    definitions, broken = store.read()
+    problems: list[FibcoreError] = [*broken, *inventory.errors]
+    provenance = {}
+    for definition in definitions:
+        try:
+            record = store.provenance(definition.name)
+        except DatasetError as error:
+            problems.append(error)
+            continue
+        if record is not None:
+            provenance[definition.name] = record
+    return Known(root, {d.name: d for d in definitions}, provenance, inventory, problems)
+
+
+class Deriver:
+    """Derives coverage, model by model.
+
+    Attributes:
+        known: The dataset.
+        refused: Models and combinations that could not be extracted.
+        found: What was found of every model, one entry for each way of serving.
+    """
+
+    def __init__(
+        self,
+        known: Known,
+        source: SourceTree,
+        registry: Registry,
+        wanted: Wanted,
+        place: Place,
+        config: str | Path | Mapping[str, Any] | None,
+        progress: Progress | None,
+    ) -> None:
+        self.known = known
+        self.source = source
+        self.registry = registry
+        self.wanted = wanted
+        self.place = place
+        self.config = config
+        self.progress = progress
+        self.refused: list[Refused] = []
+        self.found: dict[str, list[FoundModel]] = {}
+        self._extracts: dict[tuple[str, str], _How] = {}
+        self._by_structure: dict[tuple[Any, ...], list[Definition]] = {}
+        for definition in known.definitions.values():
+            self._by_structure.setdefault(definition.structure(), []).append(definition)
+
+    def derive(self, name: str, also: Iterable[Served] = ()) -> list[ModelCoverage]:
+        """What the dataset has of a model; () where nothing at all is known of it.
+
+        Without sizes that were asked for, a model is looked at as it is usually served, as it was
+        served when its definitions were extracted, and in the ways of `also`.
+        """
+        page_sizes = self._page_sizes(name)
+        found = self._find(name, attrs.evolve(self.wanted, page_sizes=page_sizes))
+        done = {served for _, _, served in found}
+        if not (self.wanted.tp or self.wanted.ep):
+            slugs = dict.fromkeys([name, *(model.report.slug for model, _, _ in found)])
+            others = [s for slug in slugs for s in self.known.served(slug)]
+            for served in dict.fromkeys([*others, *also]):
+                if served not in done:
+                    wanted = attrs.evolve(
+                        self.wanted,
+                        tp=(served.tp,),
+                        ep=(served.ep,) if served.ep else (),
+                        page_sizes=page_sizes,
+                        gemm_shapes=served.shapes,
+                    )
+                    new = [one for one in self._find(name, wanted) if one[2] not in done]
+                    done.update((served, *(s for _, _, s in new)))
+                    found += new
+        by_slug: dict[str, list[_Found]] = {}
+        for one in found:
+            self.found.setdefault(one[0].report.slug, []).append(one[0])
+            by_slug.setdefault(one[0].report.slug, []).append(one)
+        covered = [self._covered(slug, found, page_sizes) for slug, found in by_slug.items()]
+        if not covered and name in self.known.models():
+            covered.append(self._recorded(name))
+        return covered
+
+    def _page_sizes(self, name: str) -> tuple[int, ...]:
+        """Those that were asked for; else the usual ones and those of the dataset."""
+        if self.wanted.page_sizes:
+            return self.wanted.page_sizes
+        extra = self.known.page_sizes(name)
+        if not extra:
+            return ()
+        from fibcore.configs.catalogue import PAGE_SIZES as USUAL
+        from fibcore.configs.catalogue import find_entry
+
+        entry = find_entry(name)
+        return tuple(sorted({*(entry.page_sizes if entry else USUAL), *extra}))
+
+    def _find(self, name: str, wanted: Wanted) -> list[_Found]:
+        findings = find_models(
+            (name,),
+            self.source,
+            wanted,
+            self.registry,
+            config=self.config,
+            progress=self.progress,
+        )
+        self.refused += findings.refused
+        return [
+            (m, findings, Served(m.report.tp, m.report.ep, wanted.gemm_shapes))
+            for m in findings.models
+        ]
+
+    def _covered(
+        self,
+        slug: str,
+        found: Sequence[_Found],
+        page_sizes: Sequence[int],
+    ) -> ModelCoverage:
+        first = found[0][0].report
+        groups: dict[tuple[str, str], list[tuple[Kernel, Served, Definition | None]]] = {}
+        for model, findings, served in found:
+            for kernel in model.kernels:
+                have = self._in_dataset(kernel, slug, findings)
+                key = (kernel.op_type, kernel.name)
+                groups.setdefault(key, []).append((kernel, served, have))
+        needs = [self._need(slug, uses, page_sizes) for _, uses in sorted(groups.items())]
+        uncovered: dict[tuple[str, str], int] = {}
+        partial: dict[str, Remark] = {}
+        for model, _, _ in found:
+            for op in model.not_covered:
+                layers = len({use.path for use in op.uses})
+                key = (op.what, op.reason)
+                uncovered[key] = max(uncovered.get(key, 0), layers)
+            classes = Counter(use.cls.rpartition(".")[2] for use in model.unclaimed)
+            for cls, layers in classes.items():
+                uncovered[cls, UNCLAIMED] = max(uncovered.get((cls, UNCLAIMED), 0), layers)
+            remarks = [*model.report.missing, *model.report.problems]
+            remarks += [Remark(e.where or "a plugin", e.message, 0) for e in model.report.errors]
+            partial.update((str(remark), remark) for remark in remarks)
+        return ModelCoverage(
+            slug=slug,
+            architecture=first.architecture,
+            constants=first.constants,
+            servings=tuple(served.label for _, _, served in found),
+            needs=tuple(needs),
+            uncovered=tuple(
+                Uncovered(what, reason, layers)
+                for (what, reason), layers in sorted(uncovered.items())
+            ),
+            commands=self._together(slug, needs),
+            partial=tuple(partial.values()),
+        )
+
+    def _in_dataset(self, kernel: Kernel, slug: str, findings: Findings) -> Definition | None:
+        """The dataset's definition of a kernel, whatever its name."""
+        derived = next(
+            (
+                d
+                for d in findings.definitions
+                if d.name == kernel.name and slug in d.tag_values("model")
+            ),
+            None,
+        )
+        if derived is None:  # its plugin could not write it; that is a failure of its own
+            return None
+        variant = self.registry.variant(derived)
+        same = [
+            d
+            for d in self._by_structure.get(derived.structure(), ())
+            if self.registry.variant(d) == variant
+        ]
+        return min(same, key=lambda d: (d.name != kernel.name, d.name), default=None)
+
+    def _need(
+        self,
+        slug: str,
+        uses: Sequence[tuple[Kernel, Served, Definition | None]],
+        page_sizes: Sequence[int],
+    ) -> Need:
+        kernel, served, _ = uses[0]
+        definition = next((d for _, _, d in uses if d is not None), None)
+        notes = list(kernel.notes)
+        if definition is not None and definition.name != kernel.name:
+            notes.append(f"the dataset has this kernel as {definition.name}")
+        elif definition is None and kernel.name in self.known.definitions:
+            notes.append("the dataset has another kernel under this name")
+        need = Need(
+            kernel=kernel.name,
+            definition=None if definition is None else definition.name,
+            op_type=kernel.op_type,
+            servings=tuple(dict.fromkeys(s.label for _, s, _ in uses)),
+            layers=max(len({use.path for use in k.uses}) for k, _, _ in uses),
+            where=_first_place(kernel.uses),
+            constants=_constants(kernel.facts),
+            notes=tuple(notes),
+        )
+        sizes = page_sizes if any(PAGE_SIZES in f.origins for f in kernel.facts.values()) else ()
+        how = (slug, served.tp, served.ep, served.shapes, tuple(sizes))
+        self._extracts[slug, kernel.name] = how
+        command = self.place.extract(*how, [kernel.op_type])
+        return self._with_holding(need, definition, command)
+
+    def _with_holding(self, need: Need, definition: Definition | None, extract: str) -> Need:
+        """A need with what the dataset has of it, and the commands for the rest."""
+        name = need.name
+        holding = self.known.inventory.of(name) if definition is not None else None
+        verified = definition is not None and "verified" in definition.tag_values("status")
+        need = attrs.evolve(
+            need,
+            verified=verified,
+            tested=definition is not None and self.known.tested(definition),
+            workloads=len(holding.workloads) if holding else 0,
+            solutions=len(holding.solutions) if holding else 0,
+            baseline=any(s.author in BASELINE_AUTHORS for s in holding.solutions)
+            if holding
+            else False,
+            evaluations=len(holding.evaluations) if holding else 0,
+            passed=len(holding.passed) if holding else 0,
+        )
+        commands = [extract] if definition is None and extract else []
+        commands += [s.command(self.place, [name]) for s in STEPS_AFTER if s.lacking(need)]
+        return attrs.evolve(need, commands=tuple(commands))
+
+    def _together(self, slug: str, needs: Sequence[Need]) -> tuple[str, ...]:
+        """The commands of all needs, those of one kind as one."""
+        extracts: dict[_How, dict[str, None]] = {}
+        for need in needs:
+            if need.definition is None:
+                how = self._extracts[slug, need.kernel]
+                extracts.setdefault(how, {})[need.op_type] = None
+        commands = [self.place.extract(*how, list(types)) for how, types in extracts.items()]
+        for step in STEPS_AFTER:
+            names = [need.name for need in needs if step.lacking(need)]
+            if names:
+                commands.append(step.command(self.place, names))
+        return tuple(dict.fromkeys(commands))
+
+    def _recorded(self, slug: str) -> ModelCoverage:
+        """What the dataset records of a model that cannot be extracted."""
+        needs = []
+        servings: dict[str, None] = {}
+        architecture = ""
+        for name, definition in self.known.definitions.items():
+            if slug not in definition.tag_values("model"):
+                continue
+            record = self.known.provenance.get(name)
+            entries = [e for e in record.entries if e.model == slug] if record else []
+            labels = [_label(entry) for entry in entries]
+            servings.update(dict.fromkeys(labels))
+            architecture = architecture or next((e.architecture for e in entries), "")
+            need = Need(
+                kernel=name,
+                definition=name,
+                op_type=definition.op_type,
+                servings=tuple(dict.fromkeys(labels)),
+                layers=max((len({u.path for u in e.uses}) for e in entries), default=0),
+                where=_first_place(entries[0].uses) if entries else "",
+                constants=_constants(entries[0].facts)
+                if entries
+                else {n: Constant(v, "the dataset") for n, v in definition.const_axes.items()},
+            )
+            needs.append(self._with_holding(need, definition, ""))
+        needs.sort(key=lambda need: (need.op_type, need.name))
+        return ModelCoverage(
+            slug=slug,
+            architecture=architecture,
+            constants="what the dataset records",
+            servings=tuple(servings),
+            needs=tuple(needs),
+            commands=self._together(slug, needs),
+            recorded=True,
+        )
+
+
+def _label(entry: ProvenanceEntry) -> str:
+    serving: Serving = entry.serving
+    return Served(serving.tp, serving.ep, serving.gemm_shapes).label
+
+
+def _first_place(uses: Sequence[Use]) -> str:
+    return str(uses[0].place) if uses else ""
+
+
+def _constants(facts: Mapping[str, Fact]) -> dict[str, Constant]:
+    return {
+        name: Constant(fact.value, ", ".join((*fact.origins, str(fact.place))))
+        for name, fact in facts.items()
+    }

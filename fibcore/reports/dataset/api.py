@@ -1,0 +1,100 @@
+"""`fibcore.report`: writes the page and says what is on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from fibcore.dataset import Dataset
+from fibcore.errors import FibcoreError
+from fibcore.extraction.run import dataset_folder
+from fibcore.pages.output import write_page
+from fibcore.reports.dataset.contents import gather
+from fibcore.reports.dataset.page import render
+
+PAGE = "reports/index.html"
+"""Where the page is below the dataset, unless another file is named."""
+
+
+@attrs.frozen
+class DatasetReport:
+    """The result of `fibcore.report`.
+
+    Attributes:
+        dataset: The dataset's folder.
+        output: The page.
+        changed: Whether the page was written; False where it was the same already.
+        counts: How many definitions, how many of them verified, benchmarked, and how many
+            models, op types, workloads, solutions and evaluations.
+        problems: Files of the dataset that are not usable; they are listed on the page.
+        strangers: Definitions that the dataset lacks and has workloads, solutions or traces of.
+    """
+
+    dataset: Path
+    output: Path
+    changed: bool
+    counts: dict[str, int]
+    problems: tuple[FibcoreError, ...]
+    strangers: tuple[str, ...]
+
+    @property
+    def exit_code(self) -> int:
+        """1 where files are not usable."""
+        return 1 if self.problems else 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "dataset": str(self.dataset),
+            "output": str(self.output),
+            "changed": self.changed,
+            "counts": dict(self.counts),
+            "problems": [problem.to_dict() for problem in self.problems],
+            "strangers": list(self.strangers),
+            "exit_code": self.exit_code,
+        }
+
+
+def report(
+    *,
+    target_dir: str | Path = "./repos",
+    dataset: str | Path | None = None,
+    output: str | Path | None = None,
+) -> DatasetReport:
+    """Write one self-contained HTML page of a dataset.
+
+    The page needs no network and no other file. Nothing of the dataset is executed, and the same
+    dataset gives the same bytes.
+
+    Args:
+        target_dir: Folder that holds the repositories.
+        dataset: Folder of the dataset; by default the flashinfer-trace repository in `target_dir`.
+        output: The page; by default `reports/index.html` of the dataset.
+
+    Raises:
+        DatasetError: there is no dataset, or the page cannot be written.
+    """
+    root = dataset_folder(target_dir, dataset)
+    contents = gather(root)
+    text = render(contents, root.absolute().name)
+    path = root / PAGE if output is None else Path(output)
+    changed = Dataset(root).write(PAGE, text) if output is None else write_page(path, text)
+    entries = contents.entries
+    return DatasetReport(
+        dataset=root,
+        output=path,
+        changed=changed,
+        counts={
+            "definitions": len(entries),
+            "verified": sum(entry.verified for entry in entries),
+            "op types": len({e.definition.op_type for e in entries}),
+            "models": len({m for e in entries for m in e.definition.tag_values("model")}),
+            "workloads": sum(len(e.holding.workloads) for e in entries),
+            "solutions": sum(len(e.holding.solutions) for e in entries),
+            "evaluations": sum(len(e.holding.evaluations) for e in entries),
+        },
+        problems=contents.problems,
+        strangers=contents.strangers,
+    )

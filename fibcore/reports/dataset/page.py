@@ -1,0 +1,248 @@
+"""The page of a dataset: what goes into which table and plot."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from fibcore import __version__
+from fibcore.dataset.inventory import PASSED
+from fibcore.pages import (
+    Cell,
+    Column,
+    LegendEntry,
+    Matrix,
+    MatrixCell,
+    Plot,
+    Point,
+    Row,
+    Table,
+    render_page,
+    strip_plot,
+)
+from fibcore.pages.plots import number
+from fibcore.pages.tables import natural
+from fibcore.reports.dataset.contents import Contents, Entry
+
+TABLE = "definitions"
+
+
+def render(contents: Contents, name: str) -> str:
+    """The page's text.
+
+    Args:
+        contents: What the dataset holds.
+        name: What the dataset is called on the page.
+    """
+    entries = contents.entries
+    return render_page(
+        "report.html",
+        title=f"Kernel definitions of {name}",
+        generated_from=f"fibcore {__version__}, from the dataset {name}",
+        definitions=_definitions(entries),
+        models=_models(entries),
+        plots=[p for p in (_errors(entries), _speedups(entries), _latencies(entries)) if p],
+        tally=_tally(entries, contents),
+        contents=contents,
+    )
+
+
+def _tally(entries: tuple[Entry, ...], contents: Contents) -> list[tuple[int, str, str]]:
+    verified = sum(entry.verified for entry in entries)
+    models = {m for e in entries for m in e.definition.tag_values("model")}
+    items = [
+        (len(entries), "definitions", "none"),
+        (verified, "verified", "good"),
+        (len(entries) - verified, "unverified", "warn" if verified < len(entries) else "none"),
+        (len({e.definition.op_type for e in entries}), "op types", "none"),
+        (len(models), "models", "none"),
+        (sum(len(e.holding.workloads) for e in entries), "workloads", "none"),
+        (sum(len(e.holding.solutions) for e in entries), "solutions", "none"),
+        (sum(len(e.holding.evaluations) for e in entries), "benchmark results", "none"),
+    ]
+    if contents.problems:
+        items.append((len(contents.problems), "broken files", "bad"))
+    return items
+
+
+def _definitions(entries: tuple[Entry, ...]) -> Table:
+    measured = any(entry.best is not None for entry in entries)
+    speedup = Column("Speedup", kind="number", help="Largest speedup over the reference")
+    return Table(
+        id=TABLE,
+        caption="Definitions",
+        columns=(
+            Column("Definition"),
+            Column("Op type", filter=True),
+            Column("Model", filter=True),
+            Column("Stage", filter=True),
+            Column("Quantization", filter=True),
+            Column("Status", filter=True),
+            Column("Max error", kind="number", help="Largest absolute error of the best test run"),
+            *((speedup,) if measured else ()),
+        ),
+        rows=[_row(entry, measured) for entry in entries],
+        empty="The dataset has no definitions.",
+    )
+
+
+def _row(entry: Entry, measured: bool) -> Row:
+    d = entry.definition
+    status = d.tag_values("status")
+    error = entry.errors[0] if entry.errors else None
+    words = [d.description or "", *d.tags, *d.axes, *d.inputs, *d.outputs]
+    for source in entry.provenance.entries if entry.provenance else ():
+        words += [source.architecture, source.hub_id or ""]
+        words += [origin for fact in source.facts.values() for origin in fact.origins]
+    words += [solution.name for solution in entry.holding.solutions]
+    return Row(
+        (
+            Cell(d.name, code=True),
+            d.op_type,
+            _chips(d.tag_values("model")),
+            _chips(d.tag_values("stage")),
+            _chips(d.tag_values("quantization")),
+            Cell(
+                ", ".join(status) or "no status",
+                values=status,
+                tone="good" if entry.verified else "warn",
+                title="; ".join(entry.verdict.ground_truths or entry.verdict.reasons),
+            ),
+            Cell("")
+            if error is None
+            else Cell(
+                number(error.value),
+                sort=error.value if math.isfinite(error.value) else 1e308,
+                title=f"{error.output} in the case {error.case}, against {error.ground_truth} "
+                f"on {error.device}",
+            ),
+            *((_speedup(entry),) if measured else ()),
+        ),
+        anchor=d.name,
+        search=" ".join(dict.fromkeys(words)),
+        data=entry,
+    )
+
+
+def _speedup(entry: Entry) -> Cell:
+    best = entry.best
+    if best is None or best.speedup is None:
+        return Cell("")
+    title = f"{best.solution} on {best.hardware}"
+    return Cell(f"{best.speedup:.3g}x", sort=best.speedup, title=title)
+
+
+def _chips(values: tuple[str, ...]) -> Cell:
+    return Cell(", ".join(values), values=values, chips=True)
+
+
+def _models(entries: tuple[Entry, ...]) -> Matrix | None:
+    """Models and op types: how many of the definitions are verified."""
+    groups: dict[tuple[str, str], list[Entry]] = {}
+    for entry in entries:
+        for model in entry.definition.tag_values("model"):
+            groups.setdefault((model, entry.definition.op_type), []).append(entry)
+    if not groups:
+        return None
+    cells = {}
+    for (model, op_type), members in groups.items():
+        done = sum(entry.verified for entry in members)
+        cells[model, op_type] = MatrixCell(
+            f"{done}/{len(members)}",
+            f"{model}, {op_type}: {done} of {len(members)} definitions verified",
+            tone="good" if done == len(members) else "warn" if done else "bad",
+            sort=done / len(members),
+            href=_filtered(model=model, op_type=op_type),
+        )
+    models = sorted({model for model, _ in groups}, key=natural)
+    return Matrix(
+        id="models",
+        caption="Models and op types: definitions that are verified",
+        corner="Model",
+        rows=models,
+        columns=sorted({op_type for _, op_type in groups}),
+        cells=cells,
+        legend=(
+            LegendEntry("all verified", "good"),
+            LegendEntry("some verified", "warn"),
+            LegendEntry("none verified", "bad"),
+        ),
+        links={model: _filtered(model=model) for model in models},
+        searchable=len(models) > 10,
+    )
+
+
+def _filtered(*, model: str, op_type: str | None = None) -> str:
+    """A link to the table of definitions, filtered."""
+    from urllib.parse import urlencode
+
+    query = {f"{TABLE}.model": model}
+    if op_type is not None:
+        query[f"{TABLE}.op-type"] = op_type
+    return f"#{TABLE}?{urlencode(query)}"
+
+
+def _errors(entries: Iterable[Entry]) -> Plot | None:
+    points = [
+        Point(
+            error.value,
+            entry.definition.op_type,
+            f"{entry.definition.name}: {number(error.value)} in {error.output} ({error.case}), "
+            f"against {error.ground_truth} on {error.device}",
+            f"#{entry.definition.name}",
+            error.device,
+        )
+        for entry in entries
+        for error in entry.errors
+    ]
+    if not points:
+        return None
+    return strip_plot(
+        points,
+        title="Errors of the references, one point for each definition and test run",
+        label="largest absolute error against the ground truth",
+        log=True,
+    )
+
+
+def _speedups(entries: Iterable[Entry]) -> Plot | None:
+    return _benchmarks(
+        entries,
+        "speedup",
+        "x",
+        title="Speedups of solutions that passed, one point for each workload",
+        label="latency of the reference / latency of the solution",
+    )
+
+
+def _latencies(entries: Iterable[Entry]) -> Plot | None:
+    return _benchmarks(
+        entries,
+        "latency_ms",
+        " ms",
+        title="Latencies of solutions that passed, one point for each workload",
+        label="latency (ms)",
+    )
+
+
+def _benchmarks(
+    entries: Iterable[Entry], attribute: str, unit: str, *, title: str, label: str
+) -> Plot | None:
+    points = []
+    for entry in entries:
+        for e in entry.holding.evaluations:
+            value = getattr(e, attribute)
+            if e.status != PASSED or value is None:
+                continue
+            sizes = ", ".join(f"{axis} {size}" for axis, size in e.axes.items())
+            points.append(
+                Point(
+                    value,
+                    entry.definition.op_type,
+                    f"{entry.definition.name}, {e.solution}: {number(value)}{unit} "
+                    f"({sizes}; {e.hardware})",
+                    f"#{entry.definition.name}",
+                    e.hardware,
+                )
+            )
+    return strip_plot(points, title=title, label=label, log=True) if points else None

@@ -1,0 +1,25 @@
+"""Comparisons: two sources, two models, two configs, or static extraction against a trace dump."""
+
+from __future__ import annotations
+
+from fibcore.reports.diff.report import (
+    Change,
+    DiffReport,
+    Match,
+    ModelDiff,
+    Occurrence,
+    TraceDiff,
+    Unmatched,
+)
+from fibcore.reports.diff.sides import diff
+
+__all__ = [
+    "Change",
+    "DiffReport",
+    "Match",
+    "ModelDiff",
+    "Occurrence",
+    "TraceDiff",
+    "Unmatched",
+    "diff",
+]

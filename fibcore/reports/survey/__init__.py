@@ -1,0 +1,23 @@
+"""Surveys: what every architecture of a SGLang source needs, and what no plugin covers yet."""
+
+from __future__ import annotations
+
+from fibcore.reports.survey.report import (
+    MissingOp,
+    NeededDefinition,
+    Reason,
+    Row,
+    Shared,
+    SurveyReport,
+)
+from fibcore.reports.survey.run import survey
+
+__all__ = [
+    "MissingOp",
+    "NeededDefinition",
+    "Reason",
+    "Row",
+    "Shared",
+    "SurveyReport",
+    "survey",
+]

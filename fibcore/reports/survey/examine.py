@@ -1,0 +1,136 @@
+"""One model of a survey: elaborate it, let the plugins look at it, and say what came of that."""
+
+from __future__ import annotations
+
+import gc
+import time
+import traceback
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import attrs
+
+from fibcore.configs.catalogue import ResolvedModel
+from fibcore.configs.model_config import ModelConfig
+from fibcore.errors import ConfigError, FibcoreError
+from fibcore.extraction.run import elaborated, few_collections, missing_parts
+from fibcore.extraction.unclaimed import unclaimed
+from fibcore.model.kernel import Use
+from fibcore.model.serving import Serving
+from fibcore.model.tree import ModelTree, ModuleNode
+from fibcore.ops.registry import Registry
+from fibcore.reports.survey.plan import Task, told
+from fibcore.reports.survey.report import STATES, MissingOp, NeededDefinition, Reason, Row
+from fibcore.sources.tree import SourceTree
+
+_PACKAGE = Path(__file__).parents[2]
+
+
+def examine(task: Task, source: SourceTree, registry: Registry) -> Row:
+    """Look at one model. Whatever goes wrong is in the row; nothing is raised."""
+    start = time.perf_counter()
+    rows: list[Row] = []
+    for candidate in task.candidates():
+        rows.append(_row(candidate, source, registry))
+        gc.collect()
+        if rows[-1].state == "whole":
+            break
+    best = min(rows, key=lambda row: STATES.index(row.state))
+    return attrs.evolve(best, seconds=time.perf_counter() - start)
+
+
+def _row(task: Task, source: SourceTree, registry: Registry) -> Row:
+    try:
+        with few_collections():
+            return _examine(task, source, registry)
+    except FibcoreError as error:
+        if task.origin.startswith("class:"):
+            # Defaults of a class need not be a model: what every file has to say has no default.
+            reason = Reason("no config", error.where or "", f"class defaults alone: {told(error)}")
+            return task.row("no config", reasons=(reason,))
+        return task.row("refused", reasons=(_reason("refused", error),))
+    except Exception as error:  # noqa: BLE001 - a defect, reported with its place; others go on
+        return task.row("failed", reasons=(_defect(error),))
+
+
+def _examine(task: Task, source: SourceTree, registry: Registry) -> Row:
+    config = ModelConfig(task.model, None, task.config, task.origin)
+    model = ResolvedModel(task.model, config, (task.tp,), (task.ep,), task.architecture)
+    serving = Serving(tp=task.tp, ep=task.ep)
+    tree = elaborated(source, model, serving)
+    extractions, errors = registry.extract(tree, serving)
+    for error in errors:
+        if isinstance(error, ConfigError):
+            raise error  # the plugin did not fail: it says that the model cannot be
+    reasons = [Reason("missing", m.what, m.reason, m.layers) for m in missing_parts(tree)]
+    failed = [_reason("plugin", error) for error in errors]
+    kernels: dict[tuple[str, str], int] = {}
+    not_covered: list[MissingOp] = []
+    for _, extraction in extractions:
+        for problem in extraction.problems:
+            layers = _layers(problem.uses)
+            reasons.append(Reason("undecided", problem.what, problem.reason, max(layers, 1)))
+        not_covered += [
+            MissingOp(op.what, _layers(op.uses), op.reason) for op in extraction.not_covered
+        ]
+        for kernel in extraction.kernels:
+            try:
+                name = registry.reference(kernel).name
+            except FibcoreError as error:
+                failed.append(_reason("plugin", error))
+                continue
+            kernels[kernel.op_type, name] = _layers(kernel.uses)
+    claimed = frozenset().union(*(e.claimed for _, e in extractions))
+    not_covered += [MissingOp(use.cls.rpartition(".")[2], 1) for use in unclaimed(tree, claimed)]
+    return task.row(
+        "failed" if failed else "partial" if reasons else "whole",
+        reasons=(*failed, *reasons),
+        layers=dict(_stacks(tree)),
+        definitions=tuple(
+            NeededDefinition(name, op_type, layers) for (op_type, name), layers in kernels.items()
+        ),
+        not_covered=_merged(not_covered),
+        notes=tree.warnings,
+    )
+
+
+def _layers(uses: Iterable[Use]) -> int:
+    return len({use.path for use in uses})
+
+
+def _merged(ops: Iterable[MissingOp]) -> tuple[MissingOp, ...]:
+    """One entry for every op, the most frequent first."""
+    found: dict[str, MissingOp] = {}
+    for op in ops:
+        first = found.get(op.op, MissingOp(op.op, 0))
+        found[op.op] = MissingOp(op.op, first.layers + op.layers, first.reason or op.reason)
+    return tuple(sorted(found.values(), key=lambda op: (-op.layers, op.op)))
+
+
+def _stacks(tree: ModelTree) -> Iterator[tuple[str, int]]:
+    """Path and length of every list of layers that lies in no other one."""
+
+    def below(node: ModuleNode) -> Iterator[tuple[str, int]]:
+        for child in node.children.values():
+            names = list(child.children)
+            if child.class_name != "Sequential" and names and all(n.isdigit() for n in names):
+                if not all(n.leaf for n in child.children.values()):
+                    yield child.path, len(names)
+            else:
+                yield from below(child)
+
+    yield from below(tree.root)
+
+
+def _reason(kind: str, error: FibcoreError) -> Reason:
+    return Reason(kind, error.where or "", told(error))
+
+
+def _defect(error: Exception) -> Reason:
+    """An exception that should not have been raised, and the last place of fibcore on its way."""
+    place = ""
+    for frame in traceback.extract_tb(error.__traceback__):
+        path = Path(frame.filename)
+        if path.is_relative_to(_PACKAGE):
+            place = f"{path.relative_to(_PACKAGE.parent).as_posix()}:{frame.lineno}"
+    return Reason("exception", place, f"{type(error).__name__}: {error}")

@@ -1,0 +1,153 @@
+"""Checks of the solution files of a dataset, whoever wrote them."""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from fibcore.benchmarking.solutions.render import FOLDER
+from fibcore.dataset import BrokenFileError
+from fibcore.dataset.files import read_text, relative
+from fibcore.model.definition import Definition
+from fibcore.validation.run import ValidationProblem
+
+LANGUAGES = ("python", "triton", "cpp", "cuda", "tilelang")
+
+
+def solution_files(root: Path) -> list[Path]:
+    """The files of all solutions, sorted."""
+    folder = root / FOLDER
+    return sorted(folder.rglob("*.json")) if folder.is_dir() else []
+
+
+def check_solutions(
+    root: Path, files: list[Path], definitions: Mapping[str, Definition]
+) -> tuple[ValidationProblem, ...]:
+    """Check solution files: their form, their place, their entry point, names that differ.
+
+    Args:
+        root: The dataset folder.
+        files: The files to look at.
+        definitions: All usable definitions of the dataset, by name.
+    """
+    problems: list[ValidationProblem] = []
+    names: dict[str, str] = {}
+    for file in files:
+        path = relative(root, file)
+        try:
+            data = json.loads(read_text(root, file))
+        except BrokenFileError as error:
+            problems.append(_problem(path, None, error.message, error.expected, error.found))
+            continue
+        except (ValueError, RecursionError) as error:
+            problems.append(_problem(path, None, "not JSON", found=str(error)))
+            continue
+        found = list(_check(path, data, definitions))
+        problems += found
+        if not any(problem.severity == "error" for problem in found):
+            first = names.setdefault(data["name"], path)
+            if first != path:
+                message = "another solution has this name"
+                problems.append(_problem(path, "$.name", message, found=first))
+    return tuple(problems)
+
+
+def _problem(
+    path: str,
+    place: str | None,
+    message: str,
+    expected: str | None = None,
+    found: str | None = None,
+) -> ValidationProblem:
+    return ValidationProblem("error", path, place, message, expected, found)
+
+
+def _check(
+    path: str, data: Any, definitions: Mapping[str, Definition]
+) -> Iterator[ValidationProblem]:
+    if not isinstance(data, dict):
+        yield _problem(path, "$", "a solution is a JSON object", found=type(data).__name__)
+        return
+    missing = [
+        f"$.{key}"
+        for key in ("name", "definition", "author")
+        if not isinstance(data.get(key), str) or not data[key]
+    ]
+    spec, sources = data.get("spec"), data.get("sources")
+    if not isinstance(spec, dict) or not isinstance(spec.get("entry_point"), str):
+        missing.append("$.spec.entry_point")
+    texts = _texts(sources)
+    if texts is None:
+        missing.append("$.sources")
+    for place in missing:
+        yield _problem(path, place, "missing or of another type")
+    if missing or not isinstance(spec, dict) or texts is None:
+        return
+    if spec.get("language") not in LANGUAGES:
+        found = repr(spec.get("language"))
+        yield _problem(path, "$.spec.language", "unknown language", ", ".join(LANGUAGES), found)
+    definition = definitions.get(data["definition"])
+    if definition is None:
+        yield _problem(path, "$.definition", "no such definition", found=data["definition"])
+        return
+    wanted = f"{FOLDER}/{data['author']}/{definition.op_type}/{definition.name}/{data['name']}.json"
+    if path != wanted:
+        yield ValidationProblem("warning", path, None, "not where its fields say", expected=wanted)
+    yield from _entry(path, spec, texts, definition)
+
+
+def _texts(sources: object) -> dict[str, str] | None:
+    """Path to text of the source files; None where they are not in the format."""
+    if not isinstance(sources, list) or not sources:
+        return None
+    found = {}
+    for source in sources:
+        if not isinstance(source, dict):
+            return None
+        name, text = source.get("path"), source.get("content")
+        if not isinstance(name, str) or not isinstance(text, str) or not (name and text):
+            return None
+        pure = PurePosixPath(name)
+        if pure.is_absolute() or ".." in pure.parts or name in found:
+            return None
+        found[name] = text
+    return found
+
+
+def _entry(
+    path: str, spec: Mapping[str, Any], texts: Mapping[str, str], definition: Definition
+) -> Iterator[ValidationProblem]:
+    """Whether the entry point is there, and takes what the definition gives."""
+    place = "$.spec.entry_point"
+    file, separator, function = spec["entry_point"].partition("::")
+    if not separator or file not in texts:
+        expected = " or ".join(f"{name}::run" for name in texts)
+        yield _problem(path, place, "no such source file", expected, spec["entry_point"])
+        return
+    if spec.get("language") != "python":
+        return
+    try:
+        module = ast.parse(texts[file])
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        yield _problem(path, f"$.sources {file}", "does not parse", found=str(error))
+        return
+    defined = [n for n in module.body if isinstance(n, ast.FunctionDef) and n.name == function]
+    if not defined:
+        return  # it may be imported or assigned
+    args = defined[-1].args
+    # flashinfer-bench hands outputs over too unless this says no; the default is yes.
+    handed = [*definition.inputs]
+    if spec.get("destination_passing_style", True):
+        handed += definition.outputs
+    have = [a.arg for a in (*args.posonlyargs, *args.args)]
+    if args.vararg is None and len(have) != len(handed):
+        yield _problem(
+            path,
+            f"$.sources {file}",
+            f"{function} takes another number of parameters",
+            ", ".join(handed),
+            ", ".join(have) or "none",
+        )

@@ -1,0 +1,229 @@
+"""Writes reference tests into a dataset."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fibcore.dataset import Dataset
+from fibcore.errors import DatasetError, FibcoreError, PluginError, UsageError
+from fibcore.model.definition import Definition
+from fibcore.verification.generated import State, seal, state_of
+from fibcore.verification.generated_files import GeneratedFiles
+from fibcore.verification.render import (
+    TestedDefinition,
+    covered_definitions,
+    module_file,
+    render_module,
+)
+from fibcore.verification.report import AddTestsReport, Refusal
+from fibcore.verification.selection import Selection, open_dataset, select
+
+if TYPE_CHECKING:
+    from fibcore.ops.registry import Registry
+
+FOLDER = "tests/references"
+CONFTEST = f"{FOLDER}/conftest.py"
+
+
+def add_reference_tests(
+    *,
+    dataset: Path,
+    op_type: Sequence[str] = (),
+    definition_name: Sequence[str] = (),
+    definitions_dir: Path | None = None,
+    all_: bool = False,
+    tolerance: float | None = None,
+    force: bool = False,
+    registry: Registry | None = None,
+) -> AddTestsReport:
+    """Write `tests/references/conftest.py` and one `test_<op_type>.py` per op type.
+
+    Exactly one of the four selectors is to be given. A module covers all definitions of its op
+    type; with `definition_name` those that it covers already and the named ones. A file that was
+    edited since it was generated, or that fibcore did not write, is kept and reported. What is
+    already as it should be is not written again.
+
+    Args:
+        dataset: The dataset's folder.
+        op_type: Op types whose definitions are to be tested.
+        definition_name: Names of single definitions.
+        definitions_dir: The dataset's folder `definitions`, or one of the folders in it.
+        all_: Every definition of the dataset.
+        tolerance: rtol and atol of the chosen definitions, in place of the defaults by dtype. It
+            stays with a definition until another one is given, or `force`.
+        force: Replace edited files too, and go back to default tolerances.
+        registry: The plugins; the installed ones if None.
+
+    Raises:
+        UsageError: no selector or several, an unknown op type or name, a tolerance below 0.
+        DatasetError: there is no such dataset, or it cannot be written.
+    """
+    given = [bool(op_type), bool(definition_name), definitions_dir is not None, all_]
+    if sum(given) != 1:
+        raise UsageError(
+            "say which definitions are to be tested",
+            expected="one of --op-type, --definition-name, --definitions-dir, --all",
+            found=f"{sum(given)} of them",
+        )
+    if tolerance is not None and not (math.isfinite(tolerance) and tolerance >= 0):
+        raise UsageError(
+            "no such tolerance",
+            where="--tolerance",
+            expected="a number of at least 0",
+            found=repr(tolerance),
+        )
+    store, registry = open_dataset(dataset, registry)
+    if definitions_dir is not None:
+        op_type = _op_types_below(dataset, definitions_dir)
+    with store.locked():
+        selection = select(
+            store,
+            op_type=op_type,
+            definition_name=definition_name,
+            known_op_types=registry.op_types(),
+        )
+        writer = _Writer(store, registry, force=force)
+        writer.problems += selection.errors
+        for wanted in op_type:
+            if wanted not in selection.op_types:
+                writer.problems.append(_no_definitions(f"of the op type {wanted}"))
+        if not op_type and not selection.op_types:
+            writer.problems.append(_no_definitions(f"in {dataset}"))
+        for name in selection.op_types:
+            writer.add_module(name, selection, tolerance, whole=not definition_name)
+        return writer.report()
+
+
+def _op_types_below(dataset: Path, folder: Path) -> tuple[str, ...]:
+    """The op types that a folder of definitions means; () for all.
+
+    Raises:
+        UsageError: the folder is not one of the dataset's definitions.
+    """
+    definitions = (dataset / "definitions").resolve()
+    real = folder.resolve()
+    if real == definitions:
+        return ()
+    if real.parent == definitions and real.is_dir():
+        return (real.name,)
+    raise UsageError(
+        "the folder is not one of the dataset's definitions",
+        where=f"--definitions-dir {folder}",
+        expected=f"{dataset / 'definitions'} or a folder in it",
+        hint="--dataset names another dataset",
+    )
+
+
+def _no_definitions(where: str) -> DatasetError:
+    return DatasetError(
+        f"there are no definitions {where}",
+        hint="fibcore extract-kernel-definitions writes definitions",
+    )
+
+
+class _Writer:
+    """Writes the files of one call and remembers what became of them."""
+
+    def __init__(self, dataset: Dataset, registry: Registry, *, force: bool) -> None:
+        self.dataset = dataset
+        self.registry = registry
+        self.force = force
+        self.files = GeneratedFiles(dataset, state_of, force=force)
+        self.tests: dict[str, str] = {}
+        self.ground_truths: dict[str, tuple[str, ...]] = {}
+        self.problems: list[FibcoreError] = []
+        self.conftest: bool | None = None
+
+    def report(self) -> AddTestsReport:
+        """What was done."""
+        return AddTestsReport(
+            self.dataset.root,
+            tuple(self.files.written),
+            tuple(self.files.unchanged),
+            tuple(self.files.refused),
+            dict(sorted(self.tests.items())),
+            dict(sorted(self.ground_truths.items())),
+            tuple(self.problems),
+        )
+
+    def add_module(
+        self, op_type: str, selection: Selection, tolerance: float | None, *, whole: bool
+    ) -> None:
+        """Write the test module of an op type, and conftest.py before the first of them.
+
+        Args:
+            op_type: The op type.
+            selection: What was chosen.
+            tolerance: Of the chosen definitions; None leaves theirs.
+            whole: Whether the module is to cover all definitions of the op type.
+        """
+        path = f"{FOLDER}/{module_file(op_type)}"
+        try:
+            template = self.registry.test_template(op_type)
+            if template is None:
+                raise PluginError(
+                    "no plugin has tests for this op type",
+                    where=op_type,
+                    expected="a plugin that implements fibcore_test_template for it",
+                    found=", ".join(p.label for p in self.registry.plugins) or "no plugin",
+                    hint="fibcore plugins shows which plugins are active",
+                )
+        except PluginError as error:
+            self.problems.append(error)
+            return
+        before = covered_definitions(self.files.read(path) or "")
+        covered = [
+            d
+            for d in selection.of(op_type)
+            if whole or d.name in before or d.name in selection.names
+        ]
+        tested = self._with_ground_truths(covered, before, selection.names, tolerance)
+        try:
+            text = render_module(op_type, template, tested)
+        except PluginError as error:
+            self.problems.append(error)
+            return
+        if not self._write_conftest():
+            self.files.refused.append(
+                Refusal(path, f"it needs fibcore's {CONFTEST}, which was refused")
+            )
+        elif self.files.write(path, text):
+            for name, entry in tested.items():
+                self.tests[name] = path
+                self.ground_truths[name] = tuple(truth.name for truth in entry.truths)
+
+    def _with_ground_truths(
+        self,
+        definitions: Sequence[Definition],
+        before: Mapping[str, float | None],
+        chosen: frozenset[str],
+        tolerance: float | None,
+    ) -> dict[str, TestedDefinition]:
+        tested = {}
+        for definition in definitions:
+            own = before.get(definition.name)
+            if definition.name in chosen and (self.force or tolerance is not None):
+                own = tolerance
+            try:
+                truths = self.registry.ground_truths(definition)
+            except FibcoreError as error:
+                # Its properties are tested still, and the test module says what is missing.
+                self.problems.append(error)
+                continue
+            tested[definition.name] = TestedDefinition(truths, own)
+        return tested
+
+    def _write_conftest(self) -> bool:
+        """Write conftest.py; whether the test modules can be run with the one that is there now."""
+        if self.conftest is None:
+            template = files("fibcore.verification.emitted").joinpath("conftest_template.py")
+            text = seal(template.read_text(encoding="utf-8"))
+            # With one of ours that somebody edited the modules work, too; with a stranger's not.
+            old = self.files.read(CONFTEST)
+            edited = old is not None and state_of(old) is State.EDITED
+            self.conftest = self.files.write(CONFTEST, text) or edited
+        return self.conftest

@@ -1,0 +1,1 @@
+"""Sources of the files that are emitted beside reference tests."""

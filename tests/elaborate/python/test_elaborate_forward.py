@@ -1,0 +1,642 @@
+"""The forward pass: how it calls each module, and which operations use parameters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from fibcore.model.tree import Alternatives, Call, ModelTree, Operation, ParameterRef, Unknown
+
+HEAD = """
+import torch
+import torch.nn.functional as F
+from torch import nn
+import foreign
+from sglang.srt.layers.layernorm import RMSNorm
+from sglang.srt.layers.linear import ReplicatedLinear
+"""
+
+
+def model(init: str, forward: str, before: str = "", arguments: str = "x") -> str:
+    def block(text: str) -> str:
+        lines = text.strip("\n").splitlines()
+        indent = min(len(line) - len(line.lstrip()) for line in lines if line.strip())
+        return "\n".join("        " + line[indent:] for line in lines)
+
+    return (
+        f"{HEAD}{before}\n\nclass Model(nn.Module):\n    def __init__(self, config):\n"
+        f"        super().__init__()\n{block(init)}\n\n    def forward(self, {arguments}):\n"
+        f"{block(forward)}\n\nEntryClass = Model\n"
+    )
+
+
+def calls(tree: ModelTree, path: str) -> tuple[Call, ...]:
+    node = tree.find(path)
+    assert node is not None
+    return node.calls
+
+
+def kinds(tree: ModelTree, path: str) -> list[str]:
+    """Each call of a norm: plain or fused with the add of a residual."""
+    return [
+        "plain" if call.argument(1, "residual") is None else "fused" for call in calls(tree, path)
+    ]
+
+
+NORMS: dict[str, tuple[str, list[str]]] = {
+    "plain": ("x = self.norm(x)", ["plain"]),
+    "fused": ("x, r = self.norm(x, x)", ["fused"]),
+    "fused by keyword": ("x, r = self.norm(x, residual=x)", ["fused"]),
+    "no residual": ("x = self.norm(x, None)", ["plain"]),
+    "by its forward method": ("x = self.norm.forward(x)", ["plain"]),
+    "through keywords": ("k = {'residual': x}\nx = self.norm(x, **k)", ["fused"]),
+    "through positional items": ("a = (x, x)\nx = self.norm(*a)", ["fused"]),
+    "through a local name": ("norm = self.norm\nx = norm(x)", ["plain"]),
+    "through a helper": ("x = helper(self.norm, x)", ["plain"]),
+    "through an object": ("x = Helper(self.norm).prepare(x, x)", ["fused"]),
+    "through getattr": ("x = getattr(self, 'norm')(x)", ["plain"]),
+    "through a lambda": ("f = lambda v: self.norm(v)\nx = f(x)", ["plain"]),
+    "through partial": ("import functools\nx = functools.partial(self.norm, x)(x)", ["fused"]),
+    "in both sides of an undecided branch": (
+        "if foreign.flag():\n    x = self.norm(x)\nelse:\n    x, r = self.norm(x, x)",
+        ["plain", "fused"],
+    ),
+    "in one side of an undecided branch": (
+        "if x.shape[0] > 3:\n    x = self.norm(x)",
+        ["plain"],
+    ),
+    "after an undecided return": (
+        "if foreign.flag():\n    return x\nx = self.norm(x)",
+        ["plain"],
+    ),
+    "in a decided branch": (
+        "if x is None:\n    x = self.norm(x)\nelse:\n    x, r = self.norm(x, x)",
+        ["fused"],
+    ),
+    "the same call twice is one": ("for i in range(3):\n    x = self.norm(x)", ["plain"]),
+    "a loop over something unknown": ("for i in x:\n    x = self.norm(i)", ["plain"]),
+    "never": ("x = x + 1", []),
+    "in another method": ("x = self.inner(x)", ["plain"]),
+    "behind a statement that fails": ("y = None.shape\nx = self.norm(x)", ["plain"]),
+    "behind tensor arithmetic": (
+        "a, b = x.split([1, 2], dim=-1)\nx = self.norm((a * b).view(-1, 3)[..., :2].float())",
+        ["plain"],
+    ),
+    "in a with statement": ("with torch.no_grad():\n    x = self.norm(x)", ["plain"]),
+    "in a try statement": ("try:\n    x = self.norm(x)\nfinally:\n    pass", ["plain"]),
+    "in a conditional expression": ("x = self.norm(x) if foreign.flag() else x", ["plain"]),
+    "in a comprehension": ("x = [self.norm(i) for i in (x, x)]", ["plain"]),
+    "in an assertion's condition": ("assert self.norm(x) is not None", ["plain"]),
+}
+
+
+@pytest.mark.parametrize("name", NORMS)
+def test_calls_of_a_norm(made: Any, name: str) -> None:
+    forward, expected = NORMS[name]
+    before = """
+def helper(norm, x):
+    return norm(x)
+
+class Helper:
+    def __init__(self, norm):
+        self.norm = norm
+    def prepare(self, x, r):
+        if r is None:
+            return self.norm(x)
+        return self.norm(x, r)
+
+class Base(nn.Module):
+    def inner(self, x):
+        return self.norm(x)
+    def not_called(self, x):
+        return self.norm(x, x, x)
+"""
+    text = model("self.norm = RMSNorm(8)", forward, before).replace(
+        "class Model(nn.Module)", "class Model(Base)"
+    )
+    tree = made.tree(text)
+    assert kinds(tree, "norm") == expected
+    assert tree.missing == ()
+
+
+def test_the_first_layer_has_no_residual(made: Any) -> None:
+    before = """
+class Layer(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first = RMSNorm(8)
+        self.second = RMSNorm(8)
+
+    def forward(self, x, residual):
+        if residual is None:
+            residual = x
+            x = self.first(x)
+        else:
+            x, residual = self.first(x, residual)
+        x, residual = self.second(x, residual)
+        return x, residual
+"""
+    text = model(
+        "self.layers = nn.ModuleList([Layer() for i in range(4)])\nself.norm = RMSNorm(8)",
+        "r = None\nfor layer in self.layers:\n    x, r = layer(x, r)\nx, _ = self.norm(x, r)",
+        before,
+    )
+    tree = made.tree(text)
+    assert [kinds(tree, f"layers.{i}.first") for i in range(4)] == [
+        ["plain"],
+        ["fused"],
+        ["fused"],
+        ["fused"],
+    ]
+    assert all(kinds(tree, f"layers.{i}.second") == ["fused"] for i in range(4))
+    assert kinds(tree, "norm") == ["fused"]
+
+
+def test_a_part_of_the_layers_in_a_range(made: Any) -> None:
+    text = model(
+        "self.layers = nn.ModuleList([RMSNorm(8) for i in range(4)])\nself.start, self.end = 1, 3",
+        "for i in range(self.start, self.end):\n    x = self.layers[i](x)",
+    )
+    tree = made.tree(text)
+    assert [len(calls(tree, f"layers.{i}")) for i in range(4)] == [0, 1, 1, 0]
+
+
+def test_what_a_call_hands_over(made: Any) -> None:
+    text = model(
+        "self.norm = RMSNorm(8)\nself.proj = ReplicatedLinear(8, 8)",
+        "self.proj(x, None, 3, flag=True, size=x.shape[0], either=1 if foreign.flag() else 2)",
+    )
+    (call,) = calls(made.tree(text), "proj")
+    assert call.method == "forward"
+    tensor, none, three = call.args
+    assert isinstance(tensor, Unknown)
+    assert tensor.reason.startswith("tensor")
+    assert (none, three) == (None, 3)
+    assert call.kwargs["flag"] is True
+    assert isinstance(call.kwargs["size"], Unknown)
+    assert call.kwargs["either"] == Alternatives((1, 2))
+    assert call.place.file == "sglang/srt/models/made.py"
+    lines = text.splitlines()
+    assert "self.proj(x" in lines[call.place.line - 1]
+    assert call.argument(2) == 3
+    assert call.argument(7, "flag") is True
+
+
+def test_other_methods_of_a_module_are_named(made: Any) -> None:
+    made.write(
+        "srt/layers/logits.py",
+        "from torch import nn\nclass Processor(nn.Module):\n    def __init__(self, n):\n"
+        "        super().__init__()\n    def compute(self, x):\n        return x\n",
+    )
+    text = model(
+        "self.processor = Processor(4)",
+        "return self.processor.compute(x)",
+        "from sglang.srt.layers.logits import Processor\n",
+    )
+    (call,) = calls(made.tree(text), "processor")
+    assert call.method == "compute"
+
+
+def test_modules_handed_to_modules_are_references(made: Any) -> None:
+    text = model(
+        "self.norm = RMSNorm(8)\nself.proj = ReplicatedLinear(8, 8)", "self.proj(x, self.norm)"
+    )
+    (call,) = calls(made.tree(text), "proj")
+    assert call.args[1].path == "norm"
+
+
+def test_the_forward_batch_is_not_known(made: Any) -> None:
+    text = model(
+        "self.norm = RMSNorm(8)",
+        "if forward_batch.forward_mode.is_decode():\n    return self.norm(x)\n"
+        "return self.norm(x, x)",
+        arguments="x, forward_batch",
+    )
+    assert kinds(made.tree(text), "norm") == ["plain", "fused"]
+
+
+def operation(tree: ModelTree) -> Operation:
+    (found,) = tree.operations
+    return found
+
+
+@pytest.mark.parametrize(
+    ("expression", "function", "shape"),
+    [
+        ("F.linear(x, self.weight)", "torch.nn.functional.linear", (16, 64)),
+        ("F.linear(x, self.weight, None)", "torch.nn.functional.linear", (16, 64)),
+        ("F.linear(x.float(), self.weight.float())", "torch.nn.functional.linear", (16, 64)),
+        ("torch.matmul(x, self.weight.t())", "torch.matmul", (64, 16)),
+        ("torch.mm(x, self.weight.T)", "torch.mm", (64, 16)),
+        ("x @ self.weight.T", "torch.matmul", (64, 16)),
+        ("torch.ops.sgl_kernel.gemm(x, self.weight)", "torch.ops.sgl_kernel.gemm", (16, 64)),
+        ("sgl_kernel.router_gemm(x, self.weight, out=x)", "sgl_kernel.router_gemm", (16, 64)),
+    ],
+)
+def test_operations_on_parameters(
+    made: Any, expression: str, function: str, shape: tuple[int, ...]
+) -> None:
+    before = """
+import sgl_kernel
+
+class Gate(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty((16, config.hidden_size), dtype=torch.float32))
+
+    def forward(self, x):
+        return EXPRESSION
+""".replace("EXPRESSION", expression)
+    tree = made.tree(model("self.gate = Gate(config)", "return self.gate(x)", before))
+    found = operation(tree)
+    assert found.function == function
+    assert found.module == "gate"
+    parameter = found.args[1]
+    assert isinstance(parameter, ParameterRef)
+    assert parameter.path == "gate.weight"
+    assert parameter.shape == shape
+    assert parameter.dtype == "float32"
+    assert "EXPRESSION".lower() not in str(found.place)
+    assert found.place.file == "sglang/srt/models/made.py"
+
+
+def test_operations_in_each_repeated_layer(made: Any) -> None:
+    before = """
+class Gate(nn.Module):
+    def __init__(self, i):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(16 + i, 8))
+
+    def forward(self, x):
+        return F.linear(x, self.weight)
+"""
+    text = model(
+        "self.gates = nn.ModuleList([Gate(i) for i in range(3)])",
+        "for gate in self.gates:\n    x = gate(x)",
+        before,
+    )
+    tree = made.tree(text)
+    assert [(o.module, o.args[1].path, o.args[1].shape) for o in tree.operations] == [
+        (f"gates.{i}", f"gates.{i}.weight", (16 + i, 8)) for i in range(3)
+    ]
+
+
+def test_a_parameter_of_a_leaf_first_read_in_an_undecided_branch(made: Any) -> None:
+    made.write(
+        "srt/layers/scale.py",
+        "import torch\nfrom torch import nn\nclass Scale(nn.Module):\n    def __init__(self, n):\n"
+        "        super().__init__()\n        self.weight = nn.Parameter(torch.ones(n))\n",
+    )
+    text = model(
+        "self.scale = Scale(6)",
+        "if foreign.flag():\n    return torch.mul(x, self.scale.weight)\n"
+        "return foreign.kernel(x, self.scale.weight)",
+        "from sglang.srt.layers.scale import Scale\n",
+    )
+    found = {o.function: o.args[1] for o in made.tree(text).operations}
+    weight = ParameterRef("scale.weight", (6,), None)
+    assert found == {"torch.mul": weight, "foreign.kernel": weight}
+
+
+def test_operations_of_a_module_that_is_not_called_are_none(made: Any) -> None:
+    before = """
+class Gate(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(16, 8))
+
+    def forward(self, x):
+        return F.linear(x, self.weight)
+"""
+    assert made.tree(model("self.gate = Gate()", "return x", before)).operations == ()
+
+
+def test_operations_on_tensors_alone_are_none(made: Any) -> None:
+    text = model("self.scale = 3", "return F.linear(x, x) @ torch.matmul(x, x)")
+    assert made.tree(text).operations == ()
+
+
+def test_an_explicit_error_of_the_forward_pass_is_reported(made: Any) -> None:
+    text = model(
+        "self.norm = RMSNorm(8)",
+        "x = self.norm(x)\nraise NotImplementedError('no such mode')\nx, r = self.norm(x, x)",
+    )
+    tree = made.tree(text)
+    (missing,) = tree.missing
+    assert missing.path == "forward"
+    assert "no such mode" in missing.reason
+    assert missing.place is not None
+    assert kinds(tree, "norm") == ["plain"]
+
+
+def test_a_forward_pass_that_never_ends_is_reported(
+    made: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fibcore.elaborate import session
+
+    monkeypatch.setattr(session, "FORWARD_STEPS", 500)
+    text = model("pass", "for i in range(100000):\n    x = x + 1")
+    (missing,) = made.tree(text).missing
+    assert (missing.path, "too long" in missing.reason) == ("forward", True)
+
+
+def test_a_construction_that_never_ends_is_an_error(
+    made: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fibcore.elaborate.python import part
+    from fibcore.errors import ElaborationError
+
+    monkeypatch.setattr(part, "MAX_STEPS", 500)
+    with pytest.raises(ElaborationError, match="longer"):
+        made.attributes("for i in range(100000):\n    self.x = i")
+
+
+def test_a_module_that_calls_itself_is_left(made: Any) -> None:
+    text = model("self.norm = RMSNorm(8)", "x = self.norm(x)\nreturn self.forward(x)")
+    assert kinds(made.tree(text), "norm") == ["plain"]
+
+
+STAGES = """
+class PlainAdd:
+    pass
+
+class ReplaceAtExit:
+    pass
+
+class Other:
+    pass
+
+class NormReadout:
+    pass
+
+class NormQuantReadout:
+    pass
+
+class UnfusedNormReadout:
+    pass
+
+class PostNorm:
+    pass
+
+class StageDeclaration:
+    def __init__(self, read, update, output_transform=None):
+        self.read = read
+        self.update = update
+        self.output_transform = output_transform
+
+def append_stages(*stages):
+    raise RuntimeError("needs a server")
+"""
+FINAL = """
+def final_norm(hidden_states, forward_batch, layernorm):
+    raise RuntimeError("needs a server")
+
+def read_output(hidden_states, forward_batch, read, norm):
+    raise RuntimeError("needs a server")
+"""
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        ("NormReadout(), PlainAdd()", "NormReadout(), PlainAdd()", ("fused", "fused")),
+        ("NormReadout(), PlainAdd()", "NormQuantReadout(), PlainAdd()", ("fused", "fused")),
+        ("NormReadout(), PlainAdd()", "UnfusedNormReadout(), PlainAdd()", ("plain", "fused")),
+        ("NormReadout(), ReplaceAtExit()", "NormReadout(), PlainAdd()", ("plain", "fused")),
+        ("NormReadout(), PlainAdd(), PostNorm()", "NormReadout(), PlainAdd()", (None, "fused")),
+        ("NormReadout(), Other()", "NormReadout(), PlainAdd()", (None, "fused")),
+        ("NormReadout(), PlainAdd()", "Other(), PlainAdd()", (None, "fused")),
+        ("NormReadout(), PlainAdd()", "NormReadout(), ReplaceAtExit()", ("fused", "plain")),
+    ],
+)
+def test_stage_boundaries_say_how_norms_run(
+    made: Any, first: str, second: str, expected: tuple[str | None, str | None]
+) -> None:
+    made.write("srt/layers/layer_boundary/factories.py", STAGES)
+    made.write("srt/layers/layer_boundary/residual/batch.py", FINAL)
+    before = f"""
+from sglang.srt.layers.layer_boundary.factories import *
+from sglang.srt.layers.layer_boundary.residual import batch
+
+class Layer(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first = RMSNorm(8)
+        self.second = RMSNorm(8)
+        self.attn, self.ffn = append_stages(
+            (StageDeclaration({first}), self.first),
+            (StageDeclaration({second}), self.second),
+        )
+
+    def forward(self, x):
+        x = self.attn.prepare(x)
+        return self.ffn.prepare(x)
+"""
+    text = model(
+        "self.layers = nn.ModuleList([Layer() for i in range(3)])\nself.norm = RMSNorm(8)",
+        "for layer in self.layers:\n    x = layer(x)\nreturn batch.final_norm(x, None, self.norm)",
+        before,
+    )
+    tree = made.tree(text, version="0.5.23")
+    inner, outer = ([kind] if kind else [] for kind in expected)
+    assert kinds(tree, "layers.0.first") == ["plain"]  # nothing to add at the start of a stack
+    assert kinds(tree, "layers.0.second") == inner
+    for layer in (1, 2):
+        assert kinds(tree, f"layers.{layer}.first") == outer
+        assert kinds(tree, f"layers.{layer}.second") == inner
+    assert kinds(tree, "norm") == ["fused"]
+    assert tree.missing == ()
+
+
+@pytest.mark.parametrize(
+    ("read", "expected"),
+    [("NormReadout()", ["fused"]), ("UnfusedNormReadout()", ["plain"]), ("Other()", [])],
+)
+def test_the_last_norm_of_a_stack_may_have_a_readout(
+    made: Any, read: str, expected: list[str]
+) -> None:
+    made.write("srt/layers/layer_boundary/factories.py", STAGES)
+    made.write("srt/layers/layer_boundary/residual/batch.py", FINAL)
+    before = """
+from sglang.srt.layers.layer_boundary.factories import *
+from sglang.srt.layers.layer_boundary.residual import batch
+"""
+    text = model(
+        "self.norm = RMSNorm(8)", f"return batch.read_output(x, None, {read}, self.norm)", before
+    )
+    assert kinds(made.tree(text, version="0.5.23"), "norm") == expected
+
+
+BOUNDARY = """
+class PlainAdd:
+    is_plain_add = True
+
+class NormReadout:
+    def read(self, residual, norm):
+        return norm(residual), residual
+
+    def update_and_read(self, update, hidden_states, residual, norm):
+        if not update.is_plain_add:
+            return self.read(update.update(hidden_states, residual), norm)
+        return norm(hidden_states, residual)
+
+class Transform:
+    def __init__(self, apply):
+        self.apply = apply
+
+class PostNorm:
+    is_plain_add = False
+
+    def __init__(self, norm):
+        self.norm = norm
+
+    def update(self, hidden_states, residual):
+        return residual + self.norm(hidden_states)
+
+class Stage:
+    def __init__(self, update, output_transform=None):
+        self.read, self.update = NormReadout(), update
+        self.output_transform = output_transform
+
+class Layer(nn.Module):
+    def __init__(self, update, transformed):
+        super().__init__()
+        self.first, self.second, self.post = RMSNorm(8), RMSNorm(8), RMSNorm(8)
+        attn = Stage(PostNorm(self.post) if update == "post" else PlainAdd(),
+                     Transform(self.post) if transformed else None)
+        self.a, self.b = append_stages((attn, self.first), (Stage(PlainAdd()), self.second))
+
+    def forward(self, x):
+        return self.b.prepare(self.a.prepare(x))
+"""
+
+
+def with_boundaries(made: Any, source: str) -> ModelTree:
+    """The tree of a model of layers that have stage boundaries."""
+    made.write("srt/layers/layer_boundary.py", "def append_stages(*stages):\n    return stages\n")
+    head = (
+        "from torch import nn\n"
+        "from sglang.srt.layers.layernorm import RMSNorm\n"
+        "from sglang.srt.layers.layer_boundary import append_stages\n"
+    )
+    tree: ModelTree = made.tree(f"{head}{BOUNDARY}\n{source}", version="0.5.23")
+    return tree
+
+
+@pytest.mark.parametrize(
+    ("arguments", "first", "second", "post"),
+    [
+        ("'plain', False", 1, 2, None),
+        ("'plain', True", 1, 2, 1),
+        ("'post', False", 1, 1, 1),
+    ],
+    ids=["plain add", "with a transform of the output", "an update with a norm of its own"],
+)
+def test_norms_of_stage_boundaries_are_called_as_their_reads_say(
+    made: Any, arguments: str, first: int, second: int, post: int | None
+) -> None:
+    tree = with_boundaries(
+        made,
+        "class Model(nn.Module):\n    def __init__(self, config):\n        super().__init__()\n"
+        f"        self.layers = nn.ModuleList([Layer({arguments}) for _ in range(3)])\n\n"
+        "    def forward(self, x):\n        for layer in self.layers:\n            x = layer(x)\n"
+        "        return x\n\nEntryClass = Model\n",
+    )
+
+    def tensors(path: str) -> list[int]:
+        found = tree.find(path)
+        assert found is not None
+        return [len(call.args) for call in found.calls]
+
+    # Only the first norm of the whole stack has nothing to add.
+    later = 1 if second == 1 else 2
+    assert tensors("layers.0.first") == [first]
+    assert tensors("layers.1.first") == tensors("layers.2.first") == [2]
+    assert tensors("layers.0.second") == tensors("layers.2.second") == [later]
+    expected = [] if post is None else [post]
+    assert tensors("layers.0.post") == tensors("layers.2.post") == expected
+
+
+def test_stage_boundaries_of_a_model_with_a_second_name(made: Any) -> None:
+    tree = with_boundaries(
+        made,
+        "class Text(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+        "        self.model = Inner()\n\n"
+        "class Inner(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+        "        self.layers = nn.ModuleList([Layer('plain', False) for _ in range(3)])\n\n"
+        "    def forward(self, x):\n        for layer in self.layers:\n            x = layer(x)\n"
+        "        return x\n\n"
+        "class Model(nn.Module):\n    def __init__(self, config):\n        super().__init__()\n"
+        "        self.text = Text()\n        self.short = self.text.model\n\n"
+        "    def forward(self, x):\n        return self.short(x)\n\nEntryClass = Model\n",
+    )
+    norms = [m for m in tree.walk() if m.cls.endswith(".RMSNorm") and "post" not in m.path]
+    assert len(norms) == 6
+    assert all(len(m.calls) == 1 for m in norms)
+
+
+def test_forward_of_a_base_class_of_torch_gives_a_tensor(made: Any) -> None:
+    tree = made.tree(
+        "from torch import nn\nfrom sglang.srt.layers.layernorm import RMSNorm\n"
+        "class Scaled(nn.Embedding):\n    def forward(self, x):\n"
+        "        return super().forward(x) * 2.0\n"
+        "class Model(nn.Module):\n    def __init__(self, config):\n        super().__init__()\n"
+        "        self.embed = Scaled(8, 8)\n        self.norm = RMSNorm(8)\n\n"
+        "    def forward(self, x):\n        return self.norm(self.embed(x))\n\nEntryClass = Model\n"
+    )
+    norm = tree.find("norm")
+    assert norm is not None
+    (call,) = norm.calls
+    assert isinstance(call.args[0], Unknown)
+    assert call.args[0].reason.startswith("tensor")
+
+
+IDLE = """
+from torch import nn
+import foreign
+from sglang.srt.layers.layernorm import RMSNorm
+
+class Layer(nn.Module):
+    def __init__(self, shared):
+        super().__init__()
+        self.shared = shared
+        self.used, self.skipped = RMSNorm(8), RMSNorm(8)
+        self.given, self.failed = RMSNorm(8), RMSNorm(8)
+
+    def forward(self, x):
+        x = self.used(x)
+        if not self.shared:
+            x = self.skipped(x)
+        {body}
+        return x
+
+class Model(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.layer = Layer(True)
+
+    def forward(self, x):
+        return self.layer(x)
+
+EntryClass = Model
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "idle"),
+    [
+        ("pass", {"skipped", "given", "failed"}),
+        ("x = foreign.run(x, self.given)", {"skipped", "failed"}),
+        ("x = foreign.run(x, self.given.weight)", {"skipped", "given", "failed"}),
+        ("x = self.failed(None[0])", {"given"}),
+        ("x = foreign.run(x, getattr(self, 'failed'))", {"skipped", "given"}),
+    ],
+    ids=["not called", "handed on", "its weight handed on", "an error", "by name"],
+)
+def test_modules_that_are_never_called_are_idle(made: Any, body: str, idle: set[str]) -> None:
+    tree = made.tree(IDLE.format(body=body))
+    layer = tree.find("layer")
+    assert layer is not None
+    assert {name for name, node in layer.children.items() if node.idle} == idle
+    assert layer.children["used"].calls

@@ -1,0 +1,134 @@
+"""Which layers a quantisation config covers, on SGLang's own quantisation classes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from fibcore.elaborate.layer_names import LayerNames
+from fibcore.elaborate.python.values import Ext, Obj
+from fibcore.model.tree import ModelTree, Quantization
+
+LLAMA = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "hidden_size": 256,
+    "intermediate_size": 512,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "num_hidden_layers": 3,
+    "vocab_size": 1024,
+    "rms_norm_eps": 1e-5,
+    "rope_theta": 10000.0,
+    "max_position_embeddings": 2048,
+    "hidden_act": "silu",
+    "tie_word_embeddings": False,
+}
+FP8 = {"num_bits": 8, "type": "float", "strategy": "channel", "symmetric": True, "dynamic": False}
+INT4 = {"num_bits": 4, "type": "int", "strategy": "group", "group_size": 128, "symmetric": True}
+AWQ = {"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": True, "version": "gemm"}
+GPTQ = {"quant_method": "gptq", "bits": 4, "group_size": 128, "desc_act": False, "sym": True}
+MODELOPT = {"quant_method": "modelopt", "quant_algo": "FP8", "ignore": ["lm_head"]}
+
+
+def compressed(weights: dict[str, Any], *ignore: str, targets: Any = ("Linear",)) -> dict[str, Any]:
+    group = {"targets": list(targets), "weights": weights, "input_activations": None}
+    return {
+        "quant_method": "compressed-tensors",
+        "format": "float-quantized" if weights["type"] == "float" else "pack-quantized",
+        "ignore": list(ignore),
+        "config_groups": {"group_0": group},
+    }
+
+
+def found(tree: ModelTree, name: str) -> list[Any]:
+    return [n.quantization for n in tree.walk() if n.path.endswith(name)]
+
+
+@pytest.mark.parametrize(
+    ("section", "dtype", "scheme"),
+    [
+        (compressed(FP8, "lm_head"), "float8_e4m3fn", "channel"),
+        (compressed(INT4, "lm_head"), "int4", "group"),
+        (AWQ, "int4", "group"),
+        (GPTQ, "int4", "group"),
+        (MODELOPT, "float8_e4m3fn", "tensor"),
+        ({"quant_method": "fp8", "activation_scheme": "static"}, "float8_e4m3fn", "tensor"),
+    ],
+    ids=["compressed fp8", "compressed int4", "awq", "gptq", "modelopt fp8", "fp8"],
+)
+def test_every_linear_layer_and_not_the_head(
+    real: Callable[..., ModelTree], section: dict[str, Any], dtype: str, scheme: str
+) -> None:
+    tree = real({**LLAMA, "quantization_config": section})
+    for name in ("qkv_proj", "o_proj", "gate_up_proj", "down_proj"):
+        kinds = found(tree, name)
+        assert len(kinds) == 3
+        for kind in kinds:
+            assert isinstance(kind, Quantization), kind
+            assert (kind.weight_dtype, kind.scheme) == (dtype, scheme)
+    assert found(tree, "lm_head") == [None]
+
+
+def test_layers_that_compressed_tensors_ignores(real: Callable[..., ModelTree]) -> None:
+    names = [f"model.layers.1.self_attn.{p}_proj" for p in "qkv"]
+    section = compressed(FP8, "lm_head", "re:.*layers.2.mlp.*", *names)
+    tree = real({**LLAMA, "quantization_config": section})
+    assert [k is None for k in found(tree, "qkv_proj")] == [False, True, False]
+    assert [k is None for k in found(tree, "gate_up_proj")] == [False, False, True]
+    assert [k is None for k in found(tree, "o_proj")] == [False, False, False]
+
+
+def test_a_merged_projection_that_is_ignored_in_part(real: Callable[..., ModelTree]) -> None:
+    section = compressed(FP8, "model.layers.0.self_attn.q_proj")
+    kinds = found(real({**LLAMA, "quantization_config": section}), "qkv_proj")
+    assert "compressed-tensors" in str(kinds[0])
+    assert not isinstance(kinds[0], Quantization)
+    assert isinstance(kinds[1], Quantization)
+
+
+def test_targets_that_are_names(real: Callable[..., ModelTree]) -> None:
+    section = compressed(FP8, "re:.*mlp.*", targets=["re:.*o_proj"])
+    tree = real({**LLAMA, "quantization_config": section})
+    assert all(isinstance(k, Quantization) for k in found(tree, "o_proj"))
+    assert found(tree, "down_proj") == [None] * 3
+    for kind in found(tree, "qkv_proj"):  # neither ignored nor in a group
+        assert "without a group" in str(kind)
+
+
+class TestLayerNames:
+    """Layers that a list of names tells alike are asked about once."""
+
+    @staticmethod
+    def names(*given: str, **more: Any) -> LayerNames:
+        config = Obj(Ext("config"))
+        config.attrs.update({"ignored_layers": list(given), **more})
+        return LayerNames(config)
+
+    def test_what_is_said_of_a_layer_does_not_hang_on_its_number(self) -> None:
+        names = self.names("lm_head", *(f"model.layers.{i}.mlp.gate" for i in range(12)))
+        assert names.simple
+        assert names.about(1) == names.about(11) == {"model.layers.#.mlp.gate"}
+
+    def test_layers_that_are_told_apart(self) -> None:
+        names = self.names("model.layers.1.mlp.gate", "model.layers.2.mlp.gate", "model.layers.2.o")
+        assert names.about(1) != names.about(2)
+
+    def test_only_the_names_of_a_layer_and_those_of_none_are_left(self) -> None:
+        names = self.names("lm_head", "model.layers.1.mlp.gate", "model.layers.11.mlp.gate")
+        assert names.only(1).attrs["ignored_layers"] == ["lm_head", "model.layers.1.mlp.gate"]
+        assert names.about(1) == names.about(11)
+        assert names.about(2) == frozenset()
+
+    @pytest.mark.parametrize(
+        "name", ["re:.*gate", "model.layers.1", "1.mlp.gate", "model.layers.*.gate"]
+    )
+    def test_names_that_may_match_several_layers_are_searched_as_the_source_does(
+        self, name: str
+    ) -> None:
+        assert not self.names("lm_head", name).simple
+
+    def test_tables_by_layer_are_searched_as_the_source_does(self) -> None:
+        assert not self.names("lm_head", layers={"model.layers.3.mlp": "fp8"}).simple

@@ -1,0 +1,270 @@
+"""What a quantisation section says of a layer, format by format, without any model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from fibcore.elaborate.sglang.quantization import method_name, quantization_data
+from fibcore.elaborate.sglang.quantization_formats import CompressedTensors, describe
+from fibcore.model.tree import Quantization, Unknown
+
+FP8, FP4 = "float8_e4m3fn", "float4_e2m1"
+QKV = "model.layers.3.self_attn.qkv_proj"
+EXPERTS = "model.layers.3.mlp.experts"
+QUARK_FP8 = {"dtype": "fp8_e4m3", "qscheme": "per_tensor", "is_dynamic": False}
+
+
+def shape(answer: Any) -> Any:
+    """Dtype, scheme, block or group size, activation of an answer; the reason of an unknown one."""
+    if isinstance(answer, Quantization):
+        size = answer.block or answer.group_size
+        return answer.weight_dtype, answer.scheme, size, answer.activation
+    return answer.reason if isinstance(answer, Unknown) else answer
+
+
+@pytest.mark.parametrize(
+    ("section", "expected"),
+    [
+        ({"quant_method": "fp8"}, (FP8, "tensor", None, "dynamic")),
+        ({"quant_method": "fp8", "activation_scheme": "static"}, (FP8, "tensor", None, "static")),
+        (
+            {"quant_method": "fp8", "weight_block_size": [128, 128]},
+            (FP8, "block", (128, 128), "dynamic"),
+        ),
+        ({"quant_method": "fp8", "weight_block_size": [1, 32]}, (FP8, "group", 32, "dynamic")),
+        ({"quant_method": "fbgemm_fp8"}, (FP8, "channel", None, "dynamic")),
+        ({"quant_method": "w8a8_fp8"}, (FP8, "channel", None, "dynamic")),
+        ({"quant_method": "modelopt", "quant_algo": "FP8"}, (FP8, "tensor", None, "static")),
+        (
+            {"quant_method": "modelopt", "quant_algo": "FP8_PER_CHANNEL_PER_TOKEN"},
+            (FP8, "channel", None, "dynamic"),
+        ),
+        ({"quant_algo": "FP8_PB_WO"}, (FP8, "block", (128, 128), "dynamic")),
+        ({"quant_algo": "MXFP8"}, (FP8, "group", 32, "dynamic")),
+        ({"quant_algo": "NVFP4"}, (FP4, "group", 16, "static")),
+        ({"quant_algo": "W4A16_NVFP4"}, (FP4, "group", 16, None)),
+        ({"quant_algo": "NVFP4", "group_size": 32}, (FP4, "group", 32, "static")),
+        ({"quant_method": "petit_nvfp4"}, (FP4, "group", 16, None)),
+        ({"quant_method": "mxfp4"}, (FP4, "group", 32, None)),
+        ({"quant_method": "awq", "bits": 4, "group_size": 64}, ("int4", "group", 64, None)),
+        ({"quant_method": "awq", "w_bit": 4, "q_group_size": 128}, ("int4", "group", 128, None)),
+        ({"quant_method": "gptq", "bits": 8, "group_size": -1}, ("int8", "channel", None, None)),
+        ({"quant_method": "moe_wna16", "bits": 4}, ("int4", "group", 128, None)),
+        ({"quant_method": "w8a8_int8"}, ("int8", "channel", None, "dynamic")),
+        (
+            {"quant_method": "blockwise_int8", "weight_block_size": [128, 128]},
+            ("int8", "block", (128, 128), "dynamic"),
+        ),
+        ({"quant_method": "qoq", "group_size": 128}, ("int4", "group", 128, "dynamic")),
+        (
+            {"quant_method": "bitsandbytes", "load_in_8bit": True},
+            ("int8", "channel", None, "dynamic"),
+        ),
+        ({"quant_method": "w4afp8"}, (FP8, "block", (128, 128), "dynamic")),
+        (
+            {"quant_method": "quark", "global_quant_config": {"weight": QUARK_FP8}},
+            (FP8, "tensor", None, None),
+        ),
+        (
+            {
+                "quant_method": "quark",
+                "global_quant_config": {
+                    "weight": {"dtype": "fp4", "qscheme": "per_group", "group_size": 32},
+                    "input_tensors": {"is_dynamic": True},
+                },
+            },
+            (FP4, "group", 32, "dynamic"),
+        ),
+        ({"quant_method": "auto-round", "bits": 4, "group_size": 32}, ("int4", "group", 32, None)),
+        (
+            {"quant_method": "auto-round", "bits": 4, "group_size": 16, "data_type": "nv_fp4"},
+            (FP4, "group", 16, "dynamic"),
+        ),
+    ],
+    ids=str,
+)
+def test_formats(section: dict[str, Any], expected: Any) -> None:
+    assert shape(describe(method_name(section), section, QKV, experts=False)) == expected
+
+
+@pytest.mark.parametrize(
+    ("section", "named"),
+    [
+        ({"quant_method": "gguf"}, "gguf"),
+        ({"quant_method": "brand_new"}, "brand_new"),
+        ({"bits": 4}, "unknown"),
+        ({"quant_method": "modelopt", "quant_algo": "INT4_AWQ"}, "int4_awq"),
+        (
+            {"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "nf4"},
+            "nf4",
+        ),
+        ({"quant_method": "gptq", "bits": "many"}, "gptq"),
+        ({"quant_method": "quark", "global_quant_config": {"weight": {"dtype": "mx6"}}}, "mx6"),
+        ({"quant_method": "auto-round", "bits": 3, "data_type": "mx_fp"}, "3 bits"),
+    ],
+    ids=str,
+)
+def test_what_is_not_known_is_named(section: dict[str, Any], named: str) -> None:
+    answer = describe(method_name(section), section, QKV, experts=False)
+    assert isinstance(answer, Unknown)
+    assert named in answer.reason.lower()
+
+
+@pytest.mark.parametrize(
+    ("section", "layer", "expected"),
+    [
+        ({"-:.*layers\\.3\\..*": {}}, QKV, None),
+        ({"-:.*layers\\.4\\..*": {}}, QKV, ("int4", "group", 128, None)),
+        ({"+:.*qkv.*": {"bits": 8}}, QKV, ("int8", "group", 128, None)),
+        ({".*qkv.*": {"bits": 8, "group_size": 64}}, QKV, ("int8", "group", 64, None)),
+        ({".*qkv.*": {"bits": 8}, "-:.*": {}}, QKV, ("int8", "group", 128, None)),
+    ],
+)
+def test_dynamic_rules_of_gptq(section: dict[str, Any], layer: str, expected: Any) -> None:
+    data = {"quant_method": "gptq", "bits": 4, "group_size": 128, "dynamic": section}
+    assert shape(describe("gptq_marlin", data, layer, experts=False)) == expected
+
+
+def test_mixed_precision_of_modelopt_goes_by_layer() -> None:
+    layers = {
+        **{f"model.layers.3.self_attn.{p}_proj": {"quant_algo": "FP8"} for p in "qkv"},
+        "model.layers.3.self_attn.o_proj": {"quant_algo": "NVFP4", "group_size": 16},
+        "model.layers.3.mlp.experts.0.up_proj": {"quant_algo": "NVFP4", "group_size": 16},
+        "model.layers.4.self_attn.q_proj": {"quant_algo": "FP8"},
+        "model.layers.4.self_attn.k_proj": {"quant_algo": "NVFP4"},
+    }
+    data = {"quant_method": "modelopt", "quant_algo": "MIXED_PRECISION", "quantized_layers": layers}
+    assert method_name(data) == "modelopt_mixed"
+
+    def at(prefix: str, experts: bool = False) -> Any:
+        return shape(describe("modelopt_mixed", data, prefix, experts=experts))
+
+    assert at(QKV) == (FP8, "tensor", None, "static")
+    assert at("model.layers.3.self_attn.o_proj") == (FP4, "group", 16, "static")
+    assert at(EXPERTS, experts=True) == (FP4, "group", 16, "static")
+    assert at("model.layers.3.mlp.gate_up_proj") is None
+    assert "several algorithms" in at("model.layers.4.self_attn.qkv_proj")
+
+
+def test_experts_of_w4afp8_are_integers() -> None:
+    data = {"quant_method": "w4afp8"}
+    assert shape(describe("w4afp8", data, EXPERTS, experts=True)) == (
+        "int4",
+        "group",
+        128,
+        "static",
+    )
+
+
+def test_quark_has_formats_by_layer() -> None:
+    data = {
+        "global_quant_config": {"weight": QUARK_FP8},
+        "layer_quant_config": {
+            "*lm_head": {},
+            "*layers.4.*q_proj": {"weight": {**QUARK_FP8, "dtype": "int8"}},
+        },
+    }
+    assert describe("quark", data, "lm_head", experts=False) is None
+    answer = describe("quark", data, QKV.replace("3", "4"), experts=False)
+    assert "several formats" in shape(answer)
+
+
+def test_auto_round_leaves_layers_as_they_are() -> None:
+    data = {
+        "bits": 4,
+        "group_size": 128,
+        "block_name_to_quantize": "model.layers",
+        "extra_config": {"model.layers.3.mlp.gate": {"bits": 16}, "model.layers.5.*": {"bits": 8}},
+    }
+    layer = shape(describe("auto-round", data, QKV, experts=False))
+    assert layer == ("int4", "group", 128, None)
+    assert describe("auto-round", data, "model.layers.3.mlp.gate", experts=False) is None
+    assert describe("auto-round", data, "lm_head", experts=False) is None
+    eight = shape(describe("auto-round", data, "model.layers.5.mlp.down_proj", experts=False))
+    assert eight == ("int8", "group", 128, None)
+
+
+def test_groups_of_compressed_tensors_by_name_before_class() -> None:
+    four = {"num_bits": 4, "type": "int", "strategy": "group", "group_size": 128}
+    eight = {"num_bits": 8, "type": "float", "strategy": "channel"}
+    config = CompressedTensors(
+        {
+            "config_groups": {
+                "group_0": {"targets": ["Linear"], "weights": four},
+                "group_1": {
+                    "targets": ["re:.*down_proj", "re:.*self_attn.q_proj"],
+                    "weights": eight,
+                    "input_activations": {"dynamic": True},
+                },
+            },
+            "ignore": ["lm_head", "re:.*layers.7.*"],
+        }
+    )
+
+    def at(prefix: str, experts: bool = False) -> Any:
+        return shape(config.layer(prefix, ("RowParallelLinear", "LinearBase"), experts=experts))
+
+    assert at("model.layers.3.mlp.gate_up_proj") == ("int4", "group", 128, None)
+    assert at("model.layers.3.mlp.down_proj") == (FP8, "channel", None, "dynamic")
+    assert "several formats" in at(QKV)
+    assert "several formats" in at(EXPERTS, experts=True)
+    assert at("model.layers.7.mlp.down_proj") is None
+    assert at("lm_head") is None
+
+
+@pytest.mark.parametrize(
+    ("weights", "expected"),
+    [
+        (
+            {"num_bits": 4, "type": "float", "strategy": "tensor_group", "group_size": 16},
+            (FP4, "group", 16, None),
+        ),
+        (
+            {"num_bits": 8, "type": "float", "strategy": "block", "block_structure": [128, 128]},
+            (FP8, "block", (128, 128), None),
+        ),
+        ({"num_bits": 8, "type": "int", "strategy": "channel"}, ("int8", "channel", None, None)),
+        ({"num_bits": 6, "type": "float"}, "compressed-tensors weights of 6 bits of float"),
+        (None, None),
+    ],
+)
+def test_weights_of_compressed_tensors(weights: Any, expected: Any) -> None:
+    config = CompressedTensors(
+        {"config_groups": {"g": {"targets": ["Linear"], "weights": weights}}}
+    )
+    assert shape(config.layer("model.layers.0.o_proj", ("LinearBase",), experts=False)) == expected
+
+
+def test_sparse_weights_are_not_taken_for_dense() -> None:
+    group = {"targets": ["Linear"], "weights": {"num_bits": 8, "type": "float"}}
+    config = CompressedTensors(
+        {"config_groups": {"g": group}, "sparsity_config": {"format": "sparse-24-bitmask"}}
+    )
+    assert "sparse" in shape(config.layer("model.o_proj", (), experts=False))
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"quantization_config": {"quant_method": "fp8"}},
+        {"compression_config": {"quant_method": "fp8"}},
+        {"text_config": {"quantization_config": {"quant_method": "fp8"}}},
+        {"thinker_config": {"text_config": {"quantization_config": {"quant_method": "fp8"}}}},
+        {"llm_config": {"compression_config": {"quant_method": "fp8"}}},
+    ],
+)
+def test_where_the_section_is(config: dict[str, Any]) -> None:
+    assert quantization_data(config) == {"quant_method": "fp8"}
+
+
+def test_the_form_of_hf_quant_config_inside_of_the_config() -> None:
+    section = {"producer": {"name": "modelopt"}, "quantization": {"quant_algo": "NVFP4"}}
+    data = quantization_data({"quantization_config": section})
+    assert data is not None
+    assert method_name(data) == "modelopt_fp4"
+
+
+def test_no_section() -> None:
+    assert quantization_data({"text_config": {}, "quantization_config": None}) is None

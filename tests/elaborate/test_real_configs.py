@@ -1,0 +1,243 @@
+"""Real configs on two releases: every module is accounted for, and the sizes follow from them.
+
+The configs stand beside the project and not in it; without them the tests are skipped.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import attrs
+import pytest
+
+from fibcore.errors import ConfigError
+from fibcore.extraction.unclaimed import unclaimed
+from fibcore.model.kernel import Kernel, NotCovered, Problem
+from fibcore.model.serving import Serving
+from fibcore.model.tree import ModelTree
+from fibcore.ops.registry import Registry
+
+
+def _load(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module  # attrs looks it up
+    spec.loader.exec_module(module)
+    return module
+
+
+first_principles = _load(Path(__file__).with_name("first_principles.py"))
+CONFIGS = Path(__file__).parents[3] / "shared" / "configs"
+NAMES = sorted(path.stem for path in CONFIGS.glob("*.json")) if CONFIGS.is_dir() else []
+STAGES = {"decode_ps1", "decode_ps64", "prefill_ps1", "prefill_ps64", "ragged"}
+# Modules that a plugin accounts for without a name of their own: they are parts of what it names.
+PARTS = ("LogitsProcessor", "TopK", "Vision")
+
+
+@attrs.frozen
+class Found:
+    """What all plugins make of one model."""
+
+    version: str
+    tree: ModelTree
+    kernels: tuple[Kernel, ...]
+    not_covered: tuple[NotCovered, ...]
+    problems: tuple[Problem, ...]
+    claimed: frozenset[str]
+
+
+@pytest.fixture(scope="module", params=NAMES or ["none"])
+def name(request: pytest.FixtureRequest) -> str:
+    if not NAMES:
+        pytest.skip(f"no configs in {CONFIGS}")
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def config(name: str) -> Any:
+    return json.loads((CONFIGS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def found(name: str, config: Any, real: Callable[..., ModelTree], op_plugins: Registry) -> Found:
+    try:
+        tree = real(config)
+    except ConfigError as error:
+        if "lacks a key" in error.message and name.startswith("Qwen--Qwen3-VL"):
+            pytest.skip(f"{name} is cut down: {error.message}")
+        raise
+    extractions, errors = op_plugins.extract(tree, Serving())
+    assert not errors
+    return Found(
+        tree.source_version or "",
+        tree,
+        tuple(k for _, e in extractions for k in e.kernels),
+        tuple(n for _, e in extractions for n in e.not_covered),
+        tuple(p for _, e in extractions for p in e.problems),
+        frozenset().union(*(e.claimed for _, e in extractions)),
+    )
+
+
+@pytest.fixture(scope="module")
+def expected(config: Any) -> Any:
+    return first_principles.needs(config)
+
+
+def named(found: Found) -> Iterator[tuple[str, str]]:
+    """Path of a module and the name of what it is reported as."""
+    for kernel in found.kernels:
+        yield from ((use.path, kernel.name) for use in kernel.uses)
+    for entry in (*found.not_covered, *found.problems):
+        yield from ((use.path, entry.what) for use in entry.uses)
+
+
+def test_every_leaf_is_a_kernel_or_named(found: Found) -> None:
+    left = {use.path for use in unclaimed(found.tree, found.claimed)}
+    reported = {path for path, _ in named(found)}
+    assert not left & found.claimed
+    assert reported <= found.claimed
+    for node in found.tree.walk():
+        if node.leaf and node.path not in reported | left:
+            assert node.path in found.claimed
+            inside_experts = re.search(r"\.experts\.\d+\.", node.path)
+            assert inside_experts or node.class_name.startswith(PARTS), node.path
+
+
+def test_nothing_is_missing(found: Found) -> None:
+    assert not found.tree.missing
+
+
+def test_each_attention_layer_runs_all_stages_of_one_kernel_or_is_named(found: Found) -> None:
+    stages: dict[str, set[str]] = {}
+    sizes: dict[str, set[tuple[Any, ...]]] = {}
+    gaps = {use.path for entry in found.not_covered for use in entry.uses}
+    for kernel in found.kernels:
+        if not kernel.op_type.startswith(("gqa_", "mla_")):
+            continue
+        own = {n: v for n, v in kernel.parameters.items() if n not in ("kind", "page_size")}
+        stage = str(kernel.parameters["kind"])
+        if "page_size" in kernel.parameters:
+            stage += f"_ps{kernel.parameters['page_size']}"
+        for use in kernel.uses:
+            assert stage not in stages.setdefault(use.path, set()), "two kernels of one stage"
+            stages[use.path].add(stage)
+            sizes.setdefault(use.path, set()).add((kernel.op_type[:3], *own.items()))
+    layers = [n for n in found.tree.walk() if n.is_a("RadixAttention")]
+    assert layers
+    assert stages.keys() <= {n.path for n in layers}
+    for layer in layers:
+        ran = stages.get(layer.path, set())
+        families = {family for family, *_ in sizes.get(layer.path, ())}
+        assert len(sizes.get(layer.path, ())) <= 1, "one layer has one size"
+        if not ran:
+            assert layer.path in gaps
+        elif families == {"mla"}:
+            assert ran in (STAGES - {"ragged"}, {"ragged"})
+        elif layer.path in gaps:  # bidirectional over the prompt
+            assert ran == {"decode_ps1", "decode_ps64"}
+        else:
+            assert ran == STAGES
+
+
+def test_gemms_have_the_sizes_of_the_config(found: Found, config: Any, expected: Any) -> None:
+    gemms: Counter[tuple[int, int]] = Counter()
+    for kernel in found.kernels:
+        if kernel.op_type == "gemm":
+            gemms[int(kernel.parameters["N"]), int(kernel.parameters["K"])] += len(kernel.uses)
+    wanted = Counter(expected.gemms)
+    if any("SGLang fuses" in note for k in found.kernels for note in k.notes):
+        # A shared expert that runs in the routed experts' kernel has no GEMMs of its own.
+        wanted -= expected.shared
+    if "linear_num_value_heads" in config.get("text_config", config):
+        # Releases differ in how many GEMMs the projections of linear attention are.
+        gemms, wanted = _merged(gemms, wanted)
+    assert gemms == wanted
+
+
+def _merged(
+    gemms: Counter[tuple[int, int]], wanted: Counter[tuple[int, int]]
+) -> tuple[Counter[tuple[int, int]], Counter[tuple[int, int]]]:
+    """What differs, as rows by K: a projection may be one GEMM or several on the same input."""
+    common = gemms & wanted
+    rows = []
+    for one in (gemms - common, wanted - common):
+        total: Counter[tuple[int, int]] = Counter()
+        for (n, k), count in one.items():
+            total[0, k] += n * count
+        rows.append(total)
+    return rows[0], rows[1]
+
+
+def test_attention_has_the_heads_of_the_config(found: Found, expected: Any) -> None:
+    attention: Counter[tuple[str, int, int, int]] = Counter()
+    latent: Counter[tuple[int, int, int]] = Counter()
+    for kernel in found.kernels:
+        plain = re.fullmatch(r"gqa_paged_decode_h(\d+)_kv(\d+)_d(\d+)_ps1(\w*)", kernel.name)
+        if plain:
+            h, kv, d = map(int, plain.groups()[:3])
+            attention[plain[4], h, kv, d] += len(kernel.uses)
+        absorbed = re.fullmatch(r"mla_paged_decode_h(\d+)_ckv(\d+)_kpe(\d+)_ps1", kernel.name)
+        if absorbed:
+            h, c, r = map(int, absorbed.groups())
+            latent[h, c, r] += len(kernel.uses)
+    for entry in found.not_covered:
+        variant = entry.what.removeprefix("gqa_paged with ")
+        if variant != entry.what:
+            for use in entry.uses:
+                node = found.tree.find(use.path)
+                assert node is not None
+                sizes = (node.argument(n) for n in ("num_heads", "num_kv_heads", "head_dim"))
+                h, kv, d = map(int, sizes)
+                attention[variant, h, kv, d] += 1
+        sparse = re.match(r"dsa sparse attention h(\d+) ckv(\d+) kpe(\d+)", entry.what)
+        if sparse:
+            h, c, r = map(int, sparse.groups())
+            latent[h, c, r] += len(entry.uses)
+    assert attention == expected.attention
+    assert latent == expected.latent
+
+
+def test_experts_have_the_sizes_of_the_config(found: Found, expected: Any) -> None:
+    moe: Counter[tuple[int, int, int, int]] = Counter()
+    for kernel in found.kernels:
+        if kernel.op_type == "moe":
+            k, e, h, i = re.findall(
+                r"topk(\d+)(?:_ng\d+_kg\d+)?_e(\d+)_h(\d+)_i(\d+)", kernel.name
+            )[0]
+            moe[int(e), int(k), int(h), int(i)] += len(kernel.uses)
+    for entry in found.not_covered:
+        if entry.what.startswith("moe with"):
+            for use in entry.uses:
+                node = found.tree.find(use.path)
+                assert node is not None
+                e, k, h, i = (
+                    int(node.argument(n))
+                    for n in ("num_experts", "top_k", "hidden_size", "intermediate_size")
+                )
+                moe[e, k, h, i] += 1
+    assert moe == expected.moe
+
+
+def test_absorbed_products_are_named_beside_latent_attention(found: Found, config: Any) -> None:
+    names = {n.what: len(n.uses) for n in found.not_covered}
+    products = {what: count for what, count in names.items() if "(absorbed " in what}
+    if "kv_lora_rank" not in config:
+        assert not products
+        return
+    heads, latent = config["num_attention_heads"], config["kv_lora_rank"]
+    nope, layers = config["qk_nope_head_dim"], config["num_hidden_layers"]
+    value = config.get("v_head_dim") or config["hidden_size"] // heads
+    assert products == {
+        f"batched GEMM b{heads}_n{latent}_k{nope} (absorbed query projection)": layers,
+        f"batched GEMM b{heads}_n{value}_k{latent} (absorbed value projection)": layers,
+    }

@@ -1,0 +1,130 @@
+"""Rendering: constants of a real file are set, everything else stays as it is."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fibcore.errors import FibcoreError
+from fibcore.model.tree import with_origins
+from fibcore.ops.authoring.rendering import render
+
+SOURCE = '''\
+"""Größe: HEADS = 3 in words."""
+import torch
+
+HEADS = 32  # heads of a rank
+EPS: float = 1e-05
+SHAPE = (
+    1,
+    2,
+)
+äöü = 1; NAME = "größe"; LAST = None
+
+
+def run(x):
+    HEADS_INSIDE = HEADS
+    EPS = 3
+    return x * EPS
+'''
+
+
+def test_values_are_replaced_and_nothing_else() -> None:
+    constants = {"HEADS": 8, "EPS": 1e-6, "SHAPE": (3, 4), "NAME": "kleine größe", "LAST": True}
+    expected = (
+        SOURCE.replace("HEADS = 32", "HEADS = 8")
+        .replace("1e-05", "1e-06")
+        .replace("(\n    1,\n    2,\n)", "(3, 4)")
+        .replace('"größe"', "'kleine größe'")
+        .replace("None", "True")
+    )
+    assert render(SOURCE, constants) == expected
+
+
+def test_a_file_and_its_text_give_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "reference.py"
+    path.write_text(SOURCE, encoding="utf-8")
+    assert render(path, {"HEADS": 8}) == render(SOURCE, {"HEADS": 8})
+
+
+def test_without_constants_nothing_changes() -> None:
+    assert render(SOURCE, {}) == SOURCE
+
+
+def test_values_that_remember_their_origin_become_plain() -> None:
+    origins = frozenset({"config:n"})
+    constants = {"HEADS": with_origins(8, origins), "NAME": with_origins("x", origins)}
+    text = render(SOURCE, constants)
+    assert "HEADS = 8  #" in text
+    assert "NAME = 'x';" in text
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_line_ends_stay(end: str) -> None:
+    text = f"A = 1{end}# a form feed \x0c and a separator \u2028 end no line{end}B = 2{end}"
+    expected = text.replace("B = 2", "B = 5")
+    assert render(text, {"B": 5}) == expected
+
+
+@pytest.mark.parametrize(
+    ("constants", "found"),
+    [
+        ({"MISSING": 1, "HEADS": 2}, "MISSING"),
+        ({"HEADS_INSIDE": 1}, "HEADS_INSIDE"),
+        ({"torch": 1}, "torch"),
+    ],
+)
+def test_a_name_that_is_not_at_the_top_is_an_error(constants: dict[str, Any], found: str) -> None:
+    with pytest.raises(FibcoreError, match="lacks constants") as caught:
+        render(SOURCE, constants)
+    assert found in str(caught.value.expected)
+
+
+def test_a_name_that_is_assigned_twice_is_an_error() -> None:
+    with pytest.raises(FibcoreError, match="twice"):
+        render("A = 1\nA = 2\n", {"A": 3})
+
+
+@pytest.mark.parametrize(
+    "value", [float("inf"), float("nan"), [1], {1: 2}, object(), (1, float("inf")), b"x", 1j]
+)
+def test_values_that_source_cannot_state_are_refused(value: object) -> None:
+    with pytest.raises(FibcoreError, match="plain value") as caught:
+        render(SOURCE, {"HEADS": value})
+    assert caught.value.where == "HEADS"
+
+
+def test_a_numpy_float_becomes_plain() -> None:
+    """NumPy 2 would write `np.float64(1.0)`, which the emitted file could not read."""
+    numpy = pytest.importorskip("numpy", reason="about NumPy's numbers")
+    assert "EPS: float = 1.0\n" in render(SOURCE, {"EPS": numpy.float64(1.0)})
+    assert "SHAPE = (2.0,)\n" in render(SOURCE, {"SHAPE": (numpy.float64(2.0),)})
+
+
+PLAIN = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda values: st.lists(values, max_size=3).map(tuple),
+    max_leaves=4,
+)
+
+
+@settings(deadline=None)
+@given(PLAIN, PLAIN, PLAIN)
+def test_what_is_set_is_what_the_module_has(one: object, two: object, three: object) -> None:
+    text = render("A = 1; B = (\n2, 3); C: object = 'é'\n", {"A": one, "B": two, "C": three})
+    found = {
+        ast.unparse(node.targets[0] if isinstance(node, ast.Assign) else node.target): node.value
+        for node in ast.parse(text).body
+        if isinstance(node, (ast.Assign, ast.AnnAssign))
+    }
+    values = {name: ast.literal_eval(value) for name, value in found.items() if value is not None}
+    assert values == {"A": one, "B": two, "C": three}

@@ -1,0 +1,174 @@
+"""Real dumps: FlashInfer's tracing writes them before a kernel runs, so that no GPU is needed."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fibcore.dataset import Dataset
+from fibcore.ops.registry import Registry
+from fibcore.reports.diff import DiffReport, diff
+from fibcore.traces import import_trace, read_trace
+
+SCRIPT = """
+import torch
+import flashinfer
+
+bf16 = torch.bfloat16
+
+def call(function, *args):
+    try:
+        function(*args)
+    except Exception as error:  # there is no GPU; the dump is written by now
+        print(type(error).__name__, error)
+
+x, weight = torch.zeros(3, 64, dtype=bf16), torch.ones(64, dtype=bf16)
+call(flashinfer.rmsnorm, x, weight)
+call(flashinfer.fused_add_rmsnorm, x, x.clone(), weight)
+call(flashinfer.gelu_and_mul, torch.zeros(2, 128, dtype=bf16))
+call(flashinfer.gelu_tanh_and_mul, torch.zeros(2, 128, dtype=bf16))
+q = torch.zeros(2, 4, 16, dtype=bf16)
+for page_size in (1, 16):
+    cache = tuple(torch.zeros(4, page_size, 2, 16, dtype=bf16) for _ in "kv")
+    call(flashinfer.decode.BatchDecodeWithPagedKVCacheWrapper.run, None, q, cache)
+    call(flashinfer.prefill.BatchPrefillWithPagedKVCacheWrapper.run, None, q, cache)
+other = tuple(torch.zeros(4, 64, 2, 16, dtype=bf16) for _ in "kv")  # 2 heads, pages of 64, as HND
+transposed = [t.transpose(1, 2) for t in other]
+call(flashinfer.decode.BatchDecodeWithPagedKVCacheWrapper.run, None, q, transposed)
+call(flashinfer.rope.apply_rope, torch.zeros(4, 4, 16, dtype=bf16),
+     torch.zeros(4, 2, 16, dtype=bf16), torch.tensor([0, 4]), torch.tensor([0]))
+"""
+
+
+@pytest.fixture(scope="session")
+def dump(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a few calls of FlashInfer leave, made without a GPU."""
+    if importlib.util.find_spec("flashinfer") is None or importlib.util.find_spec("torch") is None:
+        pytest.skip("flashinfer-python or torch is not installed; real dumps need both")
+    folder = tmp_path_factory.mktemp("dump")
+    done = subprocess.run(  # noqa: S603 - our own script
+        [sys.executable, "-c", SCRIPT],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={
+            **os.environ,
+            "FLASHINFER_TRACE_DUMP": "1",
+            "FLASHINFER_TRACE_DUMP_DIR": str(folder),
+        },
+    )
+    if "import flashinfer" in done.stderr:
+        last = done.stderr.strip().splitlines()[-1]
+        pytest.skip(f"flashinfer cannot be imported here: {last}")
+    assert done.returncode == 0, done.stderr
+    if not list(folder.glob("*.json")):
+        pytest.skip(f"this flashinfer writes no dumps: {done.stdout[-500:]}")
+    return folder
+
+
+@pytest.fixture
+def compared(
+    dump: Path, tiny_source: Path, tiny_config: Path, tmp_path: Path, op_plugins: Registry
+) -> DiffReport:
+    """The made-up model against the dump: the same kernels, at page size 1."""
+    return diff(
+        "tiny",
+        sglang=str(tiny_source),
+        config=tiny_config,
+        trace=dump,
+        target_dir=tmp_path,
+        registry=op_plugins,
+    )
+
+
+def test_real_dumps_are_repaired_imported_and_run(
+    dump: Path, tmp_path: Path, op_plugins: Registry
+) -> None:
+    root = tmp_path / "dataset"
+    report = import_trace(dump, dataset=root, registry=op_plugins, execute=True)
+    outcomes = {kernel.traced: kernel for kernel in report.kernels}
+    assert set(outcomes) == {
+        *("rmsnorm_h64", "fused_add_rmsnorm_h64", "gelu_and_mul_h128", "gelu_tanh_and_mul_h128"),
+        *("gqa_paged_decode_h4_kv2_d16_ps1", "gqa_paged_decode_h4_kv2_d16_ps16"),
+        *("gqa_paged_prefill_h4_kv2_d16_ps1", "gqa_paged_prefill_h4_kv2_d16_ps16"),
+    }
+    assert {kernel.outcome for kernel in report.kernels} == {"new"}
+    for name in ("rmsnorm_h64", "fused_add_rmsnorm_h64", "gqa_paged_decode_h4_kv2_d16_ps1"):
+        assert outcomes[name].executed, outcomes[name]
+    # A cache in the other layout looks like one of 64 KV heads; RoPE's helpers are not in the dump.
+    refused = {(error.where or "").split()[0]: error for error in report.refused}
+    assert set(refused) == {"gqa_paged_decode_h4_kv64_d16_ps2.json", "rope_h4_kv2_d16.json"}
+    assert "num_kv_heads" in str(refused["gqa_paged_decode_h4_kv64_d16_ps2.json"])
+    assert Dataset(root).get("rmsnorm_h64") is not None
+    before = {p: p.read_bytes() for p in root.rglob("*.json")}
+    again = import_trace(dump, dataset=root, registry=op_plugins)
+    assert {kernel.outcome for kernel in again.kernels} == {"unchanged"}
+    assert {p: p.read_bytes() for p in root.rglob("*.json")} == before
+
+
+def test_extracted_kernels_are_found_in_a_real_dump(compared: DiffReport) -> None:
+    assert compared.mode == "trace"
+    assert compared.trace is not None
+    matched = {match.name: match for match in compared.trace.matched}
+    assert set(matched) == {
+        *("rmsnorm_h64", "fused_add_rmsnorm_h64", "gqa_paged_decode_h4_kv2_d16_ps1"),
+        "gqa_paged_prefill_causal_h4_kv2_d16_ps1",
+    }
+    assert all(match.differences == () for match in matched.values())
+    prefill = matched["gqa_paged_prefill_causal_h4_kv2_d16_ps1"]
+    assert prefill.traced == "gqa_paged_prefill_h4_kv2_d16_ps1"
+    assert prefill.where.startswith("sglang/srt/models/tiny.py:")
+
+
+def test_extraction_and_import_give_one_definition(
+    dump: Path, tiny_source: Path, tiny_config: Path, tmp_path: Path, op_plugins: Registry
+) -> None:
+    from fibcore.extraction.run import extract
+
+    root = tmp_path / "dataset"
+    extract("tiny", sglang=str(tiny_source), config=tiny_config, dataset=root, registry=op_plugins)
+    report = import_trace(dump, dataset=root, registry=op_plugins, op_type="gqa_paged")
+    outcomes = {kernel.traced: (kernel.outcome, kernel.name) for kernel in report.kernels}
+    assert outcomes["gqa_paged_decode_h4_kv2_d16_ps1"][0] == "merged"  # the traced function's tag
+    assert outcomes["gqa_paged_prefill_h4_kv2_d16_ps1"] == (
+        "same-kernel-other-name",
+        "gqa_paged_prefill_causal_h4_kv2_d16_ps1",
+    )
+    record = Dataset(root).provenance("gqa_paged_decode_h4_kv2_d16_ps1")
+    assert record is not None
+    assert (len(record.entries), len(record.imports)) == (1, 1)
+    # Extracting again keeps what the import recorded.
+    extract("tiny", sglang=str(tiny_source), config=tiny_config, dataset=root, registry=op_plugins)
+    assert Dataset(root).provenance("gqa_paged_decode_h4_kv2_d16_ps1") == record
+
+
+def test_why_kernels_stand_on_one_side_alone(compared: DiffReport) -> None:
+    assert compared.trace is not None
+    static = {one.name: one.reason for one in compared.trace.static_only}
+    traced = {one.name: one.reason for one in compared.trace.traced_only}
+    assert "nothing of op type gemm" in static["gemm_n_128_k_64"]
+    assert "page size 64" in static["gqa_paged_decode_h4_kv2_d16_ps64"]
+    assert "--page-size 16" in traced["gqa_paged_decode_h4_kv2_d16_ps16"]
+    assert "no installed plugin has op type activation" in traced["gelu_and_mul_h128"]
+    assert "num_kv_heads 2 (not 64)" in traced["gqa_paged_decode_h4_kv64_d16_ps2"]
+    assert compared.differs
+    assert compared.exit_code == 0
+
+
+def test_what_a_real_file_looks_like(dump: Path) -> None:
+    """The faults that the repairs are for; where a FlashInfer no longer has one, this says so."""
+    data = json.loads((dump / "fused_add_rmsnorm_h64.json").read_text())
+    assert {"check", "init"} <= set(data)
+    assert "residual" in data["inputs"]
+    assert "residual" in data["outputs"]
+    assert "def run(" not in data["reference"]
+    assert "status:verified" in data["tags"]
+    decode = json.loads((dump / "gqa_paged_decode_h4_kv2_d16_ps1.json").read_text())
+    assert decode["inputs"]["kv_indptr"]["dtype"] == "unknown"
+    assert not read_trace(dump).broken

@@ -1,0 +1,318 @@
+"""`fibcore validate` over workloads and solutions: what is right, and every way to be wrong."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+import fibcore
+from fibcore.validation.constraints import broken_constraints, can_be_evaluated
+from fibcore.validation.run import ValidationProblem, ValidationReport
+
+
+def _toy() -> ModuleType:
+    path = Path(__file__).parents[1] / "benchmarking" / "workloads_toy.py"
+    spec = importlib.util.spec_from_file_location("workloads_toy", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+toy = _toy()
+FILE = "workloads/pick/pick_w4.jsonl"
+SOLUTION = "solutions/torch/pick/pick_w4/torch_pick__pick_w4.json"
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    root = tmp_path / "dataset"
+    toy.write(root, toy.definition(), toy.definition("pick_w8", 8))
+    fibcore.add_workloads(dataset=root, all_=True, registry=toy.registry())
+    fibcore.add_solutions(dataset=root, all_=True, registry=toy.registry())
+    return root
+
+
+def validate(dataset: Path, **options: Any) -> ValidationReport:
+    return fibcore.validate(dataset, registry=toy.registry(), **options)
+
+
+def problems(dataset: Path) -> list[ValidationProblem]:
+    return [p for p in validate(dataset).problems if not p.path.startswith("definitions/")]
+
+
+def test_what_fibcore_writes_is_right(dataset: Path) -> None:
+    assert problems(dataset) == []
+    counts = validate(dataset).counts
+    assert (counts["workloads"], counts["solutions"]) == (10, 4)
+
+
+def test_a_choice_of_definitions_is_a_choice_of_their_files(dataset: Path) -> None:
+    (dataset / FILE).write_text("{}\n")
+    (dataset / SOLUTION).write_text("{}\n")
+    report = validate(dataset, definition_name=["pick_w8"])
+    assert report.ok
+    assert (report.workloads, report.solutions) == (5, 2)
+    report = validate(dataset, op_type=["pick"])
+    assert {p.path for p in report.errors} == {FILE, SOLUTION}
+
+
+def test_traces_are_no_concern(dataset: Path) -> None:
+    trace = dataset / "traces/pick/pick_w4.jsonl"
+    trace.parent.mkdir(parents=True)
+    trace.write_text("whatever flashinfer-bench writes\n")
+    assert problems(dataset) == []
+
+
+Change = Callable[[dict[str, Any]], object]
+
+
+def tensor(values: list[float], dtype: str = "int32") -> Change:
+    """Put another tensor in the place of the offsets."""
+
+    def change(line: dict[str, Any]) -> None:
+        line["blob"] = np.array(values, dtype=dtype)
+
+    return change
+
+
+def put(*path: str, value: object) -> Change:
+    """Set what stands at a path of the line."""
+
+    def change(line: dict[str, Any]) -> None:
+        for key in path[:-1]:
+            line = line[key]
+        line[path[-1]] = value
+
+    return change
+
+
+WORKLOADS: dict[str, tuple[Change, str, str]] = {
+    "another definition": (put("definition", value="pick_w8"), "$.definition", "disagree"),
+    "a solution": (put("solution", value="x"), "$.solution", "a workload has none"),
+    "no workload": (put("workload", value=[]), "$", "not a workload"),
+    "no uuid": (put("workload", "uuid", value=""), "$.workload.uuid", "missing"),
+    "no axes": (put("workload", "axes", value=[]), "$.workload.axes", "missing"),
+    "an axis too few": (
+        lambda line: line["workload"]["axes"].pop("rows"),
+        "$.workload.axes",
+        "not the var axes",
+    ),
+    "an axis too many": (put("workload", "axes", "x", value=1), "$.workload.axes", "not the var"),
+    "a negative axis": (
+        put("workload", "axes", "rows", value=-1),
+        "$.workload.axes.rows",
+        "no size",
+    ),
+    "a const axis of another size": (
+        put("workload", "axes", "width", value=5),
+        "$.workload.axes.width",
+        "a const axis",
+    ),
+    "an unknown input": (
+        put("workload", "inputs", "x", value={"type": "random"}),
+        "$.workload.inputs.x",
+        "no such input",
+    ),
+    "an unknown kind": (
+        put("workload", "inputs", "table", value={"type": "zeros"}),
+        "$.workload.inputs.table",
+        "unknown kind",
+    ),
+    "a scalar for a tensor": (
+        put("workload", "inputs", "table", value={"type": "scalar", "value": 1}),
+        "$.workload.inputs.table",
+        "not what the definition has",
+    ),
+    "a scalar that is text": (
+        put("workload", "inputs", "scale", "value", value="1"),
+        "$.workload.inputs.scale",
+        "not what the definition has",
+    ),
+    "no tensor key": (
+        put("workload", "inputs", "indptr", "tensor_key", value=""),
+        "$.workload.inputs.indptr.tensor_key",
+        "missing",
+    ),
+    "another tensor key": (
+        put("workload", "inputs", "indptr", "tensor_key", value="x"),
+        "$.workload.inputs.indptr.tensor_key",
+        "no such tensor",
+    ),
+    "no file": (
+        put("workload", "inputs", "indptr", "path", value="blob/x.safetensors"),
+        "$.workload.inputs.indptr.path",
+        "no such file",
+    ),
+    "a file outside": (
+        put("workload", "inputs", "indptr", "path", value="../x.safetensors"),
+        "$.workload.inputs.indptr.path",
+        "leads out of the dataset",
+    ),
+    "no safetensors": (
+        put("workload", "inputs", "indptr", "path", value=FILE),
+        "$.workload.inputs.indptr.path",
+        "not a safetensors file",
+    ),
+    "another shape": (tensor([0, 8]), "$.workload.inputs.indptr", "another shape"),
+    "another dtype": (tensor([0, 1, 8], "int64"), "$.workload.inputs.indptr", "another dtype"),
+    "a broken constraint": (tensor([0, 1, 9]), "", "a constraint does not hold"),
+}
+
+
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_a_wrong_workload_is_found(dataset: Path, name: str) -> None:
+    change, place, message = WORKLOADS[name]
+    lines = (dataset / FILE).read_text().splitlines()
+    line = json.loads(lines[1])
+    change(line)
+    if "blob" in line:
+        array = line.pop("blob")
+        line["workload"]["inputs"]["indptr"]["path"] = "blob/other.safetensors"
+        save_file({"indptr": array}, dataset / "blob/other.safetensors")
+    lines[1] = json.dumps(line)
+    (dataset / FILE).write_text("\n".join(lines) + "\n")
+    (problem,) = problems(dataset)
+    assert problem.severity == "error"
+    assert problem.path == FILE
+    assert problem.place == f"line 2 {place}".rstrip()
+    assert message in problem.message
+
+
+def test_lines_that_are_no_json_and_files_that_are_no_text(dataset: Path) -> None:
+    path = dataset / FILE
+    path.write_text(path.read_text() + "{\n\n")
+    (problem,) = problems(dataset)
+    assert (problem.place, problem.message) == ("line 6", "not JSON")
+    path.write_bytes(b"\xff\n")
+    assert [p.message for p in problems(dataset)] == ["not UTF-8"]
+
+
+def test_two_workloads_of_one_uuid(dataset: Path) -> None:
+    path = dataset / FILE
+    path.write_text(path.read_text() + path.read_text().splitlines()[0] + "\n")
+    (problem,) = problems(dataset)
+    assert problem.place == "line 6 $.workload.uuid"
+    assert problem.found == f"{FILE} line 1"
+
+
+def test_random_offsets_are_a_warning(dataset: Path) -> None:
+    path = dataset / FILE
+    line = json.loads(path.read_text().splitlines()[0])
+    line["workload"]["inputs"]["indptr"] = {"type": "random"}
+    path.write_text(json.dumps(line) + "\n")
+    (problem,) = problems(dataset)
+    assert problem.severity == "warning"
+    del line["workload"]["inputs"]["indptr"]
+    path.write_text(json.dumps(line) + "\n")
+    assert [p.severity for p in problems(dataset)] == ["warning"]
+
+
+def test_a_file_of_no_definition(dataset: Path) -> None:
+    for name in ("workloads/pick/pick_w5.jsonl", "workloads/other/pick_w4.jsonl"):
+        (dataset / name).parent.mkdir(exist_ok=True)
+        (dataset / name).write_text("")
+        assert [p.path for p in problems(dataset)] == [name]
+        (dataset / name).unlink()
+
+
+SOLUTIONS: dict[str, tuple[Change, str | None, str]] = {
+    "no name": (put("name", value=""), "$.name", "missing"),
+    "no author": (put("author", value=3), "$.author", "missing"),
+    "no entry point": (put("spec", value={}), "$.spec.entry_point", "missing"),
+    "no sources": (put("sources", value=[]), "$.sources", "missing"),
+    "a source outside": (
+        put("sources", value=[{"path": "../main.py", "content": "x"}]),
+        "$.sources",
+        "missing",
+    ),
+    "an unknown language": (put("spec", "language", value="c"), "$.spec.language", "unknown"),
+    "an unknown definition": (put("definition", value="x"), "$.definition", "no such definition"),
+    "another author": (put("author", value="me"), None, "not where its fields say"),
+    "another file": (
+        put("spec", "entry_point", value="kernel.py::run"),
+        "$.spec.entry_point",
+        "no such source file",
+    ),
+    "no Python": (
+        put("sources", value=[{"path": "main.py", "content": "def run(:"}]),
+        "$.sources main.py",
+        "does not parse",
+    ),
+    "outputs to fill": (
+        put("spec", "destination_passing_style", value=True),
+        "$.sources main.py",
+        "another number of parameters",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SOLUTIONS)
+def test_a_wrong_solution_is_found(dataset: Path, name: str) -> None:
+    change, place, message = SOLUTIONS[name]
+    data = json.loads((dataset / SOLUTION).read_text())
+    change(data)
+    (dataset / SOLUTION).write_text(json.dumps(data))
+    (problem,) = problems(dataset)
+    assert (problem.path, problem.place) == (SOLUTION, place)
+    assert message in problem.message
+
+
+def test_solutions_that_are_no_json_or_share_a_name(dataset: Path) -> None:
+    text = (dataset / SOLUTION).read_text()
+    (dataset / SOLUTION).write_text("{")
+    assert [p.message for p in problems(dataset)] == ["not JSON"]
+    (dataset / SOLUTION).write_text("[]")
+    assert [p.message for p in problems(dataset)] == ["a solution is a JSON object"]
+    (dataset / SOLUTION).write_text(text)
+    (dataset / "solutions/copy.json").write_text(text)
+    assert {p.message for p in problems(dataset)} == {
+        *("another solution has this name", "not where its fields say")
+    }
+
+
+@pytest.mark.parametrize(
+    "constraint",
+    [
+        "__import__('os')",
+        "indptr.__class__",
+        "indptr.tofile('x') is None",
+        "[n for n in range(9)] == []",
+        "(lambda: 1)()",
+        "rows ** rows == 1",
+        "'a' * rows == ''",
+        "rows << rows == 0",
+        "indptr.tofile(rows) == 0",
+    ],
+)
+def test_what_could_do_harm_is_not_evaluated(constraint: str) -> None:
+    assert not can_be_evaluated(constraint)
+
+
+def test_constraints_are_evaluated_as_far_as_values_are_known() -> None:
+    definition = toy.definition(
+        constraints=(
+            "rows == indptr[-1].item()",
+            "len_indptr == 3 and width == 4",
+            "max(indptr[1:] - indptr[:-1]) <= rows",
+            "table.sum() > 0",
+            "indptr[7] == 1",
+        )
+    )
+    values = {"rows": 8, "len_indptr": 3, "indptr": np.array([0, 1, 8])}
+    # What is out of range is broken; the table is random, so nothing is said of its sum.
+    assert broken_constraints(definition, values) == ["indptr[7] == 1"]
+    values = {"rows": 4, "len_indptr": 2, "indptr": np.array([0, 1, 8])}
+    assert broken_constraints(definition, values) == [
+        *("rows == indptr[-1].item()", "len_indptr == 3 and width == 4"),
+        *("max(indptr[1:] - indptr[:-1]) <= rows", "indptr[7] == 1"),
+    ]

@@ -1,0 +1,72 @@
+"""What of SGLang's source goes along with tests that run elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fibcore.errors import SourceError
+from fibcore.verification.carried import carried_files, sglang_here
+
+MODULE = """
+FILE = "srt/layers/a.py"
+OTHERS = ["srt/layers/missing.py", "../../secret.py", "srt/layers", "srt/linked.py", "not a path"]
+def truth(load_sglang):
+    return load_sglang("srt/layers/b.py", "f")
+"""
+
+
+@pytest.fixture(autouse=True)
+def no_sglang(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FIBCORE_SGLANG", raising=False)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    folder = tmp_path / "repos" / "sglang" / "python" / "sglang"
+    (folder / "srt" / "layers").mkdir(parents=True)
+    for name in ("a", "b", "c"):
+        (folder / "srt" / "layers" / f"{name}.py").write_text(f"# {name}\n")
+    (tmp_path / "repos" / "sglang" / "secret.py").write_text("secret = 1\n")
+    (folder / "srt" / "linked.py").symlink_to(tmp_path / "repos" / "sglang" / "secret.py")
+    return folder
+
+
+def test_named_files_go_along_and_no_others(package: Path) -> None:
+    (package / "version.py").write_text("__version__ = '1'\n")
+    assert carried_files(MODULE, package) == {
+        "sglang/srt/__init__.py": b"",
+        "sglang/srt/layers/a.py": b"# a\n",
+        "sglang/srt/layers/b.py": b"# b\n",
+        "sglang/version.py": b"__version__ = '1'\n",
+    }
+    assert "sglang/version.py" in carried_files("this is no Python", package)
+
+
+def test_version_goes_along(package: Path) -> None:
+    git = package.parent.parent / ".git"
+    (git / "refs").mkdir(parents=True)
+    (git / "HEAD").write_text("ref: refs/main\n")
+    (git / "refs" / "main").write_text("0123456789abcdef\n")
+    assert carried_files("", package)[".git/HEAD"] == b"0123456789abcdef\n"
+    (package.parent / "sglang-0.7.dist-info").mkdir()
+    assert "sglang-0.7.dist-info/METADATA" in carried_files("", package)
+
+
+def test_sglang_is_found_where_the_tests_find_it(
+    package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = tmp_path / "repos" / "trace"
+    assert sglang_here(None, dataset) == package
+    assert sglang_here(None, tmp_path / "elsewhere" / "trace") is None
+    for given in (package, package.parent, package.parent.parent):
+        assert sglang_here(given, tmp_path / "elsewhere") == package
+    with pytest.raises(SourceError, match="no SGLang source"):
+        sglang_here(tmp_path, dataset)
+    monkeypatch.setenv("FIBCORE_SGLANG", str(package))
+    assert sglang_here(None, tmp_path / "elsewhere") == package
+    monkeypatch.setenv("FIBCORE_SGLANG", str(tmp_path))
+    with pytest.raises(SourceError, match="no SGLang source"):
+        sglang_here(None, dataset)

@@ -1,0 +1,323 @@
+"""Running reference tests for evidence, and the status that follows from it."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import platform
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from fibcore.dataset import Dataset
+from fibcore.errors import DatasetError, FibcoreError, UsageError
+from fibcore.verification import (
+    Progress,
+    VerifiedDefinition,
+    VerifyReport,
+    add_reference_tests,
+    evidence,
+    runner,
+    verify,
+)
+
+pytest.importorskip("torch", reason="torch is not installed")
+
+
+def _toy() -> ModuleType:
+    path = Path(__file__).with_name("reference_tests_toy.py")
+    spec = importlib.util.spec_from_file_location("reference_tests_toy", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+toy = _toy()
+GPU = {"type": "cuda", "name": "A Big GPU", "capability": [9, 0]}
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    return tmp_path / "dataset"
+
+
+@pytest.fixture(autouse=True)
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+def generate(dataset: Path, *definitions: Any, plugin: Any = None) -> None:
+    toy.write(dataset, *definitions)
+    registry = toy.registry(plugin) if plugin is not None else toy.registry()
+    add_reference_tests(dataset=dataset, all_=True, registry=registry)
+
+
+def check(dataset: Path, **options: Any) -> VerifyReport:
+    return verify(dataset=dataset, device="cpu", registry=toy.registry(), **options)
+
+
+def status(dataset: Path, name: str = "scale_k4") -> tuple[str, ...]:
+    definition = Dataset(dataset).get(name)
+    assert definition is not None
+    return tuple(definition.tag_values("status"))
+
+
+def of(report: VerifyReport, name: str = "scale_k4") -> VerifiedDefinition:
+    (found,) = [d for d in report.definitions if d.name == name]
+    return found
+
+
+def put_evidence(folder: Path, definition: Any, result: str = "passed", **changes: Any) -> None:
+    """Evidence of a run on a GPU, as the tests write it."""
+    truth = {"name": "flashinfer.scale", "kind": "flashinfer", "version": "flashinfer 1"}
+    run = {
+        "reference_sha256": definition.reference_hash,
+        "result": result,
+        "device": GPU,
+        "ground_truths": [truth],
+        "cases": [{"case": "one", "result": result, "ground_truth": "flashinfer.scale"}],
+        "properties": [],
+        **changes,
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    text = evidence.to_json(definition.name, definition.op_type, [run])
+    (folder / f"{definition.name}.json").write_text(text)
+
+
+def test_agreement_verifies_and_evidence_is_stable(dataset: Path) -> None:
+    toy.write_sglang(dataset.parent / "sglang")
+    right, wrong = toy.definition("scale_k4"), toy.definition("scale_wrong", body="x * 3.0")
+    generate(dataset, right, wrong.with_tags("status:verified", without="status"))
+    (dataset / "definitions" / "scale" / "scale_broken.json").write_text("{")
+    seen: list[Progress] = []
+    report = check(dataset, progress=seen.append)
+    assert report.exit_code == 1
+    assert report.verified == ("scale_k4",)
+    assert (report.passed, report.skipped, report.failed) == (7 + 5, 0, 2 + 1)
+    assert report.summary.startswith("3 failed, 12 passed")
+    assert status(dataset) == ("verified",)
+    assert status(dataset, "scale_wrong") == ("unverified",)
+    assert of(report).ground_truths == (
+        f"sglang Scale.forward_native (sglang 0.9.9, CPU ({platform.machine()}))",
+    )
+    failures = of(report, "scale_wrong").failures
+    assert len(failures) == 2
+    assert "differs from the ground truth" in failures[0].message
+    assert "scale_broken.json: line 1 column 2: not JSON" in report.broken[0].message
+    assert "scale_broken" in str(report.problems[0])
+    assert [(p.done, p.total) for p in seen] == [(1, 3), (2, 3), (3, 3)]
+    outcomes = {p.definition: p.outcome for p in seen}
+    assert outcomes == {"scale_k4": "passed", "scale_wrong": "failed", "scale_broken": "failed"}
+    json.dumps(report.to_dict())
+    reports = dataset / "reports" / "verification"
+    assert sorted(p.name for p in reports.iterdir()) == ["scale_k4.json", "scale_wrong.json"]
+    (run,) = toy.evidence(reports)["runs"]
+    assert run["result"] == "passed"
+    before = {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in dataset.rglob("*.json")}
+    again = check(dataset, definition_name=["scale_k4"])
+    assert again.exit_code == 0
+    assert not of(again).changed
+    assert [d.name for d in again.definitions] == ["scale_k4"]
+    assert {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in dataset.rglob("*.json")} == before
+    assert not list(dataset.rglob("__pycache__"))
+
+
+def test_changed_reference_is_no_longer_verified(dataset: Path) -> None:
+    definition = toy.definition(tags=("status:verified",))
+    generate(dataset, definition)
+    put_evidence(dataset / "reports" / "verification", definition)
+    report = check(dataset)  # there is no ground truth here; the GPU's evidence counts
+    assert report.exit_code == 0
+    assert of(report).ground_truths == ("flashinfer.scale (flashinfer 1, A Big GPU)",)
+    assert of(report).skipped == 2
+    assert status(dataset) == ("verified",)
+    changed = toy.definition(tags=("status:verified",), body="FACTOR * x")
+    toy.write(dataset, changed)
+    report = check(dataset)
+    assert status(dataset) == ("unverified",)
+    assert of(report).changed
+    assert of(report).verified is False
+    (run,) = toy.evidence(dataset / "reports" / "verification")["runs"]
+    assert run["reference_sha256"] == changed.reference_hash
+    assert "SGLang's source was not found" in " ".join(of(report).reasons)
+    assert any("flashinfer.scale" in reason for reason in report.skip_reasons)
+
+
+def test_evidence_of_another_machine(dataset: Path, tmp_path: Path) -> None:
+    a, b, c = (toy.definition(f"scale_{x}") for x in "abc")
+    generate(dataset, a, b, c)
+    put_evidence(tmp_path / "gpu", a)
+    put_evidence(tmp_path / "gpu", b, result="failed")
+    put_evidence(tmp_path / "gpu", c, reference_sha256="of another reference")
+    toy.write_sglang(dataset.parent / "sglang")
+    report = check(dataset, evidence_dir=tmp_path / "gpu")
+    assert report.verified == ("scale_a", "scale_c")
+    # The CPU's run stands beside the GPU's, the weaker beside the stronger.
+    runs = toy.evidence(dataset / "reports" / "verification", "scale_a")["runs"]
+    assert [run["device"]["type"] for run in runs] == ["cpu", "cuda"]
+    assert "its tests failed on A Big GPU" in of(report, "scale_b").reasons
+    assert len(toy.evidence(dataset / "reports" / "verification", "scale_c")["runs"]) == 1
+
+
+def test_broken_evidence_is_a_problem_and_kept(dataset: Path) -> None:
+    toy.write_sglang(dataset.parent / "sglang")
+    generate(dataset, toy.definition("scale_a"), toy.definition("scale_b"))
+    path = dataset / "reports" / "verification" / "scale_a.json"
+    path.parent.mkdir(parents=True)
+    path.write_text("{")
+    report = check(dataset)
+    assert report.exit_code == 1
+    assert report.verified == ("scale_b",)
+    assert "not JSON" in str(report.problems[0])
+    assert path.read_text() == "{"
+
+
+DYING = toy.TEMPLATE.replace(
+    '    """Normal numbers."""\n',
+    '    """Normal numbers."""\n    import os\n\n    os.kill(os.getpid(), 9)\n',
+)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no signals on Windows")
+def test_process_that_dies_takes_its_module_alone(dataset: Path) -> None:
+    toy.write_sglang(dataset.parent / "sglang")
+    dying = toy.ToyPlugin((toy.TORCH_TRUTH,), DYING, op_type="dying")
+    healthy = toy.ToyPlugin()
+    dead = toy.definition("scale_dead", op_type="dying")
+    toy.write(dataset, dead, toy.definition())
+    put_evidence(dataset / "reports" / "verification", dead)  # it passed elsewhere once
+    registry = toy.registry(dying, healthy)
+    add_reference_tests(dataset=dataset, all_=True, registry=registry)
+    report = check(dataset)
+    assert report.exit_code == 1
+    assert report.verified == ("scale_k4",)
+    assert "the process that ran" in of(report, "scale_dead").failures[0].message
+    assert "signal 9" in str(report.problems[0])
+
+
+def test_module_that_cannot_be_collected(dataset: Path) -> None:
+    generate(dataset, toy.definition())
+    (dataset / "tests/references/test_scale.py").write_text("import nothing_of_the_kind\n")
+    report = check(dataset)
+    assert report.exit_code == 1
+    assert "nothing_of_the_kind" in str(report.problems[0])
+    assert report.verified == ()
+
+
+def test_untested_definition_keeps_its_status(dataset: Path) -> None:
+    toy.write(dataset, toy.definition(tags=("status:verified",)))
+    report = check(dataset)
+    assert status(dataset) == ("verified",)
+    assert report.exit_code == 1
+    assert "have no tests" in str(report.problems[0])
+    assert "neither tests nor evidence" in of(report).reasons[0]
+
+
+def test_stale_evidence_counts_without_tests(dataset: Path) -> None:
+    toy.write(dataset, toy.definition(tags=("status:verified",)))
+    put_evidence(dataset / "reports" / "verification", toy.definition(body="x + x"))
+    report = check(dataset)
+    assert status(dataset) == ("unverified",)
+    assert of(report).reasons == ("the reference changed since the evidence was made",)
+
+
+def test_conftest_that_fails_is_an_error(dataset: Path) -> None:
+    generate(dataset, toy.definition())
+    (dataset / "tests/references/conftest.py").write_text("raise RuntimeError('broken')\n")
+    with pytest.raises(FibcoreError, match="pytest could not run") as caught:
+        check(dataset)
+    assert "broken" in (caught.value.found or "")
+    assert status(dataset) == ("unverified",)
+
+
+def test_missing_torch_is_an_error(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    generate(dataset, toy.definition())
+    monkeypatch.setattr(runner.importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(FibcoreError, match="need pytest and torch"):
+        check(dataset)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"device": "tpu"},
+        {"tolerance": -1.0},
+        {"op_type": ["scael"]},
+        {"definition_name": ["scale_k5"]},
+        {"evidence_dir": Path("nowhere at all")},
+    ],
+)
+def test_wrong_usage(dataset: Path, options: dict[str, Any]) -> None:
+    toy.write(dataset, toy.definition())
+    with pytest.raises(UsageError):
+        verify(dataset=dataset, registry=toy.registry(), **options)
+
+
+def test_no_dataset(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="no dataset"):
+        check(tmp_path / "nowhere")
+
+
+# --- judging evidence ----------------------------------------------------------------------------
+
+
+def run(result: str, sha: str = "h", kind: str | None = "sglang", **changes: Any) -> dict[str, Any]:
+    truths = [{"name": "t", "kind": kind, "version": "1"}] if kind else []
+    return {
+        "reference_sha256": sha,
+        "result": result,
+        "device": {"type": "cpu", "name": "CPU"},
+        "ground_truths": truths,
+        "cases": [{"result": "passed" if result == "passed" else "skipped", "reason": "why"}],
+        **changes,
+    }
+
+
+@pytest.mark.parametrize(
+    ("runs", "verified", "reason"),
+    [
+        ([run("passed")], True, None),
+        ([run("passed", kind="torch")], True, None),
+        ([run("passed"), run("failed", device=GPU)], False, "failed on A Big GPU"),
+        ([run("passed", sha="other")], False, "changed since"),
+        ([run("passed", sha="other"), run("skipped", kind=None)], False, "why"),
+        ([run("incomplete")], False, "cut short"),
+        ([run("passed", kind=None)], False, None),
+        ([run("passed", cases=[])], False, None),
+        ([run("skipped", kind=None), run("passed", device=GPU)], True, None),
+        ([], False, None),
+    ],
+)
+def test_judge(runs: list[dict[str, Any]], verified: bool, reason: str | None) -> None:
+    verdict = evidence.judge("h", runs)
+    assert verdict.verified is verified
+    assert reason is None or reason in " ".join(verdict.reasons)
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        ({"result": "fine"}, "$.runs[0].result"),
+        ({"reference_sha256": None}, "$.runs[0].reference_sha256"),
+        ({"device": {"type": "cpu"}}, "$.runs[0].device"),
+        ({"ground_truths": [{"name": "x"}]}, "$.runs[0].ground_truths"),
+        ({"ground_truths": [{"name": "x", "kind": "dream", "version": ""}]}, "kinds of"),
+        ({"cases": None}, "$.runs[0].cases"),
+    ],
+)
+def test_evidence_with_a_fault_is_refused(
+    tmp_path: Path, change: dict[str, Any], place: str
+) -> None:
+    path = tmp_path / "scale_k4.json"
+    path.write_text(evidence.to_json("scale_k4", "scale", [run("passed")]))
+    assert len(evidence.read_runs(path)) == 1
+    path.write_text(evidence.to_json("scale_k4", "scale", [{**run("passed"), **change}]))
+    with pytest.raises(DatasetError) as caught:
+        evidence.read_runs(path)
+    assert place in str(caught.value)
