@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from fibcore.errors import FibcoreError
 from fibcore.model.tree import with_origins
-from fibcore.ops.authoring.rendering import render
+from fibcore.ops.authoring.rendering import render, select
 
 SOURCE = '''\
 """Größe: HEADS = 3 in words."""
@@ -128,3 +128,9 @@ def test_what_is_set_is_what_the_module_has(one: object, two: object, three: obj
     }
     values = {name: ast.literal_eval(value) for name, value in found.items() if value is not None}
     assert values == {"A": one, "B": two, "C": three}
+
+
+def test_select_takes_alternatives_out_of_comments() -> None:
+    text = "f(\n    pages,  # only: pages\n    # except: pages: rows,\n)\n"
+    assert select(text, ["pages"], ["pages"]) == "f(\n    pages,\n)\n"
+    assert select(text, [], ["pages"]) == "f(\n    rows,\n)\n"

@@ -326,7 +326,7 @@ def test_a_defect_is_one_failed_row_with_its_place(
     report = run()
     (reason,) = rows(report)["tiny-5"].reasons
     assert reason.kind == "exception"
-    assert reason.where.startswith("fibcore/surveys/examine.py:")
+    assert reason.where.startswith("fibcore/reports/survey/examine.py:")
     assert "AttributeError" in reason.text
     assert rows(report)["two-layers"].state == "whole"
     assert report.exit_code == 1

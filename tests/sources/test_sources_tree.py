@@ -246,7 +246,8 @@ def test_light_imports() -> None:
     code = (
         "import sys, pathlib\n"
         "from fibcore.configs.catalogue import resolve_model\n"
-        "from fibcore.sources import clone, configs, hub, pypi, tree\n"
+        "from fibcore.configs import hub, model_config\n"
+        "from fibcore.sources import clone, pypi, tree\n"
         "resolve_model('llama'); tree.find_source(sys.argv[1], pathlib.Path('repos'))\n"
         "heavy = {'torch', 'transformers', 'huggingface_hub', 'git', 'rich', 'click', 'sglang'}\n"
         "print(sorted(heavy & set(sys.modules)))\n"

@@ -17,6 +17,7 @@ from typing import Protocol
 from fibcore.errors import FibcoreError
 
 _MARK = re.compile(r"^(?P<code>.*?)  # (?P<kind>only|except): (?P<word>\w+)$")
+_ALTERNATIVE = re.compile(r"^(?P<indent> *)# (?P<kind>only|except): (?P<word>\w+): (?P<code>.*)$")
 
 
 class Readable(Protocol):
@@ -79,7 +80,9 @@ def select(text: str, words: Collection[str], known: Collection[str]) -> str:
     """`text` without the lines that `words` rule out, and without marks.
 
     A template runs by itself as the kernel with everything in it. A line that only some kernels
-    need ends in `# only: WORD`, one that they must not have in `# except: WORD`.
+    need ends in `# only: WORD`, one that they must not have in `# except: WORD`. A line that would
+    break the template as it stands is a comment there, `# except: WORD: CODE`, and code where it
+    is selected.
 
     Args:
         text: The template.
@@ -91,7 +94,7 @@ def select(text: str, words: Collection[str], known: Collection[str]) -> str:
     """
     kept = []
     for line in text.split("\n"):
-        found = _MARK.match(line)
+        found = _MARK.match(line) or _ALTERNATIVE.match(line)
         if found is None:
             kept.append(line)
             continue
@@ -102,7 +105,7 @@ def select(text: str, words: Collection[str], known: Collection[str]) -> str:
                 found=found["word"],
             )
         if (found["word"] in words) == (found["kind"] == "only"):
-            kept.append(found["code"])
+            kept.append(found.groupdict().get("indent", "") + found["code"])
     return "\n".join(kept)
 
 

@@ -37,7 +37,7 @@ _MARKS = {
 
 
 # What marks of the reference files say which lines are for: see `rendering.select`.
-MARKS = ("window", "cap")
+MARKS = ("window", "cap", "pages")
 
 
 def define(kernel: Kernel) -> Definition | None:
@@ -268,10 +268,11 @@ def _reference(kernel: Kernel, kind: Kind, page_size: int | None) -> str:
         "prefill": "gqa_paged_prefill_causal",
         "ragged": "gqa_ragged_prefill_causal",
     }[kind]
-    if page_size == 1:
-        name += "_ps1"
     extras = _extras(kernel)
     constants |= extras.constants()
     text = resources.files("fibcore_op_gqa") / "references" / f"{name}.py"
-    words = [w for w, v in zip(MARKS, (extras.window, extras.cap), strict=True) if v is not None]
+    has = {"window": extras.window is not None, "cap": extras.cap is not None}
+    # With one token a page there is no last page that is not full.
+    has["pages"] = page_size not in (None, 1)
+    words = [word for word in MARKS if has[word]]
     return render(select(text.read_text(encoding="utf-8"), words, MARKS), constants)

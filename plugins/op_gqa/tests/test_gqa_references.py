@@ -33,12 +33,10 @@ def functions(name: str) -> dict[str, str]:
     }
 
 
-def test_there_is_a_reference_for_each_kind_and_page_layout() -> None:
+def test_there_is_a_reference_for_each_kind() -> None:
     assert FILES == [
         "gqa_paged_decode.py",
-        "gqa_paged_decode_ps1.py",
         "gqa_paged_prefill_causal.py",
-        "gqa_paged_prefill_causal_ps1.py",
         "gqa_ragged_prefill_causal.py",
     ]
 

@@ -10,7 +10,7 @@ from typing import cast
 from fibcore.model.definition import Axis, Definition, TensorSpec, const, scalar, tensor, var
 from fibcore.model.kernel import Kernel, Scalar
 from fibcore.ops.authoring.consistency import in_name, not_a_multiple
-from fibcore.ops.authoring.rendering import render
+from fibcore.ops.authoring.rendering import render, select
 from fibcore_op_mla.kernels import scale_in_words
 from fibcore_op_mla.names import KINDS, OP_TYPES, OWN_OP_TYPES, Kind
 
@@ -253,9 +253,10 @@ def _reference(parameters: Mapping[str, Scalar], kind: Kind, page_size: int | No
         "prefill": "mla_paged_prefill_causal",
         "ragged": "mla_ragged_prefill_causal",
     }[kind]
-    if page_size == 1:
-        name += "_ps1"
+    text = resources.files("fibcore_op_mla") / "references" / f"{name}.py"
+    # With one token a page there is no last page that is not full.
+    words = [] if page_size in (None, 1) else ["pages"]
     return render(
-        resources.files("fibcore_op_mla") / "references" / f"{name}.py",
+        select(text.read_text(encoding="utf-8"), words, ["pages"]),
         {axis.upper(): parameters[axis] for axis in axes},
     )

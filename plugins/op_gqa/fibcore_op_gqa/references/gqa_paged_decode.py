@@ -8,8 +8,10 @@ query sees,
     output[h] = sum_j softmax(logit)[j] * v[j, g]
     lse[h] = log2(sum_j exp(logit[j]))
 
-The keys of sequence b stand in the pages kv_indices[kv_indptr[b] : kv_indptr[b + 1]], in order;
-all pages are full but the last, which holds kv_last_page_len[b] keys.
+The keys of sequence b stand in the pages kv_indices[kv_indptr[b] : kv_indptr[b + 1]], in order;  # only: pages
+all pages are full but the last, which holds kv_last_page_len[b] keys.  # only: pages
+# except: pages: The keys of sequence b stand in the pages kv_indices[kv_indptr[b] : kv_indptr[b + 1]], in order,
+# except: pages: one a page.
 The query sees the last SLIDING_WINDOW of them alone.  # only: window
 A query that sees no key gives output 0 and lse -inf.
 """
@@ -120,7 +122,7 @@ def run(
     v_cache: torch.Tensor,
     kv_indptr: torch.Tensor,
     kv_indices: torch.Tensor,
-    kv_last_page_len: torch.Tensor,
+    kv_last_page_len: torch.Tensor,  # only: pages
     sm_scale: float | torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Compute the output, like q, and lse [batch_size, NUM_QO_HEADS] float32.
@@ -134,10 +136,11 @@ def run(
     assert v_cache.shape == k_cache.shape
     assert kv_indptr.shape[0] == batch_size + 1
     assert kv_indices.shape[0] == kv_indptr[-1].item()
-    assert kv_last_page_len.shape == (batch_size,)
+    assert kv_last_page_len.shape == (batch_size,)  # only: pages
     kv_indptr = kv_indptr.long()
-    pages = kv_indptr[1:] - kv_indptr[:-1]
-    kv_len = torch.where(pages > 0, (pages - 1) * PAGE_SIZE + kv_last_page_len, 0)
+    pages = kv_indptr[1:] - kv_indptr[:-1]  # only: pages
+    kv_len = torch.where(pages > 0, (pages - 1) * PAGE_SIZE + kv_last_page_len, 0)  # only: pages
+    # except: pages: kv_len = kv_indptr[1:] - kv_indptr[:-1]
     tables = (kv_indptr, kv_indices)
     output = torch.empty_like(q)
     lse = torch.empty((batch_size, NUM_QO_HEADS), dtype=torch.float32, device=q.device)

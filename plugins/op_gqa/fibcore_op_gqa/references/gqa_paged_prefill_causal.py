@@ -8,8 +8,10 @@ query sees,
     output[h] = sum_j softmax(logit)[j] * v[j, g]
     lse[h] = log2(sum_j exp(logit[j]))
 
-The keys of sequence b stand in the pages kv_indices[kv_indptr[b] : kv_indptr[b + 1]], in order;
-all pages are full but the last, which holds kv_last_page_len[b] keys.
+The keys of sequence b stand in the pages kv_indices[kv_indptr[b] : kv_indptr[b + 1]], in order;  # only: pages
+all pages are full but the last, which holds kv_last_page_len[b] keys.  # only: pages
+# except: pages: The keys of sequence b stand in the pages kv_indices[kv_indptr[b] : kv_indptr[b + 1]], in order,
+# except: pages: one a page.
 Query i of a sequence with n queries and m keys sees the keys j <= i + m - n.
 Of these it sees the last SLIDING_WINDOW alone, its own included.  # only: window
 A query that sees no key gives output 0 and lse -inf.
@@ -165,7 +167,7 @@ def run(
     qo_indptr: torch.Tensor,
     kv_indptr: torch.Tensor,
     kv_indices: torch.Tensor,
-    kv_last_page_len: torch.Tensor,
+    kv_last_page_len: torch.Tensor,  # only: pages
     sm_scale: float | torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Compute the output, like q, and lse [total_q, NUM_QO_HEADS] float32.
@@ -180,9 +182,10 @@ def run(
     assert qo_indptr.shape == kv_indptr.shape
     assert total_q == qo_indptr[-1].item()
     assert kv_indices.shape[0] == kv_indptr[-1].item()
-    assert kv_indptr.shape[0] == kv_last_page_len.shape[0] + 1
+    assert kv_indptr.shape[0] == kv_last_page_len.shape[0] + 1  # only: pages
     kv_indptr = kv_indptr.long()
-    pages = kv_indptr[1:] - kv_indptr[:-1]
-    kv_len = torch.where(pages > 0, (pages - 1) * PAGE_SIZE + kv_last_page_len, 0)
+    pages = kv_indptr[1:] - kv_indptr[:-1]  # only: pages
+    kv_len = torch.where(pages > 0, (pages - 1) * PAGE_SIZE + kv_last_page_len, 0)  # only: pages
+    # except: pages: kv_len = kv_indptr[1:] - kv_indptr[:-1]
     tables = (kv_indptr, kv_indices)
     return prefill(q, qo_indptr.long(), kv_len, k_cache, v_cache, tables, sm_scale)

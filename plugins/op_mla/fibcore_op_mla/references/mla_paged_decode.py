@@ -1,4 +1,5 @@
-"""Decode step of multi-head latent attention over a paged latent cache, absorbed form."""
+"""Decode step of multi-head latent attention over a paged latent cache, absorbed form."""  # only: pages
+# except: pages: """Decode step of multi-head latent attention over a latent cache of one-token pages."""
 
 import math
 
@@ -116,7 +117,7 @@ def run(
     kpe_cache: torch.Tensor,
     kv_indptr: torch.Tensor,
     kv_indices: torch.Tensor,
-    kv_last_page_len: torch.Tensor,
+    kv_last_page_len: torch.Tensor,  # only: pages
     sm_scale: float | torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Output [batch_size, heads, ckv] and base-2 log-sum-exp [batch_size, heads]."""
@@ -126,12 +127,12 @@ def run(
     assert ckv_cache.shape[1:] == (PAGE_SIZE, HEAD_DIM_CKV)
     assert kpe_cache.shape == (ckv_cache.shape[0], PAGE_SIZE, HEAD_DIM_KPE)
     assert kv_indptr.shape == (batch_size + 1,)
-    assert kv_last_page_len.shape == (batch_size,)
+    assert kv_last_page_len.shape == (batch_size,)  # only: pages
     assert kv_indices.shape[0] == kv_indptr[-1].item()
 
-    pages = kv_indptr.long().diff()
-    # The last page holds kv_last_page_len keys, the ones before it are full.
-    kv_lens = torch.where(pages > 0, (pages - 1) * PAGE_SIZE + kv_last_page_len.long(), 0)
+    pages = kv_indptr.long().diff()  # only: pages
+    # The last page holds kv_last_page_len keys, the ones before it are full.  # only: pages
+    kv_lens = torch.where(pages > 0, (pages - 1) * PAGE_SIZE + kv_last_page_len.long(), 0)  # only: pages
     return attend(
         q_nope,
         q_pe,
@@ -140,6 +141,7 @@ def run(
         torch.arange(batch_size + 1, device=q_nope.device),  # one query a sequence
         kv_indptr.long(),
         kv_indices,
-        kv_lens,
+        kv_lens,  # only: pages
+        # except: pages: kv_indptr.long().diff(),
         float(sm_scale),
     )

@@ -1,4 +1,5 @@
-"""Causal prefill of multi-head latent attention over a paged latent cache, absorbed form."""
+"""Causal prefill of multi-head latent attention over a paged latent cache, absorbed form."""  # only: pages
+# except: pages: """Causal prefill of multi-head latent attention over a latent cache of one-token pages."""
 
 import math
 
@@ -117,23 +118,24 @@ def run(
     qo_indptr: torch.Tensor,
     kv_indptr: torch.Tensor,
     kv_indices: torch.Tensor,
-    kv_last_page_len: torch.Tensor,
+    kv_last_page_len: torch.Tensor,  # only: pages
     sm_scale: float | torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Output [total_q, heads, ckv] and base-2 log-sum-exp [total_q, heads]."""
     total_q = q_nope.shape[0]
-    batch_size = kv_last_page_len.shape[0]
+    batch_size = kv_last_page_len.shape[0]  # only: pages
     assert q_nope.shape[1:] == (NUM_QO_HEADS, HEAD_DIM_CKV)
     assert q_pe.shape == (total_q, NUM_QO_HEADS, HEAD_DIM_KPE)
     assert ckv_cache.shape[1:] == (PAGE_SIZE, HEAD_DIM_CKV)
     assert kpe_cache.shape == (ckv_cache.shape[0], PAGE_SIZE, HEAD_DIM_KPE)
-    assert qo_indptr.shape == kv_indptr.shape == (batch_size + 1,)
+    assert qo_indptr.shape == kv_indptr.shape == (batch_size + 1,)  # only: pages
+    # except: pages: assert qo_indptr.shape == kv_indptr.shape
     assert total_q == qo_indptr[-1].item()
     assert kv_indices.shape[0] == kv_indptr[-1].item()
 
-    pages = kv_indptr.long().diff()
-    # The last page holds kv_last_page_len keys, the ones before it are full.
-    kv_lens = torch.where(pages > 0, (pages - 1) * PAGE_SIZE + kv_last_page_len.long(), 0)
+    pages = kv_indptr.long().diff()  # only: pages
+    # The last page holds kv_last_page_len keys, the ones before it are full.  # only: pages
+    kv_lens = torch.where(pages > 0, (pages - 1) * PAGE_SIZE + kv_last_page_len.long(), 0)  # only: pages
     return attend(
         q_nope,
         q_pe,
@@ -142,6 +144,7 @@ def run(
         qo_indptr.long(),
         kv_indptr.long(),
         kv_indices,
-        kv_lens,
+        kv_lens,  # only: pages
+        # except: pages: kv_indptr.long().diff(),
         float(sm_scale),
     )
