@@ -23,6 +23,7 @@ from fibcore.extraction.run import (
 from fibcore.model.definition import Definition
 from fibcore.model.serving import Serving
 from fibcore.model.tree import ModelTree, ModuleNode
+from fibcore.ops.options import DeclaredOptions
 from fibcore.ops.registry import PluginInfo, RegisteredOpType, Registry, load_plugins
 from fibcore.progress import Progress
 from fibcore.sources.tree import find_source
@@ -163,11 +164,13 @@ class ModelsReport:
         catalogue: The models whose constants and serving sizes fibcore knows by itself.
         files: SGLang model file to the architecture classes in it; empty where no source is there.
         source: The SGLang version or commit that `files` is about; why there is none otherwise.
+        options: The options that op types declare, of which an entry says the usual values.
     """
 
     catalogue: tuple[CatalogueEntry, ...]
     files: Mapping[str, tuple[str, ...]]
     source: str
+    options: DeclaredOptions = attrs.field(factory=DeclaredOptions)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
@@ -179,7 +182,10 @@ class ModelsReport:
                     "architecture": entry.architecture,
                     "tp": list(entry.tp),
                     "ep": list(entry.ep),
-                    "page_sizes": list(entry.page_sizes),
+                    **{
+                        option.recorded_as: list(entry.options.get(option.name, option.default))
+                        for option in self.options.several
+                    },
                     "aliases": list(entry.aliases),
                     "default_for": list(entry.default_for),
                     "note": entry.note,
@@ -195,6 +201,8 @@ def models(
     *,
     target_dir: str | Path = "./repos",
     sglang: str | None = None,
+    registry: Registry | None = None,
+    disable_plugin: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> ModelsReport:
     """List the catalogue, and the model files and architectures of the SGLang source.
@@ -202,6 +210,8 @@ def models(
     Args:
         target_dir: Folder that holds the repositories.
         sglang: Where SGLang's source is; by default the repository in `target_dir`.
+        registry: The plugins; by default all that are installed.
+        disable_plugin: Plugins to leave out, by name, where no registry is given.
         progress: Told about downloads.
 
     Raises:
@@ -210,13 +220,14 @@ def models(
     from fibcore.configs.catalogue import catalogue
     from fibcore.elaborate import model_files
 
+    options = (registry or load_plugins(disable=disable_plugin)).options
     try:
         source = find_source(sglang, Path(target_dir), progress=progress)
     except SourceError as error:
         if sglang is not None:
             raise
-        return ModelsReport(catalogue(), {}, f"none: {error.message}; {error.hint}")
-    return ModelsReport(catalogue(), model_files(source), source_label(source))
+        return ModelsReport(catalogue(), {}, f"none: {error.message}; {error.hint}", options)
+    return ModelsReport(catalogue(), model_files(source), source_label(source), options)
 
 
 def hierarchy(
@@ -269,10 +280,12 @@ class Explanation:
     Attributes:
         definition: The definition as the dataset has it.
         provenance: What is recorded of it; None where another tool wrote the definition.
+        options: The options that op types declare, of which only other values are recorded.
     """
 
     definition: Definition
     provenance: Provenance | None
+    options: DeclaredOptions = attrs.field(factory=DeclaredOptions)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
@@ -283,14 +296,21 @@ class Explanation:
             "description": self.definition.description,
             "tags": list(self.definition.tags),
             "axes": self.definition.to_dict()["axes"],
-            "provenance": [] if record is None else [_entry(e) for e in record.entries],
+            "provenance": []
+            if record is None
+            else [_entry(e, self.options) for e in record.entries],
             "imports": [] if record is None else [attrs.asdict(i) for i in record.imports],
             "differing": [] if record is None else [str(d) for d in record.differing],
         }
 
 
 def explain(
-    name: str, *, target_dir: str | Path = "./repos", dataset: str | Path | None = None
+    name: str,
+    *,
+    target_dir: str | Path = "./repos",
+    dataset: str | Path | None = None,
+    registry: Registry | None = None,
+    disable_plugin: Sequence[str] = (),
 ) -> Explanation:
     """Say where the numbers of a definition come from.
 
@@ -298,6 +318,8 @@ def explain(
         name: The definition.
         target_dir: Folder that holds the repositories.
         dataset: Folder of the dataset; by default the flashinfer-trace repository in `target_dir`.
+        registry: The plugins; by default all that are installed.
+        disable_plugin: Plugins to leave out, by name, where no registry is given.
 
     Raises:
         UsageError: the dataset has no such definition; the nearest ones are named.
@@ -323,11 +345,13 @@ def explain(
             expected=", ".join(near) or "a dataset with definitions",
             found=repr(name),
         )
-    return Explanation(definition, store.provenance(name))
+    options = (registry or load_plugins(disable=disable_plugin)).options
+    return Explanation(definition, store.provenance(name), options)
 
 
-def _entry(entry: ProvenanceEntry) -> dict[str, Any]:
+def _entry(entry: ProvenanceEntry, declared: DeclaredOptions) -> dict[str, Any]:
     groups = group_uses(entry.uses)
+    usual = {o.name: o.default for o in declared.values() if not o.several}
     return {
         "model": entry.model,
         "hub_id": entry.hub_id,
@@ -335,7 +359,8 @@ def _entry(entry: ProvenanceEntry) -> dict[str, Any]:
         "source_version": entry.source_version,
         "tp": entry.serving.tp,
         "ep": entry.serving.ep,
-        "gemm_shapes": entry.serving.gemm_shapes,
+        **usual,
+        **entry.serving.options,
         "kernel": entry.kernel,
         "constants": {
             name: {

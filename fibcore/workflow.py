@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -95,10 +95,8 @@ def run(
     config: str | Path | Mapping[str, Any] | None = None,
     tp: int | Sequence[int] | None = None,
     ep: int | Sequence[int] | None = None,
-    page_size: int | Sequence[int] | None = None,
     op_type: str | Sequence[str] = (),
     stage: str | Sequence[str] | None = None,
-    gemm_shapes: Literal["layer", "rank"] = "layer",
     sglang: str | None = None,
     flashinfer: str | None = None,
     flashinfer_trace: str | None = None,
@@ -112,6 +110,7 @@ def run(
     registry: Registry | None = None,
     disable_plugin: Sequence[str] = (),
     progress: Progress | None = None,
+    **options: Any,
 ) -> RunReport:
     """Set up what is missing, extract models, write their reference tests and run them.
 
@@ -122,14 +121,12 @@ def run(
         model_name: One or several models, as for `fibcore.extract`.
         target_dir: Folder of the repositories.
         dataset: Folder of the dataset; by default the flashinfer-trace repository.
-        hf_repo_id: As for `fibcore.extract`, like all up to `gemm_shapes`.
+        hf_repo_id: As for `fibcore.extract`, like all up to `stage`.
         config: See there.
         tp: See there.
         ep: See there.
-        page_size: See there.
         op_type: See there.
         stage: See there.
-        gemm_shapes: See there.
         sglang: SGLang's source, as for `fibcore.clone_repos`; what is there already stays if None.
         flashinfer: FlashInfer's source, likewise.
         flashinfer_trace: The dataset's source, likewise.
@@ -144,6 +141,7 @@ def run(
         registry: The plugins; by default all that are installed.
         disable_plugin: Plugins to leave out, by name, where no registry is given.
         progress: Told how far the work is.
+        **options: Values of options that op types declare, as for `fibcore.extract`.
 
     Returns:
         The report of every step. What could not be done is in it, and its `exit_code` is 1 then.
@@ -157,6 +155,7 @@ def run(
     evidence = None if evidence_dir is None else Path(evidence_dir)
     check_usage(device, tolerance, evidence, jobs, timeout_s, memory_bytes, dask)
     registry = registry or load_plugins(disable=disable_plugin)
+    registry.options.asked(options)  # before anything is downloaded
     repositories = clone_repos(
         target_dir,
         sglang=sglang or "auto",
@@ -172,12 +171,11 @@ def run(
         config=config,
         tp=tp,
         ep=ep,
-        page_size=page_size,
         op_type=op_type,
         stage=stage,
-        gemm_shapes=gemm_shapes,
         registry=registry,
         progress=progress,
+        **options,
     )
     result = RunReport(extraction, repositories)
     if not extraction.outcomes:

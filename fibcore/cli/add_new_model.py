@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fibcore.cli import options
+from fibcore.cli import declared, options
 from fibcore.cli.commands import cli
 from fibcore.cli.output import Output
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @options.model_constants
 @click.option("--tp", type=options.PositiveInts(), help="Tensor-parallel sizes, such as 1,8.")
 @click.option("--ep", type=options.PositiveInts(), help="Expert-parallel sizes.")
-@click.option("--page-size", type=options.PositiveInts(), help="KV page sizes.  [default: 1,64]")
+@declared.options_with_several_values
 @options.sglang
 @click.option("--display-name", metavar="TEXT", help="Name for people.  [that of the Hub id]")
 @click.option("--description", metavar="TEXT", help="A sentence about the model.")

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from fibcore import __version__
-from fibcore.cli import options
+from fibcore.cli import declared, options
 from fibcore.cli.group import FibcoreGroup
 from fibcore.cli.output import Output
 
@@ -30,7 +30,7 @@ def cli() -> None:
 @cli.command()
 @click.option("--model-name", multiple=True, metavar="NAME", help="Model (repeatable).  [llama]")
 @options.model_constants
-@options.serving_sizes
+@declared.serving_sizes
 @options.repositories
 @click.option("--device", type=click.Choice(DEVICES), default="auto", help="Where tests run.")
 @click.option("--tolerance", type=options.Tolerance(), help="rtol and atol of the tests.")
@@ -85,7 +85,7 @@ def clone_repos(
     "--model-name", multiple=True, required=True, metavar="NAME", help="Model (repeatable)."
 )
 @options.model_constants
-@options.serving_sizes
+@declared.serving_sizes
 @options.sglang
 @click.option("--dry-run", is_flag=True, help="Find everything, write nothing.")
 @options.common
@@ -226,6 +226,7 @@ def models(
     config: Path | None,
     tp: int | None,
     ep: int | None,
+    disable_plugin: tuple[str, ...],
     **_: Any,
 ) -> int:
     """List models, or show the module hierarchy of NAME."""
@@ -235,9 +236,13 @@ def models(
     if name is None:
         if any(value is not None for value in (hf_repo_id, config, tp, ep)):
             raise click.UsageError("--hf-repo-id, --config, --tp and --ep need a NAME")
-        render.models(
-            queries.models(target_dir=target_dir, sglang=sglang, progress=out.progress), out
+        found = queries.models(
+            target_dir=target_dir,
+            sglang=sglang,
+            disable_plugin=disable_plugin,
+            progress=out.progress,
         )
+        render.models(found, out)
         return 0
     report = queries.hierarchy(
         name,
@@ -281,10 +286,10 @@ def validate(
 @cli.command()
 @click.argument("name")
 @options.common
-def explain(out: Output, name: str, target_dir: Path, dataset: Path | None, **_: Any) -> int:
+def explain(out: Output, name: str, **given: Any) -> int:
     """Show where the numbers of definition NAME come from."""
     from fibcore.cli import render
     from fibcore.queries import explain as api
 
-    render.explain(api(name, target_dir=target_dir, dataset=dataset), out)
+    render.explain(api(name, **given), out)
     return 0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fibcore.cli import options
+from fibcore.cli import declared, options
 from fibcore.cli.commands import cli
 from fibcore.cli.output import Output
 
@@ -30,7 +30,7 @@ COMMANDS_SHOWN = 6
     metavar="FILE",
     help="Take the config from this config.json.",
 )
-@options.serving_sizes
+@declared.serving_sizes
 @options.sglang
 @click.option(
     "--check",

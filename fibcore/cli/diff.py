@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fibcore.cli import options
+from fibcore.cli import declared, options
 from fibcore.cli.commands import cli
 from fibcore.cli.output import Output
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     metavar="DIR",
     help="Compare with what FlashInfer's tracing wrote.",
 )
-@options.serving_sizes
+@declared.serving_sizes
 @click.option("--exit-code", is_flag=True, help="Exit with 1 where the sides differ.")
 @options.common
 def diff(

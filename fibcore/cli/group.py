@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from fibcore.cli.declared import FibcoreCommand
 from fibcore.cli.output import Output
 from fibcore.errors import FibcoreError
 
@@ -24,6 +25,8 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 class FibcoreGroup(click.Group):
     """A group whose commands return their exit status (None counts as 0)."""
+
+    command_class = FibcoreCommand
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command of this name or short name."""

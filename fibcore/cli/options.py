@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from fibcore.cli.output import Output
-from fibcore.model.serving import STAGES
 
 if TYPE_CHECKING:
     _ParamType = click.ParamType[Any]
@@ -175,7 +174,7 @@ def common(command: Command) -> Command:
     return wrapper  # type: ignore[return-value]
 
 
-def _add(command: Command, *added: Callable[[Command], Command]) -> Command:
+def add(command: Command, *added: Callable[[Command], Command]) -> Command:
     """Add options in the order in which `--help` is to show them."""
     for option in reversed(added):
         command = option(command)
@@ -184,7 +183,7 @@ def _add(command: Command, *added: Callable[[Command], Command]) -> Command:
 
 def model_constants(command: Command) -> Command:
     """Add the options that say where a model's constants come from."""
-    return _add(
+    return add(
         command,
         click.option("--hf-repo-id", metavar="ID", help="Take the config from this Hub id."),
         click.option(
@@ -199,12 +198,12 @@ def model_constants(command: Command) -> Command:
 def sglang(command: Command) -> Command:
     """Add the option that says where SGLang's source is."""
     text = "SGLang source.  [default: the repository below the target dir, else installed]"
-    return _add(command, click.option("--sglang", metavar="SRC", help=text))
+    return add(command, click.option("--sglang", metavar="SRC", help=text))
 
 
 def repositories(command: Command) -> Command:
     """Add the options that say where the three repositories come from."""
-    return _add(
+    return add(
         command,
         click.option("--sglang", metavar="SRC", help="SGLang source.  [default: auto]"),
         click.option("--flashinfer", metavar="SRC", help="FlashInfer source.  [default: auto]"),
@@ -214,7 +213,7 @@ def repositories(command: Command) -> Command:
 
 def workers(command: Command) -> Command:
     """Add the options that say on how many processes tests run, and what each may use."""
-    return _add(
+    return add(
         command,
         click.option(
             "--jobs",
@@ -237,28 +236,5 @@ def workers(command: Command) -> Command:
         ),
         click.option(
             "--dask", metavar="ADDRESS", help="Run the tests on the workers of a Dask scheduler."
-        ),
-    )
-
-
-def serving_sizes(command: Command) -> Command:
-    """Add the options that say how a model is served and what to extract of it."""
-    return _add(
-        command,
-        click.option("--tp", type=PositiveInts(), help="Tensor-parallel sizes, such as 1,8."),
-        click.option("--ep", type=PositiveInts(), help="Expert-parallel sizes."),
-        click.option("--page-size", type=PositiveInts(), help="KV page sizes.  [default: 1,64]"),
-        click.option(
-            "--op-type", multiple=True, metavar="T", help="This op type only (repeatable)."
-        ),
-        click.option(
-            "--stage", type=Words(*STAGES), metavar="S[,S]", help=f"Of {', '.join(STAGES)}."
-        ),
-        click.option(
-            "--gemm-shapes",
-            type=click.Choice(["layer", "rank"]),
-            default="layer",
-            show_default=True,
-            help="GEMM sizes: of the whole layer, or of one tensor-parallel rank.",
         ),
     )

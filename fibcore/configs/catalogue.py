@@ -19,11 +19,15 @@ import attrs
 
 from fibcore.configs.model_config import ModelConfig, checked_config, load_config_file
 from fibcore.errors import UnknownModelError, UsageError
-
-PAGE_SIZES = (1, 64)
+from fibcore.model.options import OptionValue
 
 ModelFiles = Mapping[str, tuple[str, ...]]
 """SGLang model files (`qwen2_moe`) and the architecture classes that each registers."""
+
+
+def _values(options: Mapping[str, Any]) -> dict[str, OptionValue]:
+    """Options as JSON has them, with lists as tuples."""
+    return {n: tuple(value) if isinstance(value, list) else value for n, value in options.items()}
 
 
 @attrs.frozen
@@ -36,7 +40,7 @@ class CatalogueEntry:
         config: The fields of its config.json that matter here.
         tp: Tensor-parallel sizes that it is usually served at.
         ep: Expert-parallel sizes.
-        page_sizes: Page sizes of its KV cache.
+        options: Values of options that op types declare, by name, where they are not the default.
         aliases: Other names, and Hub ids of models with the same sizes.
         default_for: SGLang model files, architecture classes and model types that it stands for.
         note: What a user should know about these facts; empty where there is nothing.
@@ -47,7 +51,7 @@ class CatalogueEntry:
     config: Mapping[str, Any]
     tp: tuple[int, ...] = attrs.field(default=(1,), converter=tuple)
     ep: tuple[int, ...] = attrs.field(default=(1,), converter=tuple)
-    page_sizes: tuple[int, ...] = attrs.field(default=PAGE_SIZES, converter=tuple)
+    options: Mapping[str, OptionValue] = attrs.field(factory=dict, converter=_values)
     aliases: tuple[str, ...] = attrs.field(default=(), converter=tuple)
     default_for: tuple[str, ...] = attrs.field(default=(), converter=tuple)
     note: str = ""
@@ -73,7 +77,7 @@ class ResolvedModel:
         tp: Tensor-parallel sizes that it is served at unless others are asked for.
         ep: Expert-parallel sizes, likewise.
         architecture: The model class.
-        page_sizes: Page sizes of its KV cache, likewise.
+        options: Values of options that op types declare, likewise.
         notes: What the user should know, such as that the Hub could not be reached.
     """
 
@@ -82,7 +86,7 @@ class ResolvedModel:
     tp: tuple[int, ...]
     ep: tuple[int, ...]
     architecture: str | None
-    page_sizes: tuple[int, ...] = PAGE_SIZES
+    options: Mapping[str, OptionValue] = attrs.field(factory=dict)
     notes: tuple[str, ...] = ()
 
 
@@ -190,7 +194,7 @@ def _served(config: ModelConfig, entry: CatalogueEntry | None, *notes: str) -> R
     if entry.note and config.origin.startswith("catalogue:"):
         notes = (*notes, entry.note)
     return ResolvedModel(
-        config.slug, config, entry.tp, entry.ep, architecture, entry.page_sizes, notes
+        config.slug, config, entry.tp, entry.ep, architecture, entry.options, notes
     )
 
 

@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import attrs
 
@@ -33,7 +33,8 @@ class ProvenanceEntry:
         model: Model slug.
         hub_id: Where the config comes from; None for a config file.
         architecture: The architecture class.
-        serving: The parallel sizes; of its other fields only `gemm_shapes` is recorded.
+        serving: The parallel sizes, and of the options those that are to be recorded
+            (`DeclaredOptions.recorded`).
         source_version: Version or commit of the SGLang source.
         facts: Every const axis by name, and other constants of the kernel.
         uses: The layers that run it.
@@ -178,8 +179,13 @@ def with_entry(root: Path, definition: Definition, entry: ProvenanceEntry | Impo
     if isinstance(entry, ImportEntry):
         imports = _with_import(imports, entry, definition)
     else:
+        known = models.setdefault(entry.model, {})
+        new = _entry_to_data(entry, definition)
         key = _entry_key(entry, definition)
-        models.setdefault(entry.model, {})[key] = _entry_to_data(entry, definition)
+        if known.get(key, new).get("serving") != new["serving"]:
+            # Another option has the same word.
+            key = _entry_key(entry, definition, named=True)
+        known[key] = new
     data = {
         "schema_version": SCHEMA_VERSION,
         "name": definition.name,
@@ -243,10 +249,10 @@ def _not_ours(root: Path, path: Path, found: str) -> BrokenFileError:
     )
 
 
-def _entry_key(entry: ProvenanceEntry, definition: Definition) -> str:
+def _entry_key(entry: ProvenanceEntry, definition: Definition, *, named: bool = False) -> str:
     key = f"tp{entry.serving.tp}-ep{entry.serving.ep}"
-    if entry.serving.gemm_shapes == "rank":
-        key += "-rank"
+    for name, value in sorted(entry.serving.options.items()):
+        key += f"-{name}={value}" if named else f"-{value}"
     # One model may need the kernel under two names, of which the dataset has one.
     if entry.kernel not in (None, definition.name):
         key += f":{entry.kernel}"
@@ -261,13 +267,11 @@ def _numeric(item: tuple[str, object]) -> list[tuple[int, str]]:
 
 
 def _entry_to_data(entry: ProvenanceEntry, definition: Definition) -> dict[str, Any]:
-    serving: dict[str, Any] = {"tp": entry.serving.tp, "ep": entry.serving.ep}
-    if entry.serving.gemm_shapes != "layer":
-        serving["gemm_shapes"] = entry.serving.gemm_shapes
+    options = dict(sorted(entry.serving.options.items()))
     data: dict[str, Any] = {
         "hub_id": entry.hub_id,
         "architecture": entry.architecture,
-        "serving": serving,
+        "serving": {"tp": entry.serving.tp, "ep": entry.serving.ep, **options},
         "source": {"name": "sglang", "version": entry.source_version},
     }
     if entry.kernel is not None and entry.kernel != definition.name:
@@ -301,8 +305,8 @@ def _fact_to_data(proof: Fact, axis: bool) -> dict[str, Any]:
 
 
 def _entry_from_data(model: str, data: Mapping[str, Any]) -> ProvenanceEntry:
-    serving = data["serving"]
-    shapes: Literal["layer", "rank"] = "rank" if serving.get("gemm_shapes") == "rank" else "layer"
+    options = dict(data["serving"])
+    tp, ep = options.pop("tp"), options.pop("ep")
     facts = {
         name: Fact(
             constant["value"],
@@ -321,7 +325,7 @@ def _entry_from_data(model: str, data: Mapping[str, Any]) -> ProvenanceEntry:
         model=model,
         hub_id=data["hub_id"],
         architecture=data["architecture"],
-        serving=Serving(tp=serving["tp"], ep=serving["ep"], gemm_shapes=shapes),
+        serving=Serving(tp=tp, ep=ep, options=options),
         source_version=data["source"]["version"],
         facts=facts,
         uses=uses,

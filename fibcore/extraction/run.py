@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -18,6 +18,7 @@ from fibcore.extraction.report import ExtractReport, FoundKernel, ModelReport, R
 from fibcore.extraction.unclaimed import unclaimed
 from fibcore.model.definition import Definition
 from fibcore.model.kernel import Kernel, NotCovered, Problem, Use, class_defaults
+from fibcore.model.options import AskedValue, OptionValue
 from fibcore.model.serving import STAGES, Serving
 from fibcore.model.tree import Missing, ModelTree, SourcePlace
 from fibcore.ops.registry import Registry, load_plugins
@@ -40,15 +41,14 @@ def extract(
     config: str | Path | Mapping[str, Any] | None = None,
     tp: int | Sequence[int] | None = None,
     ep: int | Sequence[int] | None = None,
-    page_size: int | Sequence[int] | None = None,
     op_type: str | Sequence[str] = (),
     stage: str | Sequence[str] | None = None,
-    gemm_shapes: Literal["layer", "rank"] = "layer",
     sglang: str | None = None,
     dry_run: bool = False,
     registry: Registry | None = None,
     disable_plugin: Sequence[str] = (),
     progress: Progress | None = None,
+    **options: Any,
 ) -> ExtractReport:
     """Derive the kernel definitions of models and add them to a dataset.
 
@@ -64,17 +64,16 @@ def extract(
         config: Take the config from this file, or this plain data.
         tp: Tensor-parallel sizes; by default how the catalogue says the model is served.
         ep: Expert-parallel sizes, likewise; see `combinations`.
-        page_size: Page sizes of the paged KV cache, in tokens; by default 1 and 64, unless the
-            catalogue says otherwise of a model.
         op_type: Extract these op types only.
         stage: "decode", "prefill" or both; both by default.
-        gemm_shapes: "layer" for GEMMs of the whole layer's size, "rank" for one rank's.
         sglang: Where SGLang's source is: URL, path, `pypi:NAME==VERSION`, `installed`, `auto`; by
             default the repository in `target_dir`.
         dry_run: Find everything and write nothing.
         registry: The plugins; by default all that are installed.
         disable_plugin: Plugins to leave out, by name, where no registry is given.
         progress: Told how far the work is.
+        **options: Values of options that op types declare; what is left out has the catalogue's
+            value for a model, else the declared default.
 
     Returns:
         The report. What could not be extracted is in it, and its `exit_code` is 1 then.
@@ -90,7 +89,7 @@ def extract(
     _check_names(names, hf_repo_id, config)
     if registry is None:
         registry = load_plugins(disable=disable_plugin)
-    wanted = Wanted.of(registry, tp, ep, page_size, op_type, stage, gemm_shapes)
+    wanted = Wanted.of(registry, tp, ep, op_type, stage, options)
     root = dataset_folder(target_dir, dataset)
     source = find_source(sglang, Path(target_dir), progress=progress)
     run = _Extraction(source, registry, wanted, progress)
@@ -267,14 +266,21 @@ def _numbers(value: int | Sequence[int] | None) -> tuple[int, ...]:
 
 @attrs.frozen
 class Wanted:
-    """The options of an extraction; empty sizes stand for how a model is usually served."""
+    """What an extraction is asked for; what is empty stands for how a model is usually served.
+
+    Attributes:
+        tp: Tensor-parallel sizes.
+        ep: Expert-parallel sizes.
+        stages: Of "decode" and "prefill".
+        op_types: The op types; empty for all.
+        options: Values of options that op types declare.
+    """
 
     tp: tuple[int, ...] = ()
     ep: tuple[int, ...] = ()
-    page_sizes: tuple[int, ...] = ()
     stages: tuple[str, ...] = STAGES
-    gemm_shapes: Literal["layer", "rank"] = "layer"
     op_types: tuple[str, ...] = ()
+    options: Mapping[str, OptionValue] = attrs.field(factory=dict)
 
     @classmethod
     def of(
@@ -282,27 +288,26 @@ class Wanted:
         registry: Registry,
         tp: int | Sequence[int] | None,
         ep: int | Sequence[int] | None,
-        page_size: int | Sequence[int] | None,
         op_type: str | Sequence[str],
         stage: str | Sequence[str] | None,
-        gemm_shapes: Literal["layer", "rank"],
+        options: Mapping[str, AskedValue],
     ) -> Wanted:
         """The options as `extract` takes them.
 
         Raises:
-            UsageError: an op type is unknown; the nearest ones are named.
+            UsageError: an op type or option is unknown, and the nearest ones are named; or an
+                option cannot have the value.
         """
         return cls(
             tp=_numbers(tp),
             ep=_numbers(ep),
-            page_sizes=_numbers(page_size),
             stages=STAGES
             if stage is None
             else (stage,)
             if isinstance(stage, str)
             else tuple(stage),
-            gemm_shapes=gemm_shapes,
             op_types=known_op_types(op_type, registry),
+            options=registry.options.asked(options),
         )
 
 
@@ -395,9 +400,8 @@ class _Extraction:
                 serving = Serving(
                     tp=tp,
                     ep=ep,
-                    page_sizes=self.wanted.page_sizes or model.page_sizes,
                     stages=self.wanted.stages,
-                    gemm_shapes=self.wanted.gemm_shapes,
+                    options=self.registry.options.completed(self.wanted.options, model.options),
                 )
                 self.found.append(self._at(name, model, serving))
             except FibcoreError as error:  # noqa: PERF203 - each on its own
@@ -469,6 +473,7 @@ class _Extraction:
     ) -> None:
         """Make the definition of a kernel, or join it to the one that an earlier model brought."""
         slug = model.slug
+        recorded = self.registry.options.recorded(serving.options)
         definition = self.registry.reference(kernel).with_tags(
             f"model:{slug}", "status:unverified", without="status"
         )
@@ -486,7 +491,7 @@ class _Extraction:
                 model=slug,
                 hub_id=model.config.hub_id,
                 architecture=tree.architecture,
-                serving=serving,
+                serving=attrs.evolve(serving, options=recorded),
                 source_version=tree.source_version,
                 facts=kernel.facts,
                 uses=kernel.uses,

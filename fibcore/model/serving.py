@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any
 
 import attrs
 
 from fibcore.errors import ServingError
+from fibcore.model.options import Option, OptionValue, Value
 
 STAGES = ("decode", "prefill")
 
@@ -28,17 +30,15 @@ class Serving:
     Attributes:
         tp: Tensor-parallel size (SGLang's `--tp-size`), the number of ranks.
         ep: Expert-parallel size (`--ep-size`); divides `tp`.
-        page_sizes: Page sizes of the paged KV cache to extract attention for, in tokens.
         stages: Which of "decode" and "prefill" to extract.
-        gemm_shapes: "layer" gives GEMMs the size of the whole layer, "rank" that of one
-            tensor-parallel rank.
+        options: Values of options that op types declare, by name; what is left out has the
+            declaration's default. `value` reads them.
     """
 
     tp: int = attrs.field(default=1, validator=_positive)
     ep: int = attrs.field(default=1, validator=_positive)
-    page_sizes: tuple[int, ...] = (1, 64)
     stages: tuple[str, ...] = STAGES
-    gemm_shapes: Literal["layer", "rank"] = "layer"
+    options: Mapping[str, OptionValue] = attrs.field(factory=dict, hash=False)
 
     def __attrs_post_init__(self) -> None:
         if self.tp % self.ep:
@@ -49,11 +49,6 @@ class Serving:
                 found=f"ep={self.ep}",
                 hint="SGLang spreads experts over the ranks of the tensor-parallel group",
             )
-        for size in self.page_sizes:
-            if size < 1:
-                raise ServingError(
-                    "a page holds at least one token", where="serving.page_sizes", found=str(size)
-                )
         for stage in self.stages:
             if stage not in STAGES:
                 raise ServingError(
@@ -62,3 +57,8 @@ class Serving:
                     expected=" or ".join(STAGES),
                     found=stage,
                 )
+
+    def value(self, option: Option[Value]) -> Value:
+        """The value of an option that an op type declares."""
+        found: Any = self.options.get(option.name, option.default)
+        return found  # type: ignore[no-any-return]

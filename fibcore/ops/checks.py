@@ -11,14 +11,27 @@ import functools
 import math
 import re
 from collections.abc import Collection, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from fibcore.model.definition import Definition
 from fibcore.model.kernel import Extraction, Fact, Kernel, NotCovered, Problem, Use
+from fibcore.model.options import Option
 from fibcore.model.tree import ModelTree, SourcePlace
-from fibcore.ops.hookspecs import GroundTruth, OpType, TestTemplate, WorkloadCase
+from fibcore.ops.hookspecs import GroundTruth, Identity, OpType, TestTemplate, WorkloadCase
 
 T = TypeVar("T")
+
+RESERVED = frozenset(
+    {
+        *("all", "batch", "check", "config", "counts", "dask", "dataset", "description", "device"),
+        *("disable_plugin", "display_name", "dry_run", "ep", "evidence", "exit_code"),
+        *("flashinfer", "flashinfer_trace", "help", "hf_repo_id", "jobs", "json", "memory_limit"),
+        *("model_name", "op_type", "output", "progress", "prune", "quiet", "registry", "sglang"),
+        *("show", "stage", "target_dir", "timeout", "tolerance", "tp", "trace", "verbose"),
+        *("web_dir",),
+    }
+)
+"""Names that options of op types cannot have, because commands and API functions have them."""
 
 OP_TYPE_NAME = re.compile(r"[a-z][a-z0-9_]*")
 FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
@@ -57,10 +70,20 @@ def check_op_types(result: object) -> tuple[OpType, ...]:
             raise ValueError(f"an op type is named {op_type.name!r}, not like gqa_paged")
         if not op_type.description.strip():
             raise ValueError(f"the op type {op_type.name} has no description")
+        for option in _items(op_type.options, Option, f"options of {op_type.name}"):
+            _check_option(option)
     names = [o.name for o in op_types]
     if len(set(names)) != len(names):
         raise ValueError("it names an op type twice: " + ", ".join(names))
     return op_types
+
+
+def _check_option(option: Option[Any]) -> None:
+    problem = option.problem()
+    if problem:
+        raise ValueError(problem)
+    if option.name in RESERVED:
+        raise ValueError(f"an option cannot be named {option.name}: the core has one of this name")
 
 
 def check_extraction(result: object, tree: ModelTree, own: Collection[str]) -> Extraction:
@@ -185,25 +208,18 @@ def check_reference(result: object, kernel: Kernel) -> Definition:
     return definition
 
 
-def check_variant(result: object) -> str:
-    """What `fibcore_variant` returned.
+def check_identity(result: object) -> Identity:
+    """What `fibcore_identify` returned.
 
     Raises:
-        ValueError: it is not a string.
+        ValueError: its variant is no string, or its contradictions are no sentences.
     """
-    return _is_a(result, str, "the result")
-
-
-def check_contradictions(result: object) -> tuple[str, ...]:
-    """What `fibcore_contradictions` returned, as a tuple.
-
-    Raises:
-        ValueError: it is not a sequence of sentences.
-    """
-    found = _items(result, str, "the result")
+    identity = _is_a(result, Identity, "the result")
+    _is_a(identity.variant, str, "variant")
+    found = _items(identity.contradictions, str, "contradictions")
     if not all(text.strip() for text in found):
         raise ValueError("a contradiction has no words")
-    return found
+    return identity
 
 
 def check_ground_truths(result: object) -> tuple[GroundTruth, ...]:

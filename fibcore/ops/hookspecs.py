@@ -15,6 +15,7 @@ import pluggy
 
 from fibcore.model.definition import Definition
 from fibcore.model.kernel import Extraction, Kernel, Scalar
+from fibcore.model.options import Option
 from fibcore.model.serving import Serving
 from fibcore.model.tree import ModelTree
 
@@ -29,10 +30,18 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 @attrs.frozen
 class OpType:
-    """An op type that a plugin is responsible for: a folder's name and a line for people."""
+    """An op type that a plugin is responsible for.
+
+    Attributes:
+        name: The name of its folder in datasets, `gqa_paged`.
+        description: A line for people.
+        options: Options of serving that its kernels depend on. Op types that share an option
+            declare it identically.
+    """
 
     name: str
     description: str
+    options: tuple[Option[Any], ...] = ()
 
 
 @attrs.frozen
@@ -71,6 +80,23 @@ class GroundTruth:
     max_capability: tuple[int, int] | None = None
     packages: tuple[str, ...] = ()
     solution: bool = True
+
+
+@attrs.frozen
+class Identity:
+    """What a plugin recognises in a definition of its op type, whoever wrote it.
+
+    Attributes:
+        variant: A name for the function that it computes, where its tensors do not tell it (a
+            causal and a full attention have the same). Definitions with the same structure are
+            the same kernel only if their variants are equal.
+        contradictions: Where its sizes contradict each other, a sentence each: heads that do not
+            divide, a size in the name that is not the axis's. What no kernel of the op type can
+            have; such a definition is not imported. `fibcore.ops.authoring.consistency` helps.
+    """
+
+    variant: str = ""
+    contradictions: tuple[str, ...] = ()
 
 
 def _no_tensors() -> Mapping[str, np.ndarray[Any, Any]]:
@@ -159,24 +185,12 @@ def fibcore_reference(kernel: Kernel) -> Definition | None:
 
 
 @hookspec(firstresult=True)
-def fibcore_variant(definition: Definition) -> str | None:
-    """Name the function that a definition computes, where its tensors do not tell it.
+def fibcore_identify(definition: Definition) -> Identity | None:
+    """Say which function a definition computes, and whether its sizes can go together.
 
-    Called when two definitions are compared, also for definitions that others wrote. Definitions
-    with the same structure are the same kernel only if their variants are equal. A plugin returns
-    None for op types that are not its own; no answer counts as the variant "".
-    """
-
-
-@hookspec(firstresult=True)
-def fibcore_contradictions(definition: Definition) -> Sequence[str] | None:
-    """Say where the sizes of a definition contradict each other, a sentence each.
-
-    Called for definitions that others wrote, when they are imported and when a dataset is checked;
-    one with contradictions is not imported. Heads that do not divide, a size in the name that is
-    not the axis's: what no kernel of the op type can have, whoever wrote it.
-    `fibcore.ops.authoring.consistency` has helpers. A plugin returns None for op types that are
-    not its own.
+    Called when two definitions are compared, imported, or checked as part of a dataset; many of
+    them others wrote, so that references look different. A plugin returns None for op types that
+    are not its own; no answer counts as `Identity()`.
     """
 
 

@@ -23,7 +23,8 @@ from fibcore.model.serving import Serving
 from fibcore.model.tree import ModelTree
 from fibcore.ops import checks as hook_checks
 from fibcore.ops import hookspecs
-from fibcore.ops.hookspecs import PROJECT, GroundTruth, OpType, TestTemplate, WorkloadCase
+from fibcore.ops.hookspecs import PROJECT, GroundTruth, Identity, OpType, TestTemplate, WorkloadCase
+from fibcore.ops.options import DeclaredOptions
 
 if TYPE_CHECKING:
     from importlib_metadata import EntryPoint
@@ -115,6 +116,7 @@ class Registry:
 
     Attributes:
         plugins: Every plugin that was found, by name, the inactive ones included.
+        options: The options that the op types of the active plugins declare.
     """
 
     def __init__(self, plugins: Iterable[PluginInfo], loaded: Mapping[str, _Loaded]) -> None:
@@ -122,6 +124,12 @@ class Registry:
         self.plugins: tuple[PluginInfo, ...] = tuple(sorted(plugins, key=lambda p: p.name))
         self._hooks = {name: plugin.hooks for name, plugin in loaded.items()}
         self._active = {p.name: p for p in self.plugins if p.status == "active"}
+        self.options = DeclaredOptions(
+            (f"op type {op_type.name}", option)
+            for plugin in loaded.values()
+            for op_type in plugin.op_types
+            for option in op_type.options
+        )
         self._op_types = {
             op_type.name: RegisteredOpType(op_type.name, op_type.description, name)
             for name, plugin in loaded.items()
@@ -140,7 +148,9 @@ class Registry:
         """Let every plugin find its kernels in `tree`.
 
         A plugin that fails takes nothing from the others: its error stands in the result.
+        Options that `serving` leaves out have their declared defaults.
         """
+        serving = attrs.evolve(serving, options=self.options.completed(serving.options))
         extractions: list[tuple[str, Extraction]] = []
         errors: list[FibcoreError] = []
         for info in self._active.values():
@@ -188,20 +198,28 @@ class Registry:
             )
         return found
 
+    def identify(self, definition: Definition) -> Identity:
+        """Which function a definition computes, and where its sizes contradict each other.
+
+        Raises:
+            HookError: the plugin raised, or returned what is no identity.
+        """
+        found = self._first(
+            "fibcore_identify",
+            definition.op_type,
+            f"definition {definition.name}",
+            hook_checks.check_identity,
+            {"definition": definition},
+        )
+        return found or Identity()
+
     def variant(self, definition: Definition) -> str:
         """The name of the function that a definition computes; "" where its tensors tell it.
 
         Raises:
-            HookError: the plugin raised, or did not return a string.
+            HookError: as `identify`.
         """
-        found = self._first(
-            "fibcore_variant",
-            definition.op_type,
-            f"definition {definition.name}",
-            hook_checks.check_variant,
-            {"definition": definition},
-        )
-        return found or ""
+        return self.identify(definition).variant
 
     def function_of(self, definition: Definition) -> str:
         """The variant; for an op type of no plugin the name, without a version suffix.
@@ -210,27 +228,12 @@ class Registry:
         its tanh approximation do not), so that only those of one name count as one kernel.
 
         Raises:
-            HookError: the plugin raised, or did not return a string.
+            HookError: as `identify`.
         """
         found = self.variant(definition)
         if found or definition.op_type in self._op_types:
             return found
         return re.sub(r"_v([2-9]|[1-9][0-9]+)$", "", definition.name)
-
-    def contradictions(self, definition: Definition) -> tuple[str, ...]:
-        """Where the sizes of a definition contradict each other; empty where nothing is known.
-
-        Raises:
-            HookError: the plugin raised, or returned what are no sentences.
-        """
-        found = self._first(
-            "fibcore_contradictions",
-            definition.op_type,
-            f"definition {definition.name}",
-            hook_checks.check_contradictions,
-            {"definition": definition},
-        )
-        return found or ()
 
     def ground_truths(self, definition: Definition) -> tuple[GroundTruth, ...]:
         """What a definition's reference can be compared with, the preferred one first.

@@ -41,7 +41,7 @@ from fibcore.model.kernel import Extraction, Fact, Kernel, Use
 from fibcore.model.serving import Serving
 from fibcore.model.tree import ModelTree, ModuleNode, SourcePlace, Unknown
 from fibcore.ops.checks import top_level_names
-from fibcore.ops.hookspecs import GroundTruth, TestTemplate
+from fibcore.ops.hookspecs import GroundTruth, Identity, TestTemplate
 from fibcore.ops.registry import HookError, Registry, load_plugins
 from fibcore.references.reading import REFERENCE_IMPORTS, foreign_imports, unasserted_axes
 from fibcore.references.running import ReferenceRunner
@@ -215,7 +215,7 @@ def check_definitions(subject: Subject) -> None:
         other = by_kernel.setdefault(key, definition.name)
         assert other == definition.name, (
             f"{other} and {definition.name} have the same tensors and the same variant: "
-            "are they one kernel, or does fibcore_variant have to tell them apart?"
+            "are they one kernel, or does fibcore_identify have to tell them apart?"
         )
 
 
@@ -359,7 +359,7 @@ def check_variants(subject: Subject) -> None:
 def check_contradictions(subject: Subject) -> None:
     """The plugin finds no contradiction in its own definitions, and copes with those of others."""
     for definition in subject.definitions:
-        found = subject.registry.contradictions(definition)
+        found = subject.registry.identify(definition).contradictions
         assert not found, f"{definition.name}: it contradicts itself: {'; '.join(found)}"
         bare = attrs.evolve(
             definition,
@@ -367,7 +367,7 @@ def check_contradictions(subject: Subject) -> None:
             axes={name: Axis("var") for name in definition.axes},
             constraints=(),
         )
-        subject.registry.contradictions(bare)  # raises a PluginError where it cannot cope
+        subject.registry.identify(bare)  # raises a PluginError where it cannot cope
 
 
 def check_strangers(subject: Subject) -> None:
@@ -400,8 +400,7 @@ def check_strangers(subject: Subject) -> None:
     else:
         raise AssertionError("fibcore_reference answers for another plugin's kernel")
     hooks = subject.registry
-    assert hooks.variant(definition) == "", "fibcore_variant answers for another's definition"
-    assert not hooks.contradictions(definition), "fibcore_contradictions answers for another's"
+    assert hooks.identify(definition) == Identity(), "fibcore_identify answers for another's"
     assert not hooks.ground_truths(definition), "fibcore_ground_truths answers for another's"
     assert hooks.test_template(STRANGER) is None, "fibcore_test_template answers for another's"
     assert hooks.workloads(definition, {}, 0) is None, "fibcore_workloads answers for another's"

@@ -105,7 +105,7 @@ class _Repair:
                 names = ", ".join(reference.typing_names)
                 self._note("$.reference", f"{names} of typing is used and not imported; imported")
         definition = self._definition(axes, inputs, outputs, constraints, source, self._tags(tags))
-        for finding in registry.contradictions(definition):
+        for finding in registry.identify(definition).contradictions:
             raise self._refusal("$.axes", "the sizes contradict each other", None, finding)
         return Repaired(definition, tuple(self.repairs))
 

@@ -362,7 +362,7 @@ def _contradictions(
 ) -> Iterator[ValidationProblem]:
     """Sizes that, as the op type's plugin knows, cannot go together."""
     try:
-        found = plugins.contradictions(definition)
+        found = plugins.identify(definition).contradictions
     except PluginError as error:
         yield ValidationProblem("error", path, None, error.message, found=error.found)
         return

@@ -94,7 +94,6 @@ def add_new_model(
     config: str | Path | Mapping[str, Any] | None = None,
     tp: int | Sequence[int] | None = None,
     ep: int | Sequence[int] | None = None,
-    page_size: int | Sequence[int] | None = None,
     sglang: str | None = None,
     display_name: str | None = None,
     description: str | None = None,
@@ -105,6 +104,7 @@ def add_new_model(
     disable_plugin: Sequence[str] = (),
     show: Callable[[str], None] | None = None,
     progress: Progress | None = None,
+    **options: Any,
 ) -> AddModelReport:
     """Add a model to the web site's list, or bring its entry up to date.
 
@@ -122,7 +122,6 @@ def add_new_model(
         config: Take the config from this file, or this plain data.
         tp: Tensor-parallel sizes; by default how the catalogue says the model is served.
         ep: Expert-parallel sizes, likewise.
-        page_size: Page sizes of the paged KV cache, in tokens.
         sglang: Where SGLang's source is; by default the repository in `target_dir`.
         display_name: The model's name for people; by default that of its Hub id.
         description: A sentence about it; by default its class, Hub id and parallel sizes.
@@ -133,6 +132,7 @@ def add_new_model(
         disable_plugin: Plugins to leave out, by name, where no registry is given.
         show: Told the diff before the file is written.
         progress: Told how far the work is.
+        **options: Values of options that op types declare, as for `fibcore.extract`.
 
     Returns:
         The report. What could not be found of the model is in it, and its `exit_code` is 1 then.
@@ -155,12 +155,12 @@ def add_new_model(
         config=config,
         tp=tp,
         ep=ep,
-        page_size=page_size,
         sglang=sglang,
         dry_run=True,
         registry=registry,
         disable_plugin=disable_plugin,
         progress=progress,
+        **options,
     )
     if not found.models:
         raise found.refused[0].error

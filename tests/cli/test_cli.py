@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from click.testing import CliRunner, Result
 
 from fibcore.cli import cli
 from fibcore.errors import FibcoreError
+from fibcore.ops.checks import RESERVED
 from fibcore.ops.hookspecs import hookimpl
 from fibcore.ops.registry import Registry, load_plugins
 
@@ -117,6 +119,48 @@ def test_options_reach_the_extraction(invoke: Invoke, tiny: list[object]) -> Non
 def test_an_op_type_is_one_of_several_of_its_plugin(invoke: Invoke, tiny: list[object]) -> None:
     data = document(invoke("extract", *tiny, "--json", "--dry-run", "--op-type", "gqa_ragged"))
     assert list(data["definitions"]) == ["gqa_ragged_prefill_causal_h4_kv2_d16"]
+
+
+@pytest.fixture
+def without(
+    invoke: Invoke, op_plugins: Registry, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Result]:
+    """Run a command line with the project's plugins but those named, which `invoke` leaves in."""
+    modules = {
+        name: sys.modules[f"fibcore_op_{name}"] for p in op_plugins.plugins if (name := p.name)
+    }
+
+    def load(*, disable: Sequence[str] = ()) -> Registry:
+        return load_plugins(extra=modules, discover=False, disable=disable)
+
+    for module in ("fibcore.ops.registry", "fibcore.extraction.run"):
+        monkeypatch.setattr(f"{module}.load_plugins", load)
+    return invoke
+
+
+def test_options_of_op_types_are_those_of_the_plugins_in_use(without: Invoke) -> None:
+    everything = without("extract", "--help").stdout
+    assert "--page-size N[,N...] KV page sizes. [default: 1,64]" in " ".join(everything.split())
+    assert "--gemm-shapes [layer|rank]" in everything
+    fewer = without("extract", "--help", "--disable-plugin", "gqa", "--disable-plugin=gemm").stdout
+    assert "--page-size" in fewer  # another plugin declares it too
+    assert "--gemm-shapes" not in fewer
+
+
+def test_an_option_of_no_plugin_in_use_is_unknown(without: Invoke, tiny: list[object]) -> None:
+    result = without("extract", *tiny, "--gemm-shapes", "rank", "--disable-plugin", "gemm")
+    assert result.exit_code == 2
+    assert "No such option" in result.stderr
+    assert "--gemm-shapes" in result.stderr
+
+
+@pytest.mark.parametrize("name", sorted(cli.commands))
+def test_no_option_of_an_op_type_can_clash_with_one_of_a_command(name: str) -> None:
+    flags = {flag.lstrip("-") for p in cli.commands[name].params for flag in p.opts}
+    own = {flag.replace("-", "_") for flag in flags if len(flag) > 1}
+    placed = {flag for flag in own if flag.startswith("options_of_")}
+    if placed:
+        assert own - placed <= RESERVED
 
 
 def test_gemm_shapes_of_a_rank(invoke: Invoke, tiny: list[object]) -> None:

@@ -48,7 +48,7 @@ def test_every_entry_is_a_config_that_can_be(entry: CatalogueEntry) -> None:
         assert find_entry(name) is entry
     for tp in entry.tp:
         for ep in entry.ep:
-            Serving(tp=tp, ep=ep, page_sizes=entry.page_sizes)
+            Serving(tp=tp, ep=ep, options=entry.options)
 
 
 @entries
@@ -151,7 +151,7 @@ def test_known_facts() -> None:
 )
 def test_serving_sizes(slug: str, tp: int, ep: int) -> None:
     model = resolve_model(slug)
-    assert (model.tp, model.ep, model.page_sizes) == ((tp,), (ep,), (1, 64))
+    assert (model.tp, model.ep, model.options) == ((tp,), (ep,), {})
 
 
 @pytest.mark.parametrize(

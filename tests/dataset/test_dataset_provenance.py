@@ -140,8 +140,24 @@ def _keys(data: Any) -> Any:
     return [_keys(data[0])] if isinstance(data, list) and data else None
 
 
+def test_options_of_one_word_are_entries_of_their_own(tmp_path: Path) -> None:
+    options = ({}, {"head_shapes": "rank"}, {"other_shapes": "rank"})
+    for each in options:
+        one = entry(serving=Serving(tp=8, options=each))
+        write_provenance(tmp_path, definition(), one)
+        assert not write_provenance(tmp_path, definition(), one)
+    found = read_provenance(tmp_path, "attention_h4")
+    assert found is not None
+    read = [dict(e.serving.options) for e in found.entries]
+    assert sorted(read, key=str) == sorted(options, key=str)
+    data = json.loads((tmp_path / "reports/provenance/attention_h4.json").read_text())
+    assert list(data["models"]["llama"]) == ["tp8-ep1", "tp8-ep1-other_shapes=rank", "tp8-ep1-rank"]
+
+
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
-    one = entry(serving=Serving(tp=8, ep=4, gemm_shapes="rank"), kernel="attention_h_4")
+    one = entry(
+        serving=Serving(tp=8, ep=4, options={"gemm_shapes": "rank"}), kernel="attention_h_4"
+    )
     write_provenance(tmp_path, definition(), one)
     found = read_provenance(tmp_path, "attention_h4")
     assert found is not None

@@ -335,7 +335,7 @@ def everything(real: Callable[..., ModelTree], op_plugins: Registry) -> Everythi
 
     def extract(config: Any) -> tuple[Counter[str], Counter[str], Counter[str]]:
         tree = real(config)
-        extractions, errors = op_plugins.extract(tree, Serving(page_sizes=(1,)))
+        extractions, errors = op_plugins.extract(tree, Serving(options={"page_size": (1,)}))
         assert not errors
         assert not tree.missing
         kernels: Counter[str] = Counter()

@@ -82,7 +82,7 @@ def test_the_page_has_the_files_that_the_tests_take_from_it() -> None:
 def test_every_hook_is_documented() -> None:
     page = PAGE.read_text(encoding="utf-8")
     hooks = {n: h for n, h in vars(hookspecs).items() if n.startswith("fibcore_")}
-    assert len(hooks) == 8
+    assert len(hooks) == 7
     for name, hook in hooks.items():
         assert f"`{name}`" in page
         assert "Called " in hook.__doc__
@@ -300,30 +300,32 @@ MISTAKES: dict[str, tuple[list[tuple[str, str, str]], Callable[[Subject], None],
     ),
     "a variant that reads the name": (
         [
+            (INIT, "import GroundTruth,", "import GroundTruth, Identity,"),
             (
                 INIT,
                 "@hookimpl\ndef fibcore_ground_truths",
                 (
-                    "@hookimpl\ndef fibcore_variant(definition: Definition) -> str | None:\n"
-                    "    return None if definition.op_type == 'x' else definition.name\n\n\n"
+                    "@hookimpl\ndef fibcore_identify(definition: Definition) -> Identity:\n"
+                    "    return Identity(definition.name)\n\n\n"
                     "@hookimpl\ndef fibcore_ground_truths"
                 ),
-            )
+            ),
         ],
         contract.check_variants,
         "'renamed' once it is called renamed",
     ),
     "a variant that trusts the reference": (
         [
+            (INIT, "import GroundTruth,", "import GroundTruth, Identity,"),
             (
                 INIT,
                 "@hookimpl\ndef fibcore_ground_truths",
                 (
-                    "@hookimpl\ndef fibcore_variant(definition: Definition) -> str | None:\n"
-                    "    return definition.reference.split('EPS = ')[1][:0] or None\n\n\n"
+                    "@hookimpl\ndef fibcore_identify(definition: Definition) -> Identity:\n"
+                    "    return Identity(definition.reference.split('EPS = ')[1][:0])\n\n\n"
                     "@hookimpl\ndef fibcore_ground_truths"
                 ),
-            )
+            ),
         ],
         contract.check_variants,
         "IndexError",

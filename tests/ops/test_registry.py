@@ -16,7 +16,7 @@ from fibcore.model.definition import Definition, const, tensor, var
 from fibcore.model.kernel import Extraction, Fact, Kernel, NotCovered, Use
 from fibcore.model.serving import Serving
 from fibcore.model.tree import SourcePlace
-from fibcore.ops.hookspecs import GroundTruth, OpType, TestTemplate, hookimpl
+from fibcore.ops.hookspecs import GroundTruth, Identity, OpType, TestTemplate, hookimpl
 from fibcore.ops.registry import HookError, PluginInfo, Registry, load_plugins
 from fibcore.testing.trees import module, tree
 
@@ -223,48 +223,50 @@ def test_a_kernel_that_nobody_knows() -> None:
 
 def test_the_responsible_plugin_is_asked_first() -> None:
     """A plugin whose name sorts first and that answers for everything does not get in between."""
-
-    def variant() -> str:
-        return "stranger's"
-
     plugins = registry(
-        a_greedy=plugin("other", variant=variant),
-        toy=plugin("toy", variant=lambda: "own"),
+        a_greedy=plugin("other", identify=lambda: Identity("greedy")),
+        toy=plugin("toy", identify=lambda: Identity("own")),
     )
     assert plugins.variant(definition(kernel("toy"))) == "own"
-    assert plugins.variant(definition(kernel("other"))) == "stranger's"
+    assert plugins.variant(definition(kernel("other"))) == "greedy"
 
 
 def test_what_nobody_answers() -> None:
     plugins = registry(toy=plugin())
-    assert plugins.variant(definition(kernel())) == ""
+    assert plugins.identify(definition(kernel())) == Identity()
     assert plugins.ground_truths(definition(kernel())) == ()
     assert plugins.test_template("toy") is None
 
 
 def test_a_function_of_no_plugin_is_known_by_its_name_alone() -> None:
-    plugins = registry(toy=plugin(variant=lambda: None))
+    plugins = registry(toy=plugin(identify=lambda: None))
     assert plugins.function_of(definition(kernel("toy"))) == ""
-    stranger = definition(kernel("other"))
-    assert plugins.function_of(stranger) == stranger.name
-    assert plugins.function_of(attrs.evolve(stranger, name=f"{stranger.name}_v2")) == stranger.name
+    foreign = definition(kernel("other"))
+    assert plugins.function_of(foreign) == foreign.name
+    assert plugins.function_of(attrs.evolve(foreign, name=f"{foreign.name}_v2")) == foreign.name
 
 
-@pytest.mark.parametrize("result", ["heads", [""], [3]])
-def test_contradictions_are_sentences(result: object) -> None:
-    with pytest.raises(HookError, match="does not allow"):
-        registry(toy=plugin(contradictions=lambda: result)).contradictions(definition(kernel()))
+BAD_IDENTITIES: dict[str, tuple[object, str]] = {
+    "a variant alone": ("causal", "the result is str 'causal', not Identity"),
+    "a variant that is no text": (Identity(3), "variant is int '3', not str"),  # type: ignore[arg-type]
+    "one sentence": (Identity("", "heads"), "contradictions is str 'heads'"),  # type: ignore[arg-type]
+    "a sentence without words": (Identity("", ("",)), "has no words"),
+    "a number": (Identity("", (3,)), "contradictions is int '3'"),  # type: ignore[arg-type]
+}
 
 
-def test_contradictions_of_the_plugin_and_of_nobody() -> None:
-    plugins = registry(toy=plugin(contradictions=lambda: ["sizes"]))
-    assert plugins.contradictions(definition(kernel())) == ("sizes",)
-    assert registry(toy=plugin()).contradictions(definition(kernel())) == ()
+@pytest.mark.parametrize("case", BAD_IDENTITIES)
+def test_identities_that_are_none(case: str) -> None:
+    result, message = BAD_IDENTITIES[case]
+    with pytest.raises(HookError) as caught:
+        registry(toy=plugin(identify=lambda: result)).identify(definition(kernel()))
+    assert message in str(caught.value)
 
 
-def test_a_variant_is_a_string() -> None:
-    with pytest.raises(HookError, match="does not allow"):
-        registry(toy=plugin(variant=lambda: 3)).variant(definition(kernel()))
+def test_an_identity_is_the_plugin_s() -> None:
+    identity = Identity("causal", ("sizes",))
+    plugins = registry(toy=plugin(identify=lambda: identity))
+    assert plugins.identify(definition(kernel())) == identity
 
 
 TRUTH = GroundTruth("torch", "torch", "entry", "def entry(x):\n    return x\n")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import attrs
 
@@ -36,10 +36,8 @@ def coverage(
     config: str | Path | Mapping[str, Any] | None = None,
     tp: int | Sequence[int] | None = None,
     ep: int | Sequence[int] | None = None,
-    page_size: int | Sequence[int] | None = None,
     op_type: str | Sequence[str] = (),
     stage: str | Sequence[str] | None = None,
-    gemm_shapes: Literal["layer", "rank"] = "layer",
     sglang: str | None = None,
     check: str | Path | None = None,
     output: str | Path | None = None,
@@ -47,6 +45,7 @@ def coverage(
     registry: Registry | None = None,
     disable_plugin: Sequence[str] = (),
     progress: Progress | None = None,
+    **options: Any,
 ) -> CoverageReport:
     """Say which of the definitions that models need a dataset has, and with what.
 
@@ -62,10 +61,8 @@ def coverage(
         config: Take the config of the one model from this file, or this plain data.
         tp: Tensor-parallel sizes.
         ep: Expert-parallel sizes.
-        page_size: Page sizes of the paged KV cache, in tokens.
         op_type: Look at these op types only.
         stage: "decode", "prefill" or both; both by default.
-        gemm_shapes: "layer" for GEMMs of the whole layer's size, "rank" for one rank's.
         sglang: Where SGLang's source is; by default the repository in `target_dir`.
         check: A hand-kept page in Markdown to hold against what is derived.
         output: Folder for coverage.md, coverage.html and coverage.json; by default `reports` of
@@ -74,6 +71,7 @@ def coverage(
         registry: The plugins; by default all that are installed.
         disable_plugin: Plugins to leave out, by name, where no registry is given.
         progress: Told how far the work is.
+        **options: Values of options that op types declare, as for `fibcore.extract`.
 
     Raises:
         UsageError: a name or an option is wrong, or there is no model to look at.
@@ -83,7 +81,7 @@ def coverage(
     names = (model_name,) if isinstance(model_name, str) else tuple(dict.fromkeys(model_name))
     if registry is None:
         registry = load_plugins(disable=disable_plugin)
-    wanted = Wanted.of(registry, tp, ep, page_size, op_type, stage, gemm_shapes)
+    wanted = Wanted.of(registry, tp, ep, op_type, stage, options)
     if config is not None and len(names) != 1:
         raise UsageError(
             "one config serves one model",

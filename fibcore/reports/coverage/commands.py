@@ -34,17 +34,15 @@ class Place:
         model: str,
         tp: int,
         ep: int,
-        shapes: str,
-        page_sizes: Sequence[int],
+        options: Sequence[str],
         op_types: Sequence[str],
     ) -> str:
-        """Extracts the definitions of op types of a model."""
+        """Extracts the definitions of op types of a model; `options` are words as they stand."""
         words = ["extract-kernel-definitions", "--model-name", model]
         words += ["--config", str(self.config)] if self.config is not None else []
         words += ["--tp", str(tp), "--ep", str(ep)]
         words += [word for op_type in op_types for word in ("--op-type", op_type)]
-        words += ["--page-size", ",".join(map(str, page_sizes))] if page_sizes else []
-        words += ["--gemm-shapes", shapes] if shapes != "layer" else []
+        words += options
         words += ["--sglang", self.sglang] if self.sglang is not None else []
         return self._fibcore(*words)
 

@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import attrs
 
-from fibcore.dataset import Dataset, Provenance, ProvenanceEntry
+from fibcore.dataset import Dataset, Provenance
 from fibcore.dataset.inventory import Inventory
 from fibcore.errors import DatasetError, FibcoreError
 from fibcore.extraction.report import Refused, Remark
 from fibcore.extraction.run import Findings, FoundModel, Wanted, find_models
 from fibcore.model.definition import Definition
 from fibcore.model.kernel import Fact, Kernel, Use
+from fibcore.model.options import Option, OptionValue
 from fibcore.model.serving import Serving
+from fibcore.ops.options import DeclaredOptions
 from fibcore.ops.registry import Registry
 from fibcore.progress import Progress
 from fibcore.reports.coverage.commands import Place
@@ -29,25 +31,31 @@ from fibcore.verification.render import module_file
 BASELINE_AUTHORS = ("baseline", *STRENGTH)
 """Authors whose solutions are baselines: a library's own implementation."""
 
-PAGE_SIZES = "serving:page_sizes"
-"""The origin of a constant that is a page size."""
-
 UNCLAIMED = "no installed plugin covers it"
 
 
 @attrs.frozen
 class Served:
-    """One way in which a model is served; EP 0 stands for the usual one of a TP."""
+    """One way in which a model is served.
+
+    Attributes:
+        tp: Tensor-parallel size.
+        ep: Expert-parallel size; 0 stands for the usual one of a TP size.
+        options: Options of op types that are recorded, (name, value) in the order of names.
+    """
 
     tp: int
     ep: int
-    shapes: Literal["layer", "rank"] = "layer"
+    options: tuple[tuple[str, OptionValue], ...] = ()
 
-    @property
-    def label(self) -> str:
+    @classmethod
+    def recorded(cls, serving: Serving) -> Served:
+        """How a dataset says that a model was served."""
+        return cls(serving.tp, serving.ep, tuple(sorted(serving.options.items())))
+
+    def label(self, declared: DeclaredOptions) -> str:
         """As people read it."""
-        rank = "" if self.shapes == "layer" else ", GEMMs of a rank"
-        return f"TP {self.tp}, EP {self.ep}{rank}"
+        return ", ".join((f"TP {self.tp}", f"EP {self.ep}", *declared.describe(dict(self.options))))
 
 
 @attrs.frozen
@@ -72,7 +80,7 @@ STEPS_AFTER = (
 """In the order in which they can be run."""
 
 _Found = tuple[FoundModel, Findings, Served]
-_How = tuple[str, int, int, str, tuple[int, ...]]
+_How = tuple[str, int, int, tuple[str, ...]]
 
 
 @attrs.define
@@ -116,19 +124,17 @@ class Known:
     def served(self, model: str) -> dict[Served, None]:
         """How a model was served when its definitions were extracted."""
         entries = [e for p in self.provenance.values() for e in p.entries if e.model == model]
-        return dict.fromkeys(
-            Served(e.serving.tp, e.serving.ep, e.serving.gemm_shapes) for e in entries
-        )
+        return dict.fromkeys(Served.recorded(entry.serving) for entry in entries)
 
-    def page_sizes(self, model: str) -> set[int]:
-        """The page sizes that a model's definitions were extracted for."""
+    def values(self, option: Option[Any], model: str) -> set[Any]:
+        """The values of an option that a model's definitions were extracted for."""
         return {
-            int(fact.value)
+            fact.value
             for p in self.provenance.values()
             for entry in p.entries
             if entry.model == model
             for fact in entry.facts.values()
-            if PAGE_SIZES in fact.origins and isinstance(fact.value, int)
+            if option.origin in fact.origins and option.takes(fact.value)
         }
 
 
@@ -192,8 +198,9 @@ class Deriver:
         Without sizes that were asked for, a model is looked at as it is usually served, as it was
         served when its definitions were extracted, and in the ways of `also`.
         """
-        page_sizes = self._page_sizes(name)
-        found = self._find(name, attrs.evolve(self.wanted, page_sizes=page_sizes))
+        several = self._several(name)
+        options = {**self.wanted.options, **several}
+        found = self._find(name, attrs.evolve(self.wanted, options=options))
         done = {served for _, _, served in found}
         if not (self.wanted.tp or self.wanted.ep):
             slugs = dict.fromkeys([name, *(model.report.slug for model, _, _ in found)])
@@ -204,8 +211,7 @@ class Deriver:
                         self.wanted,
                         tp=(served.tp,),
                         ep=(served.ep,) if served.ep else (),
-                        page_sizes=page_sizes,
-                        gemm_shapes=served.shapes,
+                        options={**several, **dict(served.options)},
                     )
                     new = [one for one in self._find(name, wanted) if one[2] not in done]
                     done.update((served, *(s for _, _, s in new)))
@@ -214,23 +220,29 @@ class Deriver:
         for one in found:
             self.found.setdefault(one[0].report.slug, []).append(one[0])
             by_slug.setdefault(one[0].report.slug, []).append(one)
-        covered = [self._covered(slug, found, page_sizes) for slug, found in by_slug.items()]
+        covered = [self._covered(slug, found, several) for slug, found in by_slug.items()]
         if not covered and name in self.known.models():
             covered.append(self._recorded(name))
         return covered
 
-    def _page_sizes(self, name: str) -> tuple[int, ...]:
-        """Those that were asked for; else the usual ones and those of the dataset."""
-        if self.wanted.page_sizes:
-            return self.wanted.page_sizes
-        extra = self.known.page_sizes(name)
-        if not extra:
-            return ()
-        from fibcore.configs.catalogue import PAGE_SIZES as USUAL
+    def _several(self, name: str) -> dict[str, OptionValue]:
+        """Values of options with several: those asked for, else the usual and the dataset's ones.
+
+        An option of which the dataset records nothing is left to its default.
+        """
         from fibcore.configs.catalogue import find_entry
 
         entry = find_entry(name)
-        return tuple(sorted({*(entry.page_sizes if entry else USUAL), *extra}))
+        found: dict[str, OptionValue] = {}
+        for option in self.registry.options.several:
+            asked = self.wanted.options.get(option.name)
+            extra = self.known.values(option, name)
+            if asked is not None:
+                found[option.name] = asked
+            elif extra:
+                usual: Any = entry.options.get(option.name) if entry else None
+                found[option.name] = tuple(sorted(extra.union(usual or option.default)))
+        return found
 
     def _find(self, name: str, wanted: Wanted) -> list[_Found]:
         findings = find_models(
@@ -242,16 +254,14 @@ class Deriver:
             progress=self.progress,
         )
         self.refused += findings.refused
-        return [
-            (m, findings, Served(m.report.tp, m.report.ep, wanted.gemm_shapes))
-            for m in findings.models
-        ]
+        options = tuple(sorted(self.registry.options.recorded(wanted.options).items()))
+        return [(m, findings, Served(m.report.tp, m.report.ep, options)) for m in findings.models]
 
     def _covered(
         self,
         slug: str,
         found: Sequence[_Found],
-        page_sizes: Sequence[int],
+        several: Mapping[str, OptionValue],
     ) -> ModelCoverage:
         first = found[0][0].report
         groups: dict[tuple[str, str], list[tuple[Kernel, Served, Definition | None]]] = {}
@@ -260,7 +270,7 @@ class Deriver:
                 have = self._in_dataset(kernel, slug, findings)
                 key = (kernel.op_type, kernel.name)
                 groups.setdefault(key, []).append((kernel, served, have))
-        needs = [self._need(slug, uses, page_sizes) for _, uses in sorted(groups.items())]
+        needs = [self._need(slug, uses, several) for _, uses in sorted(groups.items())]
         uncovered: dict[tuple[str, str], int] = {}
         partial: dict[str, Remark] = {}
         for model, _, _ in found:
@@ -278,7 +288,7 @@ class Deriver:
             slug=slug,
             architecture=first.architecture,
             constants=first.constants,
-            servings=tuple(served.label for _, _, served in found),
+            servings=tuple(self._label(served) for _, _, served in found),
             needs=tuple(needs),
             uncovered=tuple(
                 Uncovered(what, reason, layers)
@@ -312,7 +322,7 @@ class Deriver:
         self,
         slug: str,
         uses: Sequence[tuple[Kernel, Served, Definition | None]],
-        page_sizes: Sequence[int],
+        several: Mapping[str, OptionValue],
     ) -> Need:
         kernel, served, _ = uses[0]
         definition = next((d for _, _, d in uses if d is not None), None)
@@ -325,17 +335,28 @@ class Deriver:
             kernel=kernel.name,
             definition=None if definition is None else definition.name,
             op_type=kernel.op_type,
-            servings=tuple(dict.fromkeys(s.label for _, s, _ in uses)),
+            servings=tuple(dict.fromkeys(self._label(s) for _, s, _ in uses)),
             layers=max(len({use.path for use in k.uses}) for k, _, _ in uses),
             where=_first_place(kernel.uses),
             constants=_constants(kernel.facts),
             notes=tuple(notes),
         )
-        sizes = page_sizes if any(PAGE_SIZES in f.origins for f in kernel.facts.values()) else ()
-        how = (slug, served.tp, served.ep, served.shapes, tuple(sizes))
+        options = self._depends_on(kernel, several) | dict(served.options)
+        how = (slug, served.tp, served.ep, self.registry.options.command_line(options))
         self._extracts[slug, kernel.name] = how
         command = self.place.extract(*how, [kernel.op_type])
         return self._with_holding(need, definition, command)
+
+    def _label(self, served: Served) -> str:
+        return served.label(self.registry.options)
+
+    def _depends_on(
+        self, kernel: Kernel, several: Mapping[str, OptionValue]
+    ) -> dict[str, OptionValue]:
+        """The options with several values that a kernel takes a constant from."""
+        origins = {origin for fact in kernel.facts.values() for origin in fact.origins}
+        declared = self.registry.options
+        return {n: value for n, value in several.items() if declared[n].origin in origins}
 
     def _with_holding(self, need: Need, definition: Definition | None, extract: str) -> Need:
         """A need with what the dataset has of it, and the commands for the rest."""
@@ -382,7 +403,7 @@ class Deriver:
                 continue
             record = self.known.provenance.get(name)
             entries = [e for e in record.entries if e.model == slug] if record else []
-            labels = [_label(entry) for entry in entries]
+            labels = [self._label(Served.recorded(entry.serving)) for entry in entries]
             servings.update(dict.fromkeys(labels))
             architecture = architecture or next((e.architecture for e in entries), "")
             need = Need(
@@ -407,11 +428,6 @@ class Deriver:
             commands=self._together(slug, needs),
             recorded=True,
         )
-
-
-def _label(entry: ProvenanceEntry) -> str:
-    serving: Serving = entry.serving
-    return Served(serving.tp, serving.ep, serving.gemm_shapes).label
 
 
 def _first_place(uses: Sequence[Use]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import attrs
 
@@ -42,13 +42,12 @@ def diff(
     target_dir: str | Path = "./repos",
     tp: int | Sequence[int] | None = None,
     ep: int | Sequence[int] | None = None,
-    page_size: int | Sequence[int] | None = None,
     op_type: str | Sequence[str] = (),
     stage: str | Sequence[str] | None = None,
-    gemm_shapes: Literal["layer", "rank"] = "layer",
     registry: Registry | None = None,
     disable_plugin: Sequence[str] = (),
     progress: Progress | None = None,
+    **options: Any,
 ) -> DiffReport:
     """Compare the kernels of two sources, two models or two configs, or of models and a dump.
 
@@ -65,13 +64,12 @@ def diff(
         target_dir: Folder that holds the repositories.
         tp: Tensor-parallel sizes; by default how the catalogue says the model is served.
         ep: Expert-parallel sizes, likewise.
-        page_size: Page sizes of the paged KV cache, in tokens.
         op_type: Compare these op types only.
         stage: "decode", "prefill" or both; both by default.
-        gemm_shapes: "layer" for GEMMs of the whole layer's size, "rank" for one rank's.
         registry: The plugins; by default all that are installed.
         disable_plugin: Plugins to leave out, by name, where no registry is given.
         progress: Told how far the work is.
+        **options: Values of options that op types declare, as for `fibcore.extract`.
 
     Returns:
         The report. A side that is partial or could not be extracted is in it, and its `exit_code`
@@ -89,7 +87,7 @@ def diff(
     mode = _mode(names, sources, configs, trace)
     if registry is None:
         registry = load_plugins(disable=disable_plugin)
-    wanted = Wanted.of(registry, tp, ep, page_size, op_type, stage, gemm_shapes)
+    wanted = Wanted.of(registry, tp, ep, op_type, stage, options)
     trees: dict[str | None, SourceTree] = {}
 
     def findings(side: _Side) -> Findings:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import attrs
 
@@ -10,14 +11,12 @@ from fibcore.errors import FibcoreError
 from fibcore.extraction.run import Findings, Wanted
 from fibcore.model.definition import Definition
 from fibcore.model.kernel import Kernel
+from fibcore.model.options import Option
 from fibcore.ops.registry import Registry
 from fibcore.reports.diff.report import Match, TraceDiff, Unmatched
 from fibcore.traces.matching import match, other_sizes, related, same_stage
 from fibcore.traces.reading import Trace, TraceFile
 from fibcore.traces.sketch import sketch
-
-PAGE_SIZE = "page_size"
-"""The axis that a serving option sets, so that the reason can name the option."""
 
 
 def compare_with_trace(
@@ -144,9 +143,11 @@ class _Comparison:
             return f"the dump has no {stage} of op type {definition.op_type}"
         nearest = min(alike, key=lambda f: _distance(definition, f))
         sizes = other_sizes(definition, nearest)
-        if list(sizes) == [PAGE_SIZE]:
-            used = {f.sizes[PAGE_SIZE] for f in alike if PAGE_SIZE in f.sizes}
-            return f"the dump does not use page size {sizes[PAGE_SIZE][0]}, but {_list(used)}"
+        option = self._set_by_option(sizes)
+        if option is not None:
+            size = sizes[option.name][0]
+            used = {f.sizes[option.name] for f in alike if option.name in f.sizes}
+            return f"the dump does not use {option.title} {size}, but {_list(used)}"
         if sizes:
             return f"nearest in the dump: {nearest.name}, with {_sizes(sizes, 1)}"
         return f"nearest in the dump: {nearest.name}, {self._otherwise(definition, nearest)}"
@@ -163,15 +164,23 @@ class _Comparison:
             return f"extraction found no {stage} of op type {file.op_type}"
         nearest = min(alike, key=lambda d: _distance(d, file))
         sizes = other_sizes(nearest, file)
-        if list(sizes) == [PAGE_SIZE]:
-            used = {d.const_axes[PAGE_SIZE] for d in alike if PAGE_SIZE in d.const_axes}
-            size = sizes[PAGE_SIZE][1]
-            return f"extracted at page size {_list(used)}: --page-size {size} has it"
+        option = self._set_by_option(sizes)
+        if option is not None:
+            size = sizes[option.name][1]
+            used = {d.const_axes[option.name] for d in alike if option.name in d.const_axes}
+            return f"extracted at {option.title} {_list(used)}: {option.flag} {size} has it"
         if not sizes:
             return f"nearest: {nearest.name}, {self._otherwise(nearest, file)}"
         text = f"nearest: {nearest.name}, with {_sizes(sizes, 0)}"
         options = self._options(nearest, sizes)
         return f"{text}; was it served with another {' or '.join(options)}?" if options else text
+
+    def _set_by_option(self, sizes: Mapping[str, object]) -> Option[Any] | None:
+        """The option with several values that sets the one axis in which two kernels differ."""
+        if len(sizes) != 1:
+            return None
+        option = self.registry.options.get(next(iter(sizes)))
+        return option if option is not None and option.several else None
 
     def _otherwise(self, definition: Definition, file: TraceFile) -> str:
         """How two kernels of equal sizes differ."""

@@ -12,15 +12,24 @@ from fibcore.model.definition import Definition
 from fibcore.model.kernel import Extraction, Kernel, Scalar
 from fibcore.model.serving import Serving
 from fibcore.model.tree import ModelTree
-from fibcore.ops.hookspecs import GroundTruth, OpType, TestTemplate, WorkloadCase, hookimpl
+from fibcore.ops.hookspecs import (
+    GroundTruth,
+    Identity,
+    OpType,
+    TestTemplate,
+    WorkloadCase,
+    hookimpl,
+)
 from fibcore_op_gemm import definitions, ground_truth, matcher, workloads
 from fibcore_op_gemm.matcher import OP_TYPE
+from fibcore_op_gemm.sizes import SHAPES
 
 
 @hookimpl
 def fibcore_op_types() -> Sequence[OpType]:
     """The one op type of this plugin."""
-    return [OpType(OP_TYPE, "matrix products of linear layers, LM heads and router gates")]
+    description = "matrix products of linear layers, LM heads and router gates"
+    return [OpType(OP_TYPE, description, (SHAPES,))]
 
 
 @hookimpl
@@ -36,15 +45,11 @@ def fibcore_reference(kernel: Kernel) -> Definition | None:
 
 
 @hookimpl
-def fibcore_variant(definition: Definition) -> str | None:
-    """One function for given tensors: `gemm_n_{N}_k_{K}` and `gemm_n{N}_k{K}` are the same."""
-    return "" if definition.op_type == OP_TYPE else None
-
-
-@hookimpl
-def fibcore_contradictions(definition: Definition) -> Sequence[str] | None:
-    """Block counts that do not follow from N and K, and sizes that the name gives otherwise."""
-    return definitions.contradictions(definition) if definition.op_type == OP_TYPE else None
+def fibcore_identify(definition: Definition) -> Identity | None:
+    """One function for given tensors, and sizes that go together."""
+    if definition.op_type != OP_TYPE:
+        return None
+    return Identity(contradictions=definitions.contradictions(definition))
 
 
 @hookimpl

@@ -26,6 +26,7 @@ from fibcore_op_gemm.operations import Product, products
 from fibcore_op_gemm.sizes import (
     EMBEDDING,
     LINEAR,
+    SHAPES,
     TORCH_EMBEDDING,
     TORCH_LINEAR,
     Shape,
@@ -49,7 +50,7 @@ _NOT_LINEAR = ("RadixLinearAttention",)
 
 
 def extract(tree: ModelTree, serving: Serving) -> Extraction:
-    """The GEMMs of `tree`, of the whole layers or of one rank (`serving.gemm_shapes`).
+    """The GEMMs of `tree`, of the whole layers or of one rank (the option `SHAPES`).
 
     The weights of experts are not among them: they belong to the fused expert layer.
     """
@@ -142,7 +143,11 @@ class _Matcher:
         if isinstance(dtype, Named) and dtype.name.endswith("float32"):
             self._remark(kernel, "SGLang runs it in float32", node.path)
         origins = set().union(*(origins_of(v) for v in (*shape.n.sources, *shape.k.sources)))
-        if "serving:tp" in origins and self.serving.gemm_shapes == "layer" and self.serving.tp > 1:
+        if (
+            "serving:tp" in origins
+            and self.serving.value(SHAPES) == "layer"
+            and self.serving.tp > 1
+        ):
             self._remark(kernel, f"the model's sizes depend on tp={self.serving.tp}", node.path)
 
     def _kernel(self, node: ModuleNode, shape: Shape, quantization: Quantization | None) -> Kernel:
@@ -283,7 +288,7 @@ class _Matcher:
             self.found.problem(what, f"its sizes are {n} and {k}", node)
             return
         split = [v for v in (n, k) if "serving:tp" in origins_of(v)]
-        if split and self.serving.tp > 1 and self.serving.gemm_shapes == "layer":
+        if split and self.serving.tp > 1 and self.serving.value(SHAPES) == "layer":
             sizes_text = " and ".join(str(int(v)) for v in split)
             self.found.problem(what, f"{sizes_text} is a rank's, not the whole layer's", node)
             return
@@ -299,7 +304,7 @@ class _Matcher:
     def _record(self, kernel: Kernel, node: ModuleNode, shape: Shape) -> None:
         self.found.add(kernel, node)
         self.handled.add(node.path)
-        if shape.sharded and self.serving.gemm_shapes == "rank":
+        if shape.sharded and self.serving.value(SHAPES) == "rank":
             self.sharded.add(kernel.name)
 
     def _remark(self, kernel: Kernel, remark: str, path: str) -> None:

@@ -11,8 +11,17 @@ from typing import Any
 
 import attrs
 
+from fibcore.model.options import Option
 from fibcore.model.serving import Serving
 from fibcore.model.tree import Alternatives, ModuleNode, Unknown, with_origins
+
+SHAPES: Option[str] = Option(
+    "gemm_shapes",
+    default="layer",
+    help="GEMM sizes: of the whole layer, or of one tensor-parallel rank.",
+    choices={"layer": "GEMMs of whole layers", "rank": "GEMMs of a rank"},
+)
+"""Whether N and K are those of the whole layer or of one tensor-parallel rank."""
 
 LINEAR = "sglang.srt.layers.linear."
 EMBEDDING = "sglang.srt.layers.vocab_parallel_embedding."
@@ -92,7 +101,7 @@ def head_shape(node: ModuleNode, serving: Serving) -> Shape:
     original = arguments.get("org_num_embeddings")
     name = "num_embeddings" if original is None or original == 0 else "org_num_embeddings"
     vocabulary = _int(arguments, name)
-    if serving.gemm_shapes == "layer":
+    if serving.value(SHAPES) == "layer":
         return Shape(Size(vocabulary, name, (arguments[name],)), k)
     ranks, sharded = 1, bool(_known(arguments, "enable_tp", default=True))
     if sharded:
@@ -124,7 +133,7 @@ def _whole(node: ModuleNode, n: str, k: str) -> Shape:
 
 def _split_n(node: ModuleNode, serving: Serving) -> Shape:
     whole = _whole(node, "output_size", "input_size")
-    if serving.gemm_shapes == "layer":
+    if serving.value(SHAPES) == "layer":
         return whole
     ranks = _ranks(_arguments(node), serving)
     n = Size(
@@ -137,7 +146,7 @@ def _split_n(node: ModuleNode, serving: Serving) -> Shape:
 
 def _split_k(node: ModuleNode, serving: Serving) -> Shape:
     whole = _whole(node, "output_size", "input_size")
-    if serving.gemm_shapes == "layer":
+    if serving.value(SHAPES) == "layer":
         return whole
     ranks = _ranks(_arguments(node), serving)
     k = Size(
@@ -151,7 +160,7 @@ def _merged(node: ModuleNode, serving: Serving) -> Shape:
     k = Size(_int(arguments, "input_size"), "input_size", (arguments["input_size"],))
     sizes = _ints(arguments, "output_sizes")
     parts = " + ".join(str(int(s)) for s in sizes)
-    if serving.gemm_shapes == "layer":
+    if serving.value(SHAPES) == "layer":
         return Shape(Size(sum(sizes), f"output_sizes: {parts}", tuple(sizes)), k)
     ranks = _ranks(arguments, serving)
     n = sum(_divide(size, ranks, "output_sizes") for size in sizes)
@@ -163,7 +172,7 @@ def _merged_repeated(node: ModuleNode, serving: Serving) -> Shape:
     k = Size(_int(arguments, "input_size"), "input_size", (arguments["input_size"],))
     columns = _ints(arguments, "column_output_sizes")
     repeated = _ints(arguments, "repeated_output_sizes")
-    if serving.gemm_shapes == "layer":
+    if serving.value(SHAPES) == "layer":
         note = "column_output_sizes + repeated_output_sizes"
         return Shape(Size(sum(columns) + sum(repeated), note, (*columns, *repeated)), k)
     ranks = _ranks(arguments, serving)
@@ -195,7 +204,7 @@ def _qkv(node: ModuleNode, serving: Serving, *, gates: int) -> Shape:
         note = "(total_num_heads + 2 * total_num_kv_heads) * head_size"
     if gates:
         note = note.replace("(total_num_heads", "(2 * total_num_heads")
-    sharded = serving.gemm_shapes == "rank"
+    sharded = serving.value(SHAPES) == "rank"
     if sharded:
         ranks = _ranks(arguments, serving)
         kv_ranks = ranks

@@ -92,7 +92,7 @@ def test_the_other_spelling_is_the_same_kernel() -> None:
         reference="import torch\n\ndef run(A, B):\n    return torch.matmul(A, B.T)\n",
     )
     assert ours.structure() == theirs.structure()
-    assert plugin.fibcore_variant(ours) == plugin.fibcore_variant(theirs) == ""
+    assert plugin.fibcore_identify(ours).variant == plugin.fibcore_identify(theirs).variant == ""
     assert definition(4096, 6144).structure() != ours.structure()
 
 
@@ -100,7 +100,7 @@ def test_other_op_types_are_left_to_others() -> None:
     foreign = attrs.evolve(kernel(8, 8), op_type="moe")
     assert plugin.fibcore_reference(foreign) is None
     other = attrs.evolve(definition(8, 8), op_type="moe")
-    assert plugin.fibcore_variant(other) is None
+    assert plugin.fibcore_identify(other) is None
     assert plugin.fibcore_ground_truths(other) is None
     assert plugin.fibcore_test_template("moe") is None
 

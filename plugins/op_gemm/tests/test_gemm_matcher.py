@@ -26,7 +26,7 @@ from fibcore_op_gemm import matcher
 LINEAR = "sglang.srt.layers.linear."
 EMBEDDING = "sglang.srt.layers.vocab_parallel_embedding."
 FP8_BLOCK = Quantization("fp8", "float8_e4m3fn", "block", block=(128, 128), activation="dynamic")
-RANK = {"gemm_shapes": "rank"}
+RANK = {"options": {"gemm_shapes": "rank"}}
 
 
 def config(value: int, *keys: str) -> Any:
@@ -313,7 +313,7 @@ def test_an_embedding_of_torch_is_a_head_that_no_rank_splits(gemm_shapes: str) -
         bases=("torch.nn.Embedding",),
     )
     found = matcher.extract(
-        tree(own, logits(ModuleRef("embed"))), Serving(tp=4, gemm_shapes=gemm_shapes)
+        tree(own, logits(ModuleRef("embed"))), Serving(tp=4, options={"gemm_shapes": gemm_shapes})
     )
     assert [k.name for k in found.kernels] == ["gemm_n_1000_k_64"]
 

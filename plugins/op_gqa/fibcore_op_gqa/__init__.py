@@ -11,15 +11,22 @@ from fibcore.model.definition import Definition
 from fibcore.model.kernel import Extraction, Kernel, Scalar
 from fibcore.model.serving import Serving
 from fibcore.model.tree import ModelTree
-from fibcore.ops.hookspecs import GroundTruth, OpType, TestTemplate, WorkloadCase, hookimpl
-from fibcore_op_gqa import definitions, ground_truth, matcher, workloads
+from fibcore.ops.hookspecs import (
+    GroundTruth,
+    Identity,
+    OpType,
+    TestTemplate,
+    WorkloadCase,
+    hookimpl,
+)
+from fibcore_op_gqa import definitions, ground_truth, matcher, names, workloads
 
 
 @hookimpl
 def fibcore_op_types() -> Sequence[OpType]:
     """The two op types of this plugin."""
     return (
-        OpType("gqa_paged", "grouped query attention over a paged KV cache"),
+        OpType("gqa_paged", "grouped query attention over a paged KV cache", (names.PAGE_SIZE,)),
         OpType("gqa_ragged", "grouped query attention over ragged keys and values"),
     )
 
@@ -37,15 +44,9 @@ def fibcore_reference(kernel: Kernel) -> Definition | None:
 
 
 @hookimpl
-def fibcore_variant(definition: Definition) -> str | None:
-    """Tell masks and logit transforms apart, which tensors do not show."""
-    return definitions.variant(definition)
-
-
-@hookimpl
-def fibcore_contradictions(definition: Definition) -> Sequence[str] | None:
-    """Query heads that are no multiple of KV heads, and sizes that the name gives otherwise."""
-    return definitions.contradictions(definition)
+def fibcore_identify(definition: Definition) -> Identity | None:
+    """Tell masks and logit transforms apart, which tensors do not show; check heads and name."""
+    return definitions.identify(definition)
 
 
 @hookimpl

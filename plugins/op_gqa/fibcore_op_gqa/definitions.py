@@ -12,6 +12,7 @@ from fibcore.model.definition import Axis, Definition, TensorSpec, const, scalar
 from fibcore.model.kernel import Kernel
 from fibcore.ops.authoring.consistency import in_name, not_a_multiple
 from fibcore.ops.authoring.rendering import render, select
+from fibcore.ops.hookspecs import Identity
 from fibcore_op_gqa.names import Extras, Kind
 
 OWN_OP_TYPES = ("gqa_paged", "gqa_ragged")
@@ -72,13 +73,11 @@ def extras_of(definition: Definition) -> Extras:
     )
 
 
-def variant(definition: Definition) -> str | None:
+def variant(definition: Definition) -> str:
     """What a definition computes beside plain attention, as its constants or its name tell.
 
-    "" for plain attention; None for other op types.
+    "" for plain attention.
     """
-    if definition.op_type not in OWN_OP_TYPES:
-        return None
     known = extras_of(definition).words
     name = definition.name.lower()
     named = set()
@@ -92,18 +91,23 @@ def variant(definition: Definition) -> str | None:
 _SIZES_IN_NAME = {"h": "num_qo_heads", "kv": "num_kv_heads", "d": "head_dim", "ps": "page_size"}
 
 
-def contradictions(definition: Definition) -> tuple[str, ...] | None:
-    """Sizes of a definition that no kernel can have together; None for other op types.
+def contradictions(definition: Definition) -> tuple[str, ...]:
+    """Sizes of a definition that no kernel can have together.
 
     Each KV head serves equally many query heads. A KV cache that was taken in another layout shows
     here: its page size stands where the KV heads are looked for.
     """
-    if definition.op_type not in OWN_OP_TYPES:
-        return None
     return (
         *not_a_multiple(definition, "num_qo_heads", "num_kv_heads"),
         *in_name(definition, _SIZES_IN_NAME),
     )
+
+
+def identify(definition: Definition) -> Identity | None:
+    """The variant and the contradictions of a definition; None for other op types."""
+    if definition.op_type not in OWN_OP_TYPES:
+        return None
+    return Identity(variant(definition), contradictions(definition))
 
 
 def kind_of(definition: Definition) -> Kind | None:

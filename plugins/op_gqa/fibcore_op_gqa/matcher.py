@@ -30,7 +30,16 @@ from fibcore.model.tree import (
     with_origins,
 )
 from fibcore_op_gqa.model_config import cache_dtype, chunk_size, config_value, window_of_config
-from fibcore_op_gqa.names import FLASHINFER, OP_TYPES, PLAIN, STAGES, Extras, Kind, kernel_name
+from fibcore_op_gqa.names import (
+    FLASHINFER,
+    OP_TYPES,
+    PAGE_SIZE,
+    PLAIN,
+    STAGES,
+    Extras,
+    Kind,
+    kernel_name,
+)
 
 # Keyword arguments of RadixAttention.forward that do not change what the kernel computes.
 _PLAIN_KEYWORDS = frozenset(
@@ -143,7 +152,7 @@ def _layer(
             if cache is None or page_size is None:
                 kernel = _kernel(kind, page_size, node, serving, sizes, variant.extras)
                 found.add(attrs.evolve(kernel, notes=notes), node)
-        if cache is not None and serving.stages and serving.page_sizes:
+        if cache is not None and serving.stages:
             features = (*variant.extras.words, f"{cache} KV cache")
             found.not_covered(f"gqa_paged with {' and '.join(features)}", _NO_DEFINITION, node)
 
@@ -184,10 +193,10 @@ def _has_windows(tree: ModelTree) -> bool:
 def _kernels(serving: Serving, causal: bool) -> Iterator[tuple[Kind, int | None]]:
     """Kind and page size of each kernel that a plain layer runs."""
     if "decode" in serving.stages:
-        for page_size in serving.page_sizes:
+        for page_size in serving.value(PAGE_SIZE):
             yield "decode", page_size
     if "prefill" in serving.stages and causal:
-        for page_size in serving.page_sizes:
+        for page_size in serving.value(PAGE_SIZE):
             yield "prefill", page_size
         yield "ragged", None
 
@@ -217,7 +226,7 @@ def _kernel(
     }
     if page_size is not None:
         parameters["page_size"] = int(page_size)
-        asked = with_origins(page_size, frozenset({"serving:page_sizes"}))
+        asked = with_origins(page_size, frozenset({PAGE_SIZE.origin}))
         facts["page_size"] = fact(asked, node, "tokens in a page of the KV cache")
     if extras.window is not None:
         parameters["sliding_window"] = int(extras.window)

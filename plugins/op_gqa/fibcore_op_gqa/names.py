@@ -6,6 +6,8 @@ from typing import Literal
 
 import attrs
 
+from fibcore.model.options import Option
+
 Kind = Literal["decode", "prefill", "ragged"]
 """Paged decode, paged causal prefill, ragged causal prefill."""
 
@@ -18,6 +20,11 @@ FLASHINFER: dict[Kind, str] = {
     "prefill": "flashinfer.prefill.BatchPrefillWithPagedKVCacheWrapper",
     "ragged": "flashinfer.prefill.BatchPrefillWithRaggedKVCacheWrapper",
 }
+
+PAGE_SIZE: Option[tuple[int, ...]] = Option(
+    "page_size", default=(1, 64), help="KV page sizes.", recorded_as="page_sizes"
+)
+"""Tokens in a page of the paged KV cache."""
 
 _PREFIXES: dict[Kind, str] = {
     "decode": "gqa_paged_decode",

@@ -76,7 +76,7 @@ def definitions() -> Callable[..., dict[str, Definition]]:
             sliding_window_size=-1 if window is None else window - 1,
             logit_cap=cap,
         )
-        found = fibcore_extract(tree(layer), Serving(page_sizes=page_sizes))
+        found = fibcore_extract(tree(layer), Serving(options={"page_size": page_sizes}))
         made = [fibcore_reference(kernel) for kernel in found.kernels]
         return {d.name: d for d in made if d is not None}
 

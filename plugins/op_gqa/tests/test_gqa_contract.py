@@ -55,7 +55,9 @@ CHECKS = [check for name, check in sorted(vars(contract).items()) if name.starts
 
 @pytest.fixture(scope="module")
 def subject() -> contract.Subject:
-    return contract.Subject(fibcore_op_gqa, ((tree(*LAYERS), Serving(tp=2, page_sizes=(1, 4))),))
+    return contract.Subject(
+        fibcore_op_gqa, ((tree(*LAYERS), Serving(tp=2, options={"page_size": (1, 4)})),)
+    )
 
 
 @pytest.mark.parametrize("check", CHECKS)

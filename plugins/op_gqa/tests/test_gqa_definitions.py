@@ -13,10 +13,10 @@ from fibcore.model.definition import Definition, const, tensor
 from fibcore.model.kernel import Kernel
 from fibcore_op_gqa import (
     fibcore_ground_truths,
+    fibcore_identify,
     fibcore_op_types,
     fibcore_reference,
     fibcore_test_template,
-    fibcore_variant,
 )
 from fibcore_op_gqa.definitions import kind_of
 
@@ -133,7 +133,7 @@ def test_hooks_leave_other_op_types_alone() -> None:
         reference="def run(x):\n    return x\n",
     )
     assert fibcore_reference(kernel) is None
-    assert fibcore_variant(foreign) is None
+    assert fibcore_identify(foreign) is None
     assert fibcore_ground_truths(foreign) is None
     assert fibcore_test_template("rope") is None
     assert [op.name for op in fibcore_op_types()] == ["gqa_paged", "gqa_ragged"]
@@ -157,7 +157,7 @@ def test_names_tell_what_tensors_do_not(
 ) -> None:
     own = definitions()["gqa_paged_decode_h32_kv8_d128_ps1"]
     other = attrs.evolve(own, name=name)
-    assert fibcore_variant(other) == expected
+    assert fibcore_identify(other).variant == expected
     # Ground truths of plain attention are nothing for another function, nor are its tests.
     assert bool(fibcore_ground_truths(other)) is (not expected)
     plain = [case["id"] for case in template.cases(other)] != ["not_plain_attention"]
@@ -168,9 +168,9 @@ def test_constants_of_the_reference_tell_variants_apart(definitions: Any) -> Non
     seen: dict[str, str] = {}
     for window, cap in ((None, 0.0), (512, 0.0), (1024, 0.0), (None, 50.0), (512, 50.0)):
         (d,) = definitions(4, 2, 64, (), window=window, cap=cap).values()
-        found = fibcore_variant(attrs.evolve(d, name="renamed", description="", tags=()))
+        found = fibcore_identify(attrs.evolve(d, name="renamed", description="", tags=())).variant
         assert found is not None
-        assert fibcore_variant(d) == found
+        assert fibcore_identify(d).variant == found
         seen[found] = d.name
     assert seen == {
         "": "gqa_ragged_prefill_causal_h4_kv2_d64",
@@ -198,7 +198,7 @@ def test_variants_keep_tensors_and_say_what_they_are(definitions: Any) -> None:
 def test_a_window_or_a_cap_without_constants_has_no_ground_truth(definitions: Any) -> None:
     (d,) = definitions(4, 2, 64, (), window=512).values()
     other = attrs.evolve(d, name=f"{d.name}_cap50")
-    assert fibcore_variant(other) == "logit cap 50, sliding window 512"
+    assert fibcore_identify(other).variant == "logit cap 50, sliding window 512"
     assert fibcore_ground_truths(other) == ()
 
 

@@ -78,7 +78,9 @@ def test_tags_name_stage_tp_and_flashinfer_wrapper(attention: Any) -> None:
 def test_stages_and_page_sizes_come_from_serving(
     attention: Any, stages: tuple[str, ...], page_sizes: tuple[int, ...], expected: list[str]
 ) -> None:
-    found = fibcore_extract(tree(attention()), Serving(stages=stages, page_sizes=page_sizes))
+    found = fibcore_extract(
+        tree(attention()), Serving(stages=stages, options={"page_size": page_sizes})
+    )
     assert names(found) == expected
 
 
@@ -159,7 +161,7 @@ def test_facts_of_a_window_say_where_it_is_from(attention: Any) -> None:
 def test_layers_of_several_windows_are_several_kernels(attention: Any) -> None:
     sizes = (511, -1, 1023, 511)
     layers = [attention(f"l.{i}", sliding_window_size=size) for i, size in enumerate(sizes)]
-    found = fibcore_extract(tree(*layers), Serving(stages=("decode",), page_sizes=(1,)))
+    found = fibcore_extract(tree(*layers), Serving(stages=("decode",), options={"page_size": (1,)}))
     assert {k.name.partition("_ps1")[2]: [u.path for u in k.uses] for k in found.kernels} == {
         "_swa512": ["l.0", "l.3"],
         "": ["l.1"],
@@ -302,7 +304,7 @@ def test_what_is_not_known_is_a_problem_and_no_guess(
 
 def test_prompt_bidirectional_attention_with_a_window(attention: Any) -> None:
     node = attention(attn_type="decoder_bidirectional", sliding_window_size=511)
-    found = fibcore_extract(tree(node), Serving(page_sizes=(1,)))
+    found = fibcore_extract(tree(node), Serving(options={"page_size": (1,)}))
     assert names(found) == ["gqa_paged_decode_h32_kv8_d128_ps1_swa512"]
     assert whats(found) == [
         "gqa prefill with bidirectional attention over the prompt and sliding window 512"

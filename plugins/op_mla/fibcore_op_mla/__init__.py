@@ -8,14 +8,24 @@ from fibcore.model.definition import Definition
 from fibcore.model.kernel import Extraction, Kernel, Scalar
 from fibcore.model.serving import Serving
 from fibcore.model.tree import ModelTree
-from fibcore.ops.hookspecs import GroundTruth, OpType, TestTemplate, WorkloadCase, hookimpl
+from fibcore.ops.hookspecs import (
+    GroundTruth,
+    Identity,
+    OpType,
+    TestTemplate,
+    WorkloadCase,
+    hookimpl,
+)
+from fibcore_op_mla.names import PAGE_SIZE
 
 
 @hookimpl
 def fibcore_op_types() -> Sequence[OpType]:
     """The two op types of this plugin."""
     return (
-        OpType("mla_paged", "latent attention in absorbed form over a paged latent cache"),
+        OpType(
+            "mla_paged", "latent attention in absorbed form over a paged latent cache", (PAGE_SIZE,)
+        ),
         OpType("mla_ragged", "latent attention with materialised keys and values, ragged prefill"),
     )
 
@@ -37,19 +47,11 @@ def fibcore_reference(kernel: Kernel) -> Definition | None:
 
 
 @hookimpl
-def fibcore_variant(definition: Definition) -> str | None:
-    """What a definition computes that its tensors do not show."""
-    from fibcore_op_mla.definitions import variant
+def fibcore_identify(definition: Definition) -> Identity | None:
+    """What a definition computes that its tensors do not show, and sizes that go together."""
+    from fibcore_op_mla.definitions import identify
 
-    return variant(definition)
-
-
-@hookimpl
-def fibcore_contradictions(definition: Definition) -> Sequence[str] | None:
-    """Query heads that are no multiple of KV heads, and sizes that the name gives otherwise."""
-    from fibcore_op_mla.definitions import contradictions
-
-    return contradictions(definition)
+    return identify(definition)
 
 
 @hookimpl

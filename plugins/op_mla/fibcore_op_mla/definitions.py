@@ -11,6 +11,7 @@ from fibcore.model.definition import Axis, Definition, TensorSpec, const, scalar
 from fibcore.model.kernel import Kernel, Scalar
 from fibcore.ops.authoring.consistency import in_name, not_a_multiple
 from fibcore.ops.authoring.rendering import render, select
+from fibcore.ops.hookspecs import Identity
 from fibcore_op_mla.kernels import scale_in_words
 from fibcore_op_mla.names import KINDS, OP_TYPES, OWN_OP_TYPES, Kind
 
@@ -48,13 +49,11 @@ def define(kernel: Kernel) -> Definition | None:
     )
 
 
-def variant(definition: Definition) -> str | None:
+def variant(definition: Definition) -> str:
     """What a definition computes beside plain attention, as far as its name tells.
 
-    "" for plain attention; None for other op types.
+    "" for plain attention.
     """
-    if definition.op_type not in OWN_OP_TYPES:
-        return None
     name = definition.name.lower()
     found = {
         meaning for mark, meaning in _MARKS.items() if re.search(rf"(?:^|_){mark}\d*(?:_|$)", name)
@@ -72,17 +71,22 @@ _SIZES_IN_NAME = {
 }
 
 
-def contradictions(definition: Definition) -> tuple[str, ...] | None:
-    """Sizes of a definition that no kernel can have together; None for other op types.
+def contradictions(definition: Definition) -> tuple[str, ...]:
+    """Sizes of a definition that no kernel can have together.
 
     Each KV head serves equally many query heads.
     """
-    if definition.op_type not in OWN_OP_TYPES:
-        return None
     return (
         *not_a_multiple(definition, "num_qo_heads", "num_kv_heads"),
         *in_name(definition, _SIZES_IN_NAME),
     )
+
+
+def identify(definition: Definition) -> Identity | None:
+    """The variant and the contradictions of a definition; None for other op types."""
+    if definition.op_type not in OWN_OP_TYPES:
+        return None
+    return Identity(variant(definition), contradictions(definition))
 
 
 def kind_of(definition: Definition) -> Kind | None:

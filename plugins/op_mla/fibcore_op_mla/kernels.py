@@ -10,6 +10,7 @@ from fibcore.model.tree import ModuleNode, with_origins
 from fibcore_op_mla.names import (
     FLASHINFER,
     OP_TYPES,
+    PAGE_SIZE,
     STAGES,
     Kind,
     flashinfer_has,
@@ -46,8 +47,8 @@ def absorbed_kernels(
     kinds: tuple[Kind, ...] = ("decode", "prefill")
     for kind in kinds:
         if STAGES[kind] in serving.stages:
-            for page_size in serving.page_sizes:
-                asked = with_origins(page_size, frozenset({"serving:page_sizes"}))
+            for page_size in serving.value(PAGE_SIZE):
+                asked = with_origins(page_size, frozenset({PAGE_SIZE.origin}))
                 page = fact(asked, layer, "tokens in a page of the KV cache")
                 yield _kernel(
                     kind,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from fibcore.model.options import Option
+
 Kind = Literal["decode", "prefill", "ragged"]
 """Absorbed paged decode, absorbed paged causal prefill, materialised ragged causal prefill."""
 
@@ -20,6 +22,11 @@ FLASHINFER: dict[Kind, str] = {
     "prefill": "flashinfer.mla.BatchMLAPagedAttentionWrapper",
     "ragged": "flashinfer.prefill.BatchPrefillWithRaggedKVCacheWrapper",
 }
+
+PAGE_SIZE: Option[tuple[int, ...]] = Option(
+    "page_size", default=(1, 64), help="KV page sizes.", recorded_as="page_sizes"
+)
+"""Tokens in a page of the paged KV cache."""
 
 # FlashInfer's paged kernels load the rope part 64 elements at a time and are built and tested for
 # DeepSeek's sizes alone (flashinfer/aot.py, include/flashinfer/attention/mla.cuh in 0.6.13).

@@ -92,7 +92,7 @@ def definitions(
     node: ModuleNode | None = None, page_sizes: tuple[int, ...] = (1, 64), tp: int = 8
 ) -> dict[str, Definition]:
     """Definitions of one attention module, by name."""
-    serving = Serving(tp=tp, page_sizes=page_sizes)
+    serving = Serving(tp=tp, options={"page_size": page_sizes})
     found = fibcore_extract(tree(node or deepseek(tp=tp)), serving)
     made = [fibcore_reference(kernel) for kernel in found.kernels]
     return {d.name: d for d in made if d is not None}

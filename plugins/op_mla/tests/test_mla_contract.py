@@ -17,7 +17,7 @@ class TestContract(PluginContract):
     trees: ClassVar[list[Tree]] = [
         (
             tree(deepseek(heads=4, tp=2, nope=16, rope=8, vo=20, latent=24)),
-            Serving(tp=2, page_sizes=(1, 4)),
+            Serving(tp=2, options={"page_size": (1, 4)}),
         ),
-        (tree(deepseek(heads=2, tp=1)), Serving(page_sizes=(64,), stages=("prefill",))),
+        (tree(deepseek(heads=2, tp=1)), Serving(options={"page_size": (64,)}, stages=("prefill",))),
     ]

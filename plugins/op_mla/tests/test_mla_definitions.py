@@ -12,10 +12,10 @@ from fibcore.model.definition import Definition
 from fibcore.model.kernel import Kernel
 from fibcore_op_mla import (
     fibcore_ground_truths,
+    fibcore_identify,
     fibcore_op_types,
     fibcore_reference,
     fibcore_test_template,
-    fibcore_variant,
 )
 
 PAGED_TENSORS = {
@@ -146,7 +146,7 @@ def test_other_op_types_are_left_to_other_plugins() -> None:
     kernel = Kernel("gqa_paged", "gqa_paged_decode_h32_kv8_d128_ps1", {}, {}, ())
     assert fibcore_reference(kernel) is None
     definition = attrs.evolve(next(iter(definitions().values())), op_type="gqa_paged")
-    assert fibcore_variant(definition) is None
+    assert fibcore_identify(definition) is None
     assert fibcore_ground_truths(definition) is None
     assert fibcore_test_template("gqa_paged") is None
     assert [o.name for o in fibcore_op_types()] == ["mla_paged", "mla_ragged"]
@@ -162,7 +162,7 @@ def test_other_op_types_are_left_to_other_plugins() -> None:
 )
 def test_variants_are_told_by_name(name: str, meaning: str) -> None:
     made = definitions()["mla_ragged_prefill_causal_h16_qk192_vo128"]
-    assert fibcore_variant(attrs.evolve(made, name=name)) == meaning
+    assert fibcore_identify(attrs.evolve(made, name=name)).variant == meaning
 
 
 def entries(definition: Definition) -> list[str]:

@@ -121,10 +121,10 @@ def test_facts_prove_every_const_axis() -> None:
 
 
 def test_page_sizes_and_stages_are_those_asked_for() -> None:
-    found = extract(deepseek(), page_sizes=(16,), stages=("decode",))
+    found = extract(deepseek(), options={"page_size": (16,)}, stages=("decode",))
     assert names(found) == ["mla_paged_decode_h16_ckv512_kpe64_ps16"]
     assert len(found.claimed) == 3
-    found = extract(deepseek(), page_sizes=(16,), stages=("prefill",))
+    found = extract(deepseek(), options={"page_size": (16,)}, stages=("prefill",))
     assert names(found) == [
         "mla_paged_prefill_causal_h16_ckv512_kpe64_ps16",
         "mla_ragged_prefill_causal_h16_qk192_vo128",
@@ -156,7 +156,7 @@ def test_minicpm3_has_the_absorbed_form_alone() -> None:
             ),
         ),
     )
-    found = extract(node, tp=1, page_sizes=(1,))
+    found = extract(node, tp=1, options={"page_size": (1,)})
     assert names(found) == [
         "mla_paged_decode_h40_ckv256_kpe32_ps1",
         "mla_paged_prefill_causal_h40_ckv256_kpe32_ps1",
@@ -173,7 +173,7 @@ def test_equal_widths_of_the_materialised_form() -> None:
 
 
 def test_a_single_head_per_rank() -> None:
-    found = extract(deepseek(heads=16, tp=16), tp=16, page_sizes=(1,))
+    found = extract(deepseek(heads=16, tp=16), tp=16, options={"page_size": (1,)})
     assert names(found) == [
         "mla_paged_decode_h1_ckv512_kpe64_ps1",
         "mla_paged_prefill_causal_h1_ckv512_kpe64_ps1",
@@ -185,7 +185,7 @@ def test_a_pair_shows_latent_attention_without_the_projection() -> None:
     # Kimi-K3 with GGUF weights holds the parts of kv_b_proj as parameters.
     node = deepseek()
     pair = [child for child in node.children.values() if child.is_a("RadixAttention")]
-    found = extract(module(node.path, node.cls, children=pair), page_sizes=(1,))
+    found = extract(module(node.path, node.cls, children=pair), options={"page_size": (1,)})
     assert len(found.kernels) == 3
 
 
@@ -199,7 +199,7 @@ def test_decode_context_parallelism_has_a_layer_with_more_heads() -> None:
         num_kv_heads=1,
         v_head_dim=512,
     )
-    found = extract(deepseek(more=(extra,)), page_sizes=(1,), stages=("decode",))
+    found = extract(deepseek(more=(extra,)), options={"page_size": (1,)}, stages=("decode",))
     assert names(found) == [
         "mla_paged_decode_h16_ckv512_kpe64_ps1",
         "mla_paged_decode_h32_ckv512_kpe64_ps1",

@@ -8,7 +8,14 @@ from fibcore.model.definition import Definition
 from fibcore.model.kernel import Extraction, Kernel, Scalar
 from fibcore.model.serving import Serving
 from fibcore.model.tree import ModelTree
-from fibcore.ops.hookspecs import GroundTruth, OpType, TestTemplate, WorkloadCase, hookimpl
+from fibcore.ops.hookspecs import (
+    GroundTruth,
+    Identity,
+    OpType,
+    TestTemplate,
+    WorkloadCase,
+    hookimpl,
+)
 from fibcore_op_moe import assembling, definitions, ground_truth, matcher, moe, workloads
 
 __version__ = "0.1.0"
@@ -35,15 +42,11 @@ def fibcore_reference(kernel: Kernel) -> Definition | None:
 
 
 @hookimpl
-def fibcore_variant(definition: Definition) -> str | None:
-    """The routing, which tensors alone do not tell."""
-    return moe.variant(definition) if definition.op_type == moe.OP_TYPE else None
-
-
-@hookimpl
-def fibcore_contradictions(definition: Definition) -> Sequence[str] | None:
-    """Experts, blocks and GEMM sizes that do not go together."""
-    return moe.contradictions(definition) if definition.op_type == moe.OP_TYPE else None
+def fibcore_identify(definition: Definition) -> Identity | None:
+    """The routing, which tensors alone do not tell, and sizes that go together."""
+    if definition.op_type != moe.OP_TYPE:
+        return None
+    return Identity(moe.variant(definition), moe.contradictions(definition))
 
 
 @hookimpl

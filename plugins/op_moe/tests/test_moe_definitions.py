@@ -11,7 +11,7 @@ import pytest
 from fibcore.errors import FibcoreError
 from fibcore.model.definition import Axis, Definition
 from fibcore.ops.authoring.rendering import named_after
-from fibcore_op_moe import fibcore_variant
+from fibcore_op_moe import fibcore_identify
 from fibcore_op_moe.assembling import select, swap_function
 from fibcore_op_moe.moe import BF16, DEFAULT, DS, FP8_BLOCK, FP8_TENSOR, LLAMA4, RENORM, Moe
 
@@ -137,19 +137,19 @@ def test_variants_tell_routings_apart(definition_of: Any, small: Any) -> None:
     same: dict[Any, set[str]] = {}
     for moe in small.values():
         definition = definition_of(moe)
-        variant = fibcore_variant(definition)
+        variant = fibcore_identify(definition).variant
         assert variant
         same.setdefault(definition.structure(), set()).add(variant)
     sizes = (8, 8, 4096, 1024)
     pair = [definition_of(Moe(BF16, kind, 2, 0, 0, *sizes)) for kind in (RENORM, DEFAULT)]
     assert pair[0].structure() == pair[1].structure()
-    assert fibcore_variant(pair[0]) != fibcore_variant(pair[1])
+    assert fibcore_identify(pair[0]).variant != fibcore_identify(pair[1]).variant
     groups = [definition_of(Moe(BF16, DS, 2, *g, *sizes)) for g in ((4, 2), (4, 3), (1, 1))]
-    assert len({fibcore_variant(d) for d in groups}) == 3
+    assert len({fibcore_identify(d).variant for d in groups}) == 3
     assert len({d.structure() for d in groups}) == 1
     tensor = [definition_of(Moe(FP8_TENSOR, kind, 2, 0, 0, *sizes)) for kind in (RENORM, DEFAULT)]
     assert tensor[0].name == tensor[1].name
-    assert fibcore_variant(tensor[0]) != fibcore_variant(tensor[1])
+    assert fibcore_identify(tensor[0]).variant != fibcore_identify(tensor[1]).variant
 
 
 def foreign(definition: Definition, name: str) -> Definition:
@@ -170,13 +170,17 @@ def foreign(definition: Definition, name: str) -> Definition:
 )
 def test_foreign_names_tell_the_routing(definition_of: Any, name: str, variant: str) -> None:
     definition = definition_of(Moe(BF16, RENORM, 2, 0, 0, 8, 8, 4096, 1024))
-    assert fibcore_variant(foreign(definition, name)) == variant
+    assert fibcore_identify(foreign(definition, name)).variant == variant
 
 
 def test_deepseek_by_others_is_the_same_kernel(definition_of: Any) -> None:
     mine = definition_of(DEEPSEEK)
     theirs = foreign(mine, mine.name)
-    assert fibcore_variant(theirs) == fibcore_variant(mine) == "ds_routing:topk8:ng8:kg4"
+    assert (
+        fibcore_identify(theirs).variant
+        == fibcore_identify(mine).variant
+        == "ds_routing:topk8:ng8:kg4"
+    )
 
 
 @pytest.mark.parametrize("kernel", ["bf16_renorm_remote", "bf16_llama4", "fp8_ds"])
@@ -185,14 +189,14 @@ def test_a_definition_that_does_not_tell_equals_no_other(
 ) -> None:
     definition = definition_of(small[kernel])
     names = ("my_moe", "their_moe", "moe_bf16_llama4_routing_topk1_e8_h192_i96")
-    found = {fibcore_variant(foreign(definition, name)) for name in names}
+    found = {fibcore_identify(foreign(definition, name)).variant for name in names}
     assert len(found) == 3
-    assert fibcore_variant(definition) not in found
+    assert fibcore_identify(definition).variant not in found
 
 
 def test_other_op_types_get_no_answer(definition_of: Any) -> None:
     definition = attrs.evolve(definition_of(DEEPSEEK), op_type="another")
-    assert fibcore_variant(definition) is None
+    assert fibcore_identify(definition) is None
 
 
 def test_kernels_of_other_forms_are_not_recognised(definition_of: Any) -> None:

@@ -13,7 +13,14 @@ from fibcore.model.definition import Definition
 from fibcore.model.kernel import Extraction, Kernel, Scalar
 from fibcore.model.serving import Serving
 from fibcore.model.tree import ModelTree
-from fibcore.ops.hookspecs import GroundTruth, OpType, TestTemplate, WorkloadCase, hookimpl
+from fibcore.ops.hookspecs import (
+    GroundTruth,
+    Identity,
+    OpType,
+    TestTemplate,
+    WorkloadCase,
+    hookimpl,
+)
 from fibcore_op_rmsnorm import definitions, ground_truth, matcher, workloads
 from fibcore_op_rmsnorm.definitions import OP_TYPE
 
@@ -37,15 +44,11 @@ def fibcore_reference(kernel: Kernel) -> Definition | None:
 
 
 @hookimpl
-def fibcore_variant(definition: Definition) -> str | None:
-    """Plain ("") or "gemma"."""
-    return definitions.variant(definition) if definition.op_type == OP_TYPE else None
-
-
-@hookimpl
-def fibcore_contradictions(definition: Definition) -> Sequence[str] | None:
-    """A hidden size that the name gives otherwise."""
-    return definitions.contradictions(definition) if definition.op_type == OP_TYPE else None
+def fibcore_identify(definition: Definition) -> Identity | None:
+    """Plain or "gemma", and a hidden size that the name gives otherwise."""
+    if definition.op_type != OP_TYPE:
+        return None
+    return Identity(definitions.variant(definition), definitions.contradictions(definition))
 
 
 @hookimpl

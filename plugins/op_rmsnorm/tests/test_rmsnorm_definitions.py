@@ -72,7 +72,7 @@ def test_other_op_types_are_left_to_others() -> None:
     foreign = attrs.evolve(kernel("rmsnorm"), op_type="gemm")
     assert plugin.fibcore_reference(foreign) is None
     other = attrs.evolve(definition("rmsnorm"), op_type="gemm")
-    assert plugin.fibcore_variant(other) is None
+    assert plugin.fibcore_identify(other) is None
     assert plugin.fibcore_ground_truths(other) is None
     assert plugin.fibcore_test_template("gemm") is None
 
@@ -80,10 +80,10 @@ def test_other_op_types_are_left_to_others() -> None:
 def test_gemma_is_told_from_plain_although_the_tensors_are_the_same() -> None:
     plain, gemma = definition("rmsnorm"), definition("gemma_rmsnorm")
     assert plain.structure() == gemma.structure()
-    assert plugin.fibcore_variant(plain) == ""
-    assert plugin.fibcore_variant(gemma) == "gemma"
-    assert plugin.fibcore_variant(definition("fused_add_rmsnorm")) == ""
-    assert plugin.fibcore_variant(definition("gemma_fused_add_rmsnorm")) == "gemma"
+    assert plugin.fibcore_identify(plain).variant == ""
+    assert plugin.fibcore_identify(gemma).variant == "gemma"
+    assert plugin.fibcore_identify(definition("fused_add_rmsnorm")).variant == ""
+    assert plugin.fibcore_identify(definition("gemma_fused_add_rmsnorm")).variant == "gemma"
 
 
 OTHERS_PLAIN = """
@@ -103,11 +103,11 @@ def test_definitions_of_others_are_told_by_their_reference() -> None:
     base = definition("rmsnorm")
     plain = attrs.evolve(base, reference=OTHERS_PLAIN, name="norm_4096", tags=())
     gemma = attrs.evolve(base, reference=OTHERS_GEMMA, name="norm_4096", tags=())
-    assert plugin.fibcore_variant(plain) == ""
-    assert plugin.fibcore_variant(gemma) == "gemma"
+    assert plugin.fibcore_identify(plain).variant == ""
+    assert plugin.fibcore_identify(gemma).variant == "gemma"
     assert plain.structure() == base.structure()
     named = attrs.evolve(plain, name="gemma_norm_h4096")
-    assert plugin.fibcore_variant(named) == "gemma"
+    assert plugin.fibcore_identify(named).variant == "gemma"
 
 
 @pytest.mark.parametrize(
