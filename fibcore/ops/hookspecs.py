@@ -61,7 +61,7 @@ class GroundTruth:
             None for outputs that it does not give. A ground truth of kind "sglang" takes
             `load_sglang` as its first parameter: a function `(file, qualname, **namespace)` that
             returns one function of SGLang's source, file being relative to the `sglang` package,
-            without importing SGLang; see `verification/emitted/conftest_template.py`.
+            without importing SGLang; see `SGLangSource` in `verification/emitted/`.
         source: Text of the file.
         device: "cuda" where it needs a GPU, "any" otherwise.
         min_capability: Lowest CUDA compute capability, (9, 0); None for any.

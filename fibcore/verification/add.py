@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fibcore.dataset import Dataset
 from fibcore.errors import DatasetError, FibcoreError, PluginError, UsageError
 from fibcore.model.definition import Definition
+from fibcore.verification.emitted import conftest_text
 from fibcore.verification.generated import State, seal, state_of
 from fibcore.verification.generated_files import GeneratedFiles
 from fibcore.verification.render import (
@@ -220,8 +220,7 @@ class _Writer:
     def _write_conftest(self) -> bool:
         """Write conftest.py; whether the test modules can be run with the one that is there now."""
         if self.conftest is None:
-            template = files("fibcore.verification.emitted").joinpath("conftest_template.py")
-            text = seal(template.read_text(encoding="utf-8"))
+            text = seal(conftest_text())
             # With one of ours that somebody edited the modules work, too; with a stranger's not.
             old = self.files.read(CONFTEST)
             edited = old is not None and state_of(old) is State.EDITED

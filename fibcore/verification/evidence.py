@@ -1,7 +1,7 @@
 """Evidence that a reference agrees with a ground truth: reading, merging, judging.
 
 A file `reports/verification/<name>.json` holds the runs of one definition's tests, one for each
-device and kind of ground truth; `conftest_template.py` writes the same form with `--evidence`.
+device and kind of ground truth; the emitted `conftest.py` writes the same form with `--evidence`.
 """
 
 from __future__ import annotations

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import ast
 import math
-import symtable
 import sys
-import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 import attrs
 
 from fibcore.errors import PluginError
 from fibcore.ops.hookspecs import GroundTruth, TestTemplate
 from fibcore.verification.generated import seal
+from fibcore.verification.joining import WIDTH, Joiner, Part, banner
 
-WIDTH = 100
 ALLOWED = frozenset({"numpy", "torch"}) | sys.stdlib_module_names
 TABLES = ("OP_TYPE", "GROUND_TRUTHS", "DEFINITIONS")
 
@@ -66,18 +64,6 @@ class TestedDefinition:
     tolerance: float | None = None
 
 
-@attrs.frozen
-class _Part:
-    """A plugin's file, taken apart: top-level imports, and all else as it was written."""
-
-    title: str
-    docstring: str | None
-    future: frozenset[str]
-    imports: Mapping[str, tuple[str, str | None]]
-    names: frozenset[str]
-    text: str
-
-
 def module_file(op_type: str) -> str:
     """The file name of an op type's test module."""
     return f"test_{op_type}.py"
@@ -105,12 +91,20 @@ def render_module(
         names = sources.setdefault(row.source, [])
         if row.name not in names:
             names.append(row.name)
+    joiner = Joiner(
+        "a test module",
+        where,
+        PluginError,
+        expected="names of their own (begin them with the entry's name)",
+        hint="a ground truth that differs from definition to definition needs an entry name that "
+        "differs, too",
+    )
     parts = [
-        _take_apart(source, f"ground truth: {', '.join(names)}", where)
+        _part(joiner, source, f"ground truth: {', '.join(names)}")
         for source, names in sources.items()
     ]
-    parts.append(_take_apart(template.source, "test sizes, inputs and properties", where))
-    imports = _merge(parts, where)
+    parts.append(_part(joiner, template.source, "test sizes, inputs and properties"))
+    imports = joiner.merge_imports(parts, dict.fromkeys(TABLES, "the generated tables"))
     tables = "\n".join(
         [
             _assign("OP_TYPE", op_type),
@@ -128,11 +122,11 @@ def render_module(
     )
     sections = [
         DOCSTRING.format(op_type=op_type, file=module_file(op_type)) + "\n" + imports + tables,
-        *(_section(part) for part in parts),
-        _banner("tests; the fixtures are in conftest.py") + "\n\n" + FOOTER,
+        *(part.section() for part in parts),
+        banner("tests; the fixtures are in conftest.py") + "\n\n" + FOOTER,
     ]
     text = seal("\n\n".join(section.strip("\n") + "\n" for section in sections))
-    _parse(text, where, "the generated module")
+    joiner.parse(text, "the generated module")
     return text
 
 
@@ -174,70 +168,21 @@ def _row(truth: GroundTruth) -> dict[str, object]:
     }
 
 
-def _parse(text: str, where: str, what: str) -> ast.Module:
-    try:
-        return ast.parse(text)
-    except (SyntaxError, ValueError) as error:
-        raise PluginError(f"{what} is not Python", where=where, found=str(error)) from None
-
-
-def _take_apart(source: str, title: str, where: str) -> _Part:
-    """Split a plugin's file into imports and the rest, and check what it relies on."""
-    module = _parse(source, where, title)
-    lines = source.replace("\r\n", "\n").split("\n")
-    imports: dict[str, tuple[str, str | None]] = {}
-    future: set[str] = set()
-    docstring = ast.get_docstring(module)
-    drop: list[ast.stmt] = [
-        node for node in module.body if isinstance(node, (ast.Import, ast.ImportFrom))
-    ]
-    for node in drop:
-        if isinstance(node, ast.ImportFrom) and node.module == "__future__":
-            future |= {alias.name for alias in node.names}
-            continue
-        imports |= _bindings(node, title, where)
-    for inner in ast.walk(module):
-        if isinstance(inner, (ast.Import, ast.ImportFrom)):
-            _check_import(inner, inner in drop, title, where)
-    if docstring is not None:
-        drop.append(module.body[0])
-    others = [node for node in module.body if node not in drop]
-    for node in drop:
-        end = node.end_lineno or node.lineno
-        if any(o.lineno <= end and (o.end_lineno or o.lineno) >= node.lineno for o in others):
+def _part(joiner: Joiner, source: str, title: str) -> Part:
+    """A plugin's file, taken apart, after a check of what it relies on."""
+    part = joiner.take_apart(source, title)
+    module = ast.parse(source)
+    for node in ast.walk(module):
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            _check_import(node, node in module.body, title, joiner.where)
+    for name in sorted(part.names):
+        if name.startswith(("test_", "pytest_")):
             raise PluginError(
-                "an import shares its line with another statement",
-                where=where,
-                found=f"{title}, line {node.lineno}",
+                "pytest would take this name for its own",
+                where=joiner.where,
+                found=f"{name} in {title}",
             )
-        lines[node.lineno - 1 : end] = [""] * (end - node.lineno + 1)
-    table = symtable.symtable(source, title, "exec")
-    names = {s.get_name() for s in table.get_symbols() if s.is_assigned() or s.is_imported()}
-    hoisted = future | {bound.partition(".")[0] for bound in imports}
-    return _Part(
-        title, docstring, frozenset(future), imports, frozenset(names - hoisted), _squeeze(lines)
-    )
-
-
-def _bindings(node: ast.stmt, title: str, where: str) -> Mapping[str, tuple[str, str | None]]:
-    """The names that an import binds: to (module, None), or to (module, name in it)."""
-    bound: dict[str, tuple[str, str | None]] = {}
-    if isinstance(node, ast.Import):
-        for alias in node.names:
-            if alias.asname is not None:
-                bound[alias.asname] = (alias.name, None)
-            else:  # import a.b binds a; the key keeps both apart
-                bound[alias.name] = (alias.name, None)
-    elif isinstance(node, ast.ImportFrom):
-        if node.level or any(alias.name == "*" for alias in node.names):
-            raise PluginError(
-                "a generated test has no package to import from, and no star imports",
-                where=where,
-                found=f"{title}, line {node.lineno}",
-            )
-        for alias in node.names:
-            bound[alias.asname or alias.name] = (node.module or "", alias.name)
-    return bound
+    return part
 
 
 def _check_import(
@@ -262,120 +207,6 @@ def _check_import(
                 found=f"{title}, line {node.lineno}: import of {module}",
                 hint="import it inside the function, and name it in the ground truth's packages",
             )
-
-
-def _squeeze(lines: Iterable[str]) -> str:
-    """The lines without blank ends and with no more than two blank lines together.
-
-    Lines inside a string that spans lines are not looked into: two blank lines are all that a
-    formatted file has anywhere else.
-    """
-    text = "\n".join(lines).strip("\n")
-    inside = _string_lines(text)
-    kept: list[str] = []
-    blank = 0
-    for number, line in enumerate(text.split("\n"), 1):
-        blank = 0 if line.strip() or number in inside else blank + 1
-        if blank <= 2:
-            kept.append(line)
-    return "\n".join(kept) + "\n"
-
-
-def _string_lines(text: str) -> set[int]:
-    return {
-        number
-        for node in ast.walk(ast.parse(text))
-        if isinstance(node, (ast.Constant, ast.JoinedStr))
-        for number in range(node.lineno, (node.end_lineno or node.lineno) + 1)
-    }
-
-
-def _merge(parts: Sequence[_Part], where: str) -> str:
-    """All imports of all parts as one block, after a check that no name means two things."""
-    owners: dict[str, str] = dict.fromkeys(TABLES, "the generated tables")
-    imports: dict[str, tuple[str, str | None]] = {}
-    for part in parts:
-        for name in sorted(part.names):
-            if name.startswith(("test_", "pytest_")):
-                raise PluginError(
-                    "pytest would take this name for its own",
-                    where=where,
-                    found=f"{name} in {part.title}",
-                )
-            if name in owners:
-                raise PluginError(
-                    "two parts of a test module bind the same name",
-                    where=where,
-                    expected="names of their own (begin them with the entry's name)",
-                    found=f"{name} in {owners[name]} and in {part.title}",
-                    hint="a ground truth that differs from definition to definition needs an "
-                    "entry name that differs, too",
-                )
-            owners[name] = part.title
-        for bound, origin in part.imports.items():
-            if imports.setdefault(bound, origin) != origin:
-                raise PluginError(
-                    "two parts of a test module import the same name from different places",
-                    where=where,
-                    found=f"{bound} from {_origin(imports[bound])} and from {_origin(origin)}",
-                )
-    for bound in imports:
-        root = bound.partition(".")[0]
-        if root in owners:
-            raise PluginError(
-                "a test module binds the same name by an import and otherwise",
-                where=where,
-                found=f"{root}: imported, and bound in {owners[root]}",
-            )
-    future = sorted(frozenset().union(*(part.future for part in parts)))
-    blocks = [f"from __future__ import {', '.join(future)}\n"] if future else []
-    for standard in (True, False):
-        chosen = {
-            bound: origin
-            for bound, origin in imports.items()
-            if (origin[0].partition(".")[0] in sys.stdlib_module_names) is standard
-        }
-        if chosen:
-            blocks.append(_import_lines(chosen))
-    return "\n".join(blocks) + ("\n" if blocks else "")
-
-
-def _origin(origin: tuple[str, str | None]) -> str:
-    return origin[0] if origin[1] is None else f"{origin[0]}.{origin[1]}"
-
-
-def _import_lines(imports: Mapping[str, tuple[str, str | None]]) -> str:
-    plain = sorted(
-        f"import {module}" if bound == module else f"import {module} as {bound}"
-        for bound, (module, name) in imports.items()
-        if name is None
-    )
-    members: dict[str, list[str]] = {}
-    for bound, (module, name) in imports.items():
-        if name is not None:
-            members.setdefault(module, []).append(name if bound == name else f"{name} as {bound}")
-    lines = list(plain)
-    for module in sorted(members):
-        line = f"from {module} import {', '.join(sorted(members[module]))}"
-        if len(line) > WIDTH:
-            inner = "".join(f"    {name},\n" for name in sorted(members[module]))
-            line = f"from {module} import (\n{inner})"
-        lines.append(line)
-    return "\n".join(lines) + "\n"
-
-
-def _section(part: _Part) -> str:
-    comment = ""
-    for line in (part.docstring or "").splitlines():
-        # Written for lines without the two characters of a comment.
-        for piece in textwrap.wrap(line, WIDTH - 2) or [""]:
-            comment += f"# {piece}".rstrip() + "\n"
-    blank = "\n\n" if part.text.startswith(("def ", "class ", "@")) else "\n"
-    return _banner(part.title) + comment + blank + part.text
-
-
-def _banner(title: str) -> str:
-    return f"# --- {title} ".ljust(WIDTH, "-")[: max(WIDTH, len(title) + 6)] + "\n"
 
 
 def _assign(name: str, value: object) -> str:

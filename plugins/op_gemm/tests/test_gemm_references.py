@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-import fibcore
 import fibcore_op_gemm as plugin
 from fibcore.model.definition import Definition
 from fibcore.model.serving import Serving
 from fibcore.model.tree import Quantization
 from fibcore.ops.hookspecs import GroundTruth
+from fibcore.testing.harness import harness
 from fibcore.testing.trees import module, tree
 
 torch = pytest.importorskip("torch")
@@ -41,7 +41,6 @@ def load(path: Path) -> ModuleType:
 
 
 TEMPLATE = load(Path(plugin.__file__).with_name("test_template.py"))
-HARNESS = Path(fibcore.__file__).parent / "verification" / "emitted" / "conftest_template.py"
 
 
 def definition(n: int, k: int, quantization: Quantization | None = None) -> Definition:
@@ -250,13 +249,12 @@ def test_agrees_with_torch_in_float64(n: int, k: int) -> None:
 
 @pytest.mark.parametrize(("n", "k"), [(2304, 128), (576, 320)])
 def test_agrees_with_sglang(n: int, k: int) -> None:
-    harness = load(HARNESS)
-    package, reason = harness.find_sglang(None)
+    package, reason = harness().find_sglang(None)
     if package is None:
         pytest.skip(reason)
     made = definition(n, k, FP8_BLOCK)
     inputs = make_inputs(made, 7)
-    loader = harness.SGLangSource(package)
+    loader = harness().SGLangSource(package)
     expected = run_truth(truth(made, "sglang_gemm_fp8_block_scale"), loader, **inputs)
     actual = load_run(made.reference)(*inputs.values()).float()
     torch.testing.assert_close(actual, expected, rtol=1e-2, atol=8e-3)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import sys
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-import fibcore.verification
 from fibcore.model.definition import Definition
 from fibcore.ops.hookspecs import GroundTruth
+from fibcore.testing.harness import harness
 from fibcore_op_gqa import fibcore_ground_truths
 
 torch = pytest.importorskip("torch")
@@ -32,30 +31,17 @@ BACKEND = "srt/layers/attention/torch_native_backend.py"
 MAKE_MASK = "TorchNativeAttnBackend._make_sliding_window_mask"
 
 
-@pytest.fixture(scope="session")
-def generated_conftest() -> ModuleType:
-    """The conftest of generated tests, whose loader of SGLang's functions is used here."""
-    path = Path(next(iter(fibcore.verification.__path__))) / "emitted" / "conftest_template.py"
-    spec = importlib.util.spec_from_file_location("generated_conftest", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="session", params=["0.5.9", "0.5.23", "found"])
-def load_sglang(request: pytest.FixtureRequest, generated_conftest: ModuleType) -> Any:
+def load_sglang(request: pytest.FixtureRequest) -> Any:
     """Functions of SGLang's source: two downloaded versions, and what FIBCORE_SGLANG names."""
     package = CACHE / f"sglang-{request.param}" / "sglang"
     if request.param == "found":
-        package, reason = generated_conftest.find_sglang(None)
+        package, reason = harness().find_sglang(None)
         if package is None:
             pytest.skip(reason)
     elif not package.is_dir():
         pytest.skip(f"SGLang {request.param} has not been downloaded to {CACHE}")
-    return generated_conftest.SGLangSource(package)
+    return harness().SGLangSource(package)
 
 
 def truth_of(definition: Definition, kind: str) -> GroundTruth:

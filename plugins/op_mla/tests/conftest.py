@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
+from fibcore.testing.harness import harness
+
 sys.path.insert(0, str(Path(__file__).parent))  # for mla_kit
 
 
 @pytest.fixture(params=["0.5.9", "0.5.23"])
 def load_sglang(request: pytest.FixtureRequest) -> Any:
     """What gives functions of SGLang's source, of both versions where the core's tests put them."""
-    from mla_kit import harness
-
     cache = os.environ.get("FIBCORE_TEST_CACHE") or Path.home() / ".cache" / "fibcore-tests"
     package = Path(cache) / f"sglang-{request.param}" / "sglang"
     if not package.is_dir():

@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import functools
-import importlib.util
-import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-import fibcore
 from fibcore.model.definition import Definition
 from fibcore.model.serving import Serving
 from fibcore.model.tree import ModuleNode
@@ -134,16 +129,3 @@ def checks(source: str, definition: Definition) -> Iterator[tuple[str, Callable[
         for check in template["PROPERTIES"]:
             one = functools.partial(check, run, data, case, "cpu", generator())
             yield f"{case['id']}-{check.__name__}", one
-
-
-@functools.cache
-def harness() -> ModuleType:
-    """What runs the generated tests; it loads single functions of SGLang's source."""
-    path = Path(fibcore.__file__).parent / "verification" / "emitted" / "conftest_template.py"
-    spec = importlib.util.spec_from_file_location("harness_of_mla", path)
-    assert spec is not None
-    assert spec.loader is not None
-    loaded = importlib.util.module_from_spec(spec)
-    sys.modules["harness_of_mla"] = loaded  # dataclasses look their module up
-    spec.loader.exec_module(loaded)
-    return loaded

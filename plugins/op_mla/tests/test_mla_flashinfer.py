@@ -12,9 +12,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from mla_kit import generator, harness, load_run, load_template, small_definitions
+from mla_kit import generator, load_run, load_template, small_definitions
 
 from fibcore.model.definition import Definition
+from fibcore.testing.harness import harness
 from fibcore_op_mla import fibcore_ground_truths, ground_truth
 
 torch = pytest.importorskip("torch")

@@ -12,12 +12,12 @@ from mla_kit import (
     checks,
     definitions,
     generator,
-    harness,
     load_run,
     load_template,
     small_definitions,
 )
 
+from fibcore.testing.harness import harness
 from fibcore_op_mla import fibcore_ground_truths
 
 torch = pytest.importorskip("torch")

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from mla_kit import checks, generator, harness, load_run, load_template, small_definitions
+from mla_kit import checks, generator, load_run, load_template, small_definitions
 
+from fibcore.testing.harness import harness
 from fibcore_op_mla import fibcore_ground_truths
 
 torch = pytest.importorskip("torch")

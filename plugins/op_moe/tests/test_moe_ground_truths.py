@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
 import sys
-from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -16,7 +14,7 @@ pytest.importorskip("torch")
 
 import torch
 
-import fibcore.verification
+from fibcore.testing.harness import harness
 from fibcore_op_moe import fibcore_ground_truths, fibcore_test_template
 from fibcore_op_moe.ground_truth import flashinfer_routes, trtllm_takes
 from fibcore_op_moe.moe import BF16, DEFAULT, DS, FP8_BLOCK, FP8_TENSOR, LLAMA4, RENORM, Moe
@@ -98,20 +96,6 @@ def top_level(source: str) -> set[str]:
     return names
 
 
-@pytest.fixture(scope="module")
-def harness() -> ModuleType:
-    """The conftest that generated tests have."""
-    folder = Path(fibcore.verification.__path__[0])
-    path = folder / "emitted" / "conftest_template.py"
-    spec = importlib.util.spec_from_file_location("moe_reference_tests_conftest", path)
-    assert spec is not None
-    assert spec.loader is not None
-    made = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = made
-    spec.loader.exec_module(made)
-    return made
-
-
 def entry_of(truth: Any) -> Any:
     namespace: dict[str, Any] = {"__name__": "ground_truth"}
     exec(truth.source, namespace)  # noqa: S102 - our own file
@@ -130,14 +114,14 @@ def agree(template: Any, definition: Any, run: Any, entry: Any, tolerance: float
 
 @pytest.mark.parametrize("kernel", ALL_KINDS)
 def test_references_agree_with_sglang(
-    definition_of: Any, small: Any, template: Any, load_run: Any, harness: Any, kernel: str
+    definition_of: Any, small: Any, template: Any, load_run: Any, kernel: str
 ) -> None:
-    package, where = harness.find_sglang(None)
+    package, where = harness().find_sglang(None)
     if package is None:
         pytest.skip(where)
     definition = definition_of(small[kernel])
     (truth,) = [t for t in fibcore_ground_truths(definition) or () if t.kind == "sglang"]
-    entry, source = entry_of(truth), harness.SGLangSource(package)
+    entry, source = entry_of(truth), harness().SGLangSource(package)
 
     def bound(**inputs: Any) -> Any:
         return entry(source, **inputs)

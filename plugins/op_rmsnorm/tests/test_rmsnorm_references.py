@@ -16,6 +16,7 @@ import pytest
 import fibcore_op_rmsnorm as plugin
 from fibcore.model.definition import Definition
 from fibcore.model.serving import Serving
+from fibcore.testing.harness import harness
 from fibcore.testing.trees import TENSOR, call, module, tree
 
 torch = pytest.importorskip("torch")
@@ -191,17 +192,9 @@ def test_wrong_references_are_rejected(stem: str, right: str, wrong: str) -> Non
 # --- SGLang ------------------------------------------------------------------------------------
 
 
-def _harness() -> ModuleType:
-    import fibcore
-
-    path = Path(fibcore.__file__).parent / "verification" / "emitted" / "conftest_template.py"
-    return load(path)
-
-
 def native(made: Definition, inputs: dict[str, Any]) -> Any:
     """What SGLang's own method makes of the inputs; skips where its source is not at hand."""
-    harness = _harness()
-    package, reason = harness.find_sglang(None)
+    package, reason = harness().find_sglang(None)
     if package is None:
         pytest.skip(reason)
     truths = plugin.fibcore_ground_truths(made)
@@ -209,7 +202,7 @@ def native(made: Definition, inputs: dict[str, Any]) -> Any:
     (truth,) = (t for t in truths if t.kind == "sglang")
     namespace: dict[str, Any] = {"__name__": "ground_truth"}
     exec(truth.source, namespace)  # noqa: S102 - the ground truth is what is tested
-    return namespace[truth.entry](harness.SGLangSource(package), **inputs)
+    return namespace[truth.entry](harness().SGLangSource(package), **inputs)
 
 
 @pytest.mark.parametrize("eps", [1e-5, 1e-6])
