@@ -18,11 +18,11 @@ from fibcore.verification.emitted.ground_truths import run_ground_truth, why_una
 from fibcore.verification.emitted.options import option
 from fibcore.verification.emitted.subjects import Subject
 from fibcore.verification.emitted.tensors import (
+    check_comparable,
     check_tensors,
     clone_inputs,
     named_outputs,
     same_bits,
-    spacing,
 )
 from fibcore.verification.emitted.tolerances import tolerance_of
 
@@ -188,17 +188,7 @@ class Agreement(ReferenceTest):
                 self.record.setdefault("not_compared", []).append(name)
                 continue
             actual = outputs[name]
-            if not isinstance(actual, torch.Tensor) or not isinstance(value, torch.Tensor):
-                raise AssertionError(f"{title} gives a {type(value).__name__} for {name}")
-            if value.shape != actual.shape:
-                raise AssertionError(
-                    f"{name} has shape {list(actual.shape)}, {title} gives {list(value.shape)}"
-                )
-            floating = actual.dtype.is_floating_point
-            if floating != value.dtype.is_floating_point or spacing(value.dtype) > spacing(
-                actual.dtype
-            ):
-                raise AssertionError(f"{title} gives {name} as {value.dtype}, not {actual.dtype}")
+            check_comparable(actual, value, name, title)
             figures[name] = {"elements": actual.numel()}
             try:
                 self.compare_output(definition, name, actual, value.to(actual.device), tolerance)

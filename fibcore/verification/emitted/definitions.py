@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import json
 import linecache
 from collections.abc import Callable, Mapping
@@ -27,10 +28,7 @@ def load_definition(path: Path) -> dict[str, Any]:
             f"{path}: line {error.lineno} column {error.colno}: not JSON: {error.msg}"
         ) from None
 
-    def need(right: bool, place: str, message: str) -> None:
-        if not right:
-            raise BrokenDefinitionError(f"{path}: {place}: {message}")
-
+    need = functools.partial(_need, path)
     need(isinstance(data, dict), "$", "expected an object")
     for key, kind in (("name", str), ("op_type", str), ("reference", str)):
         need(isinstance(data.get(key), kind), f"$.{key}", "expected a string")
@@ -40,6 +38,18 @@ def load_definition(path: Path) -> dict[str, Any]:
     folder = path.parent.name
     need(data["op_type"] == folder, "$.op_type", f"expected the folder's name, {folder!r}")
     need(bool(data["outputs"]), "$.outputs", "expected at least one output")
+    _check_tensor_specs(path, data)
+    _check_reference(path, data)
+    return cast("dict[str, Any]", data)
+
+
+def _need(path: Path, right: bool, place: str, message: str) -> None:
+    if not right:
+        raise BrokenDefinitionError(f"{path}: {place}: {message}")
+
+
+def _check_tensor_specs(path: Path, data: Mapping[str, Any]) -> None:
+    need = functools.partial(_need, path)
     for group in ("inputs", "outputs"):
         for name, spec in data[group].items():
             place = f"$.{group}.{name}"
@@ -49,6 +59,11 @@ def load_definition(path: Path) -> dict[str, Any]:
             need(shape is None or isinstance(shape, list), f"{place}.shape", "expected a list")
             for axis in shape or ():
                 need(axis in data["axes"], f"{place}.shape", f"no such axis: {axis!r}")
+
+
+def _check_reference(path: Path, data: Mapping[str, Any]) -> None:
+    """Assert that the reference's `run` takes the inputs in their order."""
+    need = functools.partial(_need, path)
     try:
         tree = ast.parse(data["reference"])
     except (SyntaxError, ValueError) as error:
@@ -62,7 +77,6 @@ def load_definition(path: Path) -> dict[str, Any]:
         "$.reference",
         f"run takes ({', '.join(parameters)}), expected ({', '.join(data['inputs'])})",
     )
-    return cast("dict[str, Any]", data)
 
 
 def load_run(definition: Mapping[str, Any]) -> Callable[..., Any]:

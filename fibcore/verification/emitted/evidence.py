@@ -32,49 +32,74 @@ def merge_run(runs: Sequence[Mapping[str, Any]], new: Mapping[str, Any]) -> list
 
 
 def summarize(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """One run of a definition's tests, as evidence keeps it."""
+    """One run of a definition's tests, as evidence keeps it.
+
+    Args:
+        records: What the tests found, each with its `result`; at least one.
+    """
     first = records[0]
-    counts = {r: sum(x["result"] == r for x in records) for r in ("passed", "failed", "skipped")}
-    cases: list[dict[str, Any]] = []
-    properties: list[dict[str, Any]] = []
+    cases = [_case(record) for record in records if record["kind"] == "agreement"]
+    properties = [
+        {"property": record["property"], **_entry(record)}
+        for record in records
+        if record["kind"] == "property"
+    ]
+    return {
+        "reference_sha256": first["reference_sha256"],
+        "result": _result(records, cases),
+        "device": first["device"],
+        "software": first["software"],
+        "ground_truths": _ground_truths(records),
+        "tests": {r: _count(records, r) for r in ("passed", "failed", "skipped")},
+        "cases": sorted(cases, key=lambda case: case["case"]),
+        "properties": sorted(properties, key=lambda entry: (entry["case"], entry["property"])),
+    }
+
+
+def _count(records: Sequence[Mapping[str, Any]], result: str) -> int:
+    return sum(record["result"] == result for record in records)
+
+
+def _entry(record: Mapping[str, Any]) -> dict[str, Any]:
+    entry = {"case": record.get("case"), "result": record["result"]}
+    if "reason" in record:
+        entry["reason"] = record["reason"]
+    return entry
+
+
+def _case(record: Mapping[str, Any]) -> dict[str, Any]:
+    entry = _entry(record)
+    for key in ("sizes", "tolerance", "outputs", "not_compared", "unavailable"):
+        if record.get(key):
+            entry[key] = record[key]
+    if "ground_truth" in record:
+        entry["ground_truth"] = record["ground_truth"]["name"]
+    return entry
+
+
+def _ground_truths(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Who the outputs were compared with, by name, with all source files that any case used."""
     truths: dict[str, dict[str, Any]] = {}
     for record in records:
-        entry = {"case": record.get("case"), "result": record["result"]}
-        if "reason" in record:
-            entry["reason"] = record["reason"]
-        if record["kind"] == "property":
-            properties.append({"property": record["property"], **entry})
-        elif record["kind"] == "agreement":
-            for key in ("sizes", "tolerance", "outputs", "not_compared", "unavailable"):
-                if record.get(key):
-                    entry[key] = record[key]
-            if "ground_truth" in record:
-                truth = record["ground_truth"]
-                entry["ground_truth"] = truth["name"]
-                known = truths.setdefault(truth["name"], {**truth, "files": {}})
-                known["files"].update(truth["files"])
-            cases.append(entry)
+        if record["kind"] == "agreement" and "ground_truth" in record:
+            truth = record["ground_truth"]
+            known = truths.setdefault(truth["name"], {**truth, "files": {}})
+            known["files"].update(truth["files"])
+    for truth in truths.values():
+        if not truth["files"]:
+            del truth["files"]
+    return [truths[name] for name in sorted(truths)]
+
+
+def _result(records: Sequence[Mapping[str, Any]], cases: Sequence[Mapping[str, Any]]) -> str:
+    """One word for all tests; `passed` needs a case in which elements were compared."""
+    if _count(records, "failed"):
+        return "failed"
+    if len(records) < records[0]["expected_tests"]:
+        return "incomplete"
     agreed = any(
         case["result"] == "passed"
         and any(output["elements"] for output in case.get("outputs", {}).values())
         for case in cases
     )
-    if counts["failed"]:
-        result = "failed"
-    elif len(records) < first["expected_tests"]:
-        result = "incomplete"
-    else:
-        result = "passed" if agreed else "skipped"
-    for truth in truths.values():
-        if not truth["files"]:
-            del truth["files"]
-    return {
-        "reference_sha256": first["reference_sha256"],
-        "result": result,
-        "device": first["device"],
-        "software": first["software"],
-        "ground_truths": [truths[name] for name in sorted(truths)],
-        "tests": counts,
-        "cases": sorted(cases, key=lambda case: case["case"]),
-        "properties": sorted(properties, key=lambda entry: (entry["case"], entry["property"])),
-    }
+    return "passed" if agreed else "skipped"

@@ -114,6 +114,27 @@ def same_bits(a: Any, b: Any) -> bool:
     return torch.equal(_bytes(a), _bytes(b))
 
 
-def spacing(dtype: torch.dtype) -> float:
+def check_comparable(actual: Any, expected: Any, name: str, title: str) -> None:
+    """Assert that a ground truth gave a tensor of the output's shape, and no coarser dtype.
+
+    Args:
+        actual: The reference's output.
+        expected: The ground truth's.
+        name: Of the output, for messages.
+        title: Of the ground truth, for messages.
+    """
+    __tracebackhide__ = True
+    if not isinstance(actual, torch.Tensor) or not isinstance(expected, torch.Tensor):
+        raise AssertionError(f"{title} gives a {type(expected).__name__} for {name}")
+    if expected.shape != actual.shape:
+        raise AssertionError(
+            f"{name} has shape {list(actual.shape)}, {title} gives {list(expected.shape)}"
+        )
+    same_kind = actual.dtype.is_floating_point == expected.dtype.is_floating_point
+    if not same_kind or _spacing(expected.dtype) > _spacing(actual.dtype):
+        raise AssertionError(f"{title} gives {name} as {expected.dtype}, not {actual.dtype}")
+
+
+def _spacing(dtype: torch.dtype) -> float:
     """The gap between 1 and the next number of a dtype; 0 for integers and booleans."""
     return torch.finfo(dtype).eps if dtype.is_floating_point else 0.0
