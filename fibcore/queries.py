@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from fibcore.dataset import Dataset, Provenance, ProvenanceEntry
-from fibcore.dataset.provenance import group_uses
 from fibcore.errors import DatasetError, SourceError, UsageError
 from fibcore.extraction.run import (
     combinations,
@@ -21,6 +20,7 @@ from fibcore.extraction.run import (
     source_label,
 )
 from fibcore.model.definition import Definition
+from fibcore.model.layer_paths import group_uses
 from fibcore.model.serving import Serving
 from fibcore.model.tree import ModelTree, ModuleNode
 from fibcore.ops.options import DeclaredOptions

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from fibcore.extraction.report import ExtractReport, ModelReport, Remark
     from fibcore.queries import Explanation, HierarchyReport, ModelsReport, PluginsReport
     from fibcore.sources.clone import ReposConfig
-    from fibcore.validation.run import ValidationReport
+    from fibcore.validation.report import ValidationReport
     from fibcore.verification import AddTestsReport, Progress, VerifyReport
     from fibcore.workflow import RunReport
 

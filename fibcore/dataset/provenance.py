@@ -18,6 +18,7 @@ from fibcore.dataset.files import BrokenFileError, below, read_text, relative, w
 from fibcore.errors import ServingError
 from fibcore.model.definition import Definition
 from fibcore.model.kernel import Fact, Scalar, Use
+from fibcore.model.layer_paths import expand_paths, group_uses
 from fibcore.model.serving import Serving
 from fibcore.model.tree import SourcePlace
 
@@ -368,84 +369,3 @@ def _import_from_data(data: Mapping[str, Any]) -> ImportEntry:
 def _place(text: str) -> SourcePlace:
     file, _, line = text.rpartition(":")
     return SourcePlace(file, int(line))
-
-
-def group_uses(uses: Iterable[Use]) -> list[tuple[str, str, SourcePlace]]:
-    """Uses that differ in a layer number alone as one: (paths, class, place).
-
-    `model.layers.0.norm` to `model.layers.31.norm` become `model.layers.{0-31}.norm`.
-    """
-    groups: dict[tuple[Any, ...], list[tuple[int, ...]]] = {}
-    for use in uses:
-        template, numbers = _split(use.path)
-        vectors = groups.setdefault((template, use.cls, use.place), [])
-        if numbers not in vectors[-1:]:
-            vectors.append(numbers)
-    result = []
-    for (template, cls, place), vectors in groups.items():
-        result += [(paths, cls, place) for paths in _patterns(template, vectors)]
-    return result
-
-
-def _split(path: str) -> tuple[tuple[str | None, ...], tuple[int, ...]]:
-    """A path's parts with None for numbers, and the numbers."""
-    parts = path.split(".")
-    is_number = [part.isdecimal() and part.isascii() and str(int(part)) == part for part in parts]
-    template = tuple(
-        None if number else part for part, number in zip(parts, is_number, strict=True)
-    )
-    numbers = tuple(int(part) for part, number in zip(parts, is_number, strict=True) if number)
-    return template, numbers
-
-
-def _patterns(template: tuple[str | None, ...], vectors: list[tuple[int, ...]]) -> list[str]:
-    vectors = list(dict.fromkeys(vectors))
-    width = len(vectors[0])
-    if width == 0:
-        return [".".join(part for part in template if part is not None)]
-
-    def without(position: int) -> dict[tuple[int, ...], list[int]]:
-        rest: dict[tuple[int, ...], list[int]] = {}
-        for vector in vectors:
-            key = (*vector[:position], *vector[position + 1 :])
-            rest.setdefault(key, []).append(vector[position])
-        return rest
-
-    # The position whose numbers, taken together, leave the fewest patterns.
-    position = min(range(width), key=lambda p: len(without(p)))
-    patterns = []
-    for rest, numbers in without(position).items():
-        words = [str(n) for n in rest]
-        words.insert(position, _ranges(numbers))
-        left = iter(words)
-        patterns.append(".".join(next(left) if part is None else part for part in template))
-    return patterns
-
-
-def _ranges(numbers: list[int]) -> str:
-    if len(numbers) == 1:
-        return str(numbers[0])
-    spans: list[list[int]] = []
-    for number in sorted(set(numbers)):
-        if spans and number == spans[-1][1] + 1:
-            spans[-1][1] = number
-        else:
-            spans.append([number, number])
-    return "{" + ",".join(str(a) if a == b else f"{a}-{b}" for a, b in spans) + "}"
-
-
-def expand_paths(paths: str) -> list[str]:
-    """The single paths that a pattern of `group_uses` stands for.
-
-    Raises:
-        ValueError: it is no such pattern.
-    """
-    match = re.fullmatch(r"([^{}]*)\{([0-9,-]+)\}([^{}]*)", paths)
-    if match is None:
-        return [paths]
-    head, spans, tail = match.groups()
-    numbers: list[int] = []
-    for span in spans.split(","):
-        first, _, last = span.partition("-")
-        numbers += range(int(first), int(last or first) + 1)
-    return [f"{head}{number}{tail}" for number in numbers]

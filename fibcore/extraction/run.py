@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from fibcore.dataset import Dataset, ProvenanceEntry
-from fibcore.dataset.provenance import expand_paths, group_uses
 from fibcore.errors import DatasetError, FibcoreError, ServingError, UsageError
 from fibcore.extraction.report import ExtractReport, FoundKernel, ModelReport, Refused, Remark
 from fibcore.extraction.unclaimed import unclaimed
 from fibcore.model.definition import Definition
 from fibcore.model.kernel import Kernel, NotCovered, Problem, Use, class_defaults
+from fibcore.model.layer_paths import expand_paths, group_uses
 from fibcore.model.options import AskedValue, OptionValue
 from fibcore.model.serving import STAGES, Serving
 from fibcore.model.tree import Missing, ModelTree, SourcePlace

@@ -8,30 +8,26 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import json
 import keyword
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import attrs
-import cattrs
-from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
 from fibcore.errors import DefinitionError
-
-DTYPES = (
-    "float32",
-    "float16",
-    "bfloat16",
-    "float8_e4m3fn",
-    "float8_e5m2",
-    "float4_e2m1",
-    "int64",
-    "int32",
-    "int16",
-    "int8",
-    "bool",
+from fibcore.model.dtypes import DTYPES
+from fibcore.model.json import (
+    converter,
+    from_data,
+    from_text,
+    leave_out_defaults,
+    structure_by,
+    to_data,
+    to_text,
 )
+
+CONSTRAINT_BUILTINS = frozenset({"abs", "all", "any", "int", "len", "max", "min", "range", "sum"})
+"""The builtins that a constraint may call."""
 
 
 @attrs.frozen
@@ -179,12 +175,12 @@ class Definition:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data in the format's key order."""
-        data: dict[str, Any] = converter.unstructure(self)
+        data: dict[str, Any] = to_data(self)
         return data
 
     def to_json(self) -> str:
         """The file's text: UTF-8, 2-space indent, newline at the end."""
-        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n"
+        return to_text(self.to_dict())
 
     @classmethod
     def from_dict(cls, data: object, where: str = "$") -> Definition:
@@ -200,32 +196,12 @@ class Definition:
                 expected="an object",
                 found=type(data).__name__,
             )
-        try:
-            return converter.structure(data, cls)
-        except DefinitionError as error:
-            raise _below(where, error) from None
-        except (cattrs.BaseValidationError, cattrs.StructureHandlerNotFoundError) as error:
-            raise _from_cattrs(where, error) from None
+        return from_data(cls, data, where, DefinitionError)
 
     @classmethod
     def from_json(cls, text: str, where: str = "$") -> Definition:
         """The definition in a file's text; see `from_dict`."""
-        try:
-            data = json.loads(
-                text, object_pairs_hook=_unique_keys, parse_constant=_refuse_json_constant
-            )
-        except json.JSONDecodeError as error:
-            raise DefinitionError(
-                "not JSON",
-                where=f"{where} line {error.lineno} column {error.colno}",
-                found=error.msg,
-                hint="repair or remove the file",
-            ) from None
-        except DefinitionError as error:
-            raise _below(where, error) from None
-        except (ValueError, RecursionError) as error:  # a number or a nesting beyond all measure
-            raise DefinitionError("not JSON", where=where, found=str(error)) from None
-        return cls.from_dict(data, where)
+        return cls.from_dict(from_text(text, where, DefinitionError), where)
 
 
 def _fail(where: str, message: str, expected: str | None = None, found: str | None = None) -> None:
@@ -262,6 +238,7 @@ def _check(d: Definition) -> None:
         if not (category and colon and value):
             _fail("tags", "a tag is category:value", found=repr(tag))
     known = set(d.axes) | set(d.inputs)
+    usable = known | CONSTRAINT_BUILTINS
     for index, constraint in enumerate(d.constraints):
         where = f"constraints[{index}]"
         try:
@@ -271,7 +248,7 @@ def _check(d: Definition) -> None:
                 "not a Python expression", where=where, found=f"{constraint!r}: {error}"
             ) from None
         for node in ast.walk(tree):
-            if isinstance(node, ast.Name) and node.id not in known and not hasattr_builtin(node.id):
+            if isinstance(node, ast.Name) and node.id not in usable:
                 _fail(where, "no such axis or input", ", ".join(sorted(known)), node.id)
     _check_reference(d)
 
@@ -289,11 +266,6 @@ def _check_encodable(d: Definition) -> None:
                 text.encode()
             except UnicodeEncodeError as error:
                 _fail(where, "not text that UTF-8 can hold", found=ascii(text[error.start]))
-
-
-def hasattr_builtin(name: str) -> bool:
-    """Whether `name` is one of the builtins that a constraint may call."""
-    return name in {"abs", "all", "any", "int", "len", "max", "min", "range", "sum"}
 
 
 def _check_reference(d: Definition) -> None:
@@ -315,155 +287,26 @@ def _check_reference(d: Definition) -> None:
         )
 
 
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object; a key that stands twice would silently lose a value."""
-    result = dict(pairs)
-    if len(result) != len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = sorted({key for key in keys if keys.count(key) > 1})
-        raise DefinitionError("a key stands twice in one object", found=", ".join(twice))
-    return result
+# Axis says itself which types it knows, in better words than the converter.
+structure_by(Literal["const", "var"], lambda value: value)
+leave_out_defaults(Axis, "value", "description")
+leave_out_defaults(TensorSpec, "description")
 
 
-def _refuse_json_constant(name: str) -> None:
-    raise DefinitionError("not JSON", found=name)
-
-
-def _below(where: str, error: DefinitionError) -> DefinitionError:
-    path = f"{where}.{error.where}" if error.where else where
-    return DefinitionError(
-        error.message, where=path, expected=error.expected, found=error.found, hint=error.hint
-    )
-
-
-def _from_cattrs(where: str, error: BaseException) -> DefinitionError:
-    """The first leaf of a cattrs error group as a `DefinitionError` with its JSON path."""
-    path = where
-    current = error
-    while True:
-        if isinstance(current, cattrs.ForbiddenExtraKeysError):
-            return DefinitionError(
-                "unknown key", where=path, found=", ".join(sorted(current.extra_fields))
-            )
-        if not isinstance(current, cattrs.BaseValidationError):
-            break
-        inner = current.exceptions[0]
-        for note in getattr(inner, "__notes__", ()):
-            if isinstance(note, cattrs.AttributeValidationNote):
-                path = f"{path}.{note.name}"
-            elif isinstance(note, cattrs.IterableValidationNote):
-                index = note.index
-                path = f"{path}.{index}" if isinstance(index, str) else f"{path}[{index}]"
-        current = inner
-    if isinstance(current, DefinitionError):
-        return _below(path, current)
-    if isinstance(current, KeyError):
-        return DefinitionError("a key is missing", where=path, expected=str(current.args[0]))
-    return DefinitionError(str(current) or type(current).__name__, where=path)
-
-
-converter = cattrs.Converter(forbid_extra_keys=True)
-"""The one converter of definitions; forbids keys that the format does not have."""
-
-
-def _strict(kind: type[Any]) -> Any:
-    def structure(value: object, _: object) -> Any:
-        if isinstance(value, bool) or not isinstance(value, kind):
-            raise DefinitionError(
-                "wrong type", expected=kind.__name__, found=f"{type(value).__name__} {value!r}"
-            )
-        return value
-
-    return structure
-
-
-def _structure_entry(key: str, entry: object, item: type) -> Any:
-    try:
-        if not isinstance(entry, dict):
-            raise DefinitionError("wrong type", expected="an object", found=type(entry).__name__)
-        return converter.structure(entry, item)
-    except DefinitionError as error:
-        raise _below(key, error) from None
-    except (cattrs.BaseValidationError, cattrs.StructureHandlerNotFoundError) as error:
-        raise _from_cattrs(key, error) from None
-
-
-def _mapping_hook(item: type) -> Any:
-    def structure(value: object, _: object) -> dict[str, Any]:
-        if not isinstance(value, dict):
-            raise DefinitionError("wrong type", expected="an object", found=type(value).__name__)
-        return {key: _structure_entry(key, entry, item) for key, entry in value.items()}
-
-    return structure
-
-
-def _names_hook(value: object, _: object) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
-        raise DefinitionError("wrong type", expected="list of strings", found=repr(value))
-    return tuple(value)
-
-
-def _shape_hook(value: object, _: object) -> tuple[str, ...] | None:
-    return None if value is None else _names_hook(value, _)
-
-
-def _when(wanted: Any, hook: Any) -> None:
-    converter.register_structure_hook_func(lambda have: have == wanted, hook)
-
-
-def _optional_hook(kind: type) -> Any:
-    strict = _strict(kind)
-    return lambda value, _: None if value is None else strict(value, _)
-
-
-converter.register_structure_hook(str, _strict(str))
-converter.register_structure_hook(int, _strict(int))
-_when(str | None, _optional_hook(str))
-_when(int | None, _optional_hook(int))
-_when(tuple[str, ...], _names_hook)
-_when(tuple[str, ...] | None, _shape_hook)
-# Axis says itself which types it knows, in better words than cattrs.
-_when(Literal["const", "var"], lambda value, _: value)
-_when(Mapping[str, Axis], _mapping_hook(Axis))
-_when(Mapping[str, TensorSpec], _mapping_hook(TensorSpec))
-# Last: what is generated here binds the hooks above.
-for _type in (Axis, TensorSpec, Definition):
-    attrs.resolve_types(_type)
-    _when(_type, make_dict_structure_fn(_type, converter, _cattrs_forbid_extra_keys=True))
-
-
-def _omit(value_type: type, **fields: Any) -> Any:
-    return make_dict_unstructure_fn(value_type, converter, **fields)
-
-
-_optional = override(omit_if_default=True)
-converter.register_unstructure_hook(Axis, _omit(Axis, value=_optional, description=_optional))
-
-
-def _unstructure_tensor(spec: TensorSpec) -> dict[str, Any]:
-    data: dict[str, Any] = {
-        "shape": None if spec.shape is None else list(spec.shape),
-        "dtype": spec.dtype,
-    }
-    if spec.description is not None:
-        data["description"] = spec.description
-    return data
-
-
-def _unstructure_definition(d: Definition) -> dict[str, Any]:
+def _definition_to_data(d: Definition) -> dict[str, Any]:
+    """The format's key order, which is not that of the fields; empty keys are left out."""
     data: dict[str, Any] = {"name": d.name}
     if d.description is not None:
         data["description"] = d.description
     data["op_type"] = d.op_type
     data["tags"] = list(d.tags)
-    data["axes"] = {n: converter.unstructure(a) for n, a in d.axes.items()}
+    data["axes"] = {name: to_data(axis) for name, axis in d.axes.items()}
     if d.constraints:
         data["constraints"] = list(d.constraints)
-    data["inputs"] = {n: _unstructure_tensor(s) for n, s in d.inputs.items()}
-    data["outputs"] = {n: _unstructure_tensor(s) for n, s in d.outputs.items()}
+    data["inputs"] = {name: to_data(spec) for name, spec in d.inputs.items()}
+    data["outputs"] = {name: to_data(spec) for name, spec in d.outputs.items()}
     data["reference"] = d.reference
     return data
 
 
-converter.register_unstructure_hook(TensorSpec, _unstructure_tensor)
-converter.register_unstructure_hook(Definition, _unstructure_definition)
+converter.register_unstructure_hook(Definition, _definition_to_data)

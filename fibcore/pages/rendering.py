@@ -41,7 +41,7 @@ def environment() -> Environment:
     """The environment of all pages."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    from fibcore.dataset.provenance import group_uses
+    from fibcore.model.layer_paths import group_uses
     from fibcore.pages.highlighting import highlight_python
     from fibcore.pages.tables import as_cell, filter_values
 

@@ -19,7 +19,7 @@ from fibcore.progress import Progress, report
 from fibcore.references.running import ReferenceRunner
 from fibcore.traces.reading import Trace, TraceFile, read_trace
 from fibcore.traces.repairs import Repair, Repaired, repair
-from fibcore.validation.run import template_source
+from fibcore.validation.execution import template_source
 
 TOOL = "flashinfer.trace"
 """What provenance calls the tool that wrote the files."""

@@ -8,13 +8,16 @@ from collections.abc import Mapping, Sequence
 import attrs
 
 from fibcore.model.definition import Definition, TensorSpec
+from fibcore.model.dtypes import TABLE
 from fibcore.traces.reading import UNKNOWN, TracedTensor, TraceFile
 
 Sizes = tuple[int | None, ...]
 """A shape with the sizes of const axes; None for an axis that varies."""
 
-_FLOATS = frozenset({"float32", "float16", "bfloat16"})
-_INTEGERS = frozenset({"int64", "int32", "int16", "int8", "uint32", "bool"})
+_TENSORS = [dtype for dtype in TABLE.values() if dtype.tensor]
+_FLOATS = frozenset(d.name for d in _TENSORS if d.kind == "float" and d.bits >= 16)
+# FlashInfer's dumps have uint32 tensors too, which definitions cannot have.
+_INTEGERS = frozenset({"uint32", *(d.name for d in _TENSORS if d.kind != "float")})
 
 
 def related(one: str, other: str) -> bool:

@@ -13,7 +13,8 @@ from collections.abc import Iterable, Mapping
 import attrs
 
 from fibcore.errors import DefinitionError, TraceError
-from fibcore.model.definition import DTYPES, Axis, Definition, TensorSpec
+from fibcore.model.definition import Axis, Definition, TensorSpec
+from fibcore.model.dtypes import DTYPES
 from fibcore.ops.checks import FILE_NAME
 from fibcore.ops.registry import Registry
 from fibcore.traces.consistency import contradictions

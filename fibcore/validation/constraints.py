@@ -11,7 +11,7 @@ import builtins
 from collections.abc import Mapping
 from typing import Any
 
-from fibcore.model.definition import Definition, hasattr_builtin
+from fibcore.model.definition import CONSTRAINT_BUILTINS, Definition
 
 _NODES = (
     *(ast.Expression, ast.BoolOp, ast.And, ast.Or, ast.UnaryOp, ast.Not, ast.USub, ast.UAdd),
@@ -25,7 +25,7 @@ _ATTRIBUTES = ("all", "any", "item", "max", "min", "numel", "shape", "size", "su
 def names_in(constraint: str) -> set[str]:
     """The axes and inputs that a constraint speaks of."""
     found = {node.id for node in ast.walk(_parsed(constraint)) if isinstance(node, ast.Name)}
-    return {name for name in found if not hasattr_builtin(name)}
+    return found - CONSTRAINT_BUILTINS
 
 
 def can_be_evaluated(constraint: str) -> bool:
@@ -70,7 +70,7 @@ def _parsed(constraint: str) -> ast.Expression:
 
 
 def _evaluated(constraint: str, names: Mapping[str, Any]) -> Any:
-    allowed = {n: getattr(builtins, n) for n in dir(builtins) if hasattr_builtin(n)}
+    allowed = {name: getattr(builtins, name) for name in CONSTRAINT_BUILTINS}
     code = compile(_parsed(constraint), "<constraint>", "eval")
     # Every node was looked at: names, numbers, arithmetic and the few attributes above.
     return eval(code, {"__builtins__": allowed, **names})  # noqa: S307

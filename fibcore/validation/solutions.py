@@ -8,18 +8,18 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from fibcore.benchmarking.solutions.render import FOLDER
 from fibcore.dataset import BrokenFileError
 from fibcore.dataset.files import read_text, relative
+from fibcore.dataset.layout import SOLUTIONS, solution_file
 from fibcore.model.definition import Definition
-from fibcore.validation.run import ValidationProblem
+from fibcore.validation.problems import ValidationProblem, error, warning
 
 LANGUAGES = ("python", "triton", "cpp", "cuda", "tilelang")
 
 
 def solution_files(root: Path) -> list[Path]:
     """The files of all solutions, sorted."""
-    folder = root / FOLDER
+    folder = root / SOLUTIONS
     return sorted(folder.rglob("*.json")) if folder.is_dir() else []
 
 
@@ -39,11 +39,11 @@ def check_solutions(
         path = relative(root, file)
         try:
             data = json.loads(read_text(root, file))
-        except BrokenFileError as error:
-            problems.append(_problem(path, None, error.message, error.expected, error.found))
+        except BrokenFileError as broken:
+            problems.append(error(path, None, broken.message, broken.expected, broken.found))
             continue
-        except (ValueError, RecursionError) as error:
-            problems.append(_problem(path, None, "not JSON", found=str(error)))
+        except (ValueError, RecursionError) as broken:
+            problems.append(error(path, None, "not JSON", found=str(broken)))
             continue
         found = list(_check(path, data, definitions))
         problems += found
@@ -51,25 +51,15 @@ def check_solutions(
             first = names.setdefault(data["name"], path)
             if first != path:
                 message = "another solution has this name"
-                problems.append(_problem(path, "$.name", message, found=first))
+                problems.append(error(path, "$.name", message, found=first))
     return tuple(problems)
-
-
-def _problem(
-    path: str,
-    place: str | None,
-    message: str,
-    expected: str | None = None,
-    found: str | None = None,
-) -> ValidationProblem:
-    return ValidationProblem("error", path, place, message, expected, found)
 
 
 def _check(
     path: str, data: Any, definitions: Mapping[str, Definition]
 ) -> Iterator[ValidationProblem]:
     if not isinstance(data, dict):
-        yield _problem(path, "$", "a solution is a JSON object", found=type(data).__name__)
+        yield error(path, "$", "a solution is a JSON object", found=type(data).__name__)
         return
     missing = [
         f"$.{key}"
@@ -83,19 +73,19 @@ def _check(
     if texts is None:
         missing.append("$.sources")
     for place in missing:
-        yield _problem(path, place, "missing or of another type")
+        yield error(path, place, "missing or of another type")
     if missing or not isinstance(spec, dict) or texts is None:
         return
     if spec.get("language") not in LANGUAGES:
         found = repr(spec.get("language"))
-        yield _problem(path, "$.spec.language", "unknown language", ", ".join(LANGUAGES), found)
+        yield error(path, "$.spec.language", "unknown language", ", ".join(LANGUAGES), found)
     definition = definitions.get(data["definition"])
     if definition is None:
-        yield _problem(path, "$.definition", "no such definition", found=data["definition"])
+        yield error(path, "$.definition", "no such definition", found=data["definition"])
         return
-    wanted = f"{FOLDER}/{data['author']}/{definition.op_type}/{definition.name}/{data['name']}.json"
+    wanted = solution_file(data["author"], definition, data["name"])
     if path != wanted:
-        yield ValidationProblem("warning", path, None, "not where its fields say", expected=wanted)
+        yield warning(path, None, "not where its fields say", expected=wanted)
     yield from _entry(path, spec, texts, definition)
 
 
@@ -125,14 +115,14 @@ def _entry(
     file, separator, function = spec["entry_point"].partition("::")
     if not separator or file not in texts:
         expected = " or ".join(f"{name}::run" for name in texts)
-        yield _problem(path, place, "no such source file", expected, spec["entry_point"])
+        yield error(path, place, "no such source file", expected, spec["entry_point"])
         return
     if spec.get("language") != "python":
         return
     try:
         module = ast.parse(texts[file])
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        yield _problem(path, f"$.sources {file}", "does not parse", found=str(error))
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as broken:
+        yield error(path, f"$.sources {file}", "does not parse", found=str(broken))
         return
     defined = [n for n in module.body if isinstance(n, ast.FunctionDef) and n.name == function]
     if not defined:
@@ -144,7 +134,7 @@ def _entry(
         handed += definition.outputs
     have = [a.arg for a in (*args.posonlyargs, *args.args)]
     if args.vararg is None and len(have) != len(handed):
-        yield _problem(
+        yield error(
             path,
             f"$.sources {file}",
             f"{function} takes another number of parameters",

@@ -9,23 +9,22 @@ from typing import Any
 
 import attrs
 
-from fibcore.benchmarking.workloads import lines
-from fibcore.benchmarking.workloads.blobs import DTYPES
-from fibcore.benchmarking.workloads.memory import shape_of
 from fibcore.dataset import BrokenFileError
 from fibcore.dataset.files import below, read_text, relative
+from fibcore.dataset.layout import WORKLOADS, workload_file
 from fibcore.errors import DatasetError
 from fibcore.model.definition import Definition, TensorSpec
+from fibcore.model.dtypes import TABLE
+from fibcore.model.shapes import shape_of
 from fibcore.validation.constraints import broken_constraints, can_be_evaluated, names_in
-from fibcore.validation.run import ValidationProblem
+from fibcore.validation.problems import ValidationProblem, error, warning
 
 _KINDS = ("random", "scalar", "safetensors")
-_INTEGERS = ("int64", "int32", "int16", "int8")
 
 
 @attrs.frozen
 class CheckedWorkloads:
-    """What was found in the workload files.
+    """The result of checking workload files.
 
     Attributes:
         count: Lines that were looked at.
@@ -63,14 +62,14 @@ def check_workloads(root: Path, definitions: Mapping[str, Definition]) -> Checke
     problems: list[ValidationProblem] = []
     seen: dict[str, str] = {}
     for definition in definitions.values():
-        file = root / lines.file_of(definition)
+        file = root / workload_file(definition)
         if not file.exists():
             continue
         path = relative(root, file)
         try:
             text = read_text(root, file)
-        except BrokenFileError as error:
-            problems.append(_problem(path, None, error.message, error.expected, error.found))
+        except BrokenFileError as broken:
+            problems.append(error(path, None, broken.message, broken.expected, broken.found))
             continue
         for number, line in enumerate(text.split("\n"), 1):
             if not line.strip():
@@ -82,28 +81,30 @@ def check_workloads(root: Path, definitions: Mapping[str, Definition]) -> Checke
                 problems += _content(root, path, place, workload, definition)
             except _Wrong as wrong:
                 where = f"{place} {wrong.place}".rstrip()
-                problems.append(_problem(path, where, str(wrong), wrong.expected, wrong.found))
+                problems.append(error(path, where, str(wrong), wrong.expected, wrong.found))
                 continue
             first = seen.setdefault(workload["uuid"], f"{path} {place}")
             if first != f"{path} {place}":
                 message = "another workload has this uuid"
-                problems.append(_problem(path, f"{place} $.workload.uuid", message, found=first))
+                problems.append(error(path, f"{place} $.workload.uuid", message, found=first))
     return CheckedWorkloads(count, tuple(problems))
 
 
-def strangers(root: Path, definitions: Mapping[str, Definition]) -> Iterator[ValidationProblem]:
-    """Workload files that belong to no definition.
+def ownerless_files(
+    root: Path, definitions: Mapping[str, Definition]
+) -> Iterator[ValidationProblem]:
+    """Find workload files that belong to no definition.
 
     Args:
         root: The dataset folder.
         definitions: All usable definitions of the dataset, by name.
     """
-    known = {lines.file_of(definition) for definition in definitions.values()}
-    folder = root / lines.FOLDER
+    known = {workload_file(definition) for definition in definitions.values()}
+    folder = root / WORKLOADS
     for file in sorted(folder.rglob("*.jsonl")) if folder.is_dir() else ():
         path = relative(root, file)
         if path not in known:
-            yield _problem(
+            yield error(
                 path,
                 None,
                 "no usable definition belongs to this file",
@@ -111,22 +112,12 @@ def strangers(root: Path, definitions: Mapping[str, Definition]) -> Iterator[Val
             )
 
 
-def _problem(
-    path: str,
-    place: str | None,
-    message: str,
-    expected: str | None = None,
-    found: str | None = None,
-) -> ValidationProblem:
-    return ValidationProblem("error", path, place, message, expected, found)
-
-
 def _workload(line: str, definition: Definition) -> dict[str, Any]:
     """The workload of a line, whose form is right."""
     try:
         data = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise _Wrong("", "not JSON", found=str(error)) from None
+    except (ValueError, RecursionError) as broken:
+        raise _Wrong("", "not JSON", found=str(broken)) from None
     if not isinstance(data, dict) or not isinstance(data.get("workload"), dict):
         raise _Wrong("$", "not a workload", "an object with definition and workload")
     if data.get("definition") != definition.name:
@@ -169,10 +160,10 @@ def _content(
     }
     found = []
     for name, spec in definition.inputs.items():
-        if spec.shape is not None and spec.dtype in _INTEGERS and _random(inputs.get(name)):
+        if spec.shape is not None and TABLE[spec.dtype].kind == "int" and _random(inputs.get(name)):
             message = "random integers are hardly ever valid offsets or indices"
             at = f"{place} $.workload.inputs.{name}"
-            found.append(ValidationProblem("warning", path, at, message, "safetensors"))
+            found.append(warning(path, at, message, "safetensors"))
     for name, given in inputs.items():
         where = f"$.workload.inputs.{name}"
         try:
@@ -186,10 +177,10 @@ def _content(
                 values[name] = value
         except _Wrong as wrong:
             at = f"{place} {wrong.place}"
-            found.append(_problem(path, at, str(wrong), wrong.expected, wrong.found))
+            found.append(error(path, at, str(wrong), wrong.expected, wrong.found))
     if not any(problem.severity == "error" for problem in found):
         found += [
-            _problem(path, place, "a constraint does not hold", expected=constraint)
+            error(path, place, "a constraint does not hold", expected=constraint)
             for constraint in broken_constraints(definition, values)
         ]
     return found
@@ -219,7 +210,7 @@ def _input(
         if shape is not None or not isinstance(value, (bool, int, float)):
             wanted = "a number" if shape is None else "a tensor"
             raise _Wrong(where, "not what the definition has", wanted, repr(value)[:100])
-        if spec.dtype in _INTEGERS and not isinstance(value, int):
+        if TABLE[spec.dtype].kind == "int" and not isinstance(value, int):
             raise _Wrong(where, "not what the definition has", spec.dtype, repr(value))
         return value
     for key in ("path", "tensor_key"):
@@ -243,8 +234,8 @@ def _tensor(
 
     try:
         file = below(root, path)
-    except DatasetError as error:
-        raise _Wrong(f"{where}.path", error.message, found=error.found or path) from None
+    except DatasetError as outside:
+        raise _Wrong(f"{where}.path", outside.message, found=outside.found or path) from None
     if not file.is_file():
         raise _Wrong(f"{where}.path", "no such file", found=path)
     try:
@@ -257,8 +248,9 @@ def _tensor(
             if have_shape != shape:
                 wanted = "a scalar" if shape is None else str(list(shape))
                 raise _Wrong(where, "another shape", wanted, str(list(have_shape)))
-            if dtype != DTYPES[spec.dtype]:
-                raise _Wrong(where, "another dtype", DTYPES[spec.dtype], str(dtype))
+            tag = TABLE[spec.dtype].safetensors
+            if dtype != tag:
+                raise _Wrong(where, "another dtype", tag, str(dtype))
             return tensors.get_tensor(key) if read else None
-    except (SafetensorError, OSError) as error:
-        raise _Wrong(f"{where}.path", "not a safetensors file", found=f"{path}: {error}") from None
+    except (SafetensorError, OSError) as broken:
+        raise _Wrong(f"{where}.path", "not a safetensors file", found=f"{path}: {broken}") from None

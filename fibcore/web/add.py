@@ -11,10 +11,10 @@ import attrs
 
 from fibcore.configs.catalogue import find_entry
 from fibcore.dataset.files import write_text
-from fibcore.dataset.provenance import expand_paths
 from fibcore.errors import DatasetError, UsageError, WebError
 from fibcore.extraction.report import ExtractReport, ModelReport
 from fibcore.extraction.run import extract
+from fibcore.model.layer_paths import expand_paths
 from fibcore.ops.registry import Registry
 from fibcore.progress import Progress
 from fibcore.queries import HierarchyReport, hierarchy

@@ -9,6 +9,7 @@ from typing import Literal
 
 import attrs
 
+from fibcore.model.layer_paths import numbers_in
 from fibcore.queries import ModuleRow
 
 Counts = Literal["model", "parent"]
@@ -144,11 +145,7 @@ def _numbers(name: str) -> frozenset[int] | None:
     match = re.fullmatch(r"\[([0-9,-]+)\]", name)
     if match is None:
         return None
-    numbers: set[int] = set()
-    for span in match[1].split(","):
-        first, _, last = span.partition("-")
-        numbers.update(range(int(first), int(last or first) + 1))
-    return frozenset(numbers)
+    return frozenset(numbers_in(match[1]))
 
 
 def _find(root: _Node, path: str) -> tuple[_Node, bool]:

@@ -15,13 +15,14 @@ from click.testing import CliRunner
 
 import fibcore
 from fibcore.benchmarking.workloads.lines import is_own
-from fibcore.benchmarking.workloads.memory import DEFAULT_LIMIT, device_bytes, in_words, parse_size
+from fibcore.benchmarking.workloads.memory import DEFAULT_LIMIT, in_words, parse_size
 from fibcore.benchmarking.workloads.report import AddWorkloadsReport
 from fibcore.cli import cli
 from fibcore.dataset import ProvenanceEntry, write_provenance
 from fibcore.errors import DatasetError, PluginError, UsageError
 from fibcore.model.kernel import Fact, Use
 from fibcore.model.serving import Serving
+from fibcore.model.shapes import device_bytes
 from fibcore.model.tree import SourcePlace
 from fibcore.ops.hookspecs import WorkloadCase
 

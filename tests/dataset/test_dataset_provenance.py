@@ -18,9 +18,9 @@ from fibcore.dataset import (
     read_provenance,
     write_provenance,
 )
-from fibcore.dataset.provenance import expand_paths, group_uses
 from fibcore.model.definition import Definition, const, tensor, var
 from fibcore.model.kernel import Fact, Use
+from fibcore.model.layer_paths import expand_paths, group_uses
 from fibcore.model.serving import Serving
 from fibcore.model.tree import SourcePlace
 

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from fibcore.errors import DefinitionError
 from fibcore.model.definition import (
-    DTYPES,
     Axis,
     Definition,
     TensorSpec,
@@ -22,6 +21,7 @@ from fibcore.model.definition import (
     tensor,
     var,
 )
+from fibcore.model.dtypes import DTYPES
 
 REFERENCE = "import torch\n\n\ndef run(q, indptr, sm_scale):\n    return q, q[..., 0]\n"
 

@@ -16,7 +16,8 @@ from fibcore.errors import DatasetError, UsageError
 from fibcore.model.definition import Definition, const, tensor, var
 from fibcore.ops.hookspecs import OpType, TestTemplate, hookimpl
 from fibcore.ops.registry import Registry, load_plugins
-from fibcore.validation.run import ValidationReport, validate
+from fibcore.validation.report import ValidationReport
+from fibcore.validation.run import validate
 
 REFERENCE = """\
 import torch

@@ -15,7 +15,8 @@ from safetensors.numpy import save_file
 
 import fibcore
 from fibcore.validation.constraints import broken_constraints, can_be_evaluated
-from fibcore.validation.run import ValidationProblem, ValidationReport
+from fibcore.validation.problems import ValidationProblem
+from fibcore.validation.report import ValidationReport
 
 
 def _toy() -> ModuleType:

@@ -7,15 +7,16 @@ import json
 from typing import Any
 
 from fibcore import __version__
+from fibcore.dataset.layout import solution_file
 from fibcore.errors import PluginError
 from fibcore.model.definition import Definition
+from fibcore.model.dtypes import TABLE
 from fibcore.ops.checks import FILE_NAME, top_level_names
 from fibcore.ops.hookspecs import GroundTruth
 from fibcore.verification.generated import State
 from fibcore.verification.render import literal
 
 ENTRY_FILE = "main.py"
-FOLDER = "solutions"
 _MARK = "Content sha256 "
 
 
@@ -27,7 +28,7 @@ def solution_name(definition: Definition, truth: GroundTruth) -> str:
 def file_of(definition: Definition, truth: GroundTruth) -> str:
     """The file of a solution, relative to the dataset. The kind of truth stands for the author."""
     name = solution_name(definition, truth)
-    return f"{FOLDER}/{truth.kind}/{definition.op_type}/{definition.name}/{name}.json"
+    return solution_file(truth.kind, definition, name)
 
 
 def render_solution(definition: Definition, truth: GroundTruth) -> str:
@@ -98,7 +99,8 @@ def _adapter(definition: Definition, truth: GroundTruth) -> str:
     """`run(<inputs in order>)`: calls the entry by name, gives each output its dtype."""
     parameters = ", ".join(definition.inputs)
     handed = "".join(f"        {name}={name},\n" for name in definition.inputs)
-    dtypes = literal(tuple(spec.dtype for spec in definition.outputs.values()), 13, 4)
+    names = tuple(TABLE[spec.dtype].torch for spec in definition.outputs.values())
+    dtypes = literal(names, 13, 4)
     returned = "outputs[0]" if len(definition.outputs) == 1 else "outputs"
     head = f"def run({parameters}):\n"
     if len(head) > 101:

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fibcore.benchmarking.workloads import blobs, lines
 from fibcore.benchmarking.workloads.blobs import Blob
-from fibcore.benchmarking.workloads.memory import DEFAULT_LIMIT, device_bytes, in_words, shape_of
+from fibcore.benchmarking.workloads.memory import DEFAULT_LIMIT, in_words
 from fibcore.benchmarking.workloads.report import AddWorkloadsReport, LeftOut
 from fibcore.dataset import BrokenFileError, Dataset
 from fibcore.dataset.files import read_text, relative
+from fibcore.dataset.layout import blob_folder, trace_file, workload_file
 from fibcore.errors import FibcoreError, PluginError, UsageError
 from fibcore.model.definition import Definition
 from fibcore.model.kernel import Scalar
+from fibcore.model.shapes import device_bytes, shape_of
 from fibcore.ops.hookspecs import WorkloadCase
+from fibcore.progress import Progress
 from fibcore.validation.constraints import broken_constraints
 from fibcore.verification.selection import chosen_definitions, open_dataset
 
 if TYPE_CHECKING:
     from fibcore.ops.registry import Registry
-
-Progress = Callable[[str, float, float], None]
 
 
 def add_workloads(
@@ -120,7 +121,7 @@ class _Writer:
 
     def add(self, definition: Definition) -> None:
         """Bring the workloads of one definition up to date; what goes wrong is a problem."""
-        path = lines.file_of(definition)
+        path = workload_file(definition)
         try:
             kept = self._others(path)
             cases = self._cases(definition)
@@ -222,10 +223,10 @@ class _Writer:
 
     def _tidy(self, definition: Definition, text: str) -> None:
         """Remove the blobs that neither a workload nor a trace of the definition names."""
-        folder = self.dataset.root / blobs.folder_of(definition)
+        folder = self.dataset.root / blob_folder(definition)
         if not folder.is_dir():
             return
-        traces = self.dataset.root / "traces" / definition.op_type / f"{definition.name}.jsonl"
+        traces = self.dataset.root / trace_file(definition)
         try:
             if traces.exists():
                 text += read_text(self.dataset.root, traces)

@@ -8,29 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from fibcore.dataset.layout import blob_folder
 from fibcore.model.definition import Definition
+from fibcore.model.dtypes import TABLE
 
 if TYPE_CHECKING:
     import numpy as np
 
-FOLDER = "blob/workloads"
 _OWN = re.compile(r"[A-Za-z_]\w*-[0-9a-f]{16}\.safetensors")
-_NUMPY = ("float32", "float16", "int64", "int32", "int16", "int8", "bool")
-_ML_DTYPES = ("bfloat16", "float8_e4m3fn", "float8_e5m2")
-DTYPES = {
-    "float32": "F32",
-    "float16": "F16",
-    "bfloat16": "BF16",
-    "float8_e4m3fn": "F8_E4M3",
-    "float8_e5m2": "F8_E5M2",
-    "float4_e2m1": "F4",
-    "int64": "I64",
-    "int32": "I32",
-    "int16": "I16",
-    "int8": "I8",
-    "bool": "BOOL",
-}
-"""The dtypes of definitions as safetensors names them."""
 
 
 @attrs.frozen
@@ -47,11 +32,6 @@ class Blob:
     path: str
     key: str
     data: bytes
-
-
-def folder_of(definition: Definition) -> str:
-    """The folder of a definition's blobs, relative to the dataset."""
-    return f"{FOLDER}/{definition.op_type}/{definition.name}"
 
 
 def is_own(name: str) -> bool:
@@ -76,20 +56,15 @@ def encode(definition: Definition, name: str, array: object, shape: tuple[int, .
     rounded = _rounded(name, array, dtype)
     data = save({name: np.ascontiguousarray(rounded)})
     digest = hashlib.sha256(data).hexdigest()[:16]
-    return Blob(f"{folder_of(definition)}/{name}-{digest}.safetensors", name, data)
+    return Blob(f"{blob_folder(definition)}/{name}-{digest}.safetensors", name, data)
 
 
 def _rounded(name: str, array: np.ndarray[Any, Any], dtype: str) -> np.ndarray[Any, Any]:
     import numpy as np
 
-    floating = dtype.startswith("float") or dtype == "bfloat16"
-    if dtype in _ML_DTYPES:
-        import ml_dtypes
-
-        wanted = np.dtype(getattr(ml_dtypes, dtype))
-    elif dtype in _NUMPY:
-        wanted = np.dtype(dtype)
-    else:
+    floating = TABLE[dtype].kind == "float"
+    wanted = TABLE[dtype].numpy()
+    if wanted is None:
         raise ValueError(f"{name} is {dtype}, of which no tensor can be written")
     if floating != np.issubdtype(array.dtype, np.floating) and array.dtype != wanted:
         raise ValueError(f"{name} is {array.dtype}, the definition has {dtype}")

@@ -7,15 +7,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from fibcore.model.definition import Definition
-
-FOLDER = "workloads"
 _NAMESPACE = uuid.UUID("7c98ea2d-4519-4fa2-b6cf-cc3319c299a8")
-
-
-def file_of(definition: Definition) -> str:
-    """The workload file of a definition, relative to the dataset."""
-    return f"{FOLDER}/{definition.op_type}/{definition.name}.jsonl"
 
 
 def line(definition: str, axes: Mapping[str, int], inputs: Mapping[str, Mapping[str, Any]]) -> str:

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 
 import attrs
 
-from fibcore.dataset.provenance import group_uses
 from fibcore.extraction.run import FoundModel
 from fibcore.model.kernel import Kernel, Scalar, Use
+from fibcore.model.layer_paths import group_uses
 from fibcore.model.tree import SourcePlace
 from fibcore.reports.diff.report import Occurrence, OccurrenceKind
 

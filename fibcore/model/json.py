@@ -1,0 +1,245 @@
+"""JSON: one converter between frozen records and plain data, one way to read and to write text.
+
+Structuring is strict: a key that a record lacks, a missing key and a value of another type are
+errors that give the JSON path, `$.axes.page_size.value`. Nothing is coerced.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args, get_origin
+
+import attrs
+import cattrs
+from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
+
+from fibcore.errors import FibcoreError
+
+T = TypeVar("T")
+
+
+class DataError(FibcoreError):
+    """Data does not have the form that it should have; `where` is the JSON path."""
+
+
+converter = cattrs.Converter(forbid_extra_keys=True, unstruct_collection_overrides={tuple: list})
+"""The one converter. Functions for a class are generated when it is first converted."""
+
+
+def to_data(value: Any) -> Any:
+    """A record as what `json.dumps` takes: dicts by field name in order, lists, plain values.
+
+    Paths become text, and errors what their `to_dict` says.
+    """
+    return converter.unstructure(value)
+
+
+def from_data(
+    cls: type[T], data: object, where: str = "$", error: type[FibcoreError] = DataError
+) -> T:
+    """The record of class `cls` that `data` describes.
+
+    Args:
+        cls: An attrs class.
+        data: Plain data, as `json.loads` gives it.
+        where: The JSON path of `data`.
+        error: The class of the error to raise.
+
+    Raises:
+        FibcoreError: of class `error`, with the JSON path of what is wrong.
+    """
+    try:
+        return converter.structure(data, cls)
+    except _FAILURES as failure:
+        raise _located(where, failure, error) from None
+
+
+def to_text(data: Any) -> str:
+    """The text of a JSON file: 2-space indent, no escapes, a newline at the end."""
+    return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
+
+
+def from_text(text: str, where: str = "$", error: type[FibcoreError] = DataError) -> Any:
+    """The plain data in a JSON text; no key stands twice, and NaN and Infinity are refused.
+
+    Raises:
+        FibcoreError: of class `error`, with line and column where the text is not JSON.
+    """
+    try:
+        return json.loads(
+            text, object_pairs_hook=_unique_keys, parse_constant=_refuse_json_constant
+        )
+    except json.JSONDecodeError as failure:
+        raise error(
+            "not JSON",
+            where=f"{where} line {failure.lineno} column {failure.colno}",
+            found=failure.msg,
+            hint="repair or remove the file",
+        ) from None
+    except DataError as failure:
+        raise error(failure.message, where=where, found=failure.found) from None
+    except (ValueError, RecursionError) as failure:  # a number or a nesting beyond all measure
+        raise error("not JSON", where=where, found=str(failure)) from None
+
+
+def leave_out_defaults(cls: type[Any], *names: str) -> None:
+    """Leave these keys out of the data of `cls` where they have their default."""
+    optional: dict[str, Any] = {name: override(omit_if_default=True) for name in names}
+    converter.register_unstructure_hook_factory(
+        lambda kind: kind is cls, lambda kind: make_dict_unstructure_fn(kind, converter, **optional)
+    )
+
+
+def structure_by(kind: Any, hook: Callable[[Any], Any]) -> None:
+    """Structure values of the type `kind` by `hook`, which raises `FibcoreError`."""
+    converter.register_structure_hook_func(
+        lambda have: bool(have == kind), lambda value, _: hook(value)
+    )
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; a key that stands twice would silently lose a value."""
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = sorted({key for key in keys if keys.count(key) > 1})
+        raise DataError("a key stands twice in one object", found=", ".join(twice))
+    return result
+
+
+def _refuse_json_constant(name: str) -> None:
+    raise DataError("not JSON", found=name)
+
+
+# Errors: one that a hook or a record raises has the path below it as its `where`.
+
+_FAILURES = (FibcoreError, cattrs.BaseValidationError, cattrs.StructureHandlerNotFoundError)
+
+
+def _located(where: str, failure: BaseException, error: type[FibcoreError]) -> FibcoreError:
+    """The first leaf of what structuring raised, with its path below `where`."""
+    path = where
+    while isinstance(failure, cattrs.BaseValidationError):
+        if isinstance(failure, cattrs.ForbiddenExtraKeysError):
+            break
+        failure = failure.exceptions[0]
+        for note in getattr(failure, "__notes__", ()):
+            if isinstance(note, cattrs.AttributeValidationNote):
+                path = f"{path}.{note.name}"
+    if isinstance(failure, cattrs.ForbiddenExtraKeysError):
+        return error("unknown key", where=path, found=", ".join(sorted(failure.extra_fields)))
+    if isinstance(failure, FibcoreError):
+        below = failure.where or ""
+        joint = "." if below and not below.startswith("[") else ""
+        return error(
+            failure.message,
+            where=f"{path}{joint}{below}",
+            expected=failure.expected,
+            found=failure.found,
+            hint=failure.hint,
+        )
+    if isinstance(failure, KeyError):
+        return error("a key is missing", where=path, expected=str(failure.args[0]))
+    return error(str(failure) or type(failure).__name__, where=path)
+
+
+# Strict types.
+
+
+def _wrong_type(expected: str, found: str) -> DataError:
+    return DataError("wrong type", expected=expected, found=found)
+
+
+def _strict(*kinds: type[Any]) -> Callable[[object, object], Any]:
+    """A hook that takes instances of `kinds` alone; True is an int for Python and not here."""
+
+    def structure(value: object, _: object) -> Any:
+        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+            words = " or ".join(kind.__name__ for kind in kinds)
+            raise _wrong_type(words, f"{type(value).__name__} {value!r}")
+        return value
+
+    return structure
+
+
+def _record_hook(kind: type[Any]) -> Callable[[object, object], Any]:
+    attrs.resolve_types(kind)
+    generated = make_dict_structure_fn(kind, converter, _cattrs_forbid_extra_keys=True)
+
+    def structure(value: object, _: object) -> Any:
+        if not isinstance(value, dict):
+            raise _wrong_type("an object", type(value).__name__)
+        return generated(value, kind)
+
+    return structure
+
+
+def _mapping_hook(kind: Any) -> Callable[[object, object], Any]:
+    item = get_args(kind)[1]
+
+    def structure(value: object, _: object) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            raise _wrong_type("an object", type(value).__name__)
+        return {key: from_data(item, entry, key) for key, entry in value.items()}
+
+    return structure
+
+
+def _tuple_hook(kind: Any) -> Callable[[object, object], Any]:
+    item = get_args(kind)[0]
+
+    def names(value: object, _: object) -> tuple[str, ...]:
+        if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
+            raise _wrong_type("list of strings", repr(value))
+        return tuple(value)
+
+    def structure(value: object, _: object) -> tuple[Any, ...]:
+        if not isinstance(value, list):
+            raise _wrong_type("a list", type(value).__name__)
+        return tuple(from_data(item, entry, f"[{index}]") for index, entry in enumerate(value))
+
+    return names if item is str else structure
+
+
+def _literal_hook(kind: Any) -> Callable[[object, object], Any]:
+    known = get_args(kind)
+
+    def structure(value: object, _: object) -> Any:
+        if value not in known:
+            raise DataError(
+                "unknown value", expected=" or ".join(map(str, known)), found=repr(value)
+            )
+        return value
+
+    return structure
+
+
+def _is_mapping(kind: Any) -> bool:
+    origin = get_origin(kind)
+    return isinstance(origin, type) and issubclass(origin, Mapping)
+
+
+def _is_literal(kind: Any) -> bool:
+    origin: Any = get_origin(kind)
+    return bool(origin is Literal)
+
+
+def _is_tuple(kind: Any) -> bool:
+    return get_origin(kind) is tuple and get_args(kind)[1:] == (...,)
+
+
+converter.register_structure_hook(str, _strict(str))
+converter.register_structure_hook(int, _strict(int))
+converter.register_structure_hook(float, _strict(float, int))
+converter.register_structure_hook(bool, _strict(bool))
+converter.register_structure_hook_factory(attrs.has, _record_hook)
+converter.register_structure_hook_factory(_is_mapping, _mapping_hook)
+converter.register_structure_hook_factory(_is_tuple, _tuple_hook)
+converter.register_structure_hook_factory(_is_literal, _literal_hook)
+converter.register_structure_hook_func(
+    lambda kind: kind == int | float | str | bool, _strict(int, float, str, bool)
+)
+converter.register_unstructure_hook(Path, str)
+converter.register_unstructure_hook(FibcoreError, lambda error: error.to_dict())

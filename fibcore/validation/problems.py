@@ -1,0 +1,62 @@
+"""What validation finds: problems with their level and place."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import attrs
+
+Severity = Literal["error", "warning"]
+
+
+@attrs.frozen
+class ValidationProblem:
+    """Something that is wrong with a file of the dataset.
+
+    Attributes:
+        severity: "error" where the file breaks a rule of the format; "warning" where other tools
+            will read it, but it is not as it should be.
+        path: The file or folder, relative to the dataset.
+        place: The place in it as JSON path or line; None for the whole file.
+        message: What is wrong, as a sentence.
+        expected: What would have been right.
+        found: What was there instead.
+    """
+
+    severity: Severity
+    path: str
+    place: str | None
+    message: str
+    expected: str | None = None
+    found: str | None = None
+
+    def __str__(self) -> str:
+        where = self.path if self.place is None else f"{self.path} {self.place}"
+        text = f"{self.severity}: {where}: {self.message}"
+        if self.expected is not None:
+            text += f"\n  expected: {self.expected}"
+        if self.found is not None:
+            text += f"\n  found: {self.found}"
+        return text
+
+
+def error(
+    path: str,
+    place: str | None,
+    message: str,
+    expected: str | None = None,
+    found: str | None = None,
+) -> ValidationProblem:
+    """A problem that breaks a rule of the format."""
+    return ValidationProblem("error", path, place, message, expected, found)
+
+
+def warning(
+    path: str,
+    place: str | None,
+    message: str,
+    expected: str | None = None,
+    found: str | None = None,
+) -> ValidationProblem:
+    """A problem that other tools read over."""
+    return ValidationProblem("warning", path, place, message, expected, found)
