@@ -14,9 +14,8 @@ from fibcore.dataset.provenance import (
     ImportEntry,
     Provenance,
     ProvenanceEntry,
-    read_provenance,
-    write_provenance,
 )
+from fibcore.dataset.provenance_files import read_provenance, write_provenance
 from fibcore.dataset.store import Contents, Dataset, Outcome, OutcomeKind
 
 __all__ = [

@@ -26,10 +26,8 @@ from fibcore.dataset.provenance import (
     ImportEntry,
     Provenance,
     ProvenanceEntry,
-    Record,
-    read_provenance,
-    with_entry,
 )
+from fibcore.dataset.provenance_files import ProvenanceFile, read_provenance, with_entry
 from fibcore.dataset.reading import DEFINITIONS, Index, Stored, stamp_of
 from fibcore.errors import DatasetError, PluginError
 from fibcore.model.definition import Definition
@@ -439,7 +437,7 @@ class Dataset:
 
     def _record(
         self, definition: Definition, entry: ProvenanceEntry | ImportEntry | None, kernel: str
-    ) -> Record | None:
+    ) -> ProvenanceFile | None:
         """The provenance to write. A broken record is an error before anything is written."""
         if entry is None:
             return None
@@ -450,7 +448,7 @@ class Dataset:
         self,
         definition: Definition,
         before: Stored | None,
-        record: Record | None = None,
+        record: ProvenanceFile | None = None,
     ) -> bool:
         """Write a definition where it differs from `before`, and its provenance."""
         path = before.path if before is not None else self.path(definition)

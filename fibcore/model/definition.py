@@ -17,10 +17,10 @@ import attrs
 from fibcore.errors import DefinitionError
 from fibcore.model.dtypes import DTYPES
 from fibcore.model.json import (
+    configure,
     converter,
     from_data,
     from_text,
-    leave_out_defaults,
     structure_by,
     to_data,
     to_text,
@@ -289,8 +289,8 @@ def _check_reference(d: Definition) -> None:
 
 # Axis says itself which types it knows, in better words than the converter.
 structure_by(Literal["const", "var"], lambda value: value)
-leave_out_defaults(Axis, "value", "description")
-leave_out_defaults(TensorSpec, "description")
+configure(Axis, optional=("value", "description"))
+configure(TensorSpec, optional=("description",))
 
 
 def _definition_to_data(d: Definition) -> dict[str, Any]:

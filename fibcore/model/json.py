@@ -7,7 +7,7 @@ errors that give the JSON path, `$.axes.page_size.value`. Nothing is coerced.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
@@ -16,6 +16,8 @@ import cattrs
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
 from fibcore.errors import FibcoreError
+from fibcore.model.options import OptionValue
+from fibcore.model.tree import SourcePlace
 
 T = TypeVar("T")
 
@@ -31,7 +33,7 @@ converter = cattrs.Converter(forbid_extra_keys=True, unstruct_collection_overrid
 def to_data(value: Any) -> Any:
     """A record as what `json.dumps` takes: dicts by field name in order, lists, plain values.
 
-    Paths become text, and errors what their `to_dict` says.
+    Paths and places become text, and errors what their `to_dict` says.
     """
     return converter.unstructure(value)
 
@@ -84,12 +86,25 @@ def from_text(text: str, where: str = "$", error: type[FibcoreError] = DataError
         raise error("not JSON", where=where, found=str(failure)) from None
 
 
-def leave_out_defaults(cls: type[Any], *names: str) -> None:
-    """Leave these keys out of the data of `cls` where they have their default."""
-    optional: dict[str, Any] = {name: override(omit_if_default=True) for name in names}
+def configure(
+    cls: type[Any], *, optional: Iterable[str] = (), renamed: Mapping[str, str] | None = None
+) -> None:
+    """Say how the data of the attrs class `cls` differs from its fields.
+
+    Args:
+        cls: The class.
+        optional: Fields that are left out of the data where they have their default.
+        renamed: Field to the key that it has in the data: `{"cls": "class"}`.
+    """
+    fields: dict[str, Any] = {name: override(omit_if_default=True) for name in optional}
+    fields |= {name: override(rename=key) for name, key in (renamed or {}).items()}
     converter.register_unstructure_hook_factory(
-        lambda kind: kind is cls, lambda kind: make_dict_unstructure_fn(kind, converter, **optional)
+        lambda kind: kind is cls, lambda kind: make_dict_unstructure_fn(kind, converter, **fields)
     )
+    if renamed:
+        converter.register_structure_hook_factory(
+            lambda kind: kind is cls, lambda kind: _record_hook(kind, fields)
+        )
 
 
 def structure_by(kind: Any, hook: Callable[[Any], Any]) -> None:
@@ -164,9 +179,9 @@ def _strict(*kinds: type[Any]) -> Callable[[object, object], Any]:
     return structure
 
 
-def _record_hook(kind: type[Any]) -> Callable[[object, object], Any]:
+def _record_hook(kind: type[Any], fields: dict[str, Any]) -> Callable[[object, object], Any]:
     attrs.resolve_types(kind)
-    generated = make_dict_structure_fn(kind, converter, _cattrs_forbid_extra_keys=True)
+    generated = make_dict_structure_fn(kind, converter, _cattrs_forbid_extra_keys=True, **fields)
 
     def structure(value: object, _: object) -> Any:
         if not isinstance(value, dict):
@@ -216,6 +231,24 @@ def _literal_hook(kind: Any) -> Callable[[object, object], Any]:
     return structure
 
 
+def _option_value(value: object, _: object) -> Any:
+    if isinstance(value, list):
+        value = tuple(value)
+    items = value if isinstance(value, tuple) else (value,)
+    if not all(isinstance(item, type(items[0])) and type(item) in (int, str) for item in items):
+        raise _wrong_type("int, str, or a list of either", repr(value))
+    return value
+
+
+def _source_place(value: object, _: object) -> SourcePlace:
+    try:
+        return SourcePlace.parse(value if isinstance(value, str) else "")
+    except ValueError:
+        raise DataError(
+            "not a place in a source tree", expected="file:line", found=repr(value)
+        ) from None
+
+
 def _is_mapping(kind: Any) -> bool:
     origin = get_origin(kind)
     return isinstance(origin, type) and issubclass(origin, Mapping)
@@ -234,12 +267,19 @@ converter.register_structure_hook(str, _strict(str))
 converter.register_structure_hook(int, _strict(int))
 converter.register_structure_hook(float, _strict(float, int))
 converter.register_structure_hook(bool, _strict(bool))
-converter.register_structure_hook_factory(attrs.has, _record_hook)
+converter.register_structure_hook_factory(attrs.has, lambda kind: _record_hook(kind, {}))
 converter.register_structure_hook_factory(_is_mapping, _mapping_hook)
 converter.register_structure_hook_factory(_is_tuple, _tuple_hook)
 converter.register_structure_hook_factory(_is_literal, _literal_hook)
 converter.register_structure_hook_func(
     lambda kind: kind == int | float | str | bool, _strict(int, float, str, bool)
 )
+converter.register_structure_hook_func(lambda kind: kind == OptionValue, _option_value)
+converter.register_unstructure_hook_func(
+    lambda kind: kind == OptionValue,
+    lambda value: list(value) if isinstance(value, tuple) else value,
+)
 converter.register_unstructure_hook(Path, str)
+converter.register_structure_hook(SourcePlace, _source_place)
+converter.register_unstructure_hook(SourcePlace, str)
 converter.register_unstructure_hook(FibcoreError, lambda error: error.to_dict())

@@ -27,6 +27,16 @@ class SourcePlace:
     def __str__(self) -> str:
         return f"{self.file}:{self.line}"
 
+    @classmethod
+    def parse(cls, text: str) -> SourcePlace:
+        """The place that `str` gives.
+
+        Raises:
+            ValueError: the text is no place.
+        """
+        file, _, line = text.rpartition(":")
+        return cls(file, int(line))
+
 
 @attrs.frozen
 class Unknown:
