@@ -9,6 +9,7 @@ from __future__ import annotations
 from fibcore.dataset.conflicts import Conflict
 from fibcore.dataset.files import BrokenFileError
 from fibcore.dataset.merging import Difference
+from fibcore.dataset.outcome import Outcome, OutcomeKind
 from fibcore.dataset.provenance import (
     ConstantDifference,
     ImportEntry,
@@ -16,7 +17,7 @@ from fibcore.dataset.provenance import (
     ProvenanceEntry,
 )
 from fibcore.dataset.provenance_files import read_provenance, write_provenance
-from fibcore.dataset.store import Contents, Dataset, Outcome, OutcomeKind
+from fibcore.dataset.store import Contents, Dataset
 
 __all__ = [
     "BrokenFileError",

@@ -16,8 +16,10 @@ from typing import Any
 import attrs
 
 from fibcore.dataset.files import remove, write_text
+from fibcore.dataset.layout import definition_file
 from fibcore.dataset.merging import Difference, Variant, differences, reference_diff
 from fibcore.model.definition import Definition
+from fibcore.model.json import to_data, to_text
 
 SUFFIX = re.compile(r"(?P<base>.+)_v(?P<version>[2-9]|[1-9][0-9]+)")
 JSON_PATH = "reports/conflicts.json"
@@ -87,9 +89,9 @@ def write_reports(root: Path, conflicts: list[Conflict]) -> bool:
     return any(changed)
 
 
-def _side(definition: Definition) -> dict[str, Any]:
+def _summary(definition: Definition) -> dict[str, Any]:
     return {
-        "path": f"definitions/{definition.op_type}/{definition.name}.json",
+        "path": definition_file(definition),
         "models": list(definition.tag_values("model")),
         "tags": list(definition.tags),
         "reference_sha256": definition.reference_hash,
@@ -102,15 +104,15 @@ def _as_json(conflicts: list[Conflict]) -> str:
             {
                 "name": c.name,
                 "saved_as": c.new.name,
-                "kept": _side(c.kept),
-                "new": _side(c.new),
-                "differences": [attrs.asdict(d) for d in c.differences],
+                "kept": _summary(c.kept),
+                "new": _summary(c.new),
+                "differences": to_data(c.differences),
                 "reference_diff": reference_diff(c.kept, c.new),
             }
             for c in conflicts
         ]
     }
-    return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
+    return to_text(data)
 
 
 def _as_markdown(conflicts: list[Conflict]) -> str:
@@ -123,9 +125,9 @@ def _as_markdown(conflicts: list[Conflict]) -> str:
     ]
     for c in conflicts:
         lines += ["", f"## {c.name}", ""]
-        for label, side in (("kept", c.kept), ("new", c.new)):
-            models = ", ".join(side.tag_values("model")) or "no model"
-            lines.append(f"- {label}: `definitions/{side.op_type}/{side.name}.json` ({models})")
+        for label, one in (("kept", c.kept), ("new", c.new)):
+            models = ", ".join(one.tag_values("model")) or "no model"
+            lines.append(f"- {label}: `{definition_file(one)}` ({models})")
         lines += ["", "| field | kept | new |", "| --- | --- | --- |"]
         lines += [f"| {_cell(d.field)} | {_cell(d.kept)} | {_cell(d.new)} |" for d in c.differences]
         diff = reference_diff(c.kept, c.new)

@@ -16,9 +16,9 @@ from typing import Any
 import attrs
 
 from fibcore.dataset.files import BrokenFileError, check_inside, read_text, relative
+from fibcore.dataset.layout import SOLUTIONS, TRACES, WORKLOADS
 from fibcore.errors import DatasetError
 
-WORKLOADS, SOLUTIONS, TRACES = "workloads", "solutions", "traces"
 PASSED = "PASSED"
 
 

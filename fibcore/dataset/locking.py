@@ -32,7 +32,7 @@ def locked(
     Args:
         root: The dataset folder.
         timeout_s: Seconds to wait for another holder.
-        notify: Is told when there is waiting to do; by default a log line.
+        notify: Called with a message when it has to wait; by default a log line.
 
     Raises:
         DatasetError: another process still holds it after `timeout_s`, or the folder cannot be

@@ -89,8 +89,8 @@ def _in_mapping(key: str, left: Mapping[str, Any], right: Mapping[str, Any]) -> 
         if left.get(name) != right.get(name)
     ]
     # The order of axes means nothing; that of inputs and outputs is the order of parameters.
-    shared = [[n for n in side if n in left and n in right] for side in (left, right)]
-    if key != "axes" and shared[0] != shared[1]:
+    orders = [[n for n in given if n in left and n in right] for given in (left, right)]
+    if key != "axes" and orders[0] != orders[1]:
         found.append(Difference(f"{key} (order)", list(left), list(right)))
     return found
 

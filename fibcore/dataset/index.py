@@ -1,4 +1,4 @@
-"""Reading the definitions of a dataset, each file once, and finding them again."""
+"""The definitions of a dataset: read from their files once, found by name and structure."""
 
 from __future__ import annotations
 
@@ -17,23 +17,22 @@ from fibcore.dataset.files import (
     read_text,
     relative,
 )
+from fibcore.dataset.layout import DEFINITIONS
 from fibcore.errors import DatasetError, DefinitionError
 from fibcore.model.definition import Definition
-
-DEFINITIONS = "definitions"
 
 Stamp = tuple[int, int, int, int]
 """What changes when a file changes: inode, size, times of its content and of its entry."""
 
 
 @attrs.frozen
-class Stored:
+class StoredDefinition:
     """A definition and the file it was read from.
 
     Attributes:
         definition: The definition.
         path: Its file.
-        stamp: The file's stamp when it was read; None where it is only thought of (a dry run).
+        stamp: The file's stamp when it was read; None where there is no file (a dry run).
     """
 
     definition: Definition
@@ -95,7 +94,7 @@ class Index:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.by_name: dict[str, Stored] = {}
+        self.by_name: dict[str, StoredDefinition] = {}
         self.errors: dict[str, BrokenFileError] = {}
         self._files: dict[Path, tuple[Stamp | None, Definition | BrokenFileError]] = {}
         self._by_folded: dict[str, str] = {}
@@ -124,7 +123,7 @@ class Index:
             if isinstance(known[1], BrokenFileError):
                 self.errors[relative(self.root, path)] = known[1]
             else:
-                self._take(Stored(known[1], path, stamp))
+                self._take(StoredDefinition(known[1], path, stamp))
         self._files = seen
 
     def refresh_file(self, path: Path) -> bool:
@@ -137,7 +136,7 @@ class Index:
         self.refresh()
         return True
 
-    def put(self, stored: Stored) -> None:
+    def put(self, stored: StoredDefinition) -> None:
         """Take in a definition that was just written, in the place of an earlier one."""
         name = stored.definition.name
         before = self.by_name.pop(name, None)
@@ -146,7 +145,7 @@ class Index:
         self._files[stored.path] = (stored.stamp, stored.definition)
         self._take(stored)
 
-    def same_structure(self, definition: Definition) -> list[Stored]:
+    def same_structure(self, definition: Definition) -> list[StoredDefinition]:
         """The definitions with the structure of `definition`, by name."""
         names = self._by_structure.get(definition.structure(), ())
         return [self.by_name[name] for name in sorted(names)]
@@ -165,7 +164,7 @@ class Index:
         except BrokenFileError as error:
             return error
 
-    def _take(self, stored: Stored) -> None:
+    def _take(self, stored: StoredDefinition) -> None:
         definition = stored.definition
         folded = definition.name.casefold()
         other = self._by_folded.get(folded)
