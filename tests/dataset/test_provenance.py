@@ -8,8 +8,6 @@ from typing import Any
 
 import attrs
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from fibcore.dataset import (
     BrokenFileError,
@@ -20,7 +18,6 @@ from fibcore.dataset import (
 )
 from fibcore.model.definition import Definition, const, tensor, var
 from fibcore.model.kernel import Fact, Use
-from fibcore.model.layer_paths import expand_paths, group_uses
 from fibcore.model.serving import Serving
 from fibcore.model.tree import SourcePlace
 
@@ -239,34 +236,6 @@ def test_a_broken_record_is_an_error_that_changes_nothing(tmp_path: Path, text: 
     assert dataset.read().definitions == ()
     with pytest.raises(BrokenFileError):
         dataset.provenance("attention_h4")
-
-
-NAMES = st.sampled_from(["model", "layers", "mlp", "experts", "0", "1", "2", "10", "007", "norm"])
-PATHS = st.lists(NAMES, min_size=1, max_size=6).map(".".join)
-USES = st.builds(Use, PATHS, st.sampled_from(["Norm", "Linear"]), st.sampled_from([BIND, LAYER]))
-
-
-@settings(deadline=None)
-@given(st.lists(USES, max_size=25))
-def test_grouped_uses_are_the_uses(uses: list[Use]) -> None:
-    groups = group_uses(uses)
-    expanded = [
-        Use(path, cls, place) for paths, cls, place in groups for path in expand_paths(paths)
-    ]
-    assert len(expanded) == len(set(expanded))
-    assert set(expanded) == set(uses)
-
-
-def test_layers_and_experts_make_one_line_each_layer() -> None:
-    uses = [
-        Use(f"layers.{layer}.experts.{expert}.up", "Linear", BIND)
-        for layer in range(3)
-        for expert in (0, 1, 2, 5)
-    ]
-    patterns = [paths for paths, _, _ in group_uses(uses)]
-    assert patterns == [
-        f"layers.{layer}.experts.{{0-2,5}}.up" for layer in range(3)
-    ] or patterns == [f"layers.{{0-2}}.experts.{e}.up" for e in (0, 1, 2, 5)]
 
 
 def test_uses_need_not_be_there(tmp_path: Path) -> None:
