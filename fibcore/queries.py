@@ -26,7 +26,7 @@ from fibcore.model.tree import ModelTree, ModuleNode
 from fibcore.ops.options import DeclaredOptions
 from fibcore.ops.registry import PluginInfo, RegisteredOpType, Registry, load_plugins
 from fibcore.progress import Progress
-from fibcore.sources.tree import find_source
+from fibcore.sources.finding import find_source
 
 if TYPE_CHECKING:
     from fibcore.configs.catalogue import CatalogueEntry

@@ -13,8 +13,9 @@ from fibcore.extraction.report import ExtractReport
 from fibcore.extraction.run import dataset_folder, extract
 from fibcore.ops.registry import Registry, load_plugins
 from fibcore.progress import Progress, report
-from fibcore.sources.clone import ReposConfig, clone_repos
-from fibcore.sources.tree import find_source
+from fibcore.sources.clone import clone_repos
+from fibcore.sources.finding import find_source
+from fibcore.sources.repos_config import ReposConfig
 
 if TYPE_CHECKING:
     from fibcore.verification import AddTestsReport, VerifyReport

@@ -173,7 +173,7 @@ def verify(
     from fibcore.errors import SourceError
     from fibcore.extraction.run import dataset_folder
     from fibcore.ops.registry import load_plugins
-    from fibcore.sources.tree import find_source
+    from fibcore.sources.finding import find_source
     from fibcore.verification import verify as api
 
     root: Path | None = None

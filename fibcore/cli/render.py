@@ -11,7 +11,7 @@ from fibcore.cli.output import Output
 if TYPE_CHECKING:
     from fibcore.extraction.report import ExtractReport, ModelReport, Remark
     from fibcore.queries import Explanation, HierarchyReport, ModelsReport, PluginsReport
-    from fibcore.sources.clone import ReposConfig
+    from fibcore.sources.repos_config import ReposConfig
     from fibcore.validation.report import ValidationReport
     from fibcore.verification import AddTestsReport, Progress, VerifyReport
     from fibcore.workflow import RunReport

@@ -23,7 +23,9 @@ from fibcore.model.serving import STAGES, Serving
 from fibcore.model.tree import Missing, ModelTree, SourcePlace
 from fibcore.ops.registry import Registry, load_plugins
 from fibcore.progress import Progress, report
-from fibcore.sources.tree import SourceTree, find_source, repository_path
+from fibcore.sources.finding import find_source
+from fibcore.sources.repos_config import repository_path
+from fibcore.sources.tree import SourceTree
 
 if TYPE_CHECKING:
     from fibcore.configs.catalogue import ResolvedModel

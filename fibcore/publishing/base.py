@@ -12,7 +12,7 @@ from pathlib import Path
 import attrs
 
 from fibcore.errors import PublishError
-from fibcore.sources import git_text
+from fibcore.sources import git_files
 
 _HUB_URL = re.compile(
     r"(?:https?://(?:[^/@]+@)?[^/]+/|(?:ssh://)?git@[^/:]+[:/])datasets/([^/]+/[^/]+?)(?:\.git)?/?"
@@ -40,7 +40,7 @@ def dataset_of_url(url: str) -> str | None:
 
 def dataset_of_clone(root: Path) -> str | None:
     """The id of the Hub's dataset that a folder is a clone of; None where it is none."""
-    if git_text.git_dir(root) is None:
+    if git_files.git_dir(root) is None:
         return None
     url = _git(root, "config", "--get", "remote.origin.url")
     return dataset_of_url(url) if url else None
@@ -55,7 +55,7 @@ def find_base(root: Path, revision: str | None) -> Base | None:
         root: The dataset folder.
         revision: The branch that is published to; None for the remote's default branch.
     """
-    if git_text.git_dir(root) is None:
+    if git_files.git_dir(root) is None:
         return None
     names = (revision,) if revision is not None else ()
     for name in (*names, "HEAD", "main"):
@@ -75,7 +75,7 @@ def ignored(root: Path, names: Iterable[str]) -> frozenset[str]:
         PublishError: git cannot tell.
     """
     given = "\0".join(names)
-    if git_text.git_dir(root) is None or not given:
+    if git_files.git_dir(root) is None or not given:
         return frozenset()
     asked = _run(root, "check-ignore", "-z", "--stdin", given=given)
     if asked is None or asked.returncode not in (0, 1):

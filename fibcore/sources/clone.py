@@ -10,8 +10,16 @@ import attrs
 
 from fibcore.errors import FibcoreError, SourceError, UsageError
 from fibcore.progress import Progress, report
-from fibcore.sources import git, git_text, layout
+from fibcore.sources import git, git_files, layout
+from fibcore.sources.fetching import UPSTREAM, fetch
+from fibcore.sources.finding import find_source
 from fibcore.sources.folders import PARTIAL, locked, staged, unusable, write_json
+from fibcore.sources.repos_config import (
+    CONFIG_NAME,
+    ReposConfig,
+    Repository,
+    read_repos_config,
+)
 from fibcore.sources.spec import (
     AutoSource,
     GitSource,
@@ -23,55 +31,10 @@ from fibcore.sources.spec import (
     redacted,
     url_host,
 )
-from fibcore.sources.tree import (
-    CONFIG_NAME,
-    UPSTREAM,
-    fetch,
-    find_source,
-    read_repos_config,
-)
 
 TRACE_URL = "https://huggingface.co/datasets/flashinfer-ai/flashinfer-trace"
 
 STATUSES = ("cloned", "updated", "downloaded", "linked", "initialized", "present")
-
-
-@attrs.frozen
-class Repository:
-    """One repository in the target folder.
-
-    Attributes:
-        path: Its folder, as a path from where the call was made.
-        status: "cloned" (git), "updated", "downloaded" (PyPI), "linked" (a symbolic link to a local
-            or installed package), "initialized" (an empty dataset), or "present": it was there.
-        origin: Where its content is from; None where it was there and does not say.
-        commit: The git commit, None for others.
-        version: The package's version, None where nothing says it.
-        message: What the user should know; empty where there is nothing.
-    """
-
-    path: str
-    status: str
-    origin: str | None = None
-    commit: str | None = None
-    version: str | None = None
-    message: str = ""
-
-
-@attrs.frozen
-class ReposConfig:
-    """What is in the target folder, by "sglang", "flashinfer" and "flashinfer_trace"."""
-
-    target_dir: str
-    repositories: dict[str, Repository]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data in the form of repos_config.json; what is not known is left out."""
-        repositories = {
-            key: {k: v for k, v in attrs.asdict(entry).items() if v not in (None, "")}
-            for key, entry in self.repositories.items()
-        }
-        return {"target_dir": self.target_dir, "repositories": repositories}
 
 
 @attrs.frozen
@@ -118,7 +81,7 @@ def clone_repos(
         flashinfer: Likewise.
         flashinfer_trace: A git URL, a path or "auto".
         update: Fetch what is newer.
-        progress: Told about downloads.
+        progress: Called during downloads.
 
     Returns:
         What is in the folder now; `repos_config.json` there says the same.
@@ -211,7 +174,7 @@ class _Work:
             raise SourceError("a file is in the way", where=str(folder), expected="a folder")
         if not folder.exists() or not any(folder.iterdir()):
             return self._new(kind, source, folder)
-        if git_text.git_dir(folder):
+        if git_files.git_dir(folder):
             return self._clone_there(kind, source, folder)
         if layout.read_marker(folder) is not None:
             return self._download_there(kind, source, folder)
@@ -312,7 +275,7 @@ class _Work:
         git.finish_update(folder)
         url = git.remote_url(folder)
         recorded = self._recorded(kind)
-        head = git_text.head_commit(folder)
+        head = git_files.head_commit(folder)
         if head is None:
             raise SourceError(
                 "a clone without a commit", where=str(folder), hint="remove the folder"
@@ -335,7 +298,7 @@ class _Work:
         if not self.update:
             return self._describe(kind, "present", folder, recorded or url)
         if not isinstance(source, GitSource):
-            ref = _ref_in(recorded, url) or git_text.current_branch(folder)
+            ref = _ref_in(recorded, url) or git_files.current_branch(folder)
             if url is None or ref is None:
                 what = "it has no remote" if url is None else "no branch is checked out"
                 return self._describe(
@@ -382,7 +345,7 @@ class _Work:
     ) -> Repository:
         path = os.path.join(self.target, kind.folder)  # noqa: PTH118 - keeps a leading "./"
         if kind.package is None:
-            commit, version = git_text.head_commit(folder), None
+            commit, version = git_files.head_commit(folder), None
         else:
             root = layout.require_package(folder, kind.package, str(folder)).resolve()
             commit, version = layout.commit_of(root), layout.version_of(root, kind.package)

@@ -18,7 +18,7 @@ import attrs
 
 from fibcore.errors import SourceError
 from fibcore.progress import Progress, report
-from fibcore.sources import git_text
+from fibcore.sources import git_files
 from fibcore.sources.spec import GitSource, redacted
 
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ def update(folder: Path, source: GitSource, progress: Progress | None, step: str
         _fetch(repo, source, target, progress, step, shallow=shallow)
         target = attrs.evolve(target, commit=repo.commit(_fetched(target)).hexsha)
         report(progress, f"{step}: writing files")
-        marker = Path(repo.git_dir) / git_text.UPDATING
+        marker = Path(repo.git_dir) / git_files.UPDATING
         marker.write_text(f"{target.commit} {target.kind} {target.name}", encoding="utf-8")
         try:
             _run(source, repo.git.checkout, "-q", *_checkout(target))
@@ -211,13 +211,13 @@ def finish_update(folder: Path) -> None:
     Raises:
         SourceError: git cannot.
     """
-    if git_text.being_updated(folder):
+    if git_files.being_updated(folder):
         with _open(folder) as repo:
             _finish_update(repo, GitSource(str(folder)))
 
 
 def _finish_update(repo: Repo, source: GitSource) -> None:
-    marker = Path(repo.git_dir) / git_text.UPDATING
+    marker = Path(repo.git_dir) / git_files.UPDATING
     if not marker.exists():
         return
     parts = marker.read_text(encoding="utf-8").split(" ")

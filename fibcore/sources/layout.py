@@ -11,7 +11,7 @@ import subprocess
 from pathlib import Path
 
 from fibcore.errors import SourceError
-from fibcore.sources import git_text
+from fibcore.sources import git_files
 
 MARKER = "fibcore-source.json"
 """In folders that fibcore downloaded: origin and version."""
@@ -21,9 +21,15 @@ _VERSION_FILES = ("_version.py", "version.py", "_build_meta.py")
 _PROJECTS = {"sglang": ("sglang",), "flashinfer": ("flashinfer_python", "flashinfer")}
 
 
-def package_root(folder: Path, package: str) -> Path | None:
-    """The package's folder in a repository, in a folder that holds it, or `folder` itself."""
-    proof = _PROVES.get(package, "__init__.py")
+def package_root(folder: Path, package: str, *, proof: str | None = None) -> Path | None:
+    """The package's folder in a repository, in a folder that holds it, or `folder` itself.
+
+    Args:
+        folder: Where to look.
+        package: The package's name.
+        proof: What the package's folder holds; by default what the whole package always has.
+    """
+    proof = proof or _PROVES.get(package, "__init__.py")
     for root in (folder / "python" / package, folder / package):
         if (root / proof).exists():
             return root
@@ -41,7 +47,7 @@ def require_package(folder: Path, package: str, where: str) -> Path:
     if not folder.is_dir():
         raise SourceError("no such folder", where=where, found=str(folder))
     top = _repository(folder)
-    if top is not None and git_text.being_updated(top):
+    if top is not None and git_files.being_updated(top):
         raise SourceError(
             "an update of this clone was interrupted",
             where=str(top),
@@ -68,14 +74,14 @@ def _content(folder: Path) -> str:
 def commit_of(root: Path) -> str | None:
     """The commit that the package's repository has checked out; None outside a repository."""
     top = _repository(root)
-    return git_text.head_commit(top) if top else None
+    return git_files.head_commit(top) if top else None
 
 
 def _repository(root: Path) -> Path | None:
     """The repository whose package `root` is; not just any repository that is further up."""
     holder = root.parent
     tops = [root, holder, *([holder.parent] if holder.name == "python" else [])]
-    return next((top for top in tops if git_text.git_dir(top)), None)
+    return next((top for top in tops if git_files.git_dir(top)), None)
 
 
 def version_of(root: Path, package: str) -> str | None:

@@ -3,56 +3,13 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
-import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from fibcore.errors import DatasetError, SourceError
-from fibcore.sources.tree import repository_path
+from fibcore.errors import DatasetError
 
 VERSION_FILES = ("_version.py", "version.py")
-
-
-def sglang_here(sglang: Path | None, dataset: Path) -> Path | None:
-    """SGLang's package folder on this machine, found as the tests find it; None if there is none.
-
-    Args:
-        sglang: The repository, a folder that holds the package, or the package. None looks at
-            FIBCORE_SGLANG, beside the dataset and among the installed packages.
-        dataset: The dataset's folder.
-
-    Raises:
-        SourceError: it is not where `sglang` or FIBCORE_SGLANG says.
-    """
-    named = os.environ.get("FIBCORE_SGLANG") if sglang is None else str(sglang)
-    if named:
-        package = _package(Path(named))
-        if package is None:
-            raise SourceError(
-                "no SGLang source there",
-                where=named,
-                expected="the repository, a folder that holds the package sglang, or the package",
-                hint="--sglang names another place",
-            )
-        return package
-    folders = []
-    for parent in dict.fromkeys((dataset.absolute().parent, dataset.resolve().parent)):
-        with suppress(SourceError):  # a repos_config.json that tells nothing
-            folders.append(repository_path(parent, "sglang"))
-    installed = importlib.util.find_spec("sglang")  # a top-level name: finds without importing
-    if installed is not None:
-        folders += map(Path, installed.submodule_search_locations or ())
-    packages = (_package(folder) for folder in folders if folder is not None)
-    return next((package for package in packages if package is not None), None)
-
-
-def _package(path: Path) -> Path | None:
-    for candidate in (path / "python" / "sglang", path / "sglang", path):
-        if (candidate / "srt").is_dir():
-            return candidate
-    return None
 
 
 def carried_files(module: str, package: Path) -> dict[str, bytes]:

@@ -19,9 +19,10 @@ import attrs
 
 from fibcore.errors import DatasetError, FibcoreError
 from fibcore.processes.cluster import connect, map_tasks
+from fibcore.sources.finding import find_for_tests
 from fibcore.verification import machine
 from fibcore.verification.add import CONFTEST
-from fibcore.verification.carried import carried_files, sglang_here
+from fibcore.verification.carried import carried_files
 from fibcore.verification.runner import DefinitionRun, Plan, check_installed, run_tests
 from fibcore.verification.worker import Limits
 
@@ -82,7 +83,7 @@ def run_on_cluster(
         FibcoreError: the cluster cannot be used.
     """
     call = uuid.uuid4().hex
-    package = sglang_here(sglang, dataset)
+    package = find_for_tests(sglang, dataset)
     shared = {path: _shared_files(dataset, path, package) for path in set(modules.values())}
     tasks = {}
     for name, op_type in units.items():

@@ -16,10 +16,11 @@ import pytest
 
 from fibcore.errors import SourceError, UsageError
 from fibcore.sources import clone as clone_module
-from fibcore.sources import folders, git, git_text, pypi
-from fibcore.sources.clone import ReposConfig, clone_repos
+from fibcore.sources import folders, git, git_files, pypi
+from fibcore.sources.clone import clone_repos
+from fibcore.sources.finding import find_source
+from fibcore.sources.repos_config import ReposConfig
 from fibcore.sources.spec import PypiSource
-from fibcore.sources.tree import find_source
 
 NOWHERE = "https://127.0.0.1:1/x.git"
 FILES = {
@@ -322,7 +323,7 @@ def test_update_keeps_what_git_does_not_track(online: dict[str, Upstream]) -> No
     with pytest.raises(SourceError, match="git failed"):
         clone_repos("repos", update=True)
     assert mine.read_text() == "mine"
-    assert not git_text.being_updated(Path("repos/flashinfer-trace"))
+    assert not git_files.being_updated(Path("repos/flashinfer-trace"))
 
 
 def test_update_refuses_changed_files(online: dict[str, Upstream]) -> None:
@@ -346,10 +347,10 @@ def test_update_refuses_own_commits(online: dict[str, Upstream]) -> None:
     (folder / "mine").write_text("mine")
     for command in (["add", "."], ["commit", "-qm", "mine"]):
         run_git(folder, *command)
-    head = git_text.head_commit(folder)
+    head = git_files.head_commit(folder)
     with pytest.raises(SourceError, match="commits that its remote may not have"):
         clone_repos("repos", update=True)
-    assert git_text.head_commit(folder) == head
+    assert git_files.head_commit(folder) == head
 
 
 def test_update_leaves_a_full_history_full(online: dict[str, Upstream]) -> None:
@@ -437,12 +438,12 @@ def test_an_interrupted_update_is_finished(
     assert statuses(config)["sglang"] == "present"
     assert (folder / FILES["sglang"]).read_text() == "3"
     assert find_source(None, Path("repos")).commit == new
-    assert git_text.current_branch(folder) == "main"
+    assert git_files.current_branch(folder) == "main"
 
 
 def test_an_update_interrupted_before_its_marker_was_written(online: dict[str, Upstream]) -> None:
     clone_repos("repos")
-    marker = Path("repos/sglang/.git", git_text.UPDATING)
+    marker = Path("repos/sglang/.git", git_files.UPDATING)
     marker.write_text(online["sglang"].commits[1][:7])
     assert statuses(clone_repos("repos"))["sglang"] == "present"
     assert not marker.exists()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fibcore.errors import SourceError
-from fibcore.sources.git_text import head_commit
+from fibcore.sources.git_files import head_commit
 from fibcore.sources.layout import (
     commit_of,
     package_root,

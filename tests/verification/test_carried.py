@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fibcore.errors import SourceError
-from fibcore.verification.carried import carried_files, sglang_here
+from fibcore.verification.carried import carried_files
 
 MODULE = """
 FILE = "srt/layers/a.py"
@@ -15,12 +14,6 @@ OTHERS = ["srt/layers/missing.py", "../../secret.py", "srt/layers", "srt/linked.
 def truth(load_sglang):
     return load_sglang("srt/layers/b.py", "f")
 """
-
-
-@pytest.fixture(autouse=True)
-def no_sglang(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("FIBCORE_SGLANG", raising=False)
-    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
 
 
 @pytest.fixture
@@ -53,20 +46,3 @@ def test_version_goes_along(package: Path) -> None:
     assert carried_files("", package)[".git/HEAD"] == b"0123456789abcdef\n"
     (package.parent / "sglang-0.7.dist-info").mkdir()
     assert "sglang-0.7.dist-info/METADATA" in carried_files("", package)
-
-
-def test_sglang_is_found_where_the_tests_find_it(
-    package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    dataset = tmp_path / "repos" / "trace"
-    assert sglang_here(None, dataset) == package
-    assert sglang_here(None, tmp_path / "elsewhere" / "trace") is None
-    for given in (package, package.parent, package.parent.parent):
-        assert sglang_here(given, tmp_path / "elsewhere") == package
-    with pytest.raises(SourceError, match="no SGLang source"):
-        sglang_here(tmp_path, dataset)
-    monkeypatch.setenv("FIBCORE_SGLANG", str(package))
-    assert sglang_here(None, tmp_path / "elsewhere") == package
-    monkeypatch.setenv("FIBCORE_SGLANG", str(tmp_path))
-    with pytest.raises(SourceError, match="no SGLang source"):
-        sglang_here(None, dataset)

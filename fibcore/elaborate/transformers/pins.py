@@ -117,7 +117,7 @@ def release_source(version: str) -> tuple[SourceTree | None, str]:
     Returns:
         The tree and "", or None and why it cannot be had.
     """
-    from fibcore.sources.tree import find_source
+    from fibcore.sources.finding import find_source
 
     problem = ""
     for spec in ("installed", f"pypi:transformers=={version}"):

@@ -22,7 +22,8 @@ from fibcore.reports.coverage.deriving import Deriver, Known, Served, read_known
 from fibcore.reports.coverage.page_check import Facts, Unchecked, check_page
 from fibcore.reports.coverage.quantities import flat
 from fibcore.reports.coverage.statements import Page, Vocabulary, read_page, words_of
-from fibcore.sources.tree import SourceTree, find_source
+from fibcore.sources.finding import find_source
+from fibcore.sources.tree import SourceTree
 
 FOLDER = "reports"
 """Where the pages are below the dataset, unless another folder is named."""

@@ -16,7 +16,8 @@ from fibcore.ops.registry import Registry, load_plugins
 from fibcore.progress import Progress
 from fibcore.reports.diff.comparing import compare
 from fibcore.reports.diff.report import DiffReport, Mode, ModelDiff
-from fibcore.sources.tree import SourceTree, find_source
+from fibcore.sources.finding import find_source
+from fibcore.sources.tree import SourceTree
 
 Config = str | Path | Mapping[str, Any] | None
 """A model's config: a file, plain data, or None for what its name stands for."""

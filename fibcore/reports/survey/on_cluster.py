@@ -19,7 +19,8 @@ from fibcore.reports.survey.plan import Task, told
 from fibcore.reports.survey.processes import Child
 from fibcore.reports.survey.report import Reason, Row
 from fibcore.reports.survey.worker import Setup
-from fibcore.sources.tree import SourceTree, find_source
+from fibcore.sources.finding import find_source
+from fibcore.sources.tree import SourceTree
 
 
 @attrs.frozen

@@ -15,7 +15,8 @@ from fibcore.progress import Progress, report
 from fibcore.reports.survey.plan import Task, make_plan
 from fibcore.reports.survey.report import Row, SurveyReport
 from fibcore.reports.survey.worker import Setup
-from fibcore.sources.tree import SourceTree, find_source
+from fibcore.sources.finding import find_source
+from fibcore.sources.tree import SourceTree
 
 TIMEOUT_S = 300.0
 """Seconds for a model unless others are asked for; a slow one takes ten on a busy machine."""

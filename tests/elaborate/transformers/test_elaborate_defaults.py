@@ -186,12 +186,12 @@ def test_a_key_that_no_class_has(made: Any, fetched: list[str]) -> None:
 def test_the_nearest_release_stands_in_for_one_that_cannot_be_had(
     made: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fibcore.sources import tree
+    from fibcore.sources import finding
 
     def no_network(spec: str, *_: Any, **__: Any) -> SourceTree:
         raise SourceError(f"no route to the index ({spec})")
 
-    monkeypatch.setattr(tree, "find_source", no_network)
+    monkeypatch.setattr(finding, "find_source", no_network)
     pins.table_of.cache_clear()
     (made.root.parent / "pyproject.toml").write_text('dependencies = ["transformers==4.56.8"]\n')
     model = made.tree(

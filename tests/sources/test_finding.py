@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from fibcore.errors import SourceError, UsageError
-from fibcore.sources import git, pypi, tree
+from fibcore.sources import fetching, finding, git, pypi
+from fibcore.sources.finding import find_for_tests, find_source
+from fibcore.sources.repos_config import repository_path
 from fibcore.sources.spec import PypiSource
-from fibcore.sources.tree import find_source, repository_path
 
 GIT = shutil.which("git") or ""
 SGLANG_INSTALLED = importlib.util.find_spec("sglang") is not None
@@ -40,9 +41,9 @@ def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
     monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
     # A sglang that happens to be installed here takes no part.
-    find_spec = tree.importlib.util.find_spec
+    find_spec = finding.importlib.util.find_spec
     monkeypatch.setattr(
-        tree.importlib.util,
+        finding.importlib.util,
         "find_spec",
         lambda name: None if name == "sglang" else find_spec(name),
     )
@@ -199,8 +200,8 @@ def test_auto_without_a_git_host_takes_the_release(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(git, "look_up", unreachable)
     said: list[str] = []
     found = find_source("auto", Path("repos"), progress=lambda step, *_: said.append(step))
-    assert done == [tree.UPSTREAM["sglang"].pypi]
-    assert found.origin == tree.UPSTREAM["sglang"].pypi.origin
+    assert done == [fetching.UPSTREAM["sglang"].pypi]
+    assert found.origin == fetching.UPSTREAM["sglang"].pypi.origin
     assert any("no answer" in step for step in said)
 
 
@@ -247,8 +248,8 @@ def test_light_imports() -> None:
         "import sys, pathlib\n"
         "from fibcore.configs.catalogue import resolve_model\n"
         "from fibcore.configs import hub, model_config\n"
-        "from fibcore.sources import clone, pypi, tree\n"
-        "resolve_model('llama'); tree.find_source(sys.argv[1], pathlib.Path('repos'))\n"
+        "from fibcore.sources import clone, finding, pypi\n"
+        "resolve_model('llama'); finding.find_source(sys.argv[1], pathlib.Path('repos'))\n"
         "heavy = {'torch', 'transformers', 'huggingface_hub', 'git', 'rich', 'click', 'sglang'}\n"
         "print(sorted(heavy & set(sys.modules)))\n"
     )
@@ -261,3 +262,24 @@ def test_light_imports() -> None:
         check=True,
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_sglang_is_found_where_the_tests_find_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("FIBCORE_SGLANG", raising=False)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    package = tmp_path / "repos" / "sglang" / "python" / "sglang"
+    (package / "srt" / "layers").mkdir(parents=True)
+    dataset = tmp_path / "repos" / "trace"
+    assert find_for_tests(None, dataset) == package
+    assert find_for_tests(None, tmp_path / "elsewhere" / "trace") is None
+    for given in (package, package.parent, package.parent.parent):
+        assert find_for_tests(given, tmp_path / "elsewhere") == package
+    with pytest.raises(SourceError, match="no SGLang source"):
+        find_for_tests(tmp_path, dataset)
+    monkeypatch.setenv("FIBCORE_SGLANG", str(package))
+    assert find_for_tests(None, tmp_path / "elsewhere") == package
+    monkeypatch.setenv("FIBCORE_SGLANG", str(tmp_path))
+    with pytest.raises(SourceError, match="no SGLang source"):
+        find_for_tests(None, dataset)
