@@ -52,12 +52,13 @@ UPSTREAM = {
 def cached_upstream(package: str, progress: Progress | None) -> SourceTree:
     """The package from its usual git host, or the release that stands in for it."""
     from fibcore.sources import git
+    from fibcore.sources.git_process import UnreachableError
 
     upstream = UPSTREAM[package]
     source: GitSource | PypiSource = GitSource(upstream.url)
     try:
         git.look_up(GitSource(upstream.url), git.PROBE_LIMIT_S)
-    except git.UnreachableError as error:
+    except UnreachableError as error:
         source = upstream.pypi
         why = error.found or error.message
         report(progress, f"{package}: {source.origin}, since {upstream.url} gives {why}")
@@ -93,12 +94,13 @@ def _cached_commit(source: GitSource, home: Path, progress: Progress | None) -> 
     Where the remote does not answer, the newest that is cached has to do.
     """
     from fibcore.sources import git
+    from fibcore.sources.git_process import UnreachableError
 
     cached = [] if not home.is_dir() else [e for e in home.iterdir() if _COMMIT.match(e.name)]
     limit = git.PROBE_LIMIT_S if cached else git.ASK_LIMIT_S
     try:
         return home / git.look_up(source, limit).commit
-    except git.UnreachableError as error:
+    except UnreachableError as error:
         if not cached:
             raise
         newest = max(cached, key=lambda entry: entry.stat().st_mtime)

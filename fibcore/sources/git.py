@@ -6,11 +6,6 @@ fetches large LFS files, and gives up on a connection that stalls.
 
 from __future__ import annotations
 
-import os
-import re
-import shutil
-import signal
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +14,7 @@ import attrs
 from fibcore.errors import SourceError
 from fibcore.progress import Progress, report
 from fibcore.sources import git_files
+from fibcore.sources.git_process import complaint, environment, git_program, ls_remote
 from fibcore.sources.spec import GitSource, redacted
 
 if TYPE_CHECKING:
@@ -29,12 +25,6 @@ PROBE_LIMIT_S = 10.0
 
 ASK_LIMIT_S = 60.0
 """Seconds in which a host that was asked for by name has to answer."""
-
-_ACCESS = re.compile(r"fatal: unable to access '[^']*': ")
-
-
-class UnreachableError(SourceError):
-    """A remote did not answer in time, or refused."""
 
 
 @attrs.frozen
@@ -65,7 +55,7 @@ def look_up(source: GitSource, limit_s: float = ASK_LIMIT_S) -> RemoteRef:
         return RemoteRef("commit", ref, ref)
     names = ["HEAD"] if ref is None else [f"refs/heads/{ref}", f"refs/tags/{ref}"]
     found: dict[str, str] = {}
-    for line in _ls_remote(source.url, [*names, *(f"{n}^{{}}" for n in names)], limit_s):
+    for line in ls_remote(source.url, [*names, *(f"{n}^{{}}" for n in names)], limit_s):
         value, _, name = line.partition("\t")
         found[name] = value
     if ref is None:
@@ -92,41 +82,6 @@ def look_up(source: GitSource, limit_s: float = ASK_LIMIT_S) -> RemoteRef:
     )
 
 
-def _ls_remote(url: str, patterns: list[str], limit_s: float) -> list[str]:
-    """Lines of `git ls-remote --symref`; the commit of HEAD is named `HEAD commit`."""
-    command = [_git(), "ls-remote", "--symref", "--", url, *patterns]
-    process = subprocess.Popen(  # noqa: S603 - the URL was checked by fibcore.sources.spec
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env={**os.environ, **environment()},
-        encoding="utf-8",
-        errors="replace",
-        start_new_session=True,
-    )
-    try:
-        output, errors = process.communicate(timeout=limit_s)
-    except subprocess.TimeoutExpired:
-        raise UnreachableError(
-            "no answer", where=redacted(url), expected=f"an answer within {limit_s:g} s"
-        ) from None
-    finally:
-        if process.poll() is None:
-            # git's transport helper is a child of its own and holds the pipes.
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
-    if process.returncode:
-        raise UnreachableError("git cannot read it", where=redacted(url), found=_complaint(errors))
-    lines = []
-    for line in output.splitlines():
-        value, _, name = line.partition("\t")
-        if name == "HEAD" and not value.startswith("ref:"):
-            name = "HEAD commit"
-        lines.append(f"{value}\t{name}")
-    return lines
-
-
 def clone(
     source: GitSource,
     folder: Path,
@@ -140,8 +95,8 @@ def clone(
 
     Args:
         source: What to clone.
-        folder: An empty folder; after an error its content is to be thrown away.
-        progress: Told about what is received.
+        folder: An empty folder; after an error its content is of no use.
+        progress: Called while data is received.
         step: What progress calls this.
         target: What `look_up` answered, where it was asked already.
 
@@ -332,7 +287,7 @@ class _open:  # noqa: N801 - used as a function in `with`
     """A GitPython repository with this module's environment, closed at the end of the block."""
 
     def __init__(self, folder: Path, *, create: bool = False) -> None:
-        _git()
+        git_program()
         from git import Git, GitError, Repo
 
         source = GitSource(str(folder))
@@ -365,42 +320,4 @@ def _run(source: GitSource, command: Any, *arguments: str) -> None:
 
 def _git_failed(source: GitSource, error: Exception) -> SourceError:
     said = getattr(error, "stderr", None) or error
-    return SourceError("git failed", where=source.origin, found=_complaint(str(said)))
-
-
-def _complaint(errors: str) -> str:
-    """What git complains of: the first line that says fatal or error, else the last one."""
-    lines = [line.strip(" '\t") for line in redacted(errors).splitlines() if line.strip(" '\t")]
-    for line in lines:
-        if "fatal:" in line or "error:" in line:
-            return _ACCESS.sub("", line.removeprefix("stderr: '"))
-    return lines[-1] if lines else "no message"
-
-
-def _git() -> str:
-    path = shutil.which("git")
-    if path is None:
-        raise UnreachableError("git is not installed", hint="install git, or give a path or pypi:")
-    return path
-
-
-def environment() -> dict[str, str]:
-    """Environment variables for every git process that this package starts."""
-    variables = {
-        "GIT_TERMINAL_PROMPT": "0",
-        "GIT_ALLOW_PROTOCOL": "https:ssh:file",
-        "GIT_LFS_SKIP_SMUDGE": "1",
-        "GIT_HTTP_LOW_SPEED_LIMIT": "1000",
-        "GIT_HTTP_LOW_SPEED_TIME": "60",
-        "LC_ALL": "C",
-    }
-    if shutil.which("git-lfs") is None:
-        # A configured filter whose program is missing would fail the checkout.
-        settings = [("filter.lfs.smudge", ""), ("filter.lfs.process", "")]
-        settings.append(("filter.lfs.required", "false"))
-        first = int(os.environ.get("GIT_CONFIG_COUNT") or 0)
-        for index, (key, value) in enumerate(settings, first):
-            variables[f"GIT_CONFIG_KEY_{index}"] = key
-            variables[f"GIT_CONFIG_VALUE_{index}"] = value
-        variables["GIT_CONFIG_COUNT"] = str(first + len(settings))
-    return variables
+    return SourceError("git failed", where=source.origin, found=complaint(str(said)))

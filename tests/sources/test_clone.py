@@ -16,9 +16,10 @@ import pytest
 
 from fibcore.errors import SourceError, UsageError
 from fibcore.sources import clone as clone_module
-from fibcore.sources import folders, git, git_files, pypi
+from fibcore.sources import folders, git, git_files, git_process, pypi
 from fibcore.sources.clone import clone_repos
 from fibcore.sources.finding import find_source
+from fibcore.sources.git_process import UnreachableError
 from fibcore.sources.repos_config import ReposConfig
 from fibcore.sources.spec import PypiSource
 
@@ -367,7 +368,7 @@ def test_update_leaves_a_full_history_full(online: dict[str, Upstream]) -> None:
 def test_update_of_an_unreachable_remote_is_an_error(tmp_path: Path) -> None:
     clone_repos("repos")
     (tmp_path / "up" / "flashinfer").rename(tmp_path / "gone")
-    with pytest.raises(git.UnreachableError):
+    with pytest.raises(UnreachableError):
         clone_repos("repos", update=True)
     assert Path("repos/flashinfer", FILES["flashinfer"]).read_text() == "2"
 
@@ -697,7 +698,7 @@ def test_a_silent_host_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch, tmp_
     fake.chmod(0o755)
     monkeypatch.setenv("PATH", f"{fake.parent}:{os.environ['PATH']}")
     start = time.monotonic()
-    with pytest.raises(git.UnreachableError, match="no answer"):
+    with pytest.raises(UnreachableError, match="no answer"):
         git.look_up(git.GitSource("https://host/x"), 0.2)
     assert time.monotonic() - start < 10
 
@@ -738,7 +739,7 @@ def test_other_transports_are_closed_to_git(
     config.write_text('[protocol "ext"]\n\tallow = always\n')
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(config))
     witness = tmp_path / "witness"
-    with pytest.raises(git.UnreachableError, match="not allowed"):
+    with pytest.raises(UnreachableError, match="not allowed"):
         git.look_up(git.GitSource(f"ext::sh -c touch% {witness}"))
     assert not witness.exists()
 
@@ -746,7 +747,7 @@ def test_other_transports_are_closed_to_git(
 def test_settings_in_the_environment_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GIT_CONFIG_COUNT", "2")
     monkeypatch.setattr(shutil, "which", lambda _: None)
-    variables = git.environment()
+    variables = git_process.environment()
     assert variables["GIT_CONFIG_COUNT"] == "5"
     assert "GIT_CONFIG_KEY_1" not in variables
     assert variables["GIT_CONFIG_KEY_2"] == "filter.lfs.smudge"
@@ -754,7 +755,7 @@ def test_settings_in_the_environment_are_kept(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.usefixtures("without_pip")
 def test_without_git(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(git.shutil, "which", lambda _: None)
+    monkeypatch.setattr(shutil, "which", lambda _: None)
     config = clone_repos("repos")
     assert statuses(config)["sglang"] == "downloaded"
     assert "git is not installed" in config.repositories["sglang"].message

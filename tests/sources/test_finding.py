@@ -16,6 +16,7 @@ import pytest
 from fibcore.errors import SourceError, UsageError
 from fibcore.sources import fetching, finding, git, pypi
 from fibcore.sources.finding import find_for_tests, find_source
+from fibcore.sources.git_process import UnreachableError
 from fibcore.sources.repos_config import repository_path
 from fibcore.sources.spec import PypiSource
 
@@ -195,7 +196,7 @@ def test_auto_without_a_git_host_takes_the_release(monkeypatch: pytest.MonkeyPat
     done = fake_wheel(monkeypatch)
 
     def unreachable(*_: object) -> None:
-        raise git.UnreachableError("no answer")
+        raise UnreachableError("no answer")
 
     monkeypatch.setattr(git, "look_up", unreachable)
     said: list[str] = []
@@ -238,7 +239,7 @@ def test_git_sources_are_cached_by_commit(tmp_path: Path) -> None:
     offline = find_source(spec, Path("repos"), progress=lambda step, *_: said.append(step))
     assert offline.commit == second
     assert any("of before" in step for step in said)
-    with pytest.raises(git.UnreachableError):
+    with pytest.raises(UnreachableError):
         find_source(f"{upstream.as_uri()}@other", Path("repos"))
 
 
