@@ -19,6 +19,9 @@ import attrs
 
 from fibcore.configs.model_config import ModelConfig, checked_config, load_config_file
 from fibcore.errors import UnknownModelError, UsageError
+from fibcore.model.json import from_data
+
+PAGE_SIZES = (1, 64)
 from fibcore.model.options import OptionValue
 
 ModelFiles = Mapping[str, tuple[str, ...]]
@@ -90,12 +93,19 @@ class ResolvedModel:
     notes: tuple[str, ...] = ()
 
 
+@attrs.frozen
+class _Catalogue:
+    """The file `catalogue.json`."""
+
+    models: tuple[CatalogueEntry, ...]
+
+
 @functools.lru_cache(maxsize=1)
 def catalogue() -> tuple[CatalogueEntry, ...]:
     """All models of the catalogue."""
     text = pkgutil.get_data(__name__, "catalogue.json")
     assert text is not None
-    return tuple(CatalogueEntry(**model) for model in json.loads(text)["models"])
+    return from_data(_Catalogue, json.loads(text)).models
 
 
 def find_entry(name: str) -> CatalogueEntry | None:
@@ -187,7 +197,7 @@ def _hub_slug(name: str, hub_id: str) -> str | None:
 def _served(config: ModelConfig, entry: CatalogueEntry | None, *notes: str) -> ResolvedModel:
     """A model with the serving sizes of the catalogue's entry, where it is of the same class."""
     names = config.data.get("architectures")
-    architecture = config.architecture if names else None  # else the model type tells
+    architecture = config.architecture if names else None  # else the model type decides
     notes = (*config.notes, *notes)
     if entry is None or entry.architecture != architecture:
         return ResolvedModel(config.slug, config, (1,), (1,), architecture, notes=notes)

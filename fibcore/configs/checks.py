@@ -115,7 +115,7 @@ def check_config(data: Mapping[str, Any], where: str) -> None:
 def _check_architectures(data: Mapping[str, Any], where: str) -> None:
     names = data.get("architectures")
     if names is None and isinstance(data.get("model_type"), str) and data["model_type"]:
-        return  # the model type tells, as far as one class is for it
+        return  # the model type decides, as far as it has one class
     if isinstance(names, list) and names and all(isinstance(n, str) and n for n in names):
         return
     raise ConfigError(
@@ -131,7 +131,7 @@ def _check_values(data: Mapping[str, Any], path: str, where: str) -> None:
     for key, value in data.items():
         place = f"{where}: {path}{key}"
         if key == "v_head_dim" and value == 0 and data.get("use_mla") is False:
-            continue  # DeepSeek-OCR: the sizes of an attention that it has not got
+            continue  # DeepSeek-OCR has sizes of an attention that it does not use
         if key in LIMITS:
             # Some models give a size per layer.
             for one in value if isinstance(value, list) else [value]:

@@ -98,7 +98,7 @@ def translate(params: Mapping[str, Any], name: str, where: str) -> Translated:
 
     Args:
         params: The file's content.
-        name: The checkpoint's name or path; draft models are told by "eagle" in it.
+        name: The checkpoint's name or path; draft models have "eagle" in it.
         where: The file, for errors.
 
     Raises:
@@ -108,6 +108,8 @@ def translate(params: Mapping[str, Any], name: str, where: str) -> Translated:
 
 
 class _Adapter:
+    """One translation, key by key, as SGLang's adapter does it."""
+
     def __init__(self, params: Mapping[str, Any], name: str, where: str) -> None:
         self.rest = copy.deepcopy(dict(params))
         self.eagle = "eagle" in name.lower()

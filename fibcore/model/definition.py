@@ -164,7 +164,7 @@ class Definition:
         """What makes two definitions the same kernel, apart from names, words and tags.
 
         Op type, axes with their values, and inputs and outputs with shapes and dtypes, in order.
-        Where tensors alone do not tell two functions apart, the hook `fibcore_variant` does.
+        Two functions of equal tensors differ by what their plugin says of them.
         """
 
         def tensors(specs: Mapping[str, TensorSpec]) -> tuple[Any, ...]:

@@ -21,6 +21,9 @@ from fibcore.model.tree import SourcePlace
 
 T = TypeVar("T")
 
+_RENAMED: dict[Any, Mapping[str, str]] = {}
+"""Class to field to key, for the paths in errors."""
+
 
 class DataError(FibcoreError):
     """Data does not have the form that it should have; `where` is the JSON path."""
@@ -102,6 +105,7 @@ def configure(
         lambda kind: kind is cls, lambda kind: make_dict_unstructure_fn(kind, converter, **fields)
     )
     if renamed:
+        _RENAMED[cls] = renamed
         converter.register_structure_hook_factory(
             lambda kind: kind is cls, lambda kind: _record_hook(kind, fields)
         )
@@ -139,10 +143,11 @@ def _located(where: str, failure: BaseException, error: type[FibcoreError]) -> F
     while isinstance(failure, cattrs.BaseValidationError):
         if isinstance(failure, cattrs.ForbiddenExtraKeysError):
             break
+        keys = _RENAMED.get(getattr(failure, "cl", None), {})
         failure = failure.exceptions[0]
         for note in getattr(failure, "__notes__", ()):
             if isinstance(note, cattrs.AttributeValidationNote):
-                path = f"{path}.{note.name}"
+                path = f"{path}.{keys.get(note.name, note.name)}"
     if isinstance(failure, cattrs.ForbiddenExtraKeysError):
         return error("unknown key", where=path, found=", ".join(sorted(failure.extra_fields)))
     if isinstance(failure, FibcoreError):

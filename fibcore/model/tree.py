@@ -300,9 +300,9 @@ def with_origins(value: Any, origins: frozenset[str]) -> Any:
         return value
     for plain, carrier in ((int, OriginInt), (float, OriginFloat), (str, OriginStr)):
         if isinstance(value, plain):
-            carried = carrier(value)
-            carried.origins = origins
-            return carried
+            marked = carrier(value)
+            marked.origins = origins
+            return marked
     return value
 
 

@@ -3,7 +3,7 @@
 A page is a template in `fibcore/pages/templates` that extends `base.html` and is filled with plain
 values and the data types below. jinja2 is imported when a page is rendered, not before.
 
-    from fibcore.pages import Cell, Column, Row, Table, render_page
+    from fibcore.pages import Cell, Column, TableRow, Table, render_page
 
     models = Table(
         id="models",
@@ -13,7 +13,7 @@ values and the data types below. jinja2 is imported when a page is rendered, not
             Column("Op type", filter=True),
             Column("Layers", kind="number"),
         ),
-        rows=(Row(("llama-3.1-8b", Cell("gemm", code=True), 32)),),
+        rows=(TableRow(("llama-3.1-8b", Cell("gemm", code=True), 32)),),
     )
     text = render_page(
         "mine.html", title="My page", generated_from="fibcore 0.1.0, dataset my-dataset", t=models
@@ -42,7 +42,7 @@ numbers in them in their natural order, empty cells last. Above it a search inpu
 every column with `filter`, and how many rows are shown. `/` goes to the search input of the page's
 first table, Escape empties it. The state is in the URL's hash
 (`#?models.q=llama&models.sort=-layers`), so that it can be bookmarked; `#ANCHOR` shows the row with
-that `Row.anchor`. Rows with `Row.data` open: the block of
+that `TableRow.anchor`. Rows with `TableRow.data` open: the block of
 `{% call(row) table(t) %}...{% endcall %}` is rendered for each of them into inert text and becomes
 elements only once the row is opened, so that hundreds of long details cost little.
 
@@ -64,7 +64,16 @@ from __future__ import annotations
 
 from fibcore.pages.plots import Bar, Plot, Point, bar_plot, scatter_plot, strip_plot
 from fibcore.pages.rendering import render_page
-from fibcore.pages.tables import Cell, Column, LegendEntry, Matrix, MatrixCell, Row, Table, Tone
+from fibcore.pages.tables import (
+    Cell,
+    Column,
+    LegendEntry,
+    Matrix,
+    MatrixCell,
+    Table,
+    TableRow,
+    Tone,
+)
 
 __all__ = [
     "Bar",
@@ -75,8 +84,8 @@ __all__ = [
     "MatrixCell",
     "Plot",
     "Point",
-    "Row",
     "Table",
+    "TableRow",
     "Tone",
     "bar_plot",
     "render_page",

@@ -26,7 +26,7 @@ def _columns(given: Iterable[Column]) -> tuple[Column, ...]:
     return tuple(given)
 
 
-def _rows(given: Iterable[Row]) -> tuple[Row, ...]:
+def _rows(given: Iterable[TableRow]) -> tuple[TableRow, ...]:
     return tuple(given)
 
 
@@ -101,7 +101,7 @@ def as_cell(value: Value | Cell) -> Cell:
 
 
 @attrs.frozen
-class Row:
+class TableRow:
     """A row of a table.
 
     Attributes:
@@ -133,7 +133,7 @@ class Table:
     id: str
     caption: str
     columns: tuple[Column, ...] = attrs.field(converter=_columns)
-    rows: tuple[Row, ...] = attrs.field(converter=_rows)
+    rows: tuple[TableRow, ...] = attrs.field(converter=_rows)
     empty: str = "Nothing."
     searchable: bool = True
 
@@ -156,7 +156,7 @@ class Table:
         """Whether any row has details."""
         return any(row.data is not None for row in self.rows)
 
-    def cells(self, row: Row) -> tuple[Cell, ...]:
+    def cells(self, row: TableRow) -> tuple[Cell, ...]:
         """The cells of a row."""
         return tuple(as_cell(value) for value in row.cells)
 
@@ -219,7 +219,7 @@ class Matrix:
         columns: Names of the columns.
         cells: (row, column) to cell; one that is not there is empty.
         legend: What the colours mean.
-        links: Row name to where its header links to.
+        links: Name of a row to where its header links to.
         searchable: Whether there is a search input for the rows.
     """
 

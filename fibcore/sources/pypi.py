@@ -54,7 +54,7 @@ def fetch_package(
         source: The release.
         package: The top-level package in the wheel that is wanted, `sglang`.
         folder: Where to unpack; after an error its content is to be thrown away.
-        progress: Told about the download.
+        progress: Called during the download.
         step: What progress calls this.
 
     Returns:

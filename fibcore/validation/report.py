@@ -8,6 +8,7 @@ from typing import Any
 
 import attrs
 
+from fibcore.model.json import to_data
 from fibcore.validation.problems import ValidationProblem
 
 
@@ -70,5 +71,5 @@ class ValidationReport:
             "definitions": dict(self.definitions),
             "executed": list(self.executed),
             "not_executed": dict(self.not_executed),
-            "problems": [attrs.asdict(p) for p in self.problems],
+            "problems": to_data(self.problems),
         }

@@ -47,7 +47,7 @@ def validate(
             a process of its own, and hold the outputs against the definition.
         op_type: Only these op types; all by default.
         definition_name: Only these definitions; all by default.
-        registry: The plugins, which tell variants of a kernel apart and give test inputs; by
+        registry: The plugins, which name variants of a kernel and give test inputs; by
             default the installed ones.
         timeout_s: Seconds that a reference may take.
 

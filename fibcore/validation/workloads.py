@@ -52,7 +52,7 @@ def check_workloads(root: Path, definitions: Mapping[str, Definition]) -> Checke
 
     Every line is a workload of its file's definition: it has a size for each var axis, its inputs
     are the definition's, its tensors are there with the right shape and dtype, and constraints hold
-    as far as sizes and tensors tell. No two workloads of the files have one uuid.
+    as far as sizes and tensors show. No two workloads of the files have one uuid.
 
     Args:
         root: The dataset folder.

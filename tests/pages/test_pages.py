@@ -22,8 +22,8 @@ from fibcore.pages import (
     MatrixCell,
     Plot,
     Point,
-    Row,
     Table,
+    TableRow,
     bar_plot,
     render_page,
     scatter_plot,
@@ -73,10 +73,10 @@ def sizes() -> Table:
             Column("Size", kind="number"),
         ),
         rows=(
-            Row(("k_h4096", "norm", _models("llama", "qwen"), 4096), anchor="row-a"),
-            Row(("k_h128", "norm", _models("qwen"), 128), anchor="row-b", data="x = 1  # one"),
-            Row(("n_900", "gemm", _models("llama"), None), search="hidden words"),
-            Row(("n_1000", "gemm", _models("phi"), 12.5)),
+            TableRow(("k_h4096", "norm", _models("llama", "qwen"), 4096), anchor="row-a"),
+            TableRow(("k_h128", "norm", _models("qwen"), 128), anchor="row-b", data="x = 1  # one"),
+            TableRow(("n_900", "gemm", _models("llama"), None), search="hidden words"),
+            TableRow(("n_1000", "gemm", _models("phi"), 12.5)),
         ),
     )
 
@@ -91,7 +91,7 @@ def many(count: int) -> Table:
         id="many",
         caption="Many",
         columns=(Column("Name"), Column("Size", kind="number")),
-        rows=[Row((f"n_{i}", i), anchor=f"n_{i}", data=source) for i in range(count)],
+        rows=[TableRow((f"n_{i}", i), anchor=f"n_{i}", data=source) for i in range(count)],
     )
 
 
@@ -148,7 +148,7 @@ def test_everything_is_escaped() -> None:
         caption=HOSTILE,
         columns=(Column(HOSTILE, filter=True, help=HOSTILE),),
         rows=(
-            Row(
+            TableRow(
                 (Cell(HOSTILE, values=(HOSTILE,), chips=True, title=HOSTILE),),
                 anchor=HOSTILE,
                 search=HOSTILE,
@@ -181,7 +181,7 @@ def test_the_same_input_gives_the_same_bytes() -> None:
 
 def test_tables_refuse_what_they_cannot_show() -> None:
     with pytest.raises(FibcoreError, match="one cell for each column"):
-        Table("t", "c", (Column("A"), Column("B")), (Row(("a",)),))
+        Table("t", "c", (Column("A"), Column("B")), (TableRow(("a",)),))
     with pytest.raises(FibcoreError, match="one name"):
         Table("t", "c", (Column("Op type"), Column("Op Type")), ())
     with pytest.raises(FibcoreError, match="table's id"):
@@ -191,7 +191,7 @@ def test_tables_refuse_what_they_cannot_show() -> None:
 
 
 def test_filters_offer_values_in_natural_order() -> None:
-    rows = [Row((name,)) for name in ("h4096", "h128", "", "h4096", "H9")]
+    rows = [TableRow((name,)) for name in ("h4096", "h128", "", "h4096", "H9")]
     table = Table("t", "c", (Column("Name", filter=True),), rows)
     assert table.options(0) == ["H9", "h128", "h4096"]
 
@@ -204,7 +204,7 @@ def test_a_table_without_rows_says_so() -> None:
 
 def test_highlighting_keeps_every_character() -> None:
     source = "\n\ndef f(x):\n\treturn '<b>' if x < 1 else \"&\"  # é\n\n"
-    text = page(tables=(Table("t", "c", (Column("A"),), (Row(("a",), data=source),)),))
+    text = page(tables=(Table("t", "c", (Column("A"),), (TableRow(("a",), data=source),)),))
     match = re.search(r'<script type="application/json">(.*?)</script>', text, re.DOTALL)
     assert match is not None
     html = json.loads(match.group(1))
@@ -403,7 +403,7 @@ def test_a_matrix_sorts_by_what_its_cells_mean(shown: Browser) -> None:
 
 
 def test_hostile_text_is_text_in_a_browser(browser: Browser, tmp_path: Path) -> None:
-    row = Row((HOSTILE,), anchor="x", data=f"'''{HOSTILE}'''")
+    row = TableRow((HOSTILE,), anchor="x", data=f"'''{HOSTILE}'''")
     table = Table(id="t", caption="c", columns=(Column("A", filter=True),), rows=(row,))
     file = tmp_path / "hostile.html"
     file.write_text(page(tables=(table,), title=HOSTILE), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What became of the solutions."""
+"""The result of `fibcore.add_solutions`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 
 from fibcore.errors import FibcoreError
+from fibcore.model.json import to_data
 from fibcore.verification.report import Refusal
 
 
@@ -42,15 +43,5 @@ class AddSolutionsReport:
         return 1 if self.refused or self.without or self.problems else 0
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data."""
-        return {
-            "dataset": str(self.dataset),
-            "written": list(self.written),
-            "unchanged": list(self.unchanged),
-            "refused": [attrs.asdict(refusal) for refusal in self.refused],
-            "solutions": {name: list(names) for name, names in self.solutions.items()},
-            "left_out": {name: dict(reasons) for name, reasons in self.left_out.items()},
-            "without": list(self.without),
-            "problems": [problem.to_dict() for problem in self.problems],
-            "exit_code": self.exit_code,
-        }
+        """The report as plain data."""
+        return {**to_data(self), "exit_code": self.exit_code}

@@ -55,7 +55,7 @@ def add_workloads(
             ones are left out and reported.
         limit: The most workloads of one definition, evenly chosen from small to large.
         registry: The plugins; the installed ones if None.
-        progress: Is told the definition, how many are done, and how many there are.
+        progress: Called with how many definitions are done and how many there are.
 
     Raises:
         UsageError: no selector or several, an unknown op type or name, a bound below 1.

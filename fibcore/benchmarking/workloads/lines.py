@@ -41,7 +41,7 @@ def identity(
 
 
 def is_own(data: object) -> bool:
-    """Whether a line's data was written by fibcore and not changed since: its uuid tells."""
+    """Whether a line's data was written by fibcore and not changed since, by its uuid."""
     if not isinstance(data, dict) or not isinstance(data.get("workload"), dict):
         return False
     workload = data["workload"]

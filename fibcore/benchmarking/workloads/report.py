@@ -1,4 +1,4 @@
-"""What became of the workloads."""
+"""The result of `fibcore.add_workloads`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 
 from fibcore.errors import FibcoreError
+from fibcore.model.json import to_data
 
 
 @attrs.frozen
@@ -65,18 +66,4 @@ class AddWorkloadsReport:
 
     def to_dict(self) -> dict[str, Any]:
         """The report as plain data."""
-        return {
-            "dataset": str(self.dataset),
-            "max_memory": self.max_memory,
-            "workloads": dict(self.workloads),
-            "kept": dict(self.kept),
-            "written": list(self.written),
-            "unchanged": list(self.unchanged),
-            "blobs_written": self.blobs_written,
-            "blobs_removed": self.blobs_removed,
-            "blob_bytes": self.blob_bytes,
-            "left_out": [attrs.asdict(item) for item in self.left_out],
-            "without": dict(self.without),
-            "problems": [problem.to_dict() for problem in self.problems],
-            "exit_code": self.exit_code,
-        }
+        return {**to_data(self), "exit_code": self.exit_code}

@@ -9,8 +9,8 @@ from fibcore.pages import (
     LegendEntry,
     Matrix,
     MatrixCell,
-    Row,
     Table,
+    TableRow,
     Tone,
     render_page,
 )
@@ -82,7 +82,7 @@ def _totals(report: CoverageReport) -> Table:
     )
 
 
-def _total(model: ModelCoverage) -> Row:
+def _total(model: ModelCoverage) -> TableRow:
     counts = model.counts
     shares = [_share(counts[step], counts["needed"]) for step in STEPS]
     note = "could not be extracted; what the dataset records" if model.recorded else ""
@@ -93,7 +93,7 @@ def _total(model: ModelCoverage) -> Row:
         counts["needed"],
         *shares,
     ]
-    return Row(cells, anchor=f"model-{model.slug}")
+    return TableRow(cells, anchor=f"model-{model.slug}")
 
 
 def _matrix(report: CoverageReport) -> Matrix | None:
@@ -153,12 +153,12 @@ def _needs(report: CoverageReport) -> Table:
     )
 
 
-def _row(model: ModelCoverage, need: Need) -> Row:
+def _row(model: ModelCoverage, need: Need) -> TableRow:
     state = "missing"
     if need.definition is not None:
         state = "verified" if need.verified else "unverified"
     tones: dict[str, Tone] = {"verified": "good", "unverified": "warn", "missing": "bad"}
-    return Row(
+    return TableRow(
         (
             Cell(need.name, code=True, title="; ".join(need.notes)),
             model.slug,
@@ -192,7 +192,7 @@ def _uncovered(report: CoverageReport) -> Table:
             Column("Why"),
         ),
         rows=[
-            Row((op.what, model.slug, op.layers, op.reason))
+            TableRow((op.what, model.slug, op.layers, op.reason))
             for model in report.models
             for op in model.uncovered
         ],
@@ -208,7 +208,7 @@ def _unneeded(report: CoverageReport) -> Table | None:
         caption="Definitions that a tagged model does not need",
         columns=(Column("Definition"), Column("Models")),
         rows=[
-            Row((Cell(name, code=True), Cell(", ".join(models), values=models, chips=True)))
+            TableRow((Cell(name, code=True), Cell(", ".join(models), values=models, chips=True)))
             for name, models in report.unneeded.items()
         ],
         searchable=False,

@@ -15,8 +15,8 @@ from fibcore.pages import (
     MatrixCell,
     Plot,
     Point,
-    Row,
     Table,
+    TableRow,
     render_page,
     strip_plot,
 )
@@ -86,7 +86,7 @@ def _definitions(entries: tuple[Entry, ...]) -> Table:
     )
 
 
-def _row(entry: Entry, measured: bool) -> Row:
+def _row(entry: Entry, measured: bool) -> TableRow:
     d = entry.definition
     status = d.tag_values("status")
     error = entry.errors[0] if entry.errors else None
@@ -95,7 +95,7 @@ def _row(entry: Entry, measured: bool) -> Row:
         words += [source.architecture, source.hub_id or ""]
         words += [origin for fact in source.facts.values() for origin in fact.origins]
     words += [solution.name for solution in entry.holding.solutions]
-    return Row(
+    return TableRow(
         (
             Cell(d.name, code=True),
             d.op_type,

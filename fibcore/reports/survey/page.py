@@ -13,8 +13,8 @@ from fibcore.pages import (
     Matrix,
     MatrixCell,
     Plot,
-    Row,
     Table,
+    TableRow,
     Tone,
     bar_plot,
     render_page,
@@ -91,7 +91,7 @@ def _ops(report: data.SurveyReport, anchors: dict[str, str]) -> Table:
             Column("Why"),
         ),
         rows=(
-            Row(
+            TableRow(
                 (Cell(op.name, code=True), len(op.models), op.layers, reasons[op.name]),
                 anchor=f"op-{n}",
                 search=" ".join(op.models),
@@ -104,13 +104,13 @@ def _ops(report: data.SurveyReport, anchors: dict[str, str]) -> Table:
 
 
 def _models(report: data.SurveyReport, anchors: dict[str, str]) -> Table:
-    def row(found: data.Row) -> Row:
+    def row(found: data.Row) -> TableRow:
         first = str(found.reasons[0]) if found.reasons else ""
         more = f" (+{len(found.reasons) - 1})" if len(found.reasons) > 1 else ""
         op_types = tuple(found.op_types)
         elaborated = bool(found.definitions or found.not_covered)
         named = found.model != found.architecture
-        return Row(
+        return TableRow(
             (
                 Cell(
                     f"{found.architecture} · {found.model}" if named else found.architecture,
@@ -221,7 +221,7 @@ def _definitions(report: data.SurveyReport, anchors: dict[str, str]) -> Table:
             Column("Layers", kind="number", help="Layers of all these models that run it"),
         ),
         rows=(
-            Row(
+            TableRow(
                 (Cell(d.name, code=True), op_types[d.name], len(d.models), d.layers),
                 search=" ".join(d.models),
                 data=[(model, anchors[model]) for model in d.models],
