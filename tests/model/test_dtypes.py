@@ -24,7 +24,8 @@ def test_storage(dtype: Dtype) -> None:
     else:
         assert stored.itemsize * 8 == dtype.bits
         assert stored.name == dtype.name
-        assert (dtype.kind == "float") == (not np.issubdtype(stored, np.integer) and stored != bool)
+        kinds = {"int": "iu", "bool": "b", "float": "fV"}  # ml_dtypes calls its own kind V
+        assert stored.kind in kinds[dtype.kind]
 
 
 @pytest.mark.parametrize("dtype", TABLE.values(), ids=TABLE)

@@ -73,7 +73,12 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
     "no list": ({"parts": {}}, "$.parts", "wrong type"),
     "no object": ({"named": []}, "$.named", "wrong type"),
     "no object in a list": ({"parts": [1]}, "$.parts[0]", "wrong type"),
-    "the field for its key": ({"parts": [{"cls": "a", "size": 1}]}, "$.parts[0]", "unknown key"),
+    "the field for its key": ({"parts": [{"cls": "a", "size": 1}]}, "$.parts[0].class", "missing"),
+    "another type of a renamed key": (
+        {"parts": [{"class": 1, "size": 1}]},
+        "$.parts[0].class",
+        "wrong type",
+    ),
     "deeper": ({"named": {"b": {"class": "b"}}}, "$.named.b.size", "missing"),
     "no choice": (
         {"named": {"b": {"class": "b", "size": 1, "level": "x"}}},
