@@ -1,1 +1,1 @@
-"""What flashinfer-bench needs besides definitions: workloads and baseline solutions."""
+"""Inputs of flashinfer-bench besides definitions: workloads and baseline solutions."""

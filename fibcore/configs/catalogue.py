@@ -72,7 +72,7 @@ class CatalogueEntry:
 
 @attrs.frozen
 class ResolvedModel:
-    """What a model's name stands for.
+    """The model that a name stands for.
 
     Attributes:
         slug: The name in tags and reports.
@@ -277,7 +277,7 @@ def slugify(name: str) -> str:
 
 
 def _key(name: str) -> str:
-    """What is compared of a name: letters and digits, and the slash of a Hub id."""
+    """The part of a name that is compared: letters, digits, and the slash of a Hub id."""
     return re.sub(r"[^a-z0-9/]", "", name.lower())
 
 

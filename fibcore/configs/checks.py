@@ -1,4 +1,4 @@
-"""What no model's config may say: sizes that cannot be, and sizes that are not there.
+"""Checks of configs: impossible sizes, and sizes that are missing.
 
 Only keys that are well known are looked at, in the config and in the configs nested in it. What
 else a model's class reads, elaboration reports.
@@ -91,12 +91,12 @@ _NEEDED_BY_TYPE: Mapping[str, tuple[str, ...]] = {
     "glm4_moe": _DEEPSEEK,
     "minimax_m2": (*_DENSE, "num_local_experts", "num_experts_per_tok"),
 }
-"""What every published config of a `model_type` has. The Transformers classes have defaults for
-these too, but a model of default sizes is not the one that was asked for."""
+"""Keys that every published config of a `model_type` has. The Transformers classes have defaults
+for these too, but a model of default sizes is not the one that was asked for."""
 
 
 def check_config(data: Mapping[str, Any], where: str) -> None:
-    """Hold a config to what can be known without its model class.
+    """Check a config as far as that is possible without its model class.
 
     Args:
         data: The parsed config.json.

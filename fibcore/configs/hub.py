@@ -108,7 +108,7 @@ def _says_quantization(path: Path) -> bool:
 
 
 def unreachable(endpoint: str | None = None) -> str | None:
-    """Why the Hub cannot be asked; None where it answers, whatever it answers.
+    """The reason why the Hub cannot be asked; None where it answers, even with an error.
 
     huggingface_hub itself tries for half a minute before it gives a host up.
 
@@ -175,7 +175,7 @@ def hub_errors() -> Any:
 
 
 def http_errors() -> tuple[type[Exception], ...]:
-    """What a connection may raise; the HTTP library is httpx in newer releases, else requests."""
+    """Exceptions of a connection; the HTTP library is httpx in newer releases, else requests."""
     return (OSError, *hub_errors().HfHubHTTPError.__mro__[1:2])
 
 

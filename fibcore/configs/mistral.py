@@ -144,7 +144,7 @@ class _Adapter:
         self.origins[key] = origin
 
     def _own(self, key: str, value: Any) -> None:
-        """Something that the adapter itself says."""
+        """Set a key to a value of the adapter's own."""
         self._take(key, value, f"default:{FILE}.{key}")
 
     def _general(self) -> None:

@@ -19,7 +19,7 @@ QUANT_FILE = "hf_quant_config.json"
 
 @attrs.frozen
 class ModelConfig:
-    """What `config.json` says of a model.
+    """The `config.json` of a model.
 
     Attributes:
         slug: The model's name in tags and reports, `llama-3.1-8b`.
@@ -138,7 +138,7 @@ def checked_config(data: dict[str, Any], where: str, name: str) -> ReadConfig:
 
 
 def modelopt_quantization(path: Path) -> dict[str, Any]:
-    """What an `hf_quant_config.json` says, in the form that newer checkpoints have in config.json.
+    """Convert an `hf_quant_config.json` to the form that newer checkpoints have in config.json.
 
     That form has the keys of `quantization` at the top, `quant_method` "modelopt", and the modules
     that stay as they are under `ignore` instead of `exclude_modules`.

@@ -1,4 +1,4 @@
-"""How a definition comes into a dataset: new, merged, under another name or in conflict."""
+"""Adding a definition: new, merged, under another name or in conflict."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class DefinitionWriter:
         ]
         same.sort(key=lambda stored: stored.definition.name != definition.name)
         if same and self.index.refresh_file(same[0].path):
-            return self._find(definition)  # somebody edited it by hand a moment ago
+            return self._find(definition)  # it was edited by hand a moment ago
         return same[0] if same else None
 
     def _add_new(
@@ -122,7 +122,7 @@ class DefinitionWriter:
                 self.refuse_broken(free.name)
                 if not self.index.refresh_file(path):
                     break
-                return self.add(definition, entry)  # somebody wrote the file a moment ago
+                return self.add(definition, entry)  # another program wrote the file a moment ago
             if other != free.name:
                 raise DatasetError(
                     "names that differ in case alone cannot live in one dataset everywhere",

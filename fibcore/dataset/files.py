@@ -145,7 +145,7 @@ def write_bytes(root: Path, path: Path, data: bytes, *, durable: bool = True) ->
     Args:
         root: The dataset folder.
         path: The file, below `root`.
-        data: What it is to hold.
+        data: Its new content.
         durable: Whether the bytes have to be on the disk before they take the old ones' place.
 
     Returns:

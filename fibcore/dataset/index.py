@@ -22,7 +22,7 @@ from fibcore.errors import DatasetError, DefinitionError
 from fibcore.model.definition import Definition
 
 Stamp = tuple[int, int, int, int]
-"""What changes when a file changes: inode, size, times of its content and of its entry."""
+"""Facts that change when a file changes: inode, size, times of its content and of its entry."""
 
 
 @attrs.frozen
@@ -208,7 +208,7 @@ class Index:
             for path in entries:
                 if TEMPORARY.fullmatch(path.name):
                     if clean:
-                        with suppress(OSError):  # it stays until somebody can remove it
+                        with suppress(OSError):  # it stays until a later run can remove it
                             path.unlink()
                 elif path.suffix == ".json" and not path.name.startswith("."):
                     yield path

@@ -1,8 +1,8 @@
-"""What a dataset holds beside definitions: workloads, solutions and traces (benchmark results).
+"""Contents of a dataset beside definitions: workloads, solutions and traces (benchmark results).
 
 The layout is flashinfer-bench's: `workloads/<op_type>/<name>.jsonl`,
-`solutions/<author>/<op_type>/<name>/<solution>.json` and `traces/**/*.jsonl`. What a file is about
-is what it says, wherever below these folders it lies, as flashinfer-bench has it.
+`solutions/<author>/<op_type>/<name>/<solution>.json` and `traces/**/*.jsonl`. A file
+is about the definition that it names, wherever below these folders it lies, as in flashinfer-bench.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Evaluation:
 
 @attrs.define
 class Holding:
-    """What there is of one definition."""
+    """Workloads, solutions and evaluations of one definition."""
 
     workloads: list[str] = attrs.field(factory=list)
     solutions: list[Solution] = attrs.field(factory=list)
@@ -90,10 +90,10 @@ class Holding:
 
 @attrs.frozen
 class Inventory:
-    """What there is of every definition.
+    """Holdings of every definition.
 
     Attributes:
-        holdings: Definition name to what there is of it, by name.
+        holdings: Definition name to its holding, by name.
         errors: One error for each file, or line of one, that is not usable.
     """
 
@@ -101,12 +101,12 @@ class Inventory:
     errors: tuple[BrokenFileError, ...]
 
     def of(self, name: str) -> Holding:
-        """What there is of a definition; nothing where nothing is."""
+        """The holding of a definition; an empty one where there is none."""
         return self.holdings.get(name) or Holding()
 
 
 class _Wrong(Exception):
-    """What is wrong, and where in the JSON."""
+    """A rule that is broken, and its place in the JSON."""
 
     def __init__(self, place: str, expected: str, found: object) -> None:
         super().__init__(place)

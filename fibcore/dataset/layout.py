@@ -41,5 +41,5 @@ def solution_file(author: str, definition: Definition, name: str) -> str:
 
 
 def provenance_file(name: str) -> str:
-    """What is recorded about the numbers of the definition `name`."""
+    """The provenance of the definition `name`."""
     return f"{PROVENANCE}/{name}.json"

@@ -79,7 +79,7 @@ def _acquire(lock: Any, root: Path, timeout_s: float, notify: Callable[[str], No
 
 
 def holder(root: Path) -> str:
-    """Who holds the lock, in words, as far as that process said so."""
+    """Describe the process that holds the lock, as far as it left its name."""
     try:
         said = json.loads((root / HOLDER_NAME).read_text(encoding="utf-8"))
         return f"process {said['pid']} on {said['host']}: {said['command']}"

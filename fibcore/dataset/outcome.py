@@ -1,4 +1,4 @@
-"""What became of a definition that was added to a dataset."""
+"""The outcome of adding a definition to a dataset."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OutcomeKind = Literal["new", "merged", "unchanged", "updated", "same-kernel-othe
 
 @attrs.frozen
 class Outcome:
-    """What became of a definition that was added.
+    """The outcome of adding one definition.
 
     Attributes:
         kind: "new"; "merged" where tags came to the one that was there; "unchanged"; "updated"

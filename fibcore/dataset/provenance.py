@@ -12,7 +12,7 @@ from fibcore.model.serving import Serving
 
 @attrs.frozen
 class ProvenanceEntry:
-    """Why one model, served in one way, needs a kernel.
+    """The need of one model, served in one way, for a kernel.
 
     Attributes:
         model: Model slug.
@@ -80,7 +80,7 @@ class ConstantDifference:
 
 @attrs.frozen
 class Provenance:
-    """All that is recorded about one definition.
+    """The provenance of one definition.
 
     Attributes:
         name: The definition's name.

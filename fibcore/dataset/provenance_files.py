@@ -127,7 +127,7 @@ def path_of(root: Path, name: str) -> Path:
 
 
 def read_provenance(root: Path, name: str) -> Provenance | None:
-    """What is recorded about the definition `name`; None where nothing is.
+    """Read the provenance of the definition `name`; None where there is none.
 
     Raises:
         BrokenFileError: the file is not one that fibcore wrote.

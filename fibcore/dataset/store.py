@@ -1,4 +1,4 @@
-"""The dataset as a whole: what is in it, and how definitions come in."""
+"""The dataset as a whole: reading it, adding definitions, writing files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from fibcore.model.definition import Definition
 
 
 class Contents(NamedTuple):
-    """What a dataset holds.
+    """Definitions of a dataset.
 
     Attributes:
         definitions: The usable definitions by op type and name.
@@ -149,7 +149,7 @@ class Dataset:
         return conflicts.open_conflicts(definitions, self._same_for_report, self._reported_variant)
 
     def provenance(self, name: str) -> Provenance | None:
-        """What is recorded about where a definition's numbers come from.
+        """Read the provenance of a definition; None where there is none.
 
         Raises:
             BrokenFileError: the record cannot be read.

@@ -1,1 +1,1 @@
-"""What all rooms speak of: module trees, kernels, definitions, serving options."""
+"""Records that all rooms share: module trees, kernels, definitions, serving options, dtypes."""

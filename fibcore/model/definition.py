@@ -161,10 +161,10 @@ class Definition:
         return attrs.evolve(self, tags=(*kept, *tags))
 
     def structure(self) -> tuple[Any, ...]:
-        """What makes two definitions the same kernel, apart from names, words and tags.
+        """The kernel's identity by its tensors: op type, axes and values, inputs and outputs.
 
-        Op type, axes with their values, and inputs and outputs with shapes and dtypes, in order.
-        Two functions of equal tensors differ by what their plugin says of them.
+        Names, descriptions and tags of the definition are no part of it. Definitions of one
+        structure may still be two functions, which the op type's plugin keeps apart.
         """
 
         def tensors(specs: Mapping[str, TensorSpec]) -> tuple[Any, ...]:
@@ -209,7 +209,7 @@ def _fail(where: str, message: str, expected: str | None = None, found: str | No
 
 
 def _check(d: Definition) -> None:
-    """Hold every rule of the format that needs no execution."""
+    """Check every rule of the format that needs no execution."""
     _check_encodable(d)
     for key in ("name", "op_type"):
         value = getattr(d, key)

@@ -20,7 +20,7 @@ Kind = Literal["float", "int", "bool"]
 
 @attrs.frozen
 class Dtype:
-    """What is known of a dtype.
+    """A dtype and its names elsewhere.
 
     Attributes:
         name: Its name in definitions and tags, `float8_e4m3fn`.

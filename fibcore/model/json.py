@@ -92,7 +92,7 @@ def from_text(text: str, where: str = "$", error: type[FibcoreError] = DataError
 def configure(
     cls: type[Any], *, optional: Iterable[str] = (), renamed: Mapping[str, str] | None = None
 ) -> None:
-    """Say how the data of the attrs class `cls` differs from its fields.
+    """Define how the data of the attrs class `cls` differs from its fields.
 
     Args:
         cls: The class.

@@ -117,7 +117,7 @@ class NotCovered:
 
 @attrs.frozen
 class Problem:
-    """Something a plugin needed to know and could not; the result is partial because of it."""
+    """A fact that a plugin needed and could not find; the result is partial because of it."""
 
     what: str
     reason: str
@@ -126,7 +126,7 @@ class Problem:
 
 @attrs.frozen
 class Extraction:
-    """What one plugin found in one model tree.
+    """The result of one plugin on one model tree.
 
     Attributes:
         kernels: One entry per distinct kernel, its uses collected.
@@ -183,7 +183,7 @@ class KernelCollector:
             self._uses[kernel.name].append(mark)
 
     def claim(self, node: ModuleNode) -> None:
-        """Say that this plugin accounts for `node`."""
+        """Record that this plugin accounts for `node`."""
         self._claimed.add(node.path)
 
     def not_covered(self, what: str, reason: str, node: ModuleNode) -> None:
@@ -197,7 +197,7 @@ class KernelCollector:
         self._problems.setdefault((what, reason), []).append(use(node))
 
     def finish(self) -> Extraction:
-        """All that was gathered, in tree order."""
+        """The result, in tree order."""
         kernels = tuple(
             attrs.evolve(k, uses=tuple(self._uses[n]), notes=tuple(self._notes[n]))
             for n, k in self._kernels.items()

@@ -1,4 +1,4 @@
-"""How a model is served: the parallel sizes and options that kernels depend on."""
+"""Serving options: the parallel sizes and other options that kernels depend on."""
 
 from __future__ import annotations
 

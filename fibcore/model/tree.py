@@ -80,7 +80,7 @@ class ParameterRef:
 
 @attrs.frozen
 class Named:
-    """Something of which only the name matters: `torch.bfloat16`, a class, a function."""
+    """A thing known by its name alone: `torch.bfloat16`, a class, a function."""
 
     name: str
 
@@ -132,7 +132,7 @@ class Operation:
 
 @attrs.frozen
 class Quantization:
-    """How a layer's weights are quantised, from the model's `quantization_config`.
+    """The quantisation of a layer's weights, from the model's `quantization_config`.
 
     Attributes:
         method: SGLang's name of the method: "fp8", "modelopt_fp4", "awq", "mxfp4", ...
@@ -169,7 +169,7 @@ class ModuleNode:
         calls: How the forward pass calls it; empty where that is not known or never happens.
         children: Names and nodes of its submodules, in order of construction.
         idle: Whether it is known never to be called: the forward pass of the module that holds it
-            was followed without an error, does not call it, and hands it to nobody who might.
+            was followed without an error, does not call it, and passes it to nothing that might.
     """
 
     path: str
@@ -210,7 +210,7 @@ class ModuleNode:
 
 @attrs.frozen
 class Missing:
-    """Something that should have been in the tree and is not; makes the tree partial."""
+    """A part of the model that the tree lacks; makes the tree partial."""
 
     path: str
     reason: str

@@ -1,4 +1,4 @@
-"""What the table and matrix macros show, as data."""
+"""Data of the table and matrix macros."""
 
 from __future__ import annotations
 
@@ -161,13 +161,13 @@ class Table:
         return tuple(as_cell(value) for value in row.cells)
 
     def options(self, index: int) -> list[str]:
-        """What the filter of a column offers, in natural order."""
+        """The choices of a column's filter, in natural order."""
         seen = {v for row in self.rows for v in filter_values(as_cell(row.cells[index]))}
         return sorted(seen, key=natural)
 
 
 def filter_values(cell: Cell) -> tuple[str, ...]:
-    """What a filter takes a cell for."""
+    """The values by which a filter finds a cell."""
     return cell.values or ((cell.text,) if cell.text else ())
 
 
@@ -200,7 +200,7 @@ class MatrixCell:
 
 @attrs.frozen
 class LegendEntry:
-    """What a tone (or a level) of a matrix means."""
+    """The meaning of a tone (or a level) of a matrix."""
 
     text: str
     tone: Tone = "none"

@@ -23,7 +23,7 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 @attrs.frozen
 class Upstream:
-    """Where a package comes from when nobody says otherwise.
+    """The default places of a package.
 
     Attributes:
         url: Its git repository.

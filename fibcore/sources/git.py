@@ -29,7 +29,7 @@ ASK_LIMIT_S = 60.0
 
 @attrs.frozen
 class RemoteRef:
-    """What a ref means at a remote.
+    """The meaning of a ref at a remote.
 
     Attributes:
         kind: "branch", "tag" or "commit".

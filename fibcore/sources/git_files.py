@@ -1,4 +1,4 @@
-"""What the files of a git repository say, read as text: no git and no process."""
+"""Facts of a git repository, read from its files as text: no git and no process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Processes of git: their environment, the question to a remote, what they complain of."""
+"""Processes of git: their environment, the question to a remote, their error messages."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def ls_remote(url: str, patterns: list[str], limit_s: float) -> list[str]:
 
 
 def complaint(errors: str) -> str:
-    """What git complains of: the first line that says fatal or error, else the last one."""
+    """Git's complaint: the first line that says fatal or error, else the last one."""
     lines = [line.strip(" '\t") for line in redacted(errors).splitlines() if line.strip(" '\t")]
     for line in lines:
         if "fatal:" in line or "error:" in line:

@@ -148,7 +148,7 @@ def _from_marker(root: Path) -> str | None:
 
 
 def read_marker(folder: Path) -> dict[str, str] | None:
-    """What fibcore noted about a folder that it downloaded; None for other folders."""
+    """Read fibcore's note on a folder that it downloaded; None for other folders."""
     text = _read(folder / MARKER)
     if text is None:
         return None

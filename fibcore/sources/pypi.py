@@ -53,7 +53,7 @@ def fetch_package(
     Args:
         source: The release.
         package: The top-level package in the wheel that is wanted, `sglang`.
-        folder: Where to unpack; after an error its content is to be thrown away.
+        folder: Where to unpack; after an error its content is of no use.
         progress: Called during the download.
         step: What progress calls this.
 

@@ -1,4 +1,4 @@
-"""`repos_config.json`: what `clone_repos` put into the target folder, and where it is."""
+"""`repos_config.json`: the repositories that `clone_repos` put into the target folder."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Repository:
 
 @attrs.frozen
 class ReposConfig:
-    """What is in the target folder, by "sglang", "flashinfer" and "flashinfer_trace"."""
+    """The content of the target folder, by "sglang", "flashinfer" and "flashinfer_trace"."""
 
     target_dir: str
     repositories: dict[str, Repository]

@@ -1,4 +1,4 @@
-"""Brings one repository of the target folder about: new, linked, or what is there already."""
+"""Sets up one repository of the target folder: new, linked, or the one that is there."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ class RepositorySetup:
         return attrs.evolve(repository, message=f"{release.origin}, since {why}")
 
     def _probe(self, source: GitSource) -> UnreachableError | None:
-        """Why the host cannot be reached; None where it answers. A host is given up once a call."""
+        """The error of a host that cannot be reached; None where it answers. Asked once a call."""
         host = url_host(source.url)
         if host not in self.unreachable:
             report(self.progress, f"asking {host or source.url}")

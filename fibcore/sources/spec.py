@@ -1,4 +1,4 @@
-"""What `--sglang`, `--flashinfer` and `--flashinfer-trace` may say, and what is refused.
+"""Values of `--sglang`, `--flashinfer` and `--flashinfer-trace`: what is accepted and refused.
 
 Everything is checked here, before git or pip see any of it.
 """
@@ -90,7 +90,7 @@ class InstalledSource:
 
 @attrs.frozen
 class AutoSource:
-    """Whatever can be had."""
+    """The first source that is available."""
 
     origin: str = "auto"
 

@@ -1,7 +1,7 @@
-"""Whether sizes and tensors hold a definition's constraints; nothing of a dataset is executed.
+"""The arithmetic of constraints: whether sizes and tensors satisfy them.
 
-A constraint is an expression that somebody else may have written. Only arithmetic, comparisons,
-indexing and reductions are evaluated; of one that holds anything else nothing is said.
+The author of a constraint is unknown, so nothing is executed: only arithmetic, comparisons,
+indexing and reductions are evaluated, and a constraint with anything else in it is not judged.
 """
 
 from __future__ import annotations

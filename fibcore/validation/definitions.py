@@ -72,7 +72,7 @@ def check_duplicates(
 
 
 def check_definition(definition: Definition, path: str, text: str) -> Iterator[ValidationProblem]:
-    """Check the rules of one definition that its construction does not hold already.
+    """Check the rules of one definition that its construction does not enforce already.
 
     Args:
         definition: The definition.

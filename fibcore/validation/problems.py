@@ -1,4 +1,4 @@
-"""What validation finds: problems with their level and place."""
+"""Problems that validation finds, with their level and place."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ Severity = Literal["error", "warning"]
 
 @attrs.frozen
 class ValidationProblem:
-    """Something that is wrong with a file of the dataset.
+    """A rule that a file of the dataset breaks.
 
     Attributes:
         severity: "error" where the file breaks a rule of the format; "warning" where other tools
-            will read it, but it is not as it should be.
+            can read the file all the same.
         path: The file or folder, relative to the dataset.
         place: The place in it as JSON path or line; None for the whole file.
         message: What is wrong, as a sentence.
@@ -58,5 +58,5 @@ def warning(
     expected: str | None = None,
     found: str | None = None,
 ) -> ValidationProblem:
-    """A problem that other tools read over."""
+    """A problem that does not keep other tools from reading the file."""
     return ValidationProblem("warning", path, place, message, expected, found)

@@ -14,7 +14,7 @@ from fibcore.validation.problems import ValidationProblem
 
 @attrs.frozen
 class ValidationReport:
-    """What `validate` found.
+    """The result of `validate`.
 
     Attributes:
         dataset: The folder.
@@ -51,7 +51,7 @@ class ValidationReport:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many definitions, workloads, solutions, executed references, errors and warnings."""
+        """Numbers of definitions, workloads, solutions, executed references, errors, warnings."""
         return {
             "definitions": sum(self.definitions.values()),
             "workloads": self.workloads,

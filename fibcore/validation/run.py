@@ -44,7 +44,7 @@ def validate(
     Args:
         dataset: The folder that holds `definitions`.
         execute: Also run each reference on the smallest cases of its op type's test template, in
-            a process of its own, and hold the outputs against the definition.
+            a process of its own, and check the outputs against the definition.
         op_type: Only these op types; all by default.
         definition_name: Only these definitions; all by default.
         registry: The plugins, which name variants of a kernel and give test inputs; by

@@ -56,7 +56,7 @@ def check_workloads(root: Path, definitions: Mapping[str, Definition]) -> Checke
 
     Args:
         root: The dataset folder.
-        definitions: Those whose workloads are to be checked, by name.
+        definitions: The definitions whose workloads to check, by name.
     """
     count = 0
     problems: list[ValidationProblem] = []
@@ -140,7 +140,7 @@ def _workload(line: str, definition: Definition) -> dict[str, Any]:
 def _content(
     root: Path, path: str, place: str, workload: dict[str, Any], definition: Definition
 ) -> list[ValidationProblem]:
-    """What is wrong with sizes and inputs; constraints are checked where nothing is."""
+    """Check sizes and inputs, and constraints where those are right."""
     axes, inputs = workload["axes"], workload["inputs"]
     if set(axes) - set(definition.const_axes) != set(definition.var_axes):
         wanted = ", ".join(definition.var_axes) or "none"
@@ -200,7 +200,7 @@ def _input(
     *,
     read: bool,
 ) -> Any:
-    """The value of an input that is not random; None where it is, or need not be read."""
+    """The value of an input; None where it is random or need not be read."""
     if not isinstance(given, dict) or given.get("type") not in _KINDS:
         raise _Wrong(where, "unknown kind of input", " or ".join(_KINDS), repr(given)[:100])
     if given["type"] == "random":
@@ -229,7 +229,7 @@ def _tensor(
     *,
     read: bool,
 ) -> Any:
-    """Hold a tensor's file against the definition; its values where they are to be read."""
+    """Check a tensor's file against the definition; return its values where `read` asks for it."""
     from safetensors import SafetensorError, safe_open
 
     try:

@@ -33,7 +33,7 @@ def add_solutions(
 ) -> AddSolutionsReport:
     """Write `solutions/<kind>/<op_type>/<definition>/<solution>.json`, one for each ground truth.
 
-    Exactly one of the three selectors is to be given. A solution is the source of the ground truth
+    Exactly one of the three selectors is required. A solution is the source of the ground truth
     that the reference tests compare with, and a `run` with the definition's inputs. Ground truths
     out of SGLang are left out: they are read from its source, which a solution does not have. A
     file that was edited since it was generated, or that fibcore did not write, is kept and
@@ -41,7 +41,7 @@ def add_solutions(
 
     Args:
         dataset: The dataset's folder.
-        op_type: Op types whose definitions are to get solutions.
+        op_type: Op types whose definitions get solutions.
         definition_name: Names of single definitions.
         all_: Every definition of the dataset.
         capability: CUDA compute capability of the GPU to benchmark on, (9, 0): what needs another
@@ -81,7 +81,7 @@ class _Writer:
         self.problems: list[FibcoreError] = []
 
     def report(self) -> AddSolutionsReport:
-        """What was done."""
+        """The result so far."""
         return AddSolutionsReport(
             self.dataset.root,
             tuple(self.files.written),
@@ -124,7 +124,7 @@ class _Writer:
             self.without.append(definition.name)
 
     def _reason(self, truth: GroundTruth) -> str | None:
-        """Why a ground truth becomes no solution; None where it becomes one."""
+        """The reason why a ground truth becomes no solution; None where it becomes one."""
         if truth.kind == "sglang":
             return "it reads SGLang's source, which a solution does not have"
         if not truth.solution:

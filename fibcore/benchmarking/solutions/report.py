@@ -21,7 +21,7 @@ class AddSolutionsReport:
         dataset: The dataset's folder.
         written: Files that changed, relative to the dataset.
         unchanged: Files that were as they should be.
-        refused: Files that were kept because somebody edited or wrote them.
+        refused: Files that were kept because they were edited or come from elsewhere.
         solutions: Definition to the names of its solutions, the preferred one first.
         left_out: Definition to ground truths that became no solution, each with the reason.
         without: The definitions that have no solution at all.

@@ -41,13 +41,13 @@ def add_workloads(
 ) -> AddWorkloadsReport:
     """Write `workloads/<op_type>/<name>.jsonl` and the tensors that they need, below `blob/`.
 
-    Exactly one of the three selectors is to be given. Workloads that fibcore wrote earlier are
+    Exactly one of the three selectors is required. Workloads that fibcore wrote earlier are
     replaced; those that others wrote (also: that were edited) stay, byte for byte. The same call
     again changes no byte.
 
     Args:
         dataset: The dataset's folder.
-        op_type: Op types whose definitions are to get workloads.
+        op_type: Op types whose definitions get workloads.
         definition_name: Names of single definitions.
         all_: Every definition of the dataset.
         seed: Of everything that is drawn: lengths, page tables, scales.
@@ -103,7 +103,7 @@ class _Writer:
         self.problems: list[FibcoreError] = []
 
     def report(self) -> AddWorkloadsReport:
-        """What was done."""
+        """The result so far."""
         return AddWorkloadsReport(
             dataset=self.dataset.root,
             max_memory=self.max_memory,
@@ -167,7 +167,7 @@ class _Writer:
         return kept
 
     def _cases(self, definition: Definition) -> list[WorkloadCase] | None:
-        """The cases that are to be written; None where the plugins have none at all.
+        """The cases to write; None where the plugins have none at all.
 
         Raises:
             PluginError: a plugin failed.
@@ -195,7 +195,7 @@ class _Writer:
         return _spread(fitting, self.limit)
 
     def _constants(self, definition: Definition) -> Mapping[str, Scalar]:
-        """What the first model in a definition's provenance has for the kernel's constants."""
+        """Constants of the kernel, from the first model in the definition's provenance."""
         try:
             provenance = self.dataset.provenance(definition.name)
         except BrokenFileError as error:
