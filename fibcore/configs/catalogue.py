@@ -20,17 +20,10 @@ import attrs
 from fibcore.configs.model_config import ModelConfig, checked_config, load_config_file
 from fibcore.errors import UnknownModelError, UsageError
 from fibcore.model.json import from_data
-
-PAGE_SIZES = (1, 64)
 from fibcore.model.options import OptionValue
 
 ModelFiles = Mapping[str, tuple[str, ...]]
 """SGLang model files (`qwen2_moe`) and the architecture classes that each registers."""
-
-
-def _values(options: Mapping[str, Any]) -> dict[str, OptionValue]:
-    """Options as JSON has them, with lists as tuples."""
-    return {n: tuple(value) if isinstance(value, list) else value for n, value in options.items()}
 
 
 @attrs.frozen
@@ -54,7 +47,7 @@ class CatalogueEntry:
     config: Mapping[str, Any]
     tp: tuple[int, ...] = attrs.field(default=(1,), converter=tuple)
     ep: tuple[int, ...] = attrs.field(default=(1,), converter=tuple)
-    options: Mapping[str, OptionValue] = attrs.field(factory=dict, converter=_values)
+    options: Mapping[str, OptionValue] = attrs.field(factory=dict)
     aliases: tuple[str, ...] = attrs.field(default=(), converter=tuple)
     default_for: tuple[str, ...] = attrs.field(default=(), converter=tuple)
     note: str = ""
