@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import attrs
+
+from fibcore.pages.axes import Tick, number, scale_of
 
 WIDTH = 720.0
 RIGHT = 24.0
@@ -13,7 +15,6 @@ TOP = 12.0
 AXIS = 46.0  # below the plot: ticks and the axis label
 CHARACTER = 7.7  # width of a character of the labels, 12 px, in wide system fonts (DejaVu Sans)
 LABEL_CHARACTERS = 44
-ZERO_BAND = 34.0  # room for zeros, which no logarithmic axis has
 
 SERIES_COLOURS = 8
 """`page.css` has so many colours of series; more series begin again."""
@@ -42,15 +43,6 @@ class Point:
     title: str
     href: str = ""
     series: str = ""
-
-
-@attrs.frozen
-class Tick:
-    """A tick of an axis, in pixels from the left or top."""
-
-    at: float
-    label: str
-    title: str = ""
 
 
 @attrs.frozen
@@ -105,80 +97,6 @@ class Plot:
     left_out: int = 0
 
 
-@attrs.frozen
-class _Scale:
-    """Numbers to pixels."""
-
-    low: float
-    high: float
-    start: float
-    end: float
-    log: bool
-    zero: float | None  # where zeros stand on a logarithmic axis
-
-    def at(self, value: float) -> float:
-        if self.log and value <= 0:
-            assert self.zero is not None
-            return self.zero
-        low, high, here = (
-            (math.log10(self.low), math.log10(self.high), math.log10(value))
-            if self.log
-            else (self.low, self.high, value)
-        )
-        return round(self.start + (here - low) / (high - low) * (self.end - self.start), 2)
-
-    def ticks(self) -> tuple[Tick, ...]:
-        values = _decades(self.low, self.high) if self.log else _steps(self.low, self.high)
-        zero = () if self.zero is None else (Tick(self.zero, "0"),)
-        return (*zero, *(Tick(self.at(v), number(v)) for v in values))
-
-
-def number(value: float) -> str:
-    """A number as an axis shows it: `1e-5`, `0.5`, `4096`."""
-    if value and not 1e-3 <= abs(value) < 1e6:
-        mantissa, _, exponent = f"{value:.3g}".partition("e")
-        return f"{mantissa}e{int(exponent)}" if exponent else mantissa
-    return f"{value:.6g}"
-
-
-def _decades(low: float, high: float) -> list[float]:
-    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
-    step = max(1, math.ceil((last - first) / 8))
-    factors = (1, 2, 5) if high < 200 * low else (1,)
-    values = [f * 10.0**d for d in range(first, last + 1, step) for f in factors]
-    return [v for v in values if low * 0.999 <= v <= high * 1.001]
-
-
-def _steps(low: float, high: float) -> list[float]:
-    rough = (high - low) / 5
-    base = 10.0 ** math.floor(math.log10(rough))
-    step = next(f * base for f in (1, 2, 2.5, 5, 10) if f * base >= rough * 0.999)
-    first = math.ceil(low / step - 1e-9)
-    return [round(i * step, 12) for i in range(first, math.floor(high / step + 1e-9) + 1)]
-
-
-def _scale(values: Sequence[float], start: float, end: float, log: bool) -> _Scale:
-    """A scale that holds `values`; a linear one begins at 0."""
-    if not log:
-        low, high = min(0.0, *values, 0.0), max(0.0, *values, 0.0)
-        if low == high:
-            high = low + 1.0
-        room = (high - low) * 0.04
-        return _Scale(low - room if low < 0 else 0.0, high + room, start, end, False, None)
-    positive = [v for v in values if v > 0] or [1.0]
-    low, high = min(positive), max(positive)
-    if high / low < 10:  # a decade at least, so that near values look near
-        middle = math.sqrt(low * high)
-        low, high = middle / math.sqrt(10), middle * math.sqrt(10)
-    else:
-        low, high = low / 1.25, high * 1.25
-    zero = None
-    if len([v for v in values if v > 0]) < len(values):
-        zero = start + math.copysign(ZERO_BAND / 3, end - start)
-        start += math.copysign(ZERO_BAND, end - start)
-    return _Scale(low, high, start, end, True, zero)
-
-
 def _fits(value: float, log: bool) -> bool:
     return math.isfinite(value) and (not log or value >= 0)
 
@@ -220,7 +138,7 @@ def bar_plot(bars: Iterable[Bar], *, title: str, label: str, log: bool = False) 
     row = 24.0
     bottom = TOP + row * max(len(shown), 1)
     end = WIDTH - RIGHT - 48  # room for the number after the longest bar
-    scale = _scale([b.value for b in shown], left, end, log)
+    scale = scale_of([b.value for b in shown], left, end, log)
     colours = _colours(b.series for b in shown)
     base = left if log else scale.at(0.0)
     marks = []
@@ -286,8 +204,8 @@ def scatter_plot(
         if not isinstance(p.y, str) and _fits(p.x, log_x) and _fits(p.y, log_y)
     ]
     left, bottom = 76.0, height - AXIS
-    x = _scale([p.x for p, _ in shown], left, WIDTH - RIGHT, log_x)
-    y = _scale([value for _, value in shown], bottom, TOP, log_y)
+    x = scale_of([p.x for p, _ in shown], left, WIDTH - RIGHT, log_x)
+    y = scale_of([value for _, value in shown], bottom, TOP, log_y)
     colours = _colours(p.series for p, _ in shown)
     return Plot(
         title=title,
@@ -325,7 +243,7 @@ def strip_plot(points: Iterable[Point], *, title: str, label: str, log: bool = F
     left = max(_left(labels), 76.0)
     row = 40.0
     bottom = TOP + row * max(len(strips), 1)
-    scale = _scale([p.x for p in shown], left, WIDTH - RIGHT, log)
+    scale = scale_of([p.x for p in shown], left, WIDTH - RIGHT, log)
     colours = _colours(p.series for p in shown)
     counts = dict.fromkeys(strips, 0)
     marks = []

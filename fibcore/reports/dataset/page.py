@@ -20,7 +20,7 @@ from fibcore.pages import (
     render_page,
     strip_plot,
 )
-from fibcore.pages.plots import number
+from fibcore.pages.axes import number
 from fibcore.pages.tables import natural
 from fibcore.reports.dataset.contents import Contents, Entry
 
