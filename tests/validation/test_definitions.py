@@ -14,7 +14,7 @@ import pytest
 import fibcore
 from fibcore.errors import DatasetError, UsageError
 from fibcore.model.definition import Definition, const, tensor, var
-from fibcore.ops.hookspecs import OpType, TestTemplate, hookimpl
+from fibcore.ops.hookspecs import Identity, OpType, TestTemplate, hookimpl
 from fibcore.ops.registry import Registry, load_plugins
 from fibcore.validation.report import ValidationReport
 from fibcore.validation.run import validate
@@ -91,7 +91,7 @@ def check(root: Path, **options: Any) -> ValidationReport:
     return validate(root, registry=options.pop("registry", plugins()), **options)
 
 
-def told(report: ValidationReport) -> list[tuple[str, str, str | None, str]]:
+def listed(report: ValidationReport) -> list[tuple[str, str, str | None, str]]:
     return [(p.severity, p.path, p.place, p.message) for p in report.problems]
 
 
@@ -178,7 +178,7 @@ def other_form(definition: Definition, **options: Any) -> str:
 def test_other_forms_are_warnings(root: Path, text: str, place: str) -> None:
     put(root, toy(), text)
     report = check(root)
-    assert told(report) == [
+    assert listed(report) == [
         ("warning", "definitions/toy/toy_h8.json", place, "not in canonical form")
     ]
 
@@ -213,7 +213,7 @@ def test_tags_in_another_order_are_a_warning(root: Path) -> None:
 )
 def test_references(root: Path, reference: str, severity: str, place: str, message: str) -> None:
     put(root, toy(reference=reference))
-    ((found_severity, _, found_place, found),) = told(check(root))
+    ((found_severity, _, found_place, found),) = listed(check(root))
     assert (found_severity, found_place) == (severity, place)
     assert message in found
 
@@ -235,7 +235,7 @@ def test_references(root: Path, reference: str, severity: str, place: str, messa
 )
 def test_tags(root: Path, tags: tuple[str, ...], severity: str, message: str) -> None:
     put(root, toy(tags=tags))
-    assert told(check(root)) == [(severity, "definitions/toy/toy_h8.json", "$.tags", message)]
+    assert listed(check(root)) == [(severity, "definitions/toy/toy_h8.json", "$.tags", message)]
 
 
 def test_tags_that_are_fine(root: Path) -> None:
@@ -250,19 +250,19 @@ def test_one_kernel_under_two_names(root: Path) -> None:
     (problem,) = check(root).problems
     assert (problem.severity, problem.path) == ("warning", "definitions/toy/toy_h_8.json")
     assert problem.found == "toy_h8"
-    told_apart = plugins(variant=lambda definition: definition.name)
-    assert check(root, registry=told_apart).problems == ()
+    by_name = plugins(identify=lambda definition: Identity(variant=definition.name))
+    assert check(root, registry=by_name).problems == ()
 
-    def variant(definition: Definition) -> str:
+    def identify(definition: Definition) -> Identity:
         raise KeyError(definition.name)
 
-    report = check(root, registry=plugins(variant=variant))
+    report = check(root, registry=plugins(identify=identify))
     assert ["KeyError" in str(p.found) for p in report.errors] == [True, True]
 
 
 def test_names_that_other_systems_cannot_store(root: Path) -> None:
     put(root, toy("toy:h8"))
-    assert told(check(root)) == [
+    assert listed(check(root)) == [
         ("warning", "definitions/toy/toy:h8.json", "$.name", "it cannot be a file name everywhere")
     ]
 
@@ -289,7 +289,7 @@ def test_links_that_lead_out(root: Path, tmp_path_factory: pytest.TempPathFactor
 def test_files_that_cannot_be_read(root: Path) -> None:
     path = put(root, toy())
     path.chmod(0)
-    assert told(check(root)) == [
+    assert listed(check(root)) == [
         ("error", "definitions/toy/toy_h8.json", None, "cannot read the file")
     ]
 
