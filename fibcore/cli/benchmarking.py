@@ -18,24 +18,6 @@ if TYPE_CHECKING:
 SHOWN = 5
 
 
-class Size(click.ParamType):  # type: ignore[type-arg]
-    """A number of bytes with an optional unit: `16GiB`."""
-
-    name = "SIZE"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """`value` in bytes; a usage error where it is no size."""
-        from fibcore.benchmarking.workloads.memory import parse_size
-        from fibcore.errors import UsageError
-
-        if isinstance(value, int):
-            return value
-        try:
-            return parse_size(str(value))
-        except UsageError:
-            self.fail(f"expected a size such as 16GiB; found {value!r}", param, ctx)
-
-
 class Capability(click.ParamType):  # type: ignore[type-arg]
     """A CUDA compute capability: `9.0`."""
 
@@ -62,7 +44,7 @@ class Capability(click.ParamType):  # type: ignore[type-arg]
 @click.option("--seed", type=int, default=0, show_default=True, help="Of all that is drawn.")
 @click.option(
     "--max-memory",
-    type=Size(),
+    type=options.Size(),
     default="16GiB",
     show_default=True,
     help="Leave out what takes more on a device, outputs included.",
@@ -122,7 +104,7 @@ def add_solutions(
 
 
 def _print_workloads(report: AddWorkloadsReport, out: Output) -> None:
-    from fibcore.benchmarking.workloads.memory import in_words
+    from fibcore.processes.sizes import format_size
 
     out.close()
     out.document(report.to_dict())
@@ -134,7 +116,7 @@ def _print_workloads(report: AddWorkloadsReport, out: Output) -> None:
         out.line(f"kept: {count} workloads of {name} that fibcore did not write")
     shown = report.left_out if out.verbosity > 0 else report.left_out[:SHOWN]
     for item in shown:
-        out.line(f"left out: {item.definition}, {item.label}: {in_words(item.bytes)}")
+        out.line(f"left out: {item.definition}, {item.label}: {format_size(item.bytes)}")
     if len(shown) < len(report.left_out):
         out.line(f"left out: {len(report.left_out) - len(shown)} more (-v shows them)")
     for name, reason in report.without.items():
@@ -143,8 +125,8 @@ def _print_workloads(report: AddWorkloadsReport, out: Output) -> None:
         out.warn(str(problem))
     out.result(
         f"{sum(report.workloads.values())} workloads of {len(report.workloads)} definitions, "
-        f"{in_words(report.blob_bytes)} of tensors; {len(report.left_out)} sizes over "
-        f"{in_words(report.max_memory)} left out ({report.dataset})"
+        f"{format_size(report.blob_bytes)} of tensors; {len(report.left_out)} sizes over "
+        f"{format_size(report.max_memory)} left out ({report.dataset})"
     )
 
 

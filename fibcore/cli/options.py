@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -11,6 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from fibcore.cli.output import Output
+from fibcore.errors import UsageError
+from fibcore.processes.sizes import parse_size
 
 if TYPE_CHECKING:
     _ParamType = click.ParamType[Any]
@@ -117,16 +118,10 @@ class Size(_ParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """The bytes that `value` means; a usage error where it means none."""
-        if isinstance(value, int):
-            return value
-        found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(?:([KMGT])(?:i?B)?|B)?\s*", value, re.I)
-        size = 0
-        if found:
-            exponent = " KMGT".index((found[2] or " ").upper())
-            size = int(float(found[1]) * 1024**exponent)
-        if size < 1:
-            self.fail(f"expected a size such as 8G or 512M; found {value!r}", param, ctx)
-        return size
+        try:
+            return parse_size(value)
+        except UsageError as error:
+            self.fail(f"expected {error.expected}; found {error.found}", param, ctx)
 
 
 evidence = click.option(

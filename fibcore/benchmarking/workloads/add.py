@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from fibcore.benchmarking.workloads import blobs, lines
 from fibcore.benchmarking.workloads.blobs import Blob
-from fibcore.benchmarking.workloads.memory import DEFAULT_LIMIT, in_words
 from fibcore.benchmarking.workloads.report import AddWorkloadsReport, LeftOut
 from fibcore.dataset import BrokenFileError, Dataset
 from fibcore.dataset.files import read_text, relative
@@ -19,12 +18,16 @@ from fibcore.model.definition import Definition
 from fibcore.model.kernel import Scalar
 from fibcore.model.shapes import device_bytes, shape_of
 from fibcore.ops.hookspecs import WorkloadCase
-from fibcore.progress import Progress
+from fibcore.processes.sizes import GIB, format_size, parse_size
+from fibcore.progress import Progress, report
 from fibcore.validation.constraints import broken_constraints
 from fibcore.verification.selection import chosen_definitions, open_dataset
 
 if TYPE_CHECKING:
     from fibcore.ops.registry import Registry
+
+DEFAULT_LIMIT = 16 * GIB
+"""Bytes of inputs and outputs that a workload may take unless another bound is given."""
 
 
 def add_workloads(
@@ -34,7 +37,7 @@ def add_workloads(
     definition_name: Sequence[str] = (),
     all_: bool = False,
     seed: int = 0,
-    max_memory: int = DEFAULT_LIMIT,
+    max_memory: int | str = DEFAULT_LIMIT,
     limit: int | None = None,
     registry: Registry | None = None,
     progress: Progress | None = None,
@@ -51,31 +54,30 @@ def add_workloads(
         definition_name: Names of single definitions.
         all_: Every definition of the dataset.
         seed: Of everything that is drawn: lengths, page tables, scales.
-        max_memory: Bytes that the inputs and outputs of a workload may take on a device; larger
-            ones are left out and reported.
+        max_memory: What the inputs and outputs of a workload may take on a device, in bytes or as
+            text (`16G`, see `fibcore.processes.sizes`); larger ones are left out and reported.
         limit: The most workloads of one definition, evenly chosen from small to large.
         registry: The plugins; the installed ones if None.
-        progress: Called with how many definitions are done and how many there are.
+        progress: Called with the step, how many definitions are done, and how many there are.
 
     Raises:
         UsageError: no selector or several, an unknown op type or name, a bound below 1.
         DatasetError: there is no such dataset, or it cannot be written.
     """
-    for option, number in (("--max-memory", max_memory), ("--limit", limit)):
-        if number is not None and number < 1:
-            raise UsageError(
-                "no such bound", where=option, expected="a number of at least 1", found=str(number)
-            )
+    max_bytes = parse_size(max_memory, "--max-memory")
+    if limit is not None and limit < 1:
+        raise UsageError(
+            "no such bound", where="--limit", expected="a number of at least 1", found=str(limit)
+        )
     store, registry = open_dataset(Path(dataset), registry)
     with store.locked():
         chosen, problems = chosen_definitions(
             store, registry, op_type=op_type, definition_name=definition_name, all_=all_
         )
-        writer = _Writer(store, registry, seed, max_memory, limit)
+        writer = _Writer(store, registry, seed, max_bytes, limit)
         writer.problems += problems
         for done, definition in enumerate(chosen):
-            if progress is not None:
-                progress("writing workloads", done, len(chosen))
+            report(progress, "writing workloads", done, len(chosen))
             writer.add(definition)
         return writer.report()
 
@@ -190,7 +192,8 @@ class _Writer:
         if not fitting:
             least = min(device_bytes(definition, case.axes) for case in found)
             self.without[definition.name] = (
-                f"the smallest takes {in_words(least)}, the bound is {in_words(self.max_memory)}"
+                f"the smallest takes {format_size(least)}, "
+                f"the bound is {format_size(self.max_memory)}"
             )
         return _spread(fitting, self.limit)
 
