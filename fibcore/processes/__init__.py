@@ -1,1 +1,6 @@
-"""Work in other processes and on other machines."""
+"""Work in other processes and on other machines.
+
+`children` is one worker process and `child_side` its side of the protocol, `pool` gives tasks to
+one or several of them, `endings` says how they end and `limits` what they may use; `cluster` is
+the same on a Dask cluster. `machine` is what this machine has, `sizes` how memory is written.
+"""

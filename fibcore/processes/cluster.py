@@ -1,8 +1,12 @@
-"""Work on a Dask cluster: connecting to it, and one task for each of many things.
+"""Work on a Dask cluster: connecting to it, one task for each of many things, ending them.
 
 `distributed` (the extra `dask`) is imported when a cluster is asked for and not before. What runs
 on a worker is a function of fibcore, so fibcore has to be installed there, in this version; tasks
 carry all the data that they need, since workers may not share a file system with the caller.
+
+`run_on_cluster` is what the rooms use. A task's function gets an event besides its item. Dask
+cannot end what runs on a worker; so the event is set where the caller stops or is interrupted, and
+the function ends the processes that it has started.
 """
 
 from __future__ import annotations
@@ -11,9 +15,11 @@ import importlib.util
 import json
 import os
 import sys
+import threading
 import time
+import uuid
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 from urllib.parse import urlsplit
@@ -95,7 +101,7 @@ def connect(address: str, *, timeout_s: float = CONNECT_S) -> Iterator[Client]:
             "the Dask scheduler cannot be reached",
             where=address,
             expected=f"a scheduler that answers within {timeout_s:g} s",
-            found=_said(error),
+            found=_described(error),
             hint="start one with `dask scheduler`, and workers with `dask worker ADDRESS`",
         ) from None
     try:
@@ -104,6 +110,102 @@ def connect(address: str, *, timeout_s: float = CONNECT_S) -> Iterator[Client]:
     finally:
         with suppress(OSError, TimeoutError):  # the scheduler is gone
             client.close(timeout=5)
+
+
+def run_on_cluster(
+    address: str,
+    function: Callable[[T, threading.Event], R],
+    items: Mapping[str, T],
+    *,
+    check: Callable[[Client], None] | None = None,
+    at_end: Callable[[], object] | None = None,
+    step: str = "working on the cluster",
+    progress: Progress | None = None,
+) -> Generator[TaskResult[R], None, None]:
+    """Run `function(item, stop)` on the workers of a cluster for every item; results as they come.
+
+    Closing the generator ends the work: what has not begun is cancelled, and `stop` is set for what
+    runs.
+
+    Args:
+        address: Of the scheduler, see `connect`.
+        function: A top-level function of an installed module, for workers import it by name.
+        items: Name to argument; both have to be picklable.
+        check: Called with the client before the first task; may raise.
+        at_end: A top-level function that is called on every worker when all is over.
+        step: What `progress` calls the work.
+        progress: Called with the number of tasks that are done.
+
+    Yields:
+        As `map_tasks`.
+
+    Raises:
+        UsageError: the address is none.
+        ClusterError: the cluster cannot be used, or was lost.
+    """
+    call = _Call(uuid.uuid4().hex, function)
+    with connect(address) as client:
+        if check is not None:
+            check(client)
+        try:
+            with closing(map_tasks(client, call, items, step=step, progress=progress)) as results:
+                yield from results
+        except BaseException:
+            _on_workers(client, stop_tasks, call.id)
+            raise
+        finally:
+            if at_end is not None:
+                _on_workers(client, at_end)
+
+
+_running: dict[str, list[threading.Event]] = {}
+_lock = threading.Lock()
+
+
+@attrs.frozen
+class _Call(Generic[T, R]):
+    """A function that `stop_tasks` can reach where it runs."""
+
+    id: str
+    function: Callable[[T, threading.Event], R]
+
+    def __call__(self, item: T) -> R:
+        stop = threading.Event()
+        with _lock:
+            _running.setdefault(self.id, []).append(stop)
+        try:
+            return self.function(item, stop)
+        finally:
+            with _lock:
+                _running[self.id].remove(stop)
+                if not _running[self.id]:
+                    del _running[self.id]
+
+
+def stop_tasks(call: str) -> int:
+    """End what runs here of a call of `run_on_cluster`; how many tasks that were."""
+    with _lock:
+        events = list(_running.get(call, ()))
+    for event in events:
+        event.set()
+    return len(events)
+
+
+def worker_address() -> str | None:
+    """The address of the Dask worker that this is called on; None elsewhere."""
+    from distributed import get_worker
+
+    try:
+        return str(get_worker().address)
+    except ValueError:
+        return None
+
+
+def _on_workers(client: Client, function: Callable[..., object], *arguments: object) -> None:
+    """Call a function on all workers that still answer."""
+    if client.status == "running":
+        with suppress(OSError, TimeoutError):
+            client.run(function, *arguments, on_error="ignore")
 
 
 def map_tasks(
@@ -127,7 +229,7 @@ def map_tasks(
         function: A top-level function of an installed module, for workers import it by name.
         items: Name to argument; both have to be picklable.
         step: What `progress` calls the work.
-        progress: Is told how many tasks are done.
+        progress: Called with the number of tasks that are done.
 
     Yields:
         One result for each item, in the order in which they end.
@@ -247,7 +349,7 @@ def _check_workers(client: Client, address: str, timeout_s: float) -> None:
         ) from None
     versions: dict[str, object] = client.run(worker_version, on_error="return")
     wrong = {
-        worker: found if isinstance(found, str) else _said(found)
+        worker: found if isinstance(found, str) else _described(found)
         for worker, found in versions.items()
         if found != __version__
     }
@@ -289,9 +391,9 @@ def _result(name: str, future: Future, client: Client) -> TaskResult[R]:
         return TaskResult(name, error=died)
     if isinstance(error, FibcoreError):
         return TaskResult(name, error=error)
-    failed = ClusterError("the task failed on its Dask worker", where=name, found=_said(error))
+    failed = ClusterError("the task failed on its Dask worker", where=name, found=_described(error))
     return TaskResult(name, error=failed)
 
 
-def _said(error: object) -> str:
+def _described(error: object) -> str:
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
-import json
-import os
-import queue
-import signal
-import subprocess
-import sys
-import tempfile
-import threading
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import Any
 
 import attrs
 
 from fibcore.errors import FibcoreError
+from fibcore.processes.children import Program
+from fibcore.processes.endings import Ending, How
+from fibcore.processes.limits import Limits
+from fibcore.processes.pool import Worker
+from fibcore.references.reading import REFERENCE_IMPORTS
 
 WORKER = Path(__file__).with_name("worker.py")
 
@@ -80,10 +77,7 @@ class ReferenceRunner:
                 "references need torch to run", found="no module torch", hint="pip install torch"
             )
         self.timeout_s = timeout_s
-        self._process: subprocess.Popen[str] | None = None
-        self._answers: queue.Queue[str | None] = queue.Queue()
-        self._reader: threading.Thread | None = None
-        self._log: IO[bytes] | None = None
+        self._worker = Worker(Program(WORKER), Limits(timeout_s))
 
     def __enter__(self) -> ReferenceRunner:
         return self
@@ -98,19 +92,7 @@ class ReferenceRunner:
 
     def close(self) -> None:
         """End the process."""
-        process, self._process = self._process, None
-        if process is not None:
-            if process.poll() is None:
-                _kill(process)
-            process.wait()
-            if self._reader is not None:
-                self._reader.join()  # it ends with the stream
-            for stream in (process.stdin, process.stdout):
-                if stream is not None:
-                    stream.close()
-        if self._log is not None:
-            self._log.close()
-            self._log = None
+        self._worker.close()
 
     def run(
         self,
@@ -142,77 +124,20 @@ class ReferenceRunner:
         request = {
             "definition": dict(definition),
             "template": template,
+            "imports": sorted(REFERENCE_IMPORTS),
             "max_cases": max_cases,
             "deep": deep,
             "need_cases": need_cases,
             "seed": seed,
         }
-        process = self._started()
-        assert process.stdin is not None
-        try:
-            process.stdin.write(json.dumps(request) + "\n")
-            process.stdin.flush()
-            answer = self._answers.get(timeout=self.timeout_s)
-        except queue.Empty:
-            self.close()
-            return _died(f"it took longer than {self.timeout_s:g} s and was ended")
-        except BrokenPipeError:
-            answer = None
-        if answer is None:
-            code = process.wait()
-            said = self._said()
-            self.close()
-            how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
-            hint = " (memory?)" if code == -signal.SIGKILL else ""
-            return _died(f"the process ended with {how}{hint}", said)
-        reply = json.loads(answer)
-        if "fatal" in reply:
-            self.close()
-            raise FibcoreError("references need torch to run", found=reply["fatal"])
+        self._worker.limits = Limits(self.timeout_s)
+        answer = self._worker.call(request)
+        if isinstance(answer, Ending):
+            if answer.how is How.FAULT:
+                raise FibcoreError("references need torch to run", found=answer.reason)
+            said = answer.last_line if answer.how is How.DIED else None
+            return Execution((ExecutionProblem("process", answer.sentence, found=said),), ())
         return Execution(
-            tuple(ExecutionProblem(**problem) for problem in reply["problems"]),
-            tuple(reply["cases"]),
+            tuple(ExecutionProblem(**problem) for problem in answer["problems"]),
+            tuple(answer["cases"]),
         )
-
-    def _started(self) -> subprocess.Popen[str]:
-        if self._process is None:
-            self._log = tempfile.TemporaryFile()  # noqa: SIM115  # closed in close()
-            self._answers = queue.Queue()
-            self._process = subprocess.Popen(  # noqa: S603  # this Python and our own script
-                [sys.executable, str(WORKER)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._log,
-                text=True,
-                encoding="utf-8",
-                start_new_session=True,  # so that what it starts ends with it
-            )
-            self._reader = threading.Thread(
-                target=_read, args=(self._process.stdout, self._answers), daemon=True
-            )
-            self._reader.start()
-        return self._process
-
-    def _said(self) -> str | None:
-        """The last line that the process wrote to standard error."""
-        assert self._log is not None
-        self._log.seek(0)
-        lines = self._log.read().decode("utf-8", "replace").split("\n")
-        return next((line.strip() for line in reversed(lines) if line.strip()), None)
-
-
-def _read(stream: IO[str], answers: queue.Queue[str | None]) -> None:
-    for line in stream:
-        answers.put(line)
-    answers.put(None)
-
-
-def _kill(process: subprocess.Popen[str]) -> None:
-    if hasattr(os, "killpg"):
-        os.killpg(process.pid, signal.SIGKILL)
-    else:
-        process.kill()
-
-
-def _died(message: str, found: str | None = None) -> Execution:
-    return Execution((ExecutionProblem("process", message, found=found),), ())

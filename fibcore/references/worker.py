@@ -1,8 +1,8 @@
-"""Runs references in a process of its own; started by `fibcore.references.running`, not imported.
+"""Runs references in a process of its own; `fibcore/processes/child_side.py` runs this file.
 
-Needs torch alone. It reads one job a line from standard input and answers each with one line, both
-JSON. A reference runs in a fresh namespace that can import torch, math and numpy; fibcore cannot be
-imported in this process at all.
+Needs torch alone. A task is a definition with the test template of its op type, and its answer the
+problems that were found and the cases that ran. A reference runs in a fresh namespace that can
+import torch, math and numpy; fibcore cannot be imported in this process at all.
 """
 
 from __future__ import annotations
@@ -12,14 +12,11 @@ import builtins
 import contextlib
 import json
 import math
-import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
-REFERENCE_IMPORTS = frozenset({"__future__", "math", "numpy", "torch", "typing"})
-TEMPLATE_IMPORTS = frozenset({*REFERENCE_IMPORTS, *sys.stdlib_module_names})
 CONSTRAINT_BUILTINS = ("abs", "all", "any", "int", "len", "max", "min", "range", "sum")
 
 
@@ -83,7 +80,7 @@ class Job:
         except Wrong as wrong:
             problem.update(message=str(wrong), expected=wrong.expected, found=wrong.found)
         except (Exception, SystemExit) as error:  # noqa: BLE001  # recorded as a problem
-            problem.update(message="it raised an exception", expected=None, found=told(error))
+            problem.update(message="it raised an exception", expected=None, found=in_a_line(error))
         else:
             return
         self.problems.append(problem)
@@ -92,10 +89,12 @@ class Job:
         """Do all checks; the reply."""
         run: Callable[..., Any] | None = None
         template: dict[str, Any] = {}
+        imports = frozenset(self.request["imports"])
         with self.check("reference"):
-            run = load(self.definition["reference"], "reference", REFERENCE_IMPORTS)["run"]
+            run = load(self.definition["reference"], "reference", imports)["run"]
         with self.check("template"):
-            template = load(self.request["template"], "test_template", TEMPLATE_IMPORTS)
+            imports |= sys.stdlib_module_names
+            template = load(self.request["template"], "test_template", imports)
             cases = self._cases(template)
         if run is not None and not self.problems:
             for case in cases:
@@ -279,7 +278,7 @@ def _size(value: Any) -> float:
     return 0
 
 
-def told(error: BaseException) -> str:
+def in_a_line(error: BaseException) -> str:
     """An exception in a line, with the last line of the emitted code that it came through."""
     text = " ".join(str(error).split())[:500]
     line = f"{type(error).__name__}: {text}" if text else type(error).__name__
@@ -289,27 +288,15 @@ def told(error: BaseException) -> str:
     return line
 
 
-def main() -> NoReturn:
-    """Answer jobs until standard input ends."""
-    here = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120  # as sys.path has it
-    # The script's own folder would make this package's modules importable by their short names.
-    sys.path[:] = [p for p in sys.path if os.path.abspath(p or ".") != here]  # noqa: PTH100
+def main(channel: Any) -> int:
+    """Answer definitions until there are no more; the exit status."""
     sys.meta_path.insert(0, _NoFibcore())
-    # Handles of its own: what a reference prints is no answer, and `exit()` closes sys.stdin.
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    jobs = os.fdopen(os.dup(0), encoding="utf-8")
-    os.dup2(2, 1)
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    for line in jobs:
-        request = json.loads(line)
-        try:
-            reply = Job(request).run()
-        except ImportError as error:
-            reply = {"fatal": f"torch cannot be imported: {error}"}
-        answers.write(json.dumps(reply) + "\n")
-        answers.flush()
-    sys.exit(0)
-
-
-if __name__ == "__main__":
-    main()
+    try:
+        import torch  # noqa: F401
+    except ImportError as error:
+        channel.send("fault", reason=f"torch cannot be imported: {error}")
+        return 1
+    channel.send("ready")
+    for request in channel:
+        channel.send("end", **Job(request).run())
+    return 0

@@ -317,7 +317,7 @@ def test_usage_is_checked(dataset: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such definition"):
         add(dataset, definition_name=["pick_w5"])
     for bounds in ({"max_memory": 0}, {"limit": 0}):
-        with pytest.raises(UsageError, match="no such (size|bound)"):
+        with pytest.raises(UsageError, match=r"no such (size|bound)"):
             add(dataset, **bounds)
     with pytest.raises(DatasetError, match="no dataset"):
         add(tmp_path / "nowhere")

@@ -19,7 +19,7 @@ from fibcore.model.kernel import Use
 from fibcore.model.serving import Serving
 from fibcore.model.tree import ModelTree, ModuleNode
 from fibcore.ops.registry import Registry
-from fibcore.reports.survey.plan import Task, told
+from fibcore.reports.survey.plan import Task, in_a_line
 from fibcore.reports.survey.report import STATES, MissingOp, NeededDefinition, Reason, Row
 from fibcore.sources.tree import SourceTree
 
@@ -46,7 +46,9 @@ def _row(task: Task, source: SourceTree, registry: Registry) -> Row:
     except FibcoreError as error:
         if task.origin.startswith("class:"):
             # Defaults of a class need not be a model: what every file has to say has no default.
-            reason = Reason("no config", error.where or "", f"class defaults alone: {told(error)}")
+            reason = Reason(
+                "no config", error.where or "", f"class defaults alone: {in_a_line(error)}"
+            )
             return task.row("no config", reasons=(reason,))
         return task.row("refused", reasons=(_reason("refused", error),))
     except Exception as error:  # noqa: BLE001 - a defect, reported with its place; others go on
@@ -123,7 +125,7 @@ def _stacks(tree: ModelTree) -> Iterator[tuple[str, int]]:
 
 
 def _reason(kind: str, error: FibcoreError) -> Reason:
-    return Reason(kind, error.where or "", told(error))
+    return Reason(kind, error.where or "", in_a_line(error))
 
 
 def _defect(error: Exception) -> Reason:

@@ -8,19 +8,25 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import attrs
 
 from fibcore.errors import FibcoreError
-from fibcore.processes.cluster import ClusterError, connect, map_tasks
+from fibcore.processes.cluster import ClusterError, run_on_cluster
+from fibcore.processes.limits import Limits
+from fibcore.processes.pool import Worker
 from fibcore.progress import Progress
-from fibcore.reports.survey.plan import Task, told
-from fibcore.reports.survey.processes import Child
+from fibcore.reports.survey.plan import Task, in_a_line
+from fibcore.reports.survey.processes import Setup, examine_on, make_worker
 from fibcore.reports.survey.report import Reason, Row
-from fibcore.reports.survey.worker import Setup
 from fibcore.sources.finding import find_source
 from fibcore.sources.tree import SourceTree
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 
 @attrs.frozen
@@ -32,18 +38,18 @@ class Job:
         spec: What the source was asked for as, absolute where it is a path.
         version: The source's version or commit.
         disable_plugin: Plugins to leave out.
-        timeout_s: Seconds of real time for the task.
+        limits: What the task may use.
     """
 
     task: Task
     spec: str
     version: str | None
     disable_plugin: tuple[str, ...]
-    timeout_s: float
+    limits: Limits
 
 
 _lock = threading.Lock()
-_idle: dict[tuple[Setup, float], list[Child]] = {}
+_idle: dict[tuple[Setup, Limits], list[Worker]] = {}
 
 
 def run(
@@ -53,7 +59,7 @@ def run(
     spec: str | None,
     *,
     disable_plugin: tuple[str, ...],
-    timeout_s: float,
+    limits: Limits,
     progress: Progress | None,
     step: str,
 ) -> Iterator[tuple[int, Row]]:
@@ -65,8 +71,8 @@ def run(
         source: The SGLang source as it is here.
         spec: What was asked for as the source; None for the one in the target dir.
         disable_plugin: Plugins to leave out.
-        timeout_s: Seconds of real time for each model.
-        progress: Told how many are done.
+        limits: What each model may use.
+        progress: Called with the number of models that are done.
         step: What it calls the work.
 
     Raises:
@@ -75,23 +81,31 @@ def run(
     spec = _travelling(source, spec)
     version = source.version or source.commit
     jobs = {
-        str(number): Job(task, spec, version, disable_plugin, timeout_s)
+        str(number): Job(task, spec, version, disable_plugin, limits)
         for number, task in tasks.items()
     }
-    with connect(address) as client:
+
+    def check(client: Client) -> None:
         _check_source(client.run(check_worker, spec, version, on_error="return"), address)
-        try:
-            for result in map_tasks(client, on_worker, jobs, step=step, progress=progress):
-                number = int(result.name)
-                if result.value is not None:
-                    yield number, result.value
-                else:
-                    assert result.error is not None
-                    reason = Reason("process", result.error.where or "", told(result.error))
-                    yield number, tasks[number].row("failed", reasons=(reason,))
-        finally:
-            if client.status == "running":
-                client.run(end_children)
+
+    results = run_on_cluster(
+        address,
+        examine_here,
+        jobs,
+        check=check,
+        at_end=end_workers,
+        step=step,
+        progress=progress,
+    )
+    with closing(results):
+        for result in results:
+            number = int(result.name)
+            if result.value is not None:
+                yield number, result.value
+            else:
+                assert result.error is not None
+                reason = Reason("process", result.error.where or "", in_a_line(result.error))
+                yield number, tasks[number].row("failed", reasons=(reason,))
 
 
 def _travelling(source: SourceTree, spec: str | None) -> str:
@@ -118,29 +132,28 @@ def check_worker(spec: str, version: str | None) -> str | None:
     try:
         source = find_source(spec, Path())
     except FibcoreError as error:
-        return told(error)
+        return in_a_line(error)
     found = source.version or source.commit
     return None if found == version else f"{spec} is {found} there and {version} here"
 
 
-def on_worker(job: Job) -> Row:
-    """Look at a model; this runs on a worker."""
+def examine_here(job: Job, stop: threading.Event) -> Row:
+    """Look at a model, on the Dask worker that this is called on."""
     setup = Setup(find_source(job.spec, Path()), job.disable_plugin)
-    key = (setup, job.timeout_s)
     with _lock:
-        idle = _idle.setdefault(key, [])
-        child = idle.pop() if idle else Child(setup, job.timeout_s)
-    row = child.run(job.task)
-    with _lock:
-        idle.append(child)
-    return row
+        idle = _idle.setdefault((setup, job.limits), [])
+        worker = idle.pop() if idle else make_worker(setup, job.limits)
+    try:
+        return examine_on(worker, job.task, stop)
+    finally:
+        with _lock:
+            idle.append(worker)
 
 
-def end_children() -> None:
-    """End the processes of this worker that wait for tasks; another survey starts its own."""
+def end_workers() -> None:
+    """End the processes of this Dask worker that wait for tasks; another survey starts its own."""
     with _lock:
-        children = [child for idle in _idle.values() for child in idle]
+        workers = [worker for idle in _idle.values() for worker in idle]
         _idle.clear()
-    for child in children:
-        child.kill()
-        child.reap()
+    for worker in workers:
+        worker.close()

@@ -156,7 +156,7 @@ class _Planner:
         except ConfigError as error:
             # A list or a number is JSON of something else; what is no JSON at all is broken.
             broken = error.message != "not a model's config"
-            self.unused.append(Unused(str(path), told(error), broken))
+            self.unused.append(Unused(str(path), in_a_line(error), broken))
             return
         if not isinstance(names, list) or not names or not isinstance(names[0], str):
             return  # a tokenizer's, an index of weights: not a config
@@ -172,7 +172,7 @@ class _Planner:
             data = read_config(path, beside).data
             item = self._served(task, resolve_model(slug, config_file=data))
         except FibcoreError as error:
-            reason = Reason("refused", error.where or "", told(error))
+            reason = Reason("refused", error.where or "", in_a_line(error))
             item = task.row("refused", reasons=(reason,))
         self.found.setdefault(architecture, []).append(item)
 
@@ -293,7 +293,7 @@ def _key(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.rpartition("/")[2].lower())
 
 
-def told(error: FibcoreError) -> str:
+def in_a_line(error: FibcoreError) -> str:
     """An error in a line: what went wrong, what was expected, what was found."""
     parts = [error.message]
     parts += [f"expected {error.expected}"] if error.expected else []

@@ -1,4 +1,4 @@
-"""Processes that look at models: as many as are wanted, each ended when a model takes too long.
+"""Surveys in processes of their own: what is sent to them, and what their answers are.
 
 They are plain child processes and not `multiprocessing`'s, so that a script without a main guard
 can call `fibcore.survey`, and so can a Dask worker, whose daemonic process may have no others.
@@ -6,194 +6,89 @@ can call `fibcore.survey`, and so can a Dask worker, whose daemonic process may 
 
 from __future__ import annotations
 
-import contextlib
+import base64
 import pickle
-import queue
-import signal
-import subprocess
 import sys
-import tempfile
 import threading
-from collections.abc import Iterator, Mapping
-from types import TracebackType
-from typing import IO
+from collections.abc import Generator, Mapping
+from pathlib import Path
+from typing import Any
 
+import attrs
+
+from fibcore.processes.children import Program
+from fibcore.processes.endings import Ending, How
+from fibcore.processes.limits import Limits
+from fibcore.processes.pool import Answer, Pool, Worker
 from fibcore.reports.survey.plan import Task
 from fibcore.reports.survey.report import Reason, Row
-from fibcore.reports.survey.worker import Setup
+from fibcore.sources.tree import SourceTree
 
-_CODE = (
-    "import sys; sys.path[:] = sys.argv[1:]; from fibcore.reports.survey.worker import main; main()"
-)
+WORKER = Path(__file__).with_name("worker.py")
 
 
-class Child:
-    """A process for one task at a time, started when it is first needed and again where it died.
-
-    Args:
-        setup: What it is told first.
-        timeout_s: Seconds of real time for each task.
+@attrs.frozen
+class Setup:
+    """What a process needs to know before its first task.
 
     Attributes:
-        ended: Whether it was ended for good.
+        source: The SGLang source.
+        disable_plugin: Plugins to leave out.
     """
 
-    def __init__(self, setup: Setup, timeout_s: float) -> None:
-        self.setup = setup
-        self.timeout_s = timeout_s
-        self._process: subprocess.Popen[bytes] | None = None
-        self._log: IO[bytes] | None = None
-        self._lock = threading.Lock()
-        self.ended = False
-
-    def run(self, task: Task) -> Row:
-        """The row of a task; a process that dies or takes too long is a failed row."""
-        expired = threading.Event()
-        process = self._started()
-        if process is None:
-            return _failed(task, "process", "it was ended")
-
-        def expire() -> None:
-            expired.set()
-            process.kill()
-
-        timer = threading.Timer(self.timeout_s, expire)
-        timer.daemon = True
-        timer.start()
-        try:
-            assert process.stdin is not None
-            assert process.stdout is not None
-            pickle.dump(task, process.stdin)
-            process.stdin.flush()
-            row: Row = pickle.load(process.stdout)  # noqa: S301 - from our own process
-            return row
-        except (EOFError, OSError, pickle.UnpicklingError):
-            code = process.wait()
-            said = self._said()
-            self.reap()
-            if expired.is_set():
-                text = f"it took longer than {self.timeout_s:g} s and was ended"
-                return _failed(task, "timeout", text, self.timeout_s)
-            how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
-            hint = " (memory?)" if code == -9 else ""
-            return _failed(task, "process", f"the process ended with {how}{hint}{said}")
-        finally:
-            timer.cancel()
-            timer.join()
-            if expired.is_set():  # at the last moment perhaps, with the answer there
-                self.reap()
-
-    def kill(self) -> None:
-        """End the process for good; the `run` of another thread gives a failed row."""
-        with self._lock:
-            self.ended = True
-            if self._process is not None:
-                self._process.kill()
-
-    def _started(self) -> subprocess.Popen[bytes] | None:
-        with self._lock:
-            if self.ended:
-                return None
-            if self._process is None:
-                self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed in reap
-                self._process = subprocess.Popen(  # noqa: S603 - this Python and our own module
-                    [sys.executable, "-c", _CODE, *sys.path],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=self._log,
-                    start_new_session=True,  # Ctrl-C is for the one who started it
-                )
-                assert self._process.stdin is not None
-                with contextlib.suppress(OSError):  # it died; the task says so
-                    pickle.dump(self.setup, self._process.stdin)
-            return self._process
-
-    def reap(self) -> None:
-        """Reap the process and close what belongs to it."""
-        with self._lock:
-            process, self._process = self._process, None
-            if process is not None:
-                process.kill()
-                process.wait()
-                for stream in (process.stdin, process.stdout):
-                    if stream is not None:
-                        with contextlib.suppress(OSError):  # what it was not told is lost
-                            stream.close()
-            if self._log is not None:
-                self._log.close()
-                self._log = None
-
-    def _said(self) -> str:
-        """The last line that the process wrote to standard error."""
-        if self._log is None:
-            return ""
-        self._log.seek(0)
-        lines = self._log.read().decode("utf-8", "replace").split("\n")
-        last = next((line.strip() for line in reversed(lines) if line.strip()), "")
-        return f": {last}" if last else ""
+    source: SourceTree
+    disable_plugin: tuple[str, ...] = ()
 
 
-class Processes:
-    """Several `Child`ren that share the tasks; use it with `with`.
+def make_worker(setup: Setup, limits: Limits) -> Worker:
+    """A worker that looks at models with the modules and plugins of this process."""
+    return Worker(
+        Program(WORKER), limits, {"path": [str(p) for p in sys.path], "setup": _pickled(setup)}
+    )
+
+
+def examine_on(worker: Worker, task: Task, stop: threading.Event | None = None) -> Row:
+    """The row of a task; a process that ends before it has one gives a failed row.
 
     Args:
-        setup: What each is told first.
-        jobs: How many.
-        timeout_s: Seconds of real time for each task.
+        worker: Of `make_worker`.
+        task: The model.
+        stop: Ends the process where it is set.
     """
-
-    def __init__(self, setup: Setup, jobs: int, timeout_s: float) -> None:
-        self._children = [Child(setup, timeout_s) for _ in range(jobs)]
-        self._threads: list[threading.Thread] = []
-
-    def __enter__(self) -> Processes:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        for child in self._children:
-            child.kill()
-        for thread in self._threads:
-            thread.join()
-        for child in self._children:
-            child.reap()
-
-    def map(self, tasks: Mapping[int, Task]) -> Iterator[tuple[int, Row]]:
-        """Number and row of every task, as they come."""
-        waiting: queue.SimpleQueue[tuple[int, Task]] = queue.SimpleQueue()
-        for item in tasks.items():
-            waiting.put(item)
-        answers: queue.SimpleQueue[tuple[int, Row] | Exception] = queue.SimpleQueue()
-        for child in self._children[: len(tasks)]:
-            thread = threading.Thread(target=_work, args=(child, waiting, answers), daemon=True)
-            self._threads.append(thread)
-            thread.start()
-        for _ in tasks:
-            answer = answers.get()
-            if isinstance(answer, Exception):
-                raise answer
-            yield answer
+    return _row(task, worker.call(_pickled(task), stop))
 
 
-def _work(
-    child: Child,
-    waiting: queue.SimpleQueue[tuple[int, Task]],
-    answers: queue.SimpleQueue[tuple[int, Row] | Exception],
-) -> None:
-    while not child.ended:
-        try:
-            number, task = waiting.get_nowait()
-        except queue.Empty:
-            return
-        try:
-            answers.put((number, child.run(task)))
-        except Exception as error:  # noqa: BLE001 - raised again by the one who waits for it
-            answers.put(error)
+def examine_all(
+    tasks: Mapping[int, Task], setup: Setup, jobs: int, limits: Limits
+) -> Generator[tuple[int, Row], None, None]:
+    """Number and row of every task, as they come; closing the iterator ends the processes.
+
+    Args:
+        tasks: The models by number.
+        setup: What every process is sent first.
+        jobs: How many processes.
+        limits: What each task may use.
+    """
+    jobs = min(jobs, max(len(tasks), 1))
+    with Pool(lambda: make_worker(setup, limits), jobs) as pool:
+        for number, answer in pool.map({n: _pickled(task) for n, task in tasks.items()}):
+            yield number, _row(tasks[number], answer)
 
 
-def _failed(task: Task, kind: str, text: str, seconds: float = 0.0) -> Row:
-    return task.row("failed", reasons=(Reason(kind, "", text),), seconds=seconds)
+def _pickled(value: Any) -> str:
+    return base64.b64encode(pickle.dumps(value)).decode()
+
+
+def _row(task: Task, answer: Answer | Ending) -> Row:
+    if not isinstance(answer, Ending):
+        row: Row = pickle.loads(base64.b64decode(answer["row"]))  # noqa: S301 - our own process
+        return row
+    if answer.how is How.TIMEOUT:
+        return task.row(
+            "failed",
+            reasons=(Reason("timeout", "", answer.sentence),),
+            seconds=answer.seconds or 0.0,
+        )
+    line = answer.last_line if answer.how is How.DIED else None
+    text = answer.sentence + (f": {line}" if line else "")
+    return task.row("failed", reasons=(Reason("process", "", text),))

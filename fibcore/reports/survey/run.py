@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
@@ -11,10 +10,12 @@ from pathlib import Path
 from fibcore.errors import UsageError
 from fibcore.extraction.run import dataset_folder, source_label
 from fibcore.ops.registry import Registry, load_plugins
+from fibcore.processes import machine
+from fibcore.processes.limits import check_limits
 from fibcore.progress import Progress, report
 from fibcore.reports.survey.plan import Task, make_plan
+from fibcore.reports.survey.processes import Setup, examine_all
 from fibcore.reports.survey.report import Row, SurveyReport
-from fibcore.reports.survey.worker import Setup
 from fibcore.sources.finding import find_source
 from fibcore.sources.tree import SourceTree
 
@@ -83,7 +84,8 @@ def survey(
     start = time.perf_counter()
     folders = (configs,) if isinstance(configs, (str, Path)) else tuple(configs)
     names = (model_name,) if isinstance(model_name, str) else tuple(model_name)
-    _check(jobs, timeout_s, dask, registry)
+    limits = check_limits(jobs=jobs, timeout_s=timeout_s, dask=dask)
+    _check_registry(registry, jobs, dask)
     here = load_plugins(disable=disable_plugin) if registry is None else registry
     folder = dataset_folder(target_dir, dataset) / "reports" if output is None else Path(output)
     source = find_source(sglang, Path(target_dir), progress=progress)
@@ -100,13 +102,15 @@ def survey(
             source,
             sglang,
             disable_plugin=tuple(disable_plugin),
-            timeout_s=timeout_s,
+            limits=limits,
             progress=progress,
             step=_STEP,
         )
     else:
         found = (
-            _in_processes(tasks, Setup(source, tuple(disable_plugin)), jobs or cores(), timeout_s)
+            examine_all(
+                tasks, Setup(source, tuple(disable_plugin)), jobs or machine.cores(), limits
+            )
             if registry is None
             else _here(tasks, source, registry)
         )
@@ -127,44 +131,13 @@ def survey(
     return result
 
 
-def cores() -> int:
-    """The cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _check(jobs: int | None, timeout_s: float, dask: str | None, registry: Registry | None) -> None:
-    if jobs is not None and jobs < 1:
-        raise UsageError("a survey needs a process", where="--jobs", found=str(jobs))
-    if not 0 < timeout_s < float("inf"):
-        raise UsageError(
-            "not a time",
-            where="--timeout",
-            expected="a positive number of seconds",
-            found=str(timeout_s),
-        )
-    if dask is not None and jobs is not None:
-        raise UsageError(
-            "the workers of a Dask cluster are its own",
-            where="--dask, --jobs",
-            expected="one of the two",
-        )
+def _check_registry(registry: Registry | None, jobs: int | None, dask: str | None) -> None:
     if registry is not None and (dask is not None or jobs is not None):
         raise UsageError(
             "plugins that are objects do not go to other processes",
             where="registry",
             expected="neither jobs nor dask",
         )
-
-
-def _in_processes(
-    tasks: Mapping[int, Task], setup: Setup, jobs: int, timeout_s: float
-) -> Generator[tuple[int, Row], None, None]:
-    from fibcore.reports.survey.processes import Processes
-
-    with Processes(setup, min(jobs, max(len(tasks), 1)), timeout_s) as processes:
-        yield from processes.map(tasks)
 
 
 def _here(

@@ -1,4 +1,4 @@
-"""What this machine has for tests to run on: cores, memory, GPUs; and how to spread over them."""
+"""What this machine has for work in processes: cores, memory, GPUs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,16 +16,8 @@ import attrs
 
 from fibcore.errors import FibcoreError
 
-GIB = 1 << 30
-WORKER_BYTES = 4 * GIB
-"""Memory that is reckoned with for one more worker, where the number of workers is not given."""
-
-DEFINITIONS_PER_WORKER = 4
-"""A worker needs seconds to import torch, which so many definitions repay."""
-
 PROBE_S = 120.0
-SHARE = 0.9
-"""Of the memory that is free, what the tests may use."""
+"""Seconds that torch gets to name the GPUs."""
 
 _PROBE = """
 import json, torch
@@ -49,23 +40,6 @@ class Gpu:
     id: str
     name: str
     memory_bytes: int
-
-
-@attrs.frozen
-class Slot:
-    """A place for one worker process.
-
-    Attributes:
-        label: What people call it: "CPU", "GPU 1".
-        environment: Variables that make the process use this place.
-        gpu: The GPU it has for itself or shares; None for the CPU.
-        gpu_memory_bytes: What it may use of the GPU's memory; None for all.
-    """
-
-    label: str
-    environment: Mapping[str, str] = attrs.field(factory=dict)
-    gpu: str | None = None
-    gpu_memory_bytes: int | None = None
 
 
 def find_gpus() -> tuple[Gpu, ...]:
@@ -152,48 +126,3 @@ def resident_bytes(pid: int) -> int | None:
         pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
     return None
-
-
-def default_jobs(definitions: int) -> int:
-    """How many workers are sensible on the CPU for so many definitions."""
-    jobs = min(cores(), math.ceil(definitions / DEFINITIONS_PER_WORKER))
-    free = free_memory_bytes()
-    if free is not None:
-        jobs = min(jobs, free // WORKER_BYTES)
-    return max(1, jobs)
-
-
-def make_slots(
-    gpus: Sequence[Gpu],
-    definitions: int,
-    *,
-    jobs: int | None = None,
-    gpu_memory_bytes: int | None = None,
-) -> tuple[Slot, ...]:
-    """Places for workers: one for each GPU, or as many as are sensible on the CPU.
-
-    Args:
-        gpus: The GPUs to use; none for the CPU.
-        definitions: How many definitions there are to verify.
-        jobs: How many workers there are to be; more than GPUs share them, fewer leave some idle.
-        gpu_memory_bytes: What a worker may use of its GPU's memory; None for its share.
-    """
-    if jobs is None:
-        jobs = len(gpus) or default_jobs(definitions)
-    jobs = max(1, min(jobs, definitions))
-    threads = {}
-    if jobs > 1 and "OMP_NUM_THREADS" not in os.environ:
-        threads = {"OMP_NUM_THREADS": str(max(1, cores() // jobs))}
-    if not gpus:
-        return tuple(Slot(f"CPU {i}" if jobs > 1 else "CPU", threads) for i in range(jobs))
-    slots = []
-    for i in range(jobs):
-        gpu = gpus[i % len(gpus)]
-        sharing = len(range(i % len(gpus), jobs, len(gpus)))
-        memory = gpu_memory_bytes
-        if memory is None and sharing > 1:
-            memory = int(SHARE * gpu.memory_bytes / sharing)
-        label = f"GPU {gpu.id}" + (f".{i // len(gpus)}" if sharing > 1 else "")
-        environment = {**threads, "CUDA_VISIBLE_DEVICES": gpu.id}
-        slots.append(Slot(label, environment, gpu.id, memory))
-    return tuple(slots)
