@@ -1,4 +1,4 @@
-"""Walks over Python syntax, for walks over all of a file that has to take no time.
+"""Python source: walks over its syntax that take little time, and literals as a formatter has them.
 
 `ast.walk` spends most of its own on looking attributes up by name and on the nodes that only say
 whether a name is loaded or stored.
@@ -7,6 +7,7 @@ whether a name is loaded or stored.
 from __future__ import annotations
 
 import ast
+import math
 from collections.abc import Iterator
 
 
@@ -31,3 +32,48 @@ def walk(node: ast.AST) -> Iterator[ast.AST]:
                 found += [item for item in value if isinstance(item, ast.AST)]
             elif isinstance(value, ast.AST) and name != "ctx":
                 found.append(value)
+
+
+WIDTH = 100
+"""Columns of a line of written source."""
+
+
+def literal(value: object, column: int = 0, indent: int = 0) -> str:
+    """A Python literal as a formatter would write it.
+
+    Args:
+        value: None, bool, int, float, str, tuple, list or dict of those.
+        column: Where on the line it begins.
+        indent: Blanks before the line that it begins on.
+    """
+    flat = _flat(value)
+    # One column is left for the comma behind it.
+    if not isinstance(value, (dict, tuple, list)) or not value or column + len(flat) < WIDTH:
+        return flat
+    inner = " " * (indent + 4)
+    if isinstance(value, dict):
+        lines = [
+            f"{inner}{_flat(k)}: {literal(v, indent + 6 + len(_flat(k)), indent + 4)},\n"
+            for k, v in value.items()
+        ]
+        return "{\n" + "".join(lines) + " " * indent + "}"
+    opening, closing = ("(", ")") if isinstance(value, tuple) else ("[", "]")
+    lines = [f"{inner}{literal(v, indent + 4, indent + 4)},\n" for v in value]
+    return opening + "\n" + "".join(lines) + " " * indent + closing
+
+
+def _flat(value: object) -> str:
+    if isinstance(value, str):
+        text = repr(value)
+        # A formatter prefers double quotes where that needs no escape.
+        return f'"{text[1:-1]}"' if text[0] == "'" and '"' not in text else text
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_flat(k)}: {_flat(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, (tuple, list)):
+        inner = ", ".join(_flat(v) for v in value)
+        if isinstance(value, list):
+            return f"[{inner}]"
+        return f"({inner},)" if len(value) == 1 else f"({inner})"
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"not a literal: {value!r}")
+    return repr(value)

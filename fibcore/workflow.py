@@ -106,7 +106,7 @@ def run(
     evidence_dir: str | Path | None = None,
     jobs: int | None = None,
     timeout_s: float = 1800.0,
-    memory_bytes: int | None = None,
+    memory_bytes: int | str | None = None,
     dask: str | None = None,
     registry: Registry | None = None,
     disable_plugin: Sequence[str] = (),
@@ -141,7 +141,7 @@ def run(
         dask: See there.
         registry: The plugins; by default all that are installed.
         disable_plugin: Plugins to leave out, by name, where no registry is given.
-        progress: Told how far the work is.
+        progress: Called with the step, and how far it is.
         **options: Values of options that op types declare, as for `fibcore.extract`.
 
     Returns:
@@ -151,10 +151,18 @@ def run(
         UsageError: a name or an option is wrong.
         FibcoreError: a repository, the dataset or the one model asked for cannot be had at all.
     """
-    from fibcore.verification.verification import check_usage
+    from fibcore.verification.run import check_usage
 
     evidence = None if evidence_dir is None else Path(evidence_dir)
-    check_usage(device, tolerance, evidence, jobs, timeout_s, memory_bytes, dask)
+    check_usage(
+        device,
+        tolerance,
+        evidence,
+        jobs=jobs,
+        timeout_s=timeout_s,
+        memory_bytes=memory_bytes,
+        dask=dask,
+    )
     registry = registry or load_plugins(disable=disable_plugin)
     registry.options.asked(options)  # before anything is downloaded
     repositories = clone_repos(
@@ -208,7 +216,7 @@ def _test(
     evidence_dir: Path | None,
     jobs: int | None,
     timeout_s: float,
-    memory_bytes: int | None,
+    memory_bytes: int | str | None,
     dask: str | None,
     registry: Registry,
     progress: Progress | None,
@@ -218,11 +226,7 @@ def _test(
     The test modules cover all definitions of their op type. Those that other models brought into
     the dataset are not run here.
     """
-    from fibcore.verification import Progress as TestProgress
     from fibcore.verification import add_reference_tests, verify
-
-    def told(step: TestProgress) -> None:
-        report(progress, "running the reference tests", step.done, step.total)
 
     kernels = [k for m in result.extraction.models for k in m.kernels]
     op_types = sorted({k.op_type for k in kernels if k.name in result.extraction.outcomes})
@@ -244,7 +248,7 @@ def _test(
             memory_bytes=memory_bytes,
             dask=dask,
             registry=registry,
-            progress=told,
+            progress=progress,
         )
     except FibcoreError as error:
         return attrs.evolve(result, errors=(*result.errors, error))

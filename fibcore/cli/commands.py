@@ -189,7 +189,8 @@ def verify(
             dataset=dataset_folder(target_dir, dataset),
             sglang=root,
             registry=load_plugins(disable=disable_plugin),
-            progress=shown,
+            progress=shown.progress,
+            finished=shown.finished,
             **given,
         )
     except KeyboardInterrupt:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from fibcore.queries import Explanation, HierarchyReport, ModelsReport, PluginsReport
     from fibcore.sources.repos_config import ReposConfig
     from fibcore.validation.report import ValidationReport
-    from fibcore.verification import AddTestsReport, Progress, VerifyReport
+    from fibcore.verification import AddTestsReport, DefinitionResult, VerifyReport
     from fibcore.workflow import RunReport
 
 PATHS_SHOWN = 3
@@ -167,19 +167,23 @@ class VerifyProgress:
     def __init__(self, out: Output) -> None:
         self.out = out
         self.done = 0
+        self.total = 0
         if sys.stderr.isatty():
             out.progress("running the tests")
 
-    def __call__(self, step: Progress) -> None:
-        """Show that the tests of one more definition have ended."""
-        self.done = step.done
+    def progress(self, _: str, done: float | None, total: float | None) -> None:
+        """Show how many definitions' tests have ended."""
+        self.done, self.total = int(done or 0), int(total or 0)
         if sys.stderr.isatty():
-            self.out.progress("running the tests", step.done, step.total)
-        else:
-            took = "" if step.seconds is None else f"{step.seconds:.1f} s, "
+            self.out.progress("running the tests", done, total)
+
+    def finished(self, result: DefinitionResult) -> None:
+        """Show what came of the tests of the definition that ended last."""
+        if not sys.stderr.isatty():
+            took = "" if result.seconds is None else f"{result.seconds:.1f} s, "
             self.out.note(
-                f"[{step.done}/{step.total}] {step.definition}: {step.outcome} "
-                f"({took}{step.worker})"
+                f"[{self.done}/{self.total}] {result.name}: {result.outcome} "
+                f"({took}{result.worker})"
             )
 
 

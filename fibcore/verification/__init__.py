@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from fibcore.dataset.generated_files import Refusal
 from fibcore.verification.add import add_reference_tests
 from fibcore.verification.report import (
     AddTestsReport,
     Failure,
-    Refusal,
     VerifiedDefinition,
     VerifyReport,
 )
-from fibcore.verification.verification import Progress, verify
+from fibcore.verification.result import DefinitionResult
+from fibcore.verification.run import verify
 
 __all__ = [
     "AddTestsReport",
+    "DefinitionResult",
     "Failure",
-    "Progress",
     "Refusal",
     "VerifiedDefinition",
     "VerifyReport",

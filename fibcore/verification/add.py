@@ -8,19 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fibcore.dataset import Dataset
-from fibcore.errors import DatasetError, FibcoreError, PluginError, UsageError
+from fibcore.dataset.generated_files import GeneratedFiles, Refusal
+from fibcore.dataset.seals import State, seal, state_of
+from fibcore.dataset.selection import Selection, no_definitions, open_dataset, select
+from fibcore.errors import FibcoreError, PluginError, UsageError
 from fibcore.model.definition import Definition
 from fibcore.verification.emitted import conftest_text
-from fibcore.verification.generated import State, seal, state_of
-from fibcore.verification.generated_files import GeneratedFiles
-from fibcore.verification.render import (
+from fibcore.verification.module_rendering import (
     TestedDefinition,
     covered_definitions,
     module_file,
     render_module,
 )
-from fibcore.verification.report import AddTestsReport, Refusal
-from fibcore.verification.selection import Selection, open_dataset, select
+from fibcore.verification.report import AddTestsReport
 
 if TYPE_CHECKING:
     from fibcore.ops.registry import Registry
@@ -69,13 +69,7 @@ def add_reference_tests(
             expected="one of --op-type, --definition-name, --definitions-dir, --all",
             found=f"{sum(given)} of them",
         )
-    if tolerance is not None and not (math.isfinite(tolerance) and tolerance >= 0):
-        raise UsageError(
-            "no such tolerance",
-            where="--tolerance",
-            expected="a number of at least 0",
-            found=repr(tolerance),
-        )
+    check_tolerance(tolerance)
     store, registry = open_dataset(dataset, registry)
     if definitions_dir is not None:
         op_type = _op_types_below(dataset, definitions_dir)
@@ -90,12 +84,27 @@ def add_reference_tests(
         writer.problems += selection.errors
         for wanted in op_type:
             if wanted not in selection.op_types:
-                writer.problems.append(_no_definitions(f"of the op type {wanted}"))
+                writer.problems.append(no_definitions(f"of the op type {wanted}"))
         if not op_type and not selection.op_types:
-            writer.problems.append(_no_definitions(f"in {dataset}"))
+            writer.problems.append(no_definitions(f"in {dataset}"))
         for name in selection.op_types:
             writer.add_module(name, selection, tolerance, whole=not definition_name)
         return writer.report()
+
+
+def check_tolerance(tolerance: float | None) -> None:
+    """Refuse a tolerance that is no number of at least 0.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if tolerance is not None and not (math.isfinite(tolerance) and tolerance >= 0):
+        raise UsageError(
+            "no such tolerance",
+            where="--tolerance",
+            expected="a number of at least 0",
+            found=repr(tolerance),
+        )
 
 
 def _op_types_below(dataset: Path, folder: Path) -> tuple[str, ...]:
@@ -115,13 +124,6 @@ def _op_types_below(dataset: Path, folder: Path) -> tuple[str, ...]:
         where=f"--definitions-dir {folder}",
         expected=f"{dataset / 'definitions'} or a folder in it",
         hint="--dataset names another dataset",
-    )
-
-
-def _no_definitions(where: str) -> DatasetError:
-    return DatasetError(
-        f"there are no definitions {where}",
-        hint="fibcore extract-kernel-definitions writes definitions",
     )
 
 
@@ -221,7 +223,7 @@ class _Writer:
         """Write conftest.py; whether the test modules can be run with the one that is there now."""
         if self.conftest is None:
             text = seal(conftest_text())
-            # With one of ours that somebody edited the modules work, too; with a stranger's not.
+            # An edited conftest.py serves the modules, too; one that fibcore never wrote does not.
             old = self.files.read(CONFTEST)
             edited = old is not None and state_of(old) is State.EDITED
             self.conftest = self.files.write(CONFTEST, text) or edited

@@ -15,8 +15,7 @@ from typing import NoReturn
 import attrs
 
 from fibcore.errors import FibcoreError
-
-WIDTH = 100
+from fibcore.syntax import WIDTH
 
 # Where an imported name is from: (module, None) for the module, or (module, name in it).
 Origin = tuple[str, str | None]

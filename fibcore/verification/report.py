@@ -8,15 +8,8 @@ from typing import Any
 
 import attrs
 
+from fibcore.dataset.generated_files import Refusal
 from fibcore.errors import FibcoreError
-
-
-@attrs.frozen
-class Refusal:
-    """A file that was left as it is: its path below the dataset, and why."""
-
-    path: str
-    reason: str
 
 
 @attrs.frozen

@@ -1,14 +1,16 @@
-"""Places for the worker processes of the tests: on which GPU, or how many on the CPU."""
+"""How tests are spread over this machine: places for processes, and what each may use."""
 
 from __future__ import annotations
 
 import math
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import attrs
 
 from fibcore.processes import machine
+from fibcore.processes.limits import Limits
 from fibcore.processes.machine import Gpu
 from fibcore.processes.sizes import GIB
 
@@ -37,6 +39,30 @@ class Slot:
     environment: Mapping[str, str] = attrs.field(factory=dict)
     gpu: str | None = None
     gpu_memory_bytes: int | None = None
+
+
+@attrs.frozen
+class LocalRun:
+    """What is to be run on this machine, and where.
+
+    Attributes:
+        dataset: The dataset's folder.
+        modules: Op type to the path of its test module, relative to the dataset.
+        definitions: Name of each definition to its op type, in the order in which they are to run.
+        options: Options of the generated conftest.py.
+        slots: Places for workers.
+        limits: What each definition may use.
+        alone: What a definition may use that is run again while no other is, because its process
+            was ended for memory.
+    """
+
+    dataset: Path
+    modules: Mapping[str, str]
+    definitions: Mapping[str, str]
+    options: Sequence[str]
+    slots: Sequence[Slot]
+    limits: Limits
+    alone: Limits
 
 
 def default_jobs(definitions: int) -> int:
@@ -82,3 +108,42 @@ def make_slots(
         environment = {**threads, "CUDA_VISIBLE_DEVICES": gpu.id}
         slots.append(Slot(label, environment, gpu.id, memory))
     return tuple(slots)
+
+
+def local_run(
+    dataset: Path,
+    modules: Mapping[str, str],
+    definitions: Mapping[str, str],
+    options: Sequence[str],
+    device: str,
+    jobs: int | None,
+    limits: Limits,
+) -> LocalRun:
+    """How definitions are to be spread over this machine.
+
+    Args:
+        dataset: The dataset's folder.
+        modules: Op type to the path of its test module, relative to the dataset.
+        definitions: Name of each definition to its op type.
+        options: Options of the generated conftest.py.
+        device: "auto", "cpu" or "cuda".
+        jobs: How many workers there are to be; None for what is sensible.
+        limits: What each definition may use, as the caller gave it.
+    """
+    gpus = machine.find_gpus() if device != "cpu" else ()
+    gpu_memory, memory = (limits.memory_bytes, None) if gpus else (None, limits.memory_bytes)
+    slots = make_slots(gpus, len(definitions), jobs=jobs, gpu_memory_bytes=gpu_memory)
+    alone = memory
+    free = machine.free_memory_bytes()
+    if memory is None and free is not None:
+        alone = int(MEMORY_SHARE * free)
+        memory = alone // len(slots)
+    return LocalRun(
+        dataset=dataset,
+        modules=modules,
+        definitions=definitions,
+        options=options,
+        slots=slots,
+        limits=Limits(limits.timeout_s, memory),
+        alone=Limits(limits.timeout_s, alone),
+    )

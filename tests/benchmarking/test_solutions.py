@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import attrs
+import pick_toy as toy
 import pytest
 from click.testing import CliRunner
 
@@ -16,22 +15,10 @@ import fibcore
 from fibcore.benchmarking.solutions import AddSolutionsReport
 from fibcore.benchmarking.solutions.render import state_of
 from fibcore.cli import cli
+from fibcore.dataset.seals import State
 from fibcore.errors import UsageError
 from fibcore.ops.hookspecs import GroundTruth
-from fibcore.verification.generated import State
 
-
-def _toy() -> ModuleType:
-    path = Path(__file__).with_name("workloads_toy.py")
-    spec = importlib.util.spec_from_file_location("workloads_toy", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-toy = _toy()
 TORCH = "solutions/torch/pick/pick_w4/torch_pick__pick_w4.json"
 FLASHINFER = "solutions/flashinfer/pick/pick_w4/flashinfer_pick__pick_w4.json"
 NAMES = ("flashinfer_pick__pick_w4", "torch_pick__pick_w4")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import attrs
 import numpy as np
+import pick_toy as toy
 import pytest
 from click.testing import CliRunner
 
@@ -25,18 +24,6 @@ from fibcore.model.shapes import device_bytes
 from fibcore.model.tree import SourcePlace
 from fibcore.ops.hookspecs import WorkloadCase
 
-
-def _toy() -> ModuleType:
-    path = Path(__file__).with_name("workloads_toy.py")
-    spec = importlib.util.spec_from_file_location("workloads_toy", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-toy = _toy()
 FILE = "workloads/pick/pick_w4.jsonl"
 BLOBS = "blob/workloads/pick/pick_w4"
 

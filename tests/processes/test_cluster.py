@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import signal
@@ -11,29 +10,16 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
+import scale_toy as toy
 
 from fibcore.errors import UsageError
 from fibcore.processes import cluster
 from fibcore.processes.cluster import ClusterError, connect, map_tasks
 from fibcore.verification import add_reference_tests, verify
 
-
-def _toy() -> ModuleType:
-    path = Path(__file__).parents[1] / "verification" / "reference_tests_toy.py"
-    spec = importlib.util.spec_from_file_location("reference_tests_toy", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-toy = _toy()
 distributed = pytest.importorskip("distributed", reason="distributed is not installed")
 
 CLUSTER = """

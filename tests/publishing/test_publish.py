@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hub_stub as stub
 import pytest
 from click.testing import CliRunner, Result
 
@@ -22,22 +21,9 @@ from fibcore.publishing import PublishReport
 from fibcore.publishing.base import dataset_of_url
 from fibcore.publishing.local import REPORTS, is_published, patterns
 
-
-def _stub() -> Any:
-    path = Path(__file__).with_name("hub_stub.py")
-    spec = importlib.util.spec_from_file_location("hub_stub", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["hub_stub"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
 # huggingface_hub sends LFS objects in a way that its HTTP library would have otherwise.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>':DeprecationWarning")
 
-stub = _stub()
 REPO_ID = "o/trace"
 NORM = "definitions/rmsnorm/rmsnorm_h64.json"
 GEMM = "definitions/gemm/gemm_n_128_k_64.json"

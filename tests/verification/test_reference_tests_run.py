@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
+import scale_toy as toy
 
 from fibcore.verification import add_reference_tests
 
@@ -17,18 +15,6 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 GPU = torch.cuda.is_available()
 
 
-def _toy() -> ModuleType:
-    path = Path(__file__).with_name("reference_tests_toy.py")
-    spec = importlib.util.spec_from_file_location("reference_tests_toy", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-toy = _toy()
 AGREES = "test_agrees_with_ground_truth"
 CPU = ("--device", "cpu")
 

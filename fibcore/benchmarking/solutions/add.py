@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from fibcore.benchmarking.solutions.render import file_of, render_solution, solution_name, state_of
 from fibcore.benchmarking.solutions.report import AddSolutionsReport
 from fibcore.dataset import Dataset
+from fibcore.dataset.generated_files import GeneratedFiles
+from fibcore.dataset.selection import chosen_definitions, open_dataset
 from fibcore.errors import FibcoreError, PluginError
 from fibcore.model.definition import Definition
 from fibcore.ops.hookspecs import GroundTruth
-from fibcore.verification.generated_files import GeneratedFiles
-from fibcore.verification.selection import chosen_definitions, open_dataset
 
 if TYPE_CHECKING:
     from fibcore.ops.registry import Registry

@@ -8,13 +8,13 @@ from typing import Any
 
 from fibcore import __version__
 from fibcore.dataset.layout import solution_file
+from fibcore.dataset.seals import State
 from fibcore.errors import PluginError
 from fibcore.model.definition import Definition
 from fibcore.model.dtypes import TABLE
 from fibcore.ops.checks import FILE_NAME, top_level_names
 from fibcore.ops.hookspecs import GroundTruth
-from fibcore.verification.generated import State
-from fibcore.verification.render import literal
+from fibcore.syntax import literal
 
 ENTRY_FILE = "main.py"
 _MARK = "Content sha256 "

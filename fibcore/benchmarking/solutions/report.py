@@ -8,9 +8,9 @@ from typing import Any
 
 import attrs
 
+from fibcore.dataset.generated_files import Refusal
 from fibcore.errors import FibcoreError
 from fibcore.model.json import to_data
-from fibcore.verification.report import Refusal
 
 
 @attrs.frozen

@@ -13,6 +13,7 @@ from fibcore.benchmarking.workloads.report import AddWorkloadsReport, LeftOut
 from fibcore.dataset import BrokenFileError, Dataset
 from fibcore.dataset.files import read_text, relative
 from fibcore.dataset.layout import blob_folder, trace_file, workload_file
+from fibcore.dataset.selection import chosen_definitions, open_dataset
 from fibcore.errors import FibcoreError, PluginError, UsageError
 from fibcore.model.definition import Definition
 from fibcore.model.kernel import Scalar
@@ -21,7 +22,6 @@ from fibcore.ops.hookspecs import WorkloadCase
 from fibcore.processes.sizes import GIB, format_size, parse_size
 from fibcore.progress import Progress, report
 from fibcore.validation.constraints import broken_constraints
-from fibcore.verification.selection import chosen_definitions, open_dataset
 
 if TYPE_CHECKING:
     from fibcore.ops.registry import Registry

@@ -26,7 +26,7 @@ from fibcore.reports.coverage.data import Constant, ModelCoverage, Need, Uncover
 from fibcore.sources.tree import SourceTree
 from fibcore.verification.add import FOLDER as TESTS
 from fibcore.verification.evidence import STRENGTH
-from fibcore.verification.render import module_file
+from fibcore.verification.module_rendering import module_file
 
 BASELINE_AUTHORS = ("baseline", *STRENGTH)
 """Authors whose solutions are baselines: a library's own implementation."""

@@ -1,4 +1,4 @@
-"""What of SGLang's source goes along with tests that run on another machine."""
+"""The files of SGLang's source that tests need where they run on another machine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fibcore.errors import DatasetError
 VERSION_FILES = ("_version.py", "version.py")
 
 
-def carried_files(module: str, package: Path) -> dict[str, bytes]:
+def files_named_in(module: str, package: Path) -> dict[str, bytes]:
     """The files of SGLang's package that a test module names, and what says the version.
 
     Ground truths name a file by its path below the package, as a string: every string of the

@@ -2,31 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import attrs
 import pytest
+import scale_toy as toy
 
 from fibcore.errors import DatasetError, UsageError
 from fibcore.verification import AddTestsReport, add_reference_tests
-from fibcore.verification.render import covered_definitions
+from fibcore.verification.module_rendering import covered_definitions
 
-
-def _toy() -> ModuleType:
-    path = Path(__file__).with_name("reference_tests_toy.py")
-    spec = importlib.util.spec_from_file_location("reference_tests_toy", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-toy = _toy()
 CONFTEST = "tests/references/conftest.py"
 MODULE = "tests/references/test_scale.py"
 

@@ -1,4 +1,4 @@
-"""The first lines of a generated file, which tell whether someone edited it since."""
+"""The first lines of a generated Python file, by which edits are known."""
 
 from __future__ import annotations
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import platform
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
+import scale_toy as toy
 
 from fibcore.dataset import Dataset
 from fibcore.errors import DatasetError, FibcoreError, UsageError
@@ -27,18 +26,6 @@ from fibcore.verification import (
 pytest.importorskip("torch", reason="torch is not installed")
 
 
-def _toy() -> ModuleType:
-    path = Path(__file__).with_name("reference_tests_toy.py")
-    spec = importlib.util.spec_from_file_location("reference_tests_toy", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-toy = _toy()
 GPU = {"type": "cuda", "name": "A Big GPU", "capability": [9, 0]}
 
 

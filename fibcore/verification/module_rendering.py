@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import ast
-import math
 import sys
 from collections.abc import Iterable, Mapping
 
 import attrs
 
+from fibcore.dataset.seals import seal
 from fibcore.errors import PluginError
 from fibcore.ops.hookspecs import GroundTruth, TestTemplate
-from fibcore.verification.generated import seal
-from fibcore.verification.joining import WIDTH, Joiner, Part, banner
+from fibcore.syntax import literal
+from fibcore.verification.joining import Joiner, Part, banner
 
 ALLOWED = frozenset({"numpy", "torch"}) | sys.stdlib_module_names
 TABLES = ("OP_TYPE", "GROUND_TRUTHS", "DEFINITIONS")
@@ -211,47 +211,6 @@ def _check_import(
 
 def _assign(name: str, value: object) -> str:
     return f"{name} = {literal(value, len(name) + 3)}\n"
-
-
-def literal(value: object, column: int = 0, indent: int = 0) -> str:
-    """A Python literal as a formatter would write it.
-
-    Args:
-        value: None, bool, int, float, str, tuple, list or dict of those.
-        column: Where on the line it begins.
-        indent: Blanks before the line that it begins on.
-    """
-    flat = _flat(value)
-    # One column is left for the comma behind it.
-    if not isinstance(value, (dict, tuple, list)) or not value or column + len(flat) < WIDTH:
-        return flat
-    inner = " " * (indent + 4)
-    if isinstance(value, dict):
-        lines = [
-            f"{inner}{_flat(k)}: {literal(v, indent + 6 + len(_flat(k)), indent + 4)},\n"
-            for k, v in value.items()
-        ]
-        return "{\n" + "".join(lines) + " " * indent + "}"
-    opening, closing = ("(", ")") if isinstance(value, tuple) else ("[", "]")
-    lines = [f"{inner}{literal(v, indent + 4, indent + 4)},\n" for v in value]
-    return opening + "\n" + "".join(lines) + " " * indent + closing
-
-
-def _flat(value: object) -> str:
-    if isinstance(value, str):
-        text = repr(value)
-        # A formatter prefers double quotes where that needs no escape.
-        return f'"{text[1:-1]}"' if text[0] == "'" and '"' not in text else text
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{_flat(k)}: {_flat(v)}" for k, v in value.items()) + "}"
-    if isinstance(value, (tuple, list)):
-        inner = ", ".join(_flat(v) for v in value)
-        if isinstance(value, list):
-            return f"[{inner}]"
-        return f"({inner},)" if len(value) == 1 else f"({inner})"
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"not a literal: {value!r}")
-    return repr(value)
 
 
 def covered_definitions(text: str) -> dict[str, float | None]:

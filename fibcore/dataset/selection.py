@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from fibcore.dataset import BrokenFileError, Dataset
+from fibcore.dataset.files import BrokenFileError
+from fibcore.dataset.store import Dataset
 from fibcore.errors import DatasetError, FibcoreError, UsageError
 from fibcore.model.definition import Definition
 
@@ -126,17 +127,20 @@ def chosen_definitions(
         known_op_types=registry.op_types(),
     )
     problems: list[FibcoreError] = list(chosen.errors)
-    empty = [f"of the op type {name}" for name in op_type if name not in chosen.op_types]
-    if all_ and not chosen.definitions:
-        empty = [f"in {dataset.root}"]
     problems += [
-        DatasetError(
-            f"there are no definitions {where}",
-            hint="fibcore extract-kernel-definitions writes definitions",
-        )
-        for where in empty
+        no_definitions(f"of the op type {name}") for name in op_type if name not in chosen.op_types
     ]
+    if all_ and not chosen.definitions:
+        problems.append(no_definitions(f"in {dataset.root}"))
     return tuple(d for d in chosen.definitions if d.name in chosen.names), problems
+
+
+def no_definitions(where: str) -> DatasetError:
+    """The problem that nothing was chosen; `where` goes on after "there are no definitions"."""
+    return DatasetError(
+        f"there are no definitions {where}",
+        hint="fibcore extract-kernel-definitions writes definitions",
+    )
 
 
 def _folder(error: BrokenFileError) -> str:

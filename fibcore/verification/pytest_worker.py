@@ -1,91 +1,42 @@
-"""The script of a worker process of `fibcore verify`: one pytest session, fed by its parent.
+"""A worker process of `fibcore verify`, which is one pytest session.
 
-It imports nothing of fibcore. Its arguments are pytest's. Standard input brings the names of
-definitions, one a line, when their tests are to be run; its end ends the session. What happens is
-appended as JSON lines to the file that FIBCORE_EVENTS names, where the generated conftest.py
-writes its own events, too:
+`processes/child_side.py` runs this file, which imports nothing of fibcore. Its arguments are
+pytest's, and a task is the name of a definition, whose tests are to be run. Besides the events of
+the protocol it sends its own, and so does the generated conftest.py, which finds the file of events
+by FIBCORE_EVENTS, too:
 
     {"event": "collecting", "nodeid": MODULE}
-    {"event": "ready"}
     {"event": "begin", "definition": NAME}
-    {"event": "end", "definition": NAME, "seconds": …, "memory_bytes": …, "gpu_memory_bytes": …,
-     "fault": why the process cannot go on, or null}
+    {"event": "end", "definition": NAME, "seconds": …, "memory_bytes": …, "gpu_memory_bytes": …}
 """
 
 from __future__ import annotations
 
 import contextlib
 import gc
-import json
 import os
-import queue
 import re
-import signal
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import Any
 
-# A script's folder comes first; names of its modules must not hide those of others.
-sys.path = [p for p in sys.path if p != str(Path(__file__).resolve().parent)]
-
-import pytest  # noqa: E402
+import pytest
 
 FAULT = 70
 """Exit status of a process whose GPU context is lost."""
 
 
-class Feed:
-    """The names that the parent sends.
+class DefinitionRunner:
+    """The pytest plugin that runs the tests of the definitions whose names come."""
 
-    A parent that is gone while tests run will not come back for them: the process ends, with all
-    that it started.
-    """
-
-    def __init__(self) -> None:
-        # pytest and the tests get an empty standard input; children must not hold this one open.
-        self._stream = os.fdopen(os.dup(0), encoding="utf-8")
-        nothing = os.open(os.devnull, os.O_RDONLY)
-        os.dup2(nothing, 0)
-        os.close(nothing)
-        self._names: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        self.busy = False
-        threading.Thread(target=self._read, daemon=True).start()
-
-    def _read(self) -> None:
-        for line in self._stream:
-            self._names.put(line.strip())
-        if self.busy:
-            if hasattr(os, "killpg") and os.getpgrp() == os.getpid():
-                os.killpg(os.getpid(), signal.SIGKILL)
-            os._exit(FAULT)
-        self._names.put(None)
-
-    def next(self) -> str | None:
-        """The next name, once it is there; None at the end."""
-        self.busy = False
-        name = self._names.get()
-        self.busy = name is not None
-        return name
-
-
-class Session:
-    """The pytest plugin that runs the definitions that it is told to."""
-
-    def __init__(self, feed: Feed, events: Path) -> None:
-        self.feed = feed
-        self.events = events
-
-    def event(self, event: str, **data: Any) -> None:
-        """Append one line to the events."""
-        with self.events.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"event": event, **data}) + "\n")
+    def __init__(self, channel: Any) -> None:
+        self.channel = channel
 
     def pytest_collectstart(self, collector: pytest.Collector) -> None:
         """Say which module is read, in case it takes the process with it."""
         if isinstance(collector, pytest.Module):
-            self.event("collecting", nodeid=collector.nodeid)
+            self.channel.send("collecting", nodeid=collector.nodeid)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str]:
@@ -101,15 +52,14 @@ class Session:
             if name is not None:
                 items.setdefault(name, []).append(item)
         limit_gpu_memory()
-        self.event("ready")
-        while (name := self.feed.next()) is not None:
+        self.channel.send("ready")
+        for name in self.channel:
             self.run(session, name, items.get(name, []))
         return True
 
     def run(self, session: pytest.Session, name: str, items: list[pytest.Item]) -> None:
         """Run the tests of one definition; the process ends if it lost its GPU context by them."""
-        start_log()
-        self.event("begin", definition=name)
+        self.channel.send("begin", definition=name)
         reset_peaks()
         start = time.perf_counter()
         for item, following in zip(items, [*items[1:], None], strict=True):
@@ -117,13 +67,14 @@ class Session:
         write_incomplete(session.config, name)
         gc.collect()
         fault = gpu_fault()
-        self.event(
+        if fault:
+            self.channel.send("fault", reason=f"lost the GPU: {fault}")
+        self.channel.send(
             "end",
             definition=name,
             seconds=round(time.perf_counter() - start, 3),
             memory_bytes=peak_bytes(),
             gpu_memory_bytes=None if fault else gpu_peak_bytes(),
-            fault=fault,
         )
         if fault:
             os._exit(FAULT)  # whatever Python would do at exit may hang on a lost context
@@ -145,14 +96,6 @@ def write_incomplete(config: pytest.Config, name: str) -> None:
             records = getattr(plugin, "records", {}).get(name, ())
             if records and plugin.written.get(name) != len(records):
                 plugin.write(name)
-
-
-def start_log() -> None:
-    """Empty the log (standard output and error), so that it is about the next definition alone."""
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
-    with contextlib.suppress(OSError):  # a terminal or a pipe
-        os.ftruncate(1, 0)
 
 
 def _torch_with_gpu() -> Any:
@@ -204,14 +147,6 @@ def gpu_fault() -> str | None:
     return None
 
 
-def main() -> int:
+def main(channel: Any) -> int:
     """Run the session; pytest's exit status."""
-    with contextlib.suppress(OSError):
-        # If memory runs out, the system ends this process and not the one that watches it.
-        Path("/proc/self/oom_score_adj").write_text("500")
-    session = Session(Feed(), Path(os.environ["FIBCORE_EVENTS"]))
-    return int(pytest.main(sys.argv[1:], plugins=[session]))
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return int(pytest.main(channel.arguments, plugins=[DefinitionRunner(channel)]))

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import attrs
 import pytest
+import scale_toy as toy
 
+from fibcore.dataset.seals import State, seal, state_of
 from fibcore.errors import PluginError
 from fibcore.ops.hookspecs import GroundTruth, TestTemplate
-from fibcore.verification.generated import State, seal, state_of
-from fibcore.verification.render import (
+from fibcore.verification.module_rendering import (
     TABLES,
     TestedDefinition,
     covered_definitions,
@@ -23,18 +22,6 @@ from fibcore.verification.render import (
     render_module,
 )
 
-
-def _toy() -> ModuleType:
-    path = Path(__file__).with_name("reference_tests_toy.py")
-    spec = importlib.util.spec_from_file_location("reference_tests_toy", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-toy = _toy()
 WHEN = "scale_k4"
 
 

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from fibcore.dataset import Dataset
+import attrs
+
+from fibcore.dataset.seals import State
+from fibcore.dataset.store import Dataset
 from fibcore.errors import DatasetError
-from fibcore.verification.generated import State
-from fibcore.verification.report import Refusal
+
+
+@attrs.frozen
+class Refusal:
+    """A file that was left as it is: its path below the dataset, and why."""
+
+    path: str
+    reason: str
 
 
 class GeneratedFiles:
@@ -33,7 +42,9 @@ class GeneratedFiles:
         self.refused: list[Refusal] = []
 
     def read(self, path: str) -> str | None:
-        """The text of a file; None where there is none. Bytes that are no text are a stranger's.
+        """The text of a file; None where there is none.
+
+        What is no UTF-8 is read with replacement characters, and so is a file of somebody else.
 
         Raises:
             DatasetError: the file cannot be read.

@@ -6,7 +6,6 @@ itself what a definition's name asks for, and needs no torch.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import re
@@ -22,29 +21,17 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import scale_toy as toy
+from fibcore.verification.worker import Limits
 
 from fibcore.dataset import Dataset
 from fibcore.errors import FibcoreError, UsageError
+from fibcore.processes.machine import GIB, Gpu, Slot, make_slots, visible_ids
 from fibcore.verification import add_reference_tests, machine, verification, verify, worker
-from fibcore.verification.machine import GIB, Gpu, Slot, make_slots, visible_ids
-from fibcore.verification.runner import DefinitionRun, Plan, run_tests
-from fibcore.verification.worker import Limits
+from fibcore.verification.scheduler import DefinitionRun, Plan, run_tests
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no process groups on Windows")
 
-
-def _toy() -> ModuleType:
-    path = Path(__file__).with_name("reference_tests_toy.py")
-    spec = importlib.util.spec_from_file_location("reference_tests_toy", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-toy = _toy()
 
 # The process takes its orders from names: "hang_1" hangs, "once_abort" aborts unless it is alone.
 SCRIPT = """
@@ -451,7 +438,7 @@ def test_gpus_are_asked_of_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "6,4,2")
     monkeypatch.setattr(
-        "fibcore.verification.machine.importlib.util.find_spec",
+        "fibcore.processes.machine.importlib.util.find_spec",
         lambda _: type("Spec", (), {"origin": str(package / "__init__.py")}),
     )
     assert machine.find_gpus() == (Gpu("6", "GPU no. 0", 1024), Gpu("4", "GPU no. 1", 1024))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fibcore.verification.carried import carried_files
+from fibcore.verification.sglang_files import files_named_in
 
 MODULE = """
 FILE = "srt/layers/a.py"
@@ -29,13 +29,13 @@ def package(tmp_path: Path) -> Path:
 
 def test_named_files_go_along_and_no_others(package: Path) -> None:
     (package / "version.py").write_text("__version__ = '1'\n")
-    assert carried_files(MODULE, package) == {
+    assert files_named_in(MODULE, package) == {
         "sglang/srt/__init__.py": b"",
         "sglang/srt/layers/a.py": b"# a\n",
         "sglang/srt/layers/b.py": b"# b\n",
         "sglang/version.py": b"__version__ = '1'\n",
     }
-    assert "sglang/version.py" in carried_files("this is no Python", package)
+    assert "sglang/version.py" in files_named_in("this is no Python", package)
 
 
 def test_version_goes_along(package: Path) -> None:
@@ -43,6 +43,6 @@ def test_version_goes_along(package: Path) -> None:
     (git / "refs").mkdir(parents=True)
     (git / "HEAD").write_text("ref: refs/main\n")
     (git / "refs" / "main").write_text("0123456789abcdef\n")
-    assert carried_files("", package)[".git/HEAD"] == b"0123456789abcdef\n"
+    assert files_named_in("", package)[".git/HEAD"] == b"0123456789abcdef\n"
     (package.parent / "sglang-0.7.dist-info").mkdir()
-    assert "sglang-0.7.dist-info/METADATA" in carried_files("", package)
+    assert "sglang-0.7.dist-info/METADATA" in files_named_in("", package)
