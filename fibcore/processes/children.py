@@ -153,9 +153,8 @@ class Child:
         return "\n".join(lines)
 
     def stop(self) -> None:
-        """End the process and what it started, for its work is not wanted any more."""
+        """Send the end to the process and what it started: its work is not wanted any more."""
         self._end(Ending(How.STOPPED, "was ended"))
-        self.kill()
 
     def kill(self) -> None:
         """End the process and what it started, at once, and let go of its files."""

@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 
 from fibcore.cli import cli
 from fibcore.errors import FibcoreError
-from fibcore.verification import Progress, VerifyReport
+from fibcore.verification import DefinitionResult, VerifyReport
 
 
 def invoke(*args: object) -> Result:
@@ -19,13 +19,16 @@ def invoke(*args: object) -> Result:
 
 @pytest.fixture
 def given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What the command gives the API, which tells of two definitions and ends."""
+    """What the command gives the API, which has two definitions and ends."""
     seen: dict[str, Any] = {}
 
     def api(**options: Any) -> VerifyReport:
         seen.update(options)
-        options["progress"](Progress(1, 2, "rmsnorm_h64", "passed", "GPU 1", 1.25))
-        options["progress"](Progress(2, 2, "rmsnorm_h32", "failed", "GPU 0"))
+        passed = ({"result": "passed"},)
+        options["progress"]("running the reference tests", 1, 2)
+        options["finished"](DefinitionResult("rmsnorm_h64", passed, worker="GPU 1", seconds=1.25))
+        options["progress"]("running the reference tests", 2, 2)
+        options["finished"](DefinitionResult("rmsnorm_h32", crash="it died", worker="GPU 0"))
         if seen.get("interrupt"):
             raise KeyboardInterrupt
         return VerifyReport(tmp_path)

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import scale_toy as toy
+from waiting import wait_for
 
 from fibcore.errors import UsageError
 from fibcore.processes import cluster
@@ -91,10 +92,6 @@ def test_results_come_as_tasks_end(running: Cluster) -> None:
     assert wrong.name == "wrong"
     assert "TypeError" in str(wrong.error)
     assert seen == [("sleeping", done, 3) for done in range(4)]
-
-
-def _into(seen: list[Any]) -> Any:
-    return lambda *told: seen.append(told)
 
 
 def test_errors_of_fibcore_come_back_whole(running: Cluster) -> None:
@@ -267,7 +264,7 @@ def test_reference_tests_on_a_cluster(running: Cluster, tmp_path: Path) -> None:
         device="cpu",
         dask=running.address,
         registry=toy.registry(),
-        progress=seen.append,
+        progress=lambda *step: seen.append(step),
     )
     assert report.exit_code == 1
     assert report.verified == ("scale_good",)
@@ -278,7 +275,7 @@ def test_reference_tests_on_a_cluster(running: Cluster, tmp_path: Path) -> None:
     assert "differs from the ground truth" in found["scale_wrong"].failures[0].message
     assert "signal 9" in found["scale_dies"].failures[0].message
     assert "Dask worker that ran it died" in found["scale_kills_the_worker"].failures[0].message
-    assert sorted(p.done for p in seen) == [1, 2, 3, 4]
+    assert seen == [("running the reference tests", done, 4) for done in range(1, 5)]
     reports = dataset / "reports" / "verification"
     assert sorted(p.name for p in reports.iterdir()) == ["scale_good.json", "scale_wrong.json"]
 
@@ -294,7 +291,7 @@ def _sessions(running: Cluster) -> list[int]:
         except OSError:
             continue
         children.setdefault(parent, []).append(int(path.name))
-        if b"worker_session.py" in words:
+        if b"pytest_worker.py" in words:
             sessions.add(int(path.name))
     below, found = [running.process.pid], []
     while below:
@@ -302,14 +299,6 @@ def _sessions(running: Cluster) -> list[int]:
         below += children.get(pid, [])
         found += [pid] if pid in sessions else []
     return found
-
-
-def wait_for(condition: Any, what: str) -> None:
-    for _ in range(900):
-        if condition():
-            return
-        time.sleep(0.1)
-    raise AssertionError(f"waited in vain for {what}")
 
 
 # --- workers that die: last, since it takes them a while to start again --------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,7 +9,6 @@ import pytest
 
 from fibcore.errors import FibcoreError
 from fibcore.model.definition import Definition, const, scalar, tensor, var
-from fibcore.references.reading import foreign_imports, unasserted_axes
 from fibcore.references.running import Execution, ReferenceRunner
 
 REFERENCE = '''\
@@ -234,42 +232,3 @@ def test_without_torch_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", {}.get)
     with pytest.raises(FibcoreError, match="need torch"):
         ReferenceRunner()
-
-
-# --- without running -------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("source", "found"),
-    [
-        ("import torch.nn.functional as F\nimport math, numpy\nfrom typing import Any", []),
-        ("from __future__ import annotations", []),
-        ("import os, torch", [(1, "import os")]),
-        ("def f():\n    from torchvision import x", [(2, "from torchvision")]),
-        ("from . import x\nfrom .. import y", [(1, "from ."), (2, "from ..")]),
-        ("eval('1')\nmodel.eval()", [(1, "eval(...)")]),
-        ("__import__('os')", [(1, "__import__(...)")]),
-        ("importlib.import_module('os')", [(1, "import_module(...)")]),
-    ],
-)
-def test_foreign_imports(source: str, found: list[tuple[int, str]]) -> None:
-    assert [(f.line, f.what) for f in foreign_imports(source)] == found
-
-
-@pytest.mark.parametrize(
-    ("body", "missing"),
-    [
-        ("assert x.shape[1] == 6", []),
-        ("assert x.shape == (indptr.shape[0] - 1, SIZE)", []),
-        ("assert x.shape[1] == HALF * 2", []),
-        ("size = 6\n    assert x.shape[1] == size", []),
-        ("if x.shape[1] != SIZE:\n        raise ValueError", []),
-        ("if x.shape[1] != SIZE:\n        pass", ["size"]),
-        ("assert x.shape[1] == 7", ["size"]),
-        ("pass", ["size"]),
-    ],
-)
-def test_sizes_that_no_assertion_names(body: str, missing: list[str]) -> None:
-    reference = f"SIZE = 6\nHALF = SIZE // 2\n\n\ndef run(x, indptr, scale):\n    {body}\n"
-    definition = Definition.from_json(json.dumps(example(reference)))
-    assert unasserted_axes(definition) == missing

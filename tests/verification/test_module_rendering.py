@@ -11,14 +11,13 @@ import attrs
 import pytest
 import scale_toy as toy
 
-from fibcore.dataset.seals import State, seal, state_of
+from fibcore.dataset.seals import State, state_of
 from fibcore.errors import PluginError
 from fibcore.ops.hookspecs import GroundTruth, TestTemplate
 from fibcore.verification.module_rendering import (
     TABLES,
     TestedDefinition,
     covered_definitions,
-    literal,
     render_module,
 )
 
@@ -159,35 +158,6 @@ def test_tables_read_back() -> None:
     assert covered_definitions(text) == {"a": 0.01, "b": None}
     assert covered_definitions("DEFINITIONS = nonsense") == {}
     assert covered_definitions("not python") == {}
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        None,
-        True,
-        1.5e-3,
-        "it's",
-        'a "quote"',
-        (1,),
-        [],
-        {"k": ("x" * 60, "y" * 60)},
-        ((9, 0), None),
-    ],
-)
-def test_literals_read_back(value: object) -> None:
-    text = literal(value)
-    assert ast.literal_eval(text) == value
-    assert max(map(len, text.splitlines())) <= 100
-
-
-def test_hash_tells_edits_but_not_line_ends() -> None:
-    text = seal("x = 1\n")
-    assert state_of(text) is State.GENERATED
-    assert state_of(text.replace("\n", "\r\n")) is State.GENERATED
-    assert state_of(text.replace("x = 1", "x = 2")) is State.EDITED
-    assert state_of(text + "\n") is State.EDITED
-    assert state_of("x = 1\n") is State.FOREIGN
 
 
 def test_module_is_formatted(tmp_path: Path) -> None:

@@ -14,12 +14,12 @@ import scale_toy as toy
 from fibcore.dataset import Dataset
 from fibcore.errors import DatasetError, FibcoreError, UsageError
 from fibcore.verification import (
-    Progress,
+    DefinitionResult,
     VerifiedDefinition,
     VerifyReport,
     add_reference_tests,
     evidence,
-    runner,
+    pytest_process,
     verify,
 )
 
@@ -82,8 +82,9 @@ def test_agreement_verifies_and_evidence_is_stable(dataset: Path) -> None:
     right, wrong = toy.definition("scale_k4"), toy.definition("scale_wrong", body="x * 3.0")
     generate(dataset, right, wrong.with_tags("status:verified", without="status"))
     (dataset / "definitions" / "scale" / "scale_broken.json").write_text("{")
-    seen: list[Progress] = []
-    report = check(dataset, progress=seen.append)
+    steps: list[Any] = []
+    seen: list[DefinitionResult] = []
+    report = check(dataset, progress=lambda *step: steps.append(step), finished=seen.append)
     assert report.exit_code == 1
     assert report.verified == ("scale_k4",)
     assert (report.passed, report.skipped, report.failed) == (7 + 5, 0, 2 + 1)
@@ -98,8 +99,8 @@ def test_agreement_verifies_and_evidence_is_stable(dataset: Path) -> None:
     assert "differs from the ground truth" in failures[0].message
     assert "scale_broken.json: line 1 column 2: not JSON" in report.broken[0].message
     assert "scale_broken" in str(report.problems[0])
-    assert [(p.done, p.total) for p in seen] == [(1, 3), (2, 3), (3, 3)]
-    outcomes = {p.definition: p.outcome for p in seen}
+    assert steps == [("running the reference tests", done, 3) for done in (1, 2, 3)]
+    outcomes = {result.name: result.outcome for result in seen}
     assert outcomes == {"scale_k4": "passed", "scale_wrong": "failed", "scale_broken": "failed"}
     json.dumps(report.to_dict())
     reports = dataset / "reports" / "verification"
@@ -225,7 +226,7 @@ def test_conftest_that_fails_is_an_error(dataset: Path) -> None:
 
 def test_missing_torch_is_an_error(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     generate(dataset, toy.definition())
-    monkeypatch.setattr(runner.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(pytest_process.importlib.util, "find_spec", lambda _: None)
     with pytest.raises(FibcoreError, match="need pytest and torch"):
         check(dataset)
 
@@ -238,6 +239,11 @@ def test_missing_torch_is_an_error(dataset: Path, monkeypatch: pytest.MonkeyPatc
         {"op_type": ["scael"]},
         {"definition_name": ["scale_k5"]},
         {"evidence_dir": Path("nowhere at all")},
+        {"jobs": 0},
+        {"memory_bytes": 0},
+        {"memory_bytes": "much"},
+        {"timeout_s": float("nan")},
+        {"jobs": 2, "dask": "127.0.0.1:8786"},
     ],
 )
 def test_wrong_usage(dataset: Path, options: dict[str, Any]) -> None:
@@ -246,65 +252,13 @@ def test_wrong_usage(dataset: Path, options: dict[str, Any]) -> None:
         verify(dataset=dataset, registry=toy.registry(), **options)
 
 
+def test_what_is_no_address_is_wrong_usage(dataset: Path) -> None:
+    pytest.importorskip("distributed", reason="distributed is not installed")
+    generate(dataset, toy.definition())
+    with pytest.raises(UsageError, match="no address"):
+        check(dataset, dask="nonsense")
+
+
 def test_no_dataset(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="no dataset"):
         check(tmp_path / "nowhere")
-
-
-# --- judging evidence ----------------------------------------------------------------------------
-
-
-def run(result: str, sha: str = "h", kind: str | None = "sglang", **changes: Any) -> dict[str, Any]:
-    truths = [{"name": "t", "kind": kind, "version": "1"}] if kind else []
-    return {
-        "reference_sha256": sha,
-        "result": result,
-        "device": {"type": "cpu", "name": "CPU"},
-        "ground_truths": truths,
-        "cases": [{"result": "passed" if result == "passed" else "skipped", "reason": "why"}],
-        **changes,
-    }
-
-
-@pytest.mark.parametrize(
-    ("runs", "verified", "reason"),
-    [
-        ([run("passed")], True, None),
-        ([run("passed", kind="torch")], True, None),
-        ([run("passed"), run("failed", device=GPU)], False, "failed on A Big GPU"),
-        ([run("passed", sha="other")], False, "changed since"),
-        ([run("passed", sha="other"), run("skipped", kind=None)], False, "why"),
-        ([run("incomplete")], False, "cut short"),
-        ([run("passed", kind=None)], False, None),
-        ([run("passed", cases=[])], False, None),
-        ([run("skipped", kind=None), run("passed", device=GPU)], True, None),
-        ([], False, None),
-    ],
-)
-def test_judge(runs: list[dict[str, Any]], verified: bool, reason: str | None) -> None:
-    verdict = evidence.judge("h", runs)
-    assert verdict.verified is verified
-    assert reason is None or reason in " ".join(verdict.reasons)
-
-
-@pytest.mark.parametrize(
-    ("change", "place"),
-    [
-        ({"result": "fine"}, "$.runs[0].result"),
-        ({"reference_sha256": None}, "$.runs[0].reference_sha256"),
-        ({"device": {"type": "cpu"}}, "$.runs[0].device"),
-        ({"ground_truths": [{"name": "x"}]}, "$.runs[0].ground_truths"),
-        ({"ground_truths": [{"name": "x", "kind": "dream", "version": ""}]}, "kinds of"),
-        ({"cases": None}, "$.runs[0].cases"),
-    ],
-)
-def test_evidence_with_a_fault_is_refused(
-    tmp_path: Path, change: dict[str, Any], place: str
-) -> None:
-    path = tmp_path / "scale_k4.json"
-    path.write_text(evidence.to_json("scale_k4", "scale", [run("passed")]))
-    assert len(evidence.read_runs(path)) == 1
-    path.write_text(evidence.to_json("scale_k4", "scale", [{**run("passed"), **change}]))
-    with pytest.raises(DatasetError) as caught:
-        evidence.read_runs(path)
-    assert place in str(caught.value)
