@@ -32,6 +32,7 @@ from fibcore.sources.tree import SourceTree
 
 if TYPE_CHECKING:
     from browser import Browser
+    from dask_cluster import Cluster
 
 SGLANG_VERSIONS = ("0.5.9", "0.5.23")
 
@@ -232,6 +233,17 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     spec.loader.exec_module(module)
     with module.started(tmp_path_factory.mktemp("browser")) as started:
         yield started
+
+
+@pytest.fixture(scope="session")
+def dask_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A Dask cluster with two worker processes; a test may let them die, they start again."""
+    pytest.importorskip("distributed", reason="distributed is not installed")
+    from dask_cluster import Cluster
+
+    cluster = Cluster(tmp_path_factory.mktemp("dask"), 2)
+    yield cluster
+    cluster.kill()
 
 
 @pytest.fixture(autouse=True)

@@ -11,30 +11,21 @@ the function ends the processes that it has started.
 
 from __future__ import annotations
 
-import importlib.util
-import json
-import os
-import sys
 import threading
 import time
 import uuid
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
-from pathlib import Path
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Generic, TypeVar
-from urllib.parse import urlsplit
 
 import attrs
 
-from fibcore import __version__
-from fibcore.errors import FibcoreError, UsageError
+from fibcore.errors import FibcoreError
+from fibcore.processes.connection import ClusterError, connect, described, scheduler_address
 from fibcore.progress import Progress, report
 
 if TYPE_CHECKING:
     from distributed import Client, Future
-
-CONNECT_S = 30.0
-"""Seconds to wait for the scheduler, and then for its first worker."""
 
 LOST_S = 300.0
 """Seconds to wait for new workers where all are gone; they may be starting again."""
@@ -45,10 +36,6 @@ ASK_S = 5.0
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-
-class ClusterError(FibcoreError):
-    """A Dask cluster cannot be used, or did not do its work."""
 
 
 class WorkerDiedError(ClusterError):
@@ -68,48 +55,6 @@ class TaskResult(Generic[R]):
     name: str
     value: R | None = None
     error: FibcoreError | None = None
-
-
-@contextmanager
-def connect(address: str, *, timeout_s: float = CONNECT_S) -> Iterator[Client]:
-    """A client of the scheduler at `address`, which has a worker with this version of fibcore.
-
-    Args:
-        address: `tcp://HOST:PORT`, `tls://HOST:PORT` or `HOST:PORT` of the scheduler, or the path
-            of the file that `dask scheduler --scheduler-file` wrote.
-        timeout_s: Seconds to wait for the scheduler, and then for its first worker.
-
-    Raises:
-        UsageError: that is no address.
-        ClusterError: distributed is not installed, the scheduler cannot be reached, it has no
-            worker, or a worker has no fibcore or another version of it.
-    """
-    if importlib.util.find_spec("distributed") is None:
-        raise ClusterError(
-            "a Dask cluster needs the package distributed",
-            where=sys.executable,
-            found="no module distributed",
-            hint="pip install 'fibcore[dask]'",
-        )
-    target = _target(address)
-    from distributed import Client  # takes half a second
-
-    try:
-        client = Client(target, timeout=timeout_s, set_as_default=False)
-    except (OSError, ValueError, ImportError) as error:  # TimeoutError is an OSError
-        raise ClusterError(
-            "the Dask scheduler cannot be reached",
-            where=address,
-            expected=f"a scheduler that answers within {timeout_s:g} s",
-            found=_described(error),
-            hint="start one with `dask scheduler`, and workers with `dask worker ADDRESS`",
-        ) from None
-    try:
-        _check_workers(client, address, timeout_s)
-        yield client
-    finally:
-        with suppress(OSError, TimeoutError):  # the scheduler is gone
-            client.close(timeout=5)
 
 
 def run_on_cluster(
@@ -288,7 +233,7 @@ def _submitted(
                 if alone_since is not None and asked - alone_since >= LOST_S:
                     raise ClusterError(
                         "the Dask cluster has no workers any more",
-                        where=_address(client),
+                        where=scheduler_address(client),
                         found=f"{ended.count()} tasks are left",
                         hint="workers that die start again if they have a nanny, as they do by "
                         "default",
@@ -300,81 +245,13 @@ def _submitted(
                 client.cancel(left, force=True)
 
 
-def _address(client: Client) -> str:
-    return str(client.scheduler.address if client.scheduler else client.status)
-
-
-def _target(address: str) -> str:
-    """What `Client` is to connect to.
-
-    Raises:
-        UsageError: that is no address.
-    """
-    text = address.strip()
-    if os.path.isfile(text):  # noqa: PTH113  (a str, which may be no path at all)
-        text = _in_scheduler_file(Path(text))
-    target = text if "://" in text else f"tcp://{text}"
-    try:
-        parts = urlsplit(target)
-        usable = bool(parts.scheme and parts.hostname and parts.port)
-    except ValueError:  # a port that is none
-        usable = False
-    if not usable:
-        raise UsageError(
-            "that is no address of a Dask scheduler",
-            where=f"--dask {address}",
-            expected="tcp://HOST:PORT, tls://HOST:PORT, HOST:PORT, or a scheduler file",
-            hint="dask scheduler prints its address when it starts",
-        )
-    return target
-
-
-def _in_scheduler_file(path: Path) -> str:
-    """The address that a scheduler wrote into its file; "" where there is none."""
-    try:
-        return str(json.loads(path.read_bytes())["address"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
-
-
-def _check_workers(client: Client, address: str, timeout_s: float) -> None:
-    try:
-        client.wait_for_workers(1, timeout=timeout_s)
-    except (OSError, TimeoutError):
-        raise ClusterError(
-            "the Dask scheduler has no workers",
-            where=address,
-            expected=f"a worker within {timeout_s:g} s",
-            hint=f"dask worker {address}",
-        ) from None
-    versions: dict[str, object] = client.run(worker_version, on_error="return")
-    wrong = {
-        worker: found if isinstance(found, str) else _described(found)
-        for worker, found in versions.items()
-        if found != __version__
-    }
-    if wrong:
-        raise ClusterError(
-            "workers of the Dask cluster do not have this version of fibcore",
-            where=address,
-            expected=f"fibcore {__version__} on every worker",
-            found="; ".join(f"{worker}: {found}" for worker, found in sorted(wrong.items())),
-            hint="install the same fibcore, with the same plugins, where the workers run",
-        )
-
-
-def worker_version() -> str:
-    """The version of fibcore where this runs."""
-    return __version__
-
-
 def _result(name: str, future: Future, client: Client) -> TaskResult[R]:
     from distributed import KilledWorker
 
     if future.cancelled() or future.status == "lost":
         raise ClusterError(
             "the connection to the Dask scheduler was lost, or somebody cancelled the tasks",
-            where=_address(client),
+            where=scheduler_address(client),
             found=f"{name}: {future.status}",
         )
     error = future.exception()
@@ -391,9 +268,5 @@ def _result(name: str, future: Future, client: Client) -> TaskResult[R]:
         return TaskResult(name, error=died)
     if isinstance(error, FibcoreError):
         return TaskResult(name, error=error)
-    failed = ClusterError("the task failed on its Dask worker", where=name, found=_described(error))
+    failed = ClusterError("the task failed on its Dask worker", where=name, found=described(error))
     return TaskResult(name, error=failed)
-
-
-def _described(error: object) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -36,7 +36,7 @@ class WorkerLimits(TypedDict, total=False):
         memory_bytes: Memory of one process, in bytes or as text (`16G`); None for no limit, or for
             a share of what is free.
         dask: Address of a Dask scheduler whose workers do the work instead of this machine, see
-            `fibcore.processes.cluster`; not together with `jobs`.
+            `fibcore.processes.connection`; not together with `jobs`.
     """
 
     jobs: int | None

@@ -66,8 +66,12 @@ class ReferenceRunner:
     process that cannot import fibcore, and only where the user asked for them to run.
     """
 
-    def __init__(self, *, timeout_s: float = 120.0) -> None:
-        """Allow each definition `timeout_s` seconds of real time.
+    def __init__(self, *, timeout_s: float = 120.0, memory_bytes: int | None = None) -> None:
+        """Limit what each definition may use.
+
+        Args:
+            timeout_s: Seconds of real time.
+            memory_bytes: Main memory that the process may occupy; None for no limit.
 
         Raises:
             FibcoreError: torch is not installed.
@@ -76,8 +80,7 @@ class ReferenceRunner:
             raise FibcoreError(
                 "references need torch to run", found="no module torch", hint="pip install torch"
             )
-        self.timeout_s = timeout_s
-        self._worker = Worker(Program(WORKER), Limits(timeout_s))
+        self._worker = Worker(Program(WORKER), Limits(timeout_s, memory_bytes))
 
     def __enter__(self) -> ReferenceRunner:
         return self
@@ -130,7 +133,6 @@ class ReferenceRunner:
             "need_cases": need_cases,
             "seed": seed,
         }
-        self._worker.limits = Limits(self.timeout_s)
         answer = self._worker.call(request)
         if isinstance(answer, Ending):
             if answer.how is How.FAULT:

@@ -74,7 +74,7 @@ def verify(
             bytes or as text (`16G`, see `fibcore.processes.sizes`). None for a fair share of what
             is free; a definition that needs more than that is run again at the end, alone.
         dask: Address of a Dask scheduler whose workers are to run the tests instead of this
-            machine; see `fibcore.processes.cluster`.
+            machine; see `fibcore.processes.connection`.
         registry: The plugins; the installed ones if None.
         progress: Called with the number of definitions whose tests have ended.
         finished: Called with the result of every definition as its tests end, after `progress`.

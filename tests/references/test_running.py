@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -217,15 +218,22 @@ def test_a_reference_that_does_not_end_is_ended_and_the_next_one_runs() -> None:
     pytest.importorskip("torch", reason="references need torch to run")
     endless = REFERENCE.replace("    rows =", "    while True: pass\n    rows =")
     dying = REFERENCE.replace("    rows =", "    torch.serialization.os._exit(7)\n    rows =")
-    with ReferenceRunner(timeout_s=120) as runner:
-        assert runner.run(example(), TEMPLATE).problems == ()
-        runner.timeout_s = 0.5
+    with ReferenceRunner(timeout_s=3) as runner:
         check, text = one(runner.run(example(endless), TEMPLATE))
-        assert (check, "longer than 0.5 s" in text) == ("process", True)
-        runner.timeout_s = 120
+        assert (check, "longer than 3 s" in text) == ("process", True)
         check, text = one(runner.run(example(dying), TEMPLATE))
         assert (check, "exit status 7" in text) == ("process", True)
         assert runner.run(example(), TEMPLATE).problems == ()
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read in /proc")
+def test_a_reference_that_takes_too_much_memory_is_ended() -> None:
+    pytest.importorskip("torch", reason="references need torch to run")
+    big = REFERENCE.replace("    rows =", "    hoard = torch.ones(1 << 29)\n    rows =")
+    with ReferenceRunner(memory_bytes=1 << 30) as runner:
+        check, text = one(runner.run(example(big), TEMPLATE))
+        assert check == "process"
+        assert "over the limit of 1.0 GiB" in text
 
 
 def test_without_torch_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ from fibcore.cli import cli
 from fibcore.dataset import files
 from fibcore.errors import DatasetError, UnknownModelError, UsageError
 from fibcore.ops.registry import Registry
-from fibcore.processes.cluster import ClusterError
+from fibcore.processes.connection import ClusterError
 from fibcore.reports.survey import Row, SurveyReport, examine, survey
 from fibcore.reports.survey.class_configs import ClassConfig, ClassConfigs
 from fibcore.reports.survey.on_cluster import _check_source, check_worker
@@ -33,6 +33,7 @@ from fibcore.sources.tree import SourceTree
 
 if TYPE_CHECKING:
     from browser import Browser
+    from dask_cluster import Cluster
 
 MODELS = {
     "configs/small.py": """
@@ -95,23 +96,6 @@ def fibcore_extract(tree, serving):
     if tree.model == "fails":
         raise RuntimeError("a defect of this plugin")
     return Extraction()
-"""
-
-
-CLUSTER = """
-import sys
-from distributed import LocalCluster
-
-if __name__ == "__main__":
-    with LocalCluster(
-        n_workers=2,
-        threads_per_worker=1,
-        processes=True,
-        host="127.0.0.1",
-        dashboard_address="127.0.0.1:0",
-    ) as cluster:
-        print(cluster.scheduler_address, flush=True)
-        sys.stdin.read()
 """
 
 
@@ -526,26 +510,13 @@ def test_an_interrupt_ends_the_processes_and_keeps_the_old_report(
 
 
 @pytest.mark.usefixtures("installed_plugins")
-def test_a_dask_cluster_gives_the_same(run: Callable[..., SurveyReport], tmp_path: Path) -> None:
-    pytest.importorskip("distributed", reason="distributed is not installed")
-    script = tmp_path / "cluster.py"
-    script.write_text(CLUSTER)
-    cluster = subprocess.Popen(  # noqa: S603 - our own script
-        [sys.executable, str(script)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    try:
-        assert cluster.stdout is not None
-        address = cluster.stdout.readline().strip()
-        report = run(registry=None, dask=address)
-        assert page(report) == page(run())
-        with pytest.raises(ClusterError, match="cannot read the SGLang source"):
-            _check_source({"one": check_worker(str(tmp_path), "1"), "two": None}, address)
-    finally:
-        cluster.communicate("", timeout=30)
+def test_a_dask_cluster_gives_the_same(
+    run: Callable[..., SurveyReport], tmp_path: Path, dask_cluster: Cluster
+) -> None:
+    report = run(registry=None, dask=dask_cluster.address)
+    assert page(report) == page(run())
+    with pytest.raises(ClusterError, match="cannot read the SGLang source"):
+        _check_source({"one": check_worker(str(tmp_path), "1"), "two": None}, dask_cluster.address)
 
 
 def _children(pid: int) -> list[int]:

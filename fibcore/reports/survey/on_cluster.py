@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import attrs
 
 from fibcore.errors import FibcoreError
-from fibcore.processes.cluster import ClusterError, run_on_cluster
+from fibcore.processes.cluster import run_on_cluster
+from fibcore.processes.connection import ClusterError
 from fibcore.processes.limits import Limits
 from fibcore.processes.pool import Worker
 from fibcore.progress import Progress
@@ -66,7 +67,7 @@ def run(
     """Number and row of every task, as they come.
 
     Args:
-        address: Of the scheduler; see `fibcore.processes.cluster.connect`.
+        address: Of the scheduler; see `fibcore.processes.connection.connect`.
         tasks: The models by number.
         source: The SGLang source as it is here.
         spec: What was asked for as the source; None for the one in the target dir.
