@@ -36,6 +36,7 @@ def survey(
     ep: int | None = None,
     jobs: int | None = None,
     timeout_s: float = TIMEOUT_S,
+    memory_bytes: int | str | None = None,
     output: str | Path | None = None,
     dask: str | None = None,
     registry: Registry | None = None,
@@ -61,13 +62,15 @@ def survey(
         ep: Expert-parallel size, likewise.
         jobs: How many processes; by default one for each core.
         timeout_s: Seconds of real time after which a model is given up.
+        memory_bytes: Main memory of one process, in bytes or as text (`16G`), above which its model
+            is given up; None for no limit.
         output: Folder for survey.md, survey.json and survey.html; by default the dataset's
             `reports`.
         dask: Address of a Dask scheduler whose workers are to do the work.
         registry: The plugins as objects. They do not go to other processes: the work is done in
             this one, and nothing ends a model that hangs. By default all that are installed.
         disable_plugin: Plugins to leave out, by name, where no registry is given.
-        progress: Told how far the work is.
+        progress: Called with the step, and how far it is.
 
     Returns:
         The report. Its `exit_code` is 1 where a model failed or a config file cannot be read.
@@ -84,7 +87,7 @@ def survey(
     start = time.perf_counter()
     folders = (configs,) if isinstance(configs, (str, Path)) else tuple(configs)
     names = (model_name,) if isinstance(model_name, str) else tuple(model_name)
-    limits = check_limits(jobs=jobs, timeout_s=timeout_s, dask=dask)
+    limits = check_limits(jobs=jobs, timeout_s=timeout_s, memory_bytes=memory_bytes, dask=dask)
     _check_registry(registry, jobs, dask)
     here = load_plugins(disable=disable_plugin) if registry is None else registry
     folder = dataset_folder(target_dir, dataset) / "reports" if output is None else Path(output)
