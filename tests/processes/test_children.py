@@ -138,12 +138,11 @@ def test_a_process_that_hangs_ends_with_what_it_started(started: Any) -> None:
 
 
 def test_time_is_the_tasks_alone(started: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    child = started(timeout_s=0.3)
-    time.sleep(0.5)  # neither the start
+    child = started("late", timeout_s=0.3)
     for _ in range(2):
-        child.feed("one")
-        events(child)
-        time.sleep(0.4)  # nor the time between two tasks counts
+        child.feed(["sleep", 0.1])  # before it is ready: the start does not count
+        assert events(child)[-1]["event"] == "end"
+        time.sleep(0.4)  # nor does the time between two tasks
     assert list(child.poll()) == []
     assert not child.ended()
     monkeypatch.setattr(children, "START_S", 0.2)

@@ -87,8 +87,7 @@ def _until_stopped() -> Any:
     """A function for workers that makes a file when it is stopped."""
 
     def wait(path: Path | None, stop: Any) -> None:
-        if path is not None:
-            stop.wait(60)
+        if path is not None and stop.wait(60):
             path.touch()
 
     return _by_value(wait)

@@ -15,6 +15,8 @@ def main(channel: Any) -> int:
     """Answer tasks; the exit status is the number in the arguments."""
     if "unready" in channel.arguments:
         time.sleep(600)
+    if "late" in channel.arguments:
+        time.sleep(0.6)
     if "broken" in channel.arguments:
         raise RuntimeError("broken from the start")
     channel.send("ready")
