@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import importlib.util
 import json
 import os
 import shutil
@@ -224,15 +223,11 @@ def real(request: pytest.FixtureRequest) -> Callable[..., ModelTree]:
 
 @pytest.fixture(scope="session")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """A real browser without a window, see `browser.py`; skips where there is none."""
-    # Test modules are no packages, so that this one has no name to import it by.
-    spec = importlib.util.spec_from_file_location("browser", Path(__file__).with_name("browser.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    with module.started(tmp_path_factory.mktemp("browser")) as started:
-        yield started
+    """A real browser without a window, see `helpers/browser.py`; skips where there is none."""
+    from browser import started
+
+    with started(tmp_path_factory.mktemp("browser")) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -5,17 +5,15 @@ The configs stand beside the project and not in it; without them the tests are s
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import attrs
+import first_principles
 import pytest
 
 from fibcore.errors import ConfigError
@@ -25,18 +23,6 @@ from fibcore.model.serving import Serving
 from fibcore.model.tree import ModelTree
 from fibcore.ops.registry import Registry
 
-
-def _load(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module  # attrs looks it up
-    spec.loader.exec_module(module)
-    return module
-
-
-first_principles = _load(Path(__file__).with_name("first_principles.py"))
 CONFIGS = Path(__file__).parents[3] / "shared" / "configs"
 NAMES = sorted(path.stem for path in CONFIGS.glob("*.json")) if CONFIGS.is_dir() else []
 STAGES = {"decode_ps1", "decode_ps64", "prefill_ps1", "prefill_ps64", "ragged"}

@@ -21,7 +21,7 @@ from fibcore.processes.limits import Limits
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no process groups on Windows")
 
-WORKER = Path(__file__).parents[1] / "toys" / "echo_worker.py"
+WORKER = Path(__file__).parents[1] / "helpers" / "echo_worker.py"
 MIB = 1 << 20
 
 

@@ -15,7 +15,7 @@ from fibcore.processes.pool import Pool, Worker
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no process groups on Windows")
 
-PROGRAM = Program(Path(__file__).parents[1] / "toys" / "echo_worker.py")
+PROGRAM = Program(Path(__file__).parents[1] / "helpers" / "echo_worker.py")
 
 
 def runs(pid: int) -> bool:
