@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+import pick_toy as toy
 import pytest
 
 import fibcore
 from fibcore.validation.problems import ValidationProblem
 
-
-def _toy() -> ModuleType:
-    path = Path(__file__).parents[1] / "benchmarking" / "workloads_toy.py"
-    spec = importlib.util.spec_from_file_location("workloads_toy", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-toy = _toy()
 SOLUTION = "solutions/torch/pick/pick_w4/torch_pick__pick_w4.json"
 Change = Callable[[dict[str, Any]], object]
 
