@@ -101,5 +101,9 @@ class PublishError(FibcoreError):
     """The Hub does not take what is to be published."""
 
 
+class MissingPackageError(FibcoreError):
+    """A package that a command needs is not installed; the hint names the extra that has it."""
+
+
 class PluginError(FibcoreError):
     """A plugin raised, or returned what its hook does not allow."""

@@ -90,7 +90,7 @@ def test_without_torch_or_pytest_the_rest_is_done_and_it_is_said(
 
     find = importlib.util.find_spec
     monkeypatch.setattr(
-        "fibcore.verification.pytest_process.importlib.util.find_spec",
+        "fibcore.extras.importlib.util.find_spec",
         lambda name, *rest: None if name == "torch" else find(name, *rest),
     )
     report = run()

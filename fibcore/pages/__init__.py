@@ -63,7 +63,7 @@ colour says; colour is never all there is.
 from __future__ import annotations
 
 from fibcore.pages.plots import Bar, Plot, Point, bar_plot, scatter_plot, strip_plot
-from fibcore.pages.rendering import render_page
+from fibcore.pages.rendering import need_for_pages, render_page
 from fibcore.pages.tables import (
     Cell,
     Column,
@@ -88,6 +88,7 @@ __all__ = [
     "TableRow",
     "Tone",
     "bar_plot",
+    "need_for_pages",
     "render_page",
     "scatter_plot",
     "strip_plot",

@@ -10,6 +10,8 @@ import re
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
+from fibcore.extras import need
+
 if TYPE_CHECKING:
     from jinja2 import Environment
 
@@ -36,9 +38,19 @@ def render_page(template: str, *, title: str, generated_from: str, **context: An
     return page.render(title=title, generated_from=generated_from, **context).rstrip() + "\n"
 
 
+def need_for_pages() -> None:
+    """Refuse to begin with a page that cannot be rendered.
+
+    Raises:
+        MissingPackageError: the extra `report` is not installed.
+    """
+    need("report", "HTML pages", "jinja2", "pygments")
+
+
 @functools.cache
 def environment() -> Environment:
     """The environment of all pages."""
+    need_for_pages()
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     from fibcore.model.layer_paths import group_uses

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import sys
@@ -14,6 +13,7 @@ from urllib.parse import urlsplit
 
 from fibcore import __version__
 from fibcore.errors import FibcoreError, UsageError
+from fibcore.extras import need
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -37,16 +37,11 @@ def connect(address: str, *, timeout_s: float = CONNECT_S) -> Iterator[Client]:
 
     Raises:
         UsageError: that is no address.
-        ClusterError: distributed is not installed, the scheduler cannot be reached, it has no
-            worker, or a worker has no fibcore or another version of it.
+        MissingPackageError: distributed is not installed.
+        ClusterError: the scheduler cannot be reached, it has no worker, or a worker has no
+            fibcore or another version of it.
     """
-    if importlib.util.find_spec("distributed") is None:
-        raise ClusterError(
-            "a Dask cluster needs the package distributed",
-            where=sys.executable,
-            found="no module distributed",
-            hint="pip install 'fibcore[dask]'",
-        )
+    need("dask", "tasks on a Dask cluster")
     target = _target(address)
     from distributed import Client  # takes half a second
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -11,6 +10,7 @@ from typing import Any
 import attrs
 
 from fibcore.errors import FibcoreError
+from fibcore.extras import need
 from fibcore.processes.children import Program
 from fibcore.processes.endings import Ending, How
 from fibcore.processes.limits import Limits
@@ -74,12 +74,9 @@ class ReferenceRunner:
             memory_bytes: Main memory that the process may occupy; None for no limit.
 
         Raises:
-            FibcoreError: torch is not installed.
+            MissingPackageError: torch is not installed.
         """
-        if importlib.util.find_spec("torch") is None:
-            raise FibcoreError(
-                "references need torch to run", found="no module torch", hint="pip install torch"
-            )
+        need("verify", "runs of references", "torch")
         self._worker = Worker(Program(WORKER), Limits(timeout_s, memory_bytes))
 
     def __enter__(self) -> ReferenceRunner:

@@ -13,6 +13,7 @@ from fibcore.dataset import BrokenFileError
 from fibcore.dataset.files import below, read_text, relative
 from fibcore.dataset.layout import WORKLOADS, workload_file
 from fibcore.errors import DatasetError
+from fibcore.extras import need
 from fibcore.model.definition import Definition, TensorSpec
 from fibcore.model.dtypes import TABLE
 from fibcore.model.shapes import shape_of
@@ -230,6 +231,7 @@ def _tensor(
     read: bool,
 ) -> Any:
     """Check a tensor's file against the definition; return its values where `read` asks for it."""
+    need("bench", "tensors of workloads", "numpy", "safetensors")
     from safetensors import SafetensorError, safe_open
 
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fibcore.errors import FibcoreError
+from fibcore.extras import need
 from fibcore.processes.children import Child, Program
 from fibcore.processes.limits import Limits
 from fibcore.verification.slots import Slot
@@ -21,17 +21,13 @@ def check_installed() -> None:
     """Refuse to go on where the tests cannot run.
 
     Raises:
-        FibcoreError: pytest or torch is not installed for this interpreter.
+        MissingPackageError: pytest or torch is not installed for this interpreter.
     """
-    missing = [name for name in ("pytest", "torch") if importlib.util.find_spec(name) is None]
-    if missing:
-        raise FibcoreError(
-            "the reference tests need pytest and torch",
-            where=sys.executable,
-            found=f"not installed: {', '.join(missing)}",
-            hint="pip install 'fibcore[test]', or "
-            "pytest tests/references --evidence reports/verification in another environment",
-        )
+    need(
+        "verify",
+        "reference tests",
+        otherwise="pytest tests/references --evidence reports/verification in another environment",
+    )
 
 
 class PytestProcess:

@@ -14,6 +14,7 @@ from fibcore.dataset.files import write_text
 from fibcore.errors import DatasetError, UsageError, WebError
 from fibcore.extraction.report import ExtractReport, ModelReport
 from fibcore.extraction.run import extract
+from fibcore.extras import need
 from fibcore.model.layer_paths import expand_paths
 from fibcore.ops.registry import Registry
 from fibcore.progress import Progress
@@ -140,8 +141,10 @@ def add_new_model(
     Raises:
         UsageError: a name or an option is wrong.
         WebError: the file is not there, or cannot be edited safely, or not be written.
+        MissingPackageError: the extra `web` is not installed.
         FibcoreError: the model cannot be extracted at all.
     """
+    need("web", "TypeScript files")
     if not model_name.strip():
         raise UsageError("no model is named", where="--model-name", expected="a name")
     path = find_models_file(Path(web_dir))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from fibcore.errors import WebError
+from fibcore.extras import need
 
 if TYPE_CHECKING:
     from tree_sitter import Node, Parser
@@ -202,6 +203,7 @@ def members(node: Node) -> list[Node]:
 
 @functools.lru_cache(maxsize=1)
 def _parser() -> Parser:
+    need("web", "TypeScript files")
     import tree_sitter
     import tree_sitter_typescript
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from dask_cluster import Cluster
 
-from fibcore.errors import UsageError
+from fibcore.errors import MissingPackageError, UsageError
 from fibcore.processes import connection
 from fibcore.processes.connection import ClusterError, connect
 
@@ -37,8 +37,8 @@ def test_workers_with_another_fibcore(
 
 
 def test_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fibcore.processes.connection.importlib.util.find_spec", lambda _: None)
-    with pytest.raises(ClusterError, match="needs the package") as caught, connect("127.0.0.1:1"):
+    monkeypatch.setattr("fibcore.extras.importlib.util.find_spec", lambda _: None)
+    with pytest.raises(MissingPackageError, match="need distributed") as caught, connect("127.0.0.1:1"):
         pass
     assert "fibcore[dask]" in (caught.value.hint or "")
 

@@ -12,7 +12,7 @@ import pytest
 import scale_toy as toy
 
 from fibcore.dataset import Dataset
-from fibcore.errors import DatasetError, FibcoreError, UsageError
+from fibcore.errors import DatasetError, FibcoreError, MissingPackageError, UsageError
 from fibcore.verification import (
     DefinitionResult,
     VerifiedDefinition,
@@ -226,8 +226,8 @@ def test_conftest_that_fails_is_an_error(dataset: Path) -> None:
 
 def test_missing_torch_is_an_error(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     generate(dataset, toy.definition())
-    monkeypatch.setattr(pytest_process.importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(FibcoreError, match="need pytest and torch"):
+    monkeypatch.setattr("fibcore.extras.importlib.util.find_spec", lambda _: None)
+    with pytest.raises(MissingPackageError, match="need pytest and torch"):
         check(dataset)
 
 

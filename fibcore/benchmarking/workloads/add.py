@@ -15,6 +15,7 @@ from fibcore.dataset.files import read_text, relative
 from fibcore.dataset.layout import blob_folder, trace_file, workload_file
 from fibcore.dataset.selection import chosen_definitions, open_dataset
 from fibcore.errors import FibcoreError, PluginError, UsageError
+from fibcore.extras import need
 from fibcore.model.definition import Definition
 from fibcore.model.kernel import Scalar
 from fibcore.model.shapes import device_bytes, shape_of
@@ -64,6 +65,7 @@ def add_workloads(
         UsageError: no selector or several, an unknown op type or name, a bound below 1.
         DatasetError: there is no such dataset, or it cannot be written.
     """
+    need("bench", "workloads")  # plugins draw them with NumPy
     max_bytes = parse_size(max_memory, "--max-memory")
     if limit is not None and limit < 1:
         raise UsageError(

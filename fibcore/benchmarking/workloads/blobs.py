@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from fibcore.dataset.layout import blob_folder
+from fibcore.extras import need
 from fibcore.model.definition import Definition
 from fibcore.model.dtypes import TABLE
 
@@ -45,6 +46,7 @@ def encode(definition: Definition, name: str, array: object, shape: tuple[int, .
     Raises:
         ValueError: it is no NumPy array of this shape, or does not fit the dtype.
     """
+    need("bench", "tensors of workloads")
     import numpy as np
     from safetensors.numpy import save
 

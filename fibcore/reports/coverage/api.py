@@ -14,6 +14,7 @@ from fibcore.dataset.inventory import read_inventory
 from fibcore.errors import FibcoreError, SourceError, UsageError
 from fibcore.extraction.run import Wanted, dataset_folder, few_collections, resolve
 from fibcore.ops.registry import Registry, load_plugins
+from fibcore.pages import need_for_pages
 from fibcore.pages.output import write_page
 from fibcore.progress import Progress
 from fibcore.reports.coverage.commands import Place
@@ -21,7 +22,13 @@ from fibcore.reports.coverage.data import CoverageReport, ModelCoverage
 from fibcore.reports.coverage.deriving import Deriver, Known, Served, read_known
 from fibcore.reports.coverage.page_check import Facts, Unchecked, check_page
 from fibcore.reports.coverage.quantities import flat
-from fibcore.reports.coverage.statements import Page, Vocabulary, read_page, words_of
+from fibcore.reports.coverage.statements import (
+    Page,
+    Vocabulary,
+    need_for_markdown,
+    read_page,
+    words_of,
+)
 from fibcore.sources.finding import find_source
 from fibcore.sources.tree import SourceTree
 
@@ -78,7 +85,14 @@ def coverage(
         UsageError: a name or an option is wrong, or there is no model to look at.
         SourceError: there is no source to elaborate, or no page to check.
         DatasetError: the dataset cannot be read, or the pages cannot be written.
+        MissingPackageError: the extra `report` is not installed, and pages are to be written or
+            checked.
     """
+    writes = not dry_run and (check is None or output is not None)
+    if writes:
+        need_for_pages()
+    if check is not None:
+        need_for_markdown()
     names = (model_name,) if isinstance(model_name, str) else tuple(dict.fromkeys(model_name))
     if registry is None:
         registry = load_plugins(disable=disable_plugin)
@@ -113,7 +127,7 @@ def coverage(
         unneeded=_unneeded(known, report.models, registry, wanted.op_types),
         problems=tuple(known.problems),
     )
-    if dry_run or (check is not None and output is None):
+    if not writes:
         return report
     return _write(report, root, None if output is None else Path(output))
 

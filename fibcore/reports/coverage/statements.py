@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from fibcore.extras import need
+
 if TYPE_CHECKING:
     from markdown_it.token import Token
 
@@ -195,6 +197,15 @@ def _expanded(name: str) -> Iterator[str]:
         yield from _expanded(name[: match.start()] + option.strip() + name[match.end() :])
 
 
+def need_for_markdown() -> None:
+    """Refuse to begin with a page that cannot be read.
+
+    Raises:
+        MissingPackageError: the extra `report` is not installed.
+    """
+    need("report", "pages in Markdown", "markdown_it")
+
+
 def read_page(text: str, vocabulary: Vocabulary) -> Page:
     """Read a page of Markdown."""
     reader = _Reader(vocabulary)
@@ -213,6 +224,7 @@ class _Reader:
         self._above: tuple[str, ...] = ()  # the models of the row above
 
     def read(self, text: str) -> None:
+        need_for_markdown()
         from markdown_it import MarkdownIt
 
         tokens = MarkdownIt("commonmark").enable("table").parse(text)

@@ -10,6 +10,7 @@ import attrs
 from fibcore.dataset import Dataset
 from fibcore.errors import FibcoreError
 from fibcore.extraction.run import dataset_folder
+from fibcore.pages import need_for_pages
 from fibcore.pages.output import write_page
 from fibcore.reports.dataset.contents import gather
 from fibcore.reports.dataset.page import render
@@ -75,7 +76,9 @@ def report(
 
     Raises:
         DatasetError: there is no dataset, or the page cannot be written.
+        MissingPackageError: the extra `report` is not installed.
     """
+    need_for_pages()
     root = dataset_folder(target_dir, dataset)
     contents = gather(root)
     text = render(contents, root.absolute().name)

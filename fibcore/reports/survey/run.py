@@ -10,6 +10,7 @@ from pathlib import Path
 from fibcore.errors import UsageError
 from fibcore.extraction.run import dataset_folder, source_label
 from fibcore.ops.registry import Registry, load_plugins
+from fibcore.pages import need_for_pages
 from fibcore.processes import machine
 from fibcore.processes.limits import check_limits
 from fibcore.progress import Progress, report
@@ -81,9 +82,11 @@ def survey(
         ElaborationError: the source holds no models.
         ClusterError: the Dask cluster cannot be used.
         DatasetError: the files cannot be written.
+        MissingPackageError: the extra `report` is not installed.
     """
     from fibcore.reports.survey.writing import write
 
+    need_for_pages()
     start = time.perf_counter()
     folders = (configs,) if isinstance(configs, (str, Path)) else tuple(configs)
     names = (model_name,) if isinstance(model_name, str) else tuple(model_name)
