@@ -137,8 +137,8 @@ def imports(tree: ast.Module) -> set[str]:
     return found
 
 
-# What draws workloads, which only `add_workloads` and a plugin's tests call; a filter of pages; what
-# runs in processes that `need` was called for; what pytest runs.
+# What draws workloads, which only `add_workloads` and tests of plugins call; a filter of pages;
+# what runs in processes that `need` was called for, or in pytest.
 EXEMPT = (
     *("ops/authoring", "pages/highlighting.py", "verification/emitted", "testing"),
     *("references/worker.py", "verification/worker_session.py", "verification/remote.py"),
