@@ -1,6 +1,6 @@
 # make run [MODEL=llama]   from nothing to tested kernel definitions of a model
 # make test                set-up and all tests
-# make lint                ruff and mypy
+# make lint                ruff, the layers of the package, and mypy
 # make bench               speed and memory beside their peers
 #
 # PYTHON picks the interpreter of the virtual environment (3.10 or newer), VENV its folder.
@@ -28,7 +28,7 @@ PLUGINS := $(PROJECTS:/pyproject.toml=)
 # without; what they need for that is named here.
 PEERS := flashinfer-bench flashinfer-python
 PEERS_NEED := apache-tvm-ffi docstring-parser einops ninja nvidia-ml-py pydantic requests tabulate tqdm
-EDITABLE := --editable . $(addprefix --editable ./,$(PLUGINS))
+EDITABLE := --editable ".[all]" $(addprefix --editable ./,$(PLUGINS))
 # pip compiles what it installs, but not editable packages; where PYTHONDONTWRITEBYTECODE is set they
 # would be compiled anew at every start. What cannot be written here is only slower.
 COMPILE := $(BIN)/python -m compileall -q fibcore plugins || true
@@ -53,12 +53,13 @@ $(BIN)/python:
 	@echo "Creating $(VENV) with $$($(PYTHON) --version)"
 	@$(PYTHON) -m venv $(VENV)
 
-# What `fibcore run` needs: the core, the plugins, and what runs the reference tests.
+# What `fibcore run` needs: the core, the plugins, and what runs the reference tests; besides what
+# every other command needs.
 $(VENV)/.installed-run: pyproject.toml $(PROJECTS) constraints.txt | $(BIN)/python
-	@echo "Installing fibcore, its plugins, PyTorch and pytest into $(VENV)"
+	@echo "Installing fibcore, its extras and plugins into $(VENV)"
 	@$(PIP) hatchling editables
 	@$(PIP) $(TORCH_FLAGS) torch numpy
-	@$(PIP) --no-build-isolation $(EDITABLE) pytest
+	@$(PIP) --no-build-isolation $(EDITABLE)
 	@$(COMPILE)
 	@touch $@
 
@@ -84,6 +85,7 @@ test: $(VENV)/.installed-test
 lint: $(VENV)/.installed-lint
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports
 	@$(BIN)/mypy fibcore $(wildcard plugins/*/fibcore_op_*)
 
 bench: $(VENV)/.installed-test
@@ -91,4 +93,4 @@ bench: $(VENV)/.installed-test
 	@for bench in benchmarks/bench_*.py; do echo "== $$bench"; $(BIN)/python $$bench $(BENCH_FLAGS); done
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .nox

@@ -15,7 +15,7 @@ from fibcore.dataset.files import write_text
 from fibcore.elaborate.transformers.class_defaults import TABLES, table_text
 from fibcore.elaborate.transformers.pins import release_source
 
-FOLDER = Path(__file__).parent.parent / "fibcore" / "elaborate" / TABLES
+FOLDER = Path(__file__).parent.parent / "fibcore" / "elaborate" / "transformers" / TABLES
 
 
 def main(versions: list[str]) -> int:

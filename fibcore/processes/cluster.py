@@ -21,7 +21,13 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import attrs
 
 from fibcore.errors import FibcoreError
-from fibcore.processes.connection import ClusterError, connect, described, scheduler_address
+from fibcore.processes.connection import (
+    ClusterError,
+    connect,
+    described,
+    scheduler_address,
+    timeout_error,
+)
 from fibcore.progress import Progress, report
 
 if TYPE_CHECKING:
@@ -149,7 +155,7 @@ def worker_address() -> str | None:
 def _on_workers(client: Client, function: Callable[..., object], *arguments: object) -> None:
     """Call a function on all workers that still answer."""
     if client.status == "running":
-        with suppress(OSError, TimeoutError):
+        with suppress(OSError, timeout_error()):
             client.run(function, *arguments, on_error="ignore")
 
 
@@ -241,7 +247,7 @@ def _submitted(
     finally:
         left = [future for future in futures if not future.done()]
         if left and client.status == "running":
-            with suppress(OSError, TimeoutError):
+            with suppress(OSError, timeout_error()):
                 client.cancel(left, force=True)
 
 

@@ -47,7 +47,7 @@ def connect(address: str, *, timeout_s: float = CONNECT_S) -> Iterator[Client]:
 
     try:
         client = Client(target, timeout=timeout_s, set_as_default=False)
-    except (OSError, ValueError, ImportError) as error:  # TimeoutError is an OSError
+    except (OSError, ValueError, ImportError, timeout_error()) as error:
         raise ClusterError(
             "the Dask scheduler cannot be reached",
             where=address,
@@ -59,8 +59,15 @@ def connect(address: str, *, timeout_s: float = CONNECT_S) -> Iterator[Client]:
         _check_workers(client, address, timeout_s)
         yield client
     finally:
-        with suppress(OSError, TimeoutError):  # the scheduler is gone
+        with suppress(OSError, timeout_error()):  # the scheduler is gone
             client.close(timeout=5)
+
+
+def timeout_error() -> type[Exception]:
+    """What a client raises when an answer does not come; no OSError before Python 3.11."""
+    import asyncio
+
+    return asyncio.TimeoutError
 
 
 def scheduler_address(client: Client) -> str:
@@ -104,7 +111,7 @@ def _in_scheduler_file(path: Path) -> str:
 def _check_workers(client: Client, address: str, timeout_s: float) -> None:
     try:
         client.wait_for_workers(1, timeout=timeout_s)
-    except (OSError, TimeoutError):
+    except (OSError, timeout_error()):
         raise ClusterError(
             "the Dask scheduler has no workers",
             where=address,

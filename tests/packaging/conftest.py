@@ -156,6 +156,12 @@ def closure(
     return found
 
 
+@pytest.fixture(scope="session")
+def closure_of() -> Callable[..., dict[str, metadata.Distribution]]:
+    """The function `closure`."""
+    return closure
+
+
 def link(distributions: dict[str, metadata.Distribution], packages: Path) -> None:
     """Make links to all that distributions have installed, in the place for packages."""
     for name, distribution in distributions.items():
