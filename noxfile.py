@@ -83,10 +83,10 @@ def lowest(session: nox.Session) -> None:
         *("uv", "pip", "compile", "pyproject.toml", *extras, "--resolution", "lowest-direct"),
         *("--python-version", PYTHONS[0], "--quiet", "--output-file", str(lock)),
     )
-    tools = ("editables", "hatchling", "hypothesis", "pytest-xdist", "selenium")
-    session.install("--requirement", str(lock), "pytest==8.1", *tools)
+    session.install("-r", str(lock), "pytest==8.1", "hypothesis", "pytest-xdist", "selenium")
     plugins = [argument for plugin in PLUGINS for argument in ("--editable", plugin)]
-    session.install("--no-build-isolation", "--no-deps", "--editable", ".", *plugins)
+    # Isolated: hatchling asks for a newer `packaging` than the core does.
+    session.install("--no-deps", "--editable", ".", *plugins)
     pytest(session, "tests", "--ignore=tests/verification", "--ignore=tests/packaging")
 
 

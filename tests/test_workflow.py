@@ -45,6 +45,7 @@ def run(
 
 
 def test_from_nothing_to_definitions_whose_tests_ran(run: Run, tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="reference tests need torch")
     report = run()
     assert report.exit_code == 0, report.to_dict()
     assert report.repositories is not None
@@ -67,6 +68,7 @@ def test_from_nothing_to_definitions_whose_tests_ran(run: Run, tmp_path: Path) -
 
 
 def test_a_reference_that_is_wrong_fails_the_run(run: Run, tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="reference tests need torch")
     run(device="cpu")
     path = tmp_path / "trace/definitions/rmsnorm/rmsnorm_h64.json"
     data = json.loads(path.read_text())
@@ -109,6 +111,7 @@ def test_nothing_to_test_is_no_success(run: Run) -> None:
 
 
 def test_only_the_models_own_definitions_are_run(run: Run, tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="reference tests need torch")
     run()
     folder = tmp_path / "trace/definitions/rmsnorm"
     data = json.loads((folder / "rmsnorm_h64.json").read_text())

@@ -54,6 +54,7 @@ def status(dataset: Path) -> tuple[str, ...]:
 
 
 def test_evidence_of_the_same_reference_counts(dataset: Path, tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="reference tests need torch")
     folder = evidence(tmp_path / "gpu", RUN)
     CliRunner().invoke(cli, ["verify", "--dataset", str(dataset), "--evidence", str(folder)])
     assert status(dataset) == ("verified",)
@@ -86,6 +87,7 @@ def test_the_evidence_in_the_repository_is_readable() -> None:
 
 
 def test_the_api_takes_it(dataset: Path, tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="reference tests need torch")
     report = verify(dataset=dataset, evidence_dir=evidence(tmp_path / "gpu", RUN))
     assert isinstance(report, VerifyReport)
     assert [d.verified for d in report.definitions] == [True]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -40,6 +41,12 @@ def work(core: Environment, tmp_path_factory: pytest.TempPathFactory) -> Path:
     ok(core.fibcore("add-reference-tests", "--all", "--dataset", "d", cwd=folder))
     (folder / "models.ts").write_text(SITE)
     return folder
+
+
+@pytest.fixture
+def own(work: Path, tmp_path: Path) -> Path:
+    """A copy of that folder; what a test adds is in no other's way."""
+    return Path(shutil.copytree(work, tmp_path / "own"))
 
 
 def test_the_core_alone_extracts_and_writes_tests(work: Path) -> None:
@@ -95,32 +102,32 @@ def test_without_its_extra_a_command_names_it(what: str, core: Environment, work
     assert "Traceback" not in done.stderr
 
 
-def test_with_the_extra_report(environment: Make, work: Path) -> None:
+def test_with_the_extra_report(environment: Make, own: Path) -> None:
     report = environment("report")
     for what in COMMANDS:
         if what.startswith("report"):
-            ok(report.fibcore(*COMMANDS[what], cwd=work))
-    pages = {path.name for path in (work / "d/reports").glob("*.html")}
+            ok(report.fibcore(*COMMANDS[what], cwd=own))
+    pages = {path.name for path in (own / "d/reports").glob("*.html")}
     assert pages == {"index.html", "coverage.html", "survey.html"}
 
 
-def test_with_the_extra_web(environment: Make, work: Path) -> None:
-    ok(environment("web").fibcore(*COMMANDS["web"], cwd=work))
-    assert 'id: "tiny"' in (work / "models.ts").read_text()
+def test_with_the_extra_web(environment: Make, own: Path) -> None:
+    ok(environment("web").fibcore(*COMMANDS["web"], cwd=own))
+    assert 'id: "tiny"' in (own / "models.ts").read_text()
 
 
-def test_with_the_extra_bench(environment: Make, core: Environment, work: Path) -> None:
+def test_with_the_extra_bench(environment: Make, core: Environment, own: Path) -> None:
     bench = environment("bench")
-    ok(bench.fibcore(*COMMANDS["bench"], cwd=work))
-    ok(bench.fibcore("validate", "--dataset", "d", cwd=work))
-    assert list((work / "d/blob").rglob("*.safetensors"))
-    without = core.fibcore("validate", "--dataset", "d", cwd=work)  # now there are tensors
+    ok(bench.fibcore(*COMMANDS["bench"], cwd=own))
+    ok(bench.fibcore("validate", "--dataset", "d", cwd=own))
+    assert list((own / "d/blob").rglob("*.safetensors"))
+    without = core.fibcore("validate", "--dataset", "d", cwd=own)  # now there are tensors
     assert without.returncode == 1
     assert "pip install 'fibcore[bench]'" in without.stderr
 
 
-def test_with_the_extra_verify(environment: Make, work: Path) -> None:
-    done = environment("verify").fibcore(*VERIFY, "--json", cwd=work)
+def test_with_the_extra_verify(environment: Make, own: Path) -> None:
+    done = environment("verify").fibcore(*VERIFY, "--json", cwd=own)
     report = json.loads(ok(done))
     assert report["passed"] > 0
     assert report["failed"] == 0
@@ -137,7 +144,7 @@ if __name__ == "__main__":
 """
 
 
-def test_with_the_extra_dask(environment: Make, work: Path) -> None:
+def test_with_the_extra_dask(environment: Make, own: Path) -> None:
     dask = environment("dask", "report")
-    (work / "cluster.py").write_text(CLUSTER)
-    ok(dask.run("cluster.py", *COMMANDS["report of a survey"], cwd=work))
+    (own / "cluster.py").write_text(CLUSTER)
+    ok(dask.run("cluster.py", *COMMANDS["report of a survey"], cwd=own))
