@@ -6,12 +6,14 @@ import json
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import hub_stub as stub
 import pytest
 from click.testing import CliRunner, Result
+from packaging.version import Version
 
 import fibcore
 from fibcore.cli import cli
@@ -109,6 +111,9 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     dataset = stub.Dataset(REPO_ID)
     dataset.commit({"README.md": b"card", ".gitattributes": b""})
     with stub.serving(dataset):
+        if Version(version("huggingface_hub")) < Version("1.6"):
+            # It reads the URL of a commit by its own endpoint, whatever the call named.
+            monkeypatch.setattr(constants, "ENDPOINT", dataset.url)
         yield dataset
 
 
