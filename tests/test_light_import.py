@@ -13,12 +13,14 @@ HEAVY = (
     *("torch", "transformers", "huggingface_hub", "git", "rich", "click", "numpy", "pytest"),
     *("flashinfer", "sglang", "filelock", "rapidfuzz", "asyncio"),
     *("jinja2", "markupsafe", "pygments", "markdown_it"),
+    *("distributed", "ml_dtypes", "safetensors", "tree_sitter", "tree_sitter_typescript"),
 )
 
 MODULES = [
     "fibcore",
     "fibcore.reports.coverage",
     "fibcore.dataset",
+    "fibcore.extras",
     "fibcore.reports.dataset",
     "fibcore.model.definition",
     "fibcore.reports.diff",
