@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
+from fibcore.extras import need
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -43,7 +45,12 @@ class Dtype:
     tensor: bool = True
 
     def numpy(self) -> np.dtype[Any] | None:
-        """The NumPy dtype that holds its elements; None where there is none."""
+        """The NumPy dtype that holds its elements; None where there is none.
+
+        Raises:
+            MissingPackageError: the extra `bench` is not installed.
+        """
+        need("bench", "dtypes of tensors", "ml_dtypes", "numpy")
         import numpy as np
 
         if self.storage == "ml_dtypes":
