@@ -141,7 +141,8 @@ def imports(tree: ast.Module) -> set[str]:
 # what runs in processes that `need` was called for, or in pytest.
 EXEMPT = (
     *("ops/authoring", "pages/highlighting.py", "verification/emitted", "testing"),
-    *("references/worker.py", "verification/worker_session.py", "verification/remote.py"),
+    *("references/worker.py", "verification/pytest_worker.py", "verification/on_cluster.py"),
+    "processes/cluster.py",
 )
 
 

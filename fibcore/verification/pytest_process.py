@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fibcore.errors import FibcoreError
 from fibcore.extras import need
 from fibcore.processes.children import Child, Program
 from fibcore.processes.limits import Limits

@@ -38,7 +38,10 @@ def test_workers_with_another_fibcore(
 
 def test_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fibcore.extras.importlib.util.find_spec", lambda _: None)
-    with pytest.raises(MissingPackageError, match="need distributed") as caught, connect("127.0.0.1:1"):
+    with (
+        pytest.raises(MissingPackageError, match="need distributed") as caught,
+        connect("127.0.0.1:1"),
+    ):
         pass
     assert "fibcore[dask]" in (caught.value.hint or "")
 

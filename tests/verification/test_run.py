@@ -19,7 +19,6 @@ from fibcore.verification import (
     VerifyReport,
     add_reference_tests,
     evidence,
-    pytest_process,
     verify,
 )
 
