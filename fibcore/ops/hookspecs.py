@@ -1,8 +1,12 @@
 """The hooks: all that an op-type plugin gives to fibcore, and all that the core knows of ops.
 
 A plugin is a module (or object) named by an entry point in the group `fibcore`; it implements some
-or all of these functions, each marked with `fibcore.hookimpl`. Hooks receive and return the public
-data types of `fibcore.model` and this module.
+or all of these functions, each marked with `hookimpl`. It may have an integer
+`fibcore_hook_api`, the version of the hooks that it is for; a fibcore with another version skips
+it. Hooks receive and return public data types, all of which `fibcore.plugin` has.
+
+What concerns one op type is asked of the plugin that names it in `fibcore_op_types`, and of no
+other. `fibcore_extract` and `fibcore_ground_truths` are asked of every plugin.
 """
 
 from __future__ import annotations
@@ -23,6 +27,12 @@ if TYPE_CHECKING:
     import numpy as np
 
 PROJECT = "fibcore"
+
+HOOK_API = 1
+"""The version of the hooks: their names, parameters, and what they return."""
+
+HOOK_API_ATTRIBUTE = "fibcore_hook_api"
+"""What a plugin calls the version that it is for."""
 
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
@@ -154,7 +164,7 @@ class TestTemplate:
     source: str
 
 
-@hookspec
+@hookspec(firstresult=True)
 def fibcore_op_types() -> Sequence[OpType]:  # type: ignore[empty-body]
     """Name the op types that the plugin is responsible for.
 
@@ -163,7 +173,7 @@ def fibcore_op_types() -> Sequence[OpType]:  # type: ignore[empty-body]
     """
 
 
-@hookspec
+@hookspec(firstresult=True)
 def fibcore_extract(tree: ModelTree, serving: Serving) -> Extraction:  # type: ignore[empty-body]
     """Find the plugin's kernels in a model tree.
 
@@ -174,23 +184,22 @@ def fibcore_extract(tree: ModelTree, serving: Serving) -> Extraction:  # type: i
 
 
 @hookspec(firstresult=True)
-def fibcore_reference(kernel: Kernel) -> Definition | None:
+def fibcore_reference(kernel: Kernel) -> Definition:  # type: ignore[empty-body]
     """Write the definition of a kernel, its reference included.
 
-    Called for every kernel that `fibcore_extract` returned. The first plugin that returns a
-    definition answers; a plugin returns None for op types that are not its own. The definition's
-    name and op type are the kernel's; its tags are the kernel's (the core adds `model:` and
-    `status:`).
+    Called for every kernel of the plugin's op types that `fibcore_extract` returned. The
+    definition's name and op type are the kernel's; its tags are the kernel's (the core adds
+    `model:` and `status:`).
     """
 
 
 @hookspec(firstresult=True)
-def fibcore_identify(definition: Definition) -> Identity | None:
+def fibcore_identify(definition: Definition) -> Identity:  # type: ignore[empty-body]
     """Say which function a definition computes, and whether its sizes can go together.
 
-    Called when two definitions are compared, imported, or checked as part of a dataset; many of
-    them others wrote, so that references look different. A plugin returns None for op types that
-    are not its own; no answer counts as `Identity()`.
+    Called for definitions of the plugin's op types when two are compared, imported, or checked as
+    part of a dataset; many of them others wrote, so that references look different. A plugin
+    without this hook stands for `Identity()`.
     """
 
 
@@ -198,29 +207,31 @@ def fibcore_identify(definition: Definition) -> Identity | None:
 def fibcore_ground_truths(definition: Definition) -> Sequence[GroundTruth] | None:
     """Give the implementations to compare a definition's reference with, the preferred one first.
 
-    Called when tests are written. A plugin returns None for op types that are not its own, and an
-    empty sequence where nothing independent exists (the test is then a skip that says so).
+    Called when tests are written, of every plugin and for definitions of every op type: a plugin
+    can bring a kernel for an op type that another one owns, whose own ground truths come first.
+    Empty or None where it has nothing for the definition. A test without any is a skip that says
+    so.
     """
 
 
 @hookspec(firstresult=True)
-def fibcore_test_template(op_type: str) -> TestTemplate | None:
-    """Give the test sizes, input generator and property checks of an op type.
+def fibcore_test_template(op_type: str) -> TestTemplate:  # type: ignore[empty-body]
+    """Give the test sizes, input generator and property checks of one of the plugin's op types.
 
-    Called when tests are written. A plugin returns None for op types that are not its own.
+    Called when tests are written.
     """
 
 
 @hookspec(firstresult=True)
-def fibcore_workloads(
+def fibcore_workloads(  # type: ignore[empty-body]
     definition: Definition, constants: Mapping[str, Scalar], seed: int
-) -> Sequence[WorkloadCase] | None:
+) -> Sequence[WorkloadCase]:
     """Give realistic sizes of a definition to benchmark, from small to large.
 
-    Called by `fibcore add-workloads`. `constants` is what a model was found to have for constants
-    of the kernel (`Kernel.facts`), as the definition's provenance records it; empty for one that
-    fibcore did not extract. Equal arguments give equal cases: draw from
-    `fibcore.ops.authoring.draws.generator(seed, definition.name, ...)`. The inputs hold the
-    definition's constraints. NumPy may be imported inside the function. A plugin returns None for
-    op types that are not its own, and an empty sequence where it cannot tell what valid inputs are.
+    Called by `fibcore add-workloads` for definitions of the plugin's op types. `constants` is what
+    a model was found to have for constants of the kernel (`Kernel.facts`), as the definition's
+    provenance records it; empty for one that fibcore did not extract. Equal arguments give equal
+    cases: draw from `fibcore.plugin.generator(seed, definition.name, ...)`. The inputs hold the
+    definition's constraints. NumPy may be imported inside the function. Empty where the plugin
+    cannot tell what valid inputs are.
     """

@@ -1,4 +1,4 @@
-"""The plugins: discovery through entry points, checks of what their hooks return.
+"""The plugins in use: every hook call is checked, and an error names plugin and hook.
 
 There is no global plugin manager: `load_plugins` builds a `Registry`, and whoever needs plugins
 is given it.
@@ -6,64 +6,34 @@ is given it.
 
 from __future__ import annotations
 
-import functools
 import re
-import traceback
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple, TypeVar
 
 import attrs
 import pluggy
 
-from fibcore.errors import ConfigError, FibcoreError, PluginError, UsageError
+from fibcore.errors import ConfigError, FibcoreError, PluginError
 from fibcore.model.definition import Definition
 from fibcore.model.kernel import Extraction, Kernel, Scalar
 from fibcore.model.serving import Serving
 from fibcore.model.tree import ModelTree
-from fibcore.ops import checks as hook_checks
-from fibcore.ops import hookspecs
-from fibcore.ops.hookspecs import PROJECT, GroundTruth, Identity, OpType, TestTemplate, WorkloadCase
+from fibcore.ops import checks, kernel_checks
+from fibcore.ops.hookspecs import GroundTruth, Identity, TestTemplate, WorkloadCase
+from fibcore.ops.loading import LoadedPlugin, PluginInfo, describe, find_and_load
 from fibcore.ops.options import DeclaredOptions
 
-if TYPE_CHECKING:
-    from importlib_metadata import EntryPoint
+__all__ = [
+    "ExtractResult",
+    "GroundTruthResult",
+    "HookError",
+    "PluginInfo",
+    "RegisteredOpType",
+    "Registry",
+    "load_plugins",
+]
 
-GROUP = "fibcore"
-"""The entry-point group in which plugins announce themselves."""
-
-Cause = Literal["disabled", "missing module", "version conflict", "plugin bug"]
 T = TypeVar("T")
-
-
-@attrs.frozen
-class PluginInfo:
-    """What is known of one plugin, whether it can be used or not.
-
-    Attributes:
-        name: The entry point's name; what `--disable-plugin` takes.
-        distribution: The distribution that brings it; None where it was handed over as an object.
-        version: That distribution's version.
-        status: "active"; "disabled" where the user asked for that; "skipped" where it is broken.
-        reason: Why it is not active, as a sentence for people.
-        op_types: Names of the op types that it is responsible for, where it is active.
-        cause: The kind of reason.
-    """
-
-    name: str
-    distribution: str | None
-    version: str | None
-    status: Literal["active", "disabled", "skipped"]
-    reason: str | None = None
-    op_types: tuple[str, ...] = ()
-    cause: Cause | None = None
-
-    @property
-    def label(self) -> str:
-        """Name, distribution and version in a line: `gqa (fibcore-op-gqa 0.1.0)`."""
-        if self.distribution is None:
-            return self.name
-        return f"{self.name} ({self.distribution} {self.version or 'of unknown version'})"
 
 
 @attrs.frozen
@@ -108,18 +78,35 @@ class ExtractResult(NamedTuple):
     errors: tuple[FibcoreError, ...]
 
 
-class Registry:
-    """The active plugins. Every hook call is checked, and an error names plugin and hook.
+class GroundTruthResult(NamedTuple):
+    """The ground truths of one definition.
 
-    A hook that one plugin answers asks the plugin that is responsible for the op type first, then
-    the others by name, so that a stranger's mistake cannot hide the right answer.
+    Attributes:
+        offered: (plugin name, ground truth), those of the op type's owner first.
+        errors: One error for each plugin that failed, or gave a name that another one has.
+    """
+
+    offered: tuple[tuple[str, GroundTruth], ...]
+    errors: tuple[HookError, ...]
+
+    @property
+    def truths(self) -> tuple[GroundTruth, ...]:
+        """The ground truths, the preferred one first."""
+        return tuple(truth for _, truth in self.offered)
+
+
+class Registry:
+    """The active plugins.
+
+    What concerns one op type is asked of the plugin that owns it, and of no other; extraction and
+    ground truths are asked of every plugin.
 
     Attributes:
         plugins: Every plugin that was found, by name, the inactive ones included.
         options: The options that the op types of the active plugins declare.
     """
 
-    def __init__(self, plugins: Iterable[PluginInfo], loaded: Mapping[str, _Loaded]) -> None:
+    def __init__(self, plugins: Iterable[PluginInfo], loaded: Mapping[str, LoadedPlugin]) -> None:
         """Use `load_plugins` instead, which makes both fit."""
         self.plugins: tuple[PluginInfo, ...] = tuple(sorted(plugins, key=lambda p: p.name))
         self._hooks = {name: plugin.hooks for name, plugin in loaded.items()}
@@ -169,7 +156,7 @@ class Registry:
                 info.name,
                 "fibcore_extract",
                 f"model {tree.model}",
-                lambda result: hook_checks.check_extraction(result, tree, info.op_types),
+                lambda result: kernel_checks.check_extraction(result, tree, info.op_types),
                 {"tree": tree, "serving": serving},
             )
         except FibcoreError as error:
@@ -182,11 +169,11 @@ class Registry:
             HookError: the plugin raised, or the definition does not fit the kernel.
             PluginError: no plugin answers for the kernel's op type.
         """
-        found = self._first(
+        found = self._ask_owner(
             "fibcore_reference",
             kernel.op_type,
             f"kernel {kernel.name}",
-            lambda result: hook_checks.check_reference(result, kernel),
+            lambda result: kernel_checks.check_reference(result, kernel),
             {"kernel": kernel},
         )
         if found is None:
@@ -204,11 +191,11 @@ class Registry:
         Raises:
             HookError: the plugin raised, or returned what is no identity.
         """
-        found = self._first(
+        found = self._ask_owner(
             "fibcore_identify",
             definition.op_type,
             f"definition {definition.name}",
-            hook_checks.check_identity,
+            checks.check_identity,
             {"definition": definition},
         )
         return found or Identity()
@@ -235,52 +222,79 @@ class Registry:
             return found
         return re.sub(r"_v([2-9]|[1-9][0-9]+)$", "", definition.name)
 
-    def ground_truths(self, definition: Definition) -> tuple[GroundTruth, ...]:
-        """What a definition's reference can be compared with, the preferred one first.
+    def ground_truths(self, definition: Definition) -> GroundTruthResult:
+        """What a definition's reference can be compared with, of all plugins.
 
-        Raises:
-            HookError: the plugin raised, or returned what is no ground truth.
+        Those of the plugin that owns the op type come first, the preferred one first. A plugin
+        that fails takes nothing from the others: its error stands in the result.
         """
-        found = self._first(
+        owner = self._op_types.get(definition.op_type)
+        offered: dict[str, tuple[str, GroundTruth]] = {}
+        errors: list[HookError] = []
+        for plugin in sorted(self._active, key=lambda p: (owner is None or p != owner.plugin, p)):
+            try:
+                found = self._ground_truths_of(plugin, definition)
+            except HookError as error:
+                errors.append(error)
+                continue
+            for truth in found:
+                first, _ = offered.setdefault(truth.name, (plugin, truth))
+                if first != plugin:
+                    errors.append(self._same_name(plugin, first, truth, definition))
+        return GroundTruthResult(tuple(offered.values()), tuple(errors))
+
+    def _ground_truths_of(self, plugin: str, definition: Definition) -> tuple[GroundTruth, ...]:
+        found = self._call(
+            plugin,
             "fibcore_ground_truths",
-            definition.op_type,
             f"definition {definition.name}",
-            hook_checks.check_ground_truths,
+            checks.check_ground_truths,
             {"definition": definition},
         )
         return found or ()
 
+    def _same_name(
+        self, plugin: str, first: str, truth: GroundTruth, definition: Definition
+    ) -> HookError:
+        return HookError(
+            self._active[plugin],
+            "fibcore_ground_truths",
+            f"plugin {self._active[first].label} has a ground truth of this name",
+            f"definition {definition.name}",
+            truth.name,
+        )
+
     def test_template(self, op_type: str) -> TestTemplate | None:
-        """The test sizes, inputs and properties of an op type; None where no plugin has any.
+        """The test sizes, inputs and properties of an op type; None where its owner has none.
 
         Raises:
             HookError: the plugin raised, or returned what is no template of this op type.
         """
-        return self._first(
+        return self._ask_owner(
             "fibcore_test_template",
             op_type,
             f"op type {op_type}",
-            lambda result: hook_checks.check_test_template(result, op_type),
+            lambda result: checks.check_test_template(result, op_type),
             {"op_type": op_type},
         )
 
     def workloads(
         self, definition: Definition, constants: Mapping[str, Scalar], seed: int
     ) -> tuple[WorkloadCase, ...] | None:
-        """The sizes to benchmark of a definition, small to large; None where no plugin has any.
+        """The sizes to benchmark of a definition, small to large; None where its owner has none.
 
         Raises:
             HookError: the plugin raised, or returned what are no cases of this definition.
         """
-        return self._first(
+        return self._ask_owner(
             "fibcore_workloads",
             definition.op_type,
             f"definition {definition.name}",
-            lambda result: hook_checks.check_workloads(result, definition),
+            lambda result: checks.check_workloads(result, definition),
             {"definition": definition, "constants": constants, "seed": seed},
         )
 
-    def _first(
+    def _ask_owner(
         self,
         hook: str,
         op_type: str,
@@ -288,13 +302,11 @@ class Registry:
         check: Callable[[object], T],
         arguments: Mapping[str, object],
     ) -> T | None:
+        """Call a hook of the plugin that owns an op type; None where nobody does, or has it."""
         owner = self._op_types.get(op_type)
-        order = sorted(self._active, key=lambda name: (owner is None or name != owner.plugin, name))
-        for name in order:
-            found = self._call(name, hook, subject, check, arguments)
-            if found is not None:
-                return found
-        return None
+        if owner is None:
+            return None
+        return self._call(owner.plugin, hook, subject, check, arguments)
 
     def _call(
         self,
@@ -304,7 +316,7 @@ class Registry:
         check: Callable[[object], T],
         arguments: Mapping[str, object],
     ) -> T | None:
-        """Call the hook of one plugin; None where it has none or does not answer."""
+        """Call the hook of one plugin; None where the plugin does not implement it."""
         info = self._active[plugin]
         caller: pluggy.HookCaller = getattr(self._hooks[plugin], hook)
         if not caller.get_hookimpls():
@@ -314,31 +326,12 @@ class Registry:
         except ConfigError:
             raise  # not a plugin's mistake: the model cannot be served like that
         except (Exception, SystemExit) as error:
-            raise HookError(info, hook, "the plugin failed", subject, _describe(error)) from error
-        if caller.spec is not None and caller.spec.opts["firstresult"]:
-            if result is None:
-                return None  # the definition or op type is not this plugin's
-        else:  # a list of what the plugins returned, from which pluggy leaves out None
-            result = result[0] if result else None
+            raise HookError(info, hook, "the plugin failed", subject, describe(error)) from error
         try:
             return check(result)
         except ValueError as error:
             message = "the plugin returned what the hook does not allow"
             raise HookError(info, hook, message, subject, str(error)) from error
-
-
-@attrs.frozen
-class _Loaded:
-    """A usable plugin.
-
-    Attributes:
-        hooks: Its hooks. Each plugin has a manager of its own, so that one can be called without
-            the others, wrappers included.
-        op_types: What it is responsible for.
-    """
-
-    hooks: pluggy.HookRelay
-    op_types: tuple[OpType, ...]
 
 
 def load_plugins(
@@ -364,217 +357,12 @@ def load_plugins(
         UsageError: `disable` or `require` names a plugin that does not exist, or both name one.
         PluginError: a required plugin cannot be used, or two plugins claim one op type.
     """
-    given = dict(extra or {})
-    entry_points = _entry_points() if discover else []
-    known = {e.name for e in entry_points} | set(given)
-    _check_names("disable", disable, known)
-    _check_names("require", require, known)
-    both = sorted(set(disable) & set(require))
-    if both:
-        raise UsageError("a plugin is both required and disabled", found=", ".join(both))
-
-    infos: list[PluginInfo] = []
-    loaded: dict[str, _Loaded] = {}
-    for entry_point in entry_points:
-        if entry_point.name in given:
-            continue
-        info = _info(entry_point)
-        taken = next((i for i in infos if i.name == info.name), None)
-        if taken is not None:
-            reason = f"its name is taken by {taken.distribution} {taken.version}"
-            info = attrs.evolve(info, status="skipped", cause="plugin bug", reason=reason)
-            if info.name in require:
-                raise _unusable(info)
-        elif info.name in disable:
-            info = attrs.evolve(info, status="disabled", cause="disabled", reason="disabled")
-        else:
-            load = functools.partial(_load, entry_point)
-            info = _add(info, load, loaded, required=info.name in require)
-        infos.append(info)
-    for name, plugin in given.items():
-        info = PluginInfo(name, None, None, "active")
-        if name in disable:
-            info = attrs.evolve(info, status="disabled", cause="disabled", reason="disabled")
-        else:
-            info = _add(info, functools.partial(_same, plugin), loaded, required=True)
-        infos.append(info)
+    infos, loaded = find_and_load(disable=disable, require=require, extra=extra, discover=discover)
     _check_claims(loaded, infos)
     return Registry(infos, loaded)
 
 
-def _entry_points() -> list[EntryPoint]:
-    import importlib_metadata  # costs 30 ms; `import fibcore.ops.registry` should not
-
-    # By name and distribution, so that neither the path nor the file system decides anything.
-    return sorted(
-        importlib_metadata.entry_points(group=GROUP),
-        key=lambda e: (e.name, e.dist.name if e.dist else ""),
-    )
-
-
-def _check_names(option: str, names: Collection[str], known: Collection[str]) -> None:
-    if isinstance(names, str):
-        raise UsageError("a list of plugin names is needed", where=option, found=repr(names))
-    for name in names:
-        if name not in known:
-            raise UsageError(
-                "no plugin has this name",
-                where=option,
-                expected=_nearest(name, known) or "an installed plugin",
-                found=repr(name),
-                hint="fibcore plugins lists them",
-            )
-
-
-def _nearest(name: str, known: Collection[str]) -> str:
-    from rapidfuzz import fuzz, process  # costs 40 ms, for an error message alone
-
-    ranked = process.extract(name, sorted(known), scorer=fuzz.WRatio, limit=3)
-    return ", ".join(match for match, _, _ in ranked)
-
-
-def _info(entry_point: EntryPoint) -> PluginInfo:
-    dist = entry_point.dist
-    return PluginInfo(
-        entry_point.name, dist.name if dist else None, dist.version if dist else None, "active"
-    )
-
-
-def _add(
-    info: PluginInfo,
-    load: Callable[[], object],
-    loaded: dict[str, _Loaded],
-    *,
-    required: bool,
-) -> PluginInfo:
-    """Load a plugin into `loaded`, or say why that cannot be.
-
-    Args:
-        info: What is known of it.
-        load: Gives the plugin.
-        loaded: The usable plugins by name.
-        required: Whether a broken plugin is an error.
-    """
-    try:
-        usable = _checked(load(), info)
-    except _BrokenPlugin as broken:
-        info = attrs.evolve(info, status="skipped", cause=broken.cause, reason=broken.reason)
-        if required:
-            raise _unusable(info) from broken
-        return info
-    loaded[info.name] = usable
-    return attrs.evolve(info, op_types=tuple(o.name for o in usable.op_types))
-
-
-class _BrokenPlugin(Exception):
-    """Why a plugin cannot be used."""
-
-    def __init__(self, cause: Cause, reason: str) -> None:
-        super().__init__(reason)
-        self.cause: Cause = cause
-        self.reason = reason
-
-
-def _unusable(info: PluginInfo) -> PluginError:
-    return PluginError(
-        "a plugin that is needed cannot be used",
-        where=f"plugin {info.label}",
-        found=f"{info.cause}: {info.reason}",
-    )
-
-
-def _same(plugin: object) -> object:
-    return plugin
-
-
-def _load(entry_point: EntryPoint) -> object:
-    """The plugin that an entry point names.
-
-    Raises:
-        _BrokenPlugin: with the cause: another version than it needs, a module that is not there,
-            or a mistake of the plugin.
-    """
-    conflict = _version_conflict(entry_point.dist.requires or ()) if entry_point.dist else None
-    if conflict:
-        raise _BrokenPlugin("version conflict", conflict)
-    own_package = entry_point.module.partition(".")[0]
-    try:
-        plugin: object = entry_point.load()
-    except ModuleNotFoundError as error:
-        missing = (error.name or "").partition(".")[0]
-        if missing in (own_package, ""):
-            raise _BrokenPlugin("plugin bug", _describe(error)) from error
-        if missing == PROJECT:
-            reason = f"it needs {error.name}, which this fibcore does not have"
-            raise _BrokenPlugin("version conflict", reason) from error
-        raise _BrokenPlugin("missing module", f"it needs {error.name}") from error
-    except ImportError as error:
-        source = (error.name or "").partition(".")[0]
-        cause: Cause = "plugin bug" if source in (own_package, "") else "version conflict"
-        raise _BrokenPlugin(cause, _describe(error)) from error
-    except (Exception, SystemExit) as error:
-        raise _BrokenPlugin("plugin bug", _describe(error)) from error
-    return plugin
-
-
-def _version_conflict(requirements: Iterable[str]) -> str | None:
-    """What a distribution requires and another version of which is installed.
-
-    A requirement that is not installed at all shows when the plugin is imported, if it matters.
-    """
-    import importlib_metadata
-    from packaging.requirements import InvalidRequirement, Requirement
-
-    for text in requirements:
-        try:
-            requirement = Requirement(text)
-        except InvalidRequirement:
-            return f"its requirement {text!r} cannot be read"
-        if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
-            continue
-        if requirement.name == PROJECT:
-            from fibcore import __version__ as version
-        else:
-            try:
-                version = importlib_metadata.version(requirement.name)
-            except importlib_metadata.PackageNotFoundError:
-                continue
-        if not requirement.specifier.contains(version, prereleases=True):
-            return f"it needs {requirement}, {version} is installed"
-    return None
-
-
-def _checked(plugin: object, info: PluginInfo) -> _Loaded:
-    """The plugin, after its hooks were held against the hook specifications.
-
-    Raises:
-        _BrokenPlugin: a hook is not as they say.
-    """
-    if plugin is None:
-        raise _BrokenPlugin("plugin bug", "it is None")
-    manager = pluggy.PluginManager(PROJECT)
-    manager.add_hookspecs(hookspecs)
-    try:
-        manager.register(plugin, info.name)
-        manager.check_pending()
-    except pluggy.PluginValidationError as error:
-        known = ", ".join(sorted(n for n in vars(hookspecs) if n.startswith("fibcore_")))
-        reason = f"{' '.join(str(error).split())}; the hooks are {known}"
-        raise _BrokenPlugin("plugin bug", reason) from error
-    except Exception as error:  # reading its attributes may run its code
-        raise _BrokenPlugin("plugin bug", _describe(error)) from error
-    if not manager.get_hookcallers(plugin):
-        raise _BrokenPlugin("plugin bug", "it implements no hook; are they marked @hookimpl?")
-    if not manager.hook.fibcore_op_types.get_hookimpls():
-        return _Loaded(manager.hook, ())
-    try:
-        (result,) = manager.hook.fibcore_op_types() or (None,)
-        return _Loaded(manager.hook, hook_checks.check_op_types(result))
-    except Exception as error:
-        raise _BrokenPlugin("plugin bug", f"fibcore_op_types: {_describe(error)}") from error
-
-
-def _check_claims(loaded: Mapping[str, _Loaded], infos: Sequence[PluginInfo]) -> None:
+def _check_claims(loaded: Mapping[str, LoadedPlugin], infos: Sequence[PluginInfo]) -> None:
     labels = {i.name: i.label for i in infos if i.status == "active"}
     owners: dict[str, str] = {}
     for name, plugin in loaded.items():
@@ -588,14 +376,3 @@ def _check_claims(loaded: Mapping[str, _Loaded], infos: Sequence[PluginInfo]) ->
                     found=f"{labels[other]} and {labels[name]}",
                     hint=f"go without one of them: --disable-plugin {name}",
                 )
-
-
-def _describe(error: BaseException) -> str:
-    """The exception in a line, with the last place in source text that it came through."""
-    text = " ".join(str(error).split())
-    line = f"{type(error).__name__}: {text}" if text else type(error).__name__
-    frames = traceback.extract_tb(error.__traceback__)
-    if frames:
-        last = frames[-1]
-        line += f" ({Path(last.filename).name}:{last.lineno} in {last.name})"
-    return line

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import attrs
 
 from fibcore.dataset import Dataset
 from fibcore.dataset.generated_files import GeneratedFiles, Refusal
@@ -23,6 +25,7 @@ from fibcore.verification.module_rendering import (
 from fibcore.verification.report import AddTestsReport
 
 if TYPE_CHECKING:
+    from fibcore.ops.hookspecs import GroundTruth, TestTemplate
     from fibcore.ops.registry import Registry
 
 FOLDER = "tests/references"
@@ -127,6 +130,30 @@ def _op_types_below(dataset: Path, folder: Path) -> tuple[str, ...]:
     )
 
 
+@attrs.frozen
+class _Offered:
+    """What plugins offer for a definition: (plugin, ground truth), and the tolerance."""
+
+    truths: tuple[tuple[str, GroundTruth], ...]
+    tolerance: float | None
+
+    def of(self, plugins: Collection[str | None]) -> TestedDefinition:
+        """With the ground truths of these plugins alone."""
+        truths = tuple(truth for plugin, truth in self.truths if plugin in plugins)
+        return TestedDefinition(truths, self.tolerance)
+
+
+def _from(plugin: str | None, error: PluginError) -> PluginError:
+    """The error, with the plugin whose ground truths it is about."""
+    return PluginError(
+        error.message,
+        where=f"ground truths of plugin {plugin}, {error.where}",
+        expected=error.expected,
+        found=error.found,
+        hint=error.hint,
+    )
+
+
 class _Writer:
     """Writes the files of one call and remembers what became of them."""
 
@@ -183,12 +210,11 @@ class _Writer:
             for d in selection.of(op_type)
             if whole or d.name in before or d.name in selection.names
         ]
-        tested = self._with_ground_truths(covered, before, selection.names, tolerance)
-        try:
-            text = render_module(op_type, template, tested)
-        except PluginError as error:
-            self.problems.append(error)
+        offered = self._with_ground_truths(covered, before, selection.names, tolerance)
+        rendered = self._render(op_type, template, offered)
+        if rendered is None:
             return
+        text, tested = rendered
         if not self._write_conftest():
             self.files.refused.append(
                 Refusal(path, f"it needs fibcore's {CONFTEST}, which was refused")
@@ -204,20 +230,48 @@ class _Writer:
         before: Mapping[str, float | None],
         chosen: frozenset[str],
         tolerance: float | None,
-    ) -> dict[str, TestedDefinition]:
-        tested = {}
+    ) -> dict[str, _Offered]:
+        owner = self._owner(definitions[0].op_type) if definitions else None
+        offered = {}
         for definition in definitions:
             own = before.get(definition.name)
             if definition.name in chosen and (self.force or tolerance is not None):
                 own = tolerance
+            found = self.registry.ground_truths(definition)
+            self.problems += found.errors
+            # Without its owner's its properties are tested still, and the module says what is
+            # missing.
+            if not any(error.plugin == owner for error in found.errors):
+                offered[definition.name] = _Offered(found.offered, own)
+        return offered
+
+    def _owner(self, op_type: str) -> str | None:
+        known = self.registry.op_types().get(op_type)
+        return None if known is None else known.plugin
+
+    def _render(
+        self, op_type: str, template: TestTemplate, offered: Mapping[str, _Offered]
+    ) -> tuple[str, dict[str, TestedDefinition]] | None:
+        """The module's text and what it knows of definitions; None where the owner's does not work.
+
+        The ground truths of every other plugin come in by themselves: those that do not fit into
+        one module with the others (two bind one name) are left out, and a problem says so.
+        """
+        names = {plugin for each in offered.values() for plugin, _ in each.truths}
+        owner = self._owner(op_type)
+        rendered = None
+        taken: list[str | None] = []
+        for plugin in (owner, *sorted(names - {owner})):
+            tested = {name: each.of((*taken, plugin)) for name, each in offered.items()}
             try:
-                truths = self.registry.ground_truths(definition)
-            except FibcoreError as error:
-                # Its properties are tested still, and the test module says what is missing.
-                self.problems.append(error)
-                continue
-            tested[definition.name] = TestedDefinition(truths, own)
-        return tested
+                rendered = render_module(op_type, template, tested), tested
+            except PluginError as error:
+                self.problems.append(_from(plugin, error))
+                if plugin == owner:
+                    return None
+            else:
+                taken.append(plugin)
+        return rendered
 
     def _write_conftest(self) -> bool:
         """Write conftest.py; whether the test modules can be run with the one that is there now."""

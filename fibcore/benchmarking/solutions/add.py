@@ -95,13 +95,12 @@ class _Writer:
 
     def add(self, definition: Definition) -> None:
         """Write the solutions of one definition; what goes wrong is a problem."""
-        try:
-            truths = self.registry.ground_truths(definition)
-        except PluginError as error:
-            self.problems.append(error)
+        truths, errors = self.registry.ground_truths(definition)
+        self.problems += errors
+        if errors and not truths:
             return
         names: list[str] = []
-        for truth in truths:
+        for _, truth in truths:
             reason = self._reason(truth)
             if reason is not None:
                 self.left_out.setdefault(definition.name, {})[truth.name] = reason

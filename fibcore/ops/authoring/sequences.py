@@ -92,7 +92,7 @@ def prefill_batches(seed: int, name: str, *, prefixes: bool) -> list[Batch]:
     return found
 
 
-def cases(
+def sequence_cases(
     definition: Definition,
     batches: Sequence[Batch],
     scalars: Mapping[str, int | float | bool],

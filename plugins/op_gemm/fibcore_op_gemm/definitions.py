@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from importlib.resources import files
 
-from fibcore.model.definition import Definition, const, tensor, var
-from fibcore.model.kernel import Kernel
-from fibcore.ops.authoring.consistency import in_name, other_than
-from fibcore.ops.authoring.rendering import render
+from fibcore.plugin import Definition, Kernel, const, in_name, other_than, render, tensor, var
 from fibcore_op_gemm.formats import BLOCK
 
 

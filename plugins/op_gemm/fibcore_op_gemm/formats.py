@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fibcore.model.tree import Quantization
+from fibcore.plugin import Quantization
 
 BLOCK = 128
 """Rows and columns of a weight block, and columns of an activation's, that one scale covers."""

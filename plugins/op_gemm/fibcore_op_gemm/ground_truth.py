@@ -5,8 +5,7 @@ from __future__ import annotations
 from importlib.resources import files
 from typing import Any
 
-from fibcore.model.definition import Definition
-from fibcore.ops.hookspecs import GroundTruth
+from fibcore.plugin import Definition, GroundTruth
 
 PLAIN = ["A", "B"]
 FP8 = ["A", "A_scale", "B", "B_scale"]

@@ -8,17 +8,20 @@ from typing import Any
 
 import attrs
 
-from fibcore.model.kernel import Extraction, Kernel, KernelCollector, fact
-from fibcore.model.serving import Serving
-from fibcore.model.tree import (
+from fibcore.plugin import (
     Alternatives,
+    Extraction,
+    Kernel,
+    KernelCollector,
     ModelTree,
     ModuleNode,
     ModuleRef,
     Named,
     ParameterRef,
     Quantization,
+    Serving,
     Unknown,
+    fact,
     origins_of,
 )
 from fibcore_op_gemm.formats import BLOCK, describe, is_fp8_block_scale

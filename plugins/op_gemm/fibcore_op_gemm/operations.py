@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from fibcore.model.tree import Alternatives, Operation, ParameterRef
+from fibcore.plugin import Alternatives, Operation, ParameterRef
 
 # Functions that are GEMMs on an activation and a weight, by the last part of their name: the
 # weight's position among the arguments, and whether it is [N, K] (a linear layer's) or [K, N].

@@ -11,9 +11,7 @@ from typing import Any
 
 import attrs
 
-from fibcore.model.options import Option
-from fibcore.model.serving import Serving
-from fibcore.model.tree import Alternatives, ModuleNode, Unknown, with_origins
+from fibcore.plugin import Alternatives, ModuleNode, Option, Serving, Unknown, with_origins
 
 SHAPES: Option[str] = Option(
     "gemm_shapes",

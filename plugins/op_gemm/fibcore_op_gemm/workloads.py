@@ -7,9 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from fibcore.model.definition import Definition
-from fibcore.ops.authoring.counts import TOKENS
-from fibcore.ops.hookspecs import WorkloadCase
+from fibcore.plugin import TOKENS, Definition, WorkloadCase
 from fibcore_op_gemm.ground_truth import FP8, PLAIN
 
 if TYPE_CHECKING:
@@ -40,7 +38,7 @@ def workloads(definition: Definition, seed: int) -> tuple[WorkloadCase, ...]:
 
 def _scales(definition: Definition, seed: int, m: int) -> Mapping[str, np.ndarray[Any, Any]]:
     """Scales that differ from block to block by up to three; those of B are the same for all M."""
-    from fibcore.ops.authoring.draws import generator
+    from fibcore.plugin import generator
 
     axes = definition.const_axes
     blocks = axes["num_k_blocks"]

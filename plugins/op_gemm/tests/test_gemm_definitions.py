@@ -9,10 +9,7 @@ import sys
 import attrs
 
 import fibcore_op_gemm as plugin
-from fibcore.model.definition import Definition, tensor
-from fibcore.model.kernel import Kernel
-from fibcore.model.serving import Serving
-from fibcore.model.tree import Quantization
+from fibcore.plugin import Definition, Kernel, Quantization, Serving, tensor
 from fibcore.testing.trees import module, tree
 
 FP8_BLOCK = Quantization("fp8", "float8_e4m3fn", "block", block=(128, 128), activation="dynamic")

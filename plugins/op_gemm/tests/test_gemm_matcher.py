@@ -7,16 +7,16 @@ from typing import Any
 import attrs
 import pytest
 
-from fibcore.model.kernel import Extraction
-from fibcore.model.serving import Serving
-from fibcore.model.tree import (
+from fibcore.plugin import (
     Alternatives,
+    Extraction,
     ModuleNode,
     ModuleRef,
     Named,
     Operation,
     ParameterRef,
     Quantization,
+    Serving,
     Unknown,
     with_origins,
 )

@@ -14,10 +14,7 @@ from typing import Any
 import pytest
 
 import fibcore_op_gemm as plugin
-from fibcore.model.definition import Definition
-from fibcore.model.serving import Serving
-from fibcore.model.tree import Quantization
-from fibcore.ops.hookspecs import GroundTruth
+from fibcore.plugin import Definition, GroundTruth, Quantization, Serving
 from fibcore.testing.harness import harness
 from fibcore.testing.trees import module, tree
 

@@ -6,8 +6,7 @@ import attrs
 import numpy as np
 import pytest
 
-from fibcore.model.definition import Definition, scalar
-from fibcore.model.kernel import Kernel
+from fibcore.plugin import Definition, Kernel, scalar
 from fibcore_op_gemm import fibcore_workloads
 from fibcore_op_gemm.definitions import definition
 from fibcore_op_gemm.workloads import TARGET_STD

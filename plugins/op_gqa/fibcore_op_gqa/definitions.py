@@ -8,11 +8,21 @@ import re
 from importlib import resources
 from typing import cast
 
-from fibcore.model.definition import Axis, Definition, TensorSpec, const, scalar, tensor, var
-from fibcore.model.kernel import Kernel
-from fibcore.ops.authoring.consistency import in_name, not_a_multiple
-from fibcore.ops.authoring.rendering import render, select
-from fibcore.ops.hookspecs import Identity
+from fibcore.plugin import (
+    Axis,
+    Definition,
+    Identity,
+    Kernel,
+    TensorSpec,
+    const,
+    in_name,
+    not_a_multiple,
+    render,
+    scalar,
+    select,
+    tensor,
+    var,
+)
 from fibcore_op_gqa.names import Extras, Kind
 
 OWN_OP_TYPES = ("gqa_paged", "gqa_ragged")

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from importlib import resources
 
-from fibcore.model.definition import Definition
-from fibcore.ops.authoring.rendering import named_after
-from fibcore.ops.hookspecs import GroundTruth, TestTemplate
+from fibcore.plugin import Definition, GroundTruth, TestTemplate, named_after
 from fibcore_op_gqa.definitions import OWN_OP_TYPES, extras_of, kind_of
 from fibcore_op_gqa.names import FLASHINFER, PLAIN, Extras, Kind
 

@@ -17,16 +17,21 @@ from typing import Any
 
 import attrs
 
-from fibcore.model.kernel import Extraction, Fact, Kernel, KernelCollector, Scalar, fact
-from fibcore.model.serving import Serving
-from fibcore.model.tree import (
+from fibcore.plugin import (
     Alternatives,
     Call,
+    Extraction,
+    Fact,
+    Kernel,
+    KernelCollector,
     ModelTree,
     ModuleNode,
     Named,
     ParameterRef,
+    Scalar,
+    Serving,
     Unknown,
+    fact,
     with_origins,
 )
 from fibcore_op_gqa.model_config import cache_dtype, chunk_size, config_value, window_of_config

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fibcore.model.tree import ModelTree
+from fibcore.plugin import ModelTree
 
 
 def window_of_config(tree: ModelTree) -> int | None:

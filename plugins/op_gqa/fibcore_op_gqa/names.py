@@ -6,7 +6,7 @@ from typing import Literal
 
 import attrs
 
-from fibcore.model.options import Option
+from fibcore.plugin import Option
 
 Kind = Literal["decode", "prefill", "ragged"]
 """Paged decode, paged causal prefill, ragged causal prefill."""

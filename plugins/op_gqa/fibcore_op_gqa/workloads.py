@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from fibcore.model.definition import Definition
-from fibcore.model.kernel import Scalar
-from fibcore.ops.hookspecs import WorkloadCase
+from fibcore.plugin import Definition, Scalar, WorkloadCase
 from fibcore_op_gqa.definitions import OWN_OP_TYPES, kind_of
 
 
@@ -23,11 +21,11 @@ def workloads(
     kind = kind_of(definition)
     if kind is None:
         return ()
-    from fibcore.ops.authoring.sequences import cases, decode_batches, prefill_batches
+    from fibcore.plugin import decode_batches, prefill_batches, sequence_cases
 
     if kind == "decode":
         batches = decode_batches(seed, definition.name)
     else:
         batches = prefill_batches(seed, definition.name, prefixes=kind == "prefill")
     scale = float(constants.get("sm_scale", definition.const_axes["head_dim"] ** -0.5))
-    return cases(definition, batches, {"sm_scale": scale}, seed)
+    return sequence_cases(definition, batches, {"sm_scale": scale}, seed)

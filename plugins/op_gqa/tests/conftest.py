@@ -8,9 +8,7 @@ from typing import Any
 
 import pytest
 
-from fibcore.model.definition import Definition
-from fibcore.model.serving import Serving
-from fibcore.ops.hookspecs import GroundTruth
+from fibcore.plugin import Definition, GroundTruth, Serving
 from fibcore.testing.trees import module, tree
 from fibcore_op_gqa import (
     fibcore_extract,

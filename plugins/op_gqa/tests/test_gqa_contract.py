@@ -9,8 +9,7 @@ import pytest
 pytest.importorskip("torch")
 
 import fibcore_op_gqa
-from fibcore.model.serving import Serving
-from fibcore.model.tree import ModuleNode
+from fibcore.plugin import ModuleNode, Serving
 from fibcore.testing import contract
 from fibcore.testing.trees import TENSOR, call, module, tree
 

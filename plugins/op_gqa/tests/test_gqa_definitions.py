@@ -9,8 +9,7 @@ from typing import Any
 import attrs
 import pytest
 
-from fibcore.model.definition import Definition, const, tensor
-from fibcore.model.kernel import Kernel
+from fibcore.plugin import Definition, Kernel, const, tensor
 from fibcore_op_gqa import (
     fibcore_ground_truths,
     fibcore_identify,
@@ -258,7 +257,7 @@ def test_extraction_and_definitions_need_no_torch() -> None:
     code = """
 import sys
 import fibcore_op_gqa as plugin
-from fibcore.model.serving import Serving
+from fibcore.plugin import Serving
 from fibcore.testing.trees import module, tree
 layer = module("a", "RadixAttention", {"num_heads": 4, "num_kv_heads": 2, "head_dim": 64})
 for kernel in plugin.fibcore_extract(tree(layer), Serving()).kernels:

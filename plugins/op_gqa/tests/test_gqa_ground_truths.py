@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from fibcore.model.definition import Definition
-from fibcore.ops.hookspecs import GroundTruth
+from fibcore.plugin import Definition, GroundTruth
 from fibcore.testing.harness import harness
 from fibcore_op_gqa import fibcore_ground_truths
 

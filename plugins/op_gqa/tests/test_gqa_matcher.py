@@ -7,9 +7,16 @@ from typing import Any
 import attrs
 import pytest
 
-from fibcore.model.kernel import Extraction
-from fibcore.model.serving import Serving
-from fibcore.model.tree import Alternatives, ModelTree, Named, ParameterRef, Unknown, with_origins
+from fibcore.plugin import (
+    Alternatives,
+    Extraction,
+    ModelTree,
+    Named,
+    ParameterRef,
+    Serving,
+    Unknown,
+    with_origins,
+)
 from fibcore.testing.trees import TENSOR, call, module, tree
 from fibcore_op_gqa import fibcore_extract
 

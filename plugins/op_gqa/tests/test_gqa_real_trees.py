@@ -11,7 +11,7 @@ import pytest
 
 from fibcore.configs.catalogue import resolve_model
 from fibcore.elaborate import elaborate
-from fibcore.model.serving import Serving
+from fibcore.plugin import Serving
 from fibcore.sources.tree import SourceTree
 from fibcore_op_gqa import fibcore_extract
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fibcore.ops.authoring.rendering import render
+from fibcore.plugin import render
 
 torch = pytest.importorskip("torch")
 

@@ -7,11 +7,22 @@ from collections.abc import Mapping
 from importlib import resources
 from typing import cast
 
-from fibcore.model.definition import Axis, Definition, TensorSpec, const, scalar, tensor, var
-from fibcore.model.kernel import Kernel, Scalar
-from fibcore.ops.authoring.consistency import in_name, not_a_multiple
-from fibcore.ops.authoring.rendering import render, select
-from fibcore.ops.hookspecs import Identity
+from fibcore.plugin import (
+    Axis,
+    Definition,
+    Identity,
+    Kernel,
+    Scalar,
+    TensorSpec,
+    const,
+    in_name,
+    not_a_multiple,
+    render,
+    scalar,
+    select,
+    tensor,
+    var,
+)
 from fibcore_op_mla.kernels import scale_in_words
 from fibcore_op_mla.names import KINDS, OP_TYPES, OWN_OP_TYPES, Kind
 

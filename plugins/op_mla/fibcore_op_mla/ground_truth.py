@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from importlib import resources
 
-from fibcore.model.definition import Definition
-from fibcore.ops.hookspecs import GroundTruth, TestTemplate
+from fibcore.plugin import Definition, GroundTruth, TestTemplate
 from fibcore_op_mla.definitions import kind_of
 from fibcore_op_mla.names import FLASHINFER, OWN_OP_TYPES, Kind, flashinfer_has
 

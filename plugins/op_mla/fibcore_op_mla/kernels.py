@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from fibcore.model.kernel import Fact, Kernel, Scalar, fact
-from fibcore.model.serving import Serving
-from fibcore.model.tree import ModuleNode, with_origins
+from fibcore.plugin import Fact, Kernel, ModuleNode, Scalar, Serving, fact, with_origins
 from fibcore_op_mla.names import (
     FLASHINFER,
     OP_TYPES,

@@ -16,9 +16,7 @@ from __future__ import annotations
 
 import attrs
 
-from fibcore.model.kernel import Extraction, KernelCollector
-from fibcore.model.serving import Serving
-from fibcore.model.tree import ModelTree, ModuleNode
+from fibcore.plugin import Extraction, KernelCollector, ModelTree, ModuleNode, Serving
 from fibcore_op_mla.kernels import LENIENT, absorbed_kernels, materialised_kernels
 from fibcore_op_mla.settings import (
     INDEXERS,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from fibcore.model.options import Option
+from fibcore.plugin import Option
 
 Kind = Literal["decode", "prefill", "ragged"]
 """Absorbed paged decode, absorbed paged causal prefill, materialised ragged causal prefill."""

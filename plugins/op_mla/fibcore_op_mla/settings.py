@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from fibcore.model.tree import Alternatives, ModelTree, ModuleNode, Named, ParameterRef, Unknown
+from fibcore.plugin import Alternatives, ModelTree, ModuleNode, Named, ParameterRef, Unknown
 
 # Names under which a model hands attention sinks to RadixAttention.forward.
 _SINKS = ("sinks", "attn_sink")

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from fibcore.model.definition import Definition
-from fibcore.model.kernel import Scalar
-from fibcore.ops.hookspecs import WorkloadCase
+from fibcore.plugin import Definition, Scalar, WorkloadCase
 from fibcore_op_mla.definitions import kind_of
 from fibcore_op_mla.names import OWN_OP_TYPES
 
@@ -27,7 +25,7 @@ def workloads(
     kind = kind_of(definition)
     if kind is None:
         return ()
-    from fibcore.ops.authoring.sequences import cases, decode_batches, prefill_batches
+    from fibcore.plugin import decode_batches, prefill_batches, sequence_cases
 
     if kind == "decode":
         batches = decode_batches(seed, definition.name)
@@ -38,4 +36,4 @@ def workloads(
         axes = definition.const_axes
         head = axes["qk_dim"] if kind == "ragged" else NOPE_DIM + axes["head_dim_kpe"]
         scale = head**-0.5
-    return cases(definition, batches, {"sm_scale": float(scale)}, seed)
+    return sequence_cases(definition, batches, {"sm_scale": float(scale)}, seed)

@@ -6,9 +6,7 @@ import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from fibcore.model.definition import Definition
-from fibcore.model.serving import Serving
-from fibcore.model.tree import ModuleNode
+from fibcore.plugin import Definition, ModuleNode, Serving
 from fibcore.testing.trees import module, tree
 from fibcore_op_mla import fibcore_extract, fibcore_reference, fibcore_test_template
 

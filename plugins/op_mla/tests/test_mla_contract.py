@@ -7,7 +7,7 @@ from typing import ClassVar
 from mla_kit import deepseek
 
 import fibcore_op_mla
-from fibcore.model.serving import Serving
+from fibcore.plugin import Serving
 from fibcore.testing.contract import PluginContract, Tree
 from fibcore.testing.trees import tree
 

@@ -8,8 +8,7 @@ import attrs
 import pytest
 from mla_kit import deepseek, definitions
 
-from fibcore.model.definition import Definition
-from fibcore.model.kernel import Kernel
+from fibcore.plugin import Definition, Kernel
 from fibcore_op_mla import (
     fibcore_ground_truths,
     fibcore_identify,

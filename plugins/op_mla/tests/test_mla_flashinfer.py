@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from mla_kit import generator, load_run, load_template, small_definitions
 
-from fibcore.model.definition import Definition
+from fibcore.plugin import Definition
 from fibcore.testing.harness import harness
 from fibcore_op_mla import fibcore_ground_truths, ground_truth
 

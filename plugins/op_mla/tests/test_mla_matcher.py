@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from mla_kit import deepseek, linear, radix_attention
 
-from fibcore.model.kernel import Extraction
-from fibcore.model.serving import Serving
-from fibcore.model.tree import (
+from fibcore.plugin import (
     Alternatives,
+    Extraction,
     ModuleNode,
     Named,
     ParameterRef,
+    Serving,
     Unknown,
     with_origins,
 )
@@ -475,7 +475,7 @@ def test_unknown_settings_are_problems(setting: str) -> None:
 def test_matching_and_defining_need_no_torch() -> None:
     code = (
         "import sys, fibcore_op_mla as plugin\n"
-        "from fibcore.model.serving import Serving\n"
+        "from fibcore.plugin import Serving\n"
         "from fibcore.testing.trees import tree\n"
         "plugin.fibcore_extract(tree(), Serving())\n"
         "import fibcore_op_mla.definitions, fibcore_op_mla.ground_truth\n"

@@ -6,9 +6,7 @@ import attrs
 import numpy as np
 import pytest
 
-from fibcore.model.definition import Definition
-from fibcore.model.kernel import Kernel, Scalar
-from fibcore.ops.hookspecs import WorkloadCase
+from fibcore.plugin import Definition, Kernel, Scalar, WorkloadCase
 from fibcore_op_mla import fibcore_reference, fibcore_workloads
 
 KINDS = ("decode", "decode_ps1", "prefill", "prefill_ps1", "ragged")

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from fibcore.model.definition import Definition
-from fibcore.model.kernel import Extraction, Kernel, Scalar
-from fibcore.model.serving import Serving
-from fibcore.model.tree import ModelTree
-from fibcore.ops.hookspecs import (
+from fibcore.plugin import (
+    Definition,
+    Extraction,
     GroundTruth,
     Identity,
+    Kernel,
+    ModelTree,
     OpType,
+    Scalar,
+    Serving,
     TestTemplate,
     WorkloadCase,
     hookimpl,

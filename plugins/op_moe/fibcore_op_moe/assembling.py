@@ -11,9 +11,8 @@ import ast
 from collections.abc import Collection, Mapping
 from importlib.resources import files
 
-from fibcore.errors import FibcoreError
 from fibcore.ops.authoring import rendering
-from fibcore.ops.authoring.rendering import render
+from fibcore.plugin import FibcoreError, render
 
 MARKS = frozenset({"ds_routing", "llama4_routing", "remote_experts"})
 

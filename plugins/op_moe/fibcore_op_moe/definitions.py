@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from fibcore.model.definition import Axis, Definition, TensorSpec, const, scalar, tensor, var
-from fibcore.model.kernel import Kernel
+from fibcore.plugin import Axis, Definition, Kernel, TensorSpec, const, scalar, tensor, var
 from fibcore_op_moe.assembling import reference
 from fibcore_op_moe.moe import BLOCK, DEFAULT, DS, FP8_BLOCK, FP8_TENSOR, LLAMA4, RENORM, Moe
 

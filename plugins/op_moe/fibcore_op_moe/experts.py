@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import attrs
 
-from fibcore.model.tree import ModuleNode, ParameterRef, Quantization, Unknown
+from fibcore.plugin import ModuleNode, ParameterRef, Quantization, Unknown
 from fibcore_op_moe.moe import BF16, BLOCK, FP8_BLOCK, FP8_TENSOR
 from fibcore_op_moe.reading import Arguments, Findings, spelled
 

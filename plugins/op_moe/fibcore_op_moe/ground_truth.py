@@ -10,9 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from fibcore.model.definition import Definition
-from fibcore.ops.authoring.rendering import named_after
-from fibcore.ops.hookspecs import GroundTruth
+from fibcore.plugin import Definition, GroundTruth, named_after
 from fibcore_op_moe.assembling import source
 from fibcore_op_moe.moe import BF16, DS, FP8_BLOCK, FP8_TENSOR, LLAMA4, Moe
 

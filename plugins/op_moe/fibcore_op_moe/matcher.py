@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from fibcore.model.kernel import Extraction, Fact, Kernel, KernelCollector, fact
-from fibcore.model.serving import Serving
-from fibcore.model.tree import ModelTree, ModuleNode, with_origins
+from fibcore.plugin import (
+    Extraction,
+    Fact,
+    Kernel,
+    KernelCollector,
+    ModelTree,
+    ModuleNode,
+    Serving,
+    fact,
+    with_origins,
+)
 from fibcore_op_moe.experts import Experts, is_experts, read_experts, read_packed_experts
 from fibcore_op_moe.moe import BF16, BLOCK, DS, FP8_BLOCK, FP8_TENSOR, LLAMA4, OP_TYPE, Moe
 from fibcore_op_moe.reading import Findings

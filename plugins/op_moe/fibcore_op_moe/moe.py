@@ -8,9 +8,7 @@ from collections.abc import Mapping
 
 import attrs
 
-from fibcore.model.definition import Definition
-from fibcore.model.kernel import Scalar
-from fibcore.ops.authoring.consistency import in_name, other_than
+from fibcore.plugin import Definition, Scalar, in_name, other_than
 
 OP_TYPE = "moe"
 BLOCK = 128

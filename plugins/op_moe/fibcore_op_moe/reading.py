@@ -6,7 +6,7 @@ from typing import Any
 
 import attrs
 
-from fibcore.model.tree import Alternatives, ModuleNode, Named, Unknown
+from fibcore.plugin import Alternatives, ModuleNode, Named, Unknown
 
 
 @attrs.define

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import attrs
 
-from fibcore.model.tree import ModuleNode, Named
+from fibcore.plugin import ModuleNode, Named
 from fibcore_op_moe.moe import DEFAULT, DS, LLAMA4, RENORM
 from fibcore_op_moe.reading import Arguments, Findings, spelled
 

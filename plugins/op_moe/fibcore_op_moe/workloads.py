@@ -12,10 +12,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from fibcore.model.definition import Definition
-from fibcore.model.kernel import Scalar
-from fibcore.ops.authoring.counts import TOKENS
-from fibcore.ops.hookspecs import WorkloadCase
+from fibcore.plugin import TOKENS, Definition, Scalar, WorkloadCase
 from fibcore_op_moe.definitions import inputs_of
 from fibcore_op_moe.moe import BF16, BLOCK, DS, FP8_BLOCK, FP8_TENSOR, Moe
 
@@ -84,7 +81,7 @@ def _routing(definition: Definition, moe: Moe, tokens: int, seed: int) -> Arrays
     """Logits [tokens, num_experts] without ties, and for ds_routing a bias [num_experts]."""
     import numpy as np
 
-    from fibcore.ops.authoring.draws import generator
+    from fibcore.plugin import generator
 
     draws = generator(seed, definition.name, "routing_logits", tokens)
     experts = moe.num_experts
@@ -138,7 +135,7 @@ def _hidden_states(
     For small x, up * silu(gate) is about up * gate / 2; the second product multiplies its standard
     deviation by sqrt(intermediate_size), and the weighted sum by less than the sum of the weights.
     """
-    from fibcore.ops.authoring.draws import generator
+    from fibcore.plugin import generator
 
     between = TARGET_STD[BF16] / (max(1.0, factor) * math.sqrt(moe.intermediate_size))
     std = math.sqrt(2 * between) / math.sqrt(moe.hidden_size)
@@ -149,7 +146,7 @@ def _hidden_states(
 
 def _scales(definition: Definition, moe: Moe, tokens: int, factor: float, seed: int) -> Arrays:
     """Scales that differ by up to three; those of weights are the same for all sizes."""
-    from fibcore.ops.authoring.draws import generator
+    from fibcore.plugin import generator
 
     hidden, inner, experts = moe.hidden_size, moe.intermediate_size, moe.num_local_experts
     first = 1 / (CLAMPED_STD**2 * math.sqrt(hidden))  # up and gate of about one

@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from fibcore.model.definition import Definition
-from fibcore.model.kernel import Kernel
+from fibcore.plugin import Definition, Kernel
 from fibcore_op_moe import fibcore_reference
 from fibcore_op_moe.moe import BF16, DEFAULT, DS, FP8_BLOCK, FP8_TENSOR, LLAMA4, RENORM, Moe
 

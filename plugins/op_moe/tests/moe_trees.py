@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fibcore.model.tree import ModuleNode, Named, ParameterRef, Quantization, with_origins
+from fibcore.plugin import ModuleNode, Named, ParameterRef, Quantization, with_origins
 from fibcore.testing.trees import TENSOR, call, module
 
 FUSED = "sglang.srt.layers.moe.fused_moe_triton.layer.FusedMoE"

@@ -11,8 +11,7 @@ import pytest
 pytest.importorskip("torch")
 
 import fibcore_op_moe
-from fibcore.model.serving import Serving
-from fibcore.model.tree import ModuleNode, Named
+from fibcore.plugin import ModuleNode, Named, Serving
 from fibcore.testing.contract import PluginContract
 from fibcore.testing.trees import tree
 

@@ -8,9 +8,7 @@ from typing import Any
 import attrs
 import pytest
 
-from fibcore.errors import FibcoreError
-from fibcore.model.definition import Axis, Definition
-from fibcore.ops.authoring.rendering import named_after
+from fibcore.plugin import Axis, Definition, FibcoreError, named_after
 from fibcore_op_moe import fibcore_identify
 from fibcore_op_moe.assembling import select, swap_function
 from fibcore_op_moe.moe import BF16, DEFAULT, DS, FP8_BLOCK, FP8_TENSOR, LLAMA4, RENORM, Moe

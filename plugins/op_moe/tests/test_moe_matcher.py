@@ -7,9 +7,16 @@ from typing import Any
 import attrs
 import pytest
 
-from fibcore.model.kernel import Extraction
-from fibcore.model.serving import Serving
-from fibcore.model.tree import Alternatives, ModuleNode, Named, ParameterRef, Quantization, Unknown
+from fibcore.plugin import (
+    Alternatives,
+    Extraction,
+    ModuleNode,
+    Named,
+    ParameterRef,
+    Quantization,
+    Serving,
+    Unknown,
+)
 from fibcore.testing.trees import module, tree
 from fibcore_op_moe import fibcore_extract
 

@@ -14,7 +14,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from fibcore.ops.authoring.rendering import render
+from fibcore.plugin import render
 from fibcore_op_moe.assembling import select, source
 from fibcore_op_moe.moe import BF16, DS, FP8_BLOCK, FP8_TENSOR, RENORM, Moe
 

@@ -10,8 +10,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from fibcore.model.definition import Definition, scalar
-from fibcore.ops.hookspecs import WorkloadCase
+from fibcore.plugin import Definition, WorkloadCase, scalar
 from fibcore_op_moe import fibcore_workloads
 from fibcore_op_moe.moe import BF16, DS, FP8_TENSOR, Moe
 from fibcore_op_moe.workloads import BF16_TOKENS, MARGIN, TARGET_STD

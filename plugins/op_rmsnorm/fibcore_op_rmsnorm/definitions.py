@@ -6,11 +6,17 @@ import ast
 import re
 from importlib.resources import files
 
-from fibcore.errors import DefinitionError
-from fibcore.model.definition import Definition, TensorSpec, const, tensor, var
-from fibcore.model.kernel import Kernel
-from fibcore.ops.authoring.consistency import in_name
-from fibcore.ops.authoring.rendering import render
+from fibcore.plugin import (
+    Definition,
+    DefinitionError,
+    Kernel,
+    TensorSpec,
+    const,
+    in_name,
+    render,
+    tensor,
+    var,
+)
 
 OP_TYPE = "rmsnorm"
 GEMMA = "gemma"

@@ -5,10 +5,7 @@ from __future__ import annotations
 import re
 from importlib.resources import files
 
-from fibcore.errors import DefinitionError
-from fibcore.model.definition import Definition
-from fibcore.ops.authoring.rendering import render
-from fibcore.ops.hookspecs import GroundTruth
+from fibcore.plugin import Definition, DefinitionError, GroundTruth, render
 from fibcore_op_rmsnorm.definitions import GEMMA, epsilon, variant
 
 _INPUTS = ({"hidden_states", "weight"}, {"hidden_states", "residual", "weight"})

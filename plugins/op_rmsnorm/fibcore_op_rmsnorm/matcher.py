@@ -8,15 +8,18 @@ from typing import Any
 
 import attrs
 
-from fibcore.model.kernel import Extraction, Kernel, KernelCollector, fact
-from fibcore.model.tree import (
+from fibcore.plugin import (
     Alternatives,
     Call,
+    Extraction,
+    Kernel,
+    KernelCollector,
     ModelTree,
     ModuleNode,
     Named,
     ParameterRef,
     Unknown,
+    fact,
 )
 
 _LAYERS = "sglang.srt.layers.layernorm."

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from fibcore.model.definition import Definition
-from fibcore.ops.authoring.counts import TOKENS
-from fibcore.ops.hookspecs import WorkloadCase
+from fibcore.plugin import TOKENS, Definition, WorkloadCase
 
 _INPUTS = (["hidden_states", "weight"], ["hidden_states", "residual", "weight"])
 

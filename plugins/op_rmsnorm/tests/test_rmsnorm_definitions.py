@@ -8,10 +8,7 @@ import attrs
 import pytest
 
 import fibcore_op_rmsnorm as plugin
-from fibcore.errors import DefinitionError
-from fibcore.model.definition import Definition, tensor
-from fibcore.model.kernel import Kernel
-from fibcore.model.serving import Serving
+from fibcore.plugin import Definition, DefinitionError, Kernel, Serving, tensor
 from fibcore.testing.trees import TENSOR, call, module, tree
 from fibcore_op_rmsnorm import matcher
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import attrs
 import pytest
 
-from fibcore.model.kernel import Extraction
-from fibcore.model.tree import (
+from fibcore.plugin import (
     Alternatives,
     Call,
+    Extraction,
     ModuleNode,
     Named,
     Operation,

@@ -14,8 +14,7 @@ from typing import Any
 import pytest
 
 import fibcore_op_rmsnorm as plugin
-from fibcore.model.definition import Definition
-from fibcore.model.serving import Serving
+from fibcore.plugin import Definition, Serving
 from fibcore.testing.harness import harness
 from fibcore.testing.trees import TENSOR, call, module, tree
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from fibcore.model.definition import Definition, scalar
-from fibcore.model.kernel import Kernel
+from fibcore.plugin import Definition, Kernel, scalar
 from fibcore_op_rmsnorm import fibcore_workloads
 from fibcore_op_rmsnorm.definitions import definition
 

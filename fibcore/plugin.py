@@ -1,0 +1,162 @@
+"""All that plugins import: hooks, what these receive and return, and what helps to write them.
+
+    from fibcore.plugin import Definition, Extraction, OpType, hookimpl
+
+Nothing here imports more than extraction needs. What works with NumPy arrays (random numbers and
+batches of sequences for workloads) is loaded where it is first used: import it inside functions.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from fibcore.errors import (
+    ConfigError,
+    DefinitionError,
+    FibcoreError,
+    PluginError,
+    ServingError,
+)
+from fibcore.model.definition import Axis, Definition, TensorSpec, const, scalar, tensor, var
+from fibcore.model.kernel import (
+    Extraction,
+    Fact,
+    Kernel,
+    KernelCollector,
+    NotCovered,
+    Problem,
+    Scalar,
+    Use,
+    fact,
+    use,
+)
+from fibcore.model.options import Option
+from fibcore.model.serving import Serving
+from fibcore.model.tree import (
+    Alternatives,
+    Call,
+    Missing,
+    ModelTree,
+    ModuleNode,
+    ModuleRef,
+    Named,
+    Operation,
+    ParameterRef,
+    Quantization,
+    SourcePlace,
+    Unknown,
+    origins_of,
+    with_origins,
+)
+from fibcore.ops.authoring.consistency import in_name, not_a_multiple, other_than
+from fibcore.ops.authoring.counts import TOKENS
+from fibcore.ops.authoring.rendering import named_after, render, select
+from fibcore.ops.hookspecs import (
+    HOOK_API,
+    GroundTruth,
+    Identity,
+    OpType,
+    TestTemplate,
+    WorkloadCase,
+    hookimpl,
+)
+
+if TYPE_CHECKING:
+    from fibcore.ops.authoring.draws import Draws, generator
+    from fibcore.ops.authoring.sequences import (
+        Batch,
+        decode_batches,
+        indptr,
+        last_page_lengths,
+        page_counts,
+        page_numbers,
+        pool_size,
+        prefill_batches,
+        sequence_cases,
+    )
+
+_WITH_NUMPY = {
+    **dict.fromkeys(("Draws", "generator"), "fibcore.ops.authoring.draws"),
+    **dict.fromkeys(
+        (
+            *("Batch", "decode_batches", "indptr", "last_page_lengths", "page_counts"),
+            *("page_numbers", "pool_size", "prefill_batches", "sequence_cases"),
+        ),
+        "fibcore.ops.authoring.sequences",
+    ),
+}
+
+__all__ = [
+    "HOOK_API",
+    "TOKENS",
+    "Alternatives",
+    "Axis",
+    "Batch",
+    "Call",
+    "ConfigError",
+    "Definition",
+    "DefinitionError",
+    "Draws",
+    "Extraction",
+    "Fact",
+    "FibcoreError",
+    "GroundTruth",
+    "Identity",
+    "Kernel",
+    "KernelCollector",
+    "Missing",
+    "ModelTree",
+    "ModuleNode",
+    "ModuleRef",
+    "Named",
+    "NotCovered",
+    "OpType",
+    "Operation",
+    "Option",
+    "ParameterRef",
+    "PluginError",
+    "Problem",
+    "Quantization",
+    "Scalar",
+    "Serving",
+    "ServingError",
+    "SourcePlace",
+    "TensorSpec",
+    "TestTemplate",
+    "Unknown",
+    "Use",
+    "WorkloadCase",
+    "const",
+    "decode_batches",
+    "fact",
+    "generator",
+    "hookimpl",
+    "in_name",
+    "indptr",
+    "last_page_lengths",
+    "named_after",
+    "not_a_multiple",
+    "origins_of",
+    "other_than",
+    "page_counts",
+    "page_numbers",
+    "pool_size",
+    "prefill_batches",
+    "render",
+    "scalar",
+    "select",
+    "sequence_cases",
+    "tensor",
+    "use",
+    "var",
+    "with_origins",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _WITH_NUMPY:
+        value = getattr(importlib.import_module(_WITH_NUMPY[name]), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
