@@ -26,6 +26,8 @@ from fibcore_op_gemm import definitions, ground_truth, matcher, workloads
 from fibcore_op_gemm.matcher import OP_TYPE
 from fibcore_op_gemm.sizes import SHAPES
 
+fibcore_hook_api = 1
+
 
 @hookimpl
 def fibcore_op_types() -> Sequence[OpType]:
@@ -41,32 +43,28 @@ def fibcore_extract(tree: ModelTree, serving: Serving) -> Extraction:
 
 
 @hookimpl
-def fibcore_reference(kernel: Kernel) -> Definition | None:
+def fibcore_reference(kernel: Kernel) -> Definition:
     """The definition of a GEMM."""
-    return definitions.definition(kernel) if kernel.op_type == OP_TYPE else None
+    return definitions.definition(kernel)
 
 
 @hookimpl
-def fibcore_identify(definition: Definition) -> Identity | None:
+def fibcore_identify(definition: Definition) -> Identity:
     """One function for given tensors, and sizes that go together."""
-    if definition.op_type != OP_TYPE:
-        return None
     return Identity(contradictions=definitions.contradictions(definition))
 
 
 @hookimpl
-def fibcore_ground_truths(definition: Definition) -> Sequence[GroundTruth] | None:
+def fibcore_ground_truths(definition: Definition) -> Sequence[GroundTruth]:
     """Torch, cuBLAS, FlashInfer and SGLang, as the format has them."""
-    return ground_truth.ground_truths(definition) if definition.op_type == OP_TYPE else None
+    return ground_truth.ground_truths(definition) if definition.op_type == OP_TYPE else ()
 
 
 @hookimpl
-def fibcore_test_template(op_type: str) -> TestTemplate | None:
+def fibcore_test_template(op_type: str) -> TestTemplate:
     """Sizes, inputs and properties of the generated test."""
-    if op_type != OP_TYPE:
-        return None
     source = (files(__package__) / "test_template.py").read_text(encoding="utf-8")
-    return TestTemplate(OP_TYPE, source)
+    return TestTemplate(op_type, source)
 
 
 @hookimpl
@@ -74,6 +72,6 @@ def fibcore_workloads(
     definition: Definition,
     constants: Mapping[str, Scalar],  # noqa: ARG001 - the hook's
     seed: int,
-) -> Sequence[WorkloadCase] | None:
+) -> Sequence[WorkloadCase]:
     """Numbers of rows."""
-    return workloads.workloads(definition, seed) if definition.op_type == OP_TYPE else None
+    return workloads.workloads(definition, seed)

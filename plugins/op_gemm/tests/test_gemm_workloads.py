@@ -61,4 +61,3 @@ def test_matrices_of_others_are_not_guessed() -> None:
     inputs = {**one.inputs, "alpha": scalar("float32")}
     other = attrs.evolve(one, inputs=inputs, reference="def run(A, B, alpha):\n    pass\n")
     assert fibcore_workloads(other, {}, 0) == ()
-    assert fibcore_workloads(attrs.evolve(one, op_type="other"), {}, 0) is None

@@ -23,6 +23,8 @@ from fibcore.plugin import (
 )
 from fibcore_op_gqa import definitions, ground_truth, matcher, names, workloads
 
+fibcore_hook_api = 1
+
 
 @hookimpl
 def fibcore_op_types() -> Sequence[OpType]:
@@ -40,25 +42,25 @@ def fibcore_extract(tree: ModelTree, serving: Serving) -> Extraction:
 
 
 @hookimpl
-def fibcore_reference(kernel: Kernel) -> Definition | None:
+def fibcore_reference(kernel: Kernel) -> Definition:
     """Write the definition of one of this plugin's kernels."""
     return definitions.define(kernel)
 
 
 @hookimpl
-def fibcore_identify(definition: Definition) -> Identity | None:
+def fibcore_identify(definition: Definition) -> Identity:
     """Tell masks and logit transforms apart, which tensors do not show; check heads and name."""
     return definitions.identify(definition)
 
 
 @hookimpl
-def fibcore_ground_truths(definition: Definition) -> Sequence[GroundTruth] | None:
+def fibcore_ground_truths(definition: Definition) -> Sequence[GroundTruth]:
     """FlashInfer's wrapper, then SGLang's torch-native attention, then flex attention."""
     return ground_truth.ground_truths(definition)
 
 
 @hookimpl
-def fibcore_test_template(op_type: str) -> TestTemplate | None:
+def fibcore_test_template(op_type: str) -> TestTemplate:
     """Test sizes, inputs and properties; one file serves both op types."""
     return ground_truth.template(op_type)
 
@@ -66,6 +68,6 @@ def fibcore_test_template(op_type: str) -> TestTemplate | None:
 @hookimpl
 def fibcore_workloads(
     definition: Definition, constants: Mapping[str, Scalar], seed: int
-) -> Sequence[WorkloadCase] | None:
+) -> Sequence[WorkloadCase]:
     """Decode batches, prompts and chunks."""
     return workloads.workloads(definition, constants, seed)

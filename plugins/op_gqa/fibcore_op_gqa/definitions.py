@@ -51,10 +51,8 @@ _MARKS = {
 MARKS = ("window", "cap", "pages")
 
 
-def define(kernel: Kernel) -> Definition | None:
-    """The definition of `kernel`, None where the op type is another plugin's."""
-    if kernel.op_type not in OWN_OP_TYPES:
-        return None
+def define(kernel: Kernel) -> Definition:
+    """The definition of a kernel of this plugin."""
     kind = cast(Kind, kernel.parameters["kind"])
     page_size = cast("int | None", kernel.parameters.get("page_size"))
     return Definition(
@@ -113,10 +111,8 @@ def contradictions(definition: Definition) -> tuple[str, ...]:
     )
 
 
-def identify(definition: Definition) -> Identity | None:
-    """The variant and the contradictions of a definition; None for other op types."""
-    if definition.op_type not in OWN_OP_TYPES:
-        return None
+def identify(definition: Definition) -> Identity:
+    """The variant and the contradictions of a definition."""
     return Identity(variant(definition), contradictions(definition))
 
 

@@ -24,17 +24,17 @@ _FLASHINFER_HEAD_DIMS = (64, 128, 256)
 _CUDA_CORE_GROUPS = (1, 2, 3, 4, 8)
 
 
-def ground_truths(definition: Definition) -> tuple[GroundTruth, ...] | None:
+def ground_truths(definition: Definition) -> tuple[GroundTruth, ...]:
     """FlashInfer where it has the kernel, then SGLang's torch-native attention.
 
     For a window or a cap, torch's flex attention is the last one: SGLang's function knows no cap,
     and no window in every version.
 
-    Empty for a definition whose tensors or name show another function than this plugin's; None for
+    Empty for a definition whose tensors or name show another function than this plugin's, and for
     another plugin's op types.
     """
     if definition.op_type not in OWN_OP_TYPES:
-        return None
+        return ()
     kind = kind_of(definition)
     if kind is None:
         return ()
@@ -78,10 +78,8 @@ def _source(stem: str, extras: Extras, constants: tuple[str, ...]) -> tuple[str,
     return f"{stem}_{suffix}", text
 
 
-def template(op_type: str) -> TestTemplate | None:
-    """The test template of this plugin's op types, None for others."""
-    if op_type not in OWN_OP_TYPES:
-        return None
+def template(op_type: str) -> TestTemplate:
+    """The test template of this plugin's op types."""
     return TestTemplate(op_type, _text("test_template.py"))
 
 

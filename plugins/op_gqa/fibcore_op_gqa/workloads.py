@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from fibcore.plugin import Definition, Scalar, WorkloadCase
-from fibcore_op_gqa.definitions import OWN_OP_TYPES, kind_of
+from fibcore_op_gqa.definitions import kind_of
 
 
 def workloads(
     definition: Definition, constants: Mapping[str, Scalar], seed: int
-) -> tuple[WorkloadCase, ...] | None:
+) -> tuple[WorkloadCase, ...]:
     """Decode batches, or prompts and chunks; random q, k and v over shuffled pages.
 
     Every query has a key, because flashinfer-bench takes an lse of -inf for a wrong result. Empty
-    for attention that is not this plugin's; None for another plugin's op types.
+    for attention that is not this plugin's.
     """
-    if definition.op_type not in OWN_OP_TYPES:
-        return None
     kind = kind_of(definition)
     if kind is None:
         return ()

@@ -100,4 +100,3 @@ def test_other_attention_is_not_guessed() -> None:
     definition = made("decode")
     window = attrs.evolve(definition, name=definition.name + "_window")
     assert fibcore_workloads(window, {}, 0) == ()
-    assert fibcore_workloads(attrs.evolve(definition, op_type="other"), {}, 0) is None

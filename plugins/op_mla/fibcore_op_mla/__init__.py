@@ -1,4 +1,7 @@
-"""Multi-head latent attention for fibcore: op types mla_paged and mla_ragged."""
+"""Multi-head latent attention for fibcore: op types `mla_paged` and `mla_ragged`.
+
+Only the hooks stand here; each hands over to the module that does the work.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,9 @@ from fibcore.plugin import (
     WorkloadCase,
     hookimpl,
 )
-from fibcore_op_mla.names import PAGE_SIZE
+from fibcore_op_mla import definitions, ground_truth, matcher, names, workloads
+
+fibcore_hook_api = 1
 
 
 @hookimpl
@@ -26,7 +31,9 @@ def fibcore_op_types() -> Sequence[OpType]:
     """The two op types of this plugin."""
     return (
         OpType(
-            "mla_paged", "latent attention in absorbed form over a paged latent cache", (PAGE_SIZE,)
+            "mla_paged",
+            "latent attention in absorbed form over a paged latent cache",
+            (names.PAGE_SIZE,),
         ),
         OpType("mla_ragged", "latent attention with materialised keys and values, ragged prefill"),
     )
@@ -34,49 +41,37 @@ def fibcore_op_types() -> Sequence[OpType]:
 
 @hookimpl
 def fibcore_extract(tree: ModelTree, serving: Serving) -> Extraction:
-    """Latent attention layers of `tree`; see `fibcore_op_mla.matcher`."""
-    from fibcore_op_mla.matcher import extract
-
-    return extract(tree, serving)
+    """Latent attention layers of `tree`."""
+    return matcher.extract(tree, serving)
 
 
 @hookimpl
-def fibcore_reference(kernel: Kernel) -> Definition | None:
-    """The definition of a kernel; see `fibcore_op_mla.definitions`."""
-    from fibcore_op_mla.definitions import define
-
-    return define(kernel)
+def fibcore_reference(kernel: Kernel) -> Definition:
+    """The definition of a kernel."""
+    return definitions.define(kernel)
 
 
 @hookimpl
-def fibcore_identify(definition: Definition) -> Identity | None:
+def fibcore_identify(definition: Definition) -> Identity:
     """What a definition computes that its tensors do not show, and sizes that go together."""
-    from fibcore_op_mla.definitions import identify
-
-    return identify(definition)
+    return definitions.identify(definition)
 
 
 @hookimpl
-def fibcore_ground_truths(definition: Definition) -> Sequence[GroundTruth] | None:
+def fibcore_ground_truths(definition: Definition) -> Sequence[GroundTruth]:
     """FlashInfer's wrappers and SGLang's torch-native attention."""
-    from fibcore_op_mla.ground_truth import ground_truths
-
-    return ground_truths(definition)
+    return ground_truth.ground_truths(definition)
 
 
 @hookimpl
-def fibcore_test_template(op_type: str) -> TestTemplate | None:
+def fibcore_test_template(op_type: str) -> TestTemplate:
     """Sizes, inputs and properties for the generated tests."""
-    from fibcore_op_mla.ground_truth import test_template
-
-    return test_template(op_type)
+    return ground_truth.test_template(op_type)
 
 
 @hookimpl
 def fibcore_workloads(
     definition: Definition, constants: Mapping[str, Scalar], seed: int
-) -> Sequence[WorkloadCase] | None:
+) -> Sequence[WorkloadCase]:
     """Decode batches, prompts and chunks."""
-    from fibcore_op_mla.workloads import workloads
-
-    return workloads(definition, constants, seed)
+    return workloads.workloads(definition, constants, seed)

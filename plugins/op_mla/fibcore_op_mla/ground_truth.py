@@ -15,15 +15,15 @@ _SGLANG: dict[Kind, str] = {
 }
 
 
-def ground_truths(definition: Definition) -> tuple[GroundTruth, ...] | None:
+def ground_truths(definition: Definition) -> tuple[GroundTruth, ...]:
     """FlashInfer where it has the head sizes, then SGLang's torch-native attention.
 
     Of FlashInfer's two backends the one for Hopper comes first, which FlashInfer itself prefers
-    there. Empty for a definition whose tensors or name show another function than this plugin's;
-    None for another plugin's op types.
+    there. Empty for a definition whose tensors or name show another function than this plugin's,
+    and for another plugin's op types.
     """
     if definition.op_type not in OWN_OP_TYPES:
-        return None
+        return ()
     kind = kind_of(definition)
     if kind is None:
         return ()
@@ -45,10 +45,8 @@ def ground_truths(definition: Definition) -> tuple[GroundTruth, ...] | None:
     return tuple(found)
 
 
-def test_template(op_type: str) -> TestTemplate | None:
-    """The test template of one of this plugin's op types, None for others."""
-    if op_type not in OWN_OP_TYPES:
-        return None
+def test_template(op_type: str) -> TestTemplate:
+    """The test template of one of this plugin's op types."""
     return TestTemplate(op_type, _text("test_templates", f"{op_type}.py"))
 
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 from fibcore.plugin import Definition, Scalar, WorkloadCase
 from fibcore_op_mla.definitions import kind_of
-from fibcore_op_mla.names import OWN_OP_TYPES
 
 # Dimensions of a head without position before absorption, in all models of the DeepSeek family.
 NOPE_DIM = 128
@@ -14,14 +13,12 @@ NOPE_DIM = 128
 
 def workloads(
     definition: Definition, constants: Mapping[str, Scalar], seed: int
-) -> tuple[WorkloadCase, ...] | None:
+) -> tuple[WorkloadCase, ...]:
     """Decode batches, or prompts and chunks; random tensors over shuffled pages.
 
     Every query has a key, because flashinfer-bench takes an lse of -inf for a wrong result. Empty
-    for attention that is not this plugin's; None for another plugin's op types.
+    for attention that is not this plugin's.
     """
-    if definition.op_type not in OWN_OP_TYPES:
-        return None
     kind = kind_of(definition)
     if kind is None:
         return ()

@@ -23,6 +23,9 @@ from fibcore_op_moe import assembling, definitions, ground_truth, matcher, moe, 
 __version__ = "0.1.0"
 
 
+fibcore_hook_api = 1
+
+
 @hookimpl
 def fibcore_op_types() -> Sequence[OpType]:
     """The op type `moe`."""
@@ -38,38 +41,32 @@ def fibcore_extract(tree: ModelTree, serving: Serving) -> Extraction:
 
 
 @hookimpl
-def fibcore_reference(kernel: Kernel) -> Definition | None:
+def fibcore_reference(kernel: Kernel) -> Definition:
     """The definition of an MoE kernel."""
-    return definitions.definition(kernel) if kernel.op_type == moe.OP_TYPE else None
+    return definitions.definition(kernel)
 
 
 @hookimpl
-def fibcore_identify(definition: Definition) -> Identity | None:
+def fibcore_identify(definition: Definition) -> Identity:
     """The routing, which tensors alone do not tell, and sizes that go together."""
-    if definition.op_type != moe.OP_TYPE:
-        return None
     return Identity(moe.variant(definition), moe.contradictions(definition))
 
 
 @hookimpl
-def fibcore_ground_truths(definition: Definition) -> Sequence[GroundTruth] | None:
+def fibcore_ground_truths(definition: Definition) -> Sequence[GroundTruth]:
     """FlashInfer's kernels and SGLang's native functions."""
-    return ground_truth.of(definition) if definition.op_type == moe.OP_TYPE else None
+    return ground_truth.of(definition) if definition.op_type == moe.OP_TYPE else ()
 
 
 @hookimpl
-def fibcore_test_template(op_type: str) -> TestTemplate | None:
+def fibcore_test_template(op_type: str) -> TestTemplate:
     """Test sizes, inputs and properties of `moe`."""
-    if op_type != moe.OP_TYPE:
-        return None
-    return TestTemplate(moe.OP_TYPE, assembling.source("", "test_template.py"))
+    return TestTemplate(op_type, assembling.source("", "test_template.py"))
 
 
 @hookimpl
 def fibcore_workloads(
     definition: Definition, constants: Mapping[str, Scalar], seed: int
-) -> Sequence[WorkloadCase] | None:
+) -> Sequence[WorkloadCase]:
     """Numbers of tokens, with routing that has no ties."""
-    if definition.op_type != moe.OP_TYPE:
-        return None
     return workloads.workloads(definition, constants, seed)

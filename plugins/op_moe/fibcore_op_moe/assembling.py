@@ -11,7 +11,7 @@ import ast
 from collections.abc import Collection, Mapping
 from importlib.resources import files
 
-from fibcore.ops.authoring import rendering
+from fibcore import plugin
 from fibcore.plugin import FibcoreError, render
 
 MARKS = frozenset({"ds_routing", "llama4_routing", "remote_experts"})
@@ -28,7 +28,7 @@ def select(text: str, words: Collection[str]) -> str:
     Raises:
         FibcoreError: a mark has an unknown word.
     """
-    return rendering.select(text, words, MARKS)
+    return plugin.select(text, words, MARKS)
 
 
 def function_text(text: str, name: str) -> tuple[int, int]:

@@ -26,6 +26,8 @@ from fibcore.plugin import (
 from fibcore_op_rmsnorm import definitions, ground_truth, matcher, workloads
 from fibcore_op_rmsnorm.definitions import OP_TYPE
 
+fibcore_hook_api = 1
+
 
 @hookimpl
 def fibcore_op_types() -> Sequence[OpType]:
@@ -40,32 +42,28 @@ def fibcore_extract(tree: ModelTree, serving: Serving) -> Extraction:  # noqa: A
 
 
 @hookimpl
-def fibcore_reference(kernel: Kernel) -> Definition | None:
+def fibcore_reference(kernel: Kernel) -> Definition:
     """The definition of an RMSNorm kernel."""
-    return definitions.definition(kernel) if kernel.op_type == OP_TYPE else None
+    return definitions.definition(kernel)
 
 
 @hookimpl
-def fibcore_identify(definition: Definition) -> Identity | None:
+def fibcore_identify(definition: Definition) -> Identity:
     """Plain or "gemma", and a hidden size that the name gives otherwise."""
-    if definition.op_type != OP_TYPE:
-        return None
     return Identity(definitions.variant(definition), definitions.contradictions(definition))
 
 
 @hookimpl
-def fibcore_ground_truths(definition: Definition) -> Sequence[GroundTruth] | None:
+def fibcore_ground_truths(definition: Definition) -> Sequence[GroundTruth]:
     """FlashInfer's and SGLang's norms."""
-    return ground_truth.ground_truths(definition) if definition.op_type == OP_TYPE else None
+    return ground_truth.ground_truths(definition) if definition.op_type == OP_TYPE else ()
 
 
 @hookimpl
-def fibcore_test_template(op_type: str) -> TestTemplate | None:
+def fibcore_test_template(op_type: str) -> TestTemplate:
     """Sizes, inputs and properties of the generated test."""
-    if op_type != OP_TYPE:
-        return None
     source = files(__package__).joinpath("test_template.py").read_text(encoding="utf-8")
-    return TestTemplate(OP_TYPE, source)
+    return TestTemplate(op_type, source)
 
 
 @hookimpl
@@ -73,6 +71,6 @@ def fibcore_workloads(
     definition: Definition,
     constants: Mapping[str, Scalar],  # noqa: ARG001 - the hook's
     seed: int,  # noqa: ARG001 - the hook's
-) -> Sequence[WorkloadCase] | None:
+) -> Sequence[WorkloadCase]:
     """Numbers of rows."""
-    return workloads.workloads(definition) if definition.op_type == OP_TYPE else None
+    return workloads.workloads(definition)

@@ -27,4 +27,3 @@ def test_norms_of_others_are_not_guessed() -> None:
     inputs = {**one.inputs, "scale": scalar("float32")}
     reference = "EPS = 1e-6\ndef run(hidden_states, weight, scale):\n    pass\n"
     assert fibcore_workloads(attrs.evolve(one, inputs=inputs, reference=reference), {}, 0) == ()
-    assert fibcore_workloads(attrs.evolve(one, op_type="other"), {}, 0) is None
