@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import functools
-import importlib.util
 import re
 import sys
-from collections.abc import Callable
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -16,7 +12,9 @@ import pytest
 import fibcore_op_gemm as plugin
 from fibcore.plugin import Definition, GroundTruth, Quantization, Serving
 from fibcore.testing.harness import harness
+from fibcore.testing.templates import CRASHES, Template, load_run
 from fibcore.testing.trees import module, tree
+from fibcore.testing.wrong_references import Mistake, assert_rejected, parameters
 
 torch = pytest.importorskip("torch")
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402 - torch may be missing
@@ -25,19 +23,8 @@ FP8_BLOCK = Quantization("fp8", "float8_e4m3fn", "block", block=(128, 128), acti
 CPU = torch.device("cpu")
 
 
-@functools.cache
-def load(path: Path) -> ModuleType:
-    name = f"loaded_for_gemm_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    loaded = importlib.util.module_from_spec(spec)
-    sys.modules[name] = loaded  # dataclasses look their module up
-    spec.loader.exec_module(loaded)
-    return loaded
-
-
-TEMPLATE = load(Path(plugin.__file__).with_name("test_template.py"))
+TEMPLATE = Template.of(plugin, "gemm", seed=7)
+CASES = [{"id": "M9", "M": 9}]
 
 
 def definition(n: int, k: int, quantization: Quantization | None = None) -> Definition:
@@ -50,28 +37,15 @@ def definition(n: int, k: int, quantization: Quantization | None = None) -> Defi
     return made
 
 
-def load_run(source: str) -> Callable[..., Any]:
-    namespace: dict[str, Any] = {"__name__": "reference"}
-    exec(source, namespace)  # noqa: S102 - the reference is what is tested
-    return namespace["run"]
-
-
 def make_inputs(made: Definition, m: int) -> dict[str, Any]:
-    return TEMPLATE.make_inputs(made.to_dict(), {"M": m}, CPU, torch.Generator().manual_seed(5))
+    return TEMPLATE.module.make_inputs(
+        made.to_dict(), {"M": m}, CPU, torch.Generator().manual_seed(5)
+    )
 
 
-def failures(source: str, data: dict[str, Any]) -> list[str]:
-    """Names of the properties that reject a reference."""
-    run, case = load_run(source), {"id": "M9", "M": 9}
-
-    def fails(check: Callable[..., None]) -> bool:
-        try:
-            check(run, data, case, CPU, torch.Generator().manual_seed(7))
-        except (AssertionError, RuntimeError, IndexError):
-            return True
-        return False
-
-    return [check.__name__ for check in TEMPLATE.PROPERTIES if fails(check)]
+def failures(source: str, made: Definition) -> list[str]:
+    """The properties that reject a reference."""
+    return list(TEMPLATE.rejected(made, load_run(source), CASES, crashes=CRASHES))
 
 
 SHAPES = [(256, 256), (384, 640), (1, 64), (200, 72), (576, 320)]
@@ -83,7 +57,7 @@ def test_the_right_references_have_the_properties(
     n: int, k: int, quantization: Quantization | None
 ) -> None:
     made = definition(n, k, quantization)
-    assert failures(made.reference, made.to_dict()) == []
+    assert failures(made.reference, made) == []
 
 
 @pytest.mark.parametrize("quantization", [None, FP8_BLOCK], ids=["plain", "fp8"])
@@ -96,7 +70,7 @@ def test_chunks_leave_no_seam(m: int, quantization: Quantization | None) -> None
     inputs = make_inputs(made, m)
     whole = load_run(made.reference)(*inputs.values())
     torch.testing.assert_close(load_run(small)(*inputs.values()), whole, rtol=1e-3, atol=1e-3)
-    assert failures(small, made.to_dict()) == []
+    assert failures(small, made) == []
 
 
 class Largest(TorchDispatchMode):
@@ -200,20 +174,20 @@ MISTAKES = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("quantization", "right", "wrong"),
-    [
-        pytest.param(q, right, wrong, id=f"{'fp8' if q else 'plain'}-{name}".replace(" ", "_"))
+BY_FORMAT = {
+    "fp8" if quantization else "plain": [
+        Mistake.of(name, right, wrong)
         for name, right, wrong, formats in MISTAKES
-        for q in formats
-    ],
-)
-def test_wrong_references_are_rejected(
-    quantization: Quantization | None, right: str, wrong: str
-) -> None:
-    made = definition(384, 384, quantization)
-    assert right in made.reference
-    assert failures(made.reference.replace(right, wrong), made.to_dict())
+        if quantization in formats
+    ]
+    for quantization in BOTH
+}
+
+
+@pytest.mark.parametrize(("kind", "mistake"), parameters(BY_FORMAT))
+def test_wrong_references_are_rejected(kind: str, mistake: Mistake) -> None:
+    made = definition(384, 384, FP8_BLOCK if kind == "fp8" else None)
+    assert_rejected(TEMPLATE, made, mistake, cases=CASES, crashes=CRASHES)
 
 
 # --- ground truths -----------------------------------------------------------------------------
@@ -308,12 +282,12 @@ def test_a_definition_with_other_tensors_is_skipped() -> None:
     data = definition(64, 64).to_dict()
     data["inputs"]["bias"] = {"shape": ["N"], "dtype": "float16"}
     with pytest.raises(pytest.skip.Exception, match="bias"):
-        TEMPLATE.make_inputs(data, {"M": 1}, CPU, torch.Generator())
+        TEMPLATE.module.make_inputs(data, {"M": 1}, CPU, torch.Generator())
 
 
 def test_cases_stay_affordable() -> None:
     for n, k in ((128, 64), (4096, 4096), (128256, 4096), (129280, 7168)):
-        cases = TEMPLATE.cases(definition(n, k).to_dict())
+        cases = TEMPLATE.cases(definition(n, k))
         assert {case["M"] for case in cases} >= {1}
         assert max(case["M"] for case in cases) >= 8
         assert sum(case["M"] for case in cases) * n * k < 2**35

@@ -2,35 +2,30 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from fibcore.configs.catalogue import resolve_model
-from fibcore.elaborate import elaborate
 from fibcore.plugin import Serving
-from fibcore.sources.tree import SourceTree
+from fibcore.testing.real_trees import VERSIONS, real_tree, sglang_package
 from fibcore_op_gqa import fibcore_extract
 
-CACHE = Path(os.environ.get("FIBCORE_TEST_CACHE") or Path.home() / ".cache" / "fibcore-tests")
+
+@pytest.fixture(scope="module", params=VERSIONS)
+def source(request: pytest.FixtureRequest) -> tuple[Path, str]:
+    package = sglang_package(request.param)
+    if package is None:
+        pytest.skip(f"SGLang {request.param} has not been downloaded")
+    return package, request.param
 
 
-@pytest.fixture(scope="module", params=["0.5.9", "0.5.23"])
-def source(request: pytest.FixtureRequest) -> SourceTree:
-    root = CACHE / f"sglang-{request.param}" / "sglang"
-    if not root.is_dir():
-        pytest.skip(f"SGLang {request.param} has not been downloaded to {CACHE}")
-    return SourceTree(root, request.param, None, "test")
-
-
-def extracted(source: SourceTree, model: str, tp: int) -> tuple[dict[str, int], dict[str, int]]:
+def extracted(
+    source: tuple[Path, str], model: str, tp: int
+) -> tuple[dict[str, int], dict[str, int]]:
     """Paged decode kernels at page size 1, and what is not covered, with how many layers each."""
     serving = Serving(tp=tp)
-    tree: Any = elaborate(source, resolve_model(model).config, serving)
-    found = fibcore_extract(tree, serving)
+    found = fibcore_extract(real_tree(*source, model, serving), serving)
     assert not found.problems
     kernels = {k.name: len(k.uses) for k in found.kernels if re.search(r"_ps1(_|$)", k.name)}
     decode = {name: uses for name, uses in kernels.items() if "decode" in name}
@@ -48,11 +43,13 @@ def extracted(source: SourceTree, model: str, tp: int) -> tuple[dict[str, int], 
         ("mixtral-8x7b", 2, "gqa_paged_decode_h16_kv4_d128_ps1", 32),
     ],
 )
-def test_plain_models(source: SourceTree, model: str, tp: int, name: str, layers: int) -> None:
+def test_plain_models(
+    source: tuple[Path, str], model: str, tp: int, name: str, layers: int
+) -> None:
     assert extracted(source, model, tp) == ({name: layers}, {})
 
 
-def test_gemma_2_has_two_kinds_of_layers(source: SourceTree) -> None:
+def test_gemma_2_has_two_kinds_of_layers(source: tuple[Path, str]) -> None:
     found, not_covered = extracted(source, "gemma-2-9b", 1)
     assert found == {
         "gqa_paged_decode_h16_kv8_d256_ps1_swa4096_cap50": 21,
@@ -76,6 +73,6 @@ def test_gemma_2_has_two_kinds_of_layers(source: SourceTree) -> None:
     ],
 )
 def test_models_without_plain_attention(
-    source: SourceTree, model: str, not_covered: dict[str, int]
+    source: tuple[Path, str], model: str, not_covered: dict[str, int]
 ) -> None:
     assert extracted(source, model, 1) == ({}, not_covered)

@@ -6,6 +6,14 @@ from typing import Any
 
 import pytest
 
+from fibcore.testing.templates import Template
+from fibcore.testing.wrong_references import (
+    Mistake,
+    assert_accepted,
+    assert_rejected,
+    parameters,
+)
+
 torch = pytest.importorskip("torch")
 
 # What is wrong; then, in turns, what the right reference has and the wrong one in its place.
@@ -149,12 +157,14 @@ NOT_DECODE = (
     "the window is that of the last query of a sequence",
     "the window also reaches behind the query",
 )
-MISTAKES = [
-    (kernel, name, changes)
+MISTAKES = {
+    kernel: [
+        Mistake.of(name, *texts)
+        for name, texts in mistakes.items()
+        if "decode" not in kernel or name not in NOT_DECODE
+    ]
     for kernel, mistakes in KERNELS.items()
-    for name, changes in mistakes.items()
-    if "decode" not in kernel or name not in NOT_DECODE
-]
+}
 
 
 def made(definitions: Any, kernel: str) -> Any:
@@ -162,35 +172,13 @@ def made(definitions: Any, kernel: str) -> Any:
     return definitions(4, 2, 8, (1, 4), window=window, cap=cap)[kernel]
 
 
-def fails(check: Any) -> bool:
-    """Whether a property asserts; a crash of the reference is an error of the test itself."""
-    try:
-        check()
-    except AssertionError:
-        return True
-    return False
-
-
-@pytest.mark.parametrize(
-    ("kernel", "changes"),
-    [(kernel, changes) for kernel, _, changes in MISTAKES],
-    ids=[f"{kernel}-{name}" for kernel, name, _ in MISTAKES],
-)
+@pytest.mark.parametrize(("kernel", "mistake"), parameters(MISTAKES))
 def test_wrong_reference_is_rejected(
-    definitions: Any, template: Any, load_run: Any, kernel: str, changes: tuple[str, ...]
+    definitions: Any, template: Template, kernel: str, mistake: Mistake
 ) -> None:
-    definition = made(definitions, kernel)
-    wrong = definition.reference
-    for old, new in zip(changes[::2], changes[1::2], strict=True):
-        assert wrong.count(old) >= 1, "the mistake does not fit the reference any more"
-        wrong = wrong.replace(old, new)
-    assert any(fails(check) for _, check in template.checks(definition, load_run(wrong)))
+    assert_rejected(template, made(definitions, kernel), mistake)
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
-def test_right_reference_is_accepted(
-    definitions: Any, template: Any, load_run: Any, kernel: str
-) -> None:
-    definition = made(definitions, kernel)
-    for _, check in template.checks(definition, load_run(definition.reference)):
-        check()
+def test_right_reference_is_accepted(definitions: Any, template: Template, kernel: str) -> None:
+    assert_accepted(template, made(definitions, kernel))

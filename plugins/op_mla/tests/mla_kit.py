@@ -6,42 +6,26 @@ import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import fibcore_op_mla
 from fibcore.plugin import Definition, ModuleNode, Serving
+from fibcore.testing.sglang_modules import linear, radix_attention
+from fibcore.testing.templates import Template, load_run
 from fibcore.testing.trees import module, tree
-from fibcore_op_mla import fibcore_extract, fibcore_reference, fibcore_test_template
+from fibcore_op_mla import fibcore_extract, fibcore_reference
 
-LINEAR = "sglang.srt.layers.linear."
-
-
-def radix_attention(path: str, **arguments: Any) -> ModuleNode:
-    """A RadixAttention leaf with the defaults of its constructor, the same in both versions."""
-    attributes = arguments.pop("attributes", {})
-    calls = arguments.pop("calls", ())
-    defaults = {
-        "layer_id": 0,
-        "logit_cap": 0.0,
-        "v_head_dim": -1,
-        "sliding_window_size": -1,
-        "is_cross_attention": False,
-        "pos_encoding_mode": "NONE",
-        "logit_capping_method": "tanh",
-        "quant_config": None,
-        "attn_type": "decoder",
-        "use_irope": False,
-        "prefix": path,
-    }
-    return module(
-        path,
-        "sglang.srt.layers.radix_attention.RadixAttention",
-        {**defaults, **arguments},
-        attributes=attributes,
-        calls=calls,
-    )
-
-
-def linear(path: str, kind: str, inputs: int, outputs: int) -> ModuleNode:
-    arguments = {"input_size": inputs, "output_size": outputs, "bias": False}
-    return module(path, LINEAR + kind, arguments)
+__all__ = [
+    "Template",
+    "checks",
+    "deepseek",
+    "definitions",
+    "generator",
+    "linear",
+    "load_run",
+    "load_template",
+    "radix_attention",
+    "small_definitions",
+    "template_of",
+]
 
 
 def deepseek(
@@ -96,34 +80,21 @@ def small_definitions() -> dict[str, Definition]:
     return definitions(deepseek(heads=3, tp=1, nope=16, rope=8, vo=20, latent=24), (1, 4), tp=1)
 
 
-def load_run(source: str) -> Callable[..., Any]:
-    """`run` of a reference, in a namespace of its own."""
-    namespace: dict[str, Any] = {"__name__": "reference"}
-    exec(compile(source, "<reference>", "exec"), namespace)  # noqa: S102 - our own file
-    return namespace["run"]  # type: ignore[no-any-return]
-
-
 @functools.cache
+def template_of(op_type: str) -> Template:
+    """A test template, loaded as the generated tests load it."""
+    return Template.of(fibcore_op_mla, op_type)
+
+
 def load_template(op_type: str) -> dict[str, Any]:
-    """The names of a test template, loaded as the generated tests load it."""
-    template = fibcore_test_template(op_type)
-    assert template is not None
-    namespace: dict[str, Any] = {"__name__": "template"}
-    exec(template.source, namespace)  # noqa: S102 - our own file
-    return namespace
+    """The names that a test template defines."""
+    return vars(template_of(op_type).module)
 
 
 def generator() -> Any:
-    import torch
-
-    return torch.Generator().manual_seed(20)
+    return template_of("mla_paged").generator()
 
 
 def checks(source: str, definition: Definition) -> Iterator[tuple[str, Callable[[], None]]]:
     """Every property on every case: its id and a function that asserts it."""
-    template, data = load_template(definition.op_type), definition.to_dict()
-    run = load_run(source)
-    for case in template["cases"](data):
-        for check in template["PROPERTIES"]:
-            one = functools.partial(check, run, data, case, "cpu", generator())
-            yield f"{case['id']}-{check.__name__}", one
+    return template_of(definition.op_type).checks(definition, load_run(source))

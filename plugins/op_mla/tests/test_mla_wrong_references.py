@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
-from mla_kit import checks, generator, load_run, load_template, small_definitions
+from mla_kit import generator, load_run, load_template, small_definitions, template_of
 
 from fibcore.testing.harness import harness
+from fibcore.testing.templates import CRASHES
+from fibcore.testing.wrong_references import (
+    Mistake,
+    assert_accepted,
+    assert_rejected,
+    parameters,
+)
 from fibcore_op_mla import fibcore_ground_truths
 
 torch = pytest.importorskip("torch")
@@ -138,41 +144,27 @@ MISTAKES: list[tuple[str, list[str], list[tuple[str, str]]]] = [
     ),
 ]
 
-MUTANTS = [
-    pytest.param(name, changes, id=f"{name}: {what}")
-    for what, names, changes in MISTAKES
-    for name in names
-]
+
+def mistake(what: str, changes: list[tuple[str, str]]) -> Mistake:
+    return Mistake(what, tuple(changes))
 
 
-def mutate(source: str, changes: list[tuple[str, str]]) -> str:
-    for right, wrong in changes:
-        assert right in source
-        source = source.replace(right, wrong)
-    return source
+BY_KERNEL = {
+    name: [mistake(what, changes) for what, names, changes in MISTAKES if name in names]
+    for name in ALL
+}
 
 
-@pytest.mark.parametrize(("name", "changes"), MUTANTS)
-def test_properties_reject(name: str, changes: list[tuple[str, str]]) -> None:
+@pytest.mark.parametrize(("name", "mistake"), parameters(BY_KERNEL))
+def test_properties_reject(name: str, mistake: Mistake) -> None:
     definition = DEFINITIONS[name]
     # Indexing errors reject a reference just as well as a wrong result does.
-    wrong = mutate(definition.reference, changes)
-    assert any(rejects(check) for _, check in checks(wrong, definition))
-
-
-def rejects(check: Callable[[], None]) -> bool:
-    # An indexing error rejects a reference just as well as a wrong result does.
-    try:
-        check()
-    except (AssertionError, IndexError, RuntimeError):
-        return True
-    return False
+    assert_rejected(template_of(definition.op_type), definition, mistake, crashes=CRASHES)
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_properties_accept_the_right_one(name: str) -> None:
-    for _, check in checks(DEFINITIONS[name].reference, DEFINITIONS[name]):
-        check()
+    assert_accepted(template_of(DEFINITIONS[name].op_type), DEFINITIONS[name])
 
 
 # What shows only in the lse, in memory that SGLang does not read, or below the tolerance.
@@ -193,7 +185,7 @@ def test_sglang_rejects_them_too(name: str, load_sglang: Any) -> None:
     for what, names, changes in MISTAKES:
         if name not in names or any(word in what for word in NOT_FOR_SGLANG):
             continue
-        run = load_run(mutate(definition.reference, changes))
+        run = load_run(mistake(what, changes).made_in(definition.reference))
         assert not all(agrees(run, inputs, expected) for inputs, expected in pairs), what
 
 

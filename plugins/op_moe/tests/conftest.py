@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Iterator
-from importlib import resources
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import fibcore_op_moe
 from fibcore.plugin import Definition, Kernel
+from fibcore.testing.templates import Template, load_run
 from fibcore_op_moe import fibcore_reference
 from fibcore_op_moe.moe import BF16, DEFAULT, DS, FP8_BLOCK, FP8_TENSOR, LLAMA4, RENORM, Moe
 
@@ -49,69 +50,14 @@ def small_fixture() -> dict[str, Moe]:
     return SMALL
 
 
-def load_run(source: str) -> Callable[..., Any]:
-    """`run` of a reference, in a namespace of its own."""
-    namespace: dict[str, Any] = {}
-    exec(compile(source, "<reference>", "exec"), namespace)  # noqa: S102 - our own file
-    run: Callable[..., Any] = namespace["run"]
-    return run
-
-
 @pytest.fixture(name="load_run")
 def load_run_fixture() -> Callable[[str], Callable[..., Any]]:
     return load_run
 
 
-class Template:
-    """The test template, loaded as the generated tests load it."""
-
-    def __init__(self) -> None:
-        source = resources.files("fibcore_op_moe").joinpath("test_template.py")
-        self.namespace: dict[str, Any] = {}
-        exec(source.read_text(encoding="utf-8"), self.namespace)  # noqa: S102 - our own file
-
-    def cases(self, definition: Definition) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self.namespace["cases"](definition.to_dict())
-        return found
-
-    def inputs(self, definition: Definition, case: dict[str, Any]) -> dict[str, Any]:
-        made: dict[str, Any] = self.namespace["make_inputs"](
-            definition.to_dict(), case, "cpu", self.generator()
-        )
-        return made
-
-    def generator(self) -> Any:
-        import torch
-
-        return torch.Generator().manual_seed(20)
-
-    def checks(self, definition: Definition, run: Callable[..., Any]) -> Iterator[Any]:
-        """Every property on every case: its id and a function that asserts it."""
-        data = definition.to_dict()
-        for case in self.cases(definition):
-            for check in self.namespace["PROPERTIES"]:
-
-                def assert_it(check: Any = check, case: Any = case) -> None:
-                    check(run, data, case, "cpu", self.generator())
-
-                yield f"{case['id']}-{check.__name__}", assert_it
-
-    def rejected(self, definition: Definition, run: Callable[..., Any]) -> list[str]:
-        """The checks that fail."""
-        return [name for name, check in self.checks(definition, run) if _fails(check)]
-
-
-def _fails(check: Callable[[], None]) -> bool:
-    try:
-        check()
-    except AssertionError:
-        return True
-    return False
-
-
 @pytest.fixture(scope="session")
 def template() -> Template:
-    return Template()
+    return Template.of(fibcore_op_moe, "moe")
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,14 @@ from typing import Any
 
 import pytest
 
+from fibcore.testing.templates import Template
+from fibcore.testing.wrong_references import (
+    Mistake,
+    assert_accepted,
+    assert_rejected,
+    parameters,
+)
+
 torch = pytest.importorskip("torch")
 
 # What is wrong, what the right reference has, what the wrong one has in its place.
@@ -156,37 +164,25 @@ HARMLESS = {
     ("fp8_ds_remote", "the block index is off by one"),
     ("fp8_ds_remote", "the second weight's scales are transposed"),
 }
-MISTAKES = [
-    (kernel, name, old, new)
+MISTAKES = {
+    kernel: [
+        Mistake.of(name, right, wrong)
+        for name, (right, wrong) in mistakes.items()
+        if (kernel, name) not in HARMLESS
+    ]
     for kernel, mistakes in KERNELS.items()
-    for name, (old, new) in mistakes.items()
-    if (kernel, name) not in HARMLESS
-]
+}
 
 
-@pytest.mark.parametrize(
-    ("kernel", "old", "new"),
-    [(kernel, old, new) for kernel, _, old, new in MISTAKES],
-    ids=[f"{kernel}-{name}" for kernel, name, _, _ in MISTAKES],
-)
+@pytest.mark.parametrize(("kernel", "mistake"), parameters(MISTAKES))
 def test_wrong_reference_is_rejected(
-    definition_of: Any,
-    small: Any,
-    template: Any,
-    load_run: Any,
-    kernel: str,
-    old: str,
-    new: str,
+    definition_of: Any, small: Any, template: Template, kernel: str, mistake: Mistake
 ) -> None:
-    definition = definition_of(small[kernel])
-    assert old in definition.reference, "the mistake does not fit the reference any more"
-    run = load_run(definition.reference.replace(old, new))
-    assert template.rejected(definition, run)
+    assert_rejected(template, definition_of(small[kernel]), mistake)
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_right_reference_is_accepted(
-    definition_of: Any, small: Any, template: Any, load_run: Any, kernel: str
+    definition_of: Any, small: Any, template: Template, kernel: str
 ) -> None:
-    definition = definition_of(small[kernel])
-    assert template.rejected(definition, load_run(definition.reference)) == []
+    assert_accepted(template, definition_of(small[kernel]))

@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-import importlib.util
 import re
-import sys
-from collections.abc import Callable
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -16,7 +10,9 @@ import pytest
 import fibcore_op_rmsnorm as plugin
 from fibcore.plugin import Definition, Serving
 from fibcore.testing.harness import harness
+from fibcore.testing.templates import Template, load_run
 from fibcore.testing.trees import TENSOR, call, module, tree
+from fibcore.testing.wrong_references import Mistake, assert_rejected, parameters
 
 torch = pytest.importorskip("torch")
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402 - torch may be missing
@@ -26,19 +22,7 @@ STEMS = ("rmsnorm", "fused_add_rmsnorm", "gemma_rmsnorm", "gemma_fused_add_rmsno
 CPU = torch.device("cpu")
 
 
-@functools.cache
-def load(path: Path) -> ModuleType:
-    name = f"loaded_for_rmsnorm_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    loaded = importlib.util.module_from_spec(spec)
-    sys.modules[name] = loaded  # dataclasses look their module up
-    spec.loader.exec_module(loaded)
-    return loaded
-
-
-TEMPLATE = load(Path(plugin.__file__).with_name("test_template.py"))
+TEMPLATE = Template.of(plugin, "rmsnorm", seed=7)
 
 
 def definition(stem: str, hidden_size: int, eps: float = 1e-5) -> Definition:
@@ -51,31 +35,17 @@ def definition(stem: str, hidden_size: int, eps: float = 1e-5) -> Definition:
     return made
 
 
-def load_run(source: str) -> Callable[..., Any]:
-    namespace: dict[str, Any] = {"__name__": "reference"}
-    exec(source, namespace)  # noqa: S102 - the reference is what is tested
-    return namespace["run"]
-
-
-def failures(source: str, data: dict[str, Any]) -> list[str]:
-    """Names of the properties that reject a reference."""
-    run, case = load_run(source), TEMPLATE.cases(data)[1]
-
-    def fails(check: Callable[..., None]) -> bool:
-        try:
-            check(run, data, case, CPU, torch.Generator().manual_seed(7))
-        except (AssertionError, RuntimeError):
-            return True
-        return False
-
-    return [check.__name__ for check in TEMPLATE.PROPERTIES if fails(check)]
+def failures(source: str, made: Definition) -> list[str]:
+    """The properties that reject a reference."""
+    run, cases = load_run(source), TEMPLATE.cases(made)[1:2]
+    return list(TEMPLATE.rejected(made, run, cases, crashes=(RuntimeError,)))
 
 
 @pytest.mark.parametrize("stem", STEMS)
 @pytest.mark.parametrize("hidden_size", [64, 128, 1536])
 def test_the_right_references_have_the_properties(stem: str, hidden_size: int) -> None:
     made = definition(stem, hidden_size)
-    assert failures(made.reference, made.to_dict()) == []
+    assert failures(made.reference, made) == []
 
 
 @pytest.mark.parametrize("stem", STEMS)
@@ -83,13 +53,13 @@ def test_chunks_of_rows_leave_no_seam(stem: str) -> None:
     made = definition(stem, 64)
     small = re.sub(r"CHUNK_ELEMENTS = \d+", "CHUNK_ELEMENTS = 192", made.reference)
     assert small != made.reference
-    inputs = TEMPLATE.make_inputs(
+    inputs = TEMPLATE.module.make_inputs(
         made.to_dict(), {"batch_size": 8}, CPU, torch.Generator().manual_seed(1)
     )
     assert torch.equal(
         load_run(small)(*inputs.values()), load_run(made.reference)(*inputs.values())
     )
-    assert failures(small, made.to_dict()) == []
+    assert failures(small, made) == []
 
 
 class Largest(TorchDispatchMode):
@@ -109,7 +79,7 @@ class Largest(TorchDispatchMode):
 @pytest.mark.parametrize("stem", STEMS)
 def test_memory_does_not_grow_with_the_rows(stem: str) -> None:
     made = definition(stem, 512)
-    values = TEMPLATE.make_inputs(
+    values = TEMPLATE.module.make_inputs(
         made.to_dict(), {"batch_size": 20_000}, CPU, torch.Generator().manual_seed(1)
     )
     with Largest() as largest:
@@ -132,7 +102,7 @@ def test_a_definition_with_other_tensors_is_skipped() -> None:
     data = definition("rmsnorm", 64).to_dict()
     data["inputs"]["scale"] = {"shape": None, "dtype": "float32"}
     with pytest.raises(pytest.skip.Exception, match="scale"):
-        TEMPLATE.make_inputs(data, {"batch_size": 1}, CPU, torch.Generator())
+        TEMPLATE.module.make_inputs(data, {"batch_size": 1}, CPU, torch.Generator())
 
 
 ROOT = "torch.rsqrt(mean_square + EPSILON)"
@@ -174,18 +144,19 @@ MISTAKES = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("stem", "right", "wrong"),
-    [
-        pytest.param(stem, right, wrong, id=f"{stem}-{name}".replace(" ", "_"))
-        for name, right, wrong, stems in MISTAKES
-        for stem in stems
-    ],
-)
-def test_wrong_references_are_rejected(stem: str, right: str, wrong: str) -> None:
+BY_STEM = {
+    stem: [
+        Mistake.of(name, right, wrong) for name, right, wrong, stems in MISTAKES if stem in stems
+    ]
+    for stem in STEMS
+}
+
+
+@pytest.mark.parametrize(("stem", "mistake"), parameters(BY_STEM))
+def test_wrong_references_are_rejected(stem: str, mistake: Mistake) -> None:
     made = definition(stem, 512)
-    assert made.reference.count(right) >= 1
-    assert failures(made.reference.replace(right, wrong), made.to_dict())
+    cases = TEMPLATE.cases(made)[1:2]
+    assert_rejected(TEMPLATE, made, mistake, cases=cases, crashes=(RuntimeError,))
 
 
 # --- SGLang ------------------------------------------------------------------------------------
@@ -209,8 +180,8 @@ def native(made: Definition, inputs: dict[str, Any]) -> Any:
 def test_agrees_with_sglang(stem: str, eps: float) -> None:
     made = definition(stem, 512, eps)
     data = made.to_dict()
-    for case in TEMPLATE.cases(data):
-        inputs = TEMPLATE.make_inputs(data, case, CPU, torch.Generator().manual_seed(3))
+    for case in TEMPLATE.module.cases(data):
+        inputs = TEMPLATE.module.make_inputs(data, case, CPU, torch.Generator().manual_seed(3))
         expected = native(made, {n: v.clone() for n, v in inputs.items()})
         actual = load_run(made.reference)(*inputs.values())
         torch.testing.assert_close(actual, expected, rtol=1e-2, atol=8e-3)
@@ -219,7 +190,9 @@ def test_agrees_with_sglang(stem: str, eps: float) -> None:
 def test_sglang_rejects_mistakes_too() -> None:
     made = definition("fused_add_rmsnorm", 512)
     data = made.to_dict()
-    inputs = TEMPLATE.make_inputs(data, {"batch_size": 7}, CPU, torch.Generator().manual_seed(3))
+    inputs = TEMPLATE.module.make_inputs(
+        data, {"batch_size": 7}, CPU, torch.Generator().manual_seed(3)
+    )
     expected = native(made, {n: v.clone() for n, v in inputs.items()})
     # These move every element by less than the tolerance of bfloat16; a property sees them.
     small = ("dtype", "but the last")
