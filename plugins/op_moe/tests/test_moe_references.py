@@ -117,7 +117,7 @@ def test_pieces_do_not_change_the_output(
     )
 
 
-def test_a_last_piece_may_be_smaller(definition_of: Any, template: Any, load_run: Any) -> None:
+def test_a_last_piece_may_be_smaller(definition_of: Any, template: Any) -> None:
     definition = definition_of(Moe(BF16, RENORM, 2, 0, 0, 8, 8, 64, 640))
     assert_accepted(template, definition)
 
@@ -206,9 +206,7 @@ def test_no_temporary_holds_an_expert(
     assert piece < 4 * 2 * moe.intermediate_size * moe.hidden_size
 
 
-def test_number_of_experts_is_that_of_deepseek_and_kimi(
-    definition_of: Any, template: Any, load_run: Any
-) -> None:
+def test_number_of_experts_is_that_of_deepseek_and_kimi(definition_of: Any, template: Any) -> None:
     """The routing of DeepSeek-V3 and Kimi-K2 at small widths: 256 in 8 groups, 384 in one."""
     for groups, kept, experts, local in ((8, 4, 256, 32), (1, 1, 384, 384), (1, 1, 384, 48)):
         moe = Moe(FP8_BLOCK, DS, 8, groups, kept, experts, local, 128, 128)
@@ -307,7 +305,7 @@ def test_ranks_sum_to_the_whole(definition_of: Any, template: Any, load_run: Any
 
 def test_inputs_have_no_near_ties(definition_of: Any, small: Any, template: Any) -> None:
     """Scores that decide are apart; bfloat16 logits are what was drawn."""
-    choose, sizes_of = template.namespace["_choose"], template.namespace["Sizes"]
+    choose, sizes_of = vars(template.module)["_choose"], vars(template.module)["Sizes"]
     for moe in small.values():
         definition = definition_of(moe)
         sizes = sizes_of(definition.to_dict())
@@ -315,7 +313,7 @@ def test_inputs_have_no_near_ties(definition_of: Any, small: Any, template: Any)
             inputs = template.inputs(definition, case)
             bias = inputs["routing_bias"].double() if moe.routing == DS else None
             for logits in inputs["routing_logits"].double():
-                assert choose(sizes, logits, bias)[1] >= template.namespace["MARGIN"]
+                assert choose(sizes, logits, bias)[1] >= vars(template.module)["MARGIN"]
 
 
 def test_template_skips_forms_that_it_does_not_know(definition_of: Any, template: Any) -> None:
