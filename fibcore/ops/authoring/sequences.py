@@ -97,53 +97,60 @@ def sequence_cases(
     batches: Sequence[Batch],
     scalars: Mapping[str, int | float | bool],
     seed: int,
+    tokens_per_page: int | None = None,
 ) -> tuple[WorkloadCase, ...]:
     """Workloads of a kernel whose sequences stand one after the other, or in pages.
 
     Axes and tensors have FlashInfer's names: axes batch_size, len_indptr, total_q and total_kv, and
-    with a const axis page_size also num_kv_indices and num_pages; int32 tensors qo_indptr,
-    kv_indptr, and with pages kv_indices and kv_last_page_len. What the definition does not have is
-    left out, and what it has beside them is random.
+    with pages also num_kv_indices and num_pages; int32 tensors qo_indptr, kv_indptr, and with pages
+    kv_indices and kv_last_page_len. What the definition does not have is left out, and what it has
+    beside them is random.
+
+    Args:
+        definition: The definition.
+        batches: What a server runs.
+        scalars: Values of its scalar inputs.
+        seed: Of the page numbers.
+        tokens_per_page: Of a paged cache; None where keys stand one after the other.
     """
-    page_size = definition.const_axes.get("page_size")
     found = []
     for batch in batches:
-        axes = _axes(batch, page_size)
+        axes = _axes(batch, tokens_per_page)
         found.append(
             WorkloadCase(
                 batch.label,
                 {name: axes[name] for name in definition.var_axes},
                 scalars,
-                functools.partial(_tensors, definition, batch, page_size, seed),
+                functools.partial(_tensors, definition, batch, tokens_per_page, seed),
             )
         )
     return tuple(found)
 
 
-def _axes(batch: Batch, page_size: int | None) -> dict[str, int]:
+def _axes(batch: Batch, tokens_per_page: int | None) -> dict[str, int]:
     axes = {
         "batch_size": batch.size,
         "len_indptr": batch.size + 1,
         "total_q": sum(batch.queries),
         "total_kv": sum(batch.keys),
     }
-    if page_size is not None:
-        used = sum(page_counts(batch.keys, page_size))
+    if tokens_per_page is not None:
+        used = sum(page_counts(batch.keys, tokens_per_page))
         axes |= {"num_kv_indices": used, "num_pages": pool_size(used)}
     return axes
 
 
 def _tensors(
-    definition: Definition, batch: Batch, page_size: int | None, seed: int
+    definition: Definition, batch: Batch, tokens_per_page: int | None, seed: int
 ) -> dict[str, NDArray[np.int32]]:
     made = {"qo_indptr": indptr(batch.queries)}
-    if page_size is None:
+    if tokens_per_page is None:
         made["kv_indptr"] = indptr(batch.keys)
     else:
-        pages = page_counts(batch.keys, page_size)
+        pages = page_counts(batch.keys, tokens_per_page)
         made["kv_indptr"] = indptr(pages)
         made["kv_indices"] = page_numbers(seed, sum(pages), definition.name, batch.label)
-        made["kv_last_page_len"] = last_page_lengths(batch.keys, page_size)
+        made["kv_last_page_len"] = last_page_lengths(batch.keys, tokens_per_page)
     return {name: made[name] for name in definition.inputs if name in made}
 
 
@@ -152,9 +159,9 @@ def indptr(lengths: Sequence[int]) -> NDArray[np.int32]:
     return np.array([0, *itertools.accumulate(lengths)], dtype=np.int32)
 
 
-def page_counts(keys: Sequence[int], page_size: int) -> list[int]:
+def page_counts(keys: Sequence[int], tokens_per_page: int) -> list[int]:
     """Pages that each sequence takes."""
-    return [-(-n // page_size) for n in keys]
+    return [-(-n // tokens_per_page) for n in keys]
 
 
 def pool_size(used: int) -> int:
@@ -172,6 +179,6 @@ def page_numbers(seed: int, used: int, *words: object) -> NDArray[np.int32]:
     return numbers
 
 
-def last_page_lengths(keys: Sequence[int], page_size: int) -> NDArray[np.int32]:
+def last_page_lengths(keys: Sequence[int], tokens_per_page: int) -> NDArray[np.int32]:
     """int32 [sequences]: tokens in the last page of each, 0 for one without keys."""
-    return np.array([(n - 1) % page_size + 1 if n else 0 for n in keys], dtype=np.int32)
+    return np.array([(n - 1) % tokens_per_page + 1 if n else 0 for n in keys], dtype=np.int32)

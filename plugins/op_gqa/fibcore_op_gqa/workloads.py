@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from fibcore.plugin import Definition, Scalar, WorkloadCase
 from fibcore_op_gqa.definitions import kind_of
+from fibcore_op_gqa.names import PAGE_SIZE
 
 
 def workloads(
@@ -26,4 +27,5 @@ def workloads(
     else:
         batches = prefill_batches(seed, definition.name, prefixes=kind == "prefill")
     scale = float(constants.get("sm_scale", definition.const_axes["head_dim"] ** -0.5))
-    return sequence_cases(definition, batches, {"sm_scale": scale}, seed)
+    page_size = definition.const_axes.get(PAGE_SIZE.name)
+    return sequence_cases(definition, batches, {"sm_scale": scale}, seed, page_size)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from fibcore.plugin import Definition, Scalar, WorkloadCase
 from fibcore_op_mla.definitions import kind_of
+from fibcore_op_mla.names import PAGE_SIZE
 
 # Dimensions of a head without position before absorption, in all models of the DeepSeek family.
 NOPE_DIM = 128
@@ -33,4 +34,5 @@ def workloads(
         axes = definition.const_axes
         head = axes["qk_dim"] if kind == "ragged" else NOPE_DIM + axes["head_dim_kpe"]
         scale = head**-0.5
-    return sequence_cases(definition, batches, {"sm_scale": float(scale)}, seed)
+    page_size = definition.const_axes.get(PAGE_SIZE.name)
+    return sequence_cases(definition, batches, {"sm_scale": float(scale)}, seed, page_size)

@@ -300,7 +300,7 @@ MISTAKES: dict[str, tuple[list[tuple[str, str, str]], Callable[[Subject], None],
     ),
     "a variant that reads the name": (
         [
-            (INIT, "import GroundTruth,", "import GroundTruth, Identity,"),
+            (INIT, "    GroundTruth,", "    GroundTruth,\n    Identity,"),
             (
                 INIT,
                 "@hookimpl\ndef fibcore_ground_truths",
@@ -316,7 +316,7 @@ MISTAKES: dict[str, tuple[list[tuple[str, str, str]], Callable[[Subject], None],
     ),
     "a variant that trusts the reference": (
         [
-            (INIT, "import GroundTruth,", "import GroundTruth, Identity,"),
+            (INIT, "    GroundTruth,", "    GroundTruth,\n    Identity,"),
             (
                 INIT,
                 "@hookimpl\ndef fibcore_ground_truths",
@@ -356,23 +356,10 @@ MISTAKES: dict[str, tuple[list[tuple[str, str, str]], Callable[[Subject], None],
         contract.check_workloads,
         "the scalar inputs are of_another_dataset",
     ),
-    "an answer for others' kernels": (
-        [(INIT, 'if kernel.op_type != "layernorm":', "if False:")],
-        contract.check_strangers,
-        "has to return None",
-    ),
     "ground truths for others": (
-        [
-            (INIT, 'if definition.op_type != "layernorm":', "if False:"),
-            (INIT, "    eps = _eps(definition)", "    eps = 1e-5"),
-        ],
-        contract.check_strangers,
-        "fibcore_ground_truths",
-    ),
-    "a template for others": (
-        [(INIT, 'if op_type != "layernorm":', "if False:")],
-        contract.check_strangers,
-        "fibcore_test_template",
+        [(INIT, 'if definition.op_type != "layernorm":', "if False:")],
+        contract.check_definitions_of_others,
+        "answers for a definition of the op type op_type_of_another_plugin",
     ),
 }
 

@@ -1,0 +1,63 @@
+"""The core names no op type: what an op needs goes through hooks.
+
+Strings, identifiers, keywords and keys of every module of fibcore are looked at; comments and
+docstrings are not, which may give examples.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import fibcore
+
+ROOT = Path(fibcore.__file__).parent
+OPS = re.compile(r"gqa|mla|moe|gemm(?!a)|rms_?norm|page_?size", re.IGNORECASE)
+
+# What else has such a name: where (below fibcore/), the whole text, and what it is.
+ALLOWED = (
+    ("configs/", r"(use_|:)?m(la|oe)\.?|moe_\w+|rms_norm_eps", "keys of config.json, params.json"),
+    ("configs/", r"(qwen\d|glm\d)_moe|_QWEN_MOE|_MLA", "model types of transformers, their keys"),
+    ("elaborate/", r"RMSNorm", "a class of torch"),
+    ("elaborate/", r"FusedMoE|\.srt\.layers\.moe\..*", "names in SGLang's source"),
+    ("elaborate/", r"fbgemm_fp8|moe_wna16", "quantisation methods of SGLang"),
+    ("elaborate/", r"page_size|moe_tp", "server arguments of SGLang"),
+    ("validation/", r"flashinfer\.norm\.rmsnorm", "an example of a qualified name in a message"),
+    ("", r"SC_PAGE_SIZE", "a setting of the operating system"),
+)
+
+
+def words(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Line and text of every identifier and string of a module but its docstrings."""
+    docstrings = {
+        id(node.value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    }
+    for node in ast.walk(tree):
+        line = getattr(node, "lineno", 0)
+        if isinstance(node, ast.Constant):
+            if isinstance(node.value, str) and id(node) not in docstrings:
+                yield line, node.value
+            continue
+        for field in ("id", "attr", "arg", "name", "asname", "module"):
+            text = getattr(node, field, None)
+            if isinstance(text, str):
+                yield line, text
+
+
+def named(file: Path) -> Iterator[str]:
+    where = file.relative_to(ROOT).as_posix()
+    for line, text in words(ast.parse(file.read_text(encoding="utf-8"))):
+        for match in OPS.finditer(text):
+            if not any(where.startswith(w) and re.fullmatch(p, text) for w, p, _ in ALLOWED):
+                yield f"{where}:{line}: {match[0]} in {text!r}"
+
+
+@pytest.mark.parametrize("file", sorted(ROOT.rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT)))
+def test_the_core_names_no_op_type(file: Path) -> None:
+    assert list(named(file)) == []
