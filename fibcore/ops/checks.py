@@ -45,9 +45,7 @@ def check_op_types(result: object) -> tuple[OpType, ...]:
         raise ValueError("it names no op type")
     for op_type in op_types:
         if not OP_TYPE_NAME.fullmatch(op_type.name):
-            raise ValueError(
-                f"an op type is named {op_type.name!r}, not in snake_case"
-            )
+            raise ValueError(f"an op type is named {op_type.name!r}, not in snake_case")
         if not op_type.description.strip():
             raise ValueError(f"the op type {op_type.name} has no description")
         for option in items(op_type.options, Option, f"options of {op_type.name}"):

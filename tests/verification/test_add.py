@@ -5,12 +5,15 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import attrs
 import pytest
 import scale_toy as toy
 
 from fibcore.errors import DatasetError, UsageError
+from fibcore.ops.hookspecs import GroundTruth, OpType, hookimpl
+from fibcore.ops.registry import load_plugins
 from fibcore.verification import AddTestsReport, add_reference_tests
 from fibcore.verification.module_rendering import covered_definitions
 
@@ -234,9 +237,63 @@ def test_broken_definition_is_reported_and_the_others_go_on(dataset: Path) -> No
 
 def test_plugin_without_tests_is_reported(dataset: Path) -> None:
     report = add(dataset, toy.ToyPlugin(template=None), all_=True)
-    assert "no plugin has tests for this op type" in str(report.problems[0])
+    assert "hook fibcore_test_template" in str(report.problems[0])
     assert report.written == ()
     assert report.exit_code == 1
+
+
+def with_another(dataset: Path, *truths: GroundTruth) -> AddTestsReport:
+    """Add tests with a second plugin, which has ground truths for definitions of any op type."""
+    another = SimpleNamespace(
+        fibcore_op_types=hookimpl(lambda: [OpType("a_first", "another op")]),
+        fibcore_ground_truths=hookimpl(lambda: truths),
+    )
+    registry = load_plugins(extra={"another": another, "scale": toy.ToyPlugin()}, discover=False)
+    return add_reference_tests(dataset=dataset, registry=registry, all_=True)
+
+
+def fast(source: str, entry: str = "another_scale") -> GroundTruth:
+    return GroundTruth("another scale", "torch", entry, source)
+
+
+def test_ground_truths_of_another_plugin_follow_the_owner_s(dataset: Path) -> None:
+    source = "import torch\n\n\ndef another_scale(x, factor):\n    return x * factor\n"
+    report = with_another(dataset, fast(source))
+    assert report.problems == ()
+    own = ("flashinfer.scale", "sglang Scale.forward_native")
+    assert report.ground_truths["scale_a"] == (*own, "another scale")
+    assert "def another_scale(x, factor):" in (dataset / MODULE).read_text()
+
+
+@pytest.mark.parametrize(
+    ("source", "entry", "found"),
+    [
+        ("def cases():\n    return []\n", "cases", "cases in"),
+        ("def {0}():\n    return []\n", "{0}", "{0} in"),
+        ("from math import torch\n\n\ndef another_scale():\n    pass\n", "another_scale", "torch"),
+    ],
+    ids=["a name of the template", "a name of the owner's ground truth", "an import"],
+)
+def test_ground_truths_of_another_plugin_that_clash_are_left_out(
+    dataset: Path, source: str, entry: str, found: str
+) -> None:
+    add(dataset, all_=True)
+    before = (dataset / MODULE).read_bytes()
+    own = toy.FLASHINFER_TRUTH.entry
+    report = with_another(dataset, fast(source.format(own), entry.format(own)))
+    assert (dataset / MODULE).read_bytes() == before
+    (problem,) = report.problems
+    assert str(problem.where).startswith("ground truths of plugin another, ")
+    assert found.format(own) in str(problem.found)
+    assert report.exit_code == 1
+
+
+def test_another_plugin_that_fails_takes_no_ground_truth_from_the_owner(dataset: Path) -> None:
+    add(dataset, all_=True)
+    before = (dataset / MODULE).read_bytes()
+    report = with_another(dataset, fast("def"))
+    assert (dataset / MODULE).read_bytes() == before
+    assert "plugin another, hook fibcore_ground_truths" in str(report.problems[0])
 
 
 def test_plugin_that_fails_is_reported_and_the_others_go_on(dataset: Path) -> None:
