@@ -3,7 +3,7 @@
 In a plugin's tests::
 
     import fibcore_op_layernorm
-    from fibcore.model.serving import Serving
+    from fibcore.plugin import Serving
     from fibcore.testing.contract import PluginContract
     from fibcore.testing.trees import call, module, tree
 
@@ -18,17 +18,7 @@ a `Subject` and raises `AssertionError` with what to do.
 
 from __future__ import annotations
 
-import ast
-import inspect
-import json
-import os
-import pickle
-import subprocess
-import sys
-from collections.abc import Mapping, Sequence
-from functools import cached_property
-from pathlib import Path
-from types import ModuleType
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import attrs
@@ -37,84 +27,20 @@ import pytest
 from fibcore.benchmarking.workloads.add import encoded
 from fibcore.errors import ConfigError, FibcoreError
 from fibcore.model.definition import Axis, Definition, scalar
-from fibcore.model.kernel import Extraction, Kernel
 from fibcore.model.serving import Serving
 from fibcore.model.tree import ModelTree, ModuleNode, Unknown
 from fibcore.ops.checks import top_level_names
-from fibcore.ops.hookspecs import GroundTruth, TestTemplate
-from fibcore.ops.registry import Registry, load_plugins
-from fibcore.references.reading import REFERENCE_IMPORTS, foreign_imports, unasserted_axes
+from fibcore.ops.hookspecs import GroundTruth
+from fibcore.references.reading import foreign_imports, unasserted_axes
 from fibcore.references.running import ReferenceRunner
 from fibcore.testing import trees as hand_written
+from fibcore.testing.emitted_sources import check_emitted, check_entry, functions, parameters_of
+from fibcore.testing.fresh_process import Tree
+from fibcore.testing.subject import Subject, extract
 
-NAME = "plugin-under-test"
+__all__ = ["CHECKS", "PluginContract", "Subject", "Tree"]
+
 UNKNOWN_OP_TYPE = "op_type_of_another_plugin"
-_TREE_IMPORTS = frozenset({*REFERENCE_IMPORTS, *sys.stdlib_module_names})
-
-Tree = tuple[ModelTree, Serving]
-
-
-@attrs.frozen(eq=False, slots=False)
-class Subject:
-    """A plugin and the trees to try it on; what its hooks say is asked once and kept.
-
-    Attributes:
-        plugin: The plugin: a module or an object.
-        trees: Model trees and how they are served.
-        max_cases: On how many of a definition's test cases, the smallest first, its reference
-            runs.
-        timeout_s: Seconds that all checks of one reference may take together.
-    """
-
-    plugin: object
-    trees: tuple[Tree, ...]
-    max_cases: int = 3
-    timeout_s: float = 120.0
-
-    @cached_property
-    def registry(self) -> Registry:
-        """A registry of this plugin alone."""
-        return load_plugins(extra={NAME: self.plugin}, discover=False)
-
-    @cached_property
-    def op_types(self) -> tuple[str, ...]:
-        """The op types that it is responsible for."""
-        return tuple(self.registry.op_types())
-
-    @cached_property
-    def extractions(self) -> tuple[tuple[Tree, Extraction], ...]:
-        """What it finds in each tree; raises what the plugin raises."""
-        return tuple((tree, _extract(self.registry, tree)) for tree in self.trees)
-
-    @cached_property
-    def kernels(self) -> tuple[Kernel, ...]:
-        """All kernels that it finds, one of each name."""
-        found = {k.name: k for _, extraction in self.extractions for k in extraction.kernels}
-        return tuple(found.values())
-
-    @cached_property
-    def definitions(self) -> tuple[Definition, ...]:
-        """The definitions of all kernels."""
-        return tuple(self.registry.reference(kernel) for kernel in self.kernels)
-
-    @cached_property
-    def processes(self) -> tuple[dict[str, Any], ...]:
-        """What it does in processes of its own, each with another hash seed."""
-        return tuple(_in_process(self, seed) for seed in ("0", "1", "2"))
-
-    def template(self, op_type: str) -> TestTemplate:
-        """The test template of an op type; fails where there is none."""
-        template = self.registry.test_template(op_type)
-        assert template is not None, f"fibcore_test_template({op_type!r}) returned None"
-        return template
-
-
-def _extract(registry: Registry, tree: Tree) -> Extraction:
-    extractions, errors = registry.extract(*tree)
-    for error in errors:
-        raise error
-    assert extractions, "the plugin implements no fibcore_extract"
-    return extractions[0][1]
 
 
 def check_hooks(subject: Subject) -> None:
@@ -149,7 +75,7 @@ def check_extraction_repeats(subject: Subject) -> None:
         assert first["definitions"] == other["definitions"], (
             "two processes write different definitions: does the order of a set decide something?"
         )
-    again = [_extract(subject.registry, tree) for tree in subject.trees]
+    again = [extract(subject.registry, tree) for tree in subject.trees]
     assert again == [extraction for _, extraction in subject.extractions], (
         "extracting again in one process gives something else: does the plugin keep state?"
     )
@@ -165,7 +91,7 @@ def check_nothing_found(subject: Subject) -> None:
     """An empty model, and one of unknown modules, yields no kernel and no error."""
     unknown = hand_written.module("thing", "sglang.srt.layers.thing.ThingOfAnotherPlugin")
     for tree in (hand_written.tree(), hand_written.tree(unknown)):
-        found = _extract(subject.registry, (tree, Serving()))
+        found = extract(subject.registry, (tree, Serving()))
         assert not found.kernels, f"kernels out of nothing: {found.kernels[0].name}"
         assert "thing" not in found.claimed, "the plugin claims a module that it cannot know"
 
@@ -181,7 +107,7 @@ def check_unknown_arguments(subject: Subject) -> None:
             for argument in node.arguments:
                 changed = _with_unknown(tree, node.path, argument)
                 try:
-                    found = _extract(subject.registry, (changed, serving))
+                    found = extract(subject.registry, (changed, serving))
                     for kernel in found.kernels:
                         subject.registry.reference(kernel)
                 except ConfigError:
@@ -257,13 +183,13 @@ def check_templates(subject: Subject) -> None:
     """Test templates import nothing but torch and the standard library, and have properties."""
     for op_type in subject.op_types:
         source = subject.template(op_type).source
-        _check_emitted(f"test template of {op_type}", source)
+        check_emitted(f"test template of {op_type}", source)
         assert "PROPERTIES" in top_level_names(source)
-        functions = _functions(source)
+        defined = functions(source)
         for name, count in (("cases", 1), ("make_inputs", 4)):
-            found = functions.get(name)
+            found = defined.get(name)
             assert found is not None, f"test template of {op_type}: no function {name}"
-            have = len(_parameters(found))
+            have = len(parameters_of(found))
             assert have == count, (
                 f"test template of {op_type}: {name} takes {have} arguments, expected {count}"
             )
@@ -283,8 +209,8 @@ def check_ground_truths(subject: Subject) -> None:
     for definition in subject.definitions:
         for truth in _ground_truths(subject, definition):
             who = f"{definition.name}: ground truth {truth.name}"
-            _check_entry(who, truth, definition)
-            _check_emitted(who, truth.source)
+            check_entry(who, truth, definition)
+            check_emitted(who, truth.source)
             for name in top_level_names(truth.source):
                 owner = owners.setdefault((definition.op_type, name), (who, truth.source))
                 assert owner[1] == truth.source, (
@@ -526,127 +452,3 @@ def _with_unknown(tree: ModelTree, path: str, argument: str) -> ModelTree:
         return attrs.evolve(node, arguments=arguments, children=children)
 
     return attrs.evolve(tree, root=changed(tree.root))
-
-
-def _check_emitted(who: str, source: str) -> None:
-    """Source that is written into test modules: no package but torch and numpy at the top."""
-    module = ast.parse(source)
-    top = ast.Module([n for n in module.body if isinstance(n, (ast.Import, ast.ImportFrom))], [])
-    foreign = foreign_imports(ast.unparse(top), _TREE_IMPORTS)
-    assert not foreign, (
-        f"{who}: {foreign[0].what} at the top level; only torch, numpy and the standard library "
-        "may be imported there, anything else inside functions"
-    )
-    assert not _imports_fibcore(module), f"{who} imports fibcore, which need not be installed"
-
-
-def _imports_fibcore(module: ast.Module) -> bool:
-    names: list[str] = []
-    for node in ast.walk(module):
-        if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            names.append(node.module or "")
-    return any(name.partition(".")[0] == "fibcore" for name in names)
-
-
-def _check_entry(who: str, truth: GroundTruth, definition: Definition) -> None:
-    entry = _functions(truth.source).get(truth.entry)
-    assert entry is not None, f"{who}: {truth.entry} is no function at the top level"
-    parameters = _parameters(entry)
-    if truth.kind == "sglang":
-        assert parameters[:1] == ["load_sglang"], (
-            f"{who}: its first parameter is load_sglang, as its kind is sglang"
-        )
-        parameters = parameters[1:]
-    optional = set(_optional(entry))
-    unknown = [p for p in parameters if p not in definition.inputs and p not in optional]
-    left_out = [n for n in definition.inputs if n not in parameters and entry.args.kwarg is None]
-    wrong = unknown or left_out
-    assert not wrong, (
-        f"{who}: {truth.entry} takes {', '.join(parameters)}; "
-        f"the inputs are {', '.join(definition.inputs)}"
-    )
-
-
-def _functions(source: str) -> Mapping[str, ast.FunctionDef]:
-    return {n.name: n for n in ast.parse(source).body if isinstance(n, ast.FunctionDef)}
-
-
-def _parameters(function: ast.FunctionDef) -> list[str]:
-    args = function.args
-    return [a.arg for a in (*args.posonlyargs, *args.args, *args.kwonlyargs)]
-
-
-def _optional(function: ast.FunctionDef) -> list[str]:
-    """The parameters with a default."""
-    args = function.args
-    positional = [*args.posonlyargs, *args.args]
-    keywords = zip(args.kwonlyargs, args.kw_defaults, strict=True)
-    return [a.arg for a in positional[len(positional) - len(args.defaults) :]] + [
-        a.arg for a, default in keywords if default is not None
-    ]
-
-
-_PROCESS = """
-import importlib, importlib.util, json, pickle, sys
-job = pickle.load(sys.stdin.buffer)
-sys.path[:] = job["path"]
-if "pickle" in job["plugin"]:
-    plugin = pickle.loads(job["plugin"]["pickle"])
-else:
-    name, file = job["plugin"]["name"], job["plugin"]["file"]
-    try:
-        plugin = importlib.import_module(name)
-    except ModuleNotFoundError:
-        spec = importlib.util.spec_from_file_location(name, file)
-        plugin = importlib.util.module_from_spec(spec)
-        sys.modules[name] = plugin
-        spec.loader.exec_module(plugin)
-from fibcore.ops.registry import load_plugins
-registry = load_plugins(extra={"plugin": plugin}, discover=False)
-extractions, definitions = [], {}
-for tree, serving in pickle.loads(job["trees"]):
-    found, errors = registry.extract(tree, serving)
-    for error in errors:
-        raise error
-    extraction = found[0][1]
-    extractions.append([
-        [repr(kernel) for kernel in extraction.kernels],
-        sorted(extraction.claimed),
-        [repr(item) for item in (*extraction.not_covered, *extraction.problems)],
-    ])
-    for kernel in extraction.kernels:
-        definitions[kernel.name] = registry.reference(kernel).to_json()
-heavy = [name for name in job["heavy"] if name in sys.modules]
-print(json.dumps({"extractions": extractions, "definitions": definitions, "heavy": heavy}))
-"""
-
-HEAVY = ("torch", "transformers", "numpy", "flashinfer", "sglang", "huggingface_hub", "triton")
-
-
-def _in_process(subject: Subject, hash_seed: str) -> dict[str, Any]:
-    """What the plugin extracts and writes in a process of its own, and what that imported."""
-    plugin = subject.plugin
-    reference: dict[str, Any]
-    if isinstance(plugin, ModuleType):
-        reference = {"name": plugin.__name__, "file": inspect.getfile(plugin)}
-    else:
-        reference = {"pickle": pickle.dumps(plugin)}
-    job = {
-        "path": [str(Path(p).resolve()) for p in sys.path],
-        "plugin": reference,
-        "trees": pickle.dumps(list(subject.trees)),
-        "heavy": HEAVY,
-    }
-    done = subprocess.run(  # noqa: S603  # this Python, our own script, the user's plugin
-        [sys.executable, "-c", _PROCESS],
-        input=pickle.dumps(job),
-        capture_output=True,
-        env={**os.environ, "PYTHONHASHSEED": hash_seed},
-        timeout=subject.timeout_s,
-        check=False,
-    )
-    assert done.returncode == 0, "in a process of its own:\n" + done.stderr.decode()[-2000:]
-    reply: dict[str, Any] = json.loads(done.stdout.decode().splitlines()[-1])
-    return reply
