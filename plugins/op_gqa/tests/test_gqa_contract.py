@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 
 pytest.importorskip("torch")
 
 import fibcore_op_gqa
 from fibcore.plugin import ModuleNode, Serving
-from fibcore.testing import contract
+from fibcore.testing.contract import PluginContract
 from fibcore.testing.trees import TENSOR, call, module, tree
 
 
@@ -49,20 +47,6 @@ LAYERS = (
 )
 
 
-CHECKS = [check for name, check in sorted(vars(contract).items()) if name.startswith("check_")]
-
-
-@pytest.fixture(scope="module")
-def subject() -> contract.Subject:
-    return contract.Subject(
-        fibcore_op_gqa, ((tree(*LAYERS), Serving(tp=2, options={"page_size": (1, 4)})),)
-    )
-
-
-@pytest.mark.parametrize("check", CHECKS)
-def test_contract(check: Callable[[contract.Subject], None], subject: contract.Subject) -> None:
-    check(subject)
-
-
-def test_there_are_checks() -> None:
-    assert len(CHECKS) >= 10
+class TestContract(PluginContract):
+    plugin = fibcore_op_gqa
+    trees = ((tree(*LAYERS), Serving(tp=2, options={"page_size": (1, 4)})),)
