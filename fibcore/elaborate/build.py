@@ -172,9 +172,9 @@ class TreeBuilder:
                 **fixed,
                 **{k: self.export(self._indexed(mod.attrs[k], at)) for k in moving},
             }
-        unbound = mod.args.get("\0unbound")
-        if isinstance(unbound, Unknown):
-            self.missing.append(Missing(path, f"its arguments: {unbound.reason}", unbound.place))
+        if mod.unbound is not None:
+            why = f"its arguments: {mod.unbound.reason}"
+            self.missing.append(Missing(path, why, mod.unbound.place))
         cls = mod.cls
         for operation in self.ev.operations.get(id(mod), ()):
             self.operations.append(
@@ -243,7 +243,7 @@ class TreeBuilder:
             fixed: dict[str, Any] = {}
             moving: list[str] = []
             for name, value in values.items():
-                if name[0] == "\0" or (kind == "attributes" and isinstance(value, (Mod, Repeat))):
+                if kind == "attributes" and isinstance(value, (Mod, Repeat)):
                     continue
                 if _moves(value):
                     moving.append(name)

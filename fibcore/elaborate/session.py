@@ -133,7 +133,7 @@ class Session:
             elif arg.arg in func.defaults:
                 values.append(func.defaults[arg.arg])
             else:
-                values.append(Unknown(TENSOR_REASON, func.place))
+                values.append(Unknown.tensor(TENSOR_REASON, func.place))
         try:
             ev.call_module(root, "forward", values, {}, func.place, func)
         except Raised as error:
@@ -244,7 +244,7 @@ def _forward_batch() -> Namespace:
     return Namespace(
         "forward batch",
         {"can_run_tbo": False},
-        lambda name: Unknown(f"attribute {name} of the forward batch"),
+        lambda name: Unknown.attribute(f"attribute {name} of the forward batch"),
     )
 
 

@@ -11,6 +11,7 @@ Numbers and strings that came out of the model's config or the serving sizes rem
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -38,12 +39,47 @@ class SourcePlace:
         return cls(file, int(line))
 
 
+class UnknownKind(enum.Enum):
+    """What is known all the same of a value that is not."""
+
+    VALUE = "value"
+    """Nothing."""
+    TENSOR = "tensor"
+    """It is a tensor: neither None nor a plain value of Python."""
+    ATTRIBUTE = "attribute"
+    """It is an attribute of which not even that it exists is known."""
+    ENTRY = "entry"
+    """It is an entry of a list that only one side of a branch made; the length is not known."""
+
+
 @attrs.frozen
 class Unknown:
-    """A value that elaboration could not know, and why, and where that happened."""
+    """A value that elaboration could not know.
+
+    Attributes:
+        reason: Why, for people to read.
+        place: Where that happened.
+        kind: What is known of it all the same, for code to read.
+    """
 
     reason: str
     place: SourcePlace | None = None
+    kind: UnknownKind = attrs.field(default=UnknownKind.VALUE, repr=False)
+
+    @property
+    def is_tensor(self) -> bool:
+        """Whether it is known to be a tensor."""
+        return self.kind is UnknownKind.TENSOR
+
+    @classmethod
+    def tensor(cls, reason: str, place: SourcePlace | None = None) -> Unknown:
+        """A tensor of which only that is known."""
+        return cls(reason, place, UnknownKind.TENSOR)
+
+    @classmethod
+    def attribute(cls, reason: str, place: SourcePlace | None = None) -> Unknown:
+        """An attribute that may exist or not."""
+        return cls(reason, place, UnknownKind.ATTRIBUTE)
 
     def __str__(self) -> str:
         return f"unknown ({self.reason}{f', {self.place}' if self.place else ''})"

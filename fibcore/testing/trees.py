@@ -8,7 +8,7 @@ from typing import Any
 from fibcore.model.tree import Call, ModelTree, ModuleNode, Operation, SourcePlace, Unknown
 
 PLACE = SourcePlace("sglang/srt/models/example.py", 1)
-TENSOR = Unknown("tensor of the forward pass")
+TENSOR = Unknown.tensor("tensor of the forward pass")
 
 
 def call(*args: Any, method: str = "forward", **kwargs: Any) -> Call:

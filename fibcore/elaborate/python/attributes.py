@@ -65,7 +65,9 @@ class Attributes(Part):
         found = self.find_attr(value, name, place)
         if found is ABSENT:
             if self.forward and value is None:
-                return Unknown(f"attribute {name} of what is set when weights are loaded", place)
+                return Unknown.attribute(
+                    f"attribute {name} of what is set when weights are loaded", place
+                )
             raise Raised("AttributeError", f"{_describe(value)} has no attribute {name!r}", place)
         if isinstance(found, Alternatives) and ABSENT in found.values:
             kept = tuple(v for v in found.values if v is not ABSENT)
@@ -112,7 +114,7 @@ class Attributes(Part):
                 return {"func": value.func, "args": value.args, "keywords": value.kwargs}[name]
             if isinstance(value, Native):
                 return self._native_class_attr(value, name)
-            return Unknown(f"attribute {name} of a function", place)
+            return Unknown.attribute(f"attribute {name} of a function", place)
         return self._plain_attr(value, name, place)
 
     def _native_class_attr(self, value: Native, name: str) -> Any:
@@ -182,7 +184,7 @@ class Attributes(Part):
             if found is not ABSENT:
                 return found
             if obj.leaf and not name.startswith("__"):
-                return Unknown(
+                return Unknown.attribute(
                     f"attribute {name} of {obj.class_name}, which is not descended into", place
                 )
         if isinstance(obj.cls, Class) and not name.startswith("__"):
@@ -190,11 +192,11 @@ class Attributes(Part):
             if isinstance(getter, Func):
                 return self.call(Bound(getter, obj), [name], {}, place)
             if any(isinstance(b, Ext) and not _harmless_base(b) for b in obj.cls.mro):
-                return Unknown(
+                return Unknown.attribute(
                     f"attribute {name}, perhaps of a base class of {obj.class_name}", place
                 )
         if isinstance(obj.cls, Ext) and not name.startswith("__"):
-            return Unknown(f"attribute {name} of {obj.cls.name}", place)
+            return Unknown.attribute(f"attribute {name} of {obj.cls.name}", place)
         return ABSENT
 
     def _run_pending(self, obj: Obj) -> None:
@@ -329,11 +331,10 @@ class Attributes(Part):
         """The members of an enumeration; None for any other class."""
         if not cls.derives(*_ENUM_BASES):
             return None
-        cached = cls.attrs.get("\0members")
-        if cached is not None:
-            return tuple(cached)
+        if cls.members is not None:
+            return tuple(cls.members)
         members: list[EnumMember] = []
-        cls.attrs["\0members"] = members
+        cls.members = members  # first, because a value may refer to members before it
         count = 0
         for name, statements in cls.names.items():
             if name.startswith("_") or not isinstance(statements[-1], (ast.Assign, ast.AnnAssign)):
@@ -383,7 +384,7 @@ class Attributes(Part):
                     "super().__init__", lambda ev, args, kwargs, at: _keep(owner, args, kwargs)
                 )
             if name == "forward" and isinstance(owner, Mod):
-                return Native("super().forward", lambda *_: Unknown(TENSOR_REASON, place))
+                return Native("super().forward", lambda *_: Unknown.tensor(TENSOR_REASON, place))
             return Native(f"super().{name}", lambda *_: None)
         return self.bind_found(found, owner, cls, place)
 
@@ -420,7 +421,7 @@ class Attributes(Part):
         if name == "device":
             return Unknown("a device", place)
         if name.startswith(("weight_loader", "_")) or name == "is_metadata":
-            return Unknown(f"attribute {name} of a tensor", place)
+            return Unknown.attribute(f"attribute {name} of a tensor", place)
         kept = value
 
         def method(ev: Evaluator, args: list[Any], kwargs: dict[str, Any], at: SourcePlace) -> Any:

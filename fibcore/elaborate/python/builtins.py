@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from fibcore.elaborate.python.expressions import MAX_CONTAINER, too_large
-from fibcore.elaborate.python.journal import DOUBTFUL
 from fibcore.elaborate.python.values import (
     ABSENT,
     Bound,
@@ -27,7 +26,7 @@ from fibcore.elaborate.python.values import (
     deep_unknown,
     merge,
 )
-from fibcore.model.tree import Alternatives, SourcePlace, Unknown
+from fibcore.model.tree import Alternatives, SourcePlace, Unknown, UnknownKind
 
 if TYPE_CHECKING:
     from fibcore.elaborate.python.evaluator import Evaluator
@@ -169,7 +168,7 @@ def _len(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
         if items is None:
             return len(value) if isinstance(value, bytes) else Unknown("a length", place)
         doubtful = next(
-            (i for i in items if isinstance(i, Unknown) and i.reason.startswith(DOUBTFUL)), None
+            (i for i in items if isinstance(i, Unknown) and i.kind is UnknownKind.ENTRY), None
         )
         return len(items) if doubtful is None else doubtful
 
@@ -340,15 +339,12 @@ def _getattr(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> A
         found = ev.find_attr(value, name, place)
         return args[2] if found is ABSENT else found
 
-    ev.probing += 1
     try:
         found = ev.mapped(owner, each)
     except Raised as error:
         if error.kind != "AttributeError":
             raise
         return args[2]
-    finally:
-        ev.probing -= 1
     if isinstance(found, Alternatives) and ABSENT in found.values:
         return merge([*(v for v in found.values if v is not ABSENT), args[2]])
     return found
@@ -362,17 +358,14 @@ def _hasattr(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> A
     ev.pin(name)
 
     def each(value: Any) -> Any:
-        ev.probing += 1
         try:
             found = ev.find_attr(value, name, place)
         except Raised as error:
             if error.kind != "AttributeError":
                 raise
             return False
-        finally:
-            ev.probing -= 1
         if isinstance(found, Unknown):
-            if isinstance(value, (Obj, Namespace)) and found.reason.startswith("attribute"):
+            if isinstance(value, (Obj, Namespace)) and found.kind is UnknownKind.ATTRIBUTE:
                 return Unknown(f"whether there is an attribute {name}", place)
             if isinstance(value, Unknown):
                 return found
@@ -425,12 +418,12 @@ def is_instance(value: Any, kind: Any) -> bool | None:
             return None
         if isinstance(value, Unknown):
             # Tensors are no plain Python values.
-            return False if value.reason.startswith("tensor") else None
+            return False if value.is_tensor else None
         if isinstance(value, EnumMember):
             return value.cls.derives(kind.name, "IntEnum" if kind.name == "int" else "StrEnum")
         return isinstance(value, python_type)
     if isinstance(value, Unknown):
-        if value.reason.startswith("tensor"):
+        if value.is_tensor:
             return isinstance(kind, Ext) and kind.name.rpartition(".")[2] == "Tensor"
         return None
     if isinstance(kind, Class):

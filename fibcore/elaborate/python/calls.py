@@ -83,7 +83,7 @@ class Calls(Externals):
         """A call whose arguments are not known; a class still gives an instance of it."""
         if isinstance(func, Class) and func.is_module:
             mod = Mod(func, place)
-            mod.args["\0unbound"] = Unknown(why, place)
+            mod.unbound = Unknown(why, place)
             mod.leaf = True
             return mod
         return Unknown(why, place)
@@ -105,7 +105,7 @@ class Calls(Externals):
             return Unknown("an async function", place)
         if self.forward and self.is_kernel(func.env.module.name):
             self._note_parameters(func.qualname, args, kwargs, place)
-            return Unknown(f"tensor from {func.qualname}", place)
+            return Unknown.tensor(f"tensor from {func.qualname}", place)
         if self.forward:
             self._note_parameters(func.qualname, args, kwargs, place)
         env = Env(func.env.module, func.env, func)
@@ -118,7 +118,7 @@ class Calls(Externals):
         finally:
             self.depth -= 1
         if func.is_generator:
-            return env.vars.get("\0yields", [])
+            return env.yields if env.yields is not None else []
         value = status[1] if status is not None and status[0] == "return" else None
         if env.maybe:
             return merge([*env.maybe, value])
@@ -224,7 +224,7 @@ class Calls(Externals):
         if isinstance(template, Mod) and template.leaf:
             target = mod.force() if isinstance(mod, Repeat) else mod
             self.note_call(target, method, args, kwargs, place)
-            return Unknown(TENSOR_REASON, place)
+            return Unknown.tensor(TENSOR_REASON, place)
         number = mod.index if isinstance(mod, Repeat) else _number(mod)
         key = (id(template), method, _abstract(args, number), _abstract(kwargs, number))
         for tracker, result, source in self.memo.get(key, ()):
@@ -266,15 +266,15 @@ class Calls(Externals):
             and isinstance(target.cls, Ext)
             and "Sequential" in target.cls.name
         ):
-            value: Any = args[0] if args else Unknown(TENSOR_REASON, place)
+            value: Any = args[0] if args else Unknown.tensor(TENSOR_REASON, place)
             for item in target.items:
                 value = (
                     self.call_module(item, "forward", [value], {}, place)
                     if isinstance(item, (Mod, Repeat))
-                    else Unknown(TENSOR_REASON, place)
+                    else Unknown.tensor(TENSOR_REASON, place)
                 )
             return value
-        return Unknown(TENSOR_REASON, place)
+        return Unknown.tensor(TENSOR_REASON, place)
 
     def note_call(
         self,
@@ -297,7 +297,7 @@ class Calls(Externals):
     ) -> Any:
         """A tensor function: noted where a parameter takes part."""
         self._note_parameters(name, args, kwargs, place)
-        return Unknown(f"tensor from {name}", place)
+        return Unknown.tensor(f"tensor from {name}", place)
 
     def _note_parameters(
         self, name: str, args: list[Any], kwargs: dict[str, Any], place: SourcePlace
@@ -429,11 +429,9 @@ class Calls(Externals):
 
     def is_leaf(self, cls: Class) -> bool:
         """Whether a module class is a building block: one of the layers, with no layers inside."""
-        cached = cls.attrs.get("\0leaf")
-        if cached is None:
-            cached = self._decide_leaf(cls)
-            cls.attrs["\0leaf"] = cached
-        return bool(cached)
+        if cls.leaf is None:
+            cls.leaf = self._decide_leaf(cls)
+        return cls.leaf
 
     def _decide_leaf(self, cls: Class) -> bool:
         if not self._is_layer(cls):
@@ -596,7 +594,7 @@ def _abstract(value: Any, number: int | None = None) -> Any:
     if value is None or isinstance(value, (bool, int, float, str)):
         return (type(value).__name__, value)
     if isinstance(value, Unknown):
-        return "tensor" if value.reason.startswith("tensor") else "unknown"
+        return "tensor" if value.is_tensor else "unknown"
     if isinstance(value, Tensor) and not isinstance(value, Param):
         return "tensor"
     if isinstance(value, Alternatives):

@@ -423,7 +423,7 @@ class Expressions(Part):
             other = right if left is None else left
             if isinstance(other, Unknown):
                 # A tensor or object of which nothing is known but that it is there.
-                return False if other.reason.startswith("tensor") else None
+                return False if other.is_tensor else None
             return other is None
         if isinstance(left, Unknown) or isinstance(right, Unknown):
             return None
@@ -705,7 +705,9 @@ class Expressions(Part):
             scope = scope.outer
         if scope is None:
             return Unknown("yield outside of a function", env.module.place(node))
-        out = scope.vars.setdefault("\0yields", [])
+        if scope.yields is None:
+            scope.yields = []
+        out = scope.yields
         self.changing(out)
         if isinstance(node, ast.YieldFrom):
             items = self.items_of(value)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fibcore.elaborate.python.values import ABSENT, Env, Raised, merge, same
-from fibcore.model.tree import Alternatives, Unknown
+from fibcore.model.tree import Alternatives, Unknown, UnknownKind
 
 DOUBTFUL = "an entry that depends on a branch"
 Status = tuple[str, Any] | None
@@ -164,7 +164,7 @@ def _merge_lists(contents: list[Any], why: Unknown) -> list[Any]:
     if any(isinstance(m, Alternatives) and ABSENT in m.values for m in merged):
         # The length itself is unknown: what stands after this point cannot be counted on.
         merged = [
-            Unknown(f"{DOUBTFUL}: {why.reason}", why.place)
+            Unknown(f"{DOUBTFUL}: {why.reason}", why.place, UnknownKind.ENTRY)
             if isinstance(m, Alternatives) and ABSENT in m.values
             else m
             for m in merged

@@ -36,7 +36,6 @@ class Part(Journalled):
         trying: How many `try` blocks are around the statement.
         lenient: The function whose statements may fail one by one, as those of a forward pass may.
         handling: The exceptions whose handlers are running, with the names they are bound to.
-        probing: How many `getattr` with a default, or `hasattr`, are around the expression.
         calls: How modules are called, by the id of the object.
         lost: Ids of modules of whose forward pass a statement was lost to an error.
         operations: Tensor operations on parameters, by the id of the module that runs them.
@@ -60,7 +59,6 @@ class Part(Journalled):
         self.max_steps = MAX_STEPS
         self.forward = False
         self.trying = 0
-        self.probing = 0
         self.lenient: Func | None = None
         self.handling: list[tuple[str | None, Raised]] = []
         self.calls: dict[int, list[Call]] = {}

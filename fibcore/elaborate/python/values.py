@@ -61,7 +61,7 @@ class Ext:
 class Env:
     """A scope: its variables and the scope around it."""
 
-    __slots__ = ("func", "globals_", "maybe", "module", "nonlocals", "outer", "vars")
+    __slots__ = ("func", "globals_", "maybe", "module", "nonlocals", "outer", "vars", "yields")
 
     def __init__(self, module: ModuleSpace, outer: Env | None, func: Func | None = None) -> None:
         self.vars: dict[str, Any] = {}
@@ -71,6 +71,7 @@ class Env:
         self.globals_: set[str] | None = None
         self.nonlocals: dict[str, dict[str, Any]] = {}  # variables of the scopes around this one
         self.maybe: list[Any] = []  # values of returns on one side of an undecided branch
+        self.yields: list[Any] | None = None  # what a generator has yielded so far
 
 
 class ModuleSpace:
@@ -189,7 +190,9 @@ class Partial:
 class Class:
     """A class of the source tree; its body is elaborated name by name."""
 
-    __slots__ = ("_mro", "attrs", "bases", "decorators", "env", "module", "names", "node")
+    __slots__ = (
+        "_mro", "attrs", "bases", "decorators", "env", "leaf", "members", "module", "names", "node",
+    )  # fmt: skip
 
     def __init__(self, node: ast.ClassDef, module: ModuleSpace, env: Env, bases: list[Any]) -> None:
         self.node = node
@@ -199,6 +202,8 @@ class Class:
         self.decorators: list[str] = []
         self.attrs: dict[str, Any] = {}
         self.names: dict[str, list[ast.stmt]] = {}
+        self.leaf: bool | None = None  # whether its instances are leaves; None until asked
+        self.members: list[EnumMember] | None = None  # of an enumeration; None until asked
         self._mro: list[Any] | None = None
 
     @property
@@ -286,10 +291,10 @@ class Mod(Obj):
     `__init__` has not been run. `stages` are the norms handed to layer-boundary factories while
     this module was built. `tracker` holds the decisions on the layer index of a layer that others
     may repeat, and `repeats` those others; `born` is the tracker of the layer that this module is a
-    part of.
+    part of. `unbound` says why its arguments are not known, where they are not.
     """
 
-    __slots__ = ("born", "items", "leaf", "pending", "repeats", "stages", "tracker")
+    __slots__ = ("born", "items", "leaf", "pending", "repeats", "stages", "tracker", "unbound")
 
     def __init__(self, cls: Any, place: SourcePlace | None = None) -> None:
         super().__init__(cls, place)
@@ -297,6 +302,7 @@ class Mod(Obj):
         self.leaf = False
         self.pending: Callable[[], None] | None = None
         self.stages: list[Any] = []
+        self.unbound: Unknown | None = None
         self.tracker: Tracker | None = None
         self.repeats: list[Repeat] = []
         self.born = ACTIVE.tracker

@@ -13,7 +13,8 @@ answers. Values in the data are JSON, or one of
 * `{"native": "name"}`: a shim of `fibcore.elaborate.sglang.shims`,
 * `{"bag": "exec"}`: a namespace of server arguments at their defaults, read from the source,
 * `{"parallel": {...}}`: these values, else the defaults of the source's `Parallel` fields,
-* `{"platform": {...}}`: these values; whatever else is asked about the platform is false,
+* `{"platform": {...}}`: these values; whatever else is asked about the platform, by a call, is
+  false; `{"platform_values": {...}}` likewise, asked as a value,
 * `{"record": "dotted.Class"}`, `{"forward_flags": "dotted.Class"}`: an instance of a class of the
   source.
 """
@@ -148,8 +149,9 @@ class Environment:
         if kind == "call":
             answer = self.value(content)
             return Native("call", lambda *_: answer)
-        if kind == "platform":
-            return _platform({k: self.value(v) for k, v in content.items()})
+        if kind in ("platform", "platform_values"):
+            values = {k: self.value(v) for k, v in content.items()}
+            return _platform(values, methods=kind == "platform")
         if kind == "object":
             values = {k: self.value(v) for k, v in content.items()}
             return Namespace("environment", values, _unknown_attribute)
@@ -180,19 +182,23 @@ class Environment:
         return ABSENT
 
 
-def _platform(values: dict[str, Any]) -> Namespace:
-    """A platform: `is_cuda` is true; every other `is_...` and `has_...` not given is false."""
-    plain = bool(values.pop("\0values", False))
+def _platform(values: dict[str, Any], *, methods: bool) -> Namespace:
+    """A platform: `is_cuda` is true; every other `is_...` and `has_...` not given is false.
+
+    Args:
+        values: What is known of it by name.
+        methods: Whether what is not among the values is asked by a call, `is_hip()`.
+    """
     answers: dict[str, Any] = {"is_cuda": True, "is_cuda_alike": True}
 
     def other(name: str) -> Any:
         if name.startswith(("is_", "has_", "supports_", "support_")):
             answer = bool(answers.get(name, False))
-            return answer if plain else Native(name, lambda *_: answer)
+            return Native(name, lambda *_: answer) if methods else answer
         return Unknown(f"{name} of the platform")
 
     return Namespace("platform", values, other)
 
 
 def _unknown_attribute(name: str) -> Any:
-    return Unknown(f"attribute {name} of the environment", SourcePlace("environment", 1))
+    return Unknown.attribute(f"attribute {name} of the environment", SourcePlace("environment", 1))

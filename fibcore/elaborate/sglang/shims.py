@@ -100,32 +100,32 @@ def append_stages(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace)
 
 
 def _tensor_method(name: str) -> Any:
-    return Native(name, lambda ev, args, kwargs, place: Unknown(TENSOR_REASON, place))
+    return Native(name, lambda ev, args, kwargs, place: Unknown.tensor(TENSOR_REASON, place))
 
 
 def tensor(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
     """A function that passes tensors on."""
-    return Unknown(TENSOR_REASON, place)
+    return Unknown.tensor(TENSOR_REASON, place)
 
 
 def final_norm(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
     """`final_norm(hidden_states, forward_batch, layernorm)`: adds the last stage's output first."""
     norm = _argument(args, kwargs, 2, "layernorm")
     if isinstance(norm, Mod):
-        value = Unknown(TENSOR_REASON, place)
+        value = Unknown.tensor(TENSOR_REASON, place)
         ev.note_call(norm, "forward", [value, value], {}, place)
-    return Unknown(TENSOR_REASON, place)
+    return Unknown.tensor(TENSOR_REASON, place)
 
 
 def read_output(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
     """`read_output(hidden_states, forward_batch, read, norm)`: the read says how the norm runs."""
     read, norm = _argument(args, kwargs, 2, "read"), _argument(args, kwargs, 3, "norm")
     if isinstance(norm, Mod):
-        value = Unknown(TENSOR_REASON, place)
+        value = Unknown.tensor(TENSOR_REASON, place)
         fused = fuses_add(read)
         if fused is not None:
             ev.note_call(norm, "forward", [value, value] if fused else [value], {}, place)
-    return Unknown(TENSOR_REASON, place)
+    return Unknown.tensor(TENSOR_REASON, place)
 
 
 def fuses_add(read: Any) -> bool | None:

@@ -55,7 +55,7 @@ class Boundaries:
             return []
         read = _field(stage.declaration, "read")
         place = stage.place
-        tensor = Unknown(TENSOR_REASON, place)
+        tensor = Unknown.tensor(TENSOR_REASON, place)
         if before is None:
             found = self._followed(read, "read", [tensor, norm], stage)
         else:
@@ -71,7 +71,7 @@ class Boundaries:
 
     def _own(self, stage: Stage) -> Noted:
         """What the stage's output goes through."""
-        tensor = Unknown(TENSOR_REASON, stage.place)
+        tensor = Unknown.tensor(TENSOR_REASON, stage.place)
         noted: Noted = []
         transform = _field(stage.declaration, "output_transform")
         apply = _field(transform, "apply")

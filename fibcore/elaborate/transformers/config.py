@@ -272,7 +272,7 @@ class ConfigBuilder:
 
     def _renamed(self, given: Mapping[str, Any], facts: ClassFacts | None) -> dict[str, Any]:
         """The file's keys, also under the names that this generation of transformers reads."""
-        result = {k: v for k, v in given.items() if k[0] != "\0"}
+        result = dict(given)
         default_for_mrope(result)
         if self.table is None or self.table.major < 5:
             classic_keys(result)

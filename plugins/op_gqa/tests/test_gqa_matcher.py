@@ -329,7 +329,7 @@ def test_prompt_bidirectional_attention_decodes_as_plain(attention: Any) -> None
 
 def test_position_biases_and_dual_chunks_are_named(attention: Any) -> None:
     leaf = attention("a.attn", calls=[PLAIN])
-    slopes = Unknown("tensor of the forward pass")
+    slopes = Unknown.tensor("tensor of the forward pass")
     above = module("a", "BaiChuanAttention", attributes={"alibi_slopes": slopes}, children=[leaf])
     found = fibcore_extract(tree(above), Serving())
     assert (names(found), whats(found)) == ([], ["gqa_paged with ALiBi biases"])

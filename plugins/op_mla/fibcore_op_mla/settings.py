@@ -215,7 +215,7 @@ def _has_sinks(node: ModuleNode, parent: ModuleNode) -> bool:
     for call in node.calls:
         for name in _SINKS:
             sinks = call.kwargs.get(name)
-            if isinstance(sinks, Unknown) and sinks.reason.startswith("tensor"):
+            if isinstance(sinks, Unknown) and sinks.is_tensor:
                 return True
             if known(sinks, "sinks of an attention layer") is not None:
                 return True

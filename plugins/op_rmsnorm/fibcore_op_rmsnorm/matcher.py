@@ -292,7 +292,7 @@ def _read_calls(calls: Iterable[Call]) -> tuple[bool, bool, bool, list[str]]:
         for residual in _flatten(call.argument(1, "residual")):
             if residual is None:
                 plain = True
-            elif isinstance(residual, Unknown) and not residual.reason.startswith("tensor"):
+            elif isinstance(residual, Unknown) and not residual.is_tensor:
                 doubts.append(f"whether it gets a residual: {residual} in the call at {call.place}")
             else:
                 fused = True
