@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from fibcore.elaborate.python.index import SourceIndex, entry_classes
 from fibcore.elaborate.sglang.config_loading import loaded_as
+from fibcore.elaborate.sglang.index import SourceIndex, entry_classes
 from fibcore.errors import ConfigError, ElaborationError, UnknownModelError
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def served_architecture(index: SourceIndex, config: ModelConfig, named: str | No
         return changed if changed is not None else name
     if not isinstance(kind, str) or not kind:
         return config.architecture  # says that it is missing
-    from fibcore.elaborate.transformers.model_types import architectures_of
+    from fibcore.elaborate.sglang.model_types import architectures_of
     from fibcore.elaborate.transformers.pins import NEWEST_MAJOR, pinned_transformers, table_of
 
     table = table_of(pinned_transformers(index.root), NEWEST_MAJOR).table

@@ -46,6 +46,7 @@ from fibcore.syntax import walk
 
 if TYPE_CHECKING:
     from fibcore.elaborate.python.evaluator import Evaluator
+    from fibcore.elaborate.sglang.environment import Environment
 
 _LAYER = re.compile(r"^(.*?)\.?\d+(\.|$)")
 
@@ -55,11 +56,16 @@ class TreeBuilder:
 
     Args:
         evaluator: The evaluator that constructed it, with the calls it noted.
+        environment: What the source saw around it.
         quantizer: What decides how layers are quantised.
     """
 
-    def __init__(self, evaluator: Evaluator, quantizer: Quantizer) -> None:
+    def __init__(
+        self, evaluator: Evaluator, environment: Environment, quantizer: Quantizer
+    ) -> None:
         self.ev = evaluator
+        self._environment = environment
+        self._stages = environment.shims.stages
         self.quantizer = quantizer
         self.missing: list[Missing] = []
         self.operations: list[Operation] = []
@@ -135,7 +141,7 @@ class TreeBuilder:
         """Note the calls of norms that the stage boundaries of a module make, by their paths."""
         match = _LAYER.match(path)
         stack = match.group(1) if match else path
-        for stage in mod.stages:
+        for stage in self._stages.of(mod):
             for norm, call in self._boundaries.calls(stage, self._before.get(stack)):
                 if id(norm) in self._paths:
                     self._stage_calls.setdefault(self._paths[id(norm)], []).append(call)
@@ -292,7 +298,7 @@ class TreeBuilder:
         if not isinstance(value, Mod):
             return False
         if isinstance(value.cls, Ext):
-            return self.ev.environment.weightless(value.cls.name)
+            return self._environment.weightless(value.cls.name)
         return (
             not value.leaf
             and value.items is None

@@ -14,13 +14,13 @@ from fibcore.elaborate import find_architecture
 from fibcore.elaborate.build import TreeBuilder
 from fibcore.elaborate.python.calls import TENSOR_REASON
 from fibcore.elaborate.python.evaluator import Evaluator, Exhausted
-from fibcore.elaborate.python.index import SourceIndex
 from fibcore.elaborate.python.values import ABSENT, Class, Func, Mod, Namespace, Raised
-from fibcore.elaborate.sglang.config_loading import core_sizes, unused_parts
+from fibcore.elaborate.sglang.config_loading import core_sizes, load_config, unused_parts
 from fibcore.elaborate.sglang.environment import Environment
+from fibcore.elaborate.sglang.index import SourceIndex
 from fibcore.elaborate.sglang.loader import prepare
+from fibcore.elaborate.sglang.own_classes import OwnClasses
 from fibcore.elaborate.sglang.quantization import Quantizer, quantization_data
-from fibcore.elaborate.sglang.shims import SHIMS
 from fibcore.elaborate.transformers import pins
 from fibcore.elaborate.transformers.config import ConfigBuilder
 from fibcore.errors import ConfigError, ElaborationError, FibcoreError, ServingError
@@ -60,7 +60,7 @@ class Session:
                 ) from None
 
     def _elaborate(self, module: SourceModule, architecture: str) -> ModelTree:
-        environment = Environment(self.serving, self.source.version, SHIMS)
+        environment = Environment(self.serving, self.source.version)
         release = pins.transformers_table(self.source, environment.transformers_major)
         if release.note:
             environment.warnings.append(release.note)
@@ -75,13 +75,16 @@ class Session:
                 found=str(cls),
             )
         version = self.source.version or (self.source.commit or "")[:12]
-        builder = ConfigBuilder(ev, lambda: release.table, f"sglang {version}".strip())
-        config = builder.build(self.config.data, self.config.origins)
+        builder = ConfigBuilder(
+            ev, lambda: release.table, f"sglang {version}".strip(), OwnClasses(ev)
+        )
+        environment.use_configs(builder)
+        config = load_config(builder, self.config.data, self.config.origins)
         self.config_label = config.label
         environment.warnings.extend(core_sizes(config))
         quantizer = Quantizer(ev, quantization_data(self.config.data), cls)
-        ev.notes.extend(prepare(ev, config, architecture))
-        ev.shared_experts = _shared_experts(ev, cls, config, quantizer.config)
+        ev.notes.extend(prepare(ev, environment, config, architecture))
+        environment.shims.server.shared_experts = _shared_experts(ev, cls, config, quantizer.config)
         missing: list[Missing] = []
         try:
             arguments = _root_arguments(ev, cls, config, quantizer.config)
@@ -94,7 +97,7 @@ class Session:
                 found=f"{ev.steps} statements",
             ) from None
         self._forward(ev, root, missing)
-        tree = TreeBuilder(ev, quantizer)
+        tree = TreeBuilder(ev, environment, quantizer)
         node = tree.build(root)
         environment.warnings.extend(unused_parts(self.config.data, node))
         return ModelTree(

@@ -36,7 +36,6 @@ from fibcore.elaborate.python.values import (
     is_scalar,
     merge,
 )
-from fibcore.elaborate.transformers.config_object import ConfigObject
 from fibcore.model.tree import Alternatives, SourcePlace, Unknown, origins_of
 
 if TYPE_CHECKING:
@@ -373,15 +372,12 @@ class Attributes(Part):
                 method = self.external_method(owner, name)
                 if method is not ABSENT:
                     return method
-            if name in ("__init__", "__post_init__") and isinstance(owner, Namespace):
-                config, method = owner, name
-                return Native(
-                    f"super().{name}",
-                    lambda ev, args, kwargs, at: ev.configs.base_init(config, method, kwargs),
-                )
+            method = self.environment.super_method(owner, name)
+            if method is not ABSENT:
+                return method
             if name == "__init__" and isinstance(owner, Obj):
                 return Native(
-                    "super().__init__", lambda ev, args, kwargs, at: _keep(owner, args, kwargs)
+                    "super().__init__", lambda ev, args, kwargs, at: keep_keywords(owner, kwargs)
                 )
             if name == "forward" and isinstance(owner, Mod):
                 return Native("super().forward", lambda *_: Unknown.tensor(TENSOR_REASON, place))
@@ -420,7 +416,7 @@ class Attributes(Part):
             return Native(name, lambda *_: value)
         if name == "device":
             return Unknown("a device", place)
-        if name.startswith(("weight_loader", "_")) or name == "is_metadata":
+        if name[0] == "_" or self.environment.is_weight_attribute(name):
             return Unknown.attribute(f"attribute {name} of a tensor", place)
         kept = value
 
@@ -634,20 +630,13 @@ def _bare(ev: Evaluator, args: list[Any], kwargs: dict[str, Any], place: SourceP
     cls = args[0] if args else None
     if not isinstance(cls, Class):
         return Unknown("an instance of something that is no class", place)
-    made = Mod(cls, place) if cls.is_module else Obj(cls, place)
+    made = Mod(cls, place) if ev.is_module(cls) else Obj(cls, place)
     ev.keep.append(made)
     return made
 
 
-def _keep(owner: Obj, args: list[Any], given: dict[str, Any]) -> None:
-    """What a base class outside of the tree does with arguments: a config keeps keywords.
-
-    A model of transformers keeps its config (transformers.PreTrainedModel).
-    """
-    bases = owner.cls.mro if isinstance(owner.cls, Class) else ()
-    foreign = any(isinstance(b, Ext) and b.name.startswith("transformers.") for b in bases)
-    if foreign and args and isinstance(args[0], ConfigObject):
-        owner.attrs.setdefault("config", args[0])
+def keep_keywords(owner: Obj, given: dict[str, Any]) -> None:
+    """Keep keyword arguments as attributes, as a base class outside of the tree may do."""
     for name, value in given.items():
         owner.attrs.setdefault(name, value)
 

@@ -29,7 +29,6 @@ from fibcore.elaborate.python.values import (
     merge,
 )
 from fibcore.model.tree import Alternatives, Call, Operation, SourcePlace, Unknown, origins_of
-from fibcore.syntax import walk
 
 MAX_DEPTH = 48
 TENSOR_REASON = "tensor of the forward pass"
@@ -81,7 +80,7 @@ class Calls(Externals):
 
     def call_unbound(self, func: Any, place: SourcePlace, why: str) -> Any:
         """A call whose arguments are not known; a class still gives an instance of it."""
-        if isinstance(func, Class) and func.is_module:
+        if isinstance(func, Class) and self.is_module(func):
             mod = Mod(func, place)
             mod.unbound = Unknown(why, place)
             mod.leaf = True
@@ -103,7 +102,7 @@ class Calls(Externals):
             return Unknown(f"calls nested deeper than {MAX_DEPTH}", place)
         if isinstance(func.node, ast.AsyncFunctionDef):
             return Unknown("an async function", place)
-        if self.forward and self.is_kernel(func.env.module.name):
+        if self.forward and self.environment.is_kernel(func.env.module.name):
             self._note_parameters(func.qualname, args, kwargs, place)
             return Unknown.tensor(f"tensor from {func.qualname}", place)
         if self.forward:
@@ -123,13 +122,6 @@ class Calls(Externals):
         if env.maybe:
             return merge([*env.maybe, value])
         return value
-
-    def is_kernel(self, module: str) -> bool:
-        """Whether a module of the tree holds kernels, which a forward pass does not look into."""
-        return any(
-            module.startswith(f"{self.index.package}.{prefix}")
-            for prefix in self.environment.kernel_packages
-        )
 
     def bind_arguments(
         self, func: Func, args: list[Any], kwargs: dict[str, Any], place: SourcePlace
@@ -322,10 +314,11 @@ class Calls(Externals):
             return fact.fn(self, args, kwargs, place) if isinstance(fact, Native) else fact
         if self.enum_members(cls) is not None:
             return self._enum_by_value(cls, args, place)
-        if cls.is_module:
+        if self.is_module(cls):
             return self.construct_module(cls, args, kwargs, place)
-        if self.configs is not None and not args and self.is_config(cls):
-            return self.configs.construct(cls, kwargs)
+        made = self.environment.construct(cls, args, kwargs)
+        if made is not ABSENT:
+            return made
         obj = Obj(cls, place)
         init = self.class_attr(cls, "__init__")
         fields = self.record_fields(cls) if not isinstance(init, Func) else None
@@ -344,16 +337,6 @@ class Calls(Externals):
             ):
                 return Unknown(f"an instance of {cls.name}, which is a builtin container", place)
         return obj
-
-    @staticmethod
-    def is_config(cls: Class) -> bool:
-        """Whether a class is one of configs, by transformers' base class or one of its own."""
-        return any(
-            isinstance(base, Ext)
-            and base.name.startswith("transformers.")
-            and base.name.endswith("Config")
-            for base in cls.mro
-        )
 
     def _init_arguments(
         self,
@@ -428,59 +411,10 @@ class Calls(Externals):
             self.forward, self.depth, self._journals = saved
 
     def is_leaf(self, cls: Class) -> bool:
-        """Whether a module class is a building block: one of the layers, with no layers inside."""
+        """Whether a module class is a building block, by what the environment says of it."""
         if cls.leaf is None:
-            cls.leaf = self._decide_leaf(cls)
+            cls.leaf = self.environment.is_leaf(self.evaluator, cls)
         return cls.leaf
-
-    def _decide_leaf(self, cls: Class) -> bool:
-        if not self._is_layer(cls):
-            return False
-        for base in cls.mro:
-            if not isinstance(base, Class):
-                continue
-            for name in base.names:
-                for statement in base.names[name]:
-                    if isinstance(statement, ast.FunctionDef) and self._builds_layers(
-                        statement, base
-                    ):
-                        return False
-        return True
-
-    def _is_layer(self, cls: Class) -> bool:
-        return any(
-            cls.module.name.startswith(f"{self.index.package}.{prefix}")
-            for prefix in self.environment.layer_packages
-        )
-
-    def _builds_layers(self, function: ast.FunctionDef, cls: Class) -> bool:
-        """Whether a method assigns layers that hold weights to attributes of self."""
-        if not function.name.startswith(("__init__", "_init", "_build", "_create")):
-            return False
-        for node in walk(function):
-            if not isinstance(node, ast.Call):
-                continue
-            if isinstance(node.func, ast.Name):
-                if not node.func.id[:1].isupper():
-                    continue
-                value = self.module_name(cls.module, node.func.id)
-            elif isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Name):
-                if node.func.value.id not in ("nn", "torch"):
-                    continue
-                value = Ext(f"torch.nn.{node.func.attr}") if node.func.value.id == "nn" else None
-            else:
-                continue
-            if (
-                isinstance(value, Class)
-                and value is not cls
-                and value.is_module
-                and self._is_layer(value)
-                and value.derives(*self.environment.weighted_layers)
-            ):
-                return True
-            if isinstance(value, Ext) and value.name in self.environment.weighted_external:
-                return True
-        return False
 
     def _enum_by_value(self, cls: Class, args: list[Any], place: SourcePlace) -> Any:
         value = args[0] if args else None
@@ -498,7 +432,7 @@ class Calls(Externals):
     def record_fields(self, cls: Class) -> dict[str, Any] | None:
         """Fields with defaults (ABSENT: none) of a dataclass, NamedTuple or struct."""
         is_record = cls.derives(
-            "NamedTuple", "Struct", "BaseModel", "PretrainedConfig", "PreTrainedConfig"
+            "NamedTuple", "Struct", "BaseModel", *self.environment.record_bases
         ) or any(
             d.rpartition(".")[2] in ("dataclass", "define", "frozen", "attrs")
             for c in cls.mro

@@ -19,6 +19,7 @@ from fibcore.elaborate.python.statements import Statements
 from fibcore.elaborate.python.values import (
     ABSENT,
     ACTIVE,
+    Class,
     Env,
     Ext,
     IndexFn,
@@ -67,9 +68,7 @@ class Evaluator(Expressions, Statements, Attributes, Calls):
 
     def inside(self, module: str) -> bool:
         """Whether a module name belongs to the source tree."""
-        if module in self.environment.opaque:
-            return False
-        return module == self.index.package or module.startswith(self.index.package + ".")
+        return self.index.holds(module)
 
     def module_name(self, space: ModuleSpace, name: str) -> Any:
         """A module-level name of the source tree; ABSENT where it binds no such name."""
@@ -208,6 +207,15 @@ class Evaluator(Expressions, Statements, Attributes, Calls):
             self.put(env.module.env.vars, name, value)
             return
         self.put(env.nonlocals.get(name, env.vars), name, value)
+
+    def is_module(self, cls: Class) -> bool:
+        """Whether instances of a class are `torch.nn.Module`s."""
+        bases = self.environment.module_bases
+        return any(
+            isinstance(c, Ext)
+            and (c.name.startswith("torch.nn.") or c.name.rpartition(".")[2] in bases)
+            for c in cls.mro
+        )
 
     # -- helpers -------------------------------------------------------------------------------
 

@@ -602,7 +602,7 @@ class Expressions(Part):
             self.pin(key)
             if key in value.values:
                 return value.values[key]
-            if value.name.startswith("config"):
+            if value.is_mapping:
                 raise Raised("KeyError", str(key), place)
             if isinstance(key, str) and value.fallback is not None:
                 return value.fallback(key)
@@ -847,7 +847,7 @@ class Expressions(Part):
         if isinstance(value, Class):
             members = self.enum_members(value)
             return None if members is None else list(members)
-        if isinstance(value, Namespace) and value.name.startswith("config"):
+        if isinstance(value, Namespace) and value.is_mapping:
             return list(value.values)
         return None
 

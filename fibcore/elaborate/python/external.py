@@ -197,13 +197,9 @@ class Externals(Part):
     def call_external(self, ext: Ext, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
         """Call an opaque name."""
         name = ext.name
-        if self.configs is not None and name.startswith("transformers."):
-            config = self.configs.external_call(name, args, kwargs)
-            if config is not ABSENT:
-                return config
-        fact = self.environment.external_calls.get(name, ABSENT)
-        if fact is not ABSENT:
-            return fact.fn(self, args, kwargs, place) if isinstance(fact, Native) else fact
+        answer = self.environment.external_call(self.evaluator, name, args, kwargs, place)
+        if answer is not ABSENT:
+            return answer
         if name.startswith(_SILENT):
             return Ext(name) if name.endswith("getLogger") else None
         if name.startswith("math.") and name[5:] in _MATH:
@@ -230,7 +226,7 @@ class Externals(Part):
             return Obj(ext, place)
         if self.forward:
             return self.tensor_operation(name, args, kwargs, place)
-        if self.environment.weightless(name) or name in self.environment.weighted_external:
+        if self.environment.is_foreign_module(name):
             return self._construct_external(ext, args, kwargs, place)
         if short[:1].isupper():
             made_obj = Obj(ext, place)

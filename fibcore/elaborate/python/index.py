@@ -232,15 +232,16 @@ def _split(text: str) -> Iterator[tuple[str, int]]:
         yield text[start:end], line
 
 
-class SourceIndex:
-    """The modules of one package, by dotted name.
+class ModuleIndex:
+    """The modules of a folder, by dotted name.
 
     Args:
-        root: The package's folder (the one that holds `srt`).
-        package: Its import name.
+        root: The folder.
+        package: The import name of the package that the folder is; "" for a folder that holds
+            modules and packages side by side, as one on Python's path does.
     """
 
-    def __init__(self, root: Path, package: str = "sglang") -> None:
+    def __init__(self, root: Path, package: str = "") -> None:
         self.root = Path(root)
         self.package = package
         self._modules: dict[str, SourceModule | None] = {}
@@ -251,20 +252,38 @@ class SourceIndex:
             self._modules[name] = self._find(name)
         return self._modules[name]
 
+    def holds(self, name: str) -> bool:
+        """Whether a dotted name belongs to the folder, by what it begins with."""
+        if self.package:
+            return name == self.package or name.startswith(self.package + ".")
+        first = name.partition(".")[0]
+        return self.is_package_folder(first) or self.module(first) is not None
+
     def is_package_folder(self, name: str) -> bool:
         """Whether `name` is a folder of the tree (with or without `__init__.py`)."""
+        below = self._below(name)
+        return below is not None and self.root.joinpath(*below).is_dir()
+
+    def _below(self, name: str) -> list[str] | None:
+        """The parts of a dotted name below the root; None for a name of another package."""
         parts = name.split(".")
-        return parts[0] == self.package and self.root.joinpath(*parts[1:]).is_dir()
+        # A name with anything else in it could lead out of the folder.
+        if not all(_NAME.fullmatch(p) for p in parts):
+            return None
+        if not self.package:
+            return parts
+        return parts[1:] if parts[0] == self.package else None
 
     def _find(self, name: str) -> SourceModule | None:
-        parts = name.split(".")
-        if parts[0] != self.package or not all(_NAME.fullmatch(p) for p in parts):
+        below = self._below(name)
+        if below is None:
             return None
-        base = self.root.joinpath(*parts[1:])
+        base = self.root.joinpath(*below)
         for path, is_package in ((base.with_suffix(".py"), False), (base / "__init__.py", True)):
             if (path != self.root.with_suffix(".py")) and path.is_file():
                 relative = path.relative_to(self.root).as_posix()
-                return SourceModule(name, path, f"{self.package}/{relative}", is_package)
+                file = f"{self.package}/{relative}" if self.package else relative
+                return SourceModule(name, path, file, is_package)
         return None
 
     def resolve_relative(self, module: SourceModule, level: int, name: str | None) -> str:
@@ -274,29 +293,3 @@ class SourceIndex:
             parts = parts[:-1]
         parts = parts[: len(parts) - (level - 1)]
         return ".".join([*parts, name] if name else parts)
-
-    def model_modules(self) -> Iterator[SourceModule]:
-        """The modules of `srt/models`, in name order."""
-        for path in sorted((self.root / "srt" / "models").glob("*.py")):
-            if path.name != "__init__.py":
-                found = self.module(f"{self.package}.srt.models.{path.stem}")
-                if found is not None:
-                    yield found
-
-
-_ENTRY = re.compile(r"^EntryClass\s*(?::[^=]+)?=\s*", re.MULTILINE)
-
-
-def entry_classes(module: SourceModule) -> tuple[str, ...]:
-    """The architectures that a model file registers with `EntryClass`."""
-    if "EntryClass" not in module.text:
-        return ()
-    names: list[str] = []
-    for statement in module.binding("EntryClass"):
-        for node in statement.nodes:
-            value = getattr(node, "value", None)
-            if isinstance(value, ast.Name):
-                names.append(value.id)
-            elif isinstance(value, (ast.List, ast.Tuple)):
-                names.extend(e.id for e in value.elts if isinstance(e, ast.Name))
-    return tuple(dict.fromkeys(names))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fibcore.elaborate.python.journal import Journalled
-from fibcore.elaborate.python.values import Class, ModuleSpace, Namespace, Tracker
+from fibcore.elaborate.python.values import Class, ModuleSpace, Tracker
 from fibcore.model.tree import Call, Operation, Unknown
 
 if TYPE_CHECKING:
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
-    from fibcore.elaborate.python.index import SourceIndex
+    from fibcore.elaborate.python.environment import Environment
+    from fibcore.elaborate.python.evaluator import Evaluator
+    from fibcore.elaborate.python.index import ModuleIndex
     from fibcore.elaborate.python.journal import Status
     from fibcore.elaborate.python.values import EnumMember, Env, Ext, Func, IndexFn, Mod, Raised
-    from fibcore.elaborate.sglang.environment import Environment
-    from fibcore.elaborate.transformers.config import ConfigBuilder
     from fibcore.model.tree import SourcePlace
 
 MAX_STEPS = 4_000_000
@@ -47,7 +47,7 @@ class Part(Journalled):
 
     builtins: dict[str, Any]
 
-    def __init__(self, index: SourceIndex, environment: Environment) -> None:
+    def __init__(self, index: ModuleIndex, environment: Environment) -> None:
         super().__init__()
         self.index = index
         self.environment = environment
@@ -69,11 +69,11 @@ class Part(Journalled):
         self.memo: dict[Any, list[Any]] = {}
         self.notes: list[Unknown] = []
         self.changes: list[Unknown] = []
-        self.bag_cache: dict[str, Any] = {}
-        self.argument_bags: dict[str, list[Class]] | None = None
-        self.server_args_bag: Namespace | None = None
-        self.configs: ConfigBuilder | None = None
-        self.shared_experts: Any = Unknown("the layout of shared experts")
+
+    @property
+    def evaluator(self) -> Evaluator:
+        """The whole of which this is a part."""
+        return self  # type: ignore[return-value]
 
     if TYPE_CHECKING:
         # Evaluator
@@ -87,6 +87,7 @@ class Part(Journalled):
         def lookup(self, name: str, env: Env, node: ast.AST) -> Any: ...
         def bind(self, env: Env, name: str, value: Any) -> None: ...
         def step(self) -> None: ...
+        def is_module(self, cls: Class) -> bool: ...
         def guard(self, fn: IndexFn | None, result: Any) -> None: ...
         def pin(self, value: Any) -> None: ...
         def tracked(self, make: Callable[[], Any], number: int) -> Any: ...

@@ -233,15 +233,6 @@ class Class:
                 return True
         return False
 
-    @property
-    def is_module(self) -> bool:
-        """Whether instances are `torch.nn.Module`s."""
-        return any(
-            isinstance(c, Ext)
-            and (c.name.startswith("torch.nn.") or c.name.endswith(".PreTrainedModel"))
-            for c in self.mro
-        )
-
     def __repr__(self) -> str:
         return f"Class({self.qualified})"
 
@@ -288,20 +279,18 @@ class Mod(Obj):
     """An instance of a `torch.nn.Module` class.
 
     `items` holds the entries of a `ModuleList` and the like. `pending` is set while a leaf's own
-    `__init__` has not been run. `stages` are the norms handed to layer-boundary factories while
-    this module was built. `tracker` holds the decisions on the layer index of a layer that others
-    may repeat, and `repeats` those others; `born` is the tracker of the layer that this module is a
-    part of. `unbound` says why its arguments are not known, where they are not.
+    `__init__` has not been run. `tracker` holds the decisions on the layer index of a layer that
+    others may repeat, and `repeats` those others; `born` is the tracker of the layer that this
+    module is a part of. `unbound` says why its arguments are not known, where they are not.
     """
 
-    __slots__ = ("born", "items", "leaf", "pending", "repeats", "stages", "tracker", "unbound")
+    __slots__ = ("born", "items", "leaf", "pending", "repeats", "tracker", "unbound")
 
     def __init__(self, cls: Any, place: SourcePlace | None = None) -> None:
         super().__init__(cls, place)
         self.items: list[Any] | None = None
         self.leaf = False
         self.pending: Callable[[], None] | None = None
-        self.stages: list[Any] = []
         self.unbound: Unknown | None = None
         self.tracker: Tracker | None = None
         self.repeats: list[Repeat] = []
@@ -396,6 +385,8 @@ class Namespace:
     """
 
     __slots__ = ("classes", "fallback", "name", "values")
+    is_mapping = False
+    """Whether it is a mapping of its values as well: it can be iterated, and lacks other keys."""
 
     def __init__(
         self,

@@ -22,18 +22,26 @@ answers. Values in the data are JSON, or one of
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fibcore.elaborate.python.values import ABSENT, Ext, Namespace, Native
+from fibcore.elaborate.python import environment
+from fibcore.elaborate.python.attributes import keep_keywords
+from fibcore.elaborate.python.values import ABSENT, Class, Ext, Namespace, Native, Obj
+from fibcore.elaborate.sglang.index import PACKAGE
+from fibcore.elaborate.sglang.leaves import Leaves
+from fibcore.elaborate.sglang.shims import Shims
+from fibcore.elaborate.transformers.config_object import ConfigObject
+from fibcore.elaborate.transformers.versions import parse_version
 from fibcore.model.serving import Serving
 from fibcore.model.tree import SourcePlace, Unknown, with_origins
 
-_VERSION = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?")
+if TYPE_CHECKING:
+    from fibcore.elaborate.python.evaluator import Evaluator
+    from fibcore.elaborate.transformers.config import ConfigBuilder
 
 
 @cache
@@ -43,44 +51,38 @@ def _tables() -> list[dict[str, Any]]:
     return tables
 
 
-def parse_version(version: str | None) -> tuple[int, int, int] | None:
-    """The first three numbers of a version; None where there are none."""
-    match = _VERSION.match(version or "")
-    if match is None:
-        return None
-    major, minor, patch = match.groups()
-    return int(major), int(minor), int(patch or 0)
-
-
-class Environment:
-    """Answers what the source asks of its surroundings.
+class Environment(environment.Environment):
+    """Answers what SGLang's source asks of its surroundings.
 
     Args:
         serving: The parallel sizes.
         version: Version of the source tree; None where it is not known.
+
+    Attributes:
+        configs: Makes config objects; None until there is one.
         shims: Functions of fibcore that stand in for some of the source's own.
+        warnings: What the user should know about the facts.
     """
 
-    def __init__(
-        self, serving: Serving, version: str | None, shims: Mapping[str, Callable[..., Any]]
-    ) -> None:
+    record_bases = ("PretrainedConfig", "PreTrainedConfig")
+    module_bases = ("PreTrainedModel",)
+
+    def __init__(self, serving: Serving, version: str | None) -> None:
+        super().__init__()
         self.serving = serving
         self.version = version
-        self._shims = shims
+        self.configs: ConfigBuilder | None = None
+        self.shims = Shims(self)
+        self._leaves = Leaves(self)
+        self._kernels: tuple[str, ...] = ()
         self.warnings: list[str] = []
         self.functions: dict[str, list[tuple[str, Any]]] = {}
-        self.constants: dict[str, Any] = {}
         self.external_calls: dict[str, Any] = {}
-        self.absent_packages: set[str] = set()
-        self.opaque: set[str] = set()  # modules of the tree that count as outside of it
-        self.lacking: dict[str, set[str]] = {}
         self.layer_packages: list[str] = []
-        self.kernel_packages: list[str] = []
         self.weighted_layers: list[str] = []
         self.weighted_external: set[str] = set()
         self.weightless_external: list[str] = []
         self.transformers_major = 4
-        self.shimmed = ""  # name of the function that a shim is standing in for
         number = parse_version(version)
         for table in _tables():
             if self._applies(table, number):
@@ -109,7 +111,7 @@ class Environment:
         for name, members in table.get("lacking", {}).items():
             self.lacking.setdefault(name, set()).update(members)
         self.layer_packages.extend(table.get("layer_packages", ()))
-        self.kernel_packages.extend(table.get("kernel_packages", ()))
+        self._kernels += tuple(f"{PACKAGE}.{p}" for p in table.get("kernel_packages", ()))
         self.weighted_layers.extend(table.get("weighted_layers", ()))
         self.weighted_external.update(table.get("weighted_external", ()))
         self.weightless_external.extend(table.get("weightless_external", ()))
@@ -142,10 +144,10 @@ class Environment:
         if kind == "argument":
             return Native("argument", lambda ev, args, kwargs, place, n=content: args[n])
         if kind == "native":
-            return Native(content, self._shims[content])
+            return Native(content, self.shims.functions[content])
         if kind in ("bag", "parallel", "record", "forward_flags"):
             body = {k: self.value(v) for k, v in content.items()} if kind == "parallel" else content
-            return Native(kind, lambda ev, *_: self._shims[kind](ev, body))
+            return Native(kind, lambda ev, *_: self.shims.objects[kind](ev, body))
         if kind == "call":
             answer = self.value(content)
             return Native("call", lambda *_: answer)
@@ -164,6 +166,64 @@ class Environment:
         value: int = with_origins(number, frozenset(f"serving:{n}" for n in names))
         return value
 
+    def use_configs(self, configs: ConfigBuilder) -> None:
+        """Let config classes be made by a builder from now on."""
+        self.configs = configs
+        self.constants.update(configs.constants())
+
+    def external_call(
+        self,
+        ev: Evaluator,
+        name: str,
+        args: list[Any],
+        kwargs: dict[str, Any],
+        place: SourcePlace,
+    ) -> Any:
+        """A config that a class of transformers makes, or a fact."""
+        if self.configs is not None and name.startswith("transformers."):
+            config = self.configs.external_call(name, args, kwargs)
+            if config is not ABSENT:
+                return config
+        fact = self.external_calls.get(name, ABSENT)
+        return fact.fn(ev, args, kwargs, place) if isinstance(fact, Native) else fact
+
+    def construct(self, cls: Class, args: list[Any], kwargs: dict[str, Any]) -> Any:
+        """A config object of a config class of the source."""
+        if self.configs is None or args or not _is_config(cls):
+            return ABSENT
+        return self.configs.construct(cls, kwargs)
+
+    def super_method(self, owner: Any, name: str) -> Any:
+        """What transformers' base classes of configs and of models do."""
+        if isinstance(owner, ConfigObject) and name in ("__init__", "__post_init__"):
+            return Native(
+                f"super().{name}",
+                lambda ev, args, kwargs, place: (
+                    self.configs.base_init(owner, name, kwargs) if self.configs else None
+                ),
+            )
+        if name == "__init__" and isinstance(owner, Obj) and _of_transformers(owner.cls):
+            return Native(
+                "super().__init__", lambda ev, args, kwargs, place: _keep(owner, args, kwargs)
+            )
+        return ABSENT
+
+    def is_leaf(self, ev: Evaluator, cls: Class) -> bool:
+        """Whether a module class is one of SGLang's layers, with no layers inside."""
+        return self._leaves.is_leaf(ev, cls)
+
+    def is_kernel(self, module: str) -> bool:
+        """Whether a module of the source holds kernels."""
+        return module.startswith(self._kernels)
+
+    def is_foreign_module(self, name: str) -> bool:
+        """Whether a class of another package is one of modules, with weights or without."""
+        return self.weightless(name) or name in self.weighted_external
+
+    def is_weight_attribute(self, name: str) -> bool:
+        """Whether SGLang keeps an attribute of this name on its weights."""
+        return name.startswith("weight_loader") or name == "is_metadata"
+
     def weightless(self, name: str) -> bool:
         """Whether a module class of another package is known to have no weights."""
         return any(fnmatchcase(name, pattern) for pattern in self.weightless_external)
@@ -177,9 +237,30 @@ class Environment:
             if module.startswith(within):
                 if "." in within and qualname.count(".") > module.count(".") + 1:
                     continue  # a method that happens to share the name
-                self.shimmed = qualname.rpartition(".")[2]
                 return value
         return ABSENT
+
+
+def _is_config(cls: Class) -> bool:
+    """Whether a class is one of configs, by transformers' base class or one of its own."""
+    return any(
+        isinstance(base, Ext)
+        and base.name.startswith("transformers.")
+        and base.name.endswith("Config")
+        for base in cls.mro
+    )
+
+
+def _of_transformers(cls: Any) -> bool:
+    bases = cls.mro if isinstance(cls, Class) else ()
+    return any(isinstance(b, Ext) and b.name.startswith("transformers.") for b in bases)
+
+
+def _keep(owner: Obj, args: list[Any], given: dict[str, Any]) -> None:
+    """`PreTrainedModel.__init__(config)` keeps the config; other base classes keep keywords."""
+    if args and isinstance(args[0], ConfigObject):
+        owner.attrs.setdefault("config", args[0])
+    keep_keywords(owner, given)
 
 
 def _platform(values: dict[str, Any], *, methods: bool) -> Namespace:

@@ -19,6 +19,7 @@ from fibcore.model.tree import Alternatives, Unknown
 if TYPE_CHECKING:
     from fibcore.elaborate.python.evaluator import Evaluator
     from fibcore.elaborate.python.index import SourceModule
+    from fibcore.elaborate.sglang.environment import Environment
 
 STEPS = 200_000
 _GET_CONFIG = ("srt.utils.hf_transformers.config", "srt.utils.hf_transformers_utils")
@@ -27,11 +28,14 @@ _DRAFT = ("NextN", "MTP", "Eagle", "Eagle3", "DSpark")
 """How the names of SGLang's draft models end (`srt/models`)."""
 
 
-def prepare(ev: Evaluator, config: Namespace, architecture: str) -> list[Unknown]:
+def prepare(
+    ev: Evaluator, environment: Environment, config: Namespace, architecture: str
+) -> list[Unknown]:
     """Write into a config what the loader would, as the source's `ModelConfig` does.
 
     Args:
         ev: The evaluator of the source tree.
+        environment: Its environment.
         config: The model's config; changed.
         architecture: The model class that will be constructed.
 
@@ -54,7 +58,7 @@ def prepare(ev: Evaluator, config: Namespace, architecture: str) -> list[Unknown
     if not draft or not shadow.values.get("architectures"):
         # A draft model's config is the one of the model that it drafts for.
         shadow.values["architectures"] = [architecture]
-    ev.environment.functions["get_config"] = [("", Native("get_config", lambda *_: shadow))]
+    environment.functions["get_config"] = [("", Native("get_config", lambda *_: shadow))]
     budget, ev.max_steps = ev.max_steps, ev.steps + STEPS
     notes, ev.notes = ev.notes, []
     ev.lenient = init
@@ -65,7 +69,7 @@ def prepare(ev: Evaluator, config: Namespace, architecture: str) -> list[Unknown
     finally:
         ev.lenient, ev.max_steps = None, budget
         problems, ev.notes = ev.notes, notes
-        del ev.environment.functions["get_config"]
+        del environment.functions["get_config"]
     _take(config, settled.attrs.get("hf_config"))
     return problems
 

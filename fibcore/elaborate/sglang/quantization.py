@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from fibcore.elaborate.layer_names import LayerNames
 from fibcore.elaborate.python.values import (
     ABSENT,
     ACTIVE,
@@ -17,6 +16,7 @@ from fibcore.elaborate.python.values import (
     Raised,
     depending,
 )
+from fibcore.elaborate.sglang.layer_names import LayerNames
 from fibcore.elaborate.sglang.quantization_formats import CompressedTensors, describe, layers_named
 from fibcore.elaborate.transformers.config_object import TEXT_CONFIGS
 from fibcore.model.tree import OriginStr, Quantization, SourcePlace, Unknown

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from fibcore.elaborate.python.calls import TENSOR_REASON
 from fibcore.elaborate.python.values import ABSENT, Class, Mod, Obj, Raised
-from fibcore.elaborate.sglang.shims import Stage, fuses_add
+from fibcore.elaborate.sglang.stage_norms import Stage, fuses_add
 from fibcore.model.tree import Call, Unknown
 
 if TYPE_CHECKING:

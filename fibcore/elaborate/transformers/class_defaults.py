@@ -129,11 +129,15 @@ class Instances:
     Args:
         evaluator: Evaluates the records' expressions.
         table: The records.
+        make: Makes the object of a nested config from its class, its keys and its name.
     """
 
-    def __init__(self, evaluator: Evaluator, table: Table) -> None:
+    def __init__(
+        self, evaluator: Evaluator, table: Table, make: Callable[..., ConfigObject]
+    ) -> None:
         self.ev = evaluator
         self.table = table
+        self._make = make
 
     def label(self, name: str) -> str:
         """A class as reports name it."""
@@ -213,9 +217,8 @@ class Instances:
 
         Files of such a class have it under its name, or its keys among their own.
         """
-        builder = self.ev.configs
         inner = self.table.find(facts.nested[name])
-        if builder is None or inner is None:
+        if inner is None:
             return Unknown(f"{name} as {config.label} makes it")
         held = given.get(name, config.values.get(name))
         if isinstance(held, ConfigObject):
@@ -223,7 +226,7 @@ class Instances:
         if not isinstance(held, dict):
             rope = ("rope_theta", "rope_scaling", "rope_parameters")
             held = {k: v for k, v in given.items() if k in inner.fields or k in rope}
-        return builder.make(inner, held, f"{config.name}.{name}")
+        return self._make(inner, held, f"{config.name}.{name}")
 
     def property(self, config: ConfigObject, facts: ClassFacts, name: str) -> Any:
         """What the class computes when an attribute is read; ABSENT where it has none."""

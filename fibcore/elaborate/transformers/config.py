@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from fibcore.elaborate.python.values import ABSENT, Class, Ext, Func, Namespace, Native, Raised
-from fibcore.elaborate.sglang.config_loading import finish, loaded_type
-from fibcore.elaborate.sglang.own_classes import OwnClasses
 from fibcore.elaborate.transformers.class_defaults import Instances, Table, check_types
 from fibcore.elaborate.transformers.class_facts import BASE_NAMES, ClassFacts
-from fibcore.elaborate.transformers.config_object import ConfigObject, from_file
+from fibcore.elaborate.transformers.config_object import ConfigObject
 from fibcore.elaborate.transformers.rope_keys import classic_keys, default_for_mrope
-from fibcore.model.tree import SourcePlace, Unknown, origins_of, with_origins
+from fibcore.model.tree import SourcePlace, Unknown
 
 if TYPE_CHECKING:
     from fibcore.elaborate.python.evaluator import Evaluator
@@ -51,6 +49,30 @@ _USUAL: dict[str, Any] = {
 }
 
 
+class OwnClass(Protocol):
+    """A config class that the source defines itself.
+
+    Attributes:
+        registered: Whether it is taken for the whole file, before transformers' own.
+        forced: Whether it also replaces the one of transformers inside of other configs.
+    """
+
+    @property
+    def registered(self) -> bool: ...
+    @property
+    def forced(self) -> bool: ...
+
+
+class OwnClasses(Protocol):
+    """The config classes that the source defines itself."""
+
+    def find(self, model_type: str) -> OwnClass | None:
+        """The class of a model type; None where the source defines none."""
+
+    def load(self, own: Any) -> Class | None:
+        """The class itself."""
+
+
 class ConfigBuilder:
     """Makes config objects for one elaboration.
 
@@ -58,54 +80,36 @@ class ConfigBuilder:
         evaluator: Elaborates SGLang's own config classes.
         table: Gives the records of the transformers release that this SGLang wants, or None
             where they cannot be had.
-        label: The SGLang release as reports name it, `sglang 0.5.23`.
+        label: The source's release as reports name it, `sglang 0.5.23`.
+        own: Config classes that the source defines itself.
     """
 
-    def __init__(self, evaluator: Evaluator, table: Callable[[], Table | None], label: str) -> None:
+    def __init__(
+        self,
+        evaluator: Evaluator,
+        table: Callable[[], Table | None],
+        label: str,
+        own: OwnClasses,
+    ) -> None:
         self.ev = evaluator
+        self.own = own
         self._label = label
-        self._own = OwnClasses(evaluator)
         found = table()
-        self._instances = None if found is None else Instances(evaluator, found)
+        self._instances = None if found is None else Instances(evaluator, found, self.make)
         # Properties of the base class of configs.
         self._synonyms = {"torch_dtype": "dtype"}
         if found is not None and found.major >= 5:
             self._synonyms["rope_scaling"] = "rope_parameters"
-        evaluator.configs = self
+
+    def constants(self) -> dict[str, Any]:
+        """Values of names of transformers that hold config classes."""
         mapping = _ModelTypes(self)
-        for name in _MAPPINGS:
-            evaluator.environment.constants[name] = Namespace("model types", mapping, mapping.other)
+        return {name: Namespace("model types", mapping, mapping.other) for name in _MAPPINGS}
 
     @property
     def table(self) -> Table | None:
         """The records of transformers' config classes."""
         return None if self._instances is None else self._instances.table
-
-    def build(
-        self, data: Mapping[str, Any], origins: Mapping[str, str] | None = None
-    ) -> ConfigObject:
-        """The config object that SGLang's loader makes of `config.json`'s data.
-
-        Args:
-            data: The file's content.
-            origins: Where keys came from that the file has under other names, by dotted path.
-        """
-        given = from_file(dict(data), "", origins)
-        assert isinstance(given, dict)
-        kind = loaded_type(data)
-        if kind is not None:
-            given["model_type"] = kind
-            if kind == "mamba":
-                _state_spaces(given)
-        kind = given.get("model_type")
-        config = self.automatic(given, "config", top=True)
-        own = self._own.find(kind) if isinstance(kind, str) else None
-        finish(
-            config,
-            registered=own is not None and own.registered,
-            modern=self.table is not None and self.table.major >= 5,
-        )
-        return config
 
     # -- by model type -------------------------------------------------------------------------
 
@@ -113,14 +117,14 @@ class ConfigBuilder:
         """The class that AutoConfig, or for the whole file SGLang's loader, takes."""
         if not isinstance(model_type, str):
             return None
-        own = self._own.find(model_type)
+        own = self.own.find(model_type)
         facts = None
         if self.table is not None:
             facts = self.table.of_type(model_type)
             if facts is None and own is None:
                 facts = self.table.of_type(_READ_AS.get(model_type, ""))
         if own is not None and (facts is None or own.forced or (top and own.registered)):
-            cls = self._own.load(own)
+            cls = self.own.load(own)
             if cls is not None:
                 return cls
         return facts
@@ -344,20 +348,6 @@ class ConfigBuilder:
         if name in ("name_or_path", "_name_or_path"):
             return ""
         return ABSENT
-
-
-def _state_spaces(given: dict[str, Any]) -> None:
-    """The keys of an original Mamba checkpoint as SGLang's loader renames them.
-
-    (`_try_load_raw_mamba_config`; the vocabulary is padded to a multiple.)
-    """
-    given["hidden_size"] = given["d_model"]
-    given["num_hidden_layers"] = given["n_layer"]
-    given.setdefault("state_size", (given.get("ssm_cfg") or {}).get("d_state", 16))
-    multiple = given.get("pad_vocab_size_multiple") or 1
-    words = given.get("vocab_size", 50280)
-    padded = -(-int(words) // int(multiple)) * int(multiple)
-    given["vocab_size"] = with_origins(padded, origins_of(words) | origins_of(multiple))
 
 
 class _ModelTypes(dict[str, Any]):

@@ -25,6 +25,7 @@ class ConfigObject(Namespace):
     """
 
     __slots__ = ("cls", "label", "missing", "renamed")
+    is_mapping = True
 
     def __init__(
         self,

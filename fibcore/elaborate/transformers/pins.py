@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from fibcore.elaborate.sglang.environment import parse_version
 from fibcore.elaborate.transformers.class_defaults import (
     Table,
     shipped_table,
     shipped_versions,
     source_table,
 )
+from fibcore.elaborate.transformers.versions import parse_version
 from fibcore.errors import FibcoreError
 
 if TYPE_CHECKING:

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import attrs
 
-from fibcore.elaborate.python.index import SourceIndex
 from fibcore.elaborate.sglang.environment import Environment
-from fibcore.elaborate.sglang.shims import SHIMS
-from fibcore.elaborate.transformers.model_types import model_types_of
+from fibcore.elaborate.sglang.index import SourceIndex
+from fibcore.elaborate.sglang.model_types import model_types_of
 from fibcore.elaborate.transformers.pins import transformers_table
 from fibcore.model.serving import Serving
 from fibcore.sources.tree import SourceTree
@@ -38,7 +37,7 @@ class ClassConfigs:
 
     def __init__(self, source: SourceTree) -> None:
         self._index = SourceIndex(source.root)
-        major = Environment(Serving(), source.version, SHIMS).transformers_major
+        major = Environment(Serving(), source.version).transformers_major
         release = transformers_table(source, major)
         self._table, self._note = release.table, release.note
 

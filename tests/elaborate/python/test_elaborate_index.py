@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from fibcore.elaborate import model_files
-from fibcore.elaborate.python.index import SourceIndex, SourceModule, entry_classes
+from fibcore.elaborate.python.index import SourceModule
+from fibcore.elaborate.sglang.index import SourceIndex, entry_classes
 from fibcore.errors import ElaborationError, SourceError
 from fibcore.model.tree import Unknown
 from fibcore.sources.tree import SourceTree

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from fibcore.elaborate.layer_names import LayerNames
 from fibcore.elaborate.python.values import Ext, Obj
+from fibcore.elaborate.sglang.layer_names import LayerNames
 from fibcore.model.tree import ModelTree, Quantization
 
 LLAMA = {

@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 
 from fibcore.elaborate.python.evaluator import Evaluator
-from fibcore.elaborate.python.index import SourceIndex
 from fibcore.elaborate.python.values import Ext
+from fibcore.elaborate.sglang.config_loading import load_config
 from fibcore.elaborate.sglang.environment import Environment
-from fibcore.elaborate.sglang.shims import SHIMS
+from fibcore.elaborate.sglang.index import SourceIndex
+from fibcore.elaborate.sglang.own_classes import OwnClasses
 from fibcore.elaborate.transformers.class_defaults import (
     shipped_table,
     shipped_versions,
@@ -33,17 +34,18 @@ VERSIONS = ("4.57.1", "5.19.0")
 
 def builder(version: str, root: Path) -> ConfigBuilder:
     (root / "srt" / "configs").mkdir(parents=True, exist_ok=True)
-    environment = Environment(Serving(), "0.5.9" if version[0] == "4" else "0.5.23", SHIMS)
-    return ConfigBuilder(
-        Evaluator(SourceIndex(root), environment), lambda: shipped_table(version), "sglang x"
-    )
+    environment = Environment(Serving(), "0.5.9" if version[0] == "4" else "0.5.23")
+    ev = Evaluator(SourceIndex(root), environment)
+    made = ConfigBuilder(ev, lambda: shipped_table(version), "sglang x", OwnClasses(ev))
+    environment.use_configs(made)
+    return made
 
 
 @pytest.fixture(params=VERSIONS)
 def make(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., ConfigObject]:
     """A function from a file's keys to the config object of a release's class."""
     made = builder(request.param, tmp_path / "sglang")
-    return lambda kind, **keys: made.build({"model_type": kind, **keys})
+    return lambda kind, **keys: load_config(made, {"model_type": kind, **keys})
 
 
 def value(config: Any, path: str) -> Any:
@@ -192,7 +194,7 @@ def test_sglangs_class_on_top_of_one_of_transformers(tmp_path: Path) -> None:
         "tower": {"model_type": "siglip_vision_model", "hidden_size": 48},
         "left": 1,
     }
-    config = made.build(data)
+    config = load_config(made, data)
     assert config.label == "Mine (sglang x)"
     assert value(config, "text_config.extra") == 5
     assert value(config, "text_config.sliding_window") == 64  # the base class would drop it

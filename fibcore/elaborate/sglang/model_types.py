@@ -10,7 +10,8 @@ import ast
 import re
 from typing import TYPE_CHECKING
 
-from fibcore.elaborate.python.index import SourceIndex, SourceModule, entry_classes
+from fibcore.elaborate.python.index import SourceModule
+from fibcore.elaborate.sglang.index import SourceIndex, entry_classes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,0 +1,177 @@
+"""The server's arguments at their defaults, as the source declares them.
+
+Older releases have one class, `ServerArgs`; newer ones cut it into bags of fields
+(`srt/arg_groups/fields`), each with the path of the namespace it fills.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from fibcore.elaborate.python.values import ABSENT, Bound, Class, Func, Namespace, Native, Obj
+from fibcore.elaborate.sglang.arguments import Args, Kwargs
+from fibcore.model.tree import SourcePlace, Unknown
+
+if TYPE_CHECKING:
+    from fibcore.elaborate.python.evaluator import Evaluator
+    from fibcore.elaborate.sglang.environment import Environment
+
+_NS_PATH = re.compile(
+    r"^class (\w+)[^\n]*:.*?^    _NS_PATH = \"([\w.]+)\"", re.MULTILINE | re.DOTALL
+)
+
+
+class ServerArguments:
+    """Reads the server's arguments from the source, each once.
+
+    Args:
+        environment: Gives the serving sizes.
+
+    Attributes:
+        shared_experts: The layout of shared experts, which the loader of newer sources settles
+            before it constructs the model.
+    """
+
+    def __init__(self, environment: Environment) -> None:
+        self.environment = environment
+        self.shared_experts: Any = Unknown("the layout of shared experts")
+        self._all: Namespace | None = None
+        self._bags: dict[str, list[Class]] | None = None
+        self._parallel: Namespace | None = None
+        self._by_path: dict[str, Namespace] = {}
+        self._objects: dict[str, Any] = {}
+
+    def server_args(self, ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
+        """`get_server_args()`: serving sizes, else the defaults of `ServerArgs`."""
+        if self._all is not None:
+            return self._all
+        sizes = self.environment
+        values = {
+            "tp_size": sizes.value("$tp"),
+            "ep_size": sizes.value("$ep"),
+            "dp_size": 1,
+            "pp_size": 1,
+            "device": "cuda",
+            "attention_backend": Unknown("the attention backend"),
+            "prefill_attention_backend": Unknown("the attention backend"),
+            "decode_attention_backend": Unknown("the attention backend"),
+            "page_size": Unknown("the page size"),
+            "model_path": Unknown("the model's path"),
+        }
+
+        def default(name: str) -> Any:
+            cls = _class(ev, f"{ev.index.package}.srt.server_args", "ServerArgs")
+            if cls is not None:
+                found = ev.class_attr(cls, name)
+                if isinstance(found, Func):
+                    if name == "override":  # writes what a model settles while it is loaded
+                        return Native(name, lambda _, args, given, at: values.update(given))
+                    bound = Bound(found, known)
+                    return ev.call(bound, [], {}, place) if found.kind == "property" else bound
+                if found is not ABSENT:
+                    return found
+            for path in self._classes(ev):
+                found = self._field(ev, path, name)
+                if found is not ABSENT:
+                    return found
+            return Unknown(f"server argument {name}")
+
+        self._all = known = Namespace("server arguments", values, default)
+        return known
+
+    def context(self, ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
+        """The process-wide context: of its state only the server's arguments are known."""
+        known = {"server_args": self.server_args(ev, args, kwargs, place)}
+        return Namespace("context", known, lambda name: Unknown(f"{name} of the process's context"))
+
+    def _classes(self, ev: Evaluator) -> dict[str, list[Class]]:
+        """The classes of server-argument fields, by namespace path."""
+        if self._bags is None:
+            self._bags = {}
+            folder = ev.index.root / "srt" / "arg_groups" / "fields"
+            for path in sorted(folder.glob("*.py")):
+                space = ev.space(f"{ev.index.package}.srt.arg_groups.fields.{path.stem}")
+                if space is None:
+                    continue
+                for name, bag in _NS_PATH.findall(space.source.text):
+                    cls = ev.module_name(space, name)
+                    if isinstance(cls, Class):
+                        self._bags.setdefault(bag, []).append(cls)
+        return self._bags
+
+    def _field(self, ev: Evaluator, bag: str, name: str) -> Any:
+        for cls in self._classes(ev).get(bag, ()):
+            found = ev.class_attr(cls, name)
+            if found is not ABSENT:
+                if isinstance(found, Obj) and found.class_name == "Derived":
+                    return Unknown(f"{bag}.{name}, which is computed when the server starts")
+                return found
+        return ABSENT
+
+    def bag(self, ev: Evaluator, path: str) -> Any:
+        """A namespace of resolved server arguments, at the defaults that the source declares."""
+        if path not in self._by_path:
+
+            def field(name: str) -> Any:
+                found = self._field(ev, path, name)
+                if found is not ABSENT:
+                    return found
+                inner = f"{path}.{name}"
+                if inner in self._classes(ev):
+                    return self.bag(ev, inner)
+                return Unknown(f"server argument {inner}")
+
+            values = {}
+            if path == "model":
+                values["shared_experts"] = self.shared_experts
+                values["model_path"] = Unknown("the model's path")
+            if path == "exec.kernel":
+                values["attention_backend"] = Unknown("the attention backend")
+            if path == "device":
+                values["device"] = "cuda"
+            self._by_path[path] = Namespace(path, values, field)
+        return self._by_path[path]
+
+    def parallel(self, ev: Evaluator, values: dict[str, Any]) -> Any:
+        """The parallel layout of one rank."""
+        if self._parallel is None:
+
+            def field(name: str) -> Any:
+                found = self._field(ev, "parallel", name)
+                return Unknown(f"parallel layout: {name}") if found is ABSENT else found
+
+            self._parallel = Namespace("parallel", dict(values), field)
+        return self._parallel
+
+    def record(self, ev: Evaluator, dotted: str) -> Any:
+        """One shared instance of a record class of the source, at its defaults."""
+        if dotted not in self._objects:
+            cls = _class(ev, *_split(dotted))
+            if cls is None:
+                return Unknown(f"{dotted} is not in the source")
+            self._objects[dotted] = ev.construct(cls, [], {}, cls.place)
+        return self._objects[dotted]
+
+    def forward_flags(self, ev: Evaluator, dotted: str) -> Any:
+        """Flags of one forward pass at the defaults of the source's `_DEFAULTS`."""
+        if dotted not in self._objects:
+            cls = _class(ev, *_split(dotted))
+            defaults = {} if cls is None else ev.class_attr(cls, "_DEFAULTS")
+            values = dict(defaults) if isinstance(defaults, dict) else {}
+            self._objects[dotted] = Namespace(
+                "forward flags", values, lambda name: Unknown(f"forward flag {name}")
+            )
+        return self._objects[dotted]
+
+
+def _split(dotted: str) -> tuple[str, str]:
+    module, _, name = dotted.rpartition(".")
+    return module, name
+
+
+def _class(ev: Evaluator, module: str, name: str) -> Class | None:
+    """A class of the source; None where the source has no such."""
+    space = ev.space(module)
+    found = None if space is None else ev.module_name(space, name)
+    return found if isinstance(found, Class) else None
