@@ -11,21 +11,14 @@ import attrs
 
 from fibcore.elaborate.python.values import (
     ABSENT,
-    Bound,
     Class,
-    EnumMember,
     Ext,
-    Func,
     Mod,
-    ModuleSpace,
-    Namespace,
-    Native,
     Obj,
     Param,
-    Partial,
     Repeat,
-    Tensor,
     Tracker,
+    Value,
     at_index,
 )
 from fibcore.elaborate.sglang.quantization import Quantizer
@@ -93,8 +86,8 @@ class TreeBuilder:
         """Submodules and what may be one, by name, in order of construction; a leaf has none."""
         if mod.leaf:
             return
-        if mod.items is not None:
-            for index, item in enumerate(mod.items):
+        if mod.entries is not None:
+            for index, item in enumerate(mod.entries):
                 yield str(index), item
         for name, value in mod.attrs.items():
             if isinstance(value, (Mod, Repeat, Alternatives, Unknown)) or _foreign(value):
@@ -182,7 +175,7 @@ class TreeBuilder:
             why = f"its arguments: {mod.unbound.reason}"
             self.missing.append(Missing(path, why, mod.unbound.place))
         cls = mod.cls
-        for operation in self.ev.operations.get(id(mod), ()):
+        for operation in self.ev.forward.operations.get(id(mod), ()):
             self.operations.append(
                 Operation(
                     operation.function,
@@ -232,7 +225,7 @@ class TreeBuilder:
         return mine
 
     def _calls(self, mod: Mod, at: tuple[int, Tracker] | None) -> Iterator[Call]:
-        for call in self.ev.calls.get(id(mod), ()):
+        for call in self.ev.forward.calls.get(id(mod), ()):
             yield Call(
                 call.method,
                 tuple(self.export(self._indexed(a, at)) for a in call.args),
@@ -290,7 +283,7 @@ class TreeBuilder:
             )
         if not isinstance(value, Unknown):
             return
-        if mod.items is not None or name in self._called_attributes(mod):
+        if mod.entries is not None or name in self._called_attributes(mod):
             self.missing.append(Missing(path, value.reason, value.place or mod.place))
 
     def _weightless(self, value: Any) -> bool:
@@ -301,7 +294,7 @@ class TreeBuilder:
             return self._environment.weightless(value.cls.name)
         return (
             not value.leaf
-            and value.items is None
+            and value.entries is None
             and value.cls.mro[-1] == Ext("torch.nn.Module")
             and not any(isinstance(v, (Mod, Repeat, Param)) for v in value.attrs.values())
             and not self._called_attributes(value)
@@ -309,14 +302,14 @@ class TreeBuilder:
 
     def _is_idle(self, mod: Mod, name: str) -> bool:
         """Whether an attribute that was not called is one that its module never calls."""
-        if not isinstance(mod.cls, Class) or id(mod) not in self.ev.calls:
+        if not isinstance(mod.cls, Class) or id(mod) not in self.ev.forward.calls:
             return False
         if mod.cls not in self._uses:
             self._uses[mod.cls] = _uses(mod.cls)
         called, handed_on = self._uses[mod.cls]
         if name in handed_on:
             return False
-        return name not in called or id(mod) not in self.ev.lost
+        return name not in called or id(mod) not in self.ev.forward.lost
 
     def _called_attributes(self, mod: Mod) -> frozenset[str]:
         """Attributes of self that methods of the class call as modules.
@@ -437,20 +430,4 @@ def _dtype(value: Any) -> str | None:
 
 
 def _class_name(value: Any) -> str:
-    if isinstance(value, Repeat):
-        value = value.template
-    if isinstance(value, Obj):
-        return value.cls.qualified if isinstance(value.cls, Class) else value.cls.name
-    if isinstance(value, Class):
-        return value.qualified
-    if isinstance(value, (Ext, Native, Namespace, ModuleSpace)):
-        return value.name
-    if isinstance(value, Func):
-        return value.qualname
-    if isinstance(value, EnumMember):
-        return f"{value.cls.qualified}.{value.name}"
-    if isinstance(value, (Bound, Partial)):
-        return _class_name(value.func)
-    if isinstance(value, Tensor):
-        return "torch.Tensor"
-    return type(value).__name__
+    return value.dotted_name if isinstance(value, Value) else type(value).__name__

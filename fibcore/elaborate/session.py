@@ -12,8 +12,10 @@ import attrs
 
 from fibcore.elaborate import find_architecture
 from fibcore.elaborate.build import TreeBuilder
-from fibcore.elaborate.python.calls import TENSOR_REASON
-from fibcore.elaborate.python.evaluator import Evaluator, Exhausted
+from fibcore.elaborate.python.budget import Exhausted
+from fibcore.elaborate.python.evaluator import Evaluator
+from fibcore.elaborate.python.forward import TENSOR_REASON
+from fibcore.elaborate.python.mode import FORWARD
 from fibcore.elaborate.python.values import ABSENT, Class, Func, Mod, Namespace, Raised
 from fibcore.elaborate.sglang.config_loading import core_sizes, load_config, unused_parts
 from fibcore.elaborate.sglang.environment import Environment
@@ -65,9 +67,9 @@ class Session:
         if release.note:
             environment.warnings.append(release.note)
         ev = Evaluator(self.index, environment)
-        space = ev.space(module.name)
+        space = ev.modules.space(module.name)
         assert space is not None
-        cls = ev.module_name(space, architecture)
+        cls = ev.modules.name_in(space, architecture)
         if not isinstance(cls, Class):
             raise ElaborationError(
                 "the architecture is no class of the source",
@@ -89,12 +91,12 @@ class Session:
         try:
             arguments = _root_arguments(ev, cls, config, quantizer.config)
             # A class that only chooses among others is no module itself, but it holds one.
-            root = ev.construct_module(cls, [], arguments, cls.place)
+            root = ev.construction.module(cls, [], arguments, cls.place)
         except Exhausted:
             raise ElaborationError(
                 "the construction goes on for longer than any model's does",
                 where=module.file,
-                found=f"{ev.steps} statements",
+                found=f"{ev.budget.steps} statements",
             ) from None
         self._forward(ev, root, missing)
         tree = TreeBuilder(ev, environment, quantizer)
@@ -126,8 +128,7 @@ class Session:
             reason = f"{root.class_name} has no forward pass; how its modules are called is unknown"
             missing.append(Missing("forward", reason, root.place))
             return
-        ev.forward = True
-        ev.max_steps = ev.steps + FORWARD_STEPS
+        ev.budget.limit = ev.budget.steps + FORWARD_STEPS
         spec = func.node.args
         values: list[Any] = []
         for arg in [*spec.posonlyargs, *spec.args][1:]:
@@ -138,7 +139,8 @@ class Session:
             else:
                 values.append(Unknown.tensor(TENSOR_REASON, func.place))
         try:
-            ev.call_module(root, "forward", values, {}, func.place, func)
+            with ev.within(FORWARD):
+                ev.forward.call_module(root, "forward", values, {}, func.place, func)
         except Raised as error:
             missing.append(
                 Missing(
@@ -150,8 +152,6 @@ class Session:
             )
         except Exhausted:
             missing.append(Missing("forward", "the forward pass is too long to follow", func.place))
-        finally:
-            ev.forward = False
 
     def _failure(self, error: Raised, module: SourceModule, architecture: str) -> FibcoreError:
         """What an exception of the model's own constructor means for the user."""
@@ -206,7 +206,7 @@ class Session:
 
 
 def _root_arguments(ev: Evaluator, cls: Class, config: Any, quant_config: Any) -> dict[str, Any]:
-    init = ev.class_attr(cls, "__init__")
+    init = ev.classes.attr(cls, "__init__")
     if not isinstance(init, Func):
         return {}
     spec = init.node.args
@@ -225,19 +225,19 @@ def _root_arguments(ev: Evaluator, cls: Class, config: Any, quant_config: Any) -
 
 
 def _forward_method(ev: Evaluator, mod: Mod) -> Func | None:
-    func = ev.class_attr(mod.cls, "forward") if isinstance(mod.cls, Class) else None
+    func = ev.classes.attr(mod.cls, "forward") if isinstance(mod.cls, Class) else None
     return func if isinstance(func, Func) else None
 
 
 def _shared_experts(ev: Evaluator, cls: Class, config: Any, quant_config: Any) -> Any:
     """The layout of shared experts that the loader of newer sources settles before construction."""
-    resolve = ev.imported(
+    resolve = ev.modules.imported(
         f"{ev.index.package}.srt.layers.moe.utils", "resolve_shared_experts_config"
     )
     if not isinstance(resolve, Func):
         return Unknown("the layout of shared experts")
     try:
-        return ev.call_function(resolve, [cls, config, quant_config], {}, cls.place)
+        return ev.calls.call_function(resolve, [cls, config, quant_config], {}, cls.place)
     except Raised as error:
         return Unknown(f"the layout of shared experts: {error.message}", error.place)
 

@@ -1,273 +1,188 @@
-"""The partial evaluator: what it knows while it elaborates, and how it finds names.
+"""The evaluator: what is known while source is evaluated, and the parts that do the work.
 
-`Evaluator` is put together from one class per concern: `Journalled` (writes), `Part` (state),
-`Expressions`, `Statements`, `Attributes` and `Calls`. It evaluates the source text of a model's
-constructor, and of its forward pass, over the values of `values.py`. What it cannot know becomes
-an `Unknown` with a reason and a place; it never imports or executes what it reads.
+It evaluates source text over the values of `values/`. What it cannot know becomes an `Unknown` with
+a reason and a place; it never imports or executes what it reads. Plain source needs nothing else:
+
+    ev = Evaluator(ModuleIndex(folder))
+    ev.call("package.module", "function", 1, name="value")
 """
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Callable
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
+from fibcore.elaborate.python.assignments import Assignments
 from fibcore.elaborate.python.attributes import Attributes
+from fibcore.elaborate.python.branches import Branches
+from fibcore.elaborate.python.budget import Budget
+from fibcore.elaborate.python.builtins import BUILTINS
 from fibcore.elaborate.python.calls import Calls
+from fibcore.elaborate.python.classes import Classes
+from fibcore.elaborate.python.comparisons import Comparisons
+from fibcore.elaborate.python.comprehensions import Comprehensions
+from fibcore.elaborate.python.construction import Construction
+from fibcore.elaborate.python.definitions import Definitions
+from fibcore.elaborate.python.environment import Environment
+from fibcore.elaborate.python.exceptions import Exceptions
 from fibcore.elaborate.python.expressions import Expressions
+from fibcore.elaborate.python.forward import Forward
+from fibcore.elaborate.python.index import ModuleIndex
+from fibcore.elaborate.python.journal import Writes
+from fibcore.elaborate.python.layers import Layers
+from fibcore.elaborate.python.libraries.lookup import Libraries
+from fibcore.elaborate.python.loops import Loops
+from fibcore.elaborate.python.matching import Matching
+from fibcore.elaborate.python.mode import BUILDING, Mode, following
+from fibcore.elaborate.python.modules import Modules
+from fibcore.elaborate.python.names import Names
+from fibcore.elaborate.python.operators import Operators
+from fibcore.elaborate.python.plain import Plain
+from fibcore.elaborate.python.records import Records
 from fibcore.elaborate.python.statements import Statements
-from fibcore.elaborate.python.values import (
-    ABSENT,
-    ACTIVE,
-    Class,
-    Env,
-    Ext,
-    IndexFn,
-    Mod,
-    ModuleSpace,
-    Native,
-    Raised,
-    Tracker,
-    at_index,
-    index_fn,
-    merge,
-)
-from fibcore.model.tree import Alternatives, SourcePlace, Unknown
+from fibcore.elaborate.python.values import ABSENT
+from fibcore.model.tree import SourcePlace, Unknown
 
 
-class LazyImport:
-    """A name that an import binds, looked up when it is first read."""
+class Evaluator:
+    """Evaluates the modules of a folder under one set of facts.
 
-    __slots__ = ("module", "name")
-
-    def __init__(self, module: str, name: str | None) -> None:
-        self.module = module
-        self.name = name
-
-
-class Exhausted(Exception):
-    """The step budget is used up."""
-
-
-class Evaluator(Expressions, Statements, Attributes, Calls):
-    """Elaborates one model from one source tree under one set of environment facts.
+    It holds the parts, each with one job, and what all of them share. A part reaches another by way
+    of it, and so do the values and the functions that stand in for some of the source.
 
     Args:
-        index: The source tree.
-        environment: Facts of the machine and the server that the source asks for.
+        index: The folder.
+        environment: Facts of the machine and of other packages; by default none.
+
+    Attributes:
+        mode: How what runs is taken; `within` changes it.
+        keep: Objects whose ids are used as keys, so that no other object gets the same id.
+        notes: What went wrong without consequences for the result.
+        changes: Changes to layers that cannot be told apart any more; the result lacks them.
     """
 
-    # -- modules and names ---------------------------------------------------------------------
+    def __init__(self, index: ModuleIndex, environment: Environment | None = None) -> None:
+        self.index = index
+        self.environment = environment if environment is not None else Environment()
+        self.builtins = BUILTINS
+        self.budget = Budget()
+        self.mode: Mode = BUILDING
+        self.keep: list[Any] = []
+        self.notes: list[Unknown] = []
+        self.changes: list[Unknown] = []
 
-    def space(self, name: str) -> ModuleSpace | None:
-        """The module of this name, or None where the tree has no such file."""
-        if name not in self.spaces:
-            source = self.index.module(name)
-            self.spaces[name] = None if source is None else ModuleSpace(source)
-        return self.spaces[name]
+        self.writes = Writes()
+        self.layers = Layers(self)
+        self.modules = Modules(self)
+        self.names = Names(self)
+        self.libraries = Libraries(self)
+        self.plain = Plain(self)
+        # Expressions
+        self.expressions = Expressions(self)
+        self.operators = Operators(self)
+        self.comparisons = Comparisons(self)
+        self.comprehensions = Comprehensions(self)
+        self.calls = Calls(self)
+        for part in (
+            self.expressions,
+            self.operators,
+            self.comparisons,
+            self.comprehensions,
+            self.calls,
+        ):
+            self.expressions.register(part.handlers())
+        # Statements
+        self.statements = Statements(self)
+        self.assignments = Assignments(self)
+        self.branches = Branches(self)
+        self.loops = Loops(self)
+        self.exceptions = Exceptions(self)
+        self.matching = Matching(self)
+        self.definitions = Definitions(self)
+        for other in (
+            self.statements,
+            self.assignments,
+            self.branches,
+            self.loops,
+            self.exceptions,
+            self.matching,
+            self.definitions,
+        ):
+            self.statements.register(other.handlers())
+        # Objects
+        self.attributes = Attributes(self)
+        self.classes = Classes(self)
+        self.records = Records(self)
+        self.construction = Construction(self)
+        self.forward = Forward(self)
 
-    def inside(self, module: str) -> bool:
-        """Whether a module name belongs to the source tree."""
-        return self.index.holds(module)
+    # -- how statements are run ----------------------------------------------------------------
 
-    def module_name(self, space: ModuleSpace, name: str) -> Any:
-        """A module-level name of the source tree; ABSENT where it binds no such name."""
-        names = space.env.vars
-        if name not in names or name not in space.settled:
-            self._run_bindings(space, name)
-        value = names.get(name, ABSENT)
-        if isinstance(value, LazyImport):
-            value = self.imported(value.module, value.name, space)
-            names[name] = value
-        if value is ABSENT:
-            for star in space.source.exports_star:
-                origin = self._import_source(space, star)
-                if self.inside(origin):
-                    target = self.space(origin)
-                    if target is not None and target is not space:
-                        value = self.module_name(target, name)
-                        if value is not ABSENT:
-                            names[name] = value
-                            break
-        return value
+    @contextlib.contextmanager
+    def within(self, mode: Mode) -> Iterator[None]:
+        """Take what runs inside in another mode.
 
-    def _run_bindings(self, space: ModuleSpace, name: str) -> None:
-        space.settled.add(name)
-        pending = [s for s in space.source.binding(name) if id(s) not in space.done]
-        if not pending:
-            return
-        saved = (self._journals, self.tracker, self.building, self.depth, self.forward)
-        active = ACTIVE.tracker
-        # What a module does when it is imported belongs to no branch and no layer.
-        self._journals, self.tracker, self.building, self.depth, self.forward = (
-            [],
-            None,
-            [],
-            0,
-            False,
-        )
-        ACTIVE.tracker = None
-        try:
-            for statement in pending:
-                if id(statement) in space.done:
-                    continue  # one of the others has led here
-                space.done.add(id(statement))
-                for node in statement.nodes:
-                    try:
-                        self.execute(node, space.env)
-                    except Raised as error:  # noqa: PERF203 - the next ones go on
-                        space.env.vars.setdefault(
-                            name, Unknown(f"{error.kind} at import: {error.message}", error.place)
-                        )
-        finally:
-            self._journals, self.tracker, self.building, self.depth, self.forward = saved
-            ACTIVE.tracker = active
-
-    def _import_source(self, space: ModuleSpace, node: ast.ImportFrom) -> str:
-        if node.level:
-            return self.index.resolve_relative(space.source, node.level, node.module)
-        return node.module or ""
-
-    def do_import(self, node: ast.Import | ast.ImportFrom, env: Env) -> None:
-        """Bind the names of an import statement, raising ImportError where the module is absent."""
-        place = env.module.place(node)
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                self._importable(alias.name, place)
-                full = alias.name if alias.asname else alias.name.split(".")[0]
-                self.bind(env, alias.asname or full, LazyImport(full, None))
-            return
-        source = self._import_source(env.module, node)
-        self._importable(source, place)
-        for alias in node.names:
-            if alias.name != "*":
-                self.bind(env, alias.asname or alias.name, LazyImport(source, alias.name))
-
-    def _importable(self, module: str, place: SourcePlace) -> None:
-        if self.inside(module):
-            if self.index.module(module) is None and not self.index.is_package_folder(module):
-                raise Raised("ModuleNotFoundError", f"no module named {module!r}", place)
-        elif module.split(".")[0] in self.environment.absent_packages:
-            raise Raised("ModuleNotFoundError", f"no module named {module!r}", place)
-
-    def imported(self, module: str, name: str | None, asking: ModuleSpace | None = None) -> Any:
-        """The value of `from module import name`, or of `import module` where name is None."""
-        if not self.inside(module):
-            return self.external(module if name is None else f"{module}.{name}")
-        if name is not None and f"{module}.{name}" in self.environment.constants:
-            constant = self.environment.constants[f"{module}.{name}"]
-            return constant.fn(self, [], {}, None) if isinstance(constant, Native) else constant
-        if name is None:
-            space = self.space(module)
-            return space if space is not None else Ext(module)
-        space = self.space(module)
-        if space is not None:
-            value = self.module_name(space, name)
-            if value is not ABSENT:
-                return value
-        inner = self.space(f"{module}.{name}")
-        if inner is not None:
-            return inner
-        if self.index.is_package_folder(f"{module}.{name}"):
-            return Ext(f"{module}.{name}")
-        return Unknown(
-            f"{module} has no {name}",
-            SourcePlace(asking.source.file, 1) if asking is not None else None,
-        )
-
-    def lookup(self, name: str, env: Env, node: ast.AST) -> Any:
-        """The value of a name in a scope."""
-        scope: Env | None = env
-        while scope is not None:
-            if scope.outer is None:
-                value = self.module_name(scope.module, name)
-            else:
-                value = scope.vars.get(name, ABSENT)
-                if isinstance(value, LazyImport):
-                    value = self.imported(value.module, value.name, scope.module)
-                    scope.vars[name] = value
-            if value is not ABSENT:
-                if isinstance(value, Alternatives) and ABSENT in value.values:
-                    # Python would raise where it is unbound; going on means it is bound.
-                    return merge(v for v in value.values if v is not ABSENT)
-                return value
-            scope = scope.outer
-        if name in self.builtins:
-            return self.builtins[name]
-        space = env.module
-        if name == "__name__":
-            return space.name
-        if name == "__file__":
-            return space.source.file
-        return Unknown(f"the name {name} is not bound", space.place(node))
-
-    def bind(self, env: Env, name: str, value: Any) -> None:
-        """Assign a variable in the scope that Python would use."""
-        if env.globals_ is not None and name in env.globals_:
-            self.put(env.module.env.vars, name, value)
-            return
-        self.put(env.nonlocals.get(name, env.vars), name, value)
-
-    def is_module(self, cls: Class) -> bool:
-        """Whether instances of a class are `torch.nn.Module`s."""
-        bases = self.environment.module_bases
-        return any(
-            isinstance(c, Ext)
-            and (c.name.startswith("torch.nn.") or c.name.rpartition(".")[2] in bases)
-            for c in cls.mro
-        )
-
-    # -- helpers -------------------------------------------------------------------------------
-
-    def step(self) -> None:
-        """Count a statement against the budget."""
-        self.steps += 1
-        if self.steps > self.max_steps:
-            raise Exhausted
-
-    def guard(self, fn: IndexFn | None, result: Any) -> None:
-        """Note that a decision on the layer index was taken."""
-        if fn is not None and self.tracker is not None:
-            self.tracker.guards.append((fn, result))
-
-    def pin(self, value: Any) -> None:
-        """Note that a scalar is used as it is, so that only layers with the same one are equal.
-
-        For uses that are not followed: as a key, as the name of an attribute.
+        What is called has to know, however deep: as it is with the frames of a Python thread, the
+        mode holds for the extent of a call. Nothing else changes it.
         """
-        fn = index_fn(value)
-        if fn is not None:
-            self.guard(fn, value)
-
-    def tracked(self, make: Callable[[], Any], number: int) -> Any:
-        """Evaluate layer `number` while its decisions on the index are noted."""
-        outer = (self.tracker, ACTIVE.tracker)
-        self.tracker = ACTIVE.tracker = tracker = Tracker(number)
+        outer, self.mode = self.mode, mode
         try:
-            value = make()
+            yield
         finally:
-            self.tracker, ACTIVE.tracker = outer
-        if isinstance(value, Mod):
-            if value.tracker is None:
-                value.tracker = tracker
-            return value
-        return at_index(value, number, tracker)
+            self.mode = outer
 
-    def mapped(self, value: Any, each: Callable[[Any], Any]) -> Any:
-        """Apply an operation to every alternative; alternatives on which it raises fall away."""
-        if not isinstance(value, Alternatives):
-            return each(value)
-        results = []
-        failure: Raised | None = None
-        for part in value.values:
-            if part is ABSENT:
-                continue
-            try:
-                results.append(each(part))
-            except Raised as error:
-                failure = failure or error
-        if not results:
-            if failure is None:
-                return Unknown("none of the alternatives is a value")
-            raise failure
-        return merge(results)
+    @contextlib.contextmanager
+    def aside(self) -> Iterator[None]:
+        """Run something that belongs to no branch and to no forward pass.
+
+        What is written inside stays, whichever side of a branch asked for it.
+        """
+        with self.writes.outside_branches(), self.within(following(self.mode, forward=False)):
+            yield
+
+    @contextlib.contextmanager
+    def apart(self) -> Iterator[None]:
+        """Run something aside that belongs to no constructor either."""
+        saved, self.construction.building = self.construction.building, []
+        try:
+            with self.aside():
+                yield
+        finally:
+            self.construction.building = saved
+
+    @contextlib.contextmanager
+    def noting(self) -> Iterator[list[Unknown]]:
+        """Gather the notes of what runs inside apart from all others."""
+        outer, self.notes = self.notes, []
+        try:
+            yield self.notes
+        finally:
+            self.notes = outer
+
+    # -- for those who want values -------------------------------------------------------------
+
+    def value(self, module: str, name: str) -> Any:
+        """The value of a module-level name.
+
+        Args:
+            module: The dotted name of a module of the folder.
+            name: The name in it.
+
+        Returns:
+            Its value; `Unknown` where there is no such module or name.
+
+        Raises:
+            Raised: the source raises.
+            Exhausted: the source goes on for too long.
+        """
+        space = self.modules.space(module)
+        if space is None:
+            return Unknown(f"no module {module}")
+        found = self.modules.name_in(space, name)
+        return Unknown(f"{module} has no {name}") if found is ABSENT else found
+
+    def call(self, module: str, name: str, *args: Any, **kwargs: Any) -> Any:
+        """The result of a call of a function or class of a module; as `value` else."""
+        place = SourcePlace(module, 1)
+        return self.calls.call(self.value(module, name), list(args), kwargs, place)

@@ -60,7 +60,7 @@ class Statement:
         """Whether the statement may bind or change the module-level `name`."""
         if self.names is not None:
             return name in self.names
-        return name in self.text and name in _bound_names(self.nodes)
+        return name in self.text and name in bound_names(self.nodes)
 
 
 def _quick_names(text: str) -> frozenset[str] | None:
@@ -69,7 +69,8 @@ def _quick_names(text: str) -> frozenset[str] | None:
     return frozenset((match.group(1),)) if match else None
 
 
-def _bound_names(nodes: list[ast.stmt]) -> frozenset[str]:
+def bound_names(nodes: list[ast.stmt]) -> frozenset[str]:
+    """The names that statements may bind or change in the scope that they stand in."""
     found: set[str] = set()
 
     def target(node: ast.expr) -> None:

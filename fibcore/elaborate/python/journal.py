@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from fibcore.elaborate.python.values import ABSENT, Env, Raised, merge, same
@@ -61,11 +62,20 @@ def _refill(container: Any, contents: Any) -> None:
         container.extend(contents)
 
 
-class Journalled:
-    """The writes of an evaluator; every change to elaborated state goes through here."""
+class Writes:
+    """Writes to evaluated state: every change goes through here, so that branches can undo it."""
 
     def __init__(self) -> None:
         self._journals: list[Journal] = []
+
+    @contextlib.contextmanager
+    def outside_branches(self) -> Iterator[None]:
+        """Write for good inside, whatever branches are open."""
+        saved, self._journals = self._journals, []
+        try:
+            yield
+        finally:
+            self._journals = saved
 
     def put(self, container: dict[Any, Any], key: Any, value: Any) -> None:
         """`container[key] = value`; ABSENT deletes."""

@@ -64,7 +64,7 @@ class Leaves:
             if isinstance(node.func, ast.Name):
                 if not node.func.id[:1].isupper():
                     continue
-                value = ev.module_name(cls.module, node.func.id)
+                value = ev.modules.name_in(cls.module, node.func.id)
             elif isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Name):
                 if node.func.value.id not in ("nn", "torch"):
                     continue
@@ -74,7 +74,7 @@ class Leaves:
             if (
                 isinstance(value, Class)
                 and value is not cls
-                and ev.is_module(value)
+                and ev.classes.is_module(value)
                 and self._is_layer(ev, value)
                 and value.derives(*self.environment.weighted_layers)
             ):

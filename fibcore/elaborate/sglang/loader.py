@@ -12,7 +12,7 @@ import ast
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from fibcore.elaborate.python.evaluator import Exhausted
+from fibcore.elaborate.python.budget import Exhausted
 from fibcore.elaborate.python.values import ABSENT, Class, Env, Func, Namespace, Native, Obj, Raised
 from fibcore.model.tree import Alternatives, Unknown
 
@@ -43,8 +43,8 @@ def prepare(
         What could not be followed; a step that fails leaves what the others settle.
     """
     _run_branches(ev, config, architecture)
-    cls = ev.imported(f"{ev.index.package}.srt.configs.model_config", "ModelConfig")
-    init = ev.class_attr(cls, "__init__") if isinstance(cls, Class) else ABSENT
+    cls = ev.modules.imported(f"{ev.index.package}.srt.configs.model_config", "ModelConfig")
+    init = ev.classes.attr(cls, "__init__") if isinstance(cls, Class) else ABSENT
     if not isinstance(cls, Class) or not isinstance(init, Func):
         return [Unknown("this source has no ModelConfig")]
     given: dict[str, Any] = {"model_path": "model"}
@@ -58,18 +58,16 @@ def prepare(
     if not draft or not shadow.values.get("architectures"):
         # A draft model's config is the one of the model that it drafts for.
         shadow.values["architectures"] = [architecture]
-    environment.functions["get_config"] = [("", Native("get_config", lambda *_: shadow))]
-    budget, ev.max_steps = ev.max_steps, ev.steps + STEPS
-    notes, ev.notes = ev.notes, []
-    ev.lenient = init
-    try:
-        ev.call_function(init, [settled], given, cls.place)
-    except (Raised, Exhausted) as error:
-        ev.notes.append(Unknown(f"ModelConfig: {error or 'it goes on for too long'}", cls.place))
-    finally:
-        ev.lenient, ev.max_steps = None, budget
-        problems, ev.notes = ev.notes, notes
-        del environment.functions["get_config"]
+    loaded = Native("get_config", lambda *_: shadow)
+    with ev.noting() as problems:
+        try:
+            with environment.standing_in("get_config", loaded), ev.budget.at_most(STEPS):
+                # What one step of ModelConfig cannot settle, such as reading a file, is nothing to
+                # the others.
+                ev.calls.call_function(init, [settled], given, cls.place, tolerant=True)
+        except (Raised, Exhausted) as error:
+            why = f"ModelConfig: {error or 'it goes on for too long'}"
+            problems.append(Unknown(why, cls.place))
     _take(config, settled.attrs.get("hf_config"))
     return problems
 
@@ -81,11 +79,11 @@ def _run_branches(ev: Evaluator, config: Namespace, architecture: str) -> None:
         if module is None or f'"{architecture}"' not in module.text:
             continue
         for branch in _branches(module, architecture):
-            space = ev.space(module.name)
+            space = ev.modules.space(module.name)
             assert space is not None
             env = Env(space, space.env)
             env.vars["config"] = config
-            ev.block([branch], env)
+            ev.statements.block([branch], env)
 
 
 def _branches(module: SourceModule, architecture: str) -> Iterator[ast.If]:

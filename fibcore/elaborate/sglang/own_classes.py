@@ -65,8 +65,8 @@ class OwnClasses:
 
     def load(self, own: OwnClass) -> Class | None:
         """The class itself."""
-        space = self.ev.space(own.module)
-        found = None if space is None else self.ev.module_name(space, own.name)
+        space = self.ev.modules.space(own.module)
+        found = None if space is None else self.ev.modules.name_in(space, own.name)
         return found if isinstance(found, Class) else None
 
     def _search(self, model_type: str) -> OwnClass | None:

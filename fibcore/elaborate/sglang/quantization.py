@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from fibcore.elaborate.python.values import (
     ABSENT,
-    ACTIVE,
     Class,
     Ext,
     IndexFn,
@@ -110,20 +109,20 @@ class Quantizer:
     def _load(self, model: Class) -> None:
         place = model.place
         module = f"{self.ev.index.package}.srt.layers.quantization"
-        lookup = self.ev.imported(module, "get_quantization_config")
+        lookup = self.ev.modules.imported(module, "get_quantization_config")
         section = dict(self.data or {})
-        mapping = self.ev.class_attr(model, "packed_modules_mapping")
+        mapping = self.ev.classes.attr(model, "packed_modules_mapping")
         section["packed_modules_mapping"] = mapping if isinstance(mapping, dict) else {}
         names = [*_UPGRADES.get(self.method, ()), self.method, self.method.replace("_", "-")]
         if self.method.startswith("modelopt"):
             names.append("modelopt")
         for name in dict.fromkeys(names):
             try:
-                cls = self.ev.call(lookup, [name], {}, place)
+                cls = self.ev.calls.call(lookup, [name], {}, place)
                 if not isinstance(cls, Class):
                     continue
-                self.config = self.ev.call(
-                    self.ev.get_attr(cls, "from_config", place), [section], {}, place
+                self.config = self.ev.calls.call(
+                    self.ev.attributes.get(cls, "from_config", place), [section], {}, place
                 )
             except Raised as error:
                 if self.problem is None or name == self.method:
@@ -195,15 +194,9 @@ class Quantizer:
         for guards, answer in answers:
             if all(fn(index) == result for fn, result in guards):
                 return answer
-        tracker = prefix.tracker
-        saved = (self.ev.tracker, ACTIVE.tracker, tracker.guards)
-        self.ev.tracker = ACTIVE.tracker = tracker
-        tracker.guards = []
-        try:
+        with self.ev.layers.asking(prefix.tracker) as decisions:
             found = self._ask(mod, depending(prefix.fn(index), prefix.fn, prefix.origins))
-            answers.append((tracker.guards, found))
-        finally:
-            self.ev.tracker, ACTIVE.tracker, tracker.guards = saved
+        answers.append((decisions, found))
         return found
 
     def _by_name(self) -> bool:
@@ -217,10 +210,10 @@ class Quantizer:
         if isinstance(prefix, Unknown):
             return prefix
         try:
-            method = self.ev.find_attr(config or self.config, "get_quant_method", place)
+            method = self.ev.attributes.find(config or self.config, "get_quant_method", place)
             if method is ABSENT:
                 return Unknown("the quantisation config has no get_quant_method", place)
-            answer = self.ev.call(method, [mod, prefix], {}, place)
+            answer = self.ev.calls.call(method, [mod, prefix], {}, place)
         except Raised as error:
             if error.explicit and "platform" in error.message:
                 # Quantised like this, and not to be served on the GPU that the facts describe.

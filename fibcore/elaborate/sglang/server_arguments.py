@@ -63,12 +63,14 @@ class ServerArguments:
         def default(name: str) -> Any:
             cls = _class(ev, f"{ev.index.package}.srt.server_args", "ServerArgs")
             if cls is not None:
-                found = ev.class_attr(cls, name)
+                found = ev.classes.attr(cls, name)
                 if isinstance(found, Func):
                     if name == "override":  # writes what a model settles while it is loaded
                         return Native(name, lambda _, args, given, at: values.update(given))
                     bound = Bound(found, known)
-                    return ev.call(bound, [], {}, place) if found.kind == "property" else bound
+                    return (
+                        ev.calls.call(bound, [], {}, place) if found.kind == "property" else bound
+                    )
                 if found is not ABSENT:
                     return found
             for path in self._classes(ev):
@@ -91,18 +93,18 @@ class ServerArguments:
             self._bags = {}
             folder = ev.index.root / "srt" / "arg_groups" / "fields"
             for path in sorted(folder.glob("*.py")):
-                space = ev.space(f"{ev.index.package}.srt.arg_groups.fields.{path.stem}")
+                space = ev.modules.space(f"{ev.index.package}.srt.arg_groups.fields.{path.stem}")
                 if space is None:
                     continue
                 for name, bag in _NS_PATH.findall(space.source.text):
-                    cls = ev.module_name(space, name)
+                    cls = ev.modules.name_in(space, name)
                     if isinstance(cls, Class):
                         self._bags.setdefault(bag, []).append(cls)
         return self._bags
 
     def _field(self, ev: Evaluator, bag: str, name: str) -> Any:
         for cls in self._classes(ev).get(bag, ()):
-            found = ev.class_attr(cls, name)
+            found = ev.classes.attr(cls, name)
             if found is not ABSENT:
                 if isinstance(found, Obj) and found.class_name == "Derived":
                     return Unknown(f"{bag}.{name}, which is computed when the server starts")
@@ -150,14 +152,14 @@ class ServerArguments:
             cls = _class(ev, *_split(dotted))
             if cls is None:
                 return Unknown(f"{dotted} is not in the source")
-            self._objects[dotted] = ev.construct(cls, [], {}, cls.place)
+            self._objects[dotted] = ev.construction.construct(cls, [], {}, cls.place)
         return self._objects[dotted]
 
     def forward_flags(self, ev: Evaluator, dotted: str) -> Any:
         """Flags of one forward pass at the defaults of the source's `_DEFAULTS`."""
         if dotted not in self._objects:
             cls = _class(ev, *_split(dotted))
-            defaults = {} if cls is None else ev.class_attr(cls, "_DEFAULTS")
+            defaults = {} if cls is None else ev.classes.attr(cls, "_DEFAULTS")
             values = dict(defaults) if isinstance(defaults, dict) else {}
             self._objects[dotted] = Namespace(
                 "forward flags", values, lambda name: Unknown(f"forward flag {name}")
@@ -172,6 +174,6 @@ def _split(dotted: str) -> tuple[str, str]:
 
 def _class(ev: Evaluator, module: str, name: str) -> Class | None:
     """A class of the source; None where the source has no such."""
-    space = ev.space(module)
-    found = None if space is None else ev.module_name(space, name)
+    space = ev.modules.space(module)
+    found = None if space is None else ev.modules.name_in(space, name)
     return found if isinstance(found, Class) else None

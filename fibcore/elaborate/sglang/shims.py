@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from fibcore.elaborate.python.calls import TENSOR_REASON
+from fibcore.elaborate.python.forward import TENSOR_REASON
 from fibcore.elaborate.python.values import Ext, Mod, Namespace
 from fibcore.elaborate.sglang.arguments import Args, Kwargs, argument
 from fibcore.elaborate.sglang.index import SourceIndex, entry_classes
@@ -68,7 +68,11 @@ class Shims:
         """
         config = argument(args, kwargs, 1, "config")
         auto = argument(args, kwargs, 2, "auto_model_type", Ext("transformers.AutoModel"))
-        kind = ev.find_attr(config, "model_type", place) if isinstance(config, Namespace) else None
+        kind = (
+            ev.attributes.find(config, "model_type", place)
+            if isinstance(config, Namespace)
+            else None
+        )
         configs = self.environment.configs
         table = configs.table if configs is not None else None
         if not isinstance(kind, str) or table is None or not isinstance(auto, Ext):
@@ -80,8 +84,10 @@ class Shims:
         for name in names:
             for module in ev.index.model_modules():
                 if name in entry_classes(module):
-                    space = ev.space(module.name)
-                    return Unknown(name, place) if space is None else ev.module_name(space, name)
+                    space = ev.modules.space(module.name)
+                    return (
+                        Unknown(name, place) if space is None else ev.modules.name_in(space, name)
+                    )
         asked = " or ".join(names) or f"{kind} with AutoModel{task}"
         return Unknown(f"a model class of its own: this SGLang has none for {asked}", place)
 
@@ -100,16 +106,18 @@ def _layers(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace, *, wh
     modules = Mod(Ext("torch.nn.ModuleList"), place)
     ev.keep.append(modules)
     if not isinstance(count, int):
-        modules.items = [
+        modules.entries = [
             count if isinstance(count, Unknown) else Unknown("an unknown number of layers", place)
         ]
     else:
 
         def one(index: Any) -> Any:
-            name = ev.native(lambda p, i: f"{p}.{i}" if p else str(i), [prefix, index], place)
-            return ev.call(layer_fn, [], {"idx": index, "prefix": name}, place)
+            name = ev.operators.apply(
+                lambda p, i: f"{p}.{i}" if p else str(i), [prefix, index], place
+            )
+            return ev.calls.call(layer_fn, [], {"idx": index, "prefix": name}, place)
 
-        modules.items = ev.repeated(list(range(count)), one)
+        modules.entries = ev.layers.repeated(list(range(count)), one)
     return (modules, 0, count) if whole else modules
 
 

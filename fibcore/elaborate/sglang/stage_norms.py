@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fibcore.elaborate.python.calls import TENSOR_REASON
+from fibcore.elaborate.python.forward import TENSOR_REASON
 from fibcore.elaborate.python.values import Class, Mod, Namespace, Native, Obj
 from fibcore.elaborate.sglang.arguments import Args, Kwargs, argument
 from fibcore.model.tree import SourcePlace, Unknown
@@ -43,9 +43,9 @@ class StageNorms:
         """`append_stages(...)`: note the stages; their boundaries pass tensors on."""
         boundaries = []
         for stage in args:
-            items = ev.items_of(stage)
-            if ev.building:
-                noted = self._stages.setdefault(id(ev.building[-1]), [])
+            items = ev.operators.items(stage)
+            if ev.construction.building:
+                noted = self._stages.setdefault(id(ev.construction.building[-1]), [])
                 if items is None or len(items) < 2:
                     noted.append(Stage(Unknown("a stage that is not known", place), None, place))
                 else:
@@ -59,7 +59,7 @@ class StageNorms:
         norm = argument(args, kwargs, 2, "layernorm")
         if isinstance(norm, Mod):
             value = Unknown.tensor(TENSOR_REASON, place)
-            ev.note_call(norm, "forward", [value, value], {}, place)
+            ev.forward.note_call(norm, "forward", [value, value], {}, place)
         return Unknown.tensor(TENSOR_REASON, place)
 
     @staticmethod
@@ -70,7 +70,9 @@ class StageNorms:
             value = Unknown.tensor(TENSOR_REASON, place)
             fused = fuses_add(read)
             if fused is not None:
-                ev.note_call(norm, "forward", [value, value] if fused else [value], {}, place)
+                ev.forward.note_call(
+                    norm, "forward", [value, value] if fused else [value], {}, place
+                )
         return Unknown.tensor(TENSOR_REASON, place)
 
 

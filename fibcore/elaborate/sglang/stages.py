@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fibcore.elaborate.python.calls import TENSOR_REASON
+from fibcore.elaborate.python.forward import TENSOR_REASON
 from fibcore.elaborate.python.values import ABSENT, Class, Mod, Obj, Raised
 from fibcore.elaborate.sglang.stage_norms import Stage, fuses_add
 from fibcore.model.tree import Call, Unknown
@@ -76,7 +76,9 @@ class Boundaries:
         transform = _field(stage.declaration, "output_transform")
         apply = _field(transform, "apply")
         if apply is not None:
-            noted += self._noting(lambda: self.ev.call(apply, [tensor], {}, stage.place)) or []
+            noted += (
+                self._noting(lambda: self.ev.calls.call(apply, [tensor], {}, stage.place)) or []
+            )
         update = _field(stage.declaration, "update")
         if _field(update, "is_plain_add") is not True:
             noted += self._followed(update, "update", [tensor, tensor], stage) or []
@@ -86,24 +88,21 @@ class Boundaries:
         """The calls that a method of the source makes; None where there is no such method."""
         if not isinstance(owner, Obj) or not isinstance(owner.cls, Class):
             return None
-        method = self.ev.find_attr(owner, name, stage.place)
+        method = self.ev.attributes.find(owner, name, stage.place)
         if method is ABSENT or isinstance(method, Unknown):
             return None
-        return self._noting(lambda: self.ev.call(method, args, {}, stage.place))
+        return self._noting(lambda: self.ev.calls.call(method, args, {}, stage.place))
 
     def _noting(self, run: Any) -> Noted | None:
         ev = self.ev
-        saved = (ev.calls, ev.forward, ev.memo)
-        ev.calls, ev.forward, ev.memo = {}, True, {}
         try:
-            run()
+            with ev.forward.separate() as noted:
+                run()
             by_id = {id(kept): kept for kept in ev.keep}
-            return [(by_id[number], call) for number, calls in ev.calls.items() for call in calls]
+            return [(by_id[number], call) for number, calls in noted.items() for call in calls]
         except Raised as error:
             ev.notes.append(Unknown(f"{error.kind}: {error.message}", error.place))
             return None
-        finally:
-            ev.calls, ev.forward, ev.memo = saved
 
 
 def _field(record: Any, name: str) -> Any:

@@ -177,7 +177,7 @@ class Instances:
         for slot, expression, condition in facts.steps:
             when: Any = True
             if condition is not None:
-                when = self.ev.truth(self._value(condition, names, facts))
+                when = self.ev.operators.truth(self._value(condition, names, facts))
                 if when is False:
                     continue
             if not slot:
@@ -276,7 +276,7 @@ class Instances:
         """Whether a class of the source computes an attribute, so that no key stands for it."""
         if config.cls is None:
             return False
-        found = self.ev.class_attr(config.cls, name)
+        found = self.ev.classes.attr(config.cls, name)
         return isinstance(found, Func) and found.kind in ("property", "cached_property")
 
     def _value(self, expression: str, names: _Names, facts: ClassFacts) -> Any:
@@ -288,7 +288,7 @@ class Instances:
         env = Env(space, space.env)
         env.vars = names
         try:
-            found = self.ev.eval(node, env)
+            found = self.ev.expressions.eval(node, env)
         except Raised as error:
             return Unknown(f"{facts.name} raised {error.kind}: {error.message}", error.place)
         if isinstance(found, Alternatives):
@@ -349,7 +349,7 @@ class _Names(dict[str, Any]):
         if key == OWN:
             return {**self.facts.constants, **self.config.values}
         if key == "CONFIG_MAPPING":
-            return self.instances.ev.external("transformers.CONFIG_MAPPING")
+            return self.instances.ev.libraries.value("transformers.CONFIG_MAPPING")
         if key in self.instances.table.names or key in ("AutoConfig", *BASE_NAMES):
             return Ext(f"transformers.{key}")
         if key == "math":

@@ -11,7 +11,16 @@ import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from fibcore.elaborate.python.values import ABSENT, Class, Ext, Func, Namespace, Native, Raised
+from fibcore.elaborate.python.values import (
+    ABSENT,
+    Absent,
+    Class,
+    Ext,
+    Func,
+    Namespace,
+    Native,
+    Raised,
+)
 from fibcore.elaborate.transformers.class_defaults import Instances, Table, check_types
 from fibcore.elaborate.transformers.class_facts import BASE_NAMES, ClassFacts
 from fibcore.elaborate.transformers.config_object import ConfigObject
@@ -172,7 +181,7 @@ class ConfigBuilder:
         facts = self._foreign_base(cls)
         given = self._renamed(given, facts)
         renamed = {**self._synonyms, **(facts.renamed if facts is not None else {})}
-        own = self.ev.class_attr(cls, "attribute_map")
+        own = self.ev.classes.attr(cls, "attribute_map")
         renamed.update(own if isinstance(own, dict) else {})
         names = [c.name.rpartition(".")[2] for c in cls.mro]
         names += [facts.name, *facts.bases] if facts is not None else []
@@ -205,23 +214,23 @@ class ConfigBuilder:
     def _initialise(
         self, config: ConfigObject, cls: Class, facts: ClassFacts | None, given: dict[str, Any]
     ) -> None:
-        init = self.ev.class_attr(cls, "__init__")
+        init = self.ev.classes.attr(cls, "__init__")
         if isinstance(init, Func):
-            self.ev.call_function(init, [config], given, cls.place)
+            self.ev.calls.call_function(init, [config], given, cls.place)
             return
         rest = dict(given)
         if facts is not None and self._instances is not None:
             rest = self._instances.set_fields(config, facts, rest)
-        for name, source in (self.ev.record_fields(cls) or {}).items():
+        for name, source in (self.ev.records.fields(cls) or {}).items():
             if name in given:
                 config.values[config.key(name)] = given[name]
                 rest.pop(name, None)
-            elif source is not ABSENT:
-                value = self.ev.field_default(source, cls.place)
+            elif not isinstance(source, Absent):
+                value = self.ev.records.default(source, cls.place)
                 config.values[config.key(name)] = config.default(name, value)
-        post = self.ev.class_attr(cls, "__post_init__")
+        post = self.ev.classes.attr(cls, "__post_init__")
         if isinstance(post, Func):
-            self.ev.call_function(post, [config], rest, cls.place)
+            self.ev.calls.call_function(post, [config], rest, cls.place)
         else:
             self.base_init(config, "__post_init__", rest)
 
@@ -237,7 +246,7 @@ class ConfigBuilder:
             constants = {
                 name: found
                 for name in ("default_theta",)
-                if (found := self.ev.class_attr(config.cls, name)) is not ABSENT
+                if (found := self.ev.classes.attr(config.cls, name)) is not ABSENT
             }
             self._instances.base(config, given, constants)
         elif method == "__init__":
@@ -333,9 +342,9 @@ class ConfigBuilder:
     def _missing(self, config: ConfigObject, name: str, facts: ClassFacts | None) -> Any:
         """An attribute that is none of the config's values: of its class, or ABSENT."""
         if config.cls is not None:
-            found = self.ev.class_attr(config.cls, name)
+            found = self.ev.classes.attr(config.cls, name)
             if found is not ABSENT:
-                bound = self.ev.bind_found(found, config, config.cls, config.cls.place)
+                bound = self.ev.attributes.bind(found, config, config.cls, config.cls.place)
                 return bound if callable(bound) else config.default(name, bound)
         if facts is not None and self._instances is not None:
             found = self._instances.property(config, facts, name)

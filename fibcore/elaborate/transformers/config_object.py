@@ -143,7 +143,7 @@ def _to_dict(config: ConfigObject, args: Any, kwargs: Any, ev: Any) -> Any:
 
 def _update(config: ConfigObject, args: Any, kwargs: Any, ev: Any) -> Any:
     for key, value in (args[0] if args and isinstance(args[0], dict) else {}).items():
-        ev.put(config.values, config.key(key), value)
+        ev.writes.put(config.values, config.key(key), value)
 
 
 def _get(config: ConfigObject, args: Any, kwargs: Any, ev: Any) -> Any:

@@ -344,10 +344,10 @@ def test_a_forward_pass_that_never_ends_is_reported(
 def test_a_construction_that_never_ends_is_an_error(
     made: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fibcore.elaborate.python import part
+    from fibcore.elaborate.python import budget
     from fibcore.errors import ElaborationError
 
-    monkeypatch.setattr(part, "MAX_STEPS", 500)
+    monkeypatch.setattr(budget, "MAX_STEPS", 500)
     with pytest.raises(ElaborationError, match="longer"):
         made.attributes("for i in range(100000):\n    self.x = i")
 

@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 
 import pytest
 
-from fibcore.elaborate import session
+from fibcore.elaborate.python import evaluator
+from fibcore.elaborate.python.construction import Construction
 from fibcore.elaborate.python.evaluator import Evaluator
 from fibcore.errors import ElaborationError
 from fibcore.model.tree import Alternatives, ModelTree, ModuleNode, origins_of
@@ -60,7 +61,7 @@ def source(size: str = "config.hidden_size", more: str = "pass", forward: str = 
     return HEAD + LAYER.format(size=size, more=more, forward=forward) + MODEL
 
 
-class Counted(Evaluator):
+class Counted(Construction):
     """Counts what it constructs."""
 
     made: ClassVar[Counter[str]] = Counter()
@@ -68,13 +69,13 @@ class Counted(Evaluator):
 
     def construct(self, cls: Any, args: Any, kwargs: Any, place: Any) -> Any:
         Counted.made[cls.name] += 1
-        Counted.last = self
+        Counted.last = self.ev
         return super().construct(cls, args, kwargs, place)
 
 
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    monkeypatch.setattr(session, "Evaluator", Counted)
+    monkeypatch.setattr(evaluator, "Construction", Counted)
     Counted.made = Counter()
     return Counted.made
 
@@ -110,7 +111,7 @@ def test_the_cost_does_not_grow_with_the_number_of_layers(made: Any, counted: Co
     steps = []
     for count in (10, 1000):
         made.tree(source(), config={"num_hidden_layers": count})
-        steps.append(Counted.last.steps)
+        steps.append(Counted.last.budget.steps)
     assert counted["Layer"] == 2  # one for each of the models
     # The loop over the layers is gone through, what is in them is not.
     assert steps[1] - steps[0] < 5 * 990

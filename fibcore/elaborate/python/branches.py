@@ -1,0 +1,198 @@
+"""Branches, decided and undecided."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from fibcore.elaborate.python.definitions import shortened
+from fibcore.elaborate.python.journal import Status
+from fibcore.elaborate.python.part import Handlers, Part
+from fibcore.elaborate.python.values import (
+    ABSENT,
+    Env,
+    Obj,
+    Raised,
+    merge,
+)
+from fibcore.model.tree import (
+    Alternatives,
+    Unknown,
+)
+from fibcore.syntax import children
+
+if TYPE_CHECKING:
+    pass
+
+_DECIDED = Unknown("nothing: the condition is decided")
+
+
+class Branches(Part):
+    """Takes branches."""
+
+    def handlers(self) -> Handlers:
+        return {
+            ast.If: self.if_,
+        }
+
+    def if_(self, node: ast.If, env: Env) -> Status:
+        truth, why = self.decide(node, env)
+        if truth is not None:
+            return self.ev.statements.block(node.body if truth else node.orelse, env)
+        return self.both_sides(node, [], why, env)
+
+    def branch_out(self, node: ast.If, rest: list[ast.stmt], env: Env) -> tuple[Status, bool]:
+        """An `if` with a side that leaves the block: `rest` is what the other side goes on with.
+
+        Returns:
+            How it ended, and whether `rest` has been run.
+        """
+        self.ev.budget.step()
+        try:
+            truth, why = self.decide(node, env)
+        except Raised as error:
+            if error.explicit or not self.ev.mode.loses_statements:
+                raise
+            self.ev.statements.note_lost(error)
+            return None, False
+        if truth is not None:
+            side = node.body if truth else node.orelse
+            # A branch inside of this one may leave as well, so that `rest` belongs to its sides.
+            if any(isinstance(inner, ast.If) and leaves_block(inner) for inner in side):
+                return self.ev.statements.block([*side, *rest], env), True
+            return self.ev.statements.block(side, env), False
+        # Following `rest` for each side doubles the work at every such branch.
+        if not _ends(node.body) and not _ends(node.orelse):
+            # Both sides may come here; once is enough to follow what comes then.
+            return self.both_sides(node, [], why, env), False
+        return self.both_sides(node, rest, why, env), True
+
+    def decide(self, node: ast.If, env: Env) -> tuple[bool | None, Unknown]:
+        """Which side of a branch is taken, and why that is not known where it is not."""
+        value = self.ev.expressions.condition(node.test, env)
+        truth = self.ev.operators.truth(value)
+        if truth is not None:
+            return truth, _DECIDED
+        reason = value.reason if isinstance(value, Unknown) else "an undecided condition"
+        return None, Unknown(f"`{shortened(node.test)}`: {reason}", env.module.place(node))
+
+    def both_sides(self, node: ast.If, rest: list[ast.stmt], why: Unknown, env: Env) -> Status:
+        """Both sides of an undecided branch; each goes on with `rest` unless it leaves."""
+
+        def side(body: list[ast.stmt], positive: bool) -> Callable[[], Status]:
+            def run() -> Status:
+                self.narrow(node.test, env, positive)
+                return self.ev.statements.block([*body, *rest], env)
+
+            return run
+
+        return self.ev.writes.either([side(node.body, True), side(node.orelse, False)], env, why)
+
+    @contextlib.contextmanager
+    def narrowed(self, test: ast.expr, env: Env, *, positive: bool) -> Iterator[None]:
+        """Inside a branch on `x is None` and the like, `x` keeps only the fitting alternatives."""
+        undo = self.narrow(test, env, positive)
+        try:
+            yield
+        finally:
+            for container, key, value, narrow in undo:
+                # Only what the branch left alone: an assignment of its own has to stay.
+                if container.get(key) is narrow:
+                    container[key] = value
+
+    def narrow(
+        self, test: ast.expr, env: Env, positive: bool
+    ) -> list[tuple[dict[Any, Any], Any, Any, Any]]:
+        """Narrow what a test says about its names; where each is, what it was and what it is."""
+        undo: list[tuple[dict[Any, Any], Any, Any, Any]] = []
+        for target, keep_none in _none_tests(test, positive):
+            cell = self._cell(target, env)
+            if cell is None:
+                continue
+            container, key = cell
+            value = container.get(key)
+            if not isinstance(value, Alternatives):
+                continue
+            kept = [v for v in value.values if v is not ABSENT and _fits(v, keep_none)]
+            if kept and len(kept) < len(value.values):
+                narrow = merge(kept)
+                self.ev.writes.put(container, key, narrow)
+                undo.append((container, key, value, narrow))
+        return undo
+
+    def _cell(self, target: ast.expr, env: Env) -> tuple[dict[Any, Any], Any] | None:
+        if isinstance(target, ast.Name):
+            scope: Env | None = env
+            while scope is not None:
+                if target.id in scope.vars:
+                    return scope.vars, target.id
+                scope = scope.outer
+            return None
+        if isinstance(target, ast.Attribute) and isinstance(target.value, ast.Name):
+            owner = self.ev.names.lookup(target.value.id, env, target)
+            if isinstance(owner, Obj) and target.attr in owner.attrs:
+                return owner.attrs, target.attr
+        return None
+
+
+def leaves_block(node: ast.If) -> bool:
+    """Whether a branch may leave the block that it stands in; remembered on its syntax."""
+    known: bool | None = getattr(node, "leaves", None)
+    if known is None:
+        known = any(_exits(statement) for statement in (*node.body, *node.orelse))
+        node.leaves = known  # type: ignore[attr-defined]
+    return known
+
+
+def _exits(node: ast.stmt, in_loop: bool = False) -> bool:
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+        return False
+    if isinstance(node, ast.Return):
+        return True
+    if isinstance(node, (ast.Break, ast.Continue)):
+        return not in_loop
+    in_loop = in_loop or isinstance(node, (ast.For, ast.While))
+    for inner in children(node):
+        if isinstance(inner, ast.stmt):
+            if _exits(inner, in_loop):
+                return True
+        elif isinstance(inner, (ast.ExceptHandler, ast.match_case)) and any(
+            _exits(deep, in_loop) for deep in inner.body
+        ):
+            return True
+    return False
+
+
+def _ends(body: list[ast.stmt]) -> bool:
+    """Whether a block always leaves the block around it."""
+    last = body[-1] if body else None
+    if isinstance(last, ast.If):
+        return _ends(last.body) and _ends(last.orelse)
+    return isinstance(last, (ast.Return, ast.Break, ast.Continue, ast.Raise))
+
+
+def _none_tests(test: ast.expr, positive: bool) -> Iterator[tuple[ast.expr, bool | None]]:
+    """Targets that a test narrows: (target, True) keeps None, False keeps the rest."""
+    if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
+        yield from _none_tests(test.operand, not positive)
+    elif isinstance(test, ast.BoolOp):
+        if isinstance(test.op, ast.And) is positive:
+            for part in test.values:
+                yield from _none_tests(part, positive)
+    elif isinstance(test, ast.Compare) and len(test.ops) == 1:
+        right = test.comparators[0]
+        if isinstance(right, ast.Constant) and right.value is None:
+            if isinstance(test.ops[0], (ast.Is, ast.Eq)):
+                yield test.left, positive
+            elif isinstance(test.ops[0], (ast.IsNot, ast.NotEq)):
+                yield test.left, not positive
+    elif isinstance(test, (ast.Name, ast.Attribute)) and positive:
+        yield test, False
+
+
+def _fits(value: Any, keep_none: bool | None) -> bool:
+    if keep_none:
+        return value is None or (isinstance(value, Unknown) and not value.is_tensor)
+    return value is not None

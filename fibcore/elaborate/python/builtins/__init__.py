@@ -1,0 +1,6 @@
+"""Python's builtins over evaluated values."""
+
+from fibcore.elaborate.python.builtins import classes, containers, names, numbers, objects
+from fibcore.elaborate.python.builtins.table import BUILTINS
+
+__all__ = ["BUILTINS", "classes", "containers", "names", "numbers", "objects"]

@@ -1,0 +1,110 @@
+"""Builtins that ask objects for what they have and are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fibcore.elaborate.python.builtins.table import builtin
+from fibcore.elaborate.python.values import (
+    ABSENT,
+    Args,
+    Kwargs,
+    ModuleSpace,
+    Namespace,
+    Obj,
+    Raised,
+    Value,
+    mapped,
+    merge,
+)
+from fibcore.model.tree import Alternatives, SourcePlace, Unknown, UnknownKind
+
+if TYPE_CHECKING:
+    from fibcore.elaborate.python.evaluator import Evaluator
+
+
+@builtin("getattr")
+def _getattr(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
+    owner, name = args[0], args[1]
+    if not isinstance(name, str):
+        return Unknown("an attribute of an unknown name", place)
+    ev.layers.pin(name)
+    if len(args) == 2:
+        return ev.attributes.get(owner, name, place)
+
+    def each(value: Any) -> Any:
+        found = ev.attributes.find(value, name, place)
+        return args[2] if found is ABSENT else found
+
+    try:
+        found = mapped(owner, each)
+    except Raised as error:
+        if error.kind != "AttributeError":
+            raise
+        return args[2]
+    if isinstance(found, Alternatives) and ABSENT in found.values:
+        return merge([*(v for v in found.values if v is not ABSENT), args[2]])
+    return found
+
+
+@builtin("hasattr")
+def _hasattr(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
+    name = args[1]
+    if not isinstance(name, str):
+        return Unknown("an attribute of an unknown name", place)
+    ev.layers.pin(name)
+
+    def each(value: Any) -> Any:
+        try:
+            found = ev.attributes.find(value, name, place)
+        except Raised as error:
+            if error.kind != "AttributeError":
+                raise
+            return False
+        if isinstance(found, Unknown):
+            if isinstance(value, (Obj, Namespace)) and found.kind is UnknownKind.ATTRIBUTE:
+                return Unknown(f"whether there is an attribute {name}", place)
+            if isinstance(value, Unknown):
+                return found
+        if isinstance(found, Alternatives) and ABSENT in found.values:
+            return Unknown(f"whether there is an attribute {name}", place)
+        return found is not ABSENT
+
+    return mapped(args[0], each)
+
+
+@builtin("setattr")
+def _setattr(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
+    if isinstance(args[1], str):
+        ev.layers.pin(args[1])
+        ev.attributes.set(args[0], args[1], args[2], place)
+    return None
+
+
+@builtin("delattr")
+def _delattr(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
+    if isinstance(args[0], Obj) and isinstance(args[1], str):
+        ev.writes.put(args[0].attrs, args[1], ABSENT)
+    return None
+
+
+@builtin("callable")
+def _callable(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
+    value = args[0]
+    if isinstance(value, (Unknown, Alternatives)):
+        return Unknown("whether something unknown can be called", place)
+    return isinstance(value, Value) and value.is_callable(ev, place)
+
+
+@builtin("id")
+def _id(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
+    return id(args[0])
+
+
+@builtin("vars")
+def _vars(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
+    owner = args[0] if args else None
+    if isinstance(owner, ModuleSpace):
+        return Unknown("the names of a module", place)
+    known = owner.variables() if isinstance(owner, Value) else None
+    return Unknown("vars()", place) if known is None else known

@@ -1,0 +1,153 @@
+"""Comparisons, identity and membership."""
+
+from __future__ import annotations
+
+import ast
+import operator
+from collections.abc import Callable
+from typing import Any
+
+from fibcore.elaborate.python import plain
+from fibcore.elaborate.python.part import Handlers, Part
+from fibcore.elaborate.python.plain import PLAIN
+from fibcore.elaborate.python.values import (
+    ABSENT,
+    EnumMember,
+    Env,
+    Value,
+    deep_unknown,
+    mapped,
+)
+from fibcore.model.tree import Alternatives, SourcePlace, Unknown
+
+_COMPARE: dict[type, Callable[[Any, Any], Any]] = {
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+}
+
+
+class Comparisons(Part):
+    """Compares values."""
+
+    def handlers(self) -> Handlers:
+        return {ast.Compare: self.chain}
+
+    def chain(self, node: ast.Compare, env: Env) -> Any:
+        """`a < b <= c`."""
+        left = self.ev.expressions.eval(node.left, env)
+        result: Any = True
+        for op, right_node in zip(node.ops, node.comparators, strict=False):
+            right = self.ev.expressions.eval(right_node, env)
+            result = self.compare(op, left, right, env.module.place(node))
+            if len(node.ops) == 1:
+                return result
+            truth = self.ev.operators.truth(result)
+            if truth is False:
+                return False
+            if truth is None:
+                return Unknown("a comparison with something unknown", env.module.place(node))
+            left = right
+        return result
+
+    def compare(self, op: ast.cmpop, left: Any, right: Any, place: SourcePlace) -> Any:
+        """One comparison; a bool or Unknown, or Alternatives of those."""
+        if isinstance(left, Alternatives) or isinstance(right, Alternatives):
+            return mapped(left, lambda a: mapped(right, lambda b: self.compare(op, a, b, place)))
+        if isinstance(op, (ast.Is, ast.IsNot)):
+            answer = self._identical(left, right)
+            if left is not None and right is not None:
+                self.ev.layers.pin(left)
+                self.ev.layers.pin(right)
+            if answer is None:
+                return Unknown("an identity that is not known", place)
+            return answer if isinstance(op, ast.Is) else not answer
+        if isinstance(op, (ast.In, ast.NotIn)):
+            found = self._contains(left, right, place)
+            return self.ev.operators.negated(found) if isinstance(op, ast.NotIn) else found
+        for side in (left, right):
+            if isinstance(side, Unknown):
+                return side
+        fn = _COMPARE[type(op)]
+        if isinstance(left, PLAIN) and isinstance(right, PLAIN):
+            inner = deep_unknown(left) or deep_unknown(right)
+            if inner is not None:
+                return inner
+            return self.ev.operators.apply(lambda a, b: bool(fn(a, b)), [left, right], place)
+        if isinstance(op, (ast.Eq, ast.NotEq)):
+            equal = self._equal(left, right, place)
+            if isinstance(equal, bool):
+                return equal if isinstance(op, ast.Eq) else not equal
+            return equal
+        if isinstance(left, EnumMember) and isinstance(right, EnumMember):
+            values = [left.value, right.value]
+            return self.ev.operators.apply(lambda a, b: bool(fn(a, b)), values, place)
+        return Unknown(
+            f"comparison of {plain.kind_name(left)} with {plain.kind_name(right)}", place
+        )
+
+    def _equal(self, left: Any, right: Any, place: SourcePlace) -> Any:
+        for one, other in ((left, right), (right, left)):
+            if isinstance(one, Value):
+                answer = one.equals(self.ev, other, place)
+                if answer is not ABSENT:
+                    return answer
+        if not all(v.comparable for v in (left, right) if isinstance(v, Value)):
+            return Unknown("comparison of tensors", place)
+        return left is right
+
+    @staticmethod
+    def _identical(left: Any, right: Any) -> bool | None:
+        """`left is right`; None where that is not known.
+
+        Equal numbers and strings are taken for the same: source that compares them by identity
+        means the small ones, which CPython keeps once.
+        """
+        if left is None or right is None:
+            other = right if left is None else left
+            if isinstance(other, Unknown):
+                # A tensor or object of which nothing is known but that it is there.
+                return False if other.is_tensor else None
+            return other is None
+        if isinstance(left, Unknown) or isinstance(right, Unknown):
+            return None
+        if isinstance(left, Value):
+            return left.identical(right)
+        if isinstance(left, (bool, int, str)) and isinstance(right, (bool, int, str)):
+            return isinstance(left, bool) is isinstance(right, bool) and left == right
+        if isinstance(left, (tuple, frozenset)):
+            return left is right or None  # constants of the source may be one object or two
+        return left is right
+
+    def _contains(self, item: Any, container: Any, place: SourcePlace) -> Any:
+        """`item in container`."""
+        if isinstance(container, Unknown):
+            return container
+        if isinstance(container, Value):
+            found = container.contains(self.ev, item, place)
+            if found is not ABSENT:
+                return found
+        inner = deep_unknown(item)
+        if inner is not None:
+            return inner
+        if not isinstance(container, PLAIN):
+            return Unknown(f"membership in {plain.kind_name(container)}", place)
+        if isinstance(container, str) and not isinstance(item, str):
+            return Unknown("membership of a value of another kind in a string", place)
+        operators = self.ev.operators
+        if isinstance(item, PLAIN):
+            result = operators.apply(lambda a, b: a in b, [item, container], place)
+        else:
+            result = any(item is c or item == c for c in operators.items(container) or ())
+        if not result and not isinstance(container, dict):
+            inner = deep_unknown(container, 1)
+            if inner is not None:
+                return inner  # it may be the item
+        if result and isinstance(container, dict):
+            held = container.get(item)
+            if isinstance(held, Alternatives) and ABSENT in held.values:
+                return Unknown("a key that depends on a branch", place)
+        return bool(result)

@@ -1,0 +1,250 @@
+"""The forward pass: how modules call each other.
+
+Tensors are not computed. What is followed is which module is called from where, with which
+arguments, and which tensor operations take parameters. A layer that is called like one before it is
+followed once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from fibcore.elaborate.python.mode import following
+from fibcore.elaborate.python.part import Part
+from fibcore.elaborate.python.values import (
+    Args,
+    Class,
+    Ext,
+    Func,
+    Kwargs,
+    Mod,
+    Param,
+    Repeat,
+    Tracker,
+    Value,
+    depending,
+)
+from fibcore.model.tree import (
+    Alternatives,
+    Call,
+    Operation,
+    SourcePlace,
+    Unknown,
+    origins_of,
+)
+
+if TYPE_CHECKING:
+    from fibcore.elaborate.python.evaluator import Evaluator
+
+
+TENSOR_REASON = "tensor of the forward pass"
+MAX_SELF_CALLS = 3
+"""How often a module may be inside of itself before it is left."""
+
+
+class Forward(Part):
+    """Follows forward passes.
+
+    Attributes:
+        running: The modules whose forward pass is followed, innermost last.
+        calls: How modules are called, by the id of the object.
+        operations: Tensor operations on parameters, by the id of the module that runs them.
+        lost: Ids of modules of whose forward pass a statement was lost to an error: of them it is
+            not known what else they call.
+    """
+
+    def __init__(self, evaluator: Evaluator) -> None:
+        super().__init__(evaluator)
+        self.running: list[Mod] = []
+        self.calls: dict[int, list[Call]] = {}
+        self.operations: dict[int, list[Operation]] = {}
+        self.lost: set[int] = set()
+        # Results by module, method and a summary of the arguments, with the decisions on the layer
+        # index that they hang on and the layer that they are of.
+        self._memo: dict[Any, list[tuple[Tracker | None, Any, Mod]]] = {}
+
+    @contextlib.contextmanager
+    def separate(self) -> Iterator[dict[int, list[Call]]]:
+        """Follow calls that are no part of the model's own forward pass.
+
+        Gives:
+            The calls that are made inside, by the id of the module.
+        """
+        saved = (self.calls, self._memo)
+        self.calls, self._memo = {}, {}
+        try:
+            with self.ev.within(following(self.ev.mode, forward=True)):
+                yield self.calls
+        finally:
+            self.calls, self._memo = saved
+
+    def call_module(
+        self,
+        mod: Mod | Repeat,
+        method: str,
+        args: Args,
+        kwargs: Kwargs,
+        place: SourcePlace,
+        func: Func | None = None,
+    ) -> Any:
+        """Call a module: note the call, and look into it where it is no leaf.
+
+        Args:
+            mod: The module.
+            method: The name of the method.
+            args: Positional arguments, without the module.
+            kwargs: Keyword arguments.
+            place: Where the call stands.
+            func: The method; by default the class's of that name.
+        """
+        if not self.ev.mode.forward and (isinstance(mod, Repeat) or mod.leaf):
+            return Unknown("the result of a module", place)
+        if isinstance(mod, Repeat) and mod.apart:
+            mod = mod.made
+        template = mod.template if isinstance(mod, Repeat) else mod
+        if isinstance(template, Mod) and template.leaf:
+            self.note_call(_object(mod), method, args, kwargs, place)
+            return Unknown.tensor(TENSOR_REASON, place)
+        number = mod.index if isinstance(mod, Repeat) else mod.number
+        key = (id(template), method, summary(args, number), summary(kwargs, number))
+        for tracker, result, source in self._memo.get(key, ()):
+            if number is None or tracker is None or tracker.holds(number):
+                if isinstance(mod, Repeat):
+                    mod.like = source
+                return result
+        # No layer before went this way, so this one is needed as an object of its own.
+        target = _object(mod)
+        if not isinstance(target, Mod):
+            return Unknown("a call of something that is no module", place)
+        self.note_call(target, method, args, kwargs, place)
+        if func is None:
+            found = (
+                self.ev.classes.attr(target.cls, method) if isinstance(target.cls, Class) else None
+            )
+            if not isinstance(found, Func):
+                return self._foreign_forward(target, args, place)
+            func = found
+        if sum(t is target for t in self.running) > MAX_SELF_CALLS:
+            return Unknown("a module that calls itself", place)
+        result = self._follow(target, func, args, kwargs, place, number)
+        self._memo.setdefault(key, []).append((target.tracker, result, target))
+        return result
+
+    def _follow(
+        self,
+        target: Mod,
+        func: Func,
+        args: Args,
+        kwargs: Kwargs,
+        place: SourcePlace,
+        number: int | None,
+    ) -> Any:
+        self.running.append(target)
+        try:
+            if target.tracker is None:
+                return self.ev.calls.call_function(func, [target, *args], kwargs, place)
+            # Decisions of the forward pass on the layer index tell layers apart too.
+            with self.ev.layers.tracking(target.tracker):
+                args = [_relative(a, number) for a in args]
+                kwargs = {k: _relative(v, number) for k, v in kwargs.items()}
+                return self.ev.calls.call_function(func, [target, *args], kwargs, place)
+        finally:
+            self.running.pop()
+
+    def _foreign_forward(self, target: Mod, args: Args, place: SourcePlace) -> Any:
+        """The forward pass of a class of torch: that of `Sequential` calls its entries in turn."""
+        tensor = Unknown.tensor(TENSOR_REASON, place)
+        if (
+            target.entries is None
+            or not isinstance(target.cls, Ext)
+            or "Sequential" not in target.cls.name
+        ):
+            return tensor
+        value: Any = args[0] if args else tensor
+        for item in target.entries:
+            value = (
+                self.call_module(item, "forward", [value], {}, place)
+                if isinstance(item, (Mod, Repeat))
+                else tensor
+            )
+        return value
+
+    def note_call(
+        self, target: Mod, method: str, args: Args, kwargs: Kwargs, place: SourcePlace
+    ) -> None:
+        """Record how the forward pass calls a module; the same call again is no other."""
+        record = self.calls.setdefault(id(target), [])
+        self.ev.keep.append(target)
+        new = Call(method, tuple(args), dict(kwargs), place)
+        marks = {(c.method, c.place, summary(c.args), summary(c.kwargs)) for c in record}
+        if (new.method, new.place, summary(new.args), summary(new.kwargs)) not in marks:
+            record.append(new)
+
+    def tensor_operation(self, name: str, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
+        """A tensor function: noted where a parameter takes part."""
+        self.note_parameters(name, args, kwargs, place)
+        return Unknown.tensor(f"tensor from {name}", place)
+
+    def note_parameters(self, name: str, args: Args, kwargs: Kwargs, place: SourcePlace) -> None:
+        """Record an operation of the module that runs, where one of its arguments is a parameter.
+
+        It may be a GEMM that no Linear layer shows.
+        """
+        if not self.ev.mode.forward or not self.running:
+            return
+        if any(isinstance(a, Param) for a in (*args, *kwargs.values())):
+            owner = self.running[-1]
+            record = self.operations.setdefault(id(owner), [])
+            if not any(o.function == name and o.place == place for o in record):
+                record.append(Operation(name, "", tuple(args), dict(kwargs), place))
+                self.ev.keep.append(owner)
+
+
+def _object(mod: Mod | Repeat) -> Any:
+    return mod.force() if isinstance(mod, Repeat) else mod
+
+
+def _offset(value: Any, number: int | None) -> int | None:
+    """How far an integer argument is from the layer's index, where it is close to it."""
+    if number is None or isinstance(value, bool) or not isinstance(value, int):
+        return None
+    return value - number if -1 <= value - number <= 1 else None
+
+
+def _relative(value: Any, number: int | None) -> Any:
+    """An argument that may be counted from the layer's index, made to depend on it.
+
+    Equal layers that get their own index (or the next one) as an argument go the same way through
+    the forward pass, unless a decision depends on it; those are noted like all others.
+    """
+    offset = _offset(value, number)
+    if offset is None:
+        return value
+    return depending(int(value), lambda i: i + offset, origins_of(value))
+
+
+def summary(value: Any, number: int | None = None) -> Any:
+    """A hashable summary of a value: equal summaries mean the same way through a forward pass.
+
+    Args:
+        value: The value.
+        number: The layer's index; integers close to it are summarised by their distance from it.
+    """
+    offset = _offset(value, number)
+    if offset is not None:
+        return ("index", offset)
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return (type(value).__name__, value)
+    if isinstance(value, Unknown):
+        return "tensor" if value.is_tensor else "unknown"
+    if isinstance(value, Value):
+        return value.summary(number)
+    if isinstance(value, Alternatives):
+        return ("one of", frozenset(summary(v, number) for v in value.values))
+    if isinstance(value, (list, tuple)):
+        return tuple(summary(v, number) for v in value)
+    if isinstance(value, dict):
+        return tuple((str(k), summary(v, number)) for k, v in value.items())
+    return id(value)

@@ -1,0 +1,25 @@
+"""math."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fibcore.elaborate.python.libraries.table import (
+    CALLS,
+    CONSTANTS,
+    pure,
+)
+
+if TYPE_CHECKING:
+    pass
+
+
+import math
+
+_FUNCTIONS = (
+    "sqrt", "log", "log2", "log10", "ceil", "floor", "gcd", "lcm", "prod", "exp", "pow",
+    "isclose", "cos", "sin", "tanh", "fabs",
+)  # fmt: skip
+
+CALLS.update({f"math.{name}": pure(getattr(math, name)) for name in _FUNCTIONS})
+CONSTANTS.update({f"math.{name}": getattr(math, name) for name in ("pi", "inf", "e")})

@@ -1,0 +1,145 @@
+"""Modules of the source, and imports."""
+
+from __future__ import annotations
+
+import ast
+from typing import TYPE_CHECKING, Any
+
+from fibcore.elaborate.python.part import Part
+from fibcore.elaborate.python.values import (
+    ABSENT,
+    Env,
+    Ext,
+    LazyImport,
+    ModuleSpace,
+    Raised,
+)
+from fibcore.model.tree import (
+    SourcePlace,
+    Unknown,
+)
+
+if TYPE_CHECKING:
+    from fibcore.elaborate.python.evaluator import Evaluator
+
+
+class Modules(Part):
+    """Finds modules and the names in them.
+
+    Statements of a module are run when one of the names that they bind is first asked for: model
+    files import half of the source, and need little of it.
+    """
+
+    def __init__(self, evaluator: Evaluator) -> None:
+        super().__init__(evaluator)
+        self._spaces: dict[str, ModuleSpace | None] = {}
+
+    def space(self, name: str) -> ModuleSpace | None:
+        """The module of this name, or None where the tree has no such file."""
+        if name not in self._spaces:
+            source = self.ev.index.module(name)
+            self._spaces[name] = None if source is None else ModuleSpace(source)
+        return self._spaces[name]
+
+    def inside(self, module: str) -> bool:
+        """Whether a module name belongs to the source tree."""
+        return self.ev.index.holds(module)
+
+    def name_in(self, space: ModuleSpace, name: str) -> Any:
+        """A module-level name of the source tree; ABSENT where it binds no such name."""
+        names = space.env.vars
+        if name not in names or name not in space.settled:
+            self._run_bindings(space, name)
+        value = names.get(name, ABSENT)
+        if isinstance(value, LazyImport):
+            value = self.imported(value.module, value.name, space)
+            names[name] = value
+        if value is ABSENT:
+            value = self._by_star(space, name)
+            if value is not ABSENT:
+                names[name] = value
+        return value
+
+    def _by_star(self, space: ModuleSpace, name: str) -> Any:
+        """A name that `from x import *` may have bound, or ABSENT."""
+        for star in space.source.exports_star:
+            origin = self._import_source(space, star)
+            target = self.space(origin) if self.inside(origin) else None
+            if target is not None and target is not space:
+                value = self.name_in(target, name)
+                if value is not ABSENT:
+                    return value
+        return ABSENT
+
+    def _run_bindings(self, space: ModuleSpace, name: str) -> None:
+        space.settled.add(name)
+        pending = [s for s in space.source.binding(name) if id(s) not in space.done]
+        if not pending:
+            return
+        # What a module does when it is imported belongs to no branch, layer, call or constructor,
+        # whoever is first to ask for one of its names.
+        with self.ev.apart(), self.ev.layers.tracking(None), self.ev.calls.from_top():
+            for statement in pending:
+                if id(statement) in space.done:
+                    continue  # one of the others has led here
+                space.done.add(id(statement))
+                for node in statement.nodes:
+                    self._run(node, space, name)
+
+    def _run(self, node: ast.stmt, space: ModuleSpace, name: str) -> None:
+        try:
+            self.ev.statements.execute(node, space.env)
+        except Raised as error:  # the next ones go on
+            why = f"{error.kind} at import: {error.message}"
+            space.env.vars.setdefault(name, Unknown(why, error.place))
+
+    def _import_source(self, space: ModuleSpace, node: ast.ImportFrom) -> str:
+        if node.level:
+            return self.ev.index.resolve_relative(space.source, node.level, node.module)
+        return node.module or ""
+
+    def bind_import(self, node: ast.Import | ast.ImportFrom, env: Env) -> None:
+        """Bind the names of an import statement, raising ImportError where the module is absent."""
+        place = env.module.place(node)
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                self._importable(alias.name, place)
+                full = alias.name if alias.asname else alias.name.split(".")[0]
+                self.ev.names.bind(env, alias.asname or full, LazyImport(full, None))
+            return
+        source = self._import_source(env.module, node)
+        self._importable(source, place)
+        for alias in node.names:
+            if alias.name != "*":
+                self.ev.names.bind(env, alias.asname or alias.name, LazyImport(source, alias.name))
+
+    def _importable(self, module: str, place: SourcePlace) -> None:
+        if self.inside(module):
+            if self.ev.index.module(module) is None and not self.ev.index.is_package_folder(module):
+                raise Raised("ModuleNotFoundError", f"no module named {module!r}", place)
+        elif module.split(".")[0] in self.ev.environment.absent_packages:
+            raise Raised("ModuleNotFoundError", f"no module named {module!r}", place)
+
+    def imported(self, module: str, name: str | None, asking: ModuleSpace | None = None) -> Any:
+        """The value of `from module import name`, or of `import module` where name is None."""
+        if not self.inside(module):
+            return self.ev.libraries.value(module if name is None else f"{module}.{name}")
+        if name is not None and f"{module}.{name}" in self.ev.environment.constants:
+            return self.ev.libraries.constant(f"{module}.{name}")
+        if name is None:
+            space = self.space(module)
+            return space if space is not None else Ext(module)
+        space = self.space(module)
+        if space is not None:
+            value = self.name_in(space, name)
+            if value is not ABSENT:
+                return value
+        inner = self.space(f"{module}.{name}")
+        if inner is not None:
+            return inner
+        if self.ev.index.is_package_folder(f"{module}.{name}"):
+            return Ext(f"{module}.{name}")
+        return Unknown(
+            f"{module} has no {name}",
+            SourcePlace(asking.source.file, 1) if asking is not None else None,
+        )

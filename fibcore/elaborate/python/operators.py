@@ -1,0 +1,270 @@
+"""Operators, and what Python does with values by itself: truth, iteration, items."""
+
+from __future__ import annotations
+
+import ast
+import operator
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from fibcore.elaborate.python import plain
+from fibcore.elaborate.python.limits import MAX_CONTAINER, too_large
+from fibcore.elaborate.python.part import Handlers, Part
+from fibcore.elaborate.python.plain import PLAIN
+from fibcore.elaborate.python.values import (
+    ABSENT,
+    ACTIVE,
+    Env,
+    Raised,
+    Value,
+    applied,
+    bound,
+    deep_unknown,
+    depending,
+    depends,
+    index_fn,
+    is_scalar,
+    mapped,
+)
+from fibcore.model.tree import Alternatives, SourcePlace, Unknown, origins_of
+
+_BINARY: dict[type, Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.FloorDiv: operator.floordiv,
+    ast.Mod: operator.mod,
+    ast.Pow: operator.pow,
+    ast.LShift: operator.lshift,
+    ast.RShift: operator.rshift,
+    ast.BitOr: operator.or_,
+    ast.BitXor: operator.xor,
+    ast.BitAnd: operator.and_,
+}
+_SET_OPERATORS = (ast.Sub, ast.BitAnd, ast.BitOr, ast.BitXor)
+_UNARY: dict[type, Callable[[Any], Any]] = {
+    ast.UAdd: operator.pos,
+    ast.USub: operator.neg,
+    ast.Invert: operator.invert,
+}
+
+
+class Operators(Part):
+    """Applies operators to values."""
+
+    def handlers(self) -> Handlers:
+        return {ast.BinOp: self.binop, ast.UnaryOp: self.unaryop}
+
+    def binop(self, node: ast.BinOp, env: Env) -> Any:
+        """`left + right`."""
+        eval_ = self.ev.expressions.eval
+        return self.binary(type(node.op), eval_(node.left, env), eval_(node.right, env), node, env)
+
+    def binary(self, op: type, left: Any, right: Any, node: ast.AST, env: Env) -> Any:
+        """A binary operation; remembers origins and the dependence on the layer index."""
+        fn = _BINARY.get(op)
+        place = env.module.place(node)
+        if fn is None:
+            if op is ast.MatMult:
+                return self.ev.forward.tensor_operation("torch.matmul", [left, right], {}, place)
+            return Unknown(f"{op.__name__} is not evaluated", place)
+        if type(left) is int and type(right) is int and op is not ast.Pow and op is not ast.LShift:
+            try:  # two plain numbers have neither origins nor an index to remember
+                return fn(left, right)
+            except ArithmeticError as error:
+                raise Raised(type(error).__name__, str(error), place) from None
+        if isinstance(left, Alternatives) or isinstance(right, Alternatives):
+            return mapped(left, lambda a: mapped(right, lambda b: self.binary(op, a, b, node, env)))
+        if isinstance(left, Unknown):
+            return left
+        if isinstance(right, Unknown):
+            return right
+        if isinstance(left, PLAIN) and isinstance(right, PLAIN):
+            return self._plain_binary(op, fn, left, right, place)
+        return self._object_binary(op.__name__, left, right, place)
+
+    def _plain_binary(
+        self, op: type, fn: Callable[[Any, Any], Any], left: Any, right: Any, place: SourcePlace
+    ) -> Any:
+        if too_large(op, left, right):
+            return Unknown("a value that is too large", place)
+        sets = isinstance(left, (list, set)) and isinstance(right, (list, set))
+        if op in _SET_OPERATORS and sets:
+            # Views of a dict are kept as lists; these operators take them as sets.
+            return self.apply(fn, [set(self.items(s) or ()) for s in (left, right)], place)
+        if op in (ast.Div, ast.FloorDiv, ast.Mod):
+            by = index_fn(right)
+            if by is not None:  # a layer for which it is zero is another one
+                self.ev.layers.guard(lambda i: bool(by(i)), bool(right))
+        return self.apply(fn, [left, right], place)
+
+    def _object_binary(self, op: str, left: Any, right: Any, place: SourcePlace) -> Any:
+        """A binary operation that involves an object of the source or of torch."""
+        for side, other in ((left, right), (right, left)):
+            if isinstance(side, Value):
+                found = side.combine(op, other, place, reflected=side is right)
+                if found is not ABSENT:
+                    return found
+        if op == "BitOr":  # a union of types or a merge of flags
+            return Unknown("a union", place)
+        if isinstance(left, Value):
+            found = left.operate(self.ev, op, right, place)
+            if found is not ABSENT:
+                return found
+        return Unknown(f"{op} on {plain.kind_name(left)} and {plain.kind_name(right)}", place)
+
+    def apply(self, fn: Callable[..., Any], args: list[Any], place: SourcePlace) -> Any:
+        """Apply a pure Python function to known plain values.
+
+        A scalar result keeps the arguments' origins and their dependence on the layer index; any
+        other result that depends on the index counts as a decision.
+        """
+        try:
+            result = fn(*args)
+        except (ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
+            raise Raised(type(error).__name__, str(error), place) from None
+        tracker = ACTIVE.tracker
+        if isinstance(result, bool) or not isinstance(result, (int, float, str)):
+            if any(depends(a) for a in args):
+                if isinstance(result, (list, tuple)) and 0 < len(result) <= 64:
+                    return self._depending_items(fn, args, result)
+                self.ev.layers.guard(applied(fn, args, tracker), result)
+            return result
+        origins: frozenset[str] = frozenset()
+        for arg in args:
+            for part in arg if isinstance(arg, (list, tuple)) else (arg,):
+                origins |= origins_of(part)
+        if any(depends(a) for a in args):
+            return depending(result, applied(fn, args, tracker), origins)
+        return depending(result, None, origins)
+
+    def _depending_items(self, fn: Callable[..., Any], args: list[Any], result: Any) -> Any:
+        """A short sequence whose items depend on the layer index one by one, and its length not."""
+        at = applied(fn, args, ACTIVE.tracker)
+
+        def item_at(position: int, i: int) -> Any:
+            return at(i)[position]
+
+        guard = self.ev.layers.guard
+        guard(lambda i: len(at(i)), len(result))
+        items = []
+        for position, item in enumerate(result):
+            if isinstance(item, (int, float, str)) and not isinstance(item, bool):
+                items.append(depending(item, partial(item_at, position)))
+            else:
+                guard(partial(item_at, position), item)
+                items.append(item)
+        return type(result)(items)
+
+    def unaryop(self, node: ast.UnaryOp, env: Env) -> Any:
+        """`-value`, `not value`."""
+        if isinstance(node.op, ast.Not):
+            return mapped(self.ev.expressions.condition(node.operand, env), self.negated)
+        value = self.ev.expressions.eval(node.operand, env)
+        place = env.module.place(node)
+        fn = _UNARY[type(node.op)]
+
+        def each(part: Any) -> Any:
+            if isinstance(part, Unknown):
+                return part
+            if isinstance(part, (int, float)):
+                return self.apply(fn, [part], place)
+            return Unknown(f"{type(node.op).__name__} on {plain.kind_name(part)}", place)
+
+        return mapped(value, each)
+
+    def negated(self, value: Any) -> Any:
+        """`not value`; a value whose truth is not known stands for itself."""
+        truth = self.truth(value)
+        return value if truth is None else not truth
+
+    def truth(self, value: Any) -> bool | None:
+        """Whether a value is true; None where that cannot be decided."""
+        if isinstance(value, bool):
+            return value
+        if value is None:
+            return False
+        if isinstance(value, Unknown):
+            return None
+        if isinstance(value, Alternatives):
+            found = {self.truth(v) for v in value.values if v is not ABSENT}
+            return found.pop() if len(found) == 1 else None
+        if isinstance(value, Value):
+            return value.truth(self.ev)
+        result = bool(value) if isinstance(value, PLAIN) else True
+        fn = index_fn(value)
+        if fn is not None:
+            self.ev.layers.guard(lambda i: bool(fn(i)), result)
+        return result
+
+    def subscript(self, value: Any, key: Any, place: SourcePlace) -> Any:
+        """`value[key]`."""
+        if isinstance(value, Alternatives) or isinstance(key, Alternatives):
+            return mapped(value, lambda v: mapped(key, lambda k: self.subscript(v, k, place)))
+        for side in (value, key):
+            if isinstance(side, Unknown):
+                return side
+        if isinstance(value, Value):
+            found = value.get_item(self.ev, key, place)
+            if found is not ABSENT:
+                return found
+        if isinstance(key, slice):
+            bounds = [key.start, key.stop, key.step]
+            inner = deep_unknown(bounds)
+            if inner is not None:
+                return inner
+            if depends(bounds):
+                return self.apply(lambda v, *b: v[slice(*b)], [value, *bounds], place)
+        if isinstance(value, str):
+            return self.apply(operator.getitem, [value, key], place)
+        if isinstance(value, PLAIN):
+            return self._plain_item(value, key, place)
+        return Unknown(f"{plain.kind_name(value)}[...]", place)
+
+    def _plain_item(self, holder: Any, key: Any, place: SourcePlace) -> Any:
+        fn = index_fn(key)
+        try:
+            result = holder[key]
+        except (LookupError, TypeError) as error:
+            raise Raised(type(error).__name__, str(error), place) from None
+        if fn is None:
+            return bound(result)
+        guard = self.ev.layers.guard
+        if is_scalar(result):
+            # Each layer has an entry of its own; they are alike where the entries are of one kind.
+            kind = str if isinstance(result, str) else (int, float)
+            guard(lambda i: isinstance(holder[fn(i)], kind), True)
+            return depending(result, lambda i: holder[fn(i)], origins_of(result))
+
+        def like_this(i: int) -> bool:
+            return holder[fn(i)] is result or bool(holder[fn(i)] == result)
+
+        guard(like_this, True)
+        return bound(result)
+
+    def make_set(self, values: Any, place: SourcePlace) -> Any:
+        """A set of known values, else Unknown."""
+        if isinstance(values, Unknown):
+            return values
+        inner = deep_unknown(list(values), 1)
+        if inner is not None:
+            return inner
+        for value in values:
+            self.ev.layers.pin(value)
+        try:
+            return set(values)
+        except TypeError as error:
+            raise Raised("TypeError", str(error), place) from None
+
+    def items(self, value: Any) -> list[Any] | None:
+        """What iteration over a value gives; None where that is not known."""
+        if isinstance(value, Value):
+            return value.items(self.ev)
+        if isinstance(value, range) and len(value) > MAX_CONTAINER:
+            return None
+        if isinstance(value, (list, tuple, range, set, frozenset, dict, str)):
+            self.ev.layers.pin(value)  # the characters of a string are not followed
+            return list(value)
+        return None

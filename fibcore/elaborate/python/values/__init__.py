@@ -1,0 +1,46 @@
+"""What names mean while source is evaluated.
+
+Plain Python data stands for itself. Everything else that the source can hold is a `Value`, and
+each kind of them says in its own class what Python's operations do with it. `Unknown` and
+`Alternatives` of `fibcore.model.tree` are values too: every operation accepts them and passes them
+on.
+"""
+
+from fibcore.elaborate.python.values.base import ABSENT, Absent, Args, Kwargs, Raised, Value
+from fibcore.elaborate.python.values.classes import Class, EnumMember, Super
+from fibcore.elaborate.python.values.external import Ext
+from fibcore.elaborate.python.values.functions import PROPERTIES, Bound, Func, Native, Partial
+from fibcore.elaborate.python.values.merging import (
+    applied,
+    at_index,
+    bound,
+    copied,
+    deep_unknown,
+    hashable,
+    is_unknown,
+    mapped,
+    merge,
+    same,
+)
+from fibcore.elaborate.python.values.modules import Mod, Repeat
+from fibcore.elaborate.python.values.namespaces import Namespace
+from fibcore.elaborate.python.values.objects import Obj
+from fibcore.elaborate.python.values.scopes import Env, LazyImport, ModuleSpace
+from fibcore.elaborate.python.values.tensors import Param, Tensor
+from fibcore.elaborate.python.values.tracking import (
+    ACTIVE,
+    IndexFn,
+    Tracker,
+    depending,
+    depends,
+    index_fn,
+    is_scalar,
+)
+
+__all__ = [
+    "ABSENT", "ACTIVE", "PROPERTIES", "Absent", "Args", "Bound", "Class", "EnumMember", "Env",
+    "Ext", "Func", "IndexFn", "Kwargs", "LazyImport", "Mod", "ModuleSpace", "Namespace", "Native",
+    "Obj", "Param", "Partial", "Raised", "Repeat", "Super", "Tensor", "Tracker", "Value",
+    "applied", "at_index", "bound", "copied", "deep_unknown", "depending", "depends", "hashable",
+    "index_fn", "is_scalar", "is_unknown", "mapped", "merge", "same",
+]  # fmt: skip

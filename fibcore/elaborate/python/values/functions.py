@@ -1,0 +1,225 @@
+"""Functions and methods, of the source and of fibcore."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from fibcore.elaborate.python.values.base import ABSENT, Args, Kwargs, Value
+from fibcore.elaborate.python.values.merging import deep_unknown, same
+from fibcore.model.tree import Unknown
+from fibcore.syntax import children
+
+if TYPE_CHECKING:
+    from fibcore.elaborate.python.evaluator import Evaluator
+    from fibcore.elaborate.python.values.classes import Class
+    from fibcore.elaborate.python.values.scopes import Env
+    from fibcore.model.tree import SourcePlace
+
+_PYTHON_TYPES: dict[str, type] = {
+    kind.__name__: kind
+    for kind in (
+        int, float, str, bool, list, tuple, dict, set, frozenset, bytes, range, slice,
+    )
+}  # fmt: skip
+PROPERTIES = ("property", "cached_property")
+
+
+class _Function(Value):
+    """What all functions have in common."""
+
+    __slots__ = ()
+
+    def find_attr(self, ev: Evaluator, name: str, place: SourcePlace) -> Any:
+        return Unknown.attribute(f"attribute {name} of a function", place)
+
+    def is_callable(self, ev: Evaluator, place: SourcePlace) -> bool:
+        return True
+
+    def is_of_external(self, name: str) -> bool | None:
+        return name.rpartition(".")[2] == "Callable"
+
+
+class Func(_Function):
+    """A function of the source with the scope it was made in."""
+
+    __slots__ = ("cls", "defaults", "env", "is_generator", "kind", "node", "qualname")
+
+    def __init__(
+        self,
+        node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda,
+        env: Env,
+        qualname: str,
+        cls: Class | None = None,
+        kind: str = "function",
+    ) -> None:
+        self.node = node
+        self.env = env
+        self.qualname = qualname
+        self.cls = cls
+        self.kind = kind
+        self.defaults: dict[str, Any] = {}
+        self.is_generator = (
+            env.module.source.yields and not isinstance(node, ast.Lambda) and _generates(node)
+        )
+
+    @property
+    def name(self) -> str:
+        """The name without the module and the class."""
+        return self.qualname.rpartition(".")[2]
+
+    @property
+    def place(self) -> SourcePlace:
+        """Where it is defined."""
+        return self.env.module.place(self.node)
+
+    @property
+    def dotted_name(self) -> str:
+        return self.qualname
+
+    def same_as(self, other: Any) -> bool:
+        return bool(self.node is other.node)
+
+    def summary(self, number: int | None) -> Any:
+        return id(self.node)
+
+    def find_attr(self, ev: Evaluator, name: str, place: SourcePlace) -> Any:
+        if name in ("__name__", "__qualname__"):
+            return self.name
+        return super().find_attr(ev, name, place)
+
+    def call(self, ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
+        return ev.calls.call_function(self, args, kwargs, place)
+
+
+def _generates(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    """Whether a function is a generator; remembered on its syntax, which makes many functions."""
+    known: bool | None = getattr(node, "generates", None)
+    if known is None:
+        known = _yields(node)
+        node.generates = known  # type: ignore[union-attr]
+    return known
+
+
+def _yields(node: ast.AST) -> bool:
+    for child in children(node):
+        if isinstance(child, (ast.Yield, ast.YieldFrom)):
+            return True
+        if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)):
+            continue
+        if _yields(child):
+            return True
+    return False
+
+
+class Bound(_Function):
+    """A method with its instance (or class)."""
+
+    __slots__ = ("func", "self")
+
+    def __init__(self, func: Any, self_: Any) -> None:
+        self.func = func
+        self.self = self_
+
+    @property
+    def dotted_name(self) -> str:
+        return _dotted(self.func)
+
+    def same_as(self, other: Any) -> bool:
+        return self.self is other.self and same(self.func, other.func)
+
+    def summary(self, number: int | None) -> Any:
+        func = self.func
+        return (id(self.self), func.summary(None) if isinstance(func, Value) else id(func))
+
+    def call(self, ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
+        if isinstance(self.func, Func):
+            owner = self.self
+            if isinstance(owner, Receiver):
+                return owner.call_method(ev, self.func, args, kwargs, place)
+            return ev.calls.call_function(self.func, [owner, *args], kwargs, place)
+        return ev.calls.call(self.func, [self.self, *args], kwargs, place)
+
+
+class Receiver(Value):
+    """A value whose methods are called in a way of their own: a module."""
+
+    __slots__ = ()
+
+    def call_method(
+        self, ev: Evaluator, func: Func, args: Args, kwargs: Kwargs, place: SourcePlace
+    ) -> Any:
+        """`value.func(*args, **kwargs)` for a method that is a function of the source."""
+        return ev.calls.call_function(func, [self, *args], kwargs, place)
+
+
+class Native(_Function):
+    """A function of fibcore that stands in for one of the source: a builtin or a shim.
+
+    `fn(evaluator, args, kwargs, place)`.
+    """
+
+    __slots__ = ("fn", "name")
+
+    def __init__(self, name: str, fn: Callable[..., Any]) -> None:
+        self.name = name
+        self.fn = fn
+
+    def __repr__(self) -> str:
+        return f"Native({self.name})"
+
+    @property
+    def dotted_name(self) -> str:
+        return self.name
+
+    def has_instance(self, value: Any) -> bool | None:
+        kind = _PYTHON_TYPES.get(self.name)
+        if kind is None:
+            return None
+        if isinstance(value, Unknown):
+            return False if value.is_tensor else None  # a tensor is no plain value of Python
+        if isinstance(value, Value):
+            return value.is_python(self.name, kind)
+        return isinstance(value, kind)
+
+    def find_attr(self, ev: Evaluator, name: str, place: SourcePlace) -> Any:
+        """`dict.fromkeys` and the like."""
+        kind = {"dict": dict, "str": str, "int": int, "float": float}.get(self.name)
+        if kind is None or not hasattr(kind, name):
+            return ABSENT
+        method: Callable[..., Any] = getattr(kind, name)
+        return Native(
+            f"{self.name}.{name}",
+            lambda ev, args, kwargs, at: deep_unknown(args) or ev.operators.apply(method, args, at),
+        )
+
+    def call(self, ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
+        return self.fn(ev, args, kwargs, place)
+
+
+class Partial(_Function):
+    """`functools.partial`."""
+
+    __slots__ = ("args", "func", "kwargs")
+
+    def __init__(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.func = func
+        self.args = args
+        self.kwargs = kwargs
+
+    @property
+    def dotted_name(self) -> str:
+        return _dotted(self.func)
+
+    def find_attr(self, ev: Evaluator, name: str, place: SourcePlace) -> Any:
+        known = {"func": self.func, "args": self.args, "keywords": self.kwargs}
+        return known[name] if name in known else super().find_attr(ev, name, place)
+
+    def call(self, ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
+        given = {**self.kwargs, **kwargs}
+        return ev.calls.call(self.func, [*self.args, *args], given, place)
+
+
+def _dotted(func: Any) -> str:
+    return func.dotted_name if isinstance(func, Value) else type(func).__name__

@@ -1,0 +1,199 @@
+"""Equality of values, and one value in place of several."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from fibcore.elaborate.python.values.base import ABSENT, Raised, Value
+from fibcore.elaborate.python.values.tracking import (
+    ACTIVE,
+    IndexFn,
+    Tracker,
+    depends,
+    index_fn,
+    is_scalar,
+)
+from fibcore.model.tree import Alternatives, Unknown, origins_of, with_origins
+
+MAX_ALTERNATIVES = 6
+"""A value of more alternatives is as good as unknown, and costs much more."""
+
+
+def _same_in_every_layer(a: Any, b: Any) -> bool:
+    """Note that two equal values have to be equal in a layer that repeats this one."""
+    tracker = ACTIVE.tracker
+    if tracker is not None and (index_fn(a) is not None or index_fn(b) is not None):
+        tracker.guards.append((lambda i: at_index(a, i, tracker) == at_index(b, i, tracker), True))
+    return True
+
+
+def same(a: Any, b: Any) -> bool:
+    """Whether two values are certainly equal for the purposes of merging branches."""
+    if a is b:
+        return True
+    if is_scalar(a) and is_scalar(b):
+        # 1 and 1.0 merge, 1 and True do not: what prints alike for a model is one value.
+        return isinstance(a, str) == isinstance(b, str) and a == b and _same_in_every_layer(a, b)
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, Value):
+        return a.same_as(b)
+    if isinstance(a, Unknown):
+        return True  # one reason is as good as another, and a list of them helps nobody
+    if isinstance(a, (int, float, str, bytes)):
+        return bool(a == b)
+    if isinstance(a, (tuple, list)):
+        return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=False))
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(v, b[k]) for k, v in a.items())
+    if isinstance(a, Alternatives):
+        return len(a.values) == len(b.values) and all(
+            any(same(x, y) for y in b.values) for x in a.values
+        )
+    return False
+
+
+def merge(values: Iterable[Any]) -> Any:
+    """One value that stands for all of `values`: themselves if equal, else `Alternatives`."""
+    flat: list[Any] = []
+    for value in values:
+        parts = value.values if isinstance(value, Alternatives) else (value,)
+        for part in parts:
+            if not any(same(part, have) for have in flat):
+                flat.append(part)
+    if len(flat) == 1:
+        return flat[0]
+    if len(flat) > MAX_ALTERNATIVES:
+        return Unknown(f"more than {MAX_ALTERNATIVES} alternatives")
+    return Alternatives(tuple(flat))
+
+
+def bound(value: Any, otherwise: Any = ABSENT) -> Any:
+    """A value without the chance that it is not bound, which is `otherwise` where that is given.
+
+    Python raises where a name is not bound; a source that goes on from there has it bound.
+    """
+    if isinstance(value, Alternatives) and ABSENT in value.values:
+        return merge(
+            otherwise if v is ABSENT else v
+            for v in value.values
+            if v is not ABSENT or otherwise is not ABSENT
+        )
+    return value
+
+
+def mapped(value: Any, each: Callable[[Any], Any]) -> Any:
+    """Apply an operation to every alternative; alternatives on which it raises fall away.
+
+    The source as it is published runs, so a value on which it would raise is none that it has.
+    Where it raises on all of them, the exception is the source's own.
+    """
+    if not isinstance(value, Alternatives):
+        return each(value)
+    results = []
+    failure: Raised | None = None
+    for part in value.values:
+        if part is ABSENT:
+            continue
+        try:
+            results.append(each(part))
+        except Raised as error:
+            failure = failure or error
+    if not results:
+        if failure is None:
+            return Unknown("none of the alternatives is a value")
+        raise failure
+    return merge(results)
+
+
+def is_unknown(value: Any) -> bool:
+    """Whether a value is not exactly known."""
+    return isinstance(value, (Unknown, Alternatives))
+
+
+def deep_unknown(value: Any, depth: int = 3) -> Unknown | None:
+    """The first Unknown inside plain containers, or None."""
+    if isinstance(value, Unknown):
+        return value
+    if isinstance(value, Alternatives):
+        return Unknown("one of several values")
+    if depth and isinstance(value, (list, tuple, set, frozenset)):
+        for item in value:
+            found = deep_unknown(item, depth - 1)
+            if found is not None:
+                return found
+    if depth and isinstance(value, dict):
+        for item in value.values():
+            found = deep_unknown(item, depth - 1)
+            if found is not None:
+                return found
+    return None
+
+
+def applied(fn: Callable[..., Any], args: list[Any], tracker: Tracker | None) -> IndexFn:
+    """`fn` of the arguments as they are in the layer with an index, as a function of the index."""
+    moving = [n for n, arg in enumerate(args) if depends(arg)]
+    if all(isinstance(args[n], (int, float, str)) for n in moving):
+        # The usual case, evaluated for every name in a long list of layers and for every layer.
+        fns = [(n, index_fn(args[n])) for n in moving]
+
+        def of_scalars(index: int) -> Any:
+            given = list(args)
+            for n, each in fns:
+                given[n] = each(index)  # type: ignore[misc]
+            return fn(*given)
+
+        return of_scalars
+    return lambda index: fn(*(at_index(arg, index, tracker) for arg in args))
+
+
+def at_index(value: Any, index: int, tracker: Tracker | None = None) -> Any:
+    """A value as it is in the layer with this index.
+
+    Args:
+        value: A scalar or a plain container of scalars.
+        index: The layer's index.
+        tracker: The tracker of the layer that the value belongs to; the active one by default.
+    """
+    if isinstance(value, (int, float, str)):
+        fn = getattr(value, "fn", None)
+        if fn is not None and value.tracker is (tracker or ACTIVE.tracker):  # type: ignore[union-attr]
+            # What is computed for another layer is no decision of the one that is being built.
+            saved, ACTIVE.tracker = ACTIVE.tracker, None
+            try:
+                return with_origins(fn(index), origins_of(value))
+            except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+                return Unknown(f"a value that layer {index} has not: {type(error).__name__}")
+            finally:
+                ACTIVE.tracker = saved
+        return value
+    if isinstance(value, (list, tuple)):
+        return type(value)(at_index(v, index, tracker) for v in value)
+    if isinstance(value, dict):
+        return {k: at_index(v, index, tracker) for k, v in value.items()}
+    if isinstance(value, Alternatives):
+        return merge(at_index(v, index, tracker) for v in value.values)
+    if isinstance(value, Value):
+        return value.at_index(index, tracker)
+    return value
+
+
+def copied(value: Any) -> Any:
+    """A copy of containers, config objects and instances; modules and classes stay themselves."""
+    if isinstance(value, list):
+        return [copied(v) for v in value]
+    if isinstance(value, tuple):
+        return tuple(copied(v) for v in value)
+    if isinstance(value, dict):
+        return {k: copied(v) for k, v in value.items()}
+    return value.copied() if isinstance(value, Value) else value
+
+
+def hashable(value: Any) -> bool:
+    """Whether a value can be the key of a dict; a tuple can only where all in it can."""
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True

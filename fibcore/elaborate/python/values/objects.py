@@ -1,0 +1,179 @@
+"""Instances of classes of the source."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fibcore.elaborate.python.values.base import ABSENT, Args, Kwargs
+from fibcore.elaborate.python.values.classes import Class, has_foreign_attributes
+from fibcore.elaborate.python.values.external import Ext
+from fibcore.elaborate.python.values.functions import PROPERTIES, Bound, Func, Receiver
+from fibcore.elaborate.python.values.merging import copied
+from fibcore.model.tree import SourcePlace, Unknown
+
+if TYPE_CHECKING:
+    from fibcore.elaborate.python.evaluator import Evaluator
+
+_OPERATORS = {"Add": "__add__", "Sub": "__sub__", "Mult": "__mul__", "Mod": "__mod__"}
+_PLAIN_BASES = frozenset((
+    "object", "ABC", "Generic", "Module", "Protocol", "Enum", "Struct", "NamedTuple",
+))  # fmt: skip
+"""Base classes outside of the source that derive from no class that anybody asks for."""
+
+
+class Obj(Receiver):
+    """An instance of a class of the source that is no module, or of one outside of it.
+
+    Attributes:
+        attrs: Its attributes.
+        args: What its constructor was given, by parameter.
+    """
+
+    __slots__ = ("args", "attrs", "cls", "place")
+
+    def __init__(self, cls: Any, place: SourcePlace | None = None) -> None:
+        self.cls = cls
+        self.attrs: dict[str, Any] = {}
+        self.args: dict[str, Any] = {}
+        self.place = place
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.class_name})"
+
+    @property
+    def class_name(self) -> str:
+        """The name of its class, without the module."""
+        return self.cls.name if isinstance(self.cls, (Class, Ext)) else str(self.cls)
+
+    @property
+    def shown(self) -> str:
+        return self.class_name
+
+    @property
+    def dotted_name(self) -> str:
+        return self.cls.qualified if isinstance(self.cls, Class) else str(self.cls.name)
+
+    @property
+    def instance_class(self) -> Any:
+        return self.cls
+
+    def type_of(self, place: SourcePlace) -> Any:
+        return self.cls
+
+    def is_of(self, cls: Any) -> bool | None:
+        return cls in self.cls.mro if isinstance(self.cls, Class) else False
+
+    def is_of_external(self, name: str) -> bool | None:
+        if isinstance(self.cls, Class):
+            if self.cls.derives(name):
+                return True
+            bases = (b for b in self.cls.mro if isinstance(b, Ext))
+            # What another package's class derives from is not known.
+            return None if any(b.short not in _PLAIN_BASES for b in bases) else False
+        if isinstance(self.cls, Ext):
+            return self.cls.name == name or (
+                name in ("torch.nn.Module", "torch.nn.modules.module.Module")
+            )
+        return False
+
+    def copied(self) -> Any:
+        new = Obj(self.cls, self.place)
+        new.attrs = {k: copied(v) for k, v in self.attrs.items()}
+        new.args = self.args
+        return new
+
+    def _special(self, ev: Evaluator, name: str, args: Args, place: SourcePlace) -> Any:
+        """What a special method of its class gives; ABSENT without such a method."""
+        method = self.find_attr(ev, name, place)
+        return ABSENT if method is ABSENT else ev.calls.call(method, args, {}, place)
+
+    def truth(self, ev: Evaluator) -> bool | None:
+        place = self.place or SourcePlace("", 1)
+        for name in ("__bool__", "__len__"):
+            result = self._special(ev, name, [], place)
+            if result is not ABSENT:
+                return ev.operators.truth(result)
+        return True
+
+    def equals(self, ev: Evaluator, other: Any, place: SourcePlace) -> Any:
+        return True if self is other else self._special(ev, "__eq__", [other], place)
+
+    def get_item(self, ev: Evaluator, key: Any, place: SourcePlace) -> Any:
+        found = self._special(ev, "__getitem__", [key], place)
+        return Unknown(f"{self!r}[...]", place) if found is ABSENT else found
+
+    def set_item(self, ev: Evaluator, key: Any, value: Any, place: SourcePlace) -> None:
+        self._special(ev, "__setitem__", [key, value], place)
+
+    def contains(self, ev: Evaluator, item: Any, place: SourcePlace) -> Any:
+        found = self._special(ev, "__contains__", [item], place)
+        return Unknown(f"membership in {self!r}", place) if found is ABSENT else found
+
+    def length(self, ev: Evaluator, place: SourcePlace) -> Any:
+        found = self._special(ev, "__len__", [], place)
+        return Unknown("a length", place) if found is ABSENT else found
+
+    def is_callable(self, ev: Evaluator, place: SourcePlace) -> bool:
+        return self.find_attr(ev, "__call__", place) is not ABSENT
+
+    def call(self, ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
+        method = self.find_attr(ev, "__call__", place)
+        if method is not ABSENT:
+            return ev.calls.call(method, args, kwargs, place)
+        return Unknown(f"a call of {self.class_name}", place)
+
+    def operate(self, ev: Evaluator, op: str, other: Any, place: SourcePlace) -> Any:
+        name = _OPERATORS.get(op)
+        return ABSENT if name is None else self._special(ev, name, [other], place)
+
+    def variables(self) -> dict[str, Any] | None:
+        return dict(self.attrs)
+
+    def enter(self, ev: Evaluator, place: SourcePlace) -> Any:
+        entered = self._special(ev, "__enter__", [], place)
+        return self if entered is ABSENT else entered
+
+    # -- attributes ----------------------------------------------------------------------------
+
+    def find_attr(self, ev: Evaluator, name: str, place: SourcePlace) -> Any:
+        if name in self.attrs:
+            return self.attrs[name]
+        if name == "__class__":
+            return self.cls
+        if name == "__dict__":
+            return self.attrs
+        if isinstance(self.cls, Class):
+            found = ev.classes.attr(self.cls, name)
+            if found is not ABSENT:
+                if isinstance(found, Func) and found.kind in PROPERTIES:
+                    self.complete()
+                    if name in self.attrs:
+                        return self.attrs[name]
+                return ev.attributes.bind(found, self, self.cls, place)
+        found = self._foreign_attr(ev, name, place)
+        if found is not ABSENT or name.startswith("__"):
+            return found
+        if isinstance(self.cls, Class):
+            getter = ev.classes.attr(self.cls, "__getattr__")
+            if isinstance(getter, Func):
+                return ev.calls.call(Bound(getter, self), [name], {}, place)
+            if has_foreign_attributes(self.cls):
+                why = f"attribute {name}, perhaps of a base class of {self.class_name}"
+                return Unknown.attribute(why, place)
+        if isinstance(self.cls, Ext):
+            return Unknown.attribute(f"attribute {name} of {self.cls.name}", place)
+        return ABSENT
+
+    def complete(self) -> None:
+        """Run what was put off of its construction, because one of its attributes is needed."""
+
+    def _foreign_attr(self, ev: Evaluator, name: str, place: SourcePlace) -> Any:
+        """An attribute that a base class outside of the source gives, where that is known."""
+        return ABSENT
+
+    def set_attr(self, ev: Evaluator, name: str, value: Any, place: SourcePlace) -> None:
+        if isinstance(self.cls, Class):
+            found = ev.classes.attr(self.cls, name)
+            if isinstance(found, Func) and found.kind == "property":
+                return  # a setter's effect shows in the getter, where it is known at all
+        ev.writes.put(self.attrs, name, value)

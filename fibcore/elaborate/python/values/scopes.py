@@ -1,0 +1,100 @@
+"""Scopes: the variables of functions, comprehensions and modules."""
+
+from __future__ import annotations
+
+import ast
+from typing import TYPE_CHECKING, Any
+
+from fibcore.elaborate.python.values.base import ABSENT, Value
+from fibcore.model.tree import SourcePlace
+
+if TYPE_CHECKING:
+    from fibcore.elaborate.python.evaluator import Evaluator
+    from fibcore.elaborate.python.index import SourceModule
+    from fibcore.elaborate.python.values.functions import Func
+
+
+class Env:
+    """A scope: its variables and the scope around it.
+
+    Attributes:
+        func: The function whose body runs in it; None for comprehensions, classes and modules.
+        tolerant: Whether a statement that raises is lost alone, and the next ones go on.
+        nonlocals: The variables of scopes around this one, by the names declared nonlocal.
+        maybe: Values of returns on one side of an undecided branch.
+        yields: What a generator has yielded so far; None where it has not.
+    """
+
+    __slots__ = (
+        "func", "globals_", "maybe", "module", "nonlocals", "outer", "tolerant", "vars", "yields",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        module: ModuleSpace,
+        outer: Env | None,
+        func: Func | None = None,
+        *,
+        tolerant: bool = False,
+    ) -> None:
+        self.vars: dict[str, Any] = {}
+        self.outer = outer
+        self.module = module
+        self.func = func
+        self.tolerant = tolerant
+        self.globals_: set[str] | None = None
+        self.nonlocals: dict[str, dict[str, Any]] = {}
+        self.maybe: list[Any] = []
+        self.yields: list[Any] | None = None
+
+
+class LazyImport:
+    """A name that an import binds, looked up when it is first read."""
+
+    __slots__ = ("module", "name")
+
+    def __init__(self, module: str, name: str | None) -> None:
+        self.module = module
+        self.name = name
+
+
+class ModuleSpace(Value):
+    """A module of the source while it is evaluated: the names that were needed so far.
+
+    `settled` are the names whose statements were all run, or are being run. An import may have
+    bound others beside the one that was asked for, which a later statement binds anew.
+    """
+
+    __slots__ = ("done", "env", "settled", "source")
+
+    def __init__(self, source: SourceModule) -> None:
+        self.source = source
+        self.env = Env(self, None)
+        self.done: set[int] = set()
+        self.settled: set[str] = set()
+
+    @property
+    def name(self) -> str:
+        """Its dotted name."""
+        return self.source.name
+
+    def place(self, node: ast.AST) -> SourcePlace:
+        """Where a piece of the module's syntax stands."""
+        return SourcePlace(self.source.file, getattr(node, "lineno", 1))
+
+    @property
+    def dotted_name(self) -> str:
+        return self.name
+
+    def summary(self, number: int | None) -> Any:
+        return self.name
+
+    def find_attr(self, ev: Evaluator, name: str, place: SourcePlace) -> Any:
+        found = ev.modules.name_in(self, name)
+        if found is ABSENT:
+            inner = ev.modules.space(f"{self.name}.{name}")
+            return inner if inner is not None else ABSENT
+        return found
+
+    def set_attr(self, ev: Evaluator, name: str, value: Any, place: SourcePlace) -> None:
+        ev.writes.put(self.env.vars, name, value)
