@@ -334,10 +334,10 @@ def possible(value: Any) -> set[Any]:
 
 
 @pytest.mark.parametrize("name", ONE_OF)
-def test_one_of(made: Any, name: str) -> None:
+def test_one_of(plain: Any, name: str) -> None:
     body, before = ONE_OF[name]
     expected = ast.literal_eval(name.partition(" => ")[2])
-    assert possible(made.attributes(body, before)["x"]) == expected
+    assert possible(plain.attributes(body, before)["x"]) == expected
 
 
 NOT_KNOWN = cases(
@@ -382,41 +382,41 @@ self.x = (f if foreign.flag() else foreign.f)(1) + 1
 
 
 @pytest.mark.parametrize("name", NOT_KNOWN)
-def test_not_known(made: Any, name: str) -> None:
+def test_not_known(plain: Any, name: str) -> None:
     before = "class O:\n    pass\ndef f(a):\n    return foreign.g()"
-    found = made.attributes(NOT_KNOWN[name][0], before)["x"]
+    found = plain.attributes(NOT_KNOWN[name][0], before)["x"]
     values = found.values if isinstance(found, Alternatives) else (found,)
     unknown = [v for v in values if isinstance(v, Unknown)]
     assert unknown
     assert all(v.reason for v in unknown)
 
 
-def test_entries_behind_a_doubtful_one_are_not_known(made: Any) -> None:
+def test_entries_behind_a_doubtful_one_are_not_known(plain: Any) -> None:
     body = "a = [1]\nif foreign.flag():\n    a.append(2)\na.append(3)\nself.x = a"
-    found = made.attributes(body)["x"]
+    found = plain.attributes(body)["x"]
     assert found[0] == 1
     assert isinstance(found[1], Unknown)
     assert "branch" in found[1].reason
     assert "foreign.flag()" in found[1].reason
 
 
-def test_alternatives_are_capped(made: Any) -> None:
+def test_alternatives_are_capped(plain: Any) -> None:
     body = "v = 0\n" + "".join(f"{FLAG}v = v + {2**i}\n" for i in range(20)) + "self.x = v"
-    found = made.attributes(body)["x"]
+    found = plain.attributes(body)["x"]
     assert isinstance(found, Unknown)
     assert "alternatives" in found.reason
 
 
-def test_the_cost_of_undecided_branches_does_not_multiply(made: Any) -> None:
+def test_the_cost_of_undecided_branches_does_not_multiply(plain: Any) -> None:
     def body(count: int) -> str:
         early = "".join(f"    if foreign.flag({i}):\n        return {i}\n" for i in range(count))
         return f"def f():\n{early}    return -1\nself.x = f()"
 
-    assert isinstance(made.attributes(body(60))["x"], Unknown)  # 2**60 ways would never end
-    assert possible(made.attributes(body(3))["x"]) == {0, 1, 2, -1}
+    assert isinstance(plain.attributes(body(60))["x"], Unknown)  # 2**60 ways would never end
+    assert possible(plain.attributes(body(3))["x"]) == {0, 1, 2, -1}
 
 
-def test_a_change_on_one_side_is_not_seen_on_the_other(made: Any) -> None:
+def test_a_change_on_one_side_is_not_seen_on_the_other(plain: Any) -> None:
     body = """
     log, seen = [], []
     if foreign.flag():
@@ -426,10 +426,10 @@ def test_a_change_on_one_side_is_not_seen_on_the_other(made: Any) -> None:
         seen = list(log) + ["second"]
     self.x = seen[0]
     """
-    assert possible(made.attributes(body)["x"]) == {"first", "second"}
+    assert possible(plain.attributes(body)["x"]) == {"first", "second"}
 
 
-def test_where_every_side_raises_the_exception_stands(made: Any) -> None:
+def test_where_every_side_raises_the_exception_stands(plain: Any) -> None:
     body = """
     try:
         if foreign.flag():
@@ -439,19 +439,19 @@ def test_where_every_side_raises_the_exception_stands(made: Any) -> None:
     except KeyError:
         self.x = "caught"
     """
-    assert made.attributes(body)["x"] == "caught"
+    assert plain.attributes(body)["x"] == "caught"
 
 
-def test_a_value_that_may_be_unbound_is_bound_where_it_is_read(made: Any) -> None:
+def test_a_value_that_may_be_unbound_is_bound_where_it_is_read(plain: Any) -> None:
     body = "if foreign.flag():\n    a = 4\nself.x = a + 1"
-    assert made.attributes(body)["x"] == 5
+    assert plain.attributes(body)["x"] == 5
 
 
-def test_an_attribute_that_may_be_unset_shows_as_what_it_is_where_set(made: Any) -> None:
-    assert possible(made.attributes(f"{FLAG}self.x = 4")["x"]) == {4}
+def test_an_attribute_that_may_be_unset_shows_as_what_it_is_where_set(plain: Any) -> None:
+    assert possible(plain.attributes(f"{FLAG}self.x = 4")["x"]) == {4}
 
 
-def test_deleting_an_unhashable_key_is_no_crash(made: Any) -> None:
+def test_deleting_an_unhashable_key_is_no_crash(plain: Any) -> None:
     # Python would raise where the branch is taken; whether it is, is not known.
     body = "table = {1: 2}\nif foreign.flag():\n    del table[(1, {})]\nself.x = table[1]"
-    assert made.attributes(body)["x"] == 2
+    assert plain.attributes(body)["x"] == 2

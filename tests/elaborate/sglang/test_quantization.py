@@ -7,8 +7,6 @@ from typing import Any
 
 import pytest
 
-from fibcore.elaborate.python.values import Ext, Obj
-from fibcore.elaborate.sglang.layer_names import LayerNames
 from fibcore.model.tree import ModelTree, Quantization
 
 LLAMA = {
@@ -26,10 +24,20 @@ LLAMA = {
     "hidden_act": "silu",
     "tie_word_embeddings": False,
 }
+
+
 FP8 = {"num_bits": 8, "type": "float", "strategy": "channel", "symmetric": True, "dynamic": False}
+
+
 INT4 = {"num_bits": 4, "type": "int", "strategy": "group", "group_size": 128, "symmetric": True}
+
+
 AWQ = {"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": True, "version": "gemm"}
+
+
 GPTQ = {"quant_method": "gptq", "bits": 4, "group_size": 128, "desc_act": False, "sym": True}
+
+
 MODELOPT = {"quant_method": "modelopt", "quant_algo": "FP8", "ignore": ["lm_head"]}
 
 
@@ -96,39 +104,3 @@ def test_targets_that_are_names(real: Callable[..., ModelTree]) -> None:
     assert found(tree, "down_proj") == [None] * 3
     for kind in found(tree, "qkv_proj"):  # neither ignored nor in a group
         assert "without a group" in str(kind)
-
-
-class TestLayerNames:
-    """Layers that a list of names tells alike are asked about once."""
-
-    @staticmethod
-    def names(*given: str, **more: Any) -> LayerNames:
-        config = Obj(Ext("config"))
-        config.attrs.update({"ignored_layers": list(given), **more})
-        return LayerNames(config)
-
-    def test_what_is_said_of_a_layer_does_not_hang_on_its_number(self) -> None:
-        names = self.names("lm_head", *(f"model.layers.{i}.mlp.gate" for i in range(12)))
-        assert names.simple
-        assert names.about(1) == names.about(11) == {"model.layers.#.mlp.gate"}
-
-    def test_layers_that_are_told_apart(self) -> None:
-        names = self.names("model.layers.1.mlp.gate", "model.layers.2.mlp.gate", "model.layers.2.o")
-        assert names.about(1) != names.about(2)
-
-    def test_only_the_names_of_a_layer_and_those_of_none_are_left(self) -> None:
-        names = self.names("lm_head", "model.layers.1.mlp.gate", "model.layers.11.mlp.gate")
-        assert names.only(1).attrs["ignored_layers"] == ["lm_head", "model.layers.1.mlp.gate"]
-        assert names.about(1) == names.about(11)
-        assert names.about(2) == frozenset()
-
-    @pytest.mark.parametrize(
-        "name", ["re:.*gate", "model.layers.1", "1.mlp.gate", "model.layers.*.gate"]
-    )
-    def test_names_that_may_match_several_layers_are_searched_as_the_source_does(
-        self, name: str
-    ) -> None:
-        assert not self.names("lm_head", name).simple
-
-    def test_tables_by_layer_are_searched_as_the_source_does(self) -> None:
-        assert not self.names("lm_head", layers={"model.layers.3.mlp": "fp8"}).simple

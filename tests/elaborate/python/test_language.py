@@ -1,6 +1,6 @@
-"""Elaboration of Python: what a constructor assigns is what Python would have assigned.
+"""Evaluation of Python: what a function assigns is what Python would have assigned.
 
-In these sources `foreign` is a package that is not elaborated: `foreign.flag()` is not known.
+In these sources `foreign` is a package that is not evaluated: `foreign.flag()` is not known.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from fibcore.model.tree import Alternatives, Unknown
+from fibcore.model.tree import Unknown
 
 
 def cases(text: str) -> dict[str, tuple[str, str]]:
@@ -505,70 +505,45 @@ def python_says(body: str, before: str) -> Any:
 
 
 @pytest.mark.parametrize("name", SAME_AS_PYTHON)
-def test_same_as_python(made: Any, name: str) -> None:
+def test_same_as_python(plain: Any, name: str) -> None:
     body, before = SAME_AS_PYTHON[name]
     expected = python_says(body, before)
-    found = made.attributes(body, before)["x"]
+    found = plain.attributes(body, before)["x"]
     assert found == expected
     assert type(found) is type(expected) or isinstance(found, type(expected))
 
 
-def test_what_is_not_known_says_why_and_where(made: Any) -> None:
-    found = made.attributes("self.x = foreign.flag() + 1")["x"]
+def test_what_is_not_known_says_why_and_where(plain: Any) -> None:
+    found = plain.attributes("self.x = foreign.flag() + 1")["x"]
     assert isinstance(found, Unknown)
     assert "foreign.flag" in found.reason
-    assert str(found.place) == "sglang/srt/models/made.py:7"
+    assert str(found.place) == "made.py:5"
 
 
-def test_an_unbound_name_is_not_known(made: Any) -> None:
-    found = made.attributes("self.x = nowhere")["x"]
+def test_an_unbound_name_is_not_known(plain: Any) -> None:
+    found = plain.attributes("self.x = nowhere")["x"]
     assert isinstance(found, Unknown)
     assert "nowhere" in found.reason
 
 
-def test_syntax_that_is_not_evaluated_is_not_known(made: Any) -> None:
-    assert isinstance(made.attributes("self.x = f()", "async def f():\n    pass")["x"], Unknown)
+def test_syntax_that_is_not_evaluated_is_not_known(plain: Any) -> None:
+    assert isinstance(plain.attributes("self.x = f()", "async def f():\n    pass")["x"], Unknown)
 
 
 def test_a_function_with_unknown_arguments_still_gives_what_does_not_depend_on_them(
-    made: Any,
+    plain: Any,
 ) -> None:
-    found = made.attributes("self.x = f(foreign.flag())", "def f(a):\n    return (a, 5)")["x"]
+    found = plain.attributes("self.x = f(foreign.flag())", "def f(a):\n    return (a, 5)")["x"]
     assert isinstance(found[0], Unknown)
     assert found[1] == 5
 
 
-def test_a_loop_that_never_ends_is_left(made: Any) -> None:
-    found = made.attributes("n = 0\nwhile True:\n    n += 1\nself.x = n")["x"]
+def test_a_loop_that_never_ends_is_left(plain: Any) -> None:
+    found = plain.attributes("n = 0\nwhile True:\n    n += 1\nself.x = n")["x"]
     assert not isinstance(found, int) or found > 1000
 
 
-def test_recursion_without_an_end_is_left(made: Any) -> None:
+def test_recursion_without_an_end_is_left(plain: Any) -> None:
     assert isinstance(
-        made.attributes("self.x = f(0)", "def f(n):\n    return f(n + 1)")["x"], Unknown
+        plain.attributes("self.x = f(0)", "def f(n):\n    return f(n + 1)")["x"], Unknown
     )
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        "self.x = 10 ** 10 ** 10",
-        "self.x = 1 << 10 ** 9",
-        "self.x = [0] * 10 ** 12",
-        "self.x = 'a' * 10 ** 12",
-        "self.x = pow(10, 10 ** 10)",
-        "self.x = bytes(10 ** 12)",
-        "self.x = 'a'.ljust(10 ** 12)",
-        "self.x = '%1000000000000d' % 3",
-        "self.x = '{:>1000000000000}'.format(3)",
-        "self.x = f'{3:>1000000000000}'",
-        "self.x = list(range(10 ** 12))",
-    ],
-)
-def test_values_that_would_not_fit_into_memory_are_not_computed(made: Any, body: str) -> None:
-    assert isinstance(made.attributes(body)["x"], Unknown)
-
-
-def test_looping_over_too_much_is_not_known(made: Any) -> None:
-    body = "n = 0\nfor i in range(10**12):\n    n = i\nself.x = n"
-    assert isinstance(made.attributes(body)["x"], (Unknown, Alternatives))

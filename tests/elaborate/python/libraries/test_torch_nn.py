@@ -1,0 +1,48 @@
+"""Modules whose constructors are torch's own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fibcore.model.tree import ModelTree, ModuleNode
+
+HEAD = """
+from torch import nn
+import torch
+import foreign
+from sglang.srt.layers.layernorm import RMSNorm
+from sglang.srt.layers.linear import QKVParallelLinear, ReplicatedLinear, RowParallelLinear
+"""
+
+
+def model(init: str, called: str = "", before: str = "") -> str:
+    """A model that runs `init` and calls the attributes in `called`, in order."""
+    body = "\n".join(f"        {line}" for line in init.splitlines())
+    calls = "\n".join(f"        x = self.{name}(x)" for name in called.split())
+    return (
+        f"{HEAD}{before}\n\nclass Model(nn.Module):\n    def __init__(self, config):\n"
+        f"        super().__init__()\n{body}\n\n    def forward(self, x):\n        pass\n{calls}\n"
+        "        return x\n\nEntryClass = Model\n"
+    )
+
+
+def node(tree: ModelTree, path: str) -> ModuleNode:
+    found = tree.find(path)
+    assert found is not None
+    return found
+
+
+def test_modules_of_torch_are_leaves(made: Any) -> None:
+    init = (
+        "self.a = nn.Linear(2, 3, bias=False)\nself.b = nn.LayerNorm(5)\n"
+        "self.c = nn.Embedding(7, 8)\nself.d = nn.Conv2d(3, 4, kernel_size=2, stride=2)\n"
+        "self.e = nn.Identity()"
+    )
+    tree = made.tree(model(init, "a b c d e"))
+    found = {n.path: dict(n.arguments) for n in tree.walk() if n.path}
+    assert found["a"] == {"in_features": 2, "out_features": 3, "bias": False}
+    assert found["b"]["normalized_shape"] == 5
+    assert found["b"]["eps"] == 1e-5
+    assert (found["c"]["num_embeddings"], found["c"]["embedding_dim"]) == (7, 8)
+    assert found["d"] == {"in_channels": 3, "out_channels": 4, "kernel_size": 2, "stride": 2}
+    assert node(tree, "e").cls == "torch.nn.Identity"
