@@ -3,27 +3,12 @@
 from __future__ import annotations
 
 import ast
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fibcore.elaborate.python.journal import Status
 from fibcore.elaborate.python.part import Handlers, Part
-from fibcore.elaborate.python.values import (
-    ABSENT,
-    Env,
-    Obj,
-    Raised,
-    Value,
-    hashable,
-    merge,
-)
-from fibcore.model.tree import (
-    Alternatives,
-    SourcePlace,
-    Unknown,
-)
-
-if TYPE_CHECKING:
-    pass
+from fibcore.elaborate.python.values import ABSENT, Env, Obj, Raised, Value, hashable, merge
+from fibcore.model.tree import Alternatives, SourcePlace, Unknown
 
 
 class Assignments(Part):

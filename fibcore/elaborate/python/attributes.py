@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fibcore.elaborate.python import plain
 from fibcore.elaborate.python.forward import TENSOR_REASON
@@ -20,14 +20,7 @@ from fibcore.elaborate.python.values import (
     Value,
     mapped,
 )
-from fibcore.model.tree import (
-    Alternatives,
-    SourcePlace,
-    Unknown,
-)
-
-if TYPE_CHECKING:
-    pass
+from fibcore.model.tree import Alternatives, SourcePlace, Unknown
 
 
 class Attributes(Part):

@@ -5,26 +5,14 @@ from __future__ import annotations
 import ast
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fibcore.elaborate.python.definitions import shortened
 from fibcore.elaborate.python.journal import Status
 from fibcore.elaborate.python.part import Handlers, Part
-from fibcore.elaborate.python.values import (
-    ABSENT,
-    Env,
-    Obj,
-    Raised,
-    merge,
-)
-from fibcore.model.tree import (
-    Alternatives,
-    Unknown,
-)
+from fibcore.elaborate.python.values import ABSENT, Env, Obj, Raised, merge
+from fibcore.model.tree import Alternatives, Unknown
 from fibcore.syntax import children
-
-if TYPE_CHECKING:
-    pass
 
 _DECIDED = Unknown("nothing: the condition is decided")
 

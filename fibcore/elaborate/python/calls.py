@@ -25,11 +25,7 @@ from fibcore.elaborate.python.values import (
     mapped,
     merge,
 )
-from fibcore.model.tree import (
-    Alternatives,
-    SourcePlace,
-    Unknown,
-)
+from fibcore.model.tree import Alternatives, SourcePlace, Unknown
 
 if TYPE_CHECKING:
     from fibcore.elaborate.python.evaluator import Evaluator

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fibcore.elaborate.python.definitions import method_kind
 from fibcore.elaborate.python.part import Part
@@ -18,13 +18,7 @@ from fibcore.elaborate.python.values import (
     Raised,
     Super,
 )
-from fibcore.model.tree import (
-    SourcePlace,
-    Unknown,
-)
-
-if TYPE_CHECKING:
-    pass
+from fibcore.model.tree import SourcePlace, Unknown
 
 _ENUM_BASES = ("Enum", "IntEnum", "StrEnum", "Flag", "IntFlag")
 

@@ -10,14 +10,7 @@ from typing import Any
 from fibcore.elaborate.python import plain
 from fibcore.elaborate.python.part import Handlers, Part
 from fibcore.elaborate.python.plain import PLAIN
-from fibcore.elaborate.python.values import (
-    ABSENT,
-    EnumMember,
-    Env,
-    Value,
-    deep_unknown,
-    mapped,
-)
+from fibcore.elaborate.python.values import ABSENT, EnumMember, Env, Value, deep_unknown, mapped
 from fibcore.model.tree import Alternatives, SourcePlace, Unknown
 
 _COMPARE: dict[type, Callable[[Any, Any], Any]] = {

@@ -4,19 +4,11 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fibcore.elaborate.python.part import Handlers, Part
-from fibcore.elaborate.python.values import (
-    Env,
-)
-from fibcore.model.tree import (
-    Alternatives,
-    Unknown,
-)
-
-if TYPE_CHECKING:
-    pass
+from fibcore.elaborate.python.values import Env
+from fibcore.model.tree import Alternatives, Unknown
 
 REPEATS_FROM = 2
 """A comprehension of at least this many elements looks for layers that repeat."""

@@ -19,11 +19,7 @@ from fibcore.elaborate.python.values import (
     Obj,
     Raised,
 )
-from fibcore.model.tree import (
-    Alternatives,
-    SourcePlace,
-    Unknown,
-)
+from fibcore.model.tree import Alternatives, SourcePlace, Unknown
 
 if TYPE_CHECKING:
     from fibcore.elaborate.python.evaluator import Evaluator

@@ -3,25 +3,13 @@
 from __future__ import annotations
 
 import ast
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fibcore.elaborate.python.index import bound_names
 from fibcore.elaborate.python.journal import Status
 from fibcore.elaborate.python.part import Handlers, Part
-from fibcore.elaborate.python.values import (
-    Class,
-    Env,
-    Ext,
-    Func,
-    Raised,
-)
-from fibcore.model.tree import (
-    Alternatives,
-    Unknown,
-)
-
-if TYPE_CHECKING:
-    pass
+from fibcore.elaborate.python.values import Class, Env, Ext, Func, Raised
+from fibcore.model.tree import Alternatives, Unknown
 
 _METHOD_KINDS = {
     "property": "property",

@@ -8,15 +8,8 @@ from typing import TYPE_CHECKING
 from fibcore.elaborate.python.journal import Status
 from fibcore.elaborate.python.mode import guarded
 from fibcore.elaborate.python.part import Handlers, Part
-from fibcore.elaborate.python.values import (
-    Class,
-    Env,
-    Raised,
-    Value,
-)
-from fibcore.model.tree import (
-    Unknown,
-)
+from fibcore.elaborate.python.values import Class, Env, Raised, Value
+from fibcore.model.tree import Unknown
 
 if TYPE_CHECKING:
     from fibcore.elaborate.python.evaluator import Evaluator

@@ -8,18 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from fibcore.elaborate.python.limits import is_wide
 from fibcore.elaborate.python.part import Handlers, Part
-from fibcore.elaborate.python.values import (
-    Class,
-    Env,
-    Ext,
-    Raised,
-    merge,
-)
-from fibcore.model.tree import (
-    Alternatives,
-    SourcePlace,
-    Unknown,
-)
+from fibcore.elaborate.python.values import Class, Env, Ext, Raised, merge
+from fibcore.model.tree import Alternatives, SourcePlace, Unknown
 
 if TYPE_CHECKING:
     from fibcore.elaborate.python.evaluator import Evaluator

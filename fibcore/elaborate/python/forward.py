@@ -26,14 +26,7 @@ from fibcore.elaborate.python.values import (
     Value,
     depending,
 )
-from fibcore.model.tree import (
-    Alternatives,
-    Call,
-    Operation,
-    SourcePlace,
-    Unknown,
-    origins_of,
-)
+from fibcore.model.tree import Alternatives, Call, Operation, SourcePlace, Unknown, origins_of
 
 if TYPE_CHECKING:
     from fibcore.elaborate.python.evaluator import Evaluator

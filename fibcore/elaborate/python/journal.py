@@ -1,10 +1,17 @@
-"""Both sides of a branch that cannot be decided: run each, undo it, merge what they wrote."""
+"""Both sides of a branch that cannot be decided: run each, undo it, merge what they wrote.
+
+Evaluated state is plain Python state: dicts of variables and attributes, lists, sets. A journal
+remembers what was there before each write, as a database does, so that a side of a branch costs
+what it writes and not a copy of the world.
+"""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
+
+import attrs
 
 from fibcore.elaborate.python.values import ABSENT, Env, Raised, merge, same
 from fibcore.model.tree import Alternatives, Unknown, UnknownKind
@@ -14,15 +21,23 @@ Status = tuple[str, Any] | None
 """Its end: None (fell through), ("return", value), ("break", None) or ("continue", None)."""
 
 
+Cell = tuple[dict[Any, Any], Any, Any]
+"""A dict, one of its keys, and the value that it had."""
+Whole = tuple[Any, Any]
+"""A list or set, and the contents that it had."""
+
+
 class Journal:
     """What was written since the journal was opened, with the values from before.
 
-    Dictionaries (scopes, attributes, dict values) are logged by key; lists and sets as a whole.
+    Dictionaries (scopes, attributes, dict values) are logged by key; lists and sets as a whole,
+    because an insertion moves every entry behind it. Containers are marks by their ids: they are
+    held here as long as the marks are.
     """
 
     def __init__(self) -> None:
-        self.cells: dict[tuple[int, Any], tuple[dict[Any, Any], Any, Any]] = {}
-        self.wholes: dict[int, tuple[Any, Any]] = {}
+        self.cells: dict[tuple[int, Any], Cell] = {}
+        self.wholes: dict[int, Whole] = {}
 
     def note_cell(self, container: dict[Any, Any], key: Any) -> None:
         """Remember the value under `key` before it is written for the first time."""
@@ -60,6 +75,16 @@ def _refill(container: Any, contents: Any) -> None:
         container.update(contents)
     else:
         container.extend(contents)
+
+
+@attrs.frozen
+class _Outcome:
+    """What a side of a branch came to: how it ended, and what it wrote before it was undone."""
+
+    status: Status
+    journal: Journal
+    cells: dict[tuple[int, Any], Any]
+    wholes: dict[int, Any]
 
 
 class Writes:
@@ -101,9 +126,20 @@ class Writes:
     def either(self, sides: list[Callable[[], Status]], env: Env, why: Unknown) -> Status:
         """Run every side of an undecided branch and merge their effects.
 
-        A side that raises is not taken; when all raise, the first exception stands.
+        Each side starts from the state before the branch: what the one before it wrote is taken
+        back first. A side that raises is not taken, since the source as it is published runs; when
+        all raise, the first exception stands. Branches nest: what an inner one comes to is written
+        once its own journals are closed, and so into the journal of the side around it.
+
+        Args:
+            sides: The sides; each gives how it ended.
+            env: The scope of the function that the branch stands in.
+            why: Why it is not known which side is taken.
+
+        Returns:
+            How the branch ended.
         """
-        outcomes: list[tuple[Status, Journal, dict[Any, Any], dict[int, Any]]] = []
+        outcomes: list[_Outcome] = []
         failure: Raised | None = None
         for side in sides:
             journal = Journal()
@@ -118,45 +154,47 @@ class Writes:
                 self._journals.pop()
                 cells, wholes = journal.undo()
             if failed is None:
-                outcomes.append((status, journal, cells, wholes))
+                outcomes.append(_Outcome(status, journal, cells, wholes))
             else:
                 failure = failure or failed
         if not outcomes:
             assert failure is not None
             raise failure
         self._merge_writes(outcomes, why)
-        return self._merge_status([o[0] for o in outcomes], env)
+        return _merge_status([o.status for o in outcomes], env)
 
-    def _merge_writes(
-        self, outcomes: list[tuple[Status, Journal, dict[Any, Any], dict[int, Any]]], why: Unknown
-    ) -> None:
-        marks: dict[Any, tuple[dict[Any, Any], Any, Any]] = {}
-        lists: dict[int, tuple[Any, Any]] = {}
-        for _, journal, _, _ in outcomes:
-            marks.update({m: c for m, c in journal.cells.items() if m not in marks})
-            lists.update({m: c for m, c in journal.wholes.items() if m not in lists})
+    def _merge_writes(self, outcomes: list[_Outcome], why: Unknown) -> None:
+        """Write what any side wrote; a side that did not has there what was there before."""
+        marks: dict[Any, Cell] = {}
+        lists: dict[int, Whole] = {}
+        for outcome in outcomes:
+            marks.update({m: c for m, c in outcome.journal.cells.items() if m not in marks})
+            lists.update({m: c for m, c in outcome.journal.wholes.items() if m not in lists})
         for mark, (container, key, before) in marks.items():
-            self.put(container, key, merge(cells.get(mark, before) for _, _, cells, _ in outcomes))
+            self.put(container, key, merge(o.cells.get(mark, before) for o in outcomes))
         for list_mark, (container, contents_before) in lists.items():
-            contents = [wholes.get(list_mark, contents_before) for _, _, _, wholes in outcomes]
+            contents: list[Any] = [o.wholes.get(list_mark, contents_before) for o in outcomes]
             if all(_equal_contents(contents[0], other) for other in contents[1:]):
                 self.refill(container, contents[0])
             elif isinstance(container, set):
-                self.refill(container, set().union(*contents))
+                # A limit: what may be in the set is in it, and nothing says that it is doubtful.
+                self.refill(container, {item for each in contents for item in each})
             else:
                 self.refill(container, _merge_lists(contents, why))
 
-    @staticmethod
-    def _merge_status(statuses: list[Status], env: Env) -> Status:
-        returned = [s[1] for s in statuses if s is not None and s[0] == "return"]
-        others = [s for s in statuses if s is None or s[0] != "return"]
-        if not others:
-            return ("return", merge(returned))
-        env.maybe.extend(returned)
-        if any(s is None for s in others):
-            return None
-        # Where one side ends the loop and the other goes on with it, the loop goes on.
-        return next((s for s in others if s is not None and s[0] == "continue"), others[0])
+
+def _merge_status(statuses: list[Status], env: Env) -> Status:
+    returned = [s[1] for s in statuses if s is not None and s[0] == "return"]
+    others = [s for s in statuses if s is None or s[0] != "return"]
+    if not others:
+        return ("return", merge(returned))
+    # The function may have returned here. It is followed to its end all the same, and these values
+    # are added to what it comes to there.
+    env.maybe.extend(returned)
+    if any(s is None for s in others):
+        return None
+    # Where one side ends the loop and the other goes on with it, the loop goes on.
+    return next((s for s in others if s is not None and s[0] == "continue"), others[0])
 
 
 def _equal_contents(a: Any, b: Any) -> bool:
@@ -166,17 +204,14 @@ def _equal_contents(a: Any, b: Any) -> bool:
 
 
 def _merge_lists(contents: list[Any], why: Unknown) -> list[Any]:
+    """One list for several, entry by entry."""
     longest = max(len(c) for c in contents)
-    merged = []
-    for position in range(longest):
-        here = [c[position] if position < len(c) else ABSENT for c in contents]
-        merged.append(merge(here))
-    if any(isinstance(m, Alternatives) and ABSENT in m.values for m in merged):
-        # The length itself is unknown: what stands after this point cannot be counted on.
-        merged = [
-            Unknown(f"{DOUBTFUL}: {why.reason}", why.place, UnknownKind.ENTRY)
-            if isinstance(m, Alternatives) and ABSENT in m.values
-            else m
-            for m in merged
-        ]
-    return merged
+    merged = [merge(c[n] if n < len(c) else ABSENT for c in contents) for n in range(longest)]
+    # Where an entry may be absent the length itself is unknown: it cannot be counted on, nor can
+    # what is appended behind it later.
+    return [
+        Unknown(f"{DOUBTFUL}: {why.reason}", why.place, UnknownKind.ENTRY)
+        if isinstance(entry, Alternatives) and ABSENT in entry.values
+        else entry
+        for entry in merged
+    ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fibcore.elaborate.python.part import Part
 from fibcore.elaborate.python.values import (
@@ -18,14 +18,7 @@ from fibcore.elaborate.python.values import (
     depending,
     index_fn,
 )
-from fibcore.model.tree import (
-    SourcePlace,
-    Unknown,
-    origins_of,
-)
-
-if TYPE_CHECKING:
-    pass
+from fibcore.model.tree import SourcePlace, Unknown, origins_of
 
 
 class Layers(Part):

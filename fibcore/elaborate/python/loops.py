@@ -5,22 +5,12 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fibcore.elaborate.python.journal import Status
 from fibcore.elaborate.python.part import Handlers, Part
-from fibcore.elaborate.python.values import (
-    ABSENT,
-    Env,
-    merge,
-)
-from fibcore.model.tree import (
-    Alternatives,
-    Unknown,
-)
-
-if TYPE_CHECKING:
-    pass
+from fibcore.elaborate.python.values import ABSENT, Env, merge
+from fibcore.model.tree import Alternatives, Unknown
 
 MAX_WHILE = 4096
 MAX_UNDECIDED_ROUNDS = 3

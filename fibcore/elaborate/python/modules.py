@@ -6,18 +6,8 @@ import ast
 from typing import TYPE_CHECKING, Any
 
 from fibcore.elaborate.python.part import Part
-from fibcore.elaborate.python.values import (
-    ABSENT,
-    Env,
-    Ext,
-    LazyImport,
-    ModuleSpace,
-    Raised,
-)
-from fibcore.model.tree import (
-    SourcePlace,
-    Unknown,
-)
+from fibcore.elaborate.python.values import ABSENT, Env, Ext, LazyImport, ModuleSpace, Raised
+from fibcore.model.tree import SourcePlace, Unknown
 
 if TYPE_CHECKING:
     from fibcore.elaborate.python.evaluator import Evaluator

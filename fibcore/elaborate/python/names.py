@@ -3,21 +3,11 @@
 from __future__ import annotations
 
 import ast
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fibcore.elaborate.python.part import Part
-from fibcore.elaborate.python.values import (
-    ABSENT,
-    Env,
-    LazyImport,
-    bound,
-)
-from fibcore.model.tree import (
-    Unknown,
-)
-
-if TYPE_CHECKING:
-    pass
+from fibcore.elaborate.python.values import ABSENT, Env, LazyImport, bound
+from fibcore.model.tree import Unknown
 
 
 class Names(Part):

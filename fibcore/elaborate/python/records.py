@@ -3,26 +3,11 @@
 from __future__ import annotations
 
 import ast
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fibcore.elaborate.python.part import Part
-from fibcore.elaborate.python.values import (
-    ABSENT,
-    Absent,
-    Args,
-    Class,
-    Func,
-    Kwargs,
-    Obj,
-)
-from fibcore.model.tree import (
-    SourcePlace,
-    Unknown,
-)
-
-if TYPE_CHECKING:
-    pass
-
+from fibcore.elaborate.python.values import ABSENT, Absent, Args, Class, Func, Kwargs, Obj
+from fibcore.model.tree import SourcePlace, Unknown
 
 _BASES = ("NamedTuple", "Struct", "BaseModel")
 """Base classes of records: of typing, msgspec and pydantic."""

@@ -9,13 +9,8 @@ from typing import TYPE_CHECKING, Any
 from fibcore.elaborate.python.branches import leaves_block
 from fibcore.elaborate.python.journal import Status
 from fibcore.elaborate.python.part import Handlers, Part
-from fibcore.elaborate.python.values import (
-    Env,
-    Raised,
-)
-from fibcore.model.tree import (
-    Unknown,
-)
+from fibcore.elaborate.python.values import Env, Raised
+from fibcore.model.tree import Unknown
 
 if TYPE_CHECKING:
     from fibcore.elaborate.python.evaluator import Evaluator

@@ -5,16 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from fibcore.elaborate.python.values import (
-    ABSENT,
-    Class,
-    Ext,
-    IndexFn,
-    Mod,
-    Obj,
-    Raised,
-    depending,
-)
+from fibcore.elaborate.python.values import ABSENT, Class, Ext, IndexFn, Mod, Obj, Raised, depending
 from fibcore.elaborate.sglang.layer_names import LayerNames
 from fibcore.elaborate.sglang.quantization_formats import CompressedTensors, describe, layers_named
 from fibcore.elaborate.transformers.config_object import TEXT_CONFIGS

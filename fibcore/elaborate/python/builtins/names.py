@@ -5,12 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fibcore.elaborate.python.builtins.table import BUILTINS, builtin
-from fibcore.elaborate.python.values import (
-    Args,
-    Ext,
-    Kwargs,
-    Native,
-)
+from fibcore.elaborate.python.values import Args, Ext, Kwargs, Native
 from fibcore.model.tree import SourcePlace, Unknown
 
 if TYPE_CHECKING:

@@ -4,14 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fibcore.elaborate.python.libraries.table import (
-    GENERICS,
-    imitates,
-)
-from fibcore.elaborate.python.values import (
-    Args,
-    Kwargs,
-)
+from fibcore.elaborate.python.libraries.table import GENERICS, imitates
+from fibcore.elaborate.python.values import Args, Kwargs
 from fibcore.model.tree import Unknown
 
 if TYPE_CHECKING:

@@ -4,16 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fibcore.elaborate.python.libraries.table import (
-    imitates,
-)
-from fibcore.elaborate.python.values import (
-    Args,
-    Class,
-    Kwargs,
-    Namespace,
-    Obj,
-)
+from fibcore.elaborate.python.libraries.table import imitates
+from fibcore.elaborate.python.values import Args, Class, Kwargs, Namespace, Obj
 from fibcore.model.tree import Alternatives, Unknown
 
 if TYPE_CHECKING:

@@ -2,19 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from fibcore.elaborate.python.libraries.table import (
-    CALLS,
-    CONSTANTS,
-    pure,
-)
-
-if TYPE_CHECKING:
-    pass
-
-
 import math
+
+from fibcore.elaborate.python.libraries.table import CALLS, CONSTANTS, pure
 
 _FUNCTIONS = (
     "sqrt", "log", "log2", "log10", "ceil", "floor", "gcd", "lcm", "prod", "exp", "pow",

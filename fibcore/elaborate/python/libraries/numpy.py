@@ -4,15 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fibcore.elaborate.python.libraries.table import (
-    imitates,
-)
-from fibcore.elaborate.python.values import (
-    Args,
-    Kwargs,
-    Namespace,
-    Native,
-)
+from fibcore.elaborate.python.libraries.table import imitates
+from fibcore.elaborate.python.values import Args, Kwargs, Namespace, Native
 from fibcore.model.tree import Unknown
 
 if TYPE_CHECKING:

@@ -4,14 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fibcore.elaborate.python.libraries.table import (
-    EMPTY_TABLES,
-    imitates,
-)
-from fibcore.elaborate.python.values import (
-    Args,
-    Kwargs,
-)
+from fibcore.elaborate.python.libraries.table import EMPTY_TABLES, imitates
+from fibcore.elaborate.python.values import Args, Kwargs
 
 if TYPE_CHECKING:
     from fibcore.elaborate.python.evaluator import Evaluator

@@ -2,18 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from fibcore.elaborate.python.libraries.table import (
-    CALLS,
-    pure,
-)
-
-if TYPE_CHECKING:
-    pass
-
-
 import re
+
+from fibcore.elaborate.python.libraries.table import CALLS, pure
 
 _FUNCTIONS = ("compile", "escape", "findall", "fullmatch", "match", "search", "split", "sub")
 

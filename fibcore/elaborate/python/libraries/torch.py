@@ -4,20 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fibcore.elaborate.python.libraries.table import (
-    imitates,
-    imitates_all,
-)
-from fibcore.elaborate.python.values import (
-    ABSENT,
-    Args,
-    Ext,
-    Kwargs,
-    Native,
-    Obj,
-    Param,
-    Tensor,
-)
+from fibcore.elaborate.python.libraries.table import imitates, imitates_all
+from fibcore.elaborate.python.values import ABSENT, Args, Ext, Kwargs, Native, Obj, Param, Tensor
 from fibcore.model.tree import Unknown
 
 if TYPE_CHECKING:

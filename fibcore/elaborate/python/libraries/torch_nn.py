@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fibcore.elaborate.python.libraries.table import (
-    imitates,
-    imitates_all,
-)
+from fibcore.elaborate.python.libraries.table import imitates, imitates_all
 from fibcore.elaborate.python.values import (
     ABSENT,
     Args,
