@@ -38,6 +38,7 @@ class Assignments(Part):
         current = self.ev.expressions.eval(_loading(target), env)
         value = self.ev.expressions.eval(node.value, env)
         if isinstance(current, list) and isinstance(node.op, ast.Add):
+            # In place: other names of the list see it too.
             items = self.ev.operators.items(value)
             if items is None:
                 items = [Unknown("unknown items", env.module.place(node))]
@@ -69,7 +70,7 @@ class Assignments(Part):
             owner.set_item(self.ev, key, value, place)
         elif isinstance(owner, dict):
             if isinstance(key, (Unknown, Alternatives)):
-                return
+                return  # a limit: which of its entries it is cannot be said of a dict
             self.ev.layers.pin(key)
             try:
                 self.ev.writes.put(owner, key, value)

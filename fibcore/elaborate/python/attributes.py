@@ -41,6 +41,7 @@ class Attributes(Part):
             message = f"{plain.shown(value)} has no attribute {name!r}"
             raise Raised("AttributeError", message, place)
         if isinstance(found, Alternatives) and ABSENT in found.values:
+            # Python would raise where it is not set; going on means that it is.
             kept = tuple(v for v in found.values if v is not ABSENT)
             return kept[0] if len(kept) == 1 else Alternatives(kept)
         return found

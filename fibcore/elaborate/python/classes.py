@@ -45,25 +45,11 @@ class Classes(Part):
             return ABSENT
         # Until it is known, so that a body that refers to itself comes to an end.
         cls.attrs[name] = Unknown(f"{cls.name}.{name} refers to itself", cls.place)
-        scope = Env(cls.module, _ClassScope(self, cls))
-        value: Any = ABSENT
         # A class is made when its module is imported: in no branch, and before any forward pass.
         with self.ev.aside():
-            for statement in cls.names[name]:
-                if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef)):
-                    kind = method_kind(statement)
-                    if kind is not None:
-                        value = self.ev.definitions.function(
-                            statement, cls.env, statement.name, cls, kind
-                        )
-                    continue
-                try:
-                    self.ev.statements.execute(statement, scope)
-                except Raised as error:
-                    value = Unknown(f"{error.kind} in a class body: {error.message}", error.place)
-                value = scope.vars.get(name, value)
+            value = self._run_body(cls, name)
         if isinstance(value, Func) and value.cls is None and not isinstance(value.node, ast.Lambda):
-            value.cls = cls
+            value.cls = cls  # a function that the body got in another way than by `def`
         cls.attrs[name] = value
         if value is ABSENT:
             del cls.attrs[name]
@@ -72,7 +58,27 @@ class Classes(Part):
             and isinstance(value.cls, Class)
             and self.attr(value.cls, "__set_name__") is not ABSENT
         ):
-            value.attrs.setdefault("name", name)
+            value.attrs.setdefault("name", name)  # what descriptors do with their name
+        return value
+
+    def _run_body(self, cls: Class, name: str) -> Any:
+        """Run the statements of a class body that bind one name; what they bind it to."""
+        scope = Env(cls.module, _ClassScope(self, cls))
+        value: Any = ABSENT
+        for statement in cls.names[name]:
+            if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                kind = method_kind(statement)
+                if kind is not None:
+                    # A method does not see the names of the class body, but those around it.
+                    value = self.ev.definitions.function(
+                        statement, cls.env, statement.name, cls, kind
+                    )
+                continue
+            try:
+                self.ev.statements.execute(statement, scope)
+            except Raised as error:
+                value = Unknown(f"{error.kind} in a class body: {error.message}", error.place)
+            value = scope.vars.get(name, value)
         return value
 
     def enum_members(self, cls: Class) -> tuple[EnumMember, ...] | None:
@@ -88,7 +94,7 @@ class Classes(Part):
             if name.startswith("_") or not isinstance(statements[-1], (ast.Assign, ast.AnnAssign)):
                 continue
             value = self.own_attr(cls, name)
-            cls.attrs.pop(name, None)
+            cls.attrs.pop(name, None)  # the class holds the member under the name, not the value
             if isinstance(value, Obj) and value.class_name.endswith("auto"):
                 count += 1
                 value = name.lower() if cls.derives("StrEnum") else count
@@ -99,6 +105,7 @@ class Classes(Part):
 
     def make_super(self, env: Env, place: SourcePlace) -> Any:
         """`super()` in the method that `env` belongs to."""
+        # Comprehensions and functions inside of a method have scopes of their own.
         scope: Env | None = env
         while scope is not None and (scope.func is None or scope.func.cls is None):
             scope = scope.outer
@@ -130,7 +137,11 @@ class _ClassScope(Env):
 
 
 class _ClassVars(dict[str, Any]):
-    """Looks a name up in the class body when it is first asked for."""
+    """Looks a name up in the class body when it is first asked for.
+
+    A body is evaluated name by name, in the order of questions and not of lines, because most of
+    what classes of models hold is never asked for.
+    """
 
     def __init__(self, classes: Classes, cls: Class) -> None:
         super().__init__()

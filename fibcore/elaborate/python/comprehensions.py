@@ -63,6 +63,8 @@ class Comprehensions(Part):
                 return iterable
             return Unknown("iteration over something unknown", env.module.place(generator.iter))
         last = level == len(generators) - 1
+        # Layers are made like this: `[Layer(i) for i in range(n)]`. A condition would have to be
+        # asked of each index, so that nothing is gained.
         if last and not generator.ifs and len(items) >= REPEATS_FROM and _is_count(items):
 
             def one(item: Any) -> Any:

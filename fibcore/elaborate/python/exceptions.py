@@ -66,6 +66,7 @@ class Exceptions(Part):
         place = env.module.place(node)
         raise Raised(kind, str(message), place, explicit=True, parents=parents)
 
+    # An assertion that cannot be decided holds: the source as it is published runs.
     def assert_(self, node: ast.Assert, env: Env) -> Status:
         if self.ev.operators.truth(self.ev.expressions.condition(node.test, env)) is False:
             raise Raised("AssertionError", self._explained(node.test, env), env.module.place(node))
@@ -86,6 +87,8 @@ class Exceptions(Part):
         return f"{text} does not hold" + (f" ({', '.join(dict.fromkeys(shown))})" if shown else "")
 
     def try_(self, node: ast.Try, env: Env) -> Status:
+        # A limit: what one side of an undecided branch raises never comes here, because that side
+        # is not taken, so that a handler for it is not run.
         status: Status = None
         try:
             with self.ev.within(guarded(self.ev.mode)):

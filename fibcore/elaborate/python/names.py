@@ -14,10 +14,10 @@ class Names(Part):
     """Looks names up and binds them."""
 
     def lookup(self, name: str, env: Env, node: ast.AST) -> Any:
-        """The value of a name in a scope."""
+        """The value of a name in a scope, those around it, or among the builtins."""
         scope: Env | None = env
         while scope is not None:
-            if scope.outer is None:
+            if scope.outer is None:  # a module's names are evaluated when they are asked for
                 value = self.ev.modules.name_in(scope.module, name)
             else:
                 value = scope.vars.get(name, ABSENT)

@@ -65,6 +65,7 @@ class Libraries(Part):
     def call(self, ext: Ext, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
         """Call an opaque name."""
         name = ext.name
+        # Facts come first: they say what a library would find on this machine.
         answer = self.ev.environment.external_call(self.ev, name, args, kwargs, place)
         if answer is not ABSENT:
             return answer
@@ -81,7 +82,7 @@ class Libraries(Part):
         """A call of a name that nobody imitates; what it may be shows in how it is written."""
         if ext.short.endswith(("Error", "Exception", "Warning")):
             return Obj(ext, place)
-        if self.ev.mode.forward:
+        if self.ev.mode.forward:  # whatever it is, it computes with tensors
             return self.ev.forward.tensor_operation(ext.name, args, kwargs, place)
         if self.ev.environment.is_foreign_module(ext.name):
             return torch_nn.construct(self.ev, ext, args, kwargs, place)

@@ -49,7 +49,10 @@ class Env:
 
 
 class LazyImport:
-    """A name that an import binds, looked up when it is first read."""
+    """A name that an import binds, looked up when it is first read.
+
+    Model files import more than any one model needs, and each other in circles.
+    """
 
     __slots__ = ("module", "name")
 
