@@ -6,7 +6,7 @@ import contextlib
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -14,20 +14,24 @@ from fibcore.elaborate import find_architecture
 from fibcore.elaborate.build import TreeBuilder
 from fibcore.elaborate.python.budget import Exhausted
 from fibcore.elaborate.python.evaluator import Evaluator
-from fibcore.elaborate.python.forward import TENSOR_REASON
 from fibcore.elaborate.python.mode import FORWARD
-from fibcore.elaborate.python.values import ABSENT, Class, Func, Mod, Namespace, Raised
+from fibcore.elaborate.python.values import Class, Func, Mod, Raised
 from fibcore.elaborate.sglang.config_loading import core_sizes, load_config, unused_parts
 from fibcore.elaborate.sglang.environment import Environment
 from fibcore.elaborate.sglang.index import SourceIndex
 from fibcore.elaborate.sglang.loader import prepare
+from fibcore.elaborate.sglang.model_arguments import (
+    forward_arguments,
+    root_arguments,
+    shared_experts,
+)
 from fibcore.elaborate.sglang.own_classes import OwnClasses
 from fibcore.elaborate.sglang.quantization import Quantizer, quantization_data
 from fibcore.elaborate.transformers import pins
 from fibcore.elaborate.transformers.config import ConfigBuilder
 from fibcore.errors import ConfigError, ElaborationError, FibcoreError, ServingError
 from fibcore.model.serving import Serving
-from fibcore.model.tree import Missing, ModelTree, SourcePlace, Unknown
+from fibcore.model.tree import Missing, ModelTree
 
 if TYPE_CHECKING:
     from fibcore.configs.model_config import ModelConfig
@@ -35,7 +39,6 @@ if TYPE_CHECKING:
     from fibcore.sources.tree import SourceTree
 
 FORWARD_STEPS = 1_500_000
-_TENSOR_ARGUMENTS = ("input_ids", "positions", "hidden_states", "pixel_values", "x")
 
 
 class Session:
@@ -86,10 +89,10 @@ class Session:
         environment.warnings.extend(core_sizes(config))
         quantizer = Quantizer(ev, quantization_data(self.config.data), cls)
         ev.notes.extend(prepare(ev, environment, config, architecture))
-        environment.shims.server.shared_experts = _shared_experts(ev, cls, config, quantizer.config)
+        environment.shims.server.shared_experts = shared_experts(ev, cls, config, quantizer.config)
         missing: list[Missing] = []
         try:
-            arguments = _root_arguments(ev, cls, config, quantizer.config)
+            arguments = root_arguments(ev, cls, config, quantizer.config)
             # A class that only chooses among others is no module itself, but it holds one.
             root = ev.construction.module(cls, [], arguments, cls.place)
         except Exhausted:
@@ -129,17 +132,9 @@ class Session:
             missing.append(Missing("forward", reason, root.place))
             return
         ev.budget.limit = ev.budget.steps + FORWARD_STEPS
-        spec = func.node.args
-        values: list[Any] = []
-        for arg in [*spec.posonlyargs, *spec.args][1:]:
-            if arg.arg == "forward_batch":
-                values.append(_forward_batch())
-            elif arg.arg in func.defaults:
-                values.append(func.defaults[arg.arg])
-            else:
-                values.append(Unknown.tensor(TENSOR_REASON, func.place))
         try:
             with ev.within(FORWARD):
+                values = forward_arguments(func)
                 ev.forward.call_module(root, "forward", values, {}, func.place, func)
         except Raised as error:
             missing.append(
@@ -205,50 +200,9 @@ class Session:
         return True
 
 
-def _root_arguments(ev: Evaluator, cls: Class, config: Any, quant_config: Any) -> dict[str, Any]:
-    init = ev.classes.attr(cls, "__init__")
-    if not isinstance(init, Func):
-        return {}
-    spec = init.node.args
-    names = [a.arg for a in (*spec.posonlyargs, *spec.args, *spec.kwonlyargs)][1:]
-    # The loader gives these by keyword (`_initialize_model`).
-    given = {"config": config, "quant_config": quant_config}
-    arguments: dict[str, Any] = dict(given) if spec.kwarg is not None else {}
-    for name in names:
-        if name in given:
-            arguments[name] = given[name]
-        elif name == "hf_config":
-            arguments[name] = config
-        elif name not in init.defaults:
-            arguments[name] = Unknown(f"constructor argument {name}", cls.place)
-    return arguments
-
-
 def _forward_method(ev: Evaluator, mod: Mod) -> Func | None:
     func = ev.classes.attr(mod.cls, "forward") if isinstance(mod.cls, Class) else None
     return func if isinstance(func, Func) else None
-
-
-def _shared_experts(ev: Evaluator, cls: Class, config: Any, quant_config: Any) -> Any:
-    """The layout of shared experts that the loader of newer sources settles before construction."""
-    resolve = ev.modules.imported(
-        f"{ev.index.package}.srt.layers.moe.utils", "resolve_shared_experts_config"
-    )
-    if not isinstance(resolve, Func):
-        return Unknown("the layout of shared experts")
-    try:
-        return ev.calls.call_function(resolve, [cls, config, quant_config], {}, cls.place)
-    except Raised as error:
-        return Unknown(f"the layout of shared experts: {error.message}", error.place)
-
-
-def _forward_batch() -> Namespace:
-    # Two-batch overlap is off unless the server is told otherwise.
-    return Namespace(
-        "forward batch",
-        {"can_run_tbo": False},
-        lambda name: Unknown.attribute(f"attribute {name} of the forward batch"),
-    )
 
 
 class _Depth:
@@ -277,6 +231,3 @@ def _deep_recursion() -> Iterator[None]:
             _DEPTH.users -= 1
             if not _DEPTH.users:
                 sys.setrecursionlimit(_DEPTH.before)
-
-
-__all__ = ["ABSENT", "Session", "SourcePlace"]
