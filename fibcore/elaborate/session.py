@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from fibcore.elaborate import find_architecture
 from fibcore.elaborate.build import TreeBuilder
 from fibcore.elaborate.python.budget import Exhausted
 from fibcore.elaborate.python.evaluator import Evaluator
 from fibcore.elaborate.python.mode import FORWARD
 from fibcore.elaborate.python.values import Class, Func, Mod, Raised
+from fibcore.elaborate.sglang.architectures import find_architecture
 from fibcore.elaborate.sglang.config_loading import core_sizes, load_config, unused_parts
 from fibcore.elaborate.sglang.environment import Environment
 from fibcore.elaborate.sglang.index import SourceIndex
