@@ -68,13 +68,14 @@ class ModuleSpace(Value):
     bound others beside the one that was asked for, which a later statement binds anew.
     """
 
-    __slots__ = ("done", "env", "settled", "source")
+    __slots__ = ("_places", "done", "env", "settled", "source")
 
     def __init__(self, source: SourceModule) -> None:
         self.source = source
         self.env = Env(self, None)
         self.done: set[int] = set()
         self.settled: set[str] = set()
+        self._places: dict[int, SourcePlace] = {}
 
     @property
     def name(self) -> str:
@@ -83,7 +84,11 @@ class ModuleSpace(Value):
 
     def place(self, node: ast.AST) -> SourcePlace:
         """Where a piece of the module's syntax stands."""
-        return SourcePlace(self.source.file, getattr(node, "lineno", 1))
+        line = getattr(node, "lineno", 1)
+        found = self._places.get(line)
+        if found is None:  # asked for at every expression, and the same for all of a line
+            found = self._places[line] = SourcePlace(self.source.file, line)
+        return found
 
     @property
     def dotted_name(self) -> str:
