@@ -73,15 +73,12 @@ class Environment(environment.Environment):
         self.serving = serving
         self.version = version
         self.configs: ConfigBuilder | None = None
-        self.shims = Shims(self)
-        self._leaves = Leaves(self)
+        self.shims = Shims(tp=self._size("tp"), ep=self._size("ep"))
+        self._leaves = Leaves()
         self._kernels: tuple[str, ...] = ()
         self.warnings: list[str] = []
         self.functions: dict[str, list[tuple[str, Any]]] = {}
         self.external_calls: dict[str, Any] = {}
-        self.layer_packages: list[str] = []
-        self.weighted_layers: list[str] = []
-        self.weighted_external: set[str] = set()
         self.weightless_external: list[str] = []
         self.transformers_major = 4
         number = parse_version(version)
@@ -111,10 +108,10 @@ class Environment(environment.Environment):
         self.absent_packages.update(table.get("absent_packages", ()))
         for name, members in table.get("lacking", {}).items():
             self.lacking.setdefault(name, set()).update(members)
-        self.layer_packages.extend(table.get("layer_packages", ()))
+        self._leaves.packages.extend(table.get("layer_packages", ()))
         self._kernels += tuple(f"{PACKAGE}.{p}" for p in table.get("kernel_packages", ()))
-        self.weighted_layers.extend(table.get("weighted_layers", ()))
-        self.weighted_external.update(table.get("weighted_external", ()))
+        self._leaves.weighted.extend(table.get("weighted_layers", ()))
+        self._leaves.weighted_external.update(table.get("weighted_external", ()))
         self.weightless_external.extend(table.get("weightless_external", ()))
         self.transformers_major = table.get("transformers_major", self.transformers_major)
         tested = table.get("tested")
@@ -178,7 +175,7 @@ class Environment(environment.Environment):
 
     def use_configs(self, configs: ConfigBuilder) -> None:
         """Let config classes be made by a builder from now on."""
-        self.configs = configs
+        self.configs = self.shims.configs = configs
         self.constants.update(configs.constants())
 
     def external_call(
@@ -228,7 +225,7 @@ class Environment(environment.Environment):
 
     def is_foreign_module(self, name: str) -> bool:
         """Whether a class of another package is one of modules, with weights or without."""
-        return self.weightless(name) or name in self.weighted_external
+        return self.weightless(name) or name in self._leaves.weighted_external
 
     def is_weight_attribute(self, name: str) -> bool:
         """Whether SGLang keeps an attribute of this name on its weights."""

@@ -14,7 +14,6 @@ from fibcore.syntax import walk
 
 if TYPE_CHECKING:
     from fibcore.elaborate.python.evaluator import Evaluator
-    from fibcore.elaborate.sglang.environment import Environment
 
 _BUILDERS = ("__init__", "_init", "_build", "_create")
 """How the names of methods begin that give a module its parts."""
@@ -23,12 +22,16 @@ _BUILDERS = ("__init__", "_init", "_build", "_create")
 class Leaves:
     """Decides which classes are building blocks.
 
-    Args:
-        environment: Names the packages of layers and the classes that hold weights.
+    Attributes:
+        packages: Prefixes of the modules that hold layers, below the source's package.
+        weighted: Names of classes of the source that hold weights.
+        weighted_external: Dotted names of classes of other packages that do.
     """
 
-    def __init__(self, environment: Environment) -> None:
-        self.environment = environment
+    def __init__(self) -> None:
+        self.packages: list[str] = []
+        self.weighted: list[str] = []
+        self.weighted_external: set[str] = set()
 
     def is_leaf(self, ev: Evaluator, cls: Class) -> bool:
         """Whether a module class is one of the layers, with no layers inside."""
@@ -47,8 +50,7 @@ class Leaves:
 
     def _is_layer(self, ev: Evaluator, cls: Class) -> bool:
         return any(
-            cls.module.name.startswith(f"{ev.index.package}.{prefix}")
-            for prefix in self.environment.layer_packages
+            cls.module.name.startswith(f"{ev.index.package}.{prefix}") for prefix in self.packages
         )
 
     def _builds_layers(self, ev: Evaluator, function: ast.FunctionDef, cls: Class) -> bool:
@@ -76,9 +78,9 @@ class Leaves:
                 and value is not cls
                 and ev.classes.is_module(value)
                 and self._is_layer(ev, value)
-                and value.derives(*self.environment.weighted_layers)
+                and value.derives(*self.weighted)
             ):
                 return True
-            if isinstance(value, Ext) and value.name in self.environment.weighted_external:
+            if isinstance(value, Ext) and value.name in self.weighted_external:
                 return True
         return False

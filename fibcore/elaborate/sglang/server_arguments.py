@@ -15,7 +15,6 @@ from fibcore.model.tree import SourcePlace, Unknown
 
 if TYPE_CHECKING:
     from fibcore.elaborate.python.evaluator import Evaluator
-    from fibcore.elaborate.sglang.environment import Environment
 
 _NS_PATH = re.compile(
     r"^class (\w+)[^\n]*:.*?^    _NS_PATH = \"([\w.]+)\"", re.MULTILINE | re.DOTALL
@@ -26,15 +25,16 @@ class ServerArguments:
     """Reads the server's arguments from the source, each once.
 
     Args:
-        environment: Gives the serving sizes.
+        tp: The tensor-parallel size.
+        ep: The expert-parallel size.
 
     Attributes:
         shared_experts: The layout of shared experts, which the loader of newer sources settles
             before it constructs the model.
     """
 
-    def __init__(self, environment: Environment) -> None:
-        self.environment = environment
+    def __init__(self, *, tp: int, ep: int) -> None:
+        self._tp, self._ep = tp, ep
         self.shared_experts: Any = Unknown("the layout of shared experts")
         self._all: Namespace | None = None
         self._bags: dict[str, list[Class]] | None = None
@@ -46,10 +46,9 @@ class ServerArguments:
         """`get_server_args()`: serving sizes, else the defaults of `ServerArgs`."""
         if self._all is not None:
             return self._all
-        sizes = self.environment
         values = {
-            "tp_size": sizes.value("$tp"),
-            "ep_size": sizes.value("$ep"),
+            "tp_size": self._tp,
+            "ep_size": self._ep,
             "dp_size": 1,
             "pp_size": 1,
             "device": "cuda",

@@ -20,25 +20,27 @@ from fibcore.model.tree import SourcePlace, Unknown
 
 if TYPE_CHECKING:
     from fibcore.elaborate.python.evaluator import Evaluator
-    from fibcore.elaborate.sglang.environment import Environment
+    from fibcore.elaborate.transformers.config import ConfigBuilder
 
 
 class Shims:
     """The stand-ins of one elaboration, with what they share.
 
     Args:
-        environment: The facts of the machine and the server.
+        tp: The tensor-parallel size.
+        ep: The expert-parallel size.
 
     Attributes:
+        configs: Makes config objects; None until there is one.
         server: The server's arguments.
         stages: The norms that stage boundaries were given.
         functions: What stands in for functions, by the name that facts have for it.
         objects: What makes objects of the environment, likewise; called with the fact's content.
     """
 
-    def __init__(self, environment: Environment) -> None:
-        self.environment = environment
-        self.server = ServerArguments(environment)
+    def __init__(self, *, tp: int, ep: int) -> None:
+        self.configs: ConfigBuilder | None = None
+        self.server = ServerArguments(tp=tp, ep=ep)
         self.stages = StageNorms()
         self.functions: dict[str, Callable[..., Any]] = {
             "append_stages": self.stages.append,
@@ -73,8 +75,7 @@ class Shims:
             if isinstance(config, Namespace)
             else None
         )
-        configs = self.environment.configs
-        table = configs.table if configs is not None else None
+        table = self.configs.table if self.configs is not None else None
         if not isinstance(kind, str) or table is None or not isinstance(auto, Ext):
             return Unknown("the model class of a nested config", place)
         assert isinstance(ev.index, SourceIndex)
