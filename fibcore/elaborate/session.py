@@ -16,9 +16,11 @@ from fibcore.elaborate.python.calls import TENSOR_REASON
 from fibcore.elaborate.python.evaluator import Evaluator, Exhausted
 from fibcore.elaborate.python.index import SourceIndex
 from fibcore.elaborate.python.values import ABSENT, Class, Func, Mod, Namespace, Raised
+from fibcore.elaborate.sglang import config_loading
 from fibcore.elaborate.sglang.config_loading import core_sizes, unused_parts
 from fibcore.elaborate.sglang.environment import Environment
 from fibcore.elaborate.sglang.loader import prepare
+from fibcore.elaborate.sglang.own_classes import OwnClasses
 from fibcore.elaborate.sglang.quantization import Quantizer, quantization_data
 from fibcore.elaborate.sglang.shims import SHIMS
 from fibcore.elaborate.transformers import pins
@@ -75,7 +77,8 @@ class Session:
                 found=str(cls),
             )
         version = self.source.version or (self.source.commit or "")[:12]
-        builder = ConfigBuilder(ev, lambda: release.table, f"sglang {version}".strip())
+        label = f"sglang {version}".strip()
+        builder = ConfigBuilder(ev, release.table, label, OwnClasses(ev), config_loading)
         config = builder.build(self.config.data, self.config.origins)
         self.config_label = config.label
         environment.warnings.extend(core_sizes(config))

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from fibcore.elaborate.transformers.class_facts import KEEPS_ROPE
+from fibcore.elaborate.transformers.summaries.summary import KEEPS_ROPE
 from fibcore.model.tree import origins_of, with_origins
 
 if TYPE_CHECKING:

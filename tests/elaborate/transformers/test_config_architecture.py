@@ -10,7 +10,7 @@ import pytest
 from fibcore.configs.model_config import ModelConfig
 from fibcore.elaborate import served_architecture
 from fibcore.elaborate.python.index import SourceIndex
-from fibcore.elaborate.transformers.class_defaults import shipped_table
+from fibcore.elaborate.transformers.class_tables import shipped_table
 from fibcore.elaborate.transformers.model_types import architectures_of, model_types_of
 from fibcore.errors import ConfigError
 

@@ -15,9 +15,11 @@ import pytest
 from fibcore.elaborate.python.evaluator import Evaluator
 from fibcore.elaborate.python.index import SourceIndex
 from fibcore.elaborate.python.values import Ext
+from fibcore.elaborate.sglang import config_loading
 from fibcore.elaborate.sglang.environment import Environment
+from fibcore.elaborate.sglang.own_classes import OwnClasses
 from fibcore.elaborate.sglang.shims import SHIMS
-from fibcore.elaborate.transformers.class_defaults import (
+from fibcore.elaborate.transformers.class_tables import (
     shipped_table,
     shipped_versions,
     table_text,
@@ -34,9 +36,8 @@ VERSIONS = ("4.57.1", "5.19.0")
 def builder(version: str, root: Path) -> ConfigBuilder:
     (root / "srt" / "configs").mkdir(parents=True, exist_ok=True)
     environment = Environment(Serving(), "0.5.9" if version[0] == "4" else "0.5.23", SHIMS)
-    return ConfigBuilder(
-        Evaluator(SourceIndex(root), environment), lambda: shipped_table(version), "sglang x"
-    )
+    ev = Evaluator(SourceIndex(root), environment)
+    return ConfigBuilder(ev, shipped_table(version), "sglang x", OwnClasses(ev), config_loading)
 
 
 @pytest.fixture(params=VERSIONS)
@@ -326,7 +327,7 @@ def test_the_tables_are_what_the_sources_give(version: str) -> None:
     """The cache of an earlier extraction is looked at; nothing is fetched for this."""
     import os
 
-    from fibcore.elaborate.transformers import class_defaults
+    from fibcore.elaborate.transformers import class_tables
     from fibcore.sources.folders import cache_root
 
     folders = [
@@ -337,7 +338,7 @@ def test_the_tables_are_what_the_sources_give(version: str) -> None:
     roots = [f / "transformers" for f in folders if version in str(f)]
     if not roots:
         pytest.skip(f"the source of transformers {version} is not in the cache")
-    shipped = Path(class_defaults.__file__).parent / "config_tables"
+    shipped = Path(class_tables.__file__).parent / "config_tables"
     text = (shipped / f"transformers-{version}.jsonl").read_text(encoding="utf-8")
     assert table_text(roots[0]) == text
 
