@@ -16,8 +16,7 @@ from fibcore.elaborate.python.calls import TENSOR_REASON
 from fibcore.elaborate.python.evaluator import Evaluator, Exhausted
 from fibcore.elaborate.python.index import SourceIndex
 from fibcore.elaborate.python.values import ABSENT, Class, Func, Mod, Namespace, Raised
-from fibcore.elaborate.sglang import config_loading
-from fibcore.elaborate.sglang.config_loading import core_sizes, unused_parts
+from fibcore.elaborate.sglang.config_loading import core_sizes, load_config, unused_parts
 from fibcore.elaborate.sglang.environment import Environment
 from fibcore.elaborate.sglang.loader import prepare
 from fibcore.elaborate.sglang.own_classes import OwnClasses
@@ -77,9 +76,8 @@ class Session:
                 found=str(cls),
             )
         version = self.source.version or (self.source.commit or "")[:12]
-        label = f"sglang {version}".strip()
-        builder = ConfigBuilder(ev, release.table, label, OwnClasses(ev), config_loading)
-        config = builder.build(self.config.data, self.config.origins)
+        builder = ConfigBuilder(ev, release.table, f"sglang {version}".strip(), OwnClasses(ev))
+        config = load_config(builder, self.config.data, self.config.origins)
         self.config_label = config.label
         environment.warnings.extend(core_sizes(config))
         quantizer = Quantizer(ev, quantization_data(self.config.data), cls)

@@ -6,10 +6,18 @@ What `ModelConfig` settles after that is elaborated from the source (`loader.py`
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fibcore.elaborate.transformers.config_object import TEXT_CONFIGS, ConfigObject, text_config
-from fibcore.model.tree import ModuleNode, Unknown, origins_of
+from fibcore.elaborate.transformers.config_object import (
+    TEXT_CONFIGS,
+    ConfigObject,
+    from_file,
+    text_config,
+)
+from fibcore.model.tree import ModuleNode, Unknown, origins_of, with_origins
+
+if TYPE_CHECKING:
+    from fibcore.elaborate.transformers.config import ConfigBuilder
 
 _MODERN_ORDER = ("thinker_config", "llm_config", "language_config", "text_config")
 _LONGCAT = ("LongcatCausalLM", "LongcatFlashForCausalLM", "LongcatFlashNgramForCausalLM")
@@ -20,6 +28,34 @@ _OCR = (
 _CORE = ("hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
 _SIZES = frozenset(("hidden_size", "d_model", "embed_dim", "width", "num_hidden_layers", "depth"))
 _SHARED = ("pad_token_id", "bos_token_id", "eos_token_id", "tie_word_embeddings")
+
+
+def load_config(
+    builder: ConfigBuilder, data: Mapping[str, Any], origins: Mapping[str, str] | None = None
+) -> ConfigObject:
+    """The config object that SGLang's loader makes of `config.json`'s data.
+
+    Args:
+        builder: Makes config objects, SGLang's own classes included.
+        data: The file's content.
+        origins: Where keys came from that the file has under other names, by dotted path.
+    """
+    given = from_file(dict(data), "", origins)
+    assert isinstance(given, dict)
+    kind = loaded_type(data)
+    if kind is not None:
+        given["model_type"] = kind
+        if kind == "mamba":
+            _state_spaces(given)
+    kind = given.get("model_type")
+    config = builder.automatic(given, "config", top=True)
+    own = builder.own.find(kind) if isinstance(kind, str) else None
+    finish(
+        config,
+        registered=own is not None and own.registered,
+        modern=builder.table is not None and builder.table.major >= 5,
+    )
+    return config
 
 
 def loaded_as(data: Mapping[str, Any], architecture: str) -> str | None:
@@ -175,3 +211,17 @@ def _gemma4(config: ConfigObject) -> None:
     values["per_layer_config"] = None
     values["swa_v_head_dim"] = values["swa_head_dim"]
     values.setdefault("v_head_dim", values["head_dim"])
+
+
+def _state_spaces(given: dict[str, Any]) -> None:
+    """The keys of an original Mamba checkpoint as SGLang's loader renames them.
+
+    (`_try_load_raw_mamba_config`; the vocabulary is padded to a multiple.)
+    """
+    given["hidden_size"] = given["d_model"]
+    given["num_hidden_layers"] = given["n_layer"]
+    given.setdefault("state_size", (given.get("ssm_cfg") or {}).get("d_state", 16))
+    multiple = given.get("pad_vocab_size_multiple") or 1
+    words = given.get("vocab_size", 50280)
+    padded = -(-int(words) // int(multiple)) * int(multiple)
+    given["vocab_size"] = with_origins(padded, origins_of(words) | origins_of(multiple))

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from fibcore.elaborate.python.values import ABSENT, Class, Ext, Func, Raised
 from fibcore.elaborate.transformers.auto_config import MAPPINGS, called_class, config_mapping
-from fibcore.elaborate.transformers.config_object import ConfigObject, from_file
+from fibcore.elaborate.transformers.config_object import ConfigObject
 from fibcore.elaborate.transformers.file_keys import (
-    mamba_keys,
     refuse_quoted_numbers,
     under_both_names,
 )
@@ -28,7 +27,7 @@ from fibcore.model.tree import Unknown
 if TYPE_CHECKING:
     from fibcore.elaborate.python.evaluator import Evaluator
     from fibcore.elaborate.transformers.class_tables import ClassTable
-    from fibcore.elaborate.transformers.source_loader import Loader, OwnClass, OwnClasses
+    from fibcore.elaborate.transformers.own_classes import OwnClasses
 
 # Model types whose files are those of another one, where no class has them
 # (_load_deepseek_v32_model of SGLang 0.5.9).
@@ -57,8 +56,7 @@ class ConfigBuilder:
         table: The config classes of the transformers release that the source wants; None where
             they cannot be had.
         label: The source's release as reports name it, `sglang 0.5.23`.
-        own: The source's own config classes; None for a source without any.
-        loader: The source's loader; None for one that changes nothing.
+        own: The config classes that the source defines itself.
     """
 
     def __init__(
@@ -66,51 +64,29 @@ class ConfigBuilder:
         evaluator: Evaluator,
         table: ClassTable | None,
         label: str,
-        own: OwnClasses | None = None,
-        loader: Loader | None = None,
+        own: OwnClasses,
     ) -> None:
         self.ev = evaluator
         self.table = table
         self._label = label
-        self._own = own
-        self._loader = loader
+        self.own = own
         self._interpreter = None if table is None else SummaryInterpreter(evaluator, table, self)
         # Properties of the base class of configs.
         self._synonyms = {"torch_dtype": "dtype"}
-        if self._modern:
+        if self.modern:
             self._synonyms["rope_scaling"] = "rope_parameters"
         evaluator.configs = self
-        mapping = config_mapping(lambda kind: self.class_of(kind, top=False))
-        for name in MAPPINGS:
-            evaluator.environment.constants[name] = mapping
+        evaluator.environment.constants.update(self.constants())
 
     @property
-    def _modern(self) -> bool:
+    def modern(self) -> bool:
+        """Whether config classes are those of transformers 5 or later."""
         return self.table is not None and self.table.major >= 5
 
-    def build(
-        self, data: Mapping[str, Any], origins: Mapping[str, str] | None = None
-    ) -> ConfigObject:
-        """The config object that the source's loader makes of `config.json`'s data.
-
-        Args:
-            data: The file's content.
-            origins: Where keys came from that the file has under other names, by dotted path.
-        """
-        given = from_file(dict(data), "", origins)
-        assert isinstance(given, dict)
-        kind = self._loader.loaded_type(data) if self._loader is not None else None
-        if kind is not None:
-            given["model_type"] = kind
-            if kind == "mamba":
-                mamba_keys(given)
-        kind = given.get("model_type")
-        config = self.automatic(given, "config", top=True)
-        own = self._find_own(kind)
-        if self._loader is not None:
-            registered = own is not None and own.registered
-            self._loader.finish(config, registered=registered, modern=self._modern)
-        return config
+    def constants(self) -> dict[str, Any]:
+        """Values of the names of transformers that hold config classes."""
+        mapping = config_mapping(lambda kind: self.class_of(kind, top=False))
+        return dict.fromkeys(MAPPINGS, mapping)
 
     # -- by model type -------------------------------------------------------------------------
 
@@ -124,23 +100,17 @@ class ConfigBuilder:
         """
         if not isinstance(model_type, str):
             return None
-        own = self._find_own(model_type)
+        own = self.own.find(model_type)
         summary = None
         if self.table is not None:
             summary = self.table.of_type(model_type)
             if summary is None and own is None:
                 summary = self.table.of_type(_READ_AS.get(model_type, ""))
         if own is not None and (summary is None or own.forced or (top and own.registered)):
-            assert self._own is not None
-            cls = self._own.load(own)
+            cls = self.own.load(own)
             if cls is not None:
                 return cls
         return summary
-
-    def _find_own(self, model_type: Any) -> OwnClass | None:
-        if self._own is None or not isinstance(model_type, str):
-            return None
-        return self._own.find(model_type)
 
     def automatic(self, given: dict[str, Any], name: str, *, top: bool = False) -> ConfigObject:
         """The config object for the class that `model_type` names."""
@@ -155,7 +125,7 @@ class ConfigBuilder:
         self, summary: ClassSummary | None, given: Mapping[str, Any], name: str = "config"
     ) -> ConfigObject:
         """A config object of a class of transformers; None stands for one that is not known."""
-        given = under_both_names(given, summary, modern=self._modern)
+        given = under_both_names(given, summary, modern=self.modern)
         names = [*BASE_NAMES]
         if summary is not None:
             names += [summary.name, *summary.bases]
@@ -200,7 +170,7 @@ class ConfigBuilder:
     def construct(self, cls: Class, given: Mapping[str, Any], name: str = "config") -> ConfigObject:
         """A config object of a class of the source tree, by its own constructor."""
         summary = self._foreign_base(cls)
-        given = under_both_names(given, summary, modern=self._modern)
+        given = under_both_names(given, summary, modern=self.modern)
         renamed = {**self._synonyms, **(summary.renamed if summary is not None else {})}
         own = self.ev.class_attr(cls, "attribute_map")
         renamed.update(own if isinstance(own, dict) else {})

@@ -9,7 +9,7 @@ from typing import Any
 from fibcore.elaborate.transformers.rope_keys import classic_keys, default_for_mrope
 from fibcore.elaborate.transformers.summaries.summary import ClassSummary
 from fibcore.errors import ConfigError
-from fibcore.model.tree import origins_of, with_origins
+from fibcore.model.tree import origins_of
 
 # Names of a key in one generation of configs that another generation reads under another name.
 _OTHER_NAMES = (("layers_block_type", "layer_types"),)
@@ -38,20 +38,6 @@ def under_both_names(
             if mine in known and mine not in result and other in result and other not in known:
                 result[mine] = result[other]
     return result
-
-
-def mamba_keys(given: dict[str, Any]) -> None:
-    """Rename the keys of an original Mamba checkpoint as SGLang's loader does.
-
-    (`_try_load_raw_mamba_config`; the vocabulary is padded to a multiple.)
-    """
-    given["hidden_size"] = given["d_model"]
-    given["num_hidden_layers"] = given["n_layer"]
-    given.setdefault("state_size", (given.get("ssm_cfg") or {}).get("d_state", 16))
-    multiple = given.get("pad_vocab_size_multiple") or 1
-    words = given.get("vocab_size", 50280)
-    padded = -(-int(words) // int(multiple)) * int(multiple)
-    given["vocab_size"] = with_origins(padded, origins_of(words) | origins_of(multiple))
 
 
 def refuse_quoted_numbers(given: Mapping[str, Any], summary: ClassSummary, label: str) -> None:

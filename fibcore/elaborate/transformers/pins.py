@@ -15,6 +15,7 @@ from fibcore.elaborate.transformers.class_tables import (
     shipped_versions,
     source_table,
 )
+from fibcore.elaborate.transformers.versions import parse_version
 from fibcore.errors import FibcoreError
 
 if TYPE_CHECKING:
@@ -97,18 +98,8 @@ def table_of(wanted: str | None, major: int) -> ReleaseTable:
 
 def _distance(one: str, other: str) -> tuple[int, ...]:
     """How far two releases are apart, by major, minor and micro number."""
-    pairs = zip(_numbers(one), _numbers(other), strict=True)
+    pairs = zip(parse_version(one) or (0, 0, 0), parse_version(other) or (0, 0, 0), strict=True)
     return tuple(abs(a - b) for a, b in pairs)
-
-
-def _numbers(version: str) -> tuple[int, int, int]:
-    from packaging.version import InvalidVersion, Version
-
-    try:
-        parsed = Version(version)
-    except InvalidVersion:
-        return 0, 0, 0
-    return parsed.major, parsed.minor, parsed.micro
 
 
 def release_source(version: str) -> tuple[SourceTree | None, str]:

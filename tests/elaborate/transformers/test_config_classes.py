@@ -15,7 +15,7 @@ import pytest
 from fibcore.elaborate.python.evaluator import Evaluator
 from fibcore.elaborate.python.index import SourceIndex
 from fibcore.elaborate.python.values import Ext
-from fibcore.elaborate.sglang import config_loading
+from fibcore.elaborate.sglang.config_loading import load_config
 from fibcore.elaborate.sglang.environment import Environment
 from fibcore.elaborate.sglang.own_classes import OwnClasses
 from fibcore.elaborate.sglang.shims import SHIMS
@@ -37,14 +37,14 @@ def builder(version: str, root: Path) -> ConfigBuilder:
     (root / "srt" / "configs").mkdir(parents=True, exist_ok=True)
     environment = Environment(Serving(), "0.5.9" if version[0] == "4" else "0.5.23", SHIMS)
     ev = Evaluator(SourceIndex(root), environment)
-    return ConfigBuilder(ev, shipped_table(version), "sglang x", OwnClasses(ev), config_loading)
+    return ConfigBuilder(ev, shipped_table(version), "sglang x", OwnClasses(ev))
 
 
 @pytest.fixture(params=VERSIONS)
 def make(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., ConfigObject]:
     """A function from a file's keys to the config object of a release's class."""
     made = builder(request.param, tmp_path / "sglang")
-    return lambda kind, **keys: made.build({"model_type": kind, **keys})
+    return lambda kind, **keys: load_config(made, {"model_type": kind, **keys})
 
 
 def value(config: Any, path: str) -> Any:
@@ -193,7 +193,7 @@ def test_sglangs_class_on_top_of_one_of_transformers(tmp_path: Path) -> None:
         "tower": {"model_type": "siglip_vision_model", "hidden_size": 48},
         "left": 1,
     }
-    config = made.build(data)
+    config = load_config(made, data)
     assert config.label == "Mine (sglang x)"
     assert value(config, "text_config.extra") == 5
     assert value(config, "text_config.sliding_window") == 64  # the base class would drop it
