@@ -156,6 +156,8 @@ class SummaryInterpreter:
             return config.default(name, value)
         if name in summary.constants:
             return config.default(name, copy.deepcopy(summary.constants[name]))
+        if name == "model_type" and summary.model_type:
+            return config.default(name, summary.model_type)
         return ABSENT
 
     def base(
