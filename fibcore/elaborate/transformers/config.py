@@ -55,7 +55,7 @@ class ConfigBuilder:
         evaluator: Elaborates the config classes of the source tree.
         table: The config classes of the transformers release that the source wants; None where
             they cannot be had.
-        label: The source's release as reports name it, `sglang 0.5.23`.
+        release: The source's release as reports name it, `sglang 0.5.23`.
         own: The config classes that the source defines itself.
     """
 
@@ -63,12 +63,12 @@ class ConfigBuilder:
         self,
         evaluator: Evaluator,
         table: ClassTable | None,
-        label: str,
+        release: str,
         own: OwnClasses,
     ) -> None:
         self.ev = evaluator
         self.table = table
-        self._label = label
+        self._release = release
         self.own = own
         self._interpreter = None if table is None else SummaryInterpreter(evaluator, table, self)
         # Properties of the base class of configs.
@@ -133,14 +133,14 @@ class ConfigBuilder:
         else:
             names += _class_names(given.get("model_type"))
             renamed = _REPOSITORY_NAMES.get(str(given.get("model_type")), {})
-        shown = summary.name if summary is not None else BASE_NAMES[0]
         config = ConfigObject(
             name,
             cls=None,
             classes=names,
             renamed={**self._synonyms, **renamed},
             missing=lambda config, key: self._missing(config, key, summary),
-            label=shown if self._interpreter is None else self._interpreter.label(shown),
+            class_name=summary.name if summary is not None else BASE_NAMES[0],
+            release="" if self._interpreter is None else self._interpreter.release,
         )
         if self._interpreter is None:
             config.values.update(given)
@@ -182,7 +182,8 @@ class ConfigBuilder:
             classes=(*names, *BASE_NAMES),
             renamed=renamed,
             missing=lambda config, key: self._missing(config, key, summary),
-            label=f"{cls.name} ({self._label})",
+            class_name=cls.name,
+            release=self._release,
         )
         try:
             self._initialise(config, cls, summary, given)

@@ -47,9 +47,10 @@ class SummaryInterpreter:
         self.table = table
         self._maker = maker
 
-    def label(self, name: str) -> str:
-        """A class as reports name it."""
-        return f"{name} (transformers {self.table.version})"
+    @property
+    def release(self) -> str:
+        """The release of the classes as reports name it."""
+        return f"transformers {self.table.version}"
 
     def construct(
         self, config: ConfigObject, summary: ClassSummary, given: Mapping[str, Any]
