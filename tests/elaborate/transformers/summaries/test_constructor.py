@@ -83,6 +83,10 @@ def test_steps(body: str, expected: list[tuple[str, str, str | None]]) -> None:
         ("self.c = []\nself.c.append(a)", ["c"]),
         ("with foreign():\n    self.c = 1", ["c"]),
         ("self.c = (d := a)", ["c"]),
+        ("x = a\nfor i in range(3):\n    x = i\nself.c = x", ["c"]),
+        ("x = [a]\nx.append(b)\nself.c = x", ["c"]),
+        ("self.c = foreign(a)\nself.d = getattr(self, 'c', 1)", ["c", "d"]),
+        ("self.c = foreign(a)\nself.d = self.c + 1", ["c", "d"]),
     ],
 )
 def test_what_cannot_be_followed_is_unclear(body: str, unclear: list[str]) -> None:
