@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from fibcore.dataset.files import write_text
-from fibcore.elaborate.transformers.class_defaults import TABLES, table_text
+from fibcore.elaborate.transformers.class_tables import TABLES, table_text
 from fibcore.elaborate.transformers.pins import release_source
 
 FOLDER = Path(__file__).parent.parent / "fibcore" / "elaborate" / "transformers" / TABLES

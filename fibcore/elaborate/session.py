@@ -80,9 +80,7 @@ class Session:
                 found=str(cls),
             )
         version = self.source.version or (self.source.commit or "")[:12]
-        builder = ConfigBuilder(
-            ev, lambda: release.table, f"sglang {version}".strip(), OwnClasses(ev)
-        )
+        builder = ConfigBuilder(ev, release.table, f"sglang {version}".strip(), OwnClasses(ev))
         environment.use_configs(builder)
         config = load_config(builder, self.config.data, self.config.origins)
         self.config_label = config.label

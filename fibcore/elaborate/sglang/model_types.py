@@ -16,7 +16,7 @@ from fibcore.elaborate.sglang.index import SourceIndex, entry_classes
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fibcore.elaborate.transformers.class_defaults import Table
+    from fibcore.elaborate.transformers.class_tables import ClassTable
 
 # What a model class's name has behind the model's own name.
 _HEADS = re.compile(
@@ -44,7 +44,7 @@ def own_model_types(index: SourceIndex) -> dict[str, str]:
     return found
 
 
-def model_types_of(index: SourceIndex, table: Table, architecture: str) -> tuple[str, ...]:
+def model_types_of(index: SourceIndex, table: ClassTable, architecture: str) -> tuple[str, ...]:
     """The model types whose configs a model class is for, the likeliest first.
 
     Args:
@@ -63,8 +63,8 @@ def model_types_of(index: SourceIndex, table: Table, architecture: str) -> tuple
             kinds.setdefault(kind)
     by_class = {name: kind for kind, name in reversed(list(table.model_types.items()))}
     for name in _annotations(index, architecture):
-        facts = table.find(name)
-        named = own.get(name) or by_class.get(name) or (facts.model_type if facts else "")
+        summary = table.find(name)
+        named = own.get(name) or by_class.get(name) or (summary.model_type if summary else "")
         if named:
             kinds.setdefault(named)
     wanted = _bare(architecture)
@@ -75,7 +75,7 @@ def model_types_of(index: SourceIndex, table: Table, architecture: str) -> tuple
     return tuple(sorted(kinds, key=lambda kind: plain[kind] != wanted))
 
 
-def architectures_of(index: SourceIndex, table: Table, model_type: str) -> tuple[str, ...]:
+def architectures_of(index: SourceIndex, table: ClassTable, model_type: str) -> tuple[str, ...]:
     """The model classes of a SGLang tree that a model type may be served by, the likeliest first.
 
     Args:

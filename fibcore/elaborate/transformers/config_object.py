@@ -17,14 +17,15 @@ class ConfigObject(Namespace):
 
     Args:
         name: What errors call it, `config` or `config.text_config`.
-        cls: Its class, where SGLang's source defines it; None for one of transformers.
-        classes: Names (lower case) of all classes that it is an instance of.
+        cls: Its class, where the source tree defines it; None for one of transformers.
+        classes: Names of all classes that it is an instance of.
         renamed: Other names of its attributes.
-        missing: What an attribute is that is not among the values; ABSENT where there is none.
-        label: Its class as reports name it, `LlamaConfig (transformers 4.57.1)`.
+        missing: Gives an attribute that is not among the values; ABSENT where there is none.
+        class_name: The name of its class.
+        release: The release that defines the class, `transformers 4.57.1`; "" where not known.
     """
 
-    __slots__ = ("cls", "label", "missing", "renamed")
+    __slots__ = ("class_name", "cls", "missing", "release", "renamed")
     is_mapping = True
 
     def __init__(
@@ -35,14 +36,24 @@ class ConfigObject(Namespace):
         classes: Iterable[str],
         renamed: dict[str, str],
         missing: Callable[[ConfigObject, str], Any],
-        label: str,
+        class_name: str,
+        release: str,
     ) -> None:
         super().__init__(name, {}, self._fallback)
         self.cls = cls
         self.classes = frozenset(c.lower() for c in classes)
         self.renamed = renamed
         self.missing = missing
-        self.label = label
+        self.class_name = class_name
+        self.release = release
+
+    @property
+    def label(self) -> str:
+        """Its class as reports name it, `LlamaConfig (transformers 4.57.1)`."""
+        return self._labelled(self.class_name)
+
+    def _labelled(self, name: str) -> str:
+        return f"{name} ({self.release})" if self.release else name
 
     def key(self, name: str) -> str:
         """The name under which an attribute is kept."""
@@ -56,7 +67,8 @@ class ConfigObject(Namespace):
             classes=self.classes or (),
             renamed=self.renamed,
             missing=self.missing,
-            label=self.label,
+            class_name=self.class_name,
+            release=self.release,
         )
         new.values = values
         return new
@@ -69,7 +81,7 @@ class ConfigObject(Namespace):
             value: Its value; parts that have origins keep them alone, unless they are `derived`.
             derived: Whether the class computed it, so that it is an origin beside others.
         """
-        own = frozenset((f"default:{self.label.replace(' ', f'.{name} ', 1)}",))
+        own = frozenset((f"default:{self._labelled(f'{self.class_name}.{name}')}",))
         if derived and (known := origins_of(value)):
             return with_origins(value, known | own)
         return tagged(value, own)
@@ -80,7 +92,7 @@ class ConfigObject(Namespace):
             return self.values[kept]
         if name == "__class__":
             # Only its name is asked for.
-            return self.cls or Ext(f"transformers.{self.label.partition(' ')[0]}")
+            return self.cls or Ext(f"transformers.{self.class_name}")
         if name == "_attn_implementation":  # a property of every config
             return Unknown("the attention implementation that transformers would choose")
         method = _METHODS.get(name)

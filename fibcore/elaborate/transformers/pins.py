@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from fibcore.elaborate.transformers.class_defaults import (
-    Table,
+from fibcore.elaborate.transformers.class_tables import (
+    ClassTable,
     shipped_table,
     shipped_versions,
     source_table,
@@ -47,14 +47,14 @@ def pinned_transformers(root: Path) -> str | None:
 
 @attrs.frozen
 class ReleaseTable:
-    """The records of the transformers release that goes with a SGLang tree.
+    """The config classes of the transformers release that goes with a SGLang tree.
 
     Attributes:
-        table: The records; None where there are none.
-        note: What the user should know, such as that they are those of another release.
+        table: The classes; None where they cannot be had.
+        note: A warning for the user, such as that they are those of another release; "" for none.
     """
 
-    table: Table | None
+    table: ClassTable | None
     note: str = ""
 
 
@@ -74,7 +74,12 @@ def transformers_table(sglang: SourceTree, major: int) -> ReleaseTable:
 
 @functools.cache
 def table_of(wanted: str | None, major: int) -> ReleaseTable:
-    """The records of one release, or of a release of this major version; see above."""
+    """The config classes of a release.
+
+    Args:
+        wanted: The release; None for the newest shipped one of the major version.
+        major: The major version.
+    """
     shipped = shipped_versions()
     if wanted is None:
         return ReleaseTable(shipped_table(max(v for v in shipped if v.startswith(f"{major}."))))
@@ -92,20 +97,9 @@ def table_of(wanted: str | None, major: int) -> ReleaseTable:
 
 
 def _distance(one: str, other: str) -> tuple[int, ...]:
+    """How far two releases are apart, by major, minor and micro number."""
     pairs = zip(parse_version(one) or (0, 0, 0), parse_version(other) or (0, 0, 0), strict=True)
     return tuple(abs(a - b) for a, b in pairs)
-
-
-def transformers_source(sglang: SourceTree) -> tuple[SourceTree | None, str]:
-    """The source text of the transformers release that a SGLang tree requires.
-
-    Returns:
-        The tree and "", or None and why it cannot be had.
-    """
-    version = pinned_transformers(Path(sglang.root))
-    if version is None:
-        return None, "this SGLang names no transformers release"
-    return release_source(version)
 
 
 def release_source(version: str) -> tuple[SourceTree | None, str]:
@@ -115,7 +109,7 @@ def release_source(version: str) -> tuple[SourceTree | None, str]:
     it is neither installed nor imported.
 
     Returns:
-        The tree and "", or None and why it cannot be had.
+        The tree and "", or None and the reason.
     """
     from fibcore.sources.finding import find_source
 

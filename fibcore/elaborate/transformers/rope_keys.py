@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from fibcore.elaborate.transformers.class_facts import KEEPS_ROPE
+from fibcore.elaborate.transformers.summaries.summary import KEEPS_ROPE
 from fibcore.model.tree import origins_of, with_origins
 
 if TYPE_CHECKING:
@@ -71,6 +71,8 @@ def modern_rope(
 ) -> dict[str, Any]:
     """Gather a config's RoPE settings as `rope_parameters`.
 
+    (RotaryEmbeddingConfigMixin of transformers 5, modeling_rope_utils.py)
+
     Args:
         config: The config; only one whose class declares `rope_parameters`, or whose file has
             settings, gets any.
@@ -81,50 +83,62 @@ def modern_rope(
         `given` without what went into the settings.
     """
     values = config.values
-    declared = "rope_parameters" in values
     rest = dict(given)
     if constants.get(KEEPS_ROPE) and "rope_theta" in rest and _is_for_own_class(rest):
         values["rope_parameters"] = None
-    elif constants.get(KEEPS_ROPE) or (
-        not declared
-        and "rope_parameters" not in rest
-        and not (rest.get("rope_scaling") and rest.get("rope_theta"))
-    ):
+    elif constants.get(KEEPS_ROPE) or not _has_settings(values, rest):
         return rest
     scaling = rest.pop("rope_scaling", None)
     own = rest.pop("rope_parameters", None) or values.get("rope_parameters")
-    parameters = dict(scaling or own or {}) if isinstance(scaling or own or {}, dict) else None
-    if parameters is None:  # a setting that is not known
+    parameters = scaling or own or {}
+    if not isinstance(parameters, dict):  # a setting that is not known
         return rest
     default = constants.get("default_theta", 10000.0)
-    partial = rest.get("partial_rotary_factor", values.get("partial_rotary_factor"))
     labels = values.get("layer_types")
     nested = [k for k in parameters if isinstance(labels, list) and k in labels]
     if isinstance(default, dict) and not nested:
-        parameters = {layer: {} for layer in _LAYERS}
-        if isinstance(scaling, dict):
-            parameters["full_attention"].update(scaling)
+        # The older `rope_scaling` is for full attention alone.
+        parameters = {kind: {} for kind in _LAYERS}
+        parameters["full_attention"].update(scaling if isinstance(scaling, dict) else {})
         nested = list(_LAYERS)
-    kinds = {key: dict(parameters[key] or {}) for key in nested} or {"": parameters}
-    for key, settings in kinds.items():
-        names = _THETAS.get(key, ("rope_theta",))
-        if not isinstance(default, dict):
-            names = (*names, "rope_theta")
-        theta = next((rest[n] for n in names if n in rest), values.get("rope_theta"))
-        if theta is None:
-            base = default.get(_LAYERS.get(key, key)) if isinstance(default, dict) else default
-            theta = config.default("rope_theta", base)
-        settings.setdefault("rope_theta", theta)
-        settings.setdefault("rope_type", settings.get("type", "default"))
-        if partial is not None:
-            settings.setdefault("partial_rotary_factor", partial)
-        if settings["rope_type"] in ("llama3", "yarn", "longrope"):
-            longest = values.get(
-                "original_max_position_embeddings", values.get("max_position_embeddings")
-            )
-            settings.setdefault("original_max_position_embeddings", longest)
-    values["rope_parameters"] = kinds.get("") or {**parameters, **kinds}
-    # Kept under the old names too: code of the older generation reads them.
-    if "" in kinds:
-        rest.setdefault("rope_theta", kinds[""]["rope_theta"])
+    if nested:
+        parameters = {**parameters, **{kind: dict(parameters[kind] or {}) for kind in nested}}
+        for kind in nested:
+            _complete(config, parameters[kind], kind, rest, default)
+    else:
+        parameters = dict(parameters)
+        _complete(config, parameters, "", rest, default)
+        # Kept under the old name too: code of the older generation reads it.
+        rest.setdefault("rope_theta", parameters["rope_theta"])
+    values["rope_parameters"] = parameters
     return rest
+
+
+def _has_settings(values: Mapping[str, Any], rest: Mapping[str, Any]) -> bool:
+    """Whether a class declares RoPE settings, or a file has them under either name."""
+    old = rest.get("rope_scaling") and rest.get("rope_theta")
+    return "rope_parameters" in values or "rope_parameters" in rest or bool(old)
+
+
+def _complete(
+    config: ConfigObject, settings: dict[str, Any], kind: str, rest: Mapping[str, Any], default: Any
+) -> None:
+    """Add what transformers' classes add to the settings of a kind of layer, or of all ("")."""
+    values = config.values
+    names = _THETAS.get(kind, ("rope_theta",))
+    if not isinstance(default, dict):
+        names = (*names, "rope_theta")
+    theta = next((rest[n] for n in names if n in rest), values.get("rope_theta"))
+    if theta is None:
+        base = default.get(_LAYERS.get(kind, kind)) if isinstance(default, dict) else default
+        theta = config.default("rope_theta", base)
+    settings.setdefault("rope_theta", theta)
+    settings.setdefault("rope_type", settings.get("type", "default"))
+    partial = rest.get("partial_rotary_factor", values.get("partial_rotary_factor"))
+    if partial is not None:
+        settings.setdefault("partial_rotary_factor", partial)
+    if settings["rope_type"] in ("llama3", "yarn", "longrope"):
+        longest = values.get(
+            "original_max_position_embeddings", values.get("max_position_embeddings")
+        )
+        settings.setdefault("original_max_position_embeddings", longest)

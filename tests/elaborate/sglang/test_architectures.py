@@ -11,7 +11,7 @@ from fibcore.configs.model_config import ModelConfig
 from fibcore.elaborate import served_architecture
 from fibcore.elaborate.sglang.index import SourceIndex
 from fibcore.elaborate.sglang.model_types import architectures_of, model_types_of
-from fibcore.elaborate.transformers.class_defaults import shipped_table
+from fibcore.elaborate.transformers.class_tables import shipped_table
 from fibcore.errors import ConfigError
 
 

@@ -1,4 +1,4 @@
-"""The config classes of a transformers source tree: where they are, and their records."""
+"""The config classes of a transformers source tree: where they are, and their summaries."""
 
 from __future__ import annotations
 
@@ -8,24 +8,31 @@ import re
 from pathlib import Path
 from typing import Any
 
-from fibcore.elaborate.transformers.class_facts import BASE_NAMES, ClassFacts, UnclearError
-from fibcore.elaborate.transformers.class_record import Record
-from fibcore.elaborate.transformers.class_syntax import (
+from fibcore.elaborate.transformers.summaries.lineage import Lineage
+from fibcore.elaborate.transformers.summaries.summarise import summarise
+from fibcore.elaborate.transformers.summaries.summary import (
+    BASE_NAMES,
+    ClassSummary,
+    NotExpressibleError,
+)
+from fibcore.elaborate.transformers.summaries.syntax import (
     annotated,
+    default_of,
     dict_items,
     global_data,
     method,
     parameters,
-    plain,
+    self_attribute,
     string_pairs,
 )
+from fibcore.syntax import walk
 
 _CONFIG_FILE = "configuration_*.py"
 _CLASS = re.compile(r"^class (\w+)\b", re.MULTILINE)
 
 
-class ClassReader:
-    """Reads the config classes of a transformers source tree.
+class Release:
+    """The source text of a transformers release, as far as its config classes go.
 
     Args:
         root: The folder of the `transformers` package.
@@ -78,37 +85,41 @@ class ClassReader:
                     pairs.update(string_pairs(node))
         return pairs
 
-    def base(self) -> ClassFacts:
-        """The keys that the base class of all configs takes."""
+    def base(self) -> ClassSummary:
+        """The keys that the base class of all configs takes.
+
+        What it does with them is known to `SummaryInterpreter.base`.
+        """
         cls, _ = self._class_in(self._root / "configuration_utils.py", *BASE_NAMES)
         init = method(cls, "__init__")
-        if init is None:
-            fields = {k: plain(v) for k, v in annotated(cls).items()}
-        else:
-            fields = {k: plain(v) for k, v in parameters(init).items()}
+        nodes = annotated(cls) if init is None else parameters(init) or _popped(init)
+        fields = {k: default_of(v) for k, v in nodes.items()}
         defaults = method(cls, "_get_global_generation_defaults")
-        if defaults is not None:
-            for node in ast.walk(defaults):
-                if isinstance(node, ast.Dict):
-                    fields.update(ast.literal_eval(node))
-        constants: dict[str, Any] = {}
-        dropped: list[str] = []
-        if init is None:
-            # Settings of text generation are no part of a config any more.
-            path = self._root / "generation" / "configuration_utils.py"
-            for node in ast.walk(self._tree(path)):
-                if isinstance(node, ast.FunctionDef) and node.name.endswith(
-                    "_get_default_generation_params"
-                ):
-                    dropped = [str(k) for k, _ in dict_items(node)]
-            tree = self._tree(self._root / "configuration_utils.py")
-            old = global_data(tree).get("_LEGACY_LAYER_TYPE_REMAP")
-            if isinstance(old, dict):
-                constants["layer_types"] = old
-        return ClassFacts(BASE_NAMES[0], fields=fields, constants=constants, dropped=dropped)
+        for node in walk(defaults) if defaults is not None else ():
+            if isinstance(node, ast.Dict):
+                fields.update(ast.literal_eval(node))
+        constants = self._old_layer_types() if init is None else {}
+        dropped = self._generation_keys() if init is None else []
+        return ClassSummary(BASE_NAMES[0], fields=fields, constants=constants, dropped=dropped)
 
-    def facts(self, name: str) -> ClassFacts | None:
-        """The record of a class; None where the tree has no such class."""
+    def _generation_keys(self) -> list[str]:
+        """Settings of text generation, which are no part of a config from transformers 5 on."""
+        found: list[str] = []
+        for node in walk(self._tree(self._root / "generation" / "configuration_utils.py")):
+            if isinstance(node, ast.FunctionDef) and node.name.endswith(
+                "_get_default_generation_params"
+            ):
+                found = [str(k) for k, _ in dict_items(node)]
+        return found
+
+    def _old_layer_types(self) -> dict[str, Any]:
+        """Older names of kinds of layers, which the base class replaces."""
+        tree = self._tree(self._root / "configuration_utils.py")
+        old = global_data(tree).get("_LEGACY_LAYER_TYPE_REMAP")
+        return {"layer_types": old} if isinstance(old, dict) else {}
+
+    def summary(self, name: str) -> ClassSummary | None:
+        """The summary of a class; None where the tree has no such class."""
         if name not in self.files:
             return None
         lineage = [name]
@@ -118,7 +129,7 @@ class ClassReader:
             if not known:
                 break
             lineage.append(known[0])
-        return Record([self._class(n) for n in lineage]).facts()
+        return summarise(Lineage([self._class(n) for n in lineage]))
 
     def _class(self, name: str) -> tuple[ast.ClassDef, ast.Module]:
         return self._class_in(self.files[name], name)
@@ -128,9 +139,28 @@ class ClassReader:
         for node in tree.body:
             if isinstance(node, ast.ClassDef) and node.name in names:
                 return node, tree
-        raise UnclearError(f"no class {names[0]} in {path}")
+        raise NotExpressibleError(f"no class {names[0]} in {path}")
 
     def _tree(self, path: Path) -> ast.Module:
         if path not in self._trees:
             self._trees[path] = ast.parse(path.read_text(encoding="utf-8"))
         return self._trees[path]
+
+
+def _popped(init: ast.FunctionDef) -> dict[str, ast.expr]:
+    """The keys that a constructor takes as `self.key = kwargs.pop("key", default)`.
+
+    (The base class of transformers up to 4.56; `torch_dtype` is `dtype` since.)
+    """
+    found: dict[str, ast.expr] = {}
+    for node in init.body:
+        if not (isinstance(node, ast.Assign) and isinstance(node.value, ast.Call)):
+            continue
+        target, call = node.targets[0], node.value
+        if not (isinstance(target, ast.Attribute) and self_attribute(target)):
+            continue
+        if ast.unparse(call.func) == "kwargs.pop" and len(call.args) == 2:
+            key, default = call.args
+            if isinstance(key, ast.Constant) and key.value == target.attr != "torch_dtype":
+                found[target.attr] = default
+    return found

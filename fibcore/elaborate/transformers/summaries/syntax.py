@@ -1,4 +1,7 @@
-"""Reading the syntax of config classes: methods, fields, defaults that are plain data."""
+"""Reading the syntax of config classes: methods, fields, defaults that are plain data.
+
+Tables hold JSON, so data is what JSON can hold: a tuple or a set stays an expression.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,9 @@ import ast
 import operator
 from collections.abc import Callable, Iterator
 from typing import Any
+
+from fibcore.elaborate.transformers.summaries.summary import Expression
+from fibcore.syntax import walk
 
 _ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
@@ -39,7 +45,7 @@ def method(cls: ast.ClassDef, name: str) -> ast.FunctionDef | None:
 
 
 def parameters(function: ast.FunctionDef) -> dict[str, ast.expr]:
-    """Parameters behind self, with their defaults (None where there is none)."""
+    """The parameters after self and their defaults; None stands in where there is no default."""
     spec = function.args
     positional = [*spec.posonlyargs, *spec.args]
     defaults: list[ast.expr | None] = [None] * (len(positional) - len(spec.defaults))
@@ -64,28 +70,35 @@ def annotated(cls: ast.ClassDef) -> dict[str, ast.expr]:
     }
 
 
-def plain(node: ast.expr, data: dict[str, Any] | None = None) -> Any:
-    """A default as data, or as an expression."""
+def default_of(node: ast.expr, data: dict[str, Any] | None = None) -> Any:
+    """A default as plain data, or as an `Expression`.
+
+    Args:
+        node: The default as the source has it.
+        data: Module-level names that stand for plain data.
+    """
     if isinstance(node, ast.Name) and data and node.id in data:
         return data[node.id]
     if isinstance(node, ast.Call):
         # A field with a check or a factory: `field(default=...)`, `interval(min=0)(default=...)`.
         for keyword in node.keywords:
             if keyword.arg == "default":
-                return plain(keyword.value, data)
+                return default_of(keyword.value, data)
             if keyword.arg == "default_factory":
                 factory = keyword.value
                 made = ast.Call(factory, [], [])
-                return plain(factory.body if isinstance(factory, ast.Lambda) else made, data)
+                return default_of(factory.body if isinstance(factory, ast.Lambda) else made, data)
     try:
         value = literal(node)
     except ValueError:
-        return {"=": ast.unparse(node)}
-    return value if is_data(value) else {"=": repr(value)}
+        return Expression(ast.unparse(node))
+    return value if is_data(value) else Expression(repr(value))
 
 
 def literal(node: ast.expr) -> Any:
-    """The data that an expression stands for; arithmetic of numbers is done.
+    """The value of an expression that is data; arithmetic of numbers is done.
+
+    (`ast.literal_eval` with `2 * 1024` besides, which the evaluator would need a module for.)
 
     Raises:
         ValueError: it is more than data.
@@ -113,7 +126,7 @@ def is_data(value: Any) -> bool:
 
 
 def global_data(tree: ast.Module) -> dict[str, Any]:
-    """Module-level names that stand for plain data."""
+    """Module-level names that are assigned plain data."""
     found: dict[str, Any] = {}
     for node in tree.body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
@@ -125,8 +138,11 @@ def global_data(tree: ast.Module) -> dict[str, Any]:
 
 
 def string_pairs(node: ast.AST) -> Iterator[tuple[str, Any]]:
-    """Names and what they stand for, in the dict or list of pairs that a statement holds."""
-    for inner in ast.walk(node):
+    """Names and their values, in the dict or list of pairs that a statement holds.
+
+    A value is a string, or a list of strings where the source has a tuple.
+    """
+    for inner in walk(node):
         if isinstance(inner, ast.Tuple) and len(inner.elts) == 2:
             parts: tuple[Any, ...]
             try:
@@ -143,7 +159,7 @@ def string_pairs(node: ast.AST) -> Iterator[tuple[str, Any]]:
 
 def dict_items(node: ast.AST) -> Iterator[tuple[Any, ast.expr]]:
     """The constant keys of the dicts below a node, with their values."""
-    for inner in ast.walk(node):
+    for inner in walk(node):
         if isinstance(inner, ast.Dict):
             for key, value in zip(inner.keys, inner.values, strict=True):
                 if isinstance(key, ast.Constant):

@@ -1,0 +1,58 @@
+"""Facts of the machine and the server that the source asks for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+
+def test_environment_variables_are_at_their_defaults(made: Any) -> None:
+    before = "import os"
+    body = (
+        "self.x = (os.getenv('A', '1'), os.environ.get('B'), 'C' in os.environ,"
+        " bool(int(os.environ.get('D', '0'))))"
+    )
+    assert made.attributes(body, before)["x"] == ("1", None, False, False)
+
+
+def test_the_platform_is_cuda(made: Any) -> None:
+    made.write(
+        "srt/platform.py",
+        "def is_cuda():\n    import torch\n    return torch.cuda.is_available()\n"
+        "def is_hip():\n    return foreign()\ndef is_npu():\n    return foreign()\n"
+        "def get_device_capability():\n    return foreign()\n",
+    )
+    made.write("srt/platforms/__init__.py", "current_platform = foreign()\n")
+    before = (
+        "import torch\nfrom sglang.srt.platform import *\n"
+        "from sglang.srt.platforms import current_platform as here\n"
+    )
+    body = (
+        "self.x = (is_cuda(), is_hip(), is_npu(), get_device_capability(),"
+        " torch.cuda.is_available(), torch.version.hip, hasattr(torch, 'npu'),"
+        " here.is_cuda(), here.is_hip(), here.device_name)"
+    )
+    assert made.attributes(body, before)["x"] == (
+        *(True, False, False, (9, 0)),
+        *(True, None, False),
+        *(True, False, "cuda"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("version", "warned"),
+    [("0.5.9", 0), ("0.5.14.post1", 0), ("0.5.23", 0), ("0.5.8", 1), ("0.6.0", 1), (None, 0)],
+)
+def test_versions_that_nobody_tested_are_warned_about(
+    made: Any, version: str | None, warned: int
+) -> None:
+    tree = made.tree(
+        "from torch import nn\nclass Model(nn.Module):\n    def __init__(self, config):\n"
+        "        super().__init__()\nEntryClass = Model\n",
+        version=version,
+    )
+    assert len(tree.warnings) == warned
+    for warning in tree.warnings:
+        assert "0.5.9" in warning
+        assert str(version) in warning

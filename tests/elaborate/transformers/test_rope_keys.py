@@ -1,0 +1,32 @@
+"""RoPE settings of files of either generation of transformers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+
+@pytest.mark.parametrize("version", ["0.5.9", "0.5.23"])
+def test_rope_settings_in_either_form(made: Any, version: str) -> None:
+    old = {"rope_theta": 5e5, "rope_scaling": None}
+    new = {"rope_parameters": {"rope_theta": 5e5, "rope_type": "default"}}
+    body = (
+        "p = getattr(config, 'rope_parameters', None)\n"
+        "self.x = p['rope_theta'] if p else config.rope_theta"
+    )
+    for config in (old, new):
+        assert made.attributes(body, config=config, version=version)["x"] == 5e5
+        assert made.attributes("self.x = config.rope_theta", config=config)["x"] == 5e5
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_rope_of_a_file_for_a_class_of_its_repository(made: Any, own: bool) -> None:
+    # transformers' class keeps settings for each kind of layer; the repository's has one of all.
+    file = {"model_type": "mimo_v2_flash", "rope_theta": 5e6, "num_hidden_layers": 2}
+    if own:
+        file["auto_map"] = {"AutoConfig": "configuration_mimo_v2_flash.MiMoV2FlashConfig"}
+    found = made.attributes("self.x = config.rope_scaling", config=file, version="0.5.23")["x"]
+    assert (found.get("rope_theta"), "sliding_attention" in found) == (
+        (5e6, False) if own else (None, True)
+    )
