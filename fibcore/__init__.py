@@ -17,18 +17,18 @@ _WHERE = {
     "Definition": "fibcore.model.definition",
     "Serving": "fibcore.model.serving",
     "run": "fibcore.workflow",
-    "clone_repos": "fibcore.sources.clone",
+    "clone_repos": "fibcore.workspace",
     "extract": "fibcore.extraction.run",
     "add_new_model": "fibcore.web",
     "add_reference_tests": "fibcore.verification",
     "add_solutions": "fibcore.benchmarking.solutions",
     "add_workloads": "fibcore.benchmarking.workloads.add",
     "verify": "fibcore.verification",
-    "plugins": "fibcore.queries",
+    "plugins": "fibcore.workspace",
     "publish": "fibcore.publishing",
-    "models": "fibcore.queries",
-    "hierarchy": "fibcore.queries",
-    "explain": "fibcore.queries",
+    "models": "fibcore.extraction.hierarchy",
+    "hierarchy": "fibcore.extraction.hierarchy",
+    "explain": "fibcore.dataset.explanation",
     "survey": "fibcore.reports.survey",
     "validate": "fibcore.validation.run",
     "diff": "fibcore.reports.diff",
@@ -67,23 +67,24 @@ __all__ = [
 if TYPE_CHECKING:
     from fibcore.benchmarking.solutions import add_solutions
     from fibcore.benchmarking.workloads.add import add_workloads
+    from fibcore.dataset.explanation import explain
     from fibcore.errors import FibcoreError
+    from fibcore.extraction.hierarchy import hierarchy, models
     from fibcore.extraction.run import extract
     from fibcore.model.definition import Definition
     from fibcore.model.serving import Serving
     from fibcore.ops.hookspecs import hookimpl
     from fibcore.publishing import publish
-    from fibcore.queries import explain, hierarchy, models, plugins
     from fibcore.reports.coverage import coverage
     from fibcore.reports.dataset import report
     from fibcore.reports.diff import diff
     from fibcore.reports.survey import survey
-    from fibcore.sources.clone import clone_repos
     from fibcore.traces import import_trace
     from fibcore.validation.run import validate
     from fibcore.verification import add_reference_tests, verify
     from fibcore.web import add_new_model
     from fibcore.workflow import run
+    from fibcore.workspace import clone_repos, plugins
 
 
 def __getattr__(name: str) -> Any:

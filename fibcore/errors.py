@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class FibcoreError(Exception):
     """Base of every error that a user can meet.
@@ -41,6 +43,14 @@ class FibcoreError(Exception):
         if self.hint is not None:
             lines.append(f"  to do: {self.hint}")
         return "\n".join(lines)
+
+    @property
+    def summary(self) -> str:
+        """The error in a line: what went wrong, what was expected, what was found."""
+        parts = [self.message]
+        parts += [f"expected {self.expected}"] if self.expected else []
+        parts += [f"found {self.found}"] if self.found else []
+        return "; ".join(parts)
 
     def to_dict(self) -> dict[str, str]:
         """The parts that are known, for `--json` output and reports."""
@@ -107,3 +117,19 @@ class MissingPackageError(FibcoreError):
 
 class PluginError(FibcoreError):
     """A plugin raised, or returned what its hook does not allow."""
+
+
+def nearest(name: str, known: Iterable[str], *, limit: int = 3, at_least: float = 0.0) -> list[str]:
+    """The known names that are most like a wrong one, for the message that refuses it.
+
+    Args:
+        name: The name that was given.
+        known: The names that there are.
+        limit: The most names to give.
+        at_least: How like a name has to be, from 0 to 100.
+    """
+    from rapidfuzz import process  # 40 ms, for an error message alone
+
+    names = sorted(dict.fromkeys(known))
+    found = process.extract(name, names, limit=limit, score_cutoff=at_least)
+    return [match for match, _, _ in found]

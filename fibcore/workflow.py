@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,14 +10,17 @@ import attrs
 
 from fibcore.errors import FibcoreError
 from fibcore.extraction.report import ExtractReport
-from fibcore.extraction.run import dataset_folder, extract
-from fibcore.ops.registry import Registry, load_plugins
-from fibcore.progress import Progress, report
-from fibcore.sources.clone import clone_repos
-from fibcore.sources.finding import find_source
+from fibcore.extraction.request import ModelsAsked
+from fibcore.extraction.run import extract
+from fibcore.keywords import api, part
+from fibcore.processes.limits import WorkerLimits
+from fibcore.progress import report
 from fibcore.sources.repos_config import ReposConfig
+from fibcore.workspace import Where, Workspace, clone_repos
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from fibcore.verification import AddTestsReport, VerifyReport
 
 
@@ -87,31 +90,20 @@ class RunReport:
         }
 
 
+class RunAsked(ModelsAsked, WorkerLimits, total=False):
+    """The keywords of `run`: those of `fibcore.extract`, and the limits of `fibcore.verify`."""
+
+
+@api(RunAsked, options=True)
 def run(
     model_name: str | Sequence[str] = ("llama",),
-    target_dir: str | Path = "./repos",
     *,
-    dataset: str | Path | None = None,
-    hf_repo_id: str | None = None,
-    config: str | Path | Mapping[str, Any] | None = None,
-    tp: int | Sequence[int] | None = None,
-    ep: int | Sequence[int] | None = None,
-    op_type: str | Sequence[str] = (),
-    stage: str | Sequence[str] | None = None,
-    sglang: str | None = None,
     flashinfer: str | None = None,
     flashinfer_trace: str | None = None,
     device: str = "auto",
     tolerance: float | None = None,
     evidence_dir: str | Path | None = None,
-    jobs: int | None = None,
-    timeout_s: float = 1800.0,
-    memory_bytes: int | str | None = None,
-    dask: str | None = None,
-    registry: Registry | None = None,
-    disable_plugin: Sequence[str] = (),
-    progress: Progress | None = None,
-    **options: Any,
+    **asked: Unpack[RunAsked],
 ) -> RunReport:
     """Set up what is missing, extract models, write their reference tests and run them.
 
@@ -120,29 +112,15 @@ def run(
 
     Args:
         model_name: One or several models, as for `fibcore.extract`.
-        target_dir: Folder of the repositories.
-        dataset: Folder of the dataset; by default the flashinfer-trace repository.
-        hf_repo_id: As for `fibcore.extract`, like all up to `stage`.
-        config: See there.
-        tp: See there.
-        ep: See there.
-        op_type: See there.
-        stage: See there.
-        sglang: SGLang's source, as for `fibcore.clone_repos`; what is there already stays if None.
-        flashinfer: FlashInfer's source, likewise.
+        flashinfer: FlashInfer's source, as for `fibcore.clone_repos`; what is there already stays
+            if None. `sglang` likewise.
         flashinfer_trace: The dataset's source, likewise.
         device: Where the tests run: "auto" (CUDA where there is a GPU), "cpu" or "cuda".
         tolerance: rtol and atol of the tests, in place of the defaults by dtype.
         evidence_dir: Folder with evidence of another machine (a GPU host), to be taken in where it
             is of the same references.
-        jobs: Worker processes of the tests, as for `fibcore.verify`, like all up to `dask`.
-        timeout_s: See there.
-        memory_bytes: See there.
-        dask: See there.
-        registry: The plugins; by default all that are installed.
-        disable_plugin: Plugins to leave out, by name, where no registry is given.
-        progress: Called with the step, and how far it is.
-        **options: Values of options that op types declare, as for `fibcore.extract`.
+        **asked: How the models are served, where, and what the tests may use; see `RunAsked`,
+            `fibcore.extraction.request.ModelsAsked` and `fibcore.workspace.Where`.
 
     Returns:
         The report of every step. What could not be done is in it, and its `exit_code` is 1 then.
@@ -151,75 +129,32 @@ def run(
         UsageError: a name or an option is wrong.
         FibcoreError: a repository, the dataset or the one model asked for cannot be had at all.
     """
-    from fibcore.verification.run import check_usage
+    from fibcore.verification.run import TIMEOUT_S, check_usage
 
     evidence = None if evidence_dir is None else Path(evidence_dir)
-    check_usage(
-        device,
-        tolerance,
-        evidence,
-        jobs=jobs,
-        timeout_s=timeout_s,
-        memory_bytes=memory_bytes,
-        dask=dask,
-    )
-    registry = registry or load_plugins(disable=disable_plugin)
-    registry.options.asked(options)  # before anything is downloaded
-    repositories = clone_repos(
-        target_dir,
-        sglang=sglang or "auto",
-        flashinfer=flashinfer or "auto",
-        flashinfer_trace=flashinfer_trace or "auto",
-        progress=progress,
-    )
-    extraction = extract(
-        model_name,
-        target_dir=target_dir,
-        dataset=dataset,
-        hf_repo_id=hf_repo_id,
-        config=config,
-        tp=tp,
-        ep=ep,
-        op_type=op_type,
-        stage=stage,
-        registry=registry,
-        progress=progress,
-        **options,
-    )
+    limits = part(WorkerLimits, asked)
+    limits.setdefault("timeout_s", TIMEOUT_S)
+    check_usage(device, tolerance, evidence, **limits)
+    place = part(Where, asked)
+    place["registry"] = Workspace.of(**place).registry
+    repositories = clone_repos(flashinfer=flashinfer, flashinfer_trace=flashinfer_trace, **place)
+    place["sglang"] = asked["sglang"] = None  # the one that is in the folder now
+    asked["registry"] = place["registry"]
+    extraction = extract(model_name, **part(ModelsAsked, asked))
     result = RunReport(extraction, repositories)
     if not extraction.outcomes:
         nothing = FibcoreError("no kernel was found, so there is nothing to test")
         return attrs.evolve(result, errors=(nothing,))
-    return _test(
-        result,
-        dataset_folder(target_dir, dataset),
-        Path(target_dir),
-        device=device,
-        tolerance=tolerance,
-        evidence_dir=evidence,
-        jobs=jobs,
-        timeout_s=timeout_s,
-        memory_bytes=memory_bytes,
-        dask=dask,
-        registry=registry,
-        progress=progress,
-    )
+    return _test(result, place, limits, device, tolerance, evidence)
 
 
 def _test(
     result: RunReport,
-    dataset: Path,
-    target_dir: Path,
-    *,
+    place: Where,
+    limits: WorkerLimits,
     device: str,
     tolerance: float | None,
     evidence_dir: Path | None,
-    jobs: int | None,
-    timeout_s: float,
-    memory_bytes: int | str | None,
-    dask: str | None,
-    registry: Registry,
-    progress: Progress | None,
 ) -> RunReport:
     """Write and run the tests of what was extracted; a step that fails is an error of the report.
 
@@ -231,24 +166,16 @@ def _test(
     kernels = [k for m in result.extraction.models for k in m.kernels]
     op_types = sorted({k.op_type for k in kernels if k.name in result.extraction.outcomes})
     try:
-        report(progress, "writing the reference tests")
-        tests = add_reference_tests(
-            dataset=dataset, op_type=op_types, tolerance=tolerance, registry=registry
-        )
+        report(place.get("progress"), "writing the reference tests")
+        tests = add_reference_tests(op_type=op_types, tolerance=tolerance, **place)
         result = attrs.evolve(result, tests=tests)
         verification = verify(
-            dataset=dataset,
             definition_name=tuple(result.extraction.outcomes),
             device=device,
             tolerance=tolerance,
-            sglang=find_source(None, target_dir).root,
             evidence_dir=evidence_dir,
-            jobs=jobs,
-            timeout_s=timeout_s,
-            memory_bytes=memory_bytes,
-            dask=dask,
-            registry=registry,
-            progress=progress,
+            **limits,
+            **place,
         )
     except FibcoreError as error:
         return attrs.evolve(result, errors=(*result.errors, error))

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from fibcore.extraction.hierarchy import hierarchy
 from fibcore.extraction.report import ExtractReport
 from fibcore.extraction.run import extract
 from fibcore.ops.registry import Registry
-from fibcore.queries import hierarchy
 
 Extract = Callable[..., ExtractReport]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fibcore.cli import declared, options
-from fibcore.cli.commands import cli
+from fibcore.cli.group import cli
 from fibcore.cli.output import Output
 
 if TYPE_CHECKING:
@@ -41,24 +41,19 @@ if TYPE_CHECKING:
 @click.option("--prune", is_flag=True, help="Remove what the model does not have from its entry.")
 @click.option("--dry-run", is_flag=True, help="Print the diff, write nothing.")
 @options.common
-def add_new_model(out: Output, model_name: str, **given: Any) -> int:
+def add_new_model(out: Output, **given: Any) -> int:
     """Add a model to the web site's apps/web/data/models.ts, or update its entry.
 
     Only the entry of this model changes. The diff is printed before anything is written.
     """
     from fibcore.web import add_new_model as api
 
-    report = api(
-        model_name,
-        show=lambda diff: _diff(diff, out),
-        progress=out.progress,
-        **given,
-    )
+    report = api(show=lambda diff: _print_diff(diff, out), progress=out.progress, **given)
     _print(report, out)
     return report.exit_code
 
 
-def _diff(diff: str, out: Output) -> None:
+def _print_diff(diff: str, out: Output) -> None:
     out.close()
     for line in diff.rstrip().split("\n"):
         out.line(line)

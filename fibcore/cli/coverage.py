@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fibcore.cli import declared, options
-from fibcore.cli.commands import cli
+from fibcore.cli.group import cli
 from fibcore.cli.output import Output
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ COMMANDS_SHOWN = 6
 )
 @click.option("--dry-run", is_flag=True, help="Write no page.")
 @options.common
-def coverage(out: Output, model_name: tuple[str, ...], **given: Any) -> int:
+def coverage(out: Output, **given: Any) -> int:
     """Say which definitions that models need are there, verified and benchmarked.
 
     Writes coverage.md, coverage.html and coverage.json, with the commands that add what is missing.
@@ -55,7 +55,7 @@ def coverage(out: Output, model_name: tuple[str, ...], **given: Any) -> int:
     """
     from fibcore.reports.coverage import coverage as api
 
-    report = api(model_name, progress=out.progress, **given)
+    report = api(progress=out.progress, **given)
     _print(report, out)
     return report.exit_code
 

@@ -94,9 +94,10 @@ def _expanded(
             yield parameter
             continue
         if declared is None:
-            from fibcore.ops.registry import load_plugins
+            from fibcore.workspace import Workspace
 
-            declared = load_plugins(disable=ctx.meta.get(_DISABLED, ())).options
+            workspace = Workspace.of(disable_plugin=ctx.meta.get(_DISABLED, ()))
+            declared = workspace.registry.options
         for option in declared.values():
             if option.several == parameter.several:
                 yield _option(option)

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fibcore.cli import declared, options
-from fibcore.cli.commands import cli
+from fibcore.cli.group import cli
 from fibcore.cli.output import Output
 
 if TYPE_CHECKING:
+    from fibcore.extraction.request import Config
     from fibcore.reports.diff import Change, DiffReport, ModelDiff, Occurrence, TraceDiff
-    from fibcore.reports.diff.sides import Config
 
 
 @cli.command()
@@ -47,7 +47,6 @@ def diff(
     model_name: tuple[str, ...],
     sglang: tuple[str, ...],
     config: tuple[str, ...],
-    dataset: Path | None,  # noqa: ARG001 - a common option; this command has no use for it
     exit_code: bool,
     **given: Any,
 ) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import errno
 import os
 import sys
@@ -13,9 +12,10 @@ from typing import Any
 
 import click
 
+from fibcore import __version__
 from fibcore.cli.declared import FibcoreCommand
 from fibcore.cli.output import Output
-from fibcore.errors import FibcoreError
+from fibcore.errors import FibcoreError, nearest
 
 SHORT = {"extract": "extract-kernel-definitions", "add-tests": "add-reference-tests"}
 """Short names of commands."""
@@ -38,7 +38,7 @@ class FibcoreGroup(click.Group):
         """The command that `args` begin with; a usage error names the nearest ones."""
         if self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
             known = [*self.list_commands(ctx), *SHORT]
-            near = difflib.get_close_matches(args[0], known) or known
+            near = nearest(args[0], known, at_least=60) or known
             ctx.fail(f"No such command {args[0]!r}. Did you mean {' or '.join(near)}?")
         return super().resolve_command(ctx, args)
 
@@ -127,3 +127,15 @@ def _drop_output() -> None:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):  # not a real file: nothing to redirect
             os.dup2(null, stream.fileno())
+
+
+@click.group(
+    cls=FibcoreGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, prog_name="fibcore")
+def cli() -> None:
+    """GPU kernel definitions of LLMs, derived from SGLang's source text and config.json.
+
+    Exit status: 0 done, 1 failed or partial (the message says what), 2 wrong usage.
+    """

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fibcore.cli import options
-from fibcore.cli.commands import cli
+from fibcore.cli.group import cli
 from fibcore.cli.output import Output
 
 if TYPE_CHECKING:

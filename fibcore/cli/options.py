@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 else:
     _ParamType = click.ParamType  # generic for type checkers since click 8.2
 
+DEVICES = ("auto", "cpu", "cuda")
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -124,6 +126,14 @@ class Size(_ParamType):
             self.fail(f"expected {error.expected}; found {error.found}", param, ctx)
 
 
+all_definitions = click.option(
+    "--all", "all_", is_flag=True, help="All definitions of the dataset."
+)
+
+device = click.option(
+    "--device", type=click.Choice(DEVICES), default="auto", help="Where tests run."
+)
+
 evidence = click.option(
     "--evidence",
     "evidence_dir",
@@ -174,6 +184,17 @@ def add(command: Command, *added: Callable[[Command], Command]) -> Command:
     for option in reversed(added):
         command = option(command)
     return command
+
+
+def chosen_definitions(command: Command) -> Command:
+    """Add the options that choose definitions; `all_definitions` chooses every one."""
+    return add(
+        command,
+        click.option(
+            "--op-type", multiple=True, metavar="T", help="All definitions of an op type."
+        ),
+        click.option("--definition-name", multiple=True, metavar="N", help="One definition."),
+    )
 
 
 def model_constants(command: Command) -> Command:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fibcore.cli import options
-from fibcore.cli.commands import cli
+from fibcore.cli.group import cli
 from fibcore.cli.output import Output
 
 if TYPE_CHECKING:
@@ -23,9 +23,7 @@ if TYPE_CHECKING:
     help="The page.  [default: reports/index.html of the dataset]",
 )
 @options.common
-def report(
-    out: Output, target_dir: Path, dataset: Path | None, output: Path | None, **_: Any
-) -> int:
+def report(out: Output, **given: Any) -> int:
     """Write one HTML page of the dataset, to search and filter.
 
     The page is one file that needs no network. Files of the dataset that are broken are listed on
@@ -33,7 +31,7 @@ def report(
     """
     from fibcore.reports.dataset import report as api
 
-    done = api(target_dir=target_dir, dataset=dataset, output=output)
+    done = api(progress=out.progress, **given)
     _print(done, out)
     return done.exit_code
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fibcore.cli import options
-from fibcore.cli.commands import cli
+from fibcore.cli.group import cli
 from fibcore.cli.output import Output
 
 if TYPE_CHECKING:
-    from fibcore.reports.survey import Row, SurveyReport
+    from fibcore.reports.survey import SurveyedModel, SurveyReport
 
 SHOWN = 15
 """Ops without a definition that are printed; -v prints all."""
@@ -36,6 +36,7 @@ SHOWN = 15
     "timeout_s",
     type=options.Tolerance(),
     metavar="S",
+    default=300.0,
     help="Seconds after which a model is given up.  [default: 300]",
 )
 @click.option(
@@ -46,7 +47,7 @@ SHOWN = 15
 )
 @click.option("--dask", metavar="ADDRESS", help="Work on the cluster of this Dask scheduler.")
 @options.common
-def survey(out: Output, timeout_s: float | None, **given: Any) -> int:
+def survey(out: Output, **given: Any) -> int:
     """Elaborate all architectures and tell which kernels to write next.
 
     Writes survey.md, survey.json and survey.html. An architecture's config comes from --configs,
@@ -55,9 +56,8 @@ def survey(out: Output, timeout_s: float | None, **given: Any) -> int:
     or refused are results.
     """
     from fibcore.reports.survey import survey as api
-    from fibcore.reports.survey.run import TIMEOUT_S
 
-    report = api(timeout_s=timeout_s or TIMEOUT_S, progress=out.progress, **given)
+    report = api(progress=out.progress, **given)
     show(report, out)
     return report.exit_code
 
@@ -99,8 +99,8 @@ def show(report: SurveyReport, out: Output) -> None:
     )
 
 
-def _cells(row: Row) -> tuple[object, ...]:
-    from fibcore.reports.survey.wording import layers_label
+def _cells(row: SurveyedModel) -> tuple[object, ...]:
+    from fibcore.reports.survey.labels import layers_label
 
     model = row.model if row.model != row.architecture else ""
     definitions = ", ".join(f"{count} {op}" for op, count in row.op_types.items())

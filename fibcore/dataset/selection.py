@@ -10,7 +10,7 @@ import attrs
 
 from fibcore.dataset.files import BrokenFileError
 from fibcore.dataset.store import Dataset
-from fibcore.errors import DatasetError, FibcoreError, UsageError
+from fibcore.errors import DatasetError, FibcoreError, UsageError, nearest
 from fibcore.model.definition import Definition
 
 if TYPE_CHECKING:
@@ -151,9 +151,7 @@ def _known(value: str, what: str, known: Iterable[str]) -> None:
     names = sorted(known)
     if value in names:
         return
-    from rapidfuzz import fuzz, process  # costs 40 ms, for an error message alone
-
-    near = [match for match, _, _ in process.extract(value, names, scorer=fuzz.WRatio, limit=3)]
+    near = nearest(value, names)
     raise UsageError(
         f"there is no such {what}",
         where=value,

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import attrs
 
 from fibcore.errors import FibcoreError
+from fibcore.model.kernel import Use
+from fibcore.model.layer_paths import expand_paths, group_uses
+from fibcore.model.tree import ModelTree, SourcePlace
+from fibcore.sources.tree import SourceTree
 
 
 @attrs.frozen
@@ -210,3 +214,37 @@ class ExtractReport:
             "failures": list(self.failures),
             "exit_code": self.exit_code,
         }
+
+
+def remark(what: str, reason: str, uses: Iterable[Use]) -> Remark:
+    """A remark about layers, what differs in a number alone as one path."""
+    groups = group_uses(uses)
+    return Remark(
+        what, reason, len({use.path for use in uses}), tuple(paths for paths, _, _ in groups)
+    )
+
+
+def missing_parts(tree: ModelTree) -> tuple[Remark, ...]:
+    """What is missing from a tree, with what differs in a layer number alone as one remark."""
+    nowhere = SourcePlace("", 0)
+    uses = (Use(m.path, m.reason, m.place or nowhere) for m in tree.missing)
+    return tuple(
+        Remark(
+            paths,
+            reason if place == nowhere else f"{reason} ({place})",
+            len(expand_paths(paths)),
+        )
+        for paths, reason, place in group_uses(uses)
+    )
+
+
+def number_of_classes(uses: Iterable[Use]) -> dict[str, int]:
+    """Class name to number, the most frequent first."""
+    counts = Counter(u.cls.rpartition(".")[2] for u in uses)
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def source_label(source: SourceTree) -> str:
+    """Version, commit and origin of a source in a line for people."""
+    commit = f" commit {source.commit[:12]}" if source.commit else ""
+    return f"sglang {source.version or 'of unknown version'}{commit} ({source.origin})"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import attrs
 import pluggy
 
-from fibcore.errors import PluginError, UsageError
+from fibcore.errors import PluginError, UsageError, nearest
 from fibcore.ops import checks, hookspecs
 from fibcore.ops.hookspecs import HOOK_API, HOOK_API_ATTRIBUTE, PROJECT, OpType
 
@@ -139,17 +139,10 @@ def _check_names(option: str, names: Collection[str], known: Collection[str]) ->
             raise UsageError(
                 "no plugin has this name",
                 where=option,
-                expected=_nearest(name, known) or "an installed plugin",
+                expected=", ".join(nearest(name, known)) or "an installed plugin",
                 found=repr(name),
                 hint="fibcore plugins lists them",
             )
-
-
-def _nearest(name: str, known: Collection[str]) -> str:
-    from rapidfuzz import fuzz, process  # costs 40 ms, for an error message alone
-
-    ranked = process.extract(name, sorted(known), scorer=fuzz.WRatio, limit=3)
-    return ", ".join(match for match, _, _ in ranked)
 
 
 def _info(entry_point: EntryPoint) -> PluginInfo:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from fibcore.errors import PluginError, UsageError
+from fibcore.errors import PluginError
+from fibcore.keywords import UnknownOptionError
 from fibcore.model.options import Option, OptionValue
 
 
@@ -59,16 +60,12 @@ class DeclaredOptions(Mapping[str, Option[Any]]):
         """The values that a caller asks for, checked; without those that are left to defaults.
 
         Raises:
-            UsageError: no op type declares an option of this name, or it cannot have this value.
+            UnknownOptionError: no op type declares an option of this name.
+            UsageError: an option cannot have this value.
         """
         for name in given:
             if name not in self:
-                raise UsageError(
-                    "no op type of an installed plugin has this option",
-                    where=name,
-                    expected=self._nearest(name),
-                    hint="fibcore plugins lists the plugins",
-                )
+                raise UnknownOptionError(name, self)
         return {
             name: option.checked(given[name])
             for name, option in self.items()
@@ -112,9 +109,3 @@ class DeclaredOptions(Mapping[str, Option[Any]]):
             self[name].describe(value) if name in self else f"{name} {value}"
             for name, value in values.items()
         )
-
-    def _nearest(self, name: str) -> str:
-        from rapidfuzz import process  # costs 40 ms, for an error message alone
-
-        near = [match for match, _, _ in process.extract(name, list(self), limit=3)]
-        return ", ".join(near) or "none: no installed plugin declares any"

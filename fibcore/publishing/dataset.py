@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -15,16 +15,20 @@ from fibcore.dataset.conflicts import MARKDOWN_PATH
 from fibcore.dataset.files import relative
 from fibcore.dataset.locking import locked
 from fibcore.errors import DatasetError, FibcoreError, PublishError
-from fibcore.extraction.run import dataset_folder
+from fibcore.keywords import api
 from fibcore.model.definition import Definition
-from fibcore.ops.registry import Registry, load_plugins
-from fibcore.progress import Progress, report
+from fibcore.ops.registry import Registry
+from fibcore.progress import report
 from fibcore.publishing.base import dataset_of_clone, find_base, ignored
 from fibcore.publishing.local import LocalFiles, find_files, patterns
 from fibcore.publishing.message import description_of, title_of
-from fibcore.publishing.plan import FileChange, Plan, make_plan, some
+from fibcore.publishing.plan import FileChange, UploadPlan, plan_upload, some
 from fibcore.publishing.remote import Committed, Remote
 from fibcore.validation.run import validate
+from fibcore.workspace import Where, Workspace, with_dataset
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 REPO_ID = "flashinfer-ai/flashinfer-trace"
 """Where to, where nothing else says it."""
@@ -104,10 +108,11 @@ class PublishReport:
         }
 
 
+@api(Where)
 def publish(
-    dataset: str | Path | None = None,
+    folder: str | Path | None = None,
+    /,
     *,
-    target_dir: str | Path = "./repos",
     repo_id: str | None = None,
     revision: str | None = None,
     pull_request: bool = True,
@@ -118,9 +123,7 @@ def publish(
     yes: bool = False,
     endpoint: str | None = None,
     token: str | None = None,
-    registry: Registry | None = None,
-    disable_plugin: Sequence[str] = (),
-    progress: Progress | None = None,
+    **where: Unpack[Where],
 ) -> PublishReport:
     """Publish a dataset folder on the Hugging Face Hub, in one commit or pull request.
 
@@ -129,8 +132,7 @@ def publish(
     changed is a refusal; and a commit that somebody makes meanwhile makes the Hub refuse this one.
 
     Args:
-        dataset: The folder; by default the flashinfer-trace repository in `target_dir`.
-        target_dir: Folder that holds the repositories.
+        folder: The dataset's folder; the same as `dataset`.
         repo_id: The dataset on the Hub; by default the one that the folder is a clone of, else
             flashinfer-ai/flashinfer-trace.
         revision: A branch, or `refs/pr/N` for an open pull request; by default the main branch.
@@ -142,9 +144,8 @@ def publish(
         yes: Publish; without it nothing is sent, and the report says what would be.
         endpoint: The Hub's address; by default that of huggingface_hub's settings (HF_ENDPOINT).
         token: A token; by default the one that huggingface_hub finds (HF_TOKEN, `hf auth login`).
-        registry: The plugins, which tell variants of a kernel apart; by default the installed ones.
-        disable_plugin: Plugins to leave out, by name, where no registry is given.
-        progress: Told how far the work is.
+        **where: Where the dataset is, and the plugins, which tell variants of a kernel apart; see
+            `fibcore.workspace.Where`.
 
     Returns:
         The report. Where it has refusals nothing was sent, and its `exit_code` is 1.
@@ -154,8 +155,9 @@ def publish(
         DatasetError: the folder is no dataset, or cannot be read.
         PublishError: the Hub cannot be asked, or refuses.
     """
-    root = dataset_folder(target_dir, dataset)
-    plugins = registry or load_plugins(disable=disable_plugin)
+    workspace = Workspace.of(**with_dataset(where, folder))
+    root, progress = workspace.dataset_folder, workspace.progress
+    plugins = workspace.registry
     with _quiet(root) if yes else contextlib.nullcontext():
         clone_of = dataset_of_clone(root)
         remote = Remote(repo_id or clone_of or REPO_ID, revision, endpoint, token)
@@ -168,7 +170,7 @@ def publish(
         based = clone_of is not None and clone_of.lower() == remote.repo_id.lower()
         base = find_base(root, revision) if based else None
         report(progress, "comparing files")
-        plan = make_plan(local.files, state.files, base, delete=delete)
+        plan = plan_upload(local.files, state.files, base, delete=delete)
         definitions = {checked.path(d): d for d in checked.definitions}
         result = PublishReport(
             dataset=str(root),
@@ -232,7 +234,7 @@ def _local(root: Path, wanted: tuple[str, ...]) -> LocalFiles:
     )
 
 
-def _title(message: str | None, plan: Plan, definitions: Mapping[str, Definition]) -> str:
+def _title(message: str | None, plan: UploadPlan, definitions: Mapping[str, Definition]) -> str:
     if message is not None and message.strip():
         return message.strip()
     return title_of(plan.changes, definitions) if plan.changes else ""
@@ -260,7 +262,7 @@ class _Checked:
         """The file of a definition, relative to the dataset."""
         return relative(self.root, self.store.path(definition))
 
-    def refusals(self, plan: Plan) -> Iterator[PublishError]:
+    def refusals(self, plan: UploadPlan) -> Iterator[PublishError]:
         """Why the changes may not be published."""
         sent = {change.path for change in plan.changes if change.kind != "deleted"}
         wrong = [p for p in self.validation.errors if p.path in sent]
@@ -281,7 +283,7 @@ class _Checked:
                     hint="rename one of the two (file name and `name`) or remove it",
                 )
 
-    def notes(self, plan: Plan) -> Iterator[str]:
+    def notes(self, plan: UploadPlan) -> Iterator[str]:
         """What is wrong with files that are not sent, and what is not proved yet."""
         sent = {change.path for change in plan.changes}
         others = {p.path for p in self.validation.errors} - sent

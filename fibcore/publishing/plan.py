@@ -48,7 +48,7 @@ class FileChange:
 
 
 @attrs.define
-class Plan:
+class UploadPlan:
     """What publishing would do.
 
     Attributes:
@@ -116,13 +116,13 @@ def same(local: LocalFile, remote: RemoteFile) -> bool:
     return local.size == remote.size and local.blob_id == remote.blob_id
 
 
-def make_plan(
+def plan_upload(
     local: Mapping[str, LocalFile],
     remote: Mapping[str, RemoteFile],
     base: Base | None,
     *,
     delete: bool,
-) -> Plan:
+) -> UploadPlan:
     """Compare the folder with the Hub.
 
     Where it is known what the folder is based on, a file that only others changed is left alone,
@@ -135,7 +135,7 @@ def make_plan(
         base: What the folder is based on; None where that is not known.
         delete: Whether files that were removed here are removed on the Hub.
     """
-    plan = Plan()
+    plan = UploadPlan()
     for name in sorted({*local, *remote}):
         here, there = local.get(name), remote.get(name)
         origin = base.blobs.get(name) if base is not None else None
@@ -159,7 +159,7 @@ def make_plan(
 
 
 def _gone_here(
-    plan: Plan, there: RemoteFile, base: Base | None, origin: str | None, *, delete: bool
+    plan: UploadPlan, there: RemoteFile, base: Base | None, origin: str | None, *, delete: bool
 ) -> None:
     if base is not None and origin is None:
         return  # new on the Hub

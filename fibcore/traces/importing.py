@@ -6,20 +6,24 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from fibcore.dataset import Dataset, ImportEntry, Outcome
 from fibcore.errors import FibcoreError, TraceError, UsageError
-from fibcore.extraction.run import dataset_folder
+from fibcore.keywords import api, several
 from fibcore.model.definition import Definition
-from fibcore.ops.registry import Registry, load_plugins
+from fibcore.ops.registry import Registry
 from fibcore.progress import Progress, report
 from fibcore.references.running import ReferenceRunner
 from fibcore.traces.reading import Trace, TraceFile, read_trace
 from fibcore.traces.repairs import Repair, Repaired, repair
 from fibcore.validation.execution import template_source
+from fibcore.workspace import Where, Workspace
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 TOOL = "flashinfer.trace"
 """What provenance calls the tool that wrote the files."""
@@ -113,19 +117,16 @@ class ImportReport:
         }
 
 
+@api(Where)
 def import_trace(
     trace: str | Path,
     *,
-    target_dir: str | Path = "./repos",
-    dataset: str | Path | None = None,
     model_name: str | None = None,
     op_type: str | Sequence[str] = (),
     execute: bool = False,
     dry_run: bool = False,
-    registry: Registry | None = None,
-    disable_plugin: Sequence[str] = (),
     timeout_s: float = 120.0,
-    progress: Progress | None = None,
+    **where: Unpack[Where],
 ) -> ImportReport:
     """Repair what FlashInfer's tracing wrote, and add it to a dataset.
 
@@ -134,17 +135,13 @@ def import_trace(
 
     Args:
         trace: The folder that FlashInfer's tracing wrote, or one file of it.
-        target_dir: Folder that holds the repositories.
-        dataset: Folder of the dataset; by default the flashinfer-trace repository in `target_dir`.
         model_name: Slug of the model that was traced, for the `model:` tag.
         op_type: Import these op types only, as the dump names them.
         execute: Also run every reference on small inputs, in a process of its own; one that fails
             is refused. An op type without a plugin that gives inputs is imported with a note.
         dry_run: Say what would happen and write nothing.
-        registry: The plugins; by default all that are installed.
-        disable_plugin: Plugins to leave out, by name, where no registry is given.
         timeout_s: Seconds that a reference may take.
-        progress: Told how far the work is.
+        **where: Where the dataset is, and the plugins; see `fibcore.workspace.Where`.
 
     Returns:
         The report. Files that could not be imported are in it, and its `exit_code` is 1 then.
@@ -162,12 +159,11 @@ def import_trace(
             expected="letters, digits and . _ / + -, such as llama-3.1-8b",
             found=repr(model_name),
         )
-    if registry is None:
-        registry = load_plugins(disable=disable_plugin)
+    workspace = Workspace.of(**where)
+    registry, progress = workspace.registry, workspace.progress
     dump = read_trace(trace)
-    wanted = (op_type,) if isinstance(op_type, str) else tuple(op_type)
-    files = _files(dump, wanted)
-    root = dataset_folder(target_dir, dataset)
+    files = _files(dump, several(op_type))
+    root = workspace.dataset_folder
     store = Dataset(
         root,
         variant=registry.function_of,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -15,8 +16,8 @@ from fibcore.dataset import Dataset
 from fibcore.dataset.files import read_text, relative
 from fibcore.dataset.layout import DEFINITIONS
 from fibcore.errors import DatasetError, UsageError
+from fibcore.keywords import api, several
 from fibcore.model.definition import Definition
-from fibcore.ops.registry import Registry, load_plugins
 from fibcore.validation.definitions import (
     check_definition,
     check_duplicates,
@@ -28,35 +29,42 @@ from fibcore.validation.problems import ValidationProblem, error
 from fibcore.validation.report import ValidationReport
 from fibcore.validation.solutions import check_solutions, solution_files
 from fibcore.validation.workloads import check_workloads, ownerless_files
+from fibcore.workspace import Where, Workspace, with_dataset
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
+@api(Where)
 def validate(
-    dataset: Path | str,
+    folder: str | Path | None = None,
+    /,
     *,
     execute: bool = False,
-    op_type: Sequence[str] = (),
-    definition_name: Sequence[str] = (),
-    registry: Registry | None = None,
+    op_type: str | Sequence[str] = (),
+    definition_name: str | Sequence[str] = (),
     timeout_s: float = 120.0,
+    **where: Unpack[Where],
 ) -> ValidationReport:
     """Check a dataset folder.
 
     Args:
-        dataset: The folder that holds `definitions`.
+        folder: The dataset's folder, which holds `definitions`; the same as `dataset`.
         execute: Also run each reference on the smallest cases of its op type's test template, in
             a process of its own, and check the outputs against the definition.
         op_type: Only these op types; all by default.
         definition_name: Only these definitions; all by default.
-        registry: The plugins, which name variants of a kernel and give test inputs; by
-            default the installed ones.
         timeout_s: Seconds that a reference may take.
+        **where: Where the dataset is, and the plugins, which name variants of a kernel and give
+            test inputs; see `fibcore.workspace.Where`.
 
     Raises:
         DatasetError: the folder is not there or has no definitions.
         UsageError: no definition has one of the names or op types.
         FibcoreError: `execute` without torch.
     """
-    root = Path(dataset)
+    workspace = Workspace.of(**with_dataset(where, folder))
+    root = workspace.dataset_folder
     if not (root / DEFINITIONS).is_dir():
         raise DatasetError(
             "not a dataset folder",
@@ -64,10 +72,10 @@ def validate(
             expected="a folder that holds the folder definitions",
             hint="fibcore clone-repos fetches or makes one",
         )
-    plugins = registry if registry is not None else load_plugins()
+    plugins = workspace.registry
     store = Dataset(root, variant=plugins.function_of)
     definitions, broken = store.read()
-    wanted = _Selection(op_type, definition_name)
+    wanted = _Selection(several(op_type), several(definition_name))
     wanted.check(store, definitions, [e.path for e in broken])
 
     problems = [
@@ -139,15 +147,9 @@ class _Selection:
                     raise UsageError(
                         f"the dataset has no such {kind}",
                         where=str(store.root),
-                        expected=_nearest(name, have[kind]),
+                        expected=", ".join(nearest(name, have[kind])) or None,
                         found=repr(name),
                     )
-
-
-def _nearest(name: str, known: set[str]) -> str | None:
-    from rapidfuzz import process  # costs 40 ms, for an error message alone
-
-    return ", ".join(match for match, _, _ in process.extract(name, sorted(known), limit=3)) or None
 
 
 def _check_benchmarking(

@@ -14,6 +14,7 @@ from fibcore.dataset.generated_files import GeneratedFiles, Refusal
 from fibcore.dataset.seals import State, seal, state_of
 from fibcore.dataset.selection import Selection, no_definitions, open_dataset, select
 from fibcore.errors import FibcoreError, PluginError, UsageError
+from fibcore.keywords import api, several
 from fibcore.model.definition import Definition
 from fibcore.verification.emitted import conftest_text
 from fibcore.verification.module_rendering import (
@@ -23,8 +24,11 @@ from fibcore.verification.module_rendering import (
     render_module,
 )
 from fibcore.verification.report import AddTestsReport
+from fibcore.workspace import Where, Workspace
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from fibcore.ops.hookspecs import GroundTruth, TestTemplate
     from fibcore.ops.registry import Registry
 
@@ -32,16 +36,16 @@ FOLDER = "tests/references"
 CONFTEST = f"{FOLDER}/conftest.py"
 
 
+@api(Where)
 def add_reference_tests(
     *,
-    dataset: Path,
-    op_type: Sequence[str] = (),
-    definition_name: Sequence[str] = (),
-    definitions_dir: Path | None = None,
+    op_type: str | Sequence[str] = (),
+    definition_name: str | Sequence[str] = (),
+    definitions_dir: str | Path | None = None,
     all_: bool = False,
     tolerance: float | None = None,
     force: bool = False,
-    registry: Registry | None = None,
+    **where: Unpack[Where],
 ) -> AddTestsReport:
     """Write `tests/references/conftest.py` and one `test_<op_type>.py` per op type.
 
@@ -51,15 +55,15 @@ def add_reference_tests(
     already as it should be is not written again.
 
     Args:
-        dataset: The dataset's folder.
         op_type: Op types whose definitions are to be tested.
         definition_name: Names of single definitions.
-        definitions_dir: The dataset's folder `definitions`, or one of the folders in it.
+        definitions_dir: The dataset's folder `definitions`, or one of the folders in it. Where no
+            dataset is named, the folder says which one is meant.
         all_: Every definition of the dataset.
         tolerance: rtol and atol of the chosen definitions, in place of the defaults by dtype. It
             stays with a definition until another one is given, or `force`.
         force: Replace edited files too, and go back to default tolerances.
-        registry: The plugins; the installed ones if None.
+        **where: Where the dataset is, and the plugins; see `fibcore.workspace.Where`.
 
     Raises:
         UsageError: no selector or several, an unknown op type or name, a tolerance below 0.
@@ -73,9 +77,13 @@ def add_reference_tests(
             found=f"{sum(given)} of them",
         )
     check_tolerance(tolerance)
-    store, registry = open_dataset(dataset, registry)
-    if definitions_dir is not None:
-        op_type = _op_types_below(dataset, definitions_dir)
+    workspace = Workspace.of(**where)
+    folder = None if definitions_dir is None else Path(definitions_dir)
+    dataset = workspace.dataset or (folder and _dataset_of(folder)) or workspace.dataset_folder
+    store, registry = open_dataset(dataset, workspace.registry)
+    op_type, definition_name = several(op_type), several(definition_name)
+    if folder is not None:
+        op_type = _op_types_below(dataset, folder)
     with store.locked():
         selection = select(
             store,
@@ -108,6 +116,13 @@ def check_tolerance(tolerance: float | None) -> None:
             expected="a number of at least 0",
             found=repr(tolerance),
         )
+
+
+def _dataset_of(folder: Path) -> Path | None:
+    """The dataset that `.../definitions` or `.../definitions/OP_TYPE` is in."""
+    folder = folder.absolute()
+    named = folder if folder.name == "definitions" else folder.parent
+    return named.parent if named.name == "definitions" else None
 
 
 def _op_types_below(dataset: Path, folder: Path) -> tuple[str, ...]:

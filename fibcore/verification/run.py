@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fibcore.dataset.selection import Selection, open_dataset, select
-from fibcore.errors import DatasetError, FibcoreError, UsageError
+from fibcore.errors import DatasetError, FibcoreError, SourceError, UsageError
+from fibcore.keywords import api, several
 from fibcore.model.definition import Definition
 from fibcore.processes.limits import Limits, WorkerLimits, check_limits
-from fibcore.progress import Progress
 from fibcore.verification.add import CONFTEST, FOLDER, check_tolerance
 from fibcore.verification.module_rendering import module_file
 from fibcore.verification.pytest_process import check_installed
@@ -20,33 +20,30 @@ from fibcore.verification.report import VerifyReport
 from fibcore.verification.result import DefinitionResult
 from fibcore.verification.scheduler import run_tests
 from fibcore.verification.slots import local_run
+from fibcore.workspace import Where, Workspace
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
-
-    from fibcore.ops.registry import Registry
 
 DEVICES = ("auto", "cpu", "cuda")
 TIMEOUT_S = 1800.0
 """Seconds that a definition gets; the first of an op type may have a GPU's kernels compiled."""
 
 
+@api(Where)
 def verify(
     *,
-    dataset: Path,
-    op_type: Sequence[str] = (),
-    definition_name: Sequence[str] = (),
+    op_type: str | Sequence[str] = (),
+    definition_name: str | Sequence[str] = (),
     device: str = "auto",
     tolerance: float | None = None,
-    sglang: Path | None = None,
-    evidence_dir: Path | None = None,
+    evidence_dir: str | Path | None = None,
     jobs: int | None = None,
     timeout_s: float = TIMEOUT_S,
     memory_bytes: int | str | None = None,
     dask: str | None = None,
-    registry: Registry | None = None,
-    progress: Progress | None = None,
     finished: Callable[[DefinitionResult], None] | None = None,
+    **where: Unpack[Where],
 ) -> VerifyReport:
     """Run reference tests, record the evidence and set `status:verified` by it.
 
@@ -60,12 +57,10 @@ def verify(
     definitions end, so an interrupted call keeps what was found until then.
 
     Args:
-        dataset: The dataset's folder.
         op_type: Op types whose definitions are concerned.
         definition_name: Single definitions.
         device: "auto" (CUDA where there is a GPU), "cpu" or "cuda".
         tolerance: rtol and atol in place of the defaults; the evidence says so.
-        sglang: SGLang's source; None looks for it as the tests do.
         evidence_dir: A folder with evidence of another machine, to be taken in.
         jobs: How many workers there are; None for one for each GPU, and on the CPU for as many as
             its cores, its memory and the number of definitions make sensible.
@@ -75,9 +70,10 @@ def verify(
             is free; a definition that needs more than that is run again at the end, alone.
         dask: Address of a Dask scheduler whose workers are to run the tests instead of this
             machine; see `fibcore.processes.connection`.
-        registry: The plugins; the installed ones if None.
-        progress: Called with the number of definitions whose tests have ended.
         finished: Called with the result of every definition as its tests end, after `progress`.
+        **where: Where the dataset and SGLang's source are; see `fibcore.workspace.Where`. Without
+            a source the tests that need one are skipped, with that reason. `progress` is called
+            with the number of definitions whose tests have ended.
 
     Raises:
         UsageError: an unknown op type, name or device, a number that makes no sense, or `jobs`
@@ -85,20 +81,23 @@ def verify(
         DatasetError: there is no such dataset, or it cannot be written.
         FibcoreError: pytest or torch is missing, pytest cannot run, or the cluster cannot be used.
     """
+    evidence = None if evidence_dir is None else Path(evidence_dir)
     limits = check_usage(
         device,
         tolerance,
-        evidence_dir,
+        evidence,
         jobs=jobs,
         timeout_s=timeout_s,
         memory_bytes=memory_bytes,
         dask=dask,
     )
-    store, registry = open_dataset(dataset, registry)
+    workspace = Workspace.of(**where)
+    sglang, dataset = _source_root(workspace), workspace.dataset_folder
+    store, registry = open_dataset(dataset, workspace.registry)
     selection = select(
         store,
-        op_type=op_type,
-        definition_name=definition_name,
+        op_type=several(op_type),
+        definition_name=several(definition_name),
         known_op_types=registry.op_types(),
     )
     if dask is None:
@@ -111,9 +110,9 @@ def verify(
     recorder = Recorder(
         store,
         selection.names,
-        evidence_dir,
+        evidence,
         total=len(definitions),
-        progress=progress,
+        progress=workspace.progress,
         finished=finished,
     )
     try:
@@ -132,6 +131,20 @@ def verify(
         recorder.write()  # an interrupted call keeps what was found
     recorder.rest()
     return recorder.report((*selection.errors, *problems))
+
+
+def _source_root(workspace: Workspace) -> Path | None:
+    """The folder of SGLang's source; None where none was asked for and none is there.
+
+    Raises:
+        SourceError: what was asked for is no source.
+    """
+    try:
+        return workspace.source().root
+    except SourceError:
+        if workspace.sglang is not None:
+            raise
+        return None
 
 
 def check_usage(

@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from fibcore.configs.catalogue import find_entry
 from fibcore.dataset.files import write_text
 from fibcore.errors import DatasetError, UsageError, WebError
+from fibcore.extraction.hierarchy import HierarchyReport, hierarchy
 from fibcore.extraction.report import ExtractReport, ModelReport
+from fibcore.extraction.request import ModelsAsked
 from fibcore.extraction.run import extract
 from fibcore.extras import need
+from fibcore.keywords import api, part
 from fibcore.model.layer_paths import expand_paths
-from fibcore.ops.registry import Registry
-from fibcore.progress import Progress
-from fibcore.queries import HierarchyReport, hierarchy
 from fibcore.web.diff import unified_diff
 from fibcore.web.entry import Change, WebEntry, edited
 from fibcore.web.models_file import find_models_file
 from fibcore.web.modules import Counts, WebModule, web_modules
+from fibcore.workspace import Where
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 @attrs.frozen
@@ -85,27 +89,18 @@ class AddModelReport:
         }
 
 
+@api(ModelsAsked, options=True)
 def add_new_model(
     model_name: str,
     *,
     web_dir: str | Path = ".",
-    target_dir: str | Path = "./repos",
-    dataset: str | Path | None = None,
-    hf_repo_id: str | None = None,
-    config: str | Path | Mapping[str, Any] | None = None,
-    tp: int | Sequence[int] | None = None,
-    ep: int | Sequence[int] | None = None,
-    sglang: str | None = None,
     display_name: str | None = None,
     description: str | None = None,
     counts: Counts = "model",
     prune: bool = False,
     dry_run: bool = False,
-    registry: Registry | None = None,
-    disable_plugin: Sequence[str] = (),
     show: Callable[[str], None] | None = None,
-    progress: Progress | None = None,
-    **options: Any,
+    **asked: Unpack[ModelsAsked],
 ) -> AddModelReport:
     """Add a model to the web site's list, or bring its entry up to date.
 
@@ -116,24 +111,15 @@ def add_new_model(
     Args:
         model_name: As for `fibcore.extract`.
         web_dir: The site's repository, a folder above or below `apps/web`, or the file itself.
-        target_dir: Folder that holds the repositories.
-        dataset: Folder of the dataset, whose names of definitions are used; by default the
-            flashinfer-trace repository in `target_dir`. It need not exist.
-        hf_repo_id: The model's Hub id. The config is taken from there, unless `config` is given.
-        config: Take the config from this file, or this plain data.
-        tp: Tensor-parallel sizes; by default how the catalogue says the model is served.
-        ep: Expert-parallel sizes, likewise.
-        sglang: Where SGLang's source is; by default the repository in `target_dir`.
         display_name: The model's name for people; by default that of its Hub id.
         description: A sentence about it; by default its class, Hub id and parallel sizes.
         counts: "model" counts a module in the whole model, "parent" in each of its parents.
         prune: Remove modules and definitions of the entry that the model does not have.
         dry_run: Write nothing.
-        registry: The plugins; by default all that are installed.
-        disable_plugin: Plugins to leave out, by name, where no registry is given.
-        show: Told the diff before the file is written.
-        progress: Told how far the work is.
-        **options: Values of options that op types declare, as for `fibcore.extract`.
+        show: Called with the diff before the file is written.
+        **asked: How the model is served, and where; see `ModelsAsked`, `Wanted` and `Where`. The
+            config is that of `hf_repo_id`, the model's Hub id, unless `config` is given. The names
+            of definitions are those of the dataset, which need not exist.
 
     Returns:
         The report. What could not be found of the model is in it, and its `exit_code` is 1 then.
@@ -144,38 +130,24 @@ def add_new_model(
         MissingPackageError: the extra `web` is not installed.
         FibcoreError: the model cannot be extracted at all.
     """
-    need("web", "TypeScript files")
     if not model_name.strip():
         raise UsageError("no model is named", where="--model-name", expected="a name")
+    need("web", "TypeScript files")
     path = find_models_file(Path(web_dir))
     before = _read(path)
-    config_id = hf_repo_id if config is None else None
-    found = extract(
-        model_name,
-        target_dir=target_dir,
-        dataset=dataset,
-        hf_repo_id=config_id,
-        config=config,
-        tp=tp,
-        ep=ep,
-        sglang=sglang,
-        dry_run=True,
-        registry=registry,
-        disable_plugin=disable_plugin,
-        progress=progress,
-        **options,
-    )
+    hf_repo_id, config = asked.get("hf_repo_id"), asked.get("config")
+    asked["hf_repo_id"] = config_id = hf_repo_id if config is None else None
+    found = extract(model_name, dry_run=True, **asked)
     if not found.models:
         raise found.refused[0].error
     first = found.models[0]
     tree = hierarchy(
         model_name,
-        target_dir=target_dir,
         hf_repo_id=config_id,
         config=config,
         tp=first.tp,
         ep=first.ep,
-        sglang=sglang,
+        **part(Where, asked),
     )
     modules, astray = web_modules(
         tree.architecture, tree.rows, _definitions(found.models), counts=counts

@@ -9,8 +9,8 @@ from typing import Literal
 
 import attrs
 
+from fibcore.extraction.hierarchy import ModuleRow
 from fibcore.model.layer_paths import numbers_in
-from fibcore.queries import ModuleRow
 
 Counts = Literal["model", "parent"]
 

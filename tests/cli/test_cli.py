@@ -27,9 +27,7 @@ def invoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, op_plugins: Registry
     monkeypatch.chdir(tmp_path)
     for module in (
         "fibcore.ops.registry",
-        "fibcore.extraction.run",
-        "fibcore.queries",
-        "fibcore.workflow",
+        "fibcore.workspace",
     ):
         monkeypatch.setattr(f"{module}.load_plugins", lambda **_: op_plugins)
 
@@ -303,7 +301,7 @@ def test_a_plugin_that_raises_is_named_and_the_others_go_on(
 
     extra = {p.name: __import__(f"fibcore_op_{p.name}") for p in op_plugins.plugins}
     registry = load_plugins(extra={**extra, "bad": Bad()}, discover=False)
-    monkeypatch.setattr("fibcore.extraction.run.load_plugins", lambda **_: registry)
+    monkeypatch.setattr("fibcore.workspace.load_plugins", lambda **_: registry)
     result = invoke("extract", *tiny, "--json")
     assert result.exit_code == 1
     assert document(result)["counts"]["new"] > 5
@@ -318,7 +316,7 @@ def test_disable_plugin_leaves_one_out(invoke: Invoke, monkeypatch: pytest.Monke
         seen.update(options)
         return load_plugins(discover=False)
 
-    monkeypatch.setattr("fibcore.queries.load_plugins", load)
+    monkeypatch.setattr("fibcore.workspace.load_plugins", load)
     assert invoke("plugins", "--disable-plugin", "moe").exit_code == 0
     assert seen["disable"] == ("moe",)
 
@@ -463,7 +461,7 @@ def test_an_error_is_shown_in_its_parts_and_as_a_traceback_only_on_request(
     invoke: Invoke, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     error = FibcoreError("it broke", where="here", expected="x", found="y", hint="do z")
-    monkeypatch.setattr("fibcore.queries.plugins", failing(error))
+    monkeypatch.setattr("fibcore.workspace.plugins", failing(error))
     result = invoke("plugins")
     assert result.exit_code == 1
     assert result.stderr == "here: it broke\n  expected: x\n  found: y\n  to do: do z\n"
@@ -479,7 +477,7 @@ def test_an_error_is_shown_in_its_parts_and_as_a_traceback_only_on_request(
 def test_an_interrupt_is_one_line_and_130(
     invoke: Invoke, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
-    monkeypatch.setattr("fibcore.queries.plugins", failing(error))
+    monkeypatch.setattr("fibcore.workspace.plugins", failing(error))
     result = invoke("plugins")
     assert result.exit_code == 130
     assert result.stderr.strip() == "Interrupted."
@@ -488,14 +486,14 @@ def test_an_interrupt_is_one_line_and_130(
 def test_the_disk_refusing_is_an_error_without_a_traceback(
     invoke: Invoke, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fibcore.queries.plugins", failing(PermissionError(13, "No", "/x/y")))
+    monkeypatch.setattr("fibcore.workspace.plugins", failing(PermissionError(13, "No", "/x/y")))
     result = invoke("plugins")
     assert result.exit_code == 1
     assert result.stderr == "/x/y: No\n"
 
 
 def test_a_defect_is_said_to_be_one(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fibcore.queries.plugins", failing(ValueError("oh")))
+    monkeypatch.setattr("fibcore.workspace.plugins", failing(ValueError("oh")))
     result = invoke("plugins", "--json")
     assert result.exit_code == 1
     assert "defect" in result.stderr

@@ -21,7 +21,8 @@ from fibcore.errors import (
     UsageError,
 )
 from fibcore.extraction.report import ExtractReport
-from fibcore.extraction.run import combinations, extract
+from fibcore.extraction.request import combinations
+from fibcore.extraction.run import extract
 from fibcore.model.definition import Definition, const, tensor, var
 from fibcore.model.kernel import Extraction, Kernel, KernelCollector, fact
 from fibcore.model.serving import Serving

@@ -468,7 +468,7 @@ def test_what_is_published() -> None:
 def test_the_command(
     root: Path, hub: Any, op_plugins: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fibcore.publishing.dataset.load_plugins", lambda **_: op_plugins)
+    monkeypatch.setattr("fibcore.workspace.load_plugins", lambda **_: op_plugins)
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)
     monkeypatch.setenv("HF_TOKEN", stub.WRITE)
 

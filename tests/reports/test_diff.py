@@ -273,7 +273,7 @@ def invoke(
 ) -> Callable[..., Result]:
     """Run `fibcore diff` on the two sources."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("fibcore.reports.diff.sides.load_plugins", lambda **_: op_plugins)
+    monkeypatch.setattr("fibcore.workspace.load_plugins", lambda **_: op_plugins)
 
     def run(*args: object, names: tuple[str, ...] = ("tiny",), **_: Any) -> Result:
         line: list[object] = ["diff", "--sglang", tiny_source, "--sglang", other_source]
@@ -324,7 +324,7 @@ def test_a_config_can_be_named_for_one_of_two_models(
     op_plugins: Registry,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("fibcore.reports.diff.sides.load_plugins", lambda **_: op_plugins)
+    monkeypatch.setattr("fibcore.workspace.load_plugins", lambda **_: op_plugins)
     line = ["diff", "--target-dir", tmp_path, "--sglang", tiny_source]
     line += ["--model-name", "one", "--model-name", "two", "--config", f"two={tiny_config}"]
 

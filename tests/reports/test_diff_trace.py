@@ -248,7 +248,7 @@ def test_the_command_prints_both_sides(
     op_plugins: Registry,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("fibcore.reports.diff.sides.load_plugins", lambda **_: op_plugins)
+    monkeypatch.setattr("fibcore.workspace.load_plugins", lambda **_: op_plugins)
     compared("some_norm", "gemma_norm")
     line = ["diff", "--model-name", "tiny", "--sglang", tiny_source, "--config", tiny_config]
     line += ["--trace", tmp_path / "dump", "--op-type", "rmsnorm"]

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 from click.testing import CliRunner
+from fibcore.reports.survey.class_configs import ClassConfig, ClassConfigs
 
 from fibcore.cli import cli
 from fibcore.dataset import files
@@ -24,7 +25,6 @@ from fibcore.errors import DatasetError, UnknownModelError, UsageError
 from fibcore.ops.registry import Registry
 from fibcore.processes.connection import ClusterError
 from fibcore.reports.survey import Row, SurveyReport, examine, survey
-from fibcore.reports.survey.class_configs import ClassConfig, ClassConfigs
 from fibcore.reports.survey.on_cluster import _check_source, check_worker
 from fibcore.reports.survey.page import page
 from fibcore.reports.survey.report import family

@@ -14,10 +14,10 @@ from click.testing import CliRunner
 
 from fibcore.cli import cli
 from fibcore.dataset import Dataset
+from fibcore.dataset.explanation import explain
 from fibcore.errors import TraceError, UsageError
 from fibcore.model.definition import Definition
 from fibcore.ops.registry import Registry
-from fibcore.queries import explain
 from fibcore.traces import ImportReport, import_trace, read_trace, repair
 from fibcore.validation.run import validate
 

@@ -184,7 +184,7 @@ def test_the_command(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path / "site")
-    monkeypatch.setattr("fibcore.extraction.run.load_plugins", lambda **_: op_plugins)
+    monkeypatch.setattr("fibcore.workspace.load_plugins", lambda **_: op_plugins)
 
     def invoke(*more: str) -> Result:
         common = ("--model-name", "tiny", "--sglang", str(tiny_source))

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import fibcore
+from fibcore.extraction.hierarchy import ModuleRow
 from fibcore.ops.registry import Registry
-from fibcore.queries import ModuleRow
 from fibcore.web import AddModelReport
 from fibcore.web.modules import WebModule, web_modules
 

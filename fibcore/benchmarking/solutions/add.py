@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fibcore.benchmarking.solutions.render import file_of, render_solution, solution_name, state_of
@@ -12,24 +11,28 @@ from fibcore.dataset import Dataset
 from fibcore.dataset.generated_files import GeneratedFiles
 from fibcore.dataset.selection import chosen_definitions, open_dataset
 from fibcore.errors import FibcoreError, PluginError
+from fibcore.keywords import api, several
 from fibcore.model.definition import Definition
 from fibcore.ops.hookspecs import GroundTruth
+from fibcore.workspace import Where, Workspace
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from fibcore.ops.registry import Registry
 
 Capability = tuple[int, int]
 
 
+@api(Where)
 def add_solutions(
     *,
-    dataset: Path | str,
-    op_type: Sequence[str] = (),
-    definition_name: Sequence[str] = (),
+    op_type: str | Sequence[str] = (),
+    definition_name: str | Sequence[str] = (),
     all_: bool = False,
     capability: Capability | None = None,
     force: bool = False,
-    registry: Registry | None = None,
+    **where: Unpack[Where],
 ) -> AddSolutionsReport:
     """Write `solutions/<kind>/<op_type>/<definition>/<solution>.json`, one for each ground truth.
 
@@ -40,23 +43,27 @@ def add_solutions(
     reported. The same call again changes no byte.
 
     Args:
-        dataset: The dataset's folder.
         op_type: Op types whose definitions get solutions.
         definition_name: Names of single definitions.
         all_: Every definition of the dataset.
         capability: CUDA compute capability of the GPU to benchmark on, (9, 0): what needs another
             one is left out. Without it everything is written.
         force: Replace edited files too.
-        registry: The plugins; the installed ones if None.
+        **where: Where the dataset is, and the plugins; see `fibcore.workspace.Where`.
 
     Raises:
         UsageError: no selector or several, an unknown op type or name.
         DatasetError: there is no such dataset, or it cannot be written.
     """
-    store, registry = open_dataset(Path(dataset), registry)
+    workspace = Workspace.of(**where)
+    store, registry = open_dataset(workspace.dataset_folder, workspace.registry)
     with store.locked():
         chosen, problems = chosen_definitions(
-            store, registry, op_type=op_type, definition_name=definition_name, all_=all_
+            store,
+            registry,
+            op_type=several(op_type),
+            definition_name=several(definition_name),
+            all_=all_,
         )
         writer = _Writer(store, registry, capability, force=force)
         writer.problems += problems

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fibcore.benchmarking.workloads import blobs, lines
@@ -16,32 +15,35 @@ from fibcore.dataset.layout import blob_folder, trace_file, workload_file
 from fibcore.dataset.selection import chosen_definitions, open_dataset
 from fibcore.errors import FibcoreError, PluginError, UsageError
 from fibcore.extras import need
+from fibcore.keywords import api, several
 from fibcore.model.definition import Definition
 from fibcore.model.kernel import Scalar
 from fibcore.model.shapes import device_bytes, shape_of
 from fibcore.ops.hookspecs import WorkloadCase
 from fibcore.processes.sizes import GIB, format_size, parse_size
-from fibcore.progress import Progress, report
+from fibcore.progress import report
 from fibcore.validation.constraints import broken_constraints
+from fibcore.workspace import Where, Workspace
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from fibcore.ops.registry import Registry
 
 DEFAULT_LIMIT = 16 * GIB
 """Bytes of inputs and outputs that a workload may take unless another bound is given."""
 
 
+@api(Where)
 def add_workloads(
     *,
-    dataset: Path | str,
-    op_type: Sequence[str] = (),
-    definition_name: Sequence[str] = (),
+    op_type: str | Sequence[str] = (),
+    definition_name: str | Sequence[str] = (),
     all_: bool = False,
     seed: int = 0,
     max_memory: int | str = DEFAULT_LIMIT,
     limit: int | None = None,
-    registry: Registry | None = None,
-    progress: Progress | None = None,
+    **where: Unpack[Where],
 ) -> AddWorkloadsReport:
     """Write `workloads/<op_type>/<name>.jsonl` and the tensors that they need, below `blob/`.
 
@@ -50,7 +52,6 @@ def add_workloads(
     again changes no byte.
 
     Args:
-        dataset: The dataset's folder.
         op_type: Op types whose definitions get workloads.
         definition_name: Names of single definitions.
         all_: Every definition of the dataset.
@@ -58,28 +59,32 @@ def add_workloads(
         max_memory: What the inputs and outputs of a workload may take on a device, in bytes or as
             text (`16G`, see `fibcore.processes.sizes`); larger ones are left out and reported.
         limit: The most workloads of one definition, evenly chosen from small to large.
-        registry: The plugins; the installed ones if None.
-        progress: Called with the step, how many definitions are done, and how many there are.
+        **where: Where the dataset is, and the plugins; see `fibcore.workspace.Where`.
 
     Raises:
         UsageError: no selector or several, an unknown op type or name, a bound below 1.
         DatasetError: there is no such dataset, or it cannot be written.
     """
-    need("bench", "workloads")  # plugins draw them with NumPy
     max_bytes = parse_size(max_memory, "--max-memory")
     if limit is not None and limit < 1:
         raise UsageError(
             "no such bound", where="--limit", expected="a number of at least 1", found=str(limit)
         )
-    store, registry = open_dataset(Path(dataset), registry)
+    need("bench", "workloads")  # plugins draw them with NumPy
+    workspace = Workspace.of(**where)
+    store, registry = open_dataset(workspace.dataset_folder, workspace.registry)
     with store.locked():
         chosen, problems = chosen_definitions(
-            store, registry, op_type=op_type, definition_name=definition_name, all_=all_
+            store,
+            registry,
+            op_type=several(op_type),
+            definition_name=several(definition_name),
+            all_=all_,
         )
         writer = _Writer(store, registry, seed, max_bytes, limit)
         writer.problems += problems
         for done, definition in enumerate(chosen):
-            report(progress, "writing workloads", done, len(chosen))
+            report(workspace.progress, "writing workloads", done, len(chosen))
             writer.add(definition)
         return writer.report()
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from fibcore.elaborate.sglang.config_loading import loaded_as
 from fibcore.elaborate.sglang.index import SourceIndex, entry_classes
-from fibcore.errors import ConfigError, ElaborationError, UnknownModelError
+from fibcore.errors import ConfigError, ElaborationError, UnknownModelError, nearest
 
 if TYPE_CHECKING:
     from fibcore.configs.model_config import ModelConfig
@@ -88,9 +88,7 @@ def find_architecture(index: SourceIndex, name: str) -> SourceModule:
         if name in module.text and name in entry_classes(module):
             return module
     names = [known for module in index.model_modules() for known in entry_classes(module)]
-    from rapidfuzz import process
-
-    near = [m[0] for m in process.extract(name, names, limit=3)]
+    near = nearest(name, names)
     raise UnknownModelError(
         f"this SGLang has no architecture {name}",
         where=str(index.root),

@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import attrs
 
 from fibcore.dataset import Dataset
 from fibcore.dataset.inventory import read_inventory
 from fibcore.errors import FibcoreError, SourceError, UsageError
-from fibcore.extraction.run import Wanted, dataset_folder, few_collections, resolve
-from fibcore.ops.registry import Registry, load_plugins
+from fibcore.extraction.find import few_collections, resolve
+from fibcore.extraction.request import Config, Request, WantedWhere
+from fibcore.keywords import api, part, several
+from fibcore.ops.registry import Registry
 from fibcore.pages import need_for_pages
 from fibcore.pages.output import write_page
-from fibcore.progress import Progress
 from fibcore.reports.coverage.commands import Place
 from fibcore.reports.coverage.data import CoverageReport, ModelCoverage
 from fibcore.reports.coverage.deriving import Deriver, Known, Served, read_known
@@ -29,31 +30,25 @@ from fibcore.reports.coverage.statements import (
     read_page,
     words_of,
 )
-from fibcore.sources.finding import find_source
 from fibcore.sources.tree import SourceTree
+from fibcore.workspace import Where, Workspace
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 FOLDER = "reports"
 """Where the pages are below the dataset, unless another folder is named."""
 
 
+@api(WantedWhere, options=True)
 def coverage(
     model_name: str | Sequence[str] = (),
     *,
-    target_dir: str | Path = "./repos",
-    dataset: str | Path | None = None,
-    config: str | Path | Mapping[str, Any] | None = None,
-    tp: int | Sequence[int] | None = None,
-    ep: int | Sequence[int] | None = None,
-    op_type: str | Sequence[str] = (),
-    stage: str | Sequence[str] | None = None,
-    sglang: str | None = None,
+    config: Config = None,
     check: str | Path | None = None,
     output: str | Path | None = None,
     dry_run: bool = False,
-    registry: Registry | None = None,
-    disable_plugin: Sequence[str] = (),
-    progress: Progress | None = None,
-    **options: Any,
+    **asked: Unpack[WantedWhere],
 ) -> CoverageReport:
     """Say which of the definitions that models need a dataset has, and with what.
 
@@ -64,39 +59,29 @@ def coverage(
     Args:
         model_name: Models as for `fibcore.extract`; by default those of the dataset's `model:`
             tags, or with `check` those that the page names.
-        target_dir: Folder that holds the repositories.
-        dataset: Folder of the dataset; by default the flashinfer-trace repository in `target_dir`.
         config: Take the config of the one model from this file, or this plain data.
-        tp: Tensor-parallel sizes.
-        ep: Expert-parallel sizes.
-        op_type: Look at these op types only.
-        stage: "decode", "prefill" or both; both by default.
-        sglang: Where SGLang's source is; by default the repository in `target_dir`.
         check: A hand-kept page in Markdown to hold against what is derived.
         output: Folder for coverage.md, coverage.html and coverage.json; by default `reports` of
             the dataset, and with `check` none.
         dry_run: Write nothing.
-        registry: The plugins; by default all that are installed.
-        disable_plugin: Plugins to leave out, by name, where no registry is given.
-        progress: Told how far the work is.
-        **options: Values of options that op types declare, as for `fibcore.extract`.
+        **asked: How the models are served, and where; see `fibcore.extraction.request.Wanted` and
+            `fibcore.workspace.Where`.
 
     Raises:
         UsageError: a name or an option is wrong, or there is no model to look at.
         SourceError: there is no source to elaborate, or no page to check.
-        DatasetError: the dataset cannot be read, or the pages cannot be written.
         MissingPackageError: the extra `report` is not installed, and pages are to be written or
             checked.
+        DatasetError: the dataset cannot be read, or the pages cannot be written.
     """
     writes = not dry_run and (check is None or output is not None)
     if writes:
         need_for_pages()
     if check is not None:
         need_for_markdown()
-    names = (model_name,) if isinstance(model_name, str) else tuple(dict.fromkeys(model_name))
-    if registry is None:
-        registry = load_plugins(disable=disable_plugin)
-    wanted = Wanted.of(registry, tp, ep, op_type, stage, options)
+    workspace = Workspace.of(**part(Where, asked))
+    names, registry = several(model_name), workspace.registry
+    request = Request.of(registry, asked, config=config)
     if config is not None and len(names) != 1:
         raise UsageError(
             "one config serves one model",
@@ -105,17 +90,12 @@ def coverage(
             found=", ".join(names) or "none",
         )
     page_text = None if check is None else _read(Path(check))
-    root = dataset_folder(target_dir, dataset)
-    source = find_source(sglang, Path(target_dir), progress=progress)
+    root = workspace.dataset_folder
+    source = workspace.source()
     known = read_known(root, read_inventory(root))
-    place = Place(
-        root,
-        None if dataset is None else Path(dataset),
-        Path(target_dir),
-        sglang,
-        Path(config) if isinstance(config, str | Path) else None,
-    )
-    deriver = Deriver(known, source, registry, wanted, place, config, progress)
+    file = Path(config) if isinstance(config, str | Path) else None
+    place = Place(root, workspace.dataset, workspace.target_dir, workspace.sglang, file)
+    deriver = Deriver(known, source, registry, request, place, workspace.progress)
     with few_collections():
         if page_text is None:
             report = _cover(deriver, names or _models_of(known, root), {})
@@ -124,7 +104,7 @@ def coverage(
             report = _check(deriver, names, page_text, Path(check))
     report = attrs.evolve(
         report,
-        unneeded=_unneeded(known, report.models, registry, wanted.op_types),
+        unneeded=_unneeded(known, report.models, registry, request.op_types),
         problems=tuple(known.problems),
     )
     if not writes:
@@ -245,7 +225,7 @@ def _config(deriver: Deriver, model: ModelCoverage) -> tuple[dict[str, int], str
     if model.recorded:
         return {}, ""
     try:
-        resolved = resolve(model.slug, deriver.source, config=deriver.config)
+        resolved = resolve(model.slug, deriver.source, config=deriver.request.config)
     except FibcoreError:
         # Named by a Hub id or a file; what its kernels have is checked all the same.
         return {}, model.constants

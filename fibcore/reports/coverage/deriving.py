@@ -12,8 +12,9 @@ import attrs
 from fibcore.dataset import Dataset, Provenance
 from fibcore.dataset.inventory import Inventory
 from fibcore.errors import DatasetError, FibcoreError
+from fibcore.extraction.findings import Findings, FoundModel, find_models
 from fibcore.extraction.report import Refused, Remark
-from fibcore.extraction.run import Findings, FoundModel, Wanted, find_models
+from fibcore.extraction.request import Request
 from fibcore.model.definition import Definition
 from fibcore.model.kernel import Fact, Kernel, Use
 from fibcore.model.options import Option, OptionValue
@@ -173,17 +174,15 @@ class Deriver:
         known: Known,
         source: SourceTree,
         registry: Registry,
-        wanted: Wanted,
+        request: Request,
         place: Place,
-        config: str | Path | Mapping[str, Any] | None,
         progress: Progress | None,
     ) -> None:
         self.known = known
         self.source = source
         self.registry = registry
-        self.wanted = wanted
+        self.request = request
         self.place = place
-        self.config = config
         self.progress = progress
         self.refused: list[Refused] = []
         self.found: dict[str, list[FoundModel]] = {}
@@ -199,21 +198,21 @@ class Deriver:
         served when its definitions were extracted, and in the ways of `also`.
         """
         several = self._several(name)
-        options = {**self.wanted.options, **several}
-        found = self._find(name, attrs.evolve(self.wanted, options=options))
+        options = {**self.request.options, **several}
+        found = self._find(name, attrs.evolve(self.request, options=options))
         done = {served for _, _, served in found}
-        if not (self.wanted.tp or self.wanted.ep):
+        if not (self.request.tp or self.request.ep):
             slugs = dict.fromkeys([name, *(model.report.slug for model, _, _ in found)])
             others = [s for slug in slugs for s in self.known.served(slug)]
             for served in dict.fromkeys([*others, *also]):
                 if served not in done:
-                    wanted = attrs.evolve(
-                        self.wanted,
+                    request = attrs.evolve(
+                        self.request,
                         tp=(served.tp,),
                         ep=(served.ep,) if served.ep else (),
                         options={**several, **dict(served.options)},
                     )
-                    new = [one for one in self._find(name, wanted) if one[2] not in done]
+                    new = [one for one in self._find(name, request) if one[2] not in done]
                     done.update((served, *(s for _, _, s in new)))
                     found += new
         by_slug: dict[str, list[_Found]] = {}
@@ -235,7 +234,7 @@ class Deriver:
         entry = find_entry(name)
         found: dict[str, OptionValue] = {}
         for option in self.registry.options.several:
-            asked = self.wanted.options.get(option.name)
+            asked = self.request.options.get(option.name)
             extra = self.known.values(option, name)
             if asked is not None:
                 found[option.name] = asked
@@ -244,17 +243,10 @@ class Deriver:
                 found[option.name] = tuple(sorted(extra.union(usual or option.default)))
         return found
 
-    def _find(self, name: str, wanted: Wanted) -> list[_Found]:
-        findings = find_models(
-            (name,),
-            self.source,
-            wanted,
-            self.registry,
-            config=self.config,
-            progress=self.progress,
-        )
+    def _find(self, name: str, request: Request) -> list[_Found]:
+        findings = find_models((name,), self.source, request, self.registry, progress=self.progress)
         self.refused += findings.refused
-        options = tuple(sorted(self.registry.options.recorded(wanted.options).items()))
+        options = tuple(sorted(self.registry.options.recorded(request.options).items()))
         return [(m, findings, Served(m.report.tp, m.report.ep, options)) for m in findings.models]
 
     def _covered(

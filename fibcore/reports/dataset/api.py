@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from fibcore.dataset import Dataset
 from fibcore.errors import FibcoreError
-from fibcore.extraction.run import dataset_folder
+from fibcore.keywords import api
 from fibcore.pages import need_for_pages
 from fibcore.pages.output import write_page
 from fibcore.reports.dataset.contents import gather
 from fibcore.reports.dataset.page import render
+from fibcore.workspace import Where, Workspace
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 PAGE = "reports/index.html"
 """Where the page is below the dataset, unless another file is named."""
@@ -58,28 +62,23 @@ class DatasetReport:
         }
 
 
-def report(
-    *,
-    target_dir: str | Path = "./repos",
-    dataset: str | Path | None = None,
-    output: str | Path | None = None,
-) -> DatasetReport:
+@api(Where)
+def report(*, output: str | Path | None = None, **where: Unpack[Where]) -> DatasetReport:
     """Write one self-contained HTML page of a dataset.
 
     The page needs no network and no other file. Nothing of the dataset is executed, and the same
     dataset gives the same bytes.
 
     Args:
-        target_dir: Folder that holds the repositories.
-        dataset: Folder of the dataset; by default the flashinfer-trace repository in `target_dir`.
         output: The page; by default `reports/index.html` of the dataset.
+        **where: Where the dataset is; see `fibcore.workspace.Where`.
 
     Raises:
         DatasetError: there is no dataset, or the page cannot be written.
         MissingPackageError: the extra `report` is not installed.
     """
     need_for_pages()
-    root = dataset_folder(target_dir, dataset)
+    root = Workspace.of(**where).dataset_folder
     contents = gather(root)
     text = render(contents, root.absolute().name)
     path = root / PAGE if output is None else Path(output)

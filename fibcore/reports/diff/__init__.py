@@ -11,7 +11,7 @@ from fibcore.reports.diff.report import (
     TraceDiff,
     Unmatched,
 )
-from fibcore.reports.diff.sides import diff
+from fibcore.reports.diff.run import diff
 
 __all__ = [
     "Change",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from fibcore.extraction.run import FoundModel
+from fibcore.extraction.findings import FoundModel
 from fibcore.reports.diff.report import Change, ModelDiff, Occurrence
 from fibcore.reports.diff.roles import Roles, without_lines
 

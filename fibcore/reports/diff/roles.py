@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 import attrs
 
-from fibcore.extraction.run import FoundModel
+from fibcore.extraction.findings import FoundModel
 from fibcore.model.kernel import Kernel, Scalar, Use
 from fibcore.model.layer_paths import group_uses
 from fibcore.model.tree import SourcePlace

@@ -8,7 +8,8 @@ from typing import Any
 import attrs
 
 from fibcore.errors import FibcoreError
-from fibcore.extraction.run import Findings, Wanted
+from fibcore.extraction.findings import Findings
+from fibcore.extraction.request import Request
 from fibcore.model.definition import Definition
 from fibcore.model.kernel import Kernel
 from fibcore.model.options import Option
@@ -20,14 +21,14 @@ from fibcore.traces.sketch import sketch
 
 
 def compare_with_trace(
-    found: Findings, dump: Trace, wanted: Wanted, registry: Registry
+    found: Findings, dump: Trace, request: Request, registry: Registry
 ) -> TraceDiff:
     """Hold every kernel that extraction found against every file of a dump.
 
     Of the dump's files those count whose op type and stage were asked for.
     """
-    files = tuple(file for file in dump.files if _asked_for(file, wanted))
-    comparison = _Comparison(found, files, wanted, registry)
+    files = tuple(file for file in dump.files if _asked_for(file, request))
+    comparison = _Comparison(found, files, registry)
     return TraceDiff(
         trace=str(dump.root),
         models=tuple(model.report for model in found.models),
@@ -39,11 +40,11 @@ def compare_with_trace(
     )
 
 
-def _asked_for(file: TraceFile, wanted: Wanted) -> bool:
+def _asked_for(file: TraceFile, request: Request) -> bool:
     stages = file.tag_values("stage")
-    if stages and not set(stages) & set(wanted.stages):
+    if stages and not set(stages) & set(request.stages):
         return False
-    return not wanted.op_types or any(related(t, file.op_type) for t in wanted.op_types)
+    return not request.op_types or any(related(t, file.op_type) for t in request.op_types)
 
 
 @attrs.define
@@ -65,12 +66,10 @@ class _Comparison:
         self,
         found: Findings,
         files: Sequence[TraceFile],
-        wanted: Wanted,
         registry: Registry,
     ) -> None:
         self.definitions = found.definitions
         self.files = files
-        self.wanted = wanted
         self.registry = registry
         self.places: dict[str, _Place] = {}
         for model in found.models:

@@ -6,8 +6,8 @@ from fibcore.reports.survey.report import (
     MissingOp,
     NeededDefinition,
     Reason,
-    Row,
     Shared,
+    SurveyedModel,
     SurveyReport,
 )
 from fibcore.reports.survey.run import survey
@@ -16,8 +16,8 @@ __all__ = [
     "MissingOp",
     "NeededDefinition",
     "Reason",
-    "Row",
     "Shared",
     "SurveyReport",
+    "SurveyedModel",
     "survey",
 ]

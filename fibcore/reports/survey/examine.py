@@ -13,33 +13,33 @@ import attrs
 from fibcore.configs.catalogue import ResolvedModel
 from fibcore.configs.model_config import ModelConfig
 from fibcore.errors import ConfigError, FibcoreError
-from fibcore.extraction.run import elaborated, few_collections, missing_parts
-from fibcore.extraction.unclaimed import unclaimed
+from fibcore.extraction.find import few_collections, find_kernels
+from fibcore.extraction.report import missing_parts
 from fibcore.model.kernel import Use
 from fibcore.model.serving import Serving
 from fibcore.model.tree import ModelTree, ModuleNode
 from fibcore.ops.registry import Registry
-from fibcore.reports.survey.plan import Task, in_a_line
-from fibcore.reports.survey.report import STATES, MissingOp, NeededDefinition, Reason, Row
+from fibcore.reports.survey.report import STATES, MissingOp, NeededDefinition, Reason, SurveyedModel
+from fibcore.reports.survey.task import Task
 from fibcore.sources.tree import SourceTree
 
 _PACKAGE = Path(__file__).parents[2]
 
 
-def examine(task: Task, source: SourceTree, registry: Registry) -> Row:
-    """Look at one model. Whatever goes wrong is in the row; nothing is raised."""
+def examine(task: Task, source: SourceTree, registry: Registry) -> SurveyedModel:
+    """Look at one model. Whatever goes wrong is in the result; nothing is raised."""
     start = time.perf_counter()
-    rows: list[Row] = []
+    tried: list[SurveyedModel] = []
     for candidate in task.candidates():
-        rows.append(_row(candidate, source, registry))
+        tried.append(_surveyed(candidate, source, registry))
         gc.collect()
-        if rows[-1].state == "whole":
+        if tried[-1].state == "whole":
             break
-    best = min(rows, key=lambda row: STATES.index(row.state))
+    best = min(tried, key=lambda model: STATES.index(model.state))
     return attrs.evolve(best, seconds=time.perf_counter() - start)
 
 
-def _row(task: Task, source: SourceTree, registry: Registry) -> Row:
+def _surveyed(task: Task, source: SourceTree, registry: Registry) -> SurveyedModel:
     try:
         with few_collections():
             return _examine(task, source, registry)
@@ -47,52 +47,46 @@ def _row(task: Task, source: SourceTree, registry: Registry) -> Row:
         if task.origin.startswith("class:"):
             # Defaults of a class need not be a model: what every file has to say has no default.
             reason = Reason(
-                "no config", error.where or "", f"class defaults alone: {in_a_line(error)}"
+                "no config", error.where or "", f"class defaults alone: {error.summary}"
             )
-            return task.row("no config", reasons=(reason,))
-        return task.row("refused", reasons=(_reason("refused", error),))
+            return task.surveyed("no config", reasons=(reason,))
+        return task.surveyed("refused", reasons=(_reason("refused", error),))
     except Exception as error:  # noqa: BLE001 - a defect, reported with its place; others go on
-        return task.row("failed", reasons=(_defect(error),))
+        return task.surveyed("failed", reasons=(_defect(error),))
 
 
-def _examine(task: Task, source: SourceTree, registry: Registry) -> Row:
+def _examine(task: Task, source: SourceTree, registry: Registry) -> SurveyedModel:
     config = ModelConfig(task.model, None, task.config, task.origin)
     model = ResolvedModel(task.model, config, (task.tp,), (task.ep,), task.architecture)
     serving = Serving(tp=task.tp, ep=task.ep)
-    tree = elaborated(source, model, serving)
-    extractions, errors = registry.extract(tree, serving)
-    for error in errors:
+    found = find_kernels(source, model, serving, registry)
+    for error in found.errors:
         if isinstance(error, ConfigError):
             raise error  # the plugin did not fail: it says that the model cannot be
-    reasons = [Reason("missing", m.what, m.reason, m.layers) for m in missing_parts(tree)]
-    failed = [_reason("plugin", error) for error in errors]
+    reasons = [Reason("missing", m.what, m.reason, m.layers) for m in missing_parts(found.tree)]
+    for problem in found.problems:
+        layers = max(_layers(problem.uses), 1)
+        reasons.append(Reason("undecided", problem.what, problem.reason, layers))
+    failed = [_reason("plugin", error) for error in found.errors]
     kernels: dict[tuple[str, str], int] = {}
-    not_covered: list[MissingOp] = []
-    for _, extraction in extractions:
-        for problem in extraction.problems:
-            layers = _layers(problem.uses)
-            reasons.append(Reason("undecided", problem.what, problem.reason, max(layers, 1)))
-        not_covered += [
-            MissingOp(op.what, _layers(op.uses), op.reason) for op in extraction.not_covered
-        ]
-        for kernel in extraction.kernels:
-            try:
-                name = registry.reference(kernel).name
-            except FibcoreError as error:
-                failed.append(_reason("plugin", error))
-                continue
-            kernels[kernel.op_type, name] = _layers(kernel.uses)
-    claimed = frozenset().union(*(e.claimed for _, e in extractions))
-    not_covered += [MissingOp(use.cls.rpartition(".")[2], 1) for use in unclaimed(tree, claimed)]
-    return task.row(
+    for kernel in found.kernels:
+        try:
+            name = registry.reference(kernel).name
+        except FibcoreError as error:
+            failed.append(_reason("plugin", error))
+            continue
+        kernels[kernel.op_type, name] = _layers(kernel.uses)
+    not_covered = [MissingOp(op.what, _layers(op.uses), op.reason) for op in found.not_covered]
+    not_covered += [MissingOp(use.cls.rpartition(".")[2], 1) for use in found.unclaimed]
+    return task.surveyed(
         "failed" if failed else "partial" if reasons else "whole",
         reasons=(*failed, *reasons),
-        layers=dict(_stacks(tree)),
+        layers=dict(_stacks(found.tree)),
         definitions=tuple(
             NeededDefinition(name, op_type, layers) for (op_type, name), layers in kernels.items()
         ),
         not_covered=_merged(not_covered),
-        notes=tree.warnings,
+        notes=found.tree.warnings,
     )
 
 
@@ -125,7 +119,7 @@ def _stacks(tree: ModelTree) -> Iterator[tuple[str, int]]:
 
 
 def _reason(kind: str, error: FibcoreError) -> Reason:
-    return Reason(kind, error.where or "", in_a_line(error))
+    return Reason(kind, error.where or "", error.summary)
 
 
 def _defect(error: Exception) -> Reason:

@@ -20,9 +20,9 @@ from fibcore.processes.connection import ClusterError
 from fibcore.processes.limits import Limits
 from fibcore.processes.pool import Worker
 from fibcore.progress import Progress
-from fibcore.reports.survey.plan import Task, in_a_line
 from fibcore.reports.survey.processes import Setup, examine_on, make_worker
-from fibcore.reports.survey.report import Reason, Row
+from fibcore.reports.survey.report import Reason, SurveyedModel
+from fibcore.reports.survey.task import Task
 from fibcore.sources.finding import find_source
 from fibcore.sources.tree import SourceTree
 
@@ -63,7 +63,7 @@ def run(
     limits: Limits,
     progress: Progress | None,
     step: str,
-) -> Iterator[tuple[int, Row]]:
+) -> Iterator[tuple[int, SurveyedModel]]:
     """Number and row of every task, as they come.
 
     Args:
@@ -105,8 +105,8 @@ def run(
                 yield number, result.value
             else:
                 assert result.error is not None
-                reason = Reason("process", result.error.where or "", in_a_line(result.error))
-                yield number, tasks[number].row("failed", reasons=(reason,))
+                reason = Reason("process", result.error.where or "", result.error.summary)
+                yield number, tasks[number].surveyed("failed", reasons=(reason,))
 
 
 def _travelling(source: SourceTree, spec: str | None) -> str:
@@ -133,12 +133,12 @@ def check_worker(spec: str, version: str | None) -> str | None:
     try:
         source = find_source(spec, Path())
     except FibcoreError as error:
-        return in_a_line(error)
+        return error.summary
     found = source.version or source.commit
     return None if found == version else f"{spec} is {found} there and {version} here"
 
 
-def examine_here(job: Job, stop: threading.Event) -> Row:
+def examine_here(job: Job, stop: threading.Event) -> SurveyedModel:
     """Look at a model, on the Dask worker that this is called on."""
     setup = Setup(find_source(job.spec, Path()), job.disable_plugin)
     with _lock:

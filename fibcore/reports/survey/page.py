@@ -20,7 +20,7 @@ from fibcore.pages import (
     render_page,
 )
 from fibcore.reports.survey import report as data
-from fibcore.reports.survey.wording import config_label, layers_label, op_reasons
+from fibcore.reports.survey.labels import config_label, layers_label, op_reasons
 
 TONES: dict[data.State, Tone] = {
     "whole": "good",
@@ -104,7 +104,7 @@ def _ops(report: data.SurveyReport, anchors: dict[str, str]) -> Table:
 
 
 def _models(report: data.SurveyReport, anchors: dict[str, str]) -> Table:
-    def row(found: data.Row) -> TableRow:
+    def row(found: data.SurveyedModel) -> TableRow:
         first = str(found.reasons[0]) if found.reasons else ""
         more = f" (+{len(found.reasons) - 1})" if len(found.reasons) > 1 else ""
         op_types = tuple(found.op_types)

@@ -20,8 +20,8 @@ from fibcore.processes.children import Program
 from fibcore.processes.endings import Ending, How
 from fibcore.processes.limits import Limits
 from fibcore.processes.pool import Answer, Pool, Worker
-from fibcore.reports.survey.plan import Task
-from fibcore.reports.survey.report import Reason, Row
+from fibcore.reports.survey.report import Reason, SurveyedModel
+from fibcore.reports.survey.task import Task
 from fibcore.sources.tree import SourceTree
 
 WORKER = Path(__file__).with_name("worker.py")
@@ -47,7 +47,7 @@ def make_worker(setup: Setup, limits: Limits) -> Worker:
     )
 
 
-def examine_on(worker: Worker, task: Task, stop: threading.Event | None = None) -> Row:
+def examine_on(worker: Worker, task: Task, stop: threading.Event | None = None) -> SurveyedModel:
     """The row of a task; a process that ends before it has one gives a failed row.
 
     Args:
@@ -60,7 +60,7 @@ def examine_on(worker: Worker, task: Task, stop: threading.Event | None = None) 
 
 def examine_all(
     tasks: Mapping[int, Task], setup: Setup, jobs: int, limits: Limits
-) -> Generator[tuple[int, Row], None, None]:
+) -> Generator[tuple[int, SurveyedModel], None, None]:
     """Number and row of every task, as they come; closing the iterator ends the processes.
 
     Args:
@@ -79,16 +79,16 @@ def _pickled(value: Any) -> str:
     return base64.b64encode(pickle.dumps(value)).decode()
 
 
-def _row(task: Task, answer: Answer | Ending) -> Row:
+def _row(task: Task, answer: Answer | Ending) -> SurveyedModel:
     if not isinstance(answer, Ending):
-        row: Row = pickle.loads(base64.b64decode(answer["row"]))  # noqa: S301 - our own process
+        row: SurveyedModel = pickle.loads(base64.b64decode(answer["row"]))  # noqa: S301 - our own process
         return row
     if answer.how is How.TIMEOUT:
-        return task.row(
+        return task.surveyed(
             "failed",
             reasons=(Reason("timeout", "", answer.sentence),),
             seconds=answer.seconds or 0.0,
         )
     line = answer.last_line if answer.how is How.DIED else None
     text = answer.sentence + (f": {line}" if line else "")
-    return task.row("failed", reasons=(Reason("process", "", text),))
+    return task.surveyed("failed", reasons=(Reason("process", "", text),))

@@ -64,7 +64,7 @@ class MissingOp:
 
 
 @attrs.frozen
-class Row:
+class SurveyedModel:
     """One model of the survey, or an architecture without a config.
 
     Attributes:
@@ -150,7 +150,7 @@ class SurveyReport:
     """
 
     source: str
-    rows: tuple[Row, ...]
+    rows: tuple[SurveyedModel, ...]
     unused: tuple[Unused, ...] = ()
     output: str = ""
     skipped_plugins: tuple[str, ...] = ()

@@ -6,19 +6,25 @@ import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fibcore.errors import UsageError
-from fibcore.extraction.run import dataset_folder, source_label
-from fibcore.ops.registry import Registry, load_plugins
+from fibcore.extraction.report import source_label
+from fibcore.keywords import api, several
+from fibcore.ops.registry import Registry
 from fibcore.pages import need_for_pages
 from fibcore.processes import machine
 from fibcore.processes.limits import check_limits
-from fibcore.progress import Progress, report
-from fibcore.reports.survey.plan import Task, make_plan
+from fibcore.progress import report
+from fibcore.reports.survey.plan import plan_survey
 from fibcore.reports.survey.processes import Setup, examine_all
-from fibcore.reports.survey.report import Row, SurveyReport
-from fibcore.sources.finding import find_source
+from fibcore.reports.survey.report import SurveyedModel, SurveyReport
+from fibcore.reports.survey.task import Task
 from fibcore.sources.tree import SourceTree
+from fibcore.workspace import Where, Workspace
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 TIMEOUT_S = 300.0
 """Seconds for a model unless others are asked for; a slow one takes ten on a busy machine."""
@@ -26,11 +32,9 @@ TIMEOUT_S = 300.0
 _STEP = "elaborating models"
 
 
+@api(Where)
 def survey(
     *,
-    target_dir: str | Path = "./repos",
-    dataset: str | Path | None = None,
-    sglang: str | None = None,
     configs: str | Path | Sequence[str | Path] = (),
     model_name: str | Sequence[str] = (),
     tp: int | None = None,
@@ -40,9 +44,7 @@ def survey(
     memory_bytes: int | str | None = None,
     output: str | Path | None = None,
     dask: str | None = None,
-    registry: Registry | None = None,
-    disable_plugin: Sequence[str] = (),
-    progress: Progress | None = None,
+    **where: Unpack[Where],
 ) -> SurveyReport:
     """Elaborate all architectures of a SGLang source and write what they need into a table.
 
@@ -51,10 +53,6 @@ def survey(
     processes of their own; one that hangs, crashes or meets a defect is a failed row.
 
     Args:
-        target_dir: Folder that holds the repositories.
-        dataset: Folder of the dataset; by default the flashinfer-trace repository in `target_dir`.
-        sglang: Where SGLang's source is: URL, path, `pypi:NAME==VERSION`, `installed`, `auto`; by
-            default the repository in `target_dir`.
         configs: Folders with config files, at any depth, or single files.
         model_name: Look at these alone: architectures, model files, slugs of the catalogue or of
             `configs`.
@@ -63,15 +61,13 @@ def survey(
         ep: Expert-parallel size, likewise.
         jobs: How many processes; by default one for each core.
         timeout_s: Seconds of real time after which a model is given up.
-        memory_bytes: Main memory of one process, in bytes or as text (`16G`), above which its model
-            is given up; None for no limit.
+        memory_bytes: Memory of one process, in bytes or as text (`16G`).
         output: Folder for survey.md, survey.json and survey.html; by default the dataset's
             `reports`.
         dask: Address of a Dask scheduler whose workers are to do the work.
-        registry: The plugins as objects. They do not go to other processes: the work is done in
-            this one, and nothing ends a model that hangs. By default all that are installed.
-        disable_plugin: Plugins to leave out, by name, where no registry is given.
-        progress: Called with the step, and how far it is.
+        **where: Where the source and the dataset are; see `fibcore.workspace.Where`. Plugins of a
+            `registry` do not go to other processes: the work is done in this one, and nothing ends
+            a model that hangs.
 
     Returns:
         The report. Its `exit_code` is 1 where a model failed or a config file cannot be read.
@@ -86,19 +82,20 @@ def survey(
     """
     from fibcore.reports.survey.writing import write
 
-    need_for_pages()
     start = time.perf_counter()
-    folders = (configs,) if isinstance(configs, (str, Path)) else tuple(configs)
-    names = (model_name,) if isinstance(model_name, str) else tuple(model_name)
+    need_for_pages()
+    workspace = Workspace.of(**where)
+    progress = workspace.progress
     limits = check_limits(jobs=jobs, timeout_s=timeout_s, memory_bytes=memory_bytes, dask=dask)
-    _check_registry(registry, jobs, dask)
-    here = load_plugins(disable=disable_plugin) if registry is None else registry
-    folder = dataset_folder(target_dir, dataset) / "reports" if output is None else Path(output)
-    source = find_source(sglang, Path(target_dir), progress=progress)
+    _check_registry(workspace.given_registry, jobs, dask)
+    skipped_plugins = workspace.skipped_plugins()
+    folder = workspace.dataset_folder / "reports" if output is None else Path(output)
+    source = workspace.source()
     report(progress, "looking for configs")
-    plan = make_plan(source, configs=[Path(f) for f in folders], names=names, tp=tp, ep=ep)
+    folders = [Path(folder) for folder in several(configs)]
+    plan = plan_survey(source, configs=folders, names=several(model_name), tp=tp, ep=ep)
     tasks = {n: item for n, item in enumerate(plan.items) if isinstance(item, Task)}
-    rows = {n: item for n, item in enumerate(plan.items) if isinstance(item, Row)}
+    rows = {n: item for n, item in enumerate(plan.items) if isinstance(item, SurveyedModel)}
     if dask is not None:
         from fibcore.reports.survey import on_cluster
 
@@ -106,20 +103,18 @@ def survey(
             dask,
             tasks,
             source,
-            sglang,
-            disable_plugin=tuple(disable_plugin),
+            workspace.sglang,
+            disable_plugin=workspace.disable_plugin,
             limits=limits,
             progress=progress,
             step=_STEP,
         )
     else:
-        found = (
-            examine_all(
-                tasks, Setup(source, tuple(disable_plugin)), jobs or machine.cores(), limits
-            )
-            if registry is None
-            else _here(tasks, source, registry)
-        )
+        if workspace.given_registry is None:
+            setup = Setup(source, workspace.disable_plugin)
+            found = examine_all(tasks, setup, jobs or machine.cores(), limits)
+        else:
+            found = _here(tasks, source, workspace.given_registry)
         report(progress, _STEP, 0, len(tasks))
         with closing(found):  # an interrupt ends the processes at once
             for done, (number, row) in enumerate(found, 1):
@@ -130,7 +125,7 @@ def survey(
         rows=tuple(rows[number] for number in sorted(rows)),
         unused=plan.unused,
         output=str(folder),
-        skipped_plugins=tuple(f"{p.label}: {p.cause}: {p.reason}" for p in here.skipped()),
+        skipped_plugins=skipped_plugins,
         seconds=time.perf_counter() - start,
     )
     write(result, folder)
@@ -148,7 +143,7 @@ def _check_registry(registry: Registry | None, jobs: int | None, dask: str | Non
 
 def _here(
     tasks: Mapping[int, Task], source: SourceTree, registry: Registry
-) -> Generator[tuple[int, Row], None, None]:
+) -> Generator[tuple[int, SurveyedModel], None, None]:
     from fibcore.reports.survey.examine import examine
 
     for number, task in tasks.items():

@@ -1,7 +1,7 @@
 """The process that looks at models, one after the other; `processes/child_side.py` runs this file.
 
 Its first message has the import path and the `Setup`, every task is a `Task`, and the answer is its
-`Row`; all of them pickled, since both ends are fibcore.
+`SurveyedModel`; all of them pickled, since both ends are fibcore.
 """
 
 from __future__ import annotations

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from fibcore.dataset.files import write_text
+from fibcore.reports.survey.labels import config_label, layers_label, op_reasons
 from fibcore.reports.survey.page import page
 from fibcore.reports.survey.report import STATES, SurveyReport
-from fibcore.reports.survey.wording import config_label, layers_label, op_reasons
 
 FILES = ("survey.json", "survey.md", "survey.html")
 """What `write` writes."""

@@ -3,52 +3,56 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import attrs
 
 from fibcore.errors import UsageError
+from fibcore.extraction.findings import Findings, FoundModel, find_models
 from fibcore.extraction.report import ModelReport, Refused
-from fibcore.extraction.run import Findings, FoundModel, Wanted, find_models
-from fibcore.ops.registry import Registry, load_plugins
-from fibcore.progress import Progress
+from fibcore.extraction.request import Config, Request, Wanted
+from fibcore.keywords import api, part, several
 from fibcore.reports.diff.comparing import compare
 from fibcore.reports.diff.report import DiffReport, Mode, ModelDiff
-from fibcore.sources.finding import find_source
 from fibcore.sources.tree import SourceTree
+from fibcore.workspace import Place, Where, Workspace
 
-Config = str | Path | Mapping[str, Any] | None
-"""A model's config: a file, plain data, or None for what its name stands for."""
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
-SIDES = ("before", "after")
+BEFORE, AFTER = "before", "after"
+
+
+class Compared(Place, Wanted, total=False):
+    """The keywords of `diff`; of one of them there are two.
+
+    Attributes:
+        sglang: SGLang's source, or two of them; by default the repository in `target_dir`.
+        config: The config of the one model; or two, of the two models or of one model before and
+            after, where None stands for the config that the name means.
+    """
+
+    sglang: str | Path | Sequence[str | Path] | None
+    config: Config | Sequence[Config]
 
 
 @attrs.frozen
-class _Side:
-    """One side of a comparison before it is extracted."""
+class _Operand:
+    """One of the two things that are compared, before it is extracted."""
 
     names: tuple[str, ...]
     sglang: str | None
     config: Config
 
 
+@api(Compared, options=True)
 def diff(
     model_name: str | Sequence[str],
     *,
-    sglang: str | Sequence[str] | None = None,
-    config: Config | Sequence[Config] = None,
     trace: str | Path | None = None,
-    target_dir: str | Path = "./repos",
-    tp: int | Sequence[int] | None = None,
-    ep: int | Sequence[int] | None = None,
-    op_type: str | Sequence[str] = (),
-    stage: str | Sequence[str] | None = None,
-    registry: Registry | None = None,
-    disable_plugin: Sequence[str] = (),
-    progress: Progress | None = None,
-    **options: Any,
+    **asked: Unpack[Compared],
 ) -> DiffReport:
     """Compare the kernels of two sources, two models or two configs, or of models and a dump.
 
@@ -58,19 +62,9 @@ def diff(
 
     Args:
         model_name: One or several models, as for `fibcore.extract`.
-        sglang: SGLang's source, or two of them; by default the repository in `target_dir`.
-        config: The config of the one model; or two, of the two models or of the two sides, where
-            None stands for the config that the name means.
         trace: Folder (or one file) that FlashInfer's tracing wrote.
-        target_dir: Folder that holds the repositories.
-        tp: Tensor-parallel sizes; by default how the catalogue says the model is served.
-        ep: Expert-parallel sizes, likewise.
-        op_type: Compare these op types only.
-        stage: "decode", "prefill" or both; both by default.
-        registry: The plugins; by default all that are installed.
-        disable_plugin: Plugins to leave out, by name, where no registry is given.
-        progress: Told how far the work is.
-        **options: Values of options that op types declare, as for `fibcore.extract`.
+        **asked: The sources and configs, how the models are served, and where; see `Compared`,
+            `fibcore.extraction.request.Wanted` and `fibcore.workspace.Place`.
 
     Returns:
         The report. A side that is partial or could not be extracted is in it, and its `exit_code`
@@ -82,22 +76,26 @@ def diff(
         TraceError: there is no dump, or nothing of it can be read.
         FibcoreError: no model of either side could be extracted; the first error.
     """
-    names = (model_name,) if isinstance(model_name, str) else tuple(dict.fromkeys(model_name))
-    sources = (sglang,) if sglang is None or isinstance(sglang, str) else tuple(sglang)
-    configs = _configs(config)
+    names = several(model_name)
+    sources = _sources(asked.get("sglang"))
+    configs = _configs(asked.get("config"))
     mode = _mode(names, sources, configs, trace)
-    if registry is None:
-        registry = load_plugins(disable=disable_plugin)
-    wanted = Wanted.of(registry, tp, ep, op_type, stage, options)
+    workspace = Workspace.of(**_without_source(asked))
+    registry = workspace.registry
+    request = Request.of(registry, asked)
     trees: dict[str | None, SourceTree] = {}
 
-    def findings(side: _Side) -> Findings:
-        if side.sglang not in trees:
-            trees[side.sglang] = find_source(side.sglang, Path(target_dir), progress=progress)
+    def findings(operand: _Operand) -> Findings:
+        if operand.sglang not in trees:
+            trees[operand.sglang] = workspace.source(operand.sglang)
         found = find_models(
-            side.names, trees[side.sglang], wanted, registry, config=side.config, progress=progress
+            operand.names,
+            trees[operand.sglang],
+            attrs.evolve(request, config=operand.config),
+            registry,
+            progress=workspace.progress,
         )
-        gc.collect()  # the syntax trees of this side
+        gc.collect()  # the syntax trees of this operand
         return found
 
     if trace is not None:
@@ -105,27 +103,39 @@ def diff(
         from fibcore.traces import read_trace
 
         dump = read_trace(trace)
-        found = findings(_Side(names, sources[0], configs[0]))
+        found = findings(_Operand(names, sources[0], configs[0]))
         _refuse_nothing([found])
         return DiffReport(
             mode,
-            trace=compare_with_trace(found, dump, wanted, registry),
-            refused=tuple(("before", refused) for refused in found.refused),
+            trace=compare_with_trace(found, dump, request, registry),
+            refused=tuple((BEFORE, refused) for refused in found.refused),
         )
-    before, after = (findings(side) for side in _sides(mode, names, sources, configs))
+    before, after = (findings(operand) for operand in _operands(mode, names, sources, configs))
     _refuse_nothing([before, after])
     pairs, alone = _pairs(before.models, after.models, same_model=mode != "models")
-    refused = [(side, r) for side, f in zip(SIDES, (before, after), strict=True) for r in f.refused]
+    refused = [(BEFORE, r) for r in before.refused] + [(AFTER, r) for r in after.refused]
     return DiffReport(
         mode,
         models=tuple(pairs),
         refused=tuple(refused),
         unpaired=tuple(
-            f"{side}: nothing to compare with {model.label}"
-            for side, model in alone
-            if not any(s == side and _explains(r, model, mode) for s, r in refused)
+            f"{lacking}: nothing to compare with {model.label}"
+            for lacking, model in alone
+            if not any(side == lacking and _explains(r, model, mode) for side, r in refused)
         ),
     )
+
+
+def _without_source(asked: Compared) -> Where:
+    place = part(Where, asked)
+    place["sglang"] = None
+    return place
+
+
+def _sources(sglang: str | Path | Sequence[str | Path] | None) -> tuple[str | None, ...]:
+    if sglang is None or isinstance(sglang, str | Path):
+        return (None if sglang is None else str(sglang),)
+    return tuple(map(str, sglang))
 
 
 def _configs(config: Config | Sequence[Config]) -> tuple[Config, ...]:
@@ -178,27 +188,27 @@ def _mode(
     )
 
 
-def _sides(
+def _operands(
     mode: Mode,
     names: tuple[str, ...],
     sources: Sequence[str | None],
     configs: Sequence[Config],
-) -> tuple[_Side, _Side]:
+) -> tuple[_Operand, _Operand]:
     if mode == "sources":
-        return (_Side(names, sources[0], configs[0]), _Side(names, sources[1], configs[0]))
+        return (_Operand(names, sources[0], configs[0]), _Operand(names, sources[1], configs[0]))
     if mode == "configs":
-        return (_Side(names, sources[0], configs[0]), _Side(names, sources[0], configs[1]))
+        return (_Operand(names, sources[0], configs[0]), _Operand(names, sources[0], configs[1]))
     one, other = configs if len(configs) == 2 else (None, None)
-    return (_Side(names[:1], sources[0], one), _Side(names[1:], sources[0], other))
+    return (_Operand(names[:1], sources[0], one), _Operand(names[1:], sources[0], other))
 
 
-def _refuse_nothing(sides: Iterable[Findings]) -> None:
-    """Raise the first error where no model of any side could be extracted."""
+def _refuse_nothing(operands: Iterable[Findings]) -> None:
+    """Raise the first error where no model of any operand could be extracted."""
     refused: list[Refused] = []
-    for side in sides:
-        if side.models:
+    for operand in operands:
+        if operand.models:
             return
-        refused += side.refused
+        refused += operand.refused
     if refused:
         raise refused[0].error
 
@@ -206,7 +216,7 @@ def _refuse_nothing(sides: Iterable[Findings]) -> None:
 def _pairs(
     before: Sequence[FoundModel], after: Sequence[FoundModel], *, same_model: bool
 ) -> tuple[list[ModelDiff], list[tuple[str, ModelReport]]]:
-    """The combinations that stand against each other, and those that the named side lacks.
+    """The combinations that stand against each other, and those that "before" or "after" lacks.
 
     A model stands against itself at the same sizes. Two models stand against each other at equal
     sizes; where each is extracted at one pair of sizes, at these.
@@ -225,8 +235,8 @@ def _pairs(
     right = {key(model): model for model in after}
     left = {key(model) for model in before}
     pairs = [compare(model, right[key(model)]) for model in before if key(model) in right]
-    alone = [(SIDES[1], model.report) for model in before if key(model) not in right]
-    alone += [(SIDES[0], model.report) for model in after if key(model) not in left]
+    alone = [(AFTER, model.report) for model in before if key(model) not in right]
+    alone += [(BEFORE, model.report) for model in after if key(model) not in left]
     return pairs, alone
 
 

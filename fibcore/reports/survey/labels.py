@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from fibcore.reports.survey.report import Row, SurveyReport, family
+from fibcore.reports.survey.report import SurveyedModel, SurveyReport, family
 
 
-def config_label(row: Row) -> str:
+def config_label(row: SurveyedModel) -> str:
     """Where a row's config is from, in words."""
     kind, _, rest = row.origin.partition(":")
     if kind == "class":
@@ -13,7 +13,7 @@ def config_label(row: Row) -> str:
     return {"file": rest, "catalogue": "catalogue", "": "none"}[kind]
 
 
-def layers_label(row: Row) -> str:
+def layers_label(row: SurveyedModel) -> str:
     """The lengths of a model's lists of layers, `32` or `27 + 36`."""
     return " + ".join(str(count) for count in row.layers.values())
 

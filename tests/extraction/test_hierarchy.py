@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from fibcore.dataset.explanation import explain
 from fibcore.errors import DatasetError, SourceError, UnknownModelError, UsageError
+from fibcore.extraction.hierarchy import hierarchy, models, module_rows
 from fibcore.extraction.run import extract
 from fibcore.ops.registry import Registry, load_plugins
-from fibcore.queries import explain, hierarchy, models, module_rows, plugins
 from fibcore.testing.trees import module, tree
+from fibcore.workspace import plugins
 
 
 def test_plugins_come_with_their_op_types(op_plugins: Registry) -> None:

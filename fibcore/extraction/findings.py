@@ -1,0 +1,256 @@
+"""The kernels of several models, and their definitions, equal ones joined to one."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from fibcore.dataset import ProvenanceEntry
+from fibcore.errors import FibcoreError
+from fibcore.extraction.find import FoundKernels, few_collections, find_kernels, resolve
+from fibcore.extraction.report import (
+    ModelReport,
+    Refused,
+    missing_parts,
+    number_of_classes,
+    remark,
+    source_label,
+)
+from fibcore.extraction.request import Request, check_models
+from fibcore.model.definition import Definition
+from fibcore.model.kernel import Kernel, NotCovered, Problem, Use, class_defaults
+from fibcore.model.tree import Missing
+from fibcore.ops.registry import Registry
+from fibcore.progress import Progress, report
+from fibcore.sources.tree import SourceTree
+
+if TYPE_CHECKING:
+    from fibcore.configs.catalogue import ResolvedModel
+
+DefinitionKey = tuple[Any, ...]
+"""Equal for kernels that share a definition: name, tensors and axes, function."""
+
+
+@attrs.define
+class DerivedDefinition:
+    """A definition that models need, and all that it was found in.
+
+    Attributes:
+        definition: The definition, with the tags of all its models.
+        kernel: The first kernel that it was made for.
+        first: The model of that kernel.
+        models: The models that need it, in the order in which they were looked at.
+        entries: What provenance records, one entry for every kernel.
+    """
+
+    definition: Definition
+    kernel: Kernel
+    first: str
+    models: dict[str, None] = attrs.field(factory=dict)
+    entries: list[ProvenanceEntry] = attrs.field(factory=list)
+
+    def differences(self, kernel: Kernel) -> tuple[str, ...]:
+        """Parameters in which a kernel differs from the first one of this definition."""
+        first = self.kernel.parameters
+        return tuple(
+            f"{name} is {value!r}; the definition has {first.get(name)!r}, from {self.first}"
+            for name, value in kernel.parameters.items()
+            if first.get(name) != value
+        )
+
+
+@attrs.frozen
+class DefinedKernel:
+    """A kernel of a model whose definition its plugin could write.
+
+    Attributes:
+        kernel: The kernel.
+        key: The key of its definition in `Findings.derived`.
+        differing: Where it differs from the first kernel of this definition.
+    """
+
+    kernel: Kernel
+    key: DefinitionKey
+    differing: tuple[str, ...]
+
+
+@attrs.frozen
+class FoundModel:
+    """What one model has at one (TP, EP), layer by layer.
+
+    Attributes:
+        report: The model, its source and what went wrong; no kernels, whose outcomes only a dataset
+            knows.
+        kernels: The kernels of the op types that were asked for.
+        defined: Those of them that have a definition.
+        not_covered: Ops that these op types' plugins recognised and have no definition for.
+        problems: What these plugins could not decide.
+        missing: What should be in the model tree and could not be elaborated.
+        unclaimed: Modules that no plugin accounts for.
+    """
+
+    report: ModelReport
+    kernels: tuple[Kernel, ...]
+    defined: tuple[DefinedKernel, ...]
+    not_covered: tuple[NotCovered, ...]
+    problems: tuple[Problem, ...]
+    missing: tuple[Missing, ...]
+    unclaimed: tuple[Use, ...]
+
+
+@attrs.frozen
+class Findings:
+    """What was found in several models.
+
+    Attributes:
+        models: One entry for every model and (TP, EP) combination.
+        refused: Models and combinations that could not be extracted at all.
+        derived: The definitions of all kernels by key, each once.
+    """
+
+    models: tuple[FoundModel, ...]
+    refused: tuple[Refused, ...]
+    derived: Mapping[DefinitionKey, DerivedDefinition]
+
+    @property
+    def definitions(self) -> tuple[Definition, ...]:
+        """The definitions of all kernels, under the names that plugins gave."""
+        return tuple(derived.definition for derived in self.derived.values())
+
+
+def find_models(
+    names: Sequence[str],
+    source: SourceTree,
+    request: Request,
+    registry: Registry,
+    *,
+    progress: Progress | None = None,
+) -> Findings:
+    """Every kernel of models, and its definition; no dataset is looked at.
+
+    Args:
+        names: The models, as for `fibcore.extract`.
+        source: SGLang's source.
+        request: How the models are served, and what of them is asked for.
+        registry: The plugins.
+        progress: Called before each model is elaborated.
+
+    Raises:
+        UsageError: no name, or one config for several names.
+    """
+    check_models(names, request.hf_repo_id, request.config)
+    search = _Search(source, registry, request, progress)
+    with few_collections():
+        for name in dict.fromkeys(names):
+            search.add_model(name)
+    return Findings(tuple(search.found), tuple(search.refused), search.derived)
+
+
+class _Search:
+    """Looks at models one after the other and joins their definitions."""
+
+    def __init__(
+        self, source: SourceTree, registry: Registry, request: Request, progress: Progress | None
+    ) -> None:
+        self.source = source
+        self.registry = registry
+        self.request = request
+        self.progress = progress
+        self.found: list[FoundModel] = []
+        self.refused: list[Refused] = []
+        self.derived: dict[DefinitionKey, DerivedDefinition] = {}
+
+    def add_model(self, name: str) -> None:
+        """Look at a model at every combination; what cannot be is kept in `refused`."""
+        request = self.request
+        try:
+            model = resolve(name, self.source, hf_repo_id=request.hf_repo_id, config=request.config)
+        except FibcoreError as error:
+            self.refused.append(Refused(name, error))
+            return
+        for tp, ep in request.combinations(model):
+            try:
+                self.found.append(self._at(name, model, tp, ep))
+            except FibcoreError as error:  # noqa: PERF203 - each on its own
+                self.refused.append(Refused(model.slug, error, tp, ep))
+
+    def _at(self, name: str, model: ResolvedModel, tp: int, ep: int) -> FoundModel:
+        """What a model has at one combination.
+
+        Raises:
+            FibcoreError: the model cannot be served like that, or not be elaborated at all.
+        """
+        serving = self.request.serving(model, tp, ep, self.registry.options)
+        if self.found:
+            gc.collect()  # what the model before this one left
+        report(self.progress, f"{model.slug}: elaborating at TP {tp}, EP {ep}")
+        found = find_kernels(self.source, model, serving, self.registry, self.request)
+        kernels = sorted(found.kernels, key=lambda kernel: kernel.op_type)
+        defined: list[DefinedKernel] = []
+        failed = list(found.errors)
+        for kernel in kernels:
+            try:
+                defined.append(self._define(kernel, found))
+            except FibcoreError as error:  # noqa: PERF203 - each on its own
+                failed.append(error)
+        return FoundModel(
+            report=ModelReport(
+                name=name,
+                slug=model.slug,
+                architecture=found.tree.architecture,
+                constants=model.config.origin,
+                source=source_label(self.source),
+                tp=tp,
+                ep=ep,
+                missing=missing_parts(found.tree),
+                problems=tuple(remark(p.what, p.reason, p.uses) for p in found.problems),
+                not_covered=tuple(remark(n.what, n.reason, n.uses) for n in found.not_covered),
+                unclaimed=number_of_classes(found.unclaimed),
+                warnings=(*model.notes, *found.tree.warnings),
+                errors=tuple(failed),
+                class_defaults=class_defaults(kernels),
+            ),
+            kernels=tuple(kernels),
+            defined=tuple(defined),
+            not_covered=found.not_covered,
+            problems=found.problems,
+            missing=found.tree.missing,
+            unclaimed=found.unclaimed,
+        )
+
+    def _define(self, kernel: Kernel, found: FoundKernels) -> DefinedKernel:
+        """Make the definition of a kernel, or join it to the one that an earlier model brought.
+
+        Raises:
+            PluginError: its plugin failed.
+        """
+        model = found.model
+        definition = self.registry.reference(kernel).with_tags(
+            f"model:{model.slug}", "status:unverified", without="status"
+        )
+        key = (definition.name, definition.structure(), self.registry.variant(definition))
+        derived = self.derived.get(key)
+        differing: tuple[str, ...] = ()
+        if derived is None:
+            derived = self.derived[key] = DerivedDefinition(definition, kernel, model.slug)
+        else:
+            derived.definition = derived.definition.with_tags(*definition.tags)
+            differing = derived.differences(kernel)
+        recorded = self.registry.options.recorded(found.serving.options)
+        derived.models[model.slug] = None
+        derived.entries.append(
+            ProvenanceEntry(
+                model=model.slug,
+                hub_id=model.config.hub_id,
+                architecture=found.tree.architecture,
+                serving=attrs.evolve(found.serving, options=recorded),
+                source_version=found.tree.source_version,
+                facts=kernel.facts,
+                uses=kernel.uses,
+                kernel=kernel.name,
+            )
+        )
+        return DefinedKernel(kernel, key, differing)

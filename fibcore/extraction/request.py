@@ -1,0 +1,191 @@
+"""What was asked for: models, their configs, how they are served, and what of them is wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict
+
+import attrs
+
+from fibcore.errors import UsageError, nearest
+from fibcore.keywords import several
+from fibcore.model.options import AskedValue, OptionValue
+from fibcore.model.serving import STAGES, Serving
+from fibcore.ops.options import DeclaredOptions
+from fibcore.ops.registry import Registry
+from fibcore.workspace import Where
+
+if TYPE_CHECKING:
+    from fibcore.configs.catalogue import ResolvedModel
+
+Config = str | Path | Mapping[str, Any] | None
+"""A model's config: a file, plain data, or None for what its name stands for."""
+
+
+class Wanted(TypedDict, total=False):
+    """How models are served and what of them is wanted.
+
+    Options that op types declare may be given as keywords of their own or as `options`.
+
+    Attributes:
+        tp: Tensor-parallel sizes; by default how the catalogue says the model is served.
+        ep: Expert-parallel sizes, likewise; see `combinations`.
+        op_type: Only these op types.
+        stage: "decode", "prefill" or both; both by default.
+        options: Values of options that op types declare; what is left out has the catalogue's
+            value for a model, else the declared default.
+    """
+
+    tp: int | Sequence[int] | None
+    ep: int | Sequence[int] | None
+    op_type: str | Sequence[str]
+    stage: str | Sequence[str] | None
+    options: Mapping[str, AskedValue]
+
+
+class WantedWhere(Where, Wanted, total=False):
+    """The keywords of functions of the API about models: `Wanted` and `Where`."""
+
+
+class ModelsAsked(WantedWhere, total=False):
+    """The keywords of functions of the API about models that have their config from somewhere.
+
+    Attributes:
+        hf_repo_id: Take the config from this Hub repository.
+        config: Take the config from this file, or this plain data.
+    """
+
+    hf_repo_id: str | None
+    config: Config
+
+
+@attrs.frozen
+class Request:
+    """What is wanted of models; empty sizes stand for how a model is usually served.
+
+    Attributes:
+        tp: Tensor-parallel sizes.
+        ep: Expert-parallel sizes.
+        stages: Stages of inference.
+        op_types: Op types; empty for all.
+        options: Values of options that op types declare, where others than the usual ones were
+            asked for.
+        hf_repo_id: The Hub repository to take the config of the one model from.
+        config: The config of the one model.
+    """
+
+    tp: tuple[int, ...] = ()
+    ep: tuple[int, ...] = ()
+    stages: tuple[str, ...] = STAGES
+    op_types: tuple[str, ...] = ()
+    options: Mapping[str, OptionValue] = attrs.field(factory=dict)
+    hf_repo_id: str | None = None
+    config: Config = None
+
+    @classmethod
+    def of(
+        cls,
+        registry: Registry,
+        asked: Wanted,
+        *,
+        hf_repo_id: str | None = None,
+        config: Config = None,
+    ) -> Request:
+        """What the keywords of a function of the API ask for.
+
+        Raises:
+            UsageError: an op type or option is unknown, and the nearest ones are named; or an
+                option cannot have the value.
+        """
+        stage = asked.get("stage")
+        return cls(
+            tp=several(asked.get("tp")),
+            ep=several(asked.get("ep")),
+            stages=STAGES if stage is None else several(stage),
+            op_types=known_op_types(asked.get("op_type", ()), registry),
+            options=registry.options.asked(asked.get("options") or {}),
+            hf_repo_id=hf_repo_id,
+            config=config,
+        )
+
+    def combinations(self, model: ResolvedModel) -> list[tuple[int, int]]:
+        """The (TP, EP) pairs of a model; see `combinations`."""
+        return combinations(self.tp, self.ep, model)
+
+    def serving(self, model: ResolvedModel, tp: int, ep: int, declared: DeclaredOptions) -> Serving:
+        """How a model is served at parallel sizes, with a value for every declared option.
+
+        Raises:
+            ServingError: it cannot be.
+        """
+        options = declared.completed(self.options, model.options)
+        return Serving(tp=tp, ep=ep, stages=self.stages, options=options)
+
+    def wants(self, kernel_op_type: str) -> bool:
+        """Whether kernels of an op type are wanted."""
+        return not self.op_types or kernel_op_type in self.op_types
+
+
+def check_models(names: Sequence[str], hf_repo_id: str | None, config: Config) -> None:
+    """Refuse models that a config does not fit.
+
+    Raises:
+        UsageError: no model, or one config for several models.
+    """
+    if not names:
+        raise UsageError("no model is named", where="--model-name", expected="at least one name")
+    if hf_repo_id is not None and config is not None:
+        raise UsageError("these options exclude each other", where="--hf-repo-id, --config")
+    if len(names) > 1 and (hf_repo_id is not None or config is not None):
+        raise UsageError(
+            "one config does not serve several models",
+            where="--hf-repo-id" if config is None else "--config",
+            expected="one --model-name",
+            found=", ".join(names),
+        )
+
+
+def combinations(
+    tp: Sequence[int], ep: Sequence[int], model: ResolvedModel
+) -> list[tuple[int, int]]:
+    """The (TP, EP) pairs to extract.
+
+    Pairs that were asked for are all there, whether they can be or not. An empty list stands for
+    how the model is usually served; but where TP alone is given, a model that is served with its
+    experts over all ranks keeps that: EP is TP.
+
+    Args:
+        tp: TP sizes that were asked for.
+        ep: EP sizes that were asked for.
+        model: The model, which knows how it is served.
+    """
+    if ep:
+        return [(t, e) for t in tp or model.tp for e in ep]
+    if tp and model.ep == model.tp != (1,):
+        return [(t, t) for t in tp]
+    if tp:
+        return [(t, e) for t in tp for e in model.ep]
+    return [(t, e) for t in model.tp for e in model.ep if t % e == 0]
+
+
+def known_op_types(op_type: str | Sequence[str], registry: Registry) -> tuple[str, ...]:
+    """The op types asked for, after a check that a plugin is responsible for each.
+
+    Raises:
+        UsageError: one is unknown; the nearest ones are named.
+    """
+    asked = several(op_type)
+    known = registry.op_types()
+    for name in asked:
+        if name not in known:
+            skipped = ", ".join(p.label for p in registry.skipped())
+            raise UsageError(
+                "no installed plugin has this op type",
+                where="--op-type",
+                expected=", ".join(nearest(name, known)) or "an op type of an installed plugin",
+                found=repr(name),
+                hint="fibcore plugins lists them"
+                + (f"; not used because they are broken: {skipped}" if skipped else ""),
+            )
+    return asked
