@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from fibcore.publishing.dataset import PublishReport, publish
+from fibcore.publishing.report import PublishReport
+from fibcore.publishing.run import publish
 
 __all__ = ["PublishReport", "publish"]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from fibcore.traces.importing import ImportedKernel, ImportReport, import_trace
 from fibcore.traces.reading import Trace, TracedTensor, TraceFile, read_trace
 from fibcore.traces.repairs import Repair, Repaired, repair
+from fibcore.traces.report import ImportedKernel, ImportReport
+from fibcore.traces.run import import_trace
 
 __all__ = [
     "ImportReport",

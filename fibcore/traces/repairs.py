@@ -17,7 +17,7 @@ from fibcore.model.definition import Axis, Definition, TensorSpec
 from fibcore.model.dtypes import DTYPES
 from fibcore.ops.checks import FILE_NAME
 from fibcore.ops.registry import Registry
-from fibcore.traces.consistency import contradictions
+from fibcore.traces.disagreements import disagreements
 from fibcore.traces.reading import UNKNOWN, TracedTensor, TraceFile
 from fibcore.traces.references import Reference, analyse, is_whole, parameters_of, with_run
 
@@ -84,7 +84,7 @@ class _Repair:
         reference = analyse(file.reference, file.file)
         self._absent_inputs(reference)
         mapping = parameters_of(reference, list(self.inputs), file.file)
-        for place, expected, found in contradictions(file, reference, mapping):
+        for place, expected, found in disagreements(file, reference, mapping):
             raise self._refusal(place, "the tensors disagree", expected, found)
         written = self._outputs(reference)
         self._optional()

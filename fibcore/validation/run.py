@@ -15,7 +15,7 @@ import attrs
 from fibcore.dataset import Dataset
 from fibcore.dataset.files import read_text, relative
 from fibcore.dataset.layout import DEFINITIONS
-from fibcore.errors import DatasetError, UsageError
+from fibcore.errors import DatasetError, UsageError, nearest
 from fibcore.keywords import api, several
 from fibcore.model.definition import Definition
 from fibcore.validation.definitions import (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from fibcore.web.add import AddModelReport, add_new_model
+from fibcore.web.report import AddModelReport
+from fibcore.web.run import add_new_model
 
 __all__ = ["AddModelReport", "add_new_model"]

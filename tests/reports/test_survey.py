@@ -17,14 +17,13 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 from click.testing import CliRunner
-from fibcore.reports.survey.class_configs import ClassConfig, ClassConfigs
 
 from fibcore.cli import cli
 from fibcore.dataset import files
 from fibcore.errors import DatasetError, UnknownModelError, UsageError
 from fibcore.ops.registry import Registry
 from fibcore.processes.connection import ClusterError
-from fibcore.reports.survey import Row, SurveyReport, examine, survey
+from fibcore.reports.survey import SurveyedModel, SurveyReport, examine, survey
 from fibcore.reports.survey.on_cluster import _check_source, check_worker
 from fibcore.reports.survey.page import page
 from fibcore.reports.survey.report import family
@@ -135,7 +134,7 @@ def run(source: Path, configs: Path, tmp_path: Path, op_plugins: Registry) -> Ca
     return surveyed
 
 
-def rows(report: SurveyReport) -> dict[str, Row]:
+def rows(report: SurveyReport) -> dict[str, SurveyedModel]:
     return {row.model: row for row in report.rows}
 
 
@@ -209,9 +208,9 @@ def test_shared_definitions_and_wanted_ops(run: Callable[..., SurveyReport]) -> 
 
 
 def test_an_op_that_more_models_run_is_wanted_more() -> None:
-    def row(model: str, *ops: tuple[str, int]) -> Row:
+    def row(model: str, *ops: tuple[str, int]) -> SurveyedModel:
         found = tuple(examine.MissingOp(op, layers) for op, layers in ops)
-        return Row(model, "file", model, "class:x", "whole", not_covered=found)
+        return SurveyedModel(model, "file", model, "class:x", "whole", not_covered=found)
 
     report = SurveyReport("s", (row("a", ("Rare", 99), ("Often", 1)), row("b", ("Often", 1))))
     assert [o.name for o in report.not_covered] == ["Often", "Rare"]
@@ -231,7 +230,9 @@ def test_ops_that_differ_in_a_size_are_one_family() -> None:
     }
     assert {name: family(name) for name in names} == names
     ops = tuple(examine.MissingOp(f"window {size}", 2) for size in (8, 16))
-    (found,) = SurveyReport("s", (Row("A", "a", "a", "", "whole", not_covered=ops),)).not_covered
+    (found,) = SurveyReport(
+        "s", (SurveyedModel("A", "a", "a", "", "whole", not_covered=ops),)
+    ).not_covered
     assert (found.name, found.models, found.layers) == ("window N", ("a",), 4)
     assert found.variants == ("window 16", "window 8")
 
@@ -339,7 +340,9 @@ def test_files_hold_the_report(run: Callable[..., SurveyReport], tmp_path: Path)
 
 def test_markdown_escapes_what_would_end_a_cell() -> None:
     op = examine.MissingOp("a|b\nc", 1, "x < y")
-    report = SurveyReport("s", (Row("A", "a", "a", "class:x", "whole", not_covered=(op,)),))
+    report = SurveyReport(
+        "s", (SurveyedModel("A", "a", "a", "class:x", "whole", not_covered=(op,)),)
+    )
     assert "| `a\\|b c` | 1 | 1 | x &lt; y |" in markdown(report)
 
 
@@ -591,7 +594,7 @@ def test_the_page_needs_nothing_from_elsewhere(made_page: Path) -> None:
 
 def test_hostile_names_are_text() -> None:
     bad = "<script>alert(1)</script>"
-    row = Row(
+    row = SurveyedModel(
         *(bad, bad, bad, f"file:{bad}", "partial"),
         reasons=(examine.Reason("missing", bad, bad),),
         not_covered=(examine.MissingOp(bad, 1, bad),),

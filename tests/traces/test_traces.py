@@ -581,7 +581,7 @@ def test_explain_names_the_file(dump: Dump, load: Load, tmp_path: Path) -> None:
 def test_the_command_reports_repairs_one_by_one(
     dump: Dump, tmp_path: Path, op_plugins: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fibcore.traces.importing.load_plugins", lambda **_: op_plugins)
+    monkeypatch.setattr("fibcore.workspace.load_plugins", lambda **_: op_plugins)
     root = dump(norm(), decode(kv_heads=128))
 
     def run(*args: str) -> Any:

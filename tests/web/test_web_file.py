@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 
 from fibcore.errors import WebError
 from fibcore.web.diff import unified_diff
-from fibcore.web.entry import Edited, WebEntry, _plain, edited
+from fibcore.web.entry import WebEntry
+from fibcore.web.entry_check import _plain
+from fibcore.web.entry_edit import Edited, edited
 from fibcore.web.models_file import find_models_file, read_models
 from fibcore.web.modules import WebModule
 from fibcore.web.typescript import parse

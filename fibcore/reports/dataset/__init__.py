@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from fibcore.reports.dataset.api import DatasetReport, report
+from fibcore.reports.dataset.run import report
+from fibcore.reports.dataset.summary import DatasetReport
 
 __all__ = ["DatasetReport", "report"]

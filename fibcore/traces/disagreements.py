@@ -14,7 +14,7 @@ from fibcore.traces.reading import TraceFile
 from fibcore.traces.references import Reference
 
 
-def contradictions(
+def disagreements(
     file: TraceFile, reference: Reference, mapping: Mapping[str, str]
 ) -> Iterator[tuple[str, str, str]]:
     """(place, expected, found) of everything in which the reference and the dump disagree.

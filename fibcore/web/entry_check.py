@@ -1,0 +1,104 @@
+"""What a file of the site says, read as plain data: to check an edit, and how others count."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from fibcore.errors import WebError
+from fibcore.web.entry import WebEntry
+from fibcore.web.models_file import Entry, ModelsFile, read_models
+from fibcore.web.modules import Counts
+from fibcore.web.typescript import NOT_LITERAL, Source, members, parse
+
+if TYPE_CHECKING:
+    from tree_sitter import Node
+
+_SAMPLE = 3
+"""Entries that tell how modules are counted: the last ones."""
+
+
+def check_edit(before: ModelsFile, data: bytes, where: str, wanted: WebEntry) -> None:
+    """Read the result again: it has what was wanted, and every other entry byte for byte.
+
+    Raises:
+        WebError: it is not so, which would be a defect; nothing was written then.
+    """
+    try:
+        after = read_models(parse(data, where))
+        entry = after.entry(wanted.id)
+        good = entry is not None and _has(after.source, entry, wanted)
+        good = good and _others(before, wanted.id) == _others(after, wanted.id)
+    except WebError as error:
+        raise WebError(
+            "the edited file would be broken, so nothing was written",
+            where=where,
+            found=error.message,
+            hint="edit the entry by hand, and report this as a defect of fibcore",
+        ) from error
+    if not good:
+        raise WebError(
+            "the edit would not say what it should, so nothing was written",
+            where=where,
+            hint="edit the entry by hand, and report this as a defect of fibcore",
+        )
+
+
+def counts_of_others(file: ModelsFile, model: str) -> Counts | None:
+    """How other entries count: a module in a block of 32 is there 32 times, or once in each."""
+    others = [e for e in file.entries if e.value is not None and e.id != model]
+    seen: set[Counts] = set()
+    for entry in others[-_SAMPLE:]:
+        data = _plain(file.source, entry.value) if entry.value is not None else {}
+        modules = data.get("modules")
+        modules = modules if isinstance(modules, dict) else {}
+        for module in modules.values():
+            if not isinstance(module, dict) or not isinstance(module.get("parent"), str):
+                continue
+            above = modules.get(module["parent"])
+            many = above.get("count") if isinstance(above, dict) else None
+            count = module.get("count")
+            if isinstance(many, int) and isinstance(count, int) and many > 1:
+                seen.add("parent" if count % many else "model")
+    return seen.pop() if len(seen) == 1 else None
+
+
+def _others(file: ModelsFile, model: str) -> list[bytes]:
+    return [file.source.bytes_of(e.node) for e in file.entries if e.id != model]
+
+
+def _has(source: Source, entry: Entry, wanted: WebEntry) -> bool:
+    if entry.value is None:
+        return False
+    data = _plain(source, entry.value)
+    modules = data.get("modules")
+    if not isinstance(modules, dict) or data.get("id", wanted.id) != wanted.id:
+        return False
+    for module in wanted.modules:
+        have = modules.get(module.name)
+        if not isinstance(have, dict):
+            return False
+        for key, value in wanted.members(module).items():
+            if key == "definitions":
+                if not set(value) <= set(have.get(key) or ()):
+                    return False
+            elif have.get(key) != value:
+                return False
+    return True
+
+
+def _plain(source: Source, node: Node) -> Any:
+    """An expression as plain data; what is no literal becomes None."""
+    node = source.resolve(node)
+    if node.type == "object":
+        return dict(_items(source, node))
+    if node.type == "array":
+        return [_plain(source, member) for member in members(node)]
+    value = source.literal(node)
+    return None if value is NOT_LITERAL else value
+
+
+def _items(source: Source, node: Node) -> Iterator[tuple[str, Any]]:
+    for prop in source.properties(node):
+        if prop.key is not None and prop.value is not None:
+            yield prop.key, _plain(source, prop.value)
