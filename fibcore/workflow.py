@@ -10,7 +10,7 @@ import attrs
 
 from fibcore.errors import FibcoreError
 from fibcore.extraction.report import ExtractReport
-from fibcore.extraction.request import ModelsAsked
+from fibcore.extraction.request import ModelsAsked, Request
 from fibcore.extraction.run import extract
 from fibcore.keywords import api, part
 from fibcore.processes.limits import WorkerLimits
@@ -136,10 +136,11 @@ def run(
     limits.setdefault("timeout_s", TIMEOUT_S)
     check_usage(device, tolerance, evidence, **limits)
     place = part(Where, asked)
-    place["registry"] = Workspace.of(**place).registry
+    place["registry"] = registry = Workspace.of(**place).registry
+    Request.of(registry, asked)  # what is wrong with it, before anything is downloaded
     repositories = clone_repos(flashinfer=flashinfer, flashinfer_trace=flashinfer_trace, **place)
     place["sglang"] = asked["sglang"] = None  # the one that is in the folder now
-    asked["registry"] = place["registry"]
+    asked["registry"] = registry
     extraction = extract(model_name, **part(ModelsAsked, asked))
     result = RunReport(extraction, repositories)
     if not extraction.outcomes:

@@ -12,7 +12,7 @@ from fibcore.dataset.files import write_text
 from fibcore.errors import DatasetError, UsageError, WebError
 from fibcore.extraction.hierarchy import HierarchyReport, hierarchy
 from fibcore.extraction.report import ExtractReport, ModelReport
-from fibcore.extraction.request import ModelsAsked
+from fibcore.extraction.request import ModelsAsked, Request
 from fibcore.extraction.run import extract
 from fibcore.extras import need
 from fibcore.keywords import api, part
@@ -23,7 +23,7 @@ from fibcore.web.entry_edit import edited
 from fibcore.web.models_file import find_models_file
 from fibcore.web.modules import Counts, web_modules
 from fibcore.web.report import AddModelReport
-from fibcore.workspace import Where
+from fibcore.workspace import Where, Workspace
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -73,6 +73,8 @@ def add_new_model(
     if not model_name.strip():
         raise UsageError("no model is named", where="--model-name", expected="a name")
     need("web", "TypeScript files")
+    asked["registry"] = Workspace.of(**part(Where, asked)).registry
+    Request.of(asked["registry"], asked)  # what is wrong with it, before anything is read
     path = find_models_file(Path(web_dir))
     before = _read(path)
     hf_repo_id, config = asked.get("hf_repo_id"), asked.get("config")

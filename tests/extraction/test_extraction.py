@@ -21,7 +21,6 @@ from fibcore.errors import (
     UsageError,
 )
 from fibcore.extraction.report import ExtractReport
-from fibcore.extraction.request import combinations
 from fibcore.extraction.run import extract
 from fibcore.model.definition import Definition, const, tensor, var
 from fibcore.model.kernel import Extraction, Kernel, KernelCollector, fact
@@ -432,28 +431,6 @@ def test_the_report_is_plain_data(run: Callable[..., ExtractReport]) -> None:
     assert data["exit_code"] == 1
     assert data["models"][0]["kernels"][0]["name"] == "toy_h8"
     assert data["definitions"]["toy_h8"] == {"outcome": "new", "models": ["m"]}
-
-
-@pytest.mark.parametrize(
-    ("tp", "ep", "served", "pairs"),
-    [
-        ((), (), ((1,), (1,)), [(1, 1)]),
-        ((), (), ((8,), (8,)), [(8, 8)]),
-        ((), (), ((4, 8), (1, 8)), [(4, 1), (8, 1), (8, 8)]),
-        ((1, 8), (), ((1,), (1,)), [(1, 1), (8, 1)]),
-        ((4, 16), (), ((8,), (8,)), [(4, 4), (16, 16)]),
-        ((), (1, 2), ((8,), (8,)), [(8, 1), (8, 2)]),
-        ((1, 8), (1, 8), ((1,), (1,)), [(1, 1), (1, 8), (8, 1), (8, 8)]),
-    ],
-)
-def test_combinations(
-    tp: tuple[int, ...],
-    ep: tuple[int, ...],
-    served: tuple[tuple[int, ...], tuple[int, ...]],
-    pairs: list[tuple[int, int]],
-) -> None:
-    config = ModelConfig("m", None, CONFIG, "given")
-    assert combinations(tp, ep, ResolvedModel("m", config, *served, None)) == pairs
 
 
 @pytest.mark.usefixtures("source")

@@ -1,38 +1,14 @@
-"""Plugins, models, hierarchies and provenance as the API gives them."""
+"""Models and their hierarchies as the API gives them."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
-from fibcore.dataset.explanation import explain
-from fibcore.errors import DatasetError, SourceError, UnknownModelError, UsageError
+from fibcore.errors import SourceError, UnknownModelError
 from fibcore.extraction.hierarchy import hierarchy, models, module_rows
-from fibcore.extraction.run import extract
-from fibcore.ops.registry import Registry, load_plugins
 from fibcore.testing.trees import module, tree
-from fibcore.workspace import plugins
-
-
-def test_plugins_come_with_their_op_types(op_plugins: Registry) -> None:
-    report = plugins(registry=op_plugins)
-    assert [p.name for p in report.plugins] == ["gemm", "gqa", "mla", "moe", "rmsnorm"]
-    owners = {o.name: o.plugin for o in report.op_types}
-    assert owners["gqa_ragged"] == "gqa"
-    json.dumps(report.to_dict())
-
-
-def test_a_broken_plugin_is_listed_with_the_reason() -> None:
-    class Bad:
-        def fibcore_op_types(self) -> None:
-            """No hook: it lacks the mark."""
-
-    from fibcore.errors import PluginError
-
-    with pytest.raises(PluginError, match="hookimpl"):
-        load_plugins(extra={"bad": Bad()}, discover=False)
 
 
 def test_layers_that_differ_in_number_alone_are_one_row() -> None:
@@ -110,37 +86,3 @@ def test_hierarchy_of_a_model(tiny_source: Path, tiny_config: Path) -> None:
 def test_a_file_whose_model_has_no_config_says_what_to_give(tiny_source: Path) -> None:
     with pytest.raises(UnknownModelError, match="--config FILE"):
         hierarchy("tiny", sglang=str(tiny_source))
-
-
-def test_explain(
-    tiny_source: Path, tiny_config: Path, tmp_path: Path, op_plugins: Registry
-) -> None:
-    with pytest.raises(DatasetError, match="no dataset"):
-        explain("rmsnorm_h64", dataset=tmp_path / "d")
-    extract(
-        "tiny",
-        dataset=tmp_path / "d",
-        sglang=str(tiny_source),
-        config=tiny_config,
-        registry=op_plugins,
-    )
-    found = explain("rmsnorm_h64", dataset=tmp_path / "d")
-    assert found.provenance is not None
-    (entry,) = found.provenance.entries
-    assert entry.facts["hidden_size"].value == 64
-    assert "config:hidden_size" in entry.facts["hidden_size"].origins
-    assert json.loads(json.dumps(found.to_dict()))["provenance"][0]["layers"] == 1
-    with pytest.raises(UsageError, match="rmsnorm_h64"):
-        explain("rmsnorm_h6", dataset=tmp_path / "d")
-    (tmp_path / "d/reports/provenance/rmsnorm_h64.json").unlink()
-    assert explain("rmsnorm_h64", dataset=tmp_path / "d").provenance is None
-
-
-def test_every_public_name_can_be_had() -> None:
-    import fibcore
-
-    assert set(fibcore.__all__) == {"__version__", *fibcore._WHERE}
-    for name in fibcore.__all__:
-        assert getattr(fibcore, name) is not None
-    with pytest.raises(AttributeError, match="nonsense"):
-        fibcore.nonsense  # noqa: B018 - asking is the point

@@ -300,14 +300,14 @@ def test_wrong_options(run: Callable[..., SurveyReport], tmp_path: Path) -> None
 def test_a_defect_is_one_failed_row_with_its_place(
     run: Callable[..., SurveyReport], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = examine.elaborated
+    real = examine.find_kernels
 
-    def elaborated(source: Any, model: Any, serving: Any) -> Any:
+    def find_kernels(source: Any, model: Any, serving: Any, registry: Any) -> Any:
         if model.slug == "tiny-5":
             model.config.data["architectures"].no_such_attribute  # noqa: B018
-        return real(source, model, serving)
+        return real(source, model, serving, registry)
 
-    monkeypatch.setattr(examine, "elaborated", elaborated)
+    monkeypatch.setattr(examine, "find_kernels", find_kernels)
     report = run()
     (reason,) = rows(report)["tiny-5"].reasons
     assert reason.kind == "exception"

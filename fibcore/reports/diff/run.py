@@ -79,10 +79,10 @@ def diff(
     names = several(model_name)
     sources = _sources(asked.get("sglang"))
     configs = _configs(asked.get("config"))
-    mode = _mode(names, sources, configs, trace)
     workspace = Workspace.of(**_without_source(asked))
     registry = workspace.registry
     request = Request.of(registry, asked)
+    mode = _mode(names, sources, configs, trace)
     trees: dict[str | None, SourceTree] = {}
 
     def findings(operand: _Operand) -> Findings:

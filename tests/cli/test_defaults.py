@@ -1,0 +1,53 @@
+"""The command line takes what the API takes, with the same defaults."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import fibcore
+from fibcore.cli import cli
+from fibcore.verification.verification import TIMEOUT_S
+
+COMMANDS = {
+    **{name: (name.replace("-", "_"),) for name in cli.commands},
+    "extract-kernel-definitions": ("extract",),
+    "models": ("models", "hierarchy"),
+}
+"""Command to the functions of the API that it calls."""
+
+OUTPUT = {"json_mode", "quiet", "verbose"}
+"""Options about what is printed, which no function of the API has."""
+
+RENAMED = {"diff": {"exit_code"}, "models": {"name"}, "publish": {"dry_run"}}
+"""Of the command line alone; `publish` sends nothing without --yes, as the API without `yes`."""
+
+
+def defaults(name: str) -> dict[str, Any]:
+    """What a command gives the API where no option is given."""
+    context = cli.commands[name].make_context(name, [], resilient_parsing=True)
+    ignored = {"help", *OUTPUT, *RENAMED.get(name, ())}
+    return {option: value for option, value in context.params.items() if option not in ignored}
+
+
+@pytest.mark.parametrize("name", sorted(cli.commands))
+def test_every_option_is_a_keyword_of_the_api(name: str) -> None:
+    keywords = {word for f in COMMANDS[name] for word in getattr(fibcore, f).keywords}
+    options = {"page_size", "gemm_shapes"}  # op types declare them
+    assert set(defaults(name)) <= keywords | options
+
+
+@pytest.mark.parametrize("name", sorted(cli.commands))
+def test_defaults_are_those_of_the_api(name: str) -> None:
+    of_api: dict[str, Any] = {"target_dir": Path("repos"), "timeout_s": TIMEOUT_S}
+    for function in COMMANDS[name]:
+        for parameter in inspect.signature(getattr(fibcore, function)).parameters.values():
+            if parameter.default is not inspect.Parameter.empty:
+                of_api[parameter.name] = parameter.default
+    of_api |= {key: Path(of_api[key]) for key in ("web_dir",) if key in of_api}
+    for option, value in defaults(name).items():
+        if option != "gemm_shapes":
+            assert (value or None) == (of_api.get(option) or None), option

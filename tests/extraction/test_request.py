@@ -1,0 +1,75 @@
+"""What is asked of models: sizes, op types, options, and the config of the one model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from fibcore.configs.catalogue import ResolvedModel
+from fibcore.configs.model_config import ModelConfig
+from fibcore.errors import UsageError
+from fibcore.extraction.request import Request, check_models, combinations
+from fibcore.keywords import UnknownOptionError
+from fibcore.ops.registry import Registry
+
+CONFIG = {"architectures": ["ToyForCausalLM"], "model_type": "toy"}
+
+
+@pytest.mark.parametrize(
+    ("tp", "ep", "served", "pairs"),
+    [
+        ((), (), ((1,), (1,)), [(1, 1)]),
+        ((), (), ((8,), (8,)), [(8, 8)]),
+        ((), (), ((4, 8), (1, 8)), [(4, 1), (8, 1), (8, 8)]),
+        ((1, 8), (), ((1,), (1,)), [(1, 1), (8, 1)]),
+        ((4, 16), (), ((8,), (8,)), [(4, 4), (16, 16)]),
+        ((), (1, 2), ((8,), (8,)), [(8, 1), (8, 2)]),
+        ((1, 8), (1, 8), ((1,), (1,)), [(1, 1), (1, 8), (8, 1), (8, 8)]),
+    ],
+)
+def test_combinations(
+    tp: tuple[int, ...],
+    ep: tuple[int, ...],
+    served: tuple[tuple[int, ...], tuple[int, ...]],
+    pairs: list[tuple[int, int]],
+) -> None:
+    config = ModelConfig("m", None, CONFIG, "given")
+    assert combinations(tp, ep, ResolvedModel("m", config, *served, None)) == pairs
+
+
+def test_one_value_and_several_mean_the_same(op_plugins: Registry) -> None:
+    one = Request.of(op_plugins, {"tp": 2, "op_type": "moe", "stage": "decode"})
+    several = Request.of(op_plugins, {"tp": [2, 2], "op_type": ("moe",), "stage": ["decode"]})
+    assert one == several
+    assert (one.tp, one.op_types, one.stages) == ((2,), ("moe",), ("decode",))
+
+
+def test_nothing_asked_is_everything(op_plugins: Registry) -> None:
+    assert Request.of(op_plugins, {}) == Request()
+    assert Request.of(op_plugins, {"tp": None, "stage": None, "op_type": ()}) == Request()
+    assert Request().wants("moe")
+    assert not Request(op_types=("gemm",)).wants("moe")
+
+
+def test_an_unknown_op_type_names_the_nearest(op_plugins: Registry) -> None:
+    with pytest.raises(UsageError) as caught:
+        Request.of(op_plugins, {"op_type": "rmsnrom"})
+    assert caught.value.expected is not None
+    assert caught.value.expected.startswith("rmsnorm")
+
+
+def test_an_option_that_no_op_type_declares_is_refused(op_plugins: Registry) -> None:
+    with pytest.raises(UnknownOptionError) as caught:
+        Request.of(op_plugins, {"options": {"page_sizes": 16}})
+    assert caught.value.expected is not None
+    assert caught.value.expected.startswith("page_size")
+
+
+@pytest.mark.parametrize(
+    ("names", "hf_repo_id", "config"),
+    [((), None, None), (("a",), "x/y", {}), (("a", "b"), None, {}), (("a", "b"), "x/y", None)],
+)
+def test_configs_that_fit_no_model(names: tuple[str, ...], hf_repo_id: Any, config: Any) -> None:
+    with pytest.raises(UsageError):
+        check_models(names, hf_repo_id, config)
