@@ -73,8 +73,8 @@ def add_new_model(
     if not model_name.strip():
         raise UsageError("no model is named", where="--model-name", expected="a name")
     need("web", "TypeScript files")
-    asked["registry"] = Workspace.of(**part(Where, asked)).registry
-    Request.of(asked["registry"], asked)  # what is wrong with it, before anything is read
+    asked["registry"] = registry = Workspace.of(**part(Where, asked)).registry
+    Request.of(registry, asked)  # what is wrong with it, before anything is read
     path = find_models_file(Path(web_dir))
     before = _read(path)
     hf_repo_id, config = asked.get("hf_repo_id"), asked.get("config")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fibcore.reports.coverage.api import coverage
 from fibcore.reports.coverage.data import CoverageReport, ModelCoverage, Need, Uncovered
-from fibcore.reports.coverage.page_check import Contradiction
+from fibcore.reports.coverage.handkept.findings import Contradiction
 
 __all__ = [
     "Contradiction",

@@ -21,15 +21,12 @@ from fibcore.pages.output import write_page
 from fibcore.reports.coverage.commands import Place
 from fibcore.reports.coverage.data import CoverageReport, ModelCoverage
 from fibcore.reports.coverage.deriving import Deriver, Known, Served, read_known
-from fibcore.reports.coverage.page_check import Facts, Unchecked, check_page
-from fibcore.reports.coverage.quantities import flat
-from fibcore.reports.coverage.statements import (
-    Page,
-    Vocabulary,
-    need_for_markdown,
-    read_page,
-    words_of,
-)
+from fibcore.reports.coverage.handkept.checking import Facts, check_page
+from fibcore.reports.coverage.handkept.findings import Unchecked
+from fibcore.reports.coverage.handkept.quantities import flat
+from fibcore.reports.coverage.handkept.reading import need_for_markdown, read_page
+from fibcore.reports.coverage.handkept.statements import Page
+from fibcore.reports.coverage.handkept.vocabulary import Vocabulary, words_of
 from fibcore.sources.tree import SourceTree
 from fibcore.workspace import Where, Workspace
 

@@ -13,7 +13,7 @@ from fibcore.extraction.report import Refused, Remark
 from fibcore.model.kernel import Scalar
 
 if TYPE_CHECKING:
-    from fibcore.reports.coverage.page_check import Contradiction, Unchecked
+    from fibcore.reports.coverage.handkept.findings import Contradiction, Unchecked
 
 STEPS = ("definition", "verified", "workloads", "baseline", "benchmarks")
 """What a definition should have, in the order in which it gets it."""

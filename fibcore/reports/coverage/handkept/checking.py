@@ -2,48 +2,16 @@
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import attrs
 
 from fibcore.reports.coverage.data import ModelCoverage, Need
-from fibcore.reports.coverage.quantities import LAYERS, meaning
-from fibcore.reports.coverage.statements import Number, Page, Statement, Status, words_of
-
-
-@attrs.frozen
-class Contradiction:
-    """Something that a page says and the source or the dataset contradicts.
-
-    Attributes:
-        line: The line of the page.
-        model: The model concerned; empty where the page names none.
-        kind: "not needed", "layers", "size", "status", "op type" or "left out".
-        says: What the page says.
-        derived: What is right.
-        source: Where that comes from: config keys and source lines, or the dataset.
-    """
-
-    line: int
-    model: str
-    kind: str
-    says: str
-    derived: str
-    source: str
-
-    def __str__(self) -> str:
-        model = f"{self.model}: " if self.model else ""
-        return f"line {self.line}: {model}{self.says}; derived: {self.derived} ({self.source})"
-
-
-@attrs.frozen
-class Unchecked:
-    """Something of a page that could not be checked, and why."""
-
-    line: int
-    says: str
-    reason: str
+from fibcore.reports.coverage.handkept.findings import Contradiction, Unchecked
+from fibcore.reports.coverage.handkept.names import differences, fits, is_name_of, nearest_need
+from fibcore.reports.coverage.handkept.quantities import LAYERS, meaning
+from fibcore.reports.coverage.handkept.statements import Number, Page, Statement, Status
+from fibcore.reports.coverage.handkept.vocabulary import words_of
 
 
 @attrs.frozen
@@ -115,9 +83,9 @@ class _Checker:
                 need
                 for facts in self.models.values()
                 for need in facts.coverage.needs
-                if _is(name, need)
+                if is_name_of(name, need)
             ]
-            have = [n for words, n in self.present.items() if _fits(name, words, n)]
+            have = [n for words, n in self.present.items() if fits(name, words, n)]
             if needs:
                 self._statuses(s, "", needs[:1])
             elif not have:
@@ -134,7 +102,7 @@ class _Checker:
         needs: list[Need] = []
         for name in s.names:
             self.checked += 1
-            fitting = [need for need in facts.coverage.needs if _is(name, need)]
+            fitting = [need for need in facts.coverage.needs if is_name_of(name, need)]
             needs += fitting
             self._said.setdefault(slug, set()).update(need.kernel for need in fitting)
             if not fitting:
@@ -147,7 +115,7 @@ class _Checker:
             self._op_type(s, slug, facts, op_type, mark)
 
     def _not_needed(self, s: Statement, slug: str, facts: Facts, name: str) -> None:
-        nearest = _nearest(name, facts.coverage.needs)
+        nearest = nearest_need(name, facts.coverage.needs)
         others = facts.elsewhere.get(words_of(name), ())
         servings = "; ".join(facts.coverage.servings)
         aside = f"; {', '.join(others)} needs it" if others else ""
@@ -155,7 +123,7 @@ class _Checker:
             derived = f"{slug} needs nothing like it at {servings}{aside}"
             source = facts.coverage.architecture or "the dataset"
         else:
-            wrong = _differences(name, nearest.kernel)
+            wrong = differences(name, nearest.kernel)
             which = f" ({', '.join(f'{w} {b}, not {a}' for w, a, b in wrong)})" if wrong else ""
             derived = f"the nearest that it needs is {nearest.name}{which}{aside}"
             source = _source(nearest, [b for _, _, b in wrong])
@@ -311,48 +279,6 @@ def _meaning(
 
 def _done(mark: bool) -> str:
     return "done" if mark else "not done"
-
-
-def _is(name: str, need: Need) -> bool:
-    """Whether a page's name is that of a need; spellings of the same words count as one."""
-    return any(_fits(name, words_of(n), n) for n in (need.kernel, need.name))
-
-
-def _fits(name: str, words: tuple[str, ...], full: str) -> bool:
-    if "*" in name:
-        return fnmatch.fnmatchcase(full.lower(), name.lower())
-    return words_of(name) == words
-
-
-def _skeleton(name: str) -> tuple[str, ...]:
-    return tuple(word for word in words_of(name) if not word.isdigit())
-
-
-def _differences(name: str, right: str) -> list[tuple[str, str, str]]:
-    """(what, page's number, right number) of names that differ in numbers alone."""
-    one, other = words_of(name), words_of(right)
-    if _skeleton(name) != _skeleton(right) or len(one) != len(other):
-        return []
-    return [
-        (one[i - 1] if i else "", a, b)
-        for i, (a, b) in enumerate(zip(one, other, strict=True))
-        if a != b
-    ]
-
-
-def _nearest(name: str, needs: Sequence[Need]) -> Need | None:
-    """The need whose name is the most like: the same words with the fewest other numbers."""
-    same = [n for n in needs if _skeleton(n.kernel) == _skeleton(name.replace("*", ""))]
-    if same:
-        return min(same, key=lambda n: (len(_differences(name, n.kernel)), _distance(name, n)))
-    from rapidfuzz import fuzz, process  # 40 ms, for a message alone
-
-    found = process.extractOne(name, [n.kernel for n in needs], scorer=fuzz.ratio, score_cutoff=60)
-    return None if found is None else needs[found[2]]
-
-
-def _distance(name: str, need: Need) -> int:
-    return sum(abs(int(a) - int(b)) for _, a, b in _differences(name, need.kernel))
 
 
 def _source(need: Need, numbers: Sequence[str]) -> str:

@@ -96,7 +96,7 @@ def write(root: Path, path: str, text: str) -> None:
 @pytest.fixture(scope="module")
 def made_once(tmp_path_factory: pytest.TempPathFactory, op_plugins: Registry) -> Path:
     """A dataset of the made-up model, with a bit of everything in it."""
-    data = Path(__file__).parents[1] / "data"
+    data = Path(__file__).parents[2] / "data"
     root = tmp_path_factory.mktemp("made") / "my-dataset"
     report = fibcore.extract(
         "tiny",
