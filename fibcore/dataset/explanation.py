@@ -42,9 +42,7 @@ class Explanation:
             "description": self.definition.description,
             "tags": list(self.definition.tags),
             "axes": self.definition.to_dict()["axes"],
-            "provenance": []
-            if record is None
-            else [_entry(e, self.options) for e in record.entries],
+            "provenance": [_entry(entry, self.options) for entry in entries],
             "imports": [] if record is None else [attrs.asdict(i) for i in record.imports],
             "differing": [] if record is None else [str(d) for d in record.differing],
         }

@@ -131,7 +131,7 @@ def without(
     def load(*, disable: Sequence[str] = ()) -> Registry:
         return load_plugins(extra=modules, discover=False, disable=disable)
 
-    for module in ("fibcore.ops.registry", "fibcore.extraction.run"):
+    for module in ("fibcore.ops.registry", "fibcore.workspace"):
         monkeypatch.setattr(f"{module}.load_plugins", load)
     return invoke
 
