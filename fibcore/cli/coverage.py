@@ -61,7 +61,7 @@ def coverage(out: Output, **given: Any) -> int:
 
 
 def _print(report: CoverageReport, out: Output) -> None:
-    from fibcore.reports.coverage.data import STEPS
+    from fibcore.reports.coverage.report import STEPS
 
     out.close()
     out.document(report.to_dict())

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from fibcore.reports.coverage.api import coverage
-from fibcore.reports.coverage.data import CoverageReport, ModelCoverage, Need, Uncovered
 from fibcore.reports.coverage.handkept.findings import Contradiction
+from fibcore.reports.coverage.report import CoverageReport, ModelCoverage, Need, Uncovered
+from fibcore.reports.coverage.run import coverage
 
 __all__ = [
     "Contradiction",

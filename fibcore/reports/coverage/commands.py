@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import attrs
+
+from fibcore.reports.coverage.report import Need
 
 DEFAULT_TARGET = "repos"
 
 
 @attrs.frozen
-class Place:
-    """The options that say which dataset and which source a command is about.
+class CommandLines:
+    """Writes command lines about one dataset and one source.
 
     Attributes:
         root: The dataset's folder.
@@ -63,3 +65,25 @@ class Place:
         if self.dataset is not None:
             place += ["--dataset", str(self.dataset)]
         return shlex.join(["fibcore", *words, *place])
+
+
+@attrs.frozen
+class Step:
+    """Something that a definition that is there may lack, and the command that adds it."""
+
+    lacking: Callable[[Need], bool]
+    command: Callable[[CommandLines, Sequence[str]], str]
+
+
+def _about(command: str) -> Callable[[CommandLines, Sequence[str]], str]:
+    return lambda place, names: place.about(command, names)
+
+
+STEPS_AFTER = (
+    Step(lambda need: not need.verified and not need.tested, _about("add-reference-tests")),
+    Step(lambda need: not need.verified, _about("verify")),
+    Step(lambda need: not need.workloads, _about("add-workloads")),
+    Step(lambda need: not need.baseline, _about("add-solutions")),
+    Step(lambda need: not need.passed, lambda place, names: place.benchmark(names)),
+)
+"""In the order in which they can be run."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from fibcore import __version__
-from fibcore.reports.coverage.data import STEPS, CoverageReport, ModelCoverage, Need
+from fibcore.reports.coverage.report import STEPS, CoverageReport, ModelCoverage, Need
 
 DONE, NOT = "yes", "no"
 

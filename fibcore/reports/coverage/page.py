@@ -15,7 +15,7 @@ from fibcore.pages import (
     render_page,
 )
 from fibcore.pages.tables import Value
-from fibcore.reports.coverage.data import STEPS, CoverageReport, ModelCoverage, Need
+from fibcore.reports.coverage.report import STEPS, CoverageReport, ModelCoverage, Need
 
 TABLE = "needs"
 

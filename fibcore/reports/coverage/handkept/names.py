@@ -5,8 +5,8 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Sequence
 
-from fibcore.reports.coverage.data import Need
 from fibcore.reports.coverage.handkept.vocabulary import words_of
+from fibcore.reports.coverage.report import Need
 
 
 def is_name_of(name: str, need: Need) -> bool:

@@ -18,15 +18,16 @@ from fibcore.keywords import api, part, several
 from fibcore.ops.registry import Registry
 from fibcore.pages import need_for_pages
 from fibcore.pages.output import write_page
-from fibcore.reports.coverage.commands import Place
-from fibcore.reports.coverage.data import CoverageReport, ModelCoverage
-from fibcore.reports.coverage.deriving import Deriver, Known, Served, read_known
+from fibcore.reports.coverage.commands import CommandLines
 from fibcore.reports.coverage.handkept.checking import Facts, check_page
 from fibcore.reports.coverage.handkept.findings import Unchecked
 from fibcore.reports.coverage.handkept.quantities import flat
 from fibcore.reports.coverage.handkept.reading import need_for_markdown, read_page
 from fibcore.reports.coverage.handkept.statements import Page
 from fibcore.reports.coverage.handkept.vocabulary import Vocabulary, words_of
+from fibcore.reports.coverage.holdings import DatasetHoldings, Served, read_holdings
+from fibcore.reports.coverage.needs import Deriver
+from fibcore.reports.coverage.report import CoverageReport, ModelCoverage
 from fibcore.sources.tree import SourceTree
 from fibcore.workspace import Where, Workspace
 
@@ -89,10 +90,10 @@ def coverage(
     page_text = None if check is None else _read(Path(check))
     root = workspace.dataset_folder
     source = workspace.source()
-    known = read_known(root, read_inventory(root))
+    known = read_holdings(root, read_inventory(root))
     file = Path(config) if isinstance(config, str | Path) else None
-    place = Place(root, workspace.dataset, workspace.target_dir, workspace.sglang, file)
-    deriver = Deriver(known, source, registry, request, place, workspace.progress)
+    commands = CommandLines(root, workspace.dataset, workspace.target_dir, workspace.sglang, file)
+    deriver = Deriver(known, source, registry, request, commands, workspace.progress)
     with few_collections():
         if page_text is None:
             report = _cover(deriver, names or _models_of(known, root), {})
@@ -125,7 +126,7 @@ def _read(path: Path) -> str:
         ) from None
 
 
-def _models_of(known: Known, root: Path) -> tuple[str, ...]:
+def _models_of(known: DatasetHoldings, root: Path) -> tuple[str, ...]:
     models = known.models()
     if not models:
         raise UsageError(
@@ -230,7 +231,7 @@ def _config(deriver: Deriver, model: ModelCoverage) -> tuple[dict[str, int], str
 
 
 def _unneeded(
-    known: Known,
+    known: DatasetHoldings,
     models: Sequence[ModelCoverage],
     registry: Registry,
     op_types: Sequence[str],

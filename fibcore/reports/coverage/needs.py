@@ -3,31 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
 
-from fibcore.dataset import Dataset, Provenance
-from fibcore.dataset.inventory import Inventory
-from fibcore.errors import DatasetError, FibcoreError
 from fibcore.extraction.findings import Findings, FoundModel, find_models
 from fibcore.extraction.report import Refused, Remark
 from fibcore.extraction.request import Request
 from fibcore.model.definition import Definition
 from fibcore.model.kernel import Fact, Kernel, Use
-from fibcore.model.options import Option, OptionValue
-from fibcore.model.serving import Serving
-from fibcore.ops.options import DeclaredOptions
+from fibcore.model.options import OptionValue
 from fibcore.ops.registry import Registry
 from fibcore.progress import Progress
-from fibcore.reports.coverage.commands import Place
-from fibcore.reports.coverage.data import Constant, ModelCoverage, Need, Uncovered
+from fibcore.reports.coverage.commands import STEPS_AFTER, CommandLines
+from fibcore.reports.coverage.holdings import DatasetHoldings, Served
+from fibcore.reports.coverage.report import Constant, ModelCoverage, Need, Uncovered
 from fibcore.sources.tree import SourceTree
-from fibcore.verification.add import FOLDER as TESTS
 from fibcore.verification.evidence import STRENGTH
-from fibcore.verification.module_rendering import module_file
 
 BASELINE_AUTHORS = ("baseline", *STRENGTH)
 """Authors whose solutions are baselines: a library's own implementation."""
@@ -35,129 +28,8 @@ BASELINE_AUTHORS = ("baseline", *STRENGTH)
 UNCLAIMED = "no installed plugin covers it"
 
 
-@attrs.frozen
-class Served:
-    """One way in which a model is served.
-
-    Attributes:
-        tp: Tensor-parallel size.
-        ep: Expert-parallel size; 0 stands for the usual one of a TP size.
-        options: Options of op types that are recorded, (name, value) in the order of names.
-    """
-
-    tp: int
-    ep: int
-    options: tuple[tuple[str, OptionValue], ...] = ()
-
-    @classmethod
-    def recorded(cls, serving: Serving) -> Served:
-        """How a dataset says that a model was served."""
-        return cls(serving.tp, serving.ep, tuple(sorted(serving.options.items())))
-
-    def label(self, declared: DeclaredOptions) -> str:
-        """As people read it."""
-        return ", ".join((f"TP {self.tp}", f"EP {self.ep}", *declared.describe(dict(self.options))))
-
-
-@attrs.frozen
-class Step:
-    """Something that a definition that is there may lack, and the command that adds it."""
-
-    lacking: Callable[[Need], bool]
-    command: Callable[[Place, Sequence[str]], str]
-
-
-def _about(command: str) -> Callable[[Place, Sequence[str]], str]:
-    return lambda place, names: place.about(command, names)
-
-
-STEPS_AFTER = (
-    Step(lambda need: not need.verified and not need.tested, _about("add-reference-tests")),
-    Step(lambda need: not need.verified, _about("verify")),
-    Step(lambda need: not need.workloads, _about("add-workloads")),
-    Step(lambda need: not need.baseline, _about("add-solutions")),
-    Step(lambda need: not need.passed, lambda place, names: place.benchmark(names)),
-)
-"""In the order in which they can be run."""
-
 _Found = tuple[FoundModel, Findings, Served]
 _How = tuple[str, int, int, tuple[str, ...]]
-
-
-@attrs.define
-class Known:
-    """What a dataset holds, read once.
-
-    Attributes:
-        root: Its folder.
-        definitions: The definitions by name.
-        provenance: What is recorded of them.
-        inventory: Workloads, solutions and traces.
-        problems: Files that are not usable.
-    """
-
-    root: Path
-    definitions: dict[str, Definition]
-    provenance: dict[str, Provenance]
-    inventory: Inventory
-    problems: list[FibcoreError]
-    _tests: dict[str, str] = attrs.field(factory=dict)
-
-    def tested(self, definition: Definition) -> bool:
-        """Whether a module of the reference tests names a definition."""
-        op_type = definition.op_type
-        if op_type not in self._tests:
-            path = self.root / TESTS / module_file(op_type)
-            try:
-                self._tests[op_type] = path.read_text(encoding="utf-8") if path.is_file() else ""
-            except (OSError, UnicodeDecodeError) as error:
-                self._tests[op_type] = ""
-                self.problems.append(
-                    DatasetError("cannot read the tests", where=str(path), found=str(error))
-                )
-        return f'"{definition.name}"' in self._tests[op_type]
-
-    def models(self) -> tuple[str, ...]:
-        """The models of the tags."""
-        names = {m for d in self.definitions.values() for m in d.tag_values("model")}
-        return tuple(sorted(names))
-
-    def served(self, model: str) -> dict[Served, None]:
-        """How a model was served when its definitions were extracted."""
-        entries = [e for p in self.provenance.values() for e in p.entries if e.model == model]
-        return dict.fromkeys(Served.recorded(entry.serving) for entry in entries)
-
-    def values(self, option: Option[Any], model: str) -> set[Any]:
-        """The values of an option that a model's definitions were extracted for."""
-        return {
-            fact.value
-            for p in self.provenance.values()
-            for entry in p.entries
-            if entry.model == model
-            for fact in entry.facts.values()
-            if option.origin in fact.origins and option.takes(fact.value)
-        }
-
-
-def read_known(root: Path, inventory: Inventory) -> Known:
-    """Read what a dataset holds; a folder that is not there is an empty one.
-
-    Raises:
-        DatasetError: the folder of definitions cannot be read at all.
-    """
-    store = Dataset(root)
-    definitions, broken = store.read()
-    problems: list[FibcoreError] = [*broken, *inventory.errors]
-    provenance = {}
-    for definition in definitions:
-        try:
-            record = store.provenance(definition.name)
-        except DatasetError as error:
-            problems.append(error)
-            continue
-        if record is not None:
-            provenance[definition.name] = record
-    return Known(root, {d.name: d for d in definitions}, provenance, inventory, problems)
 
 
 class Deriver:
@@ -171,18 +43,18 @@ class Deriver:
 
     def __init__(
         self,
-        known: Known,
+        known: DatasetHoldings,
         source: SourceTree,
         registry: Registry,
         request: Request,
-        place: Place,
+        commands: CommandLines,
         progress: Progress | None,
     ) -> None:
         self.known = known
         self.source = source
         self.registry = registry
         self.request = request
-        self.place = place
+        self.commands = commands
         self.progress = progress
         self.refused: list[Refused] = []
         self.found: dict[str, list[FoundModel]] = {}
@@ -336,7 +208,7 @@ class Deriver:
         options = self._depends_on(kernel, several) | dict(served.options)
         how = (slug, served.tp, served.ep, self.registry.options.command_line(options))
         self._extracts[slug, kernel.name] = how
-        command = self.place.extract(*how, [kernel.op_type])
+        command = self.commands.extract(*how, [kernel.op_type])
         return self._with_holding(need, definition, command)
 
     def _label(self, served: Served) -> str:
@@ -368,7 +240,7 @@ class Deriver:
             passed=len(holding.passed) if holding else 0,
         )
         commands = [extract] if definition is None and extract else []
-        commands += [s.command(self.place, [name]) for s in STEPS_AFTER if s.lacking(need)]
+        commands += [s.command(self.commands, [name]) for s in STEPS_AFTER if s.lacking(need)]
         return attrs.evolve(need, commands=tuple(commands))
 
     def _together(self, slug: str, needs: Sequence[Need]) -> tuple[str, ...]:
@@ -378,11 +250,11 @@ class Deriver:
             if need.definition is None:
                 how = self._extracts[slug, need.kernel]
                 extracts.setdefault(how, {})[need.op_type] = None
-        commands = [self.place.extract(*how, list(types)) for how, types in extracts.items()]
+        commands = [self.commands.extract(*how, list(types)) for how, types in extracts.items()]
         for step in STEPS_AFTER:
             names = [need.name for need in needs if step.lacking(need)]
             if names:
-                commands.append(step.command(self.place, names))
+                commands.append(step.command(self.commands, names))
         return tuple(dict.fromkeys(commands))
 
     def _recorded(self, slug: str) -> ModelCoverage:
