@@ -10,6 +10,7 @@ import pytest
 
 import fibcore
 from fibcore.errors import PluginError, SourceError, UsageError
+from fibcore.ops.checks import RESERVED
 from fibcore.ops.registry import Registry, load_plugins
 from fibcore.workspace import Where, Workspace, plugins
 
@@ -44,6 +45,11 @@ def test_a_keyword_that_is_wrong_is_refused_with_the_nearest(name: str) -> None:
     assert caught.value.where == "datset"
     assert caught.value.expected is not None
     assert "dataset" in caught.value.expected
+
+
+@pytest.mark.parametrize("name", ["extract", "run", "diff", "coverage", "add_new_model"])
+def test_no_option_of_an_op_type_can_clash_with_a_keyword(name: str) -> None:
+    assert set(getattr(fibcore, name).keywords) <= RESERVED
 
 
 def test_own_options_are_among_the_nearest(tmp_path: Path) -> None:

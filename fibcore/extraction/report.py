@@ -75,7 +75,7 @@ class ModelReport:
         unclaimed: Class name to number of layers that no installed plugin accounts for.
         warnings: What a reader should know although nothing is missing.
         errors: Plugins that raised, as errors; the other plugins' kernels are in `kernels`.
-        class_defaults: Keys that the config has not got and that constants of kernels were
+        class_defaults: Keys that the config lacks and that constants of kernels were
             computed from, by the config class that defaults them, `LlamaConfig, transformers 5.0`.
     """
 

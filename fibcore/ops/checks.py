@@ -20,11 +20,11 @@ from fibcore.ops.values import is_a, items, listed, mapping, shown
 RESERVED = frozenset(
     {
         *("all", "batch", "check", "config", "counts", "dask", "dataset", "description", "device"),
-        *("disable_plugin", "display_name", "dry_run", "ep", "evidence", "exit_code"),
-        *("flashinfer", "flashinfer_trace", "help", "hf_repo_id", "jobs", "json", "memory_limit"),
-        *("model_name", "op_type", "output", "progress", "prune", "quiet", "registry", "sglang"),
-        *("show", "stage", "target_dir", "timeout", "tolerance", "tp", "trace", "verbose"),
-        *("web_dir",),
+        *("disable_plugin", "display_name", "dry_run", "ep", "evidence", "evidence_dir"),
+        *("exit_code", "flashinfer", "flashinfer_trace", "help", "hf_repo_id", "jobs", "json"),
+        *("memory_bytes", "memory_limit", "model_name", "op_type", "options", "output"),
+        *("progress", "prune", "quiet", "registry", "sglang", "show", "stage", "target_dir"),
+        *("timeout", "timeout_s", "tolerance", "tp", "trace", "verbose", "web_dir"),
     }
 )
 """Names that options of op types cannot have, because commands and API functions have them."""

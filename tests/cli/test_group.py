@@ -1,0 +1,103 @@
+"""The commands together: help, unknown names, and what errors and interrupts become."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import click
+import pytest
+from click.testing import Result
+
+from fibcore.cli import cli
+from fibcore.errors import FibcoreError
+from fibcore.ops.checks import RESERVED
+
+Invoke = Callable[..., Result]
+
+
+def test_help_lists_every_command(invoke: Invoke) -> None:
+    result = invoke("--help")
+    assert result.exit_code == 0
+    assert set(cli.commands) == {
+        *("run", "clone-repos", "extract-kernel-definitions", "add-reference-tests", "verify"),
+        *("report", "survey", "add-workloads", "add-solutions", "publish"),
+        *("plugins", "models", "validate", "explain", "diff", "import-trace", "add-new-model"),
+        *("coverage",),
+    }
+    for name in cli.commands:
+        assert name in result.stdout
+
+
+@pytest.mark.parametrize("name", sorted([*cli.commands, "extract", "add-tests"]))
+def test_every_command_has_help_and_the_common_options(invoke: Invoke, name: str) -> None:
+    result = invoke(name, "--help")
+    assert result.exit_code == 0
+    for option in ("--target-dir", "--dataset", "--json", "-q", "-v", "--disable-plugin"):
+        assert option in result.stdout
+
+
+@pytest.mark.parametrize("name", sorted(cli.commands))
+def test_no_option_of_an_op_type_can_clash_with_one_of_a_command(name: str) -> None:
+    flags = {flag.lstrip("-") for p in cli.commands[name].params for flag in p.opts}
+    own = {flag.replace("-", "_") for flag in flags if len(flag) > 1}
+    placed = {flag for flag in own if flag.startswith("options_of_")}
+    if placed:
+        assert own - placed <= RESERVED
+
+
+def test_an_unknown_command_names_the_nearest(invoke: Invoke) -> None:
+    result = invoke("extrac")
+    assert result.exit_code == 2
+    assert "Did you mean extract" in result.stderr
+
+
+def failing(error: BaseException) -> Any:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    return fail
+
+
+def test_an_error_is_shown_in_its_parts_and_as_a_traceback_only_on_request(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = FibcoreError("it broke", where="here", expected="x", found="y", hint="do z")
+    monkeypatch.setattr("fibcore.workspace.plugins", failing(error))
+    result = invoke("plugins")
+    assert result.exit_code == 1
+    assert result.stderr == "here: it broke\n  expected: x\n  found: y\n  to do: do z\n"
+    assert "Traceback" in invoke("plugins", "-vv").stderr
+    assert "Traceback" in invoke("plugins", "-v", "-v").stderr
+    assert "Traceback" not in invoke("plugins", "-v").stderr
+    data = json.loads(invoke("plugins", "--json").stdout)
+    assert data["error"]["hint"] == "do z"
+    assert data["exit_code"] == 1
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), click.Abort()])
+def test_an_interrupt_is_one_line_and_130(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    monkeypatch.setattr("fibcore.workspace.plugins", failing(error))
+    result = invoke("plugins")
+    assert result.exit_code == 130
+    assert result.stderr.strip() == "Interrupted."
+
+
+def test_the_disk_refusing_is_an_error_without_a_traceback(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fibcore.workspace.plugins", failing(PermissionError(13, "No", "/x/y")))
+    result = invoke("plugins")
+    assert result.exit_code == 1
+    assert result.stderr == "/x/y: No\n"
+
+
+def test_a_defect_is_said_to_be_one(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fibcore.workspace.plugins", failing(ValueError("oh")))
+    result = invoke("plugins", "--json")
+    assert result.exit_code == 1
+    assert "defect" in result.stderr
+    assert json.loads(result.stdout)["error"]["message"] == "ValueError: oh"

@@ -1,0 +1,34 @@
+"""`fibcore plugins`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from click.testing import Result
+
+from fibcore.ops.registry import Registry, load_plugins
+
+Invoke = Callable[..., Result]
+
+
+def test_disable_plugin_leaves_one_out(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, Any] = {}
+
+    def load(**options: Any) -> Registry:
+        seen.update(options)
+        return load_plugins(discover=False)
+
+    monkeypatch.setattr("fibcore.workspace.load_plugins", load)
+    assert invoke("plugins", "--disable-plugin", "moe").exit_code == 0
+    assert seen["disable"] == ("moe",)
+
+
+def test_plugins_are_listed(invoke: Invoke) -> None:
+    result = invoke("plugins")
+    assert result.exit_code == 0
+    assert "gqa_paged" in result.stdout
+    data = json.loads(invoke("plugins", "--json").stdout)
+    assert {p["name"] for p in data["plugins"]} == {"gemm", "gqa", "mla", "moe", "rmsnorm"}
