@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from fibcore.reports.coverage.handkept.findings import Contradiction
-from fibcore.reports.coverage.report import CoverageReport, ModelCoverage, Need, Uncovered
+from fibcore.reports.coverage.report import (
+    Contradiction,
+    CoverageReport,
+    ModelCoverage,
+    Need,
+    Uncovered,
+)
 from fibcore.reports.coverage.run import coverage
 
 __all__ = [

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 
 from fibcore.errors import FibcoreError
 from fibcore.extraction.report import Refused, Remark
 from fibcore.model.kernel import Scalar
-
-if TYPE_CHECKING:
-    from fibcore.reports.coverage.handkept.findings import Contradiction, Unchecked
 
 STEPS = ("definition", "verified", "workloads", "baseline", "benchmarks")
 """What a definition should have, in the order in which it gets it."""
@@ -168,6 +165,40 @@ def count(needs: Iterable[Need]) -> dict[str, int]:
     """How many definitions there are, and how many of them have each of `STEPS`."""
     all_ = list(needs)
     return {"needed": len(all_), **{step: sum(n.have[step] for n in all_) for step in STEPS}}
+
+
+@attrs.frozen
+class Contradiction:
+    """Something that a page says and the source or the dataset contradicts.
+
+    Attributes:
+        line: The line of the page.
+        model: The model concerned; empty where the page names none.
+        kind: "not needed", "layers", "size", "status", "op type" or "left out".
+        says: What the page says.
+        derived: What is right.
+        source: Where that comes from: config keys and source lines, or the dataset.
+    """
+
+    line: int
+    model: str
+    kind: str
+    says: str
+    derived: str
+    source: str
+
+    def __str__(self) -> str:
+        model = f"{self.model}: " if self.model else ""
+        return f"line {self.line}: {model}{self.says}; derived: {self.derived} ({self.source})"
+
+
+@attrs.frozen
+class Unchecked:
+    """Something of a page that could not be checked, and why."""
+
+    line: int
+    says: str
+    reason: str
 
 
 @attrs.frozen

@@ -20,14 +20,13 @@ from fibcore.pages import need_for_pages
 from fibcore.pages.output import write_page
 from fibcore.reports.coverage.commands import CommandLines
 from fibcore.reports.coverage.handkept.checking import Facts, check_page
-from fibcore.reports.coverage.handkept.findings import Unchecked
 from fibcore.reports.coverage.handkept.quantities import flat
 from fibcore.reports.coverage.handkept.reading import need_for_markdown, read_page
 from fibcore.reports.coverage.handkept.statements import Page
 from fibcore.reports.coverage.handkept.vocabulary import Vocabulary, words_of
 from fibcore.reports.coverage.holdings import DatasetHoldings, Served, read_holdings
 from fibcore.reports.coverage.needs import Deriver
-from fibcore.reports.coverage.report import CoverageReport, ModelCoverage
+from fibcore.reports.coverage.report import CoverageReport, ModelCoverage, Unchecked
 from fibcore.sources.tree import SourceTree
 from fibcore.workspace import Where, Workspace
 

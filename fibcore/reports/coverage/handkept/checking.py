@@ -6,12 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import attrs
 
-from fibcore.reports.coverage.handkept.findings import Contradiction, Unchecked
 from fibcore.reports.coverage.handkept.names import differences, fits, is_name_of, nearest_need
 from fibcore.reports.coverage.handkept.quantities import LAYERS, meaning
 from fibcore.reports.coverage.handkept.statements import Number, Page, Statement, Status
 from fibcore.reports.coverage.handkept.vocabulary import words_of
-from fibcore.reports.coverage.report import ModelCoverage, Need
+from fibcore.reports.coverage.report import Contradiction, ModelCoverage, Need, Unchecked
 
 
 @attrs.frozen
