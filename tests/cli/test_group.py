@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
 import pytest
 from click.testing import Result
 
+import fibcore.cli
 from fibcore.cli import cli
 from fibcore.errors import FibcoreError
 from fibcore.ops.checks import RESERVED
@@ -101,3 +104,15 @@ def test_a_defect_is_said_to_be_one(invoke: Invoke, monkeypatch: pytest.MonkeyPa
     assert result.exit_code == 1
     assert "defect" in result.stderr
     assert json.loads(result.stdout)["error"]["message"] == "ValueError: oh"
+
+
+def test_commands_find_nothing_themselves() -> None:
+    # The API finds sources, datasets and plugins, so that both find the same.
+    for path in Path(fibcore.cli.__file__).parent.glob("*.py"):
+        names = {
+            alias.name
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            if isinstance(node, ast.ImportFrom)
+            for alias in node.names
+        }
+        assert not names & {"find_source", "load_plugins", "dataset_folder", "repository_path"}
