@@ -42,7 +42,7 @@ def api(keywords: Any, *, options: bool = False) -> Callable[[Function], Functio
                 return function(*args, **given)
             except UnknownOptionError as error:
                 raise unknown_keyword(
-                    function.__name__, error.option, (*known, *error.declared)
+                    function.__name__, error.option, (*known, *error.declared), error.hint
                 ) from None
 
         checked.keywords = known  # type: ignore[attr-defined]
@@ -88,15 +88,18 @@ class UnknownOptionError(UsageError):
             where=option,
             expected=", ".join(nearest(option, self.declared))
             or "none: no installed plugin declares any",
-            hint="fibcore plugins lists the plugins",
+            hint="plugins bring options; fibcore plugins lists them",
         )
 
 
-def unknown_keyword(function: str, name: str, known: Iterable[str]) -> UsageError:
+def unknown_keyword(
+    function: str, name: str, known: Iterable[str], hint: str | None = None
+) -> UsageError:
     """The error for a keyword that a function does not take."""
     return UsageError(
         f"{function} takes no such keyword",
         where=name,
         expected=", ".join(nearest(name, known)),
         found=repr(name),
+        hint=hint,
     )

@@ -92,7 +92,7 @@ class Workspace:
                 raise unknown_keyword("Workspace.of", name, Where.__annotations__)
         dataset, sglang = where.get("dataset"), where.get("sglang")
         return cls(
-            target_dir=Path(where.get("target_dir", "./repos")),
+            target_dir=Path(where.get("target_dir") or "./repos"),
             dataset=None if dataset is None else Path(dataset),
             sglang=None if sglang is None else str(sglang),
             disable_plugin=several(where.get("disable_plugin", ())),

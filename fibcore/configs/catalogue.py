@@ -18,7 +18,7 @@ from typing import Any
 import attrs
 
 from fibcore.configs.model_config import ModelConfig, checked_config, load_config_file
-from fibcore.errors import UnknownModelError, UsageError
+from fibcore.errors import UnknownModelError, UsageError, nearest
 from fibcore.model.json import from_data
 from fibcore.model.options import OptionValue
 
@@ -238,8 +238,6 @@ def _classes_named(name: str, files: ModelFiles) -> tuple[str, ...]:
 
 
 def _nearest(name: str, files: ModelFiles) -> list[str]:
-    from rapidfuzz import fuzz, process
-
     known: dict[str, str] = {}
     for entry in catalogue():
         for one in (entry.slug, *entry.aliases, *entry.default_for):
@@ -247,8 +245,7 @@ def _nearest(name: str, files: ModelFiles) -> list[str]:
     for stem, classes in files.items():
         for one in (stem, *classes):
             known.setdefault(_key(one), one)
-    found = process.extract(_key(name), list(known), scorer=fuzz.ratio, limit=5, score_cutoff=50)
-    return [known[key] for key, _, _ in found]
+    return [known[key] for key in nearest(_key(name), known, limit=5, at_least=50)]
 
 
 def slugify(name: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Sequence
 
+from fibcore.errors import nearest
 from fibcore.reports.coverage.handkept.vocabulary import words_of
 from fibcore.reports.coverage.report import Need
 
@@ -42,10 +43,8 @@ def nearest_need(name: str, needs: Sequence[Need]) -> Need | None:
     same = [n for n in needs if _skeleton(n.kernel) == _skeleton(name.replace("*", ""))]
     if same:
         return min(same, key=lambda n: (len(differences(name, n.kernel)), _distance(name, n)))
-    from rapidfuzz import fuzz, process  # 40 ms, for a message alone
-
-    found = process.extractOne(name, [n.kernel for n in needs], scorer=fuzz.ratio, score_cutoff=60)
-    return None if found is None else needs[found[2]]
+    found = nearest(name, [need.kernel for need in needs], limit=1, at_least=60)
+    return next((need for need in needs if need.kernel in found), None)
 
 
 def _distance(name: str, need: Need) -> int:
