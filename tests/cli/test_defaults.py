@@ -10,7 +10,7 @@ import pytest
 
 import fibcore
 from fibcore.cli import cli
-from fibcore.verification.verification import TIMEOUT_S
+from fibcore.verification.run import TIMEOUT_S
 
 COMMANDS = {
     **{name: (name.replace("-", "_"),) for name in cli.commands},

@@ -24,6 +24,7 @@ from fibcore.errors import DatasetError, UnknownModelError, UsageError
 from fibcore.ops.registry import Registry
 from fibcore.processes.connection import ClusterError
 from fibcore.reports.survey import SurveyedModel, SurveyReport, examine, survey
+from fibcore.reports.survey.config_classes import ClassConfig, ClassConfigs
 from fibcore.reports.survey.on_cluster import _check_source, check_worker
 from fibcore.reports.survey.page import page
 from fibcore.reports.survey.report import family
