@@ -171,7 +171,7 @@ def test_usage_is_checked(dataset: Path) -> None:
 
 
 def test_the_command(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fibcore.ops.registry.load_plugins", lambda **_: toy.registry())
+    monkeypatch.setattr("fibcore.workspace.load_plugins", lambda **_: toy.registry())
     options = ["add-solutions", "--dataset", str(dataset), "--all"]
     result = CliRunner().invoke(cli, [*options, "--capability", "8.9", "--json"])
     assert result.exit_code == 0

@@ -324,7 +324,7 @@ def test_memory_counts_inputs_and_outputs() -> None:
 
 
 def test_the_command(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fibcore.ops.registry.load_plugins", lambda **_: toy.registry())
+    monkeypatch.setattr("fibcore.workspace.load_plugins", lambda **_: toy.registry())
     options = ["add-workloads", "--dataset", str(dataset)]
     chosen = [*options, "--all", "--max-memory", "1K", "--limit", "2"]
     result = CliRunner().invoke(cli, [*chosen, "--json"])
