@@ -12,6 +12,7 @@ from fibcore.extraction.find import elaborated, few_collections, resolve
 from fibcore.extraction.report import missing_parts, source_label
 from fibcore.extraction.request import Config, combinations
 from fibcore.keywords import api
+from fibcore.model.json import to_data
 from fibcore.model.serving import Serving
 from fibcore.model.tree import ModelTree, ModuleNode
 from fibcore.ops.options import DeclaredOptions
@@ -77,7 +78,7 @@ class HierarchyReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
-        return {**attrs.asdict(self), "exit_code": self.exit_code}
+        return {**to_data(self), "exit_code": self.exit_code}
 
 
 def module_rows(tree: ModelTree) -> tuple[ModuleRow, ...]:

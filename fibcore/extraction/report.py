@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 
 from fibcore.errors import FibcoreError
+from fibcore.model.json import to_data
 from fibcore.model.kernel import Use
 from fibcore.model.layer_paths import expand_paths, group_uses
 from fibcore.model.tree import ModelTree, SourcePlace
@@ -107,10 +108,9 @@ class ModelReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
-        data = attrs.asdict(self, recurse=True, filter=lambda a, _: a.name != "errors")
-        data["complete"] = self.complete
-        data["errors"] = [e.to_dict() for e in self.errors]
-        return data
+        data = to_data(self)
+        errors = data.pop("errors")
+        return {**data, "complete": self.complete, "errors": errors}
 
 
 @attrs.frozen
@@ -209,7 +209,7 @@ class ExtractReport:
                 for name, outcome in self.outcomes.items()
             },
             "conflicts": list(self.conflicts),
-            "errors": [e.to_dict() for e in self.errors],
+            "errors": to_data(self.errors),
             "skipped_plugins": list(self.skipped_plugins),
             "failures": list(self.failures),
             "exit_code": self.exit_code,

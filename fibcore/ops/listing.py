@@ -6,6 +6,7 @@ from typing import Any
 
 import attrs
 
+from fibcore.model.json import to_data
 from fibcore.ops.registry import PluginInfo, RegisteredOpType
 
 
@@ -18,4 +19,4 @@ class PluginsReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
-        return attrs.asdict(self)
+        return {"plugins": to_data(self.plugins), "op_types": to_data(self.op_types)}

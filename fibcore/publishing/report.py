@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 
 from fibcore.errors import FibcoreError
+from fibcore.model.json import to_data
 from fibcore.publishing.plan import FileChange
 
 
@@ -74,10 +75,11 @@ class PublishReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, as `--json` prints it."""
-        data = attrs.asdict(self, filter=lambda a, _: a.name != "refusals")
+        data = to_data(self)
+        refusals = data.pop("refusals")
         return {
             **data,
-            "refusals": [error.to_dict() for error in self.refusals],
+            "refusals": refusals,
             "counts": self.counts,
             "exit_code": self.exit_code,
         }

@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 
 from fibcore.errors import FibcoreError
+from fibcore.model.json import to_data
 from fibcore.traces.repairs import Repair
 
 
@@ -90,8 +91,8 @@ class ImportReport:
             "dataset": self.dataset,
             "dry_run": self.dry_run,
             "counts": self.counts,
-            "kernels": [attrs.asdict(kernel) for kernel in self.kernels],
-            "refused": [error.to_dict() for error in self.refused],
-            "errors": [error.to_dict() for error in self.errors],
+            "kernels": to_data(self.kernels),
+            "refused": to_data(self.refused),
+            "errors": to_data(self.errors),
             "exit_code": self.exit_code,
         }

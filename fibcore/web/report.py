@@ -7,6 +7,7 @@ from typing import Any
 
 import attrs
 
+from fibcore.model.json import to_data
 from fibcore.web.entry import Change
 from fibcore.web.modules import WebModule
 
@@ -61,10 +62,9 @@ class AddModelReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, as `--json` prints it."""
-        data = attrs.asdict(self)
+        data = to_data(self)
         return {
             **data,
-            "path": str(self.path),
             "sizes": [{"tp": tp, "ep": ep} for tp, ep in self.sizes],
             "counts": self.counts,
             "exit_code": self.exit_code,

@@ -10,6 +10,7 @@ import attrs
 
 from fibcore.errors import FibcoreError
 from fibcore.extraction.report import Refused, Remark
+from fibcore.model.json import to_data
 from fibcore.model.kernel import Scalar
 
 STEPS = ("definition", "verified", "workloads", "baseline", "benchmarks")
@@ -93,9 +94,7 @@ class Need:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
-        data = attrs.asdict(self)
-        data["missing"] = list(self.missing)
-        return data
+        return {**to_data(self), "missing": list(self.missing)}
 
 
 @attrs.frozen
@@ -155,8 +154,8 @@ class ModelCoverage:
             "counts": self.counts,
             "needs": [need.to_dict() for need in self.needs],
             "commands": list(self.commands),
-            "uncovered": [attrs.asdict(op) for op in self.uncovered],
-            "partial": [attrs.asdict(remark) for remark in self.partial],
+            "uncovered": to_data(self.uncovered),
+            "partial": to_data(self.partial),
             "recorded": self.recorded,
         }
 
@@ -262,8 +261,8 @@ class CoverageReport:
             "written": [str(path) for path in self.written],
             "page": None if self.page is None else str(self.page),
             "checked": self.checked,
-            "contradictions": [attrs.asdict(c) for c in self.contradictions],
-            "unchecked": [attrs.asdict(u) for u in self.unchecked],
+            "contradictions": to_data(self.contradictions),
+            "unchecked": to_data(self.unchecked),
             "failures": list(self.failures),
             "exit_code": self.exit_code,
         }
@@ -276,5 +275,5 @@ class CoverageReport:
             "models": [model.to_dict() for model in self.models],
             "refused": [refused.to_dict() for refused in self.refused],
             "unneeded": {name: list(models) for name, models in self.unneeded.items()},
-            "problems": [problem.to_dict() for problem in self.problems],
+            "problems": to_data(self.problems),
         }

@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 
 from fibcore.errors import FibcoreError
+from fibcore.model.json import to_data
 
 
 @attrs.frozen
@@ -38,12 +39,4 @@ class DatasetReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
-        return {
-            "dataset": str(self.dataset),
-            "output": str(self.output),
-            "changed": self.changed,
-            "counts": dict(self.counts),
-            "problems": [problem.to_dict() for problem in self.problems],
-            "strangers": list(self.strangers),
-            "exit_code": self.exit_code,
-        }
+        return {**to_data(self), "exit_code": self.exit_code}

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import attrs
 
 from fibcore.extraction.report import ModelReport, Refused
+from fibcore.model.json import to_data
 from fibcore.model.kernel import Scalar
 
 Mode = Literal["sources", "models", "configs", "trace"]
@@ -130,7 +131,7 @@ class ModelDiff:
             "kernels": list(self.kernels),
             "vanish": list(self.vanish),
             "appear": list(self.appear),
-            "changes": [attrs.asdict(change) for change in self.changes],
+            "changes": to_data(self.changes),
         }
 
 
@@ -221,9 +222,9 @@ class TraceDiff:
             "models": [_side(model) for model in self.models],
             "differs": self.differs,
             "counts": self.counts,
-            "matched": [attrs.asdict(match) for match in self.matched],
-            "static_only": [attrs.asdict(one) for one in self.static_only],
-            "traced_only": [attrs.asdict(one) for one in self.traced_only],
+            "matched": to_data(self.matched),
+            "static_only": to_data(self.static_only),
+            "traced_only": to_data(self.traced_only),
             "broken": list(self.broken),
         }
 
@@ -300,7 +301,7 @@ def _side(model: ModelReport) -> dict[str, Any]:
         "tp": model.tp,
         "ep": model.ep,
         "complete": model.complete,
-        "errors": [error.to_dict() for error in model.errors],
+        "errors": to_data(model.errors),
     }
 
 

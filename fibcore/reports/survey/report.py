@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 import attrs
 
+from fibcore.model.json import to_data
+
 State = Literal["whole", "partial", "refused", "failed", "no config"]
 STATES: tuple[State, ...] = ("whole", "partial", "refused", "failed", "no config")
 """From the best to the worst; what has no config is last, for nothing is known of it."""
@@ -105,9 +107,9 @@ class SurveyedModel:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data without the time that it took, which differs from run to run."""
-        data = attrs.asdict(self, filter=lambda a, _: a.name != "seconds")
-        data["op_types"] = self.op_types
-        return data
+        data = to_data(self)
+        del data["seconds"]
+        return {**data, "op_types": self.op_types}
 
 
 @attrs.frozen
@@ -231,9 +233,9 @@ class SurveyReport:
             "percentages": self.percentages,
             "op_types": list(self.op_types),
             "rows": [row.to_dict() for row in self.rows],
-            "definitions": [attrs.asdict(d) for d in self.definitions],
-            "not_covered": [attrs.asdict(o) for o in self.not_covered],
-            "unused": [attrs.asdict(u) for u in self.unused],
+            "definitions": to_data(self.definitions),
+            "not_covered": to_data(self.not_covered),
+            "unused": to_data(self.unused),
             "skipped_plugins": list(self.skipped_plugins),
             "failures": list(self.failures),
             "exit_code": self.exit_code,
