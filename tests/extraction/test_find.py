@@ -13,7 +13,8 @@ from fibcore.extraction.find import find_kernels, resolve
 from fibcore.extraction.request import Request
 from fibcore.model.serving import Serving
 from fibcore.ops.registry import Registry
-from fibcore.sources.tree import SourceTree, find_source
+from fibcore.sources.finding import find_source
+from fibcore.sources.tree import SourceTree
 
 
 @pytest.fixture
