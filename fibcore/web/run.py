@@ -70,9 +70,9 @@ def add_new_model(
         MissingPackageError: the extra `web` is not installed.
         FibcoreError: the model cannot be extracted at all.
     """
+    need("web", "TypeScript files")
     if not model_name.strip():
         raise UsageError("no model is named", where="--model-name", expected="a name")
-    need("web", "TypeScript files")
     asked["registry"] = registry = Workspace.of(**part(Where, asked)).registry
     Request.of(registry, asked)  # what is wrong with it, before anything is read
     path = find_models_file(Path(web_dir))
