@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _PARAMETERS = f"{__name__}.parameters"
 _DISABLED = f"{__name__}.disabled"
+_REGISTRY = f"{__name__}.registry"
 _DISABLE = "--disable-plugin"
 
 
@@ -65,6 +66,12 @@ class FibcoreCommand(click.Command):
         ctx.meta[_DISABLED] = tuple(_disabled(args))
         return super().parse_args(ctx, args)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command with the plugins that were loaded for its options, if any were."""
+        if _REGISTRY in ctx.meta:
+            ctx.params["registry"] = ctx.meta[_REGISTRY]
+        return super().invoke(ctx)
+
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """The parameters; the same objects for one context, as click needs it."""
         key = f"{_PARAMETERS}.{id(ctx)}"
@@ -97,6 +104,7 @@ def _expanded(
             from fibcore.workspace import Workspace
 
             workspace = Workspace.of(disable_plugin=ctx.meta.get(_DISABLED, ()))
+            ctx.meta[_REGISTRY] = workspace.registry
             declared = workspace.registry.options
         for option in declared.values():
             if option.several == parameter.several:
