@@ -10,15 +10,33 @@ import ast
 import math
 from collections.abc import Iterator
 
+# Fields that hold no nodes but text, numbers, or whether a name is loaded or stored.
+_PLAIN = frozenset(
+    {"arg", "asname", "attr", "conversion", "ctx", "id", "is_async", "kind", "level", "module"}
+    | {"name", "rest", "simple", "tag", "type_comment"}
+)
+
+
+_FIELDS: dict[type[ast.AST], tuple[str, ...]] = {ast.Constant: ()}
+
+
+def _fields(kind: type[ast.AST]) -> tuple[str, ...]:
+    """The fields of a kind of node that may hold nodes."""
+    found = _FIELDS.get(kind)
+    if found is None:
+        found = _FIELDS[kind] = tuple(name for name in kind._fields if name not in _PLAIN)
+    return found
+
 
 def children(node: ast.AST) -> Iterator[ast.AST]:
     """The nodes directly below one, in the order of the source; not those of `ctx`."""
-    for name, value in node.__dict__.items():
+    for name in _fields(type(node)):
+        value = getattr(node, name, None)
         if type(value) is list:
             for item in value:
                 if isinstance(item, ast.AST):
                     yield item
-        elif isinstance(value, ast.AST) and name != "ctx":
+        elif isinstance(value, ast.AST):
             yield value
 
 
@@ -27,10 +45,11 @@ def walk(node: ast.AST) -> Iterator[ast.AST]:
     found = [node]
     for one in found:
         yield one
-        for name, value in one.__dict__.items():
+        for name in _fields(type(one)):
+            value = getattr(one, name, None)
             if type(value) is list:
                 found += [item for item in value if isinstance(item, ast.AST)]
-            elif isinstance(value, ast.AST) and name != "ctx":
+            elif isinstance(value, ast.AST):
                 found.append(value)
 
 

@@ -61,7 +61,7 @@ def _print_diff(diff: str, out: Output) -> None:
 
 def _print(report: AddModelReport, out: Output) -> None:
     out.close()
-    out.document(report.to_dict())
+    out.document(report.to_dict)
     change = report.change
     for note in report.notes:
         out.line(f"note: {note}")

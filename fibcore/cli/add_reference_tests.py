@@ -32,7 +32,7 @@ def add_reference_tests(out: Output, **given: Any) -> int:
 
     report = api(progress=out.progress, **given)
     out.close()
-    out.document(report.to_dict())
+    out.document(report.to_dict)
     print_tests(report, out)
     for problem in report.problems:
         out.warn(str(problem))

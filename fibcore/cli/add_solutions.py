@@ -52,7 +52,7 @@ def add_solutions(out: Output, **given: Any) -> int:
 
 def _print(report: AddSolutionsReport, out: Output) -> None:
     out.close()
-    out.document(report.to_dict())
+    out.document(report.to_dict)
     for path in report.written:
         out.line(f"written: {report.dataset / path}")
     for path in report.unchanged:

@@ -42,7 +42,7 @@ def _print(report: AddWorkloadsReport, out: Output) -> None:
     from fibcore.processes.sizes import format_size
 
     out.close()
-    out.document(report.to_dict())
+    out.document(report.to_dict)
     for path in report.written:
         out.line(f"written: {report.dataset / path}")
     for path in report.unchanged:

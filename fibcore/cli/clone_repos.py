@@ -28,7 +28,7 @@ def clone_repos(out: Output, **given: Any) -> int:
 
     report = api(progress=out.progress, **given)
     out.close()
-    out.document(report.to_dict())
+    out.document(report.to_dict)
     print_repositories(report, out)
     return 0
 

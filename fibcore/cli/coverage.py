@@ -64,7 +64,7 @@ def _print(report: CoverageReport, out: Output) -> None:
     from fibcore.reports.coverage.report import STEPS
 
     out.close()
-    out.document(report.to_dict())
+    out.document(report.to_dict)
     out.table(
         ("model", "served at", "needed", *STEPS),
         [(m.slug, "; ".join(m.servings), *m.counts.values()) for m in report.models],

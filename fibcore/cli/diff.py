@@ -91,7 +91,7 @@ def _configs(given: Sequence[str], names: Sequence[str]) -> Config | Sequence[Co
 
 def _print(report: DiffReport, out: Output) -> None:
     out.close()
-    out.document(report.to_dict())
+    out.document(report.to_dict)
     for pair in report.models:
         _pair(pair, out)
     if report.trace is not None:

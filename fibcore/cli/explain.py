@@ -28,7 +28,7 @@ def explain(out: Output, name: str, **given: Any) -> int:
 def _print(report: Explanation, out: Output) -> None:
     """Print where each number of a definition comes from, model by model."""
     out.close()
-    out.document(report.to_dict())
+    out.document(report.to_dict)
     definition = report.definition
     out.result(f"{definition.name} ({definition.op_type})")
     if definition.description:

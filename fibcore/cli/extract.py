@@ -43,7 +43,7 @@ def extract(out: Output, **given: Any) -> int:
 def _print(report: ExtractReport, out: Output) -> None:
     """Print what was found in every model, shared kernels, and what is missing."""
     out.close()
-    out.document(report.to_dict())
+    out.document(report.to_dict)
     print_models(report, out)
     c = report.counts
     kinds = ", ".join(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import importlib
 import os
 import sys
-import traceback
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +16,28 @@ from fibcore import __version__
 from fibcore.cli.declared import FibcoreCommand
 from fibcore.cli.output import Output
 from fibcore.errors import FibcoreError, nearest
+
+COMMANDS = {
+    "add-new-model": "add_new_model",
+    "add-reference-tests": "add_reference_tests",
+    "add-solutions": "add_solutions",
+    "add-workloads": "add_workloads",
+    "clone-repos": "clone_repos",
+    "coverage": "coverage",
+    "diff": "diff",
+    "explain": "explain",
+    "extract-kernel-definitions": "extract",
+    "import-trace": "import_trace",
+    "models": "models",
+    "plugins": "plugins",
+    "publish": "publish",
+    "report": "report",
+    "run": "run",
+    "survey": "survey",
+    "validate": "validate",
+    "verify": "verify",
+}
+"""The module of each command, which adds it when it is imported: once the command is asked for."""
 
 SHORT = {"extract": "extract-kernel-definitions", "add-tests": "add-reference-tests"}
 """Short names of commands."""
@@ -30,7 +52,14 @@ class FibcoreGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command of this name or short name."""
-        return super().get_command(ctx, SHORT.get(cmd_name, cmd_name))
+        name = SHORT.get(cmd_name, cmd_name)
+        if name in COMMANDS:
+            importlib.import_module(f"fibcore.cli.{COMMANDS[name]}")
+        return super().get_command(ctx, name)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's
+        """The names of all commands."""
+        return sorted(COMMANDS)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -77,7 +106,7 @@ def _run(
         return int(result or 0)
     except FibcoreError as error:
         if debug:
-            traceback.print_exc()
+            _print_traceback()
         return _fail(out, str(error), error.to_dict(), error.exit_code)
     except click.UsageError as error:
         hint = f"\nSee {error.ctx.command_path} --help" if error.ctx else ""
@@ -94,22 +123,28 @@ def _run(
             _drop_output()
             return 1
         if debug:
-            traceback.print_exc()
+            _print_traceback()
         where = f"{error.filename}: " if error.filename else ""
         message = f"{where}{error.strerror or error}"
         data = {"error": type(error).__name__, "message": message}
         return _fail(out, message, data, 1)
     except Exception as error:  # noqa: BLE001 - a defect: shown whole, and as JSON where asked for
-        traceback.print_exc()
+        _print_traceback()
         message = f"{type(error).__name__}: {error}"
         data = {"error": "InternalError", "message": message}
         return _fail(out, f"This is a defect of fibcore or of a plugin: {message}", data, 1)
 
 
+def _print_traceback() -> None:
+    import traceback  # for errors alone
+
+    traceback.print_exc()
+
+
 def _fail(out: Output, message: str, data: dict[str, Any], status: int) -> int:
     try:
         out.warn(message)
-        out.document({"error": data, "exit_code": status})
+        out.document(lambda: {"error": data, "exit_code": status})
         _flush()
     except OSError:  # nobody reads, or the disk behind standard output is full
         _drop_output()

@@ -38,7 +38,7 @@ def import_trace(out: Output, trace: Path, **given: Any) -> int:
 
 def _print(report: ImportReport, out: Output) -> None:
     out.close()
-    out.document(report.to_dict())
+    out.document(report.to_dict)
     for kernel in report.kernels:
         executed = f" (run on {kernel.executed} inputs)" if kernel.executed is not None else ""
         out.line(f"{kernel.file}: {kernel.message}{executed}")

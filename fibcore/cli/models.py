@@ -40,7 +40,7 @@ def models(out: Output, name: str | None, **given: Any) -> int:
 def _print_models(report: ModelsReport, out: Output) -> None:
     """Print the catalogue, and the model files of the source."""
     out.close()
-    out.document(report.to_dict())
+    out.document(report.to_dict)
     out.table(
         ("slug", "Hub id", "architecture", "TP", "EP"),
         [(e.slug, e.hub_id, e.architecture, _list(e.tp), _list(e.ep)) for e in report.catalogue],
@@ -64,7 +64,7 @@ def _list(values: Iterable[object]) -> str:
 def _print_hierarchy(report: HierarchyReport, out: Output) -> None:
     """Print a model's modules as an indented tree, repeated layers once."""
     out.close()
-    out.document(report.to_dict())
+    out.document(report.to_dict)
     out.line(f"{report.slug} (TP {report.tp}, EP {report.ep})")
     out.line(f"{report.architecture}, constants from {report.constants}, {report.source}")
     for row in report.rows:

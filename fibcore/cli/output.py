@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 import click
@@ -87,10 +87,13 @@ class Output:
             text = "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True))
             self.line((" " * indent + text).rstrip())
 
-    def document(self, data: Any) -> None:
-        """Print the JSON document; does nothing without `--json`."""
+    def document(self, data: Callable[[], Any]) -> None:
+        """Print the JSON document that `data` gives; does nothing without `--json`.
+
+        Turning a report into plain data takes longer than a small command.
+        """
         if self.json_mode:
-            click.echo(json.dumps(data, indent=2, ensure_ascii=False, sort_keys=False))
+            click.echo(json.dumps(data(), indent=2, ensure_ascii=False, sort_keys=False))
 
     def progress(self, message: str, done: float | None = None, total: float | None = None) -> None:
         """Show how far long work is: a bar on a terminal, a line for every new step elsewhere.

@@ -25,7 +25,7 @@ def plugins(out: Output, **given: Any) -> int:
 def _print(report: PluginsReport, out: Output) -> None:
     """Print the plugins and their op types."""
     out.close()
-    out.document(report.to_dict())
+    out.document(report.to_dict)
     out.table(
         ("plugin", "distribution", "version", "status", "op types"),
         [

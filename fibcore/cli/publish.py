@@ -56,7 +56,7 @@ def publish(out: Output, dry_run: bool, **given: Any) -> int:
 
 def _print(report: PublishReport, out: Output) -> None:
     out.close()
-    out.document(report.to_dict())
+    out.document(report.to_dict)
     target = report.repo_id + (f"@{report.revision}" if report.revision else "")
     out.line(f"{report.dataset} -> {target}, which is at {report.parent[:12]}")
     if report.base is not None and report.base != report.parent:

@@ -38,7 +38,7 @@ def report(out: Output, **given: Any) -> int:
 
 def _print(report: DatasetReport, out: Output) -> None:
     out.close()
-    out.document(report.to_dict())
+    out.document(report.to_dict)
     c = report.counts
     kinds = ("workloads", "solutions", "evaluations")
     out.line(", ".join(f"{c[kind]} {kind}" for kind in kinds))

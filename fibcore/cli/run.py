@@ -46,7 +46,7 @@ def run(out: Output, **given: Any) -> int:
 def _print(report: RunReport, out: Output) -> None:
     """Print the report of the whole workflow, step by step, and the summary last."""
     out.close()
-    out.document(report.to_dict())
+    out.document(report.to_dict)
     if report.repositories is not None:
         print_repositories(report.repositories, out)
         out.line()

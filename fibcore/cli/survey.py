@@ -65,7 +65,7 @@ def survey(out: Output, **given: Any) -> int:
 def show(report: SurveyReport, out: Output) -> None:
     """Print the rows, the totals, and what is wanted most."""
     out.close()
-    out.document({**report.to_dict(), "timings": report.timings(), "output": report.output})
+    out.document(lambda: {**report.to_dict(), "timings": report.timings(), "output": report.output})
     out.line(report.source)
     out.table(
         ("architecture", "model", "state", "layers", "definitions", "not covered", "s"),

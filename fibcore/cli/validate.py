@@ -29,7 +29,7 @@ def validate(out: Output, **given: Any) -> int:
 def _print(report: ValidationReport, out: Output) -> None:
     """Print every problem of the dataset, and the counts."""
     out.close()
-    out.document(report.to_dict())
+    out.document(report.to_dict)
     for problem in report.problems:
         out.result(str(problem))
     for name, reason in report.not_executed.items():

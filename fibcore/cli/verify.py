@@ -74,7 +74,7 @@ class TestsDisplay:
 def _print(report: VerifyReport, out: Output) -> None:
     """Print what the tests said of every definition."""
     out.close()
-    out.document(report.to_dict())
+    out.document(report.to_dict)
     print_verified(report, out)
     out.result(
         f"tests: {report.passed} passed, {report.skipped} skipped, {report.failed} failed; "

@@ -7,7 +7,6 @@ checked without running the reference.
 from __future__ import annotations
 
 import ast
-import hashlib
 import keyword
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
@@ -148,6 +147,8 @@ class Definition:
     @property
     def reference_hash(self) -> str:
         """SHA-256 of the reference, which evidence refers to."""
+        import hashlib  # with OpenSSL, which costs 3 ms
+
         return hashlib.sha256(self.reference.encode()).hexdigest()
 
     def tag_values(self, category: str) -> tuple[str, ...]:

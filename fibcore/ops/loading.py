@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import traceback
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -303,6 +302,8 @@ def describe(error: BaseException) -> str:
     """The exception in a line, with the last place in source text that it came through."""
     text = " ".join(str(error).split())
     line = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    import traceback  # for errors alone
+
     frames = traceback.extract_tb(error.__traceback__)
     if frames:
         last = frames[-1]

@@ -13,7 +13,6 @@ from pathlib import Path
 from fibcore.errors import SourceError
 from fibcore.progress import Progress
 from fibcore.sources import layout
-from fibcore.sources.fetching import cached, cached_upstream
 from fibcore.sources.repos_config import repository_path
 from fibcore.sources.spec import AutoSource, InstalledSource, PathSource, parse_source
 from fibcore.sources.tree import SourceTree, tree_at
@@ -55,13 +54,15 @@ def find_source(
             )
         return tree
     source = parse_source(spec, f"--{package}")
-    if isinstance(source, AutoSource):
-        return _at_hand(target_dir, package) or cached_upstream(package, progress)
     if isinstance(source, InstalledSource):
         return _installed(package)
     if isinstance(source, PathSource):
         root = layout.require_package(source.path, package, f"--{package}")
         return tree_at(root, package, source.origin)
+    from fibcore.sources.fetching import cached, cached_upstream  # the network
+
+    if isinstance(source, AutoSource):
+        return _at_hand(target_dir, package) or cached_upstream(package, progress)
     return cached(source, package, progress)
 
 

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 from pathlib import Path
 
 from fibcore.errors import SourceError
@@ -181,6 +180,8 @@ def _from_tag(root: Path) -> str | None:
     git = shutil.which("git")
     if top is None or git is None:
         return None
+    import subprocess  # for clones alone
+
     asked = subprocess.run(  # noqa: S603 - a fixed command
         [git, "-c", "core.fsmonitor=false", "describe", "--tags", "--match", "v[0-9]*"],
         cwd=top,

@@ -48,7 +48,7 @@ def test_with_json_people_read_standard_error(capsys: pytest.CaptureFixture[str]
     out.line("a line")
     out.result("a result")
     out.table(("a",), [(1,)])
-    out.document({"a": ["ü"]})
+    out.document(lambda: {"a": ["ü"]})
     captured = capsys.readouterr()
     assert json.loads(captured.out) == {"a": ["ü"]}
     assert "ü" in captured.out
@@ -56,7 +56,7 @@ def test_with_json_people_read_standard_error(capsys: pytest.CaptureFixture[str]
 
 
 def test_without_json_there_is_no_document(capsys: pytest.CaptureFixture[str]) -> None:
-    Output().document({"a": 1})
+    Output().document(lambda: {"a": 1})
     assert capsys.readouterr().out == ""
 
 

@@ -13,7 +13,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from fibcore.elaborate.transformers.summaries.release import Release
 from fibcore.elaborate.transformers.summaries.summary import ClassSummary
 
 _PACKAGE = "fibcore.elaborate.transformers"
@@ -91,6 +90,8 @@ def shipped_table(version: str) -> ClassTable:
 
 def source_table(root: Path, version: str) -> ClassTable:
     """The table of a release's source text."""
+    from fibcore.elaborate.transformers.summaries.release import Release  # reads source
+
     release = Release(root)
     return ClassTable(
         version,
@@ -104,6 +105,8 @@ def source_table(root: Path, version: str) -> ClassTable:
 
 def table_text(root: Path) -> str:
     """The shipped form of a source tree's table."""
+    from fibcore.elaborate.transformers.summaries.release import Release  # reads source
+
     release = Release(root)
     head = {"model_types": release.model_types(), "architectures": release.architectures()}
     lines = [head, release.base().to_dict()]
