@@ -92,8 +92,8 @@ def make_inputs(sizes: dict[str, int], device: str) -> Arguments:
 def load_reference(sizes: dict[str, int]) -> tuple[Contestant, Callable[..., Any]]:
     """`run` of the definition that the plugin writes, and its routing."""
     from fibcore.model.kernel import Kernel
-    from fibcore_op_moe.definitions import definition
-    from fibcore_op_moe.moe import DS, FP8_BLOCK, Moe
+    from fibcore_op_moe.definitions import define
+    from fibcore_op_moe.names import DS, FP8_BLOCK, Moe
 
     groups = sizes["groups"]
     moe = Moe(
@@ -107,7 +107,7 @@ def load_reference(sizes: dict[str, int]) -> tuple[Contestant, Callable[..., Any
         hidden_size=sizes["hidden"],
         intermediate_size=sizes["intermediate"],
     )
-    made = definition(Kernel("moe", moe.name, moe.parameters(), {}, ()))
+    made = define(Kernel("moe", moe.name, moe.parameters(), {}, ()))
     namespace: dict[str, Any] = {}
     exec(made.reference, namespace)  # noqa: S102 - this repository's own reference
     run: Contestant = namespace["run"]

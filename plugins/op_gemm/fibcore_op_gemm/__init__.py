@@ -1,6 +1,6 @@
-"""fibcore plugin for the op type `gemm`.
+"""Matrix products of linear layers for fibcore: the op type `gemm`.
 
-Kernels: `gemm_n_{N}_k_{K}`, and `gemm_fp8_block_scale_n_{N}_k_{K}` for block-scaled fp8 layers.
+Only the hooks stand here; each hands over to the module that does the work.
 """
 
 from __future__ import annotations
@@ -22,56 +22,50 @@ from fibcore.plugin import (
     WorkloadCase,
     hookimpl,
 )
-from fibcore_op_gemm import definitions, ground_truth, matcher, workloads
-from fibcore_op_gemm.matcher import OP_TYPE
-from fibcore_op_gemm.sizes import SHAPES
+from fibcore_op_gemm import definitions, ground_truths, matcher, names, workloads
 
 fibcore_hook_api = 1
 
 
 @hookimpl
 def fibcore_op_types() -> Sequence[OpType]:
-    """The one op type of this plugin."""
-    description = "matrix products of linear layers, LM heads and router gates"
-    return [OpType(OP_TYPE, description, (SHAPES,))]
+    """The op type of this plugin."""
+    return names.OP_TYPES
 
 
 @hookimpl
 def fibcore_extract(tree: ModelTree, serving: Serving) -> Extraction:
-    """The GEMMs of a model."""
+    """The kernels of GEMMs in a model, and what kept layers from being one."""
     return matcher.extract(tree, serving)
 
 
 @hookimpl
 def fibcore_reference(kernel: Kernel) -> Definition:
-    """The definition of a GEMM."""
-    return definitions.definition(kernel)
+    """The definition of a kernel of this plugin."""
+    return definitions.define(kernel)
 
 
 @hookimpl
 def fibcore_identify(definition: Definition) -> Identity:
     """One function for given tensors, and sizes that go together."""
-    return Identity(contradictions=definitions.contradictions(definition))
+    return definitions.identify(definition)
 
 
 @hookimpl
 def fibcore_ground_truths(definition: Definition) -> Sequence[GroundTruth]:
     """Torch, cuBLAS, FlashInfer and SGLang, as the format has them."""
-    return ground_truth.ground_truths(definition) if definition.op_type == OP_TYPE else ()
+    return ground_truths.choose(definition)
 
 
 @hookimpl
 def fibcore_test_template(op_type: str) -> TestTemplate:
-    """Sizes, inputs and properties of the generated test."""
-    source = (files(__package__) / "test_template.py").read_text(encoding="utf-8")
-    return TestTemplate(op_type, source)
+    """Sizes, inputs and properties of the generated tests."""
+    return TestTemplate(op_type, (files(__package__) / "test_template.py").read_text("utf-8"))
 
 
 @hookimpl
 def fibcore_workloads(
-    definition: Definition,
-    constants: Mapping[str, Scalar],  # noqa: ARG001 - the hook's
-    seed: int,
+    definition: Definition, constants: Mapping[str, Scalar], seed: int
 ) -> Sequence[WorkloadCase]:
     """Numbers of rows."""
-    return workloads.workloads(definition, seed)
+    return workloads.workloads(definition, constants, seed)

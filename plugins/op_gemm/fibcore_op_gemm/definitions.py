@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from importlib.resources import files
 
-from fibcore.plugin import Definition, Kernel, const, in_name, other_than, render, tensor, var
+from fibcore.plugin import (
+    Definition,
+    Identity,
+    Kernel,
+    const,
+    in_name,
+    other_than,
+    render,
+    tensor,
+    var,
+)
 from fibcore_op_gemm.formats import BLOCK
 
 
-def definition(kernel: Kernel) -> Definition:
+def define(kernel: Kernel) -> Definition:
     """The definition of a kernel that the matcher found.
 
     Plain: A [M, K] and B [N, K] in float16 give C [M, N] in float16, whatever the model's own
@@ -27,6 +37,11 @@ def definition(kernel: Kernel) -> Definition:
         outputs={"C": tensor("M N", "float16")},
         reference=_reference("gemm", {"N": n, "K": k}),
     )
+
+
+def identify(definition: Definition) -> Identity:
+    """One function for given tensors, and the contradictions of a definition."""
+    return Identity(contradictions=contradictions(definition))
 
 
 def contradictions(definition: Definition) -> tuple[str, ...]:

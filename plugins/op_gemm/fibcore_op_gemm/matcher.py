@@ -25,11 +25,11 @@ from fibcore.plugin import (
     origins_of,
 )
 from fibcore_op_gemm.formats import BLOCK, describe, is_fp8_block_scale
+from fibcore_op_gemm.names import OP_TYPE, SHAPES
 from fibcore_op_gemm.operations import Product, products
 from fibcore_op_gemm.sizes import (
     EMBEDDING,
     LINEAR,
-    SHAPES,
     TORCH_EMBEDDING,
     TORCH_LINEAR,
     Shape,
@@ -39,7 +39,6 @@ from fibcore_op_gemm.sizes import (
     linear_shape,
 )
 
-OP_TYPE = "gemm"
 _LOGITS = "sglang.srt.layers.logits_processor.LogitsProcessor"
 _BATCHED = LINEAR + "ColumnParallelBatchedLinear"
 # Modules of a model's own whose parameter `weight` is there to be multiplied.

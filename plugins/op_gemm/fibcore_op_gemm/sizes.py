@@ -11,15 +11,8 @@ from typing import Any
 
 import attrs
 
-from fibcore.plugin import Alternatives, ModuleNode, Option, Serving, Unknown, with_origins
-
-SHAPES: Option[str] = Option(
-    "gemm_shapes",
-    default="layer",
-    help="GEMM sizes: of the whole layer, or of one tensor-parallel rank.",
-    choices={"layer": "GEMMs of whole layers", "rank": "GEMMs of a rank"},
-)
-"""Whether N and K are those of the whole layer or of one tensor-parallel rank."""
+from fibcore.plugin import Alternatives, ModuleNode, Serving, Unknown, with_origins
+from fibcore_op_gemm.names import SHAPES
 
 LINEAR = "sglang.srt.layers.linear."
 EMBEDDING = "sglang.srt.layers.vocab_parallel_embedding."

@@ -7,8 +7,8 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from fibcore.plugin import TOKENS, Definition, WorkloadCase
-from fibcore_op_gemm.ground_truth import FP8, PLAIN
+from fibcore.plugin import TOKENS, Definition, Scalar, WorkloadCase
+from fibcore_op_gemm.ground_truths import FP8, PLAIN
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,7 +20,11 @@ CLAMPED_STD = 0.96
 TARGET_STD = 0.5
 
 
-def workloads(definition: Definition, seed: int) -> tuple[WorkloadCase, ...]:
+def workloads(
+    definition: Definition,
+    constants: Mapping[str, Scalar],  # noqa: ARG001 - the hook's
+    seed: int,
+) -> tuple[WorkloadCase, ...]:
     """1 to 8192 rows of A; random matrices, and for fp8 scales that keep C at about one half.
 
     None for a definition with other tensors.

@@ -1,4 +1,4 @@
-"""Grouped query attention for fibcore: op types `gqa_paged` and `gqa_ragged`.
+"""Grouped query attention for fibcore: the op types `gqa_paged` and `gqa_ragged`.
 
 Only the hooks stand here; each hands over to the module that does the work.
 """
@@ -6,6 +6,7 @@ Only the hooks stand here; each hands over to the module that does the work.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib.resources import files
 
 from fibcore.plugin import (
     Definition,
@@ -21,29 +22,26 @@ from fibcore.plugin import (
     WorkloadCase,
     hookimpl,
 )
-from fibcore_op_gqa import definitions, ground_truth, matcher, names, workloads
+from fibcore_op_gqa import definitions, ground_truths, matcher, names, workloads
 
 fibcore_hook_api = 1
 
 
 @hookimpl
 def fibcore_op_types() -> Sequence[OpType]:
-    """The two op types of this plugin."""
-    return (
-        OpType("gqa_paged", "grouped query attention over a paged KV cache", (names.PAGE_SIZE,)),
-        OpType("gqa_ragged", "grouped query attention over ragged keys and values"),
-    )
+    """The op types of this plugin."""
+    return names.OP_TYPES
 
 
 @hookimpl
 def fibcore_extract(tree: ModelTree, serving: Serving) -> Extraction:
-    """Find grouped query attention in a model tree, plain or with a window or a cap."""
+    """The kernels of grouped query attention in a model, and what kept layers from being one."""
     return matcher.extract(tree, serving)
 
 
 @hookimpl
 def fibcore_reference(kernel: Kernel) -> Definition:
-    """Write the definition of one of this plugin's kernels."""
+    """The definition of a kernel of this plugin."""
     return definitions.define(kernel)
 
 
@@ -56,13 +54,13 @@ def fibcore_identify(definition: Definition) -> Identity:
 @hookimpl
 def fibcore_ground_truths(definition: Definition) -> Sequence[GroundTruth]:
     """FlashInfer's wrapper, then SGLang's torch-native attention, then flex attention."""
-    return ground_truth.ground_truths(definition)
+    return ground_truths.choose(definition)
 
 
 @hookimpl
 def fibcore_test_template(op_type: str) -> TestTemplate:
-    """Test sizes, inputs and properties; one file serves both op types."""
-    return ground_truth.template(op_type)
+    """Sizes, inputs and properties of the generated tests."""
+    return TestTemplate(op_type, (files(__package__) / "test_template.py").read_text("utf-8"))
 
 
 @hookimpl

@@ -23,9 +23,7 @@ from fibcore.plugin import (
     tensor,
     var,
 )
-from fibcore_op_gqa.names import Extras, Kind
-
-OWN_OP_TYPES = ("gqa_paged", "gqa_ragged")
+from fibcore_op_gqa.names import OWN_OP_TYPES, Extras, Kind
 
 # Words in a name by which datasets mark attention that is not the plain one of this plugin, while
 # its tensors are the same.

@@ -37,7 +37,7 @@ from fibcore.plugin import (
 from fibcore_op_gqa.model_config import cache_dtype, chunk_size, config_value, window_of_config
 from fibcore_op_gqa.names import (
     FLASHINFER,
-    OP_TYPES,
+    OP_TYPE_OF,
     PAGE_SIZE,
     PLAIN,
     STAGES,
@@ -251,7 +251,7 @@ def _kernel(
             note += ", 1 / sqrt(head_dim)"
         facts["sm_scale"] = fact(scaling, node, note)
     return Kernel(
-        op_type=OP_TYPES[kind],
+        op_type=OP_TYPE_OF[kind],
         name=kernel_name(kind, qo_heads, kv_heads, head_dim, page_size, extras),
         parameters=parameters,
         facts=facts,

@@ -6,12 +6,16 @@ from typing import Literal
 
 import attrs
 
-from fibcore.plugin import Option
+from fibcore.plugin import Option, OpType
 
 Kind = Literal["decode", "prefill", "ragged"]
 """Paged decode, paged causal prefill, ragged causal prefill."""
 
-OP_TYPES: dict[Kind, str] = {"decode": "gqa_paged", "prefill": "gqa_paged", "ragged": "gqa_ragged"}
+OP_TYPE_OF: dict[Kind, str] = {
+    "decode": "gqa_paged",
+    "prefill": "gqa_paged",
+    "ragged": "gqa_ragged",
+}
 
 STAGES: dict[Kind, str] = {"decode": "decode", "prefill": "prefill", "ragged": "prefill"}
 
@@ -25,6 +29,13 @@ PAGE_SIZE: Option[tuple[int, ...]] = Option(
     "page_size", default=(1, 64), help="KV page sizes.", recorded_as="page_sizes"
 )
 """Tokens in a page of the paged KV cache."""
+
+OP_TYPES = (
+    OpType("gqa_paged", "grouped query attention over a paged KV cache", (PAGE_SIZE,)),
+    OpType("gqa_ragged", "grouped query attention over ragged keys and values"),
+)
+
+OWN_OP_TYPES = tuple(op_type.name for op_type in OP_TYPES)
 
 _PREFIXES: dict[Kind, str] = {
     "decode": "gqa_paged_decode",

@@ -1,4 +1,4 @@
-"""Multi-head latent attention for fibcore: op types `mla_paged` and `mla_ragged`.
+"""Multi-head latent attention for fibcore: the op types `mla_paged` and `mla_ragged`.
 
 Only the hooks stand here; each hands over to the module that does the work.
 """
@@ -21,33 +21,26 @@ from fibcore.plugin import (
     WorkloadCase,
     hookimpl,
 )
-from fibcore_op_mla import definitions, ground_truth, matcher, names, workloads
+from fibcore_op_mla import assembling, definitions, ground_truths, matcher, names, workloads
 
 fibcore_hook_api = 1
 
 
 @hookimpl
 def fibcore_op_types() -> Sequence[OpType]:
-    """The two op types of this plugin."""
-    return (
-        OpType(
-            "mla_paged",
-            "latent attention in absorbed form over a paged latent cache",
-            (names.PAGE_SIZE,),
-        ),
-        OpType("mla_ragged", "latent attention with materialised keys and values, ragged prefill"),
-    )
+    """The op types of this plugin."""
+    return names.OP_TYPES
 
 
 @hookimpl
 def fibcore_extract(tree: ModelTree, serving: Serving) -> Extraction:
-    """Latent attention layers of `tree`."""
+    """The kernels of latent attention in a model, and what kept layers from being one."""
     return matcher.extract(tree, serving)
 
 
 @hookimpl
 def fibcore_reference(kernel: Kernel) -> Definition:
-    """The definition of a kernel."""
+    """The definition of a kernel of this plugin."""
     return definitions.define(kernel)
 
 
@@ -60,13 +53,13 @@ def fibcore_identify(definition: Definition) -> Identity:
 @hookimpl
 def fibcore_ground_truths(definition: Definition) -> Sequence[GroundTruth]:
     """FlashInfer's wrappers and SGLang's torch-native attention."""
-    return ground_truth.ground_truths(definition)
+    return ground_truths.choose(definition)
 
 
 @hookimpl
 def fibcore_test_template(op_type: str) -> TestTemplate:
-    """Sizes, inputs and properties for the generated tests."""
-    return ground_truth.test_template(op_type)
+    """Sizes, inputs and properties of the generated tests."""
+    return TestTemplate(op_type, assembling.test_template(op_type))
 
 
 @hookimpl

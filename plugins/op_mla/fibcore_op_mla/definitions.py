@@ -24,7 +24,7 @@ from fibcore.plugin import (
     var,
 )
 from fibcore_op_mla.kernels import scale_in_words
-from fibcore_op_mla.names import KINDS, OP_TYPES, OWN_OP_TYPES, Kind
+from fibcore_op_mla.names import KINDS, OP_TYPE_OF, OWN_OP_TYPES, Kind
 
 # Words in a name by which datasets mark attention that is not the plain one of this plugin, while
 # its tensors are the same.
@@ -102,7 +102,7 @@ def kind_of(definition: Definition) -> Kind | None:
         return None
     page_size = definition.const_axes.get("page_size")
     for kind in KINDS:
-        if OP_TYPES[kind] != definition.op_type or (kind == "ragged") != (page_size is None):
+        if OP_TYPE_OF[kind] != definition.op_type or (kind == "ragged") != (page_size is None):
             continue
         if _plain(definition.inputs) == _plain(inputs(kind, page_size)):
             same = _plain(definition.outputs) == _plain(outputs(kind))

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from fibcore.plugin import Fact, Kernel, ModuleNode, Scalar, Serving, fact, with_origins
 from fibcore_op_mla.names import (
     FLASHINFER,
-    OP_TYPES,
+    OP_TYPE_OF,
     PAGE_SIZE,
     STAGES,
     Kind,
@@ -116,7 +116,7 @@ def _kernel(
     tags = [f"stage:{STAGES[kind]}", f"tp:{serving.tp}"]
     if flashinfer_has(kind, *head_dims):
         tags.append(f"fi_api:{FLASHINFER[kind]}")
-    return Kernel(OP_TYPES[kind], name, parameters, facts, uses=(), tags=tuple(tags))
+    return Kernel(OP_TYPE_OF[kind], name, parameters, facts, uses=(), tags=tuple(tags))
 
 
 def _scale_fact(layer: ModuleNode, scale: float | None, head_dim: int | None) -> Fact | None:

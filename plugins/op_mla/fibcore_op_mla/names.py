@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from typing import Literal
 
-from fibcore.plugin import Option
+from fibcore.plugin import Option, OpType
 
 Kind = Literal["decode", "prefill", "ragged"]
 """Absorbed paged decode, absorbed paged causal prefill, materialised ragged causal prefill."""
 
 KINDS: tuple[Kind, ...] = ("decode", "prefill", "ragged")
 
-OP_TYPES: dict[Kind, str] = {"decode": "mla_paged", "prefill": "mla_paged", "ragged": "mla_ragged"}
-
-OWN_OP_TYPES = ("mla_paged", "mla_ragged")
+OP_TYPE_OF: dict[Kind, str] = {
+    "decode": "mla_paged",
+    "prefill": "mla_paged",
+    "ragged": "mla_ragged",
+}
 
 STAGES: dict[Kind, str] = {"decode": "decode", "prefill": "prefill", "ragged": "prefill"}
 
@@ -27,6 +29,15 @@ PAGE_SIZE: Option[tuple[int, ...]] = Option(
     "page_size", default=(1, 64), help="KV page sizes.", recorded_as="page_sizes"
 )
 """Tokens in a page of the paged KV cache."""
+
+OP_TYPES = (
+    OpType(
+        "mla_paged", "latent attention in absorbed form over a paged latent cache", (PAGE_SIZE,)
+    ),
+    OpType("mla_ragged", "latent attention with materialised keys and values, ragged prefill"),
+)
+
+OWN_OP_TYPES = tuple(op_type.name for op_type in OP_TYPES)
 
 # FlashInfer's paged kernels load the rope part 64 elements at a time and are built and tested for
 # DeepSeek's sizes alone (flashinfer/aot.py, include/flashinfer/attention/mla.cuh in 0.6.13).

@@ -1,8 +1,12 @@
-"""The op type `moe`: routed experts with routing, two grouped GEMMs and the weighted sum."""
+"""Routed experts for fibcore: the op type `moe`.
+
+Only the hooks stand here; each hands over to the module that does the work.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib.resources import files
 
 from fibcore.plugin import (
     Definition,
@@ -18,50 +22,45 @@ from fibcore.plugin import (
     WorkloadCase,
     hookimpl,
 )
-from fibcore_op_moe import assembling, definitions, ground_truth, matcher, moe, workloads
-
-__version__ = "0.1.0"
-
+from fibcore_op_moe import definitions, ground_truths, matcher, names, workloads
 
 fibcore_hook_api = 1
 
 
 @hookimpl
 def fibcore_op_types() -> Sequence[OpType]:
-    """The op type `moe`."""
-    return (
-        OpType(moe.OP_TYPE, "routed experts: routing, grouped GEMMs with SwiGLU, weighted sum"),
-    )
+    """The op type of this plugin."""
+    return names.OP_TYPES
 
 
 @hookimpl
 def fibcore_extract(tree: ModelTree, serving: Serving) -> Extraction:
-    """The MoE kernels of a model."""
+    """The kernels of routed experts in a model, and what kept layers from being one."""
     return matcher.extract(tree, serving)
 
 
 @hookimpl
 def fibcore_reference(kernel: Kernel) -> Definition:
-    """The definition of an MoE kernel."""
-    return definitions.definition(kernel)
+    """The definition of a kernel of this plugin."""
+    return definitions.define(kernel)
 
 
 @hookimpl
 def fibcore_identify(definition: Definition) -> Identity:
-    """The routing, which tensors alone do not tell, and sizes that go together."""
-    return Identity(moe.variant(definition), moe.contradictions(definition))
+    """The routing, which tensors do not show, and sizes that go together."""
+    return definitions.identify(definition)
 
 
 @hookimpl
 def fibcore_ground_truths(definition: Definition) -> Sequence[GroundTruth]:
     """FlashInfer's kernels and SGLang's native functions."""
-    return ground_truth.of(definition) if definition.op_type == moe.OP_TYPE else ()
+    return ground_truths.choose(definition)
 
 
 @hookimpl
 def fibcore_test_template(op_type: str) -> TestTemplate:
-    """Test sizes, inputs and properties of `moe`."""
-    return TestTemplate(op_type, assembling.source("", "test_template.py"))
+    """Sizes, inputs and properties of the generated tests."""
+    return TestTemplate(op_type, (files(__package__) / "test_template.py").read_text("utf-8"))
 
 
 @hookimpl

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
-from fibcore.plugin import Axis, Definition, Kernel, TensorSpec, const, scalar, tensor, var
+from fibcore.plugin import (
+    Axis,
+    Definition,
+    Identity,
+    Kernel,
+    TensorSpec,
+    const,
+    in_name,
+    other_than,
+    scalar,
+    tensor,
+    var,
+)
+from fibcore_op_moe import names
 from fibcore_op_moe.assembling import reference
-from fibcore_op_moe.moe import BLOCK, DEFAULT, DS, FP8_BLOCK, FP8_TENSOR, LLAMA4, RENORM, Moe
+from fibcore_op_moe.names import BLOCK, DEFAULT, DS, FP8_BLOCK, FP8_TENSOR, LLAMA4, RENORM, Moe
 
 _ROUTING_WORDS = {
     RENORM: "top-k of the logits, softmax over the chosen ones",
@@ -31,7 +44,7 @@ def routing_words(moe: Moe) -> str:
     return words + ", normalised over the chosen and scaled"
 
 
-def definition(kernel: Kernel) -> Definition:
+def define(kernel: Kernel) -> Definition:
     """The definition of a kernel that this plugin found."""
     moe = Moe.from_parameters(kernel.parameters)
     return Definition(
@@ -46,6 +59,35 @@ def definition(kernel: Kernel) -> Definition:
         description=_description(moe),
         tags=kernel.tags,
     )
+
+
+def identify(definition: Definition) -> Identity:
+    """The variant and the contradictions of a definition."""
+    return Identity(names.variant(definition), contradictions(definition))
+
+
+_SIZES_IN_NAME = {
+    "topk": "top_k",
+    "e": "num_local_experts",
+    "h": "hidden_size",
+    "i": "intermediate_size",
+}
+
+
+def contradictions(definition: Definition) -> tuple[str, ...]:
+    """Sizes of a definition that no MoE layer can have together."""
+    sizes = definition.const_axes
+    found = list(in_name(definition, _SIZES_IN_NAME))
+    experts = sizes.get("num_experts", sizes.get("num_local_experts"))
+    found += [
+        f"{axis} is {sizes[axis]}, of {experts} experts"
+        for axis in ("num_local_experts", "top_k")
+        if axis in sizes and experts is not None and sizes[axis] > experts
+    ]
+    if "intermediate_size" in sizes:
+        doubled = 2 * sizes["intermediate_size"]
+        found += other_than(definition, "gemm1_out_size", doubled, "2 * intermediate_size")
+    return tuple(found)
 
 
 def _description(moe: Moe) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import attrs
 
 from fibcore.plugin import ModuleNode, ParameterRef, Quantization, Unknown
-from fibcore_op_moe.moe import BF16, BLOCK, FP8_BLOCK, FP8_TENSOR
+from fibcore_op_moe.names import BF16, BLOCK, FP8_BLOCK, FP8_TENSOR
 from fibcore_op_moe.reading import Arguments, Findings, spelled
 
 KNOWN = frozenset(

@@ -16,7 +16,7 @@ from fibcore.plugin import (
     with_origins,
 )
 from fibcore_op_moe.experts import Experts, is_experts, read_experts, read_packed_experts
-from fibcore_op_moe.moe import BF16, BLOCK, DS, FP8_BLOCK, FP8_TENSOR, LLAMA4, OP_TYPE, Moe
+from fibcore_op_moe.names import BF16, BLOCK, DS, FP8_BLOCK, FP8_TENSOR, LLAMA4, OP_TYPE, Moe
 from fibcore_op_moe.reading import Findings
 from fibcore_op_moe.routing import Routing, is_topk, read_routing
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import attrs
 
 from fibcore.plugin import ModuleNode, Named
-from fibcore_op_moe.moe import DEFAULT, DS, LLAMA4, RENORM
+from fibcore_op_moe.names import DEFAULT, DS, LLAMA4, RENORM
 from fibcore_op_moe.reading import Arguments, Findings, spelled
 
 KNOWN = frozenset(

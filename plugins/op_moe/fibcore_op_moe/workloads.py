@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from fibcore.plugin import TOKENS, Definition, Scalar, WorkloadCase
 from fibcore_op_moe.definitions import inputs_of
-from fibcore_op_moe.moe import BF16, BLOCK, DS, FP8_BLOCK, FP8_TENSOR, Moe
+from fibcore_op_moe.names import BF16, BLOCK, DS, FP8_BLOCK, FP8_TENSOR, Moe
 
 if TYPE_CHECKING:
     import numpy as np

@@ -9,6 +9,7 @@ from importlib.resources import files
 from fibcore.plugin import (
     Definition,
     DefinitionError,
+    Identity,
     Kernel,
     TensorSpec,
     const,
@@ -17,13 +18,10 @@ from fibcore.plugin import (
     tensor,
     var,
 )
-
-OP_TYPE = "rmsnorm"
-GEMMA = "gemma"
-"""The variant that multiplies by 1 + weight; its tensors are those of the plain kernel."""
+from fibcore_op_rmsnorm.names import GEMMA, OP_TYPE, function_name
 
 
-def definition(kernel: Kernel) -> Definition:
+def define(kernel: Kernel) -> Definition:
     """The definition of a kernel that the matcher found.
 
     Axes: batch_size (var), hidden_size. Inputs: hidden_states [batch_size, hidden_size],
@@ -31,7 +29,7 @@ def definition(kernel: Kernel) -> Definition:
     """
     hidden_size, eps = int(kernel.parameters["hidden_size"]), float(kernel.parameters["eps"])
     fused_add, gemma = bool(kernel.parameters["fused_add"]), bool(kernel.parameters["gemma"])
-    stem = kernel.name.rpartition("_h")[0]
+    stem = function_name(gemma=gemma, fused_add=fused_add)
     rows = "batch_size hidden_size"
     inputs: dict[str, TensorSpec] = {"hidden_states": tensor(rows, "bfloat16")}
     if fused_add:
@@ -74,6 +72,11 @@ def variant(definition: Definition) -> str:
     apis = definition.tag_values("fi_api")
     named = "gemma" in definition.name or any("gemma" in api for api in apis)
     return GEMMA if named else ""
+
+
+def identify(definition: Definition) -> Identity:
+    """The variant and the contradictions of a definition."""
+    return Identity(variant(definition), contradictions(definition))
 
 
 def contradictions(definition: Definition) -> tuple[str, ...]:

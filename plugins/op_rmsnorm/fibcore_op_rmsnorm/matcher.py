@@ -18,9 +18,11 @@ from fibcore.plugin import (
     ModuleNode,
     Named,
     ParameterRef,
+    Serving,
     Unknown,
     fact,
 )
+from fibcore_op_rmsnorm.names import OP_TYPE, function_name, kernel_name
 
 _LAYERS = "sglang.srt.layers.layernorm."
 _MODELS = "sglang.srt.models."
@@ -80,7 +82,7 @@ class _Norm:
     notes: tuple[str, ...] = ()
 
 
-def extract(tree: ModelTree) -> Extraction:
+def extract(tree: ModelTree, serving: Serving) -> Extraction:  # noqa: ARG001 - the hook's
     """The RMSNorm kernels of `tree`, with every layer that runs each.
 
     A norm counts as fused-add where the forward pass hands it a residual, as plain where it does
@@ -160,16 +162,14 @@ def _match(node: ModuleNode, fused_functions: tuple[str, ...], found: KernelColl
 
 
 def _name(norm: _Norm, *, fused_add: bool) -> str:
-    gemma, fused = "gemma_" * norm.gemma, "fused_add_" * fused_add
-    return f"{gemma}{fused}rmsnorm_h{norm.hidden_size}"
+    return kernel_name(norm.hidden_size, gemma=norm.gemma, fused_add=fused_add)
 
 
 def _kernel(node: ModuleNode, norm: _Norm, *, fused_add: bool) -> Kernel:
-    name = _name(norm, fused_add=fused_add)
-    api = name.rpartition("_h")[0]
+    api = function_name(gemma=norm.gemma, fused_add=fused_add)
     return Kernel(
-        op_type="rmsnorm",
-        name=name,
+        op_type=OP_TYPE,
+        name=_name(norm, fused_add=fused_add),
         parameters={
             "hidden_size": int(norm.hidden_size),
             "eps": float(norm.eps),

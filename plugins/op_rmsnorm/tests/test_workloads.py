@@ -6,7 +6,7 @@ import attrs
 
 from fibcore.plugin import Definition, Kernel, scalar
 from fibcore_op_rmsnorm import fibcore_workloads
-from fibcore_op_rmsnorm.definitions import definition
+from fibcore_op_rmsnorm.definitions import define as definition
 
 
 def made(*, fused_add: bool) -> Definition:

@@ -8,9 +8,12 @@ from collections.abc import Mapping
 
 import attrs
 
-from fibcore.plugin import Definition, Scalar, in_name, other_than
+from fibcore.plugin import Definition, OpType, Scalar
 
 OP_TYPE = "moe"
+
+OP_TYPES = (OpType(OP_TYPE, "routed experts: routing, grouped GEMMs with SwiGLU, weighted sum"),)
+
 BLOCK = 128
 """Rows and columns of a weight block, and activations of a token, that share one fp8 scale."""
 
@@ -182,27 +185,3 @@ def variant(definition: Definition) -> str:
     kind, top_k, num_groups, top_groups = routing
     groups = f":ng{num_groups}:kg{top_groups}" if kind == DS else ""
     return f"{kind}:topk{top_k}{groups}"
-
-
-_SIZES_IN_NAME = {
-    "topk": "top_k",
-    "e": "num_local_experts",
-    "h": "hidden_size",
-    "i": "intermediate_size",
-}
-
-
-def contradictions(definition: Definition) -> tuple[str, ...]:
-    """Sizes of a definition that no MoE layer can have together."""
-    sizes = definition.const_axes
-    found = list(in_name(definition, _SIZES_IN_NAME))
-    experts = sizes.get("num_experts", sizes.get("num_local_experts"))
-    found += [
-        f"{axis} is {sizes[axis]}, of {experts} experts"
-        for axis in ("num_local_experts", "top_k")
-        if axis in sizes and experts is not None and sizes[axis] > experts
-    ]
-    if "intermediate_size" in sizes:
-        doubled = 2 * sizes["intermediate_size"]
-        found += other_than(definition, "gemm1_out_size", doubled, "2 * intermediate_size")
-    return tuple(found)

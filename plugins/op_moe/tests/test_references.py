@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_leaves
 from fibcore.plugin import render
 from fibcore.testing.wrong_references import assert_accepted
 from fibcore_op_moe.assembling import select, source
-from fibcore_op_moe.moe import BF16, DS, FP8_BLOCK, FP8_TENSOR, RENORM, Moe
+from fibcore_op_moe.names import BF16, DS, FP8_BLOCK, FP8_TENSOR, RENORM, Moe
 
 
 def case_of(template: Any, definition: Any, name: str) -> dict[str, Any]:

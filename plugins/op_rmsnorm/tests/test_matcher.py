@@ -13,6 +13,7 @@ from fibcore.plugin import (
     Named,
     Operation,
     ParameterRef,
+    Serving,
     Unknown,
     with_origins,
 )
@@ -50,7 +51,7 @@ def other(
 
 
 def extract(*nodes: ModuleNode) -> Extraction:
-    return matcher.extract(tree(*nodes))
+    return matcher.extract(tree(*nodes), Serving())
 
 
 def names(found: Extraction) -> dict[str, list[str]]:
@@ -322,7 +323,7 @@ def test_a_norm_inside_a_fused_kernel_is_named_after_it() -> None:
         PLACE,
     )
     unknown = attrs.evolve(fused, function="unknown function (Func[...])")
-    found = matcher.extract(tree(*norms, operations=[unknown, fused]))
+    found = matcher.extract(tree(*norms, operations=[unknown, fused]), Serving())
     assert not found.kernels
     assert not found.problems
     (missing,) = found.not_covered
@@ -330,12 +331,12 @@ def test_a_norm_inside_a_fused_kernel_is_named_after_it() -> None:
     assert [use.path for use in missing.uses] == ["layer.q_norm", "layer.k_norm"]
     # What is called as well is the plain kernel, and the fused one a faster way to it.
     called = norm("layer.q_norm", call(TENSOR), hidden_size=256)
-    found = matcher.extract(tree(called, operations=[fused]))
+    found = matcher.extract(tree(called, operations=[fused]), Serving())
     assert [k.name for k in found.kernels] == ["rmsnorm_h256"]
     assert not found.not_covered
     # Elementwise steps and functions that are not known name no kernel.
     step = attrs.evolve(fused, function="torch.Tensor.exp")
-    found = matcher.extract(tree(*norms, operations=[unknown, step]))
+    found = matcher.extract(tree(*norms, operations=[unknown, step]), Serving())
     assert len(found.problems) == 1
     assert not found.not_covered
 

@@ -1,10 +1,10 @@
-"""Which independent implementations a definition is compared with, and the test templates."""
+"""Chooses the implementations that a definition of latent attention is compared with."""
 
 from __future__ import annotations
 
-from importlib import resources
+from importlib.resources import files
 
-from fibcore.plugin import Definition, GroundTruth, TestTemplate
+from fibcore.plugin import Definition, GroundTruth
 from fibcore_op_mla.definitions import kind_of
 from fibcore_op_mla.names import FLASHINFER, OWN_OP_TYPES, Kind, flashinfer_has
 
@@ -15,7 +15,7 @@ _SGLANG: dict[Kind, str] = {
 }
 
 
-def ground_truths(definition: Definition) -> tuple[GroundTruth, ...]:
+def choose(definition: Definition) -> tuple[GroundTruth, ...]:
     """FlashInfer where it has the head sizes, then SGLang's torch-native attention.
 
     Of FlashInfer's two backends the one for Hopper comes first, which FlashInfer itself prefers
@@ -39,18 +39,10 @@ def ground_truths(definition: Definition) -> tuple[GroundTruth, ...]:
             name=_SGLANG[kind],
             kind="sglang",
             entry=f"sglang_{definition.op_type}",
-            source=_text("ground_truths", f"sglang_{definition.op_type}.py"),
+            source=_source(f"sglang_{definition.op_type}"),
         )
     )
     return tuple(found)
-
-
-def test_template(op_type: str) -> TestTemplate:
-    """The test template of one of this plugin's op types."""
-    return TestTemplate(op_type, _text("test_templates", f"{op_type}.py"))
-
-
-test_template.__test__ = False  # type: ignore[attr-defined]  # no test, in spite of its name
 
 
 def _flashinfer(
@@ -64,7 +56,7 @@ def _flashinfer(
         name=f"{FLASHINFER[kind]} ({backend})",
         kind="flashinfer",
         entry=f"flashinfer_{definition.op_type}_{backend}",
-        source=_text("ground_truths", f"flashinfer_{definition.op_type}.py"),
+        source=_source(f"flashinfer_{definition.op_type}"),
         device="cuda",
         min_capability=least,
         max_capability=most,
@@ -72,5 +64,5 @@ def _flashinfer(
     )
 
 
-def _text(*parts: str) -> str:
-    return resources.files("fibcore_op_mla").joinpath(*parts).read_text(encoding="utf-8")
+def _source(stem: str) -> str:
+    return (files(__package__) / f"{stem}.py").read_text(encoding="utf-8")

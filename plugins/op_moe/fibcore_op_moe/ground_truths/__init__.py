@@ -12,14 +12,17 @@ from collections.abc import Mapping, Sequence
 
 from fibcore.plugin import Definition, GroundTruth, named_after
 from fibcore_op_moe.assembling import source
-from fibcore_op_moe.moe import BF16, DS, FP8_BLOCK, FP8_TENSOR, LLAMA4, Moe
+from fibcore_op_moe.names import BF16, DS, FP8_BLOCK, FP8_TENSOR, LLAMA4, OP_TYPE, Moe
 
 BLACKWELL = ((10, 0), (10, 3))
 
 
-def of(definition: Definition) -> Sequence[GroundTruth]:
-    """All ground truths of a definition; none where its form or routing is not known."""
-    moe = Moe.from_definition(definition)
+def choose(definition: Definition) -> Sequence[GroundTruth]:
+    """All ground truths of a definition.
+
+    Empty where its form or routing is not known, and for another plugin's op types.
+    """
+    moe = Moe.from_definition(definition) if definition.op_type == OP_TYPE else None
     if moe is None:
         return ()
     truths = []

@@ -11,7 +11,7 @@ import pytest
 from fibcore.plugin import Axis, Definition, FibcoreError, named_after
 from fibcore_op_moe import fibcore_identify
 from fibcore_op_moe.assembling import select, swap_function
-from fibcore_op_moe.moe import BF16, DEFAULT, DS, FP8_BLOCK, FP8_TENSOR, LLAMA4, RENORM, Moe
+from fibcore_op_moe.names import BF16, DEFAULT, DS, FP8_BLOCK, FP8_TENSOR, LLAMA4, RENORM, Moe
 
 DEEPSEEK = Moe(FP8_BLOCK, DS, 8, 8, 4, 256, 32, 7168, 2048)
 SHORT = {"bfloat16": "B", "float32": "F", "int32": "I", "float8_e4m3fn": "8"}

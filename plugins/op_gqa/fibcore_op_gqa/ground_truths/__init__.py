@@ -1,12 +1,12 @@
-"""Which independent implementations a definition is compared with, and the test template."""
+"""Chooses the implementations that a definition of grouped query attention is compared with."""
 
 from __future__ import annotations
 
-from importlib import resources
+from importlib.resources import files
 
-from fibcore.plugin import Definition, GroundTruth, TestTemplate, named_after
-from fibcore_op_gqa.definitions import OWN_OP_TYPES, extras_of, kind_of
-from fibcore_op_gqa.names import FLASHINFER, PLAIN, Extras, Kind
+from fibcore.plugin import Definition, GroundTruth, named_after
+from fibcore_op_gqa.definitions import extras_of, kind_of
+from fibcore_op_gqa.names import FLASHINFER, OWN_OP_TYPES, PLAIN, Extras, Kind
 
 _ENTRIES: dict[Kind, str] = {
     "decode": "gqa_paged_decode",
@@ -24,7 +24,7 @@ _FLASHINFER_HEAD_DIMS = (64, 128, 256)
 _CUDA_CORE_GROUPS = (1, 2, 3, 4, 8)
 
 
-def ground_truths(definition: Definition) -> tuple[GroundTruth, ...]:
+def choose(definition: Definition) -> tuple[GroundTruth, ...]:
     """FlashInfer where it has the kernel, then SGLang's torch-native attention.
 
     For a window or a cap, torch's flex attention is the last one: SGLang's function knows no cap,
@@ -69,7 +69,7 @@ def _source(stem: str, extras: Extras, constants: tuple[str, ...]) -> tuple[str,
 
     Definitions of several windows share a test module, so the names have them too.
     """
-    text = _text("ground_truths", f"{stem}.py")
+    text = (files(__package__) / f"{stem}.py").read_text(encoding="utf-8")
     if extras == PLAIN:
         return stem, text
     values = {"WINDOW": extras.window, "CAP": extras.cap}
@@ -78,18 +78,9 @@ def _source(stem: str, extras: Extras, constants: tuple[str, ...]) -> tuple[str,
     return f"{stem}_{suffix}", text
 
 
-def template(op_type: str) -> TestTemplate:
-    """The test template of this plugin's op types."""
-    return TestTemplate(op_type, _text("test_template.py"))
-
-
 def _flashinfer_has(kind: Kind, definition: Definition) -> bool:
     axes = definition.const_axes
     if axes["head_dim"] in _FLASHINFER_HEAD_DIMS:
         return True
     group = axes["num_qo_heads"] // axes["num_kv_heads"]
     return kind == "decode" and axes["head_dim"] == 512 and group in _CUDA_CORE_GROUPS
-
-
-def _text(*parts: str) -> str:
-    return resources.files("fibcore_op_gqa").joinpath(*parts).read_text(encoding="utf-8")

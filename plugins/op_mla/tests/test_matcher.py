@@ -478,7 +478,7 @@ def test_matching_and_defining_need_no_torch() -> None:
         "from fibcore.plugin import Serving\n"
         "from fibcore.testing.trees import tree\n"
         "plugin.fibcore_extract(tree(), Serving())\n"
-        "import fibcore_op_mla.definitions, fibcore_op_mla.ground_truth\n"
+        "import fibcore_op_mla.definitions, fibcore_op_mla.ground_truths\n"
         "assert 'torch' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)  # noqa: S603 - our own code

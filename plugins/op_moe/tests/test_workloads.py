@@ -12,7 +12,7 @@ import pytest
 
 from fibcore.plugin import Definition, WorkloadCase, scalar
 from fibcore_op_moe import fibcore_workloads
-from fibcore_op_moe.moe import BF16, DS, FP8_TENSOR, Moe
+from fibcore_op_moe.names import BF16, DS, FP8_TENSOR, Moe
 from fibcore_op_moe.workloads import BF16_TOKENS, MARGIN, TARGET_STD
 
 FORMS = (

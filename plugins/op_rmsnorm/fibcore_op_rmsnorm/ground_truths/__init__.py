@@ -6,18 +6,19 @@ import re
 from importlib.resources import files
 
 from fibcore.plugin import Definition, DefinitionError, GroundTruth, render
-from fibcore_op_rmsnorm.definitions import GEMMA, epsilon, variant
+from fibcore_op_rmsnorm.definitions import epsilon, variant
+from fibcore_op_rmsnorm.names import GEMMA, INPUTS, OP_TYPE
 
-_INPUTS = ({"hidden_states", "weight"}, {"hidden_states", "residual", "weight"})
 
-
-def ground_truths(definition: Definition) -> tuple[GroundTruth, ...]:
+def choose(definition: Definition) -> tuple[GroundTruth, ...]:
     """FlashInfer's CUDA kernel, then SGLang's PyTorch method.
 
-    Empty where the definition is another function of the folder (quantised output, layer norm), or
-    does not say its epsilon.
+    Empty where the definition is another function of the folder (quantised output, layer norm) or
+    does not say its epsilon, and for another plugin's op types.
     """
-    if set(definition.inputs) not in _INPUTS or len(definition.outputs) != 1:
+    if definition.op_type != OP_TYPE or len(definition.outputs) != 1:
+        return ()
+    if set(definition.inputs) not in map(set, INPUTS):
         return ()
     try:
         eps = epsilon(definition)
@@ -54,7 +55,7 @@ def _source(stem: str, eps: float) -> tuple[str, str]:
     An entry gets the inputs alone, and definitions of several epsilons share a test module: so the
     epsilon is in the text, and in the names.
     """
-    text = (files(__package__) / "ground_truths" / f"{stem}.py").read_text(encoding="utf-8")
+    text = (files(__package__) / f"{stem}.py").read_text(encoding="utf-8")
     constant = stem.upper() + "_EPSILON"
     text = render(text, {constant: eps})
     suffix = "_" + re.sub(r"\W", "_", f"{eps:g}")

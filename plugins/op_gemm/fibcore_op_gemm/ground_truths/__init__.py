@@ -6,17 +6,18 @@ from importlib.resources import files
 from typing import Any
 
 from fibcore.plugin import Definition, GroundTruth
+from fibcore_op_gemm.names import OP_TYPE
 
 PLAIN = ["A", "B"]
 FP8 = ["A", "A_scale", "B", "B_scale"]
 
 
-def ground_truths(definition: Definition) -> tuple[GroundTruth, ...]:
+def choose(definition: Definition) -> tuple[GroundTruth, ...]:
     """Torch in float64 and cuBLAS for plain matrices; FlashInfer, SGLang and torch for fp8 ones.
 
-    Empty where the definition has other tensors.
+    Empty where the definition has other tensors, and for another plugin's op types.
     """
-    if list(definition.outputs) != ["C"]:
+    if definition.op_type != OP_TYPE or list(definition.outputs) != ["C"]:
         return ()
     if list(definition.inputs) == PLAIN:
         return (
@@ -50,5 +51,5 @@ def ground_truths(definition: Definition) -> tuple[GroundTruth, ...]:
 
 
 def _truth(entry: str, name: str, kind: str, **needs: Any) -> GroundTruth:
-    source = (files(__package__) / "ground_truths" / f"{entry}.py").read_text(encoding="utf-8")
+    source = (files(__package__) / f"{entry}.py").read_text(encoding="utf-8")
     return GroundTruth(name=name, kind=kind, entry=entry, source=source, **needs)

@@ -16,7 +16,7 @@ from mla_kit import generator, load_run, load_template, small_definitions
 
 from fibcore.plugin import Definition
 from fibcore.testing.harness import harness
-from fibcore_op_mla import fibcore_ground_truths, ground_truth
+from fibcore_op_mla import fibcore_ground_truths, ground_truths
 
 torch = pytest.importorskip("torch")
 
@@ -167,7 +167,7 @@ def flashinfer(monkeypatch: pytest.MonkeyPatch) -> Any:
     )
     monkeypatch.setitem(sys.modules, "flashinfer", module)
     # The small head sizes of these tests are none that FlashInfer has.
-    monkeypatch.setattr(ground_truth, "flashinfer_has", lambda *_: True)
+    monkeypatch.setattr(ground_truths, "flashinfer_has", lambda *_: True)
     Paged.made.clear()
     return module
 

@@ -177,4 +177,4 @@ def test_matcher_and_definitions_need_no_torch() -> None:
 
     code = "import sys, fibcore_op_rmsnorm; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)  # noqa: S603 - our own code
-    assert matcher.extract(tree()).kernels == ()
+    assert matcher.extract(tree(), Serving()).kernels == ()

@@ -8,7 +8,7 @@ import pytest
 
 from fibcore.plugin import Definition, Kernel, scalar
 from fibcore_op_gemm import fibcore_workloads
-from fibcore_op_gemm.definitions import definition
+from fibcore_op_gemm.definitions import define as definition
 from fibcore_op_gemm.workloads import TARGET_STD
 
 

@@ -1,0 +1,19 @@
+"""What a GEMM is called: op type, option, and the name of a kernel."""
+
+from __future__ import annotations
+
+from fibcore.plugin import Option, OpType
+
+OP_TYPE = "gemm"
+
+SHAPES: Option[str] = Option(
+    "gemm_shapes",
+    default="layer",
+    help="GEMM sizes: of the whole layer, or of one tensor-parallel rank.",
+    choices={"layer": "GEMMs of whole layers", "rank": "GEMMs of a rank"},
+)
+"""Whether N and K are those of the whole layer or of one tensor-parallel rank."""
+
+OP_TYPES = (
+    OpType(OP_TYPE, "matrix products of linear layers, LM heads and router gates", (SHAPES,)),
+)
