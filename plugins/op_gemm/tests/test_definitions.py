@@ -1,39 +1,25 @@
-"""Definitions, variants and ground truths of GEMMs."""
+"""Definitions and variants of GEMMs."""
 
 from __future__ import annotations
 
 import ast
 import subprocess
 import sys
+from typing import Any
 
 import attrs
 
 import fibcore_op_gemm as plugin
-from fibcore.plugin import Definition, Kernel, Quantization, Serving, tensor
-from fibcore.testing.trees import module, tree
+from fibcore.plugin import Quantization
 
 FP8_BLOCK = Quantization("fp8", "float8_e4m3fn", "block", block=(128, 128), activation="dynamic")
-
-
-def kernel(n: int, k: int, quantization: Quantization | None = None) -> Kernel:
-    cls = "sglang.srt.layers.linear.ReplicatedLinear"
-    sizes = {"input_size": k, "output_size": n}
-    node = module("n", cls, sizes, quantization=quantization)
-    (found,) = plugin.fibcore_extract(tree(node), Serving()).kernels
-    return found
-
-
-def definition(n: int, k: int, quantization: Quantization | None = None) -> Definition:
-    made = plugin.fibcore_reference(kernel(n, k, quantization))
-    assert made is not None
-    return made
 
 
 def specs(data: dict[str, dict[str, object]]) -> dict[str, tuple[object, object]]:
     return {name: (spec["shape"], spec["dtype"]) for name, spec in data.items()}
 
 
-def test_the_format_of_the_dataset() -> None:
+def test_the_format_of_the_dataset(definition: Any) -> None:
     data = definition(6144, 4096).to_dict()
     assert data["name"] == "gemm_n_6144_k_4096"
     assert data["op_type"] == "gemm"
@@ -50,7 +36,7 @@ def test_the_format_of_the_dataset() -> None:
     assert "\nN = 6144\nK = 4096\n" in data["reference"]
 
 
-def test_the_format_of_fp8_block_scale() -> None:
+def test_the_format_of_fp8_block_scale(definition: Any) -> None:
     data = definition(2112, 7168, FP8_BLOCK).to_dict()
     assert data["name"] == "gemm_fp8_block_scale_n_2112_k_7168"
     assert data["op_type"] == "gemm"
@@ -68,7 +54,7 @@ def test_the_format_of_fp8_block_scale() -> None:
     assert specs(data["outputs"]) == {"C": (["M", "N"], "bfloat16")}
 
 
-def test_references_need_torch_alone() -> None:
+def test_references_need_torch_alone(definition: Any) -> None:
     for made in (definition(64, 64), definition(64, 64, FP8_BLOCK)):
         imported = [
             name.name
@@ -79,7 +65,7 @@ def test_references_need_torch_alone() -> None:
         assert imported == ["torch"]
 
 
-def test_the_other_spelling_is_the_same_kernel() -> None:
+def test_the_other_spelling_is_the_same_kernel(definition: Any) -> None:
     ours = definition(6144, 4096)
     theirs = attrs.evolve(
         ours,
@@ -91,37 +77,6 @@ def test_the_other_spelling_is_the_same_kernel() -> None:
     assert ours.structure() == theirs.structure()
     assert plugin.fibcore_identify(ours).variant == plugin.fibcore_identify(theirs).variant == ""
     assert definition(4096, 6144).structure() != ours.structure()
-
-
-def test_no_ground_truths_for_other_op_types() -> None:
-    other = attrs.evolve(definition(8, 8), op_type="moe")
-    assert plugin.fibcore_ground_truths(other) == ()
-
-
-def test_ground_truths_in_order_of_preference() -> None:
-    plain = plugin.fibcore_ground_truths(definition(64, 64)) or ()
-    assert [(t.kind, t.device) for t in plain] == [("torch", "any"), ("torch", "cuda")]
-    fp8 = plugin.fibcore_ground_truths(definition(64, 64, FP8_BLOCK)) or ()
-    assert [t.kind for t in fp8] == ["flashinfer", "flashinfer", "sglang", "torch"]
-    assert (fp8[0].min_capability, fp8[0].max_capability) == ((10, 0), (10, 3))
-    assert (fp8[1].min_capability, fp8[1].max_capability) == ((9, 0), (9, 0))
-    for truth in (*plain, *fp8):
-        parsed = ast.parse(truth.source)
-        assert [n.name for n in parsed.body if isinstance(n, ast.FunctionDef)] == [truth.entry]
-        for node in parsed.body:
-            if isinstance(node, ast.Assign):
-                assert isinstance(node.targets[0], ast.Name)
-                assert node.targets[0].id.lower().startswith(truth.entry)
-
-
-def test_other_tensors_have_no_ground_truth() -> None:
-    ours = definition(64, 64)
-    biased = attrs.evolve(
-        ours,
-        inputs={**ours.inputs, "bias": tensor("N", "float16")},
-        reference="def run(A, B, bias):\n    return A @ B.T + bias\n",
-    )
-    assert plugin.fibcore_ground_truths(biased) == ()
 
 
 def test_op_types() -> None:

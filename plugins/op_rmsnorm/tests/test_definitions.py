@@ -1,37 +1,23 @@
-"""Definitions, variants and ground truths of RMSNorm kernels."""
+"""Definitions and variants of RMSNorm kernels."""
 
 from __future__ import annotations
 
 import ast
+from typing import Any
 
 import attrs
 import pytest
 
 import fibcore_op_rmsnorm as plugin
-from fibcore.plugin import Definition, DefinitionError, Kernel, Serving, tensor
-from fibcore.testing.trees import TENSOR, call, module, tree
+from fibcore.plugin import DefinitionError, Serving
+from fibcore.testing.trees import tree
 from fibcore_op_rmsnorm import matcher
 
-LAYERS = "sglang.srt.layers.layernorm."
 STEMS = ("rmsnorm", "fused_add_rmsnorm", "gemma_rmsnorm", "gemma_fused_add_rmsnorm")
 
 
-def kernel(stem: str, hidden_size: int = 4096, eps: float = 1e-5) -> Kernel:
-    cls = "GemmaRMSNorm" if stem.startswith("gemma") else "RMSNorm"
-    calls = (call(TENSOR, TENSOR) if "fused" in stem else call(TENSOR),)
-    node = module("n", LAYERS + cls, {"hidden_size": hidden_size, "eps": eps}, calls=calls)
-    (found,) = plugin.fibcore_extract(tree(node), Serving(tp=8)).kernels
-    return found
-
-
-def definition(stem: str, hidden_size: int = 4096, eps: float = 1e-5) -> Definition:
-    made = plugin.fibcore_reference(kernel(stem, hidden_size, eps))
-    assert made is not None
-    return made
-
-
 @pytest.mark.parametrize("stem", STEMS)
-def test_the_format_of_the_dataset(stem: str) -> None:
+def test_the_format_of_the_dataset(definition: Any, stem: str) -> None:
     data = definition(stem).to_dict()
     assert data["name"] == f"{stem}_h4096"
     assert data["op_type"] == "rmsnorm"
@@ -55,7 +41,7 @@ def test_the_format_of_the_dataset(stem: str) -> None:
 
 
 @pytest.mark.parametrize("stem", STEMS)
-def test_references_need_torch_alone(stem: str) -> None:
+def test_references_need_torch_alone(definition: Any, stem: str) -> None:
     imported = [
         name.name
         for node in ast.walk(ast.parse(definition(stem).reference))
@@ -65,12 +51,7 @@ def test_references_need_torch_alone(stem: str) -> None:
     assert imported == ["torch"]
 
 
-def test_no_ground_truths_for_other_op_types() -> None:
-    other = attrs.evolve(definition("rmsnorm"), op_type="gemm")
-    assert plugin.fibcore_ground_truths(other) == ()
-
-
-def test_gemma_is_told_from_plain_although_the_tensors_are_the_same() -> None:
+def test_gemma_is_told_from_plain_although_the_tensors_are_the_same(definition: Any) -> None:
     plain, gemma = definition("rmsnorm"), definition("gemma_rmsnorm")
     assert plain.structure() == gemma.structure()
     assert plugin.fibcore_identify(plain).variant == ""
@@ -92,7 +73,7 @@ def run(hidden_states, weight):
 OTHERS_GEMMA = OTHERS_PLAIN.replace("weight.to(torch.float32)", "(weight.to(torch.float32) + 1)")
 
 
-def test_definitions_of_others_are_told_by_their_reference() -> None:
+def test_definitions_of_others_are_told_by_their_reference(definition: Any) -> None:
     base = definition("rmsnorm")
     plain = attrs.evolve(base, reference=OTHERS_PLAIN, name="norm_4096", tags=())
     gemma = attrs.evolve(base, reference=OTHERS_GEMMA, name="norm_4096", tags=())
@@ -114,7 +95,9 @@ def test_definitions_of_others_are_told_by_their_reference() -> None:
         ("Root mean square norm", OTHERS_PLAIN.replace("EPS = 1e-6", "EPS = sum([])"), None),
     ],
 )
-def test_epsilon_is_read(description: str | None, reference: str, expected: float | None) -> None:
+def test_epsilon_is_read(
+    definition: Any, description: str | None, reference: str, expected: float | None
+) -> None:
     one = attrs.evolve(definition("rmsnorm"), description=description, reference=reference)
     if expected is None:
         with pytest.raises(DefinitionError, match="epsilon"):
@@ -122,49 +105,6 @@ def test_epsilon_is_read(description: str | None, reference: str, expected: floa
         assert plugin.fibcore_ground_truths(one) == ()
     else:
         assert plugin.definitions.epsilon(one) == expected
-
-
-@pytest.mark.parametrize("stem", STEMS)
-def test_ground_truths_in_order_of_preference(stem: str) -> None:
-    truths = plugin.fibcore_ground_truths(definition(stem))
-    assert truths is not None
-    flashinfer, sglang = truths
-    assert flashinfer.name == f"flashinfer.norm.{stem}"
-    assert flashinfer.kind == "flashinfer"
-    assert flashinfer.device == "cuda"
-    assert flashinfer.packages == ("flashinfer",)
-    layer = "GemmaRMSNorm" if "gemma" in stem else "RMSNorm"
-    assert sglang.name == f"sglang {layer}.forward_native"
-    assert sglang.kind == "sglang"
-    assert sglang.device == "any"
-
-
-def test_ground_truths_of_several_epsilons_live_in_one_module() -> None:
-    top: dict[str, str] = {}
-    entries = set()
-    for stem in STEMS:
-        for eps in (1e-5, 1e-6):
-            for truth in plugin.fibcore_ground_truths(definition(stem, eps=eps)) or ():
-                entries.add(truth.entry)
-                parsed = ast.parse(truth.source)
-                names = {n.name for n in parsed.body if isinstance(n, ast.FunctionDef)}
-                assert names == {truth.entry}
-                constants = [n for n in parsed.body if isinstance(n, ast.Assign)]
-                for node in constants:
-                    assert isinstance(node.targets[0], ast.Name)
-                    names.add(node.targets[0].id)
-                    assert ast.literal_eval(node.value) == eps
-                assert len(constants) == 1
-                for name in names:
-                    assert top.setdefault(name, truth.source) == truth.source
-    # Plain and fused-add share an entry; FlashInfer and SGLang, Gemma or not, two epsilons.
-    assert len(entries) == 8
-
-
-def test_functions_with_other_tensors_have_no_ground_truth() -> None:
-    base = definition("rmsnorm")
-    two = attrs.evolve(base, outputs={**base.outputs, "scale": tensor("batch_size", "float32")})
-    assert plugin.fibcore_ground_truths(two) == ()
 
 
 def test_op_types() -> None:

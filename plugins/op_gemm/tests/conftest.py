@@ -1,0 +1,57 @@
+"""What the tests of GEMMs share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import fibcore_op_gemm as plugin
+from fibcore.plugin import Definition, Kernel, Quantization, Serving
+from fibcore.testing.templates import Template
+from fibcore.testing.trees import module, tree
+
+
+def make_kernel(n: int, k: int, quantization: Quantization | None = None) -> Kernel:
+    sizes = {"input_size": k, "output_size": n}
+    cls = "sglang.srt.layers.linear.ReplicatedLinear"
+    node = module("n", cls, sizes, quantization=quantization)
+    (found,) = plugin.fibcore_extract(tree(node), Serving()).kernels
+    return found
+
+
+def make_definition(n: int, k: int, quantization: Quantization | None = None) -> Definition:
+    return plugin.fibcore_reference(make_kernel(n, k, quantization))
+
+
+@pytest.fixture
+def kernel() -> Callable[..., Kernel]:
+    """Makes the kernel of a linear layer of N, K and a quantisation."""
+    return make_kernel
+
+
+@pytest.fixture
+def definition() -> Callable[..., Definition]:
+    """Makes the definition of a linear layer of N, K and a quantisation."""
+    return make_definition
+
+
+@pytest.fixture(scope="session")
+def template() -> Template:
+    return Template.of(plugin, "gemm", seed=7)
+
+
+@pytest.fixture
+def make_inputs(template: Template) -> Callable[[Definition, int], dict[str, Any]]:
+    """Makes the inputs of a definition for a number of rows, the same ones every time."""
+    import torch
+
+    def made(definition: Definition, m: int) -> dict[str, Any]:
+        generator = torch.Generator().manual_seed(5)
+        made: dict[str, Any] = template.module.make_inputs(
+            definition.to_dict(), {"M": m}, torch.device("cpu"), generator
+        )
+        return made
+
+    return made

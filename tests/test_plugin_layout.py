@@ -1,0 +1,99 @@
+"""The plugins of this repository have one layout; their packages hold hooks and nothing else."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from fibcore.ops import hookspecs
+
+ROOT = Path(__file__).resolve().parents[1]
+PLUGINS = sorted(path.parent for path in (ROOT / "plugins").glob("*/pyproject.toml"))
+PROJECT = ("LICENSE", "README.md", "conftest.py", "pyproject.toml")
+PACKAGE = (
+    "__init__.py",
+    "definitions.py",
+    "ground_truths/__init__.py",
+    "matcher.py",
+    "names.py",
+    "py.typed",
+    "test_template.py",
+    "workloads.py",
+)
+FOLDERS = ("ground_truths", "references")
+TESTS = (
+    "conftest.py",
+    "test_contract.py",
+    "test_definitions.py",
+    "test_ground_truths.py",
+    "test_matcher.py",
+    "test_references.py",
+    "test_workloads.py",
+    "test_wrong_references.py",
+)
+HOOKS = {name for name in vars(hookspecs) if name.startswith("fibcore_")}
+
+each_plugin = pytest.mark.parametrize("plugin", PLUGINS, ids=lambda path: path.name)
+
+
+def package_of(plugin: Path) -> Path:
+    return plugin / f"fibcore_{plugin.name}"
+
+
+def test_there_are_plugins() -> None:
+    assert [path.name for path in PLUGINS] == [
+        "op_gemm",
+        "op_gqa",
+        "op_mla",
+        "op_moe",
+        "op_rmsnorm",
+    ]
+
+
+@each_plugin
+def test_required_files_are_there(plugin: Path) -> None:
+    required = [
+        *(plugin / name for name in PROJECT),
+        *(package_of(plugin) / name for name in PACKAGE),
+        *(plugin / "tests" / name for name in TESTS),
+    ]
+    assert [str(path) for path in required if not path.is_file()] == []
+
+
+@each_plugin
+def test_references_and_ground_truths_have_folders_and_nothing_else_has(plugin: Path) -> None:
+    folders = {p.name for p in package_of(plugin).iterdir() if p.is_dir() and p.name[0] != "_"}
+    assert folders == set(FOLDERS)
+    for folder in FOLDERS:
+        files = {p.name for p in (package_of(plugin) / folder).glob("*.py")} - {"__init__.py"}
+        assert files, folder
+
+
+@each_plugin
+def test_the_package_holds_hooks_that_hand_over(plugin: Path) -> None:
+    body = ast.parse((package_of(plugin) / "__init__.py").read_text("utf-8")).body
+    hooks = [node for node in body if isinstance(node, ast.FunctionDef)]
+    assert {node.name for node in hooks} == HOOKS
+    for hook in hooks:
+        assert [ast.unparse(mark) for mark in hook.decorator_list] == ["hookimpl"]
+        docstring, *statements = hook.body
+        assert isinstance(docstring, ast.Expr), hook.name
+        (statement,) = statements
+        assert isinstance(statement, ast.Return), hook.name
+    others = [node for node in body[1:] if node not in hooks]
+    assigned = [node for node in others if not isinstance(node, (ast.Import, ast.ImportFrom))]
+    assert [ast.unparse(node) for node in assigned] == ["fibcore_hook_api = 1"]
+
+
+def test_the_projects_differ_in_names_and_descriptions_alone() -> None:
+    texts = set()
+    for plugin in PLUGINS:
+        name = plugin.name.removeprefix("op_")
+        text = (plugin / "pyproject.toml").read_text("utf-8")
+        text = re.sub(r'^description = ".*"$', "", text, flags=re.MULTILINE)
+        texts.add(re.sub(rf"\b(fibcore[-_]op[-_])?{name}\b", r"\g<1>OP", text))
+    assert len(texts) == 1
+    assert len({(plugin / "LICENSE").read_text("utf-8") for plugin in PLUGINS}) == 1
