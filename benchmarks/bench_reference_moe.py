@@ -93,7 +93,9 @@ def load_reference(sizes: dict[str, int]) -> tuple[Contestant, Callable[..., Any
     """`run` of the definition that the plugin writes, and its routing."""
     from fibcore.model.kernel import Kernel
     from fibcore_op_moe.definitions import define
-    from fibcore_op_moe.names import DS, FP8_BLOCK, Moe
+    from fibcore_op_moe.formats import FP8_BLOCK
+    from fibcore_op_moe.kernel import Moe
+    from fibcore_op_moe.routings import DS
 
     groups = sizes["groups"]
     moe = Moe(

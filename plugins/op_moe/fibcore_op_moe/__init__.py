@@ -22,7 +22,7 @@ from fibcore.plugin import (
     WorkloadCase,
     hookimpl,
 )
-from fibcore_op_moe import definitions, ground_truths, matcher, names, workloads
+from fibcore_op_moe import definitions, ground_truths, identity, matcher, names, workloads
 
 fibcore_hook_api = 1
 
@@ -48,7 +48,7 @@ def fibcore_reference(kernel: Kernel) -> Definition:
 @hookimpl
 def fibcore_identify(definition: Definition) -> Identity:
     """The routing, which tensors do not show, and sizes that go together."""
-    return definitions.identify(definition)
+    return identity.identify(definition)
 
 
 @hookimpl

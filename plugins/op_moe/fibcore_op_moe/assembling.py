@@ -2,7 +2,7 @@
 
 A file below `references/` runs by itself as the kernel with everything in it. A line that only
 some kernels need ends in `# only: WORD`, one that they must not have in `# except: WORD`; the
-words are `ds_routing`, `llama4_routing` and `remote_experts`.
+words are the names of routings and `remote_experts`.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ from importlib.resources import files
 
 from fibcore import plugin
 from fibcore.plugin import FibcoreError, render
+from fibcore_op_moe import routings
+from fibcore_op_moe.kernel import Moe
 
-MARKS = frozenset({"ds_routing", "llama4_routing", "remote_experts"})
+MARKS = frozenset({*routings.BY_NAME, "remote_experts"})
 
 
 def source(folder: str, name: str) -> str:
@@ -56,22 +58,18 @@ def swap_function(text: str, name: str, other: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def reference(
-    weights: str, routing: str, remote_experts: bool, constants: Mapping[str, object]
-) -> str:
+def reference(moe: Moe, constants: Mapping[str, object]) -> str:
     """The reference of a kernel.
 
     Args:
-        weights: `bf16`, `fp8_block_scale` or `fp8_per_tensor`: the file below `references/`.
-        routing: `ds_routing`, `renorm`, `default_routing` or `llama4_routing`.
-        remote_experts: Whether some experts are on other ranks.
+        moe: The kernel.
         constants: Values of the constants at the top of the file.
     """
-    words = {routing} & MARKS
-    if remote_experts:
+    words = {moe.routing.name} & MARKS
+    if moe.remote_experts:
         words.add("remote_experts")
-    text = select(source("references", f"{weights}.py"), words)
-    if routing != "ds_routing":
-        other = source("references", f"routing_{routing.removesuffix('_routing')}.py")
+    text = select(source("references", f"{moe.weights.name}.py"), words)
+    if moe.routing.reference is not None:
+        other = source("references", f"{moe.routing.reference}.py")
         text = swap_function(text, "route", other)
     return render(text, constants)

@@ -5,40 +5,23 @@ from __future__ import annotations
 from fibcore.plugin import (
     Axis,
     Definition,
-    Identity,
     Kernel,
     TensorSpec,
     const,
-    in_name,
-    other_than,
     scalar,
     tensor,
     var,
 )
-from fibcore_op_moe import names
 from fibcore_op_moe.assembling import reference
-from fibcore_op_moe.names import BLOCK, DEFAULT, DS, FP8_BLOCK, FP8_TENSOR, LLAMA4, RENORM, Moe
-
-_ROUTING_WORDS = {
-    RENORM: "top-k of the logits, softmax over the chosen ones",
-    DEFAULT: "softmax over all experts, then top-k without renormalisation",
-    LLAMA4: (
-        "the best expert, weighted by the sigmoid of its logit; the weight multiplies the "
-        "expert's input, as Llama 4 does it"
-    ),
-}
-_WEIGHT_WORDS = {
-    "bf16": "bfloat16 weights",
-    FP8_BLOCK: f"fp8 weights and activations with one scale per block of {BLOCK}",
-    FP8_TENSOR: "fp8 weights and activations with one scale per tensor",
-}
+from fibcore_op_moe.formats import BLOCK
+from fibcore_op_moe.kernel import Moe
 
 
 def routing_words(moe: Moe) -> str:
     """The routing, for people."""
-    if moe.routing != DS:
-        return _ROUTING_WORDS[moe.routing]
-    words = "sigmoid scores, chosen with a correction bias"
+    words = moe.routing.description
+    if not moe.routing.grouped:
+        return words
     if moe.top_groups < moe.num_groups:
         words += f" from the {moe.top_groups} best of {moe.num_groups} groups"
     return words + ", normalised over the chosen and scaled"
@@ -55,39 +38,10 @@ def define(kernel: Kernel) -> Definition:
         outputs={
             "output": tensor("seq_len hidden_size", "bfloat16", "Weighted sum of the experts.")
         },
-        reference=reference(moe.weights, moe.routing, moe.remote_experts, _constants(moe)),
+        reference=reference(moe, _constants(moe)),
         description=_description(moe),
         tags=kernel.tags,
     )
-
-
-def identify(definition: Definition) -> Identity:
-    """The variant and the contradictions of a definition."""
-    return Identity(names.variant(definition), contradictions(definition))
-
-
-_SIZES_IN_NAME = {
-    "topk": "top_k",
-    "e": "num_local_experts",
-    "h": "hidden_size",
-    "i": "intermediate_size",
-}
-
-
-def contradictions(definition: Definition) -> tuple[str, ...]:
-    """Sizes of a definition that no MoE layer can have together."""
-    sizes = definition.const_axes
-    found = list(in_name(definition, _SIZES_IN_NAME))
-    experts = sizes.get("num_experts", sizes.get("num_local_experts"))
-    found += [
-        f"{axis} is {sizes[axis]}, of {experts} experts"
-        for axis in ("num_local_experts", "top_k")
-        if axis in sizes and experts is not None and sizes[axis] > experts
-    ]
-    if "intermediate_size" in sizes:
-        doubled = 2 * sizes["intermediate_size"]
-        found += other_than(definition, "gemm1_out_size", doubled, "2 * intermediate_size")
-    return tuple(found)
 
 
 def _description(moe: Moe) -> str:
@@ -98,7 +52,7 @@ def _description(moe: Moe) -> str:
         else f"All {moe.num_experts} experts are on this rank."
     )
     return (
-        f"Routed experts of a mixture-of-experts layer with {_WEIGHT_WORDS[moe.weights]}: "
+        f"Routed experts of a mixture-of-experts layer with {moe.weights.description}: "
         f"{routing_words(moe)}; {moe.top_k} expert{'s' if moe.top_k > 1 else ''} a token, SwiGLU "
         f"with the up projection stacked before the gate, weighted sum. {where} Shared experts "
         "are not part of it."
@@ -119,9 +73,9 @@ def _axes(moe: Moe) -> dict[str, Axis]:
         moe.intermediate_size, "Intermediate size of one expert on this rank."
     )
     axes["gemm1_out_size"] = const(2 * moe.intermediate_size, "Up and gate rows.")
-    if moe.routing != DS:
+    if not moe.routing.grouped:
         axes["top_k"] = const(moe.top_k, "Experts a token goes to.")
-    if moe.weights == FP8_BLOCK:
+    if moe.weights.block_scaled:
         axes["num_hidden_blocks"] = const(
             moe.hidden_size // BLOCK, f"Blocks of {BLOCK} along hidden_size."
         )
@@ -137,25 +91,25 @@ def _axes(moe: Moe) -> dict[str, Axis]:
 def inputs_of(moe: Moe) -> dict[str, TensorSpec]:
     """The inputs of a kernel, in order."""
     experts = "num_experts" if moe.remote_experts else "num_local_experts"
-    block, per_tensor = moe.weights == FP8_BLOCK, moe.weights == FP8_TENSOR
-    fp8 = "float8_e4m3fn" if block or per_tensor else "bfloat16"
+    block, per_tensor = moe.weights.block_scaled, moe.weights.tensor_scaled
+    dtype = moe.weights.dtype
     inputs = {
         "routing_logits": tensor(
             f"seq_len {experts}",
-            "float32" if moe.routing == DS else "bfloat16",
+            "float32" if moe.routing.grouped else "bfloat16",
             "The router's output.",
         )
     }
-    if moe.routing == DS:
+    if moe.routing.grouped:
         inputs["routing_bias"] = tensor(
             experts, "bfloat16", "Correction bias; added to the scores for choosing alone."
         )
-    inputs["hidden_states"] = tensor("seq_len hidden_size", fp8)
+    inputs["hidden_states"] = tensor("seq_len hidden_size", dtype)
     if block:
         inputs["hidden_states_scale"] = tensor("num_hidden_blocks seq_len", "float32")
     inputs["gemm1_weights"] = tensor(
         "num_local_experts gemm1_out_size hidden_size",
-        fp8,
+        dtype,
         "Up projection first, then gate: silu is applied to the second half.",
     )
     if block:
@@ -172,7 +126,7 @@ def inputs_of(moe: Moe) -> dict[str, TensorSpec]:
             "num_local_experts", "float32", "Weight scale x activation scale: for the gate half."
         )
     inputs["gemm2_weights"] = tensor(
-        "num_local_experts hidden_size intermediate_size", fp8, "Down projection."
+        "num_local_experts hidden_size intermediate_size", dtype, "Down projection."
     )
     if block:
         inputs["gemm2_weights_scale"] = tensor(
@@ -182,7 +136,7 @@ def inputs_of(moe: Moe) -> dict[str, TensorSpec]:
         inputs["output2_scales_scalar"] = tensor(
             "num_local_experts", "float32", "Intermediate activation scale x weight scale."
         )
-        if moe.routing == LLAMA4:
+        if moe.routing.weight_on_input:
             inputs["routing_bias"] = tensor(
                 experts, "bfloat16", "Taken for FlashInfer's signature and not used."
             )
@@ -190,7 +144,7 @@ def inputs_of(moe: Moe) -> dict[str, TensorSpec]:
         inputs["local_expert_offset"] = scalar(
             "int32", "Index among all experts of the first one on this rank."
         )
-    if moe.routing == DS:
+    if moe.routing.grouped:
         inputs["routed_scaling_factor"] = scalar("float32", "What a token's weights sum to.")
     return inputs
 
@@ -201,12 +155,12 @@ def _constants(moe: Moe) -> dict[str, object]:
         "HIDDEN_SIZE": moe.hidden_size,
         "INTERMEDIATE_SIZE": moe.intermediate_size,
         "TOP_K": moe.top_k,
-        "ROUTING": moe.routing,
-        "WEIGHT_ON_INPUT": moe.routing == LLAMA4,
+        "ROUTING": moe.routing.name,
+        "WEIGHT_ON_INPUT": moe.routing.weight_on_input,
     }
-    if moe.weights != FP8_TENSOR:
+    if moe.weights.remote_experts:
         constants["NUM_EXPERTS"] = moe.num_experts
-    if moe.routing == DS:
+    if moe.routing.grouped:
         constants["NUM_GROUPS"] = moe.num_groups
         constants["TOP_GROUPS"] = moe.top_groups
     return constants

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import attrs
 
-from fibcore.plugin import ModuleNode, ParameterRef, Quantization, Unknown
-from fibcore_op_moe.names import BF16, BLOCK, FP8_BLOCK, FP8_TENSOR
-from fibcore_op_moe.reading import Arguments, Findings, spelled
+from fibcore.plugin import ModuleNode, ParameterRef, Unknown
+from fibcore_op_moe import formats
+from fibcore_op_moe.arguments import Arguments, Findings, spelled
+from fibcore_op_moe.formats import BF16, WeightFormat
 
 KNOWN = frozenset(
     {
@@ -71,7 +72,7 @@ class Experts:
         top_k: Routed experts a token goes to, where the layer says it.
         hidden_size: Width of the hidden states.
         intermediate_size: Of one expert; a rank's own where `sharded` is set.
-        weights: `bf16`, `fp8_block_scale` or `fp8_per_tensor`.
+        weights: The weight format.
         weight_on_input: Whether the routing weight multiplies the input.
         scaling_factor: What the layer was given as routed_scaling_factor.
         expert_parallel: Whether expert parallelism divides the experts.
@@ -83,7 +84,7 @@ class Experts:
     top_k: int | None
     hidden_size: int
     intermediate_size: int
-    weights: str
+    weights: WeightFormat
     weight_on_input: bool = False
     scaling_factor: float | None = None
     expert_parallel: bool = True
@@ -148,35 +149,16 @@ def _activation(arguments: Arguments, findings: Findings) -> None:
         findings.undecided.append(f"{spelled(method)} decides how the weights are stored")
 
 
-def read_weights(node: ModuleNode, findings: Findings) -> str | None:
+def read_weights(node: ModuleNode, findings: Findings) -> WeightFormat | None:
     """The weight format of a layer; None where `findings` says what is in the way."""
     quantization = node.quantization
-    if quantization is None:
-        return BF16
     if isinstance(quantization, Unknown):
         findings.undecided.append(f"the quantisation of {node.class_name} is {quantization}")
         return None
-    if quantization.weight_dtype == "float8_e4m3fn":
-        if quantization.scheme == "block" and quantization.block == (BLOCK, BLOCK):
-            return FP8_BLOCK
-        if quantization.scheme == "tensor" and quantization.activation == "static":
-            return FP8_TENSOR
-    findings.unsupported.append(f"{quantization_words(quantization)} weights")
-    return None
-
-
-def quantization_words(quantization: Quantization) -> str:
-    """A weight format for people: `awq int4 (a scale per 128)`."""
-    if quantization.scheme == "block" and quantization.block is not None:
-        covers = "block of {} x {}".format(*quantization.block)
-    elif quantization.scheme == "group" and quantization.group_size is not None:
-        covers = str(quantization.group_size)
-    else:
-        covers = quantization.scheme
-    words = f"{quantization.method} {quantization.weight_dtype} (a scale per {covers}"
-    if quantization.scheme == "tensor" and quantization.activation:
-        words += f", {quantization.activation} activation scales"
-    return words + ")"
+    weights = formats.of_quantization(quantization)
+    if weights is None and quantization is not None:
+        findings.unsupported.append(f"{formats.quantization_words(quantization)} weights")
+    return weights
 
 
 def read_packed_experts(parent: ModuleNode, findings: Findings) -> Experts | None:
@@ -231,10 +213,16 @@ def _packed_mlps(container: ModuleNode, findings: Findings) -> Experts | None:
 
 
 def _packed(
-    experts: int, hidden: int, intermediate: int, weights: str, findings: Findings, *, sharded: bool
+    experts: int,
+    hidden: int,
+    intermediate: int,
+    weights: WeightFormat,
+    findings: Findings,
+    *,
+    sharded: bool,
 ) -> Experts | None:
     if weights != BF16:
-        findings.unsupported.append(f"{weights} weights in a layer that packs them itself")
+        findings.unsupported.append(f"{weights.name} weights in a layer that packs them itself")
         return None
     return Experts(
         num_experts=experts,

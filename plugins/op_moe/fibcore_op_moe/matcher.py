@@ -15,20 +15,18 @@ from fibcore.plugin import (
     fact,
     with_origins,
 )
+from fibcore_op_moe.arguments import Findings, listed
 from fibcore_op_moe.experts import Experts, is_experts, read_experts, read_packed_experts
-from fibcore_op_moe.names import BF16, BLOCK, DS, FP8_BLOCK, FP8_TENSOR, LLAMA4, OP_TYPE, Moe
-from fibcore_op_moe.reading import Findings
-from fibcore_op_moe.routing import Routing, is_topk, read_routing
-
-FI_API = {
-    BF16: "flashinfer.fused_moe.trtllm_bf16_moe",
-    FP8_BLOCK: "flashinfer.fused_moe.trtllm_fp8_block_scale_moe",
-    FP8_TENSOR: "flashinfer.fused_moe.trtllm_fp8_per_tensor_scale_moe",
-}
+from fibcore_op_moe.formats import BF16, BLOCK, FORMATS
+from fibcore_op_moe.kernel import Moe
+from fibcore_op_moe.names import OP_TYPE
+from fibcore_op_moe.routings import ROUTINGS
+from fibcore_op_moe.topk import Router, is_topk, read_router
 
 COVERED = (
-    "moe definitions describe SwiGLU experts without biases, in bfloat16, fp8 block-scale or fp8 "
-    "per-tensor weights, with ds_routing, renorm, default_routing or llama4_routing"
+    "moe definitions describe SwiGLU experts without biases, in "
+    f"{listed([weights.title for weights in FORMATS])} weights, with "
+    f"{listed([routing.name for routing in ROUTINGS])}"
 )
 
 
@@ -82,20 +80,20 @@ def _add(
     findings = Findings()
     _zero_experts(tree, node, findings)
     experts = read(node, findings)
-    routing = None
+    router = None
     if topk is None:
         findings.undecided.append("there is no TopK beside it that routes for it alone")
     else:
         collector.claim(topk)
-        routing = read_routing(topk, findings)
-    if experts is not None and routing is not None:
-        _compare(experts, routing, findings)
+        router = read_router(topk, findings)
+    if experts is not None and router is not None:
+        _compare(experts, router, findings)
         if findings.clear and topk is not None:
-            moe = _divide(experts, routing, serving, findings)
+            moe = _divide(experts, router, serving, findings)
             if moe is not None:
                 _check_blocks(moe, experts, serving, findings)
                 if findings.clear:
-                    collector.add(_kernel(moe, experts, routing, serving, node, topk), node)
+                    collector.add(_kernel(moe, experts, router, serving, node, topk), node)
                     return
     if findings.unsupported:
         collector.not_covered("moe with " + ", ".join(findings.unsupported), COVERED, node)
@@ -113,29 +111,31 @@ def _zero_experts(tree: ModelTree, node: ModuleNode, findings: Findings) -> None
         findings.unsupported.append(f"{int(count)} zero experts{words}")
 
 
-def _compare(experts: Experts, routing: Routing, findings: Findings) -> None:
+def _compare(experts: Experts, router: Router, findings: Findings) -> None:
     """Record what does not go together."""
-    if experts.top_k is not None and experts.top_k != routing.top_k:
+    if experts.top_k is not None and experts.top_k != router.top_k:
         findings.undecided.append(
-            f"the experts are for top {experts.top_k} and TopK chooses {routing.top_k}"
+            f"the experts are for top {experts.top_k} and TopK chooses {router.top_k}"
         )
-    if experts.weight_on_input != (routing.kind == LLAMA4):
+    if experts.weight_on_input != router.routing.weight_on_input:
         where = "input" if experts.weight_on_input else "output"
-        findings.unsupported.append(f"{routing.kind} weights on the experts' {where}")
-    factor = _scaling_factor(experts, routing)
-    if routing.kind != DS and factor != 1:
-        findings.unsupported.append(f"{routing.kind} scaled by routed_scaling_factor {factor}")
-    if routing.kind == DS and experts.weights == FP8_TENSOR:
-        findings.unsupported.append("ds_routing over fp8 per-tensor weights")
+        findings.unsupported.append(f"{router.routing.name} weights on the experts' {where}")
+    factor = _scaling_factor(experts, router)
+    if not router.routing.grouped and factor != 1:
+        findings.unsupported.append(
+            f"{router.routing.name} scaled by routed_scaling_factor {factor}"
+        )
+    if router.routing.grouped and not experts.weights.grouped_routing:
+        findings.unsupported.append(f"{router.routing.name} over {experts.weights.title} weights")
 
 
-def _scaling_factor(experts: Experts, routing: Routing) -> float:
+def _scaling_factor(experts: Experts, router: Router) -> float:
     """What the routed output is multiplied by; the experts and TopK are given the same number."""
-    given = [f for f in (experts.scaling_factor, routing.scaling_factor) if f is not None]
+    given = [f for f in (experts.scaling_factor, router.scaling_factor) if f is not None]
     return next((f for f in given if f != 1), given[0] if given else 1.0)
 
 
-def _divide(experts: Experts, routing: Routing, serving: Serving, findings: Findings) -> Moe | None:
+def _divide(experts: Experts, router: Router, serving: Serving, findings: Findings) -> Moe | None:
     """One rank's part; None and the numbers where they do not divide."""
     ep = serving.ep if experts.expert_parallel else 1
     parts = serving.tp // ep
@@ -149,25 +149,25 @@ def _divide(experts: Experts, routing: Routing, serving: Serving, findings: Find
             f"intermediate size {experts.intermediate_size} cannot be divided over "
             f"{parts} ranks ({served})"
         )
-    if routing.kind == DS and experts.num_experts % routing.num_groups:
+    if router.routing.grouped and experts.num_experts % router.num_groups:
         findings.undecided.append(
-            f"{experts.num_experts} experts cannot be divided into {routing.num_groups} groups"
+            f"{experts.num_experts} experts cannot be divided into {router.num_groups} groups"
         )
-    if routing.top_k > experts.num_experts:
+    if router.top_k > experts.num_experts:
         findings.undecided.append(
-            f"top {routing.top_k} of {experts.num_experts} experts cannot be chosen"
+            f"top {router.top_k} of {experts.num_experts} experts cannot be chosen"
         )
-    if ep > 1 and experts.weights == FP8_TENSOR:
-        findings.unsupported.append(f"fp8 per-tensor weights with experts on {ep} ranks")
+    if ep > 1 and not experts.weights.remote_experts:
+        findings.unsupported.append(f"{experts.weights.title} weights with experts on {ep} ranks")
     if not findings.clear:
         return None
     intermediate = experts.intermediate_size // (1 if experts.sharded else parts)
     return Moe(
         weights=experts.weights,
-        routing=routing.kind,
-        top_k=int(routing.top_k),
-        num_groups=int(routing.num_groups),
-        top_groups=int(routing.top_groups),
+        routing=router.routing,
+        top_k=int(router.top_k),
+        num_groups=int(router.num_groups),
+        top_groups=int(router.top_groups),
         num_experts=int(experts.num_experts),
         num_local_experts=int(experts.num_experts // ep),
         hidden_size=int(experts.hidden_size),
@@ -177,7 +177,7 @@ def _divide(experts: Experts, routing: Routing, serving: Serving, findings: Find
 
 def _check_blocks(moe: Moe, experts: Experts, serving: Serving, findings: Findings) -> None:
     """Record sizes of which fp8 blocks are no divisor; SGLang refuses to load such weights."""
-    if moe.weights != FP8_BLOCK:
+    if not moe.weights.block_scaled:
         return
     if moe.hidden_size % BLOCK:
         findings.undecided.append(
@@ -194,7 +194,7 @@ def _check_blocks(moe: Moe, experts: Experts, serving: Serving, findings: Findin
 def _kernel(
     moe: Moe,
     experts: Experts,
-    routing: Routing,
+    router: Router,
     serving: Serving,
     node: ModuleNode,
     topk: ModuleNode,
@@ -203,10 +203,9 @@ def _kernel(
     if experts.expert_parallel:
         tags.append(f"ep:{serving.ep}")
     if moe.weights != BF16:
-        tags.append("quantization:float8_e4m3fn")
-    # FlashInfer's other kernels put Llama 4's weight on the output, which is another function.
-    if moe.routing != LLAMA4 or moe.weights == FP8_TENSOR:
-        tags.append(f"fi_api:{FI_API[moe.weights]}")
+        tags.append(f"quantization:{moe.weights.dtype}")
+    if moe.in_trtllm:
+        tags.append(f"fi_api:flashinfer.fused_moe.{moe.weights.trtllm}")
     notes = []
     if experts.fused:
         notes.append(
@@ -220,7 +219,7 @@ def _kernel(
         op_type=OP_TYPE,
         name=moe.name,
         parameters=moe.parameters(),
-        facts=_facts(moe, experts, routing, serving, node, topk),
+        facts=_facts(moe, experts, router, serving, node, topk),
         uses=(),
         tags=tuple(tags),
         notes=tuple(notes),
@@ -230,7 +229,7 @@ def _kernel(
 def _facts(
     moe: Moe,
     experts: Experts,
-    routing: Routing,
+    router: Router,
     serving: Serving,
     node: ModuleNode,
     topk: ModuleNode,
@@ -262,7 +261,7 @@ def _facts(
     }
     if moe.remote_experts:
         facts["num_experts"] = fact(moe.num_experts, node, f"num_experts{fused}", raw_count)
-    if moe.weights == FP8_BLOCK:
+    if moe.weights.block_scaled:
         hidden = experts.hidden_size
         facts["num_hidden_blocks"] = fact(
             moe.hidden_size // BLOCK, node, f"hidden_size / {BLOCK}", hidden
@@ -273,9 +272,9 @@ def _facts(
         facts["num_gemm1_out_blocks"] = fact(
             2 * moe.intermediate_size // BLOCK, node, f"2 x {inner} / {BLOCK}", size, *ranks
         )
-    if moe.routing == DS:
+    if moe.routing.grouped:
         facts["num_groups"] = fact(moe.num_groups, topk, "", topk.argument("num_expert_group"))
         facts["top_groups"] = fact(moe.top_groups, topk, "", topk.argument("topk_group"))
-        factor = _scaling_factor(experts, routing)
+        factor = _scaling_factor(experts, router)
         facts["routed_scaling_factor"] = fact(float(factor), topk, "", factor)
     return facts

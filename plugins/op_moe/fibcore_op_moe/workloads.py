@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from fibcore.plugin import TOKENS, Definition, Scalar, WorkloadCase
 from fibcore_op_moe.definitions import inputs_of
-from fibcore_op_moe.names import BF16, BLOCK, DS, FP8_BLOCK, FP8_TENSOR, Moe
+from fibcore_op_moe.formats import BF16, BLOCK
+from fibcore_op_moe.identity import kernel_of
+from fibcore_op_moe.kernel import Moe
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,9 +27,6 @@ if TYPE_CHECKING:
 BF16_TOKENS = (1, 8, 32, 128, 512, 2048, 8192)
 # Normal numbers that are cut off at 2, as flashinfer-bench draws fp8, have this standard deviation.
 CLAMPED_STD = 0.96
-# Of the outputs. Kernels that round activations to bfloat16 between the two products differ by up
-# to 1e-2 of it, those that round them to fp8 by a tenth of it.
-TARGET_STD = {BF16: 0.5, FP8_BLOCK: 0.1, FP8_TENSOR: 0.1}
 # Of up * silu(gate) where up and gate are standard normal numbers.
 SWIGLU_STD = 0.6
 # Scale of the fp8 activations between the products, where it is one number.
@@ -41,7 +40,7 @@ def workloads(
     definition: Definition, constants: Mapping[str, Scalar], seed: int
 ) -> tuple[WorkloadCase, ...]:
     """1 to 8192 tokens; none where weights or routing are not known."""
-    moe = Moe.from_definition(definition)
+    moe = kernel_of(definition)
     if moe is None or set(definition.inputs) != set(inputs_of(moe)):
         return ()
     made = []
@@ -85,7 +84,7 @@ def _routing(definition: Definition, moe: Moe, tokens: int, seed: int) -> Arrays
 
     draws = generator(seed, definition.name, "routing_logits", tokens)
     experts = moe.num_experts
-    if moe.routing != DS:
+    if not moe.routing.grouped:
         # A row holds as many different bfloat16 numbers as there are experts, from -2 to 2.
         step = 2.0 ** (2 - math.ceil(math.log2(experts)))
         order = draws.permutations(tokens, experts)
@@ -130,14 +129,14 @@ def _unclear(
 def _hidden_states(
     definition: Definition, moe: Moe, tokens: int, factor: float, seed: int
 ) -> Arrays:
-    """Hidden states so small that weights of about one give outputs of about TARGET_STD.
+    """Hidden states so small that weights of about one give outputs of about `output_std`.
 
     For small x, up * silu(gate) is about up * gate / 2; the second product multiplies its standard
     deviation by sqrt(intermediate_size), and the weighted sum by less than the sum of the weights.
     """
     from fibcore.plugin import generator
 
-    between = TARGET_STD[BF16] / (max(1.0, factor) * math.sqrt(moe.intermediate_size))
+    between = moe.weights.output_std / (max(1.0, factor) * math.sqrt(moe.intermediate_size))
     std = math.sqrt(2 * between) / math.sqrt(moe.hidden_size)
     draws = generator(seed, definition.name, "hidden_states", tokens)
     edge = std * math.sqrt(3)  # of an even distribution with that standard deviation
@@ -150,14 +149,14 @@ def _scales(definition: Definition, moe: Moe, tokens: int, factor: float, seed: 
 
     hidden, inner, experts = moe.hidden_size, moe.intermediate_size, moe.num_local_experts
     first = 1 / (CLAMPED_STD**2 * math.sqrt(hidden))  # up and gate of about one
-    target = TARGET_STD[moe.weights] / max(1.0, factor)
+    target = moe.weights.output_std / max(1.0, factor)
     second = target / (CLAMPED_STD * SWIGLU_STD * math.sqrt(inner))
 
     def around(name: str, middle: float, *shape: int) -> np.ndarray[Any, Any]:
         draws = generator(seed, definition.name, name)
         return draws.uniform(0.5 * middle, 1.5 * middle, *shape)
 
-    if moe.weights == FP8_TENSOR:
+    if moe.weights.tensor_scaled:
         gate = around("output1_scales_gate_scalar", first, experts)
         return {
             "output1_scales_scalar": gate / INNER_SCALE,

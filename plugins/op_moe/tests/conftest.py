@@ -13,7 +13,9 @@ import fibcore_op_moe
 from fibcore.plugin import Definition, Kernel
 from fibcore.testing.templates import Template, load_run
 from fibcore_op_moe import fibcore_reference
-from fibcore_op_moe.names import BF16, DEFAULT, DS, FP8_BLOCK, FP8_TENSOR, LLAMA4, RENORM, Moe
+from fibcore_op_moe.formats import BF16, FP8_BLOCK, FP8_TENSOR
+from fibcore_op_moe.kernel import Moe
+from fibcore_op_moe.routings import DEFAULT, DS, LLAMA4, RENORM
 
 # Small kernels of every form: a reference takes its sizes from its constants.
 SMALL = {

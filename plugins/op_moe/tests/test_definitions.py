@@ -11,7 +11,10 @@ import pytest
 from fibcore.plugin import Axis, Definition, FibcoreError, named_after
 from fibcore_op_moe import fibcore_identify
 from fibcore_op_moe.assembling import select, swap_function
-from fibcore_op_moe.names import BF16, DEFAULT, DS, FP8_BLOCK, FP8_TENSOR, LLAMA4, RENORM, Moe
+from fibcore_op_moe.formats import BF16, FP8_BLOCK, FP8_TENSOR
+from fibcore_op_moe.identity import kernel_of
+from fibcore_op_moe.kernel import Moe
+from fibcore_op_moe.routings import DEFAULT, DS, LLAMA4, RENORM
 
 DEEPSEEK = Moe(FP8_BLOCK, DS, 8, 8, 4, 256, 32, 7168, 2048)
 SHORT = {"bfloat16": "B", "float32": "F", "int32": "I", "float8_e4m3fn": "8"}
@@ -201,9 +204,9 @@ def test_kernels_of_other_forms_are_not_recognised(definition_of: Any) -> None:
         ),
         "moe_fp4_block_scale_ds_routing_topk8_ng8_kg4",
     )
-    assert Moe.from_definition(other) is None
+    assert kernel_of(other) is None
     axes = {n: a for n, a in definition.axes.items() if n != "seq_len"} | {"seq_len": Axis("var")}
-    assert Moe.from_definition(attrs.evolve(definition, axes=axes)) == DEEPSEEK
+    assert kernel_of(attrs.evolve(definition, axes=axes)) == DEEPSEEK
 
 
 def test_unknown_marks_and_functions_are_errors() -> None:

@@ -16,8 +16,10 @@ import torch
 
 from fibcore.testing.harness import harness
 from fibcore_op_moe import fibcore_ground_truths, fibcore_test_template
+from fibcore_op_moe.formats import BF16, FP8_BLOCK, FP8_TENSOR
 from fibcore_op_moe.ground_truths import flashinfer_routes, trtllm_takes
-from fibcore_op_moe.names import BF16, DEFAULT, DS, FP8_BLOCK, FP8_TENSOR, LLAMA4, RENORM, Moe
+from fibcore_op_moe.kernel import Moe
+from fibcore_op_moe.routings import DEFAULT, DS, LLAMA4, RENORM
 
 DEEPSEEK = Moe(FP8_BLOCK, DS, 8, 8, 4, 256, 32, 7168, 2048)
 KIMI = Moe(FP8_BLOCK, DS, 8, 1, 1, 384, 48, 7168, 2048)

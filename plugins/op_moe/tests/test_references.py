@@ -17,7 +17,10 @@ from torch.utils._pytree import tree_leaves
 from fibcore.plugin import render
 from fibcore.testing.wrong_references import assert_accepted
 from fibcore_op_moe.assembling import select, source
-from fibcore_op_moe.names import BF16, DS, FP8_BLOCK, FP8_TENSOR, RENORM, Moe
+from fibcore_op_moe.formats import BF16, FP8_BLOCK, FP8_TENSOR
+from fibcore_op_moe.identity import kernel_of
+from fibcore_op_moe.kernel import Moe
+from fibcore_op_moe.routings import DS, RENORM
 
 
 def case_of(template: Any, definition: Any, name: str) -> dict[str, Any]:
@@ -217,9 +220,9 @@ def test_number_of_experts_is_that_of_deepseek_and_kimi(definition_of: Any, temp
 def test_smaller_kernels_have_the_sizes_of_their_definition(definition_of: Any, small: Any) -> None:
     for moe in small.values():
         definition = definition_of(moe)
-        assert Moe.from_definition(definition) == moe
+        assert kernel_of(definition) == moe
         renamed = attrs.evolve(definition, name="renamed")
-        assert Moe.from_definition(renamed) == moe
+        assert kernel_of(renamed) == moe
 
 
 def close(actual: Any, expected: Any) -> bool:

@@ -12,8 +12,10 @@ import pytest
 
 from fibcore.plugin import Definition, WorkloadCase, scalar
 from fibcore_op_moe import fibcore_workloads
-from fibcore_op_moe.names import BF16, DS, FP8_TENSOR, Moe
-from fibcore_op_moe.workloads import BF16_TOKENS, MARGIN, TARGET_STD
+from fibcore_op_moe.formats import BF16, FP8_TENSOR
+from fibcore_op_moe.kernel import Moe
+from fibcore_op_moe.routings import DEFAULT, DS
+from fibcore_op_moe.workloads import BF16_TOKENS, MARGIN
 
 FORMS = (
     *("fp8_ds_remote", "fp8_ds", "fp8_renorm", "fp8_default_remote", "fp8_llama4"),
@@ -134,8 +136,8 @@ def test_outputs_are_of_the_size_that_the_tolerance_is_for(
     busy = output[output.abs().sum(dim=1) > 0]
     std = float(busy.std())
     # Weights of a token that do not sum to one make it smaller.
-    assert std < 2 * TARGET_STD[moe.weights]
-    assert std > TARGET_STD[moe.weights] / (100 if moe.routing == "default_routing" else 8)
+    assert std < 2 * moe.weights.output_std
+    assert std > moe.weights.output_std / (100 if moe.routing == DEFAULT else 8)
 
 
 @pytest.fixture

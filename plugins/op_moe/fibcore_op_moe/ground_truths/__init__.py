@@ -12,7 +12,10 @@ from collections.abc import Mapping, Sequence
 
 from fibcore.plugin import Definition, GroundTruth, named_after
 from fibcore_op_moe.assembling import source
-from fibcore_op_moe.names import BF16, DS, FP8_BLOCK, FP8_TENSOR, LLAMA4, OP_TYPE, Moe
+from fibcore_op_moe.formats import BF16
+from fibcore_op_moe.identity import kernel_of
+from fibcore_op_moe.kernel import Moe
+from fibcore_op_moe.names import OP_TYPE, routing_suffix
 
 BLACKWELL = ((10, 0), (10, 3))
 
@@ -22,13 +25,13 @@ def choose(definition: Definition) -> Sequence[GroundTruth]:
 
     Empty where its form or routing is not known, and for another plugin's op types.
     """
-    moe = Moe.from_definition(definition) if definition.op_type == OP_TYPE else None
+    moe = kernel_of(definition) if definition.op_type == OP_TYPE else None
     if moe is None:
         return ()
     truths = []
     if trtllm_takes(moe):
         truths.append(_trtllm(moe))
-    if moe.weights == BF16:
+    if moe.weights == BF16 and "flashinfer_cutlass_bf16_moe" in moe.routing.ground_truths:
         truths.append(
             _truth(
                 moe,
@@ -38,44 +41,22 @@ def choose(definition: Definition) -> Sequence[GroundTruth]:
                 solution=False,  # where its kernels are not built, it says so and gives up
             )
         )
-    routes = flashinfer_routes(moe)
-    truths.append(
-        _truth(
-            moe,
-            "flashinfer_moe_segment_gemm",
-            ("flashinfer.fused_moe.fused_topk_deepseek, " if routes else "torch routing, ")
-            + "flashinfer.gemm.SegmentGEMMWrapper, flashinfer.activation.silu_and_mul",
-            capability=((8, 9) if routes else (8, 0), None),
-            suffix="" if routes else "_torch_routing",
-            more={"ROUTES": routes},
-        )
-    )
-    truths.append(
-        GroundTruth(
-            name="sglang select_experts, moe_forward_native",
-            kind="sglang",
-            entry=f"sglang_moe_{_suffix(moe)}",
-            source=named_after(
-                source("ground_truths", "sglang_moe.py"),
-                "sglang_moe",
-                _suffix(moe),
-                _constants(moe),
-            ),
-        )
-    )
+    if "flashinfer_moe_segment_gemm" in moe.routing.ground_truths:
+        truths.append(_segment_gemm(moe))
+    if "sglang_moe" in moe.routing.ground_truths:
+        truths.append(_sglang(moe))
     return tuple(truths)
 
 
 def trtllm_takes(moe: Moe) -> bool:
     """Whether FlashInfer's fused kernel for these weights computes this function."""
+    if not moe.in_trtllm:
+        return False
     if moe.hidden_size % 128 or moe.intermediate_size % 128 or moe.num_experts % 4:
         return False
     if moe.num_experts <= moe.top_k or moe.num_experts > 512:
         return False
-    if moe.routing == LLAMA4:
-        # The other two kernels put the weight on the output.
-        return moe.weights == FP8_TENSOR
-    if moe.routing != DS:
+    if not moe.routing.grouped:
         return moe.top_k <= 32
     size = moe.num_experts // moe.num_groups
     return (
@@ -91,7 +72,7 @@ def flashinfer_routes(moe: Moe) -> bool:
 
     Its check wants groups x kept groups >= top-k, which one group alone never gives.
     """
-    if moe.routing != DS or moe.top_k > min(8, moe.num_groups * moe.top_groups):
+    if not moe.routing.grouped or moe.top_k > min(8, moe.num_groups * moe.top_groups):
         return False
     if moe.num_groups == 1:
         return moe.num_experts <= 384
@@ -106,29 +87,47 @@ def flashinfer_routes(moe: Moe) -> bool:
 
 
 def _trtllm(moe: Moe) -> GroundTruth:
-    kernel = {
-        BF16: "trtllm_bf16_moe",
-        FP8_BLOCK: "trtllm_fp8_block_scale_moe",
-        FP8_TENSOR: "trtllm_fp8_per_tensor_scale_moe",
-    }[moe.weights]
-    groups = moe.weights != FP8_TENSOR
+    kernel = moe.weights.trtllm
     return _truth(
         moe,
         f"flashinfer_{kernel}",
         f"flashinfer.fused_moe.{kernel}",
         capability=BLACKWELL,
-        groups=groups,
+        groups=moe.weights.grouped_routing,
+    )
+
+
+def _segment_gemm(moe: Moe) -> GroundTruth:
+    routes = flashinfer_routes(moe)
+    return _truth(
+        moe,
+        "flashinfer_moe_segment_gemm",
+        ("flashinfer.fused_moe.fused_topk_deepseek, " if routes else "torch routing, ")
+        + "flashinfer.gemm.SegmentGEMMWrapper, flashinfer.activation.silu_and_mul",
+        capability=((8, 9) if routes else (8, 0), None),
+        suffix="" if routes else "_torch_routing",
+        more={"ROUTES": routes},
+    )
+
+
+def _sglang(moe: Moe) -> GroundTruth:
+    return GroundTruth(
+        name="sglang select_experts, moe_forward_native",
+        kind="sglang",
+        entry=f"sglang_moe_{_suffix(moe)}",
+        source=named_after(
+            source("ground_truths", "sglang_moe.py"), "sglang_moe", _suffix(moe), _constants(moe)
+        ),
     )
 
 
 def _suffix(moe: Moe) -> str:
     """What sets the entries of different routings apart in one module."""
-    groups = f"_ng{moe.num_groups}_kg{moe.top_groups}" if moe.routing == DS else ""
-    return f"{moe.routing}_topk{moe.top_k}{groups}"
+    return routing_suffix(moe.routing, moe.top_k, moe.groups)
 
 
 def _constants(moe: Moe, groups: bool = True) -> dict[str, object]:
-    constants: dict[str, object] = {"ROUTING": moe.routing, "TOP_K": moe.top_k}
+    constants: dict[str, object] = {"ROUTING": moe.routing.name, "TOP_K": moe.top_k}
     if groups:
         constants |= {"NUM_GROUPS": moe.num_groups or 1, "TOP_GROUPS": moe.top_groups or 1}
     return constants

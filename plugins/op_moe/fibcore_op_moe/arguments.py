@@ -1,4 +1,4 @@
-"""Reads constructor arguments of a module, and gathers what speaks against a definition."""
+"""Constructor arguments of a module, and what stands between it and a definition."""
 
 from __future__ import annotations
 
@@ -39,6 +39,11 @@ def spelled(value: object) -> str:
     if isinstance(value, Alternatives):
         return "one of " + ", ".join(spelled(v) for v in value.values)
     return str(value) if isinstance(value, (Unknown, str)) else repr(value)
+
+
+def listed(words: list[str]) -> str:
+    """Words for people: "a, b or c"."""
+    return " or ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
 def arguments_of(node: ModuleNode) -> dict[str, Any]:

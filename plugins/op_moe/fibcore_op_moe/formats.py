@@ -1,0 +1,147 @@
+"""The formats of experts' weights and activations: one record each, in one table.
+
+A new one is a record here and the file below `references/` that has its name; its tensors are in
+`definitions.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import attrs
+
+from fibcore.plugin import Quantization, TensorSpec
+
+BLOCK = 128
+"""Rows and columns of a weight block, and activations of a token, that share one fp8 scale."""
+
+
+@attrs.frozen
+class WeightFormat:
+    """How weights and activations are stored.
+
+    Attributes:
+        name: Its name in parameters, and the file below `references/`.
+        title: The same in a phrase: "fp8 block-scale".
+        description: The same for the description of a definition.
+        prefix: What the names of its kernels begin with.
+        dtype: Dtype of weights and hidden states.
+        trtllm: FlashInfer's fused kernel for it.
+        output_std: Standard deviation of the outputs of its workloads. Kernels that round
+            activations to bfloat16 between the two products differ by up to 1e-2 of it, those
+            that round them to fp8 by a tenth of it.
+        scheme: What a scale covers, as `Quantization` says it; None where there are none.
+        activation: How activations are scaled, likewise; None for any way.
+        marker: An input that no other format has; None where there is none.
+        routing_in_name: Whether the names of its kernels have the routing in them.
+        remote_experts: Whether some experts can be on other ranks.
+        grouped_routing: Whether there are kernels whose routing has groups.
+        trtllm_weight_on_input: Whether FlashInfer's fused kernel can put the routing weight on an
+            expert's input.
+    """
+
+    name: str
+    title: str
+    description: str
+    prefix: str
+    dtype: str
+    trtllm: str
+    output_std: float
+    scheme: Literal["block", "tensor"] | None = None
+    activation: str | None = None
+    marker: str | None = None
+    routing_in_name: bool = True
+    remote_experts: bool = True
+    grouped_routing: bool = True
+    trtllm_weight_on_input: bool = False
+
+    @property
+    def block_scaled(self) -> bool:
+        """Whether a scale covers a block of `BLOCK` x `BLOCK` weights."""
+        return self.scheme == "block"
+
+    @property
+    def tensor_scaled(self) -> bool:
+        """Whether a scale covers the weights of an expert."""
+        return self.scheme == "tensor"
+
+    def is_of(self, quantization: Quantization) -> bool:
+        """Whether a layer with this quantisation has its weights in the format."""
+        return (
+            (self.dtype, self.scheme) == (quantization.weight_dtype, quantization.scheme)
+            and (not self.block_scaled or quantization.block == (BLOCK, BLOCK))
+            and self.activation in (None, quantization.activation)
+        )
+
+
+BF16 = WeightFormat(
+    name="bf16",
+    title="bfloat16",
+    description="bfloat16 weights",
+    prefix="moe_bf16",
+    dtype="bfloat16",
+    trtllm="trtllm_bf16_moe",
+    output_std=0.5,
+)
+FP8_BLOCK = WeightFormat(
+    name="fp8_block_scale",
+    title="fp8 block-scale",
+    description=f"fp8 weights and activations with one scale per block of {BLOCK}",
+    prefix="moe_fp8_block_scale",
+    dtype="float8_e4m3fn",
+    trtllm="trtllm_fp8_block_scale_moe",
+    output_std=0.1,
+    scheme="block",
+    marker="gemm1_weights_scale",
+)
+FP8_TENSOR = WeightFormat(
+    name="fp8_per_tensor",
+    title="fp8 per-tensor",
+    description="fp8 weights and activations with one scale per tensor",
+    prefix="trtllm_fp8_per_tensor_scale_moe",
+    dtype="float8_e4m3fn",
+    trtllm="trtllm_fp8_per_tensor_scale_moe",
+    output_std=0.1,
+    scheme="tensor",
+    activation="static",
+    marker="output1_scales_scalar",
+    routing_in_name=False,
+    remote_experts=False,
+    grouped_routing=False,
+    trtllm_weight_on_input=True,
+)
+
+FORMATS = (BF16, FP8_BLOCK, FP8_TENSOR)
+
+BY_NAME = {weights.name: weights for weights in FORMATS}
+"""The records by the name that parameters have."""
+
+
+def of_quantization(quantization: Quantization | None) -> WeightFormat | None:
+    """The format of a layer's weights; None where no record has it."""
+    if quantization is None:
+        return BF16
+    return next((w for w in FORMATS if w.scheme is not None and w.is_of(quantization)), None)
+
+
+def of_inputs(inputs: Mapping[str, TensorSpec]) -> WeightFormat | None:
+    """The format that the inputs of a definition show; None where no record has it."""
+    marked = [w for w in reversed(FORMATS) if w.marker in inputs]
+    weights = marked[0] if marked else BF16
+    first = inputs.get("gemm1_weights")
+    return weights if first is not None and first.dtype == weights.dtype else None
+
+
+def quantization_words(quantization: Quantization) -> str:
+    """A quantisation for people: `awq int4 (a scale per 128)`."""
+    if quantization.scheme == "block" and quantization.block is not None:
+        covers = "block of {} x {}".format(*quantization.block)
+    elif quantization.scheme == "group" and quantization.group_size is not None:
+        covers = str(quantization.group_size)
+    else:
+        covers = quantization.scheme
+    words = f"{quantization.method} {quantization.weight_dtype} (a scale per {covers}"
+    if quantization.scheme == "tensor" and quantization.activation:
+        words += f", {quantization.activation} activation scales"
+    return words + ")"

@@ -1,0 +1,80 @@
+"""What a kernel of routed experts is: weight format, routing and sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import attrs
+
+from fibcore.plugin import Scalar
+from fibcore_op_moe import formats, routings
+from fibcore_op_moe.formats import WeightFormat
+from fibcore_op_moe.names import kernel_name
+from fibcore_op_moe.routings import Routing
+
+
+@attrs.frozen
+class Moe:
+    """One rank's routed experts of one layer.
+
+    Attributes:
+        weights: The weight format.
+        routing: How tokens choose experts.
+        top_k: Routed experts a token goes to.
+        num_groups: Groups of experts (1 where there are none); 0 where the routing has no groups.
+        top_groups: Groups that experts are chosen from; 0 where the routing has no groups.
+        num_experts: Routed experts of the layer, on all ranks.
+        num_local_experts: Those of them on this rank.
+        hidden_size: Width of the hidden states.
+        intermediate_size: Rows of the up projection that this rank holds.
+    """
+
+    weights: WeightFormat
+    routing: Routing
+    top_k: int
+    num_groups: int
+    top_groups: int
+    num_experts: int
+    num_local_experts: int
+    hidden_size: int
+    intermediate_size: int
+
+    @property
+    def remote_experts(self) -> bool:
+        """Whether some experts are on other ranks."""
+        return self.num_local_experts < self.num_experts
+
+    @property
+    def groups(self) -> tuple[int, int]:
+        """Groups of experts, and how many of them are kept."""
+        return self.num_groups, self.top_groups
+
+    @property
+    def name(self) -> str:
+        """The definition's name."""
+        sizes = (self.num_local_experts, self.hidden_size, self.intermediate_size)
+        return kernel_name(self.weights, self.routing, self.top_k, self.groups, sizes)
+
+    @property
+    def in_trtllm(self) -> bool:
+        """Whether FlashInfer's fused kernel for these weights has this routing, at some size.
+
+        Its bfloat16 and block-scale kernels put the routing weight on an expert's output alone.
+        """
+        on_input = self.routing.weight_on_input and not self.weights.trtllm_weight_on_input
+        return self.routing.trtllm_method is not None and not on_input
+
+    def parameters(self) -> dict[str, Scalar]:
+        """All of it as plain scalars."""
+        values: dict[str, Scalar] = attrs.asdict(self, recurse=False)
+        return {**values, "weights": self.weights.name, "routing": self.routing.name}
+
+    @classmethod
+    def from_parameters(cls, parameters: Mapping[str, Scalar]) -> Moe:
+        """The kernel that `parameters()` came from."""
+        sizes = {n: int(v) for n, v in parameters.items() if n not in ("weights", "routing")}
+        return cls(
+            weights=formats.BY_NAME[str(parameters["weights"])],
+            routing=routings.BY_NAME[str(parameters["routing"])],
+            **sizes,
+        )
