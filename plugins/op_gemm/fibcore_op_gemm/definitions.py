@@ -15,27 +15,48 @@ from fibcore.plugin import (
     tensor,
     var,
 )
-from fibcore_op_gemm.formats import BLOCK
+from fibcore_op_gemm.formats import BLOCK, FP8_BLOCK, PLAIN, Format
 
 
 def define(kernel: Kernel) -> Definition:
     """The definition of a kernel that the matcher found.
 
-    Plain: A [M, K] and B [N, K] in float16 give C [M, N] in float16, whatever the model's own
-    dtype; that is the dataset's convention. fp8: see `_fp8_block_scale`.
+    A [M, K] and B [N, K] give C [M, N], in the dtypes of the kernel's format. Where it is
+    block-scaled, A_scale [M, num_k_blocks] and B_scale [num_n_blocks, num_k_blocks] are float32;
+    blocks are rounded up.
     """
     n, k = int(kernel.parameters["N"]), int(kernel.parameters["K"])
-    if kernel.parameters["fp8_block_scale"]:
-        return _fp8_block_scale(kernel, n, k)
+    matrices = FP8_BLOCK if kernel.parameters["fp8_block_scale"] else PLAIN
+    constants = {"N": n, "K": k}
+    axes = {"M": var("Rows of A: tokens."), "N": const(n), "K": const(k)}
+    inputs = {"A": tensor("M K", matrices.dtype), "B": tensor("N K", matrices.dtype)}
+    if matrices.block_scaled:
+        for axis, size in (("num_k_blocks", "K"), ("num_n_blocks", "N")):
+            blocks = -(-constants[size] // BLOCK)
+            axes[axis] = const(blocks, f"Blocks of {BLOCK} along {size}, rounded up.")
+        scale_b = "num_n_blocks num_k_blocks"
+        inputs["A_scale"] = tensor("M num_k_blocks", "float32", "Multiplies a block of A.")
+        inputs["B_scale"] = tensor(scale_b, "float32", "Multiplies a block of B.")
+        constants |= {a.upper(): axes[a].value or 0 for a in ("num_n_blocks", "num_k_blocks")}
+    template = files(__package__) / "references" / f"{matrices.name}.py"
     return Definition(
         name=kernel.name,
         op_type=kernel.op_type,
-        description=f"General matrix multiply C = A · Bᵀ with N = {n} and K = {k}.",
+        description=_description(matrices, n, k),
         tags=kernel.tags,
-        axes={"M": var("Rows of A: tokens."), "N": const(n), "K": const(k)},
-        inputs={"A": tensor("M K", "float16"), "B": tensor("N K", "float16")},
-        outputs={"C": tensor("M N", "float16")},
-        reference=_reference("gemm", {"N": n, "K": k}),
+        axes=axes,
+        inputs={name: inputs[name] for name in matrices.inputs},
+        outputs={"C": tensor("M N", matrices.output_dtype)},
+        reference=render(template.read_text(encoding="utf-8"), constants),
+    )
+
+
+def _description(matrices: Format, n: int, k: int) -> str:
+    if not matrices.block_scaled:
+        return f"General matrix multiply C = A · Bᵀ with N = {n} and K = {k}."
+    return (
+        f"Matrix multiply C = A · Bᵀ of block-scaled fp8 matrices with N = {n} and K = {k}. "
+        f"A has a scale for {BLOCK} elements of a row, B one for {BLOCK} x {BLOCK}."
     )
 
 
@@ -53,41 +74,3 @@ def contradictions(definition: Definition) -> tuple[str, ...]:
             blocks = -(-whole // BLOCK)
             found += other_than(definition, axis, blocks, f"{size} / {BLOCK}, rounded up,")
     return tuple(found)
-
-
-def _fp8_block_scale(kernel: Kernel, n: int, k: int) -> Definition:
-    """A [M, K] and B [N, K] in float8_e4m3fn with float32 scales give C [M, N] in bfloat16.
-
-    A has one scale for 128 elements of a row, B one for 128 x 128; blocks are rounded up.
-    """
-    num_n_blocks, num_k_blocks = -(-n // BLOCK), -(-k // BLOCK)
-    constants = {"N": n, "K": k, "NUM_N_BLOCKS": num_n_blocks, "NUM_K_BLOCKS": num_k_blocks}
-    return Definition(
-        name=kernel.name,
-        op_type=kernel.op_type,
-        description=(
-            f"Matrix multiply C = A · Bᵀ of block-scaled fp8 matrices with N = {n} and K = {k}. "
-            f"A has a scale for {BLOCK} elements of a row, B one for {BLOCK} x {BLOCK}."
-        ),
-        tags=kernel.tags,
-        axes={
-            "M": var("Rows of A: tokens."),
-            "N": const(n),
-            "K": const(k),
-            "num_k_blocks": const(num_k_blocks, f"Blocks of {BLOCK} along K, rounded up."),
-            "num_n_blocks": const(num_n_blocks, f"Blocks of {BLOCK} along N, rounded up."),
-        },
-        inputs={
-            "A": tensor("M K", "float8_e4m3fn"),
-            "A_scale": tensor("M num_k_blocks", "float32", "Multiplies a block of A."),
-            "B": tensor("N K", "float8_e4m3fn"),
-            "B_scale": tensor("num_n_blocks num_k_blocks", "float32", "Multiplies a block of B."),
-        },
-        outputs={"C": tensor("M N", "bfloat16")},
-        reference=_reference("gemm_fp8_block_scale", constants),
-    )
-
-
-def _reference(stem: str, constants: dict[str, int]) -> str:
-    template = files(__package__) / "references" / f"{stem}.py"
-    return render(template.read_text(encoding="utf-8"), constants)

@@ -18,14 +18,20 @@ from fibcore.plugin import (
     ModuleRef,
     Named,
     ParameterRef,
-    Quantization,
     Serving,
     Unknown,
     fact,
     origins_of,
 )
-from fibcore_op_gemm.formats import BLOCK, describe, is_fp8_block_scale
-from fibcore_op_gemm.names import OP_TYPE, SHAPES
+from fibcore_op_gemm.formats import (
+    BLOCK,
+    FP8_BLOCK,
+    PLAIN,
+    Format,
+    of_quantization,
+    quantization_words,
+)
+from fibcore_op_gemm.names import OP_TYPE, SHAPES, kernel_name
 from fibcore_op_gemm.operations import Product, products
 from fibcore_op_gemm.sizes import (
     EMBEDDING,
@@ -130,14 +136,15 @@ class _Matcher:
             what = f"GEMM of a {node.class_name}"
             self._problem(what, f"its quantisation is {node.quantization}", node)
             return
-        if node.quantization is not None and not is_fp8_block_scale(node.quantization):
+        matrices = of_quantization(node.quantization)
+        if matrices is None and node.quantization is not None:
             self._not_covered(
-                f"gemm with {describe(node.quantization)}",
+                f"gemm with {quantization_words(node.quantization)}",
                 "no definition describes a GEMM on weights of this format",
                 node,
             )
             return
-        kernel = self._kernel(node, shape, node.quantization)
+        kernel = self._kernel(node, shape, matrices or PLAIN)
         self._record(kernel, node, shape)
         if node.argument("bias") is True:
             self._remark(kernel, "a bias is added after the GEMM", node.path)
@@ -152,29 +159,21 @@ class _Matcher:
         ):
             self._remark(kernel, f"the model's sizes depend on tp={self.serving.tp}", node.path)
 
-    def _kernel(self, node: ModuleNode, shape: Shape, quantization: Quantization | None) -> Kernel:
+    def _kernel(self, node: ModuleNode, shape: Shape, matrices: Format) -> Kernel:
         n, k = int(shape.n.value), int(shape.k.value)
         facts = {axis: _fact(size, node) for axis, size in (("N", shape.n), ("K", shape.k))}
-        name = f"gemm_n_{n}_k_{k}"
-        tags: tuple[str, ...] = ()
-        if quantization is not None:
-            name = f"gemm_fp8_block_scale_n_{n}_k_{k}"
-            tags = (
-                "quantization:float8_e4m3fn",
-                "fi_api:flashinfer.gemm.gemm_fp8_nt_groupwise",
-                "fi_api:flashinfer.gemm.fp8_blockscale_gemm_sm90",
-            )
+        if matrices.block_scaled:
             for axis, size in (("num_k_blocks", shape.k), ("num_n_blocks", shape.n)):
                 blocks = -(-size.value // BLOCK)
                 note = f"{axis[4].upper()} / {BLOCK}, rounded up"
                 facts[axis] = fact(blocks, node, note, *size.sources)
         return Kernel(
             op_type=OP_TYPE,
-            name=name,
-            parameters={"N": n, "K": k, "fp8_block_scale": quantization is not None},
+            name=kernel_name(matrices, n, k),
+            parameters={"N": n, "K": k, "fp8_block_scale": matrices == FP8_BLOCK},
             facts=facts,
             uses=(),
-            tags=tags,
+            tags=matrices.tags,
         )
 
     # -- LM heads -------------------------------------------------------------------------------
@@ -296,7 +295,7 @@ class _Matcher:
             return
         note = f"shape of {parameter}, by {use.function}"
         shape = Shape(Size(n, note, (n,)), Size(k, note, (k,)), sharded=bool(split))
-        kernel = self._kernel(node, shape, None)
+        kernel = self._kernel(node, shape, PLAIN)
         self._record(kernel, node, shape)
         if use.dtype == "float32":
             self._remark(kernel, "SGLang runs it in float32", node.path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fibcore.plugin import Option, OpType
+from fibcore_op_gemm.formats import Format
 
 OP_TYPE = "gemm"
 
@@ -17,3 +18,8 @@ SHAPES: Option[str] = Option(
 OP_TYPES = (
     OpType(OP_TYPE, "matrix products of linear layers, LM heads and router gates", (SHAPES,)),
 )
+
+
+def kernel_name(matrices: Format, n: int, k: int) -> str:
+    """The definition's name, such as `gemm_fp8_block_scale_n_4096_k_7168`."""
+    return f"{matrices.name}_n_{n}_k_{k}"

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from fibcore.plugin import TOKENS, Definition, Scalar, WorkloadCase
-from fibcore_op_gemm.ground_truths import FP8, PLAIN
+from fibcore_op_gemm.formats import of_definition
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,10 +29,10 @@ def workloads(
 
     None for a definition with other tensors.
     """
-    names = list(definition.inputs)
-    if definition.var_axes != ("M",) or names not in (PLAIN, FP8):
+    matrices = of_definition(definition)
+    if definition.var_axes != ("M",) or matrices is None:
         return ()
-    if names == PLAIN:
+    if not matrices.block_scaled:
         return tuple(WorkloadCase(f"{m} rows", {"M": m}) for m in TOKENS)
     scales = functools.partial(_scales, definition, seed)
     return tuple(

@@ -6,10 +6,8 @@ from importlib.resources import files
 from typing import Any
 
 from fibcore.plugin import Definition, GroundTruth
+from fibcore_op_gemm.formats import FP8_BLOCK, PLAIN, of_definition
 from fibcore_op_gemm.names import OP_TYPE
-
-PLAIN = ["A", "B"]
-FP8 = ["A", "A_scale", "B", "B_scale"]
 
 
 def choose(definition: Definition) -> tuple[GroundTruth, ...]:
@@ -19,12 +17,13 @@ def choose(definition: Definition) -> tuple[GroundTruth, ...]:
     """
     if definition.op_type != OP_TYPE or list(definition.outputs) != ["C"]:
         return ()
-    if list(definition.inputs) == PLAIN:
+    matrices = of_definition(definition)
+    if matrices == PLAIN:
         return (
             _truth("torch_gemm", "torch float64 matmul", "torch"),
             _truth("cublas_gemm", "cuBLAS through torch", "torch", device="cuda"),
         )
-    if list(definition.inputs) == FP8 and definition.inputs["A"].dtype == "float8_e4m3fn":
+    if matrices == FP8_BLOCK and definition.inputs["A"].dtype == matrices.dtype:
         return (
             _truth(
                 "flashinfer_fp8_groupwise",
