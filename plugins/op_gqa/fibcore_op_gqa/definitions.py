@@ -23,7 +23,7 @@ from fibcore.plugin import (
     tensor,
     var,
 )
-from fibcore_op_gqa.names import OWN_OP_TYPES, Extras, Kind
+from fibcore_op_gqa.names import OWN_OP_TYPES, STEMS, Extras, Kind
 
 # Words in a name by which datasets mark attention that is not the plain one of this plugin, while
 # its tensors are the same.
@@ -271,14 +271,9 @@ def _reference(kernel: Kernel, kind: Kind, page_size: int | None) -> str:
     }
     if page_size is not None:
         constants["PAGE_SIZE"] = page_size
-    name = {
-        "decode": "gqa_paged_decode",
-        "prefill": "gqa_paged_prefill_causal",
-        "ragged": "gqa_ragged_prefill_causal",
-    }[kind]
     extras = _extras(kernel)
     constants |= extras.constants()
-    text = resources.files("fibcore_op_gqa") / "references" / f"{name}.py"
+    text = resources.files("fibcore_op_gqa") / "references" / f"{STEMS[kind]}.py"
     has = {"window": extras.window is not None, "cap": extras.cap is not None}
     # With one token a page there is no last page that is not full.
     has["pages"] = page_size not in (None, 1)

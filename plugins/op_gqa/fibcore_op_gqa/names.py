@@ -37,11 +37,12 @@ OP_TYPES = (
 
 OWN_OP_TYPES = tuple(op_type.name for op_type in OP_TYPES)
 
-_PREFIXES: dict[Kind, str] = {
+STEMS: dict[Kind, str] = {
     "decode": "gqa_paged_decode",
     "prefill": "gqa_paged_prefill_causal",
     "ragged": "gqa_ragged_prefill_causal",
 }
+"""What names begin with; the files of references and ground truths have it, too."""
 
 
 @attrs.frozen
@@ -93,5 +94,5 @@ def kernel_name(
 
     Heads are those of one tensor-parallel rank; `page_size` is None for the ragged kernel.
     """
-    name = f"{_PREFIXES[kind]}_h{qo_heads}_kv{kv_heads}_d{head_dim}"
+    name = f"{STEMS[kind]}_h{qo_heads}_kv{kv_heads}_d{head_dim}"
     return (name if page_size is None else f"{name}_ps{page_size}") + extras.suffix

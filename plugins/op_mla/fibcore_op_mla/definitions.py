@@ -24,7 +24,7 @@ from fibcore.plugin import (
     var,
 )
 from fibcore_op_mla.kernels import scale_in_words
-from fibcore_op_mla.names import KINDS, OP_TYPE_OF, OWN_OP_TYPES, Kind
+from fibcore_op_mla.names import KINDS, OP_TYPE_OF, OWN_OP_TYPES, STEMS, Kind
 
 # Words in a name by which datasets mark attention that is not the plain one of this plugin, while
 # its tensors are the same.
@@ -259,12 +259,7 @@ def _reference(parameters: Mapping[str, Scalar], kind: Kind, page_size: int | No
     axes = ("num_qo_heads", "num_kv_heads", "qk_dim", "vo_dim")
     if kind != "ragged":
         axes = ("num_qo_heads", "head_dim_ckv", "head_dim_kpe", "page_size")
-    name = {
-        "decode": "mla_paged_decode",
-        "prefill": "mla_paged_prefill_causal",
-        "ragged": "mla_ragged_prefill_causal",
-    }[kind]
-    text = resources.files("fibcore_op_mla") / "references" / f"{name}.py"
+    text = resources.files("fibcore_op_mla") / "references" / f"{STEMS[kind]}.py"
     # With one token a page there is no last page that is not full.
     words = [] if page_size in (None, 1) else ["pages"]
     return render(

@@ -19,6 +19,13 @@ OP_TYPE_OF: dict[Kind, str] = {
 
 STAGES: dict[Kind, str] = {"decode": "decode", "prefill": "prefill", "ragged": "prefill"}
 
+STEMS: dict[Kind, str] = {
+    "decode": "mla_paged_decode",
+    "prefill": "mla_paged_prefill_causal",
+    "ragged": "mla_ragged_prefill_causal",
+}
+"""What names begin with; the files of references have it, too."""
+
 FLASHINFER: dict[Kind, str] = {
     "decode": "flashinfer.mla.BatchMLAPagedAttentionWrapper",
     "prefill": "flashinfer.mla.BatchMLAPagedAttentionWrapper",
@@ -54,10 +61,9 @@ def flashinfer_has(kind: Kind, first: int, second: int) -> bool:
 
 def paged_name(kind: Kind, heads: int, ckv: int, kpe: int, page_size: int) -> str:
     """The definition's name, such as `mla_paged_decode_h16_ckv512_kpe64_ps1`."""
-    stage = "decode" if kind == "decode" else "prefill_causal"
-    return f"mla_paged_{stage}_h{heads}_ckv{ckv}_kpe{kpe}_ps{page_size}"
+    return f"{STEMS[kind]}_h{heads}_ckv{ckv}_kpe{kpe}_ps{page_size}"
 
 
 def ragged_name(heads: int, qk: int, vo: int) -> str:
     """The definition's name, such as `mla_ragged_prefill_causal_h16_qk192_vo128`."""
-    return f"mla_ragged_prefill_causal_h{heads}_qk{qk}_vo{vo}"
+    return f"{STEMS['ragged']}_h{heads}_qk{qk}_vo{vo}"

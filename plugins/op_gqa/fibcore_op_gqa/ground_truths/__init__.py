@@ -6,13 +6,8 @@ from importlib.resources import files
 
 from fibcore.plugin import Definition, GroundTruth, named_after
 from fibcore_op_gqa.definitions import extras_of, kind_of
-from fibcore_op_gqa.names import FLASHINFER, OWN_OP_TYPES, PLAIN, Extras, Kind
+from fibcore_op_gqa.names import FLASHINFER, OWN_OP_TYPES, PLAIN, STEMS, Extras, Kind
 
-_ENTRIES: dict[Kind, str] = {
-    "decode": "gqa_paged_decode",
-    "prefill": "gqa_paged_prefill_causal",
-    "ragged": "gqa_ragged_prefill_causal",
-}
 _SGLANG: dict[Kind, str] = {
     "decode": "sglang TorchNativeAttnBackend._run_sdpa_forward_decode",
     "prefill": "sglang TorchNativeAttnBackend._run_sdpa_forward_extend",
@@ -41,7 +36,7 @@ def choose(definition: Definition) -> tuple[GroundTruth, ...]:
     extras = extras_of(definition)
     found = []
     if _flashinfer_has(kind, definition):
-        entry, source = _source(f"flashinfer_{_ENTRIES[kind]}", extras, ("WINDOW", "CAP"))
+        entry, source = _source(f"flashinfer_{STEMS[kind]}", extras, ("WINDOW", "CAP"))
         found.append(
             GroundTruth(
                 name=FLASHINFER[kind],
@@ -54,7 +49,7 @@ def choose(definition: Definition) -> tuple[GroundTruth, ...]:
             )
         )
     if extras.cap is None:
-        entry, source = _source(f"sglang_{_ENTRIES[kind]}", extras, ("WINDOW",))
+        entry, source = _source(f"sglang_{STEMS[kind]}", extras, ("WINDOW",))
         found.append(GroundTruth(name=_SGLANG[kind], kind="sglang", entry=entry, source=source))
     if extras != PLAIN:
         stem = f"torch_flex_{definition.op_type}"
