@@ -32,7 +32,7 @@ from fibcore_op_gemm.formats import (
     quantization_words,
 )
 from fibcore_op_gemm.names import OP_TYPE, SHAPES, kernel_name
-from fibcore_op_gemm.operations import Product, products
+from fibcore_op_gemm.products import Product, products
 from fibcore_op_gemm.sizes import (
     EMBEDDING,
     LINEAR,

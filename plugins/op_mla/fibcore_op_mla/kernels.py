@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from fibcore.plugin import Fact, Kernel, ModuleNode, Scalar, Serving, fact, with_origins
+from fibcore_op_mla.layer_settings import Shape
 from fibcore_op_mla.names import (
     FLASHINFER,
     OP_TYPE_OF,
@@ -15,7 +16,6 @@ from fibcore_op_mla.names import (
     paged_name,
     ragged_name,
 )
-from fibcore_op_mla.settings import Shape
 
 LENIENT = ("sm_scale", "head_dim_before_absorption")
 """Parameters in which layers may differ that run the same kernel: they describe an input."""

@@ -18,7 +18,7 @@ import attrs
 
 from fibcore.plugin import Extraction, KernelCollector, ModelTree, ModuleNode, Serving
 from fibcore_op_mla.kernels import LENIENT, absorbed_kernels, materialised_kernels
-from fibcore_op_mla.settings import (
+from fibcore_op_mla.layer_settings import (
     INDEXERS,
     Shape,
     UndecidedError,
