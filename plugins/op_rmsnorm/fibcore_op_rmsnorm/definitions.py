@@ -64,8 +64,8 @@ def _description(hidden_size: int, eps: float, *, fused_add: bool, gemma: bool) 
 def variant(definition: Definition) -> str:
     """The variant: "gemma" where the definition multiplies by 1 + weight, "" where by weight.
 
-    Definitions of others are told by their reference; their name and tags decide where it adds no
-    one to anything that is called weight.
+    The reference of a definition that others wrote decides; name and tags do where it adds 1 to
+    nothing that is called weight.
     """
     if _adds_one_to_weight(definition.reference):
         return GEMMA

@@ -1,0 +1,103 @@
+"""Builds the kernels of an attention layer, with the proof of each constant."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import attrs
+
+from fibcore.plugin import (
+    Fact,
+    Kernel,
+    ModuleNode,
+    Scalar,
+    Serving,
+    fact,
+    with_origins,
+)
+from fibcore_op_gqa.layer_settings import setting
+from fibcore_op_gqa.names import (
+    FLASHINFER,
+    OP_TYPE_OF,
+    PAGE_SIZE,
+    STAGES,
+    Extras,
+    Kind,
+    kernel_name,
+)
+
+
+@attrs.frozen
+class Sizes:
+    """Query heads and KV heads of a rank, and the size of a head."""
+
+    qo_heads: int
+    kv_heads: int
+    head_dim: int
+
+
+def kernels_run(serving: Serving, causal: bool) -> Iterator[tuple[Kind, int | None]]:
+    """Kind and page size of each kernel that a plain layer runs."""
+    if "decode" in serving.stages:
+        for page_size in serving.value(PAGE_SIZE):
+            yield "decode", page_size
+    if "prefill" in serving.stages and causal:
+        for page_size in serving.value(PAGE_SIZE):
+            yield "prefill", page_size
+        yield "ragged", None
+
+
+def make_kernel(
+    kind: Kind,
+    page_size: int | None,
+    node: ModuleNode,
+    serving: Serving,
+    sizes: Sizes,
+    extras: Extras,
+) -> Kernel:
+    """The kernel of a layer, with a fact for each constant; `page_size` is None for ragged."""
+    qo_heads, kv_heads, head_dim = sizes.qo_heads, sizes.kv_heads, sizes.head_dim
+    rank = f"one of {serving.tp} tensor-parallel ranks"
+    facts: dict[str, Fact] = {
+        "num_qo_heads": fact(qo_heads, node, f"query heads of {rank}"),
+        "num_kv_heads": fact(
+            kv_heads, node, f"KV heads of {rank}; fewer heads than ranks are replicated"
+        ),
+        "head_dim": fact(head_dim, node, "size of a query, key and value head"),
+    }
+    parameters: dict[str, Scalar] = {
+        "kind": kind,
+        "num_qo_heads": int(qo_heads),
+        "num_kv_heads": int(kv_heads),
+        "head_dim": int(head_dim),
+    }
+    if page_size is not None:
+        parameters["page_size"] = int(page_size)
+        asked = with_origins(page_size, frozenset({PAGE_SIZE.origin}))
+        facts["page_size"] = fact(asked, node, "tokens in a page of the KV cache")
+    if extras.window is not None:
+        parameters["sliding_window"] = int(extras.window)
+        before = setting(node, "sliding_window_size")
+        note = "keys that a query sees: sliding_window_size, and its own"
+        facts["sliding_window"] = fact(int(extras.window), node, note, before)
+    if extras.cap is not None:
+        parameters["logit_cap"] = float(extras.cap)
+        note = "c of c * tanh(logit / c)"
+        facts["logit_cap"] = fact(float(extras.cap), node, note, setting(node, "logit_cap"))
+    scaling = node.argument("scaling")
+    # An input of the kernel, so nothing hangs on it if it is unknown.
+    if isinstance(scaling, int | float) and not isinstance(scaling, bool):
+        parameters["sm_scale"] = float(scaling)
+        note = "usual value of the input sm_scale"
+        if math.isclose(scaling, head_dim**-0.5):
+            note += ", 1 / sqrt(head_dim)"
+        facts["sm_scale"] = fact(scaling, node, note)
+    return Kernel(
+        op_type=OP_TYPE_OF[kind],
+        name=kernel_name(kind, qo_heads, kv_heads, head_dim, page_size, extras),
+        parameters=parameters,
+        facts=facts,
+        uses=(),
+        tags=(f"stage:{STAGES[kind]}", f"tp:{serving.tp}", f"fi_api:{FLASHINFER[kind]}"),
+    )

@@ -1,0 +1,207 @@
+"""Reads the settings of attention layers; what is not known raises `UndecidedError`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import attrs
+
+from fibcore.plugin import (
+    Alternatives,
+    Call,
+    ModelTree,
+    ModuleNode,
+    Named,
+    ParameterRef,
+    Unknown,
+)
+from fibcore_op_gqa.model_config import chunk_size, config_value
+from fibcore_op_gqa.names import PLAIN, Extras
+
+# Keyword arguments of RadixAttention.forward that do not change what the kernel computes.
+_PLAIN_KEYWORDS = frozenset(
+    {"q", "k", "v", "forward_batch", "save_kv_cache", "key_value_num_tokens", "return_lse"}
+)
+
+
+class UndecidedError(Exception):
+    """A setting that decides which kernel runs is not known."""
+
+    def __init__(self, what: str, reason: str) -> None:
+        super().__init__(f"{what}: {reason}")
+        self.what = what
+        self.reason = reason
+
+
+@attrs.frozen
+class Variant:
+    """What a layer adds to plain attention.
+
+    Attributes:
+        extras: The window and the cap, for which there are definitions.
+        features: All else; what follows "gqa_paged with", such as "attention sinks".
+        name: The whole name where it is no grouped query attention of a decoder at all.
+        causal: False where prefill sees later keys too; decode is the same either way.
+    """
+
+    extras: Extras = PLAIN
+    features: tuple[str, ...] = ()
+    name: str | None = None
+    causal: bool = True
+
+    @property
+    def uncovered(self) -> str | None:
+        """What it is called where no definition computes it."""
+        if self.name is not None or not self.features:
+            return self.name
+        return "gqa_paged with " + " and ".join((*self.extras.words, *self.features))
+
+
+def setting(node: ModuleNode, name: str, default: Any = None) -> Any:
+    """A setting of the layer; what the model assigned to it later wins over the argument."""
+    if name in node.attributes:
+        return node.attributes[name]
+    return node.argument(name, default)
+
+
+def _known(node: ModuleNode, name: str, default: Any = None) -> Any:
+    value = setting(node, name, default)
+    if isinstance(value, Unknown):
+        raise UndecidedError(f"{name} of an attention layer", str(value))
+    if isinstance(value, Alternatives):
+        choices = ", ".join(str(v) for v in value.values)
+        raise UndecidedError(f"{name} of an attention layer", f"one of {choices}, undecided")
+    return value
+
+
+def _number(node: ModuleNode, name: str, default: float) -> float:
+    value = _known(node, name, default)
+    if value is None:
+        return default
+    if isinstance(value, int | float):
+        return value
+    raise UndecidedError(f"{name} of an attention layer", f"not a number: {value!r}")
+
+
+def size(node: ModuleNode, name: str) -> int:
+    """A setting that is a positive integer.
+
+    Raises:
+        UndecidedError: it is not known, or is none.
+    """
+    value = _known(node, name)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise UndecidedError(f"{name} of an attention layer", f"not an integer: {value!r}")
+    if value < 1:
+        raise UndecidedError(f"{name} of an attention layer", f"{value}, expected at least 1")
+    return value
+
+
+def is_latent(node: ModuleNode) -> bool:
+    """Whether keys and values differ in width, as in multi-head latent attention."""
+    width = _known(node, "v_head_dim", -1)
+    return width not in (-1, None) and width != size(node, "head_dim")
+
+
+def has_latent_twin(node: ModuleNode, tree: ModelTree) -> bool:
+    """Whether it is the materialised form beside an absorbed latent attention of one KV head.
+
+    With value heads as wide as key heads (GLM-4.7-Flash: 256 and 256) the twin alone looks plain.
+    """
+    parent = tree.parent(node.path)
+    siblings = parent.children.values() if parent is not None else ()
+    return any(
+        other is not node
+        and other.is_a("RadixAttention")
+        and setting(other, "num_kv_heads") == 1
+        and isinstance(setting(other, "v_head_dim"), int)
+        and 0 < setting(other, "v_head_dim") != setting(other, "head_dim")
+        for other in siblings
+    )
+
+
+def variants(node: ModuleNode, tree: ModelTree) -> tuple[Variant, ...]:
+    """The distinct ways in which the layer is run: one, or one for each kind of call."""
+    if _known(node, "is_cross_attention", False):
+        return (Variant(name="cross attention"),)
+    kind = _attention_type(node)
+    if kind == "encoder_only":
+        return (Variant(name="encoder-only attention"),)
+    extras, features = _extras(node), list(_features(node, tree))
+    seen: dict[Variant, None] = {}
+    calls = [_call_features(call) for call in node.calls] or [_uncalled_features(node, tree)]
+    for extra in calls:
+        seen[Variant(extras, (*features, *extra), causal=kind == "decoder")] = None
+    return tuple(seen)
+
+
+def _attention_type(node: ModuleNode) -> str:
+    value = _known(node, "attn_type", "decoder")
+    text = value.name if isinstance(value, Named) else value
+    # A member of the enumeration AttentionType, by name or by value.
+    kind = text.rpartition(".")[2].lower() if isinstance(text, str) else repr(text)
+    if kind not in ("decoder", "decoder_bidirectional", "encoder_only"):
+        raise UndecidedError("attn_type of an attention layer", f"not an attention type: {kind}")
+    return kind
+
+
+def _extras(node: ModuleNode) -> Extras:
+    """The layer's window and cap."""
+    window = _number(node, "sliding_window_size", -1)
+    cap = _number(node, "logit_cap", 0.0)
+    return Extras(
+        # SGLang reads 0 and None as "no window", and counts the keys before the query's own;
+        # people, configs and names count that one too.
+        int(window) + 1 if window > 0 else None,
+        float(cap) if cap > 0 else None,
+    )
+
+
+def _features(node: ModuleNode, tree: ModelTree) -> Iterator[str]:
+    """What the layer's other settings, and what stands beside it, add to plain attention."""
+    method = _known(node, "logit_capping_method", "tanh")
+    if method != "tanh" and _number(node, "logit_cap", 0.0) > 0:
+        yield f"capping by {method}"
+    dual = config_value(tree, "dual_chunk_attention_config")
+    if isinstance(dual, Mapping):
+        yield f"dual chunk attention {dual.get('chunk_size', '')}".rstrip()
+    parent = tree.parent(node.path)
+    if parent is not None and parent.attributes.get("alibi_slopes") is not None:
+        yield "ALiBi biases"
+    if _known(node, "use_irope", False):
+        size = chunk_size(tree)
+        if size is not None:
+            yield f"chunked local attention {size}".rstrip()
+    positions = _known(node, "pos_encoding_mode", "NONE")
+    if positions not in (None, "NONE"):
+        yield f"position encoding {positions} inside"
+    length = _number(node, "xai_temperature_len", -1)
+    if length > 0:
+        yield f"temperature by position beyond {length:g}"
+
+
+def _call_features(call: Call) -> tuple[str, ...]:
+    """What a call's keyword arguments add to plain attention."""
+    features = []
+    for name, value in call.kwargs.items():
+        if name in _PLAIN_KEYWORDS or value is None:
+            continue
+        if name == "sinks":
+            if not isinstance(value, ParameterRef):
+                raise UndecidedError("sinks of an attention layer", f"none or a parameter: {value}")
+            features.append("attention sinks")
+        else:
+            features.append(f"the call's argument {name}")
+    return tuple(features)
+
+
+def _uncalled_features(node: ModuleNode, tree: ModelTree) -> tuple[str, ...]:
+    """What unseen calls would add: what they hand on is held by the module above."""
+    parent = tree.parent(node.path)
+    for name, value in parent.attributes.items() if parent is not None else ():
+        if "sink" in name.lower() and isinstance(value, ParameterRef | Unknown | Alternatives):
+            if not isinstance(value, ParameterRef):
+                raise UndecidedError("sinks of an attention layer", f"none or a parameter: {value}")
+            return ("attention sinks",)
+    return ()
