@@ -23,7 +23,7 @@ from fibcore.plugin import (
     tensor,
     var,
 )
-from fibcore_op_gqa.names import OWN_OP_TYPES, STEMS, Extras, Kind
+from fibcore_op_gqa.names import KINDS, OWN_OP_TYPES, Extras, Kind
 
 # Words in a name by which datasets mark attention that is not the plain one of this plugin, while
 # its tensors are the same.
@@ -225,16 +225,11 @@ def _constraints(kind: Kind, page_size: int | None) -> tuple[str, ...]:
 
 def _description(kernel: Kernel, kind: Kind) -> str:
     parameters = kernel.parameters
-    what = {
-        "decode": "Decode attention: one query a sequence over a paged KV cache.",
-        "prefill": "Causal prefill attention of ragged queries over a paged KV cache.",
-        "ragged": "Causal prefill attention of ragged queries over ragged keys and values.",
-    }[kind]
     heads = (
         f"Grouped heads, {parameters['num_qo_heads']} for queries and "
         f"{parameters['num_kv_heads']} for keys and values, those of one tensor-parallel rank."
     )
-    parts = [what, heads]
+    parts = [KINDS[kind].description, heads]
     if kind != "decode":
         parts.append("The last query of a sequence is aligned with its last key.")
     extras = _extras(kernel)
@@ -273,7 +268,7 @@ def _reference(kernel: Kernel, kind: Kind, page_size: int | None) -> str:
         constants["PAGE_SIZE"] = page_size
     extras = _extras(kernel)
     constants |= extras.constants()
-    text = resources.files("fibcore_op_gqa") / "references" / f"{STEMS[kind]}.py"
+    text = resources.files("fibcore_op_gqa") / "references" / f"{KINDS[kind].stem}.py"
     has = {"window": extras.window is not None, "cap": extras.cap is not None}
     # With one token a page there is no last page that is not full.
     has["pages"] = page_size not in (None, 1)

@@ -18,10 +18,8 @@ from fibcore.plugin import (
 )
 from fibcore_op_gqa.layer_settings import setting
 from fibcore_op_gqa.names import (
-    FLASHINFER,
-    OP_TYPE_OF,
+    KINDS,
     PAGE_SIZE,
-    STAGES,
     Extras,
     Kind,
     kernel_name,
@@ -94,10 +92,10 @@ def make_kernel(
             note += ", 1 / sqrt(head_dim)"
         facts["sm_scale"] = fact(scaling, node, note)
     return Kernel(
-        op_type=OP_TYPE_OF[kind],
+        op_type=KINDS[kind].op_type,
         name=kernel_name(kind, qo_heads, kv_heads, head_dim, page_size, extras),
         parameters=parameters,
         facts=facts,
         uses=(),
-        tags=(f"stage:{STAGES[kind]}", f"tp:{serving.tp}", f"fi_api:{FLASHINFER[kind]}"),
+        tags=(f"stage:{KINDS[kind].stage}", f"tp:{serving.tp}", f"fi_api:{KINDS[kind].flashinfer}"),
     )

@@ -11,19 +11,55 @@ from fibcore.plugin import Option, OpType
 Kind = Literal["decode", "prefill", "ragged"]
 """Paged decode, paged causal prefill, ragged causal prefill."""
 
-OP_TYPE_OF: dict[Kind, str] = {
-    "decode": "gqa_paged",
-    "prefill": "gqa_paged",
-    "ragged": "gqa_ragged",
+
+@attrs.frozen
+class KernelKind:
+    """What sets a kind of kernel apart beside its tensors.
+
+    Attributes:
+        op_type: Its op type.
+        stage: The stage in which it runs, "decode" or "prefill".
+        stem: What its names begin with; the files of its reference and ground truths have it, too.
+        flashinfer: FlashInfer's name for it.
+        sglang: SGLang's torch-native function for it.
+        description: What it does, for the description of a definition.
+    """
+
+    op_type: str
+    stage: Literal["decode", "prefill"]
+    stem: str
+    flashinfer: str
+    sglang: str
+    description: str
+
+
+KINDS: dict[Kind, KernelKind] = {
+    "decode": KernelKind(
+        op_type="gqa_paged",
+        stage="decode",
+        stem="gqa_paged_decode",
+        flashinfer="flashinfer.decode.BatchDecodeWithPagedKVCacheWrapper",
+        sglang="sglang TorchNativeAttnBackend._run_sdpa_forward_decode",
+        description="Decode attention: one query a sequence over a paged KV cache.",
+    ),
+    "prefill": KernelKind(
+        op_type="gqa_paged",
+        stage="prefill",
+        stem="gqa_paged_prefill_causal",
+        flashinfer="flashinfer.prefill.BatchPrefillWithPagedKVCacheWrapper",
+        sglang="sglang TorchNativeAttnBackend._run_sdpa_forward_extend",
+        description="Causal prefill attention of ragged queries over a paged KV cache.",
+    ),
+    "ragged": KernelKind(
+        op_type="gqa_ragged",
+        stage="prefill",
+        stem="gqa_ragged_prefill_causal",
+        flashinfer="flashinfer.prefill.BatchPrefillWithRaggedKVCacheWrapper",
+        sglang="sglang TorchNativeAttnBackend._run_sdpa_forward_extend",
+        description="Causal prefill attention of ragged queries over ragged keys and values.",
+    ),
 }
 
-STAGES: dict[Kind, str] = {"decode": "decode", "prefill": "prefill", "ragged": "prefill"}
-
-FLASHINFER: dict[Kind, str] = {
-    "decode": "flashinfer.decode.BatchDecodeWithPagedKVCacheWrapper",
-    "prefill": "flashinfer.prefill.BatchPrefillWithPagedKVCacheWrapper",
-    "ragged": "flashinfer.prefill.BatchPrefillWithRaggedKVCacheWrapper",
-}
 
 PAGE_SIZE: Option[tuple[int, ...]] = Option(
     "page_size", default=(1, 64), help="KV page sizes.", recorded_as="page_sizes"
@@ -36,13 +72,6 @@ OP_TYPES = (
 )
 
 OWN_OP_TYPES = tuple(op_type.name for op_type in OP_TYPES)
-
-STEMS: dict[Kind, str] = {
-    "decode": "gqa_paged_decode",
-    "prefill": "gqa_paged_prefill_causal",
-    "ragged": "gqa_ragged_prefill_causal",
-}
-"""What names begin with; the files of references and ground truths have it, too."""
 
 
 @attrs.frozen
@@ -94,5 +123,5 @@ def kernel_name(
 
     Heads are those of one tensor-parallel rank; `page_size` is None for the ragged kernel.
     """
-    name = f"{STEMS[kind]}_h{qo_heads}_kv{kv_heads}_d{head_dim}"
+    name = f"{KINDS[kind].stem}_h{qo_heads}_kv{kv_heads}_d{head_dim}"
     return (name if page_size is None else f"{name}_ps{page_size}") + extras.suffix

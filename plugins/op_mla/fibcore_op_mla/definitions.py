@@ -24,7 +24,7 @@ from fibcore.plugin import (
     var,
 )
 from fibcore_op_mla.kernels import scale_in_words
-from fibcore_op_mla.names import KINDS, OP_TYPE_OF, OWN_OP_TYPES, STEMS, Kind
+from fibcore_op_mla.names import KINDS, OWN_OP_TYPES, Kind
 
 # Words in a name by which datasets mark attention that is not the plain one of this plugin, while
 # its tensors are the same.
@@ -102,7 +102,7 @@ def kind_of(definition: Definition) -> Kind | None:
         return None
     page_size = definition.const_axes.get("page_size")
     for kind in KINDS:
-        if OP_TYPE_OF[kind] != definition.op_type or (kind == "ragged") != (page_size is None):
+        if KINDS[kind].op_type != definition.op_type or (kind == "ragged") != (page_size is None):
             continue
         if _plain(definition.inputs) == _plain(inputs(kind, page_size)):
             same = _plain(definition.outputs) == _plain(outputs(kind))
@@ -231,17 +231,8 @@ def _constraints(kind: Kind, page_size: int | None) -> tuple[str, ...]:
 
 
 def _description(parameters: Mapping[str, Scalar], kind: Kind) -> str:
-    absorbed = (
-        "the key projection is absorbed into the queries, all heads share the cached latent "
-        "vectors and rope parts as keys, and the latent vectors are the values."
-    )
     parts = [
-        {
-            "decode": f"Latent attention (MLA) decode, one query a sequence: {absorbed}",
-            "prefill": f"Latent attention (MLA) causal prefill over a paged cache: {absorbed}",
-            "ragged": "Latent attention (MLA) causal prefill with keys and values materialised "
-            "from the latent vectors, each head its own.",
-        }[kind],
+        KINDS[kind].description,
         f"{parameters['num_qo_heads']} query heads of one tensor-parallel rank.",
     ]
     if kind != "decode":
@@ -259,7 +250,7 @@ def _reference(parameters: Mapping[str, Scalar], kind: Kind, page_size: int | No
     axes = ("num_qo_heads", "num_kv_heads", "qk_dim", "vo_dim")
     if kind != "ragged":
         axes = ("num_qo_heads", "head_dim_ckv", "head_dim_kpe", "page_size")
-    text = resources.files("fibcore_op_mla") / "references" / f"{STEMS[kind]}.py"
+    text = resources.files("fibcore_op_mla") / "references" / f"{KINDS[kind].stem}.py"
     # With one token a page there is no last page that is not full.
     words = [] if page_size in (None, 1) else ["pages"]
     return render(

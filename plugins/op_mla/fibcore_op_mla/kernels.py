@@ -7,10 +7,8 @@ from collections.abc import Iterator, Mapping
 from fibcore.plugin import Fact, Kernel, ModuleNode, Scalar, Serving, fact, with_origins
 from fibcore_op_mla.layer_settings import Shape
 from fibcore_op_mla.names import (
-    FLASHINFER,
-    OP_TYPE_OF,
+    KINDS,
     PAGE_SIZE,
-    STAGES,
     Kind,
     flashinfer_has,
     paged_name,
@@ -44,7 +42,7 @@ def absorbed_kernels(
     extra = {} if before is None else {"head_dim_before_absorption": int(before)}
     kinds: tuple[Kind, ...] = ("decode", "prefill")
     for kind in kinds:
-        if STAGES[kind] in serving.stages:
+        if KINDS[kind].stage in serving.stages:
             for page_size in serving.value(PAGE_SIZE):
                 asked = with_origins(page_size, frozenset({PAGE_SIZE.origin}))
                 page = fact(asked, layer, "tokens in a page of the KV cache")
@@ -70,7 +68,7 @@ def materialised_kernels(
         scale: Factor of the logits; None where it is not known.
         serving: Which stages to give.
     """
-    if STAGES["ragged"] in serving.stages:
+    if KINDS["ragged"].stage in serving.stages:
         sizes = {
             "num_qo_heads": fact(shape.heads, layer, f"query heads of {_rank(serving)}"),
             "num_kv_heads": fact(shape.kv_heads, layer, "every query head has its own keys"),
@@ -113,10 +111,10 @@ def _kernel(
     if scale is not None:
         parameters["sm_scale"] = scale.value
         facts["sm_scale"] = scale
-    tags = [f"stage:{STAGES[kind]}", f"tp:{serving.tp}"]
+    tags = [f"stage:{KINDS[kind].stage}", f"tp:{serving.tp}"]
     if flashinfer_has(kind, *head_dims):
-        tags.append(f"fi_api:{FLASHINFER[kind]}")
-    return Kernel(OP_TYPE_OF[kind], name, parameters, facts, uses=(), tags=tuple(tags))
+        tags.append(f"fi_api:{KINDS[kind].flashinfer}")
+    return Kernel(KINDS[kind].op_type, name, parameters, facts, uses=(), tags=tuple(tags))
 
 
 def _scale_fact(layer: ModuleNode, scale: float | None, head_dim: int | None) -> Fact | None:

@@ -4,33 +4,70 @@ from __future__ import annotations
 
 from typing import Literal
 
+import attrs
+
 from fibcore.plugin import Option, OpType
 
 Kind = Literal["decode", "prefill", "ragged"]
 """Absorbed paged decode, absorbed paged causal prefill, materialised ragged causal prefill."""
 
-KINDS: tuple[Kind, ...] = ("decode", "prefill", "ragged")
 
-OP_TYPE_OF: dict[Kind, str] = {
-    "decode": "mla_paged",
-    "prefill": "mla_paged",
-    "ragged": "mla_ragged",
+@attrs.frozen
+class KernelKind:
+    """What sets a kind of kernel apart beside its tensors.
+
+    Attributes:
+        op_type: Its op type.
+        stage: The stage in which it runs, "decode" or "prefill".
+        stem: What its names begin with; the files of its reference have it, too.
+        flashinfer: FlashInfer's name for it.
+        sglang: SGLang's torch-native function for it.
+        description: What it does, for the description of a definition.
+    """
+
+    op_type: str
+    stage: Literal["decode", "prefill"]
+    stem: str
+    flashinfer: str
+    sglang: str
+    description: str
+
+
+_ABSORBED = (
+    "the key projection is absorbed into the queries, all heads share the cached latent "
+    "vectors and rope parts as keys, and the latent vectors are the values."
+)
+
+KINDS: dict[Kind, KernelKind] = {
+    "decode": KernelKind(
+        op_type="mla_paged",
+        stage="decode",
+        stem="mla_paged_decode",
+        flashinfer="flashinfer.mla.BatchMLAPagedAttentionWrapper",
+        sglang="sglang TorchNativeAttnBackend._run_sdpa_forward_decode",
+        description=f"Latent attention (MLA) decode, one query a sequence: {_ABSORBED}",
+    ),
+    "prefill": KernelKind(
+        op_type="mla_paged",
+        stage="prefill",
+        stem="mla_paged_prefill_causal",
+        flashinfer="flashinfer.mla.BatchMLAPagedAttentionWrapper",
+        sglang="sglang TorchNativeAttnBackend._run_sdpa_forward_extend",
+        description=f"Latent attention (MLA) causal prefill over a paged cache: {_ABSORBED}",
+    ),
+    "ragged": KernelKind(
+        op_type="mla_ragged",
+        stage="prefill",
+        stem="mla_ragged_prefill_causal",
+        flashinfer="flashinfer.prefill.BatchPrefillWithRaggedKVCacheWrapper",
+        sglang="sglang TorchNativeAttnBackend._run_sdpa_forward_extend",
+        description=(
+            "Latent attention (MLA) causal prefill with keys and values materialised from the "
+            "latent vectors, each head its own."
+        ),
+    ),
 }
 
-STAGES: dict[Kind, str] = {"decode": "decode", "prefill": "prefill", "ragged": "prefill"}
-
-STEMS: dict[Kind, str] = {
-    "decode": "mla_paged_decode",
-    "prefill": "mla_paged_prefill_causal",
-    "ragged": "mla_ragged_prefill_causal",
-}
-"""What names begin with; the files of references have it, too."""
-
-FLASHINFER: dict[Kind, str] = {
-    "decode": "flashinfer.mla.BatchMLAPagedAttentionWrapper",
-    "prefill": "flashinfer.mla.BatchMLAPagedAttentionWrapper",
-    "ragged": "flashinfer.prefill.BatchPrefillWithRaggedKVCacheWrapper",
-}
 
 PAGE_SIZE: Option[tuple[int, ...]] = Option(
     "page_size", default=(1, 64), help="KV page sizes.", recorded_as="page_sizes"
@@ -61,9 +98,9 @@ def flashinfer_has(kind: Kind, first: int, second: int) -> bool:
 
 def paged_name(kind: Kind, heads: int, ckv: int, kpe: int, page_size: int) -> str:
     """The definition's name, such as `mla_paged_decode_h16_ckv512_kpe64_ps1`."""
-    return f"{STEMS[kind]}_h{heads}_ckv{ckv}_kpe{kpe}_ps{page_size}"
+    return f"{KINDS[kind].stem}_h{heads}_ckv{ckv}_kpe{kpe}_ps{page_size}"
 
 
 def ragged_name(heads: int, qk: int, vo: int) -> str:
     """The definition's name, such as `mla_ragged_prefill_causal_h16_qk192_vo128`."""
-    return f"{STEMS['ragged']}_h{heads}_qk{qk}_vo{vo}"
+    return f"{KINDS['ragged'].stem}_h{heads}_qk{qk}_vo{vo}"

@@ -6,13 +6,8 @@ from importlib.resources import files
 
 from fibcore.plugin import Definition, GroundTruth, named_after
 from fibcore_op_gqa.definitions import extras_of, kind_of
-from fibcore_op_gqa.names import FLASHINFER, OWN_OP_TYPES, PLAIN, STEMS, Extras, Kind
+from fibcore_op_gqa.names import KINDS, OWN_OP_TYPES, PLAIN, Extras, Kind
 
-_SGLANG: dict[Kind, str] = {
-    "decode": "sglang TorchNativeAttnBackend._run_sdpa_forward_decode",
-    "prefill": "sglang TorchNativeAttnBackend._run_sdpa_forward_extend",
-    "ragged": "sglang TorchNativeAttnBackend._run_sdpa_forward_extend",
-}
 # Head sizes of FlashInfer's fa2 kernels that its own tests cover. Decode on CUDA cores also takes
 # 512, where the group size is one it has a kernel for (`DISPATCH_GQA_GROUP_SIZE`).
 _FLASHINFER_HEAD_DIMS = (64, 128, 256)
@@ -36,10 +31,10 @@ def choose(definition: Definition) -> tuple[GroundTruth, ...]:
     extras = extras_of(definition)
     found = []
     if _flashinfer_has(kind, definition):
-        entry, source = _source(f"flashinfer_{STEMS[kind]}", extras, ("WINDOW", "CAP"))
+        entry, source = _source(f"flashinfer_{KINDS[kind].stem}", extras, ("WINDOW", "CAP"))
         found.append(
             GroundTruth(
-                name=FLASHINFER[kind],
+                name=KINDS[kind].flashinfer,
                 kind="flashinfer",
                 entry=entry,
                 source=source,
@@ -49,8 +44,10 @@ def choose(definition: Definition) -> tuple[GroundTruth, ...]:
             )
         )
     if extras.cap is None:
-        entry, source = _source(f"sglang_{STEMS[kind]}", extras, ("WINDOW",))
-        found.append(GroundTruth(name=_SGLANG[kind], kind="sglang", entry=entry, source=source))
+        entry, source = _source(f"sglang_{KINDS[kind].stem}", extras, ("WINDOW",))
+        found.append(
+            GroundTruth(name=KINDS[kind].sglang, kind="sglang", entry=entry, source=source)
+        )
     if extras != PLAIN:
         stem = f"torch_flex_{definition.op_type}"
         entry, source = _source(stem, extras, ("WINDOW", "CAP"))

@@ -6,13 +6,7 @@ from importlib.resources import files
 
 from fibcore.plugin import Definition, GroundTruth
 from fibcore_op_mla.definitions import kind_of
-from fibcore_op_mla.names import FLASHINFER, OWN_OP_TYPES, Kind, flashinfer_has
-
-_SGLANG: dict[Kind, str] = {
-    "decode": "sglang TorchNativeAttnBackend._run_sdpa_forward_decode",
-    "prefill": "sglang TorchNativeAttnBackend._run_sdpa_forward_extend",
-    "ragged": "sglang TorchNativeAttnBackend._run_sdpa_forward_extend",
-}
+from fibcore_op_mla.names import KINDS, OWN_OP_TYPES, Kind, flashinfer_has
 
 
 def choose(definition: Definition) -> tuple[GroundTruth, ...]:
@@ -36,7 +30,7 @@ def choose(definition: Definition) -> tuple[GroundTruth, ...]:
         found.append(_flashinfer(definition, kind, "fa2", (8, 0), None))
     found.append(
         GroundTruth(
-            name=_SGLANG[kind],
+            name=KINDS[kind].sglang,
             kind="sglang",
             entry=f"sglang_{definition.op_type}",
             source=_source(f"sglang_{definition.op_type}"),
@@ -53,7 +47,7 @@ def _flashinfer(
     most: tuple[int, int] | None,
 ) -> GroundTruth:
     return GroundTruth(
-        name=f"{FLASHINFER[kind]} ({backend})",
+        name=f"{KINDS[kind].flashinfer} ({backend})",
         kind="flashinfer",
         entry=f"flashinfer_{definition.op_type}_{backend}",
         source=_source(f"flashinfer_{definition.op_type}"),
