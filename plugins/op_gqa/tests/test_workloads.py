@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import attrs
-import numpy as np
 import pytest
 
 from fibcore.plugin import Definition, Kernel, Scalar, WorkloadCase
+from fibcore.testing.sequence_tables import check_reach, check_tables
 from fibcore_op_gqa import fibcore_reference, fibcore_workloads
 
 KINDS = ("decode", "decode_ps1", "prefill", "prefill_ps1", "ragged")
@@ -36,45 +36,14 @@ def cases_of(definition: Definition, seed: int = 0, **constants: Scalar) -> list
 @pytest.mark.parametrize("kind", KINDS)
 def test_tables_are_those_of_the_axes(kind: str) -> None:
     definition = made(kind)
-    page_size = definition.const_axes.get("page_size", 1)
     for case in cases_of(definition):
-        axes, tensors = case.axes, case.tensors()
-        kv_indptr = tensors["kv_indptr"]
-        assert len(kv_indptr) == axes["len_indptr"]
-        # No sequence is without keys: its lse would be -inf.
-        assert (np.diff(kv_indptr) > 0).all()
-        keys = np.diff(kv_indptr).astype(np.int64)
-        if kind == "ragged":
-            assert kv_indptr[-1] == axes["total_kv"]
-        else:
-            pages = tensors["kv_indices"]
-            assert kv_indptr[-1] == axes["num_kv_indices"] == len(set(pages.tolist()))
-            assert pages.min() > 0
-            assert pages.max() < axes["num_pages"]
-            if page_size > 1:
-                last = tensors["kv_last_page_len"]
-                assert ((last >= 1) & (last <= page_size)).all()
-                keys = (keys - 1) * page_size + last
-        if kind.startswith("decode"):
-            assert axes["batch_size"] == axes["len_indptr"] - 1
-        else:
-            queries = np.diff(tensors["qo_indptr"])
-            assert tensors["qo_indptr"][-1] == axes["total_q"]
-            # Causal, aligned at the end: no query is without a key.
-            assert ((queries >= 1) & (queries <= keys)).all()
+        check_tables(definition, case)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_sizes_reach_32k(kind: str) -> None:
-    sizes = [c.axes for c in cases_of(made(kind))]
-    if kind.startswith("decode"):
-        assert {1, 256} <= {axes["batch_size"] for axes in sizes}
-    else:
-        assert max(axes["total_q"] for axes in sizes) >= 8192
-    if kind != "ragged":
-        page_size = 1 if kind.endswith("ps1") else 64
-        alone = [a["num_kv_indices"] for a in sizes if a["len_indptr"] == 2]
-        assert max(alone) * page_size == 32768
+    definition = made(kind)
+    check_reach(definition, cases_of(definition))
 
 
 @pytest.mark.parametrize("kind", KINDS)
