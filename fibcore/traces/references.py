@@ -111,7 +111,7 @@ def _function(module: ast.Module, place: str) -> ast.FunctionDef:
         if len(wanted) == 1:
             return wanted[0]
     raise TraceError(
-        "it cannot be told which function is the reference",
+        "it is not clear which function is the reference",
         where=place,
         expected="one function, or one that is called run",
         found=", ".join(f.name for f in functions) or "no function",

@@ -59,7 +59,7 @@ class Evaluator:
         mode: How what runs is taken; `within` changes it.
         keep: Objects whose ids are used as keys, so that no other object gets the same id.
         notes: What went wrong without consequences for the result.
-        changes: Changes to layers that cannot be told apart any more; the result lacks them.
+        changes: Changes to layers that are no longer distinguished; the result lacks them.
     """
 
     def __init__(self, index: ModuleIndex, environment: Environment | None = None) -> None:

@@ -1,6 +1,6 @@
 """What SGLang's loader settles in a config before it constructs the model.
 
-`get_config` gives some architectures parts that their files have not got. `ModelConfig`
+`get_config` gives some architectures parts that their files lack. `ModelConfig`
 (`srt/configs/model_config.py`) writes into the config that the model then reads: sizes that a file
 may leave out (`head_dim`, `v_head_dim`), the context length, switches for the parts of a multimodal
 model, and the layer count of a draft model. Both are elaborated like any other source.
@@ -73,7 +73,7 @@ def prepare(
 
 
 def _run_branches(ev: Evaluator, config: Namespace, architecture: str) -> None:
-    """Run the branches of `get_config` that are for one architecture, told by its name."""
+    """Run the branches of `get_config` that are for one architecture, by its name."""
     for name in _GET_CONFIG:
         module = ev.index.module(f"{ev.index.package}.{name}")
         if module is None or f'"{architecture}"' not in module.text:

@@ -59,7 +59,7 @@ def forward_arguments(func: Func) -> list[Any]:
 
 
 def _forward_batch() -> Namespace:
-    # Two-batch overlap is off unless the server is told otherwise.
+    # Two-batch overlap is off unless a server argument turns it on.
     return Namespace(
         "forward batch",
         {"can_run_tbo": False},

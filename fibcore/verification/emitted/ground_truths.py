@@ -21,7 +21,7 @@ NOT_COMPILED = ("Ninja build failed", "Could not find nvcc", "JIT compilation is
 
 
 def why_unavailable(truth: Mapping[str, Any], device: torch.device, sglang: str | None) -> str:
-    """Why a ground truth cannot run here, as far as can be told before it runs; "" if it can."""
+    """Why a ground truth cannot run here, as far as is known before it runs; "" if it can."""
     if truth["device"] == "cuda":
         if device.type != "cuda":
             there = torch.cuda.is_available()
