@@ -43,7 +43,7 @@ class LayerNames:
                 self._by_number.setdefault(number, []).append(name)
 
     def about(self, index: int) -> frozenset[str]:
-        """The names of a layer with `#` for its number: equal for layers that the lists treat alike."""
+        """The names of a layer with `#` for its number: equal for layers that are listed alike."""
         number = str(index)
         return frozenset(
             _NUMBER.sub(lambda m: "#" if m.group() == number else m.group(), name)
