@@ -39,15 +39,32 @@ class Modules(Part):
         """A module-level name of the source tree; ABSENT where it binds no such name."""
         names = space.env.vars
         if name not in names or name not in space.settled:
-            self._run_bindings(space, name)
+            fact = f"{space.name}.{name}"
+            if fact in self.ev.environment.constants:
+                space.settled.add(name)
+                names[name] = self.ev.libraries.constant(fact)
+            else:
+                self._run_bindings(space, name)
         value = names.get(name, ABSENT)
         if isinstance(value, LazyImport):
-            value = self.imported(value.module, value.name, space)
-            names[name] = value
+            value = self._import_lazily(value, space, name)
         if value is ABSENT:
             value = self._by_star(space, name)
             if value is not ABSENT:
                 names[name] = value
+        return value
+
+    def _import_lazily(self, wanted: LazyImport, space: ModuleSpace, name: str) -> Any:
+        """Import what a name stands for, and bind the name to it."""
+        names = space.env.vars
+        # Not bound meanwhile: a package may import all names of the module that asks it for its
+        # own inner module, which is then what is meant.
+        del names[name]
+        value: Any = wanted
+        try:
+            value = self.imported(wanted.module, wanted.name, space)
+        finally:
+            names[name] = value
         return value
 
     def _by_star(self, space: ModuleSpace, name: str) -> Any:

@@ -168,3 +168,17 @@ def test_a_name_that_an_import_binds_before_a_class_does(made: Any) -> None:
         "class Layer(Layer):\n    size = 2\n",
     )
     assert found["size"] == 2
+
+
+def test_a_module_asks_the_package_that_has_all_its_names_for_another_of_its_modules(
+    made: Any,
+) -> None:
+    made.write("srt/box/__init__.py", "from .entry import *\nfrom . import own\n")
+    made.write("srt/box/entry.py", "from sglang.srt.box import tools\nVALUE = tools.NUMBER\n")
+    made.write("srt/box/tools.py", "NUMBER = 3\n")
+    made.write("srt/box/own.py", "NUMBER = 4\n")
+    found = made.attributes(
+        "self.x = (VALUE, tools.NUMBER, own.NUMBER)",
+        before="from sglang.srt.box import VALUE, tools, own",
+    )
+    assert found["x"] == (3, 3, 4)
