@@ -23,6 +23,7 @@ from fibcore.elaborate.sglang.loader import prepare
 from fibcore.elaborate.sglang.model_arguments import (
     forward_arguments,
     root_arguments,
+    settle,
     shared_experts,
 )
 from fibcore.elaborate.sglang.own_classes import OwnClasses
@@ -88,6 +89,7 @@ class Session:
         quantizer = Quantizer(ev, quantization_data(self.config.data), cls)
         ev.notes.extend(prepare(ev, environment, config, architecture))
         environment.shims.server.shared_experts = shared_experts(ev, cls, config, quantizer.config)
+        settle(ev, cls, config, quantizer.config)
         missing: list[Missing] = []
         try:
             arguments = root_arguments(ev, cls, config, quantizer.config)

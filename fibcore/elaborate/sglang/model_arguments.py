@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from fibcore.elaborate.python.forward import TENSOR_REASON
-from fibcore.elaborate.python.values import Class, Func, Namespace, Raised
+from fibcore.elaborate.python.values import Class, Env, Func, Namespace, Raised
 from fibcore.model.tree import Unknown
 
 if TYPE_CHECKING:
@@ -42,6 +44,38 @@ def shared_experts(ev: Evaluator, cls: Class, config: Any, quant_config: Any) ->
         return ev.calls.call_function(resolve, [cls, config, quant_config], {}, cls.place)
     except Raised as error:
         return Unknown(f"the layout of shared experts: {error.message}", error.place)
+
+
+def settle(ev: Evaluator, cls: Class, config: Any, quant_config: Any) -> None:
+    """Run what the loader calls about a model's class before it constructs the model.
+
+    (`_initialize_model`: calls whose results it does not keep, and that are given the class; such
+    a call settles whether shared experts are fused, and leaves it in the flags.)
+    """
+    space = ev.modules.space(f"{ev.index.package}.srt.model_loader.loader")
+    init = None if space is None else ev.modules.name_in(space, "_initialize_model")
+    if space is None or not isinstance(init, Func):
+        return
+    env = Env(space, space.env)
+    env.vars["model_class"] = cls
+    env.vars["quant_config"] = quant_config
+    env.vars["model_config"] = Namespace(
+        "model config", {"hf_config": config}, lambda name: Unknown(f"model_config.{name}")
+    )
+    try:
+        ev.statements.block(list(_calls_about_the_class(init.node)), env)
+    except Raised as error:
+        why = f"what the loader settles before construction: {error.message}"
+        ev.notes.append(Unknown(why, error.place))
+
+
+def _calls_about_the_class(node: ast.AST) -> Iterator[ast.stmt]:
+    for statement in getattr(node, "body", ()):
+        call = statement.value if isinstance(statement, ast.Expr) else None
+        if isinstance(call, ast.Call) and any(
+            isinstance(a, ast.Name) and a.id == "model_class" for a in call.args
+        ):
+            yield statement
 
 
 def forward_arguments(func: Func) -> list[Any]:

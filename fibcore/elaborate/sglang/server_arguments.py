@@ -1,7 +1,8 @@
 """The server's arguments at their defaults, as the source declares them.
 
-Older releases have one class, `ServerArgs`; newer ones cut it into bags of fields
-(`srt/arg_groups/fields`), each with the path of the namespace it fills.
+Older releases have one class, `ServerArgs`; later ones mark its fields with the namespaces that
+they are read from, and newer ones cut it into bags of fields (`srt/arg_groups/fields`), each with
+the path of the namespace it fills.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from fibcore.elaborate.python.values import ABSENT, Bound, Class, Func, Namespace, Native, Obj
+from fibcore.elaborate.sglang.argument_namespaces import marked_namespaces
 from fibcore.elaborate.sglang.arguments import Args, Kwargs
 from fibcore.model.tree import SourcePlace, Unknown
 
@@ -38,6 +40,7 @@ class ServerArguments:
         self.shared_experts: Any = Unknown("the layout of shared experts")
         self._all: Namespace | None = None
         self._bags: dict[str, list[Class]] | None = None
+        self._marked: dict[str, frozenset[str]] | None = None
         self._parallel: Namespace | None = None
         self._by_path: dict[str, Namespace] = {}
         self._objects: dict[str, Any] = {}
@@ -60,7 +63,7 @@ class ServerArguments:
         }
 
         def default(name: str) -> Any:
-            cls = _class(ev, f"{ev.index.package}.srt.server_args", "ServerArgs")
+            cls = _server_args_class(ev)
             if cls is not None:
                 found = ev.classes.attr(cls, name)
                 if isinstance(found, Func):
@@ -81,10 +84,14 @@ class ServerArguments:
         self._all = known = Namespace("server arguments", values, default)
         return known
 
-    def context(self, ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
-        """The process-wide context: of its state only the server's arguments are known."""
-        known = {"server_args": self.server_args(ev, args, kwargs, place)}
-        return Namespace("context", known, lambda name: Unknown(f"{name} of the process's context"))
+    def has(self, ev: Evaluator, name: str) -> bool:
+        """Whether the source declares a server argument of this name."""
+        cls = _server_args_class(ev)
+        return cls is not None and ev.classes.attr(cls, name) is not ABSENT
+
+    def argument(self, ev: Evaluator, name: str, place: SourcePlace) -> Any:
+        """One server argument: a serving size, or what the source declares."""
+        return ev.attributes.get(self.server_args(ev, [], {}, place), name, place)
 
     def _classes(self, ev: Evaluator) -> dict[str, list[Class]]:
         """The classes of server-argument fields, by namespace path."""
@@ -108,7 +115,23 @@ class ServerArguments:
                 if isinstance(found, Obj) and found.class_name == "Derived":
                     return Unknown(f"{bag}.{name}, which is computed when the server starts")
                 return found
+        if name in self._marks(ev).get(bag, ()):
+            return self.argument(ev, name, SourcePlace("server arguments", 1))
         return ABSENT
+
+    def _marks(self, ev: Evaluator) -> dict[str, frozenset[str]]:
+        """The fields of `ServerArgs` by the namespace that their annotations name."""
+        if self._marked is None:
+            # Where there are classes of fields, nothing is left for annotations to say.
+            cls = None if self._classes(ev) else _server_args_class(ev)
+            self._marked = {} if cls is None else marked_namespaces(cls)
+        return self._marked
+
+    def _has_bag(self, ev: Evaluator, path: str) -> bool:
+        """Whether the source declares a namespace, or one inside of it."""
+        return path in self._classes(ev) or any(
+            p == path or p.startswith(f"{path}.") for p in self._marks(ev)
+        )
 
     def bag(self, ev: Evaluator, path: str) -> Any:
         """A namespace of resolved server arguments, at the defaults that the source declares."""
@@ -119,7 +142,7 @@ class ServerArguments:
                 if found is not ABSENT:
                     return found
                 inner = f"{path}.{name}"
-                if inner in self._classes(ev):
+                if self._has_bag(ev, inner):
                     return self.bag(ev, inner)
                 return Unknown(f"server argument {inner}")
 
@@ -142,22 +165,15 @@ class ServerArguments:
                 found = self._field(ev, "parallel", name)
                 return Unknown(f"parallel layout: {name}") if found is ABSENT else found
 
-            self._parallel = Namespace("parallel", dict(values), field)
+            configured = {"_config": self.bag(ev, "parallel")}  # as the user gave it
+            self._parallel = Namespace("parallel", {**values, **configured}, field)
         return self._parallel
-
-    def record(self, ev: Evaluator, dotted: str) -> Any:
-        """One shared instance of a record class of the source, at its defaults."""
-        if dotted not in self._objects:
-            cls = _class(ev, *_split(dotted))
-            if cls is None:
-                return Unknown(f"{dotted} is not in the source")
-            self._objects[dotted] = ev.construction.construct(cls, [], {}, cls.place)
-        return self._objects[dotted]
 
     def forward_flags(self, ev: Evaluator, dotted: str) -> Any:
         """Flags of one forward pass at the defaults of the source's `_DEFAULTS`."""
         if dotted not in self._objects:
-            cls = _class(ev, *_split(dotted))
+            module, _, name = dotted.rpartition(".")
+            cls = _class(ev, module, name)
             defaults = {} if cls is None else ev.classes.attr(cls, "_DEFAULTS")
             values = dict(defaults) if isinstance(defaults, dict) else {}
             self._objects[dotted] = Namespace(
@@ -166,9 +182,8 @@ class ServerArguments:
         return self._objects[dotted]
 
 
-def _split(dotted: str) -> tuple[str, str]:
-    module, _, name = dotted.rpartition(".")
-    return module, name
+def _server_args_class(ev: Evaluator) -> Class | None:
+    return _class(ev, f"{ev.index.package}.srt.server_args", "ServerArgs")
 
 
 def _class(ev: Evaluator, module: str, name: str) -> Class | None:

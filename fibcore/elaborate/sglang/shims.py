@@ -14,6 +14,7 @@ from fibcore.elaborate.python.forward import TENSOR_REASON
 from fibcore.elaborate.python.values import Ext, Mod, Namespace
 from fibcore.elaborate.sglang.arguments import Args, Kwargs, argument
 from fibcore.elaborate.sglang.index import SourceIndex, entry_classes
+from fibcore.elaborate.sglang.runtime_context import RuntimeContext
 from fibcore.elaborate.sglang.server_arguments import ServerArguments
 from fibcore.elaborate.sglang.stage_norms import StageNorms
 from fibcore.model.tree import SourcePlace, Unknown
@@ -41,10 +42,11 @@ class Shims:
     def __init__(self, *, tp: int, ep: int) -> None:
         self.configs: ConfigBuilder | None = None
         self.server = ServerArguments(tp=tp, ep=ep)
+        self._runtime = RuntimeContext(self.server)
         self.stages = StageNorms()
         self.functions: dict[str, Callable[..., Any]] = {
             "append_stages": self.stages.append,
-            "context": self.server.context,
+            "context": self._runtime.context,
             "final_norm": self.stages.final_norm,
             "make_layers": make_layers,
             "make_layers_non_pp": partial(_layers, whole=False),
@@ -59,7 +61,7 @@ class Shims:
             "bag": self.server.bag,
             "forward_flags": self.server.forward_flags,
             "parallel": self.server.parallel,
-            "record": self.server.record,
+            "record": self._runtime.record,
         }
 
     def model_class(self, ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
