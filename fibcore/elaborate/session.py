@@ -18,6 +18,7 @@ from fibcore.elaborate.python.values import Class, Func, Mod, Raised
 from fibcore.elaborate.sglang.architectures import find_architecture
 from fibcore.elaborate.sglang.config_loading import core_sizes, load_config, unused_parts
 from fibcore.elaborate.sglang.environment import Environment
+from fibcore.elaborate.sglang.fact_checks import contradicted
 from fibcore.elaborate.sglang.index import SourceIndex
 from fibcore.elaborate.sglang.loader import prepare
 from fibcore.elaborate.sglang.model_arguments import (
@@ -105,6 +106,7 @@ class Session:
         tree = TreeBuilder(ev, environment, quantizer)
         node = tree.build(root)
         environment.warnings.extend(unused_parts(self.config.data, node))
+        environment.warnings.extend(contradicted(ev, environment))
         return ModelTree(
             model=self.config.slug,
             architecture=architecture,

@@ -31,6 +31,10 @@ class Modules(Part):
             self._spaces[name] = None if source is None else ModuleSpace(source)
         return self._spaces[name]
 
+    def is_read(self, name: str) -> bool:
+        """Whether a module was asked for something before."""
+        return self._spaces.get(name) is not None
+
     def inside(self, module: str) -> bool:
         """Whether a module name belongs to the source tree."""
         return self.ev.index.holds(module)

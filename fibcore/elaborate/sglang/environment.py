@@ -1,7 +1,8 @@
 """The environment that the source sees: machine, parallel sizes, server arguments, flags.
 
 Facts are data: `facts.json` holds them by SGLang version range, and this module turns them into
-answers. Values in the data are JSON, or one of
+answers. A release whose module `within` lacks a function marked `"expected"` gets a warning.
+Values in the data are JSON, or one of
 
 * `"$tp"`, `"$ep"`, `"$moe_tp"`: a serving size (it remembers its origin),
 * `{"unknown": "reason"}`: not known on purpose,
@@ -63,6 +64,7 @@ class Environment(environment.Environment):
         configs: Makes config objects; None until there is one.
         shims: Functions of fibcore that stand in for some of the source's own.
         warnings: What the user should know about the facts.
+        expected: Functions that a module is expected to have, by its name.
     """
 
     record_bases = ("PretrainedConfig", "PreTrainedConfig")
@@ -77,6 +79,7 @@ class Environment(environment.Environment):
         self._leaves = Leaves()
         self._kernels: tuple[str, ...] = ()
         self.warnings: list[str] = []
+        self.expected: dict[str, list[str]] = {}
         self.functions: dict[str, list[tuple[str, Any]]] = {}
         self.external_calls: dict[str, Any] = {}
         self.weightless_external: list[str] = []
@@ -101,6 +104,8 @@ class Environment(environment.Environment):
             value = self.value(entry["value"])
             for name in entry["names"]:
                 self.functions.setdefault(name, []).append((entry.get("within", ""), value))
+            if entry.get("expected"):
+                self.expected.setdefault(entry["within"], []).extend(entry["names"])
         for name, value in table.get("constants", {}).items():
             self.constants[name] = self.value(value)
         for name, value in table.get("external_calls", {}).items():

@@ -60,7 +60,9 @@ class RuntimeContext:
             module, _, name = dotted.rpartition(".")
             cls = ev.modules.imported(module, name)
             if not isinstance(cls, Class):
-                return Unknown(f"{dotted} is not in the source")
+                self._server.undeclared.append(f"the class {dotted}")
+                self._records[dotted] = Unknown(f"{dotted} is not in the source")
+                return self._records[dotted]
             made = ev.construction.construct(cls, [], {}, cls.place)
             self._records[dotted] = made
             if isinstance(made, Obj):

@@ -33,11 +33,13 @@ class ServerArguments:
     Attributes:
         shared_experts: The layout of shared experts, which the loader of newer sources settles
             before it constructs the model.
+        undeclared: Namespaces and classes that were asked for, and that the source does not have.
     """
 
     def __init__(self, *, tp: int, ep: int) -> None:
         self._tp, self._ep = tp, ep
         self.shared_experts: Any = Unknown("the layout of shared experts")
+        self.undeclared: list[str] = []
         self._all: Namespace | None = None
         self._bags: dict[str, list[Class]] | None = None
         self._marked: dict[str, frozenset[str]] | None = None
@@ -129,13 +131,15 @@ class ServerArguments:
 
     def _has_bag(self, ev: Evaluator, path: str) -> bool:
         """Whether the source declares a namespace, or one inside of it."""
-        return path in self._classes(ev) or any(
-            p == path or p.startswith(f"{path}.") for p in self._marks(ev)
+        return any(
+            p == path or p.startswith(f"{path}.") for p in (*self._classes(ev), *self._marks(ev))
         )
 
     def bag(self, ev: Evaluator, path: str) -> Any:
         """A namespace of resolved server arguments, at the defaults that the source declares."""
         if path not in self._by_path:
+            if not self._has_bag(ev, path):
+                self.undeclared.append(f"the namespace {path} of server arguments")
 
             def field(name: str) -> Any:
                 found = self._field(ev, path, name)
@@ -162,11 +166,12 @@ class ServerArguments:
         if self._parallel is None:
 
             def field(name: str) -> Any:
+                if name == "_config":  # the sizes as the user gave them
+                    return self.bag(ev, "parallel")
                 found = self._field(ev, "parallel", name)
                 return Unknown(f"parallel layout: {name}") if found is ABSENT else found
 
-            configured = {"_config": self.bag(ev, "parallel")}  # as the user gave it
-            self._parallel = Namespace("parallel", {**values, **configured}, field)
+            self._parallel = Namespace("parallel", dict(values), field)
         return self._parallel
 
     def forward_flags(self, ev: Evaluator, dotted: str) -> Any:
@@ -174,6 +179,8 @@ class ServerArguments:
         if dotted not in self._objects:
             module, _, name = dotted.rpartition(".")
             cls = _class(ev, module, name)
+            if cls is None:
+                self.undeclared.append(f"the class {dotted}")
             defaults = {} if cls is None else ev.classes.attr(cls, "_DEFAULTS")
             values = dict(defaults) if isinstance(defaults, dict) else {}
             self._objects[dotted] = Namespace(
