@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,8 @@ from fibcore.model.tree import Unknown
 
 if TYPE_CHECKING:
     from fibcore.elaborate.python.evaluator import Evaluator
+
+_CALL_ABOUT_THE_CLASS = re.compile(r"^    \w[\w.]*\(\s*model_class\b", re.MULTILINE)
 
 
 def root_arguments(ev: Evaluator, cls: Class, config: Any, quant_config: Any) -> dict[str, Any]:
@@ -53,8 +56,10 @@ def settle(ev: Evaluator, cls: Class, config: Any, quant_config: Any) -> None:
     a call settles whether shared experts are fused, and leaves it in the flags.)
     """
     space = ev.modules.space(f"{ev.index.package}.srt.model_loader.loader")
-    init = None if space is None else ev.modules.name_in(space, "_initialize_model")
-    if space is None or not isinstance(init, Func):
+    if space is None or not _CALL_ABOUT_THE_CLASS.search(space.source.text):
+        return  # not worth the parse of a long file
+    init = ev.modules.name_in(space, "_initialize_model")
+    if not isinstance(init, Func):
         return
     env = Env(space, space.env)
     env.vars["model_class"] = cls
