@@ -52,7 +52,7 @@ class Attributes(Part):
             return value.find_attr(self.ev, name, place)
         if isinstance(value, Unknown):
             return value
-        return self.ev.plain.attribute(value, name)
+        return self.ev.plain.attribute(value, name, place)
 
     def set(self, owner: Any, name: str, value: Any, place: SourcePlace) -> None:
         """`owner.name = value`; of one of several owners, each gets it."""

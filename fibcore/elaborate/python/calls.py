@@ -99,7 +99,7 @@ class Calls(Part):
             value = self.ev.expressions.eval(keyword.value, env)
             if keyword.arg is not None:
                 kwargs[keyword.arg] = value
-            elif isinstance(value, dict):
+            elif isinstance(value, dict) and all(isinstance(k, str) for k in value):
                 kwargs.update({str(k): v for k, v in value.items()})
             elif isinstance(value, Alternatives) and all(isinstance(v, dict) for v in value.values):
                 kwargs.update(_merged(value))

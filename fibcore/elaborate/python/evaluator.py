@@ -41,6 +41,7 @@ from fibcore.elaborate.python.operators import Operators
 from fibcore.elaborate.python.plain import Plain
 from fibcore.elaborate.python.records import Records
 from fibcore.elaborate.python.statements import Statements
+from fibcore.elaborate.python.texts import Texts
 from fibcore.elaborate.python.values import ABSENT
 from fibcore.model.tree import SourcePlace, Unknown
 
@@ -78,6 +79,7 @@ class Evaluator:
         self.names = Names(self)
         self.libraries = Libraries(self)
         self.plain = Plain(self)
+        self.texts = Texts(self)
         # Expressions
         self.expressions = Expressions(self)
         self.operators = Operators(self)

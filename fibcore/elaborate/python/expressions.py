@@ -14,8 +14,6 @@ from fibcore.model.tree import Alternatives, SourcePlace, Unknown
 if TYPE_CHECKING:
     from fibcore.elaborate.python.evaluator import Evaluator
 
-_CONVERSIONS: dict[int, Callable[[Any], str]] = {ord("r"): repr, ord("s"): str, ord("a"): ascii}
-
 
 class Expressions(Part):
     """Evaluates `ast.expr` nodes.
@@ -232,12 +230,8 @@ class Expressions(Part):
             spec = self.eval(piece.format_spec, env)
             if not isinstance(spec, str) or is_wide(spec):
                 return Unknown("text with an unknown format", place)
-        if not isinstance(value, (int, float, str)) or isinstance(value, bool):
-            return str(value)
-        convert = _CONVERSIONS.get(piece.conversion)
-        return self.ev.operators.apply(
-            lambda v: format(convert(v) if convert else v, spec), [value], place
-        )
+        conversion = None if piece.conversion < 0 else chr(piece.conversion)
+        return self.ev.texts.text(value, place, conversion, spec)
 
     def lambda_(self, node: ast.Lambda, env: Env) -> Any:
         return self.ev.definitions.function(node, env, "<lambda>")

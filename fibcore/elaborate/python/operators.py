@@ -90,6 +90,10 @@ class Operators(Part):
     ) -> Any:
         if too_large(op, left, right):
             return Unknown("a value that is too large", place)
+        if op is ast.Mod and isinstance(left, (str, bytes)):
+            why = deep_unknown(right) or self.ev.texts.percent(left, right, place)
+            if why is not None:
+                return why
         sets = isinstance(left, (list, set)) and isinstance(right, (list, set))
         if op in _SET_OPERATORS and sets:
             # Views of a dict are kept as lists; these operators take them as sets.

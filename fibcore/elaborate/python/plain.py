@@ -5,11 +5,17 @@ They cannot carry operations of ours, so what Python does with them is here, in 
 
 from __future__ import annotations
 
-import ast
 from typing import Any
 
-from fibcore.elaborate.python.limits import MAX_CONTAINER, too_large
+from fibcore.elaborate.python.limits import MAX_CONTAINER
 from fibcore.elaborate.python.part import Part
+from fibcore.elaborate.python.plain_types import (
+    BY_NAME,
+    ENCODINGS,
+    MUTATING,
+    is_plain,
+    plain_type,
+)
 from fibcore.elaborate.python.values import (
     ABSENT,
     Args,
@@ -28,47 +34,108 @@ from fibcore.elaborate.python.values import (
 from fibcore.model.tree import Alternatives, SourcePlace, Unknown, origins_of
 
 PLAIN = (int, float, str, bytes, bool, type(None), list, tuple, dict, set, frozenset, range, slice)
-_MUTATING = {
-    "append", "extend", "insert", "add", "update", "setdefault", "pop", "popitem", "remove",
-    "discard", "clear", "sort", "reverse", "appendleft", "popleft",
-}  # fmt: skip
 
 
 def kind_name(value: Any) -> str:
     """What messages about the kind of a value call it."""
-    return value.kind_name if isinstance(value, Value) else type(value).__name__
+    return value.kind_name if isinstance(value, Value) else _type_name(value)
 
 
 def shown(value: Any) -> str:
     """What messages call a value."""
-    return value.shown if isinstance(value, Value) else type(value).__name__
+    return value.shown if isinstance(value, Value) else _type_name(value)
+
+
+def _type_name(value: Any) -> str:
+    # A number with an origin is a number to whoever reads of it.
+    kind = plain_type(value)
+    return type(value).__name__ if kind is None else kind.name
 
 
 def not_callable(value: Any, place: SourcePlace) -> Any:
     """What a call of plain data gives."""
     if callable(value) or value is None or isinstance(value, (int, str, list, dict, tuple)):
-        raise Raised("TypeError", f"{type(value).__name__} is not callable", place)
-    return Unknown(f"a call of {type(value).__name__}", place)
+        raise Raised("TypeError", f"{_type_name(value)} is not callable", place)
+    return Unknown(f"a call of {_type_name(value)}", place)
 
 
 class Plain(Part):
     """Attributes and methods of plain data."""
 
-    def attribute(self, value: Any, name: str) -> Any:
-        """`value.name`, or ABSENT."""
-        if value is None or not hasattr(value, name):
+    def attribute(self, value: Any, name: str, place: SourcePlace) -> Any:
+        """`value.name`, or ABSENT; Unknown where the table of plain types does not allow it."""
+        kind = plain_type(value)
+        if kind is None:
+            return Unknown.attribute(f"attribute {name} of {type(value).__name__}", place)
+        if name in kind.data:
+            if isinstance(value, slice):  # its bounds may be values of any kind
+                return kind.data[name](value)
+            return self.ev.operators.apply(kind.data[name], [value], place)
+        if name in kind.methods:
+            return Native(
+                f"{kind.name}.{name}",
+                lambda ev, args, kwargs, at: ev.plain.method(value, name, args, kwargs, at),
+            )
+        if name not in kind.has:
             return ABSENT
-        attribute = getattr(value, name)
-        if not callable(attribute):
-            return attribute
-        return Native(
-            f"{type(value).__name__}.{name}",
-            lambda ev, args, kwargs, at: ev.plain.method(value, name, args, kwargs, at),
-        )
+        return Unknown.attribute(f"attribute {name} of {kind.name}", place)
+
+    def of_type(self, kind_name: str, name: str, place: SourcePlace) -> Any:
+        """`int.from_bytes`, `str.lower`: an attribute of a plain type, or ABSENT."""
+        kind = BY_NAME.get(kind_name)
+        if kind is None:
+            return ABSENT
+        if name in ("__name__", "__qualname__"):
+            return kind.name
+        if name in kind.makers:
+            return Native(
+                f"{kind.name}.{name}",
+                lambda ev, args, kwargs, at: ev.plain.make(kind_name, name, args, kwargs, at),
+            )
+        if name in kind.methods:
+            return Native(
+                f"{kind.name}.{name}",
+                lambda ev, args, kwargs, at: ev.plain.unbound(kind_name, name, args, kwargs, at),
+            )
+        if name not in kind.has:
+            return ABSENT
+        return Unknown.attribute(f"attribute {name} of {kind.name}", place)
+
+    def make(
+        self, kind_name: str, name: str, args: Args, kwargs: Kwargs, place: SourcePlace
+    ) -> Any:
+        """Call a class method of a plain type, `dict.fromkeys`."""
+        inner = deep_unknown(args) or deep_unknown(kwargs)
+        if inner is not None:
+            return inner
+        made = BY_NAME[kind_name].makers[name]
+        if name == "fromkeys" and args and not kwargs:
+            keys = self.ev.operators.items(args[0])
+            if keys is None:
+                return Unknown("a dict of something unknown", place)
+            return self.ev.operators.apply(made, [keys, *args[1:]], place)
+        if kwargs or not is_plain(args):
+            return Unknown(f"{kind_name}.{name} of an object", place)
+        return self.ev.operators.apply(made, args, place)
+
+    def unbound(
+        self, kind_name: str, name: str, args: Args, kwargs: Kwargs, place: SourcePlace
+    ) -> Any:
+        """`str.lower(value)`."""
+        value = args[0] if args else None
+        if isinstance(value, Unknown):
+            return value
+        kind = plain_type(value)
+        if kind is None or kind.name not in (kind_name, "bool" if kind_name == "int" else ""):
+            return Unknown(f"{kind_name}.{name} of something else", place)
+        return self.method(value, name, args[1:], kwargs, place)
 
     def method(self, value: Any, name: str, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
-        """Call a method of a string, number or container."""
-        if name in _MUTATING and isinstance(value, (list, dict, set)):
+        """Call a method of a string, number or container that the table of plain types names."""
+        if isinstance(value, (list, dict, set)) and not _takes(value, name, args, kwargs):
+            message = f"{kind_name(value)}.{name}() takes other arguments"
+            raise Raised("TypeError", message, place)
+        if name in MUTATING and isinstance(value, (list, dict, set)):
             return self._mutate(value, name, args, kwargs, place)
         if isinstance(value, dict) and name in ("get", "items", "keys", "values", "copy"):
             return self._dict_method(value, name, args, kwargs, place)
@@ -77,26 +144,33 @@ class Plain(Part):
         inner = deep_unknown(args) or deep_unknown(kwargs)
         if inner is not None:
             return inner
-        if isinstance(value, (str, bytes)) and any(
-            isinstance(a, int) and a > MAX_CONTAINER for a in args
-        ):
-            return Unknown("text that is too long", place)
-        if name == "format" and isinstance(value, str):
-            if too_large(ast.Mod, value, None):
-                return Unknown("text that is too long", place)
-            args = [a if isinstance(a, (int, float, str)) else str(a) for a in args]
+        if name in ("format", "format_map") and isinstance(value, str):
+            return self.ev.texts.format_method(value, name, args, kwargs, place)
+        kind = plain_type(value)
+        method = None if kind is None else kind.methods.get(name)
+        given = [*args, *kwargs.values()]
+        if kind is None or method is None:
+            return Unknown(f"the method {name} of {type(value).__name__}", place)
+        if not is_plain(given) or (isinstance(value, (list, tuple)) and not is_plain(value)):
+            return Unknown(f"{kind.name}.{name} of an object", place)
+        if any(isinstance(a, int) and a > MAX_CONTAINER for a in given):
+            return Unknown("a value that is too large", place)
+        if isinstance(value, range) and not all(isinstance(a, int) for a in given):
+            return Unknown(f"{kind.name}.{name} of another type", place)
+        if name in ("encode", "decode") and not _known_encoding(args, kwargs):
+            return Unknown("text in an encoding that is not evaluated", place)
         apply = self.ev.operators.apply
         if not kwargs:
-            return apply(lambda this, *rest: getattr(this, name)(*rest), [value, *args], place)
+            return apply(method, [value, *args], place)
         names = list(kwargs)
 
         # Keyword arguments as positional ones, so that what they depend on is followed too.
         def with_names(this: Any, *rest: Any) -> Any:
             positional = rest[: len(rest) - len(names)]
             named = dict(zip(names, rest[len(positional) :], strict=False))
-            return getattr(this, name)(*positional, **named)
+            return method(this, *positional, **named)
 
-        return apply(with_names, [value, *args, *kwargs.values()], place)
+        return apply(with_names, [value, *given], place)
 
     def _dict_method(
         self, value: dict[Any, Any], name: str, args: Args, kwargs: Kwargs, place: SourcePlace
@@ -106,13 +180,13 @@ class Plain(Part):
         if name == "items":
             return [tuple(i) for i in value.items()]
         if name != "get":
-            return list(getattr(value, name)())
+            return list(value.keys() if name == "keys" else value.values())
         key = args[0]
         if isinstance(key, (Unknown, Alternatives)):
             return Unknown("a look-up of something unknown", place)
         if not hashable(key):
             return Unknown("a look-up of something unhashable", place)
-        return self._get(value, key, args[1] if len(args) > 1 else kwargs.get("default"))
+        return self._get(value, key, args[1] if len(args) > 1 else None)
 
     def _get(self, value: dict[Any, Any], key: Any, default: Any) -> Any:
         """`value.get(key, default)`."""
@@ -131,18 +205,20 @@ class Plain(Part):
         """A method that changes a container; branches have to be able to take it back."""
         if isinstance(value, dict):
             if name == "update":
-                self._update(value, args, kwargs)
-                return None
+                return self._update(value, args, kwargs, place)
             if isinstance(args[0] if args else None, (Unknown, Alternatives)):
                 return Unknown("a dict changed under an unknown key", place)
+            if args and not hashable(args[0]):
+                raise Raised("TypeError", f"unhashable type: {kind_name(args[0])!r}", place)
             if name == "setdefault":
                 self.ev.layers.pin(args[0])
                 if args[0] not in value:
                     self.ev.writes.put(value, args[0], args[1] if len(args) > 1 else None)
                 return value[args[0]]
-        if name in ("extend", "update"):
-            items = self.ev.operators.items(args[0])
-            args = [items if items is not None else [Unknown("unknown items", place)]]
+        if name in ("extend", "update") or name.endswith("_update"):
+            found = [self.ev.operators.items(arg) for arg in args]
+            unknown = [Unknown("unknown items", place)]
+            args = [items if items is not None else unknown for items in found]
         if name not in ("append", "extend"):
             for arg in args:  # keys and positions
                 self.ev.layers.pin(arg)
@@ -154,14 +230,73 @@ class Plain(Part):
             kwargs = {k: v for k, v in kwargs.items() if k == "reverse"}
             if deep_unknown(value) is not None:
                 return None
+        kind = plain_type(value)
+        if kind is None or name not in kind.methods:
+            return Unknown(f"the method {name} of {type(value).__name__}", place)
         try:
-            return getattr(value, name)(*args, **kwargs)
+            return kind.methods[name](value, *args, **kwargs)
         except (LookupError, TypeError, ValueError) as error:
             raise Raised(type(error).__name__, str(error), place) from None
 
-    def _update(self, value: dict[Any, Any], args: Args, kwargs: Kwargs) -> None:
+    def _update(
+        self, value: dict[Any, Any], args: Args, kwargs: Kwargs, place: SourcePlace
+    ) -> Unknown | None:
+        unknown = None
         for other in (*args, kwargs):
             given = other.values if isinstance(other, Namespace) else other
-            if isinstance(given, dict):
-                for key, item in given.items():
-                    self.ev.writes.put(value, key, item)
+            pairs = given.items() if isinstance(given, dict) else self._pairs(given, place)
+            if pairs is None:
+                unknown = Unknown("a dict updated with something unknown", place)
+            for key, item in pairs or ():
+                self.ev.writes.put(value, key, item)
+        return unknown
+
+    def _pairs(self, given: Any, place: SourcePlace) -> list[tuple[Any, Any]] | None:
+        """The pairs that a dict is updated with; None where they are not known."""
+        items = self.ev.operators.items(given)
+        if items is None:
+            if isinstance(given, PLAIN):
+                raise Raised("TypeError", f"{kind_name(given)} is not iterable", place)
+            return None
+        pairs = []
+        for item in items:
+            if isinstance(item, (Unknown, Alternatives, Value)):
+                continue
+            parts = self.ev.operators.items(item)
+            if parts is None:
+                raise Raised("TypeError", f"{kind_name(item)} is no pair", place)
+            if len(parts) != 2:
+                raise Raised("ValueError", f"{len(parts)} items where a pair has 2", place)
+            if not hashable(parts[0]):
+                raise Raised("TypeError", f"unhashable type: {kind_name(parts[0])!r}", place)
+            pairs.append((parts[0], parts[1]))
+        return pairs
+
+
+_ARITY = {
+    **dict.fromkeys(("copy", "items", "keys", "values", "clear", "popitem", "reverse"), (0, 0)),
+    **dict.fromkeys(("append", "extend", "add", "remove", "discard"), (1, 1)),
+    **dict.fromkeys(("get", "setdefault"), (1, 2)),
+    "insert": (2, 2),
+    "sort": (0, 0),
+}
+_KEYWORDS = {"update": None, "sort": ("key", "reverse")}
+
+
+def _takes(value: Any, name: str, args: Args, kwargs: Kwargs) -> bool:
+    """Whether a method of a container takes so many arguments, and these keywords."""
+    least, most = _ARITY.get(name, (0, len(args)))
+    if name == "pop":
+        least, most = (0, 0) if isinstance(value, set) else (0, 1)
+        if isinstance(value, dict):
+            least, most = 1, 2
+    if name == "update" and isinstance(value, dict):
+        most = 1
+    named = _KEYWORDS.get(name, ()) if not isinstance(value, set) else ()
+    return least <= len(args) <= most and (named is None or all(k in named for k in kwargs))
+
+
+def _known_encoding(args: Args, kwargs: Kwargs) -> bool:
+    """Whether Python encodes without a look for a module of the encoding's name."""
+    named = args[0] if args else kwargs.get("encoding", "utf-8")
+    return isinstance(named, str) and named.lower().replace("_", "-") in ENCODINGS

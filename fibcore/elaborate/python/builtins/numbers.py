@@ -8,19 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from fibcore.elaborate.python.builtins.table import BUILTINS, builtin
 from fibcore.elaborate.python.limits import MAX_CONTAINER, too_large
+from fibcore.elaborate.python.plain_types import is_plain
 from fibcore.elaborate.python.values import (
     Args,
     Class,
     EnumMember,
-    Ext,
     Kwargs,
     Mod,
-    Namespace,
     Native,
-    Obj,
     Raised,
-    Repeat,
-    Tensor,
     deep_unknown,
     mapped,
 )
@@ -44,7 +40,7 @@ def _pure(name: str, fn: Callable[..., Any]) -> None:
         args = [
             list(ev.operators.items(a) or ()) if isinstance(a, (Mod, Class)) else a for a in args
         ]
-        if any(isinstance(a, (Tensor, Namespace, Obj, Ext, Repeat)) for a in args):
+        if not is_plain(args) or not is_plain(kwargs):
             return Unknown(f"{name} of an object", place)
         first = args[0] if args else None
         huge = name == "bytes" and isinstance(first, int) and first > MAX_CONTAINER
@@ -59,8 +55,7 @@ def _pure(name: str, fn: Callable[..., Any]) -> None:
 
 _PURE: dict[str, Callable[..., Any]] = {
     "abs": abs, "round": round, "float": float, "bytes": bytes, "divmod": divmod,
-    "pow": pow, "ord": ord, "chr": chr, "hex": hex, "bin": bin, "repr": repr, "format": format,
-    "slice": slice, "hash": hash,
+    "pow": pow, "ord": ord, "chr": chr, "hex": hex, "bin": bin,
 }  # fmt: skip
 
 
@@ -117,18 +112,42 @@ _extreme("sum", sum)
 
 @builtin("str")
 def _str(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
-    if not args:
+    if not args and not kwargs:
         return ""
-    value = args[0]
-    if isinstance(value, (Unknown, Alternatives)):
-        return Unknown("text of something unknown", place)
-    if isinstance(value, EnumMember):
-        return str(value.value)
-    if isinstance(value, Ext):
-        return value.name
-    if isinstance(value, (int, float, str)) and not isinstance(value, bool):
-        return ev.operators.apply(str, [value], place)
-    return str(value)
+    if len(args) != 1 or kwargs:
+        return Unknown("text of bytes", place)
+    return ev.texts.text(args[0], place, "s")
+
+
+@builtin("repr")
+def _repr(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
+    return ev.texts.text(args[0], place, "r")
+
+
+@builtin("ascii")
+def _ascii(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
+    return ev.texts.text(args[0], place, "a")
+
+
+@builtin("format")
+def _format(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
+    spec = args[1] if len(args) > 1 else ""
+    if not isinstance(spec, str):
+        return Unknown("text with an unknown format", place)
+    return ev.texts.text(args[0], place, None, spec)
+
+
+@builtin("slice")
+def _slice(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
+    return slice(*args) if 1 <= len(args) <= 3 else Unknown("a slice", place)
+
+
+@builtin("hash")
+def _hash(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
+    # The hash of anything else is another one in each process.
+    if isinstance(args[0], (int, float)):
+        return ev.operators.apply(hash, [args[0]], place)
+    return Unknown("a hash", place)
 
 
 @builtin("bool")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from fibcore.elaborate.python.plain_types import is_plain
 from fibcore.elaborate.python.values import Args, Kwargs, deep_unknown, mapped
 from fibcore.model.tree import Alternatives, Unknown
 
@@ -68,7 +69,7 @@ def pure(fn: Callable[..., Any]) -> Imitation:
         inner = deep_unknown(args) or deep_unknown(kwargs)
         if inner is not None:
             return inner
-        if not all(isinstance(a, (int, float, str, list, tuple, type(None))) for a in args):
+        if not is_plain(args) or not is_plain(kwargs):
             return Unknown(f"{fn.__name__} of an object", place)
         return ev.operators.apply(lambda *a: fn(*a, **kwargs), args, place)
 

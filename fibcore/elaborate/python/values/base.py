@@ -60,6 +60,10 @@ class Value:
     comparable = True
     """Whether what no `__eq__` decides is equal where it is the same object."""
 
+    def __repr__(self) -> str:
+        # Python's own shows an address, which would differ in each process.
+        return f"<{type(self).__name__}>"
+
     # -- what it is ----------------------------------------------------------------------------
 
     @property

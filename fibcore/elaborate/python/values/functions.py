@@ -6,8 +6,8 @@ import ast
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from fibcore.elaborate.python.values.base import ABSENT, Args, Kwargs, Value
-from fibcore.elaborate.python.values.merging import deep_unknown, same
+from fibcore.elaborate.python.values.base import Args, Kwargs, Value
+from fibcore.elaborate.python.values.merging import same
 from fibcore.model.tree import Unknown
 from fibcore.syntax import children
 
@@ -185,14 +185,7 @@ class Native(_Function):
 
     def find_attr(self, ev: Evaluator, name: str, place: SourcePlace) -> Any:
         """`dict.fromkeys` and the like."""
-        kind = {"dict": dict, "str": str, "int": int, "float": float}.get(self.name)
-        if kind is None or not hasattr(kind, name):
-            return ABSENT
-        method: Callable[..., Any] = getattr(kind, name)
-        return Native(
-            f"{self.name}.{name}",
-            lambda ev, args, kwargs, at: deep_unknown(args) or ev.operators.apply(method, args, at),
-        )
+        return ev.plain.of_type(self.name, name, place)
 
     def call(self, ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
         return self.fn(ev, args, kwargs, place)

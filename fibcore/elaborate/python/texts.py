@@ -1,0 +1,139 @@
+"""The text of values: `str()`, `repr()`, f-strings, `format` and `%`.
+
+Python's own formatting walks attributes of whatever it is given, and shows objects of fibcore as
+they are inside. So formats are parsed here, and only plain data is given to Python.
+"""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from fibcore.elaborate.python.limits import MAX_CONTAINER, is_wide
+from fibcore.elaborate.python.part import Part
+from fibcore.elaborate.python.plain_types import has_order_of_hashes, is_plain
+from fibcore.elaborate.python.values import Args, Class, EnumMember, Ext, Func, Kwargs, Obj, Raised
+from fibcore.model.tree import Alternatives, SourcePlace, Unknown
+
+_CONVERSIONS: dict[str | None, Callable[[Any], str]] = {"r": repr, "s": str, "a": ascii}
+_METHODS = {"s": ("__str__", "__repr__"), "r": ("__repr__",)}
+
+
+class Texts(Part):
+    """Makes text of values."""
+
+    def text(
+        self, value: Any, place: SourcePlace, conversion: str | None = None, spec: str = ""
+    ) -> Any:
+        """The value as `format` writes it, else Unknown.
+
+        Args:
+            value: Any value.
+            place: Where the text is made.
+            conversion: "r", "s" or "a"; None for none.
+            spec: The format specification.
+        """
+        if isinstance(value, (Unknown, Alternatives)):
+            return Unknown("text of something unknown", place)
+        if is_wide(spec):
+            return Unknown("text that is too long", place)
+        convert = _CONVERSIONS.get(conversion)
+        if isinstance(value, (EnumMember, Ext, Obj)):
+            found = self._of_object(value, place, conversion, spec)
+            if isinstance(found, str) and spec:
+                return self.ev.operators.apply(lambda v: format(v, spec), [found], place)
+            return found
+        if not is_plain(value) or has_order_of_hashes(value):
+            return Unknown("text of an object", place)
+        return self.ev.operators.apply(
+            lambda v: format(convert(v) if convert else v, spec), [value], place
+        )
+
+    def _of_object(self, value: Any, place: SourcePlace, conversion: str | None, spec: str) -> Any:
+        """The text of an object of the source, where its class says what it is."""
+        unknown = Unknown(f"text of {value.shown}", place)
+        if isinstance(value, Ext):  # a dtype
+            torch = value.name.startswith("torch.") and value.name.islower()
+            return value.name if torch and (conversion or not spec) else unknown
+        if not isinstance(value.cls, Class):
+            return unknown
+        method = self._method(value.cls, conversion)
+        if isinstance(method, Func):
+            found = self.ev.calls.call(method, [value], {}, place)
+            plain = isinstance(found, str) and (conversion or not spec)
+            return found if plain and conversion != "a" else unknown
+        if not isinstance(value, EnumMember) or conversion in ("r", "a"):
+            return unknown
+        if value.cls.derives("StrEnum", "IntEnum"):
+            return self.text(value.value, place, conversion)
+        if value.cls.derives("str", "int", "float", "IntFlag", "Flag") or spec:
+            return unknown  # versions of Python differ
+        return f"{value.cls.name}.{value.name}"
+
+    def _method(self, cls: Class, conversion: str | None) -> Any:
+        """The function of the source that makes the text of a class's instances, if any."""
+        attr = self.ev.classes.attr
+        if conversion is None and isinstance(attr(cls, "__format__"), Func):
+            return None
+        found = (attr(cls, name) for name in _METHODS.get(conversion or "s", ()))
+        return next((f for f in found if isinstance(f, Func)), None)
+
+    def format(
+        self, template: str, args: Args, kwargs: Mapping[Any, Any], place: SourcePlace
+    ) -> Any:
+        """`template.format(*args, **kwargs)`; fields that read attributes or items are Unknown."""
+        parts: list[Any] = []
+        number = 0
+        numbering: bool | None = None
+        try:
+            pieces = list(string.Formatter().parse(template))
+        except ValueError as error:
+            raise Raised("ValueError", str(error), place) from None
+        for literal, field, spec, conversion in pieces:
+            parts.append(literal)
+            if field is None:
+                continue
+            if conversion not in (None, "r", "s", "a") or "{" in (spec or ""):
+                return Unknown(f"a format with the field {field!r}", place)
+            if field == "" or field.isdecimal():
+                if numbering is (field != ""):
+                    return Unknown("a format with numbered and other fields", place)
+                numbering = field == ""
+                position = number if field == "" else int(field[:6])
+                number += 1
+                if position >= len(args):
+                    raise Raised("IndexError", f"no argument for field {position}", place)
+                value = args[position]
+            elif field.isidentifier():
+                if field not in kwargs:
+                    raise Raised("KeyError", repr(field), place)
+                value = kwargs[field]
+            else:
+                return Unknown(f"a format with the field {field!r}", place)
+            part = self.text(value, place, conversion, spec or "")
+            if not isinstance(part, str):
+                return part if isinstance(part, Unknown) else Unknown("text", place)
+            parts.append(part)
+        if sum(map(len, parts)) > MAX_CONTAINER:
+            return Unknown("text that is too long", place)
+        return self.ev.operators.apply(lambda *p: "".join(p), parts, place)
+
+    def format_method(
+        self, template: str, name: str, args: Args, kwargs: Kwargs, place: SourcePlace
+    ) -> Any:
+        """`template.format(...)` or `template.format_map(...)`."""
+        if name == "format":
+            return self.format(template, args, kwargs, place)
+        if len(args) != 1 or kwargs or not isinstance(args[0], dict):
+            return Unknown("a format of something unknown", place)
+        return self.format(template, [], args[0], place)
+
+    def percent(self, template: str | bytes, value: Any, place: SourcePlace) -> Unknown | None:
+        """Why `template % value` is Unknown; None where Python may format it."""
+        star = "*" if isinstance(template, str) else b"*"
+        if star in template:  # type: ignore[operator]
+            return Unknown("a format whose widths are values", place)
+        if not is_plain(value) or has_order_of_hashes(value):
+            return Unknown("text of an object", place)
+        return None
