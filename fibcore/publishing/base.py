@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import attrs
 
 from fibcore.errors import PublishError
-from fibcore.sources import git_files
+from fibcore.sources import foreign_git, git_files
 
 _HUB_URL = re.compile(
     r"(?:https?://(?:[^/@]+@)?[^/]+/|(?:ssh://)?git@[^/:]+[:/])datasets/([^/]+/[^/]+?)(?:\.git)?/?"
@@ -42,7 +39,7 @@ def dataset_of_clone(root: Path) -> str | None:
     """The id of the Hub's dataset that a folder is a clone of; None where it is none."""
     if git_files.git_dir(root) is None:
         return None
-    url = _git(root, "config", "--get", "remote.origin.url")
+    url = foreign_git.remote_url(root)
     return dataset_of_url(url) if url else None
 
 
@@ -59,8 +56,10 @@ def find_base(root: Path, revision: str | None) -> Base | None:
         return None
     names = (revision,) if revision is not None else ()
     for name in (*names, "HEAD", "main"):
-        remote = _git(root, "rev-parse", "--verify", "--quiet", f"refs/remotes/origin/{name}")
-        common = _git(root, "merge-base", "HEAD", remote.strip()) if remote else None
+        remote = foreign_git.answer(
+            root, "rev-parse", "--verify", "--quiet", f"refs/remotes/origin/{name}"
+        )
+        common = foreign_git.answer(root, "merge-base", "HEAD", remote.strip()) if remote else None
         if common:
             return Base(common.strip(), _blobs(root, common.strip()))
     return None
@@ -77,7 +76,7 @@ def ignored(root: Path, names: Iterable[str]) -> frozenset[str]:
     given = "\0".join(names)
     if git_files.git_dir(root) is None or not given:
         return frozenset()
-    asked = _run(root, "check-ignore", "-z", "--stdin", given=given)
+    asked = foreign_git.ask(root, "check-ignore", "-z", "--stdin", given=given)
     if asked is None or asked.returncode not in (0, 1):
         raise PublishError(
             "git cannot tell which files are ignored",
@@ -89,34 +88,10 @@ def ignored(root: Path, names: Iterable[str]) -> frozenset[str]:
 
 
 def _blobs(root: Path, commit: str) -> dict[str, str]:
-    listed = _git(root, "ls-tree", "-r", "-z", commit) or ""
+    listed = foreign_git.answer(root, "ls-tree", "-r", "-z", commit) or ""
     found = {}
     for line in listed.split("\0"):
         facts, tab, path = line.partition("\t")
         if tab:
             found[path] = facts.split()[2]  # mode, type, id
     return found
-
-
-def _git(root: Path, *arguments: str) -> str | None:
-    """What git prints; None where it fails or is not there."""
-    done = _run(root, *arguments)
-    return done.stdout if done is not None and done.returncode == 0 else None
-
-
-def _run(
-    root: Path, *arguments: str, given: str | None = None
-) -> subprocess.CompletedProcess[str] | None:
-    git = shutil.which("git")
-    if git is None:
-        return None
-    return subprocess.run(  # noqa: S603 - a fixed command
-        [git, "-c", "core.fsmonitor=false", "-c", "core.quotePath=false", *arguments],
-        cwd=root,
-        input=given or "",
-        capture_output=True,
-        check=False,
-        encoding="utf-8",
-        errors="surrogateescape",
-        env={**os.environ, "LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0"},
-    )

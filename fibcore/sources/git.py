@@ -13,7 +13,7 @@ import attrs
 
 from fibcore.errors import SourceError
 from fibcore.progress import Progress, report
-from fibcore.sources import git_files
+from fibcore.sources import foreign_git, git_files
 from fibcore.sources.git_process import complaint, environment, git_program, ls_remote
 from fibcore.sources.spec import GitSource, redacted
 
@@ -192,8 +192,10 @@ def remote_url(folder: Path) -> str | None:
     Raises:
         SourceError: not a git repository that can be read.
     """
-    with _open(folder) as repo:
-        return next((r.url for r in repo.remotes if r.name == "origin"), None)
+    git_program()
+    if git_files.git_dir(folder) is None:
+        raise SourceError("not a git repository", where=str(folder))
+    return foreign_git.remote_url(folder)
 
 
 def _refuse_own_work(repo: Repo, folder: Path, target: RemoteRef) -> None:
@@ -296,6 +298,14 @@ class _open:  # noqa: N801 - used as a function in `with`
             # No template: hooks that the user's template brings are not run here.
             git.update_environment(**environment(), GIT_TEMPLATE_DIR="")
             _run(source, git.init, "-q", "--initial-branch=main")
+        commands = foreign_git.commands_in_config(folder)
+        if commands:
+            raise SourceError(
+                "the clone's config names commands that git would run, so git is not used on it",
+                where=str(folder / ".git" / "config"),
+                found=", ".join(commands),
+                hint="put them into your own config (git config --global), or update with git",
+            )
         try:
             self._repo = Repo(folder)
         except GitError as error:

@@ -23,6 +23,12 @@ def git_dir(folder: Path) -> Path | None:
     return linked if linked.is_dir() else None
 
 
+def common_dir(directory: Path) -> Path:
+    """The git directory that holds objects, refs and config: of a linked worktree, the main one."""
+    common = _read(directory / "commondir")
+    return directory / common.strip() if common else directory
+
+
 def head_commit(folder: Path) -> str | None:
     """The commit that is checked out in the repository at `folder`; None where there is none."""
     directory = git_dir(folder)
@@ -34,8 +40,7 @@ def head_commit(folder: Path) -> str | None:
     if not text.startswith("ref:"):
         return _commit(text)
     name = text[len("ref:") :].strip()
-    common = _read(directory / "commondir")
-    for place in (directory, directory / common.strip() if common else directory):
+    for place in (directory, common_dir(directory)):
         commit = _commit(_read(place / name)) or _packed(place, name)
         if commit:
             return commit

@@ -40,15 +40,17 @@ def environment() -> dict[str, str]:
         "GIT_HTTP_LOW_SPEED_TIME": "60",
         "LC_ALL": "C",
     }
+    # Commands that a clone brings in its hooks or its config are not run.
+    settings = [("core.hooksPath", os.devnull), ("core.fsmonitor", "false")]
     if shutil.which("git-lfs") is None:
         # A configured filter whose program is missing would fail the checkout.
-        settings = [("filter.lfs.smudge", ""), ("filter.lfs.process", "")]
+        settings += [("filter.lfs.smudge", ""), ("filter.lfs.process", "")]
         settings.append(("filter.lfs.required", "false"))
-        first = int(os.environ.get("GIT_CONFIG_COUNT") or 0)
-        for index, (key, value) in enumerate(settings, first):
-            variables[f"GIT_CONFIG_KEY_{index}"] = key
-            variables[f"GIT_CONFIG_VALUE_{index}"] = value
-        variables["GIT_CONFIG_COUNT"] = str(first + len(settings))
+    first = int(os.environ.get("GIT_CONFIG_COUNT") or 0)
+    for index, (key, value) in enumerate(settings, first):
+        variables[f"GIT_CONFIG_KEY_{index}"] = key
+        variables[f"GIT_CONFIG_VALUE_{index}"] = value
+    variables["GIT_CONFIG_COUNT"] = str(first + len(settings))
     return variables
 
 
@@ -64,7 +66,8 @@ def ls_remote(url: str, patterns: list[str], limit_s: float) -> list[str]:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env={**os.environ, **environment()},
+        # The config of a repository around the current folder says nothing about this remote.
+        env={**os.environ, **environment(), "GIT_DIR": os.devnull},
         encoding="utf-8",
         errors="replace",
         start_new_session=True,

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
-import os
 import re
-import shutil
 from pathlib import Path
 
 from fibcore.errors import SourceError
@@ -177,23 +175,13 @@ def _from_text(path: Path) -> str | None:
 
 def _from_tag(root: Path) -> str | None:
     top = _repository(root)
-    git = shutil.which("git")
-    if top is None or git is None:
+    if top is None:
         return None
-    import subprocess  # for clones alone
+    from fibcore.sources import foreign_git  # for clones alone
 
-    asked = subprocess.run(  # noqa: S603 - a fixed command
-        [git, "-c", "core.fsmonitor=false", "describe", "--tags", "--match", "v[0-9]*"],
-        cwd=top,
-        capture_output=True,
-        check=False,
-        stdin=subprocess.DEVNULL,
-        encoding="utf-8",
-        errors="replace",
-        env={**os.environ, "LC_ALL": "C"},
-    )
+    described = foreign_git.answer(top, "describe", "--tags", "--match", "v[0-9]*") or ""
     # v0.5.9-12-gabc: 12 commits after the tag; written as a version with a local part.
-    tag, *since = asked.stdout.strip().removeprefix("v").rsplit("-", 2)
+    tag, *since = described.strip().removeprefix("v").rsplit("-", 2)
     return (tag + ("+" + ".".join(since) if since else "")) or None
 
 
