@@ -111,7 +111,7 @@ def _config(folder: Path, *arguments: str) -> str | None:
     if not config.is_file():
         return None
     # With --file the config is text alone: git follows no setting of it, and no include.
-    return answer(folder, "config", "--file", str(config), *arguments)
+    return answer(folder, "config", "--file", str(config.resolve()), *arguments)
 
 
 def _fill(view: Path, directory: Path) -> None:

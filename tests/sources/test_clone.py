@@ -748,9 +748,10 @@ def test_settings_in_the_environment_are_kept(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("GIT_CONFIG_COUNT", "2")
     monkeypatch.setattr(shutil, "which", lambda _: None)
     variables = git_process.environment()
-    assert variables["GIT_CONFIG_COUNT"] == "5"
+    assert variables["GIT_CONFIG_COUNT"] == "7"
     assert "GIT_CONFIG_KEY_1" not in variables
-    assert variables["GIT_CONFIG_KEY_2"] == "filter.lfs.smudge"
+    assert variables["GIT_CONFIG_KEY_2"] == "core.hooksPath"
+    assert variables["GIT_CONFIG_KEY_4"] == "filter.lfs.smudge"
 
 
 @pytest.mark.usefixtures("without_pip")

@@ -74,11 +74,15 @@ def _lose(repository: Path, thing: str) -> None:
     (repository / ".git" / "objects" / name[:2] / name[2:]).unlink()
 
 
-def test_questions_are_answered_and_nothing_runs(repository: Path, marker: Path) -> None:
+def test_questions_are_answered_and_nothing_runs(
+    repository: Path, marker: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     marker.unlink(missing_ok=True)
     assert foreign_git.answer(repository, "describe", "--tags") == "v0.5.23\n"
     assert base.ignored(repository, ["a.log", "b.txt"]) == {"a.log"}
     assert foreign_git.remote_url(repository) == f"ext::sh -c touch% {marker}"
+    monkeypatch.chdir(repository.parent)
+    assert foreign_git.remote_url(Path(repository.name)) == foreign_git.remote_url(repository)
     assert foreign_git.answer(repository, "status", "--porcelain") is not None
     assert foreign_git.answer(repository, "diff", "HEAD") is not None
     assert not marker.exists()
