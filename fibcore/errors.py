@@ -35,11 +35,11 @@ class FibcoreError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        lines = [f"{self.where}: {self.message}" if self.where else self.message]
+        lines = [f"{_one_line(self.where)}: {self.message}" if self.where else self.message]
         if self.expected is not None:
-            lines.append(f"  expected: {self.expected}")
+            lines.append(f"  expected: {_indented(self.expected)}")
         if self.found is not None:
-            lines.append(f"  found: {self.found}")
+            lines.append(f"  found: {_indented(self.found)}")
         if self.hint is not None:
             lines.append(f"  to do: {self.hint}")
         return "\n".join(lines)
@@ -63,6 +63,15 @@ class FibcoreError(Exception):
             "hint": self.hint,
         }
         return {key: value for key, value in parts.items() if value is not None}
+
+
+def _one_line(place: str) -> str:
+    return place.replace("\n", "\\n")
+
+
+def _indented(text: str) -> str:
+    """A text whose further lines stand below the first, so that none looks like a line of ours."""
+    return text.replace("\n", "\n    ")
 
 
 class UsageError(FibcoreError):

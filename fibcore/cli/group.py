@@ -14,7 +14,7 @@ import click
 
 from fibcore import __version__
 from fibcore.cli.declared import FibcoreCommand
-from fibcore.cli.output import Output
+from fibcore.cli.output import Output, printable
 from fibcore.errors import FibcoreError, nearest
 
 COMMANDS = {
@@ -138,7 +138,7 @@ def _run(
 def _print_traceback() -> None:
     import traceback  # for errors alone
 
-    traceback.print_exc()
+    click.echo(printable(traceback.format_exc()), err=True, nl=False)
 
 
 def _fail(out: Output, message: str, data: dict[str, Any], status: int) -> int:

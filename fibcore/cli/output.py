@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -12,6 +13,21 @@ import click
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
+
+
+_CONTROLS = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]"
+)
+"""Characters that steer a terminal, hide, turn the direction of writing, or cannot be written."""
+
+
+def printable(text: str) -> str:
+    """The text with control characters written as escapes, so that a terminal only shows them.
+
+    Texts come from model files, configs and names of files, which may hold anything. Line feeds
+    and tabs stay.
+    """
+    return _CONTROLS.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 class Output:
@@ -39,21 +55,21 @@ class Output:
     def line(self, text: str = "", *, level: int = 0) -> None:
         """Print a line; `-q` leaves it out, `level` 1 needs `-v`."""
         if self.verbosity >= level:
-            click.echo(text, file=self.stream)
+            click.echo(printable(text), file=self.stream)
 
     def result(self, text: str) -> None:
         """Print a line that is the answer itself; `-q` leaves it."""
-        click.echo(text, file=self.stream)
+        click.echo(printable(text), file=self.stream)
 
     def warn(self, text: str) -> None:
         """Print a line that has to be seen, on standard error."""
         self.close()
-        click.echo(text, err=True)
+        click.echo(printable(text), err=True)
 
     def note(self, text: str) -> None:
         """Print a line about the work as it goes, on standard error; `-q` leaves it out."""
         if self.verbosity >= 0:
-            click.echo(text, err=True)
+            click.echo(printable(text), err=True)
 
     def table(
         self,
@@ -64,7 +80,8 @@ class Output:
         indent: int = 0,
     ) -> None:
         """Print a table: drawn on a terminal where it fits, aligned plain lines elsewhere."""
-        cells = [[str(cell) for cell in row] for row in rows]
+        cells = [[printable(str(cell)) for cell in row] for row in rows]
+        columns, title = [printable(column) for column in columns], printable(title)
         if self.verbosity < 0:
             return
         widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
@@ -93,7 +110,9 @@ class Output:
         Turning a report into plain data takes longer than a small command.
         """
         if self.json_mode:
-            click.echo(json.dumps(data(), indent=2, ensure_ascii=False, sort_keys=False))
+            text = json.dumps(data(), indent=2, ensure_ascii=False, sort_keys=False)
+            # The same document: JSON may write every character of a string by its number.
+            click.echo(_CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
     def progress(self, message: str, done: float | None = None, total: float | None = None) -> None:
         """Show how far long work is: a bar on a terminal, a line for every new step elsewhere.
@@ -105,6 +124,7 @@ class Output:
         """
         if self.verbosity < 0:
             return
+        message = printable(message)
         if self._bars is None:
             self._bars = Bars() if sys.stderr.isatty() else Lines()
         self._bars.show(message, done, total)
@@ -136,7 +156,7 @@ class Bars:
             )
 
             self._progress = Progress(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(),
                 TaskProgressColumn(),
                 TimeElapsedColumn(),

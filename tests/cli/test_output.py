@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from fibcore.cli.output import Output
+from fibcore.errors import FibcoreError
 
 
 class Terminal(io.StringIO):
@@ -109,3 +110,45 @@ def test_progress_on_a_terminal_is_bars_on_standard_error(
     assert "asking" in text
     assert "100%" in text
     assert capsys.readouterr().out == ""
+
+
+HOSTILE = "\x1b]0;owned\x07\x1b[2J\x9b31m\r\u202eabc\ud800\x7f"
+
+
+def test_control_characters_are_shown_and_not_sent(capsys: pytest.CaptureFixture[str]) -> None:
+    out = Output()
+    out.line(HOSTILE)
+    out.result(HOSTILE)
+    out.warn(HOSTILE)
+    out.note(HOSTILE)
+    out.table((HOSTILE,), [(HOSTILE,)], title=HOSTILE)
+    out.progress(HOSTILE)
+    shown = capsys.readouterr()
+    for text in (shown.out, shown.err):
+        assert text.isascii()
+        assert not any(ord(c) < 32 and c != "\n" for c in text)
+        assert r"\x1b]0;owned\x07\x1b[2J\x9b31m\r\u202eabc\ud800\x7f" in text
+
+
+def test_a_drawn_table_sends_no_control_characters(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setenv("COLUMNS", "200")
+    Output().table((HOSTILE,), [(HOSTILE,)], title=HOSTILE)
+    assert "\x1b]" not in terminal.getvalue()
+    assert "\x9b" not in terminal.getvalue()
+
+
+def test_a_document_holds_the_same_data_without_control_characters(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Output(json_mode=True).document(lambda: {HOSTILE: ["\u00e9", "\U0001f600"]})
+    text = capsys.readouterr().out
+    assert json.loads(text) == {HOSTILE: ["\u00e9", "\U0001f600"]}
+    assert not {"\x1b", "\x9b", "\u202e", "\x7f"} & set(text)
+    assert "\u00e9" in text
+
+
+def test_lines_of_a_foreign_message_stand_below_it() -> None:
+    error = FibcoreError("wrong", where="a\nb.json", found="red\n13 definitions: 13 new")
+    assert str(error) == "a\\nb.json: wrong\n  found: red\n    13 definitions: 13 new"
