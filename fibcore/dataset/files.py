@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import secrets
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
@@ -180,6 +181,32 @@ def write_bytes(root: Path, path: Path, data: bytes, *, durable: bool = True) ->
     except OSError as error:
         raise os_error(error, path, "write the file") from error
     return True
+
+
+def sweep(root: Path, folders: Iterable[str]) -> None:
+    """Remove temporary files that a killed process or an interrupted machine left.
+
+    Only for who holds the dataset's lock: nobody else writes then. What cannot be removed stays
+    until a later run can.
+
+    Args:
+        root: The dataset folder; of it only the top itself is looked through,
+        folders: and all below these folders.
+    """
+    pending = [os.fspath(root / name) for name in folders]
+    _sweep_folder(os.fspath(root), [])
+    while pending:
+        _sweep_folder(pending.pop(), pending)
+
+
+def _sweep_folder(folder: str, pending: list[str]) -> None:
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                pending.append(entry.path)
+            elif TEMPORARY.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
+                with suppress(OSError):
+                    os.unlink(entry.path)  # noqa: PTH108  # scandir gives text
 
 
 def remove(root: Path, path: Path) -> bool:

@@ -4,19 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import attrs
 
-from fibcore.dataset.files import (
-    TEMPORARY,
-    BrokenFileError,
-    check_inside,
-    read_text,
-    relative,
-)
+from fibcore.dataset.files import BrokenFileError, check_inside, read_text, relative
 from fibcore.dataset.layout import DEFINITIONS
 from fibcore.errors import DatasetError, DefinitionError
 from fibcore.model.definition import Definition
@@ -101,12 +94,8 @@ class Index:
         self._by_structure: dict[tuple[Any, ...], list[str]] = {}
         self._folders: dict[str, str] = {}
 
-    def refresh(self, *, clean: bool = False) -> None:
+    def refresh(self) -> None:
         """Read what is new or changed in the folder.
-
-        Args:
-            clean: Remove temporary files that an interrupted machine left; only for who holds
-                the dataset's lock.
 
         Raises:
             DatasetError: the folder itself cannot be read.
@@ -114,7 +103,7 @@ class Index:
         self.by_name, self.errors = {}, {}
         self._by_folded, self._by_structure, self._folders = {}, {}, {}
         seen: dict[Path, tuple[Stamp | None, Definition | BrokenFileError]] = {}
-        for path in self._paths(clean):
+        for path in self._paths():
             stamp = stamp_of(path)
             known = self._files.get(path)
             if known is None or stamp is None or known[0] != stamp:
@@ -186,7 +175,7 @@ class Index:
         self._folders.setdefault(definition.op_type.casefold(), definition.op_type)
         self._by_structure.setdefault(definition.structure(), []).append(definition.name)
 
-    def _paths(self, clean: bool) -> Iterator[Path]:
+    def _paths(self) -> Iterator[Path]:
         """The definition files, sorted; folders that cannot be read become errors."""
         top = self.root / DEFINITIONS
         if not top.exists() and not top.is_symlink():
@@ -206,11 +195,7 @@ class Index:
                 continue
             self._folders.setdefault(folder.name.casefold(), folder.name)
             for path in entries:
-                if TEMPORARY.fullmatch(path.name):
-                    if clean:
-                        with suppress(OSError):  # it stays until a later run can remove it
-                            path.unlink()
-                elif path.suffix == ".json" and not path.name.startswith("."):
+                if path.suffix == ".json" and not path.name.startswith("."):
                     yield path
 
 

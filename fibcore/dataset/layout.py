@@ -13,6 +13,8 @@ SOLUTIONS = "solutions"
 TRACES = "traces"
 BLOBS = "blob/workloads"
 PROVENANCE = "reports/provenance"
+TOP_FOLDERS = (DEFINITIONS, WORKLOADS, SOLUTIONS, TRACES, "blob", "reports", "tests")
+"""The folders at the top of a dataset in which files are written."""
 
 
 def definition_file(definition: Definition) -> str:

@@ -10,8 +10,9 @@ from typing import NamedTuple
 from fibcore.dataset import conflicts
 from fibcore.dataset.adding import DefinitionWriter
 from fibcore.dataset.conflicts import Conflict
-from fibcore.dataset.files import BrokenFileError, below, relative, remove, write_bytes
+from fibcore.dataset.files import BrokenFileError, below, relative, remove, sweep, write_bytes
 from fibcore.dataset.index import Index
+from fibcore.dataset.layout import TOP_FOLDERS
 from fibcore.dataset.locking import locked
 from fibcore.dataset.merging import UNVERIFIED, VERIFIED, Variant
 from fibcore.dataset.outcome import Outcome
@@ -80,6 +81,7 @@ class Dataset:
         self._notify = notify
         self._index = Index(self.root)
         self._depth = 0
+        self._swept = False
         self._dry_started = False
         self._writer = DefinitionWriter(self.root, self._index, variant, dry_run=dry_run)
 
@@ -100,7 +102,10 @@ class Dataset:
             self._depth += 1
             self._writer.settled.clear()
             try:
-                self._index.refresh(clean=True)
+                if not self._swept:
+                    sweep(self.root, TOP_FOLDERS)
+                    self._swept = True
+                self._index.refresh()
                 try:
                     yield
                 except Exception:

@@ -631,13 +631,22 @@ def test_files_have_the_permissions_that_new_files_have(filled: Dataset, root: P
     assert path.stat().st_mode & 0o777 == 0o600
 
 
-def test_temporary_files_of_a_crash_are_cleared_away(filled: Dataset, root: Path) -> None:
-    left = root / "definitions" / "toy" / ".fibcore-0123456789abcdef.tmp"
-    left.write_text("{")
+def test_temporary_files_of_a_crash_are_cleared_away(
+    filled: Dataset, root: Path, tmp_path: Path
+) -> None:
+    name = ".fibcore-0123456789abcdef.tmp"
+    folders = ("", "definitions/toy", "reports", "reports/provenance/deep", "tests/a", "blob/b")
+    left = [root / folder / name for folder in folders]
+    kept = [root / "of the user" / name, root / "reports" / ".other.tmp", tmp_path / "out" / name]
+    for file in (*left, *kept):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("{")
+    (root / "reports" / "link").symlink_to(tmp_path / "out")
     assert filled.read().errors == ()
-    assert left.exists()
-    filled.add(toy(16))
-    assert not left.exists()
+    assert all(file.exists() for file in left)
+    Dataset(root).add(toy(16))
+    assert not any(file.exists() for file in left)
+    assert all(file.exists() for file in kept)
 
 
 def test_a_dry_run_writes_nothing_and_remembers(root: Path) -> None:
