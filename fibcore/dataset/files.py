@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import secrets
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
@@ -156,7 +155,7 @@ def write_bytes(root: Path, path: Path, data: bytes, *, durable: bool = True) ->
         DatasetError: no space, no permission, or a path that leads out of the dataset.
     """
     check_inside(root, path)
-    temporary = path.with_name(f".fibcore-{secrets.token_hex(8)}.tmp")
+    temporary = path.with_name(f".fibcore-{os.urandom(8).hex()}.tmp")
     try:
         if path.is_symlink():
             raise DatasetError("refusing to write through a symbolic link", where=str(path))

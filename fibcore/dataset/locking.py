@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
-import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -17,8 +15,6 @@ from fibcore.errors import DatasetError
 
 LOCK_NAME = ".fibcore.lock"
 HOLDER_NAME = ".fibcore.lock.holder"
-
-_log = logging.getLogger("fibcore.dataset")
 
 
 @contextmanager
@@ -46,7 +42,7 @@ def locked(
         raise os_error(error, root, "make the dataset folder") from error
     lock = filelock.FileLock(root / LOCK_NAME)
     try:
-        _acquire(lock, root, timeout_s, notify or _log.warning)
+        _acquire(lock, root, timeout_s, notify or _warn)
     except filelock.Timeout:
         raise DatasetError(
             f"another run has held the dataset's lock for over {timeout_s:g} s",
@@ -78,6 +74,12 @@ def _acquire(lock: Any, root: Path, timeout_s: float, notify: Callable[[str], No
         lock.acquire(timeout=timeout_s)
 
 
+def _warn(message: str) -> None:
+    import logging  # for those who wait alone
+
+    logging.getLogger("fibcore.dataset").warning(message)
+
+
 def holder(root: Path) -> str:
     """Describe the process that holds the lock, as far as it left its name."""
     try:
@@ -89,5 +91,7 @@ def holder(root: Path) -> str:
 
 def _this_process() -> str:
     command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]) if sys.argv else sys.executable
+    import socket  # for the lock alone
+
     said = {"pid": os.getpid(), "host": socket.gethostname(), "command": command[:200]}
     return json.dumps(said) + "\n"

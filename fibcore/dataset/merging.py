@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -97,6 +96,8 @@ def _in_mapping(key: str, left: Mapping[str, Any], right: Mapping[str, Any]) -> 
 
 def reference_diff(kept: Definition, new: Definition) -> list[str]:
     """The references' differing lines as a unified diff."""
+    import difflib  # for conflicts alone
+
     return list(
         difflib.unified_diff(
             kept.reference.splitlines(),
