@@ -13,6 +13,7 @@ from plugin_toy import TREE, plugin, registry
 
 from fibcore.errors import PluginError, UsageError
 from fibcore.model.serving import Serving
+from fibcore.ops import loading
 from fibcore.ops.hookspecs import HOOK_API, OpType, hookimpl
 from fibcore.ops.registry import PluginInfo, Registry, load_plugins
 
@@ -263,3 +264,18 @@ def test_an_object_takes_the_place_of_an_installed_plugin(install: Install) -> N
     install("mine", GOOD)
     found = info(load_plugins(extra={"mine": plugin("toy")}), "mine")
     assert (found.distribution, found.op_types) == (None, ("toy",))
+
+
+@pytest.mark.parametrize("version", ["0.9", "1", "1.0", "1.0.1", "1.2", "1.10", "2.0", "2.0.0.1"])
+@pytest.mark.parametrize("bounds", ["", ">=1", ">=1.0,<2", "<2.0,>=1.2", ">=1.0.0", "<1.10.0"])
+def test_plain_requirements_are_met_where_packaging_says_so(
+    monkeypatch: pytest.MonkeyPatch, version: str, bounds: str
+) -> None:
+    from packaging.requirements import Requirement
+
+    monkeypatch.setattr("importlib_metadata.version", lambda _: version)
+    text = f"thing{bounds}"
+    assert loading._plainly_met(text) == Requirement(text).specifier.contains(version)
+    assert not loading._plainly_met(f"{text}; python_version < '4'")
+    assert not loading._plainly_met("thing[extra]>=1")
+    assert not loading._plainly_met("thing~=1.0")
