@@ -18,6 +18,8 @@ def test_names_in_the_order_in_which_errors_list_them() -> None:
 
 @pytest.mark.parametrize("dtype", TABLE.values(), ids=TABLE)
 def test_storage(dtype: Dtype) -> None:
+    for package in ("numpy", "ml_dtypes", "safetensors"):  # the extra `bench`
+        pytest.importorskip(package, reason=f"{package} is not installed")
     stored = dtype.numpy()
     if stored is None:
         assert dtype.bits == 4
