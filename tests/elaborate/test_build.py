@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 IDLE = """
+import contextlib
 from torch import nn
 import foreign
 from sglang.srt.layers.layernorm import RMSNorm
@@ -45,8 +46,24 @@ EntryClass = Model
         ("x = foreign.run(x, self.given.weight)", {"skipped", "given", "failed"}),
         ("x = self.failed(None[0])", {"given"}),
         ("x = foreign.run(x, getattr(self, 'failed'))", {"skipped", "given"}),
+        (
+            "try:\n            self.failed([][0])\n        except IndexError:\n            pass",
+            {"given"},
+        ),
+        (
+            "with contextlib.suppress(IndexError):\n            [][0]\n            self.failed(x)",
+            {"given"},
+        ),
     ],
-    ids=["not called", "handed on", "its weight handed on", "an error", "by name"],
+    ids=[
+        "not called",
+        "handed on",
+        "its weight handed on",
+        "an error",
+        "by name",
+        "an error that is caught",
+        "an error that is suppressed",
+    ],
 )
 def test_modules_that_are_never_called_are_idle(made: Any, body: str, idle: set[str]) -> None:
     tree = made.tree(IDLE.format(body=body))
@@ -54,3 +71,78 @@ def test_modules_that_are_never_called_are_idle(made: Any, body: str, idle: set[
     assert layer is not None
     assert {name for name, node in layer.children.items() if node.idle} == idle
     assert layer.children["used"].calls
+
+
+def test_what_a_module_calls_behind_an_error_inside_of_a_try_is_found(made: Any) -> None:
+    body = (
+        "try:\n            [][0]\n            x = self.failed(x)\n"
+        "        finally:\n            x = self.given(x)"
+    )
+    layer = made.tree(IDLE.format(body=body)).find("layer")
+    assert layer.children["failed"].calls
+    assert layer.children["given"].calls
+
+
+ABORTED = """
+from torch import nn
+from sglang.srt.layers.layernorm import RMSNorm
+
+class Layer(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.before, self.behind = RMSNorm(8), RMSNorm(8)
+
+    def forward(self, x):
+        x = self.before(x)
+        if x is not None:
+            raise RuntimeError("not on this machine")
+        return self.behind(x)
+
+class Model(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.layer, self.later = Layer(), RMSNorm(8)
+
+    def forward(self, x):
+        return self.later(self.layer(x))
+
+EntryClass = Model
+"""
+
+
+def test_nothing_is_idle_behind_an_exception_that_leaves_the_forward_pass(made: Any) -> None:
+    tree = made.tree(ABORTED)
+    assert [m.path for m in tree.missing] == ["forward"]
+    nodes = {name: tree.find(name) for name in ("layer.before", "layer.behind", "later")}
+    assert {name for name, node in nodes.items() if node.calls} == {"layer.before"}
+    assert not any(node.idle for node in nodes.values())
+
+
+def test_modules_hung_on_a_bare_module_are_found(made: Any) -> None:
+    text = """
+from torch import nn
+import torch
+from sglang.srt.layers.layernorm import RMSNorm
+
+class Model(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.shared = nn.Module()
+        self.shared.norm = RMSNorm(8)
+        self.shared.inner = torch.nn.Module()
+        self.shared.inner.add_module("last", RMSNorm(16))
+        self.empty = nn.Module()
+
+    def forward(self, x):
+        return self.shared.inner.last(self.shared.norm(x))
+
+EntryClass = Model
+"""
+    tree = made.tree(text)
+    for path, size in (("shared.norm", 8), ("shared.inner.last", 16)):
+        node = tree.find(path)
+        assert node is not None
+        assert node.arguments["hidden_size"] == size
+        assert len(node.calls) == 1
+    assert not tree.find("shared").leaf
+    assert tree.missing == ()

@@ -41,7 +41,7 @@ class Branches(Part):
         try:
             truth, why = self.decide(node, env)
         except Raised as error:
-            if error.explicit or not self.ev.mode.loses_statements:
+            if not self.ev.statements.loses(error):
                 raise
             self.ev.statements.note_lost(error)
             return None, False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from fibcore.elaborate.python.journal import Status
@@ -90,16 +91,19 @@ class Exceptions(Part):
         # A limit: what one side of an undecided branch raises never comes here, because that side
         # is not taken, so that a handler for it is not run.
         status: Status = None
+        names = frozenset(name for h in node.handlers for name in _caught(h))
         try:
-            with self.ev.within(guarded(self.ev.mode)):
+            with self.ev.within(guarded(self.ev.mode, names)):
                 status = self.ev.statements.block(node.body, env)
             if status is None:
                 status = self.ev.statements.block(node.orelse, env)
         except Raised as error:
-            handler = next((h for h in node.handlers if _catches(h, error)), None)
+            kinds = kinds_of(error)
+            handler = next((h for h in node.handlers if not kinds.isdisjoint(_caught(h))), None)
             if handler is None:
                 self.ev.statements.block(node.finalbody, env)
                 raise
+            self.ev.forward.note_abandoned()
             if handler.name:
                 caught = Unknown(f"{error.kind}: {error.message}", error.place)
                 self.ev.names.bind(env, handler.name, caught)
@@ -112,15 +116,16 @@ class Exceptions(Part):
         return final if final is not None else status
 
     def with_(self, node: ast.With, env: Env) -> Status:
-        kinds = {name for item in node.items for name in _suppressed(item.context_expr)}
+        kinds = frozenset(name for item in node.items for name in _suppressed(item.context_expr))
         if not kinds:
             return self._within(node, env)
         try:
-            with self.ev.within(guarded(self.ev.mode)):
+            with self.ev.within(guarded(self.ev.mode, kinds)):
                 return self._within(node, env)
         except Raised as error:
-            if not kinds & (_CATCH_ALL | {error.kind} | set(_PARENTS.get(error.kind, ()))):
+            if kinds.isdisjoint(kinds_of(error)):
                 raise
+            self.ev.forward.note_abandoned()
             return None
 
     def _within(self, node: ast.With, env: Env) -> Status:
@@ -151,13 +156,20 @@ def _template(node: ast.expr) -> str:
     )
 
 
-def _catches(handler: ast.ExceptHandler, error: Raised) -> bool:
-    if handler.type is None:
-        return True
-    types = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
-    names = {ast.unparse(t).rpartition(".")[2] for t in types}
+def kinds_of(error: Raised) -> frozenset[str]:
+    """The names of the classes that an exception is of: those by which a handler may catch it."""
     kinds = {error.kind, *error.parents}
-    return bool(names & kinds.union(_CATCH_ALL, *(_PARENTS.get(kind, ()) for kind in kinds)))
+    return frozenset(kinds.union(_CATCH_ALL, *(_PARENTS.get(kind, ()) for kind in kinds)))
+
+
+def _caught(handler: ast.ExceptHandler) -> Iterator[str]:
+    """The names of the exceptions that a handler catches."""
+    if handler.type is None:
+        yield "BaseException"
+        return
+    types = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
+    for kind in types:
+        yield ast.unparse(kind).rpartition(".")[2]
 
 
 def _suppressed(node: ast.expr) -> set[str]:

@@ -21,6 +21,7 @@ from fibcore.elaborate.python.values import (
     Kwargs,
     Mod,
     Param,
+    Raised,
     Repeat,
     Tracker,
     Value,
@@ -143,8 +144,15 @@ class Forward(Part):
                 args = [_relative(a, number) for a in args]
                 kwargs = {k: _relative(v, number) for k, v in kwargs.items()}
                 return self.ev.calls.call_function(func, [target, *args], kwargs, place)
+        except Raised:
+            self.lost.add(id(target))  # it was left halfway
+            raise
         finally:
             self.running.pop()
+
+    def note_abandoned(self) -> None:
+        """Note that the module that runs left a block by an exception: it may call more there."""
+        self.lost.update(map(id, self.running[-1:]))
 
     def _foreign_forward(self, target: Mod, args: Args, place: SourcePlace) -> Any:
         """The forward pass of a class of torch: that of `Sequential` calls its entries in turn."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from fibcore.elaborate.python.branches import leaves_block
+from fibcore.elaborate.python.exceptions import kinds_of
 from fibcore.elaborate.python.journal import Status
 from fibcore.elaborate.python.part import Handlers, Part
 from fibcore.elaborate.python.values import Env, Raised
@@ -52,14 +53,18 @@ class Statements(Part):
                 Unknown(f"{type(node).__name__} is not evaluated", env.module.place(node))
             )
             return None
-        if not env.tolerant and not self.ev.mode.loses_statements:
+        if not env.tolerant and not self.ev.mode.forward:
             return handler(node, env)
         try:
             return handler(node, env)
         except Raised as error:
-            if error.explicit and not env.tolerant:
+            if not env.tolerant and not self.loses(error):
                 raise
             return self._lose(node, error, env)
+
+    def loses(self, error: Raised) -> bool:
+        """Whether an error is of this evaluation alone, so that only its statement is lost."""
+        return not error.explicit and self.ev.mode.loses(kinds_of(error))
 
     def _lose(self, node: ast.stmt, error: Raised, env: Env) -> Status:
         """Go on behind a statement that raised: what it would have assigned is not known.

@@ -24,15 +24,26 @@ def g():
 """
 
 
+KEY = frozenset(("KeyError",))
+
+
 @pytest.mark.parametrize(
-    ("mode", "loses"), [(BUILDING, False), (FORWARD, True), (guarded(FORWARD), False)]
+    ("mode", "loses"),
+    [
+        (BUILDING, False),
+        (FORWARD, True),
+        (guarded(FORWARD, KEY), True),
+        (guarded(FORWARD, frozenset(("IndexError",))), False),
+        (guarded(FORWARD, frozenset(("LookupError",))), False),
+    ],
 )
 def test_where_statements_are_lost_alone(mode: Any, loses: bool) -> None:
-    assert mode.loses_statements is loses
+    assert mode.loses(frozenset(("IndexError", "LookupError"))) is loses
 
 
 def test_a_forward_pass_inside_of_a_try_stays_guarded() -> None:
-    assert following(guarded(BUILDING), forward=True) == guarded(FORWARD)
+    assert following(guarded(BUILDING, KEY), forward=True) == guarded(FORWARD, KEY)
+    assert guarded(guarded(FORWARD, KEY), frozenset()) == guarded(FORWARD, KEY)
     assert following(FORWARD, forward=False) == BUILDING
 
 
@@ -46,6 +57,30 @@ def test_a_statement_that_raises_in_a_forward_pass_is_lost_alone(plain: Any) -> 
         assert ev.call("made", "g") == "caught"
     assert ["IndexError" in note.reason for note in ev.notes] == [True]
     assert ev.mode == BUILDING
+
+
+def test_a_statement_is_lost_alone_inside_of_a_try_that_does_not_catch_it(plain: Any) -> None:
+    plain.write(
+        "made.py",
+        """
+        def f():
+            log = []
+            try:
+                try:
+                    a = [][0]
+                    log.append("body")
+                except KeyError:
+                    log.append("caught")
+                finally:
+                    log.append("finally")
+                log.append("after")
+            finally:
+                log.append("end")
+            return log
+        """,
+    )
+    with plain.evaluator.within(FORWARD):
+        assert plain.evaluator.call("made", "f") == ["body", "finally", "after", "end"]
 
 
 def test_a_tolerant_call_loses_what_the_source_raises_itself(plain: Any) -> None:

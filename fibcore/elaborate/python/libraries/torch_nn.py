@@ -97,7 +97,8 @@ def init(ev: Evaluator, mod: Mod, args: Args, kwargs: Kwargs, place: SourcePlace
             mod.leaf = True
             return
     mod.args = {**{f"arg{i}": a for i, a in enumerate(args)}, **kwargs}
-    mod.leaf = isinstance(mod.cls, Ext)
+    # A bare `nn.Module()` holds the modules that are hung on it.
+    mod.leaf = isinstance(mod.cls, Ext) and mod.cls.short != "Module"
 
 
 def _fill(ev: Evaluator, mod: Mod, kind: str, args: Args, place: SourcePlace) -> None:
