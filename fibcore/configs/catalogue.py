@@ -19,7 +19,6 @@ import attrs
 
 from fibcore.configs.model_config import ModelConfig, checked_config, load_config_file
 from fibcore.errors import UnknownModelError, UsageError, nearest
-from fibcore.model.json import from_data
 from fibcore.model.options import OptionValue
 
 ModelFiles = Mapping[str, tuple[str, ...]]
@@ -86,19 +85,13 @@ class ResolvedModel:
     notes: tuple[str, ...] = ()
 
 
-@attrs.frozen
-class _Catalogue:
-    """The file `catalogue.json`."""
-
-    models: tuple[CatalogueEntry, ...]
-
-
 @functools.lru_cache(maxsize=1)
 def catalogue() -> tuple[CatalogueEntry, ...]:
     """All models of the catalogue."""
     text = pkgutil.get_data(__name__, "catalogue.json")
     assert text is not None
-    return from_data(_Catalogue, json.loads(text)).models
+    # Its form is held by a test; to check it in every run would cost more than to read it.
+    return tuple(CatalogueEntry(**entry) for entry in json.loads(text)["models"])
 
 
 def find_entry(name: str) -> CatalogueEntry | None:

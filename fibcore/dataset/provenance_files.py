@@ -25,7 +25,8 @@ from fibcore.dataset.provenance import (
 )
 from fibcore.errors import ServingError
 from fibcore.model.definition import Definition
-from fibcore.model.json import DataError, configure, from_data, to_data, to_text
+from fibcore.model.forms import DataError
+from fibcore.model.json import configure, from_data, to_data, to_text
 from fibcore.model.kernel import Fact, Scalar, Use
 from fibcore.model.layer_paths import expand_paths, group_uses
 from fibcore.model.options import OptionValue

@@ -17,12 +17,12 @@ from fibcore.errors import DefinitionError
 from fibcore.model.dtypes import DTYPES
 from fibcore.model.json import (
     configure,
-    converter,
     from_data,
     from_text,
     structure_by,
     to_data,
     to_text,
+    write_by,
 )
 
 CONSTRAINT_BUILTINS = frozenset({"abs", "all", "any", "int", "len", "max", "min", "range", "sum"})
@@ -310,4 +310,4 @@ def _definition_to_data(d: Definition) -> dict[str, Any]:
     return data
 
 
-converter.register_unstructure_hook(Definition, _definition_to_data)
+write_by(Definition, _definition_to_data)

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
 from fibcore.configs import catalogue as module
@@ -19,6 +20,7 @@ from fibcore.configs.catalogue import (
 )
 from fibcore.configs.checks import check_config
 from fibcore.errors import ConfigError, UnknownModelError, UsageError
+from fibcore.model.json import from_data
 from fibcore.model.serving import Serving
 
 TINY: dict[str, Any] = {
@@ -33,6 +35,18 @@ TINY: dict[str, Any] = {
 }
 
 entries = pytest.mark.parametrize("entry", catalogue(), ids=lambda e: e.slug)
+
+
+@attrs.frozen
+class Models:
+    """The file `catalogue.json`."""
+
+    models: tuple[CatalogueEntry, ...]
+
+
+def test_every_entry_of_the_file_has_the_form_that_is_documented() -> None:
+    text = Path(module.__file__).with_name("catalogue.json").read_text(encoding="utf-8")
+    assert from_data(Models, json.loads(text)).models == catalogue()
 
 
 def text_config(entry: CatalogueEntry) -> dict[str, Any]:

@@ -10,7 +10,8 @@ import attrs
 import pytest
 
 from fibcore.errors import DatasetError, FibcoreError, ServingError
-from fibcore.model.json import DataError, configure, from_data, from_text, to_data, to_text
+from fibcore.model.forms import DataError
+from fibcore.model.json import configure, from_data, from_text, to_data, to_text
 from fibcore.model.serving import Serving
 from fibcore.model.tree import SourcePlace
 

@@ -170,13 +170,14 @@ class Environment(environment.Environment):
         return value
 
     @contextlib.contextmanager
-    def standing_in(self, name: str, function: Native) -> Iterator[None]:
-        """Let a function stand in for those of a name, wherever they are, inside."""
-        self.functions[name] = [("", function)]
+    def standing_in(self, functions: Mapping[str, Native]) -> Iterator[None]:
+        """Let functions stand in for those of their names, wherever they are, inside."""
+        self.functions.update({name: [("", function)] for name, function in functions.items()})
         try:
             yield
         finally:
-            del self.functions[name]
+            for name in functions:
+                del self.functions[name]
 
     def use_configs(self, configs: ConfigBuilder) -> None:
         """Let config classes be made by a builder from now on."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from fibcore.elaborate.python.budget import Exhausted
 from fibcore.elaborate.python.values import ABSENT, Class, Env, Func, Namespace, Native, Obj, Raised
+from fibcore.elaborate.sglang.quantization import QUANTIZATION_KEYS
 from fibcore.model.tree import Alternatives, Unknown
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 STEPS = 200_000
 _GET_CONFIG = ("srt.utils.hf_transformers.config", "srt.utils.hf_transformers_utils")
 """Where releases keep the loader's `get_config`."""
+_VERIFIES = "_verify_quantization"
 _DRAFT = ("NextN", "MTP", "Eagle", "Eagle3", "DSpark")
 """How the names of SGLang's draft models end (`srt/models`)."""
 
@@ -58,10 +60,13 @@ def prepare(
     if not draft or not shadow.values.get("architectures"):
         # A draft model's config is the one of the model that it drafts for.
         shadow.values["architectures"] = [architecture]
-    loaded = Native("get_config", lambda *_: shadow)
+    stand_ins = {"get_config": Native("get_config", lambda *_: shadow)}
+    if not any(_holds(config, key) for key in QUANTIZATION_KEYS):
+        # Nothing to verify, but its first line reads the classes of all quantisation methods.
+        stand_ins[_VERIFIES] = Native(_VERIFIES, lambda *_: None)
     with ev.noting() as problems:
         try:
-            with environment.standing_in("get_config", loaded), ev.budget.at_most(STEPS):
+            with environment.standing_in(stand_ins), ev.budget.at_most(STEPS):
                 # What one step of ModelConfig cannot settle, such as reading a file, is nothing to
                 # the others.
                 ev.calls.call_function(init, [settled], given, cls.place, tolerant=True)
@@ -70,6 +75,12 @@ def prepare(
             problems.append(Unknown(why, cls.place))
     _take(config, settled.attrs.get("hf_config"))
     return problems
+
+
+def _holds(config: Namespace, key: str) -> bool:
+    """Whether a config, or one inside of it, has a key."""
+    inner = [value for value in config.values.values() if isinstance(value, Namespace)]
+    return key in config.values or any(_holds(value, key) for value in inner)
 
 
 def _run_branches(ev: Evaluator, config: Namespace, architecture: str) -> None:

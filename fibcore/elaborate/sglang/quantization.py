@@ -17,13 +17,17 @@ if TYPE_CHECKING:
     _Answer = Quantization | Unknown | None
 
 
+QUANTIZATION_KEYS = ("quantization_config", "compression_config")
+"""Keys under which a config says how its weights are quantised."""
+
+
 def quantization_data(data: Mapping[str, Any]) -> dict[str, Any] | None:
     """The quantisation section of `config.json`, wherever SGLang looks for it.
 
     That is the config itself, and the configs of language models inside of it
     (`get_hf_text_config`, whose keys the loader gives to the whole).
     """
-    for key in ("quantization_config", "compression_config"):
+    for key in QUANTIZATION_KEYS:
         found = _section(data, key)
         if found is not None:
             return found
