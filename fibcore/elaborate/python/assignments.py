@@ -7,7 +7,7 @@ from typing import Any
 
 from fibcore.elaborate.python.journal import Status
 from fibcore.elaborate.python.part import Handlers, Part
-from fibcore.elaborate.python.values import ABSENT, Env, Obj, Raised, Value, hashable, merge
+from fibcore.elaborate.python.values import ABSENT, Env, Obj, Raised, Value, born, hashable, merge
 from fibcore.model.tree import Alternatives, SourcePlace, Unknown
 
 
@@ -126,6 +126,7 @@ class Assignments(Part):
                     self.ev.writes.put(container, key, ABSENT)
                 elif isinstance(container, list) and isinstance(key, (int, slice)):
                     self.ev.writes.changing(container)
+                    self.ev.layers.pin(key)
                     del container[key]
         return None
 
@@ -141,7 +142,7 @@ def _gathered(elements: list[ast.expr], items: list[Any], place: SourcePlace) ->
     after = count - star - 1
     if len(items) < count - 1:
         raise Raised("ValueError", f"expected at least {count - 1} values", place)
-    middle = items[star : len(items) - after]
+    middle = born(items[star : len(items) - after])
     return [*items[:star], middle, *items[len(items) - after :]]
 
 

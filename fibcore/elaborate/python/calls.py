@@ -22,6 +22,7 @@ from fibcore.elaborate.python.values import (
     Raised,
     Repeat,
     Value,
+    born,
     mapped,
     merge,
 )
@@ -73,7 +74,7 @@ class Calls(Part):
         if func is self.ev.builtins["super"] and not args:
             return self.ev.classes.make_super(env, place)
         if func is self.ev.builtins["locals"]:
-            return dict(env.vars)
+            return born(dict(env.vars))
         return self.call(func, args, kwargs, place)
 
     def _positional(self, node: ast.Call, func: Any, env: Env) -> list[Any] | None:
@@ -199,7 +200,7 @@ class Calls(Part):
         found: dict[str, Any] = dict(zip(positional, args, strict=False))
         if spec.vararg is not None:
             found[spec.vararg.arg] = tuple(args[len(positional) :])
-        extra: dict[str, Any] = {}
+        extra: dict[str, Any] = born({})
         names = {a.arg for a in (*spec.args, *spec.kwonlyargs)}
         for name, value in kwargs.items():
             if value is ABSENT:

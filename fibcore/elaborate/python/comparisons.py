@@ -134,7 +134,13 @@ class Comparisons(Part):
         if isinstance(item, PLAIN):
             result = operators.apply(lambda a, b: a in b, [item, container], place)
         else:
-            result = any(item is c or item == c for c in operators.items(container) or ())
+            held = operators.items(container)
+            if held is None:
+                return Unknown(f"membership in {plain.kind_name(container)}", place)
+            equal = [item is c or self._equal(item, c, place) for c in held]
+            result = any(operators.truth(answer) for answer in equal)
+            if not result and any(operators.truth(answer) is None for answer in equal):
+                return Unknown("membership of something unknown", place)
         if not result and not isinstance(container, dict):
             inner = deep_unknown(container, 1)
             if inner is not None:

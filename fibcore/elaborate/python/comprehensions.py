@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fibcore.elaborate.python.part import Handlers, Part
-from fibcore.elaborate.python.values import Env
+from fibcore.elaborate.python.values import Env, born
 from fibcore.model.tree import Alternatives, Unknown
 
 REPEATS_FROM = 2
@@ -26,7 +26,7 @@ class Comprehensions(Part):
         }
 
     def listcomp(self, node: ast.ListComp | ast.GeneratorExp | ast.SetComp, env: Env) -> Any:
-        result: list[Any] = []
+        result: list[Any] = born([])
         done = self._comprehend(node.generators, 0, env, lambda e: node.elt, result)
         if isinstance(done, Unknown):
             return done
@@ -45,7 +45,7 @@ class Comprehensions(Part):
             return Unknown("a dict with an unknown key", env.module.place(node))
         for key, _ in pairs:
             self.ev.layers.pin(key)
-        return dict(pairs)
+        return born(dict(pairs))
 
     def _comprehend(
         self,

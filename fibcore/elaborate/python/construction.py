@@ -18,6 +18,7 @@ from fibcore.elaborate.python.values import (
     Native,
     Obj,
     Raised,
+    born,
 )
 from fibcore.model.tree import Alternatives, SourcePlace, Unknown
 
@@ -117,7 +118,7 @@ class Construction(Part):
             mod.pending = partial(self._run_init, init, mod, args, kwargs, place)
             return mod
         if any(isinstance(c, Ext) and c.short in ("ModuleList", "Sequential") for c in cls.mro):
-            mod.entries = []
+            mod.entries = born([])
         self.building.append(mod)
         try:
             self.ev.calls.call_function(init, [mod, *args], kwargs, place)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from fibcore.elaborate.python.limits import is_wide
 from fibcore.elaborate.python.part import Handlers, Part
-from fibcore.elaborate.python.values import Class, Env, Ext, Raised, merge
+from fibcore.elaborate.python.values import Class, Env, Ext, Raised, born, merge
 from fibcore.model.tree import Alternatives, SourcePlace, Unknown
 
 if TYPE_CHECKING:
@@ -156,10 +156,10 @@ class Expressions(Part):
                 values.extend(items)
             else:
                 values.append(self.eval(element, env))
-        return kind(values)
+        return born(kind(values))
 
     def dict_(self, node: ast.Dict, env: Env) -> Any:
-        result: dict[Any, Any] = {}
+        result: dict[Any, Any] = born({})
         place = env.module.place(node)
         for key_node, value_node in zip(node.keys, node.values, strict=False):
             value = self.eval(value_node, env)

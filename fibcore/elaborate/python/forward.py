@@ -25,6 +25,7 @@ from fibcore.elaborate.python.values import (
     Repeat,
     Tracker,
     Value,
+    bare,
     depending,
 )
 from fibcore.model.tree import Alternatives, Call, Operation, SourcePlace, Unknown, origins_of
@@ -211,7 +212,8 @@ def _offset(value: Any, number: int | None) -> int | None:
     """How far an integer argument is from the layer's index, where it is close to it."""
     if number is None or isinstance(value, bool) or not isinstance(value, int):
         return None
-    return value - number if -1 <= value - number <= 1 else None
+    distance = bare(value) - number
+    return distance if -1 <= distance <= 1 else None
 
 
 def _relative(value: Any, number: int | None) -> Any:
@@ -223,7 +225,7 @@ def _relative(value: Any, number: int | None) -> Any:
     offset = _offset(value, number)
     if offset is None:
         return value
-    return depending(int(value), lambda i: i + offset, origins_of(value))
+    return depending(bare(value), lambda i: i + offset, origins_of(value))
 
 
 def summary(value: Any, number: int | None = None) -> Any:
@@ -237,7 +239,7 @@ def summary(value: Any, number: int | None = None) -> Any:
     if offset is not None:
         return ("index", offset)
     if value is None or isinstance(value, (bool, int, float, str)):
-        return (type(value).__name__, value)
+        return (type(value).__name__, bare(value))
     if isinstance(value, Unknown):
         return "tensor" if value.is_tensor else "unknown"
     if isinstance(value, Value):

@@ -13,7 +13,17 @@ from typing import Any
 
 import attrs
 
-from fibcore.elaborate.python.values import ABSENT, Env, Raised, merge, same
+from fibcore.elaborate.python.values import (
+    ABSENT,
+    ACTIVE,
+    Env,
+    Raised,
+    index_fn,
+    is_scalar,
+    kind_of,
+    merge,
+    same,
+)
 from fibcore.model.tree import Alternatives, Unknown, UnknownKind
 
 DOUBTFUL = "an entry that depends on a branch"
@@ -62,6 +72,13 @@ class Journal:
         return cells, wholes
 
 
+def _unchanged(old: Any, new: Any) -> bool:
+    """Whether a write leaves things as they are, in the layer that is built and those like it."""
+    if old is new:
+        return index_fn(new) is None
+    return is_scalar(old) and is_scalar(new) and kind_of(old) is kind_of(new) and same(old, new)
+
+
 def _put(container: dict[Any, Any], key: Any, value: Any) -> None:
     if value is ABSENT:
         container.pop(key, None)
@@ -104,12 +121,20 @@ class Writes:
 
     def put(self, container: dict[Any, Any], key: Any, value: Any) -> None:
         """`container[key] = value`; ABSENT deletes."""
+        tracker = ACTIVE.tracker
+        if tracker is not None and tracker.building and id(container) not in tracker.born:
+            old = container.get(key, ABSENT)
+            # The same again changes nothing for the layers behind this one.
+            tracker.reaches_out = tracker.reaches_out or not _unchanged(old, value)
         if self._journals:
             self._journals[-1].note_cell(container, key)
         _put(container, key, value)
 
     def changing(self, container: Any) -> None:
         """Say that a list or set is about to change."""
+        tracker = ACTIVE.tracker
+        if tracker is not None and tracker.building and id(container) not in tracker.born:
+            tracker.reaches_out = True
         if self._journals:
             if isinstance(container, dict):
                 # A dict changed by a method: log every key it has, and what it gets by `put`.

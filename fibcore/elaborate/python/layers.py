@@ -15,6 +15,7 @@ from fibcore.elaborate.python.values import (
     Repeat,
     Tracker,
     at_index,
+    bare,
     depending,
     index_fn,
 )
@@ -55,11 +56,27 @@ class Layers(Part):
     def pin(self, value: Any) -> None:
         """Note that a scalar is used as it is, so that only layers with the same one are equal.
 
-        For uses that are not followed: as a key, as the name of an attribute.
+        For uses that are not followed: as a key, as the name of an attribute. Of a container, all
+        that is in it.
         """
+        if ACTIVE.tracker is None:
+            return
+        if isinstance(value, (list, tuple, set, frozenset)):
+            for item in value:
+                self.pin(item)
+            return
+        if isinstance(value, dict):
+            for key, item in value.items():
+                self.pin(key)
+                self.pin(item)
+            return
+        if isinstance(value, slice):
+            for bound in (value.start, value.stop, value.step):
+                self.pin(bound)
+            return
         fn = index_fn(value)
         if fn is not None:
-            self.guard(fn, value)
+            self.guard(fn, bare(value))
 
     def repeated(self, items: list[Any], one: Callable[[Any], Any]) -> list[Any]:
         """`[one(i) for i in items]`, building layers that equal an earlier one only once.
@@ -98,8 +115,12 @@ class Layers(Part):
         """Build the layer of an index while its decisions on the index are noted."""
         number = int(item)
         tracker = Tracker(number)
-        with self.tracking(tracker):
-            value = one(depending(number, lambda i: i, origins_of(item)))
+        tracker.building = True
+        try:
+            with self.tracking(tracker):
+                value = one(depending(number, lambda i: i, origins_of(item)))
+        finally:
+            tracker.building = False
         if isinstance(value, Mod):
             if value.tracker is None:
                 value.tracker = tracker

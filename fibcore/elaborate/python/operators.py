@@ -16,16 +16,23 @@ from fibcore.elaborate.python.values import (
     ABSENT,
     ACTIVE,
     Env,
+    Obj,
     Raised,
     Value,
     applied,
+    at_index,
+    bare,
+    born,
     bound,
     deep_unknown,
     depending,
     depends,
     index_fn,
     is_scalar,
+    kind_of,
     mapped,
+    same,
+    snapshot,
 )
 from fibcore.model.tree import Alternatives, SourcePlace, Unknown, origins_of
 
@@ -49,6 +56,13 @@ _UNARY: dict[type, Callable[[Any], Any]] = {
     ast.USub: operator.neg,
     ast.Invert: operator.invert,
 }
+
+
+def _is_constant(value: Any) -> bool:
+    """Whether another value that equals it is as good, in every layer and for good."""
+    if isinstance(value, tuple):
+        return all(map(_is_constant, value))
+    return isinstance(value, (Value, bool, bytes, type(None))) and not isinstance(value, Obj)
 
 
 class Operators(Part):
@@ -88,7 +102,7 @@ class Operators(Part):
     def _plain_binary(
         self, op: type, fn: Callable[[Any, Any], Any], left: Any, right: Any, place: SourcePlace
     ) -> Any:
-        if too_large(op, left, right):
+        if too_large(op, bare(left), bare(right)):
             return Unknown("a value that is too large", place)
         if op is ast.Mod and isinstance(left, (str, bytes)):
             why = deep_unknown(right) or self.ev.texts.percent(left, right, place)
@@ -125,24 +139,32 @@ class Operators(Part):
         A scalar result keeps the arguments' origins and their dependence on the layer index; any
         other result that depends on the index counts as a decision.
         """
-        try:
-            result = fn(*args)
-        except (ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
-            raise Raised(type(error).__name__, str(error), place) from None
         tracker = ACTIVE.tracker
+        moving = tracker is not None and any(depends(a) for a in args)
+        try:
+            result = fn(*map(bare, args)) if moving else fn(*args)
+        except (ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
+            if moving:  # another layer may not raise
+                for arg in args:
+                    self.ev.layers.pin(arg)
+            raise Raised(type(error).__name__, str(error), place) from None
         if isinstance(result, bool) or not isinstance(result, (int, float, str)):
-            if any(depends(a) for a in args):
+            if moving:
                 if isinstance(result, (list, tuple)) and 0 < len(result) <= 64:
-                    return self._depending_items(fn, args, result)
-                self.ev.layers.guard(applied(fn, args, tracker), result)
-            return result
+                    return born(self._depending_items(fn, args, result))
+                self.ev.layers.guard(applied(fn, args, tracker), snapshot(result))
+            return born(result)
         origins: frozenset[str] = frozenset()
         for arg in args:
             for part in arg if isinstance(arg, (list, tuple)) else (arg,):
                 origins |= origins_of(part)
-        if any(depends(a) for a in args):
-            return depending(result, applied(fn, args, tracker), origins)
-        return depending(result, None, origins)
+        if not moving:
+            return depending(result, None, origins)
+        at = applied(fn, args, tracker)
+        if not isinstance(result, str):
+            kind = kind_of(result)
+            self.ev.layers.guard(lambda i: kind_of(at(i)), kind)
+        return depending(result, at, origins)
 
     def _depending_items(self, fn: Callable[..., Any], args: list[Any], result: Any) -> Any:
         """A short sequence whose items depend on the layer index one by one, and its length not."""
@@ -151,14 +173,19 @@ class Operators(Part):
         def item_at(position: int, i: int) -> Any:
             return at(i)[position]
 
+        def kind_at(position: int, i: int) -> type:
+            return kind_of(at(i)[position])
+
         guard = self.ev.layers.guard
         guard(lambda i: len(at(i)), len(result))
         items = []
         for position, item in enumerate(result):
-            if isinstance(item, (int, float, str)) and not isinstance(item, bool):
-                items.append(depending(item, partial(item_at, position)))
+            if is_scalar(item):
+                kind = kind_of(item)
+                guard(partial(kind_at, position), kind)
+                items.append(depending(item, partial(item_at, position), origins_of(item)))
             else:
-                guard(partial(item_at, position), item)
+                guard(partial(item_at, position), snapshot(item))
                 items.append(item)
         return type(result)(items)
 
@@ -197,7 +224,7 @@ class Operators(Part):
             return found.pop() if len(found) == 1 else None
         if isinstance(value, Value):
             return value.truth(self.ev)
-        result = bool(value) if isinstance(value, PLAIN) else True
+        result = bool(bare(value)) if isinstance(value, PLAIN) else True
         fn = index_fn(value)
         if fn is not None:
             self.ev.layers.guard(lambda i: bool(fn(i)), result)
@@ -228,25 +255,39 @@ class Operators(Part):
         return Unknown(f"{plain.kind_name(value)}[...]", place)
 
     def _plain_item(self, holder: Any, key: Any, place: SourcePlace) -> Any:
-        fn = index_fn(key)
         try:
-            result = holder[key]
+            result = holder[bare(key)]
         except (LookupError, TypeError) as error:
+            self.ev.layers.pin(key)
             raise Raised(type(error).__name__, str(error), place) from None
+        fn = index_fn(key)
         if fn is None:
+            self.ev.layers.pin(key)
             return bound(result)
+        held = snapshot(holder)
+        return bound(self.looked_up(result, lambda i: held[fn(i)]))
+
+    def looked_up(self, result: Any, at: Callable[[int], Any]) -> Any:
+        """What was found under a key that depends on the layer index.
+
+        Args:
+            result: What this layer finds.
+            at: What the layer with an index finds, with its dependence on the index.
+        """
         guard = self.ev.layers.guard
+        tracker = ACTIVE.tracker
         if is_scalar(result):
             # Each layer has an entry of its own; they are alike where the entries are of one kind.
-            kind = str if isinstance(result, str) else (int, float)
-            guard(lambda i: isinstance(holder[fn(i)], kind), True)
-            return depending(result, lambda i: holder[fn(i)], origins_of(result))
+            kind = kind_of(result)
+            guard(lambda i: kind_of(at(i)), kind)
+            return depending(result, lambda i: at_index(at(i), i, tracker), origins_of(result))
 
         def like_this(i: int) -> bool:
-            return holder[fn(i)] is result or bool(holder[fn(i)] == result)
+            other = at(i)
+            return other is result or (_is_constant(result) and same(other, result))
 
         guard(like_this, True)
-        return bound(result)
+        return result
 
     def make_set(self, values: Any, place: SourcePlace) -> Any:
         """A set of known values, else Unknown."""
@@ -258,7 +299,7 @@ class Operators(Part):
         for value in values:
             self.ev.layers.pin(value)
         try:
-            return set(values)
+            return born(set(values))
         except TypeError as error:
             raise Raised("TypeError", str(error), place) from None
 
@@ -269,6 +310,7 @@ class Operators(Part):
         if isinstance(value, range) and len(value) > MAX_CONTAINER:
             return None
         if isinstance(value, (list, tuple, range, set, frozenset, dict, str)):
-            self.ev.layers.pin(value)  # the characters of a string are not followed
+            if isinstance(value, str):
+                self.ev.layers.pin(value)  # its characters are not followed
             return list(value)
         return None

@@ -24,14 +24,15 @@ from fibcore.elaborate.python.values import (
     Native,
     Raised,
     Value,
+    bare,
+    born,
     bound,
     deep_unknown,
-    depending,
     hashable,
     index_fn,
-    is_scalar,
+    snapshot,
 )
-from fibcore.model.tree import Alternatives, SourcePlace, Unknown, origins_of
+from fibcore.model.tree import Alternatives, SourcePlace, Unknown
 
 PLAIN = (int, float, str, bytes, bool, type(None), list, tuple, dict, set, frozenset, range, slice)
 
@@ -140,7 +141,7 @@ class Plain(Part):
         if isinstance(value, dict) and name in ("get", "items", "keys", "values", "copy"):
             return self._dict_method(value, name, args, kwargs, place)
         if isinstance(value, list) and name == "copy":
-            return list(value)
+            return born(list(value))
         inner = deep_unknown(args) or deep_unknown(kwargs)
         if inner is not None:
             return inner
@@ -153,7 +154,7 @@ class Plain(Part):
             return Unknown(f"the method {name} of {type(value).__name__}", place)
         if not is_plain(given) or (isinstance(value, (list, tuple)) and not is_plain(value)):
             return Unknown(f"{kind.name}.{name} of an object", place)
-        if any(isinstance(a, int) and a > MAX_CONTAINER for a in given):
+        if any(isinstance(a, int) and bare(a) > MAX_CONTAINER for a in given):
             return Unknown("a value that is too large", place)
         if isinstance(value, range) and not all(isinstance(a, int) for a in given):
             return Unknown(f"{kind.name}.{name} of another type", place)
@@ -176,30 +177,29 @@ class Plain(Part):
         self, value: dict[Any, Any], name: str, args: Args, kwargs: Kwargs, place: SourcePlace
     ) -> Any:
         if name == "copy":
-            return dict(value)
+            return born(dict(value))
         if name == "items":
-            return [tuple(i) for i in value.items()]
+            return born([tuple(i) for i in value.items()])
         if name != "get":
-            return list(value.keys() if name == "keys" else value.values())
+            return born(list(value.keys() if name == "keys" else value.values()))
         key = args[0]
         if isinstance(key, (Unknown, Alternatives)):
             return Unknown("a look-up of something unknown", place)
-        if not hashable(key):
+        if not hashable(bare(key)):
             return Unknown("a look-up of something unhashable", place)
         return self._get(value, key, args[1] if len(args) > 1 else None)
 
     def _get(self, value: dict[Any, Any], key: Any, default: Any) -> Any:
         """`value.get(key, default)`."""
-        found = value.get(key, default)
+        found = value.get(bare(key), default)
         fn = index_fn(key)
-        if fn is not None:
-            guard = self.ev.layers.guard
-            if is_scalar(found):
-                kind = str if isinstance(found, str) else (int, float)
-                guard(lambda i: isinstance(value.get(fn(i), default), kind), True)
-                return depending(found, lambda i: value.get(fn(i), default), origins_of(found))
-            guard(lambda i: value.get(fn(i), default) is found, True)
-        return bound(found, default)
+        if fn is None:
+            self.ev.layers.pin(key)
+            return bound(found, default)
+        held = snapshot(value)
+        return bound(
+            self.ev.operators.looked_up(found, lambda i: held.get(fn(i), default)), default
+        )
 
     def _mutate(self, value: Any, name: str, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
         """A method that changes a container; branches have to be able to take it back."""
@@ -226,10 +226,7 @@ class Plain(Part):
         if isinstance(value, set) and deep_unknown(args) is not None:
             return Unknown("a set changed by something unknown", place)
         if name == "sort":
-            # The order by a key of the source's own is not followed.
-            kwargs = {k: v for k, v in kwargs.items() if k == "reverse"}
-            if deep_unknown(value) is not None:
-                return None
+            return self._sort(value, kwargs, place)
         kind = plain_type(value)
         if kind is None or name not in kind.methods:
             return Unknown(f"the method {name} of {type(value).__name__}", place)
@@ -237,6 +234,30 @@ class Plain(Part):
             return kind.methods[name](value, *args, **kwargs)
         except (LookupError, TypeError, ValueError) as error:
             raise Raised(type(error).__name__, str(error), place) from None
+
+    def _sort(self, value: list[Any], kwargs: Kwargs, place: SourcePlace) -> None:
+        found = self.ordered(list(value), kwargs, place)
+        if isinstance(found, Unknown):
+            found = [found] * len(value)  # whatever the order is, there are as many
+        self.ev.writes.refill(value, found)
+
+    def ordered(self, items: list[Any], kwargs: Kwargs, place: SourcePlace) -> Any:
+        """`sorted(items, key=..., reverse=...)`, or Unknown."""
+        key = kwargs.get("key")
+        keys = items if key is None else [self.ev.calls.call(key, [i], {}, place) for i in items]
+        reverse = self.ev.operators.truth(kwargs.get("reverse", False))
+        inner = deep_unknown(keys)
+        if inner is not None or reverse is None:
+            return inner or Unknown("something sorted in an unknown order", place)
+        if not is_plain(keys):
+            return Unknown("objects sorted", place)
+        if key is None:
+            return self.ev.operators.apply(lambda *v: sorted(v, reverse=reverse), items, place)
+        try:
+            order = sorted(range(len(items)), key=keys.__getitem__, reverse=reverse)
+        except TypeError as error:
+            raise Raised("TypeError", str(error), place) from None
+        return born([items[n] for n in order])
 
     def _update(
         self, value: dict[Any, Any], args: Args, kwargs: Kwargs, place: SourcePlace

@@ -42,12 +42,12 @@ class Texts(Part):
         if isinstance(value, (EnumMember, Ext, Obj)):
             found = self._of_object(value, place, conversion, spec)
             if isinstance(found, str) and spec:
-                return self.ev.operators.apply(lambda v: format(v, spec), [found], place)
+                return self.ev.operators.apply(format, [found, spec], place)
             return found
         if not is_plain(value) or has_order_of_hashes(value):
             return Unknown("text of an object", place)
         return self.ev.operators.apply(
-            lambda v: format(convert(v) if convert else v, spec), [value], place
+            lambda v, s: format(convert(v) if convert else v, s), [value, spec], place
         )
 
     def _of_object(self, value: Any, place: SourcePlace, conversion: str | None, spec: str) -> Any:

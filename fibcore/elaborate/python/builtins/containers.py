@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import TYPE_CHECKING, Any
 
 from fibcore.elaborate.python.builtins.table import BUILTINS, builtin
@@ -12,6 +13,7 @@ from fibcore.elaborate.python.values import (
     Native,
     Raised,
     Value,
+    born,
     deep_unknown,
     mapped,
 )
@@ -59,7 +61,7 @@ def _range(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any
 def _container(name: str, kind: Any) -> None:
     def run(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
         if not args:
-            return kind()
+            return born(kind())
         if isinstance(args[0], Unknown):
             return args[0]
         items = ev.operators.items(args[0])
@@ -67,8 +69,8 @@ def _container(name: str, kind: Any) -> None:
             return Unknown(f"{name} of something unknown", place)
         if kind in (set, frozenset):
             made = ev.operators.make_set(items, place)
-            return made if isinstance(made, Unknown) else kind(made)
-        return kind(items)
+            return made if isinstance(made, Unknown) else born(kind(made))
+        return born(kind(items))
 
     BUILTINS[name] = Native(name, run)
 
@@ -82,7 +84,7 @@ BUILTINS["iter"] = BUILTINS["list"]
 
 @builtin("dict")
 def _dict(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
-    result: dict[Any, Any] = {}
+    result: dict[Any, Any] = born({})
     if args:
         source = args[0]
         if isinstance(source, Namespace):
@@ -106,7 +108,9 @@ def _enumerate(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) ->
     start = args[1] if len(args) > 1 else kwargs.get("start", 0)
     if items is None or not isinstance(start, int):
         return Unknown("an enumeration of something unknown", place)
-    return [(start + i, item) for i, item in enumerate(items)]
+    add = ev.operators.apply
+    rows = [(add(operator.add, [start, i], place), item) for i, item in enumerate(items)]
+    return born(rows)
 
 
 @builtin("zip")
@@ -114,26 +118,21 @@ def _zip(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
     columns = [ev.operators.items(a) for a in args]
     if any(c is None for c in columns):
         return Unknown("a zip of something unknown", place)
-    return [tuple(row) for row in zip(*(c for c in columns if c is not None), strict=False)]
+    return born([tuple(row) for row in zip(*(c for c in columns if c is not None), strict=False)])
 
 
 @builtin("reversed")
 def _reversed(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
     items = ev.operators.items(args[0])
-    return Unknown("something unknown reversed", place) if items is None else items[::-1]
+    return Unknown("something unknown reversed", place) if items is None else born(items[::-1])
 
 
 @builtin("sorted")
 def _sorted(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
     items = ev.operators.items(args[0])
-    inner = None if items is None else deep_unknown(items)
-    if items is None or inner is not None or kwargs.get("key") is not None:
+    if items is None:
         return Unknown("something unknown sorted", place)
-    if not all(isinstance(i, (int, float, str, tuple)) for i in items):
-        return Unknown("objects sorted", place)
-    return ev.operators.apply(
-        lambda *v: sorted(v, reverse=bool(kwargs.get("reverse"))), items, place
-    )
+    return ev.plain.ordered(items, kwargs, place)
 
 
 @builtin("map")
@@ -142,7 +141,7 @@ def _map(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
     if any(c is None for c in columns):
         return Unknown("a map over something unknown", place)
     rows = zip(*(c for c in columns if c is not None), strict=False)
-    return [ev.calls.call(args[0], list(row), {}, place) for row in rows]
+    return born([ev.calls.call(args[0], list(row), {}, place) for row in rows])
 
 
 @builtin("filter")
@@ -150,7 +149,7 @@ def _filter(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> An
     items = ev.operators.items(args[1])
     if items is None:
         return Unknown("a filter over something unknown", place)
-    kept = []
+    kept: list[Any] = born([])
     for item in items:
         truth = ev.operators.truth(
             item if args[0] is None else ev.calls.call(args[0], [item], {}, place)

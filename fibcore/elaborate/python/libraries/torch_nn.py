@@ -15,6 +15,7 @@ from fibcore.elaborate.python.values import (
     Native,
     Param,
     Tensor,
+    born,
 )
 from fibcore.model.tree import Unknown
 
@@ -103,7 +104,7 @@ def init(ev: Evaluator, mod: Mod, args: Args, kwargs: Kwargs, place: SourcePlace
 
 def _fill(ev: Evaluator, mod: Mod, kind: str, args: Args, place: SourcePlace) -> None:
     """Put the entries into a list of modules; a dict of modules has them as attributes."""
-    mod.entries = []
+    mod.entries = born([])
     source: Any = args[0] if args else []
     if kind == "Sequential" and not (len(args) == 1 and isinstance(source, (list, dict))):
         source = list(args)
@@ -115,9 +116,9 @@ def _fill(ev: Evaluator, mod: Mod, kind: str, args: Args, place: SourcePlace) ->
     items = ev.operators.items(source)
     if items is None:
         lost = source if isinstance(source, Unknown) else Unknown("unknown modules", place)
-        mod.entries = [lost]
+        mod.entries = born([lost])
     else:
-        mod.entries = list(items)
+        mod.entries = born(list(items))
 
 
 def method(mod: Mod, name: str) -> Any:

@@ -8,6 +8,15 @@ on.
 
 from fibcore.elaborate.python.values.base import ABSENT, Absent, Args, Kwargs, Raised, Value
 from fibcore.elaborate.python.values.classes import Class, EnumMember, Super
+from fibcore.elaborate.python.values.dependence import (
+    bare,
+    depending,
+    depends,
+    index_fn,
+    is_scalar,
+    kind_of,
+    snapshot,
+)
 from fibcore.elaborate.python.values.external import Ext
 from fibcore.elaborate.python.values.functions import PROPERTIES, Bound, Func, Native, Partial
 from fibcore.elaborate.python.values.merging import (
@@ -27,20 +36,13 @@ from fibcore.elaborate.python.values.namespaces import Namespace
 from fibcore.elaborate.python.values.objects import Obj
 from fibcore.elaborate.python.values.scopes import Env, LazyImport, ModuleSpace
 from fibcore.elaborate.python.values.tensors import Param, Tensor
-from fibcore.elaborate.python.values.tracking import (
-    ACTIVE,
-    IndexFn,
-    Tracker,
-    depending,
-    depends,
-    index_fn,
-    is_scalar,
-)
+from fibcore.elaborate.python.values.tracking import ACTIVE, IndexFn, Tracker, born
 
 __all__ = [
     "ABSENT", "ACTIVE", "PROPERTIES", "Absent", "Args", "Bound", "Class", "EnumMember", "Env",
     "Ext", "Func", "IndexFn", "Kwargs", "LazyImport", "Mod", "ModuleSpace", "Namespace", "Native",
     "Obj", "Param", "Partial", "Raised", "Repeat", "Super", "Tensor", "Tracker", "Value",
-    "applied", "at_index", "bound", "copied", "deep_unknown", "depending", "depends", "hashable",
-    "index_fn", "is_scalar", "is_unknown", "mapped", "merge", "same",
+    "applied", "at_index", "bare", "born", "bound", "copied", "deep_unknown", "depending",
+    "depends", "hashable", "index_fn", "is_scalar", "is_unknown", "kind_of", "mapped", "merge",
+    "same", "snapshot",
 ]  # fmt: skip

@@ -6,14 +6,15 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from fibcore.elaborate.python.values.base import ABSENT, Raised, Value
-from fibcore.elaborate.python.values.tracking import (
-    ACTIVE,
-    IndexFn,
-    Tracker,
+from fibcore.elaborate.python.values.dependence import (
+    Dependent,
+    bare,
     depends,
     index_fn,
     is_scalar,
+    snapshot,
 )
+from fibcore.elaborate.python.values.tracking import ACTIVE, IndexFn, Tracker, born
 from fibcore.model.tree import Alternatives, Unknown, origins_of, with_origins
 
 MAX_ALTERNATIVES = 6
@@ -34,7 +35,9 @@ def same(a: Any, b: Any) -> bool:
         return True
     if is_scalar(a) and is_scalar(b):
         # 1 and 1.0 merge, 1 and True do not: what prints alike for a model is one value.
-        return isinstance(a, str) == isinstance(b, str) and a == b and _same_in_every_layer(a, b)
+        if isinstance(a, str) is not isinstance(b, str) or bare(a) != bare(b):
+            return False
+        return _same_in_every_layer(a, b)
     if type(a) is not type(b):
         return False
     if isinstance(a, Value):
@@ -134,6 +137,7 @@ def deep_unknown(value: Any, depth: int = 3) -> Unknown | None:
 def applied(fn: Callable[..., Any], args: list[Any], tracker: Tracker | None) -> IndexFn:
     """`fn` of the arguments as they are in the layer with an index, as a function of the index."""
     moving = [n for n, arg in enumerate(args) if depends(arg)]
+    args = [snapshot(arg) for arg in args]  # whatever becomes of a list that is read now
     if all(isinstance(args[n], (int, float, str)) for n in moving):
         # The usual case, evaluated for every name in a long list of layers and for every layer.
         fns = [(n, index_fn(args[n])) for n in moving]
@@ -157,12 +161,11 @@ def at_index(value: Any, index: int, tracker: Tracker | None = None) -> Any:
         tracker: The tracker of the layer that the value belongs to; the active one by default.
     """
     if isinstance(value, (int, float, str)):
-        fn = getattr(value, "fn", None)
-        if fn is not None and value.tracker is (tracker or ACTIVE.tracker):  # type: ignore[union-attr]
+        if isinstance(value, Dependent) and value.tracker is (tracker or ACTIVE.tracker):
             # What is computed for another layer is no decision of the one that is being built.
             saved, ACTIVE.tracker = ACTIVE.tracker, None
             try:
-                return with_origins(fn(index), origins_of(value))
+                return with_origins(value.fn(index), origins_of(value))
             except (ArithmeticError, LookupError, TypeError, ValueError) as error:
                 return Unknown(f"a value that layer {index} has not: {type(error).__name__}")
             finally:
@@ -182,11 +185,11 @@ def at_index(value: Any, index: int, tracker: Tracker | None = None) -> Any:
 def copied(value: Any) -> Any:
     """A copy of containers, config objects and instances; modules and classes stay themselves."""
     if isinstance(value, list):
-        return [copied(v) for v in value]
+        return born([copied(v) for v in value])
     if isinstance(value, tuple):
         return tuple(copied(v) for v in value)
     if isinstance(value, dict):
-        return {k: copied(v) for k, v in value.items()}
+        return born({k: copied(v) for k, v in value.items()})
     return value.copied() if isinstance(value, Value) else value
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fibcore.elaborate.python.values.base import ABSENT, Raised, Value
 from fibcore.elaborate.python.values.merging import copied
+from fibcore.elaborate.python.values.tracking import born
 from fibcore.model.tree import Unknown
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class Namespace(Value):
         return None if self.classes is None else short in self.classes
 
     def copied(self) -> Any:
-        return self.copy({k: copied(v) for k, v in self.values.items()})
+        return self.copy(born({k: copied(v) for k, v in self.values.items()}))
 
     def find_attr(self, ev: Evaluator, name: str, place: SourcePlace) -> Any:
         if name in self.values:

@@ -9,6 +9,7 @@ from fibcore.elaborate.python.values.classes import Class, has_foreign_attribute
 from fibcore.elaborate.python.values.external import Ext
 from fibcore.elaborate.python.values.functions import PROPERTIES, Bound, Func, Receiver
 from fibcore.elaborate.python.values.merging import copied
+from fibcore.elaborate.python.values.tracking import born
 from fibcore.model.tree import SourcePlace, Unknown
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class Obj(Receiver):
 
     def __init__(self, cls: Any, place: SourcePlace | None = None) -> None:
         self.cls = cls
-        self.attrs: dict[str, Any] = {}
+        self.attrs: dict[str, Any] = born({})
         self.args: dict[str, Any] = {}
         self.place = place
 
@@ -78,7 +79,7 @@ class Obj(Receiver):
 
     def copied(self) -> Any:
         new = Obj(self.cls, self.place)
-        new.attrs = {k: copied(v) for k, v in self.attrs.items()}
+        new.attrs = born({k: copied(v) for k, v in self.attrs.items()})
         new.args = self.args
         return new
 

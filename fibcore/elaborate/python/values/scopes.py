@@ -6,6 +6,7 @@ import ast
 from typing import TYPE_CHECKING, Any
 
 from fibcore.elaborate.python.values.base import ABSENT, Value
+from fibcore.elaborate.python.values.tracking import born
 from fibcore.model.tree import SourcePlace
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class Env:
         *,
         tolerant: bool = False,
     ) -> None:
-        self.vars: dict[str, Any] = {}
+        self.vars: dict[str, Any] = born({})
         self.outer = outer
         self.module = module
         self.func = func

@@ -13,8 +13,6 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from fibcore.model.tree import OriginFloat, OriginInt, OriginStr, with_origins
-
 IndexFn = Callable[[int], Any]
 
 
@@ -25,15 +23,24 @@ class Tracker:
         number: The index.
         repeated: Whether another layer is taken for the same.
         guards: The decisions: functions of an index, and what they gave for this one.
+        building: Whether the layer is being built, and not followed by a forward pass.
+        reaches_out: Whether building it changed something outside, so that the layers behind it
+            find other things than it did.
+        born: Ids of the containers that were made for it. What has no entry is taken to be outside.
     """
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.repeated = False
         self.guards: list[tuple[IndexFn, Any]] = []
+        self.building = False
+        self.reaches_out = False
+        self.born: set[int] = set()
 
     def holds(self, index: int) -> bool:
         """Whether a layer with this index would have gone the same way throughout."""
+        if self.reaches_out:
+            return False
         for fn, result in self.guards:
             try:
                 if fn(index) != result:
@@ -57,61 +64,9 @@ class _Active(threading.local):
 ACTIVE = _Active()
 
 
-class _Remembered:
-    """A function of the layer index that computes each value once."""
-
-    __slots__ = ("fn", "known")
-
-    def __init__(self, fn: IndexFn) -> None:
-        self.fn = fn
-        self.known: dict[int, Any] = {}
-
-    def __call__(self, index: int) -> Any:
-        if index not in self.known:
-            self.known[index] = self.fn(index)
-        return self.known[index]
-
-
-def is_scalar(value: Any) -> bool:
-    """Whether a value is a number or a string, which can carry origins and depend on the index."""
-    return isinstance(value, (int, float, str)) and not isinstance(value, bool)
-
-
-def index_fn(value: Any) -> IndexFn | None:
-    """How a value depends on the index of the layer that is being built; None if it does not.
-
-    A value that was computed from the index of another layer is a constant here.
-    """
-    if not isinstance(value, (OriginInt, OriginFloat, OriginStr)):
-        return None
-    fn: IndexFn | None = getattr(value, "fn", None)
-    return fn if fn is not None and getattr(value, "tracker", None) is ACTIVE.tracker else None
-
-
-def depends(value: Any) -> bool:
-    """Whether a scalar, or one inside of plain containers, depends on the layer index."""
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return any(depends(v) for v in value)
-    if isinstance(value, dict):
-        return any(depends(k) or depends(v) for k, v in value.items())
-    return index_fn(value) is not None
-
-
-def depending(value: Any, fn: IndexFn | None, origins: frozenset[str] = frozenset()) -> Any:
-    """`value` with its origins and its dependence on the layer index attached."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        return value
-    if fn is None or ACTIVE.tracker is None:
-        return with_origins(value, origins) if origins else value
-    kind: Any = (
-        OriginInt
-        if isinstance(value, int)
-        else OriginFloat
-        if isinstance(value, float)
-        else OriginStr
-    )
-    dependent = kind(value)
-    dependent.origins = origins
-    dependent.fn = _Remembered(fn)
-    dependent.tracker = ACTIVE.tracker
-    return dependent
+def born(container: Any) -> Any:
+    """A container that was made just now: a change to it changes nothing outside of the layer."""
+    tracker = ACTIVE.tracker
+    if tracker is not None:
+        tracker.born.add(id(container))
+    return container
