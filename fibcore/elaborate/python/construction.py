@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from fibcore.elaborate.python.part import Part
 from fibcore.elaborate.python.values import (
     ABSENT,
+    ACTIVE,
     Args,
     Bound,
     Class,
@@ -134,7 +135,9 @@ class Construction(Part):
         What it holds does not depend on the branch in which it is first asked, nor on whether that
         is in the forward pass. What fails in it is no loss: the arguments say what the leaf is.
         """
-        with self.ev.aside():
+        # It belongs to the layer that it was made for, whichever asks first.
+        layer = ACTIVE.tracker if mod.born is ACTIVE.tracker else None
+        with self.ev.aside(), self.ev.layers.tracking(layer):
             try:
                 self.ev.calls.call_function(init, [mod, *args], kwargs, place)
             except Raised as error:

@@ -8,6 +8,7 @@ what it writes and not a copy of the world.
 from __future__ import annotations
 
 import contextlib
+import operator
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,6 +19,7 @@ from fibcore.elaborate.python.values import (
     ACTIVE,
     Env,
     Raised,
+    Tracker,
     index_fn,
     is_scalar,
     kind_of,
@@ -60,6 +62,25 @@ class Journal:
         if id(container) not in self.wholes:
             self.wholes[id(container)] = (container, type(container)(container))
 
+    def note(self, container: Any) -> None:
+        """Remember a container before a method changes it."""
+        if isinstance(container, dict):
+            # Every key that it has; what it gets comes by `put`.
+            for key in list(container):
+                self.note_cell(container, key)
+        else:
+            self.note_whole(container)
+
+    def made_a_change(self) -> bool:
+        """Whether anything that was written is another value now than before."""
+        return not all(
+            _unchanged(before, container.get(key, ABSENT))
+            for container, key, before in self.cells.values()
+        ) or not all(
+            len(before) == len(container) and all(map(operator.is_, before, container))
+            for container, before in self.wholes.values()
+        )
+
     def undo(self) -> tuple[dict[tuple[int, Any], Any], dict[int, Any]]:
         """Take everything back; returns what had been written."""
         cells, wholes = {}, {}
@@ -73,10 +94,12 @@ class Journal:
 
 
 def _unchanged(old: Any, new: Any) -> bool:
-    """Whether a write leaves things as they are, in the layer that is built and those like it."""
+    """Whether what was written is what was there, in the layer that was built and those like it."""
     if old is new:
         return index_fn(new) is None
-    return is_scalar(old) and is_scalar(new) and kind_of(old) is kind_of(new) and same(old, new)
+    if is_scalar(old) and kind_of(old) is not kind_of(new):
+        return False
+    return not isinstance(new, (list, dict, set)) and same(old, new)
 
 
 def _put(container: dict[Any, Any], key: Any, value: Any) -> None:
@@ -122,10 +145,8 @@ class Writes:
     def put(self, container: dict[Any, Any], key: Any, value: Any) -> None:
         """`container[key] = value`; ABSENT deletes."""
         tracker = ACTIVE.tracker
-        if tracker is not None and tracker.building and id(container) not in tracker.born:
-            old = container.get(key, ABSENT)
-            # The same again changes nothing for the layers behind this one.
-            tracker.reaches_out = tracker.reaches_out or not _unchanged(old, value)
+        if tracker is not None and tracker.outside is not None and tracker.is_outside(container):
+            tracker.outside.note_cell(container, key)
         if self._journals:
             self._journals[-1].note_cell(container, key)
         _put(container, key, value)
@@ -133,15 +154,20 @@ class Writes:
     def changing(self, container: Any) -> None:
         """Say that a list or set is about to change."""
         tracker = ACTIVE.tracker
-        if tracker is not None and tracker.building and id(container) not in tracker.born:
-            tracker.reaches_out = True
+        if tracker is not None and tracker.outside is not None and tracker.is_outside(container):
+            tracker.outside.note(container)
         if self._journals:
-            if isinstance(container, dict):
-                # A dict changed by a method: log every key it has, and what it gets by `put`.
-                for key in list(container):
-                    self._journals[-1].note_cell(container, key)
-            else:
-                self._journals[-1].note_whole(container)
+            self._journals[-1].note(container)
+
+    @contextlib.contextmanager
+    def watching(self, tracker: Tracker) -> Iterator[None]:
+        """Note what building the layer of a tracker changes outside of it."""
+        tracker.outside = journal = Journal()
+        try:
+            yield
+        finally:
+            tracker.outside = None
+            tracker.reaches_out = journal.made_a_change()
 
     def refill(self, container: Any, contents: Any) -> None:
         """Replace the contents of a list or set."""

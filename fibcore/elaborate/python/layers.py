@@ -115,12 +115,8 @@ class Layers(Part):
         """Build the layer of an index while its decisions on the index are noted."""
         number = int(item)
         tracker = Tracker(number)
-        tracker.building = True
-        try:
-            with self.tracking(tracker):
-                value = one(depending(number, lambda i: i, origins_of(item)))
-        finally:
-            tracker.building = False
+        with self.tracking(tracker), self.ev.writes.watching(tracker):
+            value = one(depending(number, lambda i: i, origins_of(item)))
         if isinstance(value, Mod):
             if value.tracker is None:
                 value.tracker = tracker

@@ -264,7 +264,7 @@ class Operators(Part):
         if fn is None:
             self.ev.layers.pin(key)
             return bound(result)
-        held = snapshot(holder)
+        held = holder.copy() if isinstance(holder, (list, dict)) else holder
         return bound(self.looked_up(result, lambda i: held[fn(i)]))
 
     def looked_up(self, result: Any, at: Callable[[int], Any]) -> Any:

@@ -30,7 +30,6 @@ from fibcore.elaborate.python.values import (
     deep_unknown,
     hashable,
     index_fn,
-    snapshot,
 )
 from fibcore.model.tree import Alternatives, SourcePlace, Unknown
 
@@ -196,7 +195,7 @@ class Plain(Part):
         if fn is None:
             self.ev.layers.pin(key)
             return bound(found, default)
-        held = snapshot(value)
+        held = dict(value)
         return bound(
             self.ev.operators.looked_up(found, lambda i: held.get(fn(i), default)), default
         )

@@ -23,7 +23,7 @@ class Tracker:
         number: The index.
         repeated: Whether another layer is taken for the same.
         guards: The decisions: functions of an index, and what they gave for this one.
-        building: Whether the layer is being built, and not followed by a forward pass.
+        outside: Where changes to what is outside of the layer are noted while it is built.
         reaches_out: Whether building it changed something outside, so that the layers behind it
             find other things than it did.
         born: Ids of the containers that were made for it. What has no entry is taken to be outside.
@@ -33,9 +33,13 @@ class Tracker:
         self.number = number
         self.repeated = False
         self.guards: list[tuple[IndexFn, Any]] = []
-        self.building = False
+        self.outside: Any = None
         self.reaches_out = False
         self.born: set[int] = set()
+
+    def is_outside(self, container: Any) -> bool:
+        """Whether a container was not made for the layer."""
+        return id(container) not in self.born
 
     def holds(self, index: int) -> bool:
         """Whether a layer with this index would have gone the same way throughout."""
