@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +21,6 @@ from fibcore.elaborate.python.values import (
     at_index,
 )
 from fibcore.elaborate.sglang.quantization import Quantizer
-from fibcore.elaborate.sglang.stages import Boundaries
 from fibcore.model.tree import (
     Alternatives,
     Call,
@@ -41,8 +39,6 @@ if TYPE_CHECKING:
     from fibcore.elaborate.python.evaluator import Evaluator
     from fibcore.elaborate.sglang.environment import Environment
 
-_LAYER = re.compile(r"^(.*?)\.?\d+(\.|$)")
-
 
 class TreeBuilder:
     """Walks the constructed model and writes down its modules.
@@ -58,16 +54,12 @@ class TreeBuilder:
     ) -> None:
         self.ev = evaluator
         self._environment = environment
-        self._stages = environment.shims.stages
         self.quantizer = quantizer
         self.missing: list[Missing] = []
         self.operations: list[Operation] = []
         self._paths: dict[int, str] = {}
         self._owners: dict[int, str] = {}
         self._uses: dict[Class, tuple[set[str], set[str]]] = {}
-        self._boundaries = Boundaries(evaluator)
-        self._before: dict[str, Any] = {}  # the last stage's declaration, by stack of layers
-        self._stage_calls: dict[str, list[Call]] = {}
         self._called: dict[Any, frozenset[str]] = {}
         self._constants: dict[tuple[int, str], tuple[dict[str, Any], list[str]]] = {}
         self._met: set[tuple[int, str]] = set()
@@ -118,7 +110,7 @@ class TreeBuilder:
         return True
 
     def _locate(self, value: Mod | Repeat, path: str, layer: str) -> None:
-        """Give modules the paths of their nodes and follow the stages, in order of construction."""
+        """Give modules the paths of their nodes, in order of construction."""
         mod, own = self._source(value)
         layer = path if own is not None else layer
         if not isinstance(mod, Mod):
@@ -128,17 +120,6 @@ class TreeBuilder:
         for name, child in self._children(mod):
             if name in mine:
                 self._locate(child, _join(path, name), layer)
-        self._settle_stages(mod, path)
-
-    def _settle_stages(self, mod: Mod, path: str) -> None:
-        """Note the calls of norms that the stage boundaries of a module make, by their paths."""
-        match = _LAYER.match(path)
-        stack = match.group(1) if match else path
-        for stage in self._stages.of(mod):
-            for norm, call in self._boundaries.calls(stage, self._before.get(stack)):
-                if id(norm) in self._paths:
-                    self._stage_calls.setdefault(self._paths[id(norm)], []).append(call)
-            self._before[stack] = stage.declaration
 
     def _node(
         self, value: Mod | Repeat, path: str, at: tuple[int, Tracker] | None, layer: str
@@ -200,7 +181,7 @@ class TreeBuilder:
             quantization=self.quantizer.of(mod, {**mod.args, **raw}, at[0] if at else None)
             if mod.leaf
             else None,
-            calls=(*self._calls(mod, at), *self._stage_calls.get(path, ())),
+            calls=tuple(self._calls(mod, at)),
             children=children,
         )
 

@@ -17,12 +17,12 @@ from fibcore.elaborate.python.mode import FORWARD
 from fibcore.elaborate.python.values import Class, Func, Mod, Raised
 from fibcore.elaborate.sglang.architectures import find_architecture
 from fibcore.elaborate.sglang.config_loading import core_sizes, load_config, unused_parts
+from fibcore.elaborate.sglang.entry_points import follow_forward, follow_others
 from fibcore.elaborate.sglang.environment import Environment
 from fibcore.elaborate.sglang.fact_checks import contradicted
 from fibcore.elaborate.sglang.index import SourceIndex
 from fibcore.elaborate.sglang.loader import prepare
 from fibcore.elaborate.sglang.model_arguments import (
-    forward_arguments,
     root_arguments,
     settle,
     shared_experts,
@@ -136,8 +136,8 @@ class Session:
         ev.budget.limit = ev.budget.steps + FORWARD_STEPS
         try:
             with ev.within(FORWARD):
-                values = forward_arguments(func)
-                ev.forward.call_module(root, "forward", values, {}, func.place, func)
+                follow_forward(ev, root, func)
+                follow_others(ev, root)
         except Raised as error:
             missing.append(
                 Missing(

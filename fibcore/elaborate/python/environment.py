@@ -64,6 +64,13 @@ class Environment:
         """`super().name` of an instance, where no class of the tree has it."""
         return ABSENT
 
+    def carried(self) -> Any:
+        """What a forward pass hands from call to call beside arguments and results."""
+        return None
+
+    def carry(self, ev: Evaluator, carried: Any) -> None:
+        """Go on with what a call of a module came to carry, where that is not followed again."""
+
     def is_leaf(self, ev: Evaluator, cls: Class) -> bool:
         """Whether modules of a class are building blocks, which are not descended into."""
         return False

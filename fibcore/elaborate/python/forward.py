@@ -57,8 +57,8 @@ class Forward(Part):
         self.operations: dict[int, list[Operation]] = {}
         self.lost: set[int] = set()
         # Results by module, method and a summary of the arguments, with the decisions on the layer
-        # index that they hang on and the layer that they are of.
-        self._memo: dict[Any, list[tuple[Tracker | None, Any, Mod]]] = {}
+        # index that they hang on, the layer that they are of, and what is carried on from there.
+        self._memo: dict[Any, list[tuple[Tracker | None, Any, Mod, Any]]] = {}
 
     @contextlib.contextmanager
     def separate(self) -> Iterator[dict[int, list[Call]]]:
@@ -74,6 +74,24 @@ class Forward(Part):
                 yield self.calls
         finally:
             self.calls, self._memo = saved
+
+    @contextlib.contextmanager
+    def attempt(self) -> Iterator[None]:
+        """Follow something that leaves no trace where it raises."""
+        calls = {number: list(noted) for number, noted in self.calls.items()}
+        operations = {number: list(noted) for number, noted in self.operations.items()}
+        lost, memo = set(self.lost), dict(self._memo)
+        try:
+            with self.ev.writes.attempt():
+                yield
+        except Raised:
+            self.calls, self.operations, self.lost, self._memo = calls, operations, lost, memo
+            raise
+
+    def is_called(self, mod: Mod | Repeat) -> bool:
+        """Whether a call of a module was noted."""
+        made = mod.made or mod.like if isinstance(mod, Repeat) else mod
+        return bool(self.calls.get(id(made)))
 
     def call_module(
         self,
@@ -103,11 +121,12 @@ class Forward(Part):
             self.note_call(_object(mod), method, args, kwargs, place)
             return Unknown.tensor(TENSOR_REASON, place)
         number = mod.index if isinstance(mod, Repeat) else mod.number
-        key = (id(template), method, summary(args, number), summary(kwargs, number))
-        for tracker, result, source in self._memo.get(key, ()):
+        key = (id(template), method, *self._given(args, kwargs, number))
+        for tracker, result, source, carried in self._memo.get(key, ()):
             if number is None or tracker is None or tracker.holds(number):
                 if isinstance(mod, Repeat):
                     mod.like = source
+                self.ev.environment.carry(self.ev, carried)
                 return result
         # No layer before went this way, so this one is needed as an object of its own.
         target = _object(mod)
@@ -124,8 +143,14 @@ class Forward(Part):
         if sum(t is target for t in self.running) > MAX_SELF_CALLS:
             return Unknown("a module that calls itself", place)
         result = self._follow(target, func, args, kwargs, place, number)
-        self._memo.setdefault(key, []).append((target.tracker, result, target))
+        carried = self.ev.environment.carried()
+        self._memo.setdefault(key, []).append((target.tracker, result, target, carried))
         return result
+
+    def _given(self, args: Args, kwargs: Kwargs, number: int | None) -> tuple[Any, ...]:
+        """A hashable summary of all that a call of a module is given."""
+        carried = self.ev.environment.carried()
+        return (summary(args, number), summary(kwargs, number), summary(carried, number))
 
     def _follow(
         self,

@@ -81,6 +81,13 @@ class Journal:
             for container, before in self.wholes.values()
         )
 
+    def join(self, inner: Journal) -> None:
+        """Remember what an inner journal does, of what this one does not remember yet."""
+        for mark, cell in inner.cells.items():
+            self.cells.setdefault(mark, cell)
+        for number, whole in inner.wholes.items():
+            self.wholes.setdefault(number, whole)
+
     def undo(self) -> tuple[dict[tuple[int, Any], Any], dict[int, Any]]:
         """Take everything back; returns what had been written."""
         cells, wholes = {}, {}
@@ -141,6 +148,21 @@ class Writes:
             yield
         finally:
             self._journals = saved
+
+    @contextlib.contextmanager
+    def attempt(self) -> Iterator[None]:
+        """Write inside, and take all of it back where that raises."""
+        journal = Journal()
+        self._journals.append(journal)
+        try:
+            yield
+        except Raised:
+            journal.undo()
+            raise
+        finally:
+            self._journals.remove(journal)
+            if self._journals:
+                self._journals[-1].join(journal)
 
     def put(self, container: dict[Any, Any], key: Any, value: Any) -> None:
         """`container[key] = value`; ABSENT deletes."""

@@ -184,6 +184,12 @@ class Environment(environment.Environment):
         self.configs = self.shims.configs = configs
         self.constants.update(configs.constants())
 
+    def carried(self) -> Any:
+        return self.shims.streams.current
+
+    def carry(self, ev: Evaluator, carried: Any) -> None:
+        self.shims.streams.carry(ev, carried)
+
     def external_call(
         self,
         ev: Evaluator,

@@ -1,4 +1,4 @@
-"""What SGLang constructs a model with, and what it calls its forward pass with."""
+"""What SGLang constructs a model with."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from fibcore.elaborate.python.forward import TENSOR_REASON
 from fibcore.elaborate.python.values import Class, Env, Func, Namespace, Raised
 from fibcore.model.tree import Unknown
 
@@ -81,26 +80,3 @@ def _calls_about_the_class(node: ast.AST) -> Iterator[ast.stmt]:
             isinstance(a, ast.Name) and a.id == "model_class" for a in call.args
         ):
             yield statement
-
-
-def forward_arguments(func: Func) -> list[Any]:
-    """The arguments of a model's `forward`, without the model: tensors, as far as nobody says."""
-    spec = func.node.args
-    values: list[Any] = []
-    for arg in [*spec.posonlyargs, *spec.args][1:]:
-        if arg.arg == "forward_batch":
-            values.append(_forward_batch())
-        elif arg.arg in func.defaults:
-            values.append(func.defaults[arg.arg])
-        else:
-            values.append(Unknown.tensor(TENSOR_REASON, func.place))
-    return values
-
-
-def _forward_batch() -> Namespace:
-    # Two-batch overlap is off unless a server argument turns it on.
-    return Namespace(
-        "forward batch",
-        {"can_run_tbo": False},
-        lambda name: Unknown.attribute(f"attribute {name} of the forward batch"),
-    )

@@ -1,7 +1,7 @@
 """Stand-ins for a handful of the source's own functions.
 
 Each does what the function means for the tree of modules, without what it does to a machine: layers
-are made, server arguments are read at their defaults, stage boundaries note the norms they run.
+are made, server arguments are read at their defaults, stages run on the stream of one batch.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from fibcore.elaborate.python.forward import TENSOR_REASON
 from fibcore.elaborate.python.values import Ext, Mod, Namespace
 from fibcore.elaborate.sglang.arguments import Args, Kwargs, argument
 from fibcore.elaborate.sglang.index import SourceIndex, entry_classes
+from fibcore.elaborate.sglang.residual_stream import ResidualStreams
 from fibcore.elaborate.sglang.runtime_context import RuntimeContext
 from fibcore.elaborate.sglang.server_arguments import ServerArguments
-from fibcore.elaborate.sglang.stage_norms import StageNorms
 from fibcore.model.tree import SourcePlace, Unknown
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Shims:
     Attributes:
         configs: Makes config objects; None until there is one.
         server: The server's arguments.
-        stages: The norms that stage boundaries were given.
+        streams: The residual stream that stage boundaries read and write.
         functions: What stands in for functions, by the name that facts have for it.
         objects: What makes objects of the environment, likewise; called with the fact's content.
     """
@@ -43,19 +43,17 @@ class Shims:
         self.configs: ConfigBuilder | None = None
         self.server = ServerArguments(tp=tp, ep=ep)
         self._runtime = RuntimeContext(self.server)
-        self.stages = StageNorms()
+        self.streams = ResidualStreams()
         self.functions: dict[str, Callable[..., Any]] = {
-            "append_stages": self.stages.append,
             "context": self._runtime.context,
-            "final_norm": self.stages.final_norm,
             "make_layers": make_layers,
             "make_layers_non_pp": partial(_layers, whole=False),
             "make_pp_layers": partial(_layers, whole=True),
             "model_class": self.model_class,
             "pp_indices": pp_indices,
-            "read_output": self.stages.read_output,
             "server_args": self.server.server_args,
             "tensor": tensor,
+            **self.streams.functions,
         }
         self.objects: dict[str, Callable[..., Any]] = {
             "bag": self.server.bag,

@@ -41,6 +41,10 @@ NORMS: dict[str, tuple[str, list[str]]] = {
     ),
     "the same call twice is one": ("for i in range(3):\n    x = self.norm(x)", ["plain"]),
     "a loop over something unknown": ("for i in x:\n    x = self.norm(i)", ["plain"]),
+    "beside the parts of a tensor": (
+        "parts = x.chunk(2, dim=-1)\nx = [norm(c) for norm, c in zip([self.norm], parts)]",
+        ["plain"],
+    ),
     "never": ("x = x + 1", []),
     "in another method": ("x = self.inner(x)", ["plain"]),
     "behind a statement that fails": ("y = None.shape\nx = self.norm(x)", ["plain"]),

@@ -116,8 +116,13 @@ def _enumerate(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) ->
 @builtin("zip")
 def _zip(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
     columns = [ev.operators.items(a) for a in args]
-    if any(c is None for c in columns):
-        return Unknown("a zip of something unknown", place)
+    known = [len(c) for c in columns if c is not None]
+    if len(known) < len(columns):
+        if not known or not ev.mode.forward:
+            return Unknown("a zip of something unknown", place)
+        # Modules and the parts of a tensor: there are as many as there are modules for them.
+        part = Unknown("a part of something unknown", place)
+        columns = [[part] * min(known) if c is None else c for c in columns]
     return born([tuple(row) for row in zip(*(c for c in columns if c is not None), strict=False)])
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import collections.abc
+import numbers
 from typing import TYPE_CHECKING, Any
 
 from fibcore.elaborate.python.values.base import Args, Kwargs, Value
@@ -11,12 +13,20 @@ if TYPE_CHECKING:
     from fibcore.elaborate.python.evaluator import Evaluator
     from fibcore.model.tree import SourcePlace
 
-_ABSTRACT: dict[str, tuple[type, ...]] = {
-    **dict.fromkeys(("Mapping", "MutableMapping", "OrderedDict", "defaultdict", "Dict"), (dict,)),
-    **dict.fromkeys(("Sequence", "List"), (list, tuple, str)),
-    "Iterable": (list, tuple, str, dict, set, range),
+_GENERIC = {"List": list, "Dict": dict, "Tuple": tuple, "Set": set, "FrozenSet": frozenset}
+_ABSTRACT: dict[str, type] = {
+    **{
+        f"collections.abc.{name}": getattr(collections.abc, name)
+        for name in collections.abc.__all__
+    },
+    **{f"typing.{name}": getattr(collections.abc, name) for name in collections.abc.__all__},
+    **{f"numbers.{name}": getattr(numbers, name) for name in numbers.__all__},
+    **{f"typing.{name}": kind for name, kind in _GENERIC.items()},
+    "typing.AbstractSet": collections.abc.Set,
 }
-"""Abstract classes of typing and collections, and the plain data that is of them."""
+"""Abstract classes of Python's library: plain data is of them as Python says."""
+_DICTS = ("collections.OrderedDict", "collections.defaultdict", "collections.Counter")
+"""Kinds of dict: which of them a plain dict stands for is not kept."""
 
 
 class Ext(Value):
@@ -67,7 +77,9 @@ class Ext(Value):
             return self.short == "Tensor" if value.is_tensor else None
         if isinstance(value, Value):
             return value.is_of_external(self.name)
-        return isinstance(value, _ABSTRACT.get(self.short, ()))
+        if self.name in _DICTS and isinstance(value, dict):
+            return None
+        return isinstance(value, _ABSTRACT.get(self.name, ()))
 
     def equals(self, ev: Evaluator, other: Any, place: SourcePlace) -> Any:
         return self == other if isinstance(other, Ext) else super().equals(ev, other, place)

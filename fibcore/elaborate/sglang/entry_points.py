@@ -1,0 +1,137 @@
+"""How the server enters a model: its forward pass, and the methods that workers call beside it.
+
+A speculative worker hands a draft model what the target model computed by methods of their own
+(`draft_model.project_target_hidden(...)`), whose modules no forward pass reaches.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from fibcore.elaborate.python.forward import TENSOR_REASON
+from fibcore.elaborate.python.values import Class, Func, Mod, Namespace, Raised, Repeat
+from fibcore.model.tree import Unknown
+from fibcore.syntax import walk
+
+if TYPE_CHECKING:
+    from fibcore.elaborate.python.evaluator import Evaluator
+
+_WORKERS = "srt/speculative"
+"""Where the workers are that call methods of draft models."""
+_CALLED = re.compile(r"\.(\w+)\(|getattr\([^()]+, \"(\w+)\"")
+
+
+def follow_forward(ev: Evaluator, root: Mod, func: Func) -> None:
+    """Follow the forward pass of a model as the server calls it.
+
+    An argument that may be left out is left out; where the pass refuses that with an exception of
+    its own, it is one that the server always gives.
+
+    Raises:
+        Raised: the pass raises whatever it is given.
+    """
+    optional = [name for name, default in func.defaults.items() if default is None]
+    if not any(_passes(ev, root, func, given) for given in (None, *optional)):
+        ev.forward.call_module(root, "forward", forward_arguments(func), {}, func.place, func)
+
+
+def _passes(ev: Evaluator, root: Mod, func: Func, given: str | None) -> bool:
+    try:
+        with ev.forward.attempt():
+            values = forward_arguments(func, given)
+            ev.forward.call_module(root, "forward", values, {}, func.place, func)
+    except Raised as error:
+        if not error.explicit:
+            raise
+        return False
+    return True
+
+
+def follow_others(ev: Evaluator, root: Mod) -> None:
+    """Follow the methods of a model that workers call and that reach modules nothing else does."""
+    uncalled = {
+        name
+        for name, value in root.attrs.items()
+        if isinstance(value, (Mod, Repeat)) and not ev.forward.is_called(value)
+    }
+    reaching = [] if not uncalled else list(_reaching(ev, root.cls, uncalled))
+    called = _called_by_workers(ev) if reaching else frozenset()
+    for func in reaching:
+        if func.name in called:
+            values = forward_arguments(func)
+            ev.forward.call_module(root, func.name, values, {}, func.place, func)
+
+
+def forward_arguments(func: Func, given: str | None = None) -> list[Any]:
+    """The arguments of a model's method, without the model: tensors, as far as nobody says.
+
+    Args:
+        func: The method.
+        given: An argument that is given, though it may be left out.
+    """
+    spec = func.node.args
+    values: list[Any] = []
+    for arg in [*spec.posonlyargs, *spec.args][1:]:
+        if arg.arg == "forward_batch":
+            values.append(_forward_batch())
+        elif arg.arg in func.defaults and arg.arg != given:
+            values.append(func.defaults[arg.arg])
+        else:
+            values.append(Unknown.tensor(TENSOR_REASON, func.place))
+    return values
+
+
+def _forward_batch() -> Namespace:
+    # Two-batch overlap is off unless a server argument turns it on.
+    return Namespace(
+        "forward batch",
+        {"can_run_tbo": False},
+        lambda name: Unknown.attribute(f"attribute {name} of the forward batch"),
+    )
+
+
+def _reaching(ev: Evaluator, cls: Any, attributes: set[str]) -> Iterator[Func]:
+    """Methods beside `forward` that read one of these attributes, or a method that does."""
+    reads: dict[str, set[str]] = {}
+    for base in cls.mro if isinstance(cls, Class) else ():
+        for node in base.node.body if isinstance(base, Class) else ():
+            if isinstance(node, ast.FunctionDef) and _computes(node.name):
+                reads.setdefault(node.name, _read_of_self(node))
+    found: set[str] = set()
+    while True:
+        more = {n for n, names in reads.items() if n not in found and names & (attributes | found)}
+        if not more:
+            break
+        found |= more
+    for name in (n for n in reads if n in found):
+        func = ev.classes.attr(cls, name)
+        if isinstance(func, Func) and func.kind == "function":
+            yield func
+
+
+def _computes(method: str) -> bool:
+    """Whether a method may compute, by its name; constructors and loaders of weights do not."""
+    return method != "forward" and not method.startswith("__") and "weight" not in method
+
+
+def _read_of_self(node: ast.AST) -> set[str]:
+    return {
+        part.attr
+        for part in walk(node)
+        if isinstance(part, ast.Attribute)
+        and isinstance(part.ctx, ast.Load)
+        and isinstance(part.value, ast.Name)
+        and part.value.id == "self"
+    }
+
+
+def _called_by_workers(ev: Evaluator) -> frozenset[str]:
+    """The names of all methods that speculative workers call."""
+    names: set[str] = set()
+    for path in sorted((ev.index.root / _WORKERS).rglob("*.py")):
+        text = path.read_text(encoding="utf-8", errors="replace")
+        names.update(name or other for name, other in _CALLED.findall(text))
+    return frozenset(names)
