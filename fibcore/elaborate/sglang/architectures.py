@@ -51,9 +51,12 @@ def served_architecture(index: SourceIndex, config: ModelConfig, named: str | No
     Raises:
         ConfigError: the config names none, and its model type is served by none or by several.
     """
+    from fibcore.elaborate.sglang.class_architectures import class_architecture
+
     kind = config.data.get("model_type")
-    if named is not None or config.data.get("architectures"):
-        name = named or config.architecture
+    said = named or class_architecture(index, config.data)
+    if said is not None or config.data.get("architectures"):
+        name = said or config.architecture
         # The loader's own names for what files call otherwise (get_config).
         changed = loaded_as(config.data, name)
         return changed if changed is not None else name

@@ -221,11 +221,22 @@ class Environment(environment.Environment):
                     self.configs.base_init(owner, name, kwargs) if self.configs else None
                 ),
             )
+        if name == "from_dict" and isinstance(owner, Class) and _is_config(owner):
+            return Native(
+                "from_dict", lambda ev, args, kwargs, place: self._from_dict(owner, args, kwargs)
+            )
         if name == "__init__" and isinstance(owner, Obj) and _of_transformers(owner.cls):
             return Native(
                 "super().__init__", lambda ev, args, kwargs, place: _keep(owner, args, kwargs)
             )
         return ABSENT
+
+    def _from_dict(self, cls: Class, args: list[Any], kwargs: dict[str, Any]) -> Any:
+        """`PretrainedConfig.from_dict(keys, **more)`: the class is called with the keys."""
+        given = args[0] if args else kwargs.pop("config_dict", None)
+        if self.configs is None or not isinstance(given, dict):
+            return Unknown(f"{cls.name}.from_dict() of something unknown", cls.place)
+        return self.configs.construct(cls, {**given, **kwargs})
 
     def is_leaf(self, ev: Evaluator, cls: Class) -> bool:
         """Whether a module class is one of SGLang's layers, with no layers inside."""

@@ -71,12 +71,16 @@ class _ConfigMapping(dict[str, Any]):
         raise Raised("KeyError", name, _HERE)
 
 
-def called_class(name: str, args: list[Any], kwargs: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+def called_class(name: str, args: list[Any], kwargs: dict[str, Any]) -> tuple[str, Any]:
     """The class that a call of a dotted name makes an object of, and the keys that it gives it.
 
-    `LlamaConfig(**keys)` and `LlamaConfig.from_dict(keys)` are the same.
+    `LlamaConfig(**keys)` and `LlamaConfig.from_dict(keys)` are the same. The keys are None where
+    they are not known by name.
     """
     owner, _, short = name.rpartition(".")
-    if short == "from_dict" and args and isinstance(args[0], dict):
-        return owner.rpartition(".")[2], {**args[0], **kwargs}
-    return short, kwargs
+    if short == "from_dict":
+        given = args[0] if args else kwargs.get("config_dict")
+        more = {k: v for k, v in kwargs.items() if k != "config_dict"}
+        keys = {**given, **more} if isinstance(given, dict) else None
+        return owner.rpartition(".")[2], keys
+    return short, None if args else kwargs

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from fibcore.elaborate.python.values import ABSENT, Absent, Class, Ext, Func, Raised
+from fibcore.elaborate.python.values import ABSENT, Absent, Bound, Class, Ext, Func, Raised
 from fibcore.elaborate.transformers.auto_config import MAPPINGS, called_class, config_mapping
 from fibcore.elaborate.transformers.config_object import ConfigObject
 from fibcore.elaborate.transformers.file_keys import (
@@ -114,7 +114,7 @@ class ConfigBuilder:
         """The config object for the class that `model_type` names."""
         found = self.class_of(given.get("model_type"), top=top)
         if isinstance(found, Class):
-            return self.construct(found, given, name)
+            return self._from_dict(found, given, name)
         return self.make(found, given, name)
 
     # -- classes of transformers ---------------------------------------------------------------
@@ -159,11 +159,28 @@ class ConfigBuilder:
             return None
         called, given = called_class(name, args, kwargs)
         if called in BASE_NAMES:
-            return self.make(None, given)
-        summary = self.table.find(called) if self.table is not None and not args else None
-        return ABSENT if summary is None else self.make(summary, given)
+            return self.make(None, given or {})
+        summary = self.table.find(called) if self.table is not None else None
+        if summary is None:
+            return ABSENT
+        return Unknown(f"{name}() of unknown keys") if given is None else self.make(summary, given)
 
     # -- classes of the source tree ------------------------------------------------------------
+
+    def _from_dict(self, cls: Class, given: dict[str, Any], name: str) -> ConfigObject:
+        """What a class makes of a file's keys: a class may have a `from_dict` of its own."""
+        method = self.ev.classes.attr(cls, "from_dict")
+        if isinstance(method, Func):
+            try:
+                made = self.ev.calls.call(Bound(method, cls), [given], {}, cls.place)
+            except Raised as error:
+                why = f"{cls.name}.from_dict raised {error.kind}: {error.message}"
+                self.ev.notes.append(Unknown(why, error.place))
+                made = None
+            if isinstance(made, ConfigObject):
+                made.name = name
+                return made
+        return self.construct(cls, given, name)
 
     def construct(self, cls: Class, given: Mapping[str, Any], name: str = "config") -> ConfigObject:
         """A config object of a class of the source tree, by its own constructor."""

@@ -80,6 +80,35 @@ def test_several_classes_are_named(tmp_path: Path) -> None:
     assert caught.value.expected == "one of MineForCausalLM, MineForRewardModel"
 
 
+@pytest.mark.parametrize("named", [None, ["SomethingElse"]])
+@pytest.mark.parametrize(("registered", "expected"), [(True, "MineForCausalLM"), (False, None)])
+def test_a_registered_config_class_that_says_the_model_class(
+    tmp_path: Path, named: list[str] | None, registered: bool, expected: str | None
+) -> None:
+    root = tmp_path / "sglang" / "srt"
+    for folder in ("models", "configs", "utils"):
+        (root / folder).mkdir(parents=True)
+    (root / "models" / "own.py").write_text("class MineForCausalLM: ...\nEntryClass = []\n")
+    (root / "configs" / "own.py").write_text(
+        "from transformers import PretrainedConfig\n\n"
+        "class OwnConfig(PretrainedConfig):\n    model_type = 'own_type'\n\n"
+        "    def __init__(self, **kwargs):\n        super().__init__(**kwargs)\n"
+        "        self.architectures = ['MineForCausalLM']\n"
+    )
+    text = (
+        "from sglang.srt.configs.own import OwnConfig\n" + "REGISTRY = [OwnConfig]\n" * registered
+    )
+    (root / "utils" / "hf_transformers_utils.py").write_text(text)
+    data = {"model_type": "own_type", "architectures": named}
+    if expected is not None:
+        assert architecture(tmp_path, data) == expected
+    elif named is not None:
+        assert architecture(tmp_path, data) == named[0]
+    else:
+        with pytest.raises(ConfigError):
+            architecture(tmp_path, data)
+
+
 @pytest.mark.parametrize(
     ("name", "kind"),
     [

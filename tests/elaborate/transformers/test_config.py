@@ -15,7 +15,7 @@ from fibcore.elaborate.transformers.config_object import ConfigObject
 from fibcore.errors import (
     ConfigError,
 )
-from fibcore.model.tree import origins_of
+from fibcore.model.tree import Unknown, origins_of
 
 
 def value(config: Any, path: str) -> Any:
@@ -230,6 +230,56 @@ def test_defaults_of_a_config_class_in_the_tree(made: Any) -> None:
     assert found == (96, 64, ["b", "a", "b"], 192)
     assert origins_of(found[0]) == {"default:MadeConfig.width (sglang 0.5.9)"}
     assert origins_of(found[1]) == {"config:hidden_size"}
+
+
+REGISTRY = """
+from sglang.srt.configs.made import MadeConfig
+
+_CONFIG_REGISTRY = [MadeConfig]
+"""
+
+
+def test_a_config_class_with_a_from_dict_of_its_own(made: Any) -> None:
+    made.write(
+        "srt/configs/made.py",
+        CONFIG_CLASS
+        + """
+    @classmethod
+    def from_dict(cls, config_dict, **kwargs):
+        return super().from_dict({**config_dict, "width": config_dict["inner"]["size"]}, **kwargs)
+""",
+    )
+    made.write("srt/utils/hf_transformers_utils.py", REGISTRY)
+    found = made.attributes("self.x = config.width", config={"inner": {"size": 48}})["x"]
+    assert (found, origins_of(found)) == (48, {"config:inner.size"})
+
+
+@pytest.mark.parametrize(
+    ("call", "expected"),
+    [
+        ("MadeConfig.from_dict({'width': 3})", (3, "MadeConfig")),
+        ("MadeConfig.from_dict({'width': 3}, width=4)", (4, "MadeConfig")),
+        ("LlamaConfig.from_dict({'width': 3})", (3, "LlamaConfig")),
+        ("LlamaConfig.from_dict(config_dict={'width': 3}, width=4)", (4, "LlamaConfig")),
+        ("transformers.PretrainedConfig.from_dict({'width': 3})", (3, "PretrainedConfig")),
+    ],
+)
+def test_configs_made_of_dicts(made: Any, call: str, expected: tuple[int, str]) -> None:
+    made.write("srt/configs/made.py", CONFIG_CLASS)
+    before = """
+import transformers
+from transformers import LlamaConfig
+from sglang.srt.configs.made import MadeConfig
+"""
+    kind = "transformers.PretrainedConfig" if expected[1].startswith("Pre") else expected[1]
+    body = f"made = {call}\nself.x = (made.width, isinstance(made, {kind}))"
+    assert made.attributes(body, before)["x"] == (expected[0], True)
+
+
+@pytest.mark.parametrize("call", ["LlamaConfig.from_dict(foreign.keys())", "LlamaConfig(7)"])
+def test_a_config_of_unknown_keys_is_not_known(made: Any, call: str) -> None:
+    found = made.attributes(f"self.x = {call}.hidden_size", "from transformers import LlamaConfig")
+    assert isinstance(found["x"], Unknown)
 
 
 def test_what_the_config_class_computes_follows_the_file(made: Any) -> None:

@@ -126,7 +126,8 @@ class Class(Value):
         if isinstance(found, Func):
             return Bound(found, self) if found.kind == "classmethod" else found
         if found is ABSENT:
-            return self._common_attr(name, place)
+            inherited = ev.environment.super_method(self, name)
+            return self._common_attr(name, place) if inherited is ABSENT else inherited
         return found
 
     def _common_attr(self, name: str, place: SourcePlace) -> Any:
