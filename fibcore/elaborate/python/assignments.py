@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import ast
+import itertools
 from typing import Any
 
+from fibcore.elaborate.python import plain
 from fibcore.elaborate.python.journal import Status
 from fibcore.elaborate.python.part import Handlers, Part
+from fibcore.elaborate.python.plain_types import is_plain
 from fibcore.elaborate.python.values import ABSENT, Env, Obj, Raised, Value, born, hashable, merge
+from fibcore.elaborate.python.values.iterators import Undecided
 from fibcore.model.tree import Alternatives, SourcePlace, Unknown
 
 
@@ -34,18 +38,24 @@ class Assignments(Part):
         return None
 
     def augassign(self, node: ast.AugAssign, env: Env) -> Status:
-        target = node.target
-        current = self.ev.expressions.eval(_loading(target), env)
-        value = self.ev.expressions.eval(node.value, env)
-        if isinstance(current, list) and isinstance(node.op, ast.Add):
-            # In place: other names of the list see it too.
-            items = self.ev.operators.items(value)
-            if items is None:
-                items = [Unknown("unknown items", env.module.place(node))]
-            self.ev.writes.changing(current)
-            current.extend(items)
-            return None
-        self.assign(target, self.ev.operators.binary(type(node.op), current, value, node, env), env)
+        """`target += value`; what the target consists of is evaluated once."""
+        target, place = node.target, env.module.place(node)
+        eval_ = self.ev.expressions.eval
+
+        def changed(current: Any) -> Any:
+            return self.ev.operators.in_place(type(node.op), current, eval_(node.value, env), place)
+
+        if isinstance(target, ast.Name):
+            current = self.ev.names.lookup(target.id, env, target)
+            self.ev.names.bind(env, target.id, changed(current))
+        elif isinstance(target, ast.Attribute):
+            owner = eval_(target.value, env)
+            current = self.ev.attributes.get(owner, target.attr, place)
+            self.ev.attributes.set(owner, target.attr, changed(current), place)
+        else:
+            owner, key = eval_(target.value, env), eval_(target.slice, env)
+            current = self.ev.operators.subscript(owner, key, place)
+            self.set_item(owner, key, changed(current), place)
         return None
 
     def assign(self, target: ast.expr, value: Any, env: Env) -> None:
@@ -76,14 +86,27 @@ class Assignments(Part):
                 self.ev.writes.put(owner, key, value)
             except TypeError as error:
                 raise Raised("TypeError", str(error), place) from None
-        elif isinstance(owner, list) and isinstance(key, (int, slice)):
-            self.ev.writes.changing(owner)
-            for part in (key.start, key.stop, key.step) if isinstance(key, slice) else (key,):
-                self.ev.layers.pin(part)
-            try:
-                owner[key] = value
-            except (IndexError, TypeError, ValueError) as error:
-                raise Raised(type(error).__name__, str(error), place) from None
+        elif isinstance(owner, list) and not isinstance(key, (Unknown, Alternatives)):
+            self._set_in_list(owner, key, value, place)
+        elif isinstance(owner, plain.PLAIN) and not isinstance(owner, list):
+            name = plain.kind_name(owner)
+            raise Raised("TypeError", f"{name!r} object does not support item assignment", place)
+
+    def _set_in_list(self, owner: list[Any], key: Any, value: Any, place: SourcePlace) -> None:
+        if isinstance(key, slice):
+            items = None if isinstance(value, Unknown) else self.ev.operators.items(value)
+            if items is None or not is_plain(key):
+                why = Unknown("an entry of a list of which an unknown slice was replaced", place)
+                self.ev.writes.refill(owner, [why])
+                return
+            value = items
+        self.ev.writes.changing(owner)
+        for part in (key.start, key.stop, key.step) if isinstance(key, slice) else (key,):
+            self.ev.layers.pin(part)
+        try:
+            owner[key] = value
+        except (IndexError, TypeError, ValueError) as error:
+            raise Raised(type(error).__name__, str(error), place) from None
 
     def _unpack(self, target: ast.Tuple | ast.List, value: Any, env: Env) -> None:
         """`a, b = value`; of several sequences, each name gets one of their items."""
@@ -95,7 +118,7 @@ class Assignments(Part):
             for element, column in zip(target.elts, columns, strict=False):
                 self.assign(element, merge(column), env)
             return
-        items = None if isinstance(value, Unknown) else self.ev.operators.items(value)
+        items = None if isinstance(value, Unknown) else self._items(target.elts, value, place)
         if items is None:
             reason = value if isinstance(value, Unknown) else Unknown("unpacking", place)
             items = [reason] * count
@@ -103,6 +126,16 @@ class Assignments(Part):
             items = _gathered(target.elts, items, place)
         for element, item in zip(target.elts, items, strict=False):
             self.assign(element, item, env)
+
+    def _items(self, elements: list[ast.expr], value: Any, place: SourcePlace) -> list[Any] | None:
+        """The items to unpack; of an iterator no more than Python takes to see if they fit."""
+        if not isinstance(value, Value) or any(isinstance(e, ast.Starred) for e in elements):
+            return self.ev.operators.items(value)
+        rounds = self.ev.iteration.rounds(value, place)
+        try:
+            return None if rounds is None else list(itertools.islice(rounds, len(elements) + 1))
+        except Undecided:
+            return None
 
     def _row(self, value: Any, count: int) -> list[Any]:
         items = None if isinstance(value, Unknown) else self.ev.operators.items(value)
@@ -112,23 +145,50 @@ class Assignments(Part):
 
     def delete(self, node: ast.Delete, env: Env) -> Status:
         for target in node.targets:
-            if isinstance(target, ast.Name):
-                self.ev.writes.put(env.vars, target.id, ABSENT)
-            elif isinstance(target, ast.Attribute):
-                owner = self.ev.expressions.eval(target.value, env)
-                if isinstance(owner, Obj):
-                    self.ev.writes.put(owner.attrs, target.attr, ABSENT)
-            elif isinstance(target, ast.Subscript):
-                container = self.ev.expressions.eval(target.value, env)
-                key = self.ev.expressions.eval(target.slice, env)
-                known = not isinstance(key, (Unknown, Alternatives)) and hashable(key)
-                if isinstance(container, dict) and known:
-                    self.ev.writes.put(container, key, ABSENT)
-                elif isinstance(container, list) and isinstance(key, (int, slice)):
-                    self.ev.writes.changing(container)
-                    self.ev.layers.pin(key)
-                    del container[key]
+            self._delete(target, env)
         return None
+
+    def _delete(self, target: ast.expr, env: Env) -> None:
+        place = env.module.place(target)
+        if isinstance(target, ast.Name):
+            if not self.ev.names.unbind(env, target.id):
+                raise Raised("NameError", f"name {target.id!r} is not defined", place)
+        elif isinstance(target, ast.Attribute):
+            self.ev.attributes.delete(
+                self.ev.expressions.eval(target.value, env), target.attr, place
+            )
+        elif isinstance(target, ast.Subscript):
+            owner = self.ev.expressions.eval(target.value, env)
+            self.delete_item(owner, self.ev.expressions.eval(target.slice, env), place)
+        elif isinstance(target, (ast.Tuple, ast.List)):
+            for part in target.elts:
+                self._delete(part, env)
+
+    def delete_item(self, owner: Any, key: Any, place: SourcePlace) -> None:
+        """`del owner[key]`."""
+        if isinstance(owner, Obj):
+            owner.special(self.ev, "__delitem__", [key], place)
+        elif isinstance(owner, dict):
+            if isinstance(key, (Unknown, Alternatives)):
+                return
+            if not hashable(key):
+                raise Raised("TypeError", "an unhashable key", place)
+            self.ev.layers.pin(key)
+            if key not in owner:
+                raise Raised("KeyError", repr(key), place, given=(key,))
+            self.ev.writes.put(owner, key, ABSENT)
+        elif isinstance(owner, list):
+            if isinstance(key, (Unknown, Alternatives)):
+                return
+            self.ev.layers.pin(key)
+            self.ev.writes.changing(owner)
+            try:
+                del owner[key]
+            except (IndexError, TypeError, ValueError) as error:
+                raise Raised(type(error).__name__, str(error), place) from None
+        elif isinstance(owner, plain.PLAIN):
+            name = plain.kind_name(owner)
+            raise Raised("TypeError", f"{name!r} object doesn't support item deletion", place)
 
 
 def _gathered(elements: list[ast.expr], items: list[Any], place: SourcePlace) -> list[Any]:
@@ -144,16 +204,3 @@ def _gathered(elements: list[ast.expr], items: list[Any], place: SourcePlace) ->
         raise Raised("ValueError", f"expected at least {count - 1} values", place)
     middle = born(items[star : len(items) - after])
     return [*items[:star], middle, *items[len(items) - after :]]
-
-
-def _loading(node: ast.expr) -> ast.expr:
-    """The same target as an expression that is read."""
-    if isinstance(node, ast.Name):
-        new: ast.expr = ast.Name(id=node.id, ctx=ast.Load())
-    elif isinstance(node, ast.Attribute):
-        new = ast.Attribute(value=node.value, attr=node.attr, ctx=ast.Load())
-    elif isinstance(node, ast.Subscript):
-        new = ast.Subscript(value=node.value, slice=node.slice, ctx=ast.Load())
-    else:
-        new = node
-    return ast.copy_location(new, node)

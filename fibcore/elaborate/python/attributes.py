@@ -20,6 +20,7 @@ from fibcore.elaborate.python.values import (
     Value,
     mapped,
 )
+from fibcore.elaborate.python.values.exceptions import ExceptionObject
 from fibcore.model.tree import Alternatives, SourcePlace, Unknown
 
 
@@ -61,6 +62,17 @@ class Attributes(Part):
         elif isinstance(owner, Alternatives):
             for part in owner.values:
                 self.set(part, name, value, place)
+        elif isinstance(owner, plain.PLAIN) and not self.ev.mode.forward:
+            message = f"{plain.shown(owner)} has no attribute {name!r}"
+            raise Raised("AttributeError", message, place)
+
+    def delete(self, owner: Any, name: str, place: SourcePlace) -> None:
+        """`del owner.name`."""
+        if isinstance(owner, Obj):
+            if name not in owner.attrs and owner.lacks(self.ev, "__delattr__"):
+                message = f"{plain.shown(owner)} has no attribute {name!r}"
+                raise Raised("AttributeError", message, place)
+            self.ev.writes.put(owner.attrs, name, ABSENT)
 
     def bind(self, found: Any, obj: Any, cls: Class, place: SourcePlace) -> Any:
         """What reading a class attribute through an instance gives."""
@@ -74,6 +86,10 @@ class Attributes(Part):
 
     def of_foreign_base(self, owner: Any, name: str, place: SourcePlace) -> Any:
         """`super().name`, where no class of the source has it."""
+        if isinstance(owner, ExceptionObject):
+            method = owner.of_builtin_base(self.ev, name)
+            if method is not ABSENT:
+                return method
         if isinstance(owner, Mod):
             method = self.ev.libraries.module_attribute(owner, name)
             if method is not ABSENT:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import contextlib
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fibcore.elaborate.python import plain
@@ -26,6 +27,7 @@ from fibcore.elaborate.python.values import (
     mapped,
     merge,
 )
+from fibcore.elaborate.python.values.contexts import GeneratorContext
 from fibcore.model.tree import Alternatives, SourcePlace, Unknown
 
 if TYPE_CHECKING:
@@ -175,6 +177,11 @@ class Calls(Part):
                 return Unknown.tensor(f"tensor from {func.qualname}", place)
         env = Env(func.env.module, func.env, func, tolerant=tolerant)
         env.vars.update(self.bind_arguments(func, args, kwargs, place))
+        if func.is_generator:
+            made = self.ev.generators.generator(func, env, place)
+            if not func.managed:
+                return made
+            return GeneratorContext(made, partial(self.call_function, func, args, kwargs, place))
         self.depth += 1
         try:
             if isinstance(func.node, ast.Lambda):
@@ -182,8 +189,6 @@ class Calls(Part):
             status = self.ev.statements.block(func.node.body, env)
         finally:
             self.depth -= 1
-        if func.is_generator:
-            return env.yields if env.yields is not None else []
         value = status[1] if status is not None and status[0] == "return" else None
         # Returns on one side of undecided branches, and what the function comes to otherwise.
         return merge([*env.maybe, value]) if env.maybe else value

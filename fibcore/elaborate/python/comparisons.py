@@ -10,7 +10,17 @@ from typing import Any
 from fibcore.elaborate.python import plain
 from fibcore.elaborate.python.part import Handlers, Part
 from fibcore.elaborate.python.plain import PLAIN
-from fibcore.elaborate.python.values import ABSENT, EnumMember, Env, Value, deep_unknown, mapped
+from fibcore.elaborate.python.values import (
+    ABSENT,
+    EnumMember,
+    Env,
+    Obj,
+    Raised,
+    Value,
+    deep_unknown,
+    mapped,
+)
+from fibcore.elaborate.python.values.objects import NOT_IMPLEMENTED
 from fibcore.model.tree import Alternatives, SourcePlace, Unknown
 
 _COMPARE: dict[type, Callable[[Any, Any], Any]] = {
@@ -21,6 +31,14 @@ _COMPARE: dict[type, Callable[[Any, Any], Any]] = {
     ast.Gt: operator.gt,
     ast.GtE: operator.ge,
 }
+
+_ORDERS = {
+    ast.Lt: ("__lt__", "__gt__"),
+    ast.LtE: ("__le__", "__ge__"),
+    ast.Gt: ("__gt__", "__lt__"),
+    ast.GtE: ("__ge__", "__le__"),
+}
+"""The methods of orders, and those that the right side is asked for."""
 
 
 class Comparisons(Part):
@@ -71,10 +89,9 @@ class Comparisons(Part):
                 return inner
             return self.ev.operators.apply(lambda a, b: bool(fn(a, b)), [left, right], place)
         if isinstance(op, (ast.Eq, ast.NotEq)):
-            equal = self._equal(left, right, place)
-            if isinstance(equal, bool):
-                return equal if isinstance(op, ast.Eq) else not equal
-            return equal
+            return self._equal(type(op), left, right, place)
+        if isinstance(left, Obj) or isinstance(right, Obj):
+            return self._ordered(type(op), left, right, place)
         if isinstance(left, EnumMember) and isinstance(right, EnumMember):
             values = [left.value, right.value]
             return self.ev.operators.apply(lambda a, b: bool(fn(a, b)), values, place)
@@ -82,7 +99,28 @@ class Comparisons(Part):
             f"comparison of {plain.kind_name(left)} with {plain.kind_name(right)}", place
         )
 
-    def _equal(self, left: Any, right: Any, place: SourcePlace) -> Any:
+    def same(self, left: Any, right: Any, place: SourcePlace) -> bool | None:
+        """Whether two values are one or equal, as containers ask it; None where not known."""
+        if isinstance(left, (Unknown, Alternatives)) or isinstance(right, (Unknown, Alternatives)):
+            return None
+        if left is right:
+            return True
+        return self.ev.operators.truth(self.compare(ast.Eq(), left, right, place))
+
+    def _equal(self, op: type, left: Any, right: Any, place: SourcePlace) -> Any:
+        """`left == right` or `left != right`, as the methods of their classes say."""
+        if op is ast.NotEq:
+            for one, other in ((left, right), (right, left)):
+                if isinstance(one, Obj):
+                    found = one.special(self.ev, "__ne__", [other], place)
+                    if found is not ABSENT and found != NOT_IMPLEMENTED:
+                        return found
+        answer = self._asked_for_equality(left, right, place)
+        if op is ast.Eq or not isinstance(answer, bool):
+            return answer if op is ast.Eq else self.ev.operators.negated(answer)
+        return not answer
+
+    def _asked_for_equality(self, left: Any, right: Any, place: SourcePlace) -> Any:
         for one, other in ((left, right), (right, left)):
             if isinstance(one, Value):
                 answer = one.equals(self.ev, other, place)
@@ -91,6 +129,22 @@ class Comparisons(Part):
         if not all(v.comparable for v in (left, right) if isinstance(v, Value)):
             return Unknown("comparison of tensors", place)
         return left is right
+
+    def _ordered(self, op: type[ast.cmpop], left: Any, right: Any, place: SourcePlace) -> Any:
+        """`left < right` and the like, as the methods of their classes say."""
+        name, reflected = _ORDERS[op]
+        for one, other, method in ((left, right, name), (right, left, reflected)):
+            if isinstance(one, Obj):
+                found = one.special(self.ev, method, [other], place)
+                if found is not ABSENT and found != NOT_IMPLEMENTED:
+                    return found
+        sides = ((left, name), (right, reflected))
+        if all(isinstance(v, PLAIN) or (isinstance(v, Obj) and v.says(self.ev, n))
+               for v, n in sides):  # fmt: skip
+            raise Raised("TypeError", f"{name} is not supported between these", place)
+        return Unknown(
+            f"comparison of {plain.kind_name(left)} with {plain.kind_name(right)}", place
+        )
 
     @staticmethod
     def _identical(left: Any, right: Any) -> bool | None:
@@ -129,7 +183,8 @@ class Comparisons(Part):
         if not isinstance(container, PLAIN):
             return Unknown(f"membership in {plain.kind_name(container)}", place)
         if isinstance(container, str) and not isinstance(item, str):
-            return Unknown("membership of a value of another kind in a string", place)
+            message = "'in <string>' requires string as left operand"
+            raise Raised("TypeError", message, place)
         operators = self.ev.operators
         if isinstance(item, PLAIN):
             result = operators.apply(lambda a, b: a in b, [item, container], place)
@@ -137,10 +192,13 @@ class Comparisons(Part):
             held = operators.items(container)
             if held is None:
                 return Unknown(f"membership in {plain.kind_name(container)}", place)
-            equal = [item is c or self._equal(item, c, place) for c in held]
-            result = any(operators.truth(answer) for answer in equal)
-            if not result and any(operators.truth(answer) is None for answer in equal):
-                return Unknown("membership of something unknown", place)
+            result = False
+            for each in held:
+                same = self.same(each, item, place)
+                if same is None:
+                    return Unknown("membership of something unknown", place)
+                if same:
+                    return True
         if not result and not isinstance(container, dict):
             inner = deep_unknown(container, 1)
             if inner is not None:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fibcore.elaborate.python.part import Handlers, Part
-from fibcore.elaborate.python.values import Env, born
+from fibcore.elaborate.python.values import ABSENT, Env, Raised, born
+from fibcore.elaborate.python.values.iterators import Iterator, Undecided
 from fibcore.model.tree import Alternatives, Unknown
+
+if TYPE_CHECKING:
+    from fibcore.elaborate.python.evaluator import Evaluator
 
 REPEATS_FROM = 2
 """A comprehension of at least this many elements looks for layers that repeat."""
@@ -20,12 +24,12 @@ class Comprehensions(Part):
     def handlers(self) -> Handlers:
         return {
             ast.ListComp: self.listcomp,
-            ast.GeneratorExp: self.listcomp,
+            ast.GeneratorExp: self.generator,
             ast.SetComp: self.listcomp,
             ast.DictComp: self.dictcomp,
         }
 
-    def listcomp(self, node: ast.ListComp | ast.GeneratorExp | ast.SetComp, env: Env) -> Any:
+    def listcomp(self, node: ast.ListComp | ast.SetComp, env: Env) -> Any:
         result: list[Any] = born([])
         done = self._comprehend(node.generators, 0, env, lambda e: node.elt, result)
         if isinstance(done, Unknown):
@@ -33,6 +37,23 @@ class Comprehensions(Part):
         if isinstance(node, ast.SetComp):
             return self.ev.operators.make_set(result, env.module.place(node))
         return result
+
+    def generator(self, node: ast.GeneratorExp, env: Env) -> Any:
+        """A generator expression; of it, the first iterable alone is evaluated now."""
+        first = self.ev.expressions.eval(node.generators[0].iter, env)
+        place = env.module.place(node.generators[0].iter)
+        if isinstance(first, Unknown):
+            return first
+        iterator = self.ev.iteration.iterator(first, place)
+        if isinstance(iterator, Unknown):
+            return Unknown("iteration over something unknown", place)
+        return GeneratorExpression(node, env, first, iterator)
+
+    def all_of(self, node: ast.GeneratorExp, env: Env, first: Any) -> list[Any] | None:
+        """All items of a generator expression at once; None where they are not known."""
+        result: list[Any] = []
+        done = self._comprehend(node.generators, 0, env, lambda e: node.elt, result, first)
+        return None if isinstance(done, Unknown) else result
 
     def dictcomp(self, node: ast.DictComp, env: Env) -> Any:
         pairs: list[Any] = []
@@ -45,7 +66,10 @@ class Comprehensions(Part):
             return Unknown("a dict with an unknown key", env.module.place(node))
         for key, _ in pairs:
             self.ev.layers.pin(key)
-        return born(dict(pairs))
+        try:
+            return born(dict(pairs))
+        except TypeError as error:
+            raise Raised("TypeError", str(error), env.module.place(node)) from None
 
     def _comprehend(
         self,
@@ -54,48 +78,128 @@ class Comprehensions(Part):
         env: Env,
         element: Callable[[Env], ast.expr],
         result: list[Any],
+        given: Any = ABSENT,
     ) -> Unknown | None:
         generator = generators[level]
-        iterable = self.ev.expressions.eval(generator.iter, env)
-        items = self.ev.operators.items(iterable)
-        if items is None:
-            if isinstance(iterable, Unknown):
-                return iterable
-            return Unknown("iteration over something unknown", env.module.place(generator.iter))
+        iterable = given if given is not ABSENT else self.ev.expressions.eval(generator.iter, env)
+        place = env.module.place(generator.iter)
         last = level == len(generators) - 1
         # Layers are made like this: `[Layer(i) for i in range(n)]`. A condition would have to be
         # asked of each index, so that nothing is gained.
-        if last and not generator.ifs and len(items) >= REPEATS_FROM and _is_count(items):
+        if last and not generator.ifs:
+            items = self._counts(iterable)
+            if items is not None:
 
-            def one(item: Any) -> Any:
-                scope = Env(env.module, env)
-                self.ev.assignments.assign(generator.target, item, scope)
-                return self.ev.expressions.eval(element(scope), scope)
+                def one(item: Any) -> Any:
+                    scope = Env(env.module, env)
+                    self.ev.assignments.assign(generator.target, item, scope)
+                    return self.ev.expressions.eval(element(scope), scope)
 
-            result.extend(self.ev.layers.repeated(items, one))
-            return None
-        for item in items:
-            self.ev.budget.step()
-            inner = Env(env.module, env)  # closures keep the variables of their own round
-            self.ev.assignments.assign(generator.target, item, inner)
-            keep: bool | None = True
-            for condition in generator.ifs:
-                keep = self.ev.operators.truth(self.ev.expressions.condition(condition, inner))
+                result.extend(self.ev.layers.repeated(items, one))
+                return None
+        rounds = self.ev.iteration.rounds(iterable, place)
+        if rounds is None:
+            if isinstance(iterable, Unknown):
+                return iterable
+            return Unknown("iteration over something unknown", place)
+        try:
+            for item in rounds:
+                self.ev.budget.step()
+                inner = Env(env.module, env)  # closures keep the variables of their own round
+                self.ev.assignments.assign(generator.target, item, inner)
+                keep = self.keeps(generator, inner)
+                if keep is None:
+                    return Unknown("a comprehension with an unknown condition", place)
                 if not keep:
-                    break
+                    continue
+                if last:
+                    result.append(self.ev.expressions.eval(element(inner), inner))
+                else:
+                    done = self._comprehend(generators, level + 1, inner, element, result)
+                    if done is not None:
+                        return done
+        except Undecided as undecided:
+            return undecided.reason
+        return None
+
+    def keeps(self, generator: ast.comprehension, env: Env) -> bool | None:
+        """Whether the conditions of a comprehension hold; None where that is not known."""
+        for condition in generator.ifs:
+            keep = self.ev.operators.truth(self.ev.expressions.condition(condition, env))
+            if not keep:
+                return keep
+        return True
+
+    def _counts(self, iterable: Any) -> list[Any] | None:
+        """The numbers that layers are made for, where it is those that are iterated over."""
+        if not isinstance(iterable, (list, tuple, range)):
+            return None
+        items = self.ev.iteration.items(iterable)
+        if items is None or len(items) < REPEATS_FROM or not _is_count(items):
+            return None
+        return items
+
+
+class GeneratorExpression(Iterator):
+    """A generator expression; asked for all of its items, it makes them as a list is made.
+
+    `state["inner"]` holds the iterators of the clauses that are running, with their scopes.
+    """
+
+    __slots__ = ("env", "first", "node")
+    kind = "generator"
+
+    def __init__(self, node: ast.GeneratorExp, env: Env, first: Any, iterator: Iterator) -> None:
+        super().__init__()
+        self.node = node
+        self.env = env
+        self.first = first
+        self.state["running"] = ((iterator, env),)
+
+    def rest(self, ev: Evaluator) -> list[Any]:
+        if "started" in self.state or "lost" in self.state or "ended" in self.state:
+            return super().rest(ev)
+        ev.writes.put(self.state, "started", True)
+        ev.writes.put(self.state, "ended", True)
+        items = ev.comprehensions.all_of(self.node, self.env, self.first)
+        if items is None:
+            reason = Unknown("a generator expression of something unknown")
+            self.lose(ev, reason)
+            raise Undecided(reason)
+        return items
+
+    def _next(self, ev: Evaluator) -> Any:
+        ev.writes.put(self.state, "started", True)
+        generators = self.node.generators
+        running = self.state["running"]
+        if not isinstance(running, tuple):
+            raise Undecided(Unknown("a generator that one side of a branch advanced"))
+        while running:
+            ev.budget.step()
+            iterator, env = running[-1]
+            item = iterator.take(ev)
+            if item is ABSENT:
+                running = running[:-1]
+                continue
+            clause = generators[len(running) - 1]
+            scope = Env(env.module, env)
+            ev.assignments.assign(clause.target, item, scope)
+            keep = ev.comprehensions.keeps(clause, scope)
             if keep is None:
-                return Unknown(
-                    "a comprehension with an unknown condition", env.module.place(generator.iter)
-                )
+                raise Undecided(Unknown("a generator with an unknown condition"))
             if not keep:
                 continue
-            if last:
-                result.append(self.ev.expressions.eval(element(inner), inner))
-            else:
-                done = self._comprehend(generators, level + 1, inner, element, result)
-                if done is not None:
-                    return done
-        return None
+            if len(running) == len(generators):
+                ev.writes.put(self.state, "running", running)
+                return ev.expressions.eval(self.node.elt, scope)
+            following = generators[len(running)].iter
+            place = scope.module.place(following)
+            inner = ev.iteration.iterator(ev.expressions.eval(following, scope), place)
+            if isinstance(inner, Unknown):
+                raise Undecided(inner)
+            running = (*running, (inner, scope))
+        ev.writes.put(self.state, "running", running)
+        return ABSENT
 
 
 def _is_count(items: list[Any]) -> bool:

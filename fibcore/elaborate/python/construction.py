@@ -21,6 +21,7 @@ from fibcore.elaborate.python.values import (
     Raised,
     born,
 )
+from fibcore.elaborate.python.values.exceptions import ExceptionObject, exception_bases
 from fibcore.model.tree import Alternatives, SourcePlace, Unknown
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class Construction(Part):
         made = environment.construct(cls, args, kwargs)
         if made is not ABSENT:
             return made
-        obj = Obj(cls, place)
+        obj = ExceptionObject(cls, tuple(args), place) if exception_bases(cls) else Obj(cls, place)
         init = self.ev.classes.attr(cls, "__init__")
         fields = self.ev.records.fields(cls) if not isinstance(init, Func) else None
         if fields is not None:

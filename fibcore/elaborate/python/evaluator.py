@@ -23,12 +23,15 @@ from fibcore.elaborate.python.classes import Classes
 from fibcore.elaborate.python.comparisons import Comparisons
 from fibcore.elaborate.python.comprehensions import Comprehensions
 from fibcore.elaborate.python.construction import Construction
+from fibcore.elaborate.python.contexts import Contexts
 from fibcore.elaborate.python.definitions import Definitions
 from fibcore.elaborate.python.environment import Environment
 from fibcore.elaborate.python.exceptions import Exceptions
 from fibcore.elaborate.python.expressions import Expressions
 from fibcore.elaborate.python.forward import Forward
+from fibcore.elaborate.python.generators import Generators
 from fibcore.elaborate.python.index import ModuleIndex
+from fibcore.elaborate.python.iteration import Iteration
 from fibcore.elaborate.python.journal import Writes
 from fibcore.elaborate.python.layers import Layers
 from fibcore.elaborate.python.libraries.lookup import Libraries
@@ -38,6 +41,7 @@ from fibcore.elaborate.python.mode import BUILDING, Mode, following
 from fibcore.elaborate.python.modules import Modules
 from fibcore.elaborate.python.names import Names
 from fibcore.elaborate.python.operators import Operators
+from fibcore.elaborate.python.ordering import Ordering
 from fibcore.elaborate.python.plain import Plain
 from fibcore.elaborate.python.records import Records
 from fibcore.elaborate.python.statements import Statements
@@ -83,6 +87,8 @@ class Evaluator:
         # Expressions
         self.expressions = Expressions(self)
         self.operators = Operators(self)
+        self.iteration = Iteration(self)
+        self.ordering = Ordering(self)
         self.comparisons = Comparisons(self)
         self.comprehensions = Comprehensions(self)
         self.calls = Calls(self)
@@ -100,6 +106,8 @@ class Evaluator:
         self.branches = Branches(self)
         self.loops = Loops(self)
         self.exceptions = Exceptions(self)
+        self.contexts = Contexts(self)
+        self.generators = Generators(self)
         self.matching = Matching(self)
         self.definitions = Definitions(self)
         for other in (
@@ -108,6 +116,7 @@ class Evaluator:
             self.branches,
             self.loops,
             self.exceptions,
+            self.contexts,
             self.matching,
             self.definitions,
         ):

@@ -3,74 +3,142 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+import contextlib
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
+from fibcore.elaborate.python import plain
+from fibcore.elaborate.python.exception_groups import ExceptionGroups
 from fibcore.elaborate.python.journal import Status
 from fibcore.elaborate.python.mode import guarded
 from fibcore.elaborate.python.part import Handlers, Part
-from fibcore.elaborate.python.values import Class, Env, Raised, Value
-from fibcore.model.tree import Unknown
+from fibcore.elaborate.python.values import Args, Class, Env, Ext, Raised
+from fibcore.elaborate.python.values.exceptions import (
+    EXCEPTIONS,
+    ExceptionObject,
+    Traceback,
+    exception_bases,
+    exception_of,
+    is_subclass,
+)
+from fibcore.model.tree import Alternatives, SourcePlace, Unknown
 
 if TYPE_CHECKING:
     from fibcore.elaborate.python.evaluator import Evaluator
 
-_CATCH_ALL = {"Exception", "BaseException"}
-_PARENTS = {
-    "ModuleNotFoundError": {"ImportError"},
-    "KeyError": {"LookupError"},
-    "IndexError": {"LookupError"},
-    "ZeroDivisionError": {"ArithmeticError"},
-    "OverflowError": {"ArithmeticError"},
-    "NotImplementedError": {"RuntimeError"},
-    "UnicodeDecodeError": {"ValueError"},
-    "FileNotFoundError": {"OSError"},
-}
+_CATCH_ALL = ("Exception", "BaseException")
 
 
 class Exceptions(Part):
-    """Raises and catches."""
+    """Raises and catches.
+
+    Attributes:
+        handled: The exceptions that are being handled, innermost last: what `raise` alone raises
+            again, and the context of another one.
+    """
 
     def __init__(self, evaluator: Evaluator) -> None:
         super().__init__(evaluator)
-        # The exceptions whose handlers are running, with the names that they are bound to: a
-        # `raise` without any, or with that name, raises the same one again.
-        self._handling: list[tuple[str | None, Raised]] = []
+        self.handled: list[Raised] = []
+        self.groups = ExceptionGroups(evaluator)
 
     def handlers(self) -> Handlers:
-        return {
+        found: dict[type[ast.AST], Any] = {
             ast.Raise: self.raise_,
             ast.Assert: self.assert_,
             ast.Try: self.try_,
-            ast.With: self.with_,
         }
+        if hasattr(ast, "TryStar"):  # Python 3.11
+            found[ast.TryStar] = self.try_star
+        return found
+
+    # -- raising -------------------------------------------------------------------------------
 
     def raise_(self, node: ast.Raise, env: Env) -> Status:
-        kind, message = "Exception", ""
-        parents: tuple[str, ...] = ()
-        for name, caught in reversed(self._handling):
-            if node.exc is None or (isinstance(node.exc, ast.Name) and node.exc.id == name):
-                raise caught
-        if node.exc is not None:
-            call = node.exc if isinstance(node.exc, ast.Call) else None
-            named = call.func if call is not None else node.exc
-            kind = ast.unparse(named).rpartition(".")[2]
-            cls = self.ev.expressions.eval(named, env)
-            if isinstance(cls, Class):
-                parents = tuple(c.name.rpartition(".")[2] for c in cls.mro)
-            if call is not None and call.args:
-                try:
-                    text = self.ev.expressions.eval(call.args[0], env)
-                except Raised:
-                    text = None
-                message = text if isinstance(text, str) else _template(call.args[0])
         place = env.module.place(node)
-        raise Raised(kind, str(message), place, explicit=True, parents=parents)
+        if node.exc is None:
+            if self.handled:
+                raise self.handled[-1]
+            raise Raised("RuntimeError", "no active exception to raise again", place)
+        value = self._instance(self.ev.expressions.eval(node.exc, env), place)
+        if not isinstance(value, ExceptionObject):
+            self._refuse(value, place)
+            raise self._unknown(node.exc, env)
+        if node.cause is not None:
+            self._set_cause(value, self.ev.expressions.eval(node.cause, env), place)
+        if self.handled:
+            self._set_context(value, self.handled[-1])
+        if value.raised is None:
+            message = _message(node.exc, value)
+            value.raised = Raised(value.class_name, message, place, explicit=True, value=value)
+        raise value.raised
+
+    def _instance(self, value: Any, place: SourcePlace) -> Any:
+        """The exception that a raise statement raises: an instance, or one of a class."""
+        if isinstance(value, (Class, Ext)) and exception_bases(value):
+            return self.ev.calls.call(value, [], {}, place)
+        return value
+
+    def _refuse(self, value: Any, place: SourcePlace) -> None:
+        if isinstance(value, plain.PLAIN):
+            message = "exceptions must derive from BaseException"
+            raise Raised("TypeError", message, place)
+
+    def _unknown(self, node: ast.expr, env: Env) -> Raised:
+        """An exception of which no more is known than how it is written."""
+        named = node.func if isinstance(node, ast.Call) else node
+        arguments = node.args if isinstance(node, ast.Call) else []
+        message = _template(arguments[0]) if arguments else ""
+        kind = ast.unparse(named).rpartition(".")[2]
+        place = env.module.place(node)
+        value = ExceptionObject(Ext(ast.unparse(named)), Unknown("its arguments", place), place)
+        return Raised(kind, message, place, explicit=True, value=value)
+
+    def _set_cause(self, value: ExceptionObject, cause: Any, place: SourcePlace) -> None:
+        cause = self._instance(cause, place)
+        if cause is not None and isinstance(cause, plain.PLAIN):
+            message = "exception causes must derive from BaseException"
+            raise Raised("TypeError", message, place)
+        value.set_attr(self.ev, "__cause__", cause, place)
+        value.set_attr(self.ev, "__suppress_context__", True, place)
+
+    def _set_context(self, value: ExceptionObject, handled: Raised) -> None:
+        context = exception_of(handled)
+        if context is not value and value.state["__context__"] is None:
+            self.ev.writes.put(value.state, "__context__", context)
+
+    @contextlib.contextmanager
+    def handling(self, error: Raised) -> Iterator[None]:
+        """While an exception is handled; one that is raised meanwhile has it for its context."""
+        self.handled.append(error)
+        try:
+            yield
+        except Raised as other:
+            self.handled.pop()
+            if other is not error:
+                self._set_context(exception_of(other), error)
+            raise
+        except GeneratorExit:
+            raise  # the frame of a generator that nobody has any more
+        except BaseException:
+            self.handled.pop()
+            raise
+        self.handled.pop()
+
+    def exit_arguments(self, error: Raised | None, place: SourcePlace) -> Args:
+        """What `__exit__` is called with."""
+        if error is None:
+            return [None, None, None]
+        value = exception_of(error)
+        return [value.cls, value, Traceback()]
 
     # An assertion that cannot be decided holds: the source as it is published runs.
     def assert_(self, node: ast.Assert, env: Env) -> Status:
         if self.ev.operators.truth(self.ev.expressions.condition(node.test, env)) is False:
-            raise Raised("AssertionError", self._explained(node.test, env), env.module.place(node))
+            given = () if node.msg is None else (self.ev.expressions.eval(node.msg, env),)
+            shown = self._explained(node.test, env)
+            raise Raised("AssertionError", shown, env.module.place(node), given=given)
         return None
 
     def _explained(self, test: ast.expr, env: Env) -> str:
@@ -87,59 +155,206 @@ class Exceptions(Part):
         text = ast.unparse(test)
         return f"{text} does not hold" + (f" ({', '.join(dict.fromkeys(shown))})" if shown else "")
 
+    # -- catching ------------------------------------------------------------------------------
+
     def try_(self, node: ast.Try, env: Env) -> Status:
         # A limit: what one side of an undecided branch raises never comes here, because that side
         # is not taken, so that a handler for it is not run.
-        status: Status = None
-        names = frozenset(name for h in node.handlers for name in _caught(h))
+        block = self.ev.statements.block
+        return self.finally_(node, env, lambda: self._guarded(node, env, self._handle), block)
+
+    def finally_(
+        self,
+        node: Any,
+        env: Env,
+        body: Callable[[], Status],
+        block: Callable[[list[ast.stmt], Env], Status],
+    ) -> Status:
+        """Run a body, and the `finally` of its statement whatever it comes to."""
         try:
-            with self.ev.within(guarded(self.ev.mode, names)):
-                status = self.ev.statements.block(node.body, env)
-            if status is None:
-                status = self.ev.statements.block(node.orelse, env)
+            status = body()
         except Raised as error:
-            kinds = kinds_of(error)
-            handler = next((h for h in node.handlers if not kinds.isdisjoint(_caught(h))), None)
-            if handler is None:
-                self.ev.statements.block(node.finalbody, env)
-                raise
-            self.ev.forward.note_abandoned()
-            if handler.name:
-                caught = Unknown(f"{error.kind}: {error.message}", error.place)
-                self.ev.names.bind(env, handler.name, caught)
-            self._handling.append((handler.name, error))
-            try:
-                status = self.ev.statements.block(handler.body, env)
-            finally:
-                self._handling.pop()
-        final = self.ev.statements.block(node.finalbody, env)
+            with self.handling(error):
+                final = block(node.finalbody, env)
+            if final is not None:
+                return final
+            raise
+        final = block(node.finalbody, env)
         return final if final is not None else status
 
-    def with_(self, node: ast.With, env: Env) -> Status:
-        kinds = frozenset(name for item in node.items for name in _suppressed(item.context_expr))
-        if not kinds:
-            return self._within(node, env)
+    def _guarded(self, node: Any, env: Env, handle: Callable[[Any, Raised, Env], Status]) -> Status:
+        """A body with its handlers; what its `else` raises is none of theirs."""
+        names = frozenset(name for handler in node.handlers for name in _caught(handler))
+        mode = guarded(self.ev.mode, names)
         try:
-            with self.ev.within(guarded(self.ev.mode, kinds)):
-                return self._within(node, env)
+            with self.ev.within(mode):
+                status = self.ev.statements.block(node.body, env)
         except Raised as error:
-            if kinds.isdisjoint(kinds_of(error)):
-                raise
-            self.ev.forward.note_abandoned()
-            return None
+            return handle(node, error, env)
+        return status if status is not None else self.ev.statements.block(node.orelse, env)
 
-    def _within(self, node: ast.With, env: Env) -> Status:
-        for item in node.items:
-            value = self.ev.expressions.eval(item.context_expr, env)
-            if item.optional_vars is not None:
-                if isinstance(value, Value):
-                    entered = value.enter(self.ev, env.module.place(node))
-                elif isinstance(value, list) and len(value) == 1:
-                    entered = value[0]  # a generator that a contextmanager decorator wraps
-                else:
-                    entered = Unknown("what a with statement enters", env.module.place(node))
-                self.ev.assignments.assign(item.optional_vars, entered, env)
-        return self.ev.statements.block(node.body, env)
+    def _handle(self, node: ast.Try, error: Raised, env: Env) -> Status:
+        """Run the handler of an exception, or all that may be it."""
+        self.caught(error)
+        sides, certain = self.fitting(node.handlers, error, env)
+        runs: list[Callable[[], Status]] = [
+            partial(self.run_handler, handler, error, env) for handler in sides
+        ]
+        if not runs:
+            raise error
+        if certain and len(runs) == 1:
+            return runs[0]()
+        if not certain:
+            runs.append(partial(_raise, error))
+        why = Unknown("whether an exception of an unknown class is caught", error.place)
+        return self.ev.writes.either(runs, env, why)
+
+    def caught(self, error: Raised) -> None:
+        """Give an exception its context, where it was raised while another one is handled."""
+        if self.handled and self.handled[-1] is not error:
+            self._set_context(exception_of(error), self.handled[-1])
+
+    def fitting(
+        self, handlers: list[ast.ExceptHandler], error: Raised, env: Env
+    ) -> tuple[list[ast.ExceptHandler], bool]:
+        """The handlers that may be an exception's, and whether one of them certainly is."""
+        sides: list[ast.ExceptHandler] = []
+        for handler in handlers:
+            with self.handling(error):
+                caught = self._catches(handler, error, env)
+            if caught is not False:
+                sides.append(handler)
+            if caught:
+                return sides, True
+        return sides, False
+
+    def run_handler(self, handler: ast.ExceptHandler, error: Raised, env: Env) -> Status:
+        """Run the body of a handler, whose variable is there meanwhile alone."""
+        self.ev.forward.note_abandoned()
+        with self.bound(handler, exception_of(error), env), self.handling(error):
+            return self.ev.statements.block(handler.body, env)
+
+    @contextlib.contextmanager
+    def bound(self, handler: ast.ExceptHandler, value: Any, env: Env) -> Iterator[None]:
+        """Bind the variable of a handler inside."""
+        if not handler.name:
+            yield
+            return
+        self.ev.names.bind(env, handler.name, value)
+        try:
+            yield
+        except Raised:
+            self.ev.names.unbind(env, handler.name)
+            raise
+        self.ev.names.unbind(env, handler.name)
+
+    def _catches(self, handler: ast.ExceptHandler, error: Raised, env: Env) -> bool | None:
+        if handler.type is None:
+            return True
+        kinds = self.ev.expressions.eval(handler.type, env)
+        return self.catches(kinds, error, handler.type, env.module.place(handler))
+
+    def catches(
+        self, kinds: Any, error: Raised, node: ast.expr | None, place: SourcePlace
+    ) -> bool | None:
+        """Whether `except kinds` catches an exception; None where that is not known.
+
+        Args:
+            kinds: A class or a tuple of those.
+            error: The exception.
+            node: How the class is written, for one that is not known.
+            place: Where the handler stands.
+        """
+        if isinstance(kinds, tuple) and not any(isinstance(kind, tuple) for kind in kinds):
+            nodes = node.elts if isinstance(node, ast.Tuple) else [None] * len(kinds)
+            answers = [
+                self.catches(kind, error, each, place)
+                for kind, each in zip(kinds, nodes, strict=False)
+            ]
+            return True if True in answers else None if None in answers else False
+        if isinstance(kinds, (Class, Ext)):
+            if isinstance(kinds, Ext) and kinds.name not in EXCEPTIONS:
+                # A class of another package: none of Python's own exceptions is of it, but for
+                # aliases, which have the same name.
+                bases = exception_bases(exception_of(error).cls)
+                if kinds.short in (error.kind, *bases):
+                    return True
+            return is_subclass(exception_of(error).cls, kinds)
+        if isinstance(kinds, plain.PLAIN):
+            raise Raised("TypeError", "a handler of something that is no exception", place)
+        if isinstance(kinds, (Unknown, Alternatives)) and node is not None:
+            name = ast.unparse(node).rpartition(".")[2]
+            return True if name == error.kind else None
+        return None
+
+    # -- groups --------------------------------------------------------------------------------
+
+    def try_star(self, node: Any, env: Env) -> Status:
+        """`try` with `except*`."""
+        block = self.ev.statements.block
+        return self.finally_(node, env, lambda: self._guarded(node, env, self._handle_group), block)
+
+    def _handle_group(self, node: Any, error: Raised, env: Env) -> Status:
+        self.caught(error)
+        rest: Any = exception_of(error)
+        raised: list[Any] = []
+        place = env.module.place(node)
+        for handler in node.handlers:
+            if rest is None:
+                break
+            kinds = self.ev.expressions.eval(handler.type, env)
+            part, rest = self.groups.split(rest, kinds, handler.type, place)
+            if part is None:
+                continue
+            if not exception_bases(part.cls).count("BaseExceptionGroup"):
+                part = self.groups.wrapped("", [part], place)
+            inner = Raised(part.class_name, "", place, explicit=True, value=part)
+            try:
+                with self.bound(handler, part, env), self.handling(inner):
+                    self.ev.statements.block(handler.body, env)
+            except Raised as other:
+                raised.append(exception_of(other))
+        if not raised and rest is None:
+            return None
+        if not raised:
+            rest.raised = None if rest is not exception_of(error) else error
+            raise rest.raised or Raised(rest.class_name, "", place, explicit=True, value=rest)
+        if rest is not None or len(raised) > 1:
+            raised = [self.groups.wrapped("", [*raised, *([] if rest is None else [rest])], place)]
+        elif not exception_bases(raised[0].cls).count("BaseExceptionGroup"):
+            raised = [self.groups.wrapped("", raised, place)]
+        raise Raised(raised[0].class_name, "", place, explicit=True, value=raised[0])
+
+
+def kinds_of(error: Raised) -> frozenset[str]:
+    """The names of the classes that an exception is of: those by which a handler may catch it."""
+    cls = exception_of(error).cls
+    own = [c.name.rpartition(".")[2] for c in cls.mro] if isinstance(cls, Class) else [error.kind]
+    return frozenset((*own, *exception_bases(cls), *_CATCH_ALL))
+
+
+def _caught(handler: ast.ExceptHandler) -> Iterator[str]:
+    """The names of the exceptions that a handler catches, as they are written."""
+    if handler.type is None:
+        yield "BaseException"
+        return
+    types = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
+    for kind in types:
+        yield ast.unparse(kind).rpartition(".")[2]
+
+
+def _raise(error: Raised) -> Status:
+    raise error
+
+
+def _message(node: ast.expr, value: ExceptionObject) -> str:
+    """What reports say of an exception: its first argument, else how that is written."""
+    given = value.state["args"]
+    if isinstance(given, tuple) and given and isinstance(given[0], str):
+        return str(given[0])
+    if isinstance(node, ast.Call) and node.args:
+        return _template(node.args[0])
+    return ""
 
 
 def _template(node: ast.expr) -> str:
@@ -154,26 +369,3 @@ def _template(node: ast.expr) -> str:
         else ast.unparse(part)
         for part in node.values
     )
-
-
-def kinds_of(error: Raised) -> frozenset[str]:
-    """The names of the classes that an exception is of: those by which a handler may catch it."""
-    kinds = {error.kind, *error.parents}
-    return frozenset(kinds.union(_CATCH_ALL, *(_PARENTS.get(kind, ()) for kind in kinds)))
-
-
-def _caught(handler: ast.ExceptHandler) -> Iterator[str]:
-    """The names of the exceptions that a handler catches."""
-    if handler.type is None:
-        yield "BaseException"
-        return
-    types = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
-    for kind in types:
-        yield ast.unparse(kind).rpartition(".")[2]
-
-
-def _suppressed(node: ast.expr) -> set[str]:
-    """The exceptions that `contextlib.suppress(...)` names; none for any other expression."""
-    if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == "suppress":
-        return {ast.unparse(a).rpartition(".")[2] for a in node.args}
-    return set()

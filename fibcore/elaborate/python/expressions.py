@@ -251,21 +251,5 @@ class Expressions(Part):
         return Unknown("await", env.module.place(node))
 
     def yield_(self, node: ast.Yield | ast.YieldFrom, env: Env) -> Any:
-        value = None if node.value is None else self.eval(node.value, env)
-        scope: Env | None = env
-        while scope is not None and scope.func is None:
-            scope = scope.outer
-        if scope is None:
-            return Unknown("yield outside of a function", env.module.place(node))
-        if scope.yields is None:
-            scope.yields = []
-        out = scope.yields
-        self.ev.writes.changing(out)
-        if isinstance(node, ast.YieldFrom):
-            items = self.ev.operators.items(value)
-            out.extend(
-                items if items is not None else [Unknown("yield from", env.module.place(node))]
-            )
-        else:
-            out.append(value)
-        return Unknown("what is sent to a generator", env.module.place(node))
+        # Frames of generators look for their yields themselves (`generators.py`).
+        return Unknown("a yield outside of a generator's statements", env.module.place(node))

@@ -140,6 +140,11 @@ class Writes:
     def __init__(self) -> None:
         self._journals: list[Journal] = []
 
+    @property
+    def innermost(self) -> Journal | None:
+        """The journal of the innermost branch that is open; None outside of any."""
+        return self._journals[-1] if self._journals else None
+
     @contextlib.contextmanager
     def outside_branches(self) -> Iterator[None]:
         """Write for good inside, whatever branches are open."""

@@ -42,3 +42,12 @@ class Names(Part):
             self.ev.writes.put(env.module.env.vars, name, value)
             return
         self.ev.writes.put(env.nonlocals.get(name, env.vars), name, value)
+
+    def unbind(self, env: Env, name: str) -> bool:
+        """Delete a variable of the scope that Python would use; false where it is not bound."""
+        declared = env.globals_ is not None and name in env.globals_
+        holder = env.module.env.vars if declared else env.nonlocals.get(name, env.vars)
+        if name not in holder:
+            return False
+        self.ev.writes.put(holder, name, ABSENT)
+        return True

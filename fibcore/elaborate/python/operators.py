@@ -9,12 +9,13 @@ from functools import partial
 from typing import Any
 
 from fibcore.elaborate.python import plain
-from fibcore.elaborate.python.limits import MAX_CONTAINER, too_large
+from fibcore.elaborate.python.limits import too_large
 from fibcore.elaborate.python.part import Handlers, Part
 from fibcore.elaborate.python.plain import PLAIN
 from fibcore.elaborate.python.values import (
     ABSENT,
     ACTIVE,
+    Class,
     Env,
     Obj,
     Raised,
@@ -34,6 +35,7 @@ from fibcore.elaborate.python.values import (
     same,
     snapshot,
 )
+from fibcore.elaborate.python.values.objects import SPECIAL_OPERATORS
 from fibcore.model.tree import Alternatives, SourcePlace, Unknown, origins_of
 
 _BINARY: dict[type, Callable[[Any, Any], Any]] = {
@@ -50,12 +52,27 @@ _BINARY: dict[type, Callable[[Any, Any], Any]] = {
     ast.BitXor: operator.xor,
     ast.BitAnd: operator.and_,
 }
+_EXACT = {op: _BINARY[op] for op in (ast.Add, ast.Sub, ast.Mult, ast.BitOr, ast.BitXor, ast.BitAnd)}
+"""Operators that never raise on integers."""
+_IN_PLACE: dict[tuple[type, type], str] = {
+    (list, ast.Add): "extend",
+    (list, ast.Mult): "extend",
+    (set, ast.BitOr): "update",
+    (set, ast.BitAnd): "intersection_update",
+    (set, ast.Sub): "difference_update",
+    (set, ast.BitXor): "symmetric_difference_update",
+    (dict, ast.BitOr): "update",
+}
+"""The methods by which containers are changed in place."""
 _SET_OPERATORS = (ast.Sub, ast.BitAnd, ast.BitOr, ast.BitXor)
 _UNARY: dict[type, Callable[[Any], Any]] = {
     ast.UAdd: operator.pos,
     ast.USub: operator.neg,
     ast.Invert: operator.invert,
 }
+
+
+_UNARY_SPECIAL = {ast.UAdd: "__pos__", ast.USub: "__neg__", ast.Invert: "__invert__"}
 
 
 def _is_constant(value: Any) -> bool:
@@ -77,27 +94,50 @@ class Operators(Part):
         return self.binary(type(node.op), eval_(node.left, env), eval_(node.right, env), node, env)
 
     def binary(self, op: type, left: Any, right: Any, node: ast.AST, env: Env) -> Any:
+        """A binary operation as it stands in the source."""
+        if type(left) is int and type(right) is int and op in _EXACT:
+            # Two plain numbers have neither origins nor an index to remember.
+            return _EXACT[op](left, right)
+        return self.combine(op, left, right, env.module.place(node))
+
+    def combine(self, op: type, left: Any, right: Any, place: SourcePlace) -> Any:
         """A binary operation; remembers origins and the dependence on the layer index."""
-        fn = _BINARY.get(op)
-        place = env.module.place(node)
-        if fn is None:
-            if op is ast.MatMult:
-                return self.ev.forward.tensor_operation("torch.matmul", [left, right], {}, place)
-            return Unknown(f"{op.__name__} is not evaluated", place)
-        if type(left) is int and type(right) is int and op is not ast.Pow and op is not ast.LShift:
-            try:  # two plain numbers have neither origins nor an index to remember
-                return fn(left, right)
-            except ArithmeticError as error:
-                raise Raised(type(error).__name__, str(error), place) from None
         if isinstance(left, Alternatives) or isinstance(right, Alternatives):
-            return mapped(left, lambda a: mapped(right, lambda b: self.binary(op, a, b, node, env)))
+            return mapped(left, lambda a: mapped(right, lambda b: self.combine(op, a, b, place)))
+        if op is ast.MatMult:
+            if isinstance(left, Obj) and left.method(self.ev, "__matmul__", place) is not ABSENT:
+                return self._object_binary(op.__name__, left, right, place)
+            return self.ev.forward.tensor_operation("torch.matmul", [left, right], {}, place)
         if isinstance(left, Unknown):
             return left
         if isinstance(right, Unknown):
             return right
+        if op is ast.Mod and isinstance(left, str):
+            right = self.ev.texts.percent_values(left, right, place)
         if isinstance(left, PLAIN) and isinstance(right, PLAIN):
-            return self._plain_binary(op, fn, left, right, place)
+            return self._plain_binary(op, _BINARY[op], left, right, place)
         return self._object_binary(op.__name__, left, right, place)
+
+    def in_place(self, op: type, left: Any, right: Any, place: SourcePlace) -> Any:
+        """`left += right`: what is assigned to the target; containers change as they are."""
+        if isinstance(left, Obj) and not isinstance(right, (Unknown, Alternatives)):
+            found = left.operate_in_place(self.ev, op.__name__, right, place)
+            if found is not ABSENT:
+                return found
+        method = _IN_PLACE.get((type(left), op))
+        if method is None:
+            return self.combine(op, left, right, place)
+        if isinstance(left, set) and not isinstance(right, (set, frozenset)):
+            return self.combine(op, left, right, place)  # raises TypeError
+        if isinstance(left, list) and op is ast.Mult:
+            product = self.combine(op, left, right, place)
+            self.ev.writes.refill(left, product if isinstance(product, list) else [product])
+            return left if isinstance(product, list) else product
+        if isinstance(left, list):
+            items = None if isinstance(right, Unknown) else self.items(right)
+            right = [Unknown("unknown items", place)] if items is None else items
+        self.ev.plain.method(left, method, [right], {}, place)
+        return left
 
     def _plain_binary(
         self, op: type, fn: Callable[[Any, Any], Any], left: Any, right: Any, place: SourcePlace
@@ -111,7 +151,11 @@ class Operators(Part):
         sets = isinstance(left, (list, set)) and isinstance(right, (list, set))
         if op in _SET_OPERATORS and sets:
             # Views of a dict are kept as lists; these operators take them as sets.
-            return self.apply(fn, [set(self.items(s) or ()) for s in (left, right)], place)
+            return self.apply(
+                fn,
+                [set(self.ev.iteration.items(s, ordered=False) or ()) for s in (left, right)],
+                place,
+            )
         if op in (ast.Div, ast.FloorDiv, ast.Mod):
             by = index_fn(right)
             if by is not None:  # a layer for which it is zero is another one
@@ -125,13 +169,38 @@ class Operators(Part):
                 found = side.combine(op, other, place, reflected=side is right)
                 if found is not ABSENT:
                     return found
-        if op == "BitOr":  # a union of types or a merge of flags
-            return Unknown("a union", place)
-        if isinstance(left, Value):
-            found = left.operate(self.ev, op, right, place)
+        if op == "BitOr" and not (isinstance(left, Obj) or isinstance(right, Obj)):
+            return Unknown("a union", place)  # of types, or a merge of flags
+        tries: list[tuple[Any, Any, bool]] = [(left, right, False), (right, left, True)]
+        if self._overrides(op, left, right):
+            tries.reverse()
+        for side, other, reflected in tries:
+            found = ABSENT
+            if isinstance(side, Obj) and reflected:
+                found = side.operate_reflected(self.ev, op, other, place)
+            elif isinstance(side, Value) and not reflected:
+                found = side.operate(self.ev, op, other, place)
             if found is not ABSENT:
                 return found
+        name = SPECIAL_OPERATORS[op]
+        names = ((left, f"__{name}__"), (right, f"__r{name}__"))
+        if all(isinstance(v, PLAIN) or (isinstance(v, Obj) and v.says(self.ev, n))
+               for v, n in names):  # fmt: skip
+            kinds = f"{plain.kind_name(left)!r} and {plain.kind_name(right)!r}"
+            raise Raised("TypeError", f"unsupported operand types for {op}: {kinds}", place)
         return Unknown(f"{op} on {plain.kind_name(left)} and {plain.kind_name(right)}", place)
+
+    def _overrides(self, op: str, left: Any, right: Any) -> bool:
+        """Whether the right side comes first: its class derives from the left side's."""
+        if not isinstance(left, Obj) or not isinstance(right, Obj):
+            return False
+        if not isinstance(left.cls, Class) or not isinstance(right.cls, Class):
+            return False
+        if left.cls is right.cls or left.cls not in right.cls.mro:
+            return False
+        name = f"__r{SPECIAL_OPERATORS[op]}__"
+        attr = self.ev.classes.attr
+        return attr(right.cls, name) is not attr(left.cls, name)
 
     def apply(self, fn: Callable[..., Any], args: list[Any], place: SourcePlace) -> Any:
         """Apply a pure Python function to known plain values.
@@ -200,8 +269,15 @@ class Operators(Part):
         def each(part: Any) -> Any:
             if isinstance(part, Unknown):
                 return part
-            if isinstance(part, (int, float)):
+            if isinstance(part, PLAIN):
                 return self.apply(fn, [part], place)
+            if isinstance(part, Obj):
+                name = _UNARY_SPECIAL[type(node.op)]
+                found = part.special(self.ev, name, [], place)
+                if found is not ABSENT:
+                    return found
+                if part.lacks(self.ev, name):
+                    raise Raised("TypeError", f"bad operand type for unary {name}", place)
             return Unknown(f"{type(node.op).__name__} on {plain.kind_name(part)}", place)
 
         return mapped(value, each)
@@ -257,9 +333,10 @@ class Operators(Part):
     def _plain_item(self, holder: Any, key: Any, place: SourcePlace) -> Any:
         try:
             result = holder[bare(key)]
-        except (LookupError, TypeError) as error:
+        except (LookupError, TypeError, ValueError) as error:
             self.ev.layers.pin(key)
-            raise Raised(type(error).__name__, str(error), place) from None
+            given = error.args if isinstance(error, KeyError) else None
+            raise Raised(type(error).__name__, str(error), place, given=given) from None
         fn = index_fn(key)
         if fn is None:
             self.ev.layers.pin(key)
@@ -305,12 +382,4 @@ class Operators(Part):
 
     def items(self, value: Any) -> list[Any] | None:
         """What iteration over a value gives; None where that is not known."""
-        if isinstance(value, Value):
-            return value.items(self.ev)
-        if isinstance(value, range) and len(value) > MAX_CONTAINER:
-            return None
-        if isinstance(value, (list, tuple, range, set, frozenset, dict, str)):
-            if isinstance(value, str):
-                self.ev.layers.pin(value)  # its characters are not followed
-            return list(value)
-        return None
+        return self.ev.iteration.items(value)

@@ -22,6 +22,7 @@ from fibcore.elaborate.python.values import (
     Kwargs,
     Namespace,
     Native,
+    Obj,
     Raised,
     Value,
     bare,
@@ -31,6 +32,7 @@ from fibcore.elaborate.python.values import (
     hashable,
     index_fn,
 )
+from fibcore.elaborate.python.values.iterators import Iterator
 from fibcore.model.tree import Alternatives, SourcePlace, Unknown
 
 PLAIN = (int, float, str, bytes, bool, type(None), list, tuple, dict, set, frozenset, range, slice)
@@ -132,6 +134,7 @@ class Plain(Part):
 
     def method(self, value: Any, name: str, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
         """Call a method of a string, number or container that the table of plain types names."""
+        args = self._drained(name, args)
         if isinstance(value, (list, dict, set)) and not _takes(value, name, args, kwargs):
             message = f"{kind_name(value)}.{name}() takes other arguments"
             raise Raised("TypeError", message, place)
@@ -171,6 +174,16 @@ class Plain(Part):
             return method(this, *positional, **named)
 
         return apply(with_names, [value, *given], place)
+
+    def _drained(self, name: str, args: Args) -> Args:
+        """The arguments, with what iterators have left in place of those that are gone through."""
+        if name not in _ITERATES or not any(isinstance(a, Value) for a in args):
+            return args
+        drained: Args = []
+        for arg in args:
+            items = self.ev.iteration.items(arg) if isinstance(arg, (Iterator, Obj)) else arg
+            drained.append(Unknown("unknown items") if items is None else items)
+        return drained
 
     def _dict_method(
         self, value: dict[Any, Any], name: str, args: Args, kwargs: Kwargs, place: SourcePlace
@@ -215,7 +228,8 @@ class Plain(Part):
                     self.ev.writes.put(value, args[0], args[1] if len(args) > 1 else None)
                 return value[args[0]]
         if name in ("extend", "update") or name.endswith("_update"):
-            found = [self.ev.operators.items(arg) for arg in args]
+            ordered = not isinstance(value, set)
+            found = [self.ev.iteration.items(arg, ordered=ordered) for arg in args]
             unknown = [Unknown("unknown items", place)]
             args = [items if items is not None else unknown for items in found]
         if name not in ("append", "extend"):
@@ -232,31 +246,14 @@ class Plain(Part):
         try:
             return kind.methods[name](value, *args, **kwargs)
         except (LookupError, TypeError, ValueError) as error:
-            raise Raised(type(error).__name__, str(error), place) from None
+            given = (args[0],) if isinstance(error, KeyError) and args else None
+            raise Raised(type(error).__name__, str(error), place, given=given) from None
 
     def _sort(self, value: list[Any], kwargs: Kwargs, place: SourcePlace) -> None:
-        found = self.ordered(list(value), kwargs, place)
-        if isinstance(found, Unknown):
-            found = [found] * len(value)  # whatever the order is, there are as many
-        self.ev.writes.refill(value, found)
-
-    def ordered(self, items: list[Any], kwargs: Kwargs, place: SourcePlace) -> Any:
-        """`sorted(items, key=..., reverse=...)`, or Unknown."""
-        key = kwargs.get("key")
-        keys = items if key is None else [self.ev.calls.call(key, [i], {}, place) for i in items]
-        reverse = self.ev.operators.truth(kwargs.get("reverse", False))
-        inner = deep_unknown(keys)
-        if inner is not None or reverse is None:
-            return inner or Unknown("something sorted in an unknown order", place)
-        if not is_plain(keys):
-            return Unknown("objects sorted", place)
-        if key is None:
-            return self.ev.operators.apply(lambda *v: sorted(v, reverse=reverse), items, place)
-        try:
-            order = sorted(range(len(items)), key=keys.__getitem__, reverse=reverse)
-        except TypeError as error:
-            raise Raised("TypeError", str(error), place) from None
-        return born([items[n] for n in order])
+        """`value.sort(...)`; where the order is not known, neither is any of the entries."""
+        reverse = kwargs.get("reverse", False)
+        found = self.ev.ordering.sorted(list(value), kwargs.get("key"), reverse, place)
+        self.ev.writes.refill(value, [found] * len(value) if isinstance(found, Unknown) else found)
 
     def _update(
         self, value: dict[Any, Any], args: Args, kwargs: Kwargs, place: SourcePlace
@@ -264,14 +261,14 @@ class Plain(Part):
         unknown = None
         for other in (*args, kwargs):
             given = other.values if isinstance(other, Namespace) else other
-            pairs = given.items() if isinstance(given, dict) else self._pairs(given, place)
+            pairs = given.items() if isinstance(given, dict) else self.pairs(given, place)
             if pairs is None:
                 unknown = Unknown("a dict updated with something unknown", place)
             for key, item in pairs or ():
                 self.ev.writes.put(value, key, item)
         return unknown
 
-    def _pairs(self, given: Any, place: SourcePlace) -> list[tuple[Any, Any]] | None:
+    def pairs(self, given: Any, place: SourcePlace) -> list[tuple[Any, Any]] | None:
         """The pairs that a dict is updated with; None where they are not known."""
         items = self.ev.operators.items(given)
         if items is None:
@@ -300,6 +297,12 @@ _ARITY = {
     "insert": (2, 2),
     "sort": (0, 0),
 }
+_ITERATES = frozenset((
+    "difference", "difference_update", "extend", "intersection", "intersection_update",
+    "isdisjoint", "issubset", "issuperset", "join", "symmetric_difference",
+    "symmetric_difference_update", "union",
+))  # fmt: skip
+"""Methods that go through their arguments."""
 _KEYWORDS = {"update": None, "sort": ("key", "reverse")}
 
 

@@ -6,6 +6,7 @@ they are inside. So formats are parsed here, and only plain data is given to Pyt
 
 from __future__ import annotations
 
+import re
 import string
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -13,7 +14,18 @@ from typing import Any
 from fibcore.elaborate.python.limits import MAX_CONTAINER, is_wide
 from fibcore.elaborate.python.part import Part
 from fibcore.elaborate.python.plain_types import has_order_of_hashes, is_plain
-from fibcore.elaborate.python.values import Args, Class, EnumMember, Ext, Func, Kwargs, Obj, Raised
+from fibcore.elaborate.python.values import (
+    Args,
+    Class,
+    EnumMember,
+    Ext,
+    Func,
+    Kwargs,
+    Obj,
+    Raised,
+    Value,
+)
+from fibcore.elaborate.python.values.exceptions import ExceptionObject
 from fibcore.model.tree import Alternatives, SourcePlace, Unknown
 
 _CONVERSIONS: dict[str | None, Callable[[Any], str]] = {"r": repr, "s": str, "a": ascii}
@@ -57,12 +69,14 @@ class Texts(Part):
             torch = value.name.startswith("torch.") and value.name.islower()
             return value.name if torch and (conversion or not spec) else unknown
         if not isinstance(value.cls, Class):
-            return unknown
+            return self._of_exception(value, place, conversion, spec)
         method = self._method(value.cls, conversion)
         if isinstance(method, Func):
             found = self.ev.calls.call(method, [value], {}, place)
             plain = isinstance(found, str) and (conversion or not spec)
             return found if plain and conversion != "a" else unknown
+        if isinstance(value, ExceptionObject):
+            return self._of_exception(value, place, conversion, spec)
         if not isinstance(value, EnumMember) or conversion in ("r", "a"):
             return unknown
         if value.cls.derives("StrEnum", "IntEnum"):
@@ -70,6 +84,13 @@ class Texts(Part):
         if value.cls.derives("str", "int", "float", "IntFlag", "Flag") or spec:
             return unknown  # versions of Python differ
         return f"{value.cls.name}.{value.name}"
+
+    def _of_exception(
+        self, value: Any, place: SourcePlace, conversion: str | None, spec: str
+    ) -> Any:
+        if not isinstance(value, ExceptionObject) or conversion == "a" or spec:
+            return Unknown(f"text of {value.shown}", place)
+        return value.text(self.ev, conversion == "r", place)
 
     def _method(self, cls: Class, conversion: str | None) -> Any:
         """The function of the source that makes the text of a class's instances, if any."""
@@ -128,6 +149,21 @@ class Texts(Part):
         if len(args) != 1 or kwargs or not isinstance(args[0], dict):
             return Unknown("a format of something unknown", place)
         return self.format(template, [], args[0], place)
+
+    def percent_values(self, template: str, value: Any, place: SourcePlace) -> Any:
+        """What a template formats, with the text of each object that is written as it is (`%s`)."""
+        values = value if isinstance(value, tuple) else (value,)
+        if not any(isinstance(each, Value) for each in values):
+            return value
+        ways = re.findall(r"%(?:%|[-#0 +]*\d*(?:\.\d+)?([a-zA-Z]))", template)
+        ways = [way for way in ways if way]
+        if len(ways) != len(values):
+            return value
+        texts = tuple(
+            self.text(each, place, way) if isinstance(each, Value) and way in "rs" else each
+            for each, way in zip(values, ways, strict=True)
+        )
+        return texts if isinstance(value, tuple) or len(texts) != 1 else texts[0]
 
     def percent(self, template: str | bytes, value: Any, place: SourcePlace) -> Unknown | None:
         """Why `template % value` is Unknown; None where Python may format it."""

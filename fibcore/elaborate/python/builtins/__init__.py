@@ -1,6 +1,13 @@
 """Python's builtins over evaluated values."""
 
-from fibcore.elaborate.python.builtins import classes, containers, names, numbers, objects
+from fibcore.elaborate.python.builtins import (
+    classes,
+    containers,
+    iterators,
+    names,
+    numbers,
+    objects,
+)
 from fibcore.elaborate.python.builtins.table import BUILTINS
 
-__all__ = ["BUILTINS", "classes", "containers", "names", "numbers", "objects"]
+__all__ = ["BUILTINS", "classes", "containers", "iterators", "names", "numbers", "objects"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fibcore.elaborate.python.builtins.table import BUILTINS, builtin
+from fibcore.elaborate.python.plain_types import plain_type
 from fibcore.elaborate.python.values import (
     Args,
     Class,
@@ -16,10 +17,14 @@ from fibcore.elaborate.python.values import (
     Value,
     mapped,
 )
+from fibcore.elaborate.python.values.exceptions import exception_bases, is_subclass
 from fibcore.model.tree import SourcePlace, Unknown
 
 if TYPE_CHECKING:
     from fibcore.elaborate.python.evaluator import Evaluator
+
+
+_NONE_TYPE = Native("NoneType", lambda *_: None)
 
 
 @builtin("isinstance")
@@ -47,6 +52,11 @@ def is_instance(value: Any, kind: Any) -> bool | None:
 @builtin("issubclass")
 def _issubclass(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
     kinds = args[1] if isinstance(args[1], tuple) else (args[1],)
+    if exception_bases(args[0]):
+        answers = [is_subclass(args[0], kind) for kind in kinds]
+        if True in answers:
+            return True
+        return Unknown("a subclass test of an exception", place) if None in answers else False
     if not isinstance(args[0], Class):
         return Unknown("a subclass test of something unknown", place)
     return any(k in args[0].mro or (isinstance(k, Ext) and args[0].derives(k.name)) for k in kinds)
@@ -59,7 +69,11 @@ def _type(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
             return value.type_of(place)
         if isinstance(value, Unknown):
             return value
-        return BUILTINS.get(type(value).__name__, Unknown("a type", place))
+        if value is None:
+            return _NONE_TYPE
+        kind = plain_type(value)
+        name = "" if kind is None else kind.name
+        return BUILTINS.get(name, Unknown("a type", place))
 
     if len(args) == 3:
         return Unknown("a class made by type()", place)

@@ -1,8 +1,7 @@
-"""Builtins that make, count and go through containers."""
+"""Builtins that make and count containers."""
 
 from __future__ import annotations
 
-import operator
 from typing import TYPE_CHECKING, Any
 
 from fibcore.elaborate.python.builtins.table import BUILTINS, builtin
@@ -17,6 +16,7 @@ from fibcore.elaborate.python.values import (
     deep_unknown,
     mapped,
 )
+from fibcore.elaborate.python.values.iterators import Undecided
 from fibcore.model.tree import Alternatives, SourcePlace, Unknown, UnknownKind
 
 if TYPE_CHECKING:
@@ -33,9 +33,11 @@ def _len(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
         if value is None or isinstance(value, (int, float)):
             kind = "NoneType" if value is None else "int" if isinstance(value, int) else "float"
             raise Raised("TypeError", f"object of type '{kind}' has no len()", place)
-        items = ev.operators.items(value)
+        if isinstance(value, range):
+            return ev.operators.apply(len, [value], place)
+        items = ev.iteration.items(value, ordered=False)
         if items is None:
-            return len(value) if isinstance(value, bytes) else Unknown("a length", place)
+            return Unknown("a length", place)
         doubtful = next(
             (i for i in items if isinstance(i, Unknown) and i.kind is UnknownKind.ENTRY), None
         )
@@ -59,12 +61,16 @@ def _range(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any
 
 
 def _container(name: str, kind: Any) -> None:
+    ordered = kind in (list, tuple)
+
     def run(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
+        if kwargs or len(args) > 1:
+            raise Raised("TypeError", f"{name}() takes at most one positional argument", place)
         if not args:
             return born(kind())
         if isinstance(args[0], Unknown):
             return args[0]
-        items = ev.operators.items(args[0])
+        items = ev.iteration.items(args[0], ordered=ordered)
         if items is None:
             return Unknown(f"{name} of something unknown", place)
         if kind in (set, frozenset):
@@ -79,9 +85,6 @@ for _name, _kind in {"list": list, "tuple": tuple, "set": set, "frozenset": froz
     _container(_name, _kind)
 
 
-BUILTINS["iter"] = BUILTINS["list"]
-
-
 @builtin("dict")
 def _dict(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
     result: dict[Any, Any] = born({})
@@ -92,92 +95,46 @@ def _dict(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
         elif isinstance(source, dict):
             result.update(source)
         else:
-            items = ev.operators.items(source)
-            if items is None or not all(
-                isinstance(i, (list, tuple)) and len(i) == 2 for i in items
-            ):
+            pairs = None if isinstance(source, Unknown) else ev.plain.pairs(source, place)
+            if pairs is None:
                 return Unknown("a dict of something unknown", place)
-            result.update(dict(items))
+            result.update(pairs)
     result.update(kwargs)
     return result
 
 
-@builtin("enumerate")
-def _enumerate(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
-    items = ev.operators.items(args[0])
-    start = args[1] if len(args) > 1 else kwargs.get("start", 0)
-    if items is None or not isinstance(start, int):
-        return Unknown("an enumeration of something unknown", place)
-    add = ev.operators.apply
-    rows = [(add(operator.add, [start, i], place), item) for i, item in enumerate(items)]
-    return born(rows)
-
-
-@builtin("zip")
-def _zip(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
-    columns = [ev.operators.items(a) for a in args]
-    known = [len(c) for c in columns if c is not None]
-    if len(known) < len(columns):
-        if not known or not ev.mode.forward:
-            return Unknown("a zip of something unknown", place)
-        # Modules and the parts of a tensor: there are as many as there are modules for them.
-        part = Unknown("a part of something unknown", place)
-        columns = [[part] * min(known) if c is None else c for c in columns]
-    return born([tuple(row) for row in zip(*(c for c in columns if c is not None), strict=False)])
-
-
-@builtin("reversed")
-def _reversed(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
-    items = ev.operators.items(args[0])
-    return Unknown("something unknown reversed", place) if items is None else born(items[::-1])
-
-
 @builtin("sorted")
 def _sorted(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
-    items = ev.operators.items(args[0])
+    items = None if isinstance(args[0], Unknown) else ev.iteration.items(args[0], ordered=False)
     if items is None:
         return Unknown("something unknown sorted", place)
-    return ev.plain.ordered(items, kwargs, place)
-
-
-@builtin("map")
-def _map(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
-    columns = [ev.operators.items(a) for a in args[1:]]
-    if any(c is None for c in columns):
-        return Unknown("a map over something unknown", place)
-    rows = zip(*(c for c in columns if c is not None), strict=False)
-    return born([ev.calls.call(args[0], list(row), {}, place) for row in rows])
-
-
-@builtin("filter")
-def _filter(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
-    items = ev.operators.items(args[1])
-    if items is None:
-        return Unknown("a filter over something unknown", place)
-    kept: list[Any] = born([])
-    for item in items:
-        truth = ev.operators.truth(
-            item if args[0] is None else ev.calls.call(args[0], [item], {}, place)
-        )
-        if truth is None:
-            return Unknown("a filter that cannot be decided", place)
-        if truth:
-            kept.append(item)
-    return kept
+    if kwargs.get("key") is not None and isinstance(args[0], (set, frozenset)):
+        # Items with equal keys stay in the order of the set.
+        items = ev.iteration.items(args[0])
+        if items is None:
+            return Unknown("a set sorted by a key", place)
+    return ev.ordering.sorted(items, kwargs.get("key"), kwargs.get("reverse", False), place)
 
 
 def _quantifier(name: str, stop: bool) -> None:
     def run(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
-        items = ev.operators.items(args[0])
-        if items is None:
-            return Unknown(f"{name} of something unknown", place)
+        if isinstance(args[0], (set, frozenset)):
+            rounds: Any = iter(args[0])
+        else:
+            rounds = ev.iteration.rounds(args[0], place)
+        unknown = Unknown(f"{name} of something unknown", place)
+        if rounds is None:
+            return unknown
         undecided = False
-        for item in items:
-            truth = ev.operators.truth(item)
-            if truth is stop:
-                return stop
-            undecided = undecided or truth is None
-        return Unknown(f"{name} of something unknown", place) if undecided else not stop
+        try:
+            for item in rounds:
+                truth = ev.operators.truth(item)
+                if truth is stop:
+                    return stop
+                undecided = undecided or truth is None
+        except Undecided:
+            return unknown
+        return unknown if undecided else not stop
 
     BUILTINS[name] = Native(name, run)
 
@@ -186,15 +143,3 @@ _quantifier("any", True)
 
 
 _quantifier("all", False)
-
-
-@builtin("next")
-def _next(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
-    items = ev.operators.items(args[0])
-    if items is None:
-        return Unknown("the next of something unknown", place)
-    if items:
-        return items[0]
-    if len(args) > 1:
-        return args[1]
-    raise Raised("StopIteration", "", place)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from fibcore.elaborate.python.builtins.table import BUILTINS, builtin
 from fibcore.elaborate.python.values import Args, Ext, Kwargs, Native
+from fibcore.elaborate.python.values.exceptions import EXCEPTIONS
 from fibcore.model.tree import SourcePlace, Unknown
 
 if TYPE_CHECKING:
@@ -36,13 +37,7 @@ for _name in (
     _unknowable(_name)
 
 
-for _name in (
-    "object", "BaseException", "Exception", "ValueError", "TypeError", "KeyError", "IndexError",
-    "AttributeError", "RuntimeError", "NotImplementedError", "ImportError", "ModuleNotFoundError",
-    "AssertionError", "StopIteration", "OSError", "FileNotFoundError", "LookupError",
-    "ArithmeticError", "ZeroDivisionError", "UserWarning", "DeprecationWarning", "Warning",
-    "FutureWarning", "RuntimeWarning", "PermissionError", "TimeoutError", "UnicodeDecodeError",
-):  # fmt: skip
+for _name in ("object", *EXCEPTIONS):
     BUILTINS[_name] = Ext(_name)
 
 

@@ -81,22 +81,23 @@ BUILTINS["int"] = Native("int", _int)
 
 def _extreme(name: str, fn: Callable[..., Any]) -> None:
     def run(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
+        if not set(kwargs) <= {"key", "default"}:
+            raise Raised("TypeError", f"{name}() got another keyword", place)
         values = args
         if len(args) == 1:
-            items = ev.operators.items(args[0])
+            keyed = kwargs.get("key") is not None
+            known = not isinstance(args[0], (Unknown, Alternatives))
+            items = ev.iteration.items(args[0], ordered=keyed) if known else None
             if items is None:
                 return Unknown(f"{name} of something unknown", place)
             values = items
-        inner = deep_unknown(values)
-        if inner is not None:
-            return inner
-        if "key" in kwargs or not all(isinstance(v, (int, float, str)) for v in values):
-            return Unknown(f"{name} of objects", place)
+        elif not args or "default" in kwargs:
+            raise Raised("TypeError", f"{name}() takes other arguments", place)
         if not values:
             if "default" in kwargs:
                 return kwargs["default"]
-            raise Raised("ValueError", f"{name} of nothing", place)
-        return ev.operators.apply(lambda *v: fn(v), list(values), place)
+            raise Raised("ValueError", f"{name}() of nothing", place)
+        return ev.ordering.extreme(name, fn, list(values), kwargs.get("key"), place)
 
     BUILTINS[name] = Native(name, run)
 
@@ -107,7 +108,28 @@ _extreme("max", max)
 _extreme("min", min)
 
 
-_extreme("sum", sum)
+@builtin("sum")
+def _sum(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
+    start = args[1] if len(args) > 1 else kwargs.get("start", 0)
+    known = not isinstance(args[0], (Unknown, Alternatives))
+    items = ev.iteration.items(args[0], ordered=False) if known else None
+    if items is None:
+        return Unknown("sum of something unknown", place)
+    if isinstance(args[0], (set, frozenset)) and not all(isinstance(i, int) for i in items):
+        items = ev.iteration.items(args[0])  # sums of floats depend on the order
+        if items is None:
+            return Unknown("sum of a set", place)
+    if isinstance(start, (str, bytes)):
+        raise Raised("TypeError", "sum() can't sum strings [use ''.join(seq) instead]", place)
+    inner = deep_unknown([start, *items], 1)
+    if inner is not None:
+        return inner
+    if all(isinstance(v, (int, float)) for v in (start, *items)):
+        return ev.operators.apply(lambda *v: sum(v[1:], v[0]), [start, *items], place)
+    total = start
+    for item in items:
+        total = ev.operators.combine(ast.Add, total, item, place)
+    return total
 
 
 @builtin("str")

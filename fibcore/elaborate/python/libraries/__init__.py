@@ -6,6 +6,7 @@ from fibcore.elaborate.python.libraries import (
     copy,
     dataclasses,
     enum,
+    exceptions,
     functools,
     itertools,
     logging,
@@ -21,6 +22,7 @@ from fibcore.elaborate.python.libraries import (
 )
 
 __all__ = [
-    "collections", "contextlib", "copy", "dataclasses", "enum", "functools", "itertools", "logging",
-    "math", "numpy", "operator", "os", "re", "torch", "torch_nn", "types", "typing",
+    "collections", "contextlib", "copy", "dataclasses", "enum", "exceptions", "functools",
+    "itertools", "logging", "math", "numpy", "operator", "os", "re", "torch", "torch_nn", "types",
+    "typing",
 ]  # fmt: skip

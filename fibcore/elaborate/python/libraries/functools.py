@@ -5,15 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fibcore.elaborate.python.libraries.table import imitates
-from fibcore.elaborate.python.values import Args, Kwargs, Native, Partial, Raised
+from fibcore.elaborate.python.values import ABSENT, Args, Kwargs, Native, Partial, Raised
+from fibcore.elaborate.python.values.iterators import Undecided
 from fibcore.model.tree import Unknown
 
 if TYPE_CHECKING:
     from fibcore.elaborate.python.evaluator import Evaluator
     from fibcore.model.tree import SourcePlace
-
-
-import functools
 
 
 @imitates("functools.partial")
@@ -23,13 +21,18 @@ def _partial(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> A
 
 @imitates("functools.reduce")
 def _reduce(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
-    items = ev.operators.items(args[1])
-    if items is None:
+    rounds = ev.iteration.rounds(args[1], place)
+    if rounds is None:
         return Unknown("a reduction of something unknown", place)
-    values = [*args[2:3], *items]
-    if not values:
-        raise Raised("TypeError", "reduce of nothing", place)
-    return functools.reduce(lambda a, b: ev.calls.call(args[0], [a, b], {}, place), values)
+    total = args[2] if len(args) > 2 else ABSENT
+    try:
+        for item in rounds:
+            total = item if total is ABSENT else ev.calls.call(args[0], [total, item], {}, place)
+    except Undecided as undecided:
+        return undecided.reason
+    if total is ABSENT:
+        raise Raised("TypeError", "reduce() of empty iterable with no initial value", place)
+    return total
 
 
 # Caches change nothing about what a function gives.

@@ -2,23 +2,220 @@
 
 from __future__ import annotations
 
+import ast
+import itertools
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from fibcore.elaborate.python.builtins.iterators import iterators
 from fibcore.elaborate.python.libraries.table import imitates
-from fibcore.elaborate.python.values import Args, Kwargs
-from fibcore.model.tree import Unknown
+from fibcore.elaborate.python.limits import MAX_CONTAINER
+from fibcore.elaborate.python.values import ABSENT, Args, Kwargs
+from fibcore.elaborate.python.values.iterators import Iterator, Positions, Pulling, Undecided
+from fibcore.model.tree import SourcePlace, Unknown
 
 if TYPE_CHECKING:
     from fibcore.elaborate.python.evaluator import Evaluator
-    from fibcore.model.tree import SourcePlace
 
 
-import itertools
+def _chained(name: str, outer: Iterator, place: SourcePlace) -> Pulling:
+    """The items of the items of an iterator."""
+
+    def pull(ev: Evaluator, it: Pulling) -> Any:
+        while True:
+            inner = it.state["inner"]
+            if inner is None:
+                following = outer.take(ev)
+                if following is ABSENT:
+                    return ABSENT
+                inner = ev.iteration.iterator(following, place)
+                if not isinstance(inner, Iterator):
+                    raise Undecided(inner)
+                it.keep(ev, "inner", inner)
+            elif not isinstance(inner, Iterator):
+                raise Undecided(Unknown("an iterator that one side of a branch advanced", place))
+            item = inner.take(ev)
+            if item is not ABSENT:
+                return item
+            it.keep(ev, "inner", None)
+
+    return Pulling(name, pull, inner=None)
 
 
 @imitates("itertools.chain")
 def _chain(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
-    parts = [ev.operators.items(a) for a in args]
-    if any(p is None for p in parts):
-        return Unknown("a chain of something unknown", place)
-    return list(itertools.chain(*(p for p in parts if p is not None)))
+    return _chained("chain", Positions(list(args), "tuple_iterator"), place)
+
+
+@imitates("itertools.chain.from_iterable")
+def _from_iterable(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
+    (outer,), unknown = iterators(ev, args[:1], place)
+    return unknown if unknown is not None else _chained("chain", outer, place)
+
+
+@imitates("itertools.count")
+def _count(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
+    start = args[0] if args else kwargs.get("start", 0)
+    step = args[1] if len(args) > 1 else kwargs.get("step", 1)
+    if not isinstance(start, int) or not isinstance(step, int):
+        return Unknown("a count of something else than integers", place)
+
+    def pull(ev: Evaluator, it: Pulling) -> Any:
+        at = it.at("at")
+        it.keep(ev, "at", at + step)
+        return at
+
+    return Pulling("count", pull, at=start)
+
+
+@imitates("itertools.repeat")
+def _repeat(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
+    times = args[1] if len(args) > 1 else kwargs.get("times")
+    if times is None:
+        return Pulling("repeat", lambda ev, it: args[0])
+    if not isinstance(times, int) or times > MAX_CONTAINER:
+        return Unknown("something repeated an unknown number of times", place)
+    return Positions([args[0]] * times, "repeat")
+
+
+@imitates("itertools.islice")
+def _islice(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
+    (inner,), unknown = iterators(ev, args[:1], place)
+    if unknown is not None:
+        return unknown
+    bounds = slice(*args[1:4])
+    start, stop, step = bounds.start or 0, bounds.stop, bounds.step or 1
+    if not all(isinstance(n, int) for n in (start, step, stop or 0)):
+        return Unknown("a slice of an iterator with unknown bounds", place)
+
+    def pull(ev: Evaluator, it: Pulling) -> Any:
+        wanted, at = it.at("wanted"), it.at("at")
+        if stop is not None and wanted >= stop:
+            while at < stop:
+                at += 1
+                it.keep(ev, "at", at)
+                if inner.take(ev) is ABSENT:
+                    break
+            return ABSENT
+        while at < wanted:
+            at += 1
+            it.keep(ev, "at", at)
+            if inner.take(ev) is ABSENT:
+                return ABSENT
+        it.keep(ev, "at", at + 1)
+        it.keep(ev, "wanted", wanted + step)
+        return inner.take(ev)
+
+    return Pulling("islice", pull, wanted=start, at=0)
+
+
+@imitates("itertools.starmap")
+def _starmap(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
+    (inner,), unknown = iterators(ev, args[1:2], place)
+    if unknown is not None:
+        return unknown
+
+    def pull(ev: Evaluator, it: Pulling) -> Any:
+        item = inner.take(ev)
+        if item is ABSENT:
+            return ABSENT
+        row = None if isinstance(item, Unknown) else ev.iteration.items(item)
+        if row is None:
+            raise Undecided(Unknown("unknown arguments", place))
+        return ev.calls.call(args[0], row, {}, place)
+
+    return Pulling("starmap", pull)
+
+
+def _while(name: str, *, take: bool) -> None:
+    @imitates(f"itertools.{name}")
+    def run(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
+        (inner,), unknown = iterators(ev, args[1:2], place)
+        if unknown is not None:
+            return unknown
+
+        def pull(ev: Evaluator, it: Pulling) -> Any:
+            while (item := inner.take(ev)) is not ABSENT:
+                if "free" in it.state:
+                    return item
+                truth = ev.operators.truth(ev.calls.call(args[0], [item], {}, place))
+                if truth is None:
+                    raise Undecided(Unknown(f"{name} of something unknown", place))
+                if take:
+                    return item if truth else ABSENT
+                if not truth:
+                    it.keep(ev, "free", True)
+                    return item
+            return ABSENT
+
+        return Pulling(name, pull)
+
+
+_while("takewhile", take=True)
+_while("dropwhile", take=False)
+
+
+@imitates("itertools.accumulate")
+def _accumulate(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
+
+    (inner,), unknown = iterators(ev, args[:1], place)
+    if unknown is not None:
+        return unknown
+    func = args[1] if len(args) > 1 else kwargs.get("func")
+    initial = kwargs.get("initial")
+
+    def pull(ev: Evaluator, it: Pulling) -> Any:
+        total = it.state["total"]
+        if total is ABSENT and initial is not None:
+            it.keep(ev, "total", initial)
+            return initial
+        item = inner.take(ev)
+        if item is ABSENT:
+            return ABSENT
+        if total is not ABSENT:
+            if func is None:
+                item = ev.operators.combine(ast.Add, total, item, place)
+            else:
+                item = ev.calls.call(func, [total, item], {}, place)
+        it.keep(ev, "total", item)
+        return item
+
+    return Pulling("accumulate", pull, total=ABSENT)
+
+
+@imitates("itertools.zip_longest")
+def _zip_longest(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
+    columns, unknown = iterators(ev, args, place)
+    if unknown is not None:
+        return unknown
+
+    def pull(ev: Evaluator, it: Pulling) -> Any:
+        row = [column.take(ev) for column in columns]
+        if all(item is ABSENT for item in row):
+            return ABSENT
+        return tuple(kwargs.get("fillvalue") if item is ABSENT else item for item in row)
+
+    return Pulling("zip_longest", pull)
+
+
+def _pooled(name: str, fn: Callable[..., Any]) -> None:
+    """A function that takes all items of its arguments before it gives the first."""
+
+    @imitates(f"itertools.{name}")
+    def run(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
+        pools, rest = (args, []) if name == "product" else (args[:1], args[1:])
+        known = [None if isinstance(p, Unknown) else ev.iteration.items(p) for p in pools]
+        numbers = [*rest, *kwargs.values()]
+        if None in known or not all(isinstance(n, (int, type(None))) for n in numbers):
+            return Unknown(f"{name} of something unknown", place)
+        made = fn(*known, *rest, **kwargs)
+        found = list(itertools.islice(made, MAX_CONTAINER))
+        if len(found) == MAX_CONTAINER:
+            return Unknown(f"{name} of too many items", place)
+        return Positions(found, name)
+
+
+for _name in ("product", "permutations", "combinations", "combinations_with_replacement"):
+    _pooled(_name, getattr(itertools, _name))
+
+_pooled("pairwise", itertools.pairwise)

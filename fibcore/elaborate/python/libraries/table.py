@@ -6,11 +6,13 @@ nobody entered stays an opaque name (`Ext`), and a call of it is `Unknown` or an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from collections.abc import Iterator as Rounds
 from typing import TYPE_CHECKING, Any
 
 from fibcore.elaborate.python.plain_types import is_plain
 from fibcore.elaborate.python.values import Args, Kwargs, deep_unknown, mapped
+from fibcore.elaborate.python.values.iterators import Iterator
 from fibcore.model.tree import Alternatives, Unknown
 
 if TYPE_CHECKING:
@@ -52,12 +54,20 @@ def imitates_all(*prefixes: str) -> Callable[[Family], Family]:
     return enter
 
 
-def families(name: str) -> Iterator[Family]:
+def families(name: str) -> Rounds[Family]:
     """The functions for a name by its prefix, those of longer prefixes first."""
     known = _FAMILIES.get(name.partition(".")[0], ())
     fitting = [(prefix, fn) for prefix, fn in known if name.startswith(prefix)]
     for _, fn in sorted(fitting, key=lambda entry: -len(entry[0])):
         yield fn
+
+
+def _drained(ev: Evaluator, value: Any) -> Any:
+    """An argument; what an iterator has left, which a function goes through."""
+    if not isinstance(value, Iterator):
+        return value
+    items = value.items(ev)
+    return Unknown("unknown items") if items is None else items
 
 
 def pure(fn: Callable[..., Any]) -> Imitation:
@@ -66,6 +76,7 @@ def pure(fn: Callable[..., Any]) -> Imitation:
     def run(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
         if args and isinstance(args[0], Alternatives):
             return mapped(args[0], lambda v: run(ev, [v, *args[1:]], kwargs, place))
+        args = [_drained(ev, arg) for arg in args]
         inner = deep_unknown(args) or deep_unknown(kwargs)
         if inner is not None:
             return inner

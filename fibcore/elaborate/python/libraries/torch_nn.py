@@ -17,6 +17,7 @@ from fibcore.elaborate.python.values import (
     Tensor,
     born,
 )
+from fibcore.elaborate.python.values.iterators import Positions
 from fibcore.model.tree import Unknown
 
 if TYPE_CHECKING:
@@ -121,6 +122,10 @@ def _fill(ev: Evaluator, mod: Mod, kind: str, args: Args, place: SourcePlace) ->
         mod.entries = born(list(items))
 
 
+def _tensors(mod: Mod) -> list[Any]:
+    return [v for v in mod.attrs.values() if isinstance(v, Tensor)]
+
+
 def method(mod: Mod, name: str) -> Any:
     """What `torch.nn.Module` gives to every module under a name, or ABSENT."""
     if name in _NO_OPS:
@@ -136,7 +141,7 @@ def method(mod: Mod, name: str) -> Any:
 
         return Native(name, register)
     if name in ("buffers", "parameters"):
-        return Native(name, lambda *_: [v for v in mod.attrs.values() if isinstance(v, Tensor)])
+        return Native(name, lambda *_: Positions(_tensors(mod), "generator"))
     if name in _ITERATORS:
         return Native(name, lambda ev, args, kwargs, place: Unknown(f"{name}() of a module", place))
     return False if name == "training" else ABSENT

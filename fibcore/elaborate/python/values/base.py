@@ -27,8 +27,14 @@ ABSENT = Absent()
 class Raised(Exception):
     """An exception that the evaluated source raised.
 
-    `explicit` says that a raise statement did; `parents` names the classes of an exception class
-    that the source defines itself.
+    Attributes:
+        kind: The name of its class.
+        message: What reports say of it.
+        place: Where it was raised.
+        explicit: Whether a raise statement did.
+        value: The exception object; None until somebody asks for it.
+        given: The arguments that the object is made with; None where they are not known, because
+            messages are Python's own and differ between its versions.
     """
 
     def __init__(
@@ -38,14 +44,16 @@ class Raised(Exception):
         place: SourcePlace | None,
         *,
         explicit: bool = False,
-        parents: tuple[str, ...] = (),
+        value: Any = None,
+        given: tuple[Any, ...] | None = None,
     ) -> None:
         super().__init__(f"{kind}: {message}")
-        self.parents = parents
         self.explicit = explicit
         self.kind = kind
         self.message = message
         self.place = place
+        self.value = value
+        self.given = given
 
 
 class Value:
@@ -57,6 +65,8 @@ class Value:
     """
 
     __slots__ = ()
+    suppressed: frozenset[str] = frozenset()
+    """The names of the exceptions that it swallows as a context."""
     comparable = True
     """Whether what no `__eq__` decides is equal where it is the same object."""
 
@@ -197,3 +207,7 @@ class Value:
     def enter(self, ev: Evaluator, place: SourcePlace) -> Any:
         """What `with value as x` binds to x."""
         return Unknown("what a with statement enters", place)
+
+    def leave(self, ev: Evaluator, error: Raised | None, place: SourcePlace) -> bool | None:
+        """Leave a with statement; whether the exception is swallowed, None where unknown."""
+        return False

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 _PYTHON_TYPES: dict[str, type] = {
     kind.__name__: kind
     for kind in (
-        int, float, str, bool, list, tuple, dict, set, frozenset, bytes, range, slice,
+        int, float, str, bool, list, tuple, dict, set, frozenset, bytes, range, slice, complex,
+        type(None),
     )
 }  # fmt: skip
 PROPERTIES = ("property", "cached_property")
@@ -42,9 +43,12 @@ class _Function(Value):
 
 
 class Func(_Function):
-    """A function of the source with the scope it was made in."""
+    """A function of the source with the scope it was made in.
 
-    __slots__ = ("cls", "defaults", "env", "is_generator", "kind", "node", "qualname")
+    `managed` says that it is a generator function which `contextlib.contextmanager` wraps.
+    """
+
+    __slots__ = ("cls", "defaults", "env", "is_generator", "kind", "managed", "node", "qualname")
 
     def __init__(
         self,
@@ -63,6 +67,7 @@ class Func(_Function):
         self.is_generator = (
             env.module.source.yields and not isinstance(node, ast.Lambda) and _generates(node)
         )
+        self.managed = self.is_generator and _is_managed(node)
 
     @property
     def name(self) -> str:
@@ -94,23 +99,31 @@ class Func(_Function):
 
 
 def _generates(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
-    """Whether a function is a generator; remembered on its syntax, which makes many functions."""
-    known: bool | None = getattr(node, "generates", None)
+    """Whether a function is a generator."""
+    return any(map(yields, node.body))
+
+
+def yields(node: ast.AST) -> bool:
+    """Whether syntax holds a yield of the function that it stands in; remembered on it."""
+    known: bool | None = getattr(node, "yields", None)
     if known is None:
-        known = _yields(node)
-        node.generates = known  # type: ignore[union-attr]
+        if isinstance(node, (ast.Yield, ast.YieldFrom)):
+            known = True
+        elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)):
+            known = False
+        else:
+            known = any(map(yields, children(node)))
+        node.yields = known  # type: ignore[attr-defined]
     return known
 
 
-def _yields(node: ast.AST) -> bool:
-    for child in children(node):
-        if isinstance(child, (ast.Yield, ast.YieldFrom)):
-            return True
-        if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)):
-            continue
-        if _yields(child):
-            return True
-    return False
+def _is_managed(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> bool:
+    """Whether a generator function is one of context managers."""
+    return not isinstance(node, ast.Lambda) and any(
+        isinstance(d, (ast.Name, ast.Attribute))
+        and ast.unparse(d).rpartition(".")[2] == "contextmanager"
+        for d in node.decorator_list
+    )
 
 
 class Bound(_Function):

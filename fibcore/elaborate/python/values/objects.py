@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fibcore.elaborate.python.values.base import ABSENT, Args, Kwargs
+from fibcore.elaborate.python.values.base import ABSENT, Args, Kwargs, Raised
 from fibcore.elaborate.python.values.classes import Class, has_foreign_attributes
 from fibcore.elaborate.python.values.external import Ext
 from fibcore.elaborate.python.values.functions import PROPERTIES, Bound, Func, Receiver
@@ -15,7 +15,13 @@ from fibcore.model.tree import SourcePlace, Unknown
 if TYPE_CHECKING:
     from fibcore.elaborate.python.evaluator import Evaluator
 
-_OPERATORS = {"Add": "__add__", "Sub": "__sub__", "Mult": "__mul__", "Mod": "__mod__"}
+SPECIAL_OPERATORS = {
+    "Add": "add", "Sub": "sub", "Mult": "mul", "Div": "truediv", "FloorDiv": "floordiv",
+    "Mod": "mod", "Pow": "pow", "LShift": "lshift", "RShift": "rshift", "BitAnd": "and",
+    "BitOr": "or", "BitXor": "xor", "MatMult": "matmul",
+}  # fmt: skip
+"""The special methods of operators, without the underscores, by the name of their syntax."""
+NOT_IMPLEMENTED = Ext("NotImplemented")
 _PLAIN_BASES = frozenset((
     "object", "ABC", "Generic", "Module", "Protocol", "Enum", "Struct", "NamedTuple",
 ))  # fmt: skip
@@ -83,35 +89,64 @@ class Obj(Receiver):
         new.args = self.args
         return new
 
-    def _special(self, ev: Evaluator, name: str, args: Args, place: SourcePlace) -> Any:
+    def method(self, ev: Evaluator, name: str, place: SourcePlace) -> Any:
+        """A special method, which Python looks up in the class alone; ABSENT without one."""
+        if not isinstance(self.cls, Class):
+            return ABSENT
+        found = ev.classes.attr(self.cls, name)
+        return ABSENT if found is ABSENT else ev.attributes.bind(found, self, self.cls, place)
+
+    def special(self, ev: Evaluator, name: str, args: Args, place: SourcePlace) -> Any:
         """What a special method of its class gives; ABSENT without such a method."""
-        method = self.find_attr(ev, name, place)
+        method = self.method(ev, name, place)
         return ABSENT if method is ABSENT else ev.calls.call(method, args, {}, place)
+
+    def lacks(self, ev: Evaluator, name: str) -> bool:
+        """Whether its class certainly has no such special method."""
+        if isinstance(self.cls, Ext):
+            return self.cls.name == "object"
+        if not isinstance(self.cls, Class) or has_foreign_attributes(self.cls):
+            return False
+        return ev.classes.attr(self.cls, name) is ABSENT
+
+    def says(self, ev: Evaluator, name: str) -> bool:
+        """Whether it is known if its class has a special method."""
+        defined = isinstance(self.cls, Class) and ev.classes.attr(self.cls, name) is not ABSENT
+        return defined or self.lacks(ev, name)
 
     def truth(self, ev: Evaluator) -> bool | None:
         place = self.place or SourcePlace("", 1)
         for name in ("__bool__", "__len__"):
-            result = self._special(ev, name, [], place)
+            result = self.special(ev, name, [], place)
             if result is not ABSENT:
                 return ev.operators.truth(result)
         return True
 
     def equals(self, ev: Evaluator, other: Any, place: SourcePlace) -> Any:
-        return True if self is other else self._special(ev, "__eq__", [other], place)
+        found = self.special(ev, "__eq__", [other], place)
+        if found is ABSENT or found == NOT_IMPLEMENTED:
+            return True if self is other else ABSENT
+        return found
 
     def get_item(self, ev: Evaluator, key: Any, place: SourcePlace) -> Any:
-        found = self._special(ev, "__getitem__", [key], place)
+        found = self.special(ev, "__getitem__", [key], place)
         return Unknown(f"{self!r}[...]", place) if found is ABSENT else found
 
     def set_item(self, ev: Evaluator, key: Any, value: Any, place: SourcePlace) -> None:
-        self._special(ev, "__setitem__", [key, value], place)
+        self.special(ev, "__setitem__", [key, value], place)
 
     def contains(self, ev: Evaluator, item: Any, place: SourcePlace) -> Any:
-        found = self._special(ev, "__contains__", [item], place)
-        return Unknown(f"membership in {self!r}", place) if found is ABSENT else found
+        found = self.special(ev, "__contains__", [item], place)
+        if found is ABSENT:
+            iterator = ev.iteration.iterator(self, place)
+            if isinstance(iterator, Unknown):
+                return Unknown(f"membership in {self!r}", place)
+            return iterator.contains(ev, item, place)
+        truth = ev.operators.truth(found)
+        return Unknown(f"membership in {self!r}", place) if truth is None else truth
 
     def length(self, ev: Evaluator, place: SourcePlace) -> Any:
-        found = self._special(ev, "__len__", [], place)
+        found = self.special(ev, "__len__", [], place)
         return Unknown("a length", place) if found is ABSENT else found
 
     def is_callable(self, ev: Evaluator, place: SourcePlace) -> bool:
@@ -124,15 +159,38 @@ class Obj(Receiver):
         return Unknown(f"a call of {self.class_name}", place)
 
     def operate(self, ev: Evaluator, op: str, other: Any, place: SourcePlace) -> Any:
-        name = _OPERATORS.get(op)
-        return ABSENT if name is None else self._special(ev, name, [other], place)
+        name = SPECIAL_OPERATORS.get(op)
+        found = ABSENT if name is None else self.special(ev, f"__{name}__", [other], place)
+        return ABSENT if found == NOT_IMPLEMENTED else found
+
+    def operate_reflected(self, ev: Evaluator, op: str, other: Any, place: SourcePlace) -> Any:
+        """`other + value` and the like, which the right side says; ABSENT where it does not."""
+        name = SPECIAL_OPERATORS.get(op)
+        found = ABSENT if name is None else self.special(ev, f"__r{name}__", [other], place)
+        return ABSENT if found == NOT_IMPLEMENTED else found
+
+    def operate_in_place(self, ev: Evaluator, op: str, other: Any, place: SourcePlace) -> Any:
+        """`value += other` where its class has a method for that; else ABSENT."""
+        name = SPECIAL_OPERATORS.get(op)
+        found = ABSENT if name is None else self.special(ev, f"__i{name}__", [other], place)
+        return ABSENT if found == NOT_IMPLEMENTED else found
 
     def variables(self) -> dict[str, Any] | None:
         return dict(self.attrs)
 
     def enter(self, ev: Evaluator, place: SourcePlace) -> Any:
-        entered = self._special(ev, "__enter__", [], place)
+        if self.lacks(ev, "__enter__"):
+            raise Raised("TypeError", f"{self.class_name!r} object is no context manager", place)
+        entered = self.special(ev, "__enter__", [], place)
         return self if entered is ABSENT else entered
+
+    def leave(self, ev: Evaluator, error: Raised | None, place: SourcePlace) -> bool | None:
+        left = self.method(ev, "__exit__", place)
+        if left is ABSENT:
+            return False
+        given = ev.exceptions.exit_arguments(error, place)
+        truth = ev.operators.truth(ev.calls.call(left, given, {}, place))
+        return False if error is None else truth
 
     # -- attributes ----------------------------------------------------------------------------
 

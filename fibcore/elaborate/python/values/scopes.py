@@ -23,11 +23,10 @@ class Env:
         tolerant: Whether a statement that raises is lost alone, and the next ones go on.
         nonlocals: The variables of scopes around this one, by the names declared nonlocal.
         maybe: Values of returns on one side of an undecided branch.
-        yields: What a generator has yielded so far; None where it has not.
     """
 
     __slots__ = (
-        "func", "globals_", "maybe", "module", "nonlocals", "outer", "tolerant", "vars", "yields",
+        "func", "globals_", "maybe", "module", "nonlocals", "outer", "tolerant", "vars",
     )  # fmt: skip
 
     def __init__(
@@ -46,7 +45,6 @@ class Env:
         self.globals_: set[str] | None = None
         self.nonlocals: dict[str, dict[str, Any]] = {}
         self.maybe: list[Any] = []
-        self.yields: list[Any] | None = None
 
 
 class LazyImport:

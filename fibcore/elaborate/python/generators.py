@@ -1,0 +1,234 @@
+"""The frames of generators: statements that a yield may leave and come back to.
+
+A statement without a yield is executed as everywhere else. Those around a yield are followed here,
+as generators of this interpreter: a frame stands still where its own yield does.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Generator as Frame
+from typing import Any
+
+from fibcore.elaborate.python.branches import leaves_block
+from fibcore.elaborate.python.journal import Status
+from fibcore.elaborate.python.part import Part
+from fibcore.elaborate.python.values import ABSENT, Env, Func, Raised
+from fibcore.elaborate.python.values.exceptions import exception_of
+from fibcore.elaborate.python.values.functions import yields
+from fibcore.elaborate.python.values.generators import Generator
+from fibcore.elaborate.python.values.iterators import Iterator, Undecided
+from fibcore.model.tree import SourcePlace, Unknown
+
+Steps = Frame[Any, Any, Status]
+"""What runs a statement: gives what it yields, is sent what `yield` comes to, ends as it ends."""
+
+
+class Generators(Part):
+    """Makes generators, and runs their frames."""
+
+    def generator(self, func: Func, env: Env, place: SourcePlace) -> Generator:
+        """What a call of a generator function gives."""
+        return Generator(self.ev, self._frame(func, env), place)
+
+    def _frame(self, func: Func, env: Env) -> Frame[Any, Any, Any]:
+        assert not isinstance(func.node, ast.Lambda)
+        status = yield from self._block(func.node.body, env)
+        if env.maybe:
+            raise Undecided(
+                Unknown("a generator that may have returned", env.module.place(func.node))
+            )
+        return status[1] if status is not None and status[0] == "return" else None
+
+    def _block(self, body: list[ast.stmt], env: Env) -> Steps:
+        for node in body:
+            status = yield from self._statement(node, env)
+            if status is not None:
+                return status
+            if env.maybe:
+                raise Undecided(
+                    Unknown("a generator that may have returned", env.module.place(node))
+                )
+        return None
+
+    def _statement(self, node: ast.stmt, env: Env) -> Steps:
+        if not yields(node):
+            if isinstance(node, ast.If) and leaves_block(node):
+                return (yield from self._if(node, env))
+            return self.ev.statements.execute(node, env)
+        self.ev.budget.step()
+        if isinstance(node, ast.Expr):
+            yield from self._value(node.value, env)
+        elif isinstance(node, ast.Return) and node.value is not None:
+            return ("return", (yield from self._value(node.value, env)))
+        elif isinstance(node, ast.Assign):
+            value = yield from self._value(node.value, env)
+            for target in node.targets:
+                self._plain(target, env)
+                self.ev.assignments.assign(target, value, env)
+        elif isinstance(node, ast.AnnAssign) and node.value is not None:
+            self._plain(node.target, env)
+            self.ev.assignments.assign(node.target, (yield from self._value(node.value, env)), env)
+        elif isinstance(node, ast.If):
+            return (yield from self._if(node, env))
+        elif isinstance(node, ast.For):
+            return (yield from self._for(node, env))
+        elif isinstance(node, ast.While):
+            return (yield from self._while(node, env))
+        elif isinstance(node, ast.Try):
+            return (yield from self._try(node, env))
+        elif isinstance(node, ast.With):
+            return (yield from self._with(node.items, node, env))
+        elif isinstance(node, ast.Match):
+            return (yield from self._match(node, env))
+        else:
+            raise Undecided(self._inside(node, env))
+        return None
+
+    # -- expressions ---------------------------------------------------------------------------
+
+    def _inside(self, node: ast.AST, env: Env) -> Unknown:
+        return Unknown("a yield inside of another expression", env.module.place(node))
+
+    def _plain(self, node: ast.expr, env: Env) -> None:
+        """Make sure that nothing is yielded inside of an expression."""
+        if yields(node):
+            raise Undecided(self._inside(node, env))
+
+    def _value(self, node: ast.expr, env: Env) -> Frame[Any, Any, Any]:
+        """The value of an expression, which is a yield or holds none."""
+        if isinstance(node, ast.Yield):
+            if node.value is None:
+                return (yield None)
+            return (yield (yield from self._value(node.value, env)))
+        if isinstance(node, ast.YieldFrom):
+            return (yield from self._delegate((yield from self._value(node.value, env)), node, env))
+        if isinstance(node, ast.NamedExpr) and yields(node):
+            value = yield from self._value(node.value, env)
+            self.ev.names.bind(env, node.target.id, value)
+            return value
+        self._plain(node, env)
+        return self.ev.expressions.eval(node, env)
+
+    def _delegate(self, value: Any, node: ast.YieldFrom, env: Env) -> Frame[Any, Any, Any]:
+        place = env.module.place(node)
+        inner = self.ev.iteration.iterator(value, place)
+        if not isinstance(inner, Iterator):
+            raise Undecided(inner)
+        item = inner.take(self.ev)
+        while item is not ABSENT:
+            try:
+                sent = yield item
+            except Raised as error:
+                item = self._thrown(inner, error)
+                continue
+            if sent is None:
+                item = inner.take(self.ev)
+            elif isinstance(inner, Generator):
+                item = inner.send(self.ev, sent)
+            else:
+                raise Undecided(Unknown("what is sent to an iterator", place))
+        result = inner.returned()
+        return result[0] if result else None
+
+    def _thrown(self, inner: Iterator, error: Raised) -> Any:
+        if not isinstance(inner, Generator):
+            raise error
+        if error.kind == "GeneratorExit":
+            inner.close(self.ev)
+            raise error
+        return inner.throw(self.ev, error)
+
+    # -- statements ----------------------------------------------------------------------------
+
+    def _if(self, node: ast.If, env: Env) -> Steps:
+        self._plain(node.test, env)
+        truth, why = self.ev.branches.decide(node, env)
+        if truth is None:
+            raise Undecided(why)
+        return (yield from self._block(node.body if truth else node.orelse, env))
+
+    def _for(self, node: ast.For, env: Env) -> Steps:
+        place = env.module.place(node)
+        iterable = yield from self._value(node.iter, env)
+        rounds = self.ev.iteration.rounds(iterable, place)
+        if rounds is None:
+            why = iterable if isinstance(iterable, Unknown) else Unknown("unknown rounds", place)
+            raise Undecided(why)
+        for item in rounds:
+            self.ev.assignments.assign(node.target, item, env)
+            status = yield from self._block(node.body, env)
+            if status is None or status[0] == "continue":
+                continue
+            return None if status[0] == "break" else status
+        return (yield from self._block(node.orelse, env))
+
+    def _while(self, node: ast.While, env: Env) -> Steps:
+        self._plain(node.test, env)
+        while True:
+            self.ev.budget.step()
+            truth = self.ev.operators.truth(self.ev.expressions.condition(node.test, env))
+            if truth is None:
+                raise Undecided(Unknown("an unknown number of rounds", env.module.place(node)))
+            if not truth:
+                return (yield from self._block(node.orelse, env))
+            status = yield from self._block(node.body, env)
+            if status is None or status[0] == "continue":
+                continue
+            return None if status[0] == "break" else status
+
+    def _try(self, node: ast.Try, env: Env) -> Steps:
+        exceptions = self.ev.exceptions
+        try:
+            status = yield from self._handled(node, env)
+        except Raised as error:
+            with exceptions.handling(error):
+                final = yield from self._block(node.finalbody, env)
+            if final is not None:
+                return final
+            raise
+        final = yield from self._block(node.finalbody, env)
+        return final if final is not None else status
+
+    def _handled(self, node: ast.Try, env: Env) -> Steps:
+        exceptions = self.ev.exceptions
+        try:
+            status = yield from self._block(node.body, env)
+        except Raised as error:
+            exceptions.caught(error)
+            handlers, certain = exceptions.fitting(node.handlers, error, env)
+            if not handlers:
+                raise
+            if not certain or len(handlers) > 1:
+                why = Unknown("whether an exception is caught", env.module.place(node))
+                raise Undecided(why) from None
+            caught = error
+        else:
+            return status if status is not None else (yield from self._block(node.orelse, env))
+        with (
+            exceptions.bound(handlers[0], exception_of(caught), env),
+            exceptions.handling(caught),
+        ):
+            return (yield from self._block(handlers[0].body, env))
+
+    def _with(self, items: list[ast.withitem], node: ast.With, env: Env) -> Steps:
+        if not items:
+            return (yield from self._block(node.body, env))
+        contexts, place = self.ev.contexts, env.module.place(node)
+        manager = yield from self._value(items[0].context_expr, env)
+        entered = contexts.enter(manager, place)
+        try:
+            if items[0].optional_vars is not None:
+                self.ev.assignments.assign(items[0].optional_vars, entered, env)
+            status = yield from self._with(items[1:], node, env)
+        except Raised as error:
+            return contexts.left_by(manager, error, env, place)
+        contexts.leave(manager, None, place)
+        return status
+
+    def _match(self, node: ast.Match, env: Env) -> Steps:
+        self._plain(node.subject, env)
+        case = self.ev.matching.chosen(node, env)
+        if isinstance(case, Unknown):
+            raise Undecided(case)
+        return None if case is None else (yield from self._block(case.body, env))
