@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 else:
     _ParamType = click.ParamType  # generic for type checkers since click 8.2
 
+_MAX_DIGITS = 18
 DEVICES = ("auto", "cpu", "cuda")
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -35,7 +36,8 @@ class PositiveInts(_ParamType):
         numbers = []
         for part in str(value).split(","):
             text = part.strip()
-            if not text.isascii() or not text.isdigit() or int(text) < 1:
+            usable = text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS
+            if not usable or int(text) < 1:
                 self.fail(
                     f"expected positive integers with commas between, such as 1,8; found {part!r}",
                     param,

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from fibcore.configs import mistral
-from fibcore.configs.model_config import QUANT_FILE, ModelConfig, read_config
+from fibcore.configs.model_config import MAX_BYTES, QUANT_FILE, ModelConfig, read_config
 from fibcore.errors import ConfigError, UsageError
+from fibcore.regular_files import read_text
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9_][\w.-]*", re.ASCII)
 """An id of the form `organisation/model`."""
@@ -103,7 +104,7 @@ def _quantization(
 
 
 def _says_quantization(path: Path) -> bool:
-    text = path.read_text(encoding="utf-8", errors="replace")
+    text = read_text(path, MAX_BYTES, errors="replace")
     return '"quantization_config"' in text or '"compression_config"' in text
 
 

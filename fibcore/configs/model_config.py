@@ -12,6 +12,8 @@ import attrs
 from fibcore.configs import mistral
 from fibcore.configs.checks import check_config
 from fibcore.errors import ConfigError
+from fibcore.model.json import JsonError, decode
+from fibcore.regular_files import is_there, read_text
 
 MAX_BYTES = 16 * 2**20
 QUANT_FILE = "hf_quant_config.json"
@@ -112,7 +114,8 @@ def read_config(path: Path, quant_path: Path | None = None, name: str | None = N
     """
     data = read_json_object(path)
     sections = ("quantization_config", "compression_config", "quantization")
-    if not any(data.get(k) for k in sections) and quant_path is not None and quant_path.is_file():
+    # What is there and is no file is an error: else the model would be taken as not quantised.
+    if not any(data.get(k) for k in sections) and quant_path is not None and is_there(quant_path):
         data["quantization_config"] = modelopt_quantization(quant_path)
     return checked_config(data, str(path), name or str(path.parent))
 
@@ -172,26 +175,18 @@ def read_json_object(path: Path) -> dict[str, Any]:
             an object.
     """
     try:
-        size = path.stat().st_size
-        text = path.read_text(encoding="utf-8-sig") if size <= MAX_BYTES else ""
+        text = read_text(path, MAX_BYTES, encoding="utf-8-sig")
     except OSError as error:
         raise ConfigError(
             "the config cannot be read",
             where=str(path),
-            expected="a config.json, or a folder that holds one",
+            expected=f"a config.json of at most {MAX_BYTES} bytes, or a folder that holds one",
             found=error.strerror or str(error),
         ) from error
     except UnicodeDecodeError as error:
         raise ConfigError("not UTF-8 text", where=str(path), found=str(error)) from error
-    if size > MAX_BYTES:
-        raise ConfigError(
-            "too large for a config",
-            where=str(path),
-            expected=f"at most {MAX_BYTES} bytes",
-            found=f"{size} bytes",
-        )
     try:
-        data = json.loads(text)
+        data = decode(text)
     except json.JSONDecodeError as error:
         raise ConfigError(
             "not JSON",
@@ -199,9 +194,9 @@ def read_json_object(path: Path) -> dict[str, Any]:
             expected="a JSON object",
             found=error.msg,
         ) from error
-    except (RecursionError, ValueError) as error:
-        # Nested too deeply, or a number with more digits than Python converts.
-        raise ConfigError("not JSON that can be read", where=str(path), found=str(error)) from error
+    except JsonError as error:
+        where = f"{path}: {error.place[1:]}" if error.place else str(path)
+        raise ConfigError(error.message, where=where, found=error.found) from error
     if not isinstance(data, dict):
         raise ConfigError(
             "not a model's config",

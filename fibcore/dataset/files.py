@@ -5,11 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from fibcore.errors import DatasetError
+from fibcore.regular_files import MAX_BYTES, read_bytes
 
 TEMPORARY = re.compile(r"\.fibcore-[0-9a-f]{16}\.tmp")
 """Names of files that are being written; one that an interrupted machine left is worthless."""
@@ -76,7 +77,7 @@ def below(root: Path, parts: str) -> Path:
             symbolic link.
     """
     pure = PurePosixPath(parts)
-    if pure.is_absolute() or ".." in pure.parts or not pure.parts or "\\" in parts:
+    if pure.is_absolute() or ".." in pure.parts or not pure.parts or set(parts) & set("\\\0"):
         raise DatasetError("the path leads out of the dataset", where=str(root), found=repr(parts))
     path = root.joinpath(*pure.parts)
     check_inside(root, path)
@@ -106,16 +107,17 @@ def check_inside(root: Path, path: Path) -> None:
         )
 
 
-def read_text(root: Path, path: Path) -> str:
-    """The text of a file of the dataset.
+def read_text(root: Path, path: Path, limit: int = MAX_BYTES) -> str:
+    """The text of a file of the dataset, which has at most `limit` bytes.
 
     Raises:
-        BrokenFileError: it cannot be read, is not UTF-8, or lies outside of the dataset.
+        BrokenFileError: it cannot be read, is no regular file or a larger one, is not UTF-8, or
+            lies outside of the dataset.
     """
     name = relative(root, path)
     try:
         check_inside(root, path)
-        return path.read_bytes().decode("utf-8")
+        return read_bytes(path, limit).decode("utf-8")
     except DatasetError as error:
         raise BrokenFileError(
             error.message, path=name, expected=error.expected, found=error.found, hint=error.hint
@@ -159,7 +161,7 @@ def write_bytes(root: Path, path: Path, data: bytes, *, durable: bool = True) ->
     try:
         if path.is_symlink():
             raise DatasetError("refusing to write through a symbolic link", where=str(path))
-        if path.exists() and path.read_bytes() == data:
+        if holds(path, data):
             return False
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -180,6 +182,34 @@ def write_bytes(root: Path, path: Path, data: bytes, *, durable: bool = True) ->
     except OSError as error:
         raise os_error(error, path, "write the file") from error
     return True
+
+
+def lines(text: str) -> Iterator[tuple[int, str]]:
+    """The lines of a text that are not blank, with their numbers from 1, one at a time."""
+    start, number = 0, 1
+    while start < len(text):
+        end = text.find("\n", start)
+        end = len(text) if end < 0 else end
+        line = text[start:end]
+        if line.strip():
+            yield number, line
+        start, number = end + 1, number + 1
+
+
+def holds(path: Path, data: bytes) -> bool:
+    """Whether a file is there and has this content.
+
+    Raises:
+        DatasetError: what is there is no regular file, or cannot be read.
+    """
+    try:
+        if path.stat().st_size != len(data) and path.is_file():
+            return False
+        return read_bytes(path, max(len(data), MAX_BYTES)) == data
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise os_error(error, path, "read the file") from error
 
 
 def sweep(root: Path, folders: Iterable[str]) -> None:

@@ -9,6 +9,7 @@ import attrs
 from fibcore.dataset.seals import State
 from fibcore.dataset.store import Dataset
 from fibcore.errors import DatasetError
+from fibcore.regular_files import read_bytes
 
 
 @attrs.frozen
@@ -50,7 +51,7 @@ class GeneratedFiles:
             DatasetError: the file cannot be read.
         """
         try:
-            return (self.dataset.root / path).read_bytes().decode("utf-8", "replace")
+            return read_bytes(self.dataset.root / path).decode("utf-8", "replace")
         except FileNotFoundError:
             return None
         except OSError as error:

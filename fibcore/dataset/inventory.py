@@ -7,7 +7,6 @@ is about the definition that it names, wherever below these folders it lies, as 
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,9 +14,11 @@ from typing import Any
 
 import attrs
 
-from fibcore.dataset.files import BrokenFileError, check_inside, read_text, relative
+from fibcore.dataset.files import BrokenFileError, check_inside, lines, read_text, relative
 from fibcore.dataset.layout import SOLUTIONS, TRACES, WORKLOADS
 from fibcore.errors import DatasetError
+from fibcore.model.json import decode
+from fibcore.regular_files import MAX_LINES_BYTES
 
 PASSED = "PASSED"
 
@@ -186,17 +187,19 @@ class _Reader:
         """Take in a file of workloads or of traces, line by line."""
         name = relative(self.root, path)
         try:
-            text = read_text(self.root, path)
+            text = read_text(self.root, path, MAX_LINES_BYTES)
         except BrokenFileError as error:
             self.errors.append(error)
             return
-        for number, line in enumerate(text.split("\n"), 1):
-            if line.strip():
-                try:
-                    self._line(line, f"{name}:{number}", workloads)
-                except _Wrong as wrong:
-                    what = "not a workload" if workloads else "not a trace"
-                    self._broken(what, name, f"line {number} {wrong.place}", wrong)
+        for number, line in lines(text):
+            self._checked_line(line, name, number, workloads)
+
+    def _checked_line(self, line: str, name: str, number: int, workloads: bool) -> None:
+        try:
+            self._line(line, f"{name}:{number}", workloads)
+        except _Wrong as wrong:
+            what = "not a workload" if workloads else "not a trace"
+            self._broken(what, name, f"line {number} {wrong.place}", wrong)
 
     def _line(self, line: str, place: str, workloads: bool) -> None:
         data = _object(_parsed(line), "$")
@@ -251,8 +254,8 @@ def _evaluation(
 
 def _parsed(text: str) -> object:
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
+        return decode(text)
+    except ValueError as error:
         raise _Wrong("$", "JSON", str(error)) from None
 
 

@@ -12,9 +12,12 @@ from typing import Any
 
 from fibcore.dataset.files import os_error, remove, write_text
 from fibcore.errors import DatasetError
+from fibcore.model.json import decode
+from fibcore.regular_files import read_bytes
 
 LOCK_NAME = ".fibcore.lock"
 HOLDER_NAME = ".fibcore.lock.holder"
+_HOLDER_BYTES = 64 << 10
 
 
 @contextmanager
@@ -83,7 +86,7 @@ def _warn(message: str) -> None:
 def holder(root: Path) -> str:
     """Describe the process that holds the lock, as far as it left its name."""
     try:
-        said = json.loads((root / HOLDER_NAME).read_text(encoding="utf-8"))
+        said = decode(read_bytes(root / HOLDER_NAME, _HOLDER_BYTES))
         return f"process {said['pid']} on {said['host']}: {said['command']}"
     except (OSError, ValueError, TypeError, KeyError):
         return "a process that did not give its name"

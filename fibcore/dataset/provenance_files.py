@@ -26,14 +26,15 @@ from fibcore.dataset.provenance import (
 from fibcore.errors import ServingError
 from fibcore.model.definition import Definition
 from fibcore.model.forms import DataError
-from fibcore.model.json import configure, from_data, to_data, to_text
+from fibcore.model.json import configure, decode, from_data, to_data, to_text
 from fibcore.model.kernel import Fact, Scalar, Use
-from fibcore.model.layer_paths import expand_paths, group_uses
+from fibcore.model.layer_paths import count_paths, expand_paths, group_uses
 from fibcore.model.options import OptionValue
 from fibcore.model.serving import Serving
 from fibcore.model.tree import SourcePlace
 
 SCHEMA_VERSION = 1
+MAX_PATHS_OF_A_FILE = 1_000_000
 
 
 @attrs.frozen
@@ -196,11 +197,11 @@ def _read(root: Path, path: Path) -> dict[str, Any] | None:
         return None
     text = read_text(root, path)
     try:
-        data = json.loads(text)
+        data = decode(text)
     except json.JSONDecodeError as error:
         place = f"line {error.lineno} column {error.colno}"
         raise _not_ours(root, path, f"{error.msg} at {place}") from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise _not_ours(root, path, str(error)) from None
     if not isinstance(data, dict) or data.get("schema_version") != SCHEMA_VERSION:
         raise _not_ours(root, path, f"no object with schema_version {SCHEMA_VERSION}")
@@ -236,6 +237,7 @@ def _numeric(item: tuple[str, object]) -> list[tuple[int, str]]:
 def _from_document(root: Path, path: Path, data: Mapping[str, Any]) -> Provenance:
     try:
         document = from_data(_Document, data)
+        _check_counts(document)
         entries = tuple(
             _to_entry(model, entry)
             for model, servings in document.models.items()
@@ -248,12 +250,19 @@ def _from_document(root: Path, path: Path, data: Mapping[str, Any]) -> Provenanc
     return Provenance(document.name, document.op_type, entries, differing, imports)
 
 
+def _check_counts(document: _Document) -> None:
+    """Refuse patterns that stand for more paths than any models have, before they are expanded."""
+    uses = [u for m in document.models.values() for e in m.values() for u in e.layers.uses]
+    if sum(count_paths(u.paths) for u in uses) > MAX_PATHS_OF_A_FILE:
+        raise ValueError(f"paths of more than {MAX_PATHS_OF_A_FILE} modules")
+
+
 def _from_entry(entry: ProvenanceEntry, definition: Definition) -> _Entry:
     sizes = definition.const_axes
     axes = [name for name in sizes if name in entry.facts]
     others = sorted(set(entry.facts) - set(axes))
     groups = group_uses(entry.uses)
-    count = sum(len(expand_paths(paths)) for paths, _, _ in groups)
+    count = sum(count_paths(paths) for paths, _, _ in groups)
     return _Entry(
         hub_id=entry.hub_id,
         architecture=entry.architecture,

@@ -10,7 +10,15 @@ from typing import NamedTuple
 from fibcore.dataset import conflicts
 from fibcore.dataset.adding import DefinitionWriter
 from fibcore.dataset.conflicts import Conflict
-from fibcore.dataset.files import BrokenFileError, below, relative, remove, sweep, write_bytes
+from fibcore.dataset.files import (
+    BrokenFileError,
+    below,
+    holds,
+    relative,
+    remove,
+    sweep,
+    write_bytes,
+)
 from fibcore.dataset.index import Index
 from fibcore.dataset.layout import TOP_FOLDERS
 from fibcore.dataset.locking import locked
@@ -242,7 +250,7 @@ class Dataset:
         target = below(self.root, path)
         data = content.encode() if isinstance(content, str) else content
         if self.dry_run:
-            return not target.exists() or target.read_bytes() != data
+            return not holds(target, data)
         with self.locked():
             return write_bytes(self.root, target, data)
 

@@ -11,7 +11,7 @@ import attrs
 from fibcore.errors import FibcoreError
 from fibcore.model.json import to_data
 from fibcore.model.kernel import Use
-from fibcore.model.layer_paths import expand_paths, group_uses
+from fibcore.model.layer_paths import count_paths, group_uses
 from fibcore.model.tree import ModelTree, SourcePlace
 from fibcore.sources.tree import SourceTree
 
@@ -232,7 +232,7 @@ def missing_parts(tree: ModelTree) -> tuple[Remark, ...]:
         Remark(
             paths,
             reason if place == nowhere else f"{reason} ({place})",
-            len(expand_paths(paths)),
+            count_paths(paths),
         )
         for paths, reason, place in group_uses(uses)
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import keyword
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
@@ -28,6 +29,13 @@ from fibcore.model.json import (
 CONSTRAINT_BUILTINS = frozenset({"abs", "all", "any", "int", "len", "max", "min", "range", "sum"})
 """The builtins that a constraint may call."""
 
+MAX_SIZE = 2**63 - 1
+"""The largest size of an axis, as tensors have it."""
+
+MAX_CONSTRAINT = 10_000
+MAX_REFERENCE = 1 << 20
+"""The most characters of a constraint and of a reference: parsed, text takes 500 times its size."""
+
 
 @attrs.frozen
 class Axis:
@@ -43,11 +51,12 @@ class Axis:
                 "unknown axis type", where="type", expected="const or var", found=repr(self.type)
             )
         if self.type == "const":
-            if isinstance(self.value, bool) or not isinstance(self.value, int) or self.value < 0:
+            whole = isinstance(self.value, int) and not isinstance(self.value, bool)
+            if not whole or not 0 <= (self.value or 0) <= MAX_SIZE:
                 raise DefinitionError(
                     "a const axis needs its size",
                     where="value",
-                    expected="an integer of at least 0",
+                    expected=f"an integer from 0 to {MAX_SIZE}",
                     found=repr(self.value),
                 )
         elif self.value is not None:
@@ -205,6 +214,9 @@ class Definition:
         return cls.from_dict(from_text(text, where, DefinitionError), where)
 
 
+_FILE_NAME = re.compile(r"[^./\\ ][^/\\ ]*")
+
+
 def _fail(where: str, message: str, expected: str | None = None, found: str | None = None) -> None:
     raise DefinitionError(message, where=where, expected=expected, found=found)
 
@@ -214,7 +226,7 @@ def _check(d: Definition) -> None:
     _check_encodable(d)
     for key in ("name", "op_type"):
         value = getattr(d, key)
-        if not isinstance(value, str) or not value or set(value) & set("/\\\0 ") or value[0] == ".":
+        if not isinstance(value, str) or not _FILE_NAME.fullmatch(value) or not value.isprintable():
             _fail(key, "unusable as a file name", "letters, digits, _ - .", repr(value))
     for name in (*d.axes, *d.inputs, *d.outputs):
         if not name.isidentifier() or keyword.iskeyword(name):
@@ -238,10 +250,18 @@ def _check(d: Definition) -> None:
         category, colon, value = tag.partition(":")
         if not (category and colon and value):
             _fail("tags", "a tag is category:value", found=repr(tag))
+    _check_constraints(d)
+    _check_reference(d)
+
+
+def _check_constraints(d: Definition) -> None:
     known = set(d.axes) | set(d.inputs)
     usable = known | CONSTRAINT_BUILTINS
     for index, constraint in enumerate(d.constraints):
         where = f"constraints[{index}]"
+        if len(constraint) > MAX_CONSTRAINT:
+            found = f"{len(constraint)} characters"
+            _fail(where, "a constraint is too long", f"at most {MAX_CONSTRAINT}", found)
         try:
             tree = ast.parse(constraint, mode="eval")
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
@@ -251,7 +271,6 @@ def _check(d: Definition) -> None:
         for node in ast.walk(tree):
             if isinstance(node, ast.Name) and node.id not in usable:
                 _fail(where, "no such axis or input", ", ".join(sorted(known)), node.id)
-    _check_reference(d)
 
 
 def _check_encodable(d: Definition) -> None:
@@ -270,6 +289,9 @@ def _check_encodable(d: Definition) -> None:
 
 
 def _check_reference(d: Definition) -> None:
+    if len(d.reference) > MAX_REFERENCE:
+        found = f"{len(d.reference)} characters"
+        _fail("reference", "too long", f"at most {MAX_REFERENCE} characters", found)
     try:
         module = ast.parse(d.reference)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:

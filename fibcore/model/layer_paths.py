@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from fibcore.model.kernel import Use
 from fibcore.model.tree import SourcePlace
+
+MAX_PATHS = 100_000
+"""The most paths that a pattern may stand for: modules of one kind in any model are far fewer."""
+
+_MAX_SPAN = 40
+_PATTERN = re.compile(r"([^{}]*)\{([0-9,-]+)\}([^{}]*)")
 
 
 def group_uses(uses: Iterable[Use]) -> list[tuple[str, str, SourcePlace]]:
@@ -84,19 +90,40 @@ def numbers_in(spans: str) -> list[int]:
         ValueError: it is not what `ranges` writes.
     """
     numbers: list[int] = []
+    for span in _spans(spans):
+        if len(numbers) + span.stop - span.start > MAX_PATHS:
+            raise ValueError(f"more than {MAX_PATHS} layers")
+        numbers += span
+    return numbers
+
+
+def _spans(spans: str) -> Iterator[range]:
     for span in spans.split(","):
         first, _, last = span.partition("-")
-        numbers += range(int(first), int(last or first) + 1)
-    return numbers
+        if len(span) > _MAX_SPAN:
+            raise ValueError(f"no numbers of layers: {span[:_MAX_SPAN]}...")
+        yield range(int(first), int(last or first) + 1)
+
+
+def count_paths(paths: str) -> int:
+    """How many paths `expand_paths` gives.
+
+    Raises:
+        ValueError: it is no pattern of `group_uses`.
+    """
+    match = _PATTERN.fullmatch(paths)
+    if match is None:
+        return 1
+    return sum(max(span.stop - span.start, 0) for span in _spans(match.group(2)))
 
 
 def expand_paths(paths: str) -> list[str]:
     """The single paths that a pattern of `group_uses` stands for.
 
     Raises:
-        ValueError: it is no such pattern.
+        ValueError: it is no such pattern, or stands for more paths than a model has.
     """
-    match = re.fullmatch(r"([^{}]*)\{([0-9,-]+)\}([^{}]*)", paths)
+    match = _PATTERN.fullmatch(paths)
     if match is None:
         return [paths]
     head, spans, tail = match.groups()

@@ -93,7 +93,7 @@ def scale_of(values: Sequence[float], start: float, end: float, log: bool) -> Sc
     positive = [v for v in values if v > 0] or [1.0]
     low, high = min(positive), max(positive)
     if high / low < 10:  # a decade at least, so that near values look near
-        middle = math.sqrt(low * high)
+        middle = math.sqrt(low) * math.sqrt(high)  # their product may overflow
         low, high = middle / math.sqrt(10), middle * math.sqrt(10)
     else:
         low, high = low / 1.25, high * 1.25

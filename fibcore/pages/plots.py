@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 
 import attrs
@@ -98,7 +97,8 @@ class Plot:
 
 
 def _fits(value: float, log: bool) -> bool:
-    return math.isfinite(value) and (not log or value >= 0)
+    # At the ends of what a float holds a scale would overflow.
+    return (value == 0 or 1e-300 <= abs(value) <= 1e300) and (not log or value >= 0)
 
 
 def _short(label: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,6 +12,8 @@ from urllib.parse import urlsplit
 from fibcore import __version__
 from fibcore.errors import FibcoreError, UsageError
 from fibcore.extras import need
+from fibcore.model.json import decode
+from fibcore.regular_files import read_bytes
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -102,7 +103,7 @@ def _target(address: str) -> str:
 def _in_scheduler_file(path: Path) -> str:
     """The address that a scheduler wrote into its file; "" where there is none."""
     try:
-        return str(json.loads(path.read_bytes())["address"])
+        return str(decode(read_bytes(path))["address"])
     except (OSError, ValueError, KeyError, TypeError):
         return ""
 

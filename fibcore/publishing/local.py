@@ -14,6 +14,7 @@ import attrs
 
 from fibcore.dataset.files import check_inside, os_error
 from fibcore.errors import DatasetError
+from fibcore.regular_files import check_regular, read_bytes
 
 PUBLISHED = (
     "definitions/*/*.json",
@@ -171,10 +172,9 @@ def _names(root: Path, wanted: tuple[str, ...]) -> Iterator[str]:
 
 def _local(name: str, path: Path) -> LocalFile:
     try:
+        check_regular(path)
         size = path.stat().st_size
-        head = b""
-        if size <= _POINTER_LIMIT:
-            head = path.read_bytes()
+        head = read_bytes(path) if size <= _POINTER_LIMIT else b""
     except OSError as error:
         raise os_error(error, path, "read the file") from error
     match = _POINTER.fullmatch(head)

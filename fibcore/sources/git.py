@@ -13,6 +13,7 @@ import attrs
 
 from fibcore.errors import SourceError
 from fibcore.progress import Progress, report
+from fibcore.regular_files import read_text
 from fibcore.sources import foreign_git, git_files
 from fibcore.sources.git_process import complaint, environment, git_program, ls_remote
 from fibcore.sources.spec import GitSource, redacted
@@ -175,7 +176,7 @@ def _finish_update(repo: Repo, source: GitSource) -> None:
     marker = Path(repo.git_dir) / git_files.UPDATING
     if not marker.exists():
         return
-    parts = marker.read_text(encoding="utf-8").split(" ")
+    parts = read_text(marker).split(" ")
     if len(parts) == 3:
         commit, kind, name = parts
         # A killed git leaves its lock; who works here holds the lock on the whole target folder.
@@ -225,7 +226,7 @@ def _from_remotes(repo: Repo) -> set[str]:
     }
     shallow = Path(repo.common_dir) / "shallow"
     if shallow.exists():
-        known.update(shallow.read_text(encoding="ascii").split())
+        known.update(read_text(shallow, encoding="ascii").split())
     return known
 
 

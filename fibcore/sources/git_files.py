@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from fibcore.regular_files import read_text
+
 UPDATING = "fibcore-updating"
 """File in `.git` that is there while the working tree is moved to another commit."""
 
@@ -76,6 +78,6 @@ def _commit(text: str | None) -> str | None:
 
 def _read(path: Path) -> str | None:
     try:
-        return path.read_text(encoding="utf-8")
+        return read_text(path)
     except (OSError, UnicodeDecodeError):
         return None

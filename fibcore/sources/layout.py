@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ast
-import json
 import re
 from pathlib import Path
 
 from fibcore.errors import SourceError
+from fibcore.model.json import decode
+from fibcore.regular_files import read_text
 from fibcore.sources import git_files
 
 MARKER = "fibcore-source.json"
@@ -106,7 +107,7 @@ def _from_module(root: Path) -> str | None:
             continue
         try:
             module = ast.parse(text)
-        except SyntaxError:
+        except (SyntaxError, ValueError, RecursionError, MemoryError):  # a NUL, or deep nesting
             continue
         for statement in module.body:
             targets: list[ast.expr] = []
@@ -150,8 +151,8 @@ def read_marker(folder: Path) -> dict[str, str] | None:
     if text is None:
         return None
     try:
-        data = json.loads(text)
-    except json.JSONDecodeError:
+        data = decode(text)
+    except ValueError:
         return None
     if not isinstance(data, dict):
         return None
@@ -187,6 +188,6 @@ def _from_tag(root: Path) -> str | None:
 
 def _read(path: Path) -> str | None:
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return read_text(path, encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError):
         return None

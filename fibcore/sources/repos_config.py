@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import attrs
 
 from fibcore.errors import SourceError
-from fibcore.model.json import configure, to_data
+from fibcore.model.json import configure, decode, to_data
+from fibcore.regular_files import read_bytes
 
 CONFIG_NAME = "repos_config.json"
 
@@ -60,7 +60,7 @@ def read_repos_config(target_dir: Path) -> dict[str, Any]:
     """
     path = target_dir / CONFIG_NAME
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = decode(read_bytes(path))
         repositories = data["repositories"]
         if not all(isinstance(entry["path"], str) for entry in repositories.values()):
             raise TypeError("a path is not a string")

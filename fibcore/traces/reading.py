@@ -17,6 +17,8 @@ from typing import Any
 import attrs
 
 from fibcore.errors import TraceError
+from fibcore.model.json import decode
+from fibcore.regular_files import read_bytes
 
 UNKNOWN = "unknown"
 """The dtype that tracing writes for a tensor that the traced call was not given."""
@@ -143,14 +145,12 @@ def read_trace(path: str | Path) -> Trace:
 
 def _read(path: Path, name: str) -> TraceFile:
     try:
-        raw = path.read_bytes()
+        raw = read_bytes(path)
     except OSError as error:
         found = error.strerror or str(error)
         raise TraceError("cannot read the file", where=name, found=found) from None
     try:
-        data = json.loads(
-            raw.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant
-        )
+        data = decode(raw, strict=True)
     except json.JSONDecodeError as error:
         raise TraceError(
             "not JSON",
@@ -158,22 +158,9 @@ def _read(path: Path, name: str) -> TraceFile:
             found=error.msg,
             hint="a process that was ended while it wrote leaves such a file; trace again",
         ) from None
-    except (ValueError, RecursionError) as error:  # not UTF-8, twice a key, beyond all measure
+    except ValueError as error:  # not UTF-8, twice a key, beyond all measure
         raise TraceError("not JSON", where=name, found=str(error)) from None
     return _Reader(name, raw).file(data)
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result = dict(pairs)
-    if len(result) != len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = sorted({key for key in keys if keys.count(key) > 1})
-        raise ValueError(f"a key stands twice in one object: {', '.join(twice)}")
-    return result
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON value")
 
 
 class _Reader:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -11,7 +10,8 @@ from typing import Any
 from fibcore.dataset import BrokenFileError
 from fibcore.dataset.files import read_text, relative
 from fibcore.dataset.layout import SOLUTIONS, solution_file
-from fibcore.model.definition import Definition
+from fibcore.model.definition import MAX_REFERENCE, Definition
+from fibcore.model.json import decode
 from fibcore.validation.problems import ValidationProblem, error, warning
 
 LANGUAGES = ("python", "triton", "cpp", "cuda", "tilelang")
@@ -38,11 +38,11 @@ def check_solutions(
     for file in files:
         path = relative(root, file)
         try:
-            data = json.loads(read_text(root, file))
+            data = decode(read_text(root, file))
         except BrokenFileError as broken:
             problems.append(error(path, None, broken.message, broken.expected, broken.found))
             continue
-        except (ValueError, RecursionError) as broken:
+        except ValueError as broken:
             problems.append(error(path, None, "not JSON", found=str(broken)))
             continue
         found = list(_check(path, data, definitions))
@@ -118,6 +118,10 @@ def _entry(
         yield error(path, place, "no such source file", expected, spec["entry_point"])
         return
     if spec.get("language") != "python":
+        return
+    if len(texts[file]) > MAX_REFERENCE:
+        found = f"{len(texts[file])} characters"
+        yield error(path, f"$.sources {file}", "too long", f"at most {MAX_REFERENCE}", found)
         return
     try:
         module = ast.parse(texts[file])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,13 +9,15 @@ from typing import Any
 import attrs
 
 from fibcore.dataset import BrokenFileError
-from fibcore.dataset.files import below, read_text, relative
+from fibcore.dataset.files import below, lines, read_text, relative
 from fibcore.dataset.layout import WORKLOADS, workload_file
 from fibcore.errors import DatasetError
 from fibcore.extras import need
 from fibcore.model.definition import Definition, TensorSpec
 from fibcore.model.dtypes import TABLE
+from fibcore.model.json import decode
 from fibcore.model.shapes import shape_of
+from fibcore.regular_files import MAX_LINES_BYTES
 from fibcore.validation.constraints import broken_constraints, can_be_evaluated, names_in
 from fibcore.validation.problems import ValidationProblem, error, warning
 
@@ -68,13 +69,11 @@ def check_workloads(root: Path, definitions: Mapping[str, Definition]) -> Checke
             continue
         path = relative(root, file)
         try:
-            text = read_text(root, file)
+            text = read_text(root, file, MAX_LINES_BYTES)
         except BrokenFileError as broken:
             problems.append(error(path, None, broken.message, broken.expected, broken.found))
             continue
-        for number, line in enumerate(text.split("\n"), 1):
-            if not line.strip():
-                continue
+        for number, line in lines(text):
             count += 1
             place = f"line {number}"
             try:
@@ -116,8 +115,8 @@ def ownerless_files(
 def _workload(line: str, definition: Definition) -> dict[str, Any]:
     """The workload of a line, whose form is right."""
     try:
-        data = json.loads(line)
-    except (ValueError, RecursionError) as broken:
+        data = decode(line)
+    except ValueError as broken:
         raise _Wrong("", "not JSON", found=str(broken)) from None
     if not isinstance(data, dict) or not isinstance(data.get("workload"), dict):
         raise _Wrong("$", "not a workload", "an object with definition and workload")
@@ -181,8 +180,8 @@ def _content(
             found.append(error(path, at, str(wrong), wrong.expected, wrong.found))
     if not any(problem.severity == "error" for problem in found):
         found += [
-            error(path, place, "a constraint does not hold", expected=constraint)
-            for constraint in broken_constraints(definition, values)
+            error(path, place, "a constraint does not hold", expected=constraint, found=reason)
+            for constraint, reason in broken_constraints(definition, values).items()
         ]
     return found
 

@@ -14,6 +14,8 @@ from typing import Any
 import attrs
 
 from fibcore.errors import DatasetError
+from fibcore.model.json import JsonError, decode
+from fibcore.regular_files import read_bytes
 
 FOLDER = "reports/verification"
 RESULTS = ("passed", "failed", "skipped", "incomplete")
@@ -34,7 +36,7 @@ def read_runs(path: Path) -> tuple[Run, ...]:
         DatasetError: it cannot be read, or is not what a test run writes.
     """
     try:
-        data = json.loads(path.read_bytes().decode("utf-8"))
+        data = decode(read_bytes(path))
         _need(isinstance(data, dict), "$", "an object")
         _need(data.get("definition") == path.stem, "$.definition", f"{path.stem!r}, as the file")
         _need(isinstance(data.get("runs"), list), "$.runs", "a list")
@@ -49,6 +51,8 @@ def read_runs(path: Path) -> tuple[Run, ...]:
     except json.JSONDecodeError as error:
         place = f"line {error.lineno} column {error.colno}: {error.msg}"
         raise _broken(path, "the evidence is not JSON", place) from None
+    except JsonError as error:
+        raise _broken(path, "the evidence is not JSON that can be read", str(error)) from None
     except _NotEvidence as error:
         raise _broken(path, "this is no evidence", str(error)) from None
     return tuple(data["runs"])
@@ -77,17 +81,32 @@ def _check_run(run: object, place: str) -> None:
     device = run.get("device")
     right = isinstance(device, dict) and all(isinstance(device.get(k), str) for k in _DEVICE)
     _need(right, f"{place}.device", "an object with " + " and ".join(_DEVICE))
-    for key, needed in (("ground_truths", ("name", "kind", "version")), ("cases", ("result",))):
+    for key, needed in _LISTS:
         items = run.get(key)
         _need(isinstance(items, list), f"{place}.{key}", "a list")
         for item in items if isinstance(items, list) else ():
             right = isinstance(item, dict) and all(isinstance(item.get(k), str) for k in needed)
             _need(right, f"{place}.{key}", "objects with " + ", ".join(needed))
+    tests = run.get("tests")
+    if tests is not None:
+        right = isinstance(tests, dict) and all(isinstance(tests.get(k), int) for k in RESULTS[:3])
+        _need(right, f"{place}.tests", "an object with numbers for " + ", ".join(RESULTS[:3]))
+    for case in run["cases"]:
+        _check_outputs(case, f"{place}.cases")
     kinds = {truth["kind"] for truth in run["ground_truths"]}
     _need(kinds <= set(STRENGTH), f"{place}.ground_truths", "kinds of " + ", ".join(STRENGTH))
 
 
+def _check_outputs(case: Mapping[str, Any], place: str) -> None:
+    outputs = case.get("outputs")
+    _need(outputs is None or isinstance(outputs, dict), f"{place}.outputs", "an object")
+    for numbers in (outputs or {}).values():
+        right = isinstance(numbers, dict) and ("outside" not in numbers or "elements" in numbers)
+        _need(right, f"{place}.outputs", "objects, in which elements are counted if outside is")
+
+
 _DEVICE = ("type", "name")
+_LISTS = (("ground_truths", ("name", "kind", "version")), ("cases", ("case", "result")))
 
 
 def to_json(name: str, op_type: str, runs: Sequence[Run]) -> str:

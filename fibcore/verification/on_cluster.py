@@ -18,6 +18,7 @@ import attrs
 from fibcore.errors import DatasetError, FibcoreError
 from fibcore.processes import cluster
 from fibcore.processes.limits import Limits
+from fibcore.regular_files import read_bytes
 from fibcore.sources.finding import find_for_tests
 from fibcore.verification.add import CONFTEST
 from fibcore.verification.pytest_process import check_installed
@@ -148,7 +149,7 @@ def _shared_files(dataset: Path, module: str, package: Path | None) -> dict[str,
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_bytes(path)
     except OSError as error:
         raise DatasetError(
             "cannot read a file that the tests need",

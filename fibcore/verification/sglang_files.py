@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from fibcore.errors import DatasetError
+from fibcore.regular_files import read_bytes
 
 VERSION_FILES = ("_version.py", "version.py")
 
@@ -39,7 +40,7 @@ def files_named_in(module: str, package: Path) -> dict[str, bytes]:
         file = root / path
         try:
             if file.resolve().is_relative_to(root) and file.is_file():
-                files[f"sglang/{path}"] = file.read_bytes()
+                files[f"sglang/{path}"] = read_bytes(file)
         except OSError as error:
             raise DatasetError(
                 "cannot read SGLang's source",
@@ -53,10 +54,10 @@ def _version(package: Path) -> dict[str, bytes]:
     """What says the version beside a package without a version file: metadata, or git's commit."""
     found = {f"{m.name}/METADATA": b"" for m in package.parent.glob("sglang-*.dist-info")}
     for folder in (package.parent, package.parent.parent):
-        with suppress(OSError):
-            head = (folder / ".git" / "HEAD").read_bytes()
+        with suppress(OSError, UnicodeDecodeError):
+            head = read_bytes(folder / ".git" / "HEAD")
             if head.startswith(b"ref: "):
-                head = (folder / ".git" / head[5:].decode().strip()).read_bytes()
+                head = read_bytes(folder / ".git" / head[5:].decode().strip())
             found.setdefault(".git/HEAD", head)
     return found
 

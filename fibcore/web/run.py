@@ -17,6 +17,7 @@ from fibcore.extraction.run import extract
 from fibcore.extras import need
 from fibcore.keywords import api, part
 from fibcore.model.layer_paths import expand_paths
+from fibcore.regular_files import read_bytes
 from fibcore.web.diff import unified_diff
 from fibcore.web.entry import WebEntry
 from fibcore.web.entry_edit import edited
@@ -178,7 +179,7 @@ def _failures(found: ExtractReport, tree: HierarchyReport) -> tuple[str, ...]:
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_bytes(path)
     except OSError as error:
         raise WebError(
             "cannot read the file", where=str(path), found=error.strerror or str(error)

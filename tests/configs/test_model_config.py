@@ -59,8 +59,11 @@ def test_architecture_of_data_without_one() -> None:
         ("", "line 1 column 1: not JSON"),
         ("[1]", "not a model's config"),
         ('"x"', "found: str"),
-        ("[" * 100_000, "not JSON that can be read"),
-        ('{"a": ' + "9" * 5000 + "}", "not JSON that can be read"),
+        ("[" * 100_000, "nested too deeply"),
+        ('{"a":' * 200 + "1" + "}" * 200, "nested too deeply"),
+        ('{"a": ' + "9" * 5000 + "}", "a number that no float holds"),
+        ('{"a": ' + "9" * 400 + "}", "a number that no float holds"),
+        (r'{"a": {"b": ["x", "\ud800"]}}', r"a\.b\[1\]: not text that UTF-8 can hold"),
     ],
 )
 def test_not_a_json_object(tmp_path: Path, text: str, message: str) -> None:
@@ -79,7 +82,7 @@ def test_files_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(ConfigError, match="not UTF-8"):
         load_config_file(binary, "x")
     monkeypatch.setattr(configs, "MAX_BYTES", 10)
-    with pytest.raises(ConfigError, match="too large"):
+    with pytest.raises(ConfigError, match="where at most 10 are read"):
         load_config_file(write(tmp_path / "c.json", LLAMA), "x")
 
 

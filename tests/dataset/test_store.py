@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 import pytest
 
-from fibcore.dataset import BrokenFileError, Dataset, Outcome, ProvenanceEntry
+from fibcore.dataset import BrokenFileError, Dataset, Outcome, ProvenanceEntry, files
 from fibcore.errors import DatasetError, PluginError
 from fibcore.model.definition import Definition, const, tensor, var
 from fibcore.model.kernel import Fact, Use
@@ -438,7 +438,7 @@ def test_broken_files_are_named_with_the_place_and_never_touched(
         (b"\xef\xbb\xbf{}", "$ line 1 column 1", "not JSON"),
         (b'{"name": "a", "name": "b"}', "$", "twice"),
         (b'{"axes": {"n": {"type": "const", "value": NaN}}}', "$", "not JSON"),
-        (b"[" * 100_000, "$", "not JSON"),
+        (b"[" * 100_000, "$", "nested too deeply"),
     ],
     ids=["empty", "cut off", "not UTF-8", "byte order mark", "key twice", "NaN", "nested"],
 )
@@ -505,7 +505,7 @@ def test_names_that_differ_in_case_alone_are_refused(dataset: Dataset, root: Pat
     assert names(root) == ["definitions/toy/toy_h8.json"]
 
 
-@pytest.mark.parametrize("name", ["a\nb", "a:b", "-rf", "größe", "a*"])
+@pytest.mark.parametrize("name", ["a:b", "-rf", "größe", "a*"])
 def test_names_that_are_no_file_names_everywhere_are_refused(dataset: Dataset, name: str) -> None:
     with pytest.raises(DatasetError, match="file name"):
         dataset.add(toy(name=name))
@@ -689,8 +689,10 @@ def test_definitions_are_read_once_however_many_come_in(
     for size in range(40):
         put(root, toy(size).to_json(), f"toy_h{size}")
     reads: list[Path] = []
-    real = Path.read_bytes
-    monkeypatch.setattr(Path, "read_bytes", lambda self: reads.append(self) or real(self))
+    real = files.read_bytes
+    monkeypatch.setattr(
+        files, "read_bytes", lambda path, limit: reads.append(Path(path)) or real(path, limit)
+    )
     dataset = Dataset(root)
     with dataset.locked():
         for size in range(40, 80):

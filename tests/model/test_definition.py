@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fibcore.errors import DefinitionError
-from fibcore.model.definition import (
+from fibcore.model.definition import MAX_SIZE, (
     Axis,
     Definition,
     TensorSpec,
@@ -172,6 +172,8 @@ WRONG: dict[str, tuple[Callable[[dict[str, Any]], None], str, str]] = {
     "no name": (change("name", ...), "$.name", "missing"),
     "an empty name": (change("name", ""), "$.name", "unusable"),
     "a name that is a path": (change("name", "../up"), "$.name", "unusable"),
+    "a name with a line feed": (change("name", "a\nb"), "$.name", "unusable"),
+    "a name with an escape": (change("name", "a\x1b[31mb"), "$.name", "unusable"),
     "a hidden name": (change("name", ".x"), "$.name", "unusable"),
     "a name of another type": (change("name", 7), "$.name", "wrong type"),
     "an op type with a blank": (change("op_type", "a b"), "$.op_type", "unusable"),
@@ -182,6 +184,7 @@ WRONG: dict[str, tuple[Callable[[dict[str, Any]], None], str, str]] = {
     "an unknown type of axis": (change("axes.n.type", "dyn"), "$.axes.n.type", "unknown axis"),
     "a const axis without size": (change("axes.dim.value", ...), "$.axes.dim.value", "its size"),
     "a negative size": (change("axes.dim.value", -1), "$.axes.dim.value", "its size"),
+    "a size of no tensor": (change("axes.dim.value", 2**63), "$.axes.dim.value", "its size"),
     "a size that is a truth": (change("axes.dim.value", True), "$.axes.dim.value", "wrong type"),
     "a size that is a float": (change("axes.dim.value", 16.0), "$.axes.dim.value", "wrong type"),
     "a var axis with a size": (change("axes.n.value", 3), "$.axes.n.value", "no value"),
@@ -209,6 +212,11 @@ WRONG: dict[str, tuple[Callable[[dict[str, Any]], None], str, str]] = {
     "a tag without value": (change("tags", ["model:"]), "$.tags", "category:value"),
     "a constraint of no sense": (change("constraints", ["n =="]), "$.constraints[0]", "expression"),
     "a constraint that assigns": (change("constraints", ["n = 1"]), "$.constraints[0]", "express"),
+    "a long constraint": (
+        change("constraints", ["n + " * 2500 + "n > 0"]),
+        "$.constraints[0]",
+        "too long",
+    ),
     "a constraint on nothing": (change("constraints", ["n > m"]), "$.constraints[0]", "no such"),
     "a constraint that reaches out": (
         change("constraints", ["n > 0", "open('x')"]),
@@ -217,6 +225,7 @@ WRONG: dict[str, tuple[Callable[[dict[str, Any]], None], str, str]] = {
     ),
     "a reference of no sense": (change("reference", "def run("), "$.reference", "does not parse"),
     "a reference with a zero byte": (change("reference", "\0"), "$.reference", "does not parse"),
+    "a long reference": (change("reference", "x = 1\n" * 200_000), "$.reference", "too long"),
     "a reference without run": (change("reference", "x = 1"), "$.reference", "one top-level"),
     "a reference with two": (change("reference", REFERENCE * 2), "$.reference", "one top-level"),
     "a run of a class": (
@@ -335,7 +344,7 @@ WORDS = st.text(max_size=20)  # without surrogates, which no file can hold
 LETTERS = st.sampled_from(["a", "b", "cc", "n_1", "größe", "_x"])
 AXES = st.one_of(
     st.builds(Axis, st.just("var"), st.none(), st.none() | WORDS),
-    st.builds(Axis, st.just("const"), st.integers(0, 2**70), st.none() | WORDS),
+    st.builds(Axis, st.just("const"), st.integers(0, MAX_SIZE), st.none() | WORDS),
 )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +13,15 @@ import pytest
 
 from fibcore.errors import DatasetError, FibcoreError, ServingError
 from fibcore.model.forms import DataError
-from fibcore.model.json import configure, from_data, from_text, to_data, to_text
+from fibcore.model.json import (
+    JsonError,
+    configure,
+    decode,
+    from_data,
+    from_text,
+    to_data,
+    to_text,
+)
 from fibcore.model.serving import Serving
 from fibcore.model.tree import SourcePlace
 
@@ -140,3 +150,56 @@ def test_text_that_is_refused(text: str, where: str) -> None:
     with pytest.raises(DatasetError) as caught:
         from_text(text, "$.x", DatasetError)
     assert caught.value.where == where
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[" * 101 + "]" * 101, "nested too deeply: more than 100 levels"),
+        ('{"a":[' * 60 + "1" + "]}" * 60, "nested too deeply"),
+        ("[" * 200_000, "nested too deeply"),
+        ('{"a": ' + "1" * 301 + "}", "a number that no float holds: an integer of 301 digits"),
+        ('{"a": -' + "1" * 5000 + "}", "a number that no float holds"),
+        (r'{"a": [1, {"b": "\udc80"}]}', r"$.a[1].b: not text that UTF-8 can hold: '\udc80'"),
+        (r'{"a": {"\ud800": 1}}', r"not text that UTF-8 can hold: '\ud800'"),
+    ],
+)
+@pytest.mark.parametrize("strict", [False, True])
+def test_json_beyond_all_measure_is_refused(text: str, message: str, strict: bool) -> None:
+    with pytest.raises(JsonError) as caught:
+        decode(text, strict=strict)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "lax", "message"),
+    [
+        ('{"a": 1, "a": 2}', {"a": 2}, "a key stands twice in one object: a"),
+        ('{"a": Infinity}', {"a": float("inf")}, "not JSON: Infinity"),
+        ('{"a": 1e400}', {"a": float("inf")}, "a number that no float holds: 1e400"),
+    ],
+)
+def test_what_json_lacks_is_refused_where_it_is_strict(
+    text: str, lax: object, message: str
+) -> None:
+    assert decode(text) == lax
+    with pytest.raises(JsonError, match=message):
+        decode(text, strict=True)
+
+
+def test_json_within_bounds_is_what_json_loads_gives() -> None:
+    whole = "[" * 100 + r'"😀é\n", 1e308, ' + "9" * 300 + ", null" + "]" * 100
+    assert decode(whole, strict=True) == json.loads(whole)
+    assert decode(whole.encode()) == json.loads(whole)
+    with pytest.raises(UnicodeDecodeError):
+        decode(b'"\xff"')
+    with pytest.raises(json.JSONDecodeError):
+        decode("{")
+
+
+def test_a_key_that_stands_twice_among_many_takes_no_longer_than_the_rest() -> None:
+    keys = ",".join(f'"k{n}":1' for n in range(200_000))
+    began = time.process_time()
+    with pytest.raises(JsonError, match="twice in one object: k0"):
+        decode("{" + keys + ',"k0":2}', strict=True)
+    assert time.process_time() - began < 5

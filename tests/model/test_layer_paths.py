@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fibcore.model.kernel import Use
-from fibcore.model.layer_paths import expand_paths, group_uses, numbers_in, ranges
+from fibcore.model.layer_paths import count_paths, expand_paths, group_uses, numbers_in, ranges
 from fibcore.model.tree import SourcePlace
 
 BIND = SourcePlace("sglang/srt/models/llama.py", 140)
@@ -59,3 +59,14 @@ def test_what_is_no_pattern(pattern: str) -> None:
     else:
         with pytest.raises(ValueError, match="invalid literal"):
             expand_paths(pattern)
+
+
+def test_a_pattern_that_stands_for_more_paths_than_a_model_has_is_not_expanded() -> None:
+    assert count_paths("layers.{0-100000000000}.proj") == 100_000_000_001
+    assert count_paths("layers.{0-2,5}.proj") == len(expand_paths("layers.{0-2,5}.proj")) == 4
+    assert count_paths("norm") == 1
+    for pattern in ("layers.{0-100000000000}.proj", "layers.{0-60000,0-60000}.proj"):
+        with pytest.raises(ValueError, match="more than 100000 layers"):
+            expand_paths(pattern)
+    with pytest.raises(ValueError, match="no numbers of layers"):
+        expand_paths("layers.{" + "1" * 5000 + "}.proj")

@@ -253,7 +253,9 @@ def test_zeros_stand_beside_a_logarithmic_axis() -> None:
 
 
 @pytest.mark.parametrize("log", [False, True])
-@pytest.mark.parametrize("values", [[], [0.0], [5.0], [1.0, 1.0], [1e-300, 1e300], [-2.0, 3.0]])
+@pytest.mark.parametrize(
+    "values", [[], [0.0], [5.0], [1.0, 1.0], [1e-300, 1e300], [-1e300, 1e300], [-2.0, 3.0]]
+)
 def test_plots_of_few_and_of_extreme_values(values: list[float], log: bool) -> None:
     for p in (
         bar_plot([Bar(str(v), v) for v in values], title="t", label="l", log=log),
@@ -276,6 +278,13 @@ def test_plots_of_few_and_of_extreme_values(values: list[float], log: bool) -> N
         assert all(p.left - 1 <= tick.at <= p.right + 1 for tick in p.x_ticks)
         assert len(p.x_ticks) <= 12
         assert Elements(page(plots=(p,))).wrong == []
+
+
+@pytest.mark.parametrize("log", [False, True])
+def test_numbers_at_the_ends_of_what_a_float_holds_are_left_out(log: bool) -> None:
+    for value in (1e308, 1e-320, float("inf"), float("nan")):
+        points = [Point(value, "s", "t"), Point(1.0, "s", "t")]
+        assert strip_plot(points, title="t", label="l", log=log).left_out == 1
 
 
 def test_linear_axes_begin_at_zero() -> None:

@@ -20,7 +20,13 @@ def run(result: str, sha: str = "h", kind: str | None = "sglang", **changes: Any
         "result": result,
         "device": {"type": "cpu", "name": "CPU"},
         "ground_truths": truths,
-        "cases": [{"result": "passed" if result == "passed" else "skipped", "reason": "why"}],
+        "cases": [
+            {
+                "case": "c",
+                "result": "passed" if result == "passed" else "skipped",
+                "reason": "why",
+            }
+        ],
         **changes,
     }
 
@@ -55,6 +61,14 @@ def test_judge(runs: list[dict[str, Any]], verified: bool, reason: str | None) -
         ({"ground_truths": [{"name": "x"}]}, "$.runs[0].ground_truths"),
         ({"ground_truths": [{"name": "x", "kind": "dream", "version": ""}]}, "kinds of"),
         ({"cases": None}, "$.runs[0].cases"),
+        ({"cases": [{"result": "passed"}]}, "$.runs[0].cases"),
+        ({"cases": [{"case": 1, "result": "passed"}]}, "$.runs[0].cases"),
+        ({"cases": [{"case": "c", "result": "passed", "outputs": []}]}, "$.runs[0].cases"),
+        (
+            {"cases": [{"case": "c", "result": "passed", "outputs": {"o": {"outside": 1}}}]},
+            "$.runs[0].cases.outputs",
+        ),
+        ({"tests": {"passed": 1}}, "$.runs[0].tests"),
     ],
 )
 def test_evidence_with_a_fault_is_refused(
@@ -67,3 +81,11 @@ def test_evidence_with_a_fault_is_refused(
     with pytest.raises(DatasetError) as caught:
         evidence.read_runs(path)
     assert place in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "9" * 10_000, '{"a": "\\ud800"}'])
+def test_evidence_beyond_all_measure_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "scale_k4.json"
+    path.write_text(text)
+    with pytest.raises(DatasetError, match="not JSON that can be read"):
+        evidence.read_runs(path)

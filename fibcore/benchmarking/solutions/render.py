@@ -12,6 +12,7 @@ from fibcore.dataset.seals import State
 from fibcore.errors import PluginError
 from fibcore.model.definition import Definition
 from fibcore.model.dtypes import TABLE
+from fibcore.model.json import decode
 from fibcore.ops.checks import FILE_NAME, top_level_names
 from fibcore.ops.hookspecs import GroundTruth
 from fibcore.syntax import literal
@@ -66,9 +67,9 @@ def render_solution(definition: Definition, truth: GroundTruth) -> str:
 def state_of(text: str) -> State:
     """Whether a solution's file is as it was generated, was edited, or never came from here."""
     try:
-        data = json.loads(text)
+        data = decode(text)
         words, mark, digest = data["description"].rpartition(_MARK)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (ValueError, TypeError, KeyError, AttributeError):
         return State.FOREIGN
     if not mark:
         return State.FOREIGN

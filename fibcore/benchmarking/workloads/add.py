@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fibcore.benchmarking.workloads import blobs, lines
 from fibcore.benchmarking.workloads.blobs import Blob
 from fibcore.benchmarking.workloads.report import AddWorkloadsReport, LeftOut
-from fibcore.dataset import BrokenFileError, Dataset
+from fibcore.dataset import BrokenFileError, Dataset, files
 from fibcore.dataset.files import read_text, relative
 from fibcore.dataset.layout import blob_folder, trace_file, workload_file
 from fibcore.dataset.selection import chosen_definitions, open_dataset
@@ -17,11 +16,13 @@ from fibcore.errors import FibcoreError, PluginError, UsageError
 from fibcore.extras import need
 from fibcore.keywords import api, several
 from fibcore.model.definition import Definition
+from fibcore.model.json import decode
 from fibcore.model.kernel import Scalar
 from fibcore.model.shapes import device_bytes, shape_of
 from fibcore.ops.hookspecs import WorkloadCase
 from fibcore.processes.sizes import GIB, format_size, parse_size
 from fibcore.progress import report
+from fibcore.regular_files import MAX_LINES_BYTES
 from fibcore.validation.constraints import broken_constraints
 from fibcore.workspace import Where, Workspace
 
@@ -160,10 +161,10 @@ class _Writer:
         if not file.exists():
             return []
         kept = []
-        for number, line in enumerate(read_text(self.dataset.root, file).split("\n"), 1):
+        for number, line in files.lines(read_text(self.dataset.root, file, MAX_LINES_BYTES)):
             try:
-                data = json.loads(line) if line.strip() else None
-            except (ValueError, RecursionError) as error:
+                data = decode(line)
+            except ValueError as error:
                 raise BrokenFileError(
                     "a line is not JSON",
                     path=path,
@@ -171,7 +172,7 @@ class _Writer:
                     found=str(error),
                     hint="repair or remove the line",
                 ) from None
-            if data is not None and not lines.is_own(data):
+            if not lines.is_own(data):
                 kept.append(line)
         return kept
 
@@ -239,7 +240,7 @@ class _Writer:
         traces = self.dataset.root / trace_file(definition)
         try:
             if traces.exists():
-                text += read_text(self.dataset.root, traces)
+                text += read_text(self.dataset.root, traces, MAX_LINES_BYTES)
         except BrokenFileError as error:
             self.problems.append(error)
             return
@@ -283,8 +284,8 @@ def encoded(definition: Definition, case: WorkloadCase) -> list[Blob]:
             shape = shape_of(definition.inputs[name], definition, case.axes)
             made.append(blobs.encode(definition, name, array, shape))
         broken = broken_constraints(definition, {**case.axes, **case.scalars, **arrays})
-        if broken:
-            raise ValueError(f"the constraint {broken[0]} does not hold")
+        for constraint, reason in broken.items():
+            raise ValueError(f"the constraint {constraint} does not hold: {reason}")
     except ValueError as error:
         raise PluginError(
             "the plugin returned what the hook does not allow", where=where, found=str(error)

@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 
 from fibcore.errors import SourceError
+from fibcore.regular_files import read_text
 from fibcore.syntax import children
 
 _BINDS = re.compile(r"^(?:async\s+def|def|class)\s+(\w+)", re.MULTILINE)
@@ -132,7 +133,7 @@ class SourceModule:
     def text(self) -> str:
         """The file's text, without a byte-order mark."""
         try:
-            return self.path.read_text(encoding="utf-8-sig")
+            return read_text(self.path, encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             raise SourceError(
                 "a source file cannot be read", where=str(self.path), found=str(error)

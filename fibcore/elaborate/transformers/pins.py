@@ -17,6 +17,7 @@ from fibcore.elaborate.transformers.class_tables import (
 )
 from fibcore.elaborate.transformers.versions import parse_version
 from fibcore.errors import FibcoreError
+from fibcore.regular_files import read_text
 
 if TYPE_CHECKING:
     from fibcore.sources.tree import SourceTree
@@ -37,7 +38,7 @@ def pinned_transformers(root: Path) -> str | None:
     candidates += [folder / "pyproject.toml" for folder in (root.parent, root.parent.parent)]
     for path in candidates:
         try:
-            match = _PIN.search(path.read_text(encoding="utf-8", errors="replace"))
+            match = _PIN.search(read_text(path, errors="replace"))
         except OSError:
             continue
         if match:

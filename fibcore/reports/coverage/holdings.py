@@ -14,6 +14,7 @@ from fibcore.model.definition import Definition
 from fibcore.model.options import Option, OptionValue
 from fibcore.model.serving import Serving
 from fibcore.ops.options import DeclaredOptions
+from fibcore.regular_files import read_text
 from fibcore.verification.add import FOLDER as TESTS
 from fibcore.verification.module_rendering import module_file
 
@@ -67,7 +68,7 @@ class DatasetHoldings:
         if op_type not in self._tests:
             path = self.root / TESTS / module_file(op_type)
             try:
-                self._tests[op_type] = path.read_text(encoding="utf-8") if path.is_file() else ""
+                self._tests[op_type] = read_text(path) if path.is_file() else ""
             except (OSError, UnicodeDecodeError) as error:
                 self._tests[op_type] = ""
                 self.problems.append(

@@ -18,6 +18,7 @@ from fibcore.keywords import api, part, several
 from fibcore.ops.registry import Registry
 from fibcore.pages import need_for_pages
 from fibcore.pages.output import write_page
+from fibcore.regular_files import read_bytes
 from fibcore.reports.coverage.commands import CommandLines
 from fibcore.reports.coverage.handkept.checking import Facts, check_page
 from fibcore.reports.coverage.handkept.quantities import flat
@@ -111,7 +112,7 @@ def coverage(
 
 def _read(path: Path) -> str:
     try:
-        return path.read_bytes().decode("utf-8")
+        return read_bytes(path).decode("utf-8")
     except OSError as error:
         raise SourceError(
             "cannot read the page",

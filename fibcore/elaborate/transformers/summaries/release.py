@@ -25,6 +25,7 @@ from fibcore.elaborate.transformers.summaries.syntax import (
     self_attribute,
     string_pairs,
 )
+from fibcore.regular_files import read_text
 from fibcore.syntax import walk
 
 _CONFIG_FILE = "configuration_*.py"
@@ -49,7 +50,7 @@ class Release:
         paths = sorted((self._root / "models").glob(f"*/{_CONFIG_FILE}"))
         paths += sorted((self._root / "models").glob(f"deprecated/*/{_CONFIG_FILE}"))
         for path in paths:
-            for match in _CLASS.finditer(path.read_text(encoding="utf-8")):
+            for match in _CLASS.finditer(read_text(path)):
                 if match.group(1).endswith("Config"):
                     found.setdefault(match.group(1), path)
         return found
@@ -143,7 +144,7 @@ class Release:
 
     def _tree(self, path: Path) -> ast.Module:
         if path not in self._trees:
-            self._trees[path] = ast.parse(path.read_text(encoding="utf-8"))
+            self._trees[path] = ast.parse(read_text(path))
         return self._trees[path]
 
 
