@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fibcore.errors import DefinitionError
-from fibcore.model.definition import MAX_SIZE, (
+from fibcore.model.definition import (
+    MAX_SIZE,
     Axis,
     Definition,
     TensorSpec,
