@@ -53,6 +53,20 @@ def walk(node: ast.AST) -> Iterator[ast.AST]:
                 found.append(value)
 
 
+MAX_NESTING = 100
+"""How deep foreign source may be nested: what walks it recursively then has room on the stack."""
+
+
+def is_nested_deeply(top: ast.AST) -> bool:
+    """Whether syntax is nested deeper than `MAX_NESTING`; looks at each node once."""
+    level = [top]
+    for _ in range(MAX_NESTING):
+        level = [inner for node in level for inner in children(node)]
+        if not level:
+            return False
+    return True
+
+
 WIDTH = 100
 """Columns of a line of written source."""
 

@@ -25,6 +25,7 @@ from fibcore.model.json import (
     to_text,
     write_by,
 )
+from fibcore.syntax import MAX_NESTING, is_nested_deeply
 
 CONSTRAINT_BUILTINS = frozenset({"abs", "all", "any", "int", "len", "max", "min", "range", "sum"})
 """The builtins that a constraint may call."""
@@ -296,6 +297,8 @@ def _check_reference(d: Definition) -> None:
         module = ast.parse(d.reference)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise DefinitionError("does not parse", where="reference", found=str(error)) from None
+    if is_nested_deeply(module):
+        _fail("reference", "nested too deeply", f"at most {MAX_NESTING} levels of syntax")
     runs = [n for n in module.body if isinstance(n, ast.FunctionDef) and n.name == "run"]
     if len(runs) != 1:
         _fail("reference", "needs one top-level function run", found=f"{len(runs)} of them")
@@ -306,7 +309,7 @@ def _check_reference(d: Definition) -> None:
             "reference",
             "the parameters of run are exactly the inputs, in order",
             ", ".join(d.inputs),
-            ast.unparse(args),
+            ast.unparse(args)[:200],
         )
 
 

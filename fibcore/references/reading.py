@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import attrs
 
-from fibcore.model.definition import Definition
+from fibcore.model.definition import MAX_SIZE, Definition
 from fibcore.syntax import walk
 
 REFERENCE_IMPORTS = frozenset({"__future__", "math", "numpy", "torch", "typing"})
@@ -22,6 +22,9 @@ _ARITHMETIC: dict[type[ast.operator], Callable[[int, int], int]] = {
     ast.FloorDiv: operator.floordiv,
     ast.Mod: operator.mod,
 }
+
+_MAX_VALUES = 10_000
+"""The most values that are followed: a source that assigns more says nothing about a size."""
 
 
 @attrs.frozen
@@ -93,30 +96,35 @@ def _tests(module: ast.Module) -> Iterator[ast.expr]:
 def _constants(module: ast.Module) -> dict[str, set[int]]:
     """Every name that is assigned an int, or arithmetic of such names, anywhere: its values."""
     constants: dict[str, set[int]] = {}
+    left = _MAX_VALUES
     for node in walk(module):
+        if left < 0:
+            break
         if isinstance(node, (ast.Assign, ast.AnnAssign)) and node.value is not None:
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             for target in targets:
                 if isinstance(target, ast.Name):
-                    constants.setdefault(target.id, set()).update(_values(node.value, constants))
+                    values = _values(node.value, constants)
+                    left -= len(values)
+                    constants.setdefault(target.id, set()).update(values)
     return constants
 
 
 def _values(node: ast.AST, constants: dict[str, set[int]]) -> set[int]:
     """The ints that an expression may be."""
     if isinstance(node, ast.Constant):
-        return {node.value} if type(node.value) is int else set()
+        value = node.value
+        return {value} if type(value) is int and value <= MAX_SIZE else set()
     if isinstance(node, ast.Name):
         return constants.get(node.id, set())
     if isinstance(node, ast.BinOp) and type(node.op) in _ARITHMETIC:
         apply = _ARITHMETIC[type(node.op)]
         divides = isinstance(node.op, (ast.FloorDiv, ast.Mod))
-        return {
-            apply(left, right)
-            for left in _values(node.left, constants)
-            for right in _values(node.right, constants)
-            if right or not divides
-        }
+        lefts, rights = _values(node.left, constants), _values(node.right, constants)
+        if len(lefts) * len(rights) > _MAX_VALUES:
+            return set()
+        found = {apply(left, right) for left in lefts for right in rights if right or not divides}
+        return {value for value in found if abs(value) <= MAX_SIZE}
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
         return {-value for value in _values(node.operand, constants)}
     return set()

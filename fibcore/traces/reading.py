@@ -144,6 +144,8 @@ def read_trace(path: str | Path) -> Trace:
 
 
 def _read(path: Path, name: str) -> TraceFile:
+    if name.encode(errors="replace") != name.encode(errors="surrogateescape"):
+        raise TraceError("the file's name is not UTF-8", where=ascii(name)[1:-1])
     try:
         raw = read_bytes(path)
     except OSError as error:

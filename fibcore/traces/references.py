@@ -18,6 +18,7 @@ import attrs
 
 from fibcore.errors import TraceError
 from fibcore.references.reading import REFERENCE_IMPORTS, foreign_imports
+from fibcore.syntax import MAX_NESTING, is_nested_deeply
 
 RUN = "run"
 _WRAPPED = "_traced_reference"
@@ -76,6 +77,9 @@ def analyse(source: str | None, where: str) -> Reference:
         module = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise TraceError("the reference does not parse", where=place, found=str(error)) from None
+    if is_nested_deeply(module):
+        expected = f"at most {MAX_NESTING} levels of syntax"
+        raise TraceError("the reference is nested too deeply", where=place, expected=expected)
     for finding in foreign_imports(source):
         raise TraceError(
             "the reference needs more than it may",
@@ -84,7 +88,10 @@ def analyse(source: str | None, where: str) -> Reference:
             found=finding.what,
         )
     function = _function(module, place)
-    free = _free_names(source)
+    try:
+        free = _free_names(source)
+    except SyntaxError as error:  # a return outside of a function, a parameter twice
+        raise TraceError("the reference does not compile", where=place, found=str(error)) from None
     typing_names = sorted(
         {n.id for n in ast.walk(module) if isinstance(n, ast.Name)}
         & set(typing.__all__) - _defined(module)
@@ -144,11 +151,14 @@ def _free_names(source: str) -> set[str]:
 
 def _returned(function: ast.FunctionDef) -> int | None:
     """How many values a function returns, where every return says the same."""
-    counts = {_values(node.value, function) for node in _own_nodes(function, ast.Return)}
+    known: dict[str, int | None] = {}
+    counts = {_values(node.value, function, known) for node in _own_nodes(function, ast.Return)}
     return counts.pop() if len(counts) == 1 else None if counts else 0
 
 
-def _values(value: ast.expr | None, function: ast.FunctionDef) -> int | None:
+def _values(
+    value: ast.expr | None, function: ast.FunctionDef, known: dict[str, int | None]
+) -> int | None:
     if value is None:
         return 0
     if isinstance(value, ast.Tuple):
@@ -158,9 +168,12 @@ def _values(value: ast.expr | None, function: ast.FunctionDef) -> int | None:
         root = value.func.value if isinstance(value.func, ast.Attribute) else None
         return 1 if root is not None and not _is_a_package(root) else None
     if isinstance(value, ast.Name):
-        bound = [n.value for n in _own_nodes(function, ast.Assign) if _binds(n, value.id)]
-        counts = {1 if _one_tensor(v) else _values(v, function) for v in bound if v is not None}
-        return 1 if counts <= {1} else None
+        if value.id not in known:
+            known[value.id] = None  # for names that are bound to each other
+            bound = [n.value for n in _own_nodes(function, ast.Assign) if _binds(n, value.id)]
+            counts = {1 if _one_tensor(v) else _values(v, function, known) for v in bound}
+            known[value.id] = 1 if counts <= {1} else None
+        return known[value.id]
     return 1 if isinstance(value, (ast.BinOp, ast.Subscript, ast.Attribute, ast.UnaryOp)) else None
 
 

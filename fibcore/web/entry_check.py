@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 _SAMPLE = 3
 """Entries that tell how modules are counted: the last ones."""
 
+_LEVELS = 4
+"""Levels of an entry: it, its modules, a module, the list of its definitions."""
+
 
 def check_edit(before: ModelsFile, data: bytes, where: str, wanted: WebEntry) -> None:
     """Read the result again: it has what was wanted, and every other entry byte for byte.
@@ -49,7 +52,7 @@ def counts_of_others(file: ModelsFile, model: str) -> Counts | None:
     others = [e for e in file.entries if e.value is not None and e.id != model]
     seen: set[Counts] = set()
     for entry in others[-_SAMPLE:]:
-        data = _plain(file.source, entry.value) if entry.value is not None else {}
+        data = _Plain(file.source).of(entry.value) if entry.value is not None else {}
         modules = data.get("modules")
         modules = modules if isinstance(modules, dict) else {}
         for module in modules.values():
@@ -70,7 +73,7 @@ def _others(file: ModelsFile, model: str) -> list[bytes]:
 def _has(source: Source, entry: Entry, wanted: WebEntry) -> bool:
     if entry.value is None:
         return False
-    data = _plain(source, entry.value)
+    data = _Plain(source).of(entry.value)
     modules = data.get("modules")
     if not isinstance(modules, dict) or data.get("id", wanted.id) != wanted.id:
         return False
@@ -80,25 +83,42 @@ def _has(source: Source, entry: Entry, wanted: WebEntry) -> bool:
             return False
         for key, value in wanted.members(module).items():
             if key == "definitions":
-                if not set(value) <= set(have.get(key) or ()):
+                names = have.get(key)
+                if value and not (isinstance(names, list) and all(v in names for v in value)):
                     return False
             elif have.get(key) != value:
                 return False
     return True
 
 
-def _plain(source: Source, node: Node) -> Any:
-    """An expression as plain data; what is no literal becomes None."""
-    node = source.resolve(node)
-    if node.type == "object":
-        return dict(_items(source, node))
-    if node.type == "array":
-        return [_plain(source, member) for member in members(node)]
-    value = source.literal(node)
-    return None if value is NOT_LITERAL else value
+class _Plain:
+    """Expressions of a file as plain data; what is no literal becomes None.
 
+    Constants may hold each other, many times or even themselves: an expression is looked at once
+    for each level, of which there are no more than entries have.
+    """
 
-def _items(source: Source, node: Node) -> Iterator[tuple[str, Any]]:
-    for prop in source.properties(node):
-        if prop.key is not None and prop.value is not None:
-            yield prop.key, _plain(source, prop.value)
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self._known: dict[tuple[int, int], Any] = {}
+
+    def of(self, node: Node, levels: int = _LEVELS) -> Any:
+        """The data of an expression."""
+        node = self.source.resolve(node)
+        key = (node.id, levels)
+        if key not in self._known:
+            self._known[key] = self._data(node, levels)
+        return self._known[key]
+
+    def _data(self, node: Node, levels: int) -> Any:
+        if node.type == "object":
+            return dict(self._items(node, levels - 1)) if levels else None
+        if node.type == "array":
+            return [self.of(m, levels - 1) for m in members(node)] if levels else None
+        value = self.source.literal(node)
+        return None if value is NOT_LITERAL else value
+
+    def _items(self, node: Node, levels: int) -> Iterator[tuple[str, Any]]:
+        for prop in self.source.properties(node):
+            if prop.key is not None and prop.value is not None:
+                yield prop.key, self.of(prop.value, levels)

@@ -130,6 +130,9 @@ def add_new_model(
     )
 
 
+MAX_BYTES = 4 << 20
+"""The largest models.ts that is read."""
+
 _NOT_THERE = ("new", "not written")
 
 
@@ -179,7 +182,7 @@ def _failures(found: ExtractReport, tree: HierarchyReport) -> tuple[str, ...]:
 
 def _read(path: Path) -> bytes:
     try:
-        return read_bytes(path)
+        return read_bytes(path, MAX_BYTES)
     except OSError as error:
         raise WebError(
             "cannot read the file", where=str(path), found=error.strerror or str(error)

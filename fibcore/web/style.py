@@ -166,7 +166,7 @@ class _Seen:
         self.width = 0
 
     def look_at(self, top: Node) -> None:
-        for node, is_key in _walk(top, False):
+        for node, is_key in _walk(top):
             if node.type in ("string", "template_string"):
                 quote = self.source.text(node)[0]
                 (self.key_quotes if is_key else self.quotes)[quote] += 1
@@ -211,11 +211,15 @@ class _Seen:
                 self.units[inner[len(outer) :].decode()] += 1
 
 
-def _walk(node: Node, is_key: bool) -> Iterator[tuple[Node, bool]]:
-    yield node, is_key
-    key = node.child_by_field_name("key") if node.type == "pair" else None
-    for child in node.named_children:
-        yield from _walk(child, key is not None and child == key)
+def _walk(top: Node) -> Iterator[tuple[Node, bool]]:
+    """A node and those below it in the order of the text, and whether each is a key."""
+    left = [(top, False)]
+    while left:  # no recursion: a sum of a thousand strings is nested as deeply
+        node, is_key = left.pop()
+        yield node, is_key
+        key = node.child_by_field_name("key") if node.type == "pair" else None
+        children = node.named_children
+        left += [(child, key is not None and child == key) for child in reversed(children)]
 
 
 def _most(counter: Counter[str]) -> str | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import re
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
@@ -235,12 +236,14 @@ def parse(data: bytes, where: str) -> Source:
     return Source(data, where, root, dict(_constants(data, root)))
 
 
-def _errors(node: Node) -> Iterator[Node]:
-    if node.is_error or node.is_missing:
-        yield node
-    elif node.has_error:
-        for child in node.children:
-            yield from _errors(child)
+def _errors(top: Node) -> Iterator[Node]:
+    left = [top]
+    while left:
+        node = left.pop()
+        if node.is_error or node.is_missing:
+            yield node
+        elif node.has_error:
+            left += reversed(node.children)
 
 
 def declarators(root: Node) -> Iterator[tuple[Node, str]]:
@@ -284,7 +287,8 @@ def _unescaped(text: str, *, template: bool) -> str:
     def one(match: re.Match[str]) -> str:
         what = match[1]
         if what[0] == "u" and len(what) > 1:
-            return chr(int(what[1:].strip("{}"), 16))
+            point = int(what[1:].strip("{}"), 16)
+            return chr(point) if point <= sys.maxunicode else "\ufffd"
         if what[0] == "x" and len(what) == 3:
             return chr(int(what[1:], 16))
         if what in ("\n", "\r\n", "\r", "\u2028", "\u2029"):  # the line goes on

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from fibcore.model.definition import Definition, const, tensor, var
@@ -49,3 +51,26 @@ def test_sizes_that_no_assertion_names(body: str, missing: list[str]) -> None:
         reference=reference,
     )
     assert unasserted_axes(definition) == missing
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["n = 10", *["n = n * n"] * 60],
+        [f"n = {k}" for k in range(2000)] + ["m = n * n", "m = m * m"],
+        ["n = " + "9" * 4000, "n = n * n"],
+    ],
+    ids=["growing", "many", "long"],
+)
+def test_constants_that_multiply_end_at_once(lines: list[str]) -> None:
+    began = time.process_time()
+    definition = Definition(
+        name="pick_w4",
+        op_type="pick",
+        axes={"rows": var(), "size": const(6)},
+        inputs={"x": tensor("rows size", "bfloat16")},
+        outputs={"out": tensor("rows size", "bfloat16")},
+        reference="\n".join(lines) + "\ndef run(x):\n    assert x.shape[1] == n\n    return x\n",
+    )
+    unasserted_axes(definition)
+    assert time.process_time() - began < 5

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import copy
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -597,3 +598,48 @@ def test_the_command_reports_repairs_one_by_one(
     data = json.loads(run("--json").stdout)
     assert data["counts"]["refused"] == 1
     assert data["kernels"][0]["repairs"][0]["place"] == "$.check"
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("    return " + "1 + " * 900 + "1\n", "nested too deeply"),
+        ("    return " + "(" * 150 + "1" + ")" * 150 + "\n", "outputs"),
+        ("    return " + "not " * 500 + "1\n", "nested too deeply"),
+        ("    a = b\n    b = a\n    return a\n", None),
+        ("    a, b = b, a\n    a = c\n    c = b\n    b = c\n    return b\n", None),
+        ("    nonlocal weight\n", "does not compile"),
+        ("    x: int = 1\n    global x\n", "does not compile"),
+    ],
+)
+def test_references_of_no_sense_are_an_error_of_their_file(
+    tmp_path: Path, body: str, message: str | None
+) -> None:
+    source = PREAMBLE + "def _reference(hidden_states, weight):\n" + body
+    (tmp_path / "a.json").write_text(json.dumps(norm(reference=source)))
+    report = import_trace(tmp_path, dataset=tmp_path / "ds")
+    found = " ".join(str(error) for error in report.refused)
+    assert message is None or message in found or not report.refused
+    assert not report.errors
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names of bytes are POSIX's")
+def test_a_file_whose_name_is_no_text_is_refused_and_the_others_come_in(tmp_path: Path) -> None:
+    folder = tmp_path / "dump"
+    folder.mkdir()
+    (folder / "good.json").write_text(json.dumps(norm()))
+    Path(os.fsdecode(os.fsencode(folder) + b"/a\xe9.json")).write_text(json.dumps(norm()))
+    report = import_trace(folder, dataset=tmp_path / "ds")
+    (refused,) = report.refused
+    assert "not UTF-8" in refused.message
+    assert refused.where == "a\\udce9.json"
+    assert [kernel.name for kernel in report.kernels] == ["rmsnorm_h64"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="FIFOs are POSIX's")
+def test_a_fifo_among_dumps_is_left_out(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.json")
+    (tmp_path / "good.json").write_text(json.dumps(norm()))
+    assert len(read_trace(tmp_path).files) == 1
+    with pytest.raises(TraceError):
+        read_trace(tmp_path / "a.json")

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from fibcore.errors import WebError
 from fibcore.web.diff import unified_diff
 from fibcore.web.entry import WebEntry
-from fibcore.web.entry_check import _plain
+from fibcore.web.entry_check import _Plain
 from fibcore.web.entry_edit import Edited, edited
 from fibcore.web.models_file import find_models_file, read_models
 from fibcore.web.modules import WebModule
@@ -65,7 +65,7 @@ def edit(text: str, wanted: WebEntry = WANTED, *, prune: bool = False) -> Edited
 def content(data: bytes) -> list[Any]:
     """The entries of a file as plain data."""
     file = read_models(parse(data, "models.ts"))
-    return [None if e.value is None else _plain(file.source, e.value) for e in file.entries]
+    return [None if e.value is None else _Plain(file.source).of(e.value) for e in file.entries]
 
 
 def test_an_entry_is_written_in_the_style_of_the_others() -> None:
@@ -503,3 +503,41 @@ def test_all_other_bytes_stay(file: File) -> None:
         assert set(module.definitions) <= set(have.get("definitions", ()))
     if file.ours and "note: f(1)" in file.text:
         assert b"note: f(1)" in result.data
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[{ id: 'a', description: 'd'" + " + 'a'" * 3000 + " }]",
+        "[{ id: 'a', description: " + "(" * 3000 + "'d'" + ")" * 3000 + " }]",
+        "[{ id: 'a', modules: " + "{ a: " * 2000 + "1" + " }" * 2000 + " }]",
+        "[m, { id: 'b', modules: m }]; const m = { modules: m, more: [m, m] }",
+        "["
+        + "a0, " * 9
+        + "]; "
+        + "; ".join(f"const a{n} = [a{n + 1}, a{n + 1}]" for n in range(60)),
+        r"[{ id: 'a', description: '\u{FFFFFFFF}' }]",
+        "[{ id: 'a', modules: { x: { count: 'many', parent: 7, definitions: [[1], {}, 5] } } }]",
+    ],
+)
+def test_files_that_are_nested_deeply_or_refer_to_themselves_are_edited(text: str) -> None:
+    before = f"export const models = {text};\n"
+    result = edit(before)
+    assert "tiny-1b" in result.data.decode()
+
+
+def test_definitions_of_another_type_are_no_traceback() -> None:
+    for definitions in ("5", "[[1], {}]", "'x'", "null"):
+        modules = f"{{ experts: {{ count: 58, type: 'layer', definitions: {definitions} }} }}"
+        text = f"export const models = [{{ id: 'tiny-1b', modules: {modules} }}];\n"
+        try:
+            result = edit(text)
+        except WebError:
+            continue
+        assert LONG in result.data.decode()
+
+
+def test_an_error_deep_inside_is_an_error_with_its_place() -> None:
+    with pytest.raises(WebError, match="not TypeScript that can be read") as caught:
+        edit("export const models = [" + "[" * 3000 + "(;" + "]" * 3000 + "];\n")
+    assert caught.value.where is not None
