@@ -35,11 +35,11 @@ class FibcoreError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        lines = [f"{_one_line(self.where)}: {self.message}" if self.where else self.message]
+        lines = [f"{one_line(self.where)}: {self.message}" if self.where else self.message]
         if self.expected is not None:
-            lines.append(f"  expected: {_indented(self.expected)}")
+            lines.append(f"  expected: {indented(self.expected)}")
         if self.found is not None:
-            lines.append(f"  found: {_indented(self.found)}")
+            lines.append(f"  found: {indented(self.found)}")
         if self.hint is not None:
             lines.append(f"  to do: {self.hint}")
         return "\n".join(lines)
@@ -65,11 +65,12 @@ class FibcoreError(Exception):
         return {key: value for key, value in parts.items() if value is not None}
 
 
-def _one_line(place: str) -> str:
-    return place.replace("\n", "\\n")
+def one_line(place: str) -> str:
+    """A place whose name may hold anything, on one line."""
+    return place.replace("\n", "\\n").replace("\t", "\\t")
 
 
-def _indented(text: str) -> str:
+def indented(text: str) -> str:
     """A text whose further lines stand below the first, so that none looks like a line of ours."""
     return text.replace("\n", "\n    ")
 

@@ -51,6 +51,23 @@ def api(keywords: Any, *, options: bool = False) -> Callable[[Function], Functio
     return decorate
 
 
+def user_path(path: str | Path, where: str) -> Path:
+    """A path that a user named, in which `~` and `~name` stand for folders of users.
+
+    Raises:
+        UsageError: there is no such user, or it has no folder; `where` is what named the path.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise UsageError(
+            "no such user, or one without a folder",
+            where=where,
+            expected="a path, or ~ or ~NAME in front of one",
+            found=f"{path} ({error})",
+        ) from None
+
+
 def part(keywords: type[Keywords], given: Any) -> Keywords:
     """The keywords of one TypedDict out of those of a wider one."""
     known = keywords.__annotations__

@@ -109,9 +109,9 @@ def _run(
             _print_traceback()
         return _fail(out, str(error), error.to_dict(), error.exit_code)
     except click.UsageError as error:
-        hint = f"\nSee {error.ctx.command_path} --help" if error.ctx else ""
+        hint = f"See {error.ctx.command_path} --help" if error.ctx else ""
         data = {"error": "UsageError", "message": error.format_message()}
-        return _fail(out, f"Error: {error.format_message()}{hint}", data, error.exit_code)
+        return _fail(out, f"Error: {error.format_message()}", data, error.exit_code, hint)
     except click.ClickException as error:
         data = {"error": type(error).__name__, "message": error.format_message()}
         return _fail(out, f"Error: {error.format_message()}", data, error.exit_code)
@@ -141,9 +141,11 @@ def _print_traceback() -> None:
     click.echo(printable(traceback.format_exc()), err=True, nl=False)
 
 
-def _fail(out: Output, message: str, data: dict[str, Any], status: int) -> int:
+def _fail(out: Output, message: str, data: dict[str, Any], status: int, hint: str = "") -> int:
     try:
         out.warn(message)
+        if hint:
+            out.warn(hint)
         out.document(lambda: {"error": data, "exit_code": status})
         _flush()
     except OSError:  # nobody reads, or the disk behind standard output is full

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
+from fibcore.errors import one_line
+
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
@@ -19,6 +21,17 @@ _CONTROLS = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]"
 )
 """Characters that steer a terminal, hide, turn the direction of writing, or cannot be written."""
+
+
+_CONTINUED = re.compile(r"(?<=[^\n])\n(?=[^\s])")
+
+
+def one_text(text: str) -> str:
+    """What is printed as one line of ours: further ones are indented, so that none looks like it.
+
+    Line feeds come with names of files and of modules, too.
+    """
+    return _CONTINUED.sub("\n  ", printable(text))
 
 
 def printable(text: str) -> str:
@@ -55,21 +68,21 @@ class Output:
     def line(self, text: str = "", *, level: int = 0) -> None:
         """Print a line; `-q` leaves it out, `level` 1 needs `-v`."""
         if self.verbosity >= level:
-            click.echo(printable(text), file=self.stream)
+            click.echo(one_text(text), file=self.stream)
 
     def result(self, text: str) -> None:
         """Print a line that is the answer itself; `-q` leaves it."""
-        click.echo(printable(text), file=self.stream)
+        click.echo(one_text(text), file=self.stream)
 
     def warn(self, text: str) -> None:
         """Print a line that has to be seen, on standard error."""
         self.close()
-        click.echo(printable(text), err=True)
+        click.echo(one_text(text), err=True)
 
     def note(self, text: str) -> None:
         """Print a line about the work as it goes, on standard error; `-q` leaves it out."""
         if self.verbosity >= 0:
-            click.echo(printable(text), err=True)
+            click.echo(one_text(text), err=True)
 
     def table(
         self,
@@ -80,7 +93,7 @@ class Output:
         indent: int = 0,
     ) -> None:
         """Print a table: drawn on a terminal where it fits, aligned plain lines elsewhere."""
-        cells = [[printable(str(cell)) for cell in row] for row in rows]
+        cells = [[one_line(printable(str(cell))) for cell in row] for row in rows]
         columns, title = [printable(column) for column in columns], printable(title)
         if self.verbosity < 0:
             return
@@ -124,7 +137,7 @@ class Output:
         """
         if self.verbosity < 0:
             return
-        message = printable(message)
+        message = one_line(printable(message))
         if self._bars is None:
             self._bars = Bars() if sys.stderr.isatty() else Lines()
         self._bars.show(message, done, total)

@@ -12,6 +12,7 @@ import attrs
 from fibcore.configs import mistral
 from fibcore.configs.checks import check_config
 from fibcore.errors import ConfigError
+from fibcore.keywords import user_path
 from fibcore.model.json import JsonError, decode
 from fibcore.regular_files import is_there, read_text
 
@@ -71,7 +72,7 @@ def load_config_file(path: str | Path, slug: str) -> ModelConfig:
     Raises:
         ConfigError: cannot be read, is not JSON, or holds what cannot be.
     """
-    path = Path(path).expanduser()
+    path = user_path(path, "--config")
     if path.is_dir():
         path = _in_folder(path)
     read = read_config(path, path.with_name(QUANT_FILE))

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
+from fibcore.dataset.temporaries import hold, sweep_abandoned, temporary_name
 from fibcore.errors import DatasetError
 from fibcore.regular_files import MAX_BYTES, read_bytes
-
-TEMPORARY = re.compile(r"\.fibcore-[0-9a-f]{16}\.tmp")
-"""Names of files that are being written; one that an interrupted machine left is worthless."""
 
 _HINTS = {
     errno.ENOSPC: "make room on the disk and run it again; nothing was half-written",
@@ -134,7 +131,22 @@ def read_text(root: Path, path: Path, limit: int = MAX_BYTES) -> str:
 
 def write_text(root: Path, path: Path, text: str, *, durable: bool = True) -> bool:
     """Write a text file of the dataset in UTF-8; see `write_bytes`."""
-    return write_bytes(root, path, text.encode("utf-8"), durable=durable)
+    return write_bytes(root, path, encoded(text), durable=durable)
+
+
+def write_elsewhere(path: Path, text: str) -> bool:
+    """Write a text file outside of datasets; see `write_bytes`.
+
+    Nobody has a lock on its folder, from which leftovers of writers that were killed go first.
+    """
+    path = path.absolute()
+    sweep_abandoned(path.parent)
+    return write_text(path.parent, path, text)
+
+
+def encoded(text: str) -> bytes:
+    """A text in UTF-8, with what is no character (in a file's name) as the escape that JSON has."""
+    return text.encode("utf-8", "backslashreplace")
 
 
 def write_bytes(root: Path, path: Path, data: bytes, *, durable: bool = True) -> bool:
@@ -157,7 +169,7 @@ def write_bytes(root: Path, path: Path, data: bytes, *, durable: bool = True) ->
         DatasetError: no space, no permission, or a path that leads out of the dataset.
     """
     check_inside(root, path)
-    temporary = path.with_name(f".fibcore-{os.urandom(8).hex()}.tmp")
+    temporary = path.with_name(temporary_name())
     try:
         if path.is_symlink():
             raise DatasetError("refusing to write through a symbolic link", where=str(path))
@@ -168,6 +180,7 @@ def write_bytes(root: Path, path: Path, data: bytes, *, durable: bool = True) ->
             # Not tempfile: the file should have the permissions that any new file has.
             handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
             with os.fdopen(handle, "wb") as file:
+                hold(handle)
                 if path.exists():
                     os.chmod(temporary, path.stat().st_mode & 0o7777)  # noqa: PTH101  # same file
                 file.write(data)
@@ -210,32 +223,6 @@ def holds(path: Path, data: bytes) -> bool:
         return False
     except OSError as error:
         raise os_error(error, path, "read the file") from error
-
-
-def sweep(root: Path, folders: Iterable[str]) -> None:
-    """Remove temporary files that a killed process or an interrupted machine left.
-
-    Only for who holds the dataset's lock: nobody else writes then. What cannot be removed stays
-    until a later run can.
-
-    Args:
-        root: The dataset folder; of it only the top itself is looked through,
-        folders: and all below these folders.
-    """
-    pending = [os.fspath(root / name) for name in folders]
-    _sweep_folder(os.fspath(root), [])
-    while pending:
-        _sweep_folder(pending.pop(), pending)
-
-
-def _sweep_folder(folder: str, pending: list[str]) -> None:
-    with suppress(OSError), os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                pending.append(entry.path)
-            elif TEMPORARY.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
-                with suppress(OSError):
-                    os.unlink(entry.path)  # noqa: PTH108  # scandir gives text
 
 
 def remove(root: Path, path: Path) -> bool:

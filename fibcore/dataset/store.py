@@ -13,10 +13,10 @@ from fibcore.dataset.conflicts import Conflict
 from fibcore.dataset.files import (
     BrokenFileError,
     below,
+    encoded,
     holds,
     relative,
     remove,
-    sweep,
     write_bytes,
 )
 from fibcore.dataset.index import Index
@@ -26,6 +26,7 @@ from fibcore.dataset.merging import UNVERIFIED, VERIFIED, Variant
 from fibcore.dataset.outcome import Outcome
 from fibcore.dataset.provenance import ImportEntry, Provenance, ProvenanceEntry
 from fibcore.dataset.provenance_files import read_provenance
+from fibcore.dataset.temporaries import sweep
 from fibcore.errors import DatasetError, PluginError
 from fibcore.model.definition import Definition
 
@@ -248,7 +249,7 @@ class Dataset:
             DatasetError: the path leads out of the dataset, or the file cannot be written.
         """
         target = below(self.root, path)
-        data = content.encode() if isinstance(content, str) else content
+        data = encoded(content) if isinstance(content, str) else content
         if self.dry_run:
             return not holds(target, data)
         with self.locked():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fibcore.dataset.files import write_text
+from fibcore.dataset.files import write_elsewhere
 from fibcore.errors import DatasetError
 
 
@@ -21,4 +21,4 @@ def write_page(path: Path, text: str) -> bool:
         raise DatasetError(
             "a folder is in the way of a file", where=str(path), expected="the name of a file"
         )
-    return write_text(path.absolute().parent, path.absolute(), text)
+    return write_elsewhere(path, text)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fibcore.errors import SourceError
+from fibcore.keywords import user_path
 from fibcore.progress import Progress, report
 
 PARTIAL = ".fibcore-partial-"
@@ -24,9 +25,9 @@ def cache_root() -> Path:
     """`$FIBCORE_CACHE`, else fibcore's folder below the user's cache folder (XDG)."""
     chosen = os.environ.get("FIBCORE_CACHE")
     if chosen:
-        return Path(chosen).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "fibcore"
+        return user_path(chosen, "FIBCORE_CACHE")
+    base = os.environ.get("XDG_CACHE_HOME")
+    return user_path(base or "~/.cache", "XDG_CACHE_HOME") / "fibcore"
 
 
 @contextlib.contextmanager

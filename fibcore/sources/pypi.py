@@ -7,11 +7,13 @@ archive (sdist) is not taken: pip runs an sdist's build code even to download it
 from __future__ import annotations
 
 import importlib.util
+import lzma
 import re
 import stat
 import subprocess
 import sys
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
@@ -38,7 +40,11 @@ KEPT_SUFFIXES = (".py", ".json")
 MAX_FILE_BYTES = 32 * 2**20
 MAX_TOTAL_BYTES = 1024 * 2**20
 MAX_FILES = 100_000
+MAX_FOLDERS = 50
+MAX_PATH = 1000
 
+# RuntimeError: an entry is encrypted, or packed in a way that is not known.
+_BROKEN = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, ValueError)
 _NO_SUCH = re.compile(r"No matching distribution|Could not find a version")
 _FROM_VERSIONS = re.compile(r"\(from versions: ([^)]*)\)")
 _UNREACHABLE = re.compile(r"Retrying \(Retry|NewConnectionError|ConnectTimeout|SSLError|ProxyError")
@@ -198,7 +204,10 @@ def unpack(wheel: Path, package: str, folder: Path) -> None:
     try:
         with zipfile.ZipFile(wheel) as archive:
             _unpack(archive, package, folder, wheel.name)
-    except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
+    except OSError as error:
+        found = f"{error.filename or folder}: {error.strerror or error}"
+        raise SourceError("the wheel cannot be unpacked", where=wheel.name, found=found) from error
+    except _BROKEN as error:
         raise SourceError("not a wheel", where=wheel.name, found=str(error)) from error
     if not (folder / package / "__init__.py").is_file():
         raise SourceError(
@@ -230,14 +239,21 @@ def _wanted(
 ) -> Iterator[tuple[zipfile.ZipInfo, PurePosixPath]]:
     for entry in archive.infolist():
         path = PurePosixPath(entry.filename)
-        unsafe = path.is_absolute() or ".." in path.parts or "\\" in entry.filename
+        unsafe = path.is_absolute() or ".." in path.parts or set(entry.filename) & set("\\\0")
+        if len(path.parts) > MAX_FOLDERS or len(entry.filename) > MAX_PATH:
+            raise SourceError(
+                "the wheel holds a path that no package has",
+                where=name,
+                expected=f"at most {MAX_FOLDERS} folders and {MAX_PATH} characters",
+                found=repr(entry.filename[:80]),
+            )
         if unsafe or stat.S_ISLNK(entry.external_attr >> 16):
             raise SourceError(
                 "the wheel holds a path that leads out of it, or a link",
                 where=name,
                 found=repr(entry.filename),
             )
-        if entry.is_dir():
+        if entry.is_dir() or not path.parts:
             continue
         info = path.parts[0].endswith(".dist-info")
         licence = info and ("licenses" in path.parts or path.name.upper().startswith("LICEN"))

@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 import attrs
 
 from fibcore.errors import UsageError
+from fibcore.keywords import user_path
 
 FORMS = (
     "a git URL (https, ssh, file) with an optional @REF, a local path, pypi:NAME==VERSION, "
@@ -134,7 +135,7 @@ def parse_source(spec: str, option: str) -> Source:
         path, ref = _split_ref(scp.group(2), spec, option)
         _check_url_path(path, spec, option)
         return GitSource(head + path, ref)
-    local = Path(spec).expanduser().absolute()
+    local = user_path(spec, option).absolute()
     return GitSource(local.as_uri()) if is_bare(local) else PathSource(local)
 
 

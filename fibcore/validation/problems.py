@@ -6,6 +6,8 @@ from typing import Literal
 
 import attrs
 
+from fibcore.errors import indented, one_line
+
 Severity = Literal["error", "warning"]
 
 
@@ -32,11 +34,11 @@ class ValidationProblem:
 
     def __str__(self) -> str:
         where = self.path if self.place is None else f"{self.path} {self.place}"
-        text = f"{self.severity}: {where}: {self.message}"
+        text = f"{self.severity}: {one_line(where)}: {indented(self.message)}"
         if self.expected is not None:
-            text += f"\n  expected: {self.expected}"
+            text += f"\n  expected: {indented(self.expected)}"
         if self.found is not None:
-            text += f"\n  found: {self.found}"
+            text += f"\n  found: {indented(self.found)}"
         return text
 
 

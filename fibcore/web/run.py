@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fibcore.configs.catalogue import find_entry
-from fibcore.dataset.files import write_text
+from fibcore.dataset.files import write_elsewhere
 from fibcore.errors import DatasetError, UsageError, WebError
 from fibcore.extraction.hierarchy import HierarchyReport, hierarchy
 from fibcore.extraction.report import ExtractReport, ModelReport
@@ -203,7 +203,7 @@ def _write(path: Path, before: bytes, after: bytes) -> None:
             hint="run it again",
         )
     try:
-        write_text(real.parent, real, after.decode("utf-8"))
+        write_elsewhere(real, after.decode("utf-8"))
     except DatasetError as error:
         raise WebError(
             error.message,

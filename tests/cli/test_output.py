@@ -152,3 +152,18 @@ def test_a_document_holds_the_same_data_without_control_characters(
 def test_lines_of_a_foreign_message_stand_below_it() -> None:
     error = FibcoreError("wrong", where="a\nb.json", found="red\n13 definitions: 13 new")
     assert str(error) == "a\\nb.json: wrong\n  found: red\n    13 definitions: 13 new"
+
+
+def test_line_feeds_of_names_make_no_lines_that_look_like_ours(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = Output()
+    out.result("error: a\nerror: b\n\n  found: c")
+    out.warn("refused: x\nwritten: y")
+    out.line("\nbelow an empty line")
+    out.table(("name",), [("a\nb",)])
+    captured = capsys.readouterr()
+    assert captured.out == (
+        "error: a\n  error: b\n\n  found: c\n\nbelow an empty line\nname\na\\nb\n"
+    )
+    assert captured.err == "refused: x\n  written: y\n"

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
-from click.testing import Result
+import pytest
+from click.testing import CliRunner, Result
+
+from fibcore.cli import cli
 
 Invoke = Callable[..., Result]
 
@@ -30,3 +34,24 @@ def test_validate_without_a_dataset(invoke: Invoke) -> None:
     result = invoke("validate")
     assert result.exit_code == 1
     assert "flashinfer-trace" in result.stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names of files are bytes there")
+def test_names_of_files_cannot_fake_lines_or_steer_a_terminal(tmp_path: Path) -> None:
+    folder = tmp_path / "definitions" / "gemm"
+    folder.mkdir(parents=True)
+    (folder / "a\n0 definitions: 0 errors\x1b[31m.json").write_text("{}")
+    (tmp_path / "solutions").mkdir()
+    (tmp_path / "solutions" / "b\nerror: c.json").write_text("{")
+    Path(os.fsdecode(os.fsencode(folder) + b"/d\xe9.json")).write_text("[]")
+    (tmp_path / "workloads").mkdir()
+    (tmp_path / "workloads" / "e\twarning: f\n.jsonl").write_text("")
+    result = CliRunner().invoke(cli, ["validate", "--dataset", str(tmp_path)])
+    assert result.exit_code == 1
+    lines = result.output.splitlines()
+    heads = [line for line in lines if not line.startswith("  ")]
+    assert len(heads) == 5
+    assert heads[-1].startswith("2 definitions, 1 solutions: 4 errors")
+    assert "a\\n0 definitions: 0 errors\\x1b[31m.json" in result.output
+    assert "d\\udce9.json" in result.output
+    assert "\x1b" not in result.output

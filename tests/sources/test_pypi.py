@@ -7,6 +7,7 @@ import stat
 import sys
 import venv
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -210,3 +211,45 @@ def test_a_release_from_the_configured_index(tmp_path: Path) -> None:
     assert "def " in (root / "__init__.py").read_text()
     assert (tmp_path / "iniconfig-2.0.0.dist-info" / "METADATA").is_file()
     assert "iniconfig: downloading" in steps
+
+
+def _corrupt(wheel: Path) -> None:
+    data = bytearray(wheel.read_bytes())
+    at = data.find(b"sglang/c.py")
+    data[at + 16 : at + 40] = b"\xff" * 24
+    wheel.write_bytes(data)
+
+
+def _encrypted(wheel: Path) -> None:
+    data = bytearray(wheel.read_bytes())
+    for mark, flags in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+        at = data.find(mark)
+        while at >= 0:
+            data[at + flags] |= 1
+            at = data.find(mark, at + 4)
+    wheel.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil", "message"),
+    [
+        ("sglang/c.py", _corrupt, "decompress"),
+        ("sglang/c.py", _encrypted, "is encrypted"),
+        ("sglang/" + "d/" * 1000 + "x.py", None, "at most 50 folders"),
+        ("sglang/" + "d" * 2000 + ".py", None, "1000 characters"),
+        ("sglang/" + "d" * 500 + ".py", None, "name too long"),
+        ("sglang/__init__.py/x.py", None, "cannot be unpacked"),
+    ],
+)
+def test_a_wheel_that_is_broken_is_an_error(
+    tmp_path: Path, name: str, spoil: Callable[[Path], None] | None, message: str
+) -> None:
+    wheel = tmp_path / "sglang-1-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("sglang/__init__.py", "")
+        archive.writestr(name, "hello world " * 1000)
+    if spoil is not None:
+        spoil(wheel)
+    with pytest.raises(SourceError) as caught:
+        pypi.unpack(wheel, "sglang", tmp_path / "out")
+    assert message in str(caught.value)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from fibcore.errors import UsageError
+from fibcore.sources.folders import cache_root
 from fibcore.sources.spec import (
     AutoSource,
     GitSource,
@@ -151,3 +152,14 @@ def test_full_commits_cannot_move() -> None:
     assert GitSource("u", "a" * 40).is_commit
     assert not GitSource("u", "a" * 39).is_commit
     assert not GitSource("u").is_commit
+
+
+def test_a_user_that_there_is_not_is_an_error_of_the_option(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(UsageError, match="no such user") as caught:
+        parse("~nosuchuser/x")
+    assert caught.value.where == "--sglang"
+    monkeypatch.setenv("FIBCORE_CACHE", "~nosuchuser/x")
+    with pytest.raises(UsageError, match="FIBCORE_CACHE: no such user"):
+        cache_root()

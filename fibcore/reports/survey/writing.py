@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from fibcore.dataset.files import write_text
+from fibcore.dataset.files import write_elsewhere
 from fibcore.reports.survey.labels import config_label, layers_label, op_reasons
 from fibcore.reports.survey.page import page
 from fibcore.reports.survey.report import STATES, SurveyReport
@@ -24,7 +24,7 @@ def write(report: SurveyReport, folder: Path) -> None:
     data = json.dumps(report.to_dict(), indent=2, ensure_ascii=False, sort_keys=False)
     texts = (f"{data}\n", markdown(report), page(report))
     for name, text in zip(FILES, texts, strict=True):
-        write_text(folder, folder / name, text)
+        write_elsewhere(folder / name, text)
 
 
 def markdown(report: SurveyReport) -> str:

@@ -91,5 +91,9 @@ class Recorder:
             "runs": merge_run(runs, summarize(records)),
         }
         draft = path.with_name(f".{name}.{os.getpid()}.tmp")
-        draft.write_text(json.dumps(evidence, indent=2, ensure_ascii=False) + "\n", "utf-8")
-        draft.replace(path)
+        try:
+            draft.write_text(json.dumps(evidence, indent=2, ensure_ascii=False) + "\n", "utf-8")
+            draft.replace(path)
+        except BaseException:  # a full disk, an interrupt
+            draft.unlink(missing_ok=True)
+            raise
