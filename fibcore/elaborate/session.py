@@ -89,6 +89,7 @@ class Session:
         environment.warnings.extend(core_sizes(config))
         quantizer = Quantizer(ev, quantization_data(self.config.data), cls)
         ev.notes.extend(prepare(ev, environment, config, architecture))
+        environment.shims.server.passes.config = config
         environment.shims.server.shared_experts = shared_experts(ev, cls, config, quantizer.config)
         settle(ev, cls, config, quantizer.config)
         missing: list[Missing] = []

@@ -10,7 +10,7 @@ from typing import Any
 from fibcore.elaborate.python.definitions import shortened
 from fibcore.elaborate.python.journal import Status
 from fibcore.elaborate.python.part import Handlers, Part
-from fibcore.elaborate.python.values import ABSENT, Env, Obj, Raised, merge
+from fibcore.elaborate.python.values import ABSENT, Env, Namespace, Obj, Raised, merge
 from fibcore.model.tree import Alternatives, Unknown
 from fibcore.syntax import children
 
@@ -122,6 +122,8 @@ class Branches(Part):
             owner = self.ev.names.lookup(target.value.id, env, target)
             if isinstance(owner, Obj) and target.attr in owner.attrs:
                 return owner.attrs, target.attr
+            if isinstance(owner, Namespace) and target.attr in owner.values:
+                return owner.values, target.attr
         return None
 
 

@@ -60,6 +60,10 @@ class Environment:
         """An instance of a class of the tree that is no module, made in a way of its own."""
         return ABSENT
 
+    def process_variable(self, ev: Evaluator, name: str) -> Any:
+        """An environment variable of the process; ABSENT where it is not set."""
+        return ABSENT
+
     def super_method(self, owner: Any, name: str) -> Any:
         """`super().name` of an instance, where no class of the tree has it."""
         return ABSENT

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from fibcore.elaborate.python.forward import TENSOR_REASON
-from fibcore.elaborate.python.values import Class, Func, Mod, Namespace, Raised, Repeat
+from fibcore.elaborate.python.values import Class, Func, Mod, Raised, Repeat
+from fibcore.elaborate.sglang.forward_batch import forward_batch
 from fibcore.model.tree import Unknown
 from fibcore.syntax import walk
 
@@ -35,13 +36,13 @@ def follow_forward(ev: Evaluator, root: Mod, func: Func) -> None:
     """
     optional = [name for name, default in func.defaults.items() if default is None]
     if not any(_passes(ev, root, func, given) for given in (None, *optional)):
-        ev.forward.call_module(root, "forward", forward_arguments(func), {}, func.place, func)
+        ev.forward.call_module(root, "forward", forward_arguments(ev, func), {}, func.place, func)
 
 
 def _passes(ev: Evaluator, root: Mod, func: Func, given: str | None) -> bool:
     try:
         with ev.forward.attempt():
-            values = forward_arguments(func, given)
+            values = forward_arguments(ev, func, given)
             ev.forward.call_module(root, "forward", values, {}, func.place, func)
     except Raised as error:
         if not error.explicit:
@@ -61,14 +62,15 @@ def follow_others(ev: Evaluator, root: Mod) -> None:
     called = _called_by_workers(ev) if reaching else frozenset()
     for func in reaching:
         if func.name in called:
-            values = forward_arguments(func)
+            values = forward_arguments(ev, func)
             ev.forward.call_module(root, func.name, values, {}, func.place, func)
 
 
-def forward_arguments(func: Func, given: str | None = None) -> list[Any]:
+def forward_arguments(ev: Evaluator, func: Func, given: str | None = None) -> list[Any]:
     """The arguments of a model's method, without the model: tensors, as far as nobody says.
 
     Args:
+        ev: The evaluator of the source tree.
         func: The method.
         given: An argument that is given, though it may be left out.
     """
@@ -76,21 +78,12 @@ def forward_arguments(func: Func, given: str | None = None) -> list[Any]:
     values: list[Any] = []
     for arg in [*spec.posonlyargs, *spec.args][1:]:
         if arg.arg == "forward_batch":
-            values.append(_forward_batch())
+            values.append(forward_batch(ev, func.place))
         elif arg.arg in func.defaults and arg.arg != given:
             values.append(func.defaults[arg.arg])
         else:
             values.append(Unknown.tensor(TENSOR_REASON, func.place))
     return values
-
-
-def _forward_batch() -> Namespace:
-    # Two-batch overlap is off unless a server argument turns it on.
-    return Namespace(
-        "forward batch",
-        {"can_run_tbo": False},
-        lambda name: Unknown.attribute(f"attribute {name} of the forward batch"),
-    )
 
 
 def _reaching(ev: Evaluator, cls: Any, attributes: set[str]) -> Iterator[Func]:

@@ -35,6 +35,7 @@ from fibcore.elaborate.python.attributes import keep_keywords
 from fibcore.elaborate.python.values import ABSENT, Class, Ext, Namespace, Native, Obj
 from fibcore.elaborate.sglang.index import PACKAGE
 from fibcore.elaborate.sglang.leaves import Leaves
+from fibcore.elaborate.sglang.process_variables import ProcessVariables
 from fibcore.elaborate.sglang.shims import Shims
 from fibcore.elaborate.transformers.config_object import ConfigObject
 from fibcore.elaborate.transformers.versions import parse_version
@@ -76,6 +77,7 @@ class Environment(environment.Environment):
         self.version = version
         self.configs: ConfigBuilder | None = None
         self.shims = Shims(tp=self._size("tp"), ep=self._size("ep"))
+        self.variables = ProcessVariables(self.shims.server)
         self._leaves = Leaves()
         self._kernels: tuple[str, ...] = ()
         self.warnings: list[str] = []
@@ -211,6 +213,10 @@ class Environment(environment.Environment):
         if self.configs is None or args or not _is_config(cls):
             return ABSENT
         return self.configs.construct(cls, kwargs)
+
+    def process_variable(self, ev: Evaluator, name: str) -> Any:
+        """A variable that the server sets before it constructs a model."""
+        return self.variables.value(ev, name)
 
     def super_method(self, owner: Any, name: str) -> Any:
         """What transformers' base classes of configs and of models do."""

@@ -25,6 +25,12 @@ _READ_OPTIONS = ("quant_format", "post_residual_addition")
 """What a call of `prepare` hands to the stage's read."""
 
 
+# What releases call the same.
+_AT_EXIT = ("applied_at_exit", "at_producer")
+_PLAIN = ("is_plain_add", "adds_plainly")
+_BEGIN = ("init_residual", "enter")
+
+
 class Stream(Value):
     """What a forward batch carries between two stages.
 
@@ -144,6 +150,7 @@ class ResidualStreams:
             "clear_stream": self._clear,
             "final_norm": self._final_norm,
             "fold_stream": self._write,
+            "make_stage": self._make,
             "read_output": self._read_output,
             "start_stream": self._start,
             "written_residual": self._written_residual,
@@ -171,6 +178,10 @@ class ResidualStreams:
             else:
                 stages.append(Stage(self, items[0], items[1]))
         return tuple(stages)
+
+    def _make(self, ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
+        """`make_attn_stage(declaration=..., norm=...)` and the like: the boundary of one stage."""
+        return Stage(self, kwargs.get("declaration"), kwargs.get("norm"))
 
     def _prepare(
         self, ev: Evaluator, stage: Stage, args: Args, kwargs: Kwargs, place: SourcePlace
@@ -216,8 +227,8 @@ class ResidualStreams:
         apply = _field(_field(declaration, "output_transform"), "apply")
         if apply is not ABSENT:
             ev.calls.call(apply, [_tensor(place)], {}, place)
-        at_exit = _flag(ev, update, "applied_at_exit", place)
-        if _flag(ev, update, "is_plain_add", place) is not True:
+        at_exit = _flag(ev, update, _AT_EXIT, place)
+        if _flag(ev, update, _PLAIN, place) is not True:
             # Where the next read applies it, its modules are this stage's all the same.
             method = ABSENT if update is ABSENT else ev.attributes.find(update, "update", place)
             if method is not ABSENT:
@@ -283,7 +294,7 @@ class ResidualStreams:
             tensor = _tensor(place)
             if stream.pending is None or stream.residual is None:
                 ev.calls.call(norm, [tensor], {}, place)
-            elif _flag(ev, stream.pending, "is_plain_add", place) is True:
+            elif _flag(ev, stream.pending, _PLAIN, place) is True:
                 ev.calls.call(norm, [tensor, stream.residual], options, place)
         self.carry(ev, None)
         return _tensor(place)
@@ -308,7 +319,7 @@ def _run_read(
         return ev.calls.call(method, given, options, place)
     value = stream.residual if stream.residual is not None else tensor
     if not stream.entered:
-        begin = ev.attributes.find(read, "init_residual", place)
+        begin = _find(ev, read, _BEGIN, place)
         value = tensor if begin is ABSENT else ev.calls.call(begin, [tensor], {}, place)
     given_options = {k: v for k, v in options.items() if k == "quant_format"}
     method = ev.attributes.get(read, "read", place)
@@ -335,10 +346,16 @@ def _bound(ev: Evaluator, part: Any, given: list[Any], place: SourcePlace) -> An
     return ev.calls.call(bind, given, {}, place)
 
 
-def _flag(ev: Evaluator, part: Any, name: str, place: SourcePlace) -> bool | None:
+def _flag(ev: Evaluator, part: Any, names: tuple[str, ...], place: SourcePlace) -> bool | None:
     """What a read or an update says of itself; None where that is not known."""
-    value = ABSENT if part is ABSENT else ev.attributes.find(part, name, place)
+    value = ABSENT if part is ABSENT else _find(ev, part, names, place)
     return value if isinstance(value, bool) else None
+
+
+def _find(ev: Evaluator, part: Any, names: tuple[str, ...], place: SourcePlace) -> Any:
+    """The attribute that a part has under one of these names; ABSENT where it has none."""
+    found = (ev.attributes.find(part, name, place) for name in names)
+    return next((value for value in found if value is not ABSENT), ABSENT)
 
 
 def _field(record: Any, name: str) -> Any:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from fibcore.elaborate.python.values import ABSENT, Bound, Class, Func, Namespace, Native, Obj
 from fibcore.elaborate.sglang.argument_namespaces import marked_namespaces
 from fibcore.elaborate.sglang.arguments import Args, Kwargs
+from fibcore.elaborate.sglang.resolution_passes import UNRESOLVED, ResolutionPasses
 from fibcore.model.tree import SourcePlace, Unknown
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class ServerArguments:
     Attributes:
         shared_experts: The layout of shared experts, which the loader of newer sources settles
             before it constructs the model.
+        passes: What resolves arguments that are declared as "auto".
         undeclared: Namespaces and classes that were asked for, and that the source does not have.
     """
 
@@ -40,6 +42,7 @@ class ServerArguments:
         self._tp, self._ep = tp, ep
         self.shared_experts: Any = Unknown("the layout of shared experts")
         self.undeclared: list[str] = []
+        self.passes = ResolutionPasses(self._declared)
         self._all: Namespace | None = None
         self._bags: dict[str, list[Class]] | None = None
         self._marked: dict[str, frozenset[str]] | None = None
@@ -76,7 +79,7 @@ class ServerArguments:
                         ev.calls.call(bound, [], {}, place) if found.kind == "property" else bound
                     )
                 if found is not ABSENT:
-                    return found
+                    return self._resolved(ev, name, found)
             for path in self._classes(ev):
                 found = self._field(ev, path, name)
                 if found is not ABSENT:
@@ -116,10 +119,19 @@ class ServerArguments:
             if found is not ABSENT:
                 if isinstance(found, Obj) and found.class_name == "Derived":
                     return Unknown(f"{bag}.{name}, which is computed when the server starts")
-                return found
+                return self._resolved(ev, name, found)
         if name in self._marks(ev).get(bag, ()):
             return self.argument(ev, name, SourcePlace("server arguments", 1))
         return ABSENT
+
+    def _resolved(self, ev: Evaluator, name: str, declared: Any) -> Any:
+        """A field as the server has it when it constructs a model."""
+        if declared != UNRESOLVED:
+            return declared
+        return self.passes.resolved(ev, name, SourcePlace("server arguments", 1))
+
+    def _declared(self, ev: Evaluator, name: str) -> Any:
+        return self.argument(ev, name, SourcePlace("server arguments", 1))
 
     def _marks(self, ev: Evaluator) -> dict[str, frozenset[str]]:
         """The fields of `ServerArgs` by the namespace that their annotations name."""

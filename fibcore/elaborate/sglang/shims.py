@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fibcore.elaborate.python.forward import TENSOR_REASON
-from fibcore.elaborate.python.values import Ext, Mod, Namespace
+from fibcore.elaborate.python.values import Ext, Mod, Namespace, Raised
 from fibcore.elaborate.sglang.arguments import Args, Kwargs, argument
 from fibcore.elaborate.sglang.index import SourceIndex, entry_classes
 from fibcore.elaborate.sglang.residual_stream import ResidualStreams
@@ -46,10 +46,13 @@ class Shims:
         self.streams = ResidualStreams()
         self.functions: dict[str, Callable[..., Any]] = {
             "context": self._runtime.context,
+            "forward_context": forward_context,
+            "in_forward": in_forward,
             "make_layers": make_layers,
             "make_layers_non_pp": partial(_layers, whole=False),
             "make_pp_layers": partial(_layers, whole=True),
             "model_class": self.model_class,
+            "model_config": self.server.passes.model_config,
             "pp_indices": pp_indices,
             "server_args": self.server.server_args,
             "tensor": tensor,
@@ -125,6 +128,20 @@ def _layers(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace, *, wh
 def pp_indices(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
     """All layers are on the only pipeline rank."""
     return (0, argument(args, kwargs, 0, "num_hidden_layers"))
+
+
+def in_forward(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> bool:
+    """`has_forward_context()`: the runtime sets a context around each forward pass."""
+    return bool(ev.mode.forward)
+
+
+def forward_context(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
+    """`get_forward_context()`: what a forward pass runs with, the attention backend above all."""
+    if not ev.mode.forward:
+        raise Raised("AssertionError", "no forward context is active", place)
+    return Namespace(
+        "forward context", {}, lambda name: Unknown.attribute(f"{name} of the forward context")
+    )
 
 
 def tensor(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from fibcore.elaborate.transformers.summaries.summary import KEEPS_ROPE
-from fibcore.model.tree import origins_of, with_origins
+from fibcore.model.tree import Unknown, origins_of, with_origins
 
 if TYPE_CHECKING:
     from fibcore.elaborate.transformers.config_object import ConfigObject
@@ -84,6 +84,9 @@ def modern_rope(
     """
     values = config.values
     rest = dict(given)
+    if _leaves_theta_to_class(values, rest):
+        values["rope_parameters"] = _of_own_class(rest.pop("rope_scaling"))
+        return rest
     if constants.get(KEEPS_ROPE) and "rope_theta" in rest and _is_for_own_class(rest):
         values["rope_parameters"] = None
     elif constants.get(KEEPS_ROPE) or not _has_settings(values, rest):
@@ -112,6 +115,21 @@ def modern_rope(
         rest.setdefault("rope_theta", parameters["rope_theta"])
     values["rope_parameters"] = parameters
     return rest
+
+
+def _leaves_theta_to_class(values: Mapping[str, Any], rest: Mapping[str, Any]) -> bool:
+    """Whether a file has RoPE settings without a base frequency, for a class of its repository."""
+    return (
+        _is_for_own_class(rest)
+        and isinstance(rest.get("rope_scaling"), dict)
+        and not any("rope_theta" in keys or "rope_parameters" in keys for keys in (values, rest))
+    )
+
+
+def _of_own_class(scaling: dict[str, Any]) -> dict[str, Any]:
+    """RoPE settings with the base frequency that a class defaults whose code is not read."""
+    theta = Unknown("rope_theta, which the config class of the model's repository defaults")
+    return {"rope_theta": theta, "rope_type": scaling.get("type", "default"), **scaling}
 
 
 def _has_settings(values: Mapping[str, Any], rest: Mapping[str, Any]) -> bool:

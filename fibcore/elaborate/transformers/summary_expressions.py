@@ -89,6 +89,9 @@ class Names(dict[str, Any]):
         for place in (self.temporaries, self._config.values, self._constants):
             if key in place:
                 return place[key]
+        kept = self._config.key(key)
+        if kept in self._config.values:  # a parameter that the class keeps under another name
+            return self._config.values[kept]
         if key == GIVEN:
             return self._given
         if key == OWN:

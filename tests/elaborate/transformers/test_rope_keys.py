@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from fibcore.model.tree import Unknown
+
 
 @pytest.mark.parametrize("version", ["0.5.9", "0.5.23"])
 def test_rope_settings_in_either_form(made: Any, version: str) -> None:
@@ -30,3 +32,15 @@ def test_rope_of_a_file_for_a_class_of_its_repository(made: Any, own: bool) -> N
     assert (found.get("rope_theta"), "sliding_attention" in found) == (
         (5e6, False) if own else (None, True)
     )
+
+
+def test_the_base_frequency_of_a_class_that_is_not_read_is_unknown(made: Any) -> None:
+    # The class of the repository has a default for it; its settings lack none of the file's.
+    file = {
+        "rope_scaling": {"type": "longrope", "long_factor": [1.0]},
+        "auto_map": {"AutoConfig": "configuration_made.MadeConfig"},
+    }
+    body = "self.x = config.rope_parameters"
+    found = made.attributes(body, config=file, version="0.5.23")["x"]
+    assert isinstance(found["rope_theta"], Unknown)
+    assert (found["rope_type"], found["long_factor"]) == ("longrope", [1.0])

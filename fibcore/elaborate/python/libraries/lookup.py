@@ -39,7 +39,11 @@ class Libraries(Part):
     def item(self, owner: Ext, key: Callable[[], Any], place: SourcePlace) -> Any:
         """`owner[key]`; the key is evaluated only where it is one."""
         if owner.name in table.EMPTY_TABLES:
-            raise Raised("KeyError", "environment variable", place)
+            name = key()
+            known = self.ev.environment.process_variable(self.ev, name)
+            if known is ABSENT:
+                raise Raised("KeyError", f"environment variable {name}", place)
+            return known
         if owner.name.startswith(tuple(table.GENERICS)):
             return owner
         found = key()
@@ -48,10 +52,10 @@ class Libraries(Part):
             return Ext(f"{owner.name}[{found}]")
         return Unknown(f"{owner.name}[...]", place)
 
-    def contains(self, owner: Ext, place: SourcePlace) -> Any:
+    def contains(self, owner: Ext, item: Any, place: SourcePlace) -> Any:
         """Whether something is in an opaque name."""
         if owner.name in table.EMPTY_TABLES:
-            return False
+            return self.ev.environment.process_variable(self.ev, item) is not ABSENT
         return Unknown(f"membership in {owner.name}", place)
 
     def module_attribute(self, mod: Mod, name: str) -> Any:

@@ -91,7 +91,7 @@ class Ext(Value):
         return ev.libraries.attribute(self, name)
 
     def contains(self, ev: Evaluator, item: Any, place: SourcePlace) -> Any:
-        return ev.libraries.contains(self, place)
+        return ev.libraries.contains(self, item, place)
 
     def is_callable(self, ev: Evaluator, place: SourcePlace) -> bool:
         return True

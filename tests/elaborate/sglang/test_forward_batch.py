@@ -1,0 +1,53 @@
+"""Fields of the forward batch that are tensors, by the source's annotations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from forward_models import calls, model
+
+from fibcore.model.tree import Unknown
+
+ARGUMENTS = "x, forward_batch"
+BATCH = """
+from dataclasses import dataclass
+from typing import Optional
+import torch
+
+@dataclass
+class ForwardBatch:
+    batch_size: int
+    ids: torch.Tensor
+    embeds: Optional[torch.Tensor] = None
+    newer: torch.Tensor | None = None  # shape: [b]
+    mode: object = None
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "tensor"),
+    [
+        ("return self.norm(x, forward_batch.ids)", True),
+        (
+            "if forward_batch.embeds is not None:\n    x = self.norm(x, forward_batch.embeds)",
+            True,
+        ),
+        ("if forward_batch.newer is not None:\n    x = self.norm(x, forward_batch.newer)", True),
+        ("return self.norm(x, forward_batch.mode)", False),
+        ("return self.norm(x, forward_batch.embeds)", False),
+    ],
+)
+def test_fields_are_tensors_as_annotations_say(made: Any, body: str, tensor: bool) -> None:
+    made.write("srt/model_executor/forward_batch_info.py", BATCH)
+    text = model("self.norm = RMSNorm(8)", body, arguments=ARGUMENTS)
+    (call,) = calls(made.tree(text), "norm")
+    residual = call.argument(1, "residual")
+    assert (isinstance(residual, Unknown) and residual.is_tensor) is tensor
+
+
+def test_a_field_that_may_be_none_is_either(made: Any) -> None:
+    made.write("srt/model_executor/forward_batch_info.py", BATCH)
+    body = "x = self.norm(x)\nif forward_batch.embeds is None:\n    x = self.other(x)"
+    text = model("self.norm = RMSNorm(8)\nself.other = RMSNorm(8)", body, arguments=ARGUMENTS)
+    assert len(calls(made.tree(text), "other")) == 1

@@ -1,0 +1,45 @@
+"""Environment variables that the server sets for the processes of a model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+SERVER = """
+import os
+class ServerArgs:
+    ssm_dtype: str = "float32"
+    compiled: bool = False
+    def _handle_environment_variables(self):
+        os.environ["STATE_DTYPE"] = self.ssm_dtype
+        os.environ["COMPILED"] = "1" if self.compiled else "0"
+    def later(self):
+        os.environ["LATER"] = "1"
+"""
+
+
+@pytest.fixture
+def read(made: Any) -> Any:
+    """A function from an expression to its value in a model of such a source."""
+    made.write("srt/server_args.py", SERVER)
+    return lambda text: made.attributes(f"self.x = {text}", "import os")["x"]
+
+
+def test_a_variable_that_the_server_sets_is_read(read: Any) -> None:
+    assert read("os.environ['STATE_DTYPE']") == "float32"
+    assert read("os.environ.get('COMPILED')") == "0"
+    assert read("os.getenv('COMPILED', '7')") == "0"
+    assert read("'COMPILED' in os.environ") is True
+
+
+def test_others_are_not_set(read: Any) -> None:
+    assert read("os.getenv('LATER', 'unset')") == "unset"
+    assert read("os.environ.get('HOME')") is None
+    assert read("'HOME' in os.environ") is False
+
+
+def test_one_that_is_not_set_raises_and_is_named(made: Any) -> None:
+    made.write("srt/server_args.py", SERVER)
+    body = "try:\n    self.x = os.environ['HOME']\nexcept KeyError:\n    self.x = 'none'"
+    assert made.attributes(body, "import os")["x"] == "none"
