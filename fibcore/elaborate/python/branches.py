@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import ast
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from fibcore.elaborate.python.definitions import shortened
 from fibcore.elaborate.python.journal import Status
 from fibcore.elaborate.python.part import Handlers, Part
-from fibcore.elaborate.python.values import ABSENT, Env, Namespace, Obj, Raised, merge
+from fibcore.elaborate.python.values import ABSENT, Env, Namespace, Obj, merge
 from fibcore.model.tree import Alternatives, Unknown
 from fibcore.syntax import children
 
@@ -29,33 +29,7 @@ class Branches(Part):
         truth, why = self.decide(node, env)
         if truth is not None:
             return self.ev.statements.block(node.body if truth else node.orelse, env)
-        return self.both_sides(node, [], why, env)
-
-    def branch_out(self, node: ast.If, rest: list[ast.stmt], env: Env) -> tuple[Status, bool]:
-        """An `if` with a side that leaves the block: `rest` is what the other side goes on with.
-
-        Returns:
-            How it ended, and whether `rest` has been run.
-        """
-        self.ev.budget.step()
-        try:
-            truth, why = self.decide(node, env)
-        except Raised as error:
-            if not self.ev.statements.loses(error):
-                raise
-            self.ev.statements.note_lost(error)
-            return None, False
-        if truth is not None:
-            side = node.body if truth else node.orelse
-            # A branch inside of this one may leave as well, so that `rest` belongs to its sides.
-            if any(isinstance(inner, ast.If) and leaves_block(inner) for inner in side):
-                return self.ev.statements.block([*side, *rest], env), True
-            return self.ev.statements.block(side, env), False
-        # Following `rest` for each side doubles the work at every such branch.
-        if not _ends(node.body) and not _ends(node.orelse):
-            # Both sides may come here; once is enough to follow what comes then.
-            return self.both_sides(node, [], why, env), False
-        return self.both_sides(node, rest, why, env), True
+        return self.both_sides(node, why, env)
 
     def decide(self, node: ast.If, env: Env) -> tuple[bool | None, Unknown]:
         """Which side of a branch is taken, and why that is not known where it is not."""
@@ -66,13 +40,13 @@ class Branches(Part):
         reason = value.reason if isinstance(value, Unknown) else "an undecided condition"
         return None, Unknown(f"`{shortened(node.test)}`: {reason}", env.module.place(node))
 
-    def both_sides(self, node: ast.If, rest: list[ast.stmt], why: Unknown, env: Env) -> Status:
-        """Both sides of an undecided branch; each goes on with `rest` unless it leaves."""
+    def both_sides(self, node: ast.If, why: Unknown, env: Env) -> Status:
+        """Both sides of an undecided branch."""
 
         def side(body: list[ast.stmt], positive: bool) -> Callable[[], Status]:
             def run() -> Status:
                 self.narrow(node.test, env, positive)
-                return self.ev.statements.block([*body, *rest], env)
+                return self.ev.statements.block(body, env)
 
             return run
 
@@ -127,40 +101,38 @@ class Branches(Part):
         return None
 
 
-def leaves_block(node: ast.If) -> bool:
-    """Whether a branch may leave the block that it stands in; remembered on its syntax."""
-    known: bool | None = getattr(node, "leaves", None)
+def leaves_block(node: ast.stmt) -> bool:
+    """Whether a statement may leave the block that it stands in."""
+    return bool(exits(node))
+
+
+_NO_EXITS: frozenset[str] = frozenset()
+
+
+def exits(node: ast.AST) -> frozenset[str]:
+    """By which statuses a statement may leave its block; remembered on its syntax."""
+    known: frozenset[str] | None = getattr(node, "exits", None)
     if known is None:
-        known = any(_exits(statement) for statement in (*node.body, *node.orelse))
-        node.leaves = known  # type: ignore[attr-defined]
+        known = _exits(node)
+        node.exits = known  # type: ignore[attr-defined]
     return known
 
 
-def _exits(node: ast.stmt, in_loop: bool = False) -> bool:
-    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-        return False
-    if isinstance(node, ast.Return):
-        return True
-    if isinstance(node, (ast.Break, ast.Continue)):
-        return not in_loop
-    in_loop = in_loop or isinstance(node, (ast.For, ast.While))
-    for inner in children(node):
-        if isinstance(inner, ast.stmt):
-            if _exits(inner, in_loop):
-                return True
-        elif isinstance(inner, (ast.ExceptHandler, ast.match_case)) and any(
-            _exits(deep, in_loop) for deep in inner.body
-        ):
-            return True
-    return False
+def _exits(node: ast.AST) -> frozenset[str]:
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.expr)):
+        return _NO_EXITS
+    if isinstance(node, (ast.Return, ast.Break, ast.Continue)):
+        return frozenset((type(node).__name__.lower(),))
+    if isinstance(node, (ast.For, ast.AsyncFor, ast.While)):
+        inner = exits_of(node.body) - {"break", "continue"}
+        return inner | exits_of(node.orelse)
+    return exits_of(children(node))
 
 
-def _ends(body: list[ast.stmt]) -> bool:
-    """Whether a block always leaves the block around it."""
-    last = body[-1] if body else None
-    if isinstance(last, ast.If):
-        return _ends(last.body) and _ends(last.orelse)
-    return isinstance(last, (ast.Return, ast.Break, ast.Continue, ast.Raise))
+def exits_of(body: Iterable[ast.AST]) -> frozenset[str]:
+    """By which statuses the statements of a body may leave it."""
+    found = [exits(node) for node in body]
+    return frozenset().union(*found) if any(found) else _NO_EXITS
 
 
 def _none_tests(test: ast.expr, positive: bool) -> Iterator[tuple[ast.expr, bool | None]]:

@@ -9,6 +9,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fibcore.elaborate.python import plain
+from fibcore.elaborate.python.branches import exits_of
+from fibcore.elaborate.python.journal import Status
 from fibcore.elaborate.python.part import Handlers, Part
 from fibcore.elaborate.python.values import (
     ABSENT,
@@ -186,12 +188,19 @@ class Calls(Part):
         try:
             if isinstance(func.node, ast.Lambda):
                 return self.ev.expressions.eval(func.node.body, env)
-            status = self.ev.statements.block(func.node.body, env)
+            status = self._body(func.node, env)
         finally:
             self.depth -= 1
-        value = status[1] if status is not None and status[0] == "return" else None
-        # Returns on one side of undecided branches, and what the function comes to otherwise.
-        return merge([*env.maybe, value]) if env.maybe else value
+        return status[1] if status is not None and status[0] == "return" else None
+
+    def _body(self, node: ast.FunctionDef, env: Env) -> Status:
+        """The body of a function, which returns on some sides of undecided branches."""
+        body = node.body
+        if not isinstance(body[-1], ast.Return) or exits_of(body[:-1]):
+            return self.ev.writes.within(
+                "return", env, partial(self.ev.statements.block, body, env)
+            )
+        return self.ev.statements.block(body, env)
 
     def bind_arguments(
         self, func: Func, args: list[Any], kwargs: dict[str, Any], place: SourcePlace

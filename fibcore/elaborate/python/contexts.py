@@ -31,15 +31,20 @@ class Contexts(Part):
         item, place = items[0], env.module.place(items[0].context_expr)
         manager = self.ev.expressions.eval(item.context_expr, env)
         entered = self.enter(manager, place)
-        try:
+
+        def inside() -> Status:
             with self.ev.within(self._mode(manager)):
                 if item.optional_vars is not None:
                     self.ev.assignments.assign(item.optional_vars, entered, env)
-                status = self.within(items[1:], env, body)
-        except Raised as error:
-            return self.left_by(manager, error, env, place)
-        self.leave(manager, None, place)
-        return status
+                return self.within(items[1:], env, body)
+
+        def finish(status: Status, error: Raised | None) -> Status:
+            if error is not None:
+                return self.left_by(manager, error, env, place)
+            self.leave(manager, None, place)
+            return status
+
+        return self.ev.writes.finishing(inside, finish, env, Unknown("how it was left", place))
 
     def _mode(self, manager: Any) -> Any:
         # What a suppressing context swallows has to reach it.

@@ -133,9 +133,13 @@ class Exceptions(Part):
         value = exception_of(error)
         return [value.cls, value, Traceback()]
 
-    # An assertion that cannot be decided holds: the source as it is published runs.
+    # An assertion that cannot be decided holds where nothing handles that it does not: the source
+    # as it is published runs.
     def assert_(self, node: ast.Assert, env: Env) -> Status:
-        if self.ev.operators.truth(self.ev.expressions.condition(node.test, env)) is False:
+        truth = self.ev.operators.truth(self.ev.expressions.condition(node.test, env))
+        if truth is None:
+            self.may_raise(env.module.place(node), "AssertionError")
+        if truth is False:
             given = () if node.msg is None else (self.ev.expressions.eval(node.msg, env),)
             shown = self._explained(node.test, env)
             raise Raised("AssertionError", shown, env.module.place(node), given=given)
@@ -155,11 +159,28 @@ class Exceptions(Part):
         text = ast.unparse(test)
         return f"{text} does not hold" + (f" ({', '.join(dict.fromkeys(shown))})" if shown else "")
 
+    def may_raise(self, place: SourcePlace, *kinds: str) -> None:
+        """Note that an operation on something unknown may raise, where a handler is around."""
+        caught = self.ev.mode.caught
+        if not caught or self.ev.mode.forward:
+            return
+        sides: list[Callable[[], Status]] = [
+            partial(_raise, Raised(kind, "an operation on something unknown", place))
+            for kind in kinds
+            if not caught.isdisjoint((kind, *exception_bases(Ext(kind)), *_CATCH_ALL))
+        ]
+        if sides:
+            why = Unknown("whether an operation on something unknown raised", place)
+            self.ev.writes.choose([*sides, lambda: None], why)
+
+    def may_raise_anything(self, place: SourcePlace) -> None:
+        """Note that a call of something unknown may raise what handlers around catch."""
+        if self.ev.mode.caught:
+            self.may_raise(place, *(self.ev.mode.caught - {"BaseException"} or {"Exception"}))
+
     # -- catching ------------------------------------------------------------------------------
 
     def try_(self, node: ast.Try, env: Env) -> Status:
-        # A limit: what one side of an undecided branch raises never comes here, because that side
-        # is not taken, so that a handler for it is not run.
         block = self.ev.statements.block
         return self.finally_(node, env, lambda: self._guarded(node, env, self._handle), block)
 
@@ -171,27 +192,39 @@ class Exceptions(Part):
         block: Callable[[list[ast.stmt], Env], Status],
     ) -> Status:
         """Run a body, and the `finally` of its statement whatever it comes to."""
-        try:
-            status = body()
-        except Raised as error:
+        if not node.finalbody:
+            return body()
+
+        def finish(status: Status, error: Raised | None) -> Status:
+            if error is None:
+                final = block(node.finalbody, env)
+                return final if final is not None else status
             with self.handling(error):
                 final = block(node.finalbody, env)
             if final is not None:
                 return final
-            raise
-        final = block(node.finalbody, env)
-        return final if final is not None else status
+            raise error
+
+        why = Unknown("how a statement with `finally` was left", env.module.place(node))
+        return self.ev.writes.finishing(body, finish, env, why)
 
     def _guarded(self, node: Any, env: Env, handle: Callable[[Any, Raised, Env], Status]) -> Status:
         """A body with its handlers; what its `else` raises is none of theirs."""
         names = frozenset(name for handler in node.handlers for name in _caught(handler))
         mode = guarded(self.ev.mode, names)
-        try:
+        block = self.ev.statements.block
+
+        def body() -> Status:
             with self.ev.within(mode):
-                status = self.ev.statements.block(node.body, env)
-        except Raised as error:
+                return block(node.body, env)
+
+        def handled(error: Raised) -> Status:
             return handle(node, error, env)
-        return status if status is not None else self.ev.statements.block(node.orelse, env)
+
+        if not node.handlers:
+            return body()
+        why = Unknown("whether an exception was raised", env.module.place(node))
+        return self.ev.writes.trying(body, handled, lambda: block(node.orelse, env), env, why)
 
     def _handle(self, node: ast.Try, error: Raised, env: Env) -> Status:
         """Run the handler of an exception, or all that may be it."""

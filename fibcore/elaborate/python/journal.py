@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import attrs
@@ -50,6 +51,7 @@ class Journal:
     def __init__(self) -> None:
         self.cells: dict[tuple[int, Any], Cell] = {}
         self.wholes: dict[int, Whole] = {}
+        self.orders: dict[int, tuple[dict[Any, Any], list[Any]]] = {}
 
     def note_cell(self, container: dict[Any, Any], key: Any) -> None:
         """Remember the value under `key` before it is written for the first time."""
@@ -81,12 +83,28 @@ class Journal:
             for container, before in self.wholes.values()
         )
 
-    def join(self, inner: Journal) -> None:
-        """Remember what an inner journal does, of what this one does not remember yet."""
-        for mark, cell in inner.cells.items():
+    def note_order(self, container: dict[Any, Any]) -> None:
+        """Remember the order of the keys before one of them is taken away."""
+        if type(container) is dict and id(container) not in self.orders:
+            self.orders[id(container)] = (container, list(container))
+
+    def join(self, other: Journal) -> None:
+        """Take over what a later journal has noted for the first time."""
+        for mark, cell in other.cells.items():
             self.cells.setdefault(mark, cell)
-        for number, whole in inner.wholes.items():
-            self.wholes.setdefault(number, whole)
+        for mark_id, whole in other.wholes.items():
+            self.wholes.setdefault(mark_id, whole)
+        for order_id, order in other.orders.items():
+            self.orders.setdefault(order_id, order)
+
+    def made_a_difference(self) -> bool:
+        """Whether anything stands for more values now than before."""
+        return not all(
+            _settled(before, container.get(key, ABSENT))
+            for container, key, before in self.cells.values()
+        ) or not all(
+            _equal_contents(before, container) for container, before in self.wholes.values()
+        )
 
     def undo(self) -> tuple[dict[tuple[int, Any], Any], dict[int, Any]]:
         """Take everything back; returns what had been written."""
@@ -97,7 +115,17 @@ class Journal:
         for mark_id, (container, before) in self.wholes.items():
             wholes[mark_id] = type(container)(container)
             _refill(container, before)
+        for container, keys in self.orders.values():
+            known = [(key, container[key]) for key in keys if key in container]
+            rest = [(key, value) for key, value in container.items() if key not in keys]
+            container.clear()
+            container.update([*known, *rest])
         return cells, wholes
+
+
+def _settled(before: Any, now: Any) -> bool:
+    """Whether a round of a loop left a value as it was."""
+    return before is now or same(before, now)
 
 
 def _unchanged(old: Any, new: Any) -> bool:
@@ -124,14 +152,48 @@ def _refill(container: Any, contents: Any) -> None:
         container.extend(contents)
 
 
+_LEFT_EARLY = Unknown("whether a statement was left early")
+
+
 @attrs.frozen
-class _Outcome:
-    """What a side of a branch came to: how it ended, and what it wrote before it was undone."""
+class Outcome:
+    """What a way through a branch came to, before it was taken back.
+
+    Attributes:
+        status: How it ended.
+        cells: The values that it left in dicts, and where; by their marks.
+        wholes: The contents that it left in lists and sets.
+        before: The same as they were before.
+    """
 
     status: Status
-    journal: Journal
-    cells: dict[tuple[int, Any], Any]
-    wholes: dict[int, Any]
+    cells: Mapping[tuple[int, Any], Any]
+    wholes: Mapping[int, Any]
+    before: Journal
+
+
+class Region:
+    """A statement or call that some ways through it leave early: a loop, a function, a `try`.
+
+    A way that leaves it (`break` on one side of an undecided branch) is kept apart, with all that
+    was written on it, while the others go on; they are merged where the region ends.
+
+    Attributes:
+        takes: The kind of status that ends here; "*" for all.
+        env: The scope that it stands in; None where what it takes comes from anywhere inside.
+        depth: How many journals were open where it began.
+        journal: What was written since the first way left it; None as long as none did.
+        left: The ways that left it.
+    """
+
+    __slots__ = ("depth", "env", "journal", "left", "takes")
+
+    def __init__(self, takes: str, env: Env | None, depth: int) -> None:
+        self.takes = takes
+        self.env = env
+        self.depth = depth
+        self.journal: Journal | None = None
+        self.left: list[Outcome] = []
 
 
 class Writes:
@@ -139,6 +201,9 @@ class Writes:
 
     def __init__(self) -> None:
         self._journals: list[Journal] = []
+        self._regions: list[Region] = []
+        self.ways_that_left = 0
+        """How many ways have left a region so far."""
 
     @property
     def innermost(self) -> Journal | None:
@@ -149,10 +214,11 @@ class Writes:
     def outside_branches(self) -> Iterator[None]:
         """Write for good inside, whatever branches are open."""
         saved, self._journals = self._journals, []
+        regions, self._regions = self._regions, []
         try:
             yield
         finally:
-            self._journals = saved
+            self._journals, self._regions = saved, regions
 
     @contextlib.contextmanager
     def attempt(self) -> Iterator[None]:
@@ -175,7 +241,10 @@ class Writes:
         if tracker is not None and tracker.outside is not None and tracker.is_outside(container):
             tracker.outside.note_cell(container, key)
         if self._journals:
-            self._journals[-1].note_cell(container, key)
+            journal = self._journals[-1]
+            journal.note_cell(container, key)
+            if value is ABSENT:
+                journal.note_order(container)
         _put(container, key, value)
 
     def changing(self, container: Any) -> None:
@@ -201,13 +270,18 @@ class Writes:
         self.changing(container)
         _refill(container, contents)
 
-    def either(self, sides: list[Callable[[], Status]], env: Env, why: Unknown) -> Status:
+    # -- ways through undecided statements -----------------------------------------------------
+
+    def either(self, sides: Sequence[Callable[[], Status]], env: Env, why: Unknown) -> Status:
         """Run every side of an undecided branch and merge their effects.
 
         Each side starts from the state before the branch: what the one before it wrote is taken
         back first. A side that raises is not taken, since the source as it is published runs; when
         all raise, the first exception stands. Branches nest: what an inner one comes to is written
         once its own journals are closed, and so into the journal of the side around it.
+
+        A side that leaves (`return`, `break`) while another one goes on is kept until what it
+        leaves has come to its end.
 
         Args:
             sides: The sides; each gives how it ended.
@@ -217,8 +291,67 @@ class Writes:
         Returns:
             How the branch ended.
         """
-        outcomes: list[_Outcome] = []
-        failure: Raised | None = None
+        return self._join(self._outcomes(sides), env, why)
+
+    def choose(self, sides: Sequence[Callable[[], Any]], why: Unknown) -> Any:
+        """One of several values, where it is not known which expression is evaluated.
+
+        Sides that raise are none, as in `either`.
+        """
+        values = [partial(_value, side) for side in sides]
+        outcomes = self._outcomes(values)
+        self._merge_writes(outcomes, why)
+        return merge(o.status[1] for o in outcomes if o.status is not None)
+
+    def mapped(self, value: Any, each: Callable[[Any], Any]) -> Any:
+        """An operation on every alternative, where it may change something."""
+        if not isinstance(value, Alternatives):
+            return each(value)
+        sides = [partial(each, part) for part in value.values if part is not ABSENT]
+        if not sides:
+            return Unknown("none of the alternatives is a value")
+        return self.choose(sides, Unknown("one of several values"))
+
+    def repeat(self, round_: Callable[[], Status], env: Env, why: Unknown) -> Status:
+        """Run a round any number of times, or never.
+
+        What a round writes is merged with what was there, until another round adds nothing; what
+        goes on changing is unknown.
+        """
+        for attempt in range(_MAX_ATTEMPTS):
+            probe = Journal()
+            self._journals.append(probe)
+            try:
+                status = self.either([partial(_fallen_through, round_), lambda: None], env, why)
+            finally:
+                self._journals.remove(probe)
+                self._keep(probe)
+            if status is not None:
+                return status
+            if not probe.made_a_difference():
+                return None
+            if attempt:
+                self._widen(probe, why)
+        return None
+
+    def _widen(self, journal: Journal, why: Unknown) -> None:
+        for container, key, before in list(journal.cells.values()):
+            if not _settled(before, container.get(key, ABSENT)):
+                self.put(container, key, why)
+        for container, before in list(journal.wholes.values()):
+            if not _equal_contents(before, container):
+                lost = Unknown(f"{DOUBTFUL}: {why.reason}", why.place, UnknownKind.ENTRY)
+                self.refill(container, [lost])
+
+    def _keep(self, journal: Journal) -> None:
+        """Note in the journal around it what an inner one has noted."""
+        if self._journals:
+            self._journals[-1].join(journal)
+
+    def _outcomes(self, sides: Sequence[Callable[[], Status]]) -> list[Outcome]:
+        """Run every side, and take back what it wrote."""
+        outcomes: list[Outcome] = []
+        failures: list[tuple[Raised, Outcome]] = []
         for side in sides:
             journal = Journal()
             self._journals.append(journal)
@@ -229,25 +362,43 @@ class Writes:
             except Raised as error:
                 failed = error
             finally:
-                self._journals.pop()
+                self._journals.remove(journal)
                 cells, wholes = journal.undo()
             if failed is None:
-                outcomes.append(_Outcome(status, journal, cells, wholes))
+                outcomes.append(Outcome(status, cells, wholes, journal))
             else:
-                failure = failure or failed
+                failures.append((failed, Outcome(("raise", failed), cells, wholes, journal)))
         if not outcomes:
-            assert failure is not None
-            raise failure
-        self._merge_writes(outcomes, why)
-        return _merge_status([o.status for o in outcomes], env)
+            raise failures[0][0]
+        for _, outcome in failures:
+            self._leave(outcome, None)
+        return outcomes
 
-    def _merge_writes(self, outcomes: list[_Outcome], why: Unknown) -> None:
+    def _join(self, outcomes: list[Outcome], env: Env, why: Unknown) -> Status:
+        """Go on with one kind of outcome, and keep those that leave."""
+        going = [o for o in outcomes if o.status is None]
+        if not going:
+            kind = outcomes[0].status and outcomes[0].status[0]
+            going = [o for o in outcomes if o.status is not None and o.status[0] == kind]
+        for outcome in outcomes:
+            if outcome not in going and not self._leave(outcome, env):
+                # Nothing here waits for it: a frame of a generator, that looks for itself.
+                going.append(outcome)
+                if outcome.status is not None and outcome.status[0] == "return":
+                    env.maybe.append(outcome.status[1])
+        self._merge_writes(going, why)
+        status = going[0].status
+        if status is None or status[0] != "return":
+            return status
+        return ("return", merge(o.status[1] for o in going if o.status is not None))
+
+    def _merge_writes(self, outcomes: Sequence[Outcome], why: Unknown) -> None:
         """Write what any side wrote; a side that did not has there what was there before."""
         marks: dict[Any, Cell] = {}
         lists: dict[int, Whole] = {}
         for outcome in outcomes:
-            marks.update({m: c for m, c in outcome.journal.cells.items() if m not in marks})
-            lists.update({m: c for m, c in outcome.journal.wholes.items() if m not in lists})
+            marks.update({m: c for m, c in outcome.before.cells.items() if m not in marks})
+            lists.update({m: c for m, c in outcome.before.wholes.items() if m not in lists})
         for mark, (container, key, before) in marks.items():
             self.put(container, key, merge(o.cells.get(mark, before) for o in outcomes))
         for list_mark, (container, contents_before) in lists.items():
@@ -255,30 +406,179 @@ class Writes:
             if all(_equal_contents(contents[0], other) for other in contents[1:]):
                 self.refill(container, contents[0])
             elif isinstance(container, set):
-                # A limit: what may be in the set is in it, and nothing says that it is doubtful.
-                self.refill(container, {item for each in contents for item in each})
+                self.refill(container, _merge_sets(contents, why))
             else:
                 self.refill(container, _merge_lists(contents, why))
 
+    # -- regions -------------------------------------------------------------------------------
 
-def _merge_status(statuses: list[Status], env: Env) -> Status:
-    returned = [s[1] for s in statuses if s is not None and s[0] == "return"]
-    others = [s for s in statuses if s is None or s[0] != "return"]
-    if not others:
-        return ("return", merge(returned))
-    # The function may have returned here. It is followed to its end all the same, and these values
-    # are added to what it comes to there.
-    env.maybe.extend(returned)
-    if any(s is None for s in others):
-        return None
-    # Where one side ends the loop and the other goes on with it, the loop goes on.
-    return next((s for s in others if s is not None and s[0] == "continue"), others[0])
+    def within(
+        self, takes: str, env: Env, run: Callable[[], Status], why: Unknown = _LEFT_EARLY
+    ) -> Status:
+        """Run what some ways may leave early by a status of the kind that it takes.
+
+        Returns:
+            How it ended: None where it, or a way that left it, goes on behind it. A function ends
+            with a return in any case.
+        """
+        region = Region(takes, env, len(self._journals))
+        status, failed, last = self._run_region(region, run)
+        if last is None:
+            if failed is not None:
+                raise failed
+            return _ended(status, region.takes)
+        outcomes = [attrs.evolve(o, status=_ended(o.status, takes)) for o in region.left]
+        if failed is None:
+            outcomes.insert(0, attrs.evolve(last, status=_ended(status, region.takes)))
+        else:
+            self._leave(attrs.evolve(last, status=("raise", failed)), None)
+        return self._join(outcomes, env, why)
+
+    def take_no_more(self) -> None:
+        """Let what leaves from here on leave the innermost region as well."""
+        self._regions[-1].takes = ""
+
+    def trying(
+        self,
+        body: Callable[[], Status],
+        handle: Callable[[Raised], Status],
+        otherwise: Callable[[], Status],
+        env: Env,
+        why: Unknown,
+    ) -> Status:
+        """Run a body whose exceptions are handled, those of undecided branches too."""
+        region = Region("raise", None, len(self._journals))
+        status, failed, last = self._run_region(region, body)
+
+        def goes_on() -> Status:
+            if last is not None:
+                self._replay(last)
+            if failed is not None:
+                return handle(failed)
+            return status if status is not None else otherwise()
+
+        if last is None:
+            return goes_on()
+
+        def handled(outcome: Outcome) -> Status:
+            assert outcome.status is not None
+            self._replay(outcome)
+            return handle(outcome.status[1])
+
+        return self.either([goes_on, *(partial(handled, o) for o in region.left)], env, why)
+
+    def finishing(
+        self,
+        body: Callable[[], Status],
+        finish: Callable[[Status, Raised | None], Status],
+        env: Env,
+        why: Unknown,
+    ) -> Status:
+        """Run a body, and what ends it (`finally`, a context) whichever way leaves the body."""
+        region = Region("*", None, len(self._journals))
+        status, failed, last = self._run_region(region, body)
+        if last is None:
+            return finish(status, failed)
+
+        def finished(outcome: Outcome, status: Status, failed: Raised | None) -> Status:
+            self._replay(outcome)
+            return finish(status, failed)
+
+        sides = [partial(finished, last, status, failed)]
+        for outcome in region.left:
+            left = outcome.status
+            assert left is not None
+            raised = left[1] if left[0] == "raise" else None
+            sides.append(partial(finished, outcome, None if raised else left, raised))
+        return self.either(sides, env, why)
+
+    def _run_region(
+        self, region: Region, run: Callable[[], Status]
+    ) -> tuple[Status, Raised | None, Outcome | None]:
+        """How a region ended, with which exception, and what it wrote where ways left it."""
+        self._regions.append(region)
+        status: Status = None
+        failed: Raised | None = None
+        try:
+            status = run()
+        except Raised as error:
+            failed = error
+        finally:
+            self._regions.remove(region)
+            if region.journal is not None:
+                self._journals.remove(region.journal)
+        if region.journal is None:
+            return status, failed, None
+        cells, wholes = region.journal.undo()
+        return status, failed, Outcome(status, cells, wholes, region.journal)
+
+    def _replay(self, outcome: Outcome) -> None:
+        for mark, (container, key, _) in outcome.before.cells.items():
+            self.put(container, key, outcome.cells[mark])
+        for mark_id, (container, _) in outcome.before.wholes.items():
+            self.refill(container, outcome.wholes[mark_id])
+
+    def _leave(self, outcome: Outcome, env: Env | None) -> bool:
+        """Keep a way that leaves a region until that ends; whether there is such a region."""
+        assert outcome.status is not None
+        kind = outcome.status[0]
+        for region in reversed(self._regions):
+            if region.takes in (kind, "*") and (region.env is None or region.env is env):
+                break
+        else:
+            return False
+        if region.journal is None:
+            region.journal = Journal()
+            self._journals.insert(region.depth, region.journal)
+            for inner in self._regions[self._regions.index(region) + 1 :]:
+                inner.depth += 1
+        before = Journal()
+        cells: dict[Any, Any] = {}
+        wholes: dict[int, Any] = {}
+        for journal in self._journals[region.depth :]:
+            before.join(journal)
+        for mark, (container, key, _) in before.cells.items():
+            cells[mark] = container.get(key, ABSENT)
+        for mark_id, (whole, _) in before.wholes.items():
+            wholes[mark_id] = type(whole)(whole)
+        before.join(outcome.before)
+        cells.update(outcome.cells)
+        wholes.update(outcome.wholes)
+        region.left.append(Outcome(outcome.status, cells, wholes, before))
+        self.ways_that_left += 1
+        return True
+
+
+_MAX_ATTEMPTS = 12
+"""Rounds of a loop before what it changes is left at what it is by then: unknown."""
+
+
+def _value(side: Callable[[], Any]) -> Status:
+    return ("value", side())
+
+
+def _fallen_through(round_: Callable[[], Status]) -> Status:
+    status = round_()
+    return None if status is not None and status[0] == "continue" else status
+
+
+def _ended(status: Status, takes: str) -> Status:
+    """How what is behind a region goes on."""
+    if takes == "return":
+        return ("return", None) if status is None else status
+    return None if status is not None and status[0] == takes else status
 
 
 def _equal_contents(a: Any, b: Any) -> bool:
     if isinstance(a, set):
         return bool(a == b)
     return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=False))
+
+
+def _merge_sets(contents: list[Any], why: Unknown) -> set[Any]:
+    """One set for several: what all of them hold, and perhaps more."""
+    certain = set(contents[0]).intersection(*contents[1:])
+    return certain | {Unknown(f"{DOUBTFUL}: {why.reason}", why.place, UnknownKind.ENTRY)}
 
 
 def _merge_lists(contents: list[Any], why: Unknown) -> list[Any]:

@@ -7,17 +7,17 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
+from fibcore.elaborate.python.branches import exits_of
 from fibcore.elaborate.python.journal import Status
 from fibcore.elaborate.python.part import Handlers, Part
-from fibcore.elaborate.python.values import ABSENT, Env, merge
+from fibcore.elaborate.python.values import ABSENT, Env
 from fibcore.elaborate.python.values.generators import Generator
 from fibcore.elaborate.python.values.iterators import Undecided
 from fibcore.model.tree import Alternatives, Unknown
 
-_LEFT: Status = ("break", None)
 MAX_WHILE = 4096
 MAX_UNDECIDED_ROUNDS = 3
-"""Rounds of a loop that may have returned before it is left."""
+"""Rounds of a loop that may have been left before it is taken for one of unknown rounds."""
 
 
 class Loops(Part):
@@ -48,71 +48,97 @@ class Loops(Part):
                 if isinstance(iterable, Unknown)
                 else Unknown("an unknown number of rounds", place)
             )
-            return self._unknown_rounds(node, why, env)
-        status = self._rounds(node, rounds, env)
-        if (
-            status is not None
-            and isinstance(iterable, Generator)
-            and isinstance(node.iter, ast.Call)
-        ):
-            iterable.close(self.ev)  # nobody else has it
-        return None if status is _LEFT else status
+            return self._with_else(node, env, partial(self._unknown_rounds, node, why, env))
+        left = self.ev.writes.ways_that_left
+
+        def known() -> Status:
+            status = self._rounds(node, rounds, env)
+            only = isinstance(iterable, Generator) and isinstance(node.iter, ast.Call)
+            if status is not None and only and self.ev.writes.ways_that_left == left:
+                iterable.close(self.ev)  # nobody else has it
+            return status
+
+        return self._with_else(node, env, known)
 
     def _unknown_rounds(self, node: ast.For, why: Unknown, env: Env) -> Status:
-        """A loop of which not even the number of rounds is known, or that of the rounds left."""
+        """Rounds of which not even the number is known."""
+        item = Unknown(f"an item of something unknown: {why.reason}", env.module.place(node))
+        return self.ev.writes.repeat(partial(self._round, node, item, env), env, why)
 
-        def once() -> Status:
-            item = Unknown(f"an item of something unknown: {why.reason}", env.module.place(node))
-            self.ev.assignments.assign(node.target, item, env)
-            return _only_return(self.ev.statements.block(node.body, env))
+    def _with_else(
+        self, node: ast.For | ast.While, env: Env, rounds: Callable[[], Status]
+    ) -> Status:
+        """The rounds of a loop, and its `else`, which is left out where a break ends the loop."""
+        block = self.ev.statements.block
+        if "break" not in exits_of(node.body):
+            status = rounds()
+            return status if status is not None else block(node.orelse, env)
 
-        # One round tells what any of them does to the names; or there is none.
-        status = self.ev.writes.either([once, lambda: None], env, why)
-        return status if status is not None else self.ev.statements.block(node.orelse, env)
+        def whole() -> Status:
+            status = rounds()
+            if status is not None:
+                return status
+            self.ev.writes.take_no_more()  # a break in here is one of the loop around
+            return block(node.orelse, env)
+
+        return self.ev.writes.within("break", env, whole)
 
     def _rounds(self, node: ast.For, rounds: Iterator[Any], env: Env) -> Status:
-        """The rounds of a loop, and its `else`; `_LEFT` where a break ended it."""
         while True:
             self.ev.budget.step()
             try:
                 item = next(rounds)
             except StopIteration:
-                break
+                return None
             except Undecided as undecided:
                 return self._unknown_rounds(node, undecided.reason, env)
-            self.ev.assignments.assign(node.target, item, env)
-            status = self.ev.statements.block(node.body, env)
-            if status is None or status[0] == "continue":
-                continue
-            return _LEFT if status[0] == "break" else status
-        return self.ev.statements.block(node.orelse, env)
+            status = self._round(node, item, env)
+            if status is not None:
+                return status
+
+    def _round(self, node: ast.For, item: Any, env: Env) -> Status:
+        self.ev.assignments.assign(node.target, item, env)
+        return self._body(node, env)
+
+    def _body(self, node: ast.For | ast.While, env: Env) -> Status:
+        """One round; None where another one comes behind it."""
+        if "continue" not in exits_of(node.body):
+            return self.ev.statements.block(node.body, env)
+        return self.ev.writes.within(
+            "continue", env, partial(self.ev.statements.block, node.body, env)
+        )
 
     def while_(self, node: ast.While, env: Env) -> Status:
-        first = len(env.maybe)
+        return self._with_else(node, env, partial(self._while_rounds, node, env))
+
+    def _while_rounds(self, node: ast.While, env: Env) -> Status:
         undecided = 0
         for _ in range(MAX_WHILE):
-            seen = len(env.maybe)
             truth = self.ev.operators.truth(self.ev.expressions.condition(node.test, env))
-            if truth is None:
-                return self.ev.writes.either(
-                    [lambda: _only_return(self.ev.statements.block(node.body, env)), lambda: None],
-                    env,
-                    Unknown("an unknown number of rounds", env.module.place(node)),
-                )
+            left = self.ev.writes.ways_that_left
+            if truth is None or undecided >= MAX_UNDECIDED_ROUNDS:
+                return self._unknown_while(node, env, truth)
             if not truth:
-                return self.ev.statements.block(node.orelse, env)
-            status = self.ev.statements.block(node.body, env)
-            if status is not None and status[0] == "break":
                 return None
-            if status is not None and status[0] == "return":
+            status = self._body(node, env)
+            if status is not None:
                 return status
-            undecided += len(env.maybe) > seen
-            if undecided >= MAX_UNDECIDED_ROUNDS:
-                # Some round returned, and which is not known: more of them tell nothing new.
-                return ("return", merge(env.maybe[first:]))
+            undecided += self.ev.writes.ways_that_left > left
         self.ev.notes.append(Unknown("a loop that does not end", env.module.place(node)))
         return None
 
+    def _unknown_while(self, node: ast.While, env: Env, first: bool | None) -> Status:
+        """A loop from a round on of which it is not known whether it is the last one."""
+        asked = first is None
+        why = Unknown("an unknown number of rounds", env.module.place(node))
 
-def _only_return(status: Status) -> Status:
-    return status if status is not None and status[0] == "return" else None
+        def once_more() -> Status:
+            nonlocal asked
+            if not asked:
+                truth = self.ev.operators.truth(self.ev.expressions.condition(node.test, env))
+                if truth is False:
+                    return None
+            asked = False
+            return self._body(node, env)
+
+        return self.ev.writes.repeat(once_more, env, why)

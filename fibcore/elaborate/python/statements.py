@@ -6,7 +6,6 @@ import ast
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from fibcore.elaborate.python.branches import leaves_block
 from fibcore.elaborate.python.exceptions import kinds_of
 from fibcore.elaborate.python.journal import Status
 from fibcore.elaborate.python.part import Handlers, Part
@@ -86,14 +85,8 @@ class Statements(Part):
 
     def block(self, body: list[ast.stmt], env: Env) -> Status:
         """Execute statements until one leaves the block."""
-        for position, node in enumerate(body):
-            # Where one side returns, what comes behind the branch is a part of the other side.
-            if isinstance(node, ast.If) and leaves_block(node):
-                status, done = self.ev.branches.branch_out(node, body[position + 1 :], env)
-                if done:
-                    return status
-            else:
-                status = self.execute(node, env)
+        for node in body:
+            status = self.execute(node, env)
             if status is not None:
                 return status
         return None
