@@ -20,7 +20,9 @@ from fibcore.elaborate.python.values import (
     Value,
     at_index,
 )
+from fibcore.elaborate.sglang.entry_points import read_by_workers
 from fibcore.elaborate.sglang.quantization import Quantizer
+from fibcore.elaborate.uses import Uses
 from fibcore.model.tree import (
     Alternatives,
     Call,
@@ -59,7 +61,7 @@ class TreeBuilder:
         self.operations: list[Operation] = []
         self._paths: dict[int, str] = {}
         self._owners: dict[int, str] = {}
-        self._uses: dict[Class, tuple[set[str], set[str]]] = {}
+        self._uses: dict[Class, Uses] = {}
         self._called: dict[Any, frozenset[str]] = {}
         self._constants: dict[tuple[int, str], tuple[dict[str, Any], list[str]]] = {}
         self._met: set[tuple[int, str]] = set()
@@ -283,14 +285,20 @@ class TreeBuilder:
 
     def _is_idle(self, mod: Mod, name: str) -> bool:
         """Whether an attribute that was not called is one that its module never calls."""
-        if not isinstance(mod.cls, Class) or id(mod) not in self.ev.forward.calls:
+        noted = self.ev.forward.calls.get(id(mod))
+        if not isinstance(mod.cls, Class) or noted is None:
             return False
         if mod.cls not in self._uses:
-            self._uses[mod.cls] = _uses(mod.cls)
-        called, handed_on = self._uses[mod.cls]
-        if name in handed_on:
+            self._uses[mod.cls] = Uses(mod.cls)
+        uses = self._uses[mod.cls]
+        if name in uses.handed_on:
             return False
-        return name not in called or id(mod) not in self.ev.forward.lost
+        if name not in uses.called:
+            whole = self._paths.get(id(mod)) == ""
+            return not (whole and read_by_workers(self.ev.index.root, name))
+        # A method that nobody was seen to call may be called from elsewhere.
+        followed = {call.method for call in noted}
+        return id(mod) not in self.ev.forward.lost and uses.entries(name) <= followed
 
     def _called_attributes(self, mod: Mod) -> frozenset[str]:
         """Attributes of self that methods of the class call as modules.
@@ -338,32 +346,6 @@ class TreeBuilder:
             shape = None if value.shape is None else tuple(self.export(s) for s in value.shape)
             return ParameterRef(path, shape, _dtype(value.dtype))
         return Named(_class_name(value))
-
-
-def _uses(cls: Class) -> tuple[set[str], set[str]]:
-    """Attributes that methods of a class call, and those that they read for anything else.
-
-    Reading an attribute of an attribute, `self.norm.weight`, is neither.
-    """
-    called: set[str] = set()
-    handed_on: set[str] = set()
-    for base in cls.mro:
-        if not isinstance(base, Class):
-            continue
-        inner: set[int] = set()
-        for node in walk(base.node):
-            if isinstance(node, ast.Call):
-                inner.add(id(node.func))
-                if isinstance(node.func, ast.Attribute):
-                    called.add(node.func.attr)
-                    inner.add(id(node.func.value))
-            elif isinstance(node, ast.Attribute):
-                if isinstance(node.ctx, ast.Load) and id(node) not in inner:
-                    handed_on.add(node.attr)
-                inner.add(id(node.value))
-            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-                handed_on.add(node.value)  # for getattr
-    return called, handed_on
 
 
 def _computes(method: str) -> bool:

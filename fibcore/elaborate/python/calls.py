@@ -135,6 +135,9 @@ class Calls(Part):
             name = f"unknown function ({func.reason})"
             self.ev.forward.note_parameters(name, args, kwargs, at)
             return func
+        if func is None and self.ev.mode.forward:
+            # As with its attributes: loading may set what a constructor leaves at None.
+            return Unknown.tensor("the result of what is set when weights are loaded", at)
         return plain.not_callable(func, at)
 
     def unbound(self, func: Any, place: SourcePlace, why: str) -> Any:

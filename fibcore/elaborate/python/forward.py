@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from fibcore.elaborate.python.inherited_calls import inherit
 from fibcore.elaborate.python.mode import following
 from fibcore.elaborate.python.part import Part
 from fibcore.elaborate.python.values import (
@@ -76,17 +77,44 @@ class Forward(Part):
             self.calls, self._memo = saved
 
     @contextlib.contextmanager
-    def attempt(self) -> Iterator[None]:
-        """Follow something that leaves no trace where it raises."""
+    def attempt(self, *, keep: bool = True) -> Iterator[None]:
+        """Follow something that leaves no trace where it raises.
+
+        Args:
+            keep: Whether what it writes stays; what it calls does.
+        """
         calls = {number: list(noted) for number, noted in self.calls.items()}
         operations = {number: list(noted) for number, noted in self.operations.items()}
         lost, memo = set(self.lost), dict(self._memo)
         try:
-            with self.ev.writes.attempt():
+            with self.ev.writes.attempt(keep=keep):
                 yield
         except Raised:
             self.calls, self.operations, self.lost, self._memo = calls, operations, lost, memo
             raise
+
+    def object_of(self, mod: Mod | Repeat) -> Any:
+        """A module, or a layer that repeats another one as an object of its own."""
+        if not isinstance(mod, Repeat):
+            return mod
+        like, new = mod.like, mod.made is None
+        made = mod.force()
+        if new and mod.followed:
+            self._inherit(like, made, mod.index)
+        return made
+
+    def _followed_as(self, mod: Repeat, source: Mod) -> None:
+        """Note that a layer goes the same way as one before it."""
+        if mod.made is None:
+            mod.like, mod.followed = source, True
+        elif mod.made is not source:
+            self._inherit(source, mod.made, mod.index)
+
+    def _inherit(self, like: Any, made: Any, index: int) -> None:
+        if isinstance(like, Mod) and isinstance(made, Mod):
+            self.ev.keep.extend(inherit(self.calls, self.operations, like, made, index))
+            if id(like) in self.lost:
+                self.lost.add(id(made))
 
     def is_called(self, mod: Mod | Repeat) -> bool:
         """Whether a call of a module was noted."""
@@ -118,18 +146,18 @@ class Forward(Part):
             mod = mod.made
         template = mod.template if isinstance(mod, Repeat) else mod
         if isinstance(template, Mod) and template.leaf:
-            self.note_call(_object(mod), method, args, kwargs, place)
+            self.note_call(self.object_of(mod), method, args, kwargs, place)
             return Unknown.tensor(TENSOR_REASON, place)
         number = mod.index if isinstance(mod, Repeat) else mod.number
         key = (id(template), method, *self._given(args, kwargs, number))
         for tracker, result, source, carried in self._memo.get(key, ()):
             if number is None or tracker is None or tracker.holds(number):
                 if isinstance(mod, Repeat):
-                    mod.like = source
+                    self._followed_as(mod, source)
                 self.ev.environment.carry(self.ev, carried)
                 return result
         # No layer before went this way, so this one is needed as an object of its own.
-        target = _object(mod)
+        target = self.object_of(mod)
         if not isinstance(target, Mod):
             return Unknown("a call of something that is no module", place)
         self.note_call(target, method, args, kwargs, place)
@@ -227,10 +255,6 @@ class Forward(Part):
             if not any(o.function == name and o.place == place for o in record):
                 record.append(Operation(name, "", tuple(args), dict(kwargs), place))
                 self.ev.keep.append(owner)
-
-
-def _object(mod: Mod | Repeat) -> Any:
-    return mod.force() if isinstance(mod, Repeat) else mod
 
 
 def _offset(value: Any, number: int | None) -> int | None:

@@ -221,18 +221,24 @@ class Writes:
             self._journals, self._regions = saved, regions
 
     @contextlib.contextmanager
-    def attempt(self) -> Iterator[None]:
-        """Write inside, and take all of it back where that raises."""
+    def attempt(self, *, keep: bool = True) -> Iterator[None]:
+        """Write inside, and take all of it back where that raises.
+
+        Args:
+            keep: Whether what was written stays where it does not raise.
+        """
         journal = Journal()
         self._journals.append(journal)
         try:
             yield
         except Raised:
-            journal.undo()
+            keep = False
             raise
         finally:
             self._journals.remove(journal)
-            if self._journals:
+            if not keep:
+                journal.undo()
+            elif self._journals:
                 self._journals[-1].join(journal)
 
     def put(self, container: dict[Any, Any], key: Any, value: Any) -> None:

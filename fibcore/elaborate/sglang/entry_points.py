@@ -7,8 +7,11 @@ A speculative worker hands a draft model what the target model computed by metho
 from __future__ import annotations
 
 import ast
+import contextlib
 import re
 from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fibcore.elaborate.python.forward import TENSOR_REASON
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 _WORKERS = "srt/speculative"
 """Where the workers are that call methods of draft models."""
 _CALLED = re.compile(r"\.(\w+)\(|getattr\([^()]+, \"(\w+)\"")
+_READ = re.compile(r"\.(\w+)")
 
 
 def follow_forward(ev: Evaluator, root: Mod, func: Func) -> None:
@@ -52,18 +56,37 @@ def _passes(ev: Evaluator, root: Mod, func: Func, given: str | None) -> bool:
 
 
 def follow_others(ev: Evaluator, root: Mod) -> None:
-    """Follow the methods of a model that workers call and that reach modules nothing else does."""
-    uncalled = {
-        name
-        for name, value in root.attrs.items()
-        if isinstance(value, (Mod, Repeat)) and not ev.forward.is_called(value)
+    """Follow the methods that workers call and that reach modules nothing else does.
+
+    They are methods of the model, or of a part of it that the workers hold (`model.head.score()`).
+    """
+    parts = [v for v in root.attrs.values() if isinstance(v, Mod) and not v.leaf]
+    for owner in (root, *parts):
+        uncalled = {name for name, value in owner.attrs.items() if _is_uncalled(ev, value)}
+        reaching = list(_reaching(ev, owner.cls, uncalled)) if uncalled else []
+        called = _called_by_workers(ev.index.root) if reaching else frozenset()
+        for func in reaching:
+            if func.name in called:
+                _follow_entry(ev, owner, func)
+
+
+def _is_uncalled(ev: Evaluator, value: Any) -> bool:
+    if isinstance(value, Mod) and value.entries is not None:
+        return any(_is_uncalled(ev, entry) for entry in value.entries)
+    return isinstance(value, (Mod, Repeat)) and not ev.forward.is_called(value)
+
+
+def _follow_entry(ev: Evaluator, owner: Mod, func: Func) -> None:
+    spec = func.node.args
+    given = {
+        arg.arg: func.defaults.get(arg.arg, Unknown.tensor(TENSOR_REASON, func.place))
+        for arg in spec.kwonlyargs
     }
-    reaching = [] if not uncalled else list(_reaching(ev, root.cls, uncalled))
-    called = _called_by_workers(ev) if reaching else frozenset()
-    for func in reaching:
-        if func.name in called:
-            values = forward_arguments(ev, func)
-            ev.forward.call_module(root, func.name, values, {}, func.place, func)
+    # What raises is not how the workers call it: what it reaches stays undecided. What it sets are
+    # parts of other models and the like, with which nothing else is followed.
+    with contextlib.suppress(Raised), ev.forward.attempt(keep=False):
+        values = forward_arguments(ev, func)
+        ev.forward.call_module(owner, func.name, values, given, func.place, func)
 
 
 def forward_arguments(ev: Evaluator, func: Func, given: str | None = None) -> list[Any]:
@@ -121,10 +144,23 @@ def _read_of_self(node: ast.AST) -> set[str]:
     }
 
 
-def _called_by_workers(ev: Evaluator) -> frozenset[str]:
+def read_by_workers(root: Path, name: str) -> bool:
+    """Whether speculative workers read an attribute of that name of anything."""
+    return name in _texts_of_workers(root)[1]
+
+
+def _called_by_workers(root: Path) -> frozenset[str]:
     """The names of all methods that speculative workers call."""
-    names: set[str] = set()
-    for path in sorted((ev.index.root / _WORKERS).rglob("*.py")):
+    return _texts_of_workers(root)[0]
+
+
+@cache
+def _texts_of_workers(root: Path) -> tuple[frozenset[str], frozenset[str]]:
+    """The names of the methods that workers call, and those of all attributes that they read."""
+    called: set[str] = set()
+    read: set[str] = set()
+    for path in sorted((root / _WORKERS).rglob("*.py")):
         text = path.read_text(encoding="utf-8", errors="replace")
-        names.update(name or other for name, other in _CALLED.findall(text))
-    return frozenset(names)
+        called.update(name or other for name, other in _CALLED.findall(text))
+        read.update(_READ.findall(text))
+    return frozenset(called), frozenset(read)

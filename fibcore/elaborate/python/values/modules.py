@@ -182,16 +182,18 @@ class Repeat(Receiver):
         index: Its own index.
         build: Elaborates it for itself, where somebody needs the object.
         like: The layer whose forward pass went the same way; `template` until known.
+        followed: Whether that is known.
         apart: Whether it was changed after it was built, and equals no other any more.
     """
 
-    __slots__ = ("apart", "build", "index", "like", "made", "template")
+    __slots__ = ("apart", "build", "followed", "index", "like", "made", "template")
 
     def __init__(self, template: Mod, index: int, build: Callable[[], Any]) -> None:
         self.template = template
         self.index = index
         self.build = build
         self.like: Any = template
+        self.followed = False
         self.made: Any = None
         self.apart = False
 
@@ -247,10 +249,11 @@ class Repeat(Receiver):
                     return Bound(method, self)
                 if method is ABSENT and template.find_attr(ev, name, place) is ABSENT:
                     return ABSENT
-        return ev.attributes.find(self.force(), name, place)
+        made = ev.forward.object_of(self) if ev.mode.forward else self.force()
+        return ev.attributes.find(made, name, place)
 
     def set_attr(self, ev: Evaluator, name: str, value: Any, place: SourcePlace) -> None:
-        made = self.force() if ev.mode.forward else self.separate()
+        made = ev.forward.object_of(self) if ev.mode.forward else self.separate()
         ev.attributes.set(made, name, value, place)
 
     def call(self, ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:

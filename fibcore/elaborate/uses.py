@@ -1,0 +1,67 @@
+"""What the methods of a class do with its attributes, read off their syntax."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+from fibcore.elaborate.python.values import Class
+from fibcore.syntax import walk
+
+
+class Uses:
+    """The attributes that a class calls, and those that it reads for anything else.
+
+    Reading an attribute of an attribute, `self.norm.weight`, is neither.
+
+    Attributes:
+        called: Names that methods call.
+        handed_on: Names that they read for anything else, or have as a text for getattr.
+    """
+
+    def __init__(self, cls: Class) -> None:
+        self.called: set[str] = set()
+        self.handed_on: set[str] = set()
+        self._calls: dict[str, set[str]] = {}
+        for base in cls.mro:
+            if isinstance(base, Class):
+                self._read(base.node)
+
+    def entries(self, name: str) -> set[str]:
+        """The methods by which the class may be entered so that it calls an attribute.
+
+        Constructors are none, and neither are methods that others of the class call: whether
+        those are run is seen where the others are followed.
+        """
+        reaching = {name}
+        while more := {m for m, calls in self._calls.items() if calls & reaching} - reaching:
+            reaching |= more
+        within = {n for m, calls in self._calls.items() for n in calls if n != m}
+        return {m for m in reaching if m in self._calls and m not in within and not _prepares(m)}
+
+    def _read(self, node: ast.ClassDef) -> None:
+        for method in node.body:
+            called = set(self._called_in(method))
+            self.called |= called
+            if isinstance(method, ast.FunctionDef):
+                # The nearest class's own method is the one that counts.
+                self._calls.setdefault(method.name, called)
+
+    def _called_in(self, body: ast.stmt) -> Iterator[str]:
+        inner: set[int] = set()
+        for node in walk(body):
+            if isinstance(node, ast.Call):
+                inner.add(id(node.func))
+                if isinstance(node.func, ast.Attribute):
+                    yield node.func.attr
+                    inner.add(id(node.func.value))
+            elif isinstance(node, ast.Attribute):
+                if isinstance(node.ctx, ast.Load) and id(node) not in inner:
+                    self.handed_on.add(node.attr)
+                inner.add(id(node.value))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                self.handed_on.add(node.value)
+
+
+def _prepares(method: str) -> bool:
+    return method.startswith("__") or "weight" in method
