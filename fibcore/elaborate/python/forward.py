@@ -252,9 +252,16 @@ class Forward(Part):
         if any(isinstance(a, Param) for a in (*args, *kwargs.values())):
             owner = self.running[-1]
             record = self.operations.setdefault(id(owner), [])
-            if not any(o.function == name and o.place == place for o in record):
+            given = (summary(args), summary(kwargs))
+            if not any(
+                o.function == name and o.place == place and _given_of(o) == given for o in record
+            ):
                 record.append(Operation(name, "", tuple(args), dict(kwargs), place))
                 self.ev.keep.append(owner)
+
+
+def _given_of(noted: Operation) -> tuple[Any, Any]:
+    return summary(list(noted.args)), summary(dict(noted.kwargs))
 
 
 def _offset(value: Any, number: int | None) -> int | None:
