@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from fibcore.elaborate.python.limits import bounded
 from fibcore.elaborate.python.values import (
     ABSENT,
     Class,
@@ -40,6 +41,8 @@ from fibcore.syntax import walk
 if TYPE_CHECKING:
     from fibcore.elaborate.python.evaluator import Evaluator
     from fibcore.elaborate.sglang.environment import Environment
+
+_NODE_STEPS = 16
 
 
 class TreeBuilder:
@@ -126,6 +129,7 @@ class TreeBuilder:
     def _node(
         self, value: Mod | Repeat, path: str, at: tuple[int, Tracker] | None, layer: str
     ) -> ModuleNode:
+        self.ev.budget.spend(_NODE_STEPS, "modules of the tree")
         mod, own = self._source(value)
         at = own or at
         layer = path if own is not None else layer
@@ -335,8 +339,10 @@ class TreeBuilder:
         if isinstance(value, (list, tuple)):
             if len(value) > 4096:
                 return Named(f"{type(value).__name__} of {len(value)}")
+            self.ev.budget.spend(len(value), "the parts of an argument or attribute")
             return type(value)(self.export(v, depth + 1) for v in value)
         if isinstance(value, dict):
+            self.ev.budget.spend(len(value), "the parts of an argument or attribute")
             return {str(k): self.export(v, depth + 1) for k, v in value.items()}
         if isinstance(value, (Mod, Repeat)):
             source, _ = self._source(value)
@@ -372,6 +378,8 @@ def _moves(value: Any) -> bool:
         return True
     if isinstance(value, Alternatives):
         return any(_moves(v) for v in value.values)
+    if isinstance(value, (list, tuple, dict)):
+        bounded(value)
     if isinstance(value, (list, tuple)):
         return any(_moves(v) for v in value)
     if isinstance(value, dict):

@@ -14,7 +14,7 @@ from fibcore.elaborate.build import TreeBuilder
 from fibcore.elaborate.python.budget import Exhausted
 from fibcore.elaborate.python.evaluator import Evaluator
 from fibcore.elaborate.python.mode import FORWARD
-from fibcore.elaborate.python.values import Class, Func, Mod, Raised
+from fibcore.elaborate.python.values import Class, Func, Mod, Raised, Unforeseen
 from fibcore.elaborate.sglang.architectures import find_architecture
 from fibcore.elaborate.sglang.config_loading import core_sizes, load_config, unused_parts
 from fibcore.elaborate.sglang.entry_points import follow_forward, follow_others
@@ -61,7 +61,20 @@ class Session:
                 return self._elaborate(module, architecture)
             except Raised as error:
                 raise self._failure(error, module, architecture) from None
-            except RecursionError:
+            except Exhausted as error:
+                raise ElaborationError(
+                    "the source takes more than any model's does",
+                    where=str(error.place or module.file),
+                    found=error.what,
+                ) from None
+            except Unforeseen as error:
+                raise ElaborationError(
+                    "a statement of the source cannot be evaluated",
+                    where=str(error.place),
+                    found=str(error),
+                    hint="this is a defect of fibcore: report it with the source and the config",
+                ) from error
+            except (RecursionError, MemoryError):
                 raise ElaborationError(
                     "the source nests deeper than can be followed", where=module.file
                 ) from None
@@ -93,16 +106,9 @@ class Session:
         environment.shims.server.shared_experts = shared_experts(ev, cls, config, quantizer.config)
         settle(ev, cls, config, quantizer.config)
         missing: list[Missing] = []
-        try:
-            arguments = root_arguments(ev, cls, config, quantizer.config)
-            # A class that only chooses among others is no module itself, but it holds one.
-            root = ev.construction.module(cls, [], arguments, cls.place)
-        except Exhausted:
-            raise ElaborationError(
-                "the construction goes on for longer than any model's does",
-                where=module.file,
-                found=f"{ev.budget.steps} statements",
-            ) from None
+        arguments = root_arguments(ev, cls, config, quantizer.config)
+        # A class that only chooses among others is no module itself, but it holds one.
+        root = ev.construction.module(cls, [], arguments, cls.place)
         self._forward(ev, root, missing)
         tree = TreeBuilder(ev, environment, quantizer)
         node = tree.build(root)
@@ -134,9 +140,8 @@ class Session:
             reason = f"{root.class_name} has no forward pass; how its modules are called is unknown"
             missing.append(Missing("forward", reason, root.place))
             return
-        ev.budget.limit = ev.budget.steps + FORWARD_STEPS
         try:
-            with ev.within(FORWARD):
+            with ev.budget.at_most(FORWARD_STEPS), ev.within(FORWARD):
                 follow_forward(ev, root, func)
                 follow_others(ev, root)
         except Raised as error:
@@ -148,8 +153,9 @@ class Session:
                     error.place,
                 )
             )
-        except Exhausted:
-            missing.append(Missing("forward", "the forward pass is too long to follow", func.place))
+        except Exhausted as error:
+            why = f"the forward pass is too long to follow: {error.what}"
+            missing.append(Missing("forward", why, error.place or func.place))
 
     def _failure(self, error: Raised, module: SourceModule, architecture: str) -> FibcoreError:
         """What an exception of the model's own constructor means for the user."""

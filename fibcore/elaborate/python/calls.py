@@ -168,6 +168,7 @@ class Calls(Part):
             tolerant: Whether each statement of its body that raises is lost alone, so that what
                 the others settle is there.
         """
+        self.ev.budget.spend(4, "a call")
         module = func.env.module.name
         fact = self.ev.environment.function(func.qualname, module)
         if fact is not ABSENT:

@@ -7,7 +7,7 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
-from fibcore.elaborate.python import plain
+from fibcore.elaborate.python import limits, plain
 from fibcore.elaborate.python.part import Handlers, Part
 from fibcore.elaborate.python.plain import PLAIN
 from fibcore.elaborate.python.values import (
@@ -187,7 +187,7 @@ class Comparisons(Part):
             raise Raised("TypeError", message, place)
         operators = self.ev.operators
         if isinstance(item, PLAIN):
-            result = operators.apply(lambda a, b: a in b, [item, container], place)
+            result = operators.apply(limits.contains, [item, container], place)
         else:
             held = operators.items(container)
             if held is None:

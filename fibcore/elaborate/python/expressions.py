@@ -31,6 +31,7 @@ class Expressions(Part):
 
     def eval(self, node: ast.expr, env: Env) -> Any:
         """The value of an expression."""
+        self.ev.budget.step()
         handler = self._handlers.get(type(node))
         if handler is None:
             return Unknown(f"{type(node).__name__} is not evaluated", env.module.place(node))

@@ -11,7 +11,9 @@ import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from fibcore.elaborate.python.budget import Exhausted
 from fibcore.elaborate.python.inherited_calls import inherit
+from fibcore.elaborate.python.limits import bounded
 from fibcore.elaborate.python.mode import following
 from fibcore.elaborate.python.part import Part
 from fibcore.elaborate.python.values import (
@@ -198,7 +200,7 @@ class Forward(Part):
                 args = [_relative(a, number) for a in args]
                 kwargs = {k: _relative(v, number) for k, v in kwargs.items()}
                 return self.ev.calls.call_function(func, [target, *args], kwargs, place)
-        except Raised:
+        except (Raised, Exhausted):
             self.lost.add(id(target))  # it was left halfway
             raise
         finally:
@@ -302,6 +304,8 @@ def summary(value: Any, number: int | None = None) -> Any:
         return value.summary(number)
     if isinstance(value, Alternatives):
         return ("one of", frozenset(summary(v, number) for v in value.values))
+    if isinstance(value, (list, tuple, dict)):
+        bounded(value)
     if isinstance(value, (list, tuple)):
         return tuple(summary(v, number) for v in value)
     if isinstance(value, dict):

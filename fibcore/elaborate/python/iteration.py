@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator as Rounds
 from typing import Any
 
-from fibcore.elaborate.python import plain
-from fibcore.elaborate.python.limits import MAX_CONTAINER
+from fibcore.elaborate.python import limits, plain
 from fibcore.elaborate.python.part import Part
 from fibcore.elaborate.python.plain_types import has_order_of_hashes
 from fibcore.elaborate.python.values import ABSENT, Class, Func, Native, Obj, Raised, Value
@@ -89,7 +88,7 @@ class Iteration(Part):
         if isinstance(value, (list, tuple)):
             return iter(value)  # sees what the loop does with a list
         if isinstance(value, range):
-            return iter(value) if len(value) <= MAX_CONTAINER else None
+            return iter(value)  # which may be left long before its end
         found = self.iterator(value, place)
         if isinstance(found, Unknown):
             return None
@@ -109,10 +108,11 @@ class Iteration(Part):
         Raises:
             Raised: the value cannot be iterated, or its items raise.
         """
-        if isinstance(value, (list, tuple, dict)):
+        if isinstance(value, (list, tuple, dict, range, str, bytes, set, frozenset)):
+            size = limits.range_length(value) if isinstance(value, range) else len(value)
+            self.ev.budget.spend(size, f"a walk through {plain.kind_name(value)}")
+        if isinstance(value, (list, tuple, dict, range)):
             return list(value)
-        if isinstance(value, range):
-            return None if len(value) > MAX_CONTAINER else list(value)
         if isinstance(value, (str, bytes)):
             self.ev.layers.pin(value)
             return list(value)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
+from fibcore.elaborate.python.limits import bounded
 from fibcore.elaborate.python.part import Part
 from fibcore.elaborate.python.values import (
     ACTIVE,
@@ -59,13 +60,17 @@ class Layers(Part):
         For uses that are not followed: as a key, as the name of an attribute. Of a container, all
         that is in it.
         """
+        if isinstance(value, (tuple, frozenset)):
+            bounded(value)  # Python goes through all of it for its hash
         if ACTIVE.tracker is None:
             return
         if isinstance(value, (list, tuple, set, frozenset)):
+            bounded(value)
             for item in value:
                 self.pin(item)
             return
         if isinstance(value, dict):
+            bounded(value)
             for key, item in value.items():
                 self.pin(key)
                 self.pin(item)
@@ -91,7 +96,7 @@ class Layers(Part):
         templates: list[Mod] = []
         result: list[Any] = []
         for item in items:
-            self.ev.budget.step()
+            self.ev.budget.spend(4, "a layer of many")
             number = int(item)
             build = partial(self._tracked, one, item)
             found = next((t for t in templates if t.tracker and t.tracker.holds(number)), None)

@@ -15,7 +15,6 @@ from fibcore.elaborate.python.values.generators import Generator
 from fibcore.elaborate.python.values.iterators import Undecided
 from fibcore.model.tree import Alternatives, Unknown
 
-MAX_WHILE = 4096
 MAX_UNDECIDED_ROUNDS = 3
 """Rounds of a loop that may have been left before it is taken for one of unknown rounds."""
 
@@ -113,7 +112,8 @@ class Loops(Part):
 
     def _while_rounds(self, node: ast.While, env: Env) -> Status:
         undecided = 0
-        for _ in range(MAX_WHILE):
+        while True:
+            self.ev.budget.step()
             truth = self.ev.operators.truth(self.ev.expressions.condition(node.test, env))
             left = self.ev.writes.ways_that_left
             if truth is None or undecided >= MAX_UNDECIDED_ROUNDS:
@@ -124,8 +124,6 @@ class Loops(Part):
             if status is not None:
                 return status
             undecided += self.ev.writes.ways_that_left > left
-        self.ev.notes.append(Unknown("a loop that does not end", env.module.place(node)))
-        return None
 
     def _unknown_while(self, node: ast.While, env: Env, first: bool | None) -> Status:
         """A loop from a round on of which it is not known whether it is the last one."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import operator
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any
 
-from fibcore.elaborate.python import plain
-from fibcore.elaborate.python.limits import too_large
+from fibcore.elaborate.python import limits, plain
+from fibcore.elaborate.python.limits import TooLarge
 from fibcore.elaborate.python.part import Handlers, Part
 from fibcore.elaborate.python.plain import PLAIN
 from fibcore.elaborate.python.values import (
@@ -28,6 +30,7 @@ from fibcore.elaborate.python.values import (
     deep_unknown,
     depending,
     depends,
+    hashable,
     index_fn,
     is_scalar,
     kind_of,
@@ -39,21 +42,28 @@ from fibcore.elaborate.python.values.objects import SPECIAL_OPERATORS
 from fibcore.model.tree import Alternatives, SourcePlace, Unknown, origins_of
 
 _BINARY: dict[type, Callable[[Any, Any], Any]] = {
-    ast.Add: operator.add,
+    ast.Add: limits.add,
     ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
+    ast.Mult: limits.mul,
     ast.Div: operator.truediv,
     ast.FloorDiv: operator.floordiv,
-    ast.Mod: operator.mod,
-    ast.Pow: operator.pow,
-    ast.LShift: operator.lshift,
+    ast.Mod: limits.modulo,
+    ast.Pow: limits.power,
+    ast.LShift: limits.lshift,
     ast.RShift: operator.rshift,
     ast.BitOr: operator.or_,
     ast.BitXor: operator.xor,
     ast.BitAnd: operator.and_,
 }
-_EXACT = {op: _BINARY[op] for op in (ast.Add, ast.Sub, ast.Mult, ast.BitOr, ast.BitXor, ast.BitAnd)}
-"""Operators that never raise on integers."""
+_EXACT: dict[type, Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.BitOr: operator.or_,
+    ast.BitXor: operator.xor,
+    ast.BitAnd: operator.and_,
+}
+"""Operators that never raise on integers; those of small ones are small."""
 _IN_PLACE: dict[tuple[type, type], str] = {
     (list, ast.Add): "extend",
     (list, ast.Mult): "extend",
@@ -64,6 +74,9 @@ _IN_PLACE: dict[tuple[type, type], str] = {
     (dict, ast.BitOr): "update",
 }
 """The methods by which containers are changed in place."""
+_SMALL = 1 << 63
+_SIZED = (str, bytes, list, tuple, set, frozenset, dict)
+_PIECE = 1024
 _SET_OPERATORS = (ast.Sub, ast.BitAnd, ast.BitOr, ast.BitXor)
 _UNARY: dict[type, Callable[[Any], Any]] = {
     ast.UAdd: operator.pos,
@@ -95,7 +108,13 @@ class Operators(Part):
 
     def binary(self, op: type, left: Any, right: Any, node: ast.AST, env: Env) -> Any:
         """A binary operation as it stands in the source."""
-        if type(left) is int and type(right) is int and op in _EXACT:
+        if (
+            type(left) is int
+            and type(right) is int
+            and op in _EXACT
+            and -_SMALL < left < _SMALL
+            and -_SMALL < right < _SMALL
+        ):
             # Two plain numbers have neither origins nor an index to remember.
             return _EXACT[op](left, right)
         return self.combine(op, left, right, env.module.place(node))
@@ -142,8 +161,6 @@ class Operators(Part):
     def _plain_binary(
         self, op: type, fn: Callable[[Any, Any], Any], left: Any, right: Any, place: SourcePlace
     ) -> Any:
-        if too_large(op, bare(left), bare(right)):
-            return Unknown("a value that is too large", place)
         if op is ast.Mod and isinstance(left, (str, bytes)):
             why = deep_unknown(right) or self.ev.texts.percent(left, right, place)
             if why is not None:
@@ -209,14 +226,30 @@ class Operators(Part):
         other result that depends on the index counts as a decision.
         """
         tracker = ACTIVE.tracker
-        moving = tracker is not None and any(depends(a) for a in args)
+        moving = False
         try:
+            steps = limits.check(fn, args)
+            if steps:
+                self.ev.budget.spend(steps, "a look through the arguments of a function")
+            moving = tracker is not None and any(depends(a) for a in args)
             result = fn(*map(bare, args)) if moving else fn(*args)
-        except (ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
+        except TooLarge as error:
+            if moving:  # in another layer it may be smaller
+                self._pin_all(args)
+            return self.too_large(error, place)
+        except (
+            ArithmeticError,
+            LookupError,
+            TypeError,
+            ValueError,
+            AttributeError,
+            re.error,
+        ) as error:
             if moving:  # another layer may not raise
-                for arg in args:
-                    self.ev.layers.pin(arg)
+                self._pin_all(args)
             raise Raised(type(error).__name__, str(error), place) from None
+        if isinstance(result, _SIZED) and len(result) > 64:
+            self.ev.budget.spend(len(result) >> 4, "what a function makes")
         if isinstance(result, bool) or not isinstance(result, (int, float, str)):
             if moving:
                 if isinstance(result, (list, tuple)) and 0 < len(result) <= 64:
@@ -234,6 +267,20 @@ class Operators(Part):
             kind = kind_of(result)
             self.ev.layers.guard(lambda i: kind_of(at(i)), kind)
         return depending(result, at, origins)
+
+    def _pin_all(self, args: list[Any]) -> None:
+        for arg in args:
+            self.ev.layers.pin(arg)
+
+    def too_large(self, error: TooLarge, place: SourcePlace) -> Unknown:
+        """What an operation gives that was not done, because it would take too much.
+
+        Raises:
+            Exhausted: it alone would take more than all that is left.
+        """
+        if error.steps > self.ev.budget.left():
+            self.ev.budget.spend(error.steps, error.what)
+        return Unknown("a value that is too large", place)
 
     def _depending_items(self, fn: Callable[..., Any], args: list[Any], result: Any) -> Any:
         """A short sequence whose items depend on the layer index one by one, and its length not."""
@@ -333,7 +380,7 @@ class Operators(Part):
     def _plain_item(self, holder: Any, key: Any, place: SourcePlace) -> Any:
         try:
             result = holder[bare(key)]
-        except (LookupError, TypeError, ValueError) as error:
+        except (LookupError, TypeError, ValueError, OverflowError) as error:
             self.ev.layers.pin(key)
             given = error.args if isinstance(error, KeyError) else None
             raise Raised(type(error).__name__, str(error), place, given=given) from None
@@ -366,6 +413,12 @@ class Operators(Part):
         guard(like_this, True)
         return result
 
+    def check_key(self, key: Any, place: SourcePlace) -> None:
+        """Note that a value is used as a key, and raise what Python does of one that cannot be."""
+        self.ev.layers.pin(key)
+        if not hashable(key):
+            raise Raised("TypeError", f"unhashable type: {plain.kind_name(key)!r}", place)
+
     def make_set(self, values: Any, place: SourcePlace) -> Any:
         """A set of known values, else Unknown."""
         if isinstance(values, Unknown):
@@ -376,9 +429,18 @@ class Operators(Part):
         for value in values:
             self.ev.layers.pin(value)
         try:
-            return born(set(values))
+            return born(self._gathered(values))
         except TypeError as error:
             raise Raised("TypeError", str(error), place) from None
+
+    def _gathered(self, values: Collection[Any]) -> set[Any]:
+        """A set of values, made piece by piece: those of equal hashes take a square of time."""
+        found: set[Any] = set()
+        pending = iter(values)
+        for _ in range(0, len(values), _PIECE):
+            self.ev.budget.spend(min(_PIECE, len(values)), "a set")
+            found.update(itertools.islice(pending, _PIECE))
+        return found
 
     def items(self, value: Any) -> list[Any] | None:
         """What iteration over a value gives; None where that is not known."""

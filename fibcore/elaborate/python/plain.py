@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fibcore.elaborate.python.limits import MAX_CONTAINER
+from fibcore.elaborate.python.limits import TooLarge
 from fibcore.elaborate.python.part import Part
 from fibcore.elaborate.python.plain_types import (
     BY_NAME,
@@ -156,10 +156,6 @@ class Plain(Part):
             return Unknown(f"the method {name} of {type(value).__name__}", place)
         if not is_plain(given) or (isinstance(value, (list, tuple)) and not is_plain(value)):
             return Unknown(f"{kind.name}.{name} of an object", place)
-        if any(isinstance(a, int) and bare(a) > MAX_CONTAINER for a in given):
-            return Unknown("a value that is too large", place)
-        if isinstance(value, range) and not all(isinstance(a, int) for a in given):
-            return Unknown(f"{kind.name}.{name} of another type", place)
         if name in ("encode", "decode") and not _known_encoding(args, kwargs):
             return Unknown("text in an encoding that is not evaluated", place)
         apply = self.ev.operators.apply
@@ -243,8 +239,12 @@ class Plain(Part):
         kind = plain_type(value)
         if kind is None or name not in kind.methods:
             return Unknown(f"the method {name} of {type(value).__name__}", place)
+        if len(value) > 1024 and name != "append":  # others move or compare what is in it
+            self.ev.budget.spend(len(value) >> 6, f"{kind.name}.{name}")
         try:
             return kind.methods[name](value, *args, **kwargs)
+        except TooLarge as error:
+            return self.ev.operators.too_large(error, place)
         except (LookupError, TypeError, ValueError) as error:
             given = (args[0],) if isinstance(error, KeyError) and args else None
             raise Raised(type(error).__name__, str(error), place, given=given) from None

@@ -14,6 +14,8 @@ from typing import Any
 
 import attrs
 
+from fibcore.elaborate.python import limits
+
 
 @attrs.frozen
 class PlainType:
@@ -40,10 +42,15 @@ def _plain(kind: type, methods: str = "", data: str = "", makers: str = "") -> P
     return PlainType(
         kind.__name__,
         {name: operator.attrgetter(name) for name in data.split() if name in has},
-        {name: getattr(kind, name) for name in methods.split() if name in has},
-        {name: getattr(kind, name) for name in makers.split() if name in has},
+        {name: _method(kind, name) for name in methods.split() if name in has},
+        {name: _method(kind, name) for name in makers.split() if name in has},
         has,
     )
+
+
+def _method(kind: type, name: str) -> Callable[..., Any]:
+    bounded = limits.METHODS.get((kind, name))
+    return getattr(kind, name) if bounded is None else bounded
 
 
 _INT = "as_integer_ratio bit_count bit_length conjugate is_integer to_bytes"
@@ -111,18 +118,25 @@ def plain_type(value: Any) -> PlainType | None:
 _SCALARS = (int, float, complex, str, bytes, range, type(None), type(Ellipsis))
 
 
-def is_plain(value: Any, depth: int = 16) -> bool:
+def is_plain(value: Any) -> bool:
     """Whether a value is plain data throughout, so that a function of Python may be given it."""
     if isinstance(value, _SCALARS):
         return True
-    if depth == 0:  # a list that holds itself, perhaps
+    limits.bounded(value)
+    return _is_plain(value, 16)
+
+
+def _is_plain(value: Any, depth: int) -> bool:
+    if isinstance(value, _SCALARS):
+        return True
+    if depth == 0:
         return False
     if isinstance(value, (list, tuple, set, frozenset)):
-        return all(is_plain(item, depth - 1) for item in value)
+        return all(_is_plain(item, depth - 1) for item in value)
     if isinstance(value, dict):
-        return all(is_plain(k, depth - 1) and is_plain(v, depth - 1) for k, v in value.items())
+        return all(_is_plain(k, depth - 1) and _is_plain(v, depth - 1) for k, v in value.items())
     if isinstance(value, slice):
-        return all(is_plain(v, 1) for v in (value.start, value.stop, value.step))
+        return all(_is_plain(v, 1) for v in (value.start, value.stop, value.step))
     return False
 
 

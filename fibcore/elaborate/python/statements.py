@@ -6,14 +6,20 @@ import ast
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from fibcore.elaborate.python.budget import Exhausted
 from fibcore.elaborate.python.exceptions import kinds_of
 from fibcore.elaborate.python.journal import Status
+from fibcore.elaborate.python.limits import TooLarge
 from fibcore.elaborate.python.part import Handlers, Part
-from fibcore.elaborate.python.values import Env, Raised
+from fibcore.elaborate.python.values import Env, Raised, Unforeseen
 from fibcore.model.tree import Unknown
 
 if TYPE_CHECKING:
     from fibcore.elaborate.python.evaluator import Evaluator
+
+
+_UNFORESEEN = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+"""What code of the evaluator raises on a value that it was not written for."""
 
 
 class Statements(Part):
@@ -52,14 +58,26 @@ class Statements(Part):
                 Unknown(f"{type(node).__name__} is not evaluated", env.module.place(node))
             )
             return None
-        if not env.tolerant and not self.ev.mode.forward:
-            return handler(node, env)
         try:
             return handler(node, env)
         except Raised as error:
             if not env.tolerant and not self.loses(error):
                 raise
             return self._lose(node, error, env)
+        except Exhausted as error:
+            if error.place is None:
+                error.place = env.module.place(node)
+            raise
+        except RecursionError:
+            place = env.module.place(node)
+            raise Exhausted("deeper nesting than can be followed", place) from None
+        except MemoryError:
+            place = env.module.place(node)
+            raise Exhausted("more memory than there is", place) from None
+        except TooLarge as error:
+            raise Exhausted(error.what, env.module.place(node)) from None
+        except _UNFORESEEN as error:
+            raise Unforeseen(error, env.module.place(node)) from error
 
     def loses(self, error: Raised) -> bool:
         """Whether an error is of this evaluation alone, so that only its statement is lost."""

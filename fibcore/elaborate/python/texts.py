@@ -11,7 +11,7 @@ import string
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from fibcore.elaborate.python.limits import MAX_CONTAINER, is_wide
+from fibcore.elaborate.python.limits import MAX_CONTAINER, formatted, is_wide
 from fibcore.elaborate.python.part import Part
 from fibcore.elaborate.python.plain_types import has_order_of_hashes, is_plain
 from fibcore.elaborate.python.values import (
@@ -54,13 +54,11 @@ class Texts(Part):
         if isinstance(value, (EnumMember, Ext, Obj)):
             found = self._of_object(value, place, conversion, spec)
             if isinstance(found, str) and spec:
-                return self.ev.operators.apply(format, [found, spec], place)
+                return self.ev.operators.apply(formatted, [found, spec], place)
             return found
         if not is_plain(value) or has_order_of_hashes(value):
             return Unknown("text of an object", place)
-        return self.ev.operators.apply(
-            lambda v, s: format(convert(v) if convert else v, s), [value, spec], place
-        )
+        return self.ev.operators.apply(lambda v, s: formatted(v, s, convert), [value, spec], place)
 
     def _of_object(self, value: Any, place: SourcePlace, conversion: str | None, spec: str) -> Any:
         """The text of an object of the source, where its class says what it is."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from fibcore.elaborate.python.index import SourceModule
     from fibcore.elaborate.sglang.environment import Environment
 
-STEPS = 200_000
+STEPS = 800_000
 _GET_CONFIG = ("srt.utils.hf_transformers.config", "srt.utils.hf_transformers_utils")
 """Where releases keep the loader's `get_config`."""
 _VERIFIES = "_verify_quantization"

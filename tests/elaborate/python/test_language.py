@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from fibcore.elaborate.python.budget import Exhausted
 from fibcore.model.tree import Unknown
 
 
@@ -539,8 +540,18 @@ def test_a_function_with_unknown_arguments_still_gives_what_does_not_depend_on_t
 
 
 def test_a_loop_that_never_ends_is_left(plain: Any) -> None:
-    found = plain.attributes("n = 0\nwhile True:\n    n += 1\nself.x = n")["x"]
-    assert not isinstance(found, int) or found > 1000
+    with pytest.raises(Exhausted, match=r"more than [\d,]+ steps \(made.py:\d+\)"):
+        plain.attributes("n = 0\nwhile True:\n    n += 1\nself.x = n")
+
+
+def test_a_loop_of_many_rounds_goes_on(plain: Any) -> None:
+    found = plain.attributes("n = 0\nwhile n < 10000:\n    n += 1\nself.x = n")["x"]
+    assert found == 10000
+
+
+def test_a_loop_over_a_long_range_is_left_where_the_source_leaves_it(plain: Any) -> None:
+    body = "for i in range(10 ** 30):\n    if i * i > 5000:\n        break\nself.x = i"
+    assert plain.attributes(body)["x"] == 71
 
 
 def test_recursion_without_an_end_is_left(plain: Any) -> None:

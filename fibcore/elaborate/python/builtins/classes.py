@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fibcore.elaborate.python.builtins.table import BUILTINS, builtin
+from fibcore.elaborate.python.builtins.table import BUILTINS, builtin, enter
 from fibcore.elaborate.python.plain_types import plain_type
 from fibcore.elaborate.python.values import (
     Args,
@@ -12,7 +12,6 @@ from fibcore.elaborate.python.values import (
     Ext,
     Func,
     Kwargs,
-    Native,
     Super,
     Value,
     mapped,
@@ -98,7 +97,7 @@ def _method_kind(kind: str) -> None:
         made.defaults = func.defaults
         return made
 
-    BUILTINS[kind] = Native(kind, run)
+    enter(kind, run)
 
 
 for _name in ("property", "staticmethod", "classmethod"):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fibcore.elaborate.python.builtins.table import BUILTINS, builtin
+from fibcore.elaborate.python import limits
+from fibcore.elaborate.python.builtins.table import BUILTINS, builtin, enter
 from fibcore.elaborate.python.values import (
     Args,
     Kwargs,
     Namespace,
-    Native,
     Raised,
     Value,
     born,
@@ -78,7 +78,7 @@ def _container(name: str, kind: Any) -> None:
             return made if isinstance(made, Unknown) else born(kind(made))
         return born(kind(items))
 
-    BUILTINS[name] = Native(name, run)
+    enter(name, run)
 
 
 for _name, _kind in {"list": list, "tuple": tuple, "set": set, "frozenset": frozenset}.items():
@@ -136,7 +136,7 @@ def _quantifier(name: str, stop: bool) -> None:
             return unknown
         return unknown if undecided else not stop
 
-    BUILTINS[name] = Native(name, run)
+    enter(name, run)
 
 
 _quantifier("any", True)

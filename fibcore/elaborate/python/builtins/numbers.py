@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from fibcore.elaborate.python.builtins.table import BUILTINS, builtin
-from fibcore.elaborate.python.limits import MAX_CONTAINER, too_large
+from fibcore.elaborate.python import limits
+from fibcore.elaborate.python.builtins.table import BUILTINS, builtin, enter
 from fibcore.elaborate.python.plain_types import is_plain
 from fibcore.elaborate.python.values import (
     Args,
@@ -15,7 +14,6 @@ from fibcore.elaborate.python.values import (
     EnumMember,
     Kwargs,
     Mod,
-    Native,
     Raised,
     deep_unknown,
     mapped,
@@ -42,20 +40,17 @@ def _pure(name: str, fn: Callable[..., Any]) -> None:
         ]
         if not is_plain(args) or not is_plain(kwargs):
             return Unknown(f"{name} of an object", place)
-        first = args[0] if args else None
-        huge = name == "bytes" and isinstance(first, int) and first > MAX_CONTAINER
-        if huge or (name == "pow" and len(args) == 2 and too_large(ast.Pow, *args)):
-            return Unknown("a value that is too large", place)
         if kwargs:
             return ev.operators.apply(lambda *a: fn(*a, **kwargs), args, place)
         return ev.operators.apply(fn, args, place)
 
-    BUILTINS[name] = Native(name, run)
+    enter(name, run)
 
 
 _PURE: dict[str, Callable[..., Any]] = {
-    "abs": abs, "round": round, "float": float, "bytes": bytes, "divmod": divmod,
-    "pow": pow, "ord": ord, "chr": chr, "hex": hex, "bin": bin,
+    "abs": abs, "round": limits.rounded, "float": float,
+    "bytes": limits.make_bytes, "divmod": divmod,
+    "pow": limits.power, "ord": ord, "chr": chr, "hex": hex, "bin": bin,
 }  # fmt: skip
 
 
@@ -70,13 +65,13 @@ def _int(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
     return ev.calls.call(_INT, args, kwargs, place)
 
 
-_pure("int", int)
+_pure("int", limits.whole)
 
 
 _INT = BUILTINS["int"]
 
 
-BUILTINS["int"] = Native("int", _int)
+enter("int", _int)
 
 
 def _extreme(name: str, fn: Callable[..., Any]) -> None:
@@ -99,7 +94,7 @@ def _extreme(name: str, fn: Callable[..., Any]) -> None:
             raise Raised("ValueError", f"{name}() of nothing", place)
         return ev.ordering.extreme(name, fn, list(values), kwargs.get("key"), place)
 
-    BUILTINS[name] = Native(name, run)
+    enter(name, run)
 
 
 _extreme("max", max)

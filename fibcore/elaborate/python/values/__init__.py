@@ -6,7 +6,15 @@ each kind of them says in its own class what Python's operations do with it. `Un
 on.
 """
 
-from fibcore.elaborate.python.values.base import ABSENT, Absent, Args, Kwargs, Raised, Value
+from fibcore.elaborate.python.values.base import (
+    ABSENT,
+    Absent,
+    Args,
+    Kwargs,
+    Raised,
+    Unforeseen,
+    Value,
+)
 from fibcore.elaborate.python.values.classes import Class, EnumMember, Super
 from fibcore.elaborate.python.values.dependence import (
     bare,
@@ -41,8 +49,8 @@ from fibcore.elaborate.python.values.tracking import ACTIVE, IndexFn, Tracker, b
 __all__ = [
     "ABSENT", "ACTIVE", "PROPERTIES", "Absent", "Args", "Bound", "Class", "EnumMember", "Env",
     "Ext", "Func", "IndexFn", "Kwargs", "LazyImport", "Mod", "ModuleSpace", "Namespace", "Native",
-    "Obj", "Param", "Partial", "Raised", "Repeat", "Super", "Tensor", "Tracker", "Value",
-    "applied", "at_index", "bare", "born", "bound", "copied", "deep_unknown", "depending",
-    "depends", "hashable", "index_fn", "is_scalar", "is_unknown", "kind_of", "mapped", "merge",
-    "same", "snapshot",
+    "Obj", "Param", "Partial", "Raised", "Repeat", "Super", "Tensor", "Tracker",
+    "Unforeseen", "Value", "applied", "at_index", "bare", "born", "bound", "copied", "deep_unknown",
+    "depending", "depends", "hashable", "index_fn", "is_scalar", "is_unknown", "kind_of", "mapped",
+    "merge", "same", "snapshot",
 ]  # fmt: skip

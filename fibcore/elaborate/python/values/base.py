@@ -56,6 +56,20 @@ class Raised(Exception):
         self.given = given
 
 
+class Unforeseen(Exception):
+    """The evaluator itself failed on a statement of the source: a defect.
+
+    Attributes:
+        error: What it raised.
+        place: Where the statement stands.
+    """
+
+    def __init__(self, error: Exception, place: SourcePlace) -> None:
+        super().__init__(f"{type(error).__name__}: {error}")
+        self.error = error
+        self.place = place
+
+
 class Value:
     """A value that plain Python data cannot stand for.
 

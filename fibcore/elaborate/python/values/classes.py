@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from typing import TYPE_CHECKING, Any
 
+from fibcore.elaborate.python.budget import Exhausted
 from fibcore.elaborate.python.values.base import ABSENT, Args, Kwargs, Value
 from fibcore.elaborate.python.values.external import Ext
 from fibcore.elaborate.python.values.functions import Bound, Func, Native
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from fibcore.elaborate.python.values.scopes import Env, ModuleSpace
     from fibcore.model.tree import SourcePlace
 
+MAX_ANCESTORS = 512
+"""Classes in the linearisations of a class's bases; those of models have 30."""
 _HARMLESS = frozenset((
     "object", "ABC", "Generic", "Module", "Protocol", "NamedTuple", "Struct", "Enum", "IntEnum",
     "StrEnum", "ModuleList", "Sequential", "ModuleDict", "ABCMeta",
@@ -169,8 +172,11 @@ def _linearise(cls: Class) -> list[Any]:
     Python refuses such classes, but bases outside of the source are known by their names alone, and
     what they derive from is not.
     """
-    sequences = [_linearise(b) if isinstance(b, Class) else [b] for b in cls.bases]
+    # Those of the bases are known, each by itself: a class can be reached in very many ways.
+    sequences = [list(b.mro) if isinstance(b, Class) else [b] for b in cls.bases]
     sequences.append(list(cls.bases))
+    if sum(map(len, sequences)) > MAX_ANCESTORS:
+        raise Exhausted(f"a class with more than {MAX_ANCESTORS} ancestors", cls.place)
     result: list[Any] = [cls]
     sequences = [list(s) for s in sequences if s]
     while sequences:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from fibcore.elaborate.python.budget import Exhausted
+from fibcore.elaborate.python.limits import MAX_CONTAINER, bounded
 from fibcore.elaborate.python.values.base import ABSENT, Raised, Value
 from fibcore.elaborate.python.values.dependence import (
     Dependent,
@@ -47,8 +49,10 @@ def same(a: Any, b: Any) -> bool:
     if isinstance(a, (int, float, str, bytes)):
         return bool(a == b)
     if isinstance(a, (tuple, list)):
+        bounded(a)
         return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=False))
     if isinstance(a, dict):
+        bounded(a)
         return a.keys() == b.keys() and all(same(v, b[k]) for k, v in a.items())
     if isinstance(a, Alternatives):
         return len(a.values) == len(b.values) and all(
@@ -121,14 +125,22 @@ def deep_unknown(value: Any, depth: int = 3) -> Unknown | None:
         return value
     if isinstance(value, Alternatives):
         return Unknown("one of several values")
-    if depth and isinstance(value, (list, tuple, set, frozenset)):
-        for item in value:
-            found = deep_unknown(item, depth - 1)
-            if found is not None:
-                return found
-    if depth and isinstance(value, dict):
-        for item in value.values():
-            found = deep_unknown(item, depth - 1)
+    if depth and isinstance(value, (list, tuple, set, frozenset, dict)):
+        return _unknown_part(value, depth, [0])
+    return None
+
+
+def _unknown_part(value: Any, depth: int, seen: list[int]) -> Unknown | None:
+    seen[0] += len(value)
+    if seen[0] > MAX_CONTAINER:
+        raise Exhausted(f"nested containers of more than {MAX_CONTAINER:,} parts")
+    for item in value.values() if isinstance(value, dict) else value:
+        if isinstance(item, Unknown):
+            return item
+        if isinstance(item, Alternatives):
+            return Unknown("one of several values")
+        if depth > 1 and isinstance(item, (list, tuple, set, frozenset, dict)):
+            found = _unknown_part(item, depth - 1, seen)
             if found is not None:
                 return found
     return None
@@ -171,6 +183,8 @@ def at_index(value: Any, index: int, tracker: Tracker | None = None) -> Any:
             finally:
                 ACTIVE.tracker = saved
         return value
+    if isinstance(value, (list, tuple, dict)):
+        bounded(value)
     if isinstance(value, (list, tuple)):
         return type(value)(at_index(v, index, tracker) for v in value)
     if isinstance(value, dict):

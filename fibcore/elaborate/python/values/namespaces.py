@@ -80,7 +80,7 @@ class Namespace(Value):
         ev.writes.put(self.values, self.key(name), value)
 
     def get_item(self, ev: Evaluator, key: Any, place: SourcePlace) -> Any:
-        ev.layers.pin(key)
+        ev.operators.check_key(key, place)
         if key in self.values:
             return self.values[key]
         if self.is_mapping:
@@ -93,7 +93,7 @@ class Namespace(Value):
         ev.assignments.set_item(self.values, key, value, place)
 
     def contains(self, ev: Evaluator, item: Any, place: SourcePlace) -> Any:
-        ev.layers.pin(item)
+        ev.operators.check_key(item, place)
         return item in self.values
 
     def items(self, ev: Evaluator) -> list[Any] | None:
