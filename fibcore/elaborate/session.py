@@ -14,6 +14,7 @@ from fibcore.elaborate.build import TreeBuilder
 from fibcore.elaborate.python.budget import Exhausted
 from fibcore.elaborate.python.evaluator import Evaluator
 from fibcore.elaborate.python.mode import FORWARD
+from fibcore.elaborate.python.patterns import charging
 from fibcore.elaborate.python.values import Class, Func, Mod, Raised, Unforeseen
 from fibcore.elaborate.sglang.architectures import find_architecture
 from fibcore.elaborate.sglang.config_loading import core_sizes, load_config, unused_parts
@@ -85,6 +86,17 @@ class Session:
         if release.note:
             environment.warnings.append(release.note)
         ev = Evaluator(self.index, environment)
+        with charging(ev.budget.spend):
+            return self._evaluate(ev, environment, release, module, architecture)
+
+    def _evaluate(
+        self,
+        ev: Evaluator,
+        environment: Environment,
+        release: pins.ReleaseTable,
+        module: SourceModule,
+        architecture: str,
+    ) -> ModelTree:
         space = ev.modules.space(module.name)
         assert space is not None
         cls = ev.modules.name_in(space, architecture)

@@ -280,7 +280,7 @@ class Operators(Part):
         """
         if error.steps > self.ev.budget.left():
             self.ev.budget.spend(error.steps, error.what)
-        return Unknown("a value that is too large", place)
+        return Unknown(f"{error.what} takes too much", place)
 
     def _depending_items(self, fn: Callable[..., Any], args: list[Any], result: Any) -> Any:
         """A short sequence whose items depend on the layer index one by one, and its length not."""

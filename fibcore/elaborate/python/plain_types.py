@@ -14,7 +14,7 @@ from typing import Any
 
 import attrs
 
-from fibcore.elaborate.python import limits
+from fibcore.elaborate.python import limits, patterns
 
 
 @attrs.frozen
@@ -49,6 +49,8 @@ def _plain(kind: type, methods: str = "", data: str = "", makers: str = "") -> P
 
 
 def _method(kind: type, name: str) -> Callable[..., Any]:
+    if kind is re.Pattern:
+        return patterns.METHODS[name]
     bounded = limits.METHODS.get((kind, name))
     return getattr(kind, name) if bounded is None else bounded
 
@@ -90,11 +92,11 @@ PLAIN_TYPES: dict[type, PlainType] = {
     type(None): _plain(type(None)),
     type(Ellipsis): _plain(type(Ellipsis)),
     re.Pattern: _plain(
-        re.Pattern, "findall fullmatch match search split sub subn", "flags groups pattern"
+        re.Pattern, "findall fullmatch match search split sub", "flags groups pattern"
     ),
     re.Match: _plain(
         re.Match,
-        "end expand group groupdict groups span start",
+        "end group groupdict groups span start",
         "endpos lastgroup lastindex pos string",
     ),
 }

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from fibcore.elaborate.python.patterns import matches
 from fibcore.model.tree import Quantization, Unknown
 
 Answer = Quantization | Unknown | None
@@ -55,7 +56,7 @@ def describe(method: str, data: Mapping[str, Any], prefix: str, *, experts: bool
         return Unknown(f"quantisation format {method}, which is not known")
     try:
         return make(method, data, prefix, experts)
-    except (TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError, AttributeError, re.error) as error:
         return Unknown(f"quantisation config of {method} that cannot be read: {error}")
 
 
@@ -131,9 +132,9 @@ def _packed(method: str, data: Mapping[str, Any], prefix: str, experts: bool) ->
     size = data.get("group_size", data.get("q_group_size", 128))
     for pattern, rule in (data.get("dynamic") or {}).items():
         if pattern.startswith("-:"):
-            if re.match(pattern[2:], prefix):
+            if matches(pattern[2:], prefix):
                 return None
-        elif re.match(pattern.removeprefix("+:"), prefix):
+        elif matches(pattern.removeprefix("+:"), prefix):
             bits, size = rule.get("bits", bits), rule.get("group_size", size)
             break
     return _grouped(method, integers(bits), int(size))
@@ -182,7 +183,7 @@ def _rule(rules: Mapping[str, Any], name: str) -> tuple[tuple[str, Any], ...] | 
 
 def _matches(pattern: str, name: str) -> bool:
     try:
-        return re.fullmatch(pattern, name) is not None
+        return matches(pattern, name, whole=True)
     except re.error:
         return False
 
@@ -277,6 +278,12 @@ class CompressedTensors:
             classes: The names of its class and base classes.
             experts: Whether it holds the experts of a layer.
         """
+        try:
+            return self._layer(prefix, classes, experts)
+        except (TypeError, ValueError, AttributeError) as error:
+            return Unknown(f"a compressed-tensors config that cannot be read: {error}")
+
+    def _layer(self, prefix: str, classes: tuple[str, ...], experts: bool) -> Answer:
         names = checkpoint_names(prefix, experts=experts)
         ignored = {any(names_layer(entry, name) for entry in self._ignored) for name in names}
         if ignored == {True}:
@@ -331,7 +338,7 @@ def names_layer(entry: str, layer: str) -> bool:
 
 def _begins(pattern: str, name: str) -> bool:
     try:
-        return re.match(pattern, name) is not None
+        return matches(pattern, name)
     except re.error:
         return False
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import re
-
 from fibcore.elaborate.python.libraries.table import CALLS, pure
-
-_FUNCTIONS = ("compile", "escape", "findall", "fullmatch", "match", "search", "split", "sub")
+from fibcore.elaborate.python.patterns import FUNCTIONS
 
 for _library in ("re", "regex"):
-    CALLS.update({f"{_library}.{name}": pure(getattr(re, name)) for name in _FUNCTIONS})
+    CALLS.update({f"{_library}.{name}": pure(fn) for name, fn in FUNCTIONS.items()})
