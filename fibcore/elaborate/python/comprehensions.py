@@ -64,10 +64,13 @@ class Comprehensions(Part):
             return done
         if any(isinstance(k, (Unknown, Alternatives)) for k, _ in pairs):
             return Unknown("a dict with an unknown key", env.module.place(node))
-        for key, _ in pairs:
-            self.ev.layers.pin(key)
+        found: dict[Any, Any] = born({})
         try:
-            return born(dict(pairs))
+            for key, value in pairs:
+                self.ev.budget.step()
+                self.ev.layers.pin(key)
+                found[key] = value
+            return found
         except TypeError as error:
             raise Raised("TypeError", str(error), env.module.place(node)) from None
 

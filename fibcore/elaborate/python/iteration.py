@@ -88,11 +88,17 @@ class Iteration(Part):
         if isinstance(value, (list, tuple)):
             return iter(value)  # sees what the loop does with a list
         if isinstance(value, range):
-            return iter(value)  # which may be left long before its end
+            return self._counted(value)
         found = self.iterator(value, place)
         if isinstance(found, Unknown):
             return None
         return self._taken(found)
+
+    def _counted(self, value: range) -> Rounds[Any]:
+        # However long it is: it may be left long before its end.
+        for item in value:
+            self.ev.budget.step()
+            yield item
 
     def _taken(self, iterator: Iterator) -> Rounds[Any]:
         while (item := iterator.take(self.ev)) is not ABSENT:

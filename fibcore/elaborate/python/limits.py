@@ -319,11 +319,6 @@ def range_length(value: range) -> int:
     return max(0, -(-distance // value.step))
 
 
-def length(value: range) -> int:
-    """`len(value)`; as Python refuses it where it does not fit its own lengths."""
-    return len(value)
-
-
 def _as_whole(item: Any) -> int | None:
     """The whole number that a number equals; None where it is none."""
     if isinstance(item, complex) and item.imag == 0:
@@ -371,7 +366,7 @@ def sort(values: list[Any], *, reverse: Any = False) -> None:
     values[:] = ordered(values, reverse=bool(reverse))
 
 
-RANGE_AWARE = frozenset((contains, count_in_range, index_in_range, length, operator.getitem))
+RANGE_AWARE = frozenset((contains, count_in_range, index_in_range, len, operator.getitem))
 """Functions that compute with a range and do not go through it."""
 
 
@@ -397,6 +392,8 @@ def check(fn: Callable[..., Any], args: Iterable[Any]) -> int:
             steps += bits // _BITS_A_STEP
         elif isinstance(arg, (str, bytes, *_CONTAINERS)):
             steps += weight(arg)
+    if steps > MAX_CONTAINER:
+        raise TooLarge(steps, "a look through the arguments of a function")
     return steps
 
 

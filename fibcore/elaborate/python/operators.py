@@ -371,6 +371,11 @@ class Operators(Part):
                 return inner
             if depends(bounds):
                 return self.apply(lambda v, *b: v[slice(*b)], [value, *bounds], place)
+        if isinstance(key, tuple):
+            limits.bounded(key)
+            inner = deep_unknown(key)
+            if inner is not None:
+                return inner
         if isinstance(value, str):
             return self.apply(operator.getitem, [value, key], place)
         if isinstance(value, PLAIN):

@@ -70,6 +70,7 @@ class Ordering(Part):
         Raises:
             Undecided: that is not known.
         """
+        self.ev.budget.step()
         found = self.ev.comparisons.compare(op or ast.Lt(), left, right, place)
         truth = self.ev.operators.truth(found)
         if truth is None:

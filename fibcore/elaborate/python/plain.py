@@ -191,7 +191,7 @@ class Plain(Part):
         if name != "get":
             return born(list(value.keys() if name == "keys" else value.values()))
         key = args[0]
-        if isinstance(key, (Unknown, Alternatives)):
+        if deep_unknown(key) is not None:
             return Unknown("a look-up of something unknown", place)
         if not hashable(bare(key)):
             return Unknown("a look-up of something unhashable", place)
@@ -214,7 +214,7 @@ class Plain(Part):
         if isinstance(value, dict):
             if name == "update":
                 return self._update(value, args, kwargs, place)
-            if isinstance(args[0] if args else None, (Unknown, Alternatives)):
+            if args and deep_unknown(args[0]) is not None:
                 return Unknown("a dict changed under an unknown key", place)
             if args and not hashable(args[0]):
                 raise Raised("TypeError", f"unhashable type: {kind_name(args[0])!r}", place)

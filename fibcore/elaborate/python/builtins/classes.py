@@ -12,6 +12,7 @@ from fibcore.elaborate.python.values import (
     Ext,
     Func,
     Kwargs,
+    Native,
     Super,
     Value,
     mapped,

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fibcore.elaborate.python import limits
-from fibcore.elaborate.python.builtins.table import BUILTINS, builtin, enter
+from fibcore.elaborate.python.builtins.table import builtin, enter
 from fibcore.elaborate.python.values import (
     Args,
     Kwargs,
@@ -33,8 +32,10 @@ def _len(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
         if value is None or isinstance(value, (int, float)):
             kind = "NoneType" if value is None else "int" if isinstance(value, int) else "float"
             raise Raised("TypeError", f"object of type '{kind}' has no len()", place)
-        if isinstance(value, range):
+        if isinstance(value, (range, str)):
             return ev.operators.apply(len, [value], place)
+        if isinstance(value, (dict, set, frozenset)):
+            return len(value)
         items = ev.iteration.items(value, ordered=False)
         if items is None:
             return Unknown("a length", place)
@@ -98,7 +99,9 @@ def _dict(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
             pairs = None if isinstance(source, Unknown) else ev.plain.pairs(source, place)
             if pairs is None:
                 return Unknown("a dict of something unknown", place)
-            result.update(pairs)
+            for key, item in pairs:  # those of equal hashes take a square of time
+                ev.budget.step()
+                result[key] = item
     result.update(kwargs)
     return result
 

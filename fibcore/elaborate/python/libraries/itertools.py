@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from fibcore.elaborate.python.evaluator import Evaluator
 
 
+_MAX_WIDTH = 1024
+"""Items of one of the tuples that are made."""
+
+
 def _chained(name: str, outer: Iterator, place: SourcePlace) -> Pulling:
     """The items of the items of an iterator."""
 
@@ -75,6 +79,7 @@ def _repeat(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> An
         return Pulling("repeat", lambda ev, it: args[0])
     if not isinstance(times, int) or times > MAX_CONTAINER:
         return Unknown("something repeated an unknown number of times", place)
+    ev.budget.spend(times >> 4, "itertools.repeat")
     return Positions([args[0]] * times, "repeat")
 
 
@@ -208,9 +213,15 @@ def _pooled(name: str, fn: Callable[..., Any]) -> None:
         numbers = [*rest, *kwargs.values()]
         if None in known or not all(isinstance(n, (int, type(None))) for n in numbers):
             return Unknown(f"{name} of something unknown", place)
+        if any(isinstance(n, int) and n > _MAX_WIDTH for n in numbers) or len(pools) > _MAX_WIDTH:
+            return Unknown(f"{name} of too many items", place)
         made = fn(*known, *rest, **kwargs)
-        found = list(itertools.islice(made, MAX_CONTAINER))
-        if len(found) == MAX_CONTAINER:
+        width = max(len(pools), *(n for n in numbers if n), 1)
+        found = []
+        for item in itertools.islice(made, MAX_CONTAINER // width):
+            ev.budget.spend(1 + (width >> 3), f"itertools.{name}")
+            found.append(item)
+        if len(found) == MAX_CONTAINER // width:
             return Unknown(f"{name} of too many items", place)
         return Positions(found, name)
 

@@ -48,6 +48,7 @@ class Iterator(Value):
             Undecided: that is not known, and will not be.
             Raised: the source raises.
         """
+        ev.budget.step()
         lost = self.state.get("lost")
         if lost is not None:
             raise Undecided(lost if isinstance(lost, Unknown) else Unknown("one of two positions"))
@@ -188,6 +189,7 @@ class Keys(Iterator):
         at = self.at("at")
         if len(self.holder) != len(self.keys):
             raise Raised("RuntimeError", "dictionary changed size during iteration", None)
+        ev.budget.spend(len(self.keys) >> 6, "keys that must not change")
         if list(self.holder) != self.keys:
             raise Undecided(Unknown("iteration over a dict whose keys changed"))
         if at >= len(self.keys):

@@ -209,6 +209,8 @@ def copied(value: Any) -> Any:
 
 def hashable(value: Any) -> bool:
     """Whether a value can be the key of a dict; a tuple can only where all in it can."""
+    if isinstance(value, (tuple, frozenset)):
+        bounded(value)
     try:
         hash(value)
     except TypeError:
