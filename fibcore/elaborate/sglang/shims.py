@@ -17,6 +17,7 @@ from fibcore.elaborate.sglang.index import SourceIndex, entry_classes
 from fibcore.elaborate.sglang.residual_stream import ResidualStreams
 from fibcore.elaborate.sglang.runtime_context import RuntimeContext
 from fibcore.elaborate.sglang.server_arguments import ServerArguments
+from fibcore.elaborate.sglang.server_dict import ServerDict
 from fibcore.model.tree import SourcePlace, Unknown
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class Shims:
             "model_config": self.server.passes.model_config,
             "pp_indices": pp_indices,
             "server_args": self.server.server_args,
+            "server_dict": ServerDict(self.server).server_dict,
             "tensor": tensor,
             **self.streams.functions,
         }

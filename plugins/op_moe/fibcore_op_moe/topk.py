@@ -37,6 +37,7 @@ KNOWN = frozenset(
         "allow_routed_experts_capture",
         "sqrtsoftplus_log1p",
         "fused_gate_packed_ids",
+        "force_topk",  # where experts are chosen: here, or inside of the experts' kernel
     }
 )
 """Every argument that `TopK` has in the SGLang versions that were read."""
