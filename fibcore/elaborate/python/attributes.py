@@ -18,7 +18,6 @@ from fibcore.elaborate.python.values import (
     Obj,
     Raised,
     Value,
-    mapped,
 )
 from fibcore.elaborate.python.values.exceptions import ExceptionObject
 from fibcore.model.tree import Alternatives, SourcePlace, Unknown
@@ -30,7 +29,7 @@ class Attributes(Part):
     def get(self, value: Any, name: str, place: SourcePlace) -> Any:
         """`value.name`; raises AttributeError as Python would."""
         if isinstance(value, Alternatives):
-            return mapped(value, lambda v: self.get(v, name, place))
+            return self.ev.writes.mapped(value, lambda v: self.get(v, name, place))
         if isinstance(value, Unknown):
             return value
         found = self.find(value, name, place)

@@ -26,7 +26,6 @@ from fibcore.elaborate.python.values import (
     Repeat,
     Value,
     born,
-    mapped,
     merge,
 )
 from fibcore.elaborate.python.values.contexts import GeneratorContext
@@ -130,7 +129,7 @@ class Calls(Part):
         if isinstance(func, Value):
             return func.call(self.ev, args, kwargs, at)
         if isinstance(func, Alternatives):
-            return mapped(func, lambda f: self.call(f, args, kwargs, at))
+            return self.ev.writes.mapped(func, lambda f: self.call(f, args, kwargs, at))
         if isinstance(func, Unknown):
             name = f"unknown function ({func.reason})"
             self.ev.forward.note_parameters(name, args, kwargs, at)

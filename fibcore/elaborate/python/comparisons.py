@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import operator
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from fibcore.elaborate.python import limits, plain
@@ -18,7 +19,6 @@ from fibcore.elaborate.python.values import (
     Raised,
     Value,
     deep_unknown,
-    mapped,
 )
 from fibcore.elaborate.python.values.objects import NOT_IMPLEMENTED
 from fibcore.model.tree import Alternatives, SourcePlace, Unknown
@@ -49,25 +49,29 @@ class Comparisons(Part):
 
     def chain(self, node: ast.Compare, env: Env) -> Any:
         """`a < b <= c`."""
-        left = self.ev.expressions.eval(node.left, env)
-        result: Any = True
-        for op, right_node in zip(node.ops, node.comparators, strict=False):
-            right = self.ev.expressions.eval(right_node, env)
-            result = self.compare(op, left, right, env.module.place(node))
-            if len(node.ops) == 1:
-                return result
-            truth = self.ev.operators.truth(result)
-            if truth is False:
-                return False
-            if truth is None:
-                return Unknown("a comparison with something unknown", env.module.place(node))
-            left = right
-        return result
+        return self._link(node, self.ev.expressions.eval(node.left, env), 0, env)
+
+    def _link(self, node: ast.Compare, left: Any, position: int, env: Env) -> Any:
+        """A chain from one of its comparisons on."""
+        right = self.ev.expressions.eval(node.comparators[position], env)
+        result = self.compare(node.ops[position], left, right, env.module.place(node))
+        if position == len(node.ops) - 1:
+            return result
+        truth = self.ev.operators.truth(result)
+        if truth is False:
+            return False
+        following = partial(self._link, node, right, position + 1, env)
+        if truth:
+            return following()
+        unknown = Unknown("a comparison with something unknown", env.module.place(node))
+        found = self.ev.writes.choose([lambda: unknown, following], unknown)
+        return False if found is False else unknown
 
     def compare(self, op: ast.cmpop, left: Any, right: Any, place: SourcePlace) -> Any:
         """One comparison; a bool or Unknown, or Alternatives of those."""
         if isinstance(left, Alternatives) or isinstance(right, Alternatives):
-            return mapped(left, lambda a: mapped(right, lambda b: self.compare(op, a, b, place)))
+            each = self.ev.writes.mapped
+            return each(left, lambda a: each(right, lambda b: self.compare(op, a, b, place)))
         if isinstance(op, (ast.Is, ast.IsNot)):
             answer = self._identical(left, right)
             if left is not None and right is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fibcore.elaborate.python.limits import is_wide
@@ -69,73 +70,60 @@ class Expressions(Part):
         return self.ev.attributes.get(self.eval(node.value, env), node.attr, env.module.place(node))
 
     def boolop(self, node: ast.BoolOp, env: Env) -> Any:
+        return self._operand(node, 0, env)
+
+    def _operand(self, node: ast.BoolOp, position: int, env: Env) -> Any:
+        """The value of `a or b or c` from one of its operands on."""
+        value = self.eval(node.values[position], env)
+        if position == len(node.values) - 1:
+            return value
         stop_at = isinstance(node.op, ast.Or)
-        pending: list[Any] = []
-        for index, part in enumerate(node.values):
-            last = index == len(node.values) - 1
-            if pending:
-                # Whether Python comes this far is unknown; what raises here may never run.
-                try:
-                    value = self.eval(part, env)
-                except Raised as error:
-                    pending.append(Unknown(f"{error.kind}: {error.message}", error.place))
-                    break
-            else:
-                value = self.eval(part, env)
-            if last and not pending:
-                return value
-            truth = self.ev.operators.truth(value)
-            if truth is stop_at:
-                if isinstance(value, bool) and all(isinstance(p, Unknown) for p in pending):
-                    return value  # `unknown or True` is true whatever the unknown is
-                return merge([*pending, value])
-            if last:
-                pending.append(value)
-            elif truth is None:
-                # What Python goes on from is no result.
-                parts = value.values if isinstance(value, Alternatives) else (value,)
-                pending += [p for p in parts if self.ev.operators.truth(p) in (None, stop_at)]
-        return merge(pending)
+        truth = self.ev.operators.truth(value)
+        if truth is not None:
+            return value if truth is stop_at else self._operand(node, position + 1, env)
+        # What Python goes on from is no result.
+        parts = value.values if isinstance(value, Alternatives) else (value,)
+        results = [p for p in parts if self.ev.operators.truth(p) in (None, stop_at)]
+        return self.ev.writes.choose(
+            [lambda: merge(results), partial(self._operand, node, position + 1, env)],
+            _undecided(node, env),
+        )
 
     def condition(self, node: ast.expr, env: Env) -> Any:
         """The value of an expression of which only the truth is asked.
 
         `unknown or x` is true where `x` is, and `unknown and x` is false where `x` is.
         """
-        if not isinstance(node, ast.BoolOp):
-            return self.eval(node, env)
+        return self._holds(node, 0, env) if isinstance(node, ast.BoolOp) else self.eval(node, env)
+
+    def _holds(self, node: ast.BoolOp, position: int, env: Env) -> Any:
+        value = self.condition(node.values[position], env)
+        if position == len(node.values) - 1:
+            return value
         stop_at = isinstance(node.op, ast.Or)
-        undecided: Any = None
-        for part in node.values:
-            try:
-                value = self.condition(part, env)
-            except Raised:
-                if undecided is None:
-                    raise
-                return undecided  # what raises may never run
-            truth = self.ev.operators.truth(value)
-            if truth is stop_at:
-                return stop_at
-            if truth is None:
-                undecided = value if undecided is None else undecided
-        return not stop_at if undecided is None else undecided
+        truth = self.ev.operators.truth(value)
+        if truth is not None:
+            return stop_at if truth is stop_at else self._holds(node, position + 1, env)
+        rest: list[bool | None] = []
+
+        def others() -> None:
+            rest.append(self.ev.operators.truth(self._holds(node, position + 1, env)))
+
+        # Whether Python comes this far is unknown.
+        self.ev.writes.choose([lambda: None, others], _undecided(node, env))
+        return stop_at if rest and rest[0] is stop_at else value
 
     def ifexp(self, node: ast.IfExp, env: Env) -> Any:
         truth = self.ev.operators.truth(self.condition(node.test, env))
         if truth is not None:
             return self.eval(node.body if truth else node.orelse, env)
-        values = []
-        failure: Raised | None = None
-        for side, positive in ((node.body, True), (node.orelse, False)):
-            try:
-                with self.ev.branches.narrowed(node.test, env, positive=positive):
-                    values.append(self.eval(side, env))
-            except Raised as error:  # noqa: PERF203 - each side for itself
-                failure = failure or error
-        if not values:
-            assert failure is not None
-            raise failure
-        return merge(values)
+
+        def side(part: ast.expr, positive: bool) -> Any:
+            with self.ev.branches.narrowed(node.test, env, positive=positive):
+                return self.eval(part, env)
+
+        sides = [partial(side, node.body, True), partial(side, node.orelse, False)]
+        return self.ev.writes.choose(sides, _undecided(node.test, env))
 
     def tuple_(self, node: ast.Tuple, env: Env) -> Any:
         return self._sequence(node.elts, env, tuple)
@@ -254,3 +242,7 @@ class Expressions(Part):
     def yield_(self, node: ast.Yield | ast.YieldFrom, env: Env) -> Any:
         # Frames of generators look for their yields themselves (`generators.py`).
         return Unknown("a yield outside of a generator's statements", env.module.place(node))
+
+
+def _undecided(node: ast.expr, env: Env) -> Unknown:
+    return Unknown("an undecided condition", env.module.place(node))

@@ -21,6 +21,7 @@ from fibcore.elaborate.python.values import (
     Env,
     Raised,
     Tracker,
+    alike,
     index_fn,
     is_scalar,
     kind_of,
@@ -125,7 +126,11 @@ class Journal:
 
 def _settled(before: Any, now: Any) -> bool:
     """Whether a round of a loop left a value as it was."""
-    return before is now or same(before, now)
+    if before is now:
+        return True
+    parts = now.values if isinstance(now, Alternatives) else (now,)
+    known = before.values if isinstance(before, Alternatives) else (before,)
+    return all(any(alike(part, one) for one in known) for part in parts)
 
 
 def _unchanged(old: Any, new: Any) -> bool:
@@ -134,7 +139,7 @@ def _unchanged(old: Any, new: Any) -> bool:
         return index_fn(new) is None
     if is_scalar(old) and kind_of(old) is not kind_of(new):
         return False
-    return not isinstance(new, (list, dict, set)) and same(old, new)
+    return same(old, new)
 
 
 def _put(container: dict[Any, Any], key: Any, value: Any) -> None:

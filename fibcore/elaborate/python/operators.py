@@ -122,7 +122,8 @@ class Operators(Part):
     def combine(self, op: type, left: Any, right: Any, place: SourcePlace) -> Any:
         """A binary operation; remembers origins and the dependence on the layer index."""
         if isinstance(left, Alternatives) or isinstance(right, Alternatives):
-            return mapped(left, lambda a: mapped(right, lambda b: self.combine(op, a, b, place)))
+            each = self.ev.writes.mapped
+            return each(left, lambda a: each(right, lambda b: self.combine(op, a, b, place)))
         if op is ast.MatMult:
             if isinstance(left, Obj) and left.method(self.ev, "__matmul__", place) is not ABSENT:
                 return self._object_binary(op.__name__, left, right, place)
@@ -327,7 +328,7 @@ class Operators(Part):
                     raise Raised("TypeError", f"bad operand type for unary {name}", place)
             return Unknown(f"{type(node.op).__name__} on {plain.kind_name(part)}", place)
 
-        return mapped(value, each)
+        return self.ev.writes.mapped(value, each)
 
     def negated(self, value: Any) -> Any:
         """`not value`; a value whose truth is not known stands for itself."""
@@ -356,7 +357,8 @@ class Operators(Part):
     def subscript(self, value: Any, key: Any, place: SourcePlace) -> Any:
         """`value[key]`."""
         if isinstance(value, Alternatives) or isinstance(key, Alternatives):
-            return mapped(value, lambda v: mapped(key, lambda k: self.subscript(v, k, place)))
+            each = self.ev.writes.mapped
+            return each(value, lambda v: each(key, lambda k: self.subscript(v, k, place)))
         for side in (value, key):
             if isinstance(side, Unknown):
                 return side

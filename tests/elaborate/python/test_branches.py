@@ -250,8 +250,8 @@ self.x = a and 8
 ## `unknown or True` is true => {1}
 self.x = 1 if foreign.flag() or True else 2
 
-## `unknown and False` is false => {False}
-self.x = foreign.flag() and False
+## a condition `unknown and False` is false => {2}
+self.x = 1 if foreign.flag() and False else 2
 
 ## `unknown or a list` is true => {1}
 self.x = 1 if foreign.flag() or [0] else 2

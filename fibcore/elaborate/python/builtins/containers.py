@@ -44,7 +44,7 @@ def _len(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
         )
         return len(items) if doubtful is None else doubtful
 
-    return mapped(args[0], each)
+    return ev.writes.mapped(args[0], each)
 
 
 @builtin("range")

@@ -14,7 +14,6 @@ from fibcore.elaborate.python.values import (
     Obj,
     Raised,
     Value,
-    mapped,
     merge,
 )
 from fibcore.model.tree import Alternatives, SourcePlace, Unknown, UnknownKind
@@ -37,7 +36,7 @@ def _getattr(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> A
         return args[2] if found is ABSENT else found
 
     try:
-        found = mapped(owner, each)
+        found = ev.writes.mapped(owner, each)
     except Raised as error:
         if error.kind != "AttributeError":
             raise
@@ -70,7 +69,7 @@ def _hasattr(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> A
             return Unknown(f"whether there is an attribute {name}", place)
         return found is not ABSENT
 
-    return mapped(args[0], each)
+    return ev.writes.mapped(args[0], each)
 
 
 @builtin("setattr")

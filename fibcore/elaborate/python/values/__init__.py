@@ -28,6 +28,7 @@ from fibcore.elaborate.python.values.dependence import (
 from fibcore.elaborate.python.values.external import Ext
 from fibcore.elaborate.python.values.functions import PROPERTIES, Bound, Func, Native, Partial
 from fibcore.elaborate.python.values.merging import (
+    alike,
     applied,
     at_index,
     bound,
@@ -48,9 +49,9 @@ from fibcore.elaborate.python.values.tracking import ACTIVE, IndexFn, Tracker, b
 
 __all__ = [
     "ABSENT", "ACTIVE", "PROPERTIES", "Absent", "Args", "Bound", "Class", "EnumMember", "Env",
-    "Ext", "Func", "IndexFn", "Kwargs", "LazyImport", "Mod", "ModuleSpace", "Namespace", "Native",
-    "Obj", "Param", "Partial", "Raised", "Repeat", "Super", "Tensor", "Tracker",
-    "Unforeseen", "Value", "applied", "at_index", "bare", "born", "bound", "copied", "deep_unknown",
-    "depending", "depends", "hashable", "index_fn", "is_scalar", "is_unknown", "kind_of", "mapped",
-    "merge", "same", "snapshot",
+    "Ext", "Func", "IndexFn", "Kwargs", "LazyImport", "Mod", "ModuleSpace", "Namespace",
+    "Native", "Obj", "Param", "Partial", "Raised", "Repeat", "Super", "Tensor", "Tracker",
+    "Unforeseen", "Value", "alike", "applied", "at_index", "bare", "born", "bound", "copied",
+    "deep_unknown", "depending", "depends", "hashable", "index_fn", "is_scalar", "is_unknown",
+    "kind_of", "mapped", "merge", "same", "snapshot",
 ]  # fmt: skip

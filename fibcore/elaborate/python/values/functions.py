@@ -84,7 +84,13 @@ class Func(_Function):
         return self.qualname
 
     def same_as(self, other: Any) -> bool:
-        return bool(self.node is other.node)
+        return (
+            self.node is other.node
+            and self.env is other.env
+            and self.cls is other.cls
+            and self.defaults.keys() == other.defaults.keys()
+            and all(same(v, other.defaults[k]) for k, v in self.defaults.items())
+        )
 
     def summary(self, number: int | None) -> Any:
         return id(self.node)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import attrs
+
 from fibcore.elaborate.python.budget import Exhausted
 from fibcore.elaborate.python.limits import MAX_CONTAINER, bounded
 from fibcore.elaborate.python.values.base import ABSENT, Raised, Value
@@ -14,10 +16,11 @@ from fibcore.elaborate.python.values.dependence import (
     depends,
     index_fn,
     is_scalar,
+    kind_of,
     snapshot,
 )
 from fibcore.elaborate.python.values.tracking import ACTIVE, IndexFn, Tracker, born
-from fibcore.model.tree import Alternatives, Unknown, origins_of, with_origins
+from fibcore.model.tree import Alternatives, Unknown, UnknownKind, origins_of, with_origins
 
 MAX_ALTERNATIVES = 6
 """A value of more alternatives is as good as unknown, and costs much more."""
@@ -32,12 +35,11 @@ def _same_in_every_layer(a: Any, b: Any) -> bool:
 
 
 def same(a: Any, b: Any) -> bool:
-    """Whether two values are certainly equal for the purposes of merging branches."""
+    """Whether one value certainly stands for another, whatever is done with it."""
     if a is b:
         return True
     if is_scalar(a) and is_scalar(b):
-        # 1 and 1.0 merge, 1 and True do not: what prints alike for a model is one value.
-        if isinstance(a, str) is not isinstance(b, str) or bare(a) != bare(b):
+        if kind_of(a) is not kind_of(b) or bare(a) != bare(b):
             return False
         return _same_in_every_layer(a, b)
     if type(a) is not type(b):
@@ -45,20 +47,32 @@ def same(a: Any, b: Any) -> bool:
     if isinstance(a, Value):
         return a.same_as(b)
     if isinstance(a, Unknown):
-        return True  # one reason is as good as another, and a list of them helps nobody
+        # One reason is as good as another, and a list of them helps nobody.
+        return a.kind is b.kind
     if isinstance(a, (int, float, str, bytes)):
         return bool(a == b)
-    if isinstance(a, (tuple, list)):
+    if isinstance(a, tuple):
         bounded(a)
         return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=False))
-    if isinstance(a, dict):
-        bounded(a)
-        return a.keys() == b.keys() and all(same(v, b[k]) for k, v in a.items())
     if isinstance(a, Alternatives):
         return len(a.values) == len(b.values) and all(
             any(same(x, y) for y in b.values) for x in a.values
         )
-    return False
+    # Equal containers are two: what is put into one is not in the other.
+    return isinstance(a, frozenset) and bool(a == b)
+
+
+def alike(a: Any, b: Any) -> bool:
+    """Whether two values look alike now; containers that do may be two."""
+    if type(a) is type(b) and isinstance(a, (tuple, list, dict)):
+        bounded(a)
+    if type(a) is type(b) and isinstance(a, (tuple, list)):
+        return len(a) == len(b) and all(alike(x, y) for x, y in zip(a, b, strict=False))
+    if type(a) is type(b) and isinstance(a, dict):
+        return a.keys() == b.keys() and all(alike(v, b[k]) for k, v in a.items())
+    if isinstance(a, set) and isinstance(b, set):
+        return bool(a == b)
+    return same(a, b)
 
 
 def merge(values: Iterable[Any]) -> Any:
@@ -67,13 +81,28 @@ def merge(values: Iterable[Any]) -> Any:
     for value in values:
         parts = value.values if isinstance(value, Alternatives) else (value,)
         for part in parts:
-            if not any(same(part, have) for have in flat):
+            if isinstance(part, Unknown):
+                _add_unknown(part, flat)
+            elif not any(same(part, have) for have in flat):
                 flat.append(part)
     if len(flat) == 1:
         return flat[0]
     if len(flat) > MAX_ALTERNATIVES:
         return Unknown(f"more than {MAX_ALTERNATIVES} alternatives")
     return Alternatives(tuple(flat))
+
+
+def _add_unknown(value: Unknown, flat: list[Any]) -> None:
+    """Add something unknown; two of different kinds are one of which less is known."""
+    for position, have in enumerate(flat):
+        if isinstance(have, Unknown):
+            kind = min(have.kind, value.kind, key=_LEAST_KNOWN.index)
+            flat[position] = have if have.kind is kind else attrs.evolve(have, kind=kind)
+            return
+    flat.append(value)
+
+
+_LEAST_KNOWN = (UnknownKind.ENTRY, UnknownKind.ATTRIBUTE, UnknownKind.VALUE, UnknownKind.TENSOR)
 
 
 def bound(value: Any, otherwise: Any = ABSENT) -> Any:

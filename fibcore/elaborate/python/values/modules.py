@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from fibcore.elaborate.python.values.base import ABSENT, Args, Kwargs
 from fibcore.elaborate.python.values.classes import Class
 from fibcore.elaborate.python.values.functions import Bound, Func, Native, Receiver
-from fibcore.elaborate.python.values.merging import at_index, same
+from fibcore.elaborate.python.values.merging import alike, at_index
 from fibcore.elaborate.python.values.objects import Obj
 from fibcore.elaborate.python.values.tracking import ACTIVE, Tracker
 from fibcore.model.tree import Unknown
@@ -51,7 +51,7 @@ class Mod(Obj):
 
     def same_as(self, other: Any) -> bool:
         # Two leaves built alike are the same building block, whichever the model holds.
-        return self.leaf and other.leaf and self.cls is other.cls and same(self.args, other.args)
+        return self.leaf and other.leaf and self.cls is other.cls and alike(self.args, other.args)
 
     def copied(self) -> Any:
         return self  # what it is made of is noted by object

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from fibcore.elaborate.python.values.base import Args, Kwargs, Value
 from fibcore.elaborate.python.values.external import Ext
 from fibcore.elaborate.python.values.functions import Native
-from fibcore.elaborate.python.values.merging import at_index, same
+from fibcore.elaborate.python.values.merging import alike, at_index
 from fibcore.model.tree import Unknown
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ class Param(Tensor):
         self.base = base
 
     def same_as(self, other: Any) -> bool:
-        return self.base is not None and self.base is other.base and same(self.shape, other.shape)
+        return self.base is not None and self.base is other.base and alike(self.shape, other.shape)
 
     def summary(self, number: int | None) -> Any:
         return id(self)
