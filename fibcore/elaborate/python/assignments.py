@@ -10,7 +10,20 @@ from fibcore.elaborate.python import plain
 from fibcore.elaborate.python.journal import Status
 from fibcore.elaborate.python.part import Handlers, Part
 from fibcore.elaborate.python.plain_types import is_plain
-from fibcore.elaborate.python.values import ABSENT, Env, Obj, Raised, Value, born, hashable, merge
+from fibcore.elaborate.python.values import (
+    ABSENT,
+    OTHER_KEYS,
+    Env,
+    Obj,
+    Raised,
+    Value,
+    born,
+    certain_length,
+    deep_unknown,
+    hashable,
+    is_open,
+    merge,
+)
 from fibcore.elaborate.python.values.iterators import Undecided
 from fibcore.model.tree import Alternatives, SourcePlace, Unknown
 
@@ -78,15 +91,23 @@ class Assignments(Part):
         """`owner[key] = value`."""
         if isinstance(owner, Value):
             owner.set_item(self.ev, key, value, place)
+        elif isinstance(owner, Alternatives) or isinstance(key, Alternatives):
+            each = self.ev.writes.mapped
+            each(owner, lambda o: each(key, lambda k: self.set_item(o, k, value, place)))
+        elif isinstance(owner, (dict, list)) and _is_unknown_key(key):
+            why = Unknown("something stored at an unknown place", place)
+            self.ev.exceptions.may_raise(place, "TypeError", "IndexError")
+            if isinstance(owner, dict):
+                self.ev.doubts.store(owner, value, why)
+            else:
+                self.ev.doubts.store_in_list(owner, key, value, why)
         elif isinstance(owner, dict):
-            if isinstance(key, (Unknown, Alternatives)):
-                return  # a limit: which of its entries it is cannot be said of a dict
             self.ev.layers.pin(key)
             try:
                 self.ev.writes.put(owner, key, value)
             except TypeError as error:
                 raise Raised("TypeError", str(error), place) from None
-        elif isinstance(owner, list) and not isinstance(key, (Unknown, Alternatives)):
+        elif isinstance(owner, list):
             self._set_in_list(owner, key, value, place)
         elif isinstance(owner, plain.PLAIN) and not isinstance(owner, list):
             name = plain.kind_name(owner)
@@ -96,10 +117,14 @@ class Assignments(Part):
         if isinstance(key, slice):
             items = None if isinstance(value, Unknown) else self.ev.operators.items(value)
             if items is None or not is_plain(key):
-                why = Unknown("an entry of a list of which an unknown slice was replaced", place)
-                self.ev.writes.refill(owner, [why])
+                why = Unknown("a list of which an unknown slice was replaced", place)
+                self.ev.doubts.lose(owner, why)
                 return
             value = items
+        if not self._is_certain_place(owner, key):
+            why = Unknown("a list of unknown length that was changed", place)
+            self.ev.doubts.lose(owner, why)
+            return
         self.ev.writes.changing(owner)
         for part in (key.start, key.stop, key.step) if isinstance(key, slice) else (key,):
             self.ev.layers.pin(part)
@@ -107,6 +132,10 @@ class Assignments(Part):
             owner[key] = value
         except (IndexError, TypeError, ValueError) as error:
             raise Raised(type(error).__name__, str(error), place) from None
+
+    def _is_certain_place(self, owner: list[Any], key: Any) -> bool:
+        """Whether a position of a list is known to be there."""
+        return not is_open(owner) or (isinstance(key, int) and 0 <= key < certain_length(owner))
 
     def _unpack(self, target: ast.Tuple | ast.List, value: Any, env: Env) -> None:
         """`a, b = value`; of several sequences, each name gets one of their items."""
@@ -168,17 +197,30 @@ class Assignments(Part):
         """`del owner[key]`."""
         if isinstance(owner, Obj):
             owner.special(self.ev, "__delitem__", [key], place)
+        elif isinstance(owner, Alternatives) or isinstance(key, Alternatives):
+            each = self.ev.writes.mapped
+            each(owner, lambda o: each(key, lambda k: self.delete_item(o, k, place)))
+        elif isinstance(owner, (dict, list)) and _is_unknown_key(key):
+            why = Unknown("something deleted at an unknown place", place)
+            self.ev.exceptions.may_raise(place, "KeyError", "IndexError", "TypeError")
+            if isinstance(owner, dict):
+                self.ev.doubts.drop(owner, why)
+            elif isinstance(key, slice):
+                self.ev.doubts.lose(owner, why)
+            else:
+                self.ev.doubts.drop_from_list(owner, why)
         elif isinstance(owner, dict):
-            if isinstance(key, (Unknown, Alternatives)):
-                return
             if not hashable(key):
                 raise Raised("TypeError", "an unhashable key", place)
             self.ev.layers.pin(key)
+            if key not in owner and OTHER_KEYS in owner:
+                return
             if key not in owner:
                 raise Raised("KeyError", repr(key), place, given=(key,))
             self.ev.writes.put(owner, key, ABSENT)
         elif isinstance(owner, list):
-            if isinstance(key, (Unknown, Alternatives)):
+            if is_open(owner):
+                self.ev.doubts.lose(owner, Unknown("a list of unknown length", place))
                 return
             self.ev.layers.pin(key)
             self.ev.writes.changing(owner)
@@ -189,6 +231,11 @@ class Assignments(Part):
         elif isinstance(owner, plain.PLAIN):
             name = plain.kind_name(owner)
             raise Raised("TypeError", f"{name!r} object doesn't support item deletion", place)
+
+
+def _is_unknown_key(key: Any) -> bool:
+    parts = [key.start, key.stop, key.step] if isinstance(key, slice) else key
+    return deep_unknown(parts) is not None
 
 
 def _gathered(elements: list[ast.expr], items: list[Any], place: SourcePlace) -> list[Any]:

@@ -59,8 +59,7 @@ class Attributes(Part):
         if isinstance(owner, Value):
             owner.set_attr(self.ev, name, value, place)
         elif isinstance(owner, Alternatives):
-            for part in owner.values:
-                self.set(part, name, value, place)
+            self.ev.writes.mapped(owner, lambda part: self.set(part, name, value, place))
         elif isinstance(owner, plain.PLAIN) and not self.ev.mode.forward:
             message = f"{plain.shown(owner)} has no attribute {name!r}"
             raise Raised("AttributeError", message, place)

@@ -29,7 +29,7 @@ from fibcore.elaborate.python.values import (
     merge,
 )
 from fibcore.elaborate.python.values.contexts import GeneratorContext
-from fibcore.model.tree import Alternatives, SourcePlace, Unknown
+from fibcore.model.tree import Alternatives, SourcePlace, Unknown, UnknownKind
 
 if TYPE_CHECKING:
     from fibcore.elaborate.python.evaluator import Evaluator
@@ -133,7 +133,13 @@ class Calls(Part):
         if isinstance(func, Unknown):
             name = f"unknown function ({func.reason})"
             self.ev.forward.note_parameters(name, args, kwargs, at)
-            return func
+            if self.ev.mode.forward:
+                # Whatever method of whatever module it is, it computes with tensors.
+                attribute = func.kind is UnknownKind.ATTRIBUTE
+                return Unknown.tensor(func.reason, at) if attribute else func
+            self.ev.doubts.hand_over([*args, *kwargs.values()], Unknown(name, at))
+            self.ev.exceptions.may_raise_anything(at)
+            return Unknown(func.reason, func.place) if func.kind is not UnknownKind.TENSOR else func
         if func is None and self.ev.mode.forward:
             # As with its attributes: loading may set what a constructor leaves at None.
             return Unknown.tensor("the result of what is set when weights are loaded", at)

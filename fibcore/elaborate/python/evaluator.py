@@ -25,8 +25,9 @@ from fibcore.elaborate.python.comprehensions import Comprehensions
 from fibcore.elaborate.python.construction import Construction
 from fibcore.elaborate.python.contexts import Contexts
 from fibcore.elaborate.python.definitions import Definitions
+from fibcore.elaborate.python.doubts import Doubts
 from fibcore.elaborate.python.environment import Environment
-from fibcore.elaborate.python.exceptions import Exceptions
+from fibcore.elaborate.python.exceptions import Exceptions, kinds_of
 from fibcore.elaborate.python.expressions import Expressions
 from fibcore.elaborate.python.forward import Forward
 from fibcore.elaborate.python.generators import Generators
@@ -78,11 +79,13 @@ class Evaluator:
         self.changes: list[Unknown] = []
 
         self.writes = Writes()
+        self.writes.is_caught = lambda error: not self.mode.caught.isdisjoint(kinds_of(error))
         self.layers = Layers(self)
         self.modules = Modules(self)
         self.names = Names(self)
         self.libraries = Libraries(self)
         self.plain = Plain(self)
+        self.doubts = Doubts(self)
         self.texts = Texts(self)
         # Expressions
         self.expressions = Expressions(self)

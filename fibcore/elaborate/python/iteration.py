@@ -8,7 +8,17 @@ from typing import Any
 from fibcore.elaborate.python import limits, plain
 from fibcore.elaborate.python.part import Part
 from fibcore.elaborate.python.plain_types import has_order_of_hashes
-from fibcore.elaborate.python.values import ABSENT, Class, Func, Native, Obj, Raised, Value
+from fibcore.elaborate.python.values import (
+    ABSENT,
+    Class,
+    Func,
+    Native,
+    Obj,
+    Raised,
+    Value,
+    is_doubtful,
+    is_open,
+)
 from fibcore.elaborate.python.values.iterators import (
     ByMethod,
     Iterator,
@@ -33,6 +43,8 @@ class Iteration(Part):
             return value
         if isinstance(value, Alternatives):
             return Unknown("an iterator of one of several values", place)
+        if is_open(value):
+            return Unknown("an iterator of something of unknown length", place)
         if isinstance(value, _SEQUENCES):
             self.ev.layers.pin(value)  # the characters of a string are not followed
             return Positions(value, f"{plain.kind_name(value)}_iterator")
@@ -85,8 +97,10 @@ class Iteration(Part):
         """
         if isinstance(value, (Unknown, Alternatives)):
             return None
-        if isinstance(value, (list, tuple)):
-            return iter(value)  # sees what the loop does with a list
+        if isinstance(value, tuple):
+            return iter(value)
+        if isinstance(value, list):
+            return _entries(value)
         if isinstance(value, range):
             return self._counted(value)
         found = self.iterator(value, place)
@@ -117,6 +131,8 @@ class Iteration(Part):
         if isinstance(value, (list, tuple, dict, range, str, bytes, set, frozenset)):
             size = limits.range_length(value) if isinstance(value, range) else len(value)
             self.ev.budget.spend(size, f"a walk through {plain.kind_name(value)}")
+        if is_open(value):
+            return None
         if isinstance(value, (list, tuple, dict, range)):
             return list(value)
         if isinstance(value, (str, bytes)):
@@ -131,6 +147,17 @@ class Iteration(Part):
             return value.items(self.ev)
         self._refuse(value, None)
         return None
+
+
+def _entries(value: list[Any]) -> Rounds[Any]:
+    """The entries of a list, while a loop changes it."""
+    position = 0
+    while position < len(value):
+        item = value[position]
+        if is_doubtful(item):
+            raise Undecided(item)
+        yield item
+        position += 1
 
 
 def _over(items: list[Any]) -> Positions:

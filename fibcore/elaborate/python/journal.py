@@ -207,6 +207,8 @@ class Writes:
     def __init__(self) -> None:
         self._journals: list[Journal] = []
         self._regions: list[Region] = []
+        self.is_caught: Callable[[Raised], bool] = lambda error: True
+        """Whether a handler that is around may catch an exception."""
         self.ways_that_left = 0
         """How many ways have left a region so far."""
 
@@ -381,8 +383,9 @@ class Writes:
                 failures.append((failed, Outcome(("raise", failed), cells, wholes, journal)))
         if not outcomes:
             raise failures[0][0]
-        for _, outcome in failures:
-            self._leave(outcome, None)
+        for raised, outcome in failures:
+            if self.is_caught(raised):
+                self._leave(outcome, None)
         return outcomes
 
     def _join(self, outcomes: list[Outcome], env: Env, why: Unknown) -> Status:
@@ -440,9 +443,10 @@ class Writes:
             return _ended(status, region.takes)
         outcomes = [attrs.evolve(o, status=_ended(o.status, takes)) for o in region.left]
         if failed is None:
-            outcomes.insert(0, attrs.evolve(last, status=_ended(status, region.takes)))
+            outcomes.append(attrs.evolve(last, status=_ended(status, region.takes)))
         else:
-            self._leave(attrs.evolve(last, status=("raise", failed)), None)
+            if self.is_caught(failed):
+                self._leave(attrs.evolve(last, status=("raise", failed)), None)
         return self._join(outcomes, env, why)
 
     def take_no_more(self) -> None:

@@ -17,8 +17,10 @@ from fibcore.elaborate.python.plain import PLAIN
 from fibcore.elaborate.python.values import (
     ABSENT,
     ACTIVE,
+    OTHER_KEYS,
     Class,
     Env,
+    Mod,
     Obj,
     Raised,
     Value,
@@ -27,14 +29,18 @@ from fibcore.elaborate.python.values import (
     bare,
     born,
     bound,
+    certain_length,
     deep_unknown,
     depending,
     depends,
     hashable,
     index_fn,
+    is_filled,
+    is_open,
     is_scalar,
     kind_of,
     mapped,
+    one_of,
     same,
     snapshot,
 )
@@ -144,15 +150,29 @@ class Operators(Part):
             found = left.operate_in_place(self.ev, op.__name__, right, place)
             if found is not ABSENT:
                 return found
+        if isinstance(left, Alternatives):
+            return self.ev.writes.mapped(left, lambda v: self.in_place(op, v, right, place))
         method = _IN_PLACE.get((type(left), op))
+        if method is None or (isinstance(left, list) and op is ast.Mult):
+            pass
+        elif isinstance(right, (Unknown, Alternatives)):
+            self.ev.exceptions.may_raise(place, "TypeError")
+            if isinstance(left, set) and op is not ast.BitOr:
+                self.ev.doubts.lose(left, Unknown("a set changed by something unknown", place))
+            else:
+                self.ev.plain.method(left, method, [right], {}, place)
+            return left
         if method is None:
             return self.combine(op, left, right, place)
         if isinstance(left, set) and not isinstance(right, (set, frozenset)):
             return self.combine(op, left, right, place)  # raises TypeError
         if isinstance(left, list) and op is ast.Mult:
             product = self.combine(op, left, right, place)
-            self.ev.writes.refill(left, product if isinstance(product, list) else [product])
-            return left if isinstance(product, list) else product
+            if isinstance(product, list):
+                self.ev.writes.refill(left, product)
+            else:
+                self.ev.doubts.lose(left, Unknown("a list repeated an unknown number", place))
+            return left
         if isinstance(left, list):
             items = None if isinstance(right, Unknown) else self.items(right)
             right = [Unknown("unknown items", place)] if items is None else items
@@ -348,6 +368,8 @@ class Operators(Part):
             return found.pop() if len(found) == 1 else None
         if isinstance(value, Value):
             return value.truth(self.ev)
+        if isinstance(value, (list, dict, set)) and value:
+            return is_filled(value)
         result = bool(bare(value)) if isinstance(value, PLAIN) else True
         fn = index_fn(value)
         if fn is not None:
@@ -359,9 +381,15 @@ class Operators(Part):
         if isinstance(value, Alternatives) or isinstance(key, Alternatives):
             each = self.ev.writes.mapped
             return each(value, lambda v: each(key, lambda k: self.subscript(v, k, place)))
-        for side in (value, key):
-            if isinstance(side, Unknown):
-                return side
+        if isinstance(value, Unknown):
+            self.ev.exceptions.may_raise(place, "KeyError", "IndexError", "TypeError")
+            return value
+        if isinstance(key, Unknown):
+            self.ev.exceptions.may_raise(place, "KeyError", "IndexError", "TypeError")
+            if isinstance(value, (list, tuple, dict)):
+                return one_of(value.values() if isinstance(value, dict) else value, key)
+            if not isinstance(value, Obj) or isinstance(value, Mod):
+                return key
         if isinstance(value, Value):
             found = value.get_item(self.ev, key, place)
             if found is not ABSENT:
@@ -369,8 +397,11 @@ class Operators(Part):
         if isinstance(key, slice):
             bounds = [key.start, key.stop, key.step]
             inner = deep_unknown(bounds)
+            if inner is None and is_open(value):
+                inner = Unknown("a part of a list of unknown length", place)
             if inner is not None:
-                return inner
+                held = one_of(value, inner) if isinstance(value, (list, tuple)) else inner
+                return held if held is inner else born([self.ev.doubts.entry(inner), held])
             if depends(bounds):
                 return self.apply(lambda v, *b: v[slice(*b)], [value, *bounds], place)
         if isinstance(key, tuple):
@@ -385,6 +416,11 @@ class Operators(Part):
         return Unknown(f"{plain.kind_name(value)}[...]", place)
 
     def _plain_item(self, holder: Any, key: Any, place: SourcePlace) -> Any:
+        if isinstance(holder, list) and is_open(holder):
+            if not isinstance(key, int) or not 0 <= bare(key) < certain_length(holder):
+                return one_of(holder, Unknown("an entry of a list of unknown length", place))
+        elif isinstance(holder, dict) and OTHER_KEYS in holder and key not in holder:
+            return one_of(holder.values(), Unknown("an entry that may be in a dict", place))
         try:
             result = holder[bare(key)]
         except (LookupError, TypeError, ValueError, OverflowError) as error:

@@ -5,7 +5,8 @@ They cannot carry operations of ours, so what Python does with them is here, in 
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from fibcore.elaborate.python.limits import TooLarge
 from fibcore.elaborate.python.part import Part
@@ -18,6 +19,7 @@ from fibcore.elaborate.python.plain_types import (
 )
 from fibcore.elaborate.python.values import (
     ABSENT,
+    OTHER_KEYS,
     Args,
     Kwargs,
     Namespace,
@@ -31,9 +33,16 @@ from fibcore.elaborate.python.values import (
     deep_unknown,
     hashable,
     index_fn,
+    is_open,
+    may_be_absent,
+    merge,
+    one_of,
 )
 from fibcore.elaborate.python.values.iterators import Iterator
-from fibcore.model.tree import Alternatives, SourcePlace, Unknown
+from fibcore.model.tree import Alternatives, SourcePlace, Unknown, UnknownKind
+
+if TYPE_CHECKING:
+    from fibcore.elaborate.python.evaluator import Evaluator
 
 PLAIN = (int, float, str, bytes, bool, type(None), list, tuple, dict, set, frozenset, range, slice)
 
@@ -77,9 +86,12 @@ class Plain(Part):
             return Native(
                 f"{kind.name}.{name}",
                 lambda ev, args, kwargs, at: ev.plain.method(value, name, args, kwargs, at),
+                value,
             )
         if name not in kind.has:
             return ABSENT
+        if isinstance(value, (list, dict, set)) and name in SPECIAL_CHANGES:
+            return Native(name, partial(_change, value, name), value)
         return Unknown.attribute(f"attribute {name} of {kind.name}", place)
 
     def of_type(self, kind_name: str, name: str, place: SourcePlace) -> Any:
@@ -101,6 +113,10 @@ class Plain(Part):
             )
         if name not in kind.has:
             return ABSENT
+        if name in SPECIAL_CHANGES and kind_name in ("list", "dict", "set"):
+            return Native(
+                name, lambda ev, args, kwargs, at: _change(args[0], name, ev, args[1:], kwargs, at)
+            )
         return Unknown.attribute(f"attribute {name} of {kind.name}", place)
 
     def make(
@@ -186,13 +202,19 @@ class Plain(Part):
     ) -> Any:
         if name == "copy":
             return born(dict(value))
+        if name != "get" and is_open(value):
+            return Unknown(f"the {name} of a dict that may have others", place)
         if name == "items":
             return born([tuple(i) for i in value.items()])
         if name != "get":
             return born(list(value.keys() if name == "keys" else value.values()))
         key = args[0]
         if deep_unknown(key) is not None:
-            return Unknown("a look-up of something unknown", place)
+            why = Unknown("a look-up of something unknown", place)
+            return one_of([*value.values(), *args[1:]], why)
+        if OTHER_KEYS in value and key not in value:
+            why = Unknown("an entry that may be in a dict", place)
+            return one_of([*value.values(), *args[1:]], why)
         if not hashable(bare(key)):
             return Unknown("a look-up of something unhashable", place)
         return self._get(value, key, args[1] if len(args) > 1 else None)
@@ -214,8 +236,15 @@ class Plain(Part):
         if isinstance(value, dict):
             if name == "update":
                 return self._update(value, args, kwargs, place)
-            if args and deep_unknown(args[0]) is not None:
-                return Unknown("a dict changed under an unknown key", place)
+            key = args[0] if args else None
+            if isinstance(key, Alternatives):
+                return self.ev.writes.mapped(
+                    key, lambda k: self._mutate(value, name, [k, *args[1:]], kwargs, place)
+                )
+            if deep_unknown(key) is not None or (is_open(value) and name != "clear"):
+                known = bool(args) and key in value and not may_be_absent(value[key])
+                if deep_unknown(key) is not None or not known:
+                    return self._doubtful_key(value, name, args, place)
             if args and not hashable(args[0]):
                 raise Raised("TypeError", f"unhashable type: {kind_name(args[0])!r}", place)
             if name == "setdefault":
@@ -226,14 +255,15 @@ class Plain(Part):
         if name in ("extend", "update") or name.endswith("_update"):
             ordered = not isinstance(value, set)
             found = [self.ev.iteration.items(arg, ordered=ordered) for arg in args]
-            unknown = [Unknown("unknown items", place)]
+            unknown = [Unknown("unknown items", place, UnknownKind.ENTRY)]
             args = [items if items is not None else unknown for items in found]
+        doubtful = self._doubtful(value, name, args, place)
+        if doubtful is not ABSENT:
+            return doubtful
         if name not in ("append", "extend"):
             for arg in args:  # keys and positions
                 self.ev.layers.pin(arg)
         self.ev.writes.changing(value)
-        if isinstance(value, set) and deep_unknown(args) is not None:
-            return Unknown("a set changed by something unknown", place)
         if name == "sort":
             return self._sort(value, kwargs, place)
         kind = plain_type(value)
@@ -253,7 +283,40 @@ class Plain(Part):
         """`value.sort(...)`; where the order is not known, neither is any of the entries."""
         reverse = kwargs.get("reverse", False)
         found = self.ev.ordering.sorted(list(value), kwargs.get("key"), reverse, place)
-        self.ev.writes.refill(value, [found] * len(value) if isinstance(found, Unknown) else found)
+        if not isinstance(found, Unknown):
+            self.ev.writes.refill(value, found)
+        elif is_open(value):
+            self.ev.doubts.lose(value, found)
+        else:  # whatever the order is, there are as many
+            self.ev.writes.refill(value, [one_of(value, found)] * len(value))
+
+    def _doubtful_key(
+        self, value: dict[Any, Any], name: str, args: Args, place: SourcePlace
+    ) -> Any:
+        """A method of a dict under a key that may be there or not, or that is not known."""
+        if name not in ("pop", "setdefault") or deep_unknown(args[0]) is not None:
+            return self.ev.doubts.dict_method(value, name, args, place)
+        key, default = args[0], args[1] if len(args) > 1 else None
+        why = Unknown("an entry that may be in a dict", place)
+        held = value.get(key, merge([why, ABSENT]) if OTHER_KEYS in value else ABSENT)
+        if name == "pop":
+            self.ev.writes.put(value, key, ABSENT)
+            return bound(held, default) if len(args) > 1 else bound(held)
+        self.ev.writes.put(value, key, default if held is ABSENT else bound(held, default))
+        return value[key]
+
+    def _doubtful(self, value: Any, name: str, args: Args, place: SourcePlace) -> Any:
+        """A method of a list or set at a place that is not known, else ABSENT."""
+        if isinstance(value, list) and name in ("insert", "pop", "remove", "reverse"):
+            places = args if name == "remove" else args[:1]
+            inner = name == "remove" and deep_unknown(value) is not None
+            if is_open(value) or inner or deep_unknown(places) is not None:
+                return self.ev.doubts.list_method(value, name, args, place)
+        if isinstance(value, set):
+            takes = name in ("pop", "remove", "intersection_update", "symmetric_difference_update")
+            if deep_unknown(args) is not None or (is_open(value) and takes):
+                return self.ev.doubts.set_method(value, name, args, place)
+        return ABSENT
 
     def _update(
         self, value: dict[Any, Any], args: Args, kwargs: Kwargs, place: SourcePlace
@@ -261,12 +324,27 @@ class Plain(Part):
         unknown = None
         for other in (*args, kwargs):
             given = other.values if isinstance(other, Namespace) else other
+            if isinstance(given, Alternatives):
+                self.ev.writes.mapped(given, partial(self._update_one, value, place))
+                continue
             pairs = given.items() if isinstance(given, dict) else self.pairs(given, place)
             if pairs is None:
                 unknown = Unknown("a dict updated with something unknown", place)
+                self.ev.doubts.lose(value, unknown)
             for key, item in pairs or ():
-                self.ev.writes.put(value, key, item)
+                self._update_key(value, key, item, place)
         return unknown
+
+    def _update_one(self, value: dict[Any, Any], place: SourcePlace, given: Any) -> None:
+        self._update(value, [given], {}, place)
+
+    def _update_key(self, value: dict[Any, Any], key: Any, item: Any, place: SourcePlace) -> None:
+        if key is OTHER_KEYS:
+            self.ev.doubts.lose(value, item)
+        elif may_be_absent(item):
+            self.ev.writes.put(value, key, bound(item, value.get(key, ABSENT)))
+        else:
+            self.ev.assignments.set_item(value, key, item, place)
 
     def pairs(self, given: Any, place: SourcePlace) -> list[tuple[Any, Any]] | None:
         """The pairs that a dict is updated with; None where they are not known."""
@@ -278,7 +356,7 @@ class Plain(Part):
         pairs = []
         for item in items:
             if isinstance(item, (Unknown, Alternatives, Value)):
-                continue
+                return None
             parts = self.ev.operators.items(item)
             if parts is None:
                 raise Raised("TypeError", f"{kind_name(item)} is no pair", place)
@@ -290,6 +368,26 @@ class Plain(Part):
         return pairs
 
 
+def _change(
+    value: Any, name: str, ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace
+) -> Any:
+    """A special method of a container that changes it, called by its name."""
+    if name == "__setitem__" and len(args) == 2:
+        ev.assignments.set_item(value, args[0], args[1], place)
+        return None
+    if name == "__delitem__" and len(args) == 1:
+        ev.assignments.delete_item(value, args[0], place)
+        return None
+    why = Unknown(f"a call of {name}", place)
+    ev.doubts.lose(value, why)
+    return why
+
+
+SPECIAL_CHANGES = frozenset((
+    "__delitem__", "__iadd__", "__iand__", "__imul__", "__init__", "__ior__", "__isub__",
+    "__ixor__", "__setitem__", "__setstate__",
+))  # fmt: skip
+"""Special methods that change a container."""
 _ARITY = {
     **dict.fromkeys(("copy", "items", "keys", "values", "clear", "popitem", "reverse"), (0, 0)),
     **dict.fromkeys(("append", "extend", "add", "remove", "discard"), (1, 1)),

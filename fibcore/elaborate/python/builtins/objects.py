@@ -9,12 +9,15 @@ from fibcore.elaborate.python.values import (
     ABSENT,
     Args,
     Kwargs,
+    Mod,
     ModuleSpace,
     Namespace,
+    Native,
     Obj,
     Raised,
     Value,
     merge,
+    one_of,
 )
 from fibcore.model.tree import Alternatives, SourcePlace, Unknown, UnknownKind
 
@@ -26,7 +29,17 @@ if TYPE_CHECKING:
 def _getattr(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
     owner, name = args[0], args[1]
     if not isinstance(name, str):
-        return Unknown("an attribute of an unknown name", place)
+        why = Unknown("an attribute of an unknown name", place)
+        if isinstance(owner, (list, dict, set)):  # whichever method it is
+
+            def call(*_: Any) -> Any:
+                ev.doubts.lose(owner, why)
+                return why
+
+            return Native("an unknown method", call, owner)
+        if isinstance(owner, Obj) and not isinstance(owner, Mod):
+            return one_of(owner.attrs.values(), why)
+        return why
     ev.layers.pin(name)
     if len(args) == 2:
         return ev.attributes.get(owner, name, place)
@@ -74,9 +87,15 @@ def _hasattr(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> A
 
 @builtin("setattr")
 def _setattr(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
-    if isinstance(args[1], str):
-        ev.layers.pin(args[1])
-        ev.attributes.set(args[0], args[1], args[2], place)
+    name = args[1]
+    if isinstance(name, Alternatives):
+        ev.writes.mapped(name, lambda n: _setattr(ev, [args[0], n, args[2]], {}, place))
+    elif isinstance(name, str):
+        ev.layers.pin(name)
+        ev.attributes.set(args[0], name, args[2], place)
+    else:
+        why = Unknown("an attribute of an unknown name that was set", place)
+        ev.doubts.set_attribute(args[0], args[2], why)
     return None
 
 
@@ -84,6 +103,8 @@ def _setattr(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> A
 def _delattr(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
     if isinstance(args[0], Obj) and isinstance(args[1], str):
         ev.writes.put(args[0].attrs, args[1], ABSENT)
+    elif not isinstance(args[1], str):
+        ev.doubts.drop_attribute(args[0], Unknown("an attribute that was deleted", place))
     return None
 
 
@@ -105,5 +126,7 @@ def _vars(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
     owner = args[0] if args else None
     if isinstance(owner, ModuleSpace):
         return Unknown("the names of a module", place)
+    if type(owner) is Obj:
+        return owner.attrs
     known = owner.variables() if isinstance(owner, Value) else None
     return Unknown("vars()", place) if known is None else known

@@ -43,15 +43,25 @@ from fibcore.elaborate.python.values.merging import (
 from fibcore.elaborate.python.values.modules import Mod, Repeat
 from fibcore.elaborate.python.values.namespaces import Namespace
 from fibcore.elaborate.python.values.objects import Obj
+from fibcore.elaborate.python.values.open_ended import (
+    OTHER_KEYS,
+    certain_length,
+    is_doubtful,
+    is_filled,
+    is_open,
+    may_be_absent,
+    one_of,
+)
 from fibcore.elaborate.python.values.scopes import Env, LazyImport, ModuleSpace
 from fibcore.elaborate.python.values.tensors import Param, Tensor
 from fibcore.elaborate.python.values.tracking import ACTIVE, IndexFn, Tracker, born
 
 __all__ = [
-    "ABSENT", "ACTIVE", "PROPERTIES", "Absent", "Args", "Bound", "Class", "EnumMember", "Env",
-    "Ext", "Func", "IndexFn", "Kwargs", "LazyImport", "Mod", "ModuleSpace", "Namespace",
-    "Native", "Obj", "Param", "Partial", "Raised", "Repeat", "Super", "Tensor", "Tracker",
-    "Unforeseen", "Value", "alike", "applied", "at_index", "bare", "born", "bound", "copied",
-    "deep_unknown", "depending", "depends", "hashable", "index_fn", "is_scalar", "is_unknown",
-    "kind_of", "mapped", "merge", "same", "snapshot",
+    "ABSENT", "ACTIVE", "OTHER_KEYS", "PROPERTIES", "Absent", "Args", "Bound", "Class",
+    "EnumMember", "Env", "Ext", "Func", "IndexFn", "Kwargs", "LazyImport", "Mod", "ModuleSpace",
+    "Namespace", "Native", "Obj", "Param", "Partial", "Raised", "Repeat", "Super", "Tensor",
+    "Tracker", "Unforeseen", "Value", "alike", "applied", "at_index", "bare", "born", "bound",
+    "certain_length", "copied", "deep_unknown", "depending", "depends", "hashable", "index_fn",
+    "is_doubtful", "is_filled", "is_open", "is_scalar", "is_unknown", "kind_of", "mapped",
+    "may_be_absent", "merge", "one_of", "same", "snapshot",
 ]  # fmt: skip

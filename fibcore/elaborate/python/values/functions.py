@@ -179,11 +179,12 @@ class Native(_Function):
     `fn(evaluator, args, kwargs, place)`.
     """
 
-    __slots__ = ("fn", "name")
+    __slots__ = ("fn", "name", "owner")
 
-    def __init__(self, name: str, fn: Callable[..., Any]) -> None:
+    def __init__(self, name: str, fn: Callable[..., Any], owner: Any = None) -> None:
         self.name = name
         self.fn = fn
+        self.owner = owner
 
     def __repr__(self) -> str:
         return f"Native({self.name})"

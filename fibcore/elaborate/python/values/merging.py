@@ -88,7 +88,8 @@ def merge(values: Iterable[Any]) -> Any:
     if len(flat) == 1:
         return flat[0]
     if len(flat) > MAX_ALTERNATIVES:
-        return Unknown(f"more than {MAX_ALTERNATIVES} alternatives")
+        many = Unknown(f"more than {MAX_ALTERNATIVES} alternatives")
+        return Alternatives((many, ABSENT)) if ABSENT in flat else many
     return Alternatives(tuple(flat))
 
 
@@ -97,6 +98,9 @@ def _add_unknown(value: Unknown, flat: list[Any]) -> None:
     for position, have in enumerate(flat):
         if isinstance(have, Unknown):
             kind = min(have.kind, value.kind, key=_LEAST_KNOWN.index)
+            if kind is UnknownKind.VALUE:
+                # A limit: of a tensor and a result that forward passes lost, the first one stands.
+                kind = have.kind
             flat[position] = have if have.kind is kind else attrs.evolve(have, kind=kind)
             return
     flat.append(value)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fibcore.elaborate.python.values.base import ABSENT, Raised, Value
 from fibcore.elaborate.python.values.merging import copied
+from fibcore.elaborate.python.values.open_ended import OTHER_KEYS
 from fibcore.elaborate.python.values.tracking import born
 from fibcore.model.tree import Unknown
 
@@ -74,6 +75,8 @@ class Namespace(Value):
     def find_attr(self, ev: Evaluator, name: str, place: SourcePlace) -> Any:
         if name in self.values:
             return self.values[name]
+        if OTHER_KEYS in self.values:
+            return Unknown.attribute(f"attribute {name}, which may have been set", place)
         return ABSENT if self.fallback is None else self.fallback(name)
 
     def set_attr(self, ev: Evaluator, name: str, value: Any, place: SourcePlace) -> None:

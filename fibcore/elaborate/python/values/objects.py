@@ -8,7 +8,8 @@ from fibcore.elaborate.python.values.base import ABSENT, Args, Kwargs, Raised
 from fibcore.elaborate.python.values.classes import Class, has_foreign_attributes
 from fibcore.elaborate.python.values.external import Ext
 from fibcore.elaborate.python.values.functions import PROPERTIES, Bound, Func, Receiver
-from fibcore.elaborate.python.values.merging import copied
+from fibcore.elaborate.python.values.merging import copied, merge
+from fibcore.elaborate.python.values.open_ended import OTHER_KEYS, may_be_absent
 from fibcore.elaborate.python.values.tracking import born
 from fibcore.model.tree import SourcePlace, Unknown
 
@@ -196,7 +197,18 @@ class Obj(Receiver):
 
     def find_attr(self, ev: Evaluator, name: str, place: SourcePlace) -> Any:
         if name in self.attrs:
-            return self.attrs[name]
+            held = self.attrs[name]
+            if not may_be_absent(held):
+                return held
+            # Where it is not set, what the class has shows.
+            behind = self._behind_attributes(ev, name, place)
+            return merge([*(v for v in held.values if v is not ABSENT), behind])
+        if OTHER_KEYS in self.attrs and not name.startswith("__"):
+            return Unknown.attribute(f"attribute {name}, which may have been set", place)
+        return self._behind_attributes(ev, name, place)
+
+    def _behind_attributes(self, ev: Evaluator, name: str, place: SourcePlace) -> Any:
+        """The attribute of an object that does not hold one of the name itself."""
         if name == "__class__":
             return self.cls
         if name == "__dict__":
