@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fibcore.plugin import Quantization
-from fibcore.testing.templates import CRASHES
+from fibcore.testing.templates import CRASHES, load_run
 from fibcore.testing.wrong_references import Mistake, assert_rejected, parameters
 
 torch = pytest.importorskip("torch")
@@ -18,11 +18,11 @@ CASES = [{"id": "M9", "M": 9}]
 
 PLAIN, FP8 = (None,), (FP8_BLOCK,)
 BOTH = (None, FP8_BLOCK)
-SCALE_OF_A = "a *= A_scale[rows].repeat_interleave(BLOCK, dim=1)[:, :K]"
-SCALE_OF_B = "b *= of_columns.repeat_interleave(BLOCK, dim=1)[:, :K]"
+SCALE_OF_A = "a = scaled(A[rows], A_scale[rows])"
+SCALE_OF_B = "b = scaled(B[columns], of_columns[: N - first_n])"
 # Plausible mistakes in a square layer: name, text of the reference, text in its place, formats.
 MISTAKES = [
-    ("B not transposed", "(a @ b.T)", "(a @ b)", BOTH),
+    ("B not transposed", "a @ b.T", "(a @ b)", BOTH),
     ("B transposed before", "b = B[columns]", "b = B.T[columns]", PLAIN),
     ("A and B swapped", "a = A[rows]", "a = A[rows].flip(1)", PLAIN),
     ("inputs rounded to bfloat16", ".to(torch.float32)", ".to(torch.bfloat16)", PLAIN),
@@ -38,19 +38,19 @@ MISTAKES = [
         "sum((a[:, i::64] @ b[:, i::64].T).to(output.dtype) for i in range(64))",
         PLAIN,
     ),
-    ("last element of K missing", "(a @ b.T)", "(a[:, :-1] @ b[:, :-1].T)", BOTH),
-    ("first element of K missing", "(a @ b.T)", "(a[:, 1:] @ b[:, 1:].T)", BOTH),
-    ("last block of K missing", "(a @ b.T)", "(a[:, :-128] @ b[:, :-128].T)", BOTH),
-    ("divided by the root of K", "(a @ b.T)", "(a @ b.T / K**0.5)", BOTH),
+    ("last element of K missing", "a @ b.T", "(a[:, :-1] @ b[:, :-1].T)", BOTH),
+    ("first element of K missing", "a @ b.T", "(a[:, 1:] @ b[:, 1:].T)", BOTH),
+    ("last block of K missing", "a @ b.T", "(a[:, :-128] @ b[:, :-128].T)", BOTH),
+    ("divided by the root of K", "a @ b.T", "(a @ b.T / K**0.5)", BOTH),
     ("last column of C missing", "return output", "output[:, -1] = 0; return output", BOTH),
-    ("scales of A ignored", SCALE_OF_A, "pass", FP8),
-    ("scales of B ignored", SCALE_OF_B, "pass", FP8),
-    ("divided by the scales", "b *= of_columns", "b /= of_columns", FP8),
+    ("scales of A ignored", SCALE_OF_A, "a = A[rows].to(torch.float32)", FP8),
+    ("scales of B ignored", SCALE_OF_B, "b = B[columns].to(torch.float32)", FP8),
+    ("divided by the scales", ".mul_(scale", ".div_(scale", FP8),
     ("scales of B transposed", "B_scale[blocks]", "B_scale.T[blocks]", FP8),
     (
         "scales repeated as a whole",
-        "A_scale[rows].repeat_interleave(BLOCK, dim=1)",
-        "A_scale[rows].repeat(1, BLOCK)",
+        "scale.repeat_interleave(BLOCK, dim=1)",
+        "scale.repeat(1, BLOCK)",
         FP8,
     ),
     (
@@ -87,3 +87,43 @@ def test_wrong_references_are_rejected(
 ) -> None:
     made = definition(384, 384, FP8_BLOCK if kind == "fp8" else None)
     assert_rejected(template, made, mistake, cases=CASES, crashes=CRASHES)
+
+
+# What only a GPU runs, with a product that gives float32 as torch.mm there does: a CPU's has none.
+SPLIT = "A.is_cuda and m >= SPLIT_ROWS"
+HALVES = [
+    ("low half of A lost", "(a_high, a_high, a_low)", "(a_high, a_high, a_low * 0)"),
+    ("low half of B lost", "(b_high, b_low, b_high)", "(b_high, b_low * 0, b_high)"),
+    ("high halves twice", "(b_high, b_low, b_high)", "(b_high, b_high, b_high)"),
+    ("low half of the sum", "x.sub_(high)", "x.add_(high)"),
+]
+
+
+def split_error(made: Any, inputs: dict[str, Any], right: str = "", wrong: str = "") -> float:
+    """The largest difference of the split product to float32's, as a part of the largest element.
+
+    C is given in float32, for its rounding would hide what the halves lose.
+    """
+    unrounded = made.reference.replace(
+        "dtype=torch.bfloat16, device", "dtype=torch.float32, device"
+    )
+    assert right in unrounded
+    expected = load_run(unrounded)(**inputs)
+    actual = load_run(unrounded.replace(SPLIT, "True").replace(right, wrong))(**inputs)
+    return float((actual - expected).abs().max() / expected.abs().max())
+
+
+def test_halves_multiply_as_float32_does(
+    definition: Any, make_inputs: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def mm(a: Any, b: Any, *, out_dtype: Any) -> Any:
+        return a.to(out_dtype) @ b.to(out_dtype)
+
+    made = definition(384, 384, FP8_BLOCK)
+    inputs = make_inputs(made, 9)
+    mm.__doc__ = torch.mm.__doc__ or "out_dtype"
+    monkeypatch.setattr(torch, "mm", mm)
+    assert SPLIT in made.reference
+    assert 0 < split_error(made, inputs) < 2**-16
+    for name, right, wrong in HALVES:
+        assert split_error(made, inputs, right, wrong) > 2**-13, name

@@ -14,41 +14,48 @@ torch = pytest.importorskip("torch")
 STEMS = ("rmsnorm", "fused_add_rmsnorm", "gemma_rmsnorm", "gemma_fused_add_rmsnorm")
 CPU = torch.device("cpu")
 
-ROOT = "torch.rsqrt(mean_square + EPSILON)"
-SUM = "hidden_states[rows].to(torch.float32) + residual[rows].to(torch.float32)"
+CALL = "rms_norm(x, (HIDDEN_SIZE,), scale, EPSILON)"
+ROOT = "torch.rsqrt(x.square().mean(dim=-1, keepdim=True) + EPSILON)"
+FORMULA = f"(x * {ROOT} * scale)"
+MEAN = "x.square().mean(dim=-1, keepdim=True)"
+SUM = "x += residual[rows]"
+
+
+def mistaken(right: str, wrong: str) -> str:
+    """The formula that the call stands for, with a mistake in it."""
+    assert right in FORMULA
+    return FORMULA.replace(right, wrong)
+
+
 # Plausible mistakes: name, text of the reference, text in its place, references that have it.
 MISTAKES = [
-    ("epsilon outside the root", ROOT, "(1.0 / (mean_square.sqrt() + EPSILON))", STEMS),
-    ("epsilon added to 1 / root", ROOT, "(torch.rsqrt(mean_square) + EPSILON)", STEMS),
-    ("epsilon forgotten", ROOT, "torch.rsqrt(mean_square)", STEMS),
-    ("epsilon as a lower bound", ROOT, "torch.rsqrt(mean_square.clamp(min=EPSILON))", STEMS),
+    ("epsilon outside the root", CALL, mistaken(ROOT, f"(1 / ({MEAN}.sqrt() + EPSILON))"), STEMS),
+    ("epsilon added to 1 / root", CALL, mistaken(ROOT, f"(torch.rsqrt({MEAN}) + EPSILON)"), STEMS),
+    ("epsilon forgotten", CALL, mistaken(" + EPSILON", ""), STEMS),
+    ("epsilon as a lower bound", CALL, mistaken(" + EPSILON", ".clamp(min=EPSILON)"), STEMS),
     ("epsilon of another model", "EPSILON = 1e-05", "EPSILON = 1e-06", STEMS),
-    ("root forgotten", ROOT, "(1.0 / (mean_square + EPSILON))", STEMS),
-    ("mean instead of mean square", "x.square().mean", "x.mean", STEMS),
-    ("mean of magnitudes", "x.square().mean", "x.abs().mean", STEMS),
-    ("sum instead of mean", "x.square().mean", "x.square().sum", STEMS),
-    ("variance about the mean", "x.square().mean", "x.var", STEMS),
-    ("mean over the rows", "mean(dim=-1", "mean(dim=0", STEMS),
-    ("mean of all but the last", "x.square().mean", "x[:, :-1].square().mean", STEMS),
-    ("weight forgotten", "(normalised * scale)", "(normalised)", STEMS),
+    ("epsilon of the dtype", CALL, "rms_norm(x, (HIDDEN_SIZE,), scale)", STEMS),
+    ("root forgotten", CALL, mistaken("torch.rsqrt", "torch.reciprocal"), STEMS),
+    ("mean instead of mean square", CALL, mistaken("x.square().mean", "x.mean"), STEMS),
+    ("mean of magnitudes", CALL, mistaken("x.square().mean", "x.abs().mean"), STEMS),
+    ("sum instead of mean", CALL, mistaken("x.square().mean", "x.square().sum"), STEMS),
+    ("variance about the mean", CALL, mistaken("x.square().mean", "x.var"), STEMS),
+    ("mean over the rows", CALL, mistaken("dim=-1", "dim=0"), STEMS),
+    ("mean of all but the last", CALL, mistaken("x.square()", "x[:, :-1].square()"), STEMS),
+    ("weight forgotten", CALL, mistaken(" * scale", ""), STEMS),
     (
         "mean square in the activations' dtype",
-        "mean_square = x.square()",
-        "mean_square = x.to(output.dtype).square()",
+        CALL,
+        mistaken("x.square()", "x.to(output.dtype).square()"),
         STEMS,
     ),
-    ("root in the activations' dtype", ROOT, f"{ROOT}.to(output.dtype)", STEMS),
+    ("root in the activations' dtype", CALL, mistaken(ROOT, f"{ROOT}.to(output.dtype)"), STEMS),
     ("Gemma's offset", "scale = weight", "scale = 1.0 + weight", STEMS[:2]),
     ("Gemma's offset forgotten", "scale = 1.0 + weight", "scale = weight", STEMS[2:]),
-    ("residual not added", SUM, "hidden_states[rows].to(torch.float32)", STEMS[1::2]),
-    ("residual alone", SUM, "residual[rows].to(torch.float32)", STEMS[1::2]),
-    ("residual subtracted", SUM, SUM.replace("+", "-"), STEMS[1::2]),
-    (
-        "residual added after the norm",
-        "(normalised * scale)",
-        "(normalised * scale + residual[rows])",
-        STEMS[1::2],
-    ),
+    ("residual not added", SUM, "pass", STEMS[1::2]),
+    ("residual alone", SUM, "x = residual[rows].to(torch.float32)", STEMS[1::2]),
+    ("residual subtracted", SUM, "x -= residual[rows]", STEMS[1::2]),
+    ("residual added after the norm", CALL, f"{CALL} + residual[rows]", STEMS[1::2]),
     ("result written over the input", "torch.empty_like(hidden_states)", "hidden_states", STEMS),
 ]
 
