@@ -1,7 +1,8 @@
 """The environment that the source sees: machine, parallel sizes, server arguments, flags.
 
 Facts are data: `facts.json` holds them by SGLang version range, and this module turns them into
-answers. A release whose module `within` lacks a function marked `"expected"` gets a warning.
+answers. A release whose module `within` lacks a function that is `"expected"` there gets a warning:
+`"expected": {"get_exec": {"from": "0.5.17"}}` says that releases have it from 0.5.17 on.
 Values in the data are JSON, or one of
 
 * `"$tp"`, `"$ep"`, `"$moe_tp"`: a serving size (it remembers its origin),
@@ -102,12 +103,14 @@ class Environment(environment.Environment):
         return last is None or number < last
 
     def _load(self, table: Mapping[str, Any]) -> None:
+        number = parse_version(self.version)
         for entry in table.get("functions", ()):
             value = self.value(entry["value"])
             for name in entry["names"]:
                 self.functions.setdefault(name, []).append((entry.get("within", ""), value))
-            if entry.get("expected"):
-                self.expected.setdefault(entry["within"], []).extend(entry["names"])
+            for name, releases in entry.get("expected", {}).items():
+                if self._applies({**releases, "newest": "to" not in releases}, number):
+                    self.expected.setdefault(entry["within"], []).append(name)
         for name, value in table.get("constants", {}).items():
             self.constants[name] = self.value(value)
         for name, value in table.get("external_calls", {}).items():
@@ -122,7 +125,6 @@ class Environment(environment.Environment):
         self.weightless_external.extend(table.get("weightless_external", ()))
         self.transformers_major = table.get("transformers_major", self.transformers_major)
         tested = table.get("tested")
-        number = parse_version(self.version)
         if tested and number is not None:
             low, high = (parse_version(t) for t in tested)
             if low is not None and high is not None and not low <= number <= high:

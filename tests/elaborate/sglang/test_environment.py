@@ -42,7 +42,15 @@ def test_the_platform_is_cuda(made: Any) -> None:
 
 @pytest.mark.parametrize(
     ("version", "warned"),
-    [("0.5.9", 0), ("0.5.14.post1", 0), ("0.5.23", 0), ("0.5.8", 1), ("0.6.0", 1), (None, 0)],
+    [
+        ("0.5.9", 0),
+        ("0.5.14.post1", 0),
+        ("0.5.23", 0),
+        ("0.4.10", 0),
+        ("0.4.9", 1),
+        ("0.6.0", 1),
+        (None, 0),
+    ],
 )
 def test_versions_that_nobody_tested_are_warned_about(
     made: Any, version: str | None, warned: int

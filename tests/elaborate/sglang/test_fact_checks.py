@@ -13,14 +13,11 @@ class Model(nn.Module):
         self.x = {value}
 EntryClass = Model
 """
-CONTEXT = """
-def get_context():
-    pass
-def get_parallel():
-    pass
-def get_exec():
-    pass
+GETTERS = """
+get_context get_parallel get_exec get_device get_model get_schedule get_memory get_spec get_lora
+get_mm get_disagg get_serving get_observability get_forward get_resources get_stream
 """
+CONTEXT = "".join(f"def {name}():\n    pass\n" for name in GETTERS.split())
 
 
 def warnings(made: Any, value: str, context: str, version: str = "0.5.18") -> tuple[str, ...]:
@@ -52,3 +49,11 @@ def test_what_nothing_asked_for_is_no_contradiction(made: Any) -> None:
     context = f"{CONTEXT}def get_flags():\n    pass\n"
     assert warnings(made, "get_context()", context) == ()
     assert made.tree(MODEL.format(value="1").replace("import *", "import x")).warnings == ()
+
+
+def test_a_function_is_missed_only_on_releases_that_have_it(made: Any) -> None:
+    # 0.5.17 has no get_platform yet, 0.5.19 has.
+    context = f"{CONTEXT}def get_flags():\n    pass\n"
+    assert warnings(made, "get_context()", context, "0.5.17") == ()
+    (warning,) = warnings(made, "get_context()", context, "0.5.19")
+    assert "get_platform of sglang.srt.runtime_context" in warning
