@@ -62,5 +62,5 @@ def test_versions_that_nobody_tested_are_warned_about(
     )
     assert len(tree.warnings) == warned
     for warning in tree.warnings:
-        assert "0.5.9" in warning
+        assert "0.4.10 to 0.5.23" in warning
         assert str(version) in warning
