@@ -112,9 +112,9 @@ class Session:
         config = load_config(builder, self.config.data, self.config.origins)
         self.config_label = config.label
         environment.warnings.extend(core_sizes(config))
-        quantizer = Quantizer(ev, quantization_data(self.config.data), cls)
         ev.notes.extend(prepare(ev, environment, config, architecture))
         environment.shims.server.passes.config = config
+        quantizer = Quantizer(ev, quantization_data(self.config.data), cls, config)
         environment.shims.server.shared_experts = shared_experts(ev, cls, config, quantizer.config)
         settle(ev, cls, config, quantizer.config)
         missing: list[Missing] = []

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from fibcore.elaborate.python.values import ABSENT, Class, Ext, IndexFn, Mod, Obj, Raised, depending
 from fibcore.elaborate.sglang.layer_names import LayerNames
 from fibcore.elaborate.sglang.quantization_formats import CompressedTensors, describe, layers_named
+from fibcore.elaborate.sglang.weight_names import WeightNames
 from fibcore.elaborate.transformers.config_object import TEXT_CONFIGS
 from fibcore.model.tree import OriginStr, Quantization, SourcePlace, Unknown
 
@@ -86,7 +87,9 @@ _UPGRADES = {"awq": ("awq_marlin",), "gptq": ("gptq_marlin",)}
 class Quantizer:
     """Asks the source's quantisation config what becomes of each layer."""
 
-    def __init__(self, evaluator: Evaluator, data: dict[str, Any] | None, model: Class) -> None:
+    def __init__(
+        self, evaluator: Evaluator, data: dict[str, Any] | None, model: Class, config: Any
+    ) -> None:
         self.ev = evaluator
         self.data = data
         self.method = method_name(data) if data else ""
@@ -96,22 +99,22 @@ class Quantizer:
         self._names: LayerNames | None = None
         self._memo: dict[Any, Quantization | Unknown | None] = {}
         self._compressed: CompressedTensors | None = None
-        if data and self.method == "compressed_tensors":
-            self._compressed = CompressedTensors(data)
         if data:
-            self._load(model)
+            names = WeightNames(evaluator, model, config, self.method)
+            self._load(model, names)
+            if self.method == "compressed_tensors":
+                self._compressed = self._compressed_with(names, data)
 
-    def _load(self, model: Class) -> None:
+    def _load(self, model: Class, names: WeightNames) -> None:
         place = model.place
         module = f"{self.ev.index.package}.srt.layers.quantization"
         lookup = self.ev.modules.imported(module, "get_quantization_config")
         section = dict(self.data or {})
-        mapping = self.ev.classes.attr(model, "packed_modules_mapping")
-        section["packed_modules_mapping"] = mapping if isinstance(mapping, dict) else {}
-        names = [*_UPGRADES.get(self.method, ()), self.method, self.method.replace("_", "-")]
+        section["packed_modules_mapping"] = names.packed_modules()
+        methods = [*_UPGRADES.get(self.method, ()), self.method, self.method.replace("_", "-")]
         if self.method.startswith("modelopt"):
-            names.append("modelopt")
-        for name in dict.fromkeys(names):
+            methods.append("modelopt")
+        for name in dict.fromkeys(methods):
             try:
                 cls = self.ev.calls.call(lookup, [name], {}, place)
                 if not isinstance(cls, Class):
@@ -127,7 +130,7 @@ class Quantizer:
                     )
                 continue
             if isinstance(self.config, Obj):
-                self.problem = None
+                self.problem = names.apply(self.config)
                 return
         self.config = Obj(Ext(f"quantization.{self.method}"), place)
         self.config.attrs["quant_method"] = self.method
@@ -135,6 +138,25 @@ class Quantizer:
             self.problem = Unknown(
                 f"the source does not tell how {self.method} is configured", place
             )
+
+    def _compressed_with(self, names: WeightNames, data: dict[str, Any]) -> CompressedTensors:
+        """The config's own groups and lists of layers, by the names that SGLang gives those."""
+        mapped = dict(data)
+        groups = data.get("config_groups")
+        if isinstance(groups, dict):
+            mapped["config_groups"] = {
+                key: {**group, "targets": self._listed(names, group.get("targets"))}
+                for key, group in groups.items()
+            }
+        mapped["ignore"] = self._listed(names, data.get("ignore"))
+        return CompressedTensors(mapped)
+
+    def _listed(self, names: WeightNames, given: Any) -> list[str]:
+        found = names.listed(list(given or ()))
+        if isinstance(found, Unknown):
+            self.problem = found
+            return []
+        return found
 
     def of(
         self, mod: Mod, arguments: Mapping[str, Any], index: int | None = None
