@@ -186,6 +186,10 @@ class Calls(Part):
             self.ev.forward.note_parameters(func.qualname, args, kwargs, place)
             if self.ev.environment.is_kernel(module):
                 return Unknown.tensor(f"tensor from {func.qualname}", place)
+        elif not tolerant:
+            found = self.ev.compiled.call(func, args, kwargs, place)
+            if found is not ABSENT:
+                return found
         env = Env(func.env.module, func.env, func, tolerant=tolerant)
         env.vars.update(self.bind_arguments(func, args, kwargs, place))
         if func.is_generator:

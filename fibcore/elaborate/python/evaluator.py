@@ -20,6 +20,7 @@ from fibcore.elaborate.python.budget import Budget
 from fibcore.elaborate.python.builtins import BUILTINS
 from fibcore.elaborate.python.calls import Calls
 from fibcore.elaborate.python.classes import Classes
+from fibcore.elaborate.python.compiled.functions import Functions
 from fibcore.elaborate.python.comparisons import Comparisons
 from fibcore.elaborate.python.comprehensions import Comprehensions
 from fibcore.elaborate.python.construction import Construction
@@ -95,6 +96,7 @@ class Evaluator:
         self.comparisons = Comparisons(self)
         self.comprehensions = Comprehensions(self)
         self.calls = Calls(self)
+        self.compiled = Functions(self)
         for part in (
             self.expressions,
             self.operators,

@@ -1,0 +1,330 @@
+"""What compiled functions can do: an allow-list of operations on exact types.
+
+Each takes and gives values of Python's own types and of no class derived from them, so that
+what a value remembers beside itself (where it is from, how it depends on a layer's index) is never
+lost here, and nothing of the source can say what an operation means.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+from fibcore.elaborate.python.compiled.globs import Glob
+
+MAX_TEXT = 1 << 14
+"""Characters of a text that is made; longer ones are not what names are made of."""
+
+
+class NotPlain(Exception):
+    """Something is not plain, known data, or not done here."""
+
+
+class Made(list[Any]):
+    """A list that a compiled function has made itself, and may change."""
+
+
+SCALARS = frozenset((str, int, float, bool, type(None)))
+PLAIN = SCALARS | {list, tuple, dict, set, frozenset, Made, Glob}
+"""Types of data whose parts may be anything: they are looked at when they are read."""
+SEQUENCES = frozenset((list, tuple, Made))
+
+
+def plain(value: Any) -> Any:
+    """A value that was read out of another one."""
+    if type(value) not in PLAIN:
+        raise NotPlain
+    return value
+
+
+def holds_made(value: Any) -> bool:
+    """Whether a value is, or is a tuple that holds, a list that was made here."""
+    kind = type(value)
+    return kind is Made or (kind is tuple and any(map(holds_made, value)))
+
+
+def result(value: Any) -> Any:
+    """A value as the evaluator gets it."""
+    kind = type(value)
+    if kind is Made:
+        return [result(item) for item in value]
+    if kind is tuple:
+        return tuple(result(item) for item in value) if holds_made(value) else value
+    if kind in PLAIN and kind is not Glob:
+        return value
+    raise NotPlain
+
+
+def truth(value: Any) -> bool:
+    """`bool(value)`."""
+    if type(value) not in PLAIN:
+        raise NotPlain
+    return bool(value)
+
+
+def items(value: Any) -> Any:
+    """What iteration over a value gives; the items are not looked at yet."""
+    kind = type(value)
+    if kind in SEQUENCES or kind is str or kind is _Items:
+        return value
+    if kind is dict:
+        return _keys(value)
+    raise NotPlain  # a set among them: its order is another in each process
+
+
+class _Items(list[Any]):
+    """The pairs, keys or values of a dict."""
+
+
+def equal(left: Any, right: Any) -> bool:
+    """`left == right`."""
+    if type(left) in SCALARS and type(right) in SCALARS:
+        return bool(left == right)
+    raise NotPlain
+
+
+def contains(item: Any, holder: Any) -> bool:
+    """`item in holder`."""
+    kind = type(holder)
+    if kind is str:
+        if type(item) is str:
+            return item in holder
+    elif type(item) in SCALARS:
+        if kind is dict:
+            if item not in holder:
+                return False
+            plain(holder[item])  # a key that may be there has a value that is not plain
+            return True
+        if kind in SEQUENCES or kind is set or kind is frozenset:
+            if all(type(one) in SCALARS for one in holder):
+                return item in holder
+    raise NotPlain
+
+
+def is_(left: Any, right: Any) -> bool:
+    """`left is right`, for the constants that there is one of."""
+    if (right is None or right is True or right is False) and type(left) in PLAIN:
+        return left is right
+    raise NotPlain
+
+
+def _ordered(fn: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
+    def compare(left: Any, right: Any) -> bool:
+        kinds = (type(left), type(right))
+        if kinds in ((int, int), (str, str), (float, float), (int, float), (float, int)):
+            return fn(left, right)
+        raise NotPlain
+
+    return compare
+
+
+def add(left: Any, right: Any) -> Any:
+    """`left + right`."""
+    if type(left) is str and type(right) is str and len(left) + len(right) < MAX_TEXT:
+        return left + right
+    if type(left) is int and type(right) is int:
+        return left + right
+    raise NotPlain
+
+
+def subtract(left: Any, right: Any) -> Any:
+    """`left - right`."""
+    if type(left) is int and type(right) is int:
+        return left - right
+    raise NotPlain
+
+
+def text_of(value: Any) -> str:
+    """What a value is in an f-string."""
+    if type(value) is str:
+        return value
+    if type(value) is int:
+        return str(value)
+    raise NotPlain
+
+
+def item(holder: Any, key: Any) -> Any:
+    """`holder[key]`."""
+    kind = type(holder)
+    if kind is dict and type(key) in SCALARS and key in holder:
+        return plain(holder[key])
+    if type(key) is int and -len(holder) <= key < len(holder):
+        if kind is str:
+            return holder[key]
+        if kind in SEQUENCES:
+            return plain(holder[key])
+    raise NotPlain
+
+
+def part(holder: Any, start: Any, stop: Any, step: Any) -> Any:
+    """`holder[start:stop:step]`."""
+    if all(v is None or type(v) is int for v in (start, stop, step)) and step != 0:
+        if type(holder) in (str, tuple):
+            return holder[start:stop:step]
+        if type(holder) in SEQUENCES:
+            return Made(holder[start:stop:step])
+    raise NotPlain
+
+
+COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
+    "Eq": equal,
+    "NotEq": lambda left, right: not equal(left, right),
+    "In": contains,
+    "NotIn": lambda left, right: not contains(left, right),
+    "Is": is_,
+    "IsNot": lambda left, right: not is_(left, right),
+    "Lt": _ordered(operator.lt),
+    "LtE": _ordered(operator.le),
+    "Gt": _ordered(operator.gt),
+    "GtE": _ordered(operator.ge),
+}
+BINARY: dict[str, Callable[[Any, Any], Any]] = {"Add": add, "Sub": subtract}
+
+
+# -- methods ---------------------------------------------------------------------------------------
+
+
+def _replace(text: str, old: Any, new: Any, count: Any = -1) -> str:
+    if type(old) is not str or type(new) is not str or type(count) is not int:
+        raise NotPlain
+    if not old or len(text) * (len(new) + 1) > MAX_TEXT:
+        raise NotPlain
+    return text.replace(old, new, count)
+
+
+def _join(text: str, parts: Any) -> str:
+    if type(parts) not in SEQUENCES or not all(type(p) is str for p in parts):
+        raise NotPlain
+    if sum(map(len, parts)) + len(parts) * len(text) > MAX_TEXT:
+        raise NotPlain
+    return text.join(parts)
+
+
+def _split(fn: Callable[..., list[str]]) -> Callable[..., Any]:
+    def run(text: str, sep: Any = None, maxsplit: Any = -1) -> Any:
+        if (sep is None or (type(sep) is str and sep)) and type(maxsplit) is int:
+            return Made(fn(text, sep, maxsplit))
+        raise NotPlain
+
+    return run
+
+
+def _of_texts(name: str, least: int = 0, most: int = 1) -> Callable[..., Any]:
+    """A method of str that takes texts and makes nothing longer."""
+    fn = getattr(str, name)
+
+    def run(text: str, *args: Any) -> Any:
+        if not least <= len(args) <= most:
+            raise NotPlain
+        for arg in args:
+            if type(arg) is not str:
+                raise NotPlain
+        return fn(text, *args)
+
+    return run
+
+
+def _of_ends(name: str) -> Callable[..., bool]:
+    """`startswith` and `endswith`."""
+    fn = getattr(str, name)
+
+    def run(text: str, end: Any) -> Any:
+        if type(end) is str or (type(end) is tuple and all(type(e) is str for e in end)):
+            return fn(text, end)
+        raise NotPlain
+
+    return run
+
+
+def _get(holder: dict[Any, Any], key: Any, default: Any = None) -> Any:
+    if type(key) not in SCALARS:
+        raise NotPlain
+    return plain(holder[key]) if key in holder else default
+
+
+def _pairs(holder: dict[Any, Any]) -> Any:
+    return _Items(holder.items())
+
+
+def _keys(holder: dict[Any, Any]) -> Any:
+    for value in holder.values():
+        plain(value)  # a key that may be there has a value that is not plain
+    return _Items(holder)
+
+
+def _append(holder: Any, value: Any) -> None:
+    holder.append(value)
+
+
+def _fullmatch(pattern: Glob, text: Any) -> bool:
+    if type(text) is str and "\n" not in text:
+        return pattern.fullmatch(text)
+    raise NotPlain
+
+
+METHODS: dict[type, dict[str, Callable[..., Any]]] = {
+    str: {
+        "startswith": _of_ends("startswith"),
+        "endswith": _of_ends("endswith"),
+        "replace": _replace,
+        "join": _join,
+        "split": _split(str.split),
+        "rsplit": _split(str.rsplit),
+        **{name: _of_texts(name) for name in ("strip", "lstrip", "rstrip")},
+        **{
+            name: _of_texts(name, 1)
+            for name in ("removeprefix", "removesuffix", "partition", "rpartition", "find", "count")
+        },
+        **{name: _of_texts(name, 0, 0) for name in ("lower", "upper", "isdigit", "isnumeric")},
+    },
+    dict: {
+        "get": _get,
+        "items": _pairs,
+        "keys": _keys,
+        "values": lambda holder: _Items(holder.values()),
+    },
+    Made: {"append": _append},
+    Glob: {"fullmatch": _fullmatch},
+}
+"""Methods that can be called, by the exact type of what has them."""
+
+
+# -- builtins --------------------------------------------------------------------------------------
+
+
+def _len(value: Any) -> int:
+    if type(value) in (str, list, tuple, Made):
+        return len(value)
+    raise NotPlain
+
+
+def _list(value: Any) -> Any:
+    return Made(plain(one) for one in items(value))
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(plain(one) for one in items(value))
+
+
+def _bool(value: Any) -> bool:
+    return truth(value)
+
+
+def _fromkeys(value: Any) -> dict[Any, Any]:
+    found = list(items(value))
+    if not all(type(one) in SCALARS for one in found):
+        raise NotPlain
+    return dict.fromkeys(found)
+
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "len": _len,
+    "list": _list,
+    "tuple": _tuple,
+    "bool": _bool,
+    "str": text_of,
+}
+"""Builtins that can be called."""
+CLASS_METHODS: dict[tuple[str, str], Callable[..., Any]] = {("dict", "fromkeys"): _fromkeys}
+"""Methods of builtin types."""
