@@ -249,10 +249,23 @@ class Quantizer:
         return self._describe(mod, prefix)
 
     def _describe(self, mod: Mod, prefix: Any) -> Quantization | Unknown | None:
-        found = describe(self.method, self.data or {}, str(prefix), experts=_experts(mod))
+        data = self.data or {}
+        if self.method == "modelopt_mixed":
+            algorithm = self._algorithm(prefix, mod.place or SourcePlace("", 1))
+            if isinstance(algorithm, Unknown):
+                return algorithm
+            data = {**data, "quant_algo": str(algorithm)}
+        found = describe(self.method, data, str(prefix), experts=_experts(mod))
         if isinstance(found, Unknown):
             return Unknown(found.reason, mod.place)
         return found
+
+    def _algorithm(self, prefix: Any, place: SourcePlace) -> Any:
+        """The algorithm of a layer where each has its own, as the source looks it up."""
+        resolve = self.ev.attributes.find(self.config, "_resolve_quant_algo", place)
+        if resolve is ABSENT:
+            return Unknown(f"which algorithm of {self.method} a layer has", place)
+        return self.ev.calls.call(resolve, [prefix], {}, place)
 
     def _compressed_layer(
         self, config: CompressedTensors, mod: Mod, prefix: str

@@ -100,23 +100,15 @@ def _nvfp4(method: str, data: Mapping[str, Any], prefix: str, experts: bool) -> 
 
 
 def _mixed(method: str, data: Mapping[str, Any], prefix: str, experts: bool) -> Answer:
-    """ModelOpt's MIXED_PRECISION: an algorithm for each layer that is quantised."""
+    """ModelOpt's MIXED_PRECISION: an algorithm for each layer that is quantised.
+
+    `quant_algo` is that of the layer in question; the first layer that names it tells its sizes
+    (`ModelOptMixedPrecisionConfig.from_config`).
+    """
+    algorithm = str(data.get("quant_algo")).upper()
     layers = data.get("quantized_layers") or {}
-    names = [prefix, *checkpoint_names(prefix, experts=experts)]
-    kinds: dict[str, Mapping[str, Any]] = {}
-    for name, kind in layers.items():
-        bare = name.removeprefix("model.")
-        for wanted in names:
-            if bare == wanted.removeprefix("model.") or (
-                experts and bare.startswith(f"{prefix.removeprefix('model.')}.")
-            ):
-                kinds[str(kind.get("quant_algo")).upper()] = kind
-    if not kinds:
-        return None
-    if len(kinds) > 1:
-        return Unknown(f"a layer of several algorithms: {', '.join(sorted(kinds))}")
-    ((algorithm, kind),) = kinds.items()
-    section = {**kind, "quant_algo": algorithm}
+    kinds = (kind for kind in layers.values() if str(kind.get("quant_algo")).upper() == algorithm)
+    section = {**next(kinds, {}), "quant_algo": algorithm}
     if "NVFP4" in algorithm:
         return _nvfp4(method, section, prefix, experts)
     if algorithm == "MXFP8":

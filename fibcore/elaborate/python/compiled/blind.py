@@ -15,6 +15,8 @@ _METHODS = frozenset((
     "startswith", "endswith", "removeprefix", "removesuffix", "split", "rsplit", "strip", "lstrip",
     "rstrip", "partition", "rpartition", "replace", "join", "lower", "upper", "fullmatch",
 ))  # fmt: skip
+_WHOLE = ("startswith", "endswith", "fullmatch", "lower", "upper")
+"""Those that give no piece of a text."""
 _COMPARISONS = (ast.Eq, ast.NotEq, ast.In, ast.NotIn, ast.Is, ast.IsNot)
 _QUANTIFIERS = ("any", "all")
 
@@ -29,6 +31,11 @@ class Blindness:
         variables: The variables of the function around the loop.
         callee: The functions that a name may stand for.
         depth: How many calls of functions are followed.
+
+    Attributes:
+        free: The variables of the function that a body reads.
+        read: The variables of a round that decide how it ends.
+        cuts: Whether texts are cut into pieces, so that one may begin or end at a number.
     """
 
     def __init__(self, variables: Iterable[str], callee: Callee, depth: int = 3) -> None:
@@ -36,9 +43,11 @@ class Blindness:
         self._callee = callee
         self._depth = depth
         self.free: set[str] = set()
+        self.read: set[str] = set()
+        self.cuts = False
 
     def loop(self, node: ast.For, function: ast.FunctionDef) -> bool:
-        """Whether the body of a loop is blind; then `free` are the variables that it reads."""
+        """Whether the body of a loop is blind."""
         inside = {n.id for n in ast.walk(node) if _stores(n)}
         elsewhere = _outside(function, node)
         if inside & elsewhere or node.orelse:
@@ -56,7 +65,9 @@ class Blindness:
         stored = {n.id for s in node.body for n in ast.walk(s) if _stores(n)}
         inner = Blindness(own | stored, self._callee, self._depth - 1)
         # Its parameters may be given new values, for they are this call's alone.
-        return self._depth > 0 and inner._block(node.body, own, stored | own)
+        found = self._depth > 0 and inner._block(node.body, own, stored | own)
+        self.cuts |= inner.cuts
+        return found
 
     def _block(self, body: list[ast.stmt], known: set[str], stored: set[str]) -> bool:
         """Whether statements are blind.
@@ -99,11 +110,11 @@ class Blindness:
 
     def _reads(self, node: ast.expr, known: set[str], stored: set[str]) -> bool:
         """Whether the variables of an expression are this round's, or none of the loop's."""
-        return all(
-            self._value(n, known, stored)
-            for n in ast.walk(node)
-            if isinstance(n, ast.Name) and n.id in self._variables
-        ) and not any(isinstance(n, (ast.NamedExpr, ast.Lambda)) for n in ast.walk(node))
+        names = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)} & self._variables
+        self.free |= names - known - stored
+        return not names & (stored - known) and not any(
+            isinstance(n, (ast.NamedExpr, ast.Lambda)) for n in ast.walk(node)
+        )
 
     def _value(self, node: ast.expr, known: set[str], stored: set[str]) -> bool:
         def all_of(nodes: Iterable[ast.expr]) -> bool:
@@ -116,6 +127,7 @@ class Blindness:
                 return value is None or value in (True, False, 1)
             case ast.Name(id=name):
                 if name in known:
+                    self.read.add(name)
                     return True
                 if name in stored or name not in self._variables:
                     return False  # an earlier round's, or data that has names of its own
@@ -140,6 +152,7 @@ class Blindness:
                     for v in node.values
                 ) and all_of(v.value if isinstance(v, ast.FormattedValue) else v for v in node.values)
             case ast.Subscript():
+                self.cuts = True
                 return _is_end(node.slice) and self._value(node.value, known, stored)
             case ast.GeneratorExp() | ast.ListComp():
                 (generator, *more) = node.generators
@@ -161,6 +174,7 @@ class Blindness:
         if isinstance(func, ast.Attribute):
             if isinstance(func.value, ast.Name) and func.value.id not in self._variables:
                 return func.attr == "compile"
+            self.cuts |= func.attr not in _WHOLE
             return func.attr in _METHODS and self._value(func.value, known, stored)
         return False
 

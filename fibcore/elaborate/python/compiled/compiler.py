@@ -191,7 +191,8 @@ class Compiler:
         orelse = self._block(node.orelse) if node.orelse else None
         count = self._outside.loop
         blind = Blindness(self._slots, self._outside.syntax)
-        narrowed = self._narrowed(blind, target, body) if blind.loop(node, self._node) else None
+        fits = blind.loop(node, self._node)
+        narrowed = self._narrowed(blind, node.target, target, body) if fits else None
 
         def for_(frame: Frame) -> Any:
             found = ops.items(values(frame))
@@ -211,16 +212,24 @@ class Compiler:
         return for_
 
     def _narrowed(
-        self, blind: Blindness, target: Callable[[Frame, Any], None], body: Code
+        self,
+        blind: Blindness,
+        name: ast.expr,
+        target: Callable[[Frame, Any], None],
+        body: Code,
     ) -> Callable[[Frame, Any], Any]:
         """A function that gives the items at which a loop may end, of those that it goes through.
 
         Args:
             blind: What knows the variables that the body reads.
-            target: Binds an item.
+            name: What an item is bound to.
+            target: Binds it.
             body: Gives something where the loop ends.
         """
-        names = Names()
+        parts = None
+        if isinstance(name, ast.Tuple):
+            parts = tuple(n for n, e in enumerate(name.elts) if _names_in(e)[0] in blind.read)
+        names = Names(parts, cuts=blind.cuts)
         slots = [self._slots[name] for name in sorted(blind.free)]
         count = self._outside.loop
 
@@ -446,6 +455,10 @@ class Compiler:
         rounds = self._rounds(node.generators, [node.elt])
         return lambda frame: ops.Made(value for (value,) in rounds(frame))
 
+    def _setcomp_(self, node: ast.SetComp) -> Code:
+        rounds = self._rounds(node.generators, [node.elt])
+        return lambda frame: _set([value for (value,) in rounds(frame)])
+
     def _dictcomp_(self, node: ast.DictComp) -> Code:
         rounds = self._rounds(node.generators, [node.key, node.value])
 
@@ -497,7 +510,7 @@ class Compiler:
                     return None
                 return RETURN if ops.truth(codes[0](frame)) is ending else None
 
-            narrowed = self._narrowed(blind, target, end)
+            narrowed = self._narrowed(blind, generator.target, target, end)
         self._slots = outer
 
         def rounds(frame: Frame) -> Any:

@@ -13,9 +13,10 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from fibcore.elaborate.python.compiled.operations import Made, NotPlain
+from fibcore.elaborate.python.compiled.operations import Items, Made, NotPlain
 
 _NUMBER = re.compile(r"(?<![^.])[0-9]+(?![^.])")
+_INNER = re.compile(r"(?<=\.)[0-9]+(?=\.)")
 _RUN = re.compile(r"[0-9]+")
 _ANY = "\u0660"
 """A digit that no name has: it stands for a number of which nothing is known."""
@@ -30,39 +31,98 @@ class Entries:
     """What a list holds, by the numbers in its entries.
 
     Args:
-        holder: The list; of a dict, the pairs.
+        holder: The list.
+        parts: The parts of an entry that decide something; None for the whole of it.
+
+    Attributes:
+        contents: The entries.
+        simple: Whether all that decides something is ASCII text.
+        ends: The positions of entries at which a loop ends, by the variables that it reads.
     """
 
-    def __init__(self, holder: list[Any]) -> None:
+    def __init__(self, holder: Any, parts: tuple[int, ...] | None) -> None:
         self.contents = tuple(holder)
         self.simple = True
-        self._runs: dict[str, list[int]] = {}
-        self._related: dict[str, frozenset[int]] = {}
-        for position, entry in enumerate(self.contents):
-            for text in _texts(entry):
-                if text is None or not text.isascii():
-                    self.simple = False
-                    return
-                for run in _RUN.findall(text):
-                    self._runs.setdefault(run, []).append(position)
         self.ends: dict[Any, frozenset[int]] = {}
+        self._held = _contents(holder)
+        self._runs: dict[str, list[int]] = {}
+        self._inner: dict[str, list[int]] = {}
+        self._outer: dict[str, list[int]] = {}
+        self._shapes: dict[tuple[str, ...], list[int]] = {}
+        self._related: dict[tuple[str, bool], frozenset[int]] = {}
+        for position, entry in enumerate(self.contents):
+            texts = (entry,) if parts is None else tuple(entry[part] for part in parts)
+            if not all(type(text) is str and text.isascii() for text in texts):
+                self.simple = False
+                return
+            for run in {run for text in texts for run in _RUN.findall(text)}:
+                self._runs.setdefault(run, []).append(position)
+            inner = {number for text in texts for number in _INNER.findall(text)}
+            for number in inner:
+                self._inner.setdefault(number, []).append(position)
+            for run in {r for text in texts for r in _RUN.findall(_INNER.sub("", text))}:
+                self._outer.setdefault(run, []).append(position)
+            shape = tuple([_RUN.sub("0", text) for text in texts])
+            self._shapes.setdefault(shape, []).append(position)
 
-    def related(self, number: str) -> frozenset[int]:
-        """The positions of entries that have digits in common with a number."""
-        if number not in self._related:
-            self._related[number] = frozenset(
-                position
-                for run, positions in self._runs.items()
-                if run in number or number in run
-                for position in positions
-            )
-        return self._related[number]
+    def hold(self, holder: Any) -> bool:
+        """Whether a list still holds what it held."""
+        return self._held == _contents(holder)
+
+    def where(self, ends: Ends, *, digits: bool) -> frozenset[int]:
+        """The positions of entries at which a loop may end.
+
+        Args:
+            ends: Runs the loop's body for an entry.
+            digits: Whether the variables that it reads have digits of their own; where they have
+                none, the loop ends at all entries that differ in their numbers alone, or at none.
+        """
+        found: set[int] = set()
+        for alike in self._shapes.values():
+            for positions in [[p] for p in alike] if digits else [alike]:
+                try:
+                    ended = ends(self.contents[positions[0]])
+                except NotPlain:
+                    ended = True  # it is to be looked at again for each name
+                if ended:
+                    found.update(positions)
+        return frozenset(found)
+
+    def related(self, number: str, *, whole: bool) -> frozenset[int]:
+        """The positions of entries that have digits in common with a number.
+
+        Args:
+            number: The number.
+            whole: Whether it is always compared together with the dots around it, so that a number
+                between two dots of an entry has to be the same one.
+        """
+        key = (number, whole)
+        if key not in self._related:
+            found = set(self._inner.get(number, ()) if whole else ())
+            for run, positions in (self._outer if whole else self._runs).items():
+                if run in number or number in run:
+                    found.update(positions)
+            self._related[key] = frozenset(found)
+        return self._related[key]
+
+
+def _contents(holder: Any) -> tuple[Any, ...]:
+    if type(holder) is Items:
+        return (*holder.source, *holder.source.values())
+    return tuple(holder)
 
 
 class Names:
-    """The lists that one loop went through."""
+    """The lists that one loop went through.
 
-    def __init__(self) -> None:
+    Args:
+        parts: The parts of an entry that decide whether it ends; None for the whole of it.
+        cuts: Whether texts are cut into pieces.
+    """
+
+    def __init__(self, parts: tuple[int, ...] | None, *, cuts: bool) -> None:
+        self._parts = parts
+        self._cuts = cuts
         self._known: dict[int, Entries] = {}
 
     def candidates(
@@ -90,42 +150,19 @@ class Names:
         key = tuple(tuple(v) if type(v) is Made or type(v) is list else v for v in general)
         key = tuple(frozenset(v) if type(v) is set else v for v in key)
         if key not in entries.ends:
-            entries.ends[key] = _where(entries.contents, ends(general))
-        wanted = entries.related(number) | entries.ends[key]
+            digits = any(_has_digits_of(value, "") for value in general)
+            entries.ends[key] = entries.where(ends(general), digits=digits)
+        whole = not self._cuts and all(_between_dots(value) for value in values)
+        wanted = entries.related(number, whole=whole) | entries.ends[key]
         return (entries.contents[position] for position in sorted(wanted))
 
     def _entries(self, holder: Any) -> Entries:
-        known = self._known.get(id(holder))
+        key = id(holder.source if type(holder) is Items else holder)
+        known = self._known.get(key)
         # The id may be another list's by now, or its contents others.
-        if known is None or known.contents != tuple(holder):
-            known = self._known[id(holder)] = Entries(holder)
+        if known is None or not known.hold(holder):
+            known = self._known[key] = Entries(holder, self._parts)
         return known
-
-
-def _where(contents: tuple[Any, ...], ends: Ends) -> frozenset[int]:
-    found = set()
-    for position, entry in enumerate(contents):
-        try:
-            if ends(entry):
-                found.add(position)
-        except NotPlain:  # noqa: PERF203 - it is to be looked at again for each name
-            found.add(position)
-    return frozenset(found)
-
-
-def _texts(entry: Any) -> Iterator[str | None]:
-    """The texts in an entry; None for what is neither text nor without any."""
-    if type(entry) is str:
-        yield entry
-    elif type(entry) is tuple:
-        for part in entry:
-            yield from _texts(part)
-    elif type(entry) is dict:
-        for key, value in entry.items():
-            yield from _texts(key)
-            yield from _texts(value)
-    elif entry is not None and type(entry) not in (bool, int, float):
-        yield None
 
 
 def _note(value: Any, numbers: set[str]) -> bool:
@@ -148,8 +185,17 @@ def _generalised(value: Any) -> Any:
     return value
 
 
+def _between_dots(value: Any) -> bool:
+    """Whether a number stands between two dots wherever it is in a variable."""
+    if type(value) is str:
+        return not _NUMBER.search(_INNER.sub("", value))
+    if type(value) in (Made, list, tuple, set, frozenset):
+        return all(_between_dots(v) for v in value)
+    return True
+
+
 def _has_digits_of(value: Any, number: str) -> bool:
-    """Whether other digits in names have anything to do with the number."""
+    """Whether other digits in names have anything to do with a number; with "", whether any are."""
     if type(value) is str:
         return any(run in number or number in run for run in _RUN.findall(value))
     if type(value) in (Made, list, tuple, set, frozenset):

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _AFTER = 4
 """Calls of a function before it is compiled: most are called once or twice."""
+_MANY = 64
+"""Items of an argument that are reason enough to compile a function at once."""
 _ATTEMPTS = 4
 """Calls of a function that end as not plain before it is left to the evaluator for good."""
 _DEPTH = 12
@@ -49,7 +51,7 @@ class Functions(Part):
         What it gives depends on its arguments alone, and on a layer's index where they do: then the
         result is what the layers have to agree in, and not the way that led to it.
         """
-        function = self._compiled(func)
+        function = self._compiled(func, args)
         if function is None:
             return ABSENT
         try:
@@ -95,14 +97,14 @@ class Functions(Part):
             self.ev.operators.apply(lambda *given: operation(*given) is not ABSENT, values, place)
         return found
 
-    def _compiled(self, func: Func) -> _Function | None:
+    def _compiled(self, func: Func, args: list[Any]) -> _Function | None:
         """A function that is worth being compiled."""
         key = id(func.node)
         if key in self._left:
             return None
         if key not in self._known:
             seen = self._calls[key] = self._calls.get(key, 0) + 1
-            if seen < _AFTER:
+            if seen < _AFTER and not any(type(a) in (list, dict) and len(a) > _MANY for a in args):
                 return None
             node = func.node
             if not isinstance(node, ast.FunctionDef) or not loops(node):
@@ -135,16 +137,16 @@ class Functions(Part):
             return None
         return _Function(self, func, node)
 
-    def method(self, owner: Obj, name: str) -> Func:
-        """A method of an object's class, which nothing hides.
+    def method(self, owner: Obj, name: str) -> tuple[Func, list[Any]]:
+        """A method of an object's class, which nothing hides, and what it is called with first.
 
         Raises:
-            NotPlain: there is none that is called with the object.
+            NotPlain: there is none that is called with the object, or with nothing.
         """
         if isinstance(owner.cls, Class) and name not in owner.attrs:
             found = self.ev.classes.attr(owner.cls, name)
-            if isinstance(found, Func) and found.kind == "function":
-                return found
+            if isinstance(found, Func) and found.kind in ("function", "staticmethod"):
+                return found, [owner] if found.kind == "function" else []
         raise NotPlain
 
     def attribute(self, owner: Obj, name: str) -> Any:
@@ -248,7 +250,8 @@ class _Function:
         if type(owner) in ops.PLAIN:
             raise NotPlain
         if type(owner) is Obj:
-            return self._call(self._functions.method(owner, name), [owner, *args], kwargs)
+            function, first = self._functions.method(owner, name)
+            return self._call(function, [*first, *args], kwargs)
         if isinstance(owner, Native) and self._ev.builtins.get(owner.name) is owner:
             known = ops.CLASS_METHODS.get((owner.name, name))
             if known is not None:

@@ -8,7 +8,7 @@ lost here, and nothing of the source can say what an operation means.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from fibcore.elaborate.python.compiled.globs import Glob
@@ -25,8 +25,12 @@ class Made(list[Any]):
     """A list that a compiled function has made itself, and may change."""
 
 
+class MadeSet(set[Any]):
+    """A set that a compiled function has made itself, and may change."""
+
+
 SCALARS = frozenset((str, int, float, bool, type(None)))
-PLAIN = SCALARS | {list, tuple, dict, set, frozenset, Made, Glob}
+PLAIN = SCALARS | {list, tuple, dict, set, frozenset, Made, MadeSet, Glob}
 """Types of data whose parts may be anything: they are looked at when they are read."""
 SEQUENCES = frozenset((list, tuple, Made))
 
@@ -39,9 +43,9 @@ def plain(value: Any) -> Any:
 
 
 def holds_made(value: Any) -> bool:
-    """Whether a value is, or is a tuple that holds, a list that was made here."""
+    """Whether a value is, or is a tuple that holds, a list or set that was made here."""
     kind = type(value)
-    return kind is Made or (kind is tuple and any(map(holds_made, value)))
+    return kind is Made or kind is MadeSet or (kind is tuple and any(map(holds_made, value)))
 
 
 def result(value: Any) -> Any:
@@ -49,6 +53,8 @@ def result(value: Any) -> Any:
     kind = type(value)
     if kind is Made:
         return [result(item) for item in value]
+    if kind is MadeSet:
+        return set(value)
     if kind is tuple:
         return tuple(result(item) for item in value) if holds_made(value) else value
     if kind in PLAIN and kind is not Glob:
@@ -66,15 +72,31 @@ def truth(value: Any) -> bool:
 def items(value: Any) -> Any:
     """What iteration over a value gives; the items are not looked at yet."""
     kind = type(value)
-    if kind in SEQUENCES or kind is str or kind is _Items:
+    if kind in SEQUENCES or kind is str or kind is Items:
         return value
     if kind is dict:
         return _keys(value)
     raise NotPlain  # a set among them: its order is another in each process
 
 
-class _Items(list[Any]):
-    """The pairs, keys or values of a dict."""
+class Items:
+    """The pairs, keys or values of a dict.
+
+    Attributes:
+        source: The dict.
+    """
+
+    __slots__ = ("_view", "source")
+
+    def __init__(self, source: dict[Any, Any], view: Any) -> None:
+        self.source = source
+        self._view = view
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._view)
 
 
 def equal(left: Any, right: Any) -> bool:
@@ -96,7 +118,7 @@ def contains(item: Any, holder: Any) -> bool:
                 return False
             plain(holder[item])  # a key that may be there has a value that is not plain
             return True
-        if kind in SEQUENCES or kind is set or kind is frozenset:
+        if kind in SEQUENCES or kind in (set, frozenset, MadeSet):
             if all(type(one) in SCALARS for one in holder):
                 return item in holder
     raise NotPlain
@@ -244,17 +266,29 @@ def _get(holder: dict[Any, Any], key: Any, default: Any = None) -> Any:
 
 
 def _pairs(holder: dict[Any, Any]) -> Any:
-    return _Items(holder.items())
+    return Items(holder, holder.items())
 
 
 def _keys(holder: dict[Any, Any]) -> Any:
     for value in holder.values():
         plain(value)  # a key that may be there has a value that is not plain
-    return _Items(holder)
+    return Items(holder, holder.keys())
 
 
 def _append(holder: Any, value: Any) -> None:
     holder.append(value)
+
+
+def _add(holder: MadeSet, value: Any) -> None:
+    if type(value) not in SCALARS:
+        raise NotPlain
+    holder.add(value)
+
+
+def _only(holder: MadeSet) -> Any:
+    if len(holder) != 1:
+        raise NotPlain  # which one it is differs by process
+    return holder.pop()
 
 
 def _fullmatch(pattern: Glob, text: Any) -> bool:
@@ -282,9 +316,10 @@ METHODS: dict[type, dict[str, Callable[..., Any]]] = {
         "get": _get,
         "items": _pairs,
         "keys": _keys,
-        "values": lambda holder: _Items(holder.values()),
+        "values": lambda holder: Items(holder, holder.values()),
     },
     Made: {"append": _append},
+    MadeSet: {"add": _add, "pop": _only},
     Glob: {"fullmatch": _fullmatch},
 }
 """Methods that can be called, by the exact type of what has them."""
@@ -294,7 +329,7 @@ METHODS: dict[type, dict[str, Callable[..., Any]]] = {
 
 
 def _len(value: Any) -> int:
-    if type(value) in (str, list, tuple, Made):
+    if type(value) in (str, list, tuple, Made, MadeSet):
         return len(value)
     raise NotPlain
 
@@ -318,11 +353,26 @@ def _fromkeys(value: Any) -> dict[Any, Any]:
     return dict.fromkeys(found)
 
 
+def _made_set(value: Any = ()) -> Any:
+    found = MadeSet()
+    for one in items(value):
+        _add(found, one)
+    return found
+
+
+def _int(value: Any) -> int:
+    if type(value) is int or (type(value) is str and value.isdecimal() and len(value) < 19):
+        return int(value)
+    raise NotPlain
+
+
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "len": _len,
     "list": _list,
     "tuple": _tuple,
+    "set": _made_set,
     "bool": _bool,
+    "int": _int,
     "str": text_of,
 }
 """Builtins that can be called."""
