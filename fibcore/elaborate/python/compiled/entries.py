@@ -17,6 +17,8 @@ from fibcore.elaborate.python.compiled.operations import Items, Made, NotPlain
 
 _NUMBER = re.compile(r"(?<![^.])[0-9]+(?![^.])")
 _INNER = re.compile(r"(?<=\.)[0-9]+(?=\.)")
+_OUTER = re.compile(r"(?<![\w-])[0-9]+(?![\w-])")
+"""Digits that are no part of a word: only these can meet a number that has dots around it."""
 _RUN = re.compile(r"[0-9]+")
 _ANY = "\u0660"
 """A digit that no name has: it stands for a number of which nothing is known."""
@@ -60,7 +62,7 @@ class Entries:
             inner = {number for text in texts for number in _INNER.findall(text)}
             for number in inner:
                 self._inner.setdefault(number, []).append(position)
-            for run in {r for text in texts for r in _RUN.findall(_INNER.sub("", text))}:
+            for run in {r for text in texts for r in _OUTER.findall(_INNER.sub("", text))}:
                 self._outer.setdefault(run, []).append(position)
             shape = tuple([_RUN.sub("0", text) for text in texts])
             self._shapes.setdefault(shape, []).append(position)

@@ -11,7 +11,7 @@ from fibcore.elaborate.python.compiled.compiler import Compiler, compilable, loo
 from fibcore.elaborate.python.compiled.globs import glob
 from fibcore.elaborate.python.compiled.operations import NotPlain
 from fibcore.elaborate.python.part import Part
-from fibcore.elaborate.python.values import ABSENT, Class, Env, Ext, Func, Native, Obj, Raised, depends
+from fibcore.elaborate.python.values import ABSENT, Class, Ext, Func, Native, Obj, Raised, depends
 from fibcore.model.tree import OriginFloat, OriginInt, OriginStr, SourcePlace
 
 if TYPE_CHECKING:
@@ -25,8 +25,12 @@ _ATTEMPTS = 4
 """Calls of a function that end as not plain before it is left to the evaluator for good."""
 _DEPTH = 12
 """Calls of compiled functions in each other."""
-_ORIGIN = (OriginStr, OriginInt, OriginFloat)
-_EXACT: dict[type, type] = {OriginStr: str, OriginInt: int, OriginFloat: float}
+_REMEMBERING = (OriginStr, OriginInt, OriginFloat)
+_EXACT: tuple[tuple[type, Any], ...] = (
+    (str, str.__str__),
+    (int, int.__int__),
+    (float, float.__pos__),
+)
 _FAILED = (NotPlain, TypeError, ValueError, LookupError, ArithmeticError, AttributeError)
 _ROUNDS = 16
 """Rounds of a loop that count as one step of the budget: so much faster are they."""
@@ -61,7 +65,7 @@ class Functions(Part):
         tracked: list[str] = []
         for name, value in given.items():
             kind = type(value)
-            if kind in _ORIGIN:
+            if isinstance(value, _REMEMBERING):
                 tracked.append(name)
             elif kind not in ops.PLAIN and kind is not Obj:
                 return ABSENT
@@ -69,7 +73,7 @@ class Functions(Part):
         def run(*values: Any) -> Any:
             inner = dict(given)
             for name, value in zip(tracked, values, strict=True):
-                inner[name] = _EXACT[type(value)](value) if type(value) in _EXACT else value
+                inner[name] = _exact(value)
             return ops.result(function.run(inner))
 
         return self._applied(function, run, [given[name] for name in tracked], place)
@@ -79,16 +83,23 @@ class Functions(Part):
     ) -> Any:
         """What a function gives for arguments that remember more than their values."""
 
+        first = True
+
         def operation(*given: Any) -> Any:
-            # A layer for whose index it is not plain is another layer, as one for which it raises.
+            nonlocal first
             try:
                 return run(*given)
             except _FAILED as error:
+                if first:
+                    raise NotPlain from None
+                # A layer for which it is not plain is another one, as one for which it raises.
                 raise ValueError(f"not plain: {error}") from None
+            finally:
+                first = False
 
         try:
             found = self.ev.operators.apply(operation, values, place)
-        except Raised:
+        except NotPlain:
             function.failures += 1
             if function.failures >= _ATTEMPTS:
                 self._left.add(id(function.node))
@@ -284,6 +295,11 @@ class _Function:
             if type(value) is not Obj:
                 ops.plain(value)
         return self.run(given)
+
+
+def _exact(value: Any) -> Any:
+    """A number or text without what it remembers."""
+    return next((make(value) for kind, make in _EXACT if isinstance(value, kind)), value)
 
 
 def _cached(node: ast.FunctionDef) -> bool:
