@@ -20,8 +20,8 @@ from fibcore.elaborate.python.budget import Budget
 from fibcore.elaborate.python.builtins import BUILTINS
 from fibcore.elaborate.python.calls import Calls
 from fibcore.elaborate.python.classes import Classes
-from fibcore.elaborate.python.compiled.functions import Functions
 from fibcore.elaborate.python.comparisons import Comparisons
+from fibcore.elaborate.python.compiled.functions import Functions
 from fibcore.elaborate.python.comprehensions import Comprehensions
 from fibcore.elaborate.python.construction import Construction
 from fibcore.elaborate.python.contexts import Contexts

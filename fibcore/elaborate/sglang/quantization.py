@@ -5,9 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from fibcore.elaborate.python.values import ABSENT, Class, Ext, IndexFn, Mod, Obj, Raised, depending
-from fibcore.elaborate.sglang.layer_names import LayerNames
-from fibcore.elaborate.sglang.quantization_formats import CompressedTensors, describe, layers_named
+from fibcore.elaborate.python.values import (
+    ABSENT,
+    Class,
+    Ext,
+    IndexFn,
+    Mod,
+    Obj,
+    Raised,
+    bare,
+    depending,
+    hold,
+)
+from fibcore.elaborate.sglang.quantization_formats import (
+    BY_NAME,
+    CompressedTensors,
+    describe,
+    layers_named,
+)
 from fibcore.elaborate.sglang.weight_names import WeightNames
 from fibcore.elaborate.transformers.config_object import TEXT_CONFIGS
 from fibcore.model.tree import OriginStr, Quantization, SourcePlace, Unknown
@@ -96,7 +111,6 @@ class Quantizer:
         self.config: Any = None
         self.problem: Unknown | None = None
         self._answers: dict[int, list[tuple[list[tuple[IndexFn, Any]], _Answer]]] = {}
-        self._names: LayerNames | None = None
         self._memo: dict[Any, Quantization | Unknown | None] = {}
         self._compressed: CompressedTensors | None = None
         if data:
@@ -200,16 +214,9 @@ class Quantizer:
 
         A later one for which every test of its name goes the same way has the same answer.
         """
-        if self._names is None:
-            self._names = LayerNames(self.config)
-        if self._names.simple:
-            names, name = self._names, str(prefix.fn(index))
-            return self._known(
-                (id(mod), names.about(index)), lambda: self._ask(mod, name, names.only(index))
-            )
         answers = self._answers.setdefault(id(mod), [])
         for guards, answer in answers:
-            if all(fn(index) == result for fn, result in guards):
+            if hold(guards, index):
                 return answer
         with self.ev.layers.asking(prefix.tracker) as decisions:
             found = self._ask(mod, depending(prefix.fn(index), prefix.fn, prefix.origins))
@@ -220,14 +227,12 @@ class Quantizer:
         """Whether the decision can depend on a layer's name: some list or table names layers."""
         return any(layers_named(self.data or {}))
 
-    def _ask(
-        self, mod: Mod, prefix: Any, config: Obj | None = None
-    ) -> Quantization | Unknown | None:
+    def _ask(self, mod: Mod, prefix: Any) -> Quantization | Unknown | None:
         place = mod.place or SourcePlace("", 1)
         if isinstance(prefix, Unknown):
             return prefix
         try:
-            method = self.ev.attributes.find(config or self.config, "get_quant_method", place)
+            method = self.ev.attributes.find(self.config, "get_quant_method", place)
             if method is ABSENT:
                 return Unknown("the quantisation config has no get_quant_method", place)
             answer = self.ev.calls.call(method, [mod, prefix], {}, place)
@@ -255,7 +260,9 @@ class Quantizer:
             if isinstance(algorithm, Unknown):
                 return algorithm
             data = {**data, "quant_algo": str(algorithm)}
-        found = describe(self.method, data, str(prefix), experts=_experts(mod))
+        # The name is looked at where a format depends on it; then layers differ by their names.
+        name = str(prefix) if self.method in BY_NAME else bare(prefix)
+        found = describe(self.method, data, name, experts=_experts(mod))
         if isinstance(found, Unknown):
             return Unknown(found.reason, mod.place)
         return found

@@ -342,6 +342,11 @@ def layers_named(data: Mapping[str, Any]) -> Iterator[str]:
             yield key
 
 
+BY_NAME = frozenset((
+    "awq", "awq_marlin", "gptq", "gptq_marlin", "moe_wna16", "auto-round", "quark",
+))  # fmt: skip
+"""Methods whose config tells the format of a layer by its name."""
+
 _METHODS: dict[str, Callable[[str, Mapping[str, Any], str, bool], Answer]] = {
     **dict.fromkeys(("fp8", "modelopt_fp8", "fbgemm_fp8", "ptpc_fp8", "w8a8_fp8"), _fp8),
     "mxfp8": _mxfp8,

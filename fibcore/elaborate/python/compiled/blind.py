@@ -48,7 +48,7 @@ class Blindness:
 
     def loop(self, node: ast.For, function: ast.FunctionDef) -> bool:
         """Whether the body of a loop is blind."""
-        inside = {n.id for n in ast.walk(node) if _stores(n)}
+        inside = _stored([node])
         elsewhere = _outside(function, node)
         if inside & elsewhere or node.orelse:
             return False
@@ -62,7 +62,7 @@ class Blindness:
     def _function(self, node: ast.FunctionDef) -> bool:
         spec = node.args
         own = {a.arg for a in (*spec.posonlyargs, *spec.args, *spec.kwonlyargs)}
-        stored = {n.id for s in node.body for n in ast.walk(s) if _stores(n)}
+        stored = _stored(node.body)
         inner = Blindness(own | stored, self._callee, self._depth - 1)
         # Its parameters may be given new values, for they are this call's alone.
         found = self._depth > 0 and inner._block(node.body, own, stored | own)
@@ -150,7 +150,9 @@ class Blindness:
                     isinstance(v, ast.Constant)
                     or (isinstance(v, ast.FormattedValue) and v.format_spec is None)
                     for v in node.values
-                ) and all_of(v.value if isinstance(v, ast.FormattedValue) else v for v in node.values)
+                ) and all_of(
+                    v.value if isinstance(v, ast.FormattedValue) else v for v in node.values
+                )
             case ast.Subscript():
                 self.cuts = True
                 return _is_end(node.slice) and self._value(node.value, known, stored)
@@ -179,8 +181,14 @@ class Blindness:
         return False
 
 
-def _stores(node: ast.AST) -> bool:
-    return isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+def _stored(nodes: Iterable[ast.AST]) -> set[str]:
+    """The variables that statements bind."""
+    return {
+        inner.id
+        for node in nodes
+        for inner in ast.walk(node)
+        if isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Store)
+    }
 
 
 def _names(target: ast.expr) -> set[str]:

@@ -66,9 +66,7 @@ def compilable(node: ast.FunctionDef) -> bool:
         return False
     return not any(
         isinstance(inner, _REFUSED)
-        or (
-            isinstance(inner, (ast.Attribute, ast.Subscript)) and isinstance(inner.ctx, ast.Store)
-        )
+        or (isinstance(inner, (ast.Attribute, ast.Subscript)) and isinstance(inner.ctx, ast.Store))
         for statement in node.body
         for inner in ast.walk(statement)
     )
@@ -269,14 +267,12 @@ class Compiler:
 
         return assert_
 
-    def _target(
-        self, node: ast.expr, slots: dict[str, int]
-    ) -> Callable[[Frame, Any], None]:
+    def _target(self, node: ast.expr, slots: dict[str, int]) -> Callable[[Frame, Any], None]:
         """A function that binds what stands left of `=`, or behind `for`."""
         if isinstance(node, ast.Name):
             slot = slots[node.id]
 
-            def bind(frame: Frame, value: Any, kinds: frozenset[type] = ops.PLAIN) -> None:
+            def bind(frame: Frame, value: Any, kinds: frozenset[Any] = ops.PLAIN) -> None:
                 if type(value) not in kinds:
                     raise NotPlain
                 frame[slot] = value

@@ -172,7 +172,7 @@ def _note(value: Any, numbers: set[str]) -> bool:
     kind = type(value)
     if kind is str:
         numbers.update(_NUMBER.findall(value))
-        return value.isascii()
+        return bool(value.isascii())
     if kind in (Made, list, tuple, set, frozenset):
         return all(type(v) is str and _note(v, numbers) for v in value)
     return value is None or kind is bool

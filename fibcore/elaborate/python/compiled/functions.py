@@ -47,9 +47,7 @@ class Functions(Part):
         self._plain_attributes: dict[tuple[int, str], bool] = {}
         self._depth = 0
 
-    def call(
-        self, func: Func, args: list[Any], kwargs: dict[str, Any], place: SourcePlace
-    ) -> Any:
+    def call(self, func: Func, args: list[Any], kwargs: dict[str, Any], place: SourcePlace) -> Any:
         """The result of a function that loops over plain data; ABSENT where it is not such a one.
 
         What it gives depends on its arguments alone, and on a layer's index where they do: then the
@@ -78,11 +76,8 @@ class Functions(Part):
 
         return self._applied(function, run, [given[name] for name in tracked], place)
 
-    def _applied(
-        self, function: _Function, run: Any, values: list[Any], place: SourcePlace
-    ) -> Any:
+    def _applied(self, function: _Function, run: Any, values: list[Any], place: SourcePlace) -> Any:
         """What a function gives for arguments that remember more than their values."""
-
         first = True
 
         def operation(*given: Any) -> Any:
@@ -263,9 +258,9 @@ class _Function:
         if type(owner) is Obj:
             function, first = self._functions.method(owner, name)
             return self._call(function, [*first, *args], kwargs)
-        if isinstance(owner, Native) and self._ev.builtins.get(owner.name) is owner:
+        if isinstance(owner, Native):
             known = ops.CLASS_METHODS.get((owner.name, name))
-            if known is not None:
+            if known is not None and owner is self._ev.builtins.get(owner.name):
                 return known(*args, **kwargs)
         if isinstance(owner, Ext) and owner.name in ("re", "regex") and name == "compile":
             (pattern,) = args

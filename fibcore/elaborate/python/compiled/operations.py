@@ -118,9 +118,10 @@ def contains(item: Any, holder: Any) -> bool:
                 return False
             plain(holder[item])  # a key that may be there has a value that is not plain
             return True
-        if kind in SEQUENCES or kind in (set, frozenset, MadeSet):
-            if all(type(one) in SCALARS for one in holder):
-                return item in holder
+        if kind in (*SEQUENCES, set, frozenset, MadeSet) and all(
+            type(one) in SCALARS for one in holder
+        ):
+            return item in holder
     raise NotPlain
 
 

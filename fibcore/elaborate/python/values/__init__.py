@@ -54,14 +54,14 @@ from fibcore.elaborate.python.values.open_ended import (
 )
 from fibcore.elaborate.python.values.scopes import Env, LazyImport, ModuleSpace
 from fibcore.elaborate.python.values.tensors import Param, Tensor
-from fibcore.elaborate.python.values.tracking import ACTIVE, IndexFn, Tracker, born
+from fibcore.elaborate.python.values.tracking import ACTIVE, IndexFn, Tracker, born, hold
 
 __all__ = [
     "ABSENT", "ACTIVE", "OTHER_KEYS", "PROPERTIES", "Absent", "Args", "Bound", "Class",
     "EnumMember", "Env", "Ext", "Func", "IndexFn", "Kwargs", "LazyImport", "Mod", "ModuleSpace",
     "Namespace", "Native", "Obj", "Param", "Partial", "Raised", "Repeat", "Super", "Tensor",
     "Tracker", "Unforeseen", "Value", "alike", "applied", "at_index", "bare", "born", "bound",
-    "certain_length", "copied", "deep_unknown", "depending", "depends", "hashable", "index_fn",
-    "is_doubtful", "is_filled", "is_open", "is_scalar", "is_unknown", "kind_of", "mapped",
-    "may_be_absent", "merge", "one_of", "same", "snapshot",
+    "certain_length", "copied", "deep_unknown", "depending", "depends", "hashable", "hold",
+    "index_fn", "is_doubtful", "is_filled", "is_open", "is_scalar", "is_unknown", "kind_of",
+    "mapped", "may_be_absent", "merge", "one_of", "same", "snapshot",
 ]  # fmt: skip

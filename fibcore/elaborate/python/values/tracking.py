@@ -43,16 +43,19 @@ class Tracker:
 
     def holds(self, index: int) -> bool:
         """Whether a layer with this index would have gone the same way throughout."""
-        if self.reaches_out:
-            return False
-        for fn, result in self.guards:
-            try:
-                if fn(index) != result:
-                    return False
-            # Where Python would raise for that index, its layer is another one.
-            except (ArithmeticError, LookupError, TypeError, ValueError):  # noqa: PERF203 - ends it
+        return not self.reaches_out and hold(self.guards, index)
+
+
+def hold(guards: list[tuple[IndexFn, Any]], index: int) -> bool:
+    """Whether all decisions would have come out the same for a layer with this index."""
+    for fn, result in guards:
+        try:
+            if fn(index) != result:
                 return False
-        return True
+        # Where Python would raise for that index, its layer is another one.
+        except (ArithmeticError, LookupError, TypeError, ValueError):  # noqa: PERF203 - ends it
+            return False
+    return True
 
 
 class _Active(threading.local):
