@@ -23,6 +23,7 @@ from fibcore.elaborate.python.values import (
 )
 from fibcore.elaborate.sglang.entry_points import read_by_workers
 from fibcore.elaborate.sglang.quantization import Quantizer
+from fibcore.elaborate.sglang.weight_checks import WeightChecks
 from fibcore.elaborate.uses import Uses
 from fibcore.model.tree import (
     Alternatives,
@@ -33,6 +34,7 @@ from fibcore.model.tree import (
     Named,
     Operation,
     ParameterRef,
+    Quantization,
     SourcePlace,
     Unknown,
 )
@@ -60,6 +62,7 @@ class TreeBuilder:
         self.ev = evaluator
         self._environment = environment
         self.quantizer = quantizer
+        self._weights = WeightChecks(evaluator)
         self.missing: list[Missing] = []
         self.operations: list[Operation] = []
         self._paths: dict[int, str] = {}
@@ -184,12 +187,19 @@ class TreeBuilder:
             place=mod.place or SourcePlace("", 1),
             class_place=cls.place if isinstance(cls, Class) else None,
             leaf=mod.leaf,
-            quantization=self.quantizer.of(mod, {**mod.args, **raw}, at[0] if at else None)
-            if mod.leaf
-            else None,
+            quantization=self._quantization(mod, {**mod.args, **raw}, at[0] if at else None),
             calls=tuple(self._calls(mod, at)),
             children=children,
         )
+
+    def _quantization(
+        self, mod: Mod, arguments: dict[str, Any], index: int | None
+    ) -> Quantization | Unknown | None:
+        if not mod.leaf:
+            return None
+        found = self.quantizer.of(mod, arguments, index)
+        self._weights.check(mod, arguments, found)
+        return found
 
     def _claim_children(self, mod: Mod, path: str, layer: str) -> set[str]:
         """Give the modules and parameters directly below a module their paths.
