@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from fibcore.errors import ConfigError, ServingError
 from fibcore.model.tree import ModelTree, Quantization
 
 LLAMA = {
@@ -104,3 +105,55 @@ def test_targets_that_are_names(real: Callable[..., ModelTree]) -> None:
     assert found(tree, "down_proj") == [None] * 3
     for kind in found(tree, "qkv_proj"):  # neither ignored nor in a group
         assert "without a group" in str(kind)
+
+
+BLOCKS = {
+    "quant_method": "fp8",
+    "activation_scheme": "dynamic",
+    "fmt": "e4m3",
+    "weight_block_size": [128, 128],
+}
+
+
+def test_fp8_blocks_that_ranks_would_cut_are_refused(real: Callable[..., ModelTree]) -> None:
+    config = {**LLAMA, "quantization_config": BLOCKS, "num_key_value_heads": 4, "head_dim": 128}
+    tree = real({**config, "intermediate_size": 768}, tp=2)
+    node = tree.find("model.layers.0.mlp.gate_up_proj")
+    assert node is not None
+    assert isinstance(node.quantization, Quantization)
+    assert node.quantization.block == (128, 128)
+    with pytest.raises(ServingError, match="cannot be served at tp=4") as caught:
+        real({**config, "intermediate_size": 768}, tp=4)
+    assert "192 is not divisible" in str(caught.value)
+
+
+def test_fp8_blocks_that_merged_layers_would_share_are_refused_on_one_rank(
+    real: Callable[..., ModelTree],
+) -> None:
+    config = {**LLAMA, "quantization_config": BLOCKS, "num_key_value_heads": 4, "head_dim": 128}
+    with pytest.raises(ConfigError) as caught:
+        real({**config, "intermediate_size": 448})
+    assert "448 is not divisible" in str(caught.value)
+
+
+def test_some_layers_of_a_long_list_are_ignored(real: Callable[..., ModelTree]) -> None:
+    names = [
+        f"model.layers.{layer}.{part}"
+        for layer in (0, 1, 2, 11, 20)
+        for part in ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "mlp.down_proj")
+    ]
+    names.remove("model.layers.2.mlp.down_proj")
+    section = {**BLOCKS, "modules_to_not_convert": ["lm_head", *names, "model.layers.7"]}
+    tree = real({**LLAMA, "num_hidden_layers": 24, "quantization_config": section})
+    plain: dict[str, set[int]] = {}
+    for layer in range(24):
+        for part in ("self_attn.qkv_proj", "self_attn.o_proj", "mlp.down_proj"):
+            node = tree.find(f"model.layers.{layer}.{part}")
+            assert node is not None
+            if node.quantization is None:
+                plain.setdefault(part, set()).add(layer)
+    assert plain == {
+        "self_attn.qkv_proj": {0, 1, 2, 7, 11, 20},
+        "self_attn.o_proj": {7},
+        "mlp.down_proj": {0, 1, 7, 11, 20},
+    }

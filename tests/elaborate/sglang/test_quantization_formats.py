@@ -127,7 +127,7 @@ def test_dynamic_rules_of_gptq(section: dict[str, Any], layer: str, expected: An
     assert shape(describe("gptq_marlin", data, layer, experts=False)) == expected
 
 
-def test_mixed_precision_of_modelopt_goes_by_layer() -> None:
+def test_mixed_precision_of_modelopt_goes_by_the_algorithm_of_the_layer() -> None:
     layers = {
         **{f"model.layers.3.self_attn.{p}_proj": {"quant_algo": "FP8"} for p in "qkv"},
         "model.layers.3.self_attn.o_proj": {"quant_algo": "NVFP4", "group_size": 16},
@@ -138,14 +138,14 @@ def test_mixed_precision_of_modelopt_goes_by_layer() -> None:
     data = {"quant_method": "modelopt", "quant_algo": "MIXED_PRECISION", "quantized_layers": layers}
     assert method_name(data) == "modelopt_mixed"
 
-    def at(prefix: str, experts: bool = False) -> Any:
-        return shape(describe("modelopt_mixed", data, prefix, experts=experts))
+    def of(algorithm: str) -> Any:
+        section = {**data, "quant_algo": algorithm}
+        return shape(describe("modelopt_mixed", section, QKV, experts=False))
 
-    assert at(QKV) == (FP8, "tensor", None, "static")
-    assert at("model.layers.3.self_attn.o_proj") == (FP4, "group", 16, "static")
-    assert at(EXPERTS, experts=True) == (FP4, "group", 16, "static")
-    assert at("model.layers.3.mlp.gate_up_proj") is None
-    assert "several algorithms" in at("model.layers.4.self_attn.qkv_proj")
+    assert of("FP8") == (FP8, "tensor", None, "static")
+    assert of("NVFP4") == (FP4, "group", 16, "static")
+    assert of("MXFP8") == (FP8, "group", 32, "dynamic")
+    assert "not known" in of("INT3")
 
 
 def test_experts_of_w4afp8_are_integers() -> None:
