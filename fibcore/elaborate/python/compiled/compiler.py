@@ -627,7 +627,7 @@ class Compiler:
         def sort(frame: Frame) -> Any:
             found = list(ops.items(values(frame)))
             if len(found) < 2:
-                return ops.Made(found)
+                return ops.Made(map(ops.plain, found))
             keys = [by(frame, value) for value in found]
             if len({type(k) for k in keys}) > 1:
                 raise NotPlain

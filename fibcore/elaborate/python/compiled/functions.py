@@ -231,8 +231,7 @@ class _Function:
 
     def loop(self, rounds: int) -> None:
         """Count the rounds of a loop."""
-        for _ in range(1 + rounds // _ROUNDS):
-            self._ev.budget.step()
+        self._ev.budget.spend(1 + rounds // _ROUNDS, "the rounds of a loop")
 
     def attribute(self, owner: Any, name: str) -> Any:
         """An attribute of an object."""

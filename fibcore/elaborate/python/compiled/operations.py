@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from fibcore.elaborate.python.compiled.globs import Glob
+from fibcore.elaborate.python.values import OTHER_KEYS
 
 MAX_TEXT = 1 << 14
 """Characters of a text that is made; longer ones are not what names are made of."""
@@ -42,6 +43,21 @@ def plain(value: Any) -> Any:
     return value
 
 
+def certain(holder: Any) -> Any:
+    """A container of which it is known what it holds, and how much."""
+    kind = type(holder)
+    if kind is dict:
+        if OTHER_KEYS in holder:
+            raise NotPlain
+        inside: Any = holder.values()
+    else:
+        inside = holder
+    for value in inside if kind in (list, set, frozenset, dict) else ():
+        if type(value) not in PLAIN:
+            raise NotPlain
+    return holder
+
+
 def holds_made(value: Any) -> bool:
     """Whether a value is, or is a tuple that holds, a list or set that was made here."""
     kind = type(value)
@@ -64,7 +80,10 @@ def result(value: Any) -> Any:
 
 def truth(value: Any) -> bool:
     """`bool(value)`."""
-    if type(value) not in PLAIN:
+    kind = type(value)
+    if kind in (list, set, frozenset, dict):
+        certain(value)
+    elif kind not in PLAIN:
         raise NotPlain
     return bool(value)
 
@@ -115,6 +134,8 @@ def contains(item: Any, holder: Any) -> bool:
     elif type(item) in SCALARS:
         if kind is dict:
             if item not in holder:
+                if OTHER_KEYS in holder:
+                    raise NotPlain
                 return False
             plain(holder[item])  # a key that may be there has a value that is not plain
             return True
@@ -172,11 +193,13 @@ def item(holder: Any, key: Any) -> Any:
     kind = type(holder)
     if kind is dict and type(key) in SCALARS and key in holder:
         return plain(holder[key])
+    if kind not in SEQUENCES and kind is not str:
+        raise NotPlain
     if type(key) is int and -len(holder) <= key < len(holder):
         if kind is str:
             return holder[key]
         if kind in SEQUENCES:
-            return plain(holder[key])
+            return plain(certain(holder)[key])
     raise NotPlain
 
 
@@ -186,7 +209,7 @@ def part(holder: Any, start: Any, stop: Any, step: Any) -> Any:
         if type(holder) in (str, tuple):
             return holder[start:stop:step]
         if type(holder) in SEQUENCES:
-            return Made(holder[start:stop:step])
+            return Made(certain(holder)[start:stop:step])
     raise NotPlain
 
 
@@ -263,6 +286,8 @@ def _of_ends(name: str) -> Callable[..., bool]:
 def _get(holder: dict[Any, Any], key: Any, default: Any = None) -> Any:
     if type(key) not in SCALARS:
         raise NotPlain
+    if key not in holder and OTHER_KEYS in holder:
+        raise NotPlain
     return plain(holder[key]) if key in holder else default
 
 
@@ -271,8 +296,7 @@ def _pairs(holder: dict[Any, Any]) -> Any:
 
 
 def _keys(holder: dict[Any, Any]) -> Any:
-    for value in holder.values():
-        plain(value)  # a key that may be there has a value that is not plain
+    certain(holder)
     return Items(holder, holder.keys())
 
 
@@ -331,7 +355,7 @@ METHODS: dict[type, dict[str, Callable[..., Any]]] = {
 
 def _len(value: Any) -> int:
     if type(value) in (str, list, tuple, Made, MadeSet):
-        return len(value)
+        return len(certain(value))
     raise NotPlain
 
 
