@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from fibcore.configs.quantization import check_quantization
 from fibcore.errors import ConfigError
 
 _SIZES = {
@@ -61,6 +62,29 @@ MAY_BE_ZERO = frozenset(
     }
 )
 
+_OBJECT = ((dict,), "an object")
+_WHOLE = ((int,), "an integer")
+_TYPES: Mapping[str, tuple[tuple[type, ...], str]] = {
+    **dict.fromkeys(
+        (
+            *("text_config", "llm_config", "language_config", "thinker_config", "vision_config"),
+            *("audio_config", "rope_scaling", "rope_parameters", "auto_map"),
+        ),
+        _OBJECT,
+    ),
+    "model_type": ((str,), "a string"),
+    "layer_types": ((list,), "a list with the kind of each layer"),
+    "sliding_window": ((int, list, bool), "an integer, or null"),
+    **dict.fromkeys(
+        (
+            *("first_k_dense_replace", "n_shared_experts", "n_group", "topk_group"),
+            *("num_nextn_predict_layers", "decoder_sparse_step", "num_kv_shared_layers"),
+        ),
+        _WHOLE,
+    ),
+}
+"""What a key is besides null, where another type would be read as if it said something else."""
+
 _POSITIVE_NUMBERS = (
     "layer_norm_eps",
     "layer_norm_epsilon",
@@ -106,6 +130,8 @@ def check_config(data: Mapping[str, Any], where: str) -> None:
         ConfigError: the key, what was expected, and what was found.
     """
     _check_architectures(data, where)
+    check_quantization(data, f"{where}: ")
+    _check_types(data, "", where)
     _check_values(data, "", where)
     if not any(key.endswith("_config") and _has_sizes(data[key]) for key in data):
         _check_needed(data, where)
@@ -125,6 +151,21 @@ def _check_architectures(data: Mapping[str, Any], where: str) -> None:
         found="nothing" if names is None else repr(names),
         hint="a model_type will do as well" if names is None else None,
     )
+
+
+def _check_types(data: Mapping[str, Any], path: str, where: str) -> None:
+    for key, value in data.items():
+        kinds, words = _TYPES.get(key, ((), ""))
+        wrong = not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds)
+        if kinds and value is not None and wrong:
+            raise ConfigError(
+                "not a value that the key can have",
+                where=f"{where}: {path}{key}",
+                expected=words,
+                found=f"{type(value).__name__} {value!r}"[:100],
+            )
+        if isinstance(value, dict) and _is_config(key):
+            _check_types(value, f"{path}{key}.", where)
 
 
 def _check_values(data: Mapping[str, Any], path: str, where: str) -> None:

@@ -8,9 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from fibcore.configs import mistral
-from fibcore.configs.model_config import MAX_BYTES, QUANT_FILE, ModelConfig, read_config
+from fibcore.configs.model_config import (
+    QUANT_FILE,
+    ModelConfig,
+    read_config,
+    read_json_object,
+    says_quantization,
+)
 from fibcore.errors import ConfigError, UsageError
-from fibcore.regular_files import read_text
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9_][\w.-]*", re.ASCII)
 """An id of the form `organisation/model`."""
@@ -77,7 +82,7 @@ def load_hub_config(
     commit = path.parent.name
     quant: Path | None = None
     notes: tuple[str, ...] = ()
-    if not _says_quantization(path):
+    if not says_quantization(read_json_object(path)):
         quant, notes = _quantization(hub_id, commit, why)
     read = read_config(path, quant, hub_id)
     origin = f"hub:{hub_id}@{commit}"
@@ -101,11 +106,6 @@ def _quantization(
         return None, ()
     note = f"taken as not quantised: {QUANT_FILE} could not be asked for ({unreachable})"
     return None, (note,)
-
-
-def _says_quantization(path: Path) -> bool:
-    text = read_text(path, MAX_BYTES, errors="replace")
-    return '"quantization_config"' in text or '"compression_config"' in text
 
 
 def unreachable(endpoint: str | None = None) -> str | None:

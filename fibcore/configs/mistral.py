@@ -14,9 +14,12 @@ from typing import Any
 
 import attrs
 
+from fibcore.configs.checks import LIMITS
 from fibcore.errors import ConfigError
 
 FILE = "params.json"
+QUANTIZATION = "quantization"
+"""The key under which it says how weights are stored."""
 
 _NAMES = {
     "dim": "hidden_size",
@@ -120,10 +123,11 @@ class _Adapter:
 
     def result(self) -> Translated:
         """The translation."""
-        vision = (self.rest.get("multimodal") or {}).get("vision_encoder_args") or self.rest.get(
-            "vision_encoder"
-        )
-        audio = (self.rest.get("multimodal") or {}).get("whisper_model_args")
+        for key in ("multimodal", "vision_encoder", "moe", QUANTIZATION, "yarn"):
+            self._object(self.rest, key)
+        multimodal = self.rest.get("multimodal") or {}
+        vision = self._object(multimodal, "vision_encoder_args") or self.rest.get("vision_encoder")
+        audio = self._object(multimodal, "whisper_model_args")
         parts = {k: self.rest.pop(k, None) for k in ("multimodal", "vision_encoder")}
         experts = self.rest.pop("moe", None) or {}
         self._general()
@@ -138,6 +142,22 @@ class _Adapter:
         elif audio:
             self._audio(audio)
         return Translated(self.config, self.origins, self.notes)
+
+    def _object(self, data: Mapping[str, Any], key: str) -> dict[str, Any] | None:
+        """The object under a key, None where there is none.
+
+        Raises:
+            ConfigError: it is something else.
+        """
+        value = data.get(key)
+        if value is None or isinstance(value, dict):
+            return value
+        raise ConfigError(
+            "not a value that the key can have",
+            where=f"{self.where}: {key}",
+            expected="an object",
+            found=f"{type(value).__name__} {value!r}"[:100],
+        )
 
     def _take(self, key: str, value: Any, origin: str) -> None:
         self.config[key] = value
@@ -262,7 +282,9 @@ class _Adapter:
         if not isinstance(windows, list) or not windows:
             return
         layers = self.config.get("num_hidden_layers")
-        times = layers // len(windows) if isinstance(layers, int) else 1
+        # Another number of layers is refused later.
+        most = LIMITS["num_hidden_layers"]
+        times = layers // len(windows) if isinstance(layers, int) and layers <= most else 1
         kinds = ["full_attention" if w is None else "sliding_attention" for w in windows * times]
         self._take("layer_types", kinds, f"{FILE}:sliding_window")
         self.config["sliding_window"] = next((w for w in windows if w), None)
@@ -283,14 +305,14 @@ class _Adapter:
             self._take("quantization_config", quantized, f"{FILE}:quantization")
 
     def _audio(self, audio: Mapping[str, Any]) -> None:
-        encoder = audio.get("encoder_args") or {}
+        encoder = self._object(audio, "encoder_args") or {}
         inner: dict[str, Any] = {"model_type": "whisper", "is_encoder_decoder": False}
         for key, name in _WHISPER.items():
             if key in encoder:
                 inner[name] = encoder[key]
-        encoding = encoder.get("audio_encoding_args") or {}
+        encoding = self._object(encoder, "audio_encoding_args") or {}
         inner.update({k: encoding[k] for k in _AUDIO_ENCODING if k in encoding})
-        factor = (audio.get("downsample_args") or {}).get("downsample_factor")
+        factor = (self._object(audio, "downsample_args") or {}).get("downsample_factor")
         if factor is not None:
             inner["downsample_factor"] = factor
         origin = "multimodal.whisper_model_args"

@@ -11,6 +11,7 @@ import attrs
 
 from fibcore.configs import mistral
 from fibcore.configs.checks import check_config
+from fibcore.configs.quantization import SECTIONS
 from fibcore.errors import ConfigError
 from fibcore.keywords import user_path
 from fibcore.model.json import JsonError, decode
@@ -114,11 +115,16 @@ def read_config(path: Path, quant_path: Path | None = None, name: str | None = N
         ConfigError: cannot be read, is not JSON, or holds what cannot be.
     """
     data = read_json_object(path)
-    sections = ("quantization_config", "compression_config", "quantization")
     # What is there and is no file is an error: else the model would be taken as not quantised.
-    if not any(data.get(k) for k in sections) and quant_path is not None and is_there(quant_path):
+    if not says_quantization(data) and quant_path is not None and is_there(quant_path):
         data["quantization_config"] = modelopt_quantization(quant_path)
     return checked_config(data, str(path), name or str(path.parent))
+
+
+def says_quantization(data: Mapping[str, Any]) -> bool:
+    """Whether a config says itself how its weights are quantised; null says nothing."""
+    own = (mistral.QUANTIZATION,) if mistral.is_params(data) else SECTIONS
+    return any(data.get(key) is not None for key in own)
 
 
 def checked_config(data: dict[str, Any], where: str, name: str) -> ReadConfig:
@@ -141,24 +147,29 @@ def checked_config(data: dict[str, Any], where: str, name: str) -> ReadConfig:
     return ReadConfig(data, notes, origins)
 
 
-def modelopt_quantization(path: Path) -> dict[str, Any]:
+def modelopt_quantization(path: Path) -> dict[str, Any] | None:
     """Convert an `hf_quant_config.json` to the form that newer checkpoints have in config.json.
 
     That form has the keys of `quantization` at the top, `quant_method` "modelopt", and the modules
     that stay as they are under `ignore` instead of `exclude_modules`.
+
+    Returns:
+        The section; None where no algorithm is named, which is for weights as they are.
 
     Raises:
         ConfigError: not such a file.
     """
     data = read_json_object(path)
     inner = data.get("quantization", data)
-    if not isinstance(inner, dict) or not isinstance(inner.get("quant_algo"), (str, type(None))):
+    if not isinstance(inner, dict) or not isinstance(inner.get("quant_algo", 0), (str, type(None))):
         raise ConfigError(
             "not a quantisation config",
             where=f"{path}: quantization",
             expected='an object with "quant_algo"',
             found=repr(inner)[:80],
         )
+    if inner["quant_algo"] is None:
+        return None
     result = {k: v for k, v in inner.items() if k != "exclude_modules"}
     result["quant_method"] = "modelopt"
     if "exclude_modules" in inner:

@@ -215,3 +215,32 @@ def test_numbers_name_mistrals_keys(tmp_path: Path, sglang_source: Path) -> None
     heads = attention.argument("num_heads")
     assert heads == 4
     assert origins_of(heads) == {"params.json:n_heads", "serving:tp"}
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("moe", [8]),
+        ("multimodal", "x"),
+        ("multimodal", {"vision_encoder_args": [1]}),
+        ("multimodal", {"whisper_model_args": {"encoder_args": 5}}),
+        ("vision_encoder", 5),
+        ("quantization", "fp8"),
+        ("quantization", ["fp8"]),
+        ("yarn", [1]),
+    ],
+)
+def test_a_part_of_another_type_is_an_error(tmp_path: Path, key: str, value: object) -> None:
+    path = tmp_path / "params.json"
+    plain = {"dim": 64, "n_layers": 2, "n_heads": 4, "vocab_size": 256, "hidden_dim": 128}
+    path.write_text(json.dumps({**plain, key: value}))
+    with pytest.raises(ConfigError, match="not a value that the key can have"):
+        load_config_file(path, "x")
+
+
+def test_windows_of_more_layers_than_there_can_be_are_not_written_out(tmp_path: Path) -> None:
+    path = tmp_path / "params.json"
+    plain = {"dim": 64, "n_heads": 4, "vocab_size": 256, "hidden_dim": 128}
+    path.write_text(json.dumps({**plain, "n_layers": 10**12, "sliding_window": [8, None]}))
+    with pytest.raises(ConfigError, match="not a size that can be"):
+        load_config_file(path, "x")
