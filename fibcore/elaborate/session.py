@@ -17,7 +17,12 @@ from fibcore.elaborate.python.mode import FORWARD
 from fibcore.elaborate.python.patterns import charging
 from fibcore.elaborate.python.values import Class, Func, Mod, Raised, Unforeseen
 from fibcore.elaborate.sglang.architectures import find_architecture
-from fibcore.elaborate.sglang.config_loading import core_sizes, load_config, unused_parts
+from fibcore.elaborate.sglang.config_loading import (
+    core_sizes,
+    load_config,
+    origins_below,
+    unused_parts,
+)
 from fibcore.elaborate.sglang.entry_points import follow_forward, follow_others
 from fibcore.elaborate.sglang.environment import Environment
 from fibcore.elaborate.sglang.fact_checks import contradicted
@@ -32,6 +37,7 @@ from fibcore.elaborate.sglang.own_classes import OwnClasses
 from fibcore.elaborate.sglang.quantization import Quantizer, quantization_data
 from fibcore.elaborate.transformers import pins
 from fibcore.elaborate.transformers.config import ConfigBuilder
+from fibcore.elaborate.transformers.config_reads import unread_keys
 from fibcore.errors import ConfigError, ElaborationError, FibcoreError, ServingError
 from fibcore.model.serving import Serving
 from fibcore.model.tree import Missing, ModelTree
@@ -126,6 +132,10 @@ class Session:
         node = tree.build(root)
         environment.warnings.extend(unused_parts(self.config.data, node))
         environment.warnings.extend(contradicted(ev, environment))
+        if not (tree.missing or missing or ev.changes):  # else what is missing might read them
+            data, origins = self.config.data, self.config.origins
+            unread = unread_keys(data, builder.reads, origins, lambda: origins_below(node))
+            environment.warnings.extend(unread)
         return ModelTree(
             model=self.config.slug,
             architecture=architecture,

@@ -168,6 +168,17 @@ def unused_parts(data: Mapping[str, Any], root: ModuleNode) -> list[str]:
     ]
 
 
+def origins_below(root: ModuleNode) -> set[str]:
+    """The origins of all that the modules below a model were given and have."""
+    found: set[str] = set()
+    nodes = list(root.children.values())
+    while nodes:
+        node = nodes.pop()
+        found.update(_origins((node.arguments, node.attributes)))
+        nodes.extend(node.children.values())
+    return found
+
+
 def _origins(value: Any) -> Iterator[str]:
     if isinstance(value, Mapping):
         value = tuple(value.values())

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from fibcore.elaborate.python.values import ABSENT, Absent, Bound, Class, Ext, Func, Raised
 from fibcore.elaborate.transformers.auto_config import MAPPINGS, called_class, config_mapping
 from fibcore.elaborate.transformers.config_object import ConfigObject
+from fibcore.elaborate.transformers.config_reads import ConfigReads, weighed_by, weighed_in
 from fibcore.elaborate.transformers.file_keys import (
     refuse_quoted_numbers,
     under_both_names,
@@ -22,6 +23,7 @@ from fibcore.elaborate.transformers.file_keys import (
 from fibcore.elaborate.transformers.interpreter import SummaryInterpreter
 from fibcore.elaborate.transformers.nested_configs import make_nested
 from fibcore.elaborate.transformers.summaries.summary import BASE_NAMES, ClassSummary
+from fibcore.errors import ConfigError
 from fibcore.model.tree import Unknown
 
 if TYPE_CHECKING:
@@ -70,6 +72,7 @@ class ConfigBuilder:
         self.table = table
         self._release = release
         self.own = own
+        self.reads = ConfigReads()
         self._interpreter = None if table is None else SummaryInterpreter(evaluator, table, self)
         # Properties of the base class of configs.
         self._synonyms = {"torch_dtype": "dtype"}
@@ -126,6 +129,7 @@ class ConfigBuilder:
         given = under_both_names(given, summary, modern=self.modern)
         names = [*BASE_NAMES]
         if summary is not None:
+            self.reads.weigh(weighed_by(summary))
             names += [summary.name, *summary.bases]
             renamed = summary.renamed
         else:
@@ -139,6 +143,7 @@ class ConfigBuilder:
             missing=lambda config, key: self._missing(config, key, summary),
             class_name=summary.name if summary is not None else BASE_NAMES[0],
             release="" if self._interpreter is None else self._interpreter.release,
+            reads=self.reads,
         )
         if self._interpreter is None:
             config.values.update(given)
@@ -174,6 +179,8 @@ class ConfigBuilder:
             try:
                 made = self.ev.calls.call(Bound(method, cls), [given], {}, cls.place)
             except Raised as error:
+                if error.explicit:
+                    raise _refusal(cls, error) from None
                 why = f"{cls.name}.from_dict raised {error.kind}: {error.message}"
                 self.ev.notes.append(Unknown(why, error.place))
                 made = None
@@ -199,10 +206,13 @@ class ConfigBuilder:
             missing=lambda config, key: self._missing(config, key, summary),
             class_name=cls.name,
             release=self._release,
+            reads=self.reads,
         )
         try:
             self._initialise(config, cls, summary, given)
         except Raised as error:
+            if error.explicit:
+                raise _refusal(cls, error) from None
             self.ev.notes.append(
                 Unknown(
                     f"config class {cls.name} raised {error.kind}: {error.message}", error.place
@@ -224,6 +234,7 @@ class ConfigBuilder:
         """Run a class's `__init__`, or set its fields and run `__post_init__` as a dataclass's."""
         init = self.ev.classes.attr(cls, "__init__")
         if isinstance(init, Func):
+            self.reads.weigh(weighed_in(init.node))
             self.ev.calls.call_function(init, [config], given, cls.place)
             return
         rest = dict(given)
@@ -306,3 +317,12 @@ def _class_names(model_type: Any) -> list[str]:
     if not isinstance(model_type, str):
         return []
     return ["".join(re.split(r"[_.-]", model_type)) + "config"]
+
+
+def _refusal(cls: Class, error: Raised) -> ConfigError:
+    """What a class says of keys that it does not take."""
+    return ConfigError(
+        f"{cls.name} refuses this config ({error.kind})",
+        where=str(error.place or cls.place),
+        found=error.message,
+    )

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from fibcore.elaborate.python.values import ABSENT, Class, Ext, Namespace, Native
 from fibcore.model.tree import Unknown, origins_of, with_origins
 
+if TYPE_CHECKING:
+    from fibcore.elaborate.python.evaluator import Evaluator
+    from fibcore.model.tree import SourcePlace
+
 TEXT_CONFIGS = ("text_config", "llm_config", "language_config", "thinker_config")
 """Where a config of several models keeps the one of its language model."""
+
+
+class Reads(Protocol):
+    """Notes what is read of configs."""
+
+    def note(self, name: str, value: Any) -> None:
+        """Note that an attribute was read, and its value."""
 
 
 class ConfigObject(Namespace):
@@ -23,9 +34,10 @@ class ConfigObject(Namespace):
         missing: Gives an attribute that is not among the values; ABSENT where there is none.
         class_name: The name of its class.
         release: The release that defines the class, `transformers 4.57.1`; "" where not known.
+        reads: Where it is noted what is read of it.
     """
 
-    __slots__ = ("class_name", "cls", "missing", "release", "renamed")
+    __slots__ = ("class_name", "cls", "missing", "reads", "release", "renamed")
     is_mapping = True
 
     def __init__(
@@ -38,6 +50,7 @@ class ConfigObject(Namespace):
         missing: Callable[[ConfigObject, str], Any],
         class_name: str,
         release: str,
+        reads: Reads,
     ) -> None:
         super().__init__(name, {}, self._fallback)
         self.cls = cls
@@ -46,6 +59,7 @@ class ConfigObject(Namespace):
         self.missing = missing
         self.class_name = class_name
         self.release = release
+        self.reads = reads
 
     @property
     def label(self) -> str:
@@ -69,9 +83,20 @@ class ConfigObject(Namespace):
             missing=self.missing,
             class_name=self.class_name,
             release=self.release,
+            reads=self.reads,
         )
         new.values = values
         return new
+
+    def find_attr(self, ev: Evaluator, name: str, place: SourcePlace) -> Any:
+        found = super().find_attr(ev, name, place)
+        self.reads.note(name, found)
+        return found
+
+    def get_item(self, ev: Evaluator, key: Any, place: SourcePlace) -> Any:
+        found = super().get_item(ev, key, place)
+        self.reads.note(str(key), found)
+        return found
 
     def default(self, name: str, value: Any, *, derived: bool = False) -> Any:
         """A value of the class, with that as its origin.
@@ -160,6 +185,7 @@ def _update(config: ConfigObject, args: Any, kwargs: Any, ev: Any) -> Any:
 
 def _get(config: ConfigObject, args: Any, kwargs: Any, ev: Any) -> Any:
     found = config.values.get(args[0], ABSENT)
+    config.reads.note(str(args[0]), found)
     if found is ABSENT:
         return args[1] if len(args) > 1 else kwargs.get("default")
     return found
