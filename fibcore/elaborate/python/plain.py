@@ -163,6 +163,8 @@ class Plain(Part):
         inner = deep_unknown(args) or deep_unknown(kwargs)
         if inner is not None:
             return inner
+        if name == "join" and any(isinstance(a, (set, frozenset)) and len(a) > 1 for a in args):
+            return Unknown("text in the order of a set, another in each process", place)
         if name in ("format", "format_map") and isinstance(value, str):
             return self.ev.texts.format_method(value, name, args, kwargs, place)
         kind = plain_type(value)
@@ -314,7 +316,8 @@ class Plain(Part):
                 return self.ev.doubts.list_method(value, name, args, place)
         if isinstance(value, set):
             takes = name in ("pop", "remove", "intersection_update", "symmetric_difference_update")
-            if deep_unknown(args) is not None or (is_open(value) and takes):
+            any_of_several = name == "pop" and len(value) > 1  # which, the hashes decide
+            if deep_unknown(args) is not None or any_of_several or (is_open(value) and takes):
                 return self.ev.doubts.set_method(value, name, args, place)
         return ABSENT
 
