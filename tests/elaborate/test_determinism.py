@@ -13,6 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from fibcore.elaborate.python.evaluator import Evaluator
+from fibcore.elaborate.python.index import ModuleIndex
+from fibcore.model.tree import Unknown
+
 WORDS = '{"alpha", "beta", "gamma", "delta", "epsilon", "zeta"}'
 EXPRESSIONS = (
     f"list({WORDS})[0]",
@@ -168,3 +172,13 @@ def test_extraction_gives_equal_bytes_for_every_seed(
             digest.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())
         seen.add(digest.hexdigest())
     assert len(seen) == 1
+
+
+def test_what_a_set_without_one_of_its_members_holds_is_not_known(tmp_path: Path) -> None:
+    (tmp_path / "made.py").write_text(
+        "s = {'a', 'b', 'c'}\ny = s.pop()\nx = [type(y), len(s), 'a' in s, list(s)]\n"
+        "one = {'a'}\nz = [one.pop(), len(one)]\n"
+    )
+    evaluator = Evaluator(ModuleIndex(tmp_path))
+    assert all(isinstance(value, Unknown) for value in evaluator.value("made", "x"))
+    assert evaluator.value("made", "z") == ["a", 0]

@@ -13,6 +13,7 @@ from fibcore.elaborate.python.values import (
     Value,
     born,
     deep_unknown,
+    is_open,
     mapped,
 )
 from fibcore.elaborate.python.values.iterators import Undecided
@@ -35,7 +36,7 @@ def _len(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
         if isinstance(value, (range, str)):
             return ev.operators.apply(len, [value], place)
         if isinstance(value, (dict, set, frozenset)):
-            return len(value)
+            return Unknown("a length", place) if is_open(value) else len(value)
         items = ev.iteration.items(value, ordered=False)
         if items is None:
             return Unknown("a length", place)
