@@ -272,7 +272,7 @@ class CompressedTensors:
         """
         try:
             return self._layer(prefix, classes, experts)
-        except (TypeError, ValueError, AttributeError) as error:
+        except (TypeError, ValueError, AttributeError, re.error) as error:
             return Unknown(f"a compressed-tensors config that cannot be read: {error}")
 
     def _layer(self, prefix: str, classes: tuple[str, ...], experts: bool) -> Answer:
@@ -324,15 +324,8 @@ class CompressedTensors:
 def names_layer(entry: str, layer: str) -> bool:
     """Whether an entry of a config's list names a layer: as it is, or as a `re:` pattern."""
     if entry.startswith("re:"):
-        return _begins(entry[3:], layer)
+        return matches(entry[3:], layer)
     return entry == layer
-
-
-def _begins(pattern: str, name: str) -> bool:
-    try:
-        return matches(pattern, name)
-    except re.error:
-        return False
 
 
 def layers_named(data: Mapping[str, Any]) -> Iterator[str]:

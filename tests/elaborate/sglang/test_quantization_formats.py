@@ -268,3 +268,14 @@ def test_the_form_of_hf_quant_config_inside_of_the_config() -> None:
 
 def test_no_section() -> None:
     assert quantization_data({"text_config": {}, "quantization_config": None}) is None
+
+
+@pytest.mark.parametrize("entry", ["re:[", "re:(", "re:(?P<a", "re:*"])
+@pytest.mark.parametrize("key", ["ignore", "targets"])
+def test_a_pattern_that_is_none_leaves_the_layer_unknown(entry: str, key: str) -> None:
+    group = {"targets": ["Linear"], "weights": {"num_bits": 8, "type": "float"}}
+    data: dict[str, Any] = {"config_groups": {"g": group}, "ignore": []}
+    (data if key == "ignore" else group)[key] = [entry]
+    found = CompressedTensors(data).layer("model.layers.0.mlp", ("LinearBase",), experts=False)
+    assert isinstance(found, Unknown)
+    assert "cannot be read" in found.reason

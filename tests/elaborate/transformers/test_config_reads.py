@@ -51,8 +51,10 @@ def test_a_number_that_is_kept_and_given_to_no_module_is_said_too(
     unread: Callable[..., list[str]],
 ) -> None:
     assert unread(EXPERTS, "num_experts") == [
-        "nothing in the source reads num_experts_per_tok = 2 of the config, "
-        "and no module takes num_experts = 8"
+        (
+            "nothing in the source reads num_experts_per_tok = 2 of the config, "
+            "and no module takes num_experts = 8"
+        )
     ]
     (text,) = unread(EXPERTS, "num_experts", taken=frozenset(["config:num_experts"]))
     assert text == "nothing in the source reads num_experts_per_tok = 2 of the config"
