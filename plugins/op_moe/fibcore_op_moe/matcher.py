@@ -96,9 +96,18 @@ def _add(
                     collector.add(_kernel(moe, experts, router, serving, node, topk), node)
                     return
     if findings.unsupported:
-        collector.not_covered("moe with " + ", ".join(findings.unsupported), COVERED, node)
+        reason = COVERED + _fused_shared(node)
+        collector.not_covered("moe with " + ", ".join(findings.unsupported), reason, node)
     else:
         collector.problem("moe", "; ".join(findings.undecided), node)
+
+
+def _fused_shared(node: ModuleNode) -> str:
+    """Words for shared experts in the kernel of a layer, which have no layer of their own."""
+    count = node.argument("num_fused_shared_experts")
+    if isinstance(count, int) and count > 0:
+        return f"; SGLang fuses {int(count)} shared expert(s) into this layer's kernel"
+    return ""
 
 
 def _zero_experts(tree: ModelTree, node: ModuleNode, findings: Findings) -> None:

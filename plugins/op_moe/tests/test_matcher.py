@@ -509,3 +509,11 @@ def test_old_layers_with_two_parameters(trees: Any) -> None:
 
 def test_a_topk_alone_is_a_problem(trees: Any) -> None:
     assert "no experts beside it" in problem(found(trees.block(trees.topk(2))))
+
+
+def test_fused_shared_experts_are_named_beside_what_has_no_definition(trees: Any) -> None:
+    node = trees.experts(9, 256, 128)
+    arguments = {**node.arguments, "num_fused_shared_experts": 1, "with_bias": True}
+    (only,) = found(trees.block(attrs.evolve(node, arguments=arguments), trees.topk(3))).not_covered
+    assert only.what == "moe with expert biases"
+    assert "SGLang fuses 1 shared expert(s) into this layer's kernel" in only.reason
