@@ -4,6 +4,7 @@
     nox -s tests               the tests on each supported Python
     nox -s lowest              the tests of the core with the lowest versions that it supports
     nox -s coverage            the tests with branch coverage, which has a floor
+    nox -s differential        many new random programs in CPython and in the evaluator
     nox -s packaging           wheels in fresh environments
     nox -s lock                write constraints.txt anew
 
@@ -102,6 +103,15 @@ def coverage(session: nox.Session) -> None:
     """Branch coverage of the tests; pyproject.toml has the floor."""
     install(session, "test")
     pytest(session, always=("--cov", "--cov-report=term:skip-covered"))
+
+
+@nox.session
+def differential(session: nox.Session) -> None:
+    """The evaluator against CPython: new random programs, a number of them after `--`."""
+    install(session, "test")
+    session.env["FIBCORE_RANDOM_PROGRAMS"] = session.posargs[0] if session.posargs else "20000"
+    folder = "tests/elaborate/python/differential"
+    session.run("python", "-m", "pytest", "-q", "-n", "2", folder)
 
 
 @nox.session

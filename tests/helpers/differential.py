@@ -7,8 +7,10 @@ order of dicts. Where CPython raises, the evaluator raises the same exception or
 
 from __future__ import annotations
 
+import sys
 import textwrap
 import warnings
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -82,13 +84,14 @@ class _OneModule(ModuleIndex):
 
 
 def programs(path: Path) -> list[Program]:
-    """The programs of a file: each below a line `## name | unknown: why | module`."""
+    """The programs of a file: each below a line `## name | unknown: why | module | since 3.11`."""
     found = []
     for part in path.read_text(encoding="utf-8").split("\n## ")[1:]:
         head, _, source = part.partition("\n")
         name, *marks = (piece.strip() for piece in head.split(" | "))
         unknown = next((m.partition(": ")[2] for m in marks if m.startswith("unknown")), "")
-        found.append(Program(name, source.strip("\n"), unknown, "module" in marks))
+        if "since 3.11" not in marks or sys.version_info >= (3, 11):
+            found.append(Program(name, source.strip("\n"), unknown, "module" in marks))
     return found
 
 
@@ -103,7 +106,8 @@ def in_cpython(program: Program) -> dict[str, Any] | BaseException:
             found = space if program.module else space[FUNCTION]()
     except BaseException as error:  # noqa: BLE001 - what it raises is its result
         return error
-    return {n: v for n, v in found.items() if not n.startswith("__") and _is_data(v)}
+    # Copied while all of it is there: a generator that is dropped may change a list yet.
+    return {n: deepcopy(v) for n, v in found.items() if not n.startswith("__") and _is_data(v)}
 
 
 def evaluated(program: Program, names: list[str]) -> dict[str, Any] | Raised | Unknown:

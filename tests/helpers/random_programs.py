@@ -9,6 +9,7 @@ random number generator, which is faster.
 from __future__ import annotations
 
 import re
+import sys
 import textwrap
 from collections.abc import Callable, Sequence
 
@@ -18,6 +19,10 @@ Choose = Callable[[int], int]
 """Gives a number from 0 up to one less than the argument."""
 
 PRELUDE = """
+import contextlib
+import functools
+import itertools
+import operator
 log = []
 def note(value):
     log.append(value)
@@ -109,14 +114,27 @@ def numbers(n, *rest, step=1, **more):
         log.append(error.args)
         yield -1
     return len(more)
+@contextlib.contextmanager
+def managed(value, swallows=False):
+    log.append('begin')
+    try:
+        yield value
+    except ArithmeticError as error:
+        log.append(type(error).__name__)
+        if not swallows:
+            raise
+    else:
+        log.append('no error')
+    finally:
+        log.append('finish')
+def total(*values, start=0):
+    return functools.reduce(lambda a, b: a + b, values, start)
 def globally(value):
     global seen
-    try:
-        before = seen
-    except NameError:
-        before = None
     seen = value
-    return before
+    return inner()
+def inner():
+    return seen
 def keyword(a, b=2, /, c=3, *args, d=4, **kwargs):
     return (a, b, c, args, d, sorted(kwargs.items()))
 """
@@ -138,6 +156,7 @@ _ERRORS = (
     "LookupError", "ArithmeticError", "StopIteration", "RuntimeError", "Own", "Exception",
     "(KeyError, IndexError)", "(ValueError, TypeError)", "OverflowError",
 )  # fmt: skip
+HAS_GROUPS = sys.version_info >= (3, 11)
 _PLACE = re.compile(r"<([ifslwdtebpnck]|spec|any)>")
 
 
@@ -216,7 +235,7 @@ class Writer:
             return self.filled(self.pick(_SIMPLE), 1)
         kinds = (
             self.if_, self.for_, self.while_, self.try_, self.with_, self.match_, self.function,
-            self.leave, self.generator, self.raise_,
+            self.leave, self.generator, self.raise_, self.group if HAS_GROUPS else self.raise_,
         )  # fmt: skip
         return kinds[self.choose(len(kinds))](depth)
 
@@ -263,7 +282,7 @@ class Writer:
         handlers = self.choose(3)
         for _ in range(handlers):
             text += f"\nexcept {self.pick(_ERRORS)} as error:\n"
-            text += "    log.append((type(error).__name__, 'caught'))\n"
+            text += "    log.append((type(error).__name__, 'caught', type(error.__context__).__name__))\n"
             text += self.inner(depth)
             if self.choose(5) == 0:
                 text += "\n    raise"
@@ -281,11 +300,25 @@ class Writer:
         ))  # fmt: skip
         return self.filled(f"if <b>:\n    raise {what}", 1)
 
+    def group(self, depth: int) -> str:
+        """A group of exceptions, which handlers divide."""
+        raised = self.pick(("ExceptionGroup('g', [ValueError(<i>), KeyError(<k>)])", "Own(<i>)", "KeyError(1)",
+            "ExceptionGroup('g', [ExceptionGroup('h', [Own(<n>), TypeError()]), IndexError()])"))  # fmt: skip
+        text = f"try:\n    if {self.value('b')}:\n        {self.filled(f'raise {raised}', 1)}"
+        text += f"\nexcept* {self.pick(('ValueError', 'KeyError', '(KeyError, TypeError)', 'LookupError'))} as error:\n"
+        text += "    log.append([type(e).__name__ for e in error.exceptions])"
+        if self.choose(2):
+            text += f"\nexcept* {self.pick(('IndexError', 'Own', 'Exception'))}:\n    log.append('second')"
+        return text + (f"\nelse:\n{self.inner(depth)}" if self.choose(2) else "")
+
     def with_(self, depth: int) -> str:
         """A context."""
         head = self.pick((
             "with Context(ValueError) as i0:", "with Context(None):", "with Context(LookupError), Context(None) as i1:",
             "with Context((TypeError, ZeroDivisionError)) as i2:",
+            f"with managed({self.value('i')}) as i0:", "with managed(1, True) as i1, managed(2):",
+            "with contextlib.suppress(KeyError, IndexError):", "with contextlib.nullcontext(3) as i2:",
+            "with contextlib.ExitStack() as stack:\n    i0 = stack.enter_context(managed(4, True))\n    stack.callback(log.append, 'callback')",
         ))  # fmt: skip
         return f"{head}\n{self.inner(depth)}"
 
@@ -315,6 +348,7 @@ class Writer:
             for n, value in enumerate(values)
             if not scope or f"{kind}{n}" not in scope.replace(",", "").split()
         )
+        local += "    it = iter(())\n"
         text = f"def {name}({head}):\n{scope}{local}{body}\n    {result}\n"
         return text + self.filled(f"log.append({name}({call}))", 1)
 
@@ -394,7 +428,7 @@ _SIMPLE = (
     "it = (note(v) for v in <l>[:3])", "it = iter(<d>.items())", "it = numbers(3)",
     "log.append(next(it))", "log.append(next(it, 'end'))", "log.append(list(it))", "log.append(<n> in it)",
     "i0, *w0 = it", "log.append(sum(1 for _ in it))", "log.append(any(v for v in it))",
-    "p0 += <i>", "p0.x = <i>", "p0.double = <i>", "p1.y = <any>", "p0[<n>] = <i>", "log.append(p0[<n>])",
+    "p0 += <i>", "p0.x = <i>", "p1.y = <any>", "p0[<n>] = <i>", "log.append(p0[<n>])",
     "p1.z = <i>", "log.append(p1.z)", "del p0.y", "log.append((p0 < p1, p0 == p1, <n> in p0))",
     "a1, a2, a3 = <i>, <f>, <s>; log.append(f'{p0} {p1!r} {a1:<spec>} {a2:<spec>} {a3!r:<spec>}')",
     "a1 = <i>; log.append(f'{a1:<spec>}')",
@@ -412,7 +446,17 @@ _SIMPLE = (
     "log.append((lambda a, *b, c=<n>: (a, b, c))(<i>, <n>))", "log.append(globally(<i>))", "log.append(<b> if <b> else <i>)",
     "log.append(str(<any>))", "log.append(repr(<any>))", "log.append(isinstance(<any>, (int, str)))",
     "log.append(type(<any>).__name__)", "log.append(max(<l>))", "log.append(min(<w>, key=len))",
-    "log.append(max(<l>, default=<n>))", "log.append(sorted(<w>, key=lambda s: s[::-1]))",
+    "log.append(max(<l>, default=<n>))", "log.append(total(*<l>[:3], start=<n>))", "log.append(total(<i>, <f>))",
+    "log.append(list(itertools.chain(<l>[:2], <w>)))", "log.append(list(itertools.islice(it, <n>)))", "it = itertools.accumulate(<l>)",
+    "log.append(list(itertools.zip_longest(<l>[:3], <w>)))", "log.append(list(itertools.product(<w>[:2], <l>[:2])))", "it = itertools.count(<n>, 2); log.append(next(it)); it = itertools.islice(it, 3)",
+    "log.append(functools.reduce(operator.add, <l>))", "log.append(functools.reduce(lambda a, b: a * 2 + b, <l>[:4], <n>))", "log.append(functools.partial(keyword, <i>, d=<n>)(<s>))",
+    "log.append(<k> in <d>.keys())", "log.append((<k>, <i>) in <d>.items())",
+    "log.append(list(map(operator.itemgetter(0), [<t>, <l>])))", "log.append(sorted(<d>.items(), key=lambda kv: kv[1]))", "log.append(<s>.encode()[:4])", "log.append(list(<s>.encode())[:3])",
+    "log.append([*zip(*[<l>[:2], <t>])])", "a1, (a2, *a3) = <i>, <l>", "log.append({**<d>, **{<k>: <i>}})", "log.append([x for x in <l> if x if x > <n>])", "log.append(list(itertools.takewhile(lambda v: v > <n>, <l>)))",
+    "log.append([i0 for i0 in <l>[:2]] + [i0])", "log.append(<l>[<n>:<n>:<n>])", "log.append(<s>[<n>:<n>:<n>])", "del l0[<n>:<n>:2]", "l0[<n>:<n>:2] = <l>[:2]", "log.append(dict(<d>.items()) == <d>)",
+    "log.append(list(enumerate(reversed(<l>[:3]), <n>)))", "log.append(any(note(v) > <n> for v in <l>))", "log.append(all(note(v) for v in <l>))", "log.append(next((v for v in <l> if v > <n>), None))",
+    "log.append((note(<i>) if note(<b>) else note(<n>)) in note(<l>))", "log.append(note([<n>])[note(0)] == note(<n>) != note(<i>))", "log.append(not note(<b>) or note(<n>))", "d0[note(<k>)], l0[note(0)] = note(<i>), note(<n>)", "l0[note(0)] += note(<i>)",
+    "def n0(a, b=note(<i>), *, c=note(<n>)): return a + b + c\nlog.append(n0(<i>))", "log.append(str(Own(<i>)))", "log.append(repr(KeyError(<k>)))", "log.append(Own(<i>, more=1).code)", "log.append(str(ValueError(<s>, <i>)))", "log.append(sorted(<w>, key=lambda s: s[::-1]))",
 )  # fmt: skip
 _EXPRESSIONS: dict[str, tuple[str, ...]] = {
     "i": (

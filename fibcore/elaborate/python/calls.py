@@ -202,6 +202,9 @@ class Calls(Part):
             if isinstance(func.node, ast.Lambda):
                 return self.ev.expressions.eval(func.node.body, env)
             status = self._body(func.node, env)
+        except Raised as error:
+            error.scopes.append(env)
+            raise
         finally:
             self.depth -= 1
         return status[1] if status is not None and status[0] == "return" else None

@@ -59,7 +59,7 @@ class Comparisons(Part):
             return result
         truth = self.ev.operators.truth(result)
         if truth is False:
-            return False
+            return result
         following = partial(self._link, node, right, position + 1, env)
         if truth:
             return following()
@@ -169,7 +169,7 @@ class Comparisons(Part):
             return left.identical(right)
         if isinstance(left, (bool, int, str)) and isinstance(right, (bool, int, str)):
             return isinstance(left, bool) is isinstance(right, bool) and left == right
-        if isinstance(left, (tuple, frozenset)):
+        if isinstance(left, (tuple, frozenset)) and type(left) is type(right):
             return left is right or None  # constants of the source may be one object or two
         return left is right
 

@@ -6,6 +6,7 @@ import ast
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from fibcore.elaborate.python.late_captures import captures_late
 from fibcore.elaborate.python.part import Handlers, Part
 from fibcore.elaborate.python.values import ABSENT, Env, Raised, born
 from fibcore.elaborate.python.values.iterators import Iterator, Undecided
@@ -82,14 +83,20 @@ class Comprehensions(Part):
         element: Callable[[Env], ast.expr],
         result: list[Any],
         given: Any = ABSENT,
+        shared: Env | None = None,
     ) -> Unknown | None:
         generator = generators[level]
+        if level == 0:
+            targets = [clause.target for clause in generators]
+            if captures_late(element(env), targets):
+                # Functions that a round makes read the variables as the last round leaves them.
+                shared = Env(env.module, env)
         iterable = given if given is not ABSENT else self.ev.expressions.eval(generator.iter, env)
         place = env.module.place(generator.iter)
         last = level == len(generators) - 1
         # Layers are made like this: `[Layer(i) for i in range(n)]`. A condition would have to be
         # asked of each index, so that nothing is gained.
-        if last and not generator.ifs:
+        if last and not generator.ifs and shared is None:
             items = self._counts(iterable)
             if items is not None:
 
@@ -108,7 +115,7 @@ class Comprehensions(Part):
         try:
             for item in rounds:
                 self.ev.budget.step()
-                inner = Env(env.module, env)  # closures keep the variables of their own round
+                inner = Env(env.module, env) if shared is None else shared
                 self.ev.assignments.assign(generator.target, item, inner)
                 keep = self.keeps(generator, inner)
                 if keep is None:
@@ -118,7 +125,9 @@ class Comprehensions(Part):
                 if last:
                     result.append(self.ev.expressions.eval(element(inner), inner))
                 else:
-                    done = self._comprehend(generators, level + 1, inner, element, result)
+                    done = self._comprehend(
+                        generators, level + 1, inner, element, result, shared=shared
+                    )
                     if done is not None:
                         return done
         except Undecided as undecided:
@@ -146,10 +155,10 @@ class Comprehensions(Part):
 class GeneratorExpression(Iterator):
     """A generator expression; asked for all of its items, it makes them as a list is made.
 
-    `state["inner"]` holds the iterators of the clauses that are running, with their scopes.
+    `state["running"]` holds the iterators of the clauses that are running.
     """
 
-    __slots__ = ("env", "first", "node")
+    __slots__ = ("env", "first", "node", "scope")
     kind = "generator"
 
     def __init__(self, node: ast.GeneratorExp, env: Env, first: Any, iterator: Iterator) -> None:
@@ -157,7 +166,8 @@ class GeneratorExpression(Iterator):
         self.node = node
         self.env = env
         self.first = first
-        self.state["running"] = ((iterator, env),)
+        self.scope = Env(env.module, env)
+        self.state["running"] = (iterator,)
 
     def rest(self, ev: Evaluator) -> list[Any]:
         if "started" in self.state or "lost" in self.state or "ended" in self.state:
@@ -179,13 +189,12 @@ class GeneratorExpression(Iterator):
             raise Undecided(Unknown("a generator that one side of a branch advanced"))
         while running:
             ev.budget.step()
-            iterator, env = running[-1]
-            item = iterator.take(ev)
+            item = running[-1].take(ev)
             if item is ABSENT:
                 running = running[:-1]
                 continue
             clause = generators[len(running) - 1]
-            scope = Env(env.module, env)
+            scope = self.scope
             ev.assignments.assign(clause.target, item, scope)
             keep = ev.comprehensions.keeps(clause, scope)
             if keep is None:
@@ -200,7 +209,7 @@ class GeneratorExpression(Iterator):
             inner = ev.iteration.iterator(ev.expressions.eval(following, scope), place)
             if isinstance(inner, Unknown):
                 raise Undecided(inner)
-            running = (*running, (inner, scope))
+            running = (*running, inner)
         ev.writes.put(self.state, "running", running)
         return ABSENT
 

@@ -62,6 +62,8 @@ class Definitions(Part):
         try:
             return self.ev.expressions.eval(node, env)
         except Raised as error:
+            if self.ev.mode.caught or (env.func is not None and not self.ev.mode.forward):
+                raise
             return Unknown(f"a default that raises {error.kind}", error.place)
 
     def define_class(self, node: ast.ClassDef, env: Env) -> Status:

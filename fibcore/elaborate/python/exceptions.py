@@ -72,7 +72,14 @@ class Exceptions(Part):
         if value.raised is None:
             message = _message(node.exc, value)
             value.raised = Raised(value.class_name, message, place, explicit=True, value=value)
-        raise value.raised
+        raise value.raised.again()
+
+    @staticmethod
+    def _raised(value: ExceptionObject, place: SourcePlace) -> Raised:
+        """An exception object as it is raised."""
+        if value.raised is not None:
+            return value.raised.again()
+        return Raised(value.class_name, "", place, explicit=True, value=value)
 
     def _instance(self, value: Any, place: SourcePlace) -> Any:
         """The exception that a raise statement raises: an instance, or one of a class."""
@@ -243,7 +250,8 @@ class Exceptions(Part):
         return self.ev.writes.either(runs, env, why)
 
     def caught(self, error: Raised) -> None:
-        """Give an exception its context, where it was raised while another one is handled."""
+        """Prepare an exception for its handlers: its context is what is handled already."""
+        error.catch()
         if self.handled and self.handled[-1] is not error:
             self._set_context(exception_of(error), self.handled[-1])
 
@@ -265,7 +273,9 @@ class Exceptions(Part):
         """Run the body of a handler, whose variable is there meanwhile alone."""
         self.ev.forward.note_abandoned()
         with self.bound(handler, exception_of(error), env), self.handling(error):
-            return self.ev.statements.block(handler.body, env)
+            status = self.ev.statements.block(handler.body, env)
+        error.release()
+        return status
 
     @contextlib.contextmanager
     def bound(self, handler: ast.ExceptHandler, value: Any, env: Env) -> Iterator[None]:
@@ -350,8 +360,9 @@ class Exceptions(Part):
         if not raised and rest is None:
             return None
         if not raised:
-            rest.raised = None if rest is not exception_of(error) else error
-            raise rest.raised or Raised(rest.class_name, "", place, explicit=True, value=rest)
+            raise (rest.raised and rest.raised.again()) or Raised(
+                rest.class_name, "", place, explicit=True, value=rest
+            )
         if rest is not None or len(raised) > 1:
             raised = [self.groups.wrapped("", [*raised, *([] if rest is None else [rest])], place)]
         elif not exception_bases(raised[0].cls).count("BaseExceptionGroup"):

@@ -136,36 +136,45 @@ class Expressions(Part):
         return self.ev.operators.make_set(values, env.module.place(node))
 
     def _sequence(self, elements: list[ast.expr], env: Env, kind: type) -> Any:
+        unknown: Unknown | None = None
         values: list[Any] = []
         for element in elements:
             if isinstance(element, ast.Starred):
-                items = self.ev.operators.items(self.eval(element.value, env))
+                starred = self.eval(element.value, env)
+                known = not isinstance(starred, (Unknown, Alternatives))
+                items = self.ev.operators.items(starred) if known else None
                 if items is None:
-                    return Unknown("unknown starred items", env.module.place(element))
-                values.extend(items)
+                    unknown = Unknown("unknown starred items", env.module.place(element))
+                values.extend(items or ())
             else:
                 values.append(self.eval(element, env))
+        if unknown is not None:
+            return unknown
         return born(kind(values))
 
     def dict_(self, node: ast.Dict, env: Env) -> Any:
         result: dict[Any, Any] = born({})
         place = env.module.place(node)
+        unknown: Unknown | None = None
         for key_node, value_node in zip(node.keys, node.values, strict=False):
-            value = self.eval(value_node, env)
             if key_node is None:
-                if not isinstance(value, dict):
-                    return Unknown("a dict merged with something unknown", place)
-                result.update(value)
+                value = self.eval(value_node, env)
+                if isinstance(value, dict):
+                    result.update(value)
+                else:
+                    unknown = Unknown("a dict merged with something unknown", place)
                 continue
             key = self.eval(key_node, env)
+            value = self.eval(value_node, env)
             if isinstance(key, (Unknown, Alternatives)):
-                return Unknown("a dict with an unknown key", place)
+                unknown = Unknown("a dict with an unknown key", place)
+                continue
             self.ev.layers.pin(key)
             try:
                 result[key] = value
             except TypeError as error:
                 raise Raised("TypeError", str(error), place) from None
-        return result
+        return result if unknown is None else unknown
 
     def subscript(self, node: ast.Subscript, env: Env) -> Any:
         value = self.eval(node.value, env)
@@ -200,12 +209,12 @@ class Expressions(Part):
         parts: list[Any] = []
         for piece in node.values:
             if isinstance(piece, ast.FormattedValue):
-                part = self._formatted(piece, env, place)
-                if isinstance(part, Unknown):
-                    return part
-                parts.append(part)
+                parts.append(self._formatted(piece, env, place))
             elif isinstance(piece, ast.Constant):
                 parts.append(piece.value)
+        unknown = next((part for part in parts if isinstance(part, Unknown)), None)
+        if unknown is not None:
+            return unknown
         if len(parts) == 1:
             return parts[0]
         return self.ev.operators.apply(lambda *p: "".join(p), parts, place)

@@ -127,7 +127,8 @@ class Generators(Part):
             elif isinstance(inner, Generator):
                 item = inner.send(self.ev, sent)
             else:
-                raise Undecided(Unknown("what is sent to an iterator", place))
+                message = f"{inner.kind_name!r} object has no attribute 'send'"
+                raise Raised("AttributeError", message, place)
         result = inner.returned()
         return result[0] if result else None
 

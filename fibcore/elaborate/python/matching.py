@@ -9,7 +9,20 @@ from typing import Any
 
 from fibcore.elaborate.python.journal import Status
 from fibcore.elaborate.python.part import Handlers, Part
-from fibcore.elaborate.python.values import ABSENT, Class, Env, Ext, Native, Raised, Value, born
+from fibcore.elaborate.python.values import (
+    ABSENT,
+    Class,
+    Env,
+    Ext,
+    Func,
+    Native,
+    Obj,
+    Raised,
+    Value,
+    born,
+)
+from fibcore.elaborate.python.values.exceptions import EXCEPTIONS
+from fibcore.elaborate.python.values.iterators import Iterator
 from fibcore.model.tree import Alternatives, SourcePlace, Unknown
 
 _SELF_MATCHING = frozenset((
@@ -145,7 +158,7 @@ class Matching(Part):
         self, pattern: ast.MatchSequence, subject: Any, captures: Captures, env: Env
     ) -> bool | None:
         if isinstance(subject, Value):
-            return None
+            return False if _is_no_container(subject) else None
         if not isinstance(subject, (list, tuple, range)):
             return False
         items, parts = list(subject), pattern.patterns
@@ -169,7 +182,7 @@ class Matching(Part):
         self, pattern: ast.MatchMapping, subject: Any, captures: Captures, env: Env
     ) -> bool | None:
         if isinstance(subject, Value):
-            return None
+            return False if _is_no_container(subject) else None
         if not isinstance(subject, dict):
             return False
         left = born(dict(subject))
@@ -246,3 +259,13 @@ class Matching(Part):
             return None
         fields = self.ev.records.fields(cls)
         return list(fields) if fields is not None else []
+
+
+def _is_no_container(subject: Value) -> bool:
+    """Whether an object is certainly neither a sequence nor a mapping for `match`."""
+    if isinstance(subject, (Iterator, Func, Class)):
+        return True
+    if not isinstance(subject, Obj) or not isinstance(subject.cls, Class):
+        return False
+    bases = (base for base in subject.cls.mro if isinstance(base, Ext))
+    return all(base.name == "object" or base.name in EXCEPTIONS for base in bases)

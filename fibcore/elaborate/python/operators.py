@@ -45,7 +45,7 @@ from fibcore.elaborate.python.values import (
     snapshot,
 )
 from fibcore.elaborate.python.values.objects import SPECIAL_OPERATORS
-from fibcore.model.tree import Alternatives, SourcePlace, Unknown, origins_of
+from fibcore.model.tree import Alternatives, SourcePlace, Unknown, UnknownKind, origins_of
 
 _BINARY: dict[type, Callable[[Any, Any], Any]] = {
     ast.Add: limits.add,
@@ -139,7 +139,7 @@ class Operators(Part):
         if isinstance(right, Unknown):
             return right
         if op is ast.Mod and isinstance(left, str):
-            right = self.ev.texts.percent_values(left, right, place)
+            left, right = self.ev.texts.percent_of_objects(left, right, place)
         if isinstance(left, PLAIN) and isinstance(right, PLAIN):
             return self._plain_binary(op, _BINARY[op], left, right, place)
         return self._object_binary(op.__name__, left, right, place)
@@ -175,7 +175,7 @@ class Operators(Part):
             return left
         if isinstance(left, list):
             items = None if isinstance(right, Unknown) else self.items(right)
-            right = [Unknown("unknown items", place)] if items is None else items
+            right = [_unknown_items(place)] if items is None else items
         self.ev.plain.method(left, method, [right], {}, place)
         return left
 
@@ -210,6 +210,8 @@ class Operators(Part):
         if op == "BitOr" and not (isinstance(left, Obj) or isinstance(right, Obj)):
             return Unknown("a union", place)  # of types, or a merge of flags
         tries: list[tuple[Any, Any, bool]] = [(left, right, False), (right, left, True)]
+        if isinstance(left, Obj) and isinstance(right, Obj) and left.cls is right.cls:
+            tries.pop()  # the right side of the same class is not asked
         if self._overrides(op, left, right):
             tries.reverse()
         for side, other, reflected in tries:
@@ -488,3 +490,8 @@ class Operators(Part):
     def items(self, value: Any) -> list[Any] | None:
         """What iteration over a value gives; None where that is not known."""
         return self.ev.iteration.items(value)
+
+
+def _unknown_items(place: SourcePlace) -> Unknown:
+    """What stands in a list for items of which not even the number is known."""
+    return Unknown("unknown items", place, UnknownKind.ENTRY)

@@ -5,6 +5,7 @@ They cannot carry operations of ours, so what Python does with them is here, in 
 
 from __future__ import annotations
 
+import contextlib
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +45,22 @@ from fibcore.model.tree import Alternatives, SourcePlace, Unknown, UnknownKind
 if TYPE_CHECKING:
     from fibcore.elaborate.python.evaluator import Evaluator
 
-PLAIN = (int, float, str, bytes, bool, type(None), list, tuple, dict, set, frozenset, range, slice)
+PLAIN = (
+    int,
+    float,
+    complex,
+    str,
+    bytes,
+    bool,
+    type(None),
+    list,
+    tuple,
+    dict,
+    set,
+    frozenset,
+    range,
+    slice,
+)
 
 
 def kind_name(value: Any) -> str:
@@ -167,6 +183,8 @@ class Plain(Part):
             return Unknown("text in the order of a set, another in each process", place)
         if name in ("format", "format_map") and isinstance(value, str):
             return self.ev.texts.format_method(value, name, args, kwargs, place)
+        if name in ("index", "count") and isinstance(value, (list, tuple)) and not is_plain(value):
+            return self._position(value, name, args, place)
         kind = plain_type(value)
         method = None if kind is None else kind.methods.get(name)
         given = [*args, *kwargs.values()]
@@ -188,6 +206,22 @@ class Plain(Part):
             return method(this, *positional, **named)
 
         return apply(with_names, [value, *given], place)
+
+    def _position(self, value: Any, name: str, args: Args, place: SourcePlace) -> Any:
+        """`value.index(item)` or `value.count(item)`, by the equality of objects."""
+        if len(args) != 1:
+            return Unknown(f"{name} of an object between positions", place)
+        found = []
+        for position, item in enumerate(value):
+            same = self.ev.comparisons.same(item, args[0], place)
+            if same is None:
+                return Unknown(f"{name} of something unknown", place)
+            if same and name == "index":
+                return position
+            found += [position] if same else []
+        if name == "count":
+            return len(found)
+        raise Raised("ValueError", "the item is not in the list", place)
 
     def _drained(self, name: str, args: Args) -> Args:
         """The arguments, with what iterators have left in place of those that are gone through."""
@@ -268,6 +302,13 @@ class Plain(Part):
         self.ev.writes.changing(value)
         if name == "sort":
             return self._sort(value, kwargs, place)
+        if name == "remove" and isinstance(value, list) and not is_plain([value, args]):
+            at = self._position(value, "index", args, place)
+            if isinstance(at, Unknown):
+                self.ev.writes.refill(value, [Unknown(at.reason, place, UnknownKind.ENTRY)])
+                return at
+            del value[at]
+            return None
         kind = plain_type(value)
         if kind is None or name not in kind.methods:
             return Unknown(f"the method {name} of {type(value).__name__}", place)
@@ -283,8 +324,18 @@ class Plain(Part):
 
     def _sort(self, value: list[Any], kwargs: Kwargs, place: SourcePlace) -> None:
         """`value.sort(...)`; where the order is not known, neither is any of the entries."""
-        reverse = kwargs.get("reverse", False)
-        found = self.ev.ordering.sorted(list(value), kwargs.get("key"), reverse, place)
+        key, reverse = kwargs.get("key"), kwargs.get("reverse", False)
+        try:
+            found = self.ev.ordering.sorted(list(value), key, reverse, place)
+        except Raised:
+            # Python leaves the list as far as it came.
+            partly = [Unknown("an entry of a list that was sorted in part", place)] * len(value)
+            if key is None and is_plain(value):
+                partly = list(value)
+                with contextlib.suppress(TypeError):
+                    partly.sort(reverse=bool(self.ev.operators.truth(reverse)))
+            self.ev.writes.refill(value, partly)
+            raise
         if not isinstance(found, Unknown):
             self.ev.writes.refill(value, found)
         elif is_open(value):

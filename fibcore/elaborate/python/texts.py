@@ -29,6 +29,7 @@ from fibcore.elaborate.python.values.exceptions import ExceptionObject
 from fibcore.model.tree import Alternatives, SourcePlace, Unknown
 
 _CONVERSIONS: dict[str | None, Callable[[Any], str]] = {"r": repr, "s": str, "a": ascii}
+_PERCENT = re.compile(r"(%%|%[-#0 +]*\d*(?:\.\d+)?[a-zA-Z])")
 _METHODS = {"s": ("__str__", "__repr__"), "r": ("__repr__",)}
 
 
@@ -117,7 +118,7 @@ class Texts(Part):
                 return Unknown(f"a format with the field {field!r}", place)
             if field == "" or field.isdecimal():
                 if numbering is (field != ""):
-                    return Unknown("a format with numbered and other fields", place)
+                    raise Raised("ValueError", "numbered fields and others", place)
                 numbering = field == ""
                 position = number if field == "" else int(field[:6])
                 number += 1
@@ -148,20 +149,21 @@ class Texts(Part):
             return Unknown("a format of something unknown", place)
         return self.format(template, [], args[0], place)
 
-    def percent_values(self, template: str, value: Any, place: SourcePlace) -> Any:
-        """What a template formats, with the text of each object that is written as it is (`%s`)."""
+    def percent_of_objects(self, template: str, value: Any, place: SourcePlace) -> tuple[str, Any]:
+        """A template and what it formats, with the text of each object that it writes (`%s`)."""
         values = value if isinstance(value, tuple) else (value,)
-        if not any(isinstance(each, Value) for each in values):
-            return value
-        ways = re.findall(r"%(?:%|[-#0 +]*\d*(?:\.\d+)?([a-zA-Z]))", template)
-        ways = [way for way in ways if way]
-        if len(ways) != len(values):
-            return value
-        texts = tuple(
-            self.text(each, place, way) if isinstance(each, Value) and way in "rs" else each
-            for each, way in zip(values, ways, strict=True)
-        )
-        return texts if isinstance(value, tuple) or len(texts) != 1 else texts[0]
+        pieces = _PERCENT.split(template)
+        ways = [way for way in pieces[1::2] if way != "%%"]
+        if not any(isinstance(each, Value) for each in values) or len(ways) != len(values):
+            return template, value
+        texts, written = list(values), iter(range(len(values)))
+        for number in range(1, len(pieces), 2):
+            way = pieces[number]
+            at = len(values) if way == "%%" else next(written)
+            if at < len(values) and isinstance(values[at], Value) and way[-1] in "rs":
+                texts[at] = self.text(values[at], place, way[-1])
+                pieces[number] = f"{way[:-1]}s"
+        return "".join(pieces), tuple(texts)
 
     def percent(self, template: str | bytes, value: Any, place: SourcePlace) -> Unknown | None:
         """Why `template % value` is Unknown; None where Python may format it."""

@@ -33,6 +33,13 @@ for _name in (
     "locals",
     "dir",
     "memoryview",
+    "bytearray",
+    "aiter",
+    "anext",
+    "breakpoint",
+    "exit",
+    "quit",
+    "help",
 ):
     _unknowable(_name)
 

@@ -13,12 +13,15 @@ from fibcore.elaborate.python.values import (
     Args,
     Class,
     EnumMember,
+    Func,
     Kwargs,
     Mod,
+    Obj,
     Raised,
     deep_unknown,
     mapped,
 )
+from fibcore.elaborate.python.values.iterators import Iterator
 from fibcore.model.tree import Alternatives, SourcePlace, Unknown
 
 if TYPE_CHECKING:
@@ -40,7 +43,7 @@ def _pure(name: str, fn: Callable[..., Any]) -> None:
             list(ev.operators.items(a) or ()) if isinstance(a, (Mod, Class)) else a for a in args
         ]
         if not is_plain(args) or not is_plain(kwargs):
-            return Unknown(f"{name} of an object", place)
+            return _refused(ev, name, args, place)
         if kwargs:
             return ev.operators.apply(lambda *a: fn(*a, **kwargs), args, place)
         return ev.operators.apply(fn, args, place)
@@ -48,8 +51,29 @@ def _pure(name: str, fn: Callable[..., Any]) -> None:
     enter(name, run)
 
 
+_ASKED = {
+    "abs": ("__abs__",), "round": ("__round__",), "float": ("__float__", "__index__"),
+    "int": ("__int__", "__index__", "__trunc__"), "complex": ("__complex__", "__float__"),
+    "hex": ("__index__",), "bin": ("__index__",), "oct": ("__index__",), "chr": ("__index__",),
+    "divmod": ("__divmod__",), "pow": ("__pow__",), "ord": (),
+}  # fmt: skip
+"""The special methods that a builtin asks an object for."""
+_REFLECTED = {"divmod": ("__rdivmod__",), "pow": ("__rpow__", "__index__")}
+"""Those that it asks an argument behind the first one for."""
+
+
+def _refused(ev: Evaluator, name: str, args: Args, place: SourcePlace) -> Any:
+    """A function of numbers that is given objects which have no method for it: a TypeError."""
+    for position, arg in enumerate(args):
+        asked = _ASKED.get(name, ()) if position == 0 else _REFLECTED.get(name, ("__index__",))
+        no_number = isinstance(arg, (Func, Iterator)) or is_plain(arg)
+        if not no_number and not (isinstance(arg, Obj) and all(arg.lacks(ev, n) for n in asked)):
+            return Unknown(f"{name} of an object", place)
+    raise Raised("TypeError", f"{name}() of something that is no number", place)
+
+
 _PURE: dict[str, Callable[..., Any]] = {
-    "abs": abs, "round": limits.rounded, "float": float,
+    "abs": abs, "round": limits.rounded, "float": float, "oct": oct, "complex": complex,
     "bytes": limits.make_bytes, "divmod": divmod,
     "pow": limits.power, "ord": ord, "chr": chr, "hex": hex, "bin": bin,
 }  # fmt: skip

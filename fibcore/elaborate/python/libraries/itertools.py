@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from fibcore.elaborate.python.builtins.iterators import iterators
 from fibcore.elaborate.python.libraries.table import imitates
 from fibcore.elaborate.python.limits import MAX_CONTAINER
-from fibcore.elaborate.python.values import ABSENT, Args, Kwargs
+from fibcore.elaborate.python.values import ABSENT, Args, Kwargs, Raised
 from fibcore.elaborate.python.values.iterators import Iterator, Positions, Pulling, Undecided
-from fibcore.model.tree import SourcePlace, Unknown
+from fibcore.model.tree import Alternatives, SourcePlace, Unknown
 
 if TYPE_CHECKING:
     from fibcore.elaborate.python.evaluator import Evaluator
@@ -90,8 +90,11 @@ def _islice(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> An
         return unknown
     bounds = slice(*args[1:4])
     start, stop, step = bounds.start or 0, bounds.stop, bounds.step or 1
-    if not all(isinstance(n, int) for n in (start, step, stop or 0)):
+    given = [bound for bound in args[1:4] if bound is not None]
+    if any(isinstance(bound, (Unknown, Alternatives)) for bound in given):
         return Unknown("a slice of an iterator with unknown bounds", place)
+    if not all(isinstance(n, int) and n >= 0 for n in given) or args[3:4] == [0]:
+        raise Raised("ValueError", "islice() takes None or integers from 0 up", place)
 
     def pull(ev: Evaluator, it: Pulling) -> Any:
         wanted, at = it.at("wanted"), it.at("at")

@@ -35,6 +35,7 @@ class Raised(Exception):
         value: The exception object; None until somebody asks for it.
         given: The arguments that the object is made with; None where they are not known, because
             messages are Python's own and differ between its versions.
+        scopes: The scopes of functions that it left, whose variables live until it is handled.
     """
 
     def __init__(
@@ -54,6 +55,23 @@ class Raised(Exception):
         self.place = place
         self.value = value
         self.given = given
+        self.scopes: list[Any] = []
+
+    def again(self) -> Raised:
+        """The same exception without what this one holds of frames, to be kept or raised anew."""
+        return Raised(
+            self.kind, self.message, self.place,
+            explicit=self.explicit, value=self.value, given=self.given,
+        )  # fmt: skip
+
+    def catch(self) -> None:
+        """Let go of what expressions held that it left, as Python does before a handler runs."""
+        self.__traceback__ = None
+
+    def release(self) -> None:
+        """Let go of the variables of functions that it left."""
+        self.__traceback__ = None
+        self.scopes.clear()
 
 
 class Unforeseen(Exception):

@@ -38,7 +38,7 @@ class Context(Value):
         raised = getattr(error, "raised", None)
         if not isinstance(raised, Raised):
             return Unknown("__exit__ called with something that was not raised", place)
-        swallowed = self.leave(ev, raised, place)
+        swallowed = self.leave(ev, raised.again(), place)
         return Unknown("__exit__", place) if swallowed is None else swallowed
 
 
@@ -70,7 +70,12 @@ class GeneratorContext(Context):
         except Undecided:
             return None
         except Raised as other:
-            if error is None or exception_of(other) is not exception_of(error):
+            if error is None:
+                raise
+            mine, theirs = exception_of(error), exception_of(other)
+            # A generator makes a RuntimeError of a StopIteration; contextlib takes that back.
+            stopped = error.kind == "StopIteration" and theirs.state["__cause__"] is mine
+            if theirs is not mine and not stopped:
                 raise
             return False
         if item is ABSENT:

@@ -196,5 +196,5 @@ def exception_of(error: Raised) -> ExceptionObject:
         found = ExceptionObject(Ext(error.kind), given, error.place)
         error.value = found
     if found.raised is None:
-        found.raised = error
+        found.raised = error.again()
     return found

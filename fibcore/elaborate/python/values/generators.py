@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 from collections.abc import Generator as Frame
 from collections.abc import Iterator as Rounds
 from typing import TYPE_CHECKING, Any
 
+from fibcore.elaborate.python.budget import Exhausted
 from fibcore.elaborate.python.values.base import ABSENT, Args, Kwargs, Raised
 from fibcore.elaborate.python.values.classes import Class
 from fibcore.elaborate.python.values.exceptions import (
@@ -23,6 +25,20 @@ if TYPE_CHECKING:
     from fibcore.elaborate.python.evaluator import Evaluator
 
 
+class _Collecting:
+    """Whether the garbage collector runs, which comes at no place of the source."""
+
+    def __init__(self) -> None:
+        self.now = False
+        gc.callbacks.append(self._note)
+
+    def _note(self, phase: str, info: dict[str, int]) -> None:
+        self.now = phase == "start"
+
+
+_COLLECTING = _Collecting()
+
+
 class Generator(Iterator):
     """A generator.
 
@@ -33,11 +49,12 @@ class Generator(Iterator):
         frame: Runs the body, from one yield to the next.
     """
 
-    __slots__ = ("_lost", "frame", "handled", "home", "place", "result", "running", "started")
+    __slots__ = ("_lost", "ev", "frame", "handled", "home", "place", "result", "running", "started")
     kind = "generator"
 
     def __init__(self, ev: Evaluator, frame: Frame[Any, Any, Any], place: SourcePlace) -> None:
         super().__init__()
+        self.ev = ev
         self.frame = frame
         self.place = place
         self.home = ev.writes.innermost
@@ -81,6 +98,8 @@ class Generator(Iterator):
             if other.kind in ("GeneratorExit", "StopIteration"):
                 return
             raise
+        finally:
+            error.catch()
         if item is not ABSENT:
             raise Raised("RuntimeError", "generator ignored GeneratorExit", self.place)
 
@@ -94,6 +113,18 @@ class Generator(Iterator):
             self._lost = Unknown("a generator that one side of a branch advanced", self.place)
         if self._lost is not None:
             raise Undecided(self._lost)
+        # For whoever notes what is written: other layers find the generator elsewhere.
+        ev.writes.put(self.state, "steps", self.state.get("steps", 0) + 1)
+
+    def __del__(self) -> None:
+        """Close a generator that nobody has any more, as reference counts have it."""
+        ev = self.ev
+        stands = self.started and not self.running and "ended" not in self.state
+        if not stands or self._lost is not None or _COLLECTING.now or not ev.calls.depth:
+            return
+        if ev.writes.innermost is self.home:
+            with contextlib.suppress(Raised, Undecided, Exhausted):
+                self.close(ev)
 
     def _resume(self, ev: Evaluator, step: Any) -> Any:
         if self.running:
@@ -160,8 +191,10 @@ class Generator(Iterator):
         if not isinstance(value, ExceptionObject):
             self._lost = Unknown("an exception thrown into a generator", place)
             return self._lost
-        error = value.raised or Raised(value.class_name, "", place, explicit=True, value=value)
-        value.raised = error
+        error = (value.raised and value.raised.again()) or Raised(
+            value.class_name, "", place, explicit=True, value=value
+        )
+        value.raised = error.again()
         try:
             return self._given(self.throw(ev, error), place)
         except Undecided as undecided:
