@@ -68,6 +68,7 @@ class TreeBuilder:
         self._paths: dict[int, str] = {}
         self._owners: dict[int, str] = {}
         self._uses: dict[Class, Uses] = {}
+        self._above: list[Mod] = []  # the modules around the one whose children are written down
         self._called: dict[Any, frozenset[str]] = {}
         self._constants: dict[tuple[int, str], tuple[dict[str, Any], list[str]]] = {}
         self._met: set[tuple[int, str]] = set()
@@ -146,7 +147,9 @@ class TreeBuilder:
         for name, child in self._children(mod):
             inner = _join(path, name)
             if name in mine:
+                self._above.append(mod)
                 node = self._node(child, inner, at, layer)
+                self._above.pop()
                 whole = node.leaf or not node.children
                 idle = whole and not node.calls and self._is_idle(mod, name)
                 children[name] = attrs.evolve(node, idle=True) if idle else node
@@ -298,21 +301,36 @@ class TreeBuilder:
         )
 
     def _is_idle(self, mod: Mod, name: str) -> bool:
-        """Whether an attribute that was not called is one that its module never calls."""
-        noted = self.ev.forward.calls.get(id(mod))
-        if not isinstance(mod.cls, Class) or noted is None:
+        """Whether an attribute that was not called is one that nothing ever calls."""
+        if not isinstance(mod.cls, Class) or id(mod) not in self.ev.forward.calls:
             return False
-        if mod.cls not in self._uses:
-            self._uses[mod.cls] = Uses(mod.cls)
-        uses = self._uses[mod.cls]
-        if name in uses.handed_on:
+        uses = self._uses_of(mod.cls)
+        if name in uses.handed_on or self._may_call(mod, uses.called, name):
             return False
-        if name not in uses.called:
-            whole = self._paths.get(id(mod)) == ""
-            return not (whole and read_by_workers(self.ev.index.root, name))
+        if any(
+            isinstance(m.cls, Class)
+            and self._may_call(m, self._uses_of(m.cls).called_of_others, name)
+            for m in self._above
+        ):
+            return False
+        whole = not self._above
+        return not (whole and name not in uses.called and read_by_workers(self.ev.index.root, name))
+
+    def _may_call(self, mod: Mod, called: set[str], name: str) -> bool:
+        """Whether a module may call what has a name by a way that was not followed to its end."""
+        if name not in called:
+            return False
         # A method that nobody was seen to call may be called from elsewhere.
+        noted = self.ev.forward.calls.get(id(mod), ())
         followed = {call.method for call in noted}
-        return id(mod) not in self.ev.forward.lost and uses.entries(name) <= followed
+        return (
+            id(mod) in self.ev.forward.lost or not self._uses_of(mod.cls).entries(name) <= followed
+        )
+
+    def _uses_of(self, cls: Any) -> Uses:
+        if cls not in self._uses:
+            self._uses[cls] = Uses(cls)
+        return self._uses[cls]
 
     def _called_attributes(self, mod: Mod) -> frozenset[str]:
         """Attributes of self that methods of the class call as modules.

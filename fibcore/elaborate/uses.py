@@ -16,11 +16,13 @@ class Uses:
 
     Attributes:
         called: Names that methods call.
+        called_of_others: Names that they call of other objects than self, `layers[0].norm(x)`.
         handed_on: Names that they read for anything else, or have as a text for getattr.
     """
 
     def __init__(self, cls: Class) -> None:
         self.called: set[str] = set()
+        self.called_of_others: set[str] = set()
         self.handed_on: set[str] = set()
         self._calls: dict[str, set[str]] = {}
         for base in cls.mro:
@@ -55,6 +57,8 @@ class Uses:
                 if isinstance(node.func, ast.Attribute):
                     yield node.func.attr
                     inner.add(id(node.func.value))
+                    if not (isinstance(node.func.value, ast.Name) and node.func.value.id == "self"):
+                        self.called_of_others.add(node.func.attr)
             elif isinstance(node, ast.Attribute):
                 if isinstance(node.ctx, ast.Load) and id(node) not in inner:
                     self.handed_on.add(node.attr)

@@ -79,17 +79,13 @@ class Forward(Part):
             self.calls, self._memo = saved
 
     @contextlib.contextmanager
-    def attempt(self, *, keep: bool = True) -> Iterator[None]:
-        """Follow something that leaves no trace where it raises.
-
-        Args:
-            keep: Whether what it writes stays; what it calls does.
-        """
+    def attempt(self) -> Iterator[None]:
+        """Follow something that leaves no trace where it raises."""
         calls = {number: list(noted) for number, noted in self.calls.items()}
         operations = {number: list(noted) for number, noted in self.operations.items()}
         lost, memo = set(self.lost), dict(self._memo)
         try:
-            with self.ev.writes.attempt(keep=keep):
+            with self.ev.writes.attempt():
                 yield
         except Raised:
             self.calls, self.operations, self.lost, self._memo = calls, operations, lost, memo

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,12 +62,40 @@ def follow_others(ev: Evaluator, root: Mod) -> None:
     """
     parts = [v for v in root.attrs.values() if isinstance(v, Mod) and not v.leaf]
     for owner in (root, *parts):
-        uncalled = {name for name, value in owner.attrs.items() if _is_uncalled(ev, value)}
-        reaching = list(_reaching(ev, owner.cls, uncalled)) if uncalled else []
-        called = _called_by_workers(ev.index.root) if reaching else frozenset()
-        for func in reaching:
+        own = {name for name, value in owner.attrs.items() if _is_uncalled(ev, value)}
+        inner = {
+            name
+            for part in _parts(owner)
+            for name, value in part.attrs.items()
+            if _is_uncalled(ev, value)
+        }
+        reaching = list(_reaching(ev, owner.cls, own, inner)) if own or inner else []
+        if reaching:
+            _follow_entries(ev, owner, reaching)
+
+
+def _follow_entries(ev: Evaluator, owner: Mod, reaching: list[Func]) -> None:
+    called = _called_by_workers(ev.index.root)
+    entries = [func for func in reaching if func.name in called]
+    if not entries:
+        return
+    unset = {name for name, value in owner.attrs.items() if value is None}
+    # What workers set are parts of other models and the like: nothing else is followed with them.
+    with ev.writes.attempt(keep=False):
+        for func in _methods(ev, owner.cls, lambda node: bool(unset & _assigned(node))):
             if func.name in called:
                 _follow_entry(ev, owner, func)
+        for func in entries:
+            _follow_entry(ev, owner, func)
+
+
+def _parts(owner: Mod) -> Iterator[Mod]:
+    """The modules directly below one, those in lists included."""
+    for value in owner.attrs.values():
+        entries = value.entries if isinstance(value, Mod) else None
+        for part in [value] if entries is None else entries:
+            if isinstance(part, Mod) and not part.leaf:
+                yield part
 
 
 def _is_uncalled(ev: Evaluator, value: Any) -> bool:
@@ -82,9 +110,8 @@ def _follow_entry(ev: Evaluator, owner: Mod, func: Func) -> None:
         arg.arg: func.defaults.get(arg.arg, Unknown.tensor(TENSOR_REASON, func.place))
         for arg in spec.kwonlyargs
     }
-    # What raises is not how the workers call it: what it reaches stays undecided. What it sets are
-    # parts of other models and the like, with which nothing else is followed.
-    with contextlib.suppress(Raised), ev.forward.attempt(keep=False):
+    # What raises is not how the workers call it: what it reaches stays undecided.
+    with contextlib.suppress(Raised), ev.forward.attempt():
         values = forward_arguments(ev, func)
         ev.forward.call_module(owner, func.name, values, given, func.place, func)
 
@@ -109,23 +136,39 @@ def forward_arguments(ev: Evaluator, func: Func, given: str | None = None) -> li
     return values
 
 
-def _reaching(ev: Evaluator, cls: Any, attributes: set[str]) -> Iterator[Func]:
-    """Methods beside `forward` that read one of these attributes, or a method that does."""
+def _reaching(ev: Evaluator, cls: Any, own: set[str], inner: set[str]) -> Iterator[Func]:
+    """Methods beside `forward` that reach modules, by themselves or by another method.
+
+    Args:
+        ev: The evaluator of the source tree.
+        cls: The class.
+        own: Attributes of self that are such modules.
+        inner: Names of such modules in parts of self.
+    """
     reads: dict[str, set[str]] = {}
+    found: set[str] = set()
     for base in cls.mro if isinstance(cls, Class) else ():
         for node in base.node.body if isinstance(base, Class) else ():
             if isinstance(node, ast.FunctionDef) and _computes(node.name):
                 reads.setdefault(node.name, _read_of_self(node))
-    found: set[str] = set()
+                if inner & _called_of_others(node):
+                    found.add(node.name)
     while True:
-        more = {n for n, names in reads.items() if n not in found and names & (attributes | found)}
+        more = {n for n, names in reads.items() if n not in found and names & (own | found)}
         if not more:
             break
         found |= more
-    for name in (n for n in reads if n in found):
-        func = ev.classes.attr(cls, name)
-        if isinstance(func, Func) and func.kind == "function":
-            yield func
+    yield from _methods(ev, cls, lambda node: node.name in found)
+
+
+def _methods(ev: Evaluator, cls: Any, wanted: Callable[[ast.FunctionDef], bool]) -> Iterator[Func]:
+    """The methods of a class that compute, of those that are wanted by their syntax."""
+    for base in cls.mro if isinstance(cls, Class) else ():
+        for node in base.node.body if isinstance(base, Class) else ():
+            if isinstance(node, ast.FunctionDef) and _computes(node.name) and wanted(node):
+                func = ev.classes.attr(cls, node.name)
+                if isinstance(func, Func) and func.kind == "function" and func.node is node:
+                    yield func
 
 
 def _computes(method: str) -> bool:
@@ -141,6 +184,28 @@ def _read_of_self(node: ast.AST) -> set[str]:
         and isinstance(part.ctx, ast.Load)
         and isinstance(part.value, ast.Name)
         and part.value.id == "self"
+    }
+
+
+def _assigned(node: ast.AST) -> set[str]:
+    return {
+        part.attr
+        for part in walk(node)
+        if isinstance(part, ast.Attribute)
+        and isinstance(part.ctx, ast.Store)
+        and isinstance(part.value, ast.Name)
+        and part.value.id == "self"
+    }
+
+
+def _called_of_others(node: ast.AST) -> set[str]:
+    """The names in `layers[0].norm(x)`: what is called of anything but self."""
+    return {
+        part.func.attr
+        for part in walk(node)
+        if isinstance(part, ast.Call)
+        and isinstance(part.func, ast.Attribute)
+        and not (isinstance(part.func.value, ast.Name) and part.func.value.id == "self")
     }
 
 

@@ -26,7 +26,7 @@ STEPS = 800_000
 _GET_CONFIG = ("srt.utils.hf_transformers.config", "srt.utils.hf_transformers_utils")
 """Where releases keep the loader's `get_config`."""
 _VERIFIES = "_verify_quantization"
-_DRAFT = ("NextN", "MTP", "Eagle", "Eagle3", "DSpark")
+_DRAFT = ("NextN", "MTP", "Eagle", "Eagle3", "DSpark", "DSparkModel", "DraftModel")
 """How the names of SGLang's draft models end (`srt/models`)."""
 
 
@@ -74,6 +74,8 @@ def prepare(
             why = f"ModelConfig: {error or 'it goes on for too long'}"
             problems.append(Unknown(why, cls.place))
     _take(config, settled.attrs.get("hf_config"))
+    if draft:
+        config.values["architectures"] = [architecture]
     return problems
 
 
