@@ -222,7 +222,17 @@ class TreeBuilder:
         for name, item in mod.attrs.items():
             if isinstance(item, Param) and item.base is None:
                 self._owners[id(item)] = _join(path, name)
+        self._claim_weights(mod, path)
         return mine
+
+    def _claim_weights(self, mod: Mod, path: str) -> None:
+        """Give the weights of building blocks their paths: parameters of a class of the source."""
+        for name, value in mod.attrs.items():
+            source = value if mod.leaf else None
+            if isinstance(source, Mod):
+                self._paths[id(source)] = _join(path, name)
+            elif isinstance(value, Mod) and value.leaf:
+                self._claim_weights(value, _join(path, name))
 
     def _calls(self, mod: Mod, at: tuple[int, Tracker] | None) -> Iterator[Call]:
         for call in self.ev.forward.calls.get(id(mod), ()):

@@ -51,6 +51,8 @@ class Uses:
 
     def _called_in(self, body: ast.stmt) -> Iterator[str]:
         inner: set[int] = set()
+        # Names of weights in a checkpoint are no names of attributes that are read.
+        prefixes = set(_prefixes(body))
         for node in walk(body):
             if isinstance(node, ast.Call):
                 inner.add(id(node.func))
@@ -63,9 +65,30 @@ class Uses:
                 if isinstance(node.ctx, ast.Load) and id(node) not in inner:
                     self.handed_on.add(node.attr)
                 inner.add(id(node.value))
-            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            elif (
+                isinstance(node, ast.Constant)
+                and isinstance(node.value, str)
+                and id(node) not in prefixes
+            ):
                 self.handed_on.add(node.value)
 
 
+def _prefixes(body: ast.stmt) -> Iterator[int]:
+    """The texts that say how a module's weights are called: `prefix=add_prefix("norm", prefix)`."""
+    if isinstance(body, ast.FunctionDef) and _loads(body.name):
+        yield from (id(node) for node in walk(body) if isinstance(node, ast.Constant))
+        return
+    for node in walk(body):
+        if isinstance(node, ast.keyword) and node.arg == "prefix":
+            yield from (id(part) for part in walk(node.value) if isinstance(part, ast.Constant))
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("prefix"):
+            yield from (id(part) for part in walk(node) if isinstance(part, ast.Constant))
+
+
+def _loads(method: str) -> bool:
+    """Whether a method loads weights, by its name; what it calls then is no kernel."""
+    return "load" in method.split("_") or "loader" in method.split("_")
+
+
 def _prepares(method: str) -> bool:
-    return method.startswith("__") or "weight" in method
+    return method.startswith("__") or _loads(method)

@@ -187,6 +187,8 @@ class Forward(Part):
         place: SourcePlace,
         number: int | None,
     ) -> Any:
+        if self.ev.environment.is_kernel(func.env.module.name):
+            self.lost.add(id(target))  # what runs inside is not looked into
         self.running.append(target)
         try:
             if target.tracker is None:
@@ -245,17 +247,26 @@ class Forward(Part):
 
         It may be a GEMM that no Linear layer shows.
         """
+        if any(_is_weight(a) for a in (*args, *kwargs.values())):
+            self.note_operation(name, args, kwargs, place)
+
+    def note_operation(self, name: str, args: Args, kwargs: Kwargs, place: SourcePlace) -> None:
+        """Record an operation of the module that runs; the same one again is no other."""
         if not self.ev.mode.forward or not self.running:
             return
-        if any(isinstance(a, Param) for a in (*args, *kwargs.values())):
-            owner = self.running[-1]
-            record = self.operations.setdefault(id(owner), [])
-            given = (summary(args), summary(kwargs))
-            if not any(
-                o.function == name and o.place == place and _given_of(o) == given for o in record
-            ):
-                record.append(Operation(name, "", tuple(args), dict(kwargs), place))
-                self.ev.keep.append(owner)
+        owner = self.running[-1]
+        record = self.operations.setdefault(id(owner), [])
+        given = (summary(args), summary(kwargs))
+        if not any(
+            o.function == name and o.place == place and _given_of(o) == given for o in record
+        ):
+            record.append(Operation(name, "", tuple(args), dict(kwargs), place))
+            self.ev.keep.append(owner)
+
+
+def _is_weight(value: Any) -> bool:
+    """Whether a value is a parameter, of torch's class or of one of the source."""
+    return isinstance(value, Param) or (isinstance(value, Mod) and value.is_parameter)
 
 
 def _given_of(noted: Operation) -> tuple[Any, Any]:

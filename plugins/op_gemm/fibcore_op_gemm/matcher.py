@@ -32,7 +32,7 @@ from fibcore_op_gemm.formats import (
     quantization_words,
 )
 from fibcore_op_gemm.names import OP_TYPE, SHAPES, kernel_name
-from fibcore_op_gemm.products import Product, products
+from fibcore_op_gemm.products import Product, grouped, products, weights
 from fibcore_op_gemm.sizes import (
     EMBEDDING,
     LINEAR,
@@ -75,6 +75,8 @@ class _Matcher:
         self.handled: set[str] = set()  # paths of the modules whose weight is accounted for
         self.sharded: set[str] = set()  # names of kernels that tensor parallelism splits
         self.remarks: dict[tuple[str, str], list[str]] = {}  # kernel and remark -> layers
+        self.grouped = {path: group for o in tree.operations for path, group in grouped(o)}
+        self.handed = {path for o in tree.operations for path in weights(o)}
 
     def run(self) -> Extraction:
         """Walk over layers, heads and operations."""
@@ -112,7 +114,21 @@ class _Matcher:
         except UndecidedError as why:
             self._problem(f"GEMM of a {node.class_name}", str(why), node)
             return
-        if shape is not None:
+        if shape is not None and not node.calls and node.path in self.grouped:
+            self._not_covered(
+                f"batched GEMM{self._groups(node, shape)}",
+                "its weight is one matrix a group; the op type has no batched kernel",
+                node,
+            )
+        elif shape is not None and node.idle and node.path not in self.handed:
+            self._not_covered(
+                f"GEMM of a {node.class_name} that is not run",
+                "the forward pass does not call it; another kernel may read its weight",
+                node,
+            )
+        elif shape is not None and not shape.n.value:
+            self._not_covered(f"GEMM of a {node.class_name}", "it has no outputs", node)
+        elif shape is not None:
             self._add(node, shape)
         elif node.is_a(LINEAR + "LinearBase"):
             reason = f"{node.cls} is a linear layer whose sizes this plugin cannot read"
@@ -120,6 +136,13 @@ class _Matcher:
         elif self._named_linear(node):
             reason = f"{node.cls} is none of the linear layers that this plugin knows"
             self._not_covered(node.class_name, reason, node)
+
+    def _groups(self, node: ModuleNode, shape: Shape) -> str:
+        """The sizes of a product of several matrices, as far as they are known."""
+        n, k = int(shape.n.value), int(shape.k.value)
+        rows = self.grouped[node.path]
+        known = isinstance(rows, int) and not isinstance(rows, bool) and 0 < rows <= n
+        return f" b{n // int(rows)}_n{int(rows)}_k{k}" if known and n % rows == 0 else ""
 
     @staticmethod
     def _named_linear(node: ModuleNode) -> bool:

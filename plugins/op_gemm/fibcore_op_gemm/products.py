@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import attrs
 
-from fibcore.plugin import Alternatives, Operation, ParameterRef
+from fibcore.plugin import Alternatives, ModuleRef, Operation, ParameterRef
 
 # Functions that are GEMMs on an activation and a weight, by the last part of their name: the
 # weight's position among the arguments, and whether it is [N, K] (a linear layer's) or [K, N].
@@ -27,6 +28,7 @@ _CONVENTIONS = {
 }
 # Names of their second argument.
 _WEIGHT_NAMES = ("weight", "mat2", "other", "w", "mat_b")
+_VIEWS = ("torch.Tensor.view", "torch.Tensor.reshape")
 _LOOKS_LIKE_GEMM = re.compile(r"linear|gemm|matmul|einsum|^_?b?addb?mm$|^b?mm$|(^|_)mm(_|$)")
 
 
@@ -70,6 +72,25 @@ def products(operation: Operation) -> list[Product]:
     ]
     made = [_product(operation, short, where, weight) for where, weight in weights]
     return [product for product in made if product is not None]
+
+
+def grouped(operation: Operation) -> Iterator[tuple[str, Any]]:
+    """The layer whose weight a view takes for several matrices, with the rows of each."""
+    if operation.function not in _VIEWS or not operation.args:
+        return
+    weight, *sizes = operation.args
+    if len(sizes) == 1 and isinstance(sizes[0], (list, tuple)):
+        sizes = list(sizes[0])
+    reference = isinstance(weight, (ModuleRef, ParameterRef))
+    if reference and weight.path.endswith(".weight") and len(sizes) == 3:
+        yield weight.path.rpartition(".")[0], sizes[1]
+
+
+def weights(operation: Operation) -> Iterator[str]:
+    """The layers whose weights an operation takes."""
+    for value in (*operation.args, *operation.kwargs.values()):
+        if isinstance(value, (ModuleRef, ParameterRef)) and value.path.endswith(".weight"):
+            yield value.path.rpartition(".")[0]
 
 
 def _product(

@@ -181,14 +181,13 @@ def _qkv(node: ModuleNode, serving: Serving, *, gates: int) -> Shape:
     k = Size(_int(arguments, "hidden_size"), "hidden_size", (arguments["hidden_size"],))
     head = _int(arguments, "head_size")
     # No queries: keys and values alone, of an encoder's output (Whisper).
-    heads = arguments["total_num_heads"] if arguments.get("total_num_heads") == 0 else None
-    heads = _int(arguments, "total_num_heads") if heads is None else heads
+    heads = _part(arguments.get("total_num_heads"), "total_num_heads")
     kv_heads = heads
     if _known(arguments, "total_num_kv_heads", default=None) is not None:
         kv_heads = _int(arguments, "total_num_kv_heads")
     v_head = head
     if _known(arguments, "v_head_size", default=None) is not None:
-        v_head = _int(arguments, "v_head_size")
+        v_head = _part(arguments["v_head_size"], "v_head_size")
     sources: tuple[object, ...] = (head, heads, kv_heads, v_head)
     note = "(total_num_heads + total_num_kv_heads) * head_size + total_num_kv_heads * v_head_size"
     if v_head == head:
@@ -283,6 +282,13 @@ def _positive(value: object, name: str) -> int:
     return value
 
 
+def _part(value: object, name: str) -> int:
+    """A size of a part of a layer, which may have none of it: values that nothing projects."""
+    if isinstance(value, int) and not isinstance(value, bool) and value == 0:
+        return value
+    return _positive(value, name)
+
+
 def _int(arguments: Mapping[str, Any], name: str) -> int:
     if name not in arguments:
         raise UndecidedError(f"{name} is not among the constructor's arguments")
@@ -293,4 +299,4 @@ def _ints(arguments: Mapping[str, Any], name: str) -> list[int]:
     values = _known(arguments, name, default=None)
     if not isinstance(values, (list, tuple)):
         raise UndecidedError(f"{name} is {values!r}, not a list of sizes")
-    return [_positive(value, name) for value in values]
+    return [_part(value, name) for value in values]

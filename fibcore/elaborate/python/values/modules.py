@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fibcore.elaborate.python.values.base import ABSENT, Args, Kwargs
@@ -16,6 +17,9 @@ from fibcore.model.tree import Unknown
 if TYPE_CHECKING:
     from fibcore.elaborate.python.evaluator import Evaluator
     from fibcore.model.tree import SourcePlace
+
+
+_TENSOR_METHODS = frozenset(("view", "reshape", "unflatten", "t", "transpose", "permute", "to"))
 
 
 class Mod(Obj):
@@ -157,10 +161,23 @@ class Mod(Obj):
             if name in self.attrs:
                 return self.attrs[name]
         found = ev.libraries.module_attribute(self, name)
+        if found is ABSENT and ev.mode.forward and name in _TENSOR_METHODS and self.is_parameter:
+            return Native(name, partial(self._computed, name))
         if found is ABSENT and self.leaf and not name.startswith("__"):
             why = f"attribute {name} of {self.class_name}, which is not descended into"
             return Unknown.attribute(why, place)
         return found
+
+    def _computed(
+        self, name: str, ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace
+    ) -> Any:
+        """A tensor made of a parameter: a view of it may be several matrices."""
+        return ev.forward.tensor_operation(f"torch.Tensor.{name}", [self, *args], kwargs, place)
+
+    @property
+    def is_parameter(self) -> bool:
+        """Whether it is a parameter of a class of the source, and no module."""
+        return self.leaf and isinstance(self.cls, Class) and self.cls.derives("Parameter")
 
     def set_attr(self, ev: Evaluator, name: str, value: Any, place: SourcePlace) -> None:
         building = not ev.mode.forward
