@@ -67,7 +67,18 @@ class Expressions(Part):
         return self.ev.names.lookup(node.id, env, node)
 
     def attribute(self, node: ast.Attribute, env: Env) -> Any:
-        return self.ev.attributes.get(self.eval(node.value, env), node.attr, env.module.place(node))
+        value = self.eval(node.value, env)
+        if node.attr == "shape" and isinstance(value, Unknown):
+            self._narrow_to_tensor(node.value, value, env)
+        return self.ev.attributes.get(value, node.attr, env.module.place(node))
+
+    def _narrow_to_tensor(self, node: ast.expr, value: Unknown, env: Env) -> None:
+        """A variable whose shape a forward pass asks is a tensor, where the pass goes on."""
+        local = isinstance(node, ast.Name) and node.id in env.vars
+        if local and self.ev.mode.forward and not value.is_tensor:
+            assert isinstance(node, ast.Name)
+            tensor = Unknown.tensor(value.reason, value.place)
+            self.ev.writes.put(env.vars, node.id, tensor)
 
     def boolop(self, node: ast.BoolOp, env: Env) -> Any:
         return self._operand(node, 0, env)

@@ -84,7 +84,11 @@ class _Matcher:
         for node in self.tree.walk():
             is_head = node.is_a(EMBEDDING + "ParallelLMHead") or node.path in heads
             if is_head and not self._is_linear(node):
-                self._head(node)
+                if heads and node.path not in heads and not node.calls:
+                    reason = f"the logits are computed with {', '.join(sorted(heads))}"
+                    self._not_covered("LM head that is not run", reason, node)
+                else:
+                    self._head(node)
             else:
                 self._layer(node)
         self._operations()
