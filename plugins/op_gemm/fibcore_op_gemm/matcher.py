@@ -77,6 +77,7 @@ class _Matcher:
         self.remarks: dict[tuple[str, str], list[str]] = {}  # kernel and remark -> layers
         self.grouped = {path: group for o in tree.operations for path, group in grouped(o)}
         self.handed = {path for o in tree.operations for path in weights(o)}
+        self.handed |= {p for node in tree.walk() for call in node.calls for p in weights(call)}
 
     def run(self) -> Extraction:
         """Walk over layers, heads and operations."""

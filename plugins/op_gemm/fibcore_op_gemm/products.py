@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from fibcore.plugin import Alternatives, ModuleRef, Operation, ParameterRef
+from fibcore.plugin import Alternatives, Call, ModuleRef, Operation, ParameterRef
 
 # Functions that are GEMMs on an activation and a weight, by the last part of their name: the
 # weight's position among the arguments, and whether it is [N, K] (a linear layer's) or [K, N].
@@ -86,11 +86,11 @@ def grouped(operation: Operation) -> Iterator[tuple[str, Any]]:
         yield weight.path.rpartition(".")[0], sizes[1]
 
 
-def weights(operation: Operation) -> Iterator[str]:
-    """The layers whose weights an operation takes."""
-    for value in (*operation.args, *operation.kwargs.values()):
-        if isinstance(value, (ModuleRef, ParameterRef)) and value.path.endswith(".weight"):
-            yield value.path.rpartition(".")[0]
+def weights(call: Operation | Call) -> Iterator[str]:
+    """The layers whose weights an operation or a call takes, or that it takes themselves."""
+    for value in (*call.args, *call.kwargs.values()):
+        if isinstance(value, (ModuleRef, ParameterRef)):
+            yield value.path.removesuffix(".weight")
 
 
 def _product(
