@@ -149,6 +149,7 @@ class Assignments(Part):
             return
         items = None if isinstance(value, Unknown) else self._items(target.elts, value, place)
         if items is None:
+            self.ev.exceptions.may_raise(place, "TypeError", "ValueError")
             reason = value if isinstance(value, Unknown) else Unknown("unpacking", place)
             items = [reason] * count
         else:

@@ -31,6 +31,7 @@ class Attributes(Part):
         if isinstance(value, Alternatives):
             return self.ev.writes.mapped(value, lambda v: self.get(v, name, place))
         if isinstance(value, Unknown):
+            self.ev.exceptions.may_raise(place, "AttributeError")
             return value
         found = self.find(value, name, place)
         if found is ABSENT:

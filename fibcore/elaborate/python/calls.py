@@ -15,6 +15,7 @@ from fibcore.elaborate.python.part import Handlers, Part
 from fibcore.elaborate.python.values import (
     ABSENT,
     Args,
+    Bound,
     Class,
     Env,
     Func,
@@ -22,6 +23,7 @@ from fibcore.elaborate.python.values import (
     Mod,
     Namespace,
     Native,
+    Obj,
     Raised,
     Repeat,
     Value,
@@ -152,7 +154,31 @@ class Calls(Part):
             mod.unbound = Unknown(why, place)
             mod.leaf = True
             return mod
-        return Unknown(why, place)
+        unknown = Unknown(why, place)
+        if not self.ev.mode.forward:
+            self.ev.exceptions.may_raise(place, "TypeError")
+            self._with_anything(func, unknown, place)
+        return unknown
+
+    def _with_anything(self, func: Any, unknown: Unknown, place: SourcePlace) -> None:
+        """Follow what a call does, whatever its arguments are."""
+        if isinstance(func, Alternatives):
+            self.ev.writes.mapped(func, lambda f: self._with_anything(f, unknown, place))
+        elif isinstance(func, Native):
+            self.ev.doubts.lose(func.owner, unknown)
+        elif isinstance(func, (Func, Bound)):
+            inner = func.func if isinstance(func, Bound) else func
+            if isinstance(inner, Func) and not isinstance(inner.node, ast.AsyncFunctionDef):
+                spec = inner.node.args
+                given = {a.arg: unknown for a in (*spec.posonlyargs, *spec.args, *spec.kwonlyargs)}
+                if isinstance(func, Bound):
+                    given.update({next(iter(given)): func.self} if given else {})
+                given.update({a.arg: unknown for a in (spec.vararg, spec.kwarg) if a is not None})
+                self.call_function(inner, [], {}, place, bound=given)
+        elif isinstance(func, Class):
+            init = self.ev.classes.attr(func, "__init__")
+            if isinstance(init, Func):
+                self._with_anything(Bound(init, Obj(func, place)), unknown, place)
 
     def call_function(
         self,
@@ -162,6 +188,7 @@ class Calls(Part):
         place: SourcePlace,
         *,
         tolerant: bool = False,
+        bound: dict[str, Any] | None = None,
     ) -> Any:
         """Call a function of the source.
 
@@ -172,6 +199,7 @@ class Calls(Part):
             place: Where the call stands.
             tolerant: Whether each statement of its body that raises is lost alone, so that what
                 the others settle is there.
+            bound: The arguments by parameter, where they are not bound from those given.
         """
         self.ev.budget.spend(4, "a call")
         module = func.env.module.name
@@ -191,7 +219,7 @@ class Calls(Part):
             if found is not ABSENT:
                 return found
         env = Env(func.env.module, func.env, func, tolerant=tolerant)
-        env.vars.update(self.bind_arguments(func, args, kwargs, place))
+        env.vars.update(self.bind_arguments(func, args, kwargs, place) if bound is None else bound)
         if func.is_generator:
             made = self.ev.generators.generator(func, env, place)
             if not func.managed:

@@ -13,6 +13,7 @@ from fibcore.elaborate.python.part import Handlers, Part
 from fibcore.elaborate.python.plain import PLAIN
 from fibcore.elaborate.python.values import (
     ABSENT,
+    OTHER_KEYS,
     EnumMember,
     Env,
     Obj,
@@ -207,6 +208,8 @@ class Comparisons(Part):
             inner = deep_unknown(container, 1)
             if inner is not None:
                 return inner  # it may be the item
+        if not result and isinstance(container, dict) and OTHER_KEYS in container:
+            return Unknown("whether a dict has a key", place)
         if result and isinstance(container, dict):
             held = container.get(item)
             if isinstance(held, Alternatives) and ABSENT in held.values:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fibcore.elaborate.python.late_captures import captures_late
@@ -109,30 +110,62 @@ class Comprehensions(Part):
                 return None
         rounds = self.ev.iteration.rounds(iterable, place)
         if rounds is None:
-            if isinstance(iterable, Unknown):
-                return iterable
-            return Unknown("iteration over something unknown", place)
+            known = isinstance(iterable, Unknown)
+            lost = iterable if known else Unknown("iteration over something unknown", place)
+            self._any_rounds(generators, level, env, element, lost)
+            return lost
+        doubt: Unknown | None = None
         try:
             for item in rounds:
                 self.ev.budget.step()
                 inner = Env(env.module, env) if shared is None else shared
                 self.ev.assignments.assign(generator.target, item, inner)
                 keep = self.keeps(generator, inner)
-                if keep is None:
-                    return Unknown("a comprehension with an unknown condition", place)
-                if not keep:
+                if keep is False:
                     continue
-                if last:
-                    result.append(self.ev.expressions.eval(element(inner), inner))
+                once = partial(self._once, generators, level, inner, element, result, shared)
+                if keep is None:
+                    doubt = Unknown("a comprehension with an unknown condition", place)
+                    self.ev.writes.choose([lambda: None, once], doubt)
                 else:
-                    done = self._comprehend(
-                        generators, level + 1, inner, element, result, shared=shared
-                    )
-                    if done is not None:
-                        return done
+                    doubt = once() or doubt
         except Undecided as undecided:
+            self._any_rounds(generators, level, env, element, undecided.reason)
             return undecided.reason
-        return None
+        return doubt
+
+    def _once(
+        self,
+        generators: list[ast.comprehension],
+        level: int,
+        scope: Env,
+        element: Callable[[Env], ast.expr],
+        result: list[Any],
+        shared: Env | None = None,
+    ) -> Unknown | None:
+        """What comes of one item whose conditions hold."""
+        if level == len(generators) - 1:
+            result.append(self.ev.expressions.eval(element(scope), scope))
+            return None
+        return self._comprehend(generators, level + 1, scope, element, result, shared=shared)
+
+    def _any_rounds(
+        self,
+        generators: list[ast.comprehension],
+        level: int,
+        env: Env,
+        element: Callable[[Env], ast.expr],
+        why: Unknown,
+    ) -> None:
+        """Any number of items of which nothing is known: what they change is not known either."""
+
+        def once() -> None:
+            scope = Env(env.module, env)
+            self.ev.assignments.assign(generators[level].target, why, scope)
+            if self.keeps(generators[level], scope) is not False:
+                self._once(generators, level, scope, element, [])
+
+        self.ev.writes.repeat(once, env, why)
 
     def keeps(self, generator: ast.comprehension, env: Env) -> bool | None:
         """Whether the conditions of a comprehension hold; None where that is not known."""

@@ -7,6 +7,7 @@ knows of nothing, so that plain source is evaluated as it stands.
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from fibcore.elaborate.python.values import ABSENT
@@ -27,12 +28,17 @@ class Environment:
             each time.
         absent_packages: Packages that are not installed: an import of them raises.
         lacking: Names that packages do not have, by package.
+        careful_packages: Packages whose functions leave the lists, dicts and objects that they are
+            handed as they are.
         record_bases: Names of classes outside of the tree whose subclasses are records, as
             dataclasses are: their annotated names are the parameters of `__init__`.
         module_bases: Names of classes outside of the tree, beside those of `torch.nn`, whose
             subclasses are modules.
     """
 
+    careful_packages: frozenset[str] = frozenset((
+        *sys.stdlib_module_names, "numpy", "regex", "torch", "typing_extensions",
+    ))  # fmt: skip
     record_bases: tuple[str, ...] = ()
     module_bases: tuple[str, ...] = ()
 

@@ -170,21 +170,13 @@ class Expressions(Part):
         for key_node, value_node in zip(node.keys, node.values, strict=False):
             if key_node is None:
                 value = self.eval(value_node, env)
-                if isinstance(value, dict):
-                    result.update(value)
+                if isinstance(value, (dict, Alternatives)):
+                    self.ev.plain.method(result, "update", [value], {}, place)
                 else:
                     unknown = Unknown("a dict merged with something unknown", place)
                 continue
             key = self.eval(key_node, env)
-            value = self.eval(value_node, env)
-            if isinstance(key, (Unknown, Alternatives)):
-                unknown = Unknown("a dict with an unknown key", place)
-                continue
-            self.ev.layers.pin(key)
-            try:
-                result[key] = value
-            except TypeError as error:
-                raise Raised("TypeError", str(error), place) from None
+            self.ev.assignments.set_item(result, key, self.eval(value_node, env), place)
         return result if unknown is None else unknown
 
     def subscript(self, node: ast.Subscript, env: Env) -> Any:

@@ -98,6 +98,11 @@ class Journal:
         for order_id, order in other.orders.items():
             self.orders.setdefault(order_id, order)
 
+    def forget(self, made: set[int]) -> None:
+        """Forget what was written into containers with these ids."""
+        self.cells = {m: c for m, c in self.cells.items() if id(c[0]) not in made}
+        self.wholes = {m: w for m, w in self.wholes.items() if m not in made}
+
     def made_a_difference(self) -> bool:
         """Whether anything stands for more values now than before."""
         return not all(
@@ -334,13 +339,18 @@ class Writes:
         for attempt in range(_MAX_ATTEMPTS):
             probe = Journal()
             self._journals.append(probe)
+            outer, ACTIVE.fresh = ACTIVE.fresh, set()
             try:
                 status = self.either([partial(_fallen_through, round_), lambda: None], env, why)
             finally:
                 self._journals.remove(probe)
                 self._keep(probe)
+                fresh, ACTIVE.fresh = ACTIVE.fresh, outer
+                if outer is not None:
+                    outer |= fresh
             if status is not None:
                 return status
+            probe.forget(fresh)  # nothing outside of the round sees what it made for itself
             if not probe.made_a_difference():
                 return None
             if attempt:

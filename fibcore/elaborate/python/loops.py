@@ -10,7 +10,7 @@ from typing import Any
 from fibcore.elaborate.python.branches import exits_of
 from fibcore.elaborate.python.journal import Status
 from fibcore.elaborate.python.part import Handlers, Part
-from fibcore.elaborate.python.values import ABSENT, Env
+from fibcore.elaborate.python.values import ABSENT, Env, one_of
 from fibcore.elaborate.python.values.generators import Generator
 from fibcore.elaborate.python.values.iterators import Undecided
 from fibcore.model.tree import Alternatives, Unknown
@@ -42,16 +42,18 @@ class Loops(Part):
             return self.ev.writes.either(sides, env, Unknown("one of several ranges", place))
         rounds = self.ev.iteration.rounds(iterable, place)
         if rounds is None:
+            self.ev.exceptions.may_raise(place, "TypeError")
             why = (
                 iterable
                 if isinstance(iterable, Unknown)
                 else Unknown("an unknown number of rounds", place)
             )
-            return self._with_else(node, env, partial(self._unknown_rounds, node, why, env))
+            some = partial(self._unknown_rounds, node, iterable, why, env)
+            return self._with_else(node, env, some)
         left = self.ev.writes.ways_that_left
 
         def known() -> Status:
-            status = self._rounds(node, rounds, env)
+            status = self._rounds(node, iterable, rounds, env)
             only = isinstance(iterable, Generator) and isinstance(node.iter, ast.Call)
             if status is not None and only and self.ev.writes.ways_that_left == left:
                 iterable.close(self.ev)  # nobody else has it
@@ -59,9 +61,11 @@ class Loops(Part):
 
         return self._with_else(node, env, known)
 
-    def _unknown_rounds(self, node: ast.For, why: Unknown, env: Env) -> Status:
+    def _unknown_rounds(self, node: ast.For, iterable: Any, why: Unknown, env: Env) -> Status:
         """Rounds of which not even the number is known."""
-        item = Unknown(f"an item of something unknown: {why.reason}", env.module.place(node))
+        item: Any = Unknown(f"an item of something unknown: {why.reason}", env.module.place(node))
+        if isinstance(iterable, (list, set)):
+            item = one_of(iterable, item)
         return self.ev.writes.repeat(partial(self._round, node, item, env), env, why)
 
     def _with_else(
@@ -82,7 +86,7 @@ class Loops(Part):
 
         return self.ev.writes.within("break", env, whole)
 
-    def _rounds(self, node: ast.For, rounds: Iterator[Any], env: Env) -> Status:
+    def _rounds(self, node: ast.For, iterable: Any, rounds: Iterator[Any], env: Env) -> Status:
         while True:
             self.ev.budget.step()
             try:
@@ -90,7 +94,7 @@ class Loops(Part):
             except StopIteration:
                 return None
             except Undecided as undecided:
-                return self._unknown_rounds(node, undecided.reason, env)
+                return self._unknown_rounds(node, iterable, undecided.reason, env)
             status = self._round(node, item, env)
             if status is not None:
                 return status

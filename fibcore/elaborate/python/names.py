@@ -6,7 +6,7 @@ import ast
 from typing import Any
 
 from fibcore.elaborate.python.part import Part
-from fibcore.elaborate.python.values import ABSENT, Env, LazyImport, bound
+from fibcore.elaborate.python.values import ABSENT, Env, LazyImport, bound, may_be_absent
 from fibcore.model.tree import Unknown
 
 
@@ -25,6 +25,8 @@ class Names(Part):
                     value = self.ev.modules.imported(value.module, value.name, scope.module)
                     scope.vars[name] = value
             if value is not ABSENT:
+                if may_be_absent(value):
+                    self.ev.exceptions.may_raise(env.module.place(node), "NameError")
                 return bound(value)
             scope = scope.outer
         if name in self.ev.builtins:

@@ -134,10 +134,9 @@ class Operators(Part):
             if isinstance(left, Obj) and left.method(self.ev, "__matmul__", place) is not ABSENT:
                 return self._object_binary(op.__name__, left, right, place)
             return self.ev.forward.tensor_operation("torch.matmul", [left, right], {}, place)
-        if isinstance(left, Unknown):
-            return left
-        if isinstance(right, Unknown):
-            return right
+        if isinstance(left, Unknown) or isinstance(right, Unknown):
+            self.ev.exceptions.may_raise(place, "TypeError", "ZeroDivisionError")
+            return left if isinstance(left, Unknown) else right
         if op is ast.Mod and isinstance(left, str):
             left, right = self.ev.texts.percent_of_objects(left, right, place)
         if isinstance(left, PLAIN) and isinstance(right, PLAIN):
@@ -186,6 +185,8 @@ class Operators(Part):
             why = deep_unknown(right) or self.ev.texts.percent(left, right, place)
             if why is not None:
                 return why
+        if any(is_open(side) for side in (left, right) if isinstance(side, (set, frozenset, dict))):
+            return Unknown("an operation on a container that may hold more", place)
         sets = isinstance(left, (list, set)) and isinstance(right, (list, set))
         if op in _SET_OPERATORS and sets:
             # Views of a dict are kept as lists; these operators take them as sets.

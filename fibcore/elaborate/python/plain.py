@@ -178,6 +178,7 @@ class Plain(Part):
             return born(list(value))
         inner = deep_unknown(args) or deep_unknown(kwargs)
         if inner is not None:
+            self.ev.exceptions.may_raise(place, "TypeError", "ValueError")
             return inner
         if name == "join" and any(isinstance(a, (set, frozenset)) and len(a) > 1 for a in args):
             return Unknown("text in the order of a set, another in each process", place)

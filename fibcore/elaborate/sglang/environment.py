@@ -69,6 +69,10 @@ class Environment(environment.Environment):
         expected: Functions that a module is expected to have, by its name.
     """
 
+    careful_packages = environment.Environment.careful_packages | frozenset((
+        "PIL", "einops", "flashinfer", "huggingface_hub", "packaging", "psutil", "scipy",
+        "sgl_kernel", "torchvision", "tqdm", "transformers", "triton",
+    ))  # fmt: skip
     record_bases = ("PretrainedConfig", "PreTrainedConfig")
     module_bases = ("PreTrainedModel",)
 

@@ -17,7 +17,7 @@ from fibcore.elaborate.python.values import (
     mapped,
 )
 from fibcore.elaborate.python.values.iterators import Undecided
-from fibcore.model.tree import Alternatives, SourcePlace, Unknown, UnknownKind
+from fibcore.model.tree import Alternatives, SourcePlace, Unknown
 
 if TYPE_CHECKING:
     from fibcore.elaborate.python.evaluator import Evaluator
@@ -35,15 +35,14 @@ def _len(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
             raise Raised("TypeError", f"object of type '{kind}' has no len()", place)
         if isinstance(value, (range, str)):
             return ev.operators.apply(len, [value], place)
+        if is_open(value):
+            return Unknown("the length of something that may hold more", place)
         if isinstance(value, (dict, set, frozenset)):
             return Unknown("a length", place) if is_open(value) else len(value)
         items = ev.iteration.items(value, ordered=False)
         if items is None:
             return Unknown("a length", place)
-        doubtful = next(
-            (i for i in items if isinstance(i, Unknown) and i.kind is UnknownKind.ENTRY), None
-        )
-        return len(items) if doubtful is None else doubtful
+        return len(items)
 
     return ev.writes.mapped(args[0], each)
 

@@ -38,6 +38,7 @@ def _pure(name: str, fn: Callable[..., Any]) -> None:
             )
         inner = deep_unknown(args) or deep_unknown(kwargs)
         if inner is not None:
+            ev.exceptions.may_raise(place, "TypeError", "ValueError", "ZeroDivisionError")
             return inner
         args = [
             list(ev.operators.items(a) or ()) if isinstance(a, (Mod, Class)) else a for a in args

@@ -88,6 +88,11 @@ class Libraries(Part):
             return Obj(ext, place)
         if self.ev.mode.forward:  # whatever it is, it computes with tensors
             return self.ev.forward.tensor_operation(ext.name, args, kwargs, place)
+        package = ext.name.partition(".")[0]
+        if "." in ext.name and package not in self.ev.environment.careful_packages:
+            why = Unknown(f"something that was handed to {ext.name}()", place)
+            self.ev.doubts.hand_over([*args, *kwargs.values()], why)
+            self.ev.exceptions.may_raise_anything(place)
         if self.ev.environment.is_foreign_module(ext.name):
             return torch_nn.construct(self.ev, ext, args, kwargs, place)
         if ext.short[:1].isupper():

@@ -24,6 +24,7 @@ from fibcore.model.tree import Alternatives, Unknown, UnknownKind, origins_of, w
 
 MAX_ALTERNATIVES = 6
 """A value of more alternatives is as good as unknown, and costs much more."""
+_MAX_CHANGEABLE = 64
 
 
 def _same_in_every_layer(a: Any, b: Any) -> bool:
@@ -89,8 +90,19 @@ def merge(values: Iterable[Any]) -> Any:
         return flat[0]
     if len(flat) > MAX_ALTERNATIVES:
         many = Unknown(f"more than {MAX_ALTERNATIVES} alternatives")
+        # What can be changed through it is kept, so that the change is seen.
+        changeable = list(filter(_is_changeable, flat))
+        if changeable and len(flat) <= _MAX_CHANGEABLE:
+            rest = [ABSENT] if ABSENT in flat else []
+            return Alternatives((*changeable, many, *rest))
         return Alternatives((many, ABSENT)) if ABSENT in flat else many
     return Alternatives(tuple(flat))
+
+
+def _is_changeable(value: Any) -> bool:
+    """Whether a value is a container, or a method of something."""
+    owner = getattr(value, "owner", None) or getattr(value, "self", None)
+    return isinstance(value, (list, dict, set)) or owner is not None
 
 
 def _add_unknown(value: Unknown, flat: list[Any]) -> None:

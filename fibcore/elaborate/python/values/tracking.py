@@ -66,6 +66,8 @@ class _Active(threading.local):
     """
 
     tracker: Tracker | None = None
+    fresh: set[int] | None = None
+    """Ids of the containers that were made in a round of a loop whose rounds are not known."""
 
 
 ACTIVE = _Active()
@@ -76,4 +78,6 @@ def born(container: Any) -> Any:
     tracker = ACTIVE.tracker
     if tracker is not None:
         tracker.born.add(id(container))
+    if ACTIVE.fresh is not None:
+        ACTIVE.fresh.add(id(container))
     return container
