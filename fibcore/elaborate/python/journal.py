@@ -165,7 +165,7 @@ def _refill(container: Any, contents: Any) -> None:
 _LEFT_EARLY = Unknown("whether a statement was left early")
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class Outcome:
     """What a way through a branch came to, before it was taken back.
 
