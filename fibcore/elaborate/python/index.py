@@ -17,6 +17,8 @@ from fibcore.errors import SourceError
 from fibcore.regular_files import read_text
 from fibcore.syntax import children
 
+MAX_FILE = 2 << 20
+"""Characters of a file: SGLang's largest has 445,000, and its syntax takes 300 bytes for each."""
 _BINDS = re.compile(r"^(?:async\s+def|def|class)\s+(\w+)", re.MULTILINE)
 _NAME = re.compile(r"[^\W\d]\w*")
 # Comments and strings: where no statement can begin.
@@ -52,6 +54,11 @@ class Statement:
             try:
                 # Blank lines in front keep the line numbers of the file.
                 self._nodes = ast.parse("\n" * (self._line - 1) + self.text).body
+            except (RecursionError, MemoryError):  # of the parser's own stack, too
+                raise SourceError(
+                    "the source nests deeper than can be parsed",
+                    where=f"{self.owner.file}:{self._line}",
+                ) from None
             except SyntaxError:
                 last = self._line + self.text.count("\n")
                 self._nodes = [n for n in self.owner.whole if self._line <= n.lineno <= last]
@@ -133,11 +140,19 @@ class SourceModule:
     def text(self) -> str:
         """The file's text, without a byte-order mark."""
         try:
-            return read_text(self.path, encoding="utf-8-sig")
+            text = read_text(self.path, encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             raise SourceError(
                 "a source file cannot be read", where=str(self.path), found=str(error)
             ) from None
+        if len(text) > MAX_FILE:
+            raise SourceError(
+                "a source file is larger than any that is written by hand",
+                where=self.file,
+                expected=f"{MAX_FILE:,} characters at most",
+                found=f"{len(text):,}",
+            )
+        return text
 
     @cached_property
     def statements(self) -> tuple[Statement, ...]:
@@ -153,6 +168,10 @@ class SourceModule:
         """
         try:
             return ast.parse(self.text).body
+        except (RecursionError, MemoryError):
+            raise SourceError(
+                "the source nests deeper than can be parsed", where=f"{self.file}:1"
+            ) from None
         except SyntaxError as error:
             raise SourceError(
                 "the source does not parse",

@@ -175,6 +175,7 @@ class Plain(Part):
         if isinstance(value, dict) and name in ("get", "items", "keys", "values", "copy"):
             return self._dict_method(value, name, args, kwargs, place)
         if isinstance(value, list) and name == "copy":
+            self.ev.budget.spend(len(value), "list.copy")
             return born(list(value))
         inner = deep_unknown(args) or deep_unknown(kwargs)
         if inner is not None:
@@ -237,6 +238,8 @@ class Plain(Part):
     def _dict_method(
         self, value: dict[Any, Any], name: str, args: Args, kwargs: Kwargs, place: SourcePlace
     ) -> Any:
+        if name != "get":
+            self.ev.budget.spend(len(value), f"dict.{name}")
         if name == "copy":
             return born(dict(value))
         if name != "get" and is_open(value):

@@ -67,7 +67,7 @@ def test_hostile_source_ends(tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
     command = [sys.executable, "-c", _RUN, source, tmp_path / "programs.json", str(MAX_STEPS)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     last = lines[-1]["name"] if lines else ""
     assert done.returncode == 0, f"ended in {last!r}: {done.stderr[-2000:]}"

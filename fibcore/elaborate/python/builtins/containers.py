@@ -94,6 +94,7 @@ def _dict(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
         if isinstance(source, Namespace):
             result.update(source.values)
         elif isinstance(source, dict):
+            ev.budget.spend(len(source), "a dict")
             result.update(source)
         else:
             pairs = None if isinstance(source, Unknown) else ev.plain.pairs(source, place)

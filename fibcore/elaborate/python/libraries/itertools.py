@@ -219,7 +219,10 @@ def _pooled(name: str, fn: Callable[..., Any]) -> None:
         if any(isinstance(n, int) and n > _MAX_WIDTH for n in numbers) or len(pools) > _MAX_WIDTH:
             return Unknown(f"{name} of too many items", place)
         made = fn(*known, *rest, **kwargs)
+        # Without a number, permutations are as wide as what they are of.
         width = max(len(pools), *(n for n in numbers if n), 1)
+        if name == "permutations" and not any(numbers):
+            width = max(len(known[0] or ()), 1)
         found = []
         for item in itertools.islice(made, MAX_CONTAINER // width):
             ev.budget.spend(1 + (width >> 3), f"itertools.{name}")
