@@ -18,7 +18,7 @@ from fibcore.regular_files import read_text
 from fibcore.syntax import children
 
 MAX_FILE = 2 << 20
-"""Characters of a file: SGLang's largest has 445,000, and its syntax takes 300 bytes for each."""
+"""Characters of a file: the largest seen has 445,000, and syntax takes 300 bytes for each."""
 _BINDS = re.compile(r"^(?:async\s+def|def|class)\s+(\w+)", re.MULTILINE)
 _NAME = re.compile(r"[^\W\d]\w*")
 # Comments and strings: where no statement can begin.
