@@ -139,7 +139,7 @@ class Calls(Part):
                 # Whatever method of whatever module it is, it computes with tensors.
                 attribute = func.kind is UnknownKind.ATTRIBUTE
                 return Unknown.tensor(func.reason, at) if attribute else func
-            self.ev.doubts.hand_over([*args, *kwargs.values()], Unknown(name, at))
+            self.ev.doubts.hand_over((*args, *kwargs.values()), Unknown(name, at))
             self.ev.exceptions.may_raise_anything(at)
             return Unknown(func.reason, func.place) if func.kind is not UnknownKind.TENSOR else func
         if func is None and self.ev.mode.forward:

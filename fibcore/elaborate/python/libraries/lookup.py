@@ -91,7 +91,7 @@ class Libraries(Part):
         package = ext.name.partition(".")[0]
         if "." in ext.name and package not in self.ev.environment.careful_packages:
             why = Unknown(f"something that was handed to {ext.name}()", place)
-            self.ev.doubts.hand_over([*args, *kwargs.values()], why)
+            self.ev.doubts.hand_over((*args, *kwargs.values()), why)
             self.ev.exceptions.may_raise_anything(place)
         if self.ev.environment.is_foreign_module(ext.name):
             return torch_nn.construct(self.ev, ext, args, kwargs, place)
