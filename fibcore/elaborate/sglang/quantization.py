@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ from fibcore.elaborate.sglang.quantization_formats import (
 )
 from fibcore.elaborate.sglang.weight_names import WeightNames
 from fibcore.elaborate.transformers.config_object import TEXT_CONFIGS
-from fibcore.model.tree import OriginStr, Quantization, SourcePlace, Unknown
+from fibcore.model.tree import Alternatives, OriginStr, Quantization, SourcePlace, Unknown
 
 if TYPE_CHECKING:
     from fibcore.elaborate.python.evaluator import Evaluator
@@ -123,7 +124,8 @@ class Quantizer:
         place = model.place
         module = f"{self.ev.index.package}.srt.layers.quantization"
         lookup = self.ev.modules.imported(module, "get_quantization_config")
-        section = dict(self.data or {})
+        # A copy: what the source hands on to other packages is lost, and is read here afterwards.
+        section = copy.deepcopy(self.data or {})
         section["packed_modules_mapping"] = names.packed_modules()
         methods = [*_UPGRADES.get(self.method, ()), self.method, self.method.replace("_", "-")]
         if self.method.startswith("modelopt"):
@@ -245,13 +247,15 @@ class Quantizer:
             if isinstance(mod.cls, Class) and mod.cls.derives("LinearBase"):
                 return Unknown(f"{self.method} says nothing of {prefix}", place)
             return None
-        if not isinstance(answer, Obj):
+        methods = answer.values if isinstance(answer, Alternatives) else (answer,)
+        if not all(isinstance(method, Obj) for method in methods):
             return (
                 answer if isinstance(answer, Unknown) else Unknown("its quantisation method", place)
             )
-        if answer.class_name.startswith("Unquantized"):
-            return None
-        return self._describe(mod, prefix)
+        plain = {method.class_name.startswith("Unquantized") for method in methods}
+        if len(plain) > 1:
+            return Unknown("whether it is quantised", place)
+        return None if plain == {True} else self._describe(mod, prefix)
 
     def _describe(self, mod: Mod, prefix: Any) -> Quantization | Unknown | None:
         data = self.data or {}
