@@ -103,6 +103,9 @@ class Assignments(Part):
                 self.ev.doubts.store_in_list(owner, key, value, why)
         elif isinstance(owner, dict):
             self.ev.layers.pin(key)
+            key = self.ev.special_methods.key(owner, key, place)
+            if isinstance(key, Unknown):
+                return
             try:
                 self.ev.writes.put(owner, key, value)
             except TypeError as error:
@@ -182,7 +185,8 @@ class Assignments(Part):
         place = env.module.place(target)
         if isinstance(target, ast.Name):
             if not self.ev.names.unbind(env, target.id):
-                raise Raised("NameError", f"name {target.id!r} is not defined", place)
+                kind = "NameError" if env.func is None else "UnboundLocalError"
+                raise Raised(kind, f"name {target.id!r} is not defined", place)
         elif isinstance(target, ast.Attribute):
             self.ev.attributes.delete(
                 self.ev.expressions.eval(target.value, env), target.attr, place
@@ -197,7 +201,10 @@ class Assignments(Part):
     def delete_item(self, owner: Any, key: Any, place: SourcePlace) -> None:
         """`del owner[key]`."""
         if isinstance(owner, Obj):
-            owner.special(self.ev, "__delitem__", [key], place)
+            found = owner.special(self.ev, "__delitem__", [key], place)
+            if found is ABSENT and owner.lacks(self.ev, "__delitem__"):
+                message = f"{owner.class_name!r} object does not support item deletion"
+                raise Raised("TypeError", message, place)
         elif isinstance(owner, Alternatives) or isinstance(key, Alternatives):
             each = self.ev.writes.mapped
             each(owner, lambda o: each(key, lambda k: self.delete_item(o, k, place)))

@@ -13,11 +13,15 @@ from fibcore.elaborate.python.values import (
     Bound,
     Class,
     Func,
+    Method,
     Mod,
+    ModuleSpace,
+    Namespace,
     Native,
     Obj,
     Raised,
     Value,
+    has_foreign_attributes,
 )
 from fibcore.elaborate.python.values.exceptions import ExceptionObject
 from fibcore.model.tree import Alternatives, SourcePlace, Unknown
@@ -67,21 +71,65 @@ class Attributes(Part):
 
     def delete(self, owner: Any, name: str, place: SourcePlace) -> None:
         """`del owner.name`."""
-        if isinstance(owner, Obj):
-            if name not in owner.attrs and owner.lacks(self.ev, "__delattr__"):
-                message = f"{plain.shown(owner)} has no attribute {name!r}"
-                raise Raised("AttributeError", message, place)
+        if isinstance(owner, (Obj, Class)):
+            owner.del_attr(self.ev, name, place)
+        elif isinstance(owner, Func):
             self.ev.writes.put(owner.attrs, name, ABSENT)
+        elif isinstance(owner, Namespace):
+            self.ev.writes.put(owner.values, owner.key(name), ABSENT)
+        elif isinstance(owner, ModuleSpace):
+            self.ev.writes.put(owner.env.vars, name, ABSENT)
 
-    def bind(self, found: Any, obj: Any, cls: Class, place: SourcePlace) -> Any:
+    def bind(self, found: Any, obj: Any, cls: Class, place: SourcePlace, name: str = "") -> Any:
         """What reading a class attribute through an instance gives."""
+        if isinstance(found, Method):
+            return Bound(found, obj)
         if not isinstance(found, Func):
+            if isinstance(found, Obj) and isinstance(found.cls, Class):
+                getter = self.ev.classes.attr(found.cls, "__get__")
+                if isinstance(getter, Func):
+                    return self.ev.calls.call(Bound(getter, found), [obj, cls], {}, place)
             return found
         if found.kind in PROPERTIES:
-            return self.ev.calls.call(Bound(found, obj), [], {}, place)
+            value = self.ev.calls.call_function(found, [obj], {}, place)
+            if found.kind == "cached_property" and name and isinstance(obj, Obj):
+                self.ev.writes.put(obj.attrs, name, value)
+            return value
         if found.kind == "staticmethod":
             return found
         return Bound(found, cls if found.kind == "classmethod" else obj)
+
+    def bind_to_class(self, found: Any, cls: Class, place: SourcePlace) -> Any:
+        """What reading a class attribute through the class gives."""
+        if isinstance(found, Obj) and isinstance(found.cls, Class):
+            getter = self.ev.classes.attr(found.cls, "__get__")
+            if isinstance(getter, Func):
+                return self.ev.calls.call(Bound(getter, found), [None, cls], {}, place)
+        return found
+
+    def set_by(self, found: Any, obj: Obj, name: str, value: Any, place: SourcePlace) -> None:
+        """`obj.name = value` where the class holds a data descriptor of the name."""
+        if isinstance(found, Func):
+            if found.setter is None:
+                raise Raised("AttributeError", f"property {name!r} has no setter", place)
+            self.ev.calls.call(found.setter, [obj, value], {}, place)
+            return
+        setter = self.ev.classes.attr(found.cls, "__set__")
+        if setter is ABSENT:
+            raise Raised("AttributeError", f"{name!r} cannot be set", place)
+        self.ev.calls.call(Bound(setter, found), [obj, value], {}, place)
+
+    def delete_by(self, found: Any, obj: Obj, name: str, place: SourcePlace) -> None:
+        """`del obj.name` where the class holds a data descriptor of the name."""
+        if isinstance(found, Func):
+            if found.deleter is None:
+                raise Raised("AttributeError", f"property {name!r} has no deleter", place)
+            self.ev.calls.call(found.deleter, [obj], {}, place)
+            return
+        deleter = self.ev.classes.attr(found.cls, "__delete__")
+        if deleter is ABSENT:
+            raise Raised("AttributeError", f"{name!r} cannot be deleted", place)
+        self.ev.calls.call(Bound(deleter, found), [obj], {}, place)
 
     def of_foreign_base(self, owner: Any, name: str, place: SourcePlace) -> Any:
         """`super().name`, where no class of the source has it."""
@@ -96,12 +144,22 @@ class Attributes(Part):
         method = self.ev.environment.super_method(owner, name)
         if method is not ABSENT:
             return method
+        found = self.ev.object_methods.attr(owner, name)
+        if found is not ABSENT:
+            return found
         if name == "__init__" and isinstance(owner, Obj):
             return Native(
                 "super().__init__", lambda ev, args, kwargs, at: keep_keywords(owner, kwargs)
             )
         if name == "forward" and isinstance(owner, Mod):
             return Native("super().forward", lambda *_: Unknown.tensor(TENSOR_REASON, place))
+        cls = owner.instance_class if isinstance(owner, Value) else None
+        if (
+            isinstance(cls, Class)
+            and not has_foreign_attributes(cls)
+            and not isinstance(owner, Mod)
+        ):
+            return ABSENT
         return Native(f"super().{name}", lambda *_: None)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,9 @@ from fibcore.elaborate.python.values import (
     Repeat,
     Value,
     born,
+    depends,
+    hashable,
+    is_unknown,
     merge,
 )
 from fibcore.elaborate.python.values.contexts import GeneratorContext
@@ -104,13 +107,21 @@ class Calls(Part):
         for keyword in node.keywords:
             value = self.ev.expressions.eval(keyword.value, env)
             if keyword.arg is not None:
+                _refuse_twice(kwargs, [keyword.arg], env.module.place(node))
                 kwargs[keyword.arg] = value
             elif isinstance(value, dict) and all(isinstance(k, str) for k in value):
+                _refuse_twice(kwargs, value, env.module.place(node))
                 kwargs.update({str(k): v for k, v in value.items()})
+            elif isinstance(value, dict) and not any(map(is_unknown, value)):
+                raise Raised("TypeError", "keywords must be strings", env.module.place(node))
             elif isinstance(value, Alternatives) and all(isinstance(v, dict) for v in value.values):
                 kwargs.update(_merged(value))
             elif isinstance(value, Namespace):
                 kwargs.update(value.values)
+            elif isinstance(getattr(value, "holder", None), dict) and value.items(self.ev) == list(
+                value.holder
+            ):  # a proxy of a dict
+                kwargs.update({str(k): v for k, v in value.holder.items()})
             else:
                 return None
         return kwargs
@@ -206,6 +217,8 @@ class Calls(Part):
         fact = self.ev.environment.function(func.qualname, module)
         if fact is not ABSENT:
             return fact.fn(self.ev, args, kwargs, place) if isinstance(fact, Native) else fact
+        if func.cache is not None:
+            return self._remembered(func, args, kwargs, place)
         if self.depth >= MAX_DEPTH:
             return Unknown(f"calls nested deeper than {MAX_DEPTH}", place)
         if isinstance(func.node, ast.AsyncFunctionDef):
@@ -246,6 +259,28 @@ class Calls(Part):
             )
         return self.ev.statements.block(body, env)
 
+    def _remembered(self, func: Func, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
+        """What a function with a cache gives: of the same arguments, the same object."""
+        cache = func.cache
+        assert cache is not None
+        given = [*args, *kwargs.values()]
+        # What depends on a layer, or is not known, is each time another call.
+        known = not any(depends(v) or is_unknown(v) for v in given)
+        for old_args, old_kwargs, value in cache if known else ():
+            if (
+                list(old_kwargs) == list(kwargs)
+                and _same_call(old_args, args)
+                and _same_call(list(old_kwargs.values()), list(kwargs.values()))
+            ):
+                return value
+        plain_func = func.of_kind(func.kind)
+        plain_func.cache = None
+        value = self.call_function(plain_func, args, kwargs, place)
+        if known:
+            self.ev.writes.changing(cache)
+            cache.append((list(args), dict(kwargs), value))
+        return value
+
     def bind_arguments(
         self, func: Func, args: list[Any], kwargs: dict[str, Any], place: SourcePlace
     ) -> dict[str, Any]:
@@ -284,6 +319,20 @@ class Calls(Part):
                 missing = Unknown("an argument that may be missing", place)
                 found[name] = merge([*kept, func.defaults.get(name, missing)])
         return found
+
+
+def _refuse_twice(kwargs: Kwargs, names: Iterable[Any], place: SourcePlace) -> None:
+    for name in names:
+        if name in kwargs:
+            raise Raised("TypeError", f"got multiple values for argument {name!r}", place)
+
+
+def _same_call(left: Args, right: Args) -> bool:
+    """Whether arguments are the same ones, as keys of a cache."""
+    return len(left) == len(right) and all(
+        a is b or (type(a) is type(b) and hashable(a) and not isinstance(a, Value) and a == b)
+        for a, b in zip(left, right, strict=True)
+    )
 
 
 def _merged(value: Alternatives) -> dict[str, Any]:

@@ -1,14 +1,17 @@
-"""Class bodies, enumerations and `super()`."""
+"""Classes, enumerations and `super()`."""
 
 from __future__ import annotations
 
 import ast
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fibcore.elaborate.python.definitions import method_kind
+from fibcore.elaborate.python.class_bodies import ClassBodies
+from fibcore.elaborate.python.definitions import shortened
+from fibcore.elaborate.python.mangling import mangle
 from fibcore.elaborate.python.part import Part
 from fibcore.elaborate.python.values import (
     ABSENT,
+    Bound,
     Class,
     EnumMember,
     Env,
@@ -17,14 +20,25 @@ from fibcore.elaborate.python.values import (
     Obj,
     Raised,
     Super,
+    contradicts,
 )
-from fibcore.model.tree import SourcePlace, Unknown
+from fibcore.model.tree import Alternatives, SourcePlace, Unknown
 
-_ENUM_BASES = ("Enum", "IntEnum", "StrEnum", "Flag", "IntFlag")
+if TYPE_CHECKING:
+    from fibcore.elaborate.python.evaluator import Evaluator
+
+_NO_OBJECTS = (ast.Constant, ast.List, ast.Dict, ast.Set, ast.Tuple, ast.JoinedStr, ast.BinOp)
+_WITHOUT_DICT = ("object", "ABC", "Generic", "Protocol")
 
 
 class Classes(Part):
-    """Evaluates class bodies, name by name, as far as somebody asks."""
+    """Makes classes, and looks up what they hold."""
+
+    def __init__(self, evaluator: Evaluator) -> None:
+        super().__init__(evaluator)
+        self.bodies = ClassBodies(evaluator)
+        # Counts changes of classes after which what is remembered of descriptors is found anew.
+        self.generation = 0
 
     def attr(self, cls: Class, name: str, after: Class | None = None) -> Any:
         """What the MRO holds under `name` (functions unbound), or ABSENT; starts behind `after`."""
@@ -38,70 +52,145 @@ class Classes(Part):
         return ABSENT
 
     def own_attr(self, cls: Class, name: str) -> Any:
-        """What the class body itself binds to `name`, or ABSENT."""
+        """What the class itself binds to `name`, or ABSENT."""
         if name in cls.attrs:
             return cls.attrs[name]
-        if name not in cls.names:
-            return ABSENT
-        # Until it is known, so that a body that refers to itself comes to an end.
-        cls.attrs[name] = Unknown(f"{cls.name}.{name} refers to itself", cls.place)
-        # A class is made when its module is imported: in no branch, and before any forward pass.
-        with self.ev.aside():
-            value = self._run_body(cls, name)
-        if isinstance(value, Func) and value.cls is None and not isinstance(value.node, ast.Lambda):
-            value.cls = cls  # a function that the body got in another way than by `def`
-        cls.attrs[name] = value
-        if value is ABSENT:
-            del cls.attrs[name]
-        elif (
-            isinstance(value, Obj)
-            and isinstance(value.cls, Class)
-            and self.attr(value.cls, "__set_name__") is not ABSENT
-        ):
-            value.attrs.setdefault("name", name)  # what descriptors do with their name
-        return value
+        return self.bodies.attr(cls, name)
 
-    def _run_body(self, cls: Class, name: str) -> Any:
-        """Run the statements of a class body that bind one name; what they bind it to."""
-        scope = Env(cls.module, _ClassScope(self, cls))
-        value: Any = ABSENT
-        for statement in cls.names[name]:
-            if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef)):
-                kind = method_kind(statement)
-                if kind is not None:
-                    # A method does not see the names of the class body, but those around it.
-                    value = self.ev.definitions.function(
-                        statement, cls.env, statement.name, cls, kind
-                    )
+    # -- how classes are made ------------------------------------------------------------------
+
+    def define(self, node: ast.ClassDef, env: Env) -> Class:
+        """A class as its definition says, before it is decorated."""
+        if env.module.source.has_private:
+            mangle(node)
+        place = env.module.place(node)
+        cls = Class(node, env.module, env, self._bases(node, env))
+        cls.position = env.module.at if env.outer is None else None
+        # Decorators of records are asked for by their names.
+        cls.decorators = [ast.unparse(d).partition("(")[0] for d in node.decorator_list]
+        given = {k.arg: k.value for k in node.keywords}
+        meta = given.pop("metaclass", None)
+        made_by = None if meta is None else self.ev.expressions.eval(meta, env)
+        cls.metaclass_name = (
+            getattr(made_by, "short", "")
+            if isinstance(made_by, Ext)
+            else next(
+                (b.metaclass_name for b in cls.bases if isinstance(b, Class) and b.metaclass_name),
+                "",
+            )
+        )
+        inherited = (b.metaclass for b in cls.bases if isinstance(b, Class))
+        cls.metaclass = (
+            made_by if isinstance(made_by, Class) else next((m for m in inherited if m), None)
+        )
+        if contradicts(cls) is True:
+            why = f"the bases of {cls.name} contradict each other"
+            raise Raised("TypeError", why, place)
+        for base in cls.bases:
+            if isinstance(base, Class) and base.is_enum is not False and self.enum_members(base):
+                raise Raised("TypeError", f"{base.name} has members and cannot be extended", place)
+        self.bodies.prepare(cls, env)
+        options = {str(k): self.ev.expressions.eval(v, env) for k, v in given.items()}
+        self._announce(cls, options, place)
+        return cls
+
+    def _bases(self, node: ast.ClassDef, env: Env) -> list[Any]:
+        bases: list[Any] = []
+        for base in node.bases:
+            if isinstance(base, ast.Starred):
+                items = self.ev.operators.items(self.ev.expressions.eval(base.value, env))
+                bases += items if items is not None else [Ext("unknown." + shortened(base))]
                 continue
-            try:
-                self.ev.statements.execute(statement, scope)
-            except Raised as error:
-                value = Unknown(f"{error.kind} in a class body: {error.message}", error.place)
-            value = scope.vars.get(name, value)
-        return value
+            value = self.ev.expressions.eval(base, env)
+            if isinstance(value, Alternatives):
+                value = value.values[0]
+            known = isinstance(value, (Class, Ext))
+            bases.append(value if known else Ext("unknown." + shortened(base)))
+        return bases
+
+    def _announce(self, cls: Class, options: dict[str, Any], place: SourcePlace) -> None:
+        """Tell the metaclass and the bases of a new class."""
+        if cls.metaclass is not None:
+            init = self.attr(cls.metaclass, "__init__")
+            if isinstance(init, Func):
+                space = dict(cls.attrs)
+                args = [cls, cls.name, tuple(cls.bases), space]
+                self.ev.calls.call_function(init, args, options, place)
+        hook = self.attr(cls, "__init_subclass__", after=cls)
+        if isinstance(hook, Func):
+            self.ev.calls.call(Bound(hook, cls), [], options, place)
+
+    def set_name(self, cls: Class, name: str, value: Any) -> None:
+        """Tell a descriptor the name that a class body binds it to."""
+        if not isinstance(value, Obj) or not isinstance(value.cls, Class):
+            return
+        method = self.attr(value.cls, "__set_name__")
+        if isinstance(method, Func):
+            self.ev.calls.call(Bound(method, value), [cls, name], {}, cls.place)
 
     def enum_members(self, cls: Class) -> tuple[EnumMember, ...] | None:
         """The members of an enumeration; None for any other class."""
-        if not cls.derives(*_ENUM_BASES):
-            return None
-        if cls.members is not None:
-            return tuple(cls.members)
-        members: list[EnumMember] = []
-        cls.members = members  # first, because a value may refer to members before it
-        count = 0
-        for name, statements in cls.names.items():
-            if name.startswith("_") or not isinstance(statements[-1], (ast.Assign, ast.AnnAssign)):
+        return None if cls.is_enum is False else self.ev.enums.members(cls)
+
+    # -- what is known of a class's attributes --------------------------------------------------
+
+    def descriptors(self, cls: Class) -> frozenset[str]:
+        """Names that may stand for data descriptors in a class, by its syntax and by what it got.
+
+        With `__getattribute__` where the source defines one.
+        """
+        known = cls.known_descriptors
+        if known is not None and known[0] == self.generation:
+            return known[1]
+        found = frozenset(
+            name
+            for base in cls.mro
+            if isinstance(base, Class)
+            for name in (*base.names, *base.attrs)
+            if _may_describe(base, name)
+        )
+        cls.known_descriptors = (self.generation, found)
+        return found
+
+    def data_descriptor(self, cls: Class, name: str) -> Any:
+        """The property, or object with `__set__`, that a class holds under a name, or ABSENT."""
+        found = self.attr(cls, name)
+        if isinstance(found, Func):
+            return found if found.kind == "property" else ABSENT
+        if isinstance(found, Obj) and isinstance(found.cls, Class):
+            names = ("__set__", "__delete__")
+            if any(self.attr(found.cls, n) is not ABSENT for n in names):
+                return found
+        return ABSENT
+
+    def has_slot(self, cls: Class, name: str) -> bool:
+        """Whether instances of a class may have an attribute of this name, by its `__slots__`."""
+        for base in cls.mro:
+            if not isinstance(base, Class):
+                if base.short not in _WITHOUT_DICT:
+                    return True
                 continue
-            value = self.own_attr(cls, name)
-            cls.attrs.pop(name, None)  # the class holds the member under the name, not the value
-            if isinstance(value, Obj) and value.class_name.endswith("auto"):
-                count += 1
-                value = name.lower() if cls.derives("StrEnum") else count
-            elif isinstance(value, int):
-                count = value
-            members.append(EnumMember(cls, name, value))
-        return tuple(members)
+            record = self.ev.records.own(base)
+            if "__slots__" not in base.names:
+                if record is None or not record.slots:
+                    return True
+                if name in record.names:
+                    return True
+                continue
+            slots = self.own_attr(base, "__slots__")
+            if isinstance(slots, str):
+                slots = (slots,)
+            if not isinstance(slots, (list, tuple, dict, set)) or name in slots:
+                return True
+            if "__dict__" in slots:
+                return True
+        return False
+
+    def namespace(self, cls: Class) -> dict[str, Any]:
+        """`vars(cls)`: all that its body binds, in order."""
+        found = {name: self.own_attr(cls, name) for name in list(cls.names)}
+        found.update(cls.attrs)
+        return {name: value for name, value in found.items() if value is not ABSENT}
 
     def make_super(self, env: Env, place: SourcePlace) -> Any:
         """`super()` in the method that `env` belongs to."""
@@ -126,32 +215,19 @@ class Classes(Part):
         )
 
 
-class _ClassScope(Env):
-    """The scope of a class body: names of the class itself, then those around it."""
-
-    __slots__ = ()
-
-    def __init__(self, classes: Classes, cls: Class) -> None:
-        super().__init__(cls.module, cls.env)
-        self.vars = _ClassVars(classes, cls)
-
-
-class _ClassVars(dict[str, Any]):
-    """Looks a name up in the class body when it is first asked for.
-
-    A body is evaluated name by name, in the order of questions and not of lines, because most of
-    what classes of models hold is never asked for.
-    """
-
-    def __init__(self, classes: Classes, cls: Class) -> None:
-        super().__init__()
-        self._classes = classes
-        self._cls = cls
-
-    def get(self, key: str, default: Any = None) -> Any:
-        """The class attribute, evaluated on demand."""
-        value = self._classes.own_attr(self._cls, key)
-        return default if value is ABSENT else value
-
-    def __contains__(self, key: object) -> bool:
-        return isinstance(key, str) and self.get(key, ABSENT) is not ABSENT
+def _may_describe(cls: Class, name: str) -> bool:
+    """Whether what a class holds under a name may be a data descriptor."""
+    if name == "__getattribute__":
+        return True
+    value = cls.attrs.get(name, ABSENT)
+    if value is not ABSENT:
+        return isinstance(value, Obj) or (isinstance(value, Func) and value.kind == "property")
+    for statement in cls.names.get(name, ()):
+        if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            if statement.decorator_list:
+                return True
+        elif not isinstance(statement, (ast.Assign, ast.AnnAssign)) or not (
+            statement.value is None or isinstance(statement.value, _NO_OBJECTS)
+        ):
+            return True
+    return False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -14,16 +14,18 @@ from fibcore.elaborate.python.plain import PLAIN
 from fibcore.elaborate.python.values import (
     ABSENT,
     OTHER_KEYS,
-    EnumMember,
+    DictView,
     Env,
     Obj,
     Raised,
     Value,
     deep_unknown,
+    plain_of,
 )
-from fibcore.elaborate.python.values.objects import NOT_IMPLEMENTED
+from fibcore.elaborate.python.values.dicts import OrderedDict
 from fibcore.model.tree import Alternatives, SourcePlace, Unknown
 
+_CONTAINERS = (list, tuple, dict, set, frozenset)
 _COMPARE: dict[type, Callable[[Any, Any], Any]] = {
     ast.Eq: operator.eq,
     ast.NotEq: operator.ne,
@@ -82,24 +84,35 @@ class Comparisons(Part):
                 return Unknown("an identity that is not known", place)
             return answer if isinstance(op, ast.Is) else not answer
         if isinstance(op, (ast.In, ast.NotIn)):
-            found = self._contains(left, right, place)
+            found = self.contains(left, right, place)
             return self.ev.operators.negated(found) if isinstance(op, ast.NotIn) else found
         for side in (left, right):
             if isinstance(side, Unknown):
                 return side
         fn = _COMPARE[type(op)]
+        if not isinstance(op, (ast.Eq, ast.NotEq)) and any(
+            isinstance(side, DictView) and side.is_set for side in (left, right)
+        ):
+            return self.compare(op, self._as_set(left, place), self._as_set(right, place), place)
         if isinstance(left, PLAIN) and isinstance(right, PLAIN):
             inner = deep_unknown(left) or deep_unknown(right)
             if inner is not None:
                 return inner
+            if isinstance(left, OrderedDict) and isinstance(right, OrderedDict):
+                return self.compare(op, list(left.items()), list(right.items()), place)
+            if isinstance(left, _CONTAINERS) and holds_objects(left, right):
+                return self._compare_items(op, left, right, place)
             return self.ev.operators.apply(lambda a, b: bool(fn(a, b)), [left, right], place)
-        if isinstance(op, (ast.Eq, ast.NotEq)):
-            return self._equal(type(op), left, right, place)
-        if isinstance(left, Obj) or isinstance(right, Obj):
-            return self._ordered(type(op), left, right, place)
-        if isinstance(left, EnumMember) and isinstance(right, EnumMember):
-            values = [left.value, right.value]
-            return self.ev.operators.apply(lambda a, b: bool(fn(a, b)), values, place)
+        if isinstance(op, ast.Eq):
+            return self._equal(left, right, place)
+        if isinstance(op, ast.NotEq):
+            return self._unequal(left, right, place)
+        members = plain_of(left), plain_of(right)
+        if members[0] is not left or members[1] is not right:
+            return self.compare(op, *members, place)
+        found = self.ev.special_methods.order(type(op).__name__, left, right, place)
+        if found is not ABSENT:
+            return found
         return Unknown(
             f"comparison of {plain.kind_name(left)} with {plain.kind_name(right)}", place
         )
@@ -112,20 +125,70 @@ class Comparisons(Part):
             return True
         return self.ev.operators.truth(self.compare(ast.Eq(), left, right, place))
 
-    def _equal(self, op: type, left: Any, right: Any, place: SourcePlace) -> Any:
-        """`left == right` or `left != right`, as the methods of their classes say."""
-        if op is ast.NotEq:
-            for one, other in ((left, right), (right, left)):
-                if isinstance(one, Obj):
-                    found = one.special(self.ev, "__ne__", [other], place)
-                    if found is not ABSENT and found != NOT_IMPLEMENTED:
-                        return found
-        answer = self._asked_for_equality(left, right, place)
-        if op is ast.Eq or not isinstance(answer, bool):
-            return answer if op is ast.Eq else self.ev.operators.negated(answer)
-        return not answer
+    def _as_set(self, value: Any, place: SourcePlace) -> Any:
+        """A view of a dict as a set; any other value as it is."""
+        if not isinstance(value, DictView):
+            return value
+        return self.ev.operators.make_set(value.now(), place)
 
-    def _asked_for_equality(self, left: Any, right: Any, place: SourcePlace) -> Any:
+    def equal(self, left: Any, right: Any, place: SourcePlace) -> Any:
+        """`left == right`."""
+        return self.compare(ast.Eq(), left, right, place)
+
+    def _unequal(self, left: Any, right: Any, place: SourcePlace) -> Any:
+        for one, other in ((left, right), (right, left)):
+            answer = self.ev.special_methods.of(one, "__ne__", [other], place)
+            if answer is not ABSENT:
+                return answer
+        equal = self._equal(left, right, place)
+        return self.ev.operators.negated(equal)
+
+    def among(self, item: Any, items: Any, place: SourcePlace) -> Any:
+        """Whether an item is, or equals, one of several."""
+        undecided = False
+        for other in items:
+            if item is other:
+                return True
+            truth = self.ev.operators.truth(self.equal(item, other, place))
+            if truth:
+                return True
+            undecided = undecided or truth is None
+        return Unknown("membership that is not known", place) if undecided else False
+
+    def _compare_items(self, op: ast.cmpop, left: Any, right: Any, place: SourcePlace) -> Any:
+        """Compare containers that hold objects, item by item."""
+        ordered = isinstance(left, (list, tuple)) and type(left) is type(right)
+        if isinstance(op, (ast.Eq, ast.NotEq)):
+            if ordered:
+                pairs: Any = zip(left, right, strict=False)
+            elif isinstance(left, dict) and isinstance(right, dict):
+                if set(left) != set(right):
+                    return Unknown("a comparison of dicts with objects", place)
+                pairs = ((value, right[key]) for key, value in left.items())
+            elif isinstance(left, (set, frozenset)) and isinstance(right, (set, frozenset)):
+                return Unknown("a comparison of sets of objects", place)
+            else:
+                return isinstance(op, ast.NotEq)
+            answer: bool | None = len(left) == len(right)
+            for one, other in pairs if answer else ():
+                truth = one is other or self.ev.operators.truth(self.equal(one, other, place))
+                if truth is not True:
+                    answer = truth
+                    break
+            if answer is None:
+                return Unknown("a comparison with something unknown", place)
+            return answer is isinstance(op, ast.Eq)
+        if not ordered:
+            return Unknown("a comparison of containers with objects", place)
+        for one, other in zip(left, right, strict=False):
+            truth = one is other or self.ev.operators.truth(self.equal(one, other, place))
+            if truth is None:
+                return Unknown("a comparison with something unknown", place)
+            if not truth:
+                return self.compare(op, one, other, place)
+        return bool(_COMPARE[type(op)](len(left), len(right)))
+
+    def _equal(self, left: Any, right: Any, place: SourcePlace) -> Any:
         for one, other in ((left, right), (right, left)):
             if isinstance(one, Value):
                 answer = one.equals(self.ev, other, place)
@@ -134,22 +197,6 @@ class Comparisons(Part):
         if not all(v.comparable for v in (left, right) if isinstance(v, Value)):
             return Unknown("comparison of tensors", place)
         return left is right
-
-    def _ordered(self, op: type[ast.cmpop], left: Any, right: Any, place: SourcePlace) -> Any:
-        """`left < right` and the like, as the methods of their classes say."""
-        name, reflected = _ORDERS[op]
-        for one, other, method in ((left, right, name), (right, left, reflected)):
-            if isinstance(one, Obj):
-                found = one.special(self.ev, method, [other], place)
-                if found is not ABSENT and found != NOT_IMPLEMENTED:
-                    return found
-        sides = ((left, name), (right, reflected))
-        if all(isinstance(v, PLAIN) or (isinstance(v, Obj) and v.says(self.ev, n))
-               for v, n in sides):  # fmt: skip
-            raise Raised("TypeError", f"{name} is not supported between these", place)
-        return Unknown(
-            f"comparison of {plain.kind_name(left)} with {plain.kind_name(right)}", place
-        )
 
     @staticmethod
     def _identical(left: Any, right: Any) -> bool | None:
@@ -174,7 +221,7 @@ class Comparisons(Part):
             return left is right or None  # constants of the source may be one object or two
         return left is right
 
-    def _contains(self, item: Any, container: Any, place: SourcePlace) -> Any:
+    def contains(self, item: Any, container: Any, place: SourcePlace) -> Any:
         """`item in container`."""
         if isinstance(container, Unknown):
             return container
@@ -191,6 +238,12 @@ class Comparisons(Part):
             message = "'in <string>' requires string as left operand"
             raise Raised("TypeError", message, place)
         operators = self.ev.operators
+        if isinstance(container, (dict, set, frozenset)) and isinstance(item, (Obj, tuple)):
+            item = self.ev.special_methods.key(container, item, place)
+            if isinstance(item, Unknown):
+                return item
+        if isinstance(container, (list, tuple)) and holds_objects(container, item):
+            return self.among(item, container, place)
         if isinstance(item, PLAIN):
             result = operators.apply(limits.contains, [item, container], place)
         else:
@@ -215,3 +268,23 @@ class Comparisons(Part):
             if isinstance(held, Alternatives) and ABSENT in held.values:
                 return Unknown("a key that depends on a branch", place)
         return bool(result)
+
+
+def holds_objects(*values: Any) -> bool:
+    """Whether there is anything but plain data in values, however deep."""
+    return next(objects_of(*values), None) is not None
+
+
+def objects_of(*values: Any) -> Iterator[Value]:
+    """What is no plain data in values, however deep; each container is gone through once."""
+    seen: set[int] = set()
+    pending = list(values)
+    while pending:
+        value = pending.pop()
+        if isinstance(value, Value):
+            yield value
+        elif isinstance(value, _CONTAINERS) and id(value) not in seen:
+            seen.add(id(value))
+            pending.extend(value)
+            if isinstance(value, dict):
+                pending.extend(value.values())

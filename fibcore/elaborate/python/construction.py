@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from fibcore.elaborate.python.values import (
     Args,
     Bound,
     Class,
+    EnumMember,
     Ext,
     Func,
     Kwargs,
@@ -19,7 +21,9 @@ from fibcore.elaborate.python.values import (
     Native,
     Obj,
     Raised,
+    Value,
     born,
+    has_foreign_attributes,
 )
 from fibcore.elaborate.python.values.exceptions import ExceptionObject, exception_bases
 from fibcore.model.tree import Alternatives, SourcePlace, Unknown
@@ -27,7 +31,11 @@ from fibcore.model.tree import Alternatives, SourcePlace, Unknown
 if TYPE_CHECKING:
     from fibcore.elaborate.python.evaluator import Evaluator
 
-_CONTAINERS = ("dict", "list", "tuple", "str", "int")
+_CONTAINERS = frozenset((
+    "dict", "list", "tuple", "str", "int", "float", "set", "frozenset", "bytes", "OrderedDict",
+    "TypedDict", "defaultdict", "Counter", "UserDict", "UserList", "UserString", "deque",
+    "ChainMap", "complex",
+))  # fmt: skip
 
 
 class Construction(Part):
@@ -48,47 +56,79 @@ class Construction(Part):
         if fact is not ABSENT:
             return fact.fn(self.ev, args, kwargs, place) if isinstance(fact, Native) else fact
         if self.ev.classes.enum_members(cls) is not None:
-            return self._enum_by_value(cls, args, place)
+            return self.ev.enums.by_value(cls, args, place)
         if self.ev.classes.is_module(cls):
             return self.module(cls, args, kwargs, place)
+        new = self.ev.classes.attr(cls, "__new__")
+        if isinstance(new, Func):
+            return self._by_new(cls, new, args, kwargs, place)
         made = environment.construct(cls, args, kwargs)
         if made is not ABSENT:
             return made
+        if any(isinstance(b, Ext) and b.short in _CONTAINERS for b in cls.mro):
+            return Unknown(f"an instance of {cls.name}, which is a builtin container", place)
+        self._refuse_abstract(cls, place)
         obj = ExceptionObject(cls, tuple(args), place) if exception_bases(cls) else Obj(cls, place)
-        init = self.ev.classes.attr(cls, "__init__")
-        fields = self.ev.records.fields(cls) if not isinstance(init, Func) else None
-        if fields is not None:
-            self.ev.records.fill(obj, fields, args, kwargs, place)
-        elif isinstance(init, Func):
-            obj.args = self._arguments(init, obj, args, kwargs, place)
-            self.ev.calls.call_function(init, [obj, *args], kwargs, place)
-        elif args or kwargs:
-            obj.args = {**{f"arg{i}": a for i, a in enumerate(args)}, **kwargs}
-            if any(isinstance(b, Ext) and b.short in _CONTAINERS for b in cls.mro):
-                return Unknown(f"an instance of {cls.name}, which is a builtin container", place)
+        self._initialise(obj, cls, args, kwargs, place)
         return obj
+
+    def _initialise(
+        self, obj: Obj, cls: Class, args: Args, kwargs: Kwargs, place: SourcePlace
+    ) -> None:
+        """Run the constructor of an object, or do what a generated one does."""
+        record = self.ev.records.constructor(cls)
+        if record is not None:
+            self.ev.records.fill(obj, record, args, kwargs, place)
+            return
+        init = self.ev.classes.attr(cls, "__init__")
+        if isinstance(init, Func):
+            obj.args = self._arguments(init, obj, args, kwargs, place)
+            found = self.ev.calls.call_function(init, [obj, *args], kwargs, place)
+            if found is not None and not isinstance(found, (Unknown, Alternatives)):
+                raise Raised("TypeError", "__init__() should return None", place)
+        elif isinstance(init, Value):
+            self.ev.calls.call(Bound(init, obj), args, kwargs, place)
+        elif args or kwargs:
+            if init is ABSENT and not has_foreign_attributes(cls):
+                raise Raised("TypeError", f"{cls.name}() takes no arguments", place)
+            obj.args = {**{f"arg{i}": a for i, a in enumerate(args)}, **kwargs}
+
+    def _by_new(self, cls: Class, new: Func, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
+        """An instance by a `__new__` of the source."""
+        made = self.ev.calls.call_function(new, [cls, *args], kwargs, place)
+        if type(made) is Obj and isinstance(made.cls, Class) and cls in made.cls.mro:
+            init = self.ev.classes.attr(made.cls, "__init__")
+            if isinstance(init, Func) or self.ev.records.constructor(made.cls) is not None:
+                self._initialise(made, made.cls, args, kwargs, place)
+        return made
+
+    def _refuse_abstract(self, cls: Class, place: SourcePlace) -> None:
+        """Raise for a class that has abstract methods left."""
+        foreign = {b.short for b in cls.mro if isinstance(b, Ext)}
+        if not foreign & {"ABC", "ABCMeta"} and cls.metaclass_name != "ABCMeta":
+            return
+        seen: set[str] = set()
+        for base in cls.mro:
+            if not isinstance(base, Class):
+                continue
+            for name, statements in base.names.items():
+                if name not in seen and is_abstract(statements[0]):
+                    raise Raised("TypeError", f"abstract class {cls.name} with {name}", place)
+                seen.add(name)
+            seen.update(base.attrs)
 
     def bare(self, args: Args, place: SourcePlace) -> Any:
         """`cls.__new__(cls)`: an instance whose constructor has not been run."""
         cls = args[0] if args else None
         if not isinstance(cls, Class):
             return Unknown("an instance of something that is no class", place)
+        if self.ev.classes.enum_members(cls) is not None:
+            return EnumMember(cls, None, ABSENT)
+        if any(isinstance(b, Ext) and b.short in _CONTAINERS for b in cls.mro):
+            return Unknown(f"an instance of {cls.name}, which is a builtin container", place)
         made = Mod(cls, place) if self.ev.classes.is_module(cls) else Obj(cls, place)
         self.ev.keep.append(made)
         return made
-
-    def _enum_by_value(self, cls: Class, args: Args, place: SourcePlace) -> Any:
-        value = args[0] if args else None
-        if isinstance(value, (Unknown, Alternatives)):
-            return Unknown(f"a member of {cls.name}", place)
-        self.ev.layers.pin(value)
-        for member in self.ev.classes.enum_members(cls) or ():
-            if member == value or member.value == value:
-                return member
-        missing = self.ev.classes.attr(cls, "_missing_")
-        if isinstance(missing, Func):
-            return self.ev.calls.call(Bound(missing, cls), [value], {}, place)
-        raise Raised("ValueError", f"{value!r} is no {cls.name}", place)
 
     def _arguments(
         self, init: Func, obj: Obj, args: Args, kwargs: Kwargs, place: SourcePlace
@@ -159,3 +199,13 @@ class Construction(Part):
             return self.ev.calls.call_function(func, [owner, *args], kwargs, place)
         except Raised as error:
             return Unknown(f"{owner.class_name}.{func.name} raised {error.kind}", error.place)
+
+
+def is_abstract(node: ast.stmt) -> bool:
+    """Whether a definition is marked as an abstract method."""
+    if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+        return False
+    return any(
+        (d.attr if isinstance(d, ast.Attribute) else getattr(d, "id", "")).startswith("abstract")
+        for d in node.decorator_list
+    )

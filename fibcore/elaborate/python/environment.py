@@ -32,6 +32,8 @@ class Environment:
             handed as they are.
         record_bases: Names of classes outside of the tree whose subclasses are records, as
             dataclasses are: their annotated names are the parameters of `__init__`.
+        transparent_packages: Packages whose decorators leave functions and classes as they are,
+            beside those of `libraries/decorators.py`.
         module_bases: Names of classes outside of the tree, beside those of `torch.nn`, whose
             subclasses are modules.
     """
@@ -41,6 +43,7 @@ class Environment:
     ))  # fmt: skip
     record_bases: tuple[str, ...] = ()
     module_bases: tuple[str, ...] = ()
+    transparent_packages: tuple[str, ...] = ()
 
     def __init__(self) -> None:
         self.constants: dict[str, Any] = {}

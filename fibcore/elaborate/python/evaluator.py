@@ -27,6 +27,7 @@ from fibcore.elaborate.python.construction import Construction
 from fibcore.elaborate.python.contexts import Contexts
 from fibcore.elaborate.python.definitions import Definitions
 from fibcore.elaborate.python.doubts import Doubts
+from fibcore.elaborate.python.enums import Enums
 from fibcore.elaborate.python.environment import Environment
 from fibcore.elaborate.python.exceptions import Exceptions, kinds_of
 from fibcore.elaborate.python.expressions import Expressions
@@ -42,10 +43,12 @@ from fibcore.elaborate.python.matching import Matching
 from fibcore.elaborate.python.mode import BUILDING, Mode, following
 from fibcore.elaborate.python.modules import Modules
 from fibcore.elaborate.python.names import Names
+from fibcore.elaborate.python.object_methods import ObjectMethods
 from fibcore.elaborate.python.operators import Operators
 from fibcore.elaborate.python.ordering import Ordering
 from fibcore.elaborate.python.plain import Plain
 from fibcore.elaborate.python.records import Records
+from fibcore.elaborate.python.special_methods import SpecialMethods
 from fibcore.elaborate.python.statements import Statements
 from fibcore.elaborate.python.texts import Texts
 from fibcore.elaborate.python.values import ABSENT
@@ -129,7 +132,10 @@ class Evaluator:
         # Objects
         self.attributes = Attributes(self)
         self.classes = Classes(self)
+        self.enums = Enums(self)
         self.records = Records(self)
+        self.object_methods = ObjectMethods(self)
+        self.special_methods = SpecialMethods(self)
         self.construction = Construction(self)
         self.forward = Forward(self)
 

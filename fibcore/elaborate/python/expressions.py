@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from fibcore.elaborate.python.limits import is_wide
 from fibcore.elaborate.python.part import Handlers, Part
-from fibcore.elaborate.python.values import Class, Env, Ext, Raised, born, merge
+from fibcore.elaborate.python.values import (
+    ABSENT,
+    Bound,
+    Class,
+    Env,
+    Ext,
+    Func,
+    born,
+    merge,
+)
 from fibcore.model.tree import Alternatives, SourcePlace, Unknown
 
 if TYPE_CHECKING:
@@ -188,18 +197,22 @@ class Expressions(Part):
             if isinstance(value, Class):
                 members = self.ev.classes.enum_members(value)
                 if members is not None:
-                    return self._enum_by_name(value, self.eval(node.slice, env), place)
-                return value  # a generic alias
+                    return self.ev.enums.by_key(value, self.eval(node.slice, env), place)
+                return self._of_class(value, node, env, place)
             return self.ev.libraries.item(value, lambda: self.eval(node.slice, env), place)
         return self.ev.operators.subscript(value, self.eval(node.slice, env), place)
 
-    def _enum_by_name(self, cls: Class, key: Any, place: SourcePlace) -> Any:
-        for member in self.ev.classes.enum_members(cls) or ():
-            if isinstance(key, str) and member.name == key:
-                return member
-        if isinstance(key, str):
-            raise Raised("KeyError", key, place)
-        return Unknown("an enumeration member that is not known", place)
+    def _of_class(self, cls: Class, node: ast.Subscript, env: Env, place: SourcePlace) -> Any:
+        """`cls[...]`: what the class says of it, else a generic alias, which stands for it."""
+        method = self.ev.classes.attr(cls, "__class_getitem__")
+        if isinstance(method, Func):
+            key = self.eval(node.slice, env)
+            return self.ev.calls.call(Bound(method, cls), [key], {}, place)
+        if cls.metaclass is not None:
+            found = cls.get_item(self.ev, self.eval(node.slice, env), place)
+            if found is not ABSENT:
+                return found
+        return cls
 
     def slice_(self, node: ast.Slice, env: Env) -> Any:
         parts = [

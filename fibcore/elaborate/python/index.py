@@ -13,13 +13,17 @@ from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
+from fibcore.elaborate.python.import_time import used_at_import
+from fibcore.elaborate.python.mangling import PRIVATE
 from fibcore.errors import SourceError
 from fibcore.regular_files import read_text
-from fibcore.syntax import children
+from fibcore.syntax import children, walk
 
 MAX_FILE = 2 << 20
 """Characters of a file: the largest seen has 445,000, and syntax takes 300 bytes for each."""
 _BINDS = re.compile(r"^(?:async\s+def|def|class)\s+(\w+)", re.MULTILINE)
+_GLOBAL = re.compile(r"^[ \t]+global[ \t]+([\w, \t]+)", re.MULTILINE)
+_FREE_NAME = re.compile(r"(?<![\w.])[^\W\d]\w*")
 _NAME = re.compile(r"[^\W\d]\w*")
 # Comments and strings: where no statement can begin.
 _QUOTED = re.compile(
@@ -38,14 +42,22 @@ _HEAD = re.compile(
 class Statement:
     """One top-level statement of a module, parsed on demand."""
 
-    __slots__ = ("_line", "_nodes", "names", "owner", "text")
+    __slots__ = (
+        "_bound", "_line", "_nodes", "_used", "_words", "is_import", "names", "owner", "position",
+        "text",
+    )  # fmt: skip
 
-    def __init__(self, owner: SourceModule, text: str, line: int) -> None:
+    def __init__(self, owner: SourceModule, text: str, line: int, position: int) -> None:
         self.owner = owner
         self.text = text
+        self.position = position
         self._line = line
         self._nodes: list[ast.stmt] | None = None
+        self._bound: frozenset[str] | None = None
+        self._used: frozenset[str] | None = None
+        self._words: frozenset[str] | None = None
         self.names = _quick_names(text)
+        self.is_import = text.startswith(("import ", "from "))
 
     @property
     def nodes(self) -> list[ast.stmt]:
@@ -68,7 +80,35 @@ class Statement:
         """Whether the statement may bind or change the module-level `name`."""
         if self.names is not None:
             return name in self.names
-        return name in self.text and name in bound_names(self.nodes)
+        return name in self.text and name in self.bound
+
+    def defines(self, name: str) -> bool:
+        """Whether it is the definition of a function or class of this name."""
+        return self.names is not None and name in self.names
+
+    @property
+    def words(self) -> frozenset[str]:
+        """The names in its text, attributes left out; those of comments and strings too."""
+        if self._words is None:
+            self._words = frozenset(_FREE_NAME.findall(self.text))
+        return self._words
+
+    @property
+    def bound(self) -> frozenset[str]:
+        """The names that it may bind or change."""
+        if self._bound is None:
+            found = self.names if self.names is not None else bound_names(self.nodes)
+            if ":=" in self.text and self.names is None:
+                found |= walrus_names(self.nodes)
+            self._bound = found
+        return self._bound
+
+    @property
+    def used_at_import(self) -> frozenset[str]:
+        """The names that it uses when it is run."""
+        if self._used is None:
+            self._used = used_at_import(self.nodes)
+        return self._used
 
 
 def _quick_names(text: str) -> frozenset[str] | None:
@@ -101,29 +141,47 @@ def bound_names(nodes: list[ast.stmt]) -> frozenset[str]:
                 target(each)
         elif isinstance(node, (ast.AnnAssign, ast.AugAssign, ast.For)):
             target(node.target)
+        elif isinstance(node, ast.Delete):
+            for each in node.targets:
+                target(each)
+        elif isinstance(node, ast.Match):
+            for pattern in (p for case in node.cases for p in walk(case.pattern)):
+                name = getattr(pattern, "name", None) or getattr(pattern, "rest", None)
+                if name is not None:
+                    found.add(name)
         elif isinstance(node, ast.With):
             for item in node.items:
                 if item.optional_vars is not None:
                     target(item.optional_vars)
-        elif (
-            isinstance(node, ast.Expr)
-            and isinstance(node.value, ast.Call)
-            and isinstance(node.value.func, ast.Attribute)
-        ):
+        elif isinstance(node, ast.Expr):
             # `TABLE.update(...)` changes what the name holds.
-            target(node.value.func)
+            for call in walk(node.value):
+                if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute):
+                    target(call.func)
         for inner in children(node):
             if isinstance(inner, ast.stmt) and not isinstance(
                 node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
             ):
                 visit(inner)
             elif isinstance(inner, (ast.ExceptHandler, ast.match_case)):
+                if isinstance(inner, ast.ExceptHandler) and inner.name:
+                    found.add(inner.name)
                 for deep in inner.body:
                     visit(deep)
 
     for node in nodes:
         visit(node)
     return frozenset(found)
+
+
+def walrus_names(nodes: list[ast.stmt]) -> frozenset[str]:
+    """The names that `:=` binds in statements."""
+    return frozenset(
+        inner.target.id
+        for node in nodes
+        for inner in walk(node)
+        if isinstance(inner, ast.NamedExpr)
+    )
 
 
 class SourceModule:
@@ -135,6 +193,9 @@ class SourceModule:
         self.file = file
         self.is_package = is_package
         self._binding: dict[str, tuple[Statement, ...]] = {}
+        # What `effects` found out about names of the module.
+        self.related_statements: dict[str, tuple[Statement, ...]] = {}
+        self.changed_classes: dict[str, bool] = {}
 
     @cached_property
     def text(self) -> str:
@@ -157,7 +218,10 @@ class SourceModule:
     @cached_property
     def statements(self) -> tuple[Statement, ...]:
         """The top-level statements in order."""
-        return tuple(Statement(self, text, line) for text, line in _split(self.text))
+        return tuple(
+            Statement(self, text, line, position)
+            for position, (text, line) in enumerate(_split(self.text))
+        )
 
     @cached_property
     def whole(self) -> list[ast.stmt]:
@@ -201,6 +265,26 @@ class SourceModule:
             for name in statement.names or ():
                 by_name.setdefault(name, []).append(position)
         return by_name, others
+
+    def mentioning(self, name: str) -> list[Statement]:
+        """The statements in whose text a name stands, attributes left out."""
+        return [s for s in self.statements if name in s.text and name in s.words]
+
+    @cached_property
+    def declared_global(self) -> frozenset[str]:
+        """The names that functions of the module may bind by a `global` statement."""
+        found = _GLOBAL.findall(self.text) if "global " in self.text else ()
+        return frozenset(name for names in found for name in _NAME.findall(names))
+
+    @cached_property
+    def has_private(self) -> bool:
+        """Whether there are names that Python mangles in classes."""
+        return PRIVATE.search(self.text) is not None
+
+    @cached_property
+    def is_open(self) -> bool:
+        """Whether it may bind names that its statements do not show."""
+        return any(word in self.text for word in ("globals()", "exec(", "import *", "vars()"))
 
     @cached_property
     def yields(self) -> bool:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ast
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fibcore.elaborate.python.import_order import ImportOrder
+from fibcore.elaborate.python.index import SourceModule
 from fibcore.elaborate.python.part import Part
 from fibcore.elaborate.python.values import ABSENT, Env, Ext, LazyImport, ModuleSpace, Raised
 from fibcore.model.tree import SourcePlace, Unknown
@@ -17,12 +20,13 @@ class Modules(Part):
     """Finds modules and the names in them.
 
     Statements of a module are run when one of the names that they bind is first asked for: model
-    files import half of the source, and need little of it.
+    files import half of the source, and need little of it. In which order, `order` knows.
     """
 
     def __init__(self, evaluator: Evaluator) -> None:
         super().__init__(evaluator)
         self._spaces: dict[str, ModuleSpace | None] = {}
+        self.order = ImportOrder(evaluator)
 
     def space(self, name: str) -> ModuleSpace | None:
         """The module of this name, or None where the tree has no such file."""
@@ -39,16 +43,42 @@ class Modules(Part):
         """Whether a module name belongs to the source tree."""
         return self.ev.index.holds(module)
 
-    def name_in(self, space: ModuleSpace, name: str) -> Any:
-        """A module-level name of the source tree; ABSENT where it binds no such name."""
+    def generated(self, module: str, text: str, bound: dict[str, Any], name: str) -> Any:
+        """A name of source that stands for what a library generates.
+
+        Args:
+            module: The library.
+            text: The source.
+            bound: Names that it finds bound.
+            name: The name.
+        """
+        source = SourceModule(module, Path(module), f"{module}.py", False)
+        source.__dict__["text"] = text
+        space = ModuleSpace(source)
+        space.env.vars.update(bound)
+        space.settled.update(bound)
+        return self.name_in(space, name)
+
+    def name_in(self, space: ModuleSpace, name: str, at: int | None = None) -> Any:
+        """A module-level name of the source tree; ABSENT where it binds no such name.
+
+        Args:
+            space: The module.
+            name: The name.
+            at: The position of the statement that asks, where it is one of the module itself while
+                that is imported: later statements have not been run then.
+        """
         names = space.env.vars
-        if name not in names or name not in space.settled:
+        if name not in names or name not in space.settled or at is not None:
             fact = f"{space.name}.{name}"
             if fact in self.ev.environment.constants:
                 space.settled.add(name)
                 names[name] = self.ev.libraries.constant(fact)
             else:
-                self._run_bindings(space, name)
+                if name not in space.settled:
+                    self.order.run(space, name, at)
+                if at is not None and space.latest.get(name, -1) > at:
+                    return self._former(space, name, at)
         value = names.get(name, ABSENT)
         if isinstance(value, LazyImport):
             value = self._import_lazily(value, space, name)
@@ -56,6 +86,17 @@ class Modules(Part):
             value = self._by_star(space, name)
             if value is not ABSENT:
                 names[name] = value
+        return value
+
+    def _former(self, space: ModuleSpace, name: str, at: int) -> Any:
+        """What a name was bound to when a statement was run that stands before the last one."""
+        former = space.former.get(name, {})
+        positions = [p for p in former if p <= at]
+        if not positions:
+            return ABSENT
+        value = former[max(positions)]
+        if isinstance(value, LazyImport):
+            value = self.imported(value.module, value.name, space)
         return value
 
     def _import_lazily(self, wanted: LazyImport, space: ModuleSpace, name: str) -> Any:
@@ -81,28 +122,6 @@ class Modules(Part):
                 if value is not ABSENT:
                     return value
         return ABSENT
-
-    def _run_bindings(self, space: ModuleSpace, name: str) -> None:
-        space.settled.add(name)
-        pending = [s for s in space.source.binding(name) if id(s) not in space.done]
-        if not pending:
-            return
-        # What a module does when it is imported belongs to no branch, layer, call or constructor,
-        # whoever is first to ask for one of its names.
-        with self.ev.apart(), self.ev.layers.tracking(None), self.ev.calls.from_top():
-            for statement in pending:
-                if id(statement) in space.done:
-                    continue  # one of the others has led here
-                space.done.add(id(statement))
-                for node in statement.nodes:
-                    self._run(node, space, name)
-
-    def _run(self, node: ast.stmt, space: ModuleSpace, name: str) -> None:
-        try:
-            self.ev.statements.execute(node, space.env)
-        except Raised as error:  # the next ones go on
-            why = f"{error.kind} at import: {error.message}"
-            space.env.vars.setdefault(name, Unknown(why, error.place))
 
     def _import_source(self, space: ModuleSpace, node: ast.ImportFrom) -> str:
         if node.level:

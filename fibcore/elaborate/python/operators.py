@@ -18,7 +18,8 @@ from fibcore.elaborate.python.values import (
     ABSENT,
     ACTIVE,
     OTHER_KEYS,
-    Class,
+    DictView,
+    EnumMember,
     Env,
     Mod,
     Obj,
@@ -41,10 +42,11 @@ from fibcore.elaborate.python.values import (
     kind_of,
     mapped,
     one_of,
+    plain_of,
     same,
     snapshot,
 )
-from fibcore.elaborate.python.values.objects import SPECIAL_OPERATORS
+from fibcore.elaborate.python.values.dicts import DefaultDict
 from fibcore.model.tree import Alternatives, SourcePlace, Unknown, UnknownKind, origins_of
 
 _BINARY: dict[type, Callable[[Any, Any], Any]] = {
@@ -131,8 +133,9 @@ class Operators(Part):
             each = self.ev.writes.mapped
             return each(left, lambda a: each(right, lambda b: self.combine(op, a, b, place)))
         if op is ast.MatMult:
-            if isinstance(left, Obj) and left.method(self.ev, "__matmul__", place) is not ABSENT:
-                return self._object_binary(op.__name__, left, right, place)
+            found = self.ev.special_methods.binary("MatMult", left, right, place)
+            if found is not ABSENT and not isinstance(found, Unknown):
+                return found
             return self.ev.forward.tensor_operation("torch.matmul", [left, right], {}, place)
         if isinstance(left, Unknown) or isinstance(right, Unknown):
             self.ev.exceptions.may_raise(place, "TypeError", "ZeroDivisionError")
@@ -141,17 +144,22 @@ class Operators(Part):
             left, right = self.ev.texts.percent_of_objects(left, right, place)
         if isinstance(left, PLAIN) and isinstance(right, PLAIN):
             return self._plain_binary(op, _BINARY[op], left, right, place)
+        if isinstance(left, DictView) or isinstance(right, DictView):
+            return self._of_views(op, left, right, place)
+        found = self.ev.special_methods.plain_members(op.__name__, left, right)
+        if found is not None:
+            return self.combine(op, found[0], found[1], place)
         return self._object_binary(op.__name__, left, right, place)
 
     def in_place(self, op: type, left: Any, right: Any, place: SourcePlace) -> Any:
         """`left += right`: what is assigned to the target; containers change as they are."""
-        if isinstance(left, Obj) and not isinstance(right, (Unknown, Alternatives)):
-            found = left.operate_in_place(self.ev, op.__name__, right, place)
+        if not isinstance(right, (Unknown, Alternatives)):
+            found = self.ev.special_methods.in_place(op.__name__, left, right, place)
             if found is not ABSENT:
                 return found
         if isinstance(left, Alternatives):
             return self.ev.writes.mapped(left, lambda v: self.in_place(op, v, right, place))
-        method = _IN_PLACE.get((type(left), op))
+        method = _IN_PLACE.get((dict if isinstance(left, dict) else type(left), op))
         if method is None or (isinstance(left, list) and op is ast.Mult):
             pass
         elif isinstance(right, (Unknown, Alternatives)):
@@ -187,19 +195,29 @@ class Operators(Part):
                 return why
         if any(is_open(side) for side in (left, right) if isinstance(side, (set, frozenset, dict))):
             return Unknown("an operation on a container that may hold more", place)
-        sets = isinstance(left, (list, set)) and isinstance(right, (list, set))
-        if op in _SET_OPERATORS and sets:
-            # Views of a dict are kept as lists; these operators take them as sets.
-            return self.apply(
-                fn,
-                [set(self.ev.iteration.items(s, ordered=False) or ()) for s in (left, right)],
-                place,
-            )
         if op in (ast.Div, ast.FloorDiv, ast.Mod):
             by = index_fn(right)
             if by is not None:  # a layer for which it is zero is another one
                 self.ev.layers.guard(lambda i: bool(by(i)), bool(right))
         return self.apply(fn, [left, right], place)
+
+    def _of_views(self, op: type, left: Any, right: Any, place: SourcePlace) -> Any:
+        """An operation on views of dicts, which are sets to it; the other side may be iterable."""
+        if op not in _SET_OPERATORS or not any(
+            isinstance(s, DictView) and s.is_set for s in (left, right)
+        ):
+            kinds = f"{plain.kind_name(left)} and {plain.kind_name(right)}"
+            raise Raised("TypeError", f"unsupported operation {op.__name__}: {kinds}", place)
+        sets = []
+        for side in (left, right):
+            items = self.items(side)
+            if items is None:
+                return Unknown("an operation on a view with something unknown", place)
+            made = self.make_set(items, place)
+            if isinstance(made, Unknown):
+                return made
+            sets.append(made)
+        return self.apply(_BINARY[op], sets, place)
 
     def _object_binary(self, op: str, left: Any, right: Any, place: SourcePlace) -> Any:
         """A binary operation that involves an object of the source or of torch."""
@@ -208,40 +226,16 @@ class Operators(Part):
                 found = side.combine(op, other, place, reflected=side is right)
                 if found is not ABSENT:
                     return found
-        if op == "BitOr" and not (isinstance(left, Obj) or isinstance(right, Obj)):
-            return Unknown("a union", place)  # of types, or a merge of flags
-        tries: list[tuple[Any, Any, bool]] = [(left, right, False), (right, left, True)]
-        if isinstance(left, Obj) and isinstance(right, Obj) and left.cls is right.cls:
-            tries.pop()  # the right side of the same class is not asked
-        if self._overrides(op, left, right):
-            tries.reverse()
-        for side, other, reflected in tries:
-            found = ABSENT
-            if isinstance(side, Obj) and reflected:
-                found = side.operate_reflected(self.ev, op, other, place)
-            elif isinstance(side, Value) and not reflected:
-                found = side.operate(self.ev, op, other, place)
+        found = self.ev.special_methods.binary(op, left, right, place)
+        if found is not ABSENT:
+            return found
+        if op == "BitOr":  # a union of types
+            return self.ev.special_methods.union(left, right, place)
+        if isinstance(left, Value):
+            found = left.operate(self.ev, op, right, place)
             if found is not ABSENT:
                 return found
-        name = SPECIAL_OPERATORS[op]
-        names = ((left, f"__{name}__"), (right, f"__r{name}__"))
-        if all(isinstance(v, PLAIN) or (isinstance(v, Obj) and v.says(self.ev, n))
-               for v, n in names):  # fmt: skip
-            kinds = f"{plain.kind_name(left)!r} and {plain.kind_name(right)!r}"
-            raise Raised("TypeError", f"unsupported operand types for {op}: {kinds}", place)
         return Unknown(f"{op} on {plain.kind_name(left)} and {plain.kind_name(right)}", place)
-
-    def _overrides(self, op: str, left: Any, right: Any) -> bool:
-        """Whether the right side comes first: its class derives from the left side's."""
-        if not isinstance(left, Obj) or not isinstance(right, Obj):
-            return False
-        if not isinstance(left.cls, Class) or not isinstance(right.cls, Class):
-            return False
-        if left.cls is right.cls or left.cls not in right.cls.mro:
-            return False
-        name = f"__r{SPECIAL_OPERATORS[op]}__"
-        attr = self.ev.classes.attr
-        return attr(right.cls, name) is not attr(left.cls, name)
 
     def apply(self, fn: Callable[..., Any], args: list[Any], place: SourcePlace) -> Any:
         """Apply a pure Python function to known plain values.
@@ -340,15 +334,11 @@ class Operators(Part):
         def each(part: Any) -> Any:
             if isinstance(part, Unknown):
                 return part
+            part = plain_of(part) if not isinstance(node.op, ast.Invert) else part
             if isinstance(part, PLAIN):
                 return self.apply(fn, [part], place)
-            if isinstance(part, Obj):
-                name = _UNARY_SPECIAL[type(node.op)]
-                found = part.special(self.ev, name, [], place)
-                if found is not ABSENT:
-                    return found
-                if part.lacks(self.ev, name):
-                    raise Raised("TypeError", f"bad operand type for unary {name}", place)
+            if isinstance(part, (EnumMember, Obj)):
+                return self.ev.special_methods.unary(type(node.op).__name__, part, place)
             return Unknown(f"{type(node.op).__name__} on {plain.kind_name(part)}", place)
 
         return self.ev.writes.mapped(value, each)
@@ -393,6 +383,10 @@ class Operators(Part):
                 return one_of(value.values() if isinstance(value, dict) else value, key)
             if not isinstance(value, Obj) or isinstance(value, Mod):
                 return key
+        if isinstance(key, (EnumMember, Obj)) and not isinstance(value, (Value, dict)):
+            key = self.ev.special_methods.index(key, place)
+            if isinstance(key, Unknown):
+                return key
         if isinstance(value, Value):
             found = value.get_item(self.ev, key, place)
             if found is not ABSENT:
@@ -419,11 +413,17 @@ class Operators(Part):
         return Unknown(f"{plain.kind_name(value)}[...]", place)
 
     def _plain_item(self, holder: Any, key: Any, place: SourcePlace) -> Any:
+        if isinstance(key, (Obj, tuple)) and isinstance(holder, dict):
+            key = self.ev.special_methods.key(holder, key, place)
+            if isinstance(key, Unknown):
+                return key
         if isinstance(holder, list) and is_open(holder):
             if not isinstance(key, int) or not 0 <= bare(key) < certain_length(holder):
                 return one_of(holder, Unknown("an entry of a list of unknown length", place))
         elif isinstance(holder, dict) and OTHER_KEYS in holder and key not in holder:
             return one_of(holder.values(), Unknown("an entry that may be in a dict", place))
+        if isinstance(holder, DefaultDict) and holder.factory is not None:
+            return self._default_item(holder, key, place)
         try:
             result = holder[bare(key)]
         except (LookupError, TypeError, ValueError, OverflowError) as error:
@@ -436,6 +436,17 @@ class Operators(Part):
             return bound(result)
         held = holder.copy() if isinstance(holder, (list, dict)) else holder
         return bound(self.looked_up(result, lambda i: held[fn(i)]))
+
+    def _default_item(self, holder: DefaultDict, key: Any, place: SourcePlace) -> Any:
+        """`holder[key]`, which makes what is missing."""
+        self.ev.layers.pin(key)
+        if not hashable(bare(key)):
+            raise Raised("TypeError", f"unhashable type: {plain.kind_name(key)!r}", place)
+        if bare(key) not in holder:
+            made = self.ev.calls.call(holder.factory, [], {}, place)
+            self.ev.writes.put(holder, bare(key), made)
+            return made
+        return bound(holder[bare(key)])
 
     def looked_up(self, result: Any, at: Callable[[int], Any]) -> Any:
         """What was found under a key that depends on the layer index.
@@ -474,6 +485,14 @@ class Operators(Part):
             return inner
         for value in values:
             self.ev.layers.pin(value)
+        if any(isinstance(value, (Obj, tuple)) for value in values):
+            found: dict[Any, None] = {}
+            for value in values:
+                key = self.ev.special_methods.key(found, value, place)
+                if isinstance(key, Unknown):
+                    return key
+                found[key] = None
+            return set(found)
         try:
             return born(self._gathered(values))
         except TypeError as error:

@@ -22,6 +22,7 @@ from fibcore.elaborate.python.values import (
     ABSENT,
     OTHER_KEYS,
     Args,
+    DictView,
     Kwargs,
     Namespace,
     Native,
@@ -32,6 +33,7 @@ from fibcore.elaborate.python.values import (
     born,
     bound,
     deep_unknown,
+    drained,
     hashable,
     index_fn,
     is_open,
@@ -39,6 +41,7 @@ from fibcore.elaborate.python.values import (
     merge,
     one_of,
 )
+from fibcore.elaborate.python.values.dicts import DefaultDict, OrderedDict
 from fibcore.elaborate.python.values.iterators import Iterator
 from fibcore.model.tree import Alternatives, SourcePlace, Unknown, UnknownKind
 
@@ -94,6 +97,12 @@ class Plain(Part):
         kind = plain_type(value)
         if kind is None:
             return Unknown.attribute(f"attribute {name} of {type(value).__name__}", place)
+        if isinstance(value, OrderedDict) and name in ("move_to_end", "popitem"):
+            return Native(
+                name, lambda ev, args, kwargs, at: _reorder(ev, value, name, args, kwargs, at)
+            )
+        if isinstance(value, DefaultDict) and name == "default_factory":
+            return value.factory
         if name in kind.data:
             if isinstance(value, slice):  # its bounds may be values of any kind
                 return kind.data[name](value)
@@ -166,7 +175,7 @@ class Plain(Part):
 
     def method(self, value: Any, name: str, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
         """Call a method of a string, number or container that the table of plain types names."""
-        args = self._drained(name, args)
+        args = self._drained(name, [drained(arg) for arg in args])
         if isinstance(value, (list, dict, set)) and not _takes(value, name, args, kwargs):
             message = f"{kind_name(value)}.{name}() takes other arguments"
             raise Raised("TypeError", message, place)
@@ -241,22 +250,27 @@ class Plain(Part):
         if name != "get":
             self.ev.budget.spend(len(value), f"dict.{name}")
         if name == "copy":
-            return born(dict(value))
+            if isinstance(value, DefaultDict):
+                return born(value.like(value))
+            return born(type(value)(value))
         if name != "get" and is_open(value):
             return Unknown(f"the {name} of a dict that may have others", place)
-        if name == "items":
-            return born([tuple(i) for i in value.items()])
         if name != "get":
-            return born(list(value.keys() if name == "keys" else value.values()))
+            return DictView(value, name)
         key = args[0]
         if deep_unknown(key) is not None:
             why = Unknown("a look-up of something unknown", place)
             return one_of([*value.values(), *args[1:]], why)
+        key = self.ev.special_methods.key(value, key, place)
+        if isinstance(key, Unknown):
+            return key
         if OTHER_KEYS in value and key not in value:
             why = Unknown("an entry that may be in a dict", place)
             return one_of([*value.values(), *args[1:]], why)
         if not hashable(bare(key)):
-            return Unknown("a look-up of something unhashable", place)
+            if isinstance(key, tuple):
+                return Unknown("a look-up of something unhashable", place)
+            raise Raised("TypeError", f"unhashable type: {kind_name(key)!r}", place)
         return self._get(value, key, args[1] if len(args) > 1 else None)
 
     def _get(self, value: dict[Any, Any], key: Any, default: Any) -> Any:
@@ -287,6 +301,10 @@ class Plain(Part):
                     return self._doubtful_key(value, name, args, place)
             if args and not hashable(args[0]):
                 raise Raised("TypeError", f"unhashable type: {kind_name(args[0])!r}", place)
+            if args and name in ("setdefault", "pop"):
+                args = [self.ev.special_methods.key(value, args[0], place), *args[1:]]
+                if isinstance(args[0], Unknown):
+                    return args[0]
             if name == "setdefault":
                 self.ev.layers.pin(args[0])
                 if args[0] not in value:
@@ -446,6 +464,35 @@ SPECIAL_CHANGES = frozenset((
     "__ixor__", "__setitem__", "__setstate__",
 ))  # fmt: skip
 """Special methods that change a container."""
+
+
+def _reorder(
+    ev: Any, value: OrderedDict, name: str, args: Args, kwargs: Kwargs, place: SourcePlace
+) -> Any:
+    """`popitem` and `move_to_end` of an OrderedDict."""
+    given = [*args, *kwargs.values()]
+    if deep_unknown(given) is not None or not is_plain(given):
+        return Unknown(f"{name} with something unknown", place)
+    last = kwargs.get("last", args[-1] if len(args) > (name == "move_to_end") else True)
+    if not value:
+        raise Raised("KeyError", "dictionary is empty", place)
+    keys = list(value)
+    key = args[0] if name == "move_to_end" and args else keys[-1 if last else 0]
+    if key not in value:
+        raise Raised("KeyError", repr(key), place)
+    held = value[key]
+    if name == "popitem":
+        ev.writes.put(value, key, ABSENT)
+        return (key, held)
+    others = {k: v for k, v in value.items() if k != key}
+    order = {**others, key: held} if last else {key: held, **others}
+    for each in keys:
+        ev.writes.put(value, each, ABSENT)
+    for each, item in order.items():
+        ev.writes.put(value, each, item)
+    return None
+
+
 _ARITY = {
     **dict.fromkeys(("copy", "items", "keys", "values", "clear", "popitem", "reverse"), (0, 0)),
     **dict.fromkeys(("append", "extend", "add", "remove", "discard"), (1, 1)),

@@ -10,6 +10,7 @@ from fibcore.elaborate.python.budget import Exhausted
 from fibcore.elaborate.python.exceptions import kinds_of
 from fibcore.elaborate.python.journal import Status
 from fibcore.elaborate.python.limits import TooLarge
+from fibcore.elaborate.python.local_names import local_names
 from fibcore.elaborate.python.part import Handlers, Part
 from fibcore.elaborate.python.values import Env, Raised, Unforeseen
 from fibcore.model.tree import Unknown
@@ -133,14 +134,21 @@ class Statements(Part):
     def global_(self, node: ast.Global, env: Env) -> Status:
         env.globals_ = (env.globals_ or set()) | set(node.names)
         for name in node.names:
-            self.ev.modules.name_in(env.module, name)
+            self.ev.modules.name_in(env.module, name, env.module.at)
         return None
 
     def nonlocal_(self, node: ast.Nonlocal, env: Env) -> Status:
         for name in node.names:
             scope = env.outer
-            while scope is not None and name not in scope.vars:
+            while scope is not None and not _has(scope, name):
                 scope = scope.outer
             if scope is not None:
                 env.nonlocals[name] = scope.vars
         return None
+
+
+def _has(scope: Env, name: str) -> bool:
+    """Whether a variable is of this scope, be it bound yet or not."""
+    if scope.is_class:
+        return False
+    return name in scope.vars or (scope.func is not None and name in local_names(scope.func.node))

@@ -15,8 +15,10 @@ from fibcore.elaborate.python.limits import MAX_CONTAINER, formatted, is_wide
 from fibcore.elaborate.python.part import Part
 from fibcore.elaborate.python.plain_types import has_order_of_hashes, is_plain
 from fibcore.elaborate.python.values import (
+    ABSENT,
     Args,
     Class,
+    DictView,
     EnumMember,
     Ext,
     Func,
@@ -25,6 +27,7 @@ from fibcore.elaborate.python.values import (
     Raised,
     Value,
 )
+from fibcore.elaborate.python.values.dicts import DefaultDict, OrderedDict
 from fibcore.elaborate.python.values.exceptions import ExceptionObject
 from fibcore.model.tree import Alternatives, SourcePlace, Unknown
 
@@ -52,7 +55,16 @@ class Texts(Part):
         if is_wide(spec):
             return Unknown("text that is too long", place)
         convert = _CONVERSIONS.get(conversion)
+        if isinstance(value, (DefaultDict, OrderedDict)):
+            return Unknown("text of a dict of another kind", place)
+        if isinstance(value, DictView) and not spec:
+            shown = self.text(value.now(), place, "r")
+            return f"{value.kind_name}({shown})" if isinstance(shown, str) else shown
         if isinstance(value, (EnumMember, Ext, Obj)):
+            if conversion is None and isinstance(value, (EnumMember, Obj)):
+                found = self.ev.special_methods.of(value, "__format__", [spec], place)
+                if found is not ABSENT:
+                    return found if isinstance(found, str) else Unknown("text", place)
             found = self._of_object(value, place, conversion, spec)
             if isinstance(found, str) and spec:
                 return self.ev.operators.apply(formatted, [found, spec], place)
@@ -76,12 +88,19 @@ class Texts(Part):
             return found if plain and conversion != "a" else unknown
         if isinstance(value, ExceptionObject):
             return self._of_exception(value, place, conversion, spec)
+        if isinstance(value, Obj) and not spec and conversion != "a":
+            found = self.ev.records.shown(value, place)
+            return unknown if found is ABSENT else found
+        if isinstance(value, EnumMember) and conversion == "r":
+            return self._of_member(value, place, unknown)
         if not isinstance(value, EnumMember) or conversion in ("r", "a"):
             return unknown
         if value.cls.derives("StrEnum", "IntEnum"):
             return self.text(value.value, place, conversion)
         if value.cls.derives("str", "int", "float", "IntFlag", "Flag") or spec:
             return unknown  # versions of Python differ
+        if value.name is None:
+            return unknown
         return f"{value.cls.name}.{value.name}"
 
     def _of_exception(
@@ -90,6 +109,13 @@ class Texts(Part):
         if not isinstance(value, ExceptionObject) or conversion == "a" or spec:
             return Unknown(f"text of {value.shown}", place)
         return value.text(self.ev, conversion == "r", place)
+
+    def _of_member(self, value: EnumMember, place: SourcePlace, unknown: Unknown) -> Any:
+        """`repr` of a member."""
+        text = self.text(value.value, place, "r")
+        if value.name is None or not isinstance(text, str) or value.cls.derives("Flag", "IntFlag"):
+            return unknown
+        return f"<{value.cls.name}.{value.name}: {text}>"
 
     def _method(self, cls: Class, conversion: str | None) -> Any:
         """The function of the source that makes the text of a class's instances, if any."""

@@ -75,6 +75,9 @@ class Environment(environment.Environment):
     ))  # fmt: skip
     record_bases = ("PretrainedConfig", "PreTrainedConfig")
     module_bases = ("PreTrainedModel",)
+    transparent_packages = (
+        "aiter", "cuda", "cutlass", "deep_gemm", "flashinfer", "sgl_kernel", "transformers", "vllm",
+    )  # fmt: skip
 
     def __init__(self, serving: Serving, version: str | None) -> None:
         super().__init__()

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from fibcore.elaborate.python.budget import Exhausted
+from fibcore.elaborate.python.values import Raised
 from fibcore.model.tree import Unknown
 
 
@@ -521,8 +522,13 @@ def test_what_is_not_known_says_why_and_where(plain: Any) -> None:
     assert str(found.place) == "made.py:5"
 
 
-def test_an_unbound_name_is_not_known(plain: Any) -> None:
-    found = plain.attributes("self.x = nowhere")["x"]
+def test_a_name_that_nothing_binds_raises(plain: Any) -> None:
+    with pytest.raises(Raised, match="nowhere"):
+        plain.attributes("self.x = nowhere")
+
+
+def test_a_name_that_a_foreign_star_may_bind_is_not_known(plain: Any) -> None:
+    found = plain.attributes("self.x = nowhere", "from foreign import *")["x"]
     assert isinstance(found, Unknown)
     assert "nowhere" in found.reason
 

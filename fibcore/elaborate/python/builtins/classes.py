@@ -13,12 +13,14 @@ from fibcore.elaborate.python.values import (
     Func,
     Kwargs,
     Native,
+    Raised,
     Super,
     Value,
+    has_foreign_attributes,
     mapped,
 )
 from fibcore.elaborate.python.values.exceptions import exception_bases, is_subclass
-from fibcore.model.tree import SourcePlace, Unknown
+from fibcore.model.tree import Alternatives, SourcePlace, Unknown
 
 if TYPE_CHECKING:
     from fibcore.elaborate.python.evaluator import Evaluator
@@ -29,7 +31,7 @@ _NONE_TYPE = Native("NoneType", lambda *_: None)
 
 @builtin("isinstance")
 def _isinstance(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
-    kinds = args[1] if isinstance(args[1], tuple) else (args[1],)
+    kinds = _flat(args[1])
 
     def each(value: Any) -> Any:
         answers = [is_instance(value, kind) for kind in kinds]
@@ -42,6 +44,13 @@ def _isinstance(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -
     return mapped(args[0], each)
 
 
+def _flat(kinds: Any) -> list[Any]:
+    """The classes of a test, which may be a tuple of tuples."""
+    if isinstance(kinds, tuple):
+        return [inner for kind in kinds for inner in _flat(kind)]
+    return [kinds]
+
+
 def is_instance(value: Any, kind: Any) -> bool | None:
     """Whether a value is an instance of a class; None where that is not known."""
     if isinstance(kind, Value):
@@ -51,20 +60,34 @@ def is_instance(value: Any, kind: Any) -> bool | None:
 
 @builtin("issubclass")
 def _issubclass(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
-    kinds = args[1] if isinstance(args[1], tuple) else (args[1],)
-    if exception_bases(args[0]):
-        answers = [is_subclass(args[0], kind) for kind in kinds]
+    kinds = _flat(args[1])
+    cls = args[0]
+    if exception_bases(cls):
+        answers = [is_subclass(cls, kind) for kind in kinds]
         if True in answers:
             return True
         return Unknown("a subclass test of an exception", place) if None in answers else False
-    if not isinstance(args[0], Class):
+    if isinstance(cls, Native) and all(isinstance(k, Native) for k in kinds):
+        pairs = ((cls.name, k.name) for k in kinds)
+        return any(a == b or (a, b) == ("bool", "int") for a, b in pairs)
+    if not isinstance(cls, Class):
         return Unknown("a subclass test of something unknown", place)
-    return any(k in args[0].mro or (isinstance(k, Ext) and args[0].derives(k.name)) for k in kinds)
+    if any(isinstance(k, Ext) and k.name == "object" for k in kinds):
+        return True
+    if any(k in cls.mro or (isinstance(k, Ext) and cls.derives(k.name)) for k in kinds):
+        return True
+    if any(isinstance(k, (Unknown, Alternatives)) for k in kinds):
+        return Unknown("a subclass test of something unknown", place)
+    if any(not isinstance(k, Class) for k in kinds) and has_foreign_attributes(cls):
+        return Unknown("a subclass test of a class that is not known", place)
+    return False
 
 
 @builtin("type")
 def _type(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
     def each(value: Any) -> Any:
+        if isinstance(value, Class) and value.metaclass is None and not value.metaclass_name:
+            return BUILTINS["type"]
         if isinstance(value, Value):
             return value.type_of(place)
         if isinstance(value, Unknown):
@@ -77,6 +100,8 @@ def _type(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
 
     if len(args) == 3:
         return Unknown("a class made by type()", place)
+    if len(args) != 1 or kwargs:
+        raise Raised("TypeError", "type() takes 1 or 3 arguments", place)
     return mapped(args[0], each)
 
 
@@ -91,11 +116,15 @@ def _method_kind(kind: str) -> None:
     """`stage = staticmethod(function)` and the like, outside of decorator syntax."""
 
     def run(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
-        func = args[0] if args else None
+        given = dict(zip(("fget", "fset", "fdel", "doc"), args, strict=False))
+        given.update(kwargs)
+        func = given.get("fget")
         if not isinstance(func, Func):
-            return func
-        made = Func(func.node, func.env, func.qualname, func.cls, kind)
-        made.defaults = func.defaults
+            # A static method of anything else is that itself, and a class holds no other method.
+            plain_value = kind == "staticmethod" or func is None
+            return func if plain_value else Unknown(f"a {kind} of no function", place)
+        made = func.of_kind(kind)
+        made.setter, made.deleter = given.get("fset"), given.get("fdel")
         return made
 
     enter(kind, run)

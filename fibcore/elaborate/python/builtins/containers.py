@@ -15,6 +15,7 @@ from fibcore.elaborate.python.values import (
     deep_unknown,
     is_open,
     mapped,
+    plain_of,
 )
 from fibcore.elaborate.python.values.iterators import Undecided
 from fibcore.model.tree import Alternatives, SourcePlace, Unknown
@@ -55,6 +56,7 @@ def _range(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any
             args[position],
             lambda v: _range(ev, [*args[:position], v, *args[position + 1 :]], kwargs, place),
         )
+    args = [plain_of(arg) for arg in args]
     inner = deep_unknown(args)
     if inner is not None:
         return inner

@@ -10,16 +10,18 @@ from fibcore.elaborate.python import limits
 from fibcore.elaborate.python.builtins.table import BUILTINS, builtin, enter
 from fibcore.elaborate.python.plain_types import is_plain
 from fibcore.elaborate.python.values import (
+    ABSENT,
     Args,
     Class,
-    EnumMember,
     Func,
     Kwargs,
     Mod,
     Obj,
     Raised,
     deep_unknown,
+    drained,
     mapped,
+    plain_of,
 )
 from fibcore.elaborate.python.values.iterators import Iterator
 from fibcore.model.tree import Alternatives, SourcePlace, Unknown
@@ -40,6 +42,9 @@ def _pure(name: str, fn: Callable[..., Any]) -> None:
         if inner is not None:
             ev.exceptions.may_raise(place, "TypeError", "ValueError", "ZeroDivisionError")
             return inner
+        args = [drained(plain_of(a)) for a in args]
+        if args and isinstance(args[0], Obj) and name in _ASKED:
+            return _asked(ev, name, args, place)
         args = [
             list(ev.operators.items(a) or ()) if isinstance(a, (Mod, Class)) else a for a in args
         ]
@@ -73,8 +78,20 @@ def _refused(ev: Evaluator, name: str, args: Args, place: SourcePlace) -> Any:
     raise Raised("TypeError", f"{name}() of something that is no number", place)
 
 
+def _asked(ev: Evaluator, name: str, args: Args, place: SourcePlace) -> Any:
+    for method in _ASKED[name]:
+        found = ev.special_methods.of(args[0], method, args[1:], place)
+        if found is not ABSENT:
+            goes_on = method == "__index__" and name != "int"
+            return ev.calls.call(BUILTINS[name], [found], {}, place) if goes_on else found
+    if len(args) == 1 and all(args[0].lacks(ev, method) for method in _ASKED[name]):
+        raise Raised("TypeError", f"{name}() of {args[0].class_name!r} object", place)
+    return Unknown(f"{name} of an object", place)
+
+
 _PURE: dict[str, Callable[..., Any]] = {
-    "abs": abs, "round": limits.rounded, "float": float, "oct": oct, "complex": complex,
+    "int": limits.whole, "abs": abs, "round": limits.rounded, "float": float, "oct": oct,
+    "complex": complex,
     "bytes": limits.make_bytes, "divmod": divmod,
     "pow": limits.power, "ord": ord, "chr": chr, "hex": hex, "bin": bin,
 }  # fmt: skip
@@ -82,22 +99,6 @@ _PURE: dict[str, Callable[..., Any]] = {
 
 for _name, _fn in _PURE.items():
     _pure(_name, _fn)
-
-
-@builtin("int")
-def _int(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
-    if args and isinstance(args[0], EnumMember):
-        return args[0].value
-    return ev.calls.call(_INT, args, kwargs, place)
-
-
-_pure("int", limits.whole)
-
-
-_INT = BUILTINS["int"]
-
-
-enter("int", _int)
 
 
 def _extreme(name: str, fn: Callable[..., Any]) -> None:

@@ -101,9 +101,9 @@ def _setattr(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> A
 
 @builtin("delattr")
 def _delattr(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
-    if isinstance(args[0], Obj) and isinstance(args[1], str):
-        ev.writes.put(args[0].attrs, args[1], ABSENT)
-    elif not isinstance(args[1], str):
+    if isinstance(args[1], str):
+        ev.attributes.delete(args[0], args[1], place)
+    else:
         ev.doubts.drop_attribute(args[0], Unknown("an attribute that was deleted", place))
     return None
 

@@ -5,7 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fibcore.elaborate.python.libraries.table import imitates
-from fibcore.elaborate.python.values import ABSENT, Args, Kwargs, Native, Partial, Raised
+from fibcore.elaborate.python.values import (
+    ABSENT,
+    Args,
+    Class,
+    Ext,
+    Func,
+    Kwargs,
+    Method,
+    Native,
+    Partial,
+    Raised,
+    Value,
+)
 from fibcore.elaborate.python.values.iterators import Undecided
 from fibcore.model.tree import Unknown
 
@@ -16,7 +28,10 @@ if TYPE_CHECKING:
 
 @imitates("functools.partial")
 def _partial(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
-    return Partial(args[0], tuple(args[1:]), dict(kwargs))
+    func = args[0]
+    if isinstance(func, Partial):  # one of one is one
+        return Partial(func.func, (*func.args, *args[1:]), {**func.kwargs, **kwargs})
+    return Partial(func, tuple(args[1:]), dict(kwargs))
 
 
 @imitates("functools.reduce")
@@ -35,8 +50,21 @@ def _reduce(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> An
     return total
 
 
-# Caches change nothing about what a function gives.
 @imitates("functools.lru_cache", "functools.cache")
+def _cache(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
+    if args and isinstance(args[0], Func):
+        return _remembering(args[0])
+    if args and isinstance(args[0], Value):
+        return args[0]
+    return Native("lru_cache", lambda ev, args, kwargs, place: _cache(ev, args[:1], {}, place))
+
+
+def _remembering(func: Func) -> Func:
+    made = func.of_kind(func.kind)
+    made.cache = []
+    return made
+
+
 def identity(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
     """A decorator that leaves its function as it is, with arguments of its own or without."""
     return args[0] if args else Native("identity", identity)
@@ -44,4 +72,53 @@ def identity(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> A
 
 @imitates("functools.wraps")
 def _wraps(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
-    return Native("wraps", identity)
+    wrapped = args[0] if args else None
+
+    def update(ev: Evaluator, given: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
+        wrapper = given[0] if given else None
+        if isinstance(wrapper, Func) and wrapped is not None:
+            for name in ("__name__", "__qualname__", "__doc__", "__module__"):
+                found = ev.attributes.find(wrapped, name, place)
+                if found is not ABSENT:
+                    wrapper.attrs[name] = found
+            wrapper.attrs["__wrapped__"] = wrapped
+        return wrapper
+
+    return Native("wraps", update)
+
+
+@imitates("functools.total_ordering")
+def _total_ordering(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
+    """A class with the comparisons that it lacks."""
+    cls = args[0]
+    if not isinstance(cls, Class):
+        return Unknown("an ordering of something that is no class", place)
+    own = [n for n in _ORDER if ev.classes.attr(cls, n) is not ABSENT]
+    if not own:
+        raise Raised("ValueError", "a class with no ordering operation", place)
+    root = own[0] if "__lt__" not in own else "__lt__"
+    for name in _ORDER:
+        if name not in own:
+            cls.attrs[name] = Method(name, _derived(root, name))
+    return cls
+
+
+_ORDER = ("__lt__", "__gt__", "__le__", "__ge__")
+
+
+def _derived(root: str, name: str) -> Any:
+    def run(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
+        left, right = args
+        if root != "__lt__":
+            return Unknown("an ordering that is derived from another one", place)
+        less = ev.special_methods.of(left, root, [right], place)
+        if less is ABSENT:
+            return Ext("NotImplemented")
+        truth = ev.operators.truth(less)
+        equal = ev.operators.truth(ev.comparisons.equal(left, right, place))
+        if truth is None or equal is None:
+            return Unknown("an ordering that is not known", place)
+        results = {"__gt__": not truth and not equal, "__le__": truth or equal, "__ge__": not truth}
+        return results[name]
+
+    return run

@@ -11,7 +11,7 @@ from collections.abc import Iterator as Rounds
 from typing import TYPE_CHECKING, Any
 
 from fibcore.elaborate.python.plain_types import is_plain
-from fibcore.elaborate.python.values import Args, Kwargs, deep_unknown, mapped
+from fibcore.elaborate.python.values import Args, Kwargs, deep_unknown, drained, mapped
 from fibcore.elaborate.python.values.iterators import Iterator
 from fibcore.model.tree import Alternatives, Unknown
 
@@ -80,6 +80,7 @@ def pure(fn: Callable[..., Any]) -> Imitation:
         inner = deep_unknown(args) or deep_unknown(kwargs)
         if inner is not None:
             return inner
+        args = [drained(arg) for arg in args]
         if not is_plain(args) or not is_plain(kwargs):
             return Unknown(f"{fn.__name__} of an object", place)
         return ev.operators.apply(lambda *a: fn(*a, **kwargs), args, place)

@@ -15,7 +15,12 @@ from fibcore.elaborate.python.values.base import (
     Unforeseen,
     Value,
 )
-from fibcore.elaborate.python.values.classes import Class, EnumMember, Super
+from fibcore.elaborate.python.values.classes import (
+    Class,
+    Super,
+    contradicts,
+    has_foreign_attributes,
+)
 from fibcore.elaborate.python.values.dependence import (
     bare,
     depending,
@@ -25,8 +30,16 @@ from fibcore.elaborate.python.values.dependence import (
     kind_of,
     snapshot,
 )
+from fibcore.elaborate.python.values.enums import EnumMember, plain_of
 from fibcore.elaborate.python.values.external import Ext
-from fibcore.elaborate.python.values.functions import PROPERTIES, Bound, Func, Native, Partial
+from fibcore.elaborate.python.values.functions import (
+    PROPERTIES,
+    Bound,
+    Func,
+    Method,
+    Native,
+    Partial,
+)
 from fibcore.elaborate.python.values.merging import (
     alike,
     applied,
@@ -42,7 +55,7 @@ from fibcore.elaborate.python.values.merging import (
 )
 from fibcore.elaborate.python.values.modules import Mod, Repeat
 from fibcore.elaborate.python.values.namespaces import Namespace
-from fibcore.elaborate.python.values.objects import Obj
+from fibcore.elaborate.python.values.objects import Obj, is_not_implemented
 from fibcore.elaborate.python.values.open_ended import (
     OTHER_KEYS,
     certain_length,
@@ -55,13 +68,15 @@ from fibcore.elaborate.python.values.open_ended import (
 from fibcore.elaborate.python.values.scopes import Env, LazyImport, ModuleSpace
 from fibcore.elaborate.python.values.tensors import Param, Tensor
 from fibcore.elaborate.python.values.tracking import ACTIVE, IndexFn, Tracker, born, hold
+from fibcore.elaborate.python.values.views import DictView, drained
 
 __all__ = [
-    "ABSENT", "ACTIVE", "OTHER_KEYS", "PROPERTIES", "Absent", "Args", "Bound", "Class",
-    "EnumMember", "Env", "Ext", "Func", "IndexFn", "Kwargs", "LazyImport", "Mod", "ModuleSpace",
-    "Namespace", "Native", "Obj", "Param", "Partial", "Raised", "Repeat", "Super", "Tensor",
-    "Tracker", "Unforeseen", "Value", "alike", "applied", "at_index", "bare", "born", "bound",
-    "certain_length", "copied", "deep_unknown", "depending", "depends", "hashable", "hold",
-    "index_fn", "is_doubtful", "is_filled", "is_open", "is_scalar", "is_unknown", "kind_of",
-    "mapped", "may_be_absent", "merge", "one_of", "same", "snapshot",
+    "ABSENT", "ACTIVE", "OTHER_KEYS", "PROPERTIES", "Absent", "Args", "Bound", "Class", "DictView",
+    "EnumMember", "Env", "Ext", "Func", "IndexFn", "Kwargs", "LazyImport", "Method", "Mod",
+    "ModuleSpace", "Namespace", "Native", "Obj", "Param", "Partial", "Raised", "Repeat", "Super",
+    "Tensor", "Tracker", "Unforeseen", "Value", "alike", "applied", "at_index", "bare", "born",
+    "bound", "certain_length", "contradicts", "copied", "deep_unknown", "depending", "depends",
+    "drained", "has_foreign_attributes", "hashable", "hold", "index_fn", "is_doubtful",
+    "is_filled",    "is_not_implemented", "is_open", "is_scalar", "is_unknown", "kind_of", "mapped",
+    "may_be_absent", "merge", "one_of", "plain_of", "same", "snapshot",
 ]  # fmt: skip

@@ -124,6 +124,11 @@ class Value:
         return type(self).__name__
 
     @property
+    def in_class(self) -> Any:
+        """What a class holds where its body binds a name to the value; ABSENT for nothing."""
+        return self
+
+    @property
     def instance_class(self) -> Any:
         """The class that methods of the value are looked up in; None where it has none."""
         return None

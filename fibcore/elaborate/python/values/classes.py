@@ -6,7 +6,7 @@ import ast
 from typing import TYPE_CHECKING, Any
 
 from fibcore.elaborate.python.budget import Exhausted
-from fibcore.elaborate.python.values.base import ABSENT, Args, Kwargs, Value
+from fibcore.elaborate.python.values.base import ABSENT, Args, Kwargs, Raised, Value
 from fibcore.elaborate.python.values.external import Ext
 from fibcore.elaborate.python.values.functions import Bound, Func, Native
 from fibcore.model.tree import Unknown
@@ -37,11 +37,16 @@ class Class(Value):
         attrs: What was evaluated of its body so far, and what was assigned to it.
         names: The statements of its body by the name that they bind.
         leaf: Whether its instances are leaves; None until that was asked.
-        members: The members of an enumeration; None until they were asked for.
+        members: The members of an enumeration by name; None until they were asked for.
+        complete: Whether its whole body has been run.
+        position: The position of its statement in the module; None for a class of a function.
+        metaclass: The class of the source that it is an instance of, if any.
+        metaclass_name: The name of a class outside of the source that it is an instance of.
     """
 
     __slots__ = (
-        "_mro", "attrs", "bases", "decorators", "env", "leaf", "members", "module", "names", "node",
+        "_mro", "attrs", "bases", "complete", "decorators", "env", "is_enum", "known_descriptors",
+        "leaf", "members", "metaclass", "metaclass_name", "module", "names", "node", "position",
     )  # fmt: skip
 
     def __init__(self, node: ast.ClassDef, module: ModuleSpace, env: Env, bases: list[Any]) -> None:
@@ -53,8 +58,14 @@ class Class(Value):
         self.attrs: dict[str, Any] = {}
         self.names: dict[str, list[ast.stmt]] = {}
         self.leaf: bool | None = None
-        self.members: list[EnumMember] | None = None
+        self.members: dict[str, Any] | None = None
         self._mro: list[Any] | None = None
+        self.complete = False
+        self.position: int | None = None
+        self.metaclass: Class | None = None
+        self.metaclass_name = ""
+        self.known_descriptors: tuple[int, frozenset[str]] | None = None
+        self.is_enum: bool | None = None
 
     def __repr__(self) -> str:
         return f"Class({self.qualified})"
@@ -89,6 +100,9 @@ class Class(Value):
                 return True
         return False
 
+    def type_of(self, place: SourcePlace) -> Any:
+        return self.metaclass or Unknown("the class of a class", place)
+
     @property
     def shown(self) -> str:
         return self.name
@@ -105,7 +119,18 @@ class Class(Value):
     def instance_class(self) -> Any:
         return self  # of class methods, which have the class itself for an owner
 
+    @property
+    def qualname(self) -> str:
+        """The name with the classes around it."""
+        owner = self.env.owner
+        if owner is not None:
+            return f"{owner.qualname}.{self.name}"
+        func = self.env.func
+        return self.name if func is None else f"{func.name}.<locals>.{self.name}"
+
     def has_instance(self, value: Any) -> bool | None:
+        if self.metaclass is not None and "__instancecheck__" in self.metaclass.names:
+            return None
         if isinstance(value, Unknown):
             return False if value.is_tensor else None
         return value.is_of(self) if isinstance(value, Value) else False
@@ -114,55 +139,120 @@ class Class(Value):
         return name.rpartition(".")[2] == "Callable"
 
     def find_attr(self, ev: Evaluator, name: str, place: SourcePlace) -> Any:
-        if name in ("__name__", "__qualname__"):
+        if name == "__name__":
             return self.name
+        if name == "__qualname__":
+            return self.qualname
         if name == "__module__":
             return self.module.name
-        members = ev.classes.enum_members(self)
-        if members is not None:
-            for member in members:
-                if member.name == name:
-                    return member
+        if ev.classes.enum_members(self) is not None:
+            members = ev.enums.by_name(self)
+            if name in members:
+                return members[name]
             if name == "__members__":
-                return {m.name: m for m in members}
+                return members
         found = ev.classes.attr(self, name)
         if isinstance(found, Func):
             return Bound(found, self) if found.kind == "classmethod" else found
         if found is ABSENT:
             inherited = ev.environment.super_method(self, name)
-            return self._common_attr(name, place) if inherited is ABSENT else inherited
-        return found
+            return self._of_metaclass(ev, name, place) if inherited is ABSENT else inherited
+        return ev.attributes.bind_to_class(found, self, place)
 
-    def _common_attr(self, name: str, place: SourcePlace) -> Any:
+    def _of_metaclass(self, ev: Evaluator, name: str, place: SourcePlace) -> Any:
+        """What the class of the class gives."""
+        if self.metaclass is not None:
+            found = ev.classes.attr(self.metaclass, name)
+            if found is not ABSENT:
+                return ev.attributes.bind(found, self, self.metaclass, place)
+        return self._common_attr(ev, name, place)
+
+    def _common_attr(self, ev: Evaluator, name: str, place: SourcePlace) -> Any:
         """What every class has, or a base class outside of the source may have."""
         if name == "__mro__":
-            return tuple(self.mro)
+            return tuple(self.mro) if Ext("object") in self.mro else (*self.mro, Ext("object"))
+        if name == "__bases__":
+            return tuple(self.bases) or (Ext("object"),)
         if name == "__new__":
             return Native(name, lambda ev, args, kwargs, at: ev.construction.bare(args, at))
-        if name in ("__doc__", "__annotations__"):
+        if name == "__doc__":
+            return ast.get_docstring(self.node, False)
+        if name == "__annotations__":
             return Unknown(f"{name} of a class", place)
+        if name == "__dict__":
+            return ev.classes.namespace(self)
+        found = ev.records.attr_of_class(self, name)
+        if found is not ABSENT:
+            return found
+        found = ev.object_methods.of_class(self, name)
+        if found is not ABSENT:
+            return found
         if has_foreign_attributes(self):
             return Unknown(f"{self.name}.{name}, perhaps of a base class", place)
         return ABSENT
 
     def set_attr(self, ev: Evaluator, name: str, value: Any, place: SourcePlace) -> None:
+        if ev.classes.enum_members(self) is not None and name in ev.enums.by_name(self):
+            raise Raised("AttributeError", f"cannot reassign member {name!r}", place)
+        if isinstance(value, Value):
+            # It may be a descriptor: what was remembered of such does not hold any more.
+            ev.classes.generation += 1
+        elif self.metaclass is not None and self._sets_by_metaclass(ev, name, value, place):
+            return
         ev.writes.put(self.attrs, name, value)
+
+    def _sets_by_metaclass(self, ev: Evaluator, name: str, value: Any, place: SourcePlace) -> bool:
+        setter = ev.classes.attr(self.metaclass, "__setattr__") if self.metaclass else ABSENT
+        if isinstance(setter, Func):
+            ev.calls.call(Bound(setter, self), [name, value], {}, place)
+            return True
+        return False
+
+    def del_attr(self, ev: Evaluator, name: str, place: SourcePlace) -> None:
+        """`del cls.name`."""
+        if ev.classes.own_attr(self, name) is ABSENT:
+            if has_foreign_attributes(self):
+                return
+            raise Raised("AttributeError", f"{self.name} has no attribute {name!r}", place)
+        self.names.pop(name, None)
+        ev.writes.put(self.attrs, name, ABSENT)
+
+    def special(self, ev: Evaluator, name: str, args: Args, place: SourcePlace) -> Any:
+        """What a special method of the metaclass gives; ABSENT without one."""
+        if self.metaclass is None:
+            return ABSENT
+        found = ev.classes.attr(self.metaclass, name)
+        return ABSENT if found is ABSENT else ev.calls.call(Bound(found, self), args, {}, place)
+
+    def get_item(self, ev: Evaluator, key: Any, place: SourcePlace) -> Any:
+        return self.special(ev, "__getitem__", [key], place)
+
+    def length(self, ev: Evaluator, place: SourcePlace) -> Any:
+        found = self.special(ev, "__len__", [], place)
+        return super().length(ev, place) if found is ABSENT else found
 
     def contains(self, ev: Evaluator, item: Any, place: SourcePlace) -> Any:
         members = ev.classes.enum_members(self)
         if members is None:
-            return ABSENT
-        ev.layers.pin(item)
-        return any(m == item or m.value == item for m in members)
+            found = self.special(ev, "__contains__", [item], place)
+            truth = None if found is ABSENT else ev.operators.truth(found)
+            return ABSENT if truth is None else truth
+        return ev.enums.contains(self, item, place)
 
     def items(self, ev: Evaluator) -> list[Any] | None:
-        members = ev.classes.enum_members(self)
-        return None if members is None else list(members)
+        if ev.classes.enum_members(self) is not None:
+            return ev.enums.canonical(self)
+        found = self.special(ev, "__iter__", [], self.place)
+        return None if found is ABSENT else ev.operators.items(found)
 
     def is_callable(self, ev: Evaluator, place: SourcePlace) -> bool:
         return True
 
     def call(self, ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
+        if self.metaclass is not None:
+            caller = ev.classes.attr(self.metaclass, "__call__")
+            if isinstance(caller, Func):
+                return ev.calls.call(Bound(caller, self), args, kwargs, place)
         return ev.construction.construct(self, args, kwargs, place)
 
 
@@ -172,13 +262,26 @@ def _linearise(cls: Class) -> list[Any]:
     Python refuses such classes, but bases outside of the source are known by their names alone, and
     what they derive from is not.
     """
+    return _linearised(cls)[0]
+
+
+def contradicts(cls: Class) -> bool | None:
+    """Whether Python refuses the bases of a class; None where that depends on foreign classes."""
+    order, orderly = _linearised(cls)
+    if orderly:
+        return False
+    return None if any(isinstance(c, Ext) and c.short != "object" for c in order) else True
+
+
+def _linearised(cls: Class) -> tuple[list[Any], bool]:
     # Those of the bases are known, each by itself: a class can be reached in very many ways.
     sequences = [list(b.mro) if isinstance(b, Class) else [b] for b in cls.bases]
     sequences.append(list(cls.bases))
     if sum(map(len, sequences)) > MAX_ANCESTORS:
         raise Exhausted(f"a class with more than {MAX_ANCESTORS} ancestors", cls.place)
     result: list[Any] = [cls]
-    sequences = [list(s) for s in sequences if s]
+    orderly = True
+    sequences = [s for s in sequences if s]
     while sequences:
         for sequence in sequences:
             head = sequence[0]
@@ -186,71 +289,11 @@ def _linearise(cls: Class) -> list[Any]:
                 break
         else:
             head = sequences[0][0]
+            orderly = False
         result.append(head)
         sequences = [[c for c in s if c is not head and c != head] for s in sequences]
         sequences = [s for s in sequences if s]
-    return result
-
-
-class EnumMember(Value):
-    """A member of an enumeration of the source."""
-
-    __slots__ = ("cls", "name", "value")
-
-    def __init__(self, cls: Class, name: str, value: Any) -> None:
-        self.cls = cls
-        self.name = name
-        self.value = value
-
-    def __eq__(self, other: object) -> bool:
-        if isinstance(other, EnumMember):
-            return other.cls is self.cls and other.name == self.name
-        if self.cls.derives("IntEnum", "StrEnum", "str", "int"):
-            return bool(self.value == other)
-        return NotImplemented
-
-    def __hash__(self) -> int:
-        return hash(self.name)
-
-    def __repr__(self) -> str:
-        return f"{self.cls.name}.{self.name}"
-
-    @property
-    def dotted_name(self) -> str:
-        return f"{self.cls.qualified}.{self.name}"
-
-    def type_of(self, place: SourcePlace) -> Any:
-        return self.cls
-
-    def is_python(self, name: str, kind: type) -> bool:
-        return self.cls.derives(name, "IntEnum" if name == "int" else "StrEnum")
-
-    def is_of(self, cls: Any) -> bool | None:
-        return cls in self.cls.mro
-
-    def same_as(self, other: Any) -> bool:
-        return bool(self == other)
-
-    def truth(self, ev: Evaluator) -> bool | None:
-        if self.cls.derives("IntEnum", "IntFlag", "Flag"):
-            return ev.operators.truth(self.value)
-        return True
-
-    def equals(self, ev: Evaluator, other: Any, place: SourcePlace) -> Any:
-        ev.layers.pin(other)
-        return bool(self == other)
-
-    def identical(self, other: Any) -> bool | None:
-        return bool(self == other)
-
-    def find_attr(self, ev: Evaluator, name: str, place: SourcePlace) -> Any:
-        if name in ("name", "value", "_value_", "_name_"):
-            return self.name if "name" in name else self.value
-        found = ev.classes.attr(self.cls, name)
-        return ev.attributes.bind(found, self, self.cls, place)
-
-    def call(self, ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
-        return Unknown(f"a call of {self!r}", place)
+    return result, orderly
 
 
 class Super(Value):
@@ -267,7 +310,11 @@ class Super(Value):
         cls = owner.instance_class if isinstance(owner, Value) else None
         if not isinstance(cls, Class):
             return Unknown("super() of something unknown", place)
+        if self.after not in cls.mro and isinstance(owner, Class) and owner.metaclass is not None:
+            cls = owner.metaclass  # in a method of the metaclass
         found = ev.classes.attr(cls, name, after=self.after)
         if found is ABSENT:
             return ev.attributes.of_foreign_base(owner, name, place)
+        if owner is cls and isinstance(found, Func) and found.kind == "function":
+            return found  # `super().__init_subclass__` and the like have the class as their owner
         return ev.attributes.bind(found, owner, cls, place)

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from fibcore.elaborate.python.values.base import Args, Kwargs, Value
+from fibcore.elaborate.python.values.base import ABSENT, Args, Kwargs, Raised, Value
 from fibcore.elaborate.python.values.merging import same
 from fibcore.model.tree import Unknown
 from fibcore.syntax import children
@@ -45,10 +45,20 @@ class _Function(Value):
 class Func(_Function):
     """A function of the source with the scope it was made in.
 
-    `managed` says that it is a generator function which `contextlib.contextmanager` wraps.
+    Attributes:
+        cls: The class whose body it stands in.
+        kind: What decorators made of it: "property", "staticmethod" and the like.
+        cache: What it gave so far, where it remembers that; else None.
+        setter: What a property is set by; None where it cannot be set.
+        deleter: What a property is deleted by.
+        attrs: Attributes that it was given.
+        managed: Whether it is a generator function that `contextlib.contextmanager` wraps.
     """
 
-    __slots__ = ("cls", "defaults", "env", "is_generator", "kind", "managed", "node", "qualname")
+    __slots__ = (
+        "attrs", "cache", "cls", "defaults", "deleter", "env", "is_generator", "kind",
+        "managed", "node", "qualname", "setter",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -64,6 +74,10 @@ class Func(_Function):
         self.cls = cls
         self.kind = kind
         self.defaults: dict[str, Any] = {}
+        self.cache: list[tuple[Args, Kwargs, Any]] | None = None
+        self.setter: Any = None
+        self.deleter: Any = None
+        self.attrs: dict[str, Any] = {}
         self.is_generator = (
             env.module.source.yields and not isinstance(node, ast.Lambda) and _generates(node)
         )
@@ -95,12 +109,76 @@ class Func(_Function):
     def summary(self, number: int | None) -> Any:
         return id(self.node)
 
+    def of_kind(self, kind: str) -> Func:
+        """The same function as a property, static method and the like."""
+        made = Func(self.node, self.env, self.qualname, self.cls, kind)
+        made.defaults, made.attrs = self.defaults, self.attrs
+        made.setter, made.deleter = self.setter, self.deleter
+        made.cache, made.managed = self.cache, self.managed
+        return made
+
     def find_attr(self, ev: Evaluator, name: str, place: SourcePlace) -> Any:
-        if name in ("__name__", "__qualname__"):
+        if name in self.attrs:
+            return self.attrs[name]
+        if self.kind == "property":
+            return self._of_property(name, place)
+        if name == "__name__":
             return self.name
-        return super().find_attr(ev, name, place)
+        if self.cache is not None and name.startswith("cache_"):
+            return self._of_cache(name, place)
+        if name in ("__func__", "__wrapped__") and self.kind in ("staticmethod", "classmethod"):
+            return self.of_kind("function")
+        if name == "__qualname__" and self.cls is None and self.env.func is None:
+            return self.name
+        if name == "__module__":
+            return self.env.module.name
+        if name == "__doc__":
+            return (
+                None if isinstance(self.node, ast.Lambda) else ast.get_docstring(self.node, False)
+            )
+        if name.startswith("__"):
+            return super().find_attr(ev, name, place)
+        return ABSENT
+
+    def _of_cache(self, name: str, place: SourcePlace) -> Any:
+        if name != "cache_clear":
+            return Unknown(f"{name} of a cache", place)
+
+        def clear(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
+            if self.cache is not None:
+                ev.writes.refill(self.cache, [])
+
+        return Native(name, clear)
+
+    def _of_property(self, name: str, place: SourcePlace) -> Any:
+        """`prop.setter` and the like."""
+        if name in ("fget", "fset", "fdel"):
+            parts = {"fget": self.of_kind("function"), "fset": self.setter, "fdel": self.deleter}
+            return parts[name]
+        if name not in ("setter", "deleter", "getter"):
+            return Unknown.attribute(f"attribute {name} of a property", place)
+
+        def change(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
+            if len(args) != 1 or kwargs or not isinstance(args[0], Value):
+                return Unknown(f"property.{name} of something unknown", place)
+            if name == "getter":
+                made = args[0].of_kind("property") if isinstance(args[0], Func) else None
+                if made is None:
+                    return Unknown("a property of something unknown", place)
+                made.setter, made.deleter = self.setter, self.deleter
+                return made
+            made = self.of_kind("property")
+            setattr(made, name, args[0])
+            return made
+
+        return Native(f"property.{name}", change)
+
+    def set_attr(self, ev: Evaluator, name: str, value: Any, place: SourcePlace) -> None:
+        ev.writes.put(self.attrs, name, value)
 
     def call(self, ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
+        if self.kind in PROPERTIES:
+            raise Raised("TypeError", f"a {self.kind} is not callable", place)
         return ev.calls.call_function(self, args, kwargs, place)
 
 
@@ -147,6 +225,21 @@ class Bound(_Function):
 
     def same_as(self, other: Any) -> bool:
         return self.self is other.self and same(self.func, other.func)
+
+    def equals(self, ev: Evaluator, other: Any, place: SourcePlace) -> Any:
+        if not isinstance(other, Bound):
+            return ABSENT
+        return self.self is other.self and self.func is other.func
+
+    def identical(self, other: Any) -> bool | None:
+        return True if self is other else False if not isinstance(other, Bound) else None
+
+    def find_attr(self, ev: Evaluator, name: str, place: SourcePlace) -> Any:
+        if name in ("__self__", "__func__"):
+            if name == "__func__" and isinstance(self.func, Func) and self.func.kind != "function":
+                return self.func.of_kind("function")
+            return self.self if name == "__self__" else self.func
+        return ev.attributes.find(self.func, name, place)
 
     def summary(self, number: int | None) -> Any:
         func = self.func
@@ -209,6 +302,12 @@ class Native(_Function):
 
     def call(self, ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
         return self.fn(ev, args, kwargs, place)
+
+
+class Method(Native):
+    """A function of fibcore that a class of the source holds as a method."""
+
+    __slots__ = ()
 
 
 class Partial(_Function):

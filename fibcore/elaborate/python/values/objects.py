@@ -11,18 +11,12 @@ from fibcore.elaborate.python.values.functions import PROPERTIES, Bound, Func, R
 from fibcore.elaborate.python.values.merging import copied, merge
 from fibcore.elaborate.python.values.open_ended import OTHER_KEYS, may_be_absent
 from fibcore.elaborate.python.values.tracking import born
-from fibcore.model.tree import SourcePlace, Unknown
+from fibcore.model.tree import Alternatives, SourcePlace, Unknown
 
 if TYPE_CHECKING:
     from fibcore.elaborate.python.evaluator import Evaluator
 
-SPECIAL_OPERATORS = {
-    "Add": "add", "Sub": "sub", "Mult": "mul", "Div": "truediv", "FloorDiv": "floordiv",
-    "Mod": "mod", "Pow": "pow", "LShift": "lshift", "RShift": "rshift", "BitAnd": "and",
-    "BitOr": "or", "BitXor": "xor", "MatMult": "matmul",
-}  # fmt: skip
-"""The special methods of operators, without the underscores, by the name of their syntax."""
-NOT_IMPLEMENTED = Ext("NotImplemented")
+GETATTRIBUTE = "__getattribute__"
 _PLAIN_BASES = frozenset((
     "object", "ABC", "Generic", "Module", "Protocol", "Enum", "Struct", "NamedTuple",
 ))  # fmt: skip
@@ -71,7 +65,12 @@ class Obj(Receiver):
     def is_of(self, cls: Any) -> bool | None:
         return cls in self.cls.mro if isinstance(self.cls, Class) else False
 
+    def is_python(self, name: str, kind: type) -> bool:
+        return name == "tuple" and isinstance(self.cls, Class) and self.cls.derives("NamedTuple")
+
     def is_of_external(self, name: str) -> bool | None:
+        if name == "object":
+            return True
         if isinstance(self.cls, Class):
             if self.cls.derives(name):
                 return True
@@ -115,69 +114,96 @@ class Obj(Receiver):
         defined = isinstance(self.cls, Class) and ev.classes.attr(self.cls, name) is not ABSENT
         return defined or self.lacks(ev, name)
 
+    def _refuse(self, ev: Evaluator, names: tuple[str, ...], why: str, place: SourcePlace) -> Any:
+        """Raise what Python does for an object without any of these methods; else Unknown."""
+        if all(self.lacks(ev, name) for name in names) and ev.records.plain_methods(self.cls):
+            raise Raised("TypeError", f"{self.class_name!r} object {why}", place)
+        return Unknown(f"{self!r} {why}", place)
+
     def truth(self, ev: Evaluator) -> bool | None:
         place = self.place or SourcePlace("", 1)
-        for name in ("__bool__", "__len__"):
-            result = self.special(ev, name, [], place)
-            if result is not ABSENT:
+        result = self.special(ev, "__bool__", [], place)
+        if result is not ABSENT:
+            if isinstance(result, bool):
+                return result
+            if isinstance(result, (Unknown, Alternatives)):
                 return ev.operators.truth(result)
-        return True
+            raise Raised("TypeError", "__bool__ should return bool", place)
+        if self.method(ev, "__len__", place) is not ABSENT:
+            return ev.operators.truth(self.length(ev, place))
+        record = ev.records.row(self)
+        return True if record is None else bool(record)
 
     def equals(self, ev: Evaluator, other: Any, place: SourcePlace) -> Any:
         found = self.special(ev, "__eq__", [other], place)
-        if found is ABSENT or found == NOT_IMPLEMENTED:
-            return True if self is other else ABSENT
-        return found
+        if found is not ABSENT:
+            return ABSENT if is_not_implemented(found) else found
+        found = ev.records.equal(self, other, place)
+        if found is not ABSENT:
+            return found
+        return True if self is other else ABSENT
 
     def get_item(self, ev: Evaluator, key: Any, place: SourcePlace) -> Any:
         found = self.special(ev, "__getitem__", [key], place)
-        return Unknown(f"{self!r}[...]", place) if found is ABSENT else found
+        if found is not ABSENT:
+            return found
+        row = ev.records.row(self)
+        if row is not None:
+            return ev.operators.subscript(tuple(row), key, place)
+        return self._refuse(ev, ("__getitem__",), "is not subscriptable", place)
 
     def set_item(self, ev: Evaluator, key: Any, value: Any, place: SourcePlace) -> None:
-        self.special(ev, "__setitem__", [key, value], place)
+        if self.special(ev, "__setitem__", [key, value], place) is ABSENT:
+            self._refuse(ev, ("__setitem__",), "does not support item assignment", place)
 
     def contains(self, ev: Evaluator, item: Any, place: SourcePlace) -> Any:
         found = self.special(ev, "__contains__", [item], place)
-        if found is ABSENT:
-            iterator = ev.iteration.iterator(self, place)
-            if isinstance(iterator, Unknown):
-                return Unknown(f"membership in {self!r}", place)
+        if found is not ABSENT:
+            truth = ev.operators.truth(found)
+            return Unknown(f"membership in {self!r}", place) if truth is None else truth
+        row = ev.records.row(self)
+        if row is not None:
+            return ev.comparisons.among(item, row, place)
+        iterator = ev.iteration.iterator(self, place)
+        if not isinstance(iterator, Unknown):
             return iterator.contains(ev, item, place)
-        truth = ev.operators.truth(found)
-        return Unknown(f"membership in {self!r}", place) if truth is None else truth
+        names = ("__contains__", "__iter__", "__getitem__")
+        return self._refuse(ev, names, "is not a container", place)
+
+    def items(self, ev: Evaluator) -> list[Any] | None:
+        return ev.records.row(self)
 
     def length(self, ev: Evaluator, place: SourcePlace) -> Any:
         found = self.special(ev, "__len__", [], place)
-        return Unknown("a length", place) if found is ABSENT else found
+        if found is ABSENT:
+            row = ev.records.row(self)
+            return (
+                len(row)
+                if row is not None
+                else self._refuse(ev, ("__len__",), "has no len()", place)
+            )
+        if isinstance(found, (Unknown, Alternatives)):
+            return found
+        if not isinstance(found, int):
+            raise Raised("TypeError", "__len__ should return an integer", place)
+        if found < 0:
+            raise Raised("ValueError", "__len__() should return >= 0", place)
+        return found
 
     def is_callable(self, ev: Evaluator, place: SourcePlace) -> bool:
-        return self.find_attr(ev, "__call__", place) is not ABSENT
+        return self.method(ev, "__call__", place) is not ABSENT
 
     def call(self, ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
-        method = self.find_attr(ev, "__call__", place)
+        method = self.method(ev, "__call__", place)
         if method is not ABSENT:
             return ev.calls.call(method, args, kwargs, place)
-        return Unknown(f"a call of {self.class_name}", place)
+        return self._refuse(ev, ("__call__",), "is not callable", place)
 
     def operate(self, ev: Evaluator, op: str, other: Any, place: SourcePlace) -> Any:
-        name = SPECIAL_OPERATORS.get(op)
-        found = ABSENT if name is None else self.special(ev, f"__{name}__", [other], place)
-        return ABSENT if found == NOT_IMPLEMENTED else found
-
-    def operate_reflected(self, ev: Evaluator, op: str, other: Any, place: SourcePlace) -> Any:
-        """`other + value` and the like, which the right side says; ABSENT where it does not."""
-        name = SPECIAL_OPERATORS.get(op)
-        found = ABSENT if name is None else self.special(ev, f"__r{name}__", [other], place)
-        return ABSENT if found == NOT_IMPLEMENTED else found
-
-    def operate_in_place(self, ev: Evaluator, op: str, other: Any, place: SourcePlace) -> Any:
-        """`value += other` where its class has a method for that; else ABSENT."""
-        name = SPECIAL_OPERATORS.get(op)
-        found = ABSENT if name is None else self.special(ev, f"__i{name}__", [other], place)
-        return ABSENT if found == NOT_IMPLEMENTED else found
+        return ev.special_methods.binary(op, self, other, place)
 
     def variables(self) -> dict[str, Any] | None:
-        return dict(self.attrs)
+        return self.attrs
 
     def enter(self, ev: Evaluator, place: SourcePlace) -> Any:
         if self.lacks(ev, "__enter__"):
@@ -196,37 +222,71 @@ class Obj(Receiver):
     # -- attributes ----------------------------------------------------------------------------
 
     def find_attr(self, ev: Evaluator, name: str, place: SourcePlace) -> Any:
+        cls = self.cls
+        if isinstance(cls, Class):
+            descriptors = ev.classes.descriptors(cls)
+            if GETATTRIBUTE in descriptors:
+                getter = ev.classes.attr(cls, GETATTRIBUTE)
+                if isinstance(getter, Func):
+                    return self._by_getattribute(ev, getter, name, place)
+            if name in descriptors:
+                found = ev.classes.data_descriptor(cls, name)
+                if found is not ABSENT:
+                    return self._found(ev, found, name, place)
+        return self.generic_attr(ev, name, place)
+
+    def default_attr(self, ev: Evaluator, name: str, place: SourcePlace) -> Any:
+        """The attribute as `object.__getattribute__` finds it."""
+        if isinstance(self.cls, Class) and name in ev.classes.descriptors(self.cls):
+            found = ev.classes.data_descriptor(self.cls, name)
+            if found is not ABSENT:
+                return ev.attributes.bind(found, self, self.cls, place, name)
+        return self.generic_attr(ev, name, place, hooks=False)
+
+    def generic_attr(
+        self, ev: Evaluator, name: str, place: SourcePlace, *, hooks: bool = True
+    ) -> Any:
+        """The attribute as it is found but by descriptors; last by `__getattr__`."""
         if name in self.attrs:
             held = self.attrs[name]
             if not may_be_absent(held):
                 return held
             # Where it is not set, what the class has shows.
-            behind = self._behind_attributes(ev, name, place)
+            behind = self._behind_attributes(ev, name, place, hooks=hooks)
             return merge([*(v for v in held.values if v is not ABSENT), behind])
         if OTHER_KEYS in self.attrs and not name.startswith("__"):
             return Unknown.attribute(f"attribute {name}, which may have been set", place)
-        return self._behind_attributes(ev, name, place)
+        return self._behind_attributes(ev, name, place, hooks=hooks)
 
-    def _behind_attributes(self, ev: Evaluator, name: str, place: SourcePlace) -> Any:
+    def _behind_attributes(
+        self, ev: Evaluator, name: str, place: SourcePlace, *, hooks: bool = True
+    ) -> Any:
         """The attribute of an object that does not hold one of the name itself."""
         if name == "__class__":
             return self.cls
         if name == "__dict__":
-            return self.attrs
+            slotted = isinstance(self.cls, Class) and not ev.classes.has_slot(self.cls, name)
+            return ABSENT if slotted else self.attrs
         if isinstance(self.cls, Class):
             found = ev.classes.attr(self.cls, name)
             if found is not ABSENT:
                 if isinstance(found, Func) and found.kind in PROPERTIES:
                     self.complete()
-                    if name in self.attrs:
+                    if name in self.attrs and found.kind == "cached_property":
                         return self.attrs[name]
-                return ev.attributes.bind(found, self, self.cls, place)
+                if not hooks:
+                    return ev.attributes.bind(found, self, self.cls, place, name)
+                return self._found(ev, found, name, place)
         found = self._foreign_attr(ev, name, place)
+        if found is ABSENT and isinstance(self.cls, Class):
+            found = ev.records.attr_of_row(self, name)
+        if found is ABSENT and name.startswith("__"):
+            found = self._common_attr(ev, name, place)
         if found is not ABSENT or name.startswith("__"):
             return found
         if isinstance(self.cls, Class):
             getter = ev.classes.attr(self.cls, "__getattr__")
-            if isinstance(getter, Func):
+            if isinstance(getter, Func) and hooks:
                 return ev.calls.call(Bound(getter, self), [name], {}, place)
             if has_foreign_attributes(self.cls):
                 why = f"attribute {name}, perhaps of a base class of {self.class_name}"
@@ -234,6 +294,38 @@ class Obj(Receiver):
         if isinstance(self.cls, Ext):
             return Unknown.attribute(f"attribute {name} of {self.cls.name}", place)
         return ABSENT
+
+    def _common_attr(self, ev: Evaluator, name: str, place: SourcePlace) -> Any:
+        """What every object has from its class, or from `object`."""
+        if not isinstance(self.cls, Class):
+            return ABSENT
+        if name in ("__module__", "__doc__", "__annotations__"):
+            return self.cls.find_attr(ev, name, place)
+        found = ev.object_methods.attr(self, name)
+        return ev.records.attr_of_class(self.cls, name) if found is ABSENT else found
+
+    def _found(self, ev: Evaluator, found: Any, name: str, place: SourcePlace) -> Any:
+        """A class attribute, read through the instance; what raises goes on to `__getattr__`."""
+        getter = ev.classes.attr(self.cls, "__getattr__")
+        if not isinstance(getter, Func):
+            return ev.attributes.bind(found, self, self.cls, place, name)
+        try:
+            return ev.attributes.bind(found, self, self.cls, place, name)
+        except Raised as error:
+            if error.kind != "AttributeError":
+                raise
+            return ev.calls.call(Bound(getter, self), [name], {}, place)
+
+    def _by_getattribute(self, ev: Evaluator, getter: Func, name: str, place: SourcePlace) -> Any:
+        try:
+            return ev.calls.call(Bound(getter, self), [name], {}, place)
+        except Raised as error:
+            fallback = ev.classes.attr(self.cls, "__getattr__")
+            if error.kind != "AttributeError":
+                raise
+            if not isinstance(fallback, Func):
+                return ABSENT
+            return ev.calls.call(Bound(fallback, self), [name], {}, place)
 
     def complete(self) -> None:
         """Run what was put off of its construction, because one of its attributes is needed."""
@@ -244,7 +336,54 @@ class Obj(Receiver):
 
     def set_attr(self, ev: Evaluator, name: str, value: Any, place: SourcePlace) -> None:
         if isinstance(self.cls, Class):
-            found = ev.classes.attr(self.cls, name)
-            if isinstance(found, Func) and found.kind == "property":
-                return  # a setter's effect shows in the getter, where it is known at all
+            setter = ev.classes.attr(self.cls, "__setattr__")
+            if isinstance(setter, Func):
+                ev.calls.call(Bound(setter, self), [name, value], {}, place)
+                return
+            if ev.records.is_frozen(self.cls):
+                kind = ev.records.refusal(self.cls)
+                raise Raised(kind, f"cannot assign to field {name!r}", place)
+        self.store(ev, name, value, place)
+
+    def store(self, ev: Evaluator, name: str, value: Any, place: SourcePlace) -> None:
+        """`object.__setattr__(self, name, value)`."""
+        if isinstance(self.cls, Class):
+            if name == "__class__":
+                raise Raised("TypeError", "an object that changes its class", place)
+            if name in ev.classes.descriptors(self.cls):
+                found = ev.classes.data_descriptor(self.cls, name)
+                if found is not ABSENT:
+                    ev.attributes.set_by(found, self, name, value, place)
+                    return
+            if not ev.classes.has_slot(self.cls, name):
+                raise Raised("AttributeError", f"{self.class_name} has no slot {name!r}", place)
         ev.writes.put(self.attrs, name, value)
+
+    def del_attr(self, ev: Evaluator, name: str, place: SourcePlace) -> None:
+        """`del self.name`."""
+        if isinstance(self.cls, Class):
+            deleter = ev.classes.attr(self.cls, "__delattr__")
+            if isinstance(deleter, Func):
+                ev.calls.call(Bound(deleter, self), [name], {}, place)
+                return
+            if ev.records.is_frozen(self.cls):
+                kind = ev.records.refusal(self.cls)
+                raise Raised(kind, f"cannot delete field {name!r}", place)
+        self.drop(ev, name, place)
+
+    def drop(self, ev: Evaluator, name: str, place: SourcePlace) -> None:
+        """`object.__delattr__(self, name)`."""
+        if isinstance(self.cls, Class) and name in ev.classes.descriptors(self.cls):
+            found = ev.classes.data_descriptor(self.cls, name)
+            if found is not ABSENT:
+                ev.attributes.delete_by(found, self, name, place)
+                return
+        known = isinstance(self.cls, Class) and not has_foreign_attributes(self.cls)
+        if known and name not in self.attrs and not ev.mode.forward:
+            raise Raised("AttributeError", f"{self.class_name} has no attribute {name!r}", place)
+        ev.writes.put(self.attrs, name, ABSENT)
+
+
+def is_not_implemented(value: Any) -> bool:
+    """Whether a special method says that it has no answer."""
+    return isinstance(value, Ext) and value.name == "NotImplemented"

@@ -25,9 +25,17 @@ class Env:
         maybe: Values of returns on one side of an undecided branch.
     """
 
+    is_class = False
+    """Whether it is the scope of a class body, which functions inside do not see."""
+
     __slots__ = (
         "func", "globals_", "maybe", "module", "nonlocals", "outer", "tolerant", "vars",
     )  # fmt: skip
+
+    @property
+    def owner(self) -> Any:
+        """The class whose body runs in it; None for any other scope."""
+        return None
 
     def __init__(
         self,
@@ -63,17 +71,30 @@ class LazyImport:
 class ModuleSpace(Value):
     """A module of the source while it is evaluated: the names that were needed so far.
 
-    `settled` are the names whose statements were all run, or are being run. An import may have
-    bound others beside the one that was asked for, which a later statement binds anew.
+    Attributes:
+        settled: The names whose statements were all run, or are being run. An import may have
+            bound others beside the one that was asked for, which a later statement binds anew.
+        at: The position of the statement that is being run; None when none is, so that the module
+            has been imported.
+        latest: The position of the last statement that was run of those that bind a name.
+        active: The positions of the statements that are being run.
+        former: What a name was bound to by earlier ones, by their positions, where it was bound
+            more than once: a statement before the last one reads those.
     """
 
-    __slots__ = ("_places", "done", "env", "settled", "source")
+    __slots__ = (
+        "_places", "active", "at", "done", "env", "former", "latest", "settled", "source",
+    )  # fmt: skip
 
     def __init__(self, source: SourceModule) -> None:
         self.source = source
         self.env = Env(self, None)
         self.done: set[int] = set()
         self.settled: set[str] = set()
+        self.at: int | None = None
+        self.active: set[int] = set()
+        self.latest: dict[str, int] = {}
+        self.former: dict[str, dict[int, Any]] = {}
         self._places: dict[int, SourcePlace] = {}
 
     @property
