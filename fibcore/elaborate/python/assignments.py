@@ -134,6 +134,12 @@ class Assignments(Part):
         try:
             owner[key] = value
         except (IndexError, TypeError, ValueError) as error:
+            if isinstance(error, TypeError) and not is_plain(key):
+                why = Unknown(
+                    f"a list that was changed at a place that is an object: {error}", place
+                )
+                self.ev.doubts.lose(owner, why)
+                return
             raise Raised(type(error).__name__, str(error), place) from None
 
     def _is_certain_place(self, owner: list[Any], key: Any) -> bool:

@@ -22,7 +22,7 @@ from fibcore.elaborate.python.values import (
     Super,
     contradicts,
 )
-from fibcore.model.tree import Alternatives, SourcePlace, Unknown
+from fibcore.model.tree import SourcePlace, Unknown
 
 if TYPE_CHECKING:
     from fibcore.elaborate.python.evaluator import Evaluator
@@ -102,8 +102,6 @@ class Classes(Part):
                 bases += items if items is not None else [Ext("unknown." + shortened(base))]
                 continue
             value = self.ev.expressions.eval(base, env)
-            if isinstance(value, Alternatives):
-                value = value.values[0]
             known = isinstance(value, (Class, Ext))
             bases.append(value if known else Ext("unknown." + shortened(base)))
         return bases

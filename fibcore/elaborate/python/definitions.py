@@ -102,7 +102,8 @@ class Definitions(Part):
         prefix = f"{cls.qualified}." if cls is not None else f"{env.module.name}."
         func = Func(node, env, prefix + name, cls, kind)
         positional = [*node.args.posonlyargs, *node.args.args]
-        for arg, default in zip(positional[::-1], node.args.defaults[::-1], strict=False):
+        given = positional[len(positional) - len(node.args.defaults) :]
+        for arg, default in zip(given, node.args.defaults, strict=True):
             func.defaults[arg.arg] = self._default(default, env)
         for arg, kw_default in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=False):
             if kw_default is not None:

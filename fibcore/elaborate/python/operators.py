@@ -14,6 +14,7 @@ from fibcore.elaborate.python import limits, plain
 from fibcore.elaborate.python.limits import TooLarge
 from fibcore.elaborate.python.part import Handlers, Part
 from fibcore.elaborate.python.plain import PLAIN
+from fibcore.elaborate.python.plain_types import is_plain
 from fibcore.elaborate.python.values import (
     ABSENT,
     ACTIVE,
@@ -265,6 +266,9 @@ class Operators(Part):
         ) as error:
             if moving:  # another layer may not raise
                 self._pin_all(args)
+            if isinstance(error, TypeError) and any(isinstance(arg, Value) for arg in args):
+                # Its class may have a special method, `__index__` say, that Python would call.
+                return Unknown(f"an object in the place of plain data: {error}", place)
             raise Raised(type(error).__name__, str(error), place) from None
         if isinstance(result, _SIZED) and len(result) > 64:
             self.ev.budget.spend(len(result) >> 4, "what a function makes")
@@ -428,6 +432,8 @@ class Operators(Part):
             result = holder[bare(key)]
         except (LookupError, TypeError, ValueError, OverflowError) as error:
             self.ev.layers.pin(key)
+            if isinstance(error, TypeError) and not is_plain(key):
+                return Unknown(f"an object in the place of plain data: {error}", place)
             given = error.args if isinstance(error, KeyError) else None
             raise Raised(type(error).__name__, str(error), place, given=given) from None
         fn = index_fn(key)

@@ -341,6 +341,10 @@ class Plain(Part):
         except TooLarge as error:
             return self.ev.operators.too_large(error, place)
         except (LookupError, TypeError, ValueError) as error:
+            if isinstance(error, TypeError) and not is_plain(list(args)):
+                why = Unknown(f"an object in the place of plain data: {error}", place)
+                self.ev.doubts.lose(value, why)
+                return why
             given = (args[0],) if isinstance(error, KeyError) and args else None
             raise Raised(type(error).__name__, str(error), place, given=given) from None
 

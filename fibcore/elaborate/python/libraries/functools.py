@@ -26,6 +26,11 @@ if TYPE_CHECKING:
     from fibcore.model.tree import SourcePlace
 
 
+@imitates("functools.singledispatch", "functools.singledispatchmethod")
+def _single_dispatch(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
+    return Unknown("a function that dispatches by the class of its argument", place)
+
+
 @imitates("functools.partial")
 def _partial(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
     func = args[0]

@@ -25,18 +25,21 @@ class EnumMember(Value):
         attrs: Attributes that its `__init__` or `__new__` gave it.
     """
 
-    __slots__ = ("attrs", "cls", "name", "value")
+    __slots__ = ("_mixed", "attrs", "cls", "name", "value")
 
     def __init__(self, cls: Class, name: str | None, value: Any) -> None:
         self.cls = cls
         self.name = name
         self.value = value
         self.attrs: dict[str, Any] = {}
+        self._mixed: bool | None = None
 
     @property
     def mixed(self) -> bool:
         """Whether it is plain data as well: an int or a text."""
-        return self.cls.derives(*MIXED)
+        if self._mixed is None:  # asked for by every comparison and hash
+            self._mixed = self.cls.derives(*MIXED)
+        return self._mixed
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, EnumMember):

@@ -254,7 +254,7 @@ class Repeat(Receiver):
         if self.made is None:
             if not ev.mode.forward:
                 found = template.find_attr(ev, name, place)
-                if isinstance(found, (int, float, str, list, tuple)):
+                if isinstance(found, (int, float, str, list, tuple, dict)):
                     return at_index(found, self.index, template.tracker)
                 return found
             held = template.attrs.get(name, ABSENT)
