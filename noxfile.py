@@ -5,6 +5,7 @@
     nox -s lowest              the tests of the core with the lowest versions that it supports
     nox -s coverage            the tests with branch coverage, which has a floor
     nox -s differential        many new random programs in CPython and in the evaluator
+    nox -s oracle              elaborated models against transformers' own classes
     nox -s packaging           wheels in fresh environments
     nox -s lock                write constraints.txt anew
 
@@ -112,6 +113,13 @@ def differential(session: nox.Session) -> None:
     session.env["FIBCORE_RANDOM_PROGRAMS"] = session.posargs[0] if session.posargs else "20000"
     folder = "tests/elaborate/python/differential"
     session.run("python", "-m", "pytest", "-q", "-n", "2", folder)
+
+
+@nox.session
+def oracle(session: nox.Session) -> None:
+    """Elaborated models against transformers' own classes on the meta device."""
+    install(session, "test", "oracle")
+    pytest(session, "tests/elaborate/test_second_derivation.py")
 
 
 @nox.session
