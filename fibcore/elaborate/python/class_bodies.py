@@ -37,9 +37,10 @@ class ClassBodies(Part):
 
     def prepare(self, cls: Class, env: Env) -> None:
         """Note what a body binds; run it where the order of its statements matters."""
+        walrus = ":=" in cls.module.source.text
         for statement in cls.node.body:
             found = bound_names([statement])
-            if not isinstance(statement, _FUNCTIONS) and _has_walrus(statement):
+            if walrus and not isinstance(statement, _FUNCTIONS) and _has_walrus(statement):
                 found |= walrus_names([statement])
             for name in found:
                 cls.names.setdefault(name, []).append(statement)

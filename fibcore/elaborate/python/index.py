@@ -23,7 +23,6 @@ MAX_FILE = 2 << 20
 """Characters of a file: the largest seen has 445,000, and syntax takes 300 bytes for each."""
 _BINDS = re.compile(r"^(?:async\s+def|def|class)\s+(\w+)", re.MULTILINE)
 _GLOBAL = re.compile(r"^[ \t]+global[ \t]+([\w, \t]+)", re.MULTILINE)
-_FREE_NAME = re.compile(r"(?<![\w.])[^\W\d]\w*")
 _NAME = re.compile(r"[^\W\d]\w*")
 # Comments and strings: where no statement can begin.
 _QUOTED = re.compile(
@@ -43,8 +42,7 @@ class Statement:
     """One top-level statement of a module, parsed on demand."""
 
     __slots__ = (
-        "_bound", "_line", "_nodes", "_used", "_words", "is_import", "names", "owner", "position",
-        "text",
+        "_bound", "_line", "_nodes", "_used", "is_import", "names", "owner", "position", "text",
     )  # fmt: skip
 
     def __init__(self, owner: SourceModule, text: str, line: int, position: int) -> None:
@@ -55,7 +53,6 @@ class Statement:
         self._nodes: list[ast.stmt] | None = None
         self._bound: frozenset[str] | None = None
         self._used: frozenset[str] | None = None
-        self._words: frozenset[str] | None = None
         self.names = _quick_names(text)
         self.is_import = text.startswith(("import ", "from "))
 
@@ -86,12 +83,16 @@ class Statement:
         """Whether it is the definition of a function or class of this name."""
         return self.names is not None and name in self.names
 
-    @property
-    def words(self) -> frozenset[str]:
-        """The names in its text, attributes left out; those of comments and strings too."""
-        if self._words is None:
-            self._words = frozenset(_FREE_NAME.findall(self.text))
-        return self._words
+    def mentions(self, name: str) -> bool:
+        """Whether a name stands in its text, attributes left out; in comments and strings too."""
+        text, size = self.text, len(name)
+        at = text.find(name)
+        while at >= 0:
+            before, after = text[at - 1 : at], text[at + size : at + size + 1]
+            if not (_in_name(before) or before == "." or _in_name(after)):
+                return True
+            at = text.find(name, at + 1)
+        return False
 
     @property
     def bound(self) -> frozenset[str]:
@@ -109,6 +110,10 @@ class Statement:
         if self._used is None:
             self._used = used_at_import(self.nodes)
         return self._used
+
+
+def _in_name(character: str) -> bool:
+    return character.isalnum() or character == "_"
 
 
 def _quick_names(text: str) -> frozenset[str] | None:
@@ -268,7 +273,7 @@ class SourceModule:
 
     def mentioning(self, name: str) -> list[Statement]:
         """The statements in whose text a name stands, attributes left out."""
-        return [s for s in self.statements if name in s.text and name in s.words]
+        return [s for s in self.statements if name in s.text and s.mentions(name)]
 
     @cached_property
     def declared_global(self) -> frozenset[str]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
 
 from fibcore.syntax import children
 
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+_WITHOUT_NAMES = frozenset((ast.Constant, ast.Lambda, ast.Pass, ast.Break, ast.Continue))
 _EMPTY: frozenset[str] = frozenset()
 
 
@@ -29,36 +29,34 @@ def _found(node: ast.AST) -> frozenset[str]:
         return _EMPTY
     bound: set[str] = set()
     others: set[str] = set()
-    for statement in node.body:
-        for kind, name in _bindings(statement, inside=False):
-            (bound if kind == "bound" else others).add(name)
+    # Syntax, and whether it stands inside of a comprehension, where only `:=` binds.
+    pending: list[tuple[ast.AST, bool]] = [(statement, False) for statement in node.body]
+    while pending:
+        one, inside = pending.pop()
+        kind = type(one)
+        if kind in _WITHOUT_NAMES:
+            continue
+        if kind is ast.Name:
+            if not inside and type(one.ctx) is not ast.Load:  # type: ignore[attr-defined]
+                bound.add(one.id)  # type: ignore[attr-defined]
+            continue
+        if isinstance(one, (ast.Global, ast.Nonlocal)):
+            others.update(one.names)
+            continue
+        if isinstance(one, (ast.Import, ast.ImportFrom)):
+            bound.update(a.asname or a.name.partition(".")[0] for a in one.names)
+            continue
+        if isinstance(one, _DEFINITIONS):
+            bound.add(one.name)
+            continue
+        if isinstance(one, ast.NamedExpr):
+            bound.add(one.target.id)
+            pending.append((one.value, inside))
+            continue
+        if isinstance(one, (ast.ExceptHandler, ast.pattern)):
+            name = getattr(one, "name", None) or getattr(one, "rest", None)
+            if name is not None:
+                bound.add(name)
+        inner = inside or isinstance(one, _COMPREHENSIONS)
+        pending += [(child, inner) for child in children(one)]
     return frozenset(bound - others)
-
-
-def _bindings(node: ast.AST, *, inside: bool) -> Iterator[tuple[str, str]]:
-    """What a piece of syntax does to names; `inside` of a comprehension, only `:=` binds."""
-    if isinstance(node, ast.Name):
-        if not inside and isinstance(node.ctx, (ast.Store, ast.Del)):
-            yield "bound", node.id
-        return
-    if isinstance(node, (ast.Global, ast.Nonlocal)):
-        yield from (("outer", name) for name in node.names)
-        return
-    if isinstance(node, ast.NamedExpr):
-        yield "bound", node.target.id
-        yield from _bindings(node.value, inside=inside)
-        return
-    if isinstance(node, (ast.Import, ast.ImportFrom)):
-        yield from (("bound", a.asname or a.name.partition(".")[0]) for a in node.names)
-        return
-    if isinstance(node, _DEFINITIONS):
-        yield "bound", node.name
-        return
-    if isinstance(node, ast.Lambda):
-        return
-    name = getattr(node, "name", None) or getattr(node, "rest", None)
-    if isinstance(name, str) and isinstance(node, (ast.ExceptHandler, ast.pattern)):
-        yield "bound", name
-    inner = inside or isinstance(node, _COMPREHENSIONS)
-    for child in children(node):
-        yield from _bindings(child, inside=inner)

@@ -7,7 +7,8 @@ import re
 
 from fibcore.syntax import walk
 
-PRIVATE = re.compile(r"\b__[A-Za-z]\w*\b(?<!__)")
+# The underscores come first, so that the search jumps from one pair to the next.
+PRIVATE = re.compile(r"__(?<!\w__)[A-Za-z]\w*\b(?<!__)")
 """A name that is private, in the text of a module."""
 _FIELDS = ("id", "attr", "arg", "name")
 
