@@ -131,7 +131,8 @@ class _Calculator:
         else:
             self.gemms[latent + rope, self.hidden] += self.layers
         self.gemms[heads * (nope + rope), q_rank or self.hidden] += self.layers
-        self.gemms[heads * (nope + value), latent] += self.layers
+        if self.kind != "minicpm3":  # its loader takes this weight apart, and deletes the layer
+            self.gemms[heads * (nope + value), latent] += self.layers
         self.gemms[self.hidden, heads * value] += self.layers
         self.latent[heads, latent, rope] += self.layers
         if "index_n_heads" in self.c:

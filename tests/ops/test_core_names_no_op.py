@@ -23,6 +23,8 @@ ALLOWED = (
     ("configs/", r"(use_|:)?m(la|oe)\.?|moe_\w+|rms_norm_eps", "keys of config.json, params.json"),
     ("configs/", r"(qwen\d|glm\d)_moe|_QWEN_MOE|_MLA", "model types of transformers, their keys"),
     ("elaborate/", r"RMSNorm", "a class of torch"),
+    ("elaborate/", r"deep_gemm", "a package that SGLang imports"),
+    ("elaborate/", r"moe", "a word in keys of config.json"),
     ("elaborate/", r"FusedMoE|\.srt\.layers\.moe\..*", "names in SGLang's source"),
     ("elaborate/", r"fbgemm_fp8|moe_wna16", "quantisation methods of SGLang"),
     ("elaborate/", r"page_size|moe_tp", "server arguments of SGLang"),

@@ -17,7 +17,7 @@ SNIPPETS = Path(__file__).parent / "snippets" / "hostile.txt"
 MAX_STEPS = 300_000
 """A small part of what an evaluation may take: the costs of steps are the same."""
 MAX_SECONDS = 4.0
-MAX_MEMORY = 500 << 20
+MAX_MEMORY = 1000 << 20
 
 _RUN = """
 import json, resource, sys, time
