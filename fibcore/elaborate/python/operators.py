@@ -50,6 +50,12 @@ from fibcore.elaborate.python.values import (
 from fibcore.elaborate.python.values.dicts import DefaultDict
 from fibcore.model.tree import Alternatives, SourcePlace, Unknown, UnknownKind, origins_of
 
+
+def _inverted(value: Any) -> Any:
+    """`~value`; of a bool without the warning that Python 3.12 gives."""
+    return ~int(value) if isinstance(value, bool) else ~value
+
+
 _BINARY: dict[type, Callable[[Any, Any], Any]] = {
     ast.Add: limits.add,
     ast.Sub: operator.sub,
@@ -90,7 +96,7 @@ _SET_OPERATORS = (ast.Sub, ast.BitAnd, ast.BitOr, ast.BitXor)
 _UNARY: dict[type, Callable[[Any], Any]] = {
     ast.UAdd: operator.pos,
     ast.USub: operator.neg,
-    ast.Invert: operator.invert,
+    ast.Invert: _inverted,
 }
 
 
