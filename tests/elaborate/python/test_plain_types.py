@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import sys
 from typing import Any
 
 import pytest
@@ -102,9 +103,14 @@ def test_calls_give_what_python_gives_or_unknown(plain: PlainSource, kind: type)
         evaluator = plain.fresh()
         for number, source in enumerate(tried):
             found = evaluator.value("made", f"x{number}")
-            if not _right(found, source):
+            if not _right(found, source) and not _of_a_later_python(source):
                 wrong.append((source, found))
     assert not wrong
+
+
+def _of_a_later_python(source: str) -> bool:
+    """Whether a call has arguments that this Python does not know; the evaluator knows 3.11's."""
+    return sys.version_info < (3, 11) and ".to_bytes(" in source
 
 
 def _right(found: Any, source: str) -> bool:
