@@ -82,7 +82,7 @@ def _follow_entries(ev: Evaluator, owner: Mod, reaching: list[Func]) -> None:
     unset = {name for name, value in owner.attrs.items() if value is None}
     # What workers set are parts of other models and the like: nothing else is followed with them.
     with ev.writes.attempt(keep=False):
-        for func in _methods(ev, owner.cls, lambda node: bool(unset & _assigned(node))):
+        for func in _methods(ev, owner.cls, lambda node: bool(unset & _of_self(node, ast.Store))):
             if func.name in called:
                 _follow_entry(ev, owner, func)
         for func in entries:
@@ -150,7 +150,7 @@ def _reaching(ev: Evaluator, cls: Any, own: set[str], inner: set[str]) -> Iterat
     for base in cls.mro if isinstance(cls, Class) else ():
         for node in base.node.body if isinstance(base, Class) else ():
             if isinstance(node, ast.FunctionDef) and _computes(node.name):
-                reads.setdefault(node.name, _read_of_self(node))
+                reads.setdefault(node.name, _of_self(node, ast.Load))
                 if inner & _called_of_others(node):
                     found.add(node.name)
     while True:
@@ -176,23 +176,13 @@ def _computes(method: str) -> bool:
     return method != "forward" and not method.startswith("__") and "weight" not in method
 
 
-def _read_of_self(node: ast.AST) -> set[str]:
+def _of_self(node: ast.AST, context: type[ast.expr_context]) -> set[str]:
+    """The attributes of self that are read (`ast.Load`) or assigned (`ast.Store`)."""
     return {
         part.attr
         for part in walk(node)
         if isinstance(part, ast.Attribute)
-        and isinstance(part.ctx, ast.Load)
-        and isinstance(part.value, ast.Name)
-        and part.value.id == "self"
-    }
-
-
-def _assigned(node: ast.AST) -> set[str]:
-    return {
-        part.attr
-        for part in walk(node)
-        if isinstance(part, ast.Attribute)
-        and isinstance(part.ctx, ast.Store)
+        and isinstance(part.ctx, context)
         and isinstance(part.value, ast.Name)
         and part.value.id == "self"
     }
