@@ -12,7 +12,6 @@ from fibcore.elaborate.python.part import Handlers, Part
 from fibcore.elaborate.python.values import ABSENT, Env, Raised, born
 from fibcore.elaborate.python.values.iterators import Iterator, Undecided
 from fibcore.model.tree import Alternatives, Unknown
-from fibcore.syntax import walk
 
 if TYPE_CHECKING:
     from fibcore.elaborate.python.evaluator import Evaluator
@@ -96,8 +95,6 @@ class Comprehensions(Part):
         iterable = given if given is not ABSENT else self.ev.expressions.eval(generator.iter, env)
         place = env.module.place(generator.iter)
         last = level == len(generators) - 1
-        # Functions made inside share the variables of all rounds: they see those of the last one.
-        shared = Env(env.module, env) if _makes_functions(element(env)) else None
         # Layers are made like this: `[Layer(i) for i in range(n)]`. A condition would have to be
         # asked of each index, so that nothing is gained.
         if last and not generator.ifs and shared is None:
@@ -252,12 +249,3 @@ class GeneratorExpression(Iterator):
 
 def _is_count(items: list[Any]) -> bool:
     return all(isinstance(i, int) and not isinstance(i, bool) for i in items)
-
-
-def _makes_functions(node: ast.expr) -> bool:
-    """Whether an element makes a function; remembered on its syntax."""
-    known: bool | None = getattr(node, "makes_functions", None)
-    if known is None:
-        known = any(isinstance(inner, ast.Lambda) for inner in walk(node))
-        node.makes_functions = known  # type: ignore[attr-defined]
-    return known
