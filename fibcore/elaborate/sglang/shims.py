@@ -55,6 +55,7 @@ class Shims:
             "model_class": self.model_class,
             "model_config": self.server.passes.model_config,
             "pp_indices": pp_indices,
+            "rotary_cached": rotary_cached,
             "server_args": self.server.server_args,
             "server_dict": ServerDict(self.server).server_dict,
             "tensor": tensor,
@@ -130,6 +131,17 @@ def _layers(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace, *, wh
 def pp_indices(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
     """All layers are on the only pipeline rank."""
     return (0, argument(args, kwargs, 0, "num_hidden_layers"))
+
+
+def rotary_cached(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
+    """`_get_live_rope_cache_entry(key)`: the embedding that an earlier layer made, if one did.
+
+    The source looks whether its buffers were freed meanwhile, which happens to a model that is
+    thrown away; nothing throws one away while another is built.
+    """
+    table = ev.value("sglang.srt.layers.rotary_embedding.factory", "_ROPE_DICT")
+    get = ev.attributes.find(table, "get", place)
+    return ev.calls.call(get, [argument(args, kwargs, 0, "key")], {}, place)
 
 
 def in_forward(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> bool:
