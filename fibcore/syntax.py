@@ -17,20 +17,20 @@ _PLAIN = frozenset(
 )
 
 
-_FIELDS: dict[type[ast.AST], tuple[str, ...]] = {ast.Constant: ()}
+class _Fields(dict[type[ast.AST], tuple[str, ...]]):
+    """The fields of each kind of node that may hold nodes."""
+
+    def __missing__(self, kind: type[ast.AST]) -> tuple[str, ...]:
+        self[kind] = found = tuple(name for name in kind._fields if name not in _PLAIN)
+        return found
 
 
-def _fields(kind: type[ast.AST]) -> tuple[str, ...]:
-    """The fields of a kind of node that may hold nodes."""
-    found = _FIELDS.get(kind)
-    if found is None:
-        found = _FIELDS[kind] = tuple(name for name in kind._fields if name not in _PLAIN)
-    return found
+_FIELDS = _Fields({ast.Constant: ()})
 
 
 def children(node: ast.AST) -> Iterator[ast.AST]:
     """The nodes directly below one, in the order of the source; not those of `ctx`."""
-    for name in _fields(type(node)):
+    for name in _FIELDS[type(node)]:
         value = getattr(node, name, None)
         if type(value) is list:
             for item in value:
@@ -45,12 +45,24 @@ def walk(node: ast.AST) -> Iterator[ast.AST]:
     found = [node]
     for one in found:
         yield one
-        for name in _fields(type(one)):
+        for name in _FIELDS[type(one)]:
             value = getattr(one, name, None)
             if type(value) is list:
                 found += [item for item in value if isinstance(item, ast.AST)]
             elif isinstance(value, ast.AST):
                 found.append(value)
+
+
+def _below(nodes: list[ast.AST]) -> list[ast.AST]:
+    found: list[ast.AST] = []
+    for node in nodes:
+        for name in _FIELDS[type(node)]:
+            value = getattr(node, name, None)
+            if type(value) is list:
+                found += [item for item in value if isinstance(item, ast.AST)]
+            elif isinstance(value, ast.AST):
+                found.append(value)
+    return found
 
 
 MAX_NESTING = 100
@@ -61,7 +73,7 @@ def is_nested_deeply(top: ast.AST) -> bool:
     """Whether syntax is nested deeper than `MAX_NESTING`; looks at each node once."""
     level = [top]
     for _ in range(MAX_NESTING):
-        level = [inner for node in level for inner in children(node)]
+        level = _below(level)
         if not level:
             return False
     return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from typing import Any
 
+from fibcore.elaborate.python import lazy_methods
 from fibcore.elaborate.python.journal import Status
 from fibcore.elaborate.python.libraries import table
 from fibcore.elaborate.python.libraries.decorators import TRANSPARENT
@@ -32,6 +33,7 @@ class Definitions(Part):
         return {
             ast.FunctionDef: self.define_function,
             ast.AsyncFunctionDef: self.define_function,
+            lazy_methods.FunctionDef: self.define_function,
             ast.ClassDef: self.define_class,
         }
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
+from fibcore.elaborate.python import lazy_methods
 from fibcore.elaborate.python.import_time import used_at_import
 from fibcore.elaborate.python.mangling import PRIVATE
 from fibcore.errors import SourceError
@@ -42,14 +43,18 @@ class Statement:
     """One top-level statement of a module, parsed on demand."""
 
     __slots__ = (
-        "_bound", "_line", "_nodes", "_used", "is_import", "names", "owner", "position", "text",
+        "_bound", "_line", "_nodes", "_start", "_used", "is_import", "names", "owner", "position",
+        "text",
     )  # fmt: skip
 
-    def __init__(self, owner: SourceModule, text: str, line: int, position: int) -> None:
+    def __init__(
+        self, owner: SourceModule, text: str, line: int, position: int, start: int
+    ) -> None:
         self.owner = owner
         self.text = text
         self.position = position
         self._line = line
+        self._start = start
         self._nodes: list[ast.stmt] | None = None
         self._bound: frozenset[str] | None = None
         self._used: frozenset[str] | None = None
@@ -61,8 +66,10 @@ class Statement:
         """The statement's syntax (several where they share a line)."""
         if self._nodes is None:
             try:
-                # Blank lines in front keep the line numbers of the file.
-                self._nodes = ast.parse("\n" * (self._line - 1) + self.text).body
+                self._nodes = self._class_nodes()
+                if self._nodes is None:
+                    # Blank lines in front keep the line numbers of the file.
+                    self._nodes = ast.parse("\n" * (self._line - 1) + self.text).body
             except (RecursionError, MemoryError):  # of the parser's own stack, too
                 raise SourceError(
                     "the source nests deeper than can be parsed",
@@ -73,11 +80,13 @@ class Statement:
                 self._nodes = [n for n in self.owner.whole if self._line <= n.lineno <= last]
         return self._nodes
 
-    def binds(self, name: str) -> bool:
-        """Whether the statement may bind or change the module-level `name`."""
-        if self.names is not None:
-            return name in self.names
-        return name in self.text and name in self.bound
+    def _class_nodes(self) -> list[ast.stmt] | None:
+        """The syntax of a long class, whose methods are parsed later; None for anything else."""
+        if len(self.text) < lazy_methods.LONG or "\n    def " not in self.text:
+            return None
+        start, end = self._start, self._start + len(self.text)
+        strings = [(a - start, b - start) for a, b in self.owner.strings if start <= a < end]
+        return lazy_methods.parse(self.text, self._line, strings, self.owner.body_at)
 
     def defines(self, name: str) -> bool:
         """Whether it is the definition of a function or class of this name."""
@@ -99,7 +108,7 @@ class Statement:
         """The names that it may bind or change."""
         if self._bound is None:
             found = self.names if self.names is not None else bound_names(self.nodes)
-            if ":=" in self.text and self.names is None:
+            if self.owner.has_walrus and self.names is None:
                 found |= walrus_names(self.nodes)
             self._bound = found
         return self._bound
@@ -120,6 +129,24 @@ def _quick_names(text: str) -> frozenset[str] | None:
     """Names bound by a def or class, read off the first line; None where it takes a parse."""
     match = _BINDS.search(text) if text.startswith("@") else _BINDS.match(text)
     return frozenset((match.group(1),)) if match else None
+
+
+# Statements that hold no others of the scope that they stand in.
+_WITHOUT_STATEMENTS = (
+    ast.FunctionDef,
+    ast.AsyncFunctionDef,
+    ast.ClassDef,
+    ast.Import,
+    ast.ImportFrom,
+    ast.Assign,
+    ast.AnnAssign,
+    ast.AugAssign,
+    ast.Delete,
+    ast.Expr,
+    ast.Return,
+    ast.Raise,
+    ast.Assert,
+)
 
 
 def bound_names(nodes: list[ast.stmt]) -> frozenset[str]:
@@ -144,7 +171,7 @@ def bound_names(nodes: list[ast.stmt]) -> frozenset[str]:
         elif isinstance(node, ast.Assign):
             for each in node.targets:
                 target(each)
-        elif isinstance(node, (ast.AnnAssign, ast.AugAssign, ast.For)):
+        elif isinstance(node, (ast.AnnAssign, ast.AugAssign, ast.For, ast.AsyncFor)):
             target(node.target)
         elif isinstance(node, ast.Delete):
             for each in node.targets:
@@ -163,10 +190,10 @@ def bound_names(nodes: list[ast.stmt]) -> frozenset[str]:
             for call in walk(node.value):
                 if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute):
                     target(call.func)
+        if isinstance(node, _WITHOUT_STATEMENTS):
+            return
         for inner in children(node):
-            if isinstance(inner, ast.stmt) and not isinstance(
-                node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-            ):
+            if isinstance(inner, ast.stmt):
                 visit(inner)
             elif isinstance(inner, (ast.ExceptHandler, ast.match_case)):
                 if isinstance(inner, ast.ExceptHandler) and inner.name:
@@ -201,6 +228,8 @@ class SourceModule:
         # What `effects` found out about names of the module.
         self.related_statements: dict[str, tuple[Statement, ...]] = {}
         self.changed_classes: dict[str, bool] = {}
+        # What `quiet` found out about classes.
+        self.quiet_classes: dict[str, bool] = {}
 
     @cached_property
     def text(self) -> str:
@@ -224,9 +253,26 @@ class SourceModule:
     def statements(self) -> tuple[Statement, ...]:
         """The top-level statements in order."""
         return tuple(
-            Statement(self, text, line, position)
-            for position, (text, line) in enumerate(_split(self.text))
+            Statement(self, text, line, position, start)
+            for position, (text, line, start) in enumerate(_split(self.text, self.strings))
         )
+
+    @cached_property
+    def strings(self) -> list[tuple[int, int]]:
+        """Where strings of several lines begin and end in the text."""
+        return [m.span() for m in _QUOTED.finditer(self.text) if "\n" in m.group()]
+
+    def body_at(self, line: int) -> list[ast.stmt]:
+        """The body of the function that stands in a line, by a parse of the whole file.
+
+        Raises:
+            SourceError: the file is not Python that this interpreter can parse.
+        """
+        for statement in self.whole:
+            for node in walk(statement):
+                if isinstance(node, ast.FunctionDef) and node.lineno == line:
+                    return node.body
+        raise SourceError("the source does not parse", where=f"{self.file}:{line}")
 
     @cached_property
     def whole(self) -> list[ast.stmt]:
@@ -254,19 +300,19 @@ class SourceModule:
         if found is None:
             by_name, others = self._by_name
             known = by_name.get(name, ())
-            changing = [n for n in others if self.statements[n].binds(name)]
+            changing = [s.position for s in others if name in s.text and name in s.bound]
             found = tuple(self.statements[n] for n in sorted((*known, *changing)))
             self._binding[name] = found
         return found
 
     @cached_property
-    def _by_name(self) -> tuple[dict[str, list[int]], list[int]]:
-        """Positions of defs and classes by their names, and of all other statements."""
+    def _by_name(self) -> tuple[dict[str, list[int]], list[Statement]]:
+        """Positions of defs and classes by their names, and all other statements."""
         by_name: dict[str, list[int]] = {}
-        others: list[int] = []
+        others: list[Statement] = []
         for position, statement in enumerate(self.statements):
             if statement.names is None:
-                others.append(position)
+                others.append(statement)
             for name in statement.names or ():
                 by_name.setdefault(name, []).append(position)
         return by_name, others
@@ -285,6 +331,11 @@ class SourceModule:
     def has_private(self) -> bool:
         """Whether there are names that Python mangles in classes."""
         return PRIVATE.search(self.text) is not None
+
+    @cached_property
+    def has_walrus(self) -> bool:
+        """Whether expressions may bind names."""
+        return ":=" in self.text
 
     @cached_property
     def is_open(self) -> bool:
@@ -308,18 +359,13 @@ class SourceModule:
         )
 
 
-def _split(text: str) -> Iterator[tuple[str, int]]:
-    """Cut a module into top-level statements: text and first line.
+def _split(text: str, strings: list[tuple[int, int]]) -> Iterator[tuple[str, int, int]]:
+    """Cut a module into top-level statements: text, first line, and where it begins.
 
     A statement begins in the first column, outside of strings, with something that neither closes
     a bracket nor continues a compound statement; decorators belong to what they decorate. A cut in
     the wrong place (a bracket's contents in the first column) shows when the piece does not parse.
     """
-    blocked = [
-        (m.start(), m.end())
-        for m in _QUOTED.finditer(text)
-        if "\n" in m.group() and m.end() > m.start()
-    ]
     starts: list[int] = []
     decorated = False
     span = 0
@@ -327,9 +373,9 @@ def _split(text: str) -> Iterator[tuple[str, int]]:
         at = match.start()
         if at >= len(text):
             break
-        while span < len(blocked) and blocked[span][1] <= at:
+        while span < len(strings) and strings[span][1] <= at:
             span += 1
-        if span < len(blocked) and blocked[span][0] < at:
+        if span < len(strings) and strings[span][0] < at:
             continue
         if not decorated:
             starts.append(at)
@@ -339,7 +385,7 @@ def _split(text: str) -> Iterator[tuple[str, int]]:
         end = starts[position + 1] if position + 1 < len(starts) else len(text)
         line += text.count("\n", before, start)
         before = start
-        yield text[start:end], line
+        yield text[start:end], line, start
 
 
 class ModuleIndex:

@@ -3,28 +3,69 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from fibcore.syntax import children
+
+if TYPE_CHECKING:
+    from fibcore.elaborate.python.index import SourceModule
 
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 _WITHOUT_NAMES = frozenset((ast.Constant, ast.Lambda, ast.Pass, ast.Break, ast.Continue))
 _EMPTY: frozenset[str] = frozenset()
+# Where statements bind names, expressions without `:=` aside, or hold others that do. Most of a
+# body is expressions that bind none.
+_BINDING: dict[type[ast.AST], tuple[str, ...]] = {
+    ast.Assign: ("targets",),
+    ast.AnnAssign: ("target",),
+    ast.AugAssign: ("target",),
+    ast.Expr: (),
+    ast.Return: (),
+    ast.Raise: (),
+    ast.Assert: (),
+    ast.If: ("body", "orelse"),
+    ast.For: ("target", "body", "orelse"),
+    ast.While: ("body", "orelse"),
+    ast.With: ("items", "body"),
+    ast.withitem: ("optional_vars",),
+    ast.Try: ("body", "handlers", "orelse", "finalbody"),
+    ast.ExceptHandler: ("body",),
+}
 
 
-def local_names(node: ast.AST) -> frozenset[str]:
+def local_names(node: ast.AST, module: SourceModule) -> frozenset[str]:
     """The names that the body of a function binds; remembered on its syntax.
 
     Python looks such a name up nowhere else, even where it is not bound yet.
+
+    Args:
+        node: The function.
+        module: The module that it stands in.
     """
     known: frozenset[str] | None = getattr(node, "local_names", None)
     if known is None:
-        known = _found(node)
+        known = _found(node, walrus=module.has_walrus)
         node.local_names = known  # type: ignore[attr-defined]
     return known
 
 
-def _found(node: ast.AST) -> frozenset[str]:
+def _parts(node: ast.AST, *, walrus: bool) -> Iterator[ast.AST]:
+    """The parts of syntax that may bind names."""
+    fields = None if walrus else _BINDING.get(type(node))
+    if fields is None:
+        yield from children(node)
+        return
+    for name in fields:
+        part = getattr(node, name)
+        if isinstance(part, list):
+            yield from part
+        elif part is not None:
+            yield part
+
+
+def _found(node: ast.AST, *, walrus: bool) -> frozenset[str]:
     if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
         return _EMPTY
     bound: set[str] = set()
@@ -58,5 +99,5 @@ def _found(node: ast.AST) -> frozenset[str]:
             if name is not None:
                 bound.add(name)
         inner = inside or isinstance(one, _COMPREHENSIONS)
-        pending += [(child, inner) for child in children(one)]
+        pending += [(child, inner) for child in _parts(one, walrus=walrus)]
     return frozenset(bound - others)

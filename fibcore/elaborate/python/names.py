@@ -17,7 +17,7 @@ from fibcore.elaborate.python.values import (
     bound,
     may_be_absent,
 )
-from fibcore.model.tree import Unknown
+from fibcore.model.tree import Alternatives, Unknown
 
 
 class Names(Part):
@@ -39,6 +39,8 @@ class Names(Part):
                     value = self.ev.modules.imported(value.module, value.name, scope.module)
                     scope.vars[name] = value
             if value is not ABSENT:
+                if type(value) is not Alternatives:
+                    return value
                 if may_be_absent(value):
                     self.ev.exceptions.may_raise(env.module.place(node), "NameError")
                 return bound(value)
@@ -46,7 +48,7 @@ class Names(Part):
                 # A name that the body binds later is looked up in the module, and nowhere between.
                 scope = env.module.env
                 continue
-            if scope.func is not None and name in local_names(scope.func.node):
+            if scope.func is not None and name in local_names(scope.func.node, scope.module.source):
                 return self._not_bound(name, scope, env, node)
             scope = scope.outer
         if name in self.ev.builtins:

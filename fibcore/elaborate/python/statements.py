@@ -151,4 +151,7 @@ def _has(scope: Env, name: str) -> bool:
     """Whether a variable is of this scope, be it bound yet or not."""
     if scope.is_class:
         return False
-    return name in scope.vars or (scope.func is not None and name in local_names(scope.func.node))
+    func = scope.func
+    return name in scope.vars or (
+        func is not None and name in local_names(func.node, scope.module.source)
+    )

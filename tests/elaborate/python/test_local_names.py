@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+from pathlib import Path
 
 import pytest
 
+from fibcore.elaborate.python.index import SourceModule
 from fibcore.elaborate.python.local_names import local_names
 
 
@@ -33,4 +35,6 @@ from fibcore.elaborate.python.local_names import local_names
 def test_names_that_a_body_binds(body: str, names: str) -> None:
     text = "    " + body.replace("\n", "\n    ") if "\n    " not in body else "    " + body
     node = ast.parse(f"def f():\n{text}\n").body[0]
-    assert local_names(node) == frozenset(names.split())
+    module = SourceModule("m", Path("m.py"), "m.py", is_package=False)
+    module.__dict__["text"] = text
+    assert local_names(node, module) == frozenset(names.split())
