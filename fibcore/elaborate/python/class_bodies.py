@@ -5,15 +5,19 @@ from __future__ import annotations
 import ast
 import contextlib
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fibcore.elaborate.python.effects import changes_class
 from fibcore.elaborate.python.import_time import used_at_import
 from fibcore.elaborate.python.index import bound_names, walrus_names
 from fibcore.elaborate.python.part import Part
+from fibcore.elaborate.python.quiet import put_off
 from fibcore.elaborate.python.values import ABSENT, Class, Env, Func, Raised, Value
 from fibcore.model.tree import Unknown
 from fibcore.syntax import walk
+
+if TYPE_CHECKING:
+    from fibcore.elaborate.python.evaluator import Evaluator
 
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _PLAIN = (
@@ -35,9 +39,13 @@ _REDEFINES = frozenset(("setter", "deleter", "getter", "overload"))
 class ClassBodies(Part):
     """Evaluates the bodies of classes."""
 
+    def __init__(self, evaluator: Evaluator) -> None:
+        super().__init__(evaluator)
+        self._waiting: list[Class] = []  # those of whose bodies statements were put off
+
     def prepare(self, cls: Class, env: Env) -> None:
         """Note what a body binds; run it where the order of its statements matters."""
-        walrus = ":=" in cls.module.source.text
+        walrus = cls.module.source.has_walrus
         for statement in cls.node.body:
             found = bound_names([statement])
             if walrus and not isinstance(statement, _FUNCTIONS) and _has_walrus(statement):
@@ -45,6 +53,10 @@ class ClassBodies(Part):
             for name in found:
                 cls.names.setdefault(name, []).append(statement)
         if self._in_order(cls, env):
+            if env.outer is None and not (cls.metaclass or cls.metaclass_name or cls.decorators):
+                cls.put_off = put_off(cls.node.body, cls.module.source)
+            if cls.put_off:
+                self._waiting.append(cls)
             self.run(cls)
 
     def _in_order(self, cls: Class, env: Env) -> bool:
@@ -68,10 +80,13 @@ class ClassBodies(Part):
             return
         cls.complete = True
         scope = ClassScope(cls, cls.attrs)
+        waiting = {id(statement) for statement in cls.put_off.values()}
         for statement in cls.node.body:
+            if id(statement) in waiting:
+                continue
             try:
                 self.ev.statements.execute(statement, scope)
-            except Raised as error:  # noqa: PERF203 - each statement for itself
+            except Raised as error:
                 if self.ev.mode.caught:
                     raise
                 self._lose(cls, statement, error)
@@ -82,6 +97,14 @@ class ClassBodies(Part):
             else:
                 cls.attrs[name] = held
                 self._adopt(cls, name, held)
+
+    def run_put_off(self) -> None:
+        """Run all statements that wait for their names to be read, in the order of the source."""
+        while self._waiting:
+            cls = self._waiting.pop(0)
+            with self.ev.apart(), self._at(cls):
+                for name in list(cls.put_off):
+                    self.ev.classes.own_attr(cls, name)
 
     def complete(self, cls: Class) -> None:
         """Run what is left of a body that was evaluated by names until now."""
@@ -98,17 +121,17 @@ class ClassBodies(Part):
 
     def attr(self, cls: Class, name: str) -> Any:
         """What a body binds to a name, or ABSENT; runs the statements that bind it."""
-        if cls.complete or name not in cls.names:
+        if name not in cls.names or (cls.complete and name not in cls.put_off):
             return ABSENT
         # Until it is known, so that a body that refers to itself comes to an end.
         cls.attrs[name] = Unknown(f"{cls.name}.{name} refers to itself", cls.place)
         # A class is made when its module is imported: in no branch, and before any forward pass.
         with self.ev.aside(), self._at(cls):
             value = self._evaluated(cls, name)
-        cls.attrs[name] = value
-        if value is ABSENT:
-            del cls.attrs[name]
-        self._adopt(cls, name, value)
+            cls.attrs[name] = value
+            if value is ABSENT:
+                del cls.attrs[name]
+            self._adopt(cls, name, value)
         return value
 
     def _evaluated(self, cls: Class, name: str) -> Any:

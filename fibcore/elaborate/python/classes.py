@@ -53,6 +53,11 @@ class Classes(Part):
 
     def own_attr(self, cls: Class, name: str) -> Any:
         """What the class itself binds to `name`, or ABSENT."""
+        if cls.former is not None and name in cls.former and cls.module.at is not None:
+            at = cls.module.at
+            for position, value in cls.former[name]:
+                if position > at:  # it had not been changed yet
+                    return value
         if name in cls.attrs:
             return cls.attrs[name]
         return self.bodies.attr(cls, name)
@@ -161,18 +166,36 @@ class Classes(Part):
                 return found
         return ABSENT
 
+    def stores_plainly(self, cls: Class) -> bool:
+        """Whether assigning to an attribute that no descriptor has for a name just stores it."""
+        known = cls.known_storage
+        if known is not None and known[0] == self.generation:
+            return known[1]
+        plain = (
+            not isinstance(self.attr(cls, "__setattr__"), Func)
+            and not self.ev.records.is_frozen(cls)
+            and any(map(self._has_dict, cls.mro))
+        )
+        cls.known_storage = (self.generation, plain)
+        return plain
+
+    def _has_dict(self, base: Any) -> bool:
+        """Whether a class of an MRO gives instances attributes of any name."""
+        if not isinstance(base, Class):
+            return base.short not in _WITHOUT_DICT
+        record = self.ev.records.own(base)
+        return "__slots__" not in base.names and (record is None or not record.slots)
+
     def has_slot(self, cls: Class, name: str) -> bool:
         """Whether instances of a class may have an attribute of this name, by its `__slots__`."""
         for base in cls.mro:
+            if self._has_dict(base):
+                return True
             if not isinstance(base, Class):
-                if base.short not in _WITHOUT_DICT:
-                    return True
                 continue
-            record = self.ev.records.own(base)
             if "__slots__" not in base.names:
-                if record is None or not record.slots:
-                    return True
-                if name in record.names:
+                record = self.ev.records.own(base)
+                if record is not None and name in record.names:
                     return True
                 continue
             slots = self.own_attr(base, "__slots__")

@@ -42,11 +42,15 @@ class Class(Value):
         position: The position of its statement in the module; None for a class of a function.
         metaclass: The class of the source that it is an instance of, if any.
         metaclass_name: The name of a class outside of the source that it is an instance of.
+        put_off: Statements of a complete body that are run when their name is read, by that name.
+        former: What attributes were before statements of the module changed them, by the positions
+            of those; None where none did.
     """
 
     __slots__ = (
-        "_mro", "attrs", "bases", "complete", "decorators", "env", "is_enum", "known_descriptors",
-        "leaf", "members", "metaclass", "metaclass_name", "module", "names", "node", "position",
+        "_mro", "attrs", "bases", "complete", "decorators", "env", "former", "is_enum",
+        "known_descriptors", "known_storage", "leaf", "members", "metaclass", "metaclass_name",
+        "module", "names", "node", "position", "put_off",
     )  # fmt: skip
 
     def __init__(self, node: ast.ClassDef, module: ModuleSpace, env: Env, bases: list[Any]) -> None:
@@ -61,10 +65,13 @@ class Class(Value):
         self.members: dict[str, Any] | None = None
         self._mro: list[Any] | None = None
         self.complete = False
+        self.put_off: dict[str, ast.Assign] = {}
+        self.former: dict[str, list[tuple[int, Any]]] | None = None
         self.position: int | None = None
         self.metaclass: Class | None = None
         self.metaclass_name = ""
         self.known_descriptors: tuple[int, frozenset[str]] | None = None
+        self.known_storage: tuple[int, bool] | None = None
         self.is_enum: bool | None = None
 
     def __repr__(self) -> str:
@@ -199,7 +206,17 @@ class Class(Value):
             ev.classes.generation += 1
         elif self.metaclass is not None and self._sets_by_metaclass(ev, name, value, place):
             return
+        self._keep_former(ev, name)
         ev.writes.put(self.attrs, name, value)
+
+    def _keep_former(self, ev: Evaluator, name: str) -> None:
+        """Remember what an attribute is before a statement of the module changes it."""
+        at = self.module.at
+        if at is None:
+            ev.classes.bodies.run_put_off()  # which may read it
+        elif self.position is not None and at > self.position:
+            self.former = self.former or {}
+            self.former.setdefault(name, []).append((at, ev.classes.own_attr(self, name)))
 
     def _sets_by_metaclass(self, ev: Evaluator, name: str, value: Any, place: SourcePlace) -> bool:
         setter = ev.classes.attr(self.metaclass, "__setattr__") if self.metaclass else ABSENT
