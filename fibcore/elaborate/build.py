@@ -72,6 +72,7 @@ class TreeBuilder:
         self._called: dict[Any, frozenset[str]] = {}
         self._constants: dict[tuple[int, str], tuple[dict[str, Any], list[str]]] = {}
         self._met: set[tuple[int, str]] = set()
+        self._held: dict[tuple[int, int], list[tuple[str, Mod | Param]]] = {}
 
     def build(self, root: Mod) -> ModuleNode:
         """The tree below the model's root object."""
@@ -219,20 +220,35 @@ class TreeBuilder:
             if isinstance(source, Mod) and self._first(source, inner if own else layer):
                 self._paths[id(source)] = inner
                 mine.add(name)
-        for name, item in mod.attrs.items():
-            if isinstance(item, Param) and item.base is None:
+        for name, item in self._claimed(mod):
+            if isinstance(item, Param):
                 self._owners[id(item)] = _join(path, name)
         self._claim_weights(mod, path)
         return mine
 
     def _claim_weights(self, mod: Mod, path: str) -> None:
         """Give the weights of building blocks their paths: parameters of a class of the source."""
-        for name, value in mod.attrs.items():
-            source = value if mod.leaf else None
-            if isinstance(source, Mod):
-                self._paths[id(source)] = _join(path, name)
-            elif isinstance(value, Mod) and value.leaf:
+        for name, value in self._claimed(mod):
+            if not isinstance(value, Mod):
+                continue
+            if mod.leaf:
+                self._paths[id(value)] = _join(path, name)
+            elif value.leaf:
                 self._claim_weights(value, _join(path, name))
+
+    def _claimed(self, mod: Mod) -> list[tuple[str, Mod | Param]]:
+        """The modules and parameters of its own that a module holds, by name."""
+        # A layer that others equal is met once for each of them, and a building block gets
+        # attributes when it is first asked for one.
+        key = (id(mod), len(mod.attrs))
+        known = self._held.get(key)
+        if known is None:
+            known = self._held[key] = [
+                (name, value)
+                for name, value in mod.attrs.items()
+                if isinstance(value, Mod) or (isinstance(value, Param) and value.base is None)
+            ]
+        return known
 
     def _calls(self, mod: Mod, at: tuple[int, Tracker] | None) -> Iterator[Call]:
         for call in self.ev.forward.calls.get(id(mod), ()):
@@ -418,11 +434,16 @@ def _moves(value: Any) -> bool:
         return any(_moves(v) for v in value.values)
     if isinstance(value, (list, tuple, dict)):
         bounded(value)
-    if isinstance(value, (list, tuple)):
-        return any(_moves(v) for v in value)
-    if isinstance(value, dict):
-        return any(_moves(v) for v in value.values())
+        return _holds_moving(value)
     return False
+
+
+def _holds_moving(value: Any) -> bool:
+    """Whether there is such a value in a container, which is no larger than it may be."""
+    return any(
+        _holds_moving(part) if isinstance(part, (list, tuple, dict)) else _moves(part)
+        for part in (value.values() if isinstance(value, dict) else value)
+    )
 
 
 def _foreign(value: Any) -> bool:

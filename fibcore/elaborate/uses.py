@@ -81,8 +81,15 @@ def _prefixes(body: ast.stmt) -> Iterator[int]:
     for node in walk(body):
         if isinstance(node, ast.keyword) and node.arg == "prefix":
             yield from (id(part) for part in walk(node.value) if isinstance(part, ast.Constant))
-        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("prefix"):
+        elif isinstance(node, ast.Call) and _name(node.func).endswith("prefix"):
             yield from (id(part) for part in walk(node) if isinstance(part, ast.Constant))
+
+
+def _name(func: ast.expr) -> str:
+    """What a called function is called by, without what it belongs to."""
+    if isinstance(func, ast.Attribute):
+        return func.attr
+    return func.id if isinstance(func, ast.Name) else ""
 
 
 def _loads(method: str) -> bool:

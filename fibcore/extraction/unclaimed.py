@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from fibcore.model.kernel import Use, use
@@ -51,21 +51,23 @@ def _handed(tree: ModelTree, claimed: Collection[str]) -> set[str]:
     found: set[str] = set()
     for node in tree.walk():
         if node.leaf or node.path in claimed:
-            found.update(_parameters(node.arguments))
+            _add_parameters(node.arguments.values(), found)
             for call in node.calls:
-                found.update(_parameters(call.args))
-                found.update(_parameters(call.kwargs))
+                _add_parameters(call.args, found)
+                _add_parameters(call.kwargs.values(), found)
     return found
 
 
-def _parameters(value: Any) -> Iterator[str]:
-    if isinstance(value, ParameterRef):
-        yield value.path
-    elif isinstance(value, Alternatives):
-        yield from _parameters(value.values)
-    elif isinstance(value, Mapping):
-        for one in value.values():
-            yield from _parameters(one)
-    elif isinstance(value, (list, tuple)):
-        for one in value:
-            yield from _parameters(one)
+def _add_parameters(values: Iterable[Any], found: set[str]) -> None:
+    """Add the paths of the parameters among values and in the containers among them."""
+    for value in values:
+        if value is None or isinstance(value, (str, int, float)):
+            continue
+        if isinstance(value, ParameterRef):
+            found.add(value.path)
+        elif isinstance(value, (list, tuple)):
+            _add_parameters(value, found)
+        elif isinstance(value, Alternatives):
+            _add_parameters(value.values, found)
+        elif isinstance(value, Mapping):
+            _add_parameters(value.values(), found)

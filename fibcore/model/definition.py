@@ -25,7 +25,7 @@ from fibcore.model.json import (
     to_text,
     write_by,
 )
-from fibcore.syntax import MAX_NESTING, is_nested_deeply
+from fibcore.syntax import MAX_NESTING, is_nested_deeply, walk
 
 CONSTRAINT_BUILTINS = frozenset({"abs", "all", "any", "int", "len", "max", "min", "range", "sum"})
 """The builtins that a constraint may call."""
@@ -269,7 +269,7 @@ def _check_constraints(d: Definition) -> None:
             raise DefinitionError(
                 "not a Python expression", where=where, found=f"{constraint!r}: {error}"
             ) from None
-        for node in ast.walk(tree):
+        for node in walk(tree):
             if isinstance(node, ast.Name) and node.id not in usable:
                 _fail(where, "no such axis or input", ", ".join(sorted(known)), node.id)
 

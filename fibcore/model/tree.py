@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any
 
 import attrs
@@ -228,10 +229,7 @@ class ModuleNode:
 
     def is_a(self, *names: str) -> bool:
         """Whether the class or a base class has one of these names (qualified or not)."""
-        for have in (self.cls, *self.bases):
-            if have in names or have.rpartition(".")[2] in names:
-                return True
-        return False
+        return not _names_of(self.cls, tuple(self.bases)).isdisjoint(names)
 
     def argument(self, name: str, default: Any = None) -> Any:
         """The bound constructor argument `name`, or `default` where the class has none."""
@@ -239,9 +237,18 @@ class ModuleNode:
 
     def walk(self) -> Iterator[ModuleNode]:
         """This module and everything below it, parents first."""
-        yield self
-        for child in self.children.values():
-            yield from child.walk()
+        pending = [self]
+        while pending:
+            node = pending.pop()
+            yield node
+            pending.extend(reversed(tuple(node.children.values())))
+
+
+@cache
+def _names_of(cls: str, bases: tuple[str, ...]) -> frozenset[str]:
+    """The names of a class and its bases, each qualified and not."""
+    names = (cls, *bases)
+    return frozenset((*names, *(name.rpartition(".")[2] for name in names)))
 
 
 @attrs.frozen

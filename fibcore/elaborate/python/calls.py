@@ -253,7 +253,9 @@ class Calls(Part):
     def _body(self, node: ast.FunctionDef, env: Env) -> Status:
         """The body of a function, which returns on some sides of undecided branches."""
         body = node.body
-        if not isinstance(body[-1], ast.Return) or exits_of(body[:-1]):
+        # A return at the end, or none, leaves no way that goes on while another has returned.
+        early = body[:-1] if isinstance(body[-1], ast.Return) else body
+        if exits_of(early):
             return self.ev.writes.within(
                 "return", env, partial(self.ev.statements.block, body, env)
             )
@@ -261,12 +263,15 @@ class Calls(Part):
 
     def _remembered(self, func: Func, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
         """What a function with a cache gives: of the same arguments, the same object."""
-        cache = func.cache
+        cache: list[Any] | None = func.cache
         assert cache is not None
         given = [*args, *kwargs.values()]
         # What depends on a layer, or is not known, is each time another call.
         known = not any(depends(v) or is_unknown(v) for v in given)
-        for old_args, old_kwargs, value in cache if known else ():
+        for old in cache if known else ():
+            if not isinstance(old, tuple):
+                continue  # a call on one side of an undecided branch
+            old_args, old_kwargs, value = old
             if (
                 list(old_kwargs) == list(kwargs)
                 and _same_call(old_args, args)

@@ -82,8 +82,10 @@ class Construction(Part):
             return
         init = self.ev.classes.attr(cls, "__init__")
         if isinstance(init, Func):
-            obj.args = self._arguments(init, obj, args, kwargs, place)
-            found = self.ev.calls.call_function(init, [obj, *args], kwargs, place)
+            given = [obj, *args]
+            bound = self.ev.calls.bind_arguments(init, given, kwargs, place)
+            obj.args = _without_instance(init, bound)
+            found = self.ev.calls.call_function(init, given, kwargs, place, bound=bound)
             if found is not None and not isinstance(found, (Unknown, Alternatives)):
                 raise Raised("TypeError", "__init__() should return None", place)
         elif isinstance(init, Value):
@@ -130,20 +132,6 @@ class Construction(Part):
         self.ev.keep.append(made)
         return made
 
-    def _arguments(
-        self, init: Func, obj: Obj, args: Args, kwargs: Kwargs, place: SourcePlace
-    ) -> dict[str, Any]:
-        """The arguments of a constructor by parameter, without the instance."""
-        found = self.ev.calls.bind_arguments(init, [obj, *args], kwargs, place)
-        first = next(iter(found), None)
-        if first is not None:
-            del found[first]
-        spec = init.node.args
-        if spec.kwarg is not None:
-            for name, value in found.pop(spec.kwarg.arg, {}).items():
-                found.setdefault(name, value)
-        return found
-
     # -- modules -------------------------------------------------------------------------------
 
     def module(self, cls: Class, args: Args, kwargs: Kwargs, place: SourcePlace) -> Mod:
@@ -154,7 +142,9 @@ class Construction(Part):
         if not isinstance(init, Func):
             self.ev.libraries.init_module(mod, args, kwargs, place)
             return mod
-        mod.args = self._arguments(init, mod, args, kwargs, place)
+        given = [mod, *args]
+        bound = self.ev.calls.bind_arguments(init, given, kwargs, place)
+        mod.args = _without_instance(init, bound)
         if self.is_leaf(cls):
             mod.leaf = True
             mod.pending = partial(self._run_init, init, mod, args, kwargs, place)
@@ -163,7 +153,7 @@ class Construction(Part):
             mod.entries = born([])
         self.building.append(mod)
         try:
-            self.ev.calls.call_function(init, [mod, *args], kwargs, place)
+            self.ev.calls.call_function(init, given, kwargs, place, bound=bound)
         finally:
             self.building.pop()
         return mod
@@ -199,6 +189,18 @@ class Construction(Part):
             return self.ev.calls.call_function(func, [owner, *args], kwargs, place)
         except Raised as error:
             return Unknown(f"{owner.class_name}.{func.name} raised {error.kind}", error.place)
+
+
+def _without_instance(init: Func, bound: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a constructor by parameter; those of `**kwargs` by their own names."""
+    names = iter(bound)
+    next(names, None)
+    found = {name: bound[name] for name in names}
+    spec = init.node.args
+    if spec.kwarg is not None:
+        for name, value in found.pop(spec.kwarg.arg, {}).items():
+            found.setdefault(name, value)
+    return found
 
 
 def is_abstract(node: ast.stmt) -> bool:

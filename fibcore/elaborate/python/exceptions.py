@@ -23,6 +23,7 @@ from fibcore.elaborate.python.values.exceptions import (
     is_subclass,
 )
 from fibcore.model.tree import Alternatives, SourcePlace, Unknown
+from fibcore.syntax import walk
 
 if TYPE_CHECKING:
     from fibcore.elaborate.python.evaluator import Evaluator
@@ -155,7 +156,7 @@ class Exceptions(Part):
     def _explained(self, test: ast.expr, env: Env) -> str:
         """A failed assertion with the numbers that are in it."""
         shown = []
-        for part in ast.walk(test):
+        for part in walk(test):
             if isinstance(part, (ast.Name, ast.Attribute)) and isinstance(part.ctx, ast.Load):
                 try:
                     value = self.ev.expressions.eval(part, env)

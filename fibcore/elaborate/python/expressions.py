@@ -34,6 +34,7 @@ class Expressions(Part):
     def __init__(self, evaluator: Evaluator) -> None:
         super().__init__(evaluator)
         self._handlers: dict[type, Callable[[Any, Env], Any]] = {}
+        self._step = evaluator.budget.step
 
     def register(self, handlers: Handlers) -> None:
         """Let a part evaluate kinds of syntax."""
@@ -41,7 +42,7 @@ class Expressions(Part):
 
     def eval(self, node: ast.expr, env: Env) -> Any:
         """The value of an expression."""
-        self.ev.budget.step()
+        self._step()
         handler = self._handlers.get(type(node))
         if handler is None:
             return Unknown(f"{type(node).__name__} is not evaluated", env.module.place(node))

@@ -233,8 +233,8 @@ class Forward(Part):
         record = self.calls.setdefault(id(target), [])
         self.ev.keep.append(target)
         new = Call(method, tuple(args), dict(kwargs), place)
-        marks = {(c.method, c.place, summary(c.args), summary(c.kwargs)) for c in record}
-        if (new.method, new.place, summary(new.args), summary(new.kwargs)) not in marks:
+        here = [call for call in record if call.place == place and call.method == method]
+        if not here or _given_of(new) not in map(_given_of, here):
             record.append(new)
 
     def tensor_operation(self, name: str, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
@@ -256,11 +256,10 @@ class Forward(Part):
             return
         owner = self.running[-1]
         record = self.operations.setdefault(id(owner), [])
-        given = (summary(args), summary(kwargs))
-        if not any(
-            o.function == name and o.place == place and _given_of(o) == given for o in record
-        ):
-            record.append(Operation(name, "", tuple(args), dict(kwargs), place))
+        new = Operation(name, "", tuple(args), dict(kwargs), place)
+        here = [noted for noted in record if noted.place == place and noted.function == name]
+        if not here or _given_of(new) not in map(_given_of, here):
+            record.append(new)
             self.ev.keep.append(owner)
 
 
@@ -269,8 +268,8 @@ def _is_weight(value: Any) -> bool:
     return isinstance(value, Param) or (isinstance(value, Mod) and value.is_parameter)
 
 
-def _given_of(noted: Operation) -> tuple[Any, Any]:
-    return summary(list(noted.args)), summary(dict(noted.kwargs))
+def _given_of(noted: Call | Operation) -> tuple[Any, Any]:
+    return summary(noted.args), summary(dict(noted.kwargs))
 
 
 def _offset(value: Any, number: int | None) -> int | None:
@@ -313,8 +312,18 @@ def summary(value: Any, number: int | None = None) -> Any:
         return ("one of", frozenset(summary(v, number) for v in value.values))
     if isinstance(value, (list, tuple, dict)):
         bounded(value)
-    if isinstance(value, (list, tuple)):
-        return tuple(summary(v, number) for v in value)
-    if isinstance(value, dict):
-        return tuple((str(k), summary(v, number)) for k, v in value.items())
+        return _summary_of_parts(value, number)
     return id(value)
+
+
+def _summary_of_parts(value: Any, number: int | None) -> Any:
+    """The summary of a container, which is no larger than it may be."""
+    if isinstance(value, dict):
+        return tuple((str(k), _summary_of_part(v, number)) for k, v in value.items())
+    return tuple(_summary_of_part(v, number) for v in value)
+
+
+def _summary_of_part(value: Any, number: int | None) -> Any:
+    if isinstance(value, (list, tuple, dict)):
+        return _summary_of_parts(value, number)
+    return summary(value, number)

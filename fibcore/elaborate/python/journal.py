@@ -424,7 +424,10 @@ class Writes:
             marks.update({m: c for m, c in outcome.before.cells.items() if m not in marks})
             lists.update({m: c for m, c in outcome.before.wholes.items() if m not in lists})
         for mark, (container, key, before) in marks.items():
-            self.put(container, key, merge(o.cells.get(mark, before) for o in outcomes))
+            values = [o.cells.get(mark, before) for o in outcomes]
+            first = values[0]
+            same_one = all(value is first for value in values)
+            self.put(container, key, first if same_one else merge(values))
         for list_mark, (container, contents_before) in lists.items():
             contents: list[Any] = [o.wholes.get(list_mark, contents_before) for o in outcomes]
             if all(_equal_contents(contents[0], other) for other in contents[1:]):

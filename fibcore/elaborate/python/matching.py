@@ -24,6 +24,7 @@ from fibcore.elaborate.python.values import (
 from fibcore.elaborate.python.values.exceptions import EXCEPTIONS
 from fibcore.elaborate.python.values.iterators import Iterator
 from fibcore.model.tree import Alternatives, SourcePlace, Unknown
+from fibcore.syntax import walk
 
 _SELF_MATCHING = frozenset((
     "bool", "bytearray", "bytes", "dict", "float", "frozenset", "int", "list", "set", "str",
@@ -86,7 +87,7 @@ class Matching(Part):
 
     def _side(self, case: ast.match_case, subject: ast.expr, env: Env) -> Status:
         """A case that may be taken: what its pattern captures is not known."""
-        for part in ast.walk(case.pattern):
+        for part in walk(case.pattern):
             name = getattr(part, "rest" if isinstance(part, ast.MatchMapping) else "name", None)
             if isinstance(part, (ast.MatchAs, ast.MatchStar, ast.MatchMapping)) and name:
                 captured = Unknown("what an undecided pattern captures", env.module.place(subject))

@@ -75,8 +75,10 @@ class Modules(Part):
                 space.settled.add(name)
                 names[name] = self.ev.libraries.constant(fact)
             else:
-                if name not in space.settled:
+                if name not in space.settled and (at is None or space.asked.get(name) != at):
                     self.order.run(space, name, at)
+                    if at is not None:
+                        space.asked[name] = at
                 if at is not None and space.latest.get(name, -1) > at:
                     return self._former(space, name, at)
         value = names.get(name, ABSENT)

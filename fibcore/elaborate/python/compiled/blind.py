@@ -11,6 +11,8 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Iterable
 
+from fibcore.syntax import walk
+
 _METHODS = frozenset((
     "startswith", "endswith", "removeprefix", "removesuffix", "split", "rsplit", "strip", "lstrip",
     "rstrip", "partition", "rpartition", "replace", "join", "lower", "upper", "fullmatch",
@@ -110,10 +112,10 @@ class Blindness:
 
     def _reads(self, node: ast.expr, known: set[str], stored: set[str]) -> bool:
         """Whether the variables of an expression are this round's, or none of the loop's."""
-        names = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)} & self._variables
+        names = {n.id for n in walk(node) if isinstance(n, ast.Name)} & self._variables
         self.free |= names - known - stored
         return not names & (stored - known) and not any(
-            isinstance(n, (ast.NamedExpr, ast.Lambda)) for n in ast.walk(node)
+            isinstance(n, (ast.NamedExpr, ast.Lambda)) for n in walk(node)
         )
 
     def _value(self, node: ast.expr, known: set[str], stored: set[str]) -> bool:
@@ -186,13 +188,13 @@ def _stored(nodes: Iterable[ast.AST]) -> set[str]:
     return {
         inner.id
         for node in nodes
-        for inner in ast.walk(node)
+        for inner in walk(node)
         if isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Store)
     }
 
 
 def _names(target: ast.expr) -> set[str]:
-    return {n.id for n in ast.walk(target) if isinstance(n, ast.Name)}
+    return {n.id for n in walk(target) if isinstance(n, ast.Name)}
 
 
 def _outside(function: ast.FunctionDef, loop: ast.For) -> set[str]:

@@ -14,6 +14,7 @@ from fibcore.elaborate.python.compiled import operations as ops
 from fibcore.elaborate.python.compiled.blind import Blindness
 from fibcore.elaborate.python.compiled.entries import Names
 from fibcore.elaborate.python.compiled.operations import NotPlain
+from fibcore.syntax import walk
 
 Frame = list[Any]
 Code = Callable[[Frame], Any]
@@ -68,13 +69,13 @@ def compilable(node: ast.FunctionDef) -> bool:
         isinstance(inner, _REFUSED)
         or (isinstance(inner, (ast.Attribute, ast.Subscript)) and isinstance(inner.ctx, ast.Store))
         for statement in node.body
-        for inner in ast.walk(statement)
+        for inner in walk(statement)
     )
 
 
 def loops(node: ast.FunctionDef) -> bool:
     """Whether there is a loop in a function, so that to compile it is worth while."""
-    return any(isinstance(n, _LOOPS) for statement in node.body for n in ast.walk(statement))
+    return any(isinstance(n, _LOOPS) for statement in node.body for n in walk(statement))
 
 
 class Compiler:
@@ -648,7 +649,7 @@ def _set(values: list[Any]) -> set[Any]:
 
 
 def _names_in(target: ast.expr) -> list[str]:
-    return [n.id for n in ast.walk(target) if isinstance(n, ast.Name)]
+    return [n.id for n in walk(target) if isinstance(n, ast.Name)]
 
 
 def _assigned(body: list[ast.stmt]) -> list[str]:

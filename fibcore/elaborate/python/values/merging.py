@@ -80,11 +80,14 @@ def merge(values: Iterable[Any]) -> Any:
     """One value that stands for all of `values`: themselves if equal, else `Alternatives`."""
     flat: list[Any] = []
     for value in values:
-        parts = value.values if isinstance(value, Alternatives) else (value,)
-        for part in parts:
+        for part in value.values if isinstance(value, Alternatives) else (value,):
             if isinstance(part, Unknown):
                 _add_unknown(part, flat)
-            elif not any(same(part, have) for have in flat):
+                continue
+            for have in flat:
+                if have is part or same(part, have):
+                    break
+            else:
                 flat.append(part)
     if len(flat) == 1:
         return flat[0]
@@ -230,15 +233,25 @@ def at_index(value: Any, index: int, tracker: Tracker | None = None) -> Any:
         return value
     if isinstance(value, (list, tuple, dict)):
         bounded(value)
-    if isinstance(value, (list, tuple)):
-        return type(value)(at_index(v, index, tracker) for v in value)
-    if isinstance(value, dict):
-        return {k: at_index(v, index, tracker) for k, v in value.items()}
+        return _parts_at_index(value, index, tracker)
     if isinstance(value, Alternatives):
         return merge(at_index(v, index, tracker) for v in value.values)
     if isinstance(value, Value):
         return value.at_index(index, tracker)
     return value
+
+
+def _parts_at_index(value: Any, index: int, tracker: Tracker | None) -> Any:
+    """A container, which is no larger than it may be, as it is in the layer with this index."""
+    if isinstance(value, dict):
+        return {k: _part_at_index(v, index, tracker) for k, v in value.items()}
+    return type(value)(_part_at_index(v, index, tracker) for v in value)
+
+
+def _part_at_index(value: Any, index: int, tracker: Tracker | None) -> Any:
+    if isinstance(value, (list, tuple, dict)):
+        return _parts_at_index(value, index, tracker)
+    return at_index(value, index, tracker)
 
 
 def copied(value: Any) -> Any:

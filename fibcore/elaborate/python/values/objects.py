@@ -335,7 +335,7 @@ class Obj(Receiver):
         return ABSENT
 
     def set_attr(self, ev: Evaluator, name: str, value: Any, place: SourcePlace) -> None:
-        if isinstance(self.cls, Class):
+        if isinstance(self.cls, Class) and not ev.classes.stores_plainly(self.cls):
             setter = ev.classes.attr(self.cls, "__setattr__")
             if isinstance(setter, Func):
                 ev.calls.call(Bound(setter, self), [name, value], {}, place)
@@ -355,7 +355,7 @@ class Obj(Receiver):
                 if found is not ABSENT:
                     ev.attributes.set_by(found, self, name, value, place)
                     return
-            if not ev.classes.has_slot(self.cls, name):
+            if not ev.classes.stores_plainly(self.cls) and not ev.classes.has_slot(self.cls, name):
                 raise Raised("AttributeError", f"{self.class_name} has no slot {name!r}", place)
         ev.writes.put(self.attrs, name, value)
 

@@ -78,12 +78,14 @@ class ModuleSpace(Value):
             has been imported.
         latest: The position of the last statement that was run of those that bind a name.
         active: The positions of the statements that are being run.
+        asked: For names that are not settled, the position of the statement that asked last: all
+            that it may see has been run.
         former: What a name was bound to by earlier ones, by their positions, where it was bound
             more than once: a statement before the last one reads those.
     """
 
     __slots__ = (
-        "_places", "active", "at", "done", "env", "former", "latest", "settled", "source",
+        "_places", "active", "asked", "at", "done", "env", "former", "latest", "settled", "source",
     )  # fmt: skip
 
     def __init__(self, source: SourceModule) -> None:
@@ -93,6 +95,7 @@ class ModuleSpace(Value):
         self.settled: set[str] = set()
         self.at: int | None = None
         self.active: set[int] = set()
+        self.asked: dict[str, int] = {}
         self.latest: dict[str, int] = {}
         self.former: dict[str, dict[int, Any]] = {}
         self._places: dict[int, SourcePlace] = {}
