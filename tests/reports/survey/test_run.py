@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 from click.testing import CliRunner
+from waiting import wait_for
 
 from fibcore.cli import cli
 from fibcore.dataset import files
@@ -510,7 +511,8 @@ def test_an_interrupt_ends_the_processes_and_keeps_the_old_report(
     assert "Traceback" not in said
     assert [p.name for p in output.iterdir()] == ["survey.json"]
     assert (output / "survey.json").read_text() == "old"
-    assert not [pid for pid in workers if _runs(pid)]
+    # One that was being started when the interrupt came ends when it finds its parent gone.
+    wait_for(lambda: not any(map(_runs, workers)), "the end of the workers")
 
 
 @pytest.mark.usefixtures("installed_plugins")
@@ -537,10 +539,10 @@ def _children(pid: int) -> list[int]:
 
 def _runs(pid: int) -> bool:
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
         return False
-    return True
+    return status.rpartition(")")[2].split()[0] != "Z"  # ended, and not yet waited for
 
 
 # The command line
