@@ -1,257 +1,360 @@
-"""Memory and time of the attention references as sequences grow, beside two peers in the same run.
+"""Time, memory and error of a dataset's attention references, beside two peers in one run.
 
-The peers compute the same: `loop` goes through the query tokens one by one, as simple references
-do, and `whole` makes all logits of the batch at once, without chunks. Every measurement is a
-process of its own; peak memory is what the first call takes beyond its inputs and outputs (on a
-GPU what torch allocated, on a CPU the resident memory of the process), time the best of several.
+The peer is the plain formulation: sequences one after the other, their keys and values in float32
+and repeated for each query head, all logits of a sequence at once; in decode heads one after the
+other too, from a float32 copy of the caches. FlashInfer's kernel, where the GPU runs it, shows how
+far a reference is from the hardware's limit. Errors are against float64: of the output relative to
+its size, root of the mean square, and the largest of lse, on some rows. Memory is what a call takes
+beyond its inputs. References of the same names in other datasets can be timed beside.
 
-    python benchmarks/bench_reference_gqa.py [--device auto|cpu|cuda] [--scale 1] [--json]
+    python benchmarks/bench_reference_gqa.py [DATASET] [--beside DATASET ...] [--json FILE]
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
-import resource
-import subprocess
-import sys
+import re
 import time
-from collections.abc import Callable
-from importlib import resources
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-QO_HEADS, KV_HEADS, HEAD_DIM, PAGE_SIZE = 32, 8, 128, 64  # Llama-3.1-8B
-# Batch size and key length; in prefill half of the keys belong to queries.
-SIZES = {
-    "decode": [(8, 512), (8, 2048), (8, 8192)],
-    "prefill": [(2, 256), (2, 512), (2, 1024)],
-    "ragged": [(2, 256), (2, 512), (2, 1024)],
+import torch
+
+CHECKED_ROWS = 8
+PATIENCE_S = 0.1
+WORKSPACE_BYTES = 2**28
+Inputs = dict[str, Any]
+Lengths = list[tuple[int, int]]  # queries and keys of each sequence
+
+# Lengths in tokens; those of the 128 sequences are from 16 to 4096, small ones more often.
+BATCHES: dict[str, dict[str, Lengths]] = {
+    "decode": {
+        "64 x 2048": [(1, 2048)] * 64,
+        "1 x 32768": [(1, 32768)],
+        "128 ragged": [(1, round(16 * 256 ** ((i * 37 % 128) / 127))) for i in range(128)],
+    },
+    "prefill": {"8 x 512 on 1024": [(512, 1536)] * 8},
+    "ragged": {"8 x 1024": [(1024, 1024)] * 8, "1 x 8192": [(8192, 8192)]},
 }
-FILES = {
-    "decode": "gqa_paged_decode.py",
-    "prefill": "gqa_paged_prefill_causal.py",
-    "ragged": "gqa_ragged_prefill_causal.py",
-}
-CONTESTANTS = ("reference", "loop", "whole")
-# The reference keeps about ten temporaries of 2**23 float32 elements, however long sequences are.
-MEMORY_LIMIT_MB = 512.0
-PATIENCE_S = 3.0  # how long to repeat one measurement
 
 
-def inputs(kernel: str, batch: int, keys: int, device: str) -> dict[str, Any]:
-    """Normal bfloat16 tensors; pages in random order."""
-    import torch
+def definitions(dataset: Path) -> dict[str, dict[str, Any]]:
+    """The attention definitions of a dataset, by name."""
+    files = sorted(dataset.glob("definitions/gqa_*/*.json"))
+    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in files}
+
+
+def kind_of(definition: dict[str, Any]) -> str:
+    """Which of the sizes are for a definition."""
+    if "k" in definition["inputs"]:
+        return "ragged"
+    return "prefill" if "qo_indptr" in definition["inputs"] else "decode"
+
+
+def constant(definition: dict[str, Any], name: str) -> float | None:
+    """A constant of the reference, None where it has none of the name."""
+    found = re.search(rf"^{name} = ([\d.e+-]+)", definition["reference"], re.MULTILINE)
+    return float(found[1]) if found else None
+
+
+def inputs(definition: dict[str, Any], lengths: Lengths, device: str) -> Inputs:
+    """Normal tensors of a definition; pages in random order, the last ones full of NaN beyond."""
+    sizes = {n: a["value"] for n, a in definition["axes"].items() if "value" in a}
+    heads, kv_heads, head_dim = (
+        sizes[f"{n}"] for n in ("num_qo_heads", "num_kv_heads", "head_dim")
+    )
 
     def normal(*shape: int) -> Any:
         return torch.empty(shape, dtype=torch.bfloat16, device=device).normal_()
 
-    def indptr(length: int) -> Any:
-        return torch.arange(batch + 1, dtype=torch.int32, device=device) * length
+    def indptr(counts: list[int]) -> Any:
+        ends = [0, *itertools.accumulate(counts)]
+        return torch.tensor(ends, dtype=torch.int32, device=device)
 
-    queries = 1 if kernel == "decode" else keys // 2
-    made = {"q": normal(batch * queries, QO_HEADS, HEAD_DIM)}
-    if kernel == "ragged":
-        made |= {n: normal(batch * keys, KV_HEADS, HEAD_DIM) for n in ("k", "v")}
-        made |= {"qo_indptr": indptr(queries), "kv_indptr": indptr(keys)}
+    made: Inputs = {"q": normal(sum(n for n, _ in lengths), heads, head_dim)}
+    keys = [m for _, m in lengths]
+    if "k" in definition["inputs"]:
+        made |= {n: normal(sum(keys), kv_heads, head_dim) for n in ("k", "v")}
+        made |= {"qo_indptr": indptr([n for n, _ in lengths]), "kv_indptr": indptr(keys)}
     else:
-        pages = keys // PAGE_SIZE
-        cache = (batch * pages, PAGE_SIZE, KV_HEADS, HEAD_DIM)
-        made |= {n: normal(*cache) for n in ("k_cache", "v_cache")}
-        if kernel == "prefill":
-            made["qo_indptr"] = indptr(queries)
+        page = sizes["page_size"]
+        pages = [-(-m // page) for m in keys]
+        made |= {n: normal(sum(pages), page, kv_heads, head_dim) for n in ("k_cache", "v_cache")}
+        if "qo_indptr" in definition["inputs"]:
+            made["qo_indptr"] = indptr([n for n, _ in lengths])
         made["kv_indptr"] = indptr(pages)
-        made["kv_indices"] = torch.randperm(batch * pages, device=device).int()
-        made["kv_last_page_len"] = torch.full((batch,), PAGE_SIZE, dtype=torch.int32, device=device)
-    made["sm_scale"] = HEAD_DIM**-0.5
-    return made
+        made["kv_indices"] = torch.randperm(sum(pages), device=device).int()
+        if page > 1:
+            last = [(m - 1) % page + 1 for m in keys]
+            made["kv_last_page_len"] = torch.tensor(last, dtype=torch.int32, device=device)
+            ends = made["kv_indices"][made["kv_indptr"][1:].long() - 1].long()
+            for name, (place, filled) in itertools.product(
+                ("k_cache", "v_cache"), zip(ends.tolist(), last, strict=True)
+            ):
+                made[name][place, filled:] = math.nan
+    return {**made, "sm_scale": head_dim**-0.5}
 
 
-def reference(kernel: str) -> Callable[..., Any]:
-    """The plugin's reference, with the sizes of this benchmark."""
-    from fibcore.ops.authoring.rendering import render
-
-    constants = {"NUM_QO_HEADS": QO_HEADS, "NUM_KV_HEADS": KV_HEADS, "HEAD_DIM": HEAD_DIM}
-    if kernel != "ragged":
-        constants["PAGE_SIZE"] = PAGE_SIZE
-    path = resources.files("fibcore_op_gqa") / "references" / FILES[kernel]
-    namespace: dict[str, Any] = {}
-    exec(render(path, constants), namespace)  # noqa: S102 - the plugin's own file
-    run: Callable[..., Any] = namespace["run"]
-    return run
-
-
-def _of_sequence(kernel: str, given: dict[str, Any], b: int) -> tuple[int, int, Any, Any]:
-    """First and last row, keys and values [keys, KV_HEADS, HEAD_DIM] of sequence `b`."""
-    first, last = (
-        (b, b + 1) if kernel == "decode" else (int(x) for x in given["qo_indptr"][b : b + 2])
-    )
-    start, end = (int(x) for x in given["kv_indptr"][b : b + 2])
-    if kernel == "ragged":
-        return first, last, given["k"][start:end], given["v"][start:end]
-    pages = given["kv_indices"][start:end].long()
-    k, v = (given[n][pages].flatten(0, 1) for n in ("k_cache", "v_cache"))
-    return first, last, k, v
+def sequences(given: Inputs, flat: Any) -> Iterator[tuple[int, int, Any]]:
+    """First and last row of each sequence, and where its keys are in the flat tensors."""
+    begin = given["kv_indptr"].tolist()
+    rows = given["qo_indptr"].tolist() if "qo_indptr" in given else range(len(begin))
+    page = given["k_cache"].shape[1] if "k_cache" in given else 1
+    for b, (start, end) in enumerate(itertools.pairwise(begin)):
+        if "k" in given:
+            where: Any = slice(start, end)
+        else:
+            pages = given["kv_indices"][start:end].long()
+            where = (pages[:, None] * page + torch.arange(page, device=flat.device)).flatten()
+            if "kv_last_page_len" in given:
+                where = where[: (end - start - 1) * page + int(given["kv_last_page_len"][b])]
+        yield rows[b], rows[b + 1], where
 
 
-def loop(kernel: str, **given: Any) -> Any:
-    """One query token after the other, with all of its keys at once; all heads together."""
-    import torch
+def masked(logits: Any, visible: Any, definition: dict[str, Any]) -> Any:
+    """Logits [..., rows, keys] of which a row sees the first `visible`; capped, in a window."""
+    cap, window = constant(definition, "LOGIT_CAP"), constant(definition, "SLIDING_WINDOW")
+    if cap:
+        logits = cap * torch.tanh(logits / cap)
+    position = torch.arange(logits.shape[-1], device=logits.device)
+    hidden = position >= visible[:, None]
+    if window:
+        hidden |= position < visible[:, None] - window
+    return logits.masked_fill(hidden, -math.inf)
 
-    q, group = given["q"], QO_HEADS // KV_HEADS
-    output = torch.empty_like(q)
-    lse = torch.empty(q.shape[:2], dtype=torch.float32, device=q.device)
-    for b in range(len(given["kv_indptr"]) - 1):
-        first, last, k, v = _of_sequence(kernel, given, b)
-        k, v = k.float(), v.float()
-        for row in range(first, last):
-            seen = len(k) - (last - 1 - row)
-            rows = q[row].float().view(KV_HEADS, group, HEAD_DIM)
-            logits = torch.einsum("ghd,kgd->ghk", rows, k[:seen]) * given["sm_scale"]
-            lse[row] = torch.logsumexp(logits, -1).flatten() / math.log(2)
-            attended = torch.einsum("ghk,kgd->ghd", torch.softmax(logits, -1), v[:seen])
-            output[row] = attended.flatten(0, 1).to(q.dtype)
+
+def peer(definition: dict[str, Any], given: Inputs) -> Any:
+    """The plain formulation, in float32."""
+    if "qo_indptr" not in given:
+        return peer_decode(definition, given)
+    q, (k, v) = given["q"], flattened(given)
+    group = q.shape[1] // k.shape[1]
+    output = torch.zeros_like(q)
+    lse = torch.full(q.shape[:2], -math.inf, dtype=torch.float32, device=q.device)
+    for first, last, where in sequences(given, k):
+        keys = k[where].float().repeat_interleave(group, dim=1)
+        values = v[where].float().repeat_interleave(group, dim=1)
+        rows = torch.arange(first - last, 0, device=q.device)
+        logits = torch.einsum("qhd,khd->hqk", q[first:last].float(), keys) * given["sm_scale"]
+        logits = masked(logits, rows + 1 + keys.shape[0], definition)
+        lse[first:last] = torch.logsumexp(logits, -1).T / math.log(2)
+        weights = torch.softmax(logits, -1)
+        output[first:last] = torch.einsum("hqk,khd->qhd", weights, values).to(q.dtype)
     return output, lse
 
 
-def whole(kernel: str, **given: Any) -> Any:
-    """All logits of the batch at once (the sequences are of equal length here)."""
-    import torch
+def peer_decode(definition: dict[str, Any], given: Inputs) -> Any:
+    """The plain formulation of decode, in float32."""
+    q, (k, v) = given["q"], flattened(given)
+    k, v = k.float(), v.float()
+    group = q.shape[1] // k.shape[1]
+    output = torch.zeros_like(q)
+    lse = torch.full(q.shape[:2], -math.inf, dtype=torch.float32, device=q.device)
+    for row, _, where in sequences(given, k):
+        keys, values, query = k[where], v[where], q[row].float()
+        visible = torch.tensor([keys.shape[0]], device=q.device)
+        for head in range(q.shape[1]):
+            logits = query[head] @ keys[:, head // group].T * given["sm_scale"]
+            if "LOGIT_CAP" in definition["reference"] or "WINDOW" in definition["reference"]:
+                logits = masked(logits[None], visible, definition)[0]
+            lse[row, head] = torch.logsumexp(logits, -1) / math.log(2)
+            weights = torch.softmax(logits, -1)
+            output[row, head] = (weights @ values[:, head // group]).to(q.dtype)
+    return output, lse
 
-    q, group = given["q"], QO_HEADS // KV_HEADS
-    batch = len(given["kv_indptr"]) - 1
-    parts = [_of_sequence(kernel, given, b)[2:] for b in range(batch)]
-    k, v = (torch.stack(x).float() for x in zip(*parts, strict=True))
-    rows = q.float().view(batch, -1, KV_HEADS, group, HEAD_DIM)
-    logits = torch.einsum("bqghd,bkgd->bghqk", rows, k) * given["sm_scale"]
-    n, m = rows.shape[1], k.shape[1]
-    position = torch.arange(m, device=q.device)
-    beyond = position > torch.arange(n, device=q.device)[:, None] + m - n
-    logits = logits.masked_fill(beyond, -math.inf)
-    lse = torch.logsumexp(logits, -1).permute(0, 3, 1, 2).reshape(q.shape[:2]) / math.log(2)
-    attended = torch.einsum("bghqk,bkgd->bqghd", torch.softmax(logits, -1), v)
-    return attended.reshape(q.shape).to(q.dtype), lse
+
+def flattened(given: Inputs) -> tuple[Any, Any]:
+    """Keys and values [tokens, KV heads, head_dim], those of pages one after the other."""
+    if "k" in given:
+        return given["k"], given["v"]
+    return given["k_cache"].flatten(0, 1), given["v_cache"].flatten(0, 1)
 
 
-def measure(kernel: str, contestant: str, batch: int, keys: int, device: str) -> dict[str, float]:
-    """Seconds and peak MB beyond inputs and outputs of one contestant in this process."""
-    import torch
+def flashinfer_kernel(definition: dict[str, Any], given: Inputs) -> Callable[[], Any] | None:
+    """FlashInfer's kernel for a definition, planned; None where it is not installed."""
+    try:
+        import flashinfer
+    except ImportError:
+        return None
+    q = given["q"]
+    heads = q.shape[1], flattened(given)[0].shape[1], q.shape[2]
+    workspace = torch.empty(WORKSPACE_BYTES, dtype=torch.uint8, device=q.device)
+    options = {
+        "sm_scale": given["sm_scale"],
+        "window_left": int(constant(definition, "SLIDING_WINDOW") or 0) - 1,
+        "logits_soft_cap": constant(definition, "LOGIT_CAP") or 0.0,
+        "q_data_type": q.dtype,
+        "kv_data_type": q.dtype,
+    }
+    if "k" in given:
+        wrapper = flashinfer.BatchPrefillWithRaggedKVCacheWrapper(workspace, "NHD", backend="fa2")
+        wrapper.plan(given["qo_indptr"], given["kv_indptr"], *heads, causal=True, **options)
+        return lambda: wrapper.run(q, given["k"], given["v"], return_lse=True)
+    batch = given["kv_indptr"].shape[0] - 1
+    page = given["k_cache"].shape[1]
+    last = given.get("kv_last_page_len", torch.ones(batch, dtype=torch.int32, device=q.device))
+    pages = given["kv_indptr"], given["kv_indices"], last
+    if "qo_indptr" in given:
+        wrapper = flashinfer.BatchPrefillWithPagedKVCacheWrapper(workspace, "NHD", backend="fa2")
+        wrapper.plan(given["qo_indptr"], *pages, *heads, page, causal=True, **options)
+    else:
+        wrapper = flashinfer.BatchDecodeWithPagedKVCacheWrapper(
+            workspace, "NHD", use_tensor_cores=True
+        )
+        wrapper.plan(*pages, *heads, page, **options)
+    return lambda: wrapper.run(q, (given["k_cache"], given["v_cache"]), return_lse=True)
 
+
+def milliseconds(call: Callable[[], Any], device: str) -> float:
+    """The best time of several calls."""
+
+    def wait() -> None:
+        if device == "cuda":
+            torch.cuda.synchronize()
+
+    call()
+    best, spent = math.inf, 0.0
+    while spent < PATIENCE_S:
+        wait()
+        start = time.perf_counter()
+        call()
+        wait()
+        best = min(best, time.perf_counter() - start)
+        spent += time.perf_counter() - start
+    return 1e3 * best
+
+
+def megabytes(call: Callable[[], Any], device: str) -> float | None:
+    """The peak of what a call allocates on a GPU, its output included; None on a CPU."""
+    if device != "cuda":
+        return None
+    torch.cuda.synchronize()
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    result = call()
+    torch.cuda.synchronize()
+    del result
+    return (torch.cuda.max_memory_allocated() - before) / 1e6
+
+
+def exact(definition: dict[str, Any], given: Inputs) -> tuple[list[int], Any, Any]:
+    """Some rows, their output and base-2 lse in float64, of the first and last sequences."""
+    q, (k, v) = given["q"], flattened(given)
+    chosen: list[int] = []
+    outputs, sums = [], []
+    every = list(sequences(given, k))
+    for b in sorted({0, len(every) // 2, len(every) - 1}):
+        first, last, where = every[b]
+        rows = torch.linspace(first, last - 1, min(CHECKED_ROWS, last - first)).long()
+        keys, values = (x[where].double().movedim(1, 0) for x in (k, v))
+        queries = q[rows.to(q.device)].double().movedim(1, 0).unflatten(0, (len(keys), -1))
+        logits = queries @ keys[:, None].transpose(2, 3) * given["sm_scale"]
+        visible = (rows + 1 - last + keys.shape[1]).to(q.device)
+        logits = masked(logits, visible, definition)
+        outputs.append((torch.softmax(logits, -1) @ values[:, None]).flatten(0, 1).movedim(0, 1))
+        sums.append(torch.logsumexp(logits, -1).flatten(0, 1).T / math.log(2))
+        chosen += rows.tolist()
+    return chosen, torch.cat(outputs), torch.cat(sums)
+
+
+def errors(right: tuple[list[int], Any, Any], found: tuple[Any, Any]) -> tuple[float, float]:
+    """The output's error, root of the mean square relative to that of its size; lse's largest."""
+    rows, output, lse = right
+    difference = found[0][rows].double() - output
+    relative = difference.square().mean().sqrt() / output.square().mean().sqrt()
+    return float(relative), float((found[1][rows].double() - lse).abs().max())
+
+
+def bound(definition: dict[str, Any], given: Inputs) -> Callable[[], Any]:
+    """A call of a definition's reference."""
+    namespace: dict[str, Any] = {}
+    exec(definition["reference"], namespace)  # noqa: S102 - what is measured
+    return lambda: namespace["run"](*given.values())
+
+
+def measured(
+    definition: dict[str, Any], lengths: Lengths, device: str, beside: dict[str, Any]
+) -> dict[str, Any]:
+    """The figures of one definition and batch, by who computes it."""
     torch.manual_seed(0)
-    run = reference(kernel)
-
-    def call(given: dict[str, Any]) -> Any:
-        if contestant == "reference":
-            return run(*given.values())
-        return {"loop": loop, "whole": whole}[contestant](kernel, **given)
-
-    with torch.no_grad():
-        call(inputs(kernel, 1, PAGE_SIZE, device))  # loads kernels and libraries
-        given = inputs(kernel, batch, keys, device)
-        before = _peak(device, reset=True)
-        seconds: list[float] = []
-        while len(seconds) < 4 and sum(seconds) < PATIENCE_S:
-            start = time.perf_counter()
-            outputs = call(given)
-            if device == "cuda":
-                torch.cuda.synchronize()
-            seconds.append(time.perf_counter() - start)
-            if len(seconds) == 1:
-                own = sum(x.numel() * x.element_size() for x in outputs)
-                peak = max(0.0, _peak(device, reset=False) - before - own)
-    return {"seconds": min(seconds), "peak_mb": peak / 1e6}
-
-
-def _peak(device: str, *, reset: bool) -> float:
-    """Bytes of memory at the peak since the last reset; with `reset`, bytes in use now."""
-    if device == "cuda":
-        import torch
-
-        torch.cuda.synchronize()
-        if reset:
-            torch.cuda.reset_peak_memory_stats()
-        return float(torch.cuda.max_memory_allocated())
-    status = Path("/proc/self/status")
-    if status.exists():
-        if reset:
-            Path("/proc/self/clear_refs").write_text("5")  # Linux: forget the peak so far
-        lines = status.read_text().splitlines()
-        return 1024.0 * next(int(x.split()[1]) for x in lines if x.startswith("VmHWM"))
-    unit = 1 if sys.platform == "darwin" else 1024
-    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
-
-
-def in_process(*arguments: object) -> dict[str, float]:
-    """`measure` in a process of its own.
-
-    Raises:
-        SystemExit: it failed; its output is shown.
-    """
-    command = [sys.executable, __file__, "--measure", *map(str, arguments)]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own command line
-    if result.returncode:
-        raise SystemExit(f"{' '.join(command)}\n{result.stderr}")
-    figures: dict[str, float] = json.loads(result.stdout)
+    given = inputs(definition, lengths, device)
+    right = exact(definition, given)
+    calls: dict[str, Callable[[], Any] | None] = {
+        **{name: bound(d, given) for name, d in {"reference": definition, **beside}.items()},
+        "peer": lambda: peer(definition, given),
+        "kernel": flashinfer_kernel(definition, given) if device == "cuda" else None,
+    }
+    figures: dict[str, Any] = {}
+    for name, call in calls.items():
+        if call is None:
+            continue
+        try:
+            error, lse_error = errors(right, call())
+            figures[name] = {
+                "ms": milliseconds(call, device),
+                "mb": megabytes(call, device),
+                "error": error,
+                "lse_error": lse_error,
+            }
+        except Exception as failure:  # noqa: BLE001 - one contestant must not end the others' run
+            figures[name] = {"failure": repr(failure)[:300]}
     return figures
 
 
+def show(name: str, batch: str, figures: dict[str, Any]) -> None:
+    """Print the figures of one definition and batch."""
+    print(f"{name}, {batch}")  # noqa: T201 - a program's output
+    for who, found in figures.items():
+        if "failure" in found:
+            print(f"    {who:24} {found['failure']}", flush=True)  # noqa: T201
+            continue
+        speed = figures["peer"].get("ms", math.nan) / found["ms"]
+        memory = "-" if found["mb"] is None else f"{found['mb']:.0f}"
+        print(  # noqa: T201
+            f"    {who:24}{found['ms']:10.3f} ms{speed:8.2f} x{memory:>8} MB"
+            f"   error {found['error']:.6f}   lse {found['lse_error']:.1e}",
+            flush=True,
+        )
+
+
 def main() -> int:
-    """Measure, print, and return 1 where the memory limit is not kept."""
-    parser = argparse.ArgumentParser(description="memory and time of the attention references")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    parser.add_argument("--scale", type=int, default=1, help="factor on all key lengths")
-    parser.add_argument("--json", action="store_true", help="print one JSON document")
-    parser.add_argument("--measure", nargs=5, help=argparse.SUPPRESS)
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description="attention references beside their peers")
+    parser.add_argument("dataset", type=Path, nargs="?", default=Path("repos/flashinfer-trace"))
+    parser.add_argument("--beside", type=Path, nargs="*", default=[], help="more datasets")
+    parser.add_argument("--only", default="", help="part of the definitions' names")
+    parser.add_argument("--shorter", type=int, default=1, help="divide all lengths by this")
+    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    if options.measure:
-        kernel, contestant, batch, keys, device = options.measure
-        own_figures = measure(kernel, contestant, int(batch), int(keys), device)
-        print(json.dumps(own_figures))  # noqa: T201 - a program's output
-        return 0
-
-    import torch
-
-    device = options.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    rows = []
-    for kernel, sizes in SIZES.items():
-        for batch, keys in sizes:
-            keys *= options.scale
-            figures = {c: in_process(kernel, c, batch, keys, device) for c in CONTESTANTS}
-            row: dict[str, Any] = {"kernel": kernel, "batch": batch, "keys": keys, **figures}
-            own = figures["reference"]
-            row["loop seconds / reference seconds"] = figures["loop"]["seconds"] / own["seconds"]
-            row["reference MB / whole MB"] = own["peak_mb"] / max(1.0, figures["whole"]["peak_mb"])
-            rows.append(row)
-            if not options.json:
-                _show(row)
-    broken = [
-        f"{row['kernel']} with {row['keys']} keys"
-        for row in rows
-        if row["reference"]["peak_mb"] >= MEMORY_LIMIT_MB
-    ]
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    others = {path.name: definitions(path) for path in options.beside}
+    found = []
+    for name, definition in definitions(options.dataset).items():
+        if options.only not in name:
+            continue
+        beside = {n: d[name] for n, d in others.items() if name in d}
+        for batch, lengths in BATCHES[kind_of(definition)].items():
+            cut = [(-(-n // options.shorter), -(-m // options.shorter)) for n, m in lengths]
+            with torch.no_grad():
+                figures = measured(definition, cut, device, beside)
+            show(name, batch, figures)
+            found.append({"definition": name, "batch": batch, **figures})
+    if not found:
+        raise SystemExit(f"{options.dataset} has no such definitions; `make run` writes a dataset")
+    for who in ("reference", *others):
+        speeds = [r["peer"]["ms"] / r[who]["ms"] for r in found if "ms" in r.get(who, {})]
+        if speeds:
+            mean = math.exp(sum(map(math.log, speeds)) / len(speeds))
+            print(f"{who}: {mean:.2f} times the peer's speed, {len(speeds)} measurements")  # noqa: T201
     if options.json:
-        result = {"device": device, "limit_mb": MEMORY_LIMIT_MB, "rows": rows, "broken": broken}
-        print(json.dumps(result, indent=2))  # noqa: T201 - a program's output
-    else:
-        verdict = "NOT KEPT: " + "; ".join(broken) if broken else "kept"
-        print(f"peak memory of the reference under {MEMORY_LIMIT_MB:g} MB: {verdict}")  # noqa: T201
-    return 1 if broken else 0
-
-
-def _show(row: dict[str, Any]) -> None:
-    parts = [
-        f"{name} {row[name]['seconds'] * 1e3:8.1f} ms {row[name]['peak_mb']:7.1f} MB"
-        for name in CONTESTANTS
-    ]
-    print(  # noqa: T201 - a program's output
-        f"{row['kernel']:8} {row['batch']} x {row['keys']:5} keys  {'  '.join(parts)}  "
-        f"loop/reference time {row['loop seconds / reference seconds']:.2f}  "
-        f"reference/whole memory {row['reference MB / whole MB']:.2f}"
-    )
+        options.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -203,9 +203,13 @@ class Largest(torch.utils._python_dispatch.TorchDispatchMode):
     ) -> Any:
         del types
         result = function(*args, **(kwargs or {}))
+        given = {x.untyped_storage().data_ptr() for x in args if isinstance(x, torch.Tensor)}
         for tensor in result if isinstance(result, tuple | list) else (result,):
             # Views make nothing.
-            if isinstance(tensor, torch.Tensor) and tensor._base is None:
+            if (
+                isinstance(tensor, torch.Tensor)
+                and tensor.untyped_storage().data_ptr() not in given
+            ):
                 self.elements = max(self.elements, tensor.numel())
         return result
 

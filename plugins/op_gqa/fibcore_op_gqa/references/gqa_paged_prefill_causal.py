@@ -15,6 +15,9 @@ all pages are full but the last, which holds kv_last_page_len[b] keys.  # only: 
 Query i of a sequence with n queries and m keys sees the keys j <= i + m - n.
 Of these it sees the last SLIDING_WINDOW alone, its own included.  # only: window
 A query that sees no key gives output 0 and lse -inf.
+
+All sums are float32. Products of bfloat16 or float16 numbers are exact in float32, so that tensor
+cores, where there are any, multiply queries and keys without an error of their own.
 """
 
 import math
@@ -27,136 +30,202 @@ HEAD_DIM = 128
 PAGE_SIZE = 64
 SLIDING_WINDOW = 4096  # only: window
 LOGIT_CAP = 50.0  # only: cap
-MAX_ELEMENTS = 2**23  # of one temporary tensor: bounds memory however long sequences grow
+MAX_ELEMENTS = 2**20  # of one temporary tensor: bounds memory however long sequences grow
+ON_GPU = 16  # times as many: a GPU takes large tensors, a CPU those that its caches hold
 MAX_ROWS = 128  # queries that share one read of the keys
+HIDDEN = -1e30  # stands for a logit of -inf: finite, so that differences are numbers
+ALIGNED = 16  # kernels are at their best where rows of a matrix begin at multiples of 32 bytes
+MIXED = "out_dtype" in (torch.bmm.__doc__ or "")  # torch 2.8 and later
 
 
 def gather(
-    keys: torch.Tensor,
-    values: torch.Tensor,
-    tables: tuple[torch.Tensor, ...],
-    sequence: torch.Tensor,
+    cache: tuple[torch.Tensor, ...],
+    begin: torch.Tensor,
     position: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Keys and values [n, c, NUM_KV_HEADS, HEAD_DIM] at positions [n, c] of the sequences [n]."""
-    kv_indptr, kv_indices = tables
-    page = kv_indices[kv_indptr[sequence, None] + position // PAGE_SIZE].long()
-    slot = position % PAGE_SIZE
-    return keys[page, slot], values[page, slot]
+    """Keys and values [n * NUM_KV_HEADS, c, HEAD_DIM] at positions [n, c] of n sequences.
+
+    begin [n]: where the pages of each begin in kv_indices.
+    """
+    keys, values, kv_indices = cache
+    page = kv_indices[begin[:, None] + position // PAGE_SIZE].long()
+    token = page * PAGE_SIZE + position % PAGE_SIZE
+    # A row of `keys` is one head of a token; in the result all tokens of a head are neighbours.
+    head = torch.arange(NUM_KV_HEADS, device=token.device)
+    row = (token * NUM_KV_HEADS)[:, None] + head[:, None]
+    k, v = (x.reshape(-1, HEAD_DIM).index_select(0, row.flatten()) for x in (keys, values))
+    shape = (row.shape[0] * NUM_KV_HEADS, row.shape[2], HEAD_DIM)
+    return k.view(shape), v.view(shape)
+
+
+def product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Matrix products of a [n, i, j] and b [n, j, k], of one dtype, in float32."""
+    if MIXED and a.is_cuda and a.dtype != torch.float32:
+        return torch.bmm(a, b, out_dtype=torch.float32)
+    return torch.bmm(a.float(), b.float())
+
+
+def weighted_sum(weights: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    """Float32 weights [n, rows, c] times v [n, c, HEAD_DIM], in float32."""
+    if not (MIXED and v.is_cuda and v.dtype == torch.bfloat16):
+        return product(weights, v.float())
+    # The sum of two bfloat16 numbers holds 16 bits of a weight, and tensor cores multiply both.
+    n, rows, c = weights.shape
+    halves = v.new_empty((n, 2, rows, c))
+    halves[:, 0] = weights
+    torch.sub(weights, halves[:, 0], out=halves[:, 1])
+    return product(halves.flatten(1, 2), v).view(n, 2, rows, HEAD_DIM).sum(dim=1)
+
+
+def hide(
+    logits: torch.Tensor,
+    position: torch.Tensor,
+    visible: torch.Tensor,
+    shared: slice,
+) -> None:
+    """Set those logits to HIDDEN whose key a row does not see.
+
+    logits [tiles * NUM_KV_HEADS, group * rows, c], position [c] and visible [tiles, rows].  # except: window
+    logits [tiles * NUM_KV_HEADS, group * rows, c], position [tiles, c], visible [tiles, rows].  # only: window
+    All rows see the keys of the columns `shared`, which need no comparison.
+    """
+    tiles, rows = visible.shape
+    by_row = logits.view(tiles, NUM_KV_HEADS, -1, rows, logits.shape[2])
+    visible = visible[:, :, None]
+    late = slice(shared.stop, None)
+    hidden = position[late] >= visible  # except: window
+    hidden = position[:, None, late] >= visible  # only: window
+    hidden |= position[:, None, late] < visible - SLIDING_WINDOW  # only: window
+    by_row[..., late].masked_fill_(hidden[:, None, None], HIDDEN)
+    early = slice(0, shared.start)  # only: window
+    hidden = position[:, None, early] < visible - SLIDING_WINDOW  # only: window
+    by_row[..., early].masked_fill_(hidden[:, None, None], HIDDEN)  # only: window
 
 
 def attend(
     q: torch.Tensor,
     visible: torch.Tensor,
-    sequence: torch.Tensor,
-    keys: torch.Tensor,
-    values: torch.Tensor,
-    tables: tuple[torch.Tensor, ...],
-    sm_scale: float | torch.Tensor,
+    begin: torch.Tensor,
+    cache: tuple[torch.Tensor, ...],
+    sm_scale: float,
+    chunk: int,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Softmax attention of many query tiles at once, with a running maximum over chunks of keys.
+    """Softmax attention of query tiles, over `chunk` keys at a time.
 
-    q [tiles, rows, NUM_QO_HEADS, HEAD_DIM]; visible [tiles, rows]: how many of its sequence's keys,
-    counted from the first, a row sees; the tiles come in descending order of the most that one of
-    their rows sees. sequence [tiles]: the sequence of a tile, whose keys and values `gather` finds.
-    Returns the output [tiles, rows, NUM_QO_HEADS, HEAD_DIM] and the base-2 log-sum-exp
-    [tiles, rows, NUM_QO_HEADS], both float32.
+    q [tiles, rows, NUM_QO_HEADS, HEAD_DIM]; visible [tiles, rows], on the CPU: how many of its
+    sequence's keys, counted from the first, a row sees, no fewer than the row before it.
+    `gather` finds keys in the cache: those of a tile's sequence by begin [tiles], on the CPU.
+    Returns the output like q and the base-2 log-sum-exp [tiles, rows, NUM_QO_HEADS], both float32.
     """
     tiles, rows = visible.shape
     group = NUM_QO_HEADS // NUM_KV_HEADS
     # Query head h reads KV head h // group: the heads of a group become rows of one matrix.
-    q = q.float().view(tiles, rows, NUM_KV_HEADS, group, HEAD_DIM).permute(0, 2, 3, 1, 4)
-    q = q.reshape(tiles, NUM_KV_HEADS, group * rows, HEAD_DIM)
-    # exp(x) = 2 ** (x * log2(e)), so all logits are kept in base 2.
-    q = q * (float(sm_scale) * math.log2(math.e))
-    top = q.new_full((tiles, NUM_KV_HEADS, group * rows), -math.inf)
-    total = torch.zeros_like(top)
-    weighted = torch.zeros_like(q)
-    limit = visible.amax(dim=1)
-    start, end = 0, int(limit[0])
-    # No row of a tile sees a key before its `first`, from which chunks count.  # only: window
-    fewest = torch.where(visible > 0, visible, limit[:, None]).amin(dim=1)  # only: window
-    first = (fewest - SLIDING_WINDOW).clamp(min=0)  # only: window
-    end = int((limit - first).amax())  # only: window
-    while start < end:
-        active = int((limit > start).sum())  # a prefix, thanks to the order of the tiles
-        width = max(NUM_KV_HEADS * HEAD_DIM, NUM_QO_HEADS * rows)
-        stop = min(end, start + max(1, MAX_ELEMENTS // (active * width)))
+    q = q.view(tiles, rows, NUM_KV_HEADS, group, HEAD_DIM).permute(0, 2, 3, 1, 4)
+    q = q.reshape(tiles * NUM_KV_HEADS, group * rows, HEAD_DIM)
+    # How many keys the tiles span, and which of them all rows see: in full columns.
+    most, passed, fewest = int(visible[:, -1].amax()), 0, int(visible[:, 0].amin())  # except: window
+    # No row of a tile sees a key before its `first`, from which columns count.  # only: window
+    first = (visible[:, 0] - SLIDING_WINDOW).clamp(min=0)  # only: window
+    reach = visible - first[:, None]  # only: window
+    most, fewest = int(reach[:, -1].amax()), int(reach[:, 0].amin())  # only: window
+    passed = max(0, most - SLIDING_WINDOW)  # only: window
+    first = first.to(q.device)  # only: window
+    begin, visible = begin.to(q.device), visible.to(q.device)
+    for start in range(0, most, chunk):
+        stop = start + min(chunk, most - start + (start - most) % ALIGNED)
         position = torch.arange(start, stop, device=q.device)
-        position = first[:active, None] + position  # only: window
+        position = first[:, None] + position  # only: window
         # Beyond the last visible key the cache may hold anything, NaN too, and 0 * NaN is NaN:
         # read that last key again instead (its logit there is hidden below).
-        inside = torch.minimum(position, limit[:active, None] - 1)
-        k, v = (
-            x.permute(0, 2, 1, 3).to(torch.float32, memory_format=torch.contiguous_format)
-            for x in gather(keys, values, tables, sequence[:active], inside)
-        )
-        logits = q[:active] @ k.transpose(2, 3)
-        bound = LOGIT_CAP * math.log2(math.e)  # only: cap
-        logits = logits.div_(bound).tanh_().mul_(bound)  # only: cap
-        hidden = position >= visible[:active, :, None]  # except: window
-        seen = visible[:active, :, None]  # only: window
-        hidden = position[:, None] >= seen  # only: window
-        hidden |= position[:, None] < seen - SLIDING_WINDOW  # only: window
-        by_row = logits.view(active, NUM_KV_HEADS, group, rows, stop - start)
-        by_row.masked_fill_(hidden[:, None, None], -math.inf)
-        new_top = torch.maximum(top[:active], logits.amax(dim=3))
-        # A row that has seen no key yet has a maximum of -inf; -inf - -inf would be NaN.
-        base = new_top.masked_fill(new_top == -math.inf, 0.0)
-        weights = logits.sub_(base[..., None]).exp2_()
-        keep = torch.exp2(top[:active] - base)
-        total[:active] = total[:active] * keep + weights.sum(dim=3)
-        weighted[:active] = weighted[:active] * keep[..., None] + weights @ v
-        top[:active] = new_top
-        start = stop
-    # A row without keys has the sum 0: its output is 0 and its log-sum-exp -inf.
-    output = weighted / total.masked_fill(total == 0, 1.0)[..., None]
-    lse = top + torch.log2(total)
+        k, v = gather(cache, begin, torch.minimum(position, visible[:, -1:] - 1))
+        logits = product(q, k.transpose(1, 2)).mul_(sm_scale)  # except: cap
+        logits = product(q, k.transpose(1, 2)).mul_(sm_scale / LOGIT_CAP)  # only: cap
+        logits = logits.tanh_().mul_(LOGIT_CAP)  # only: cap
+        shared = slice(max(0, passed - start), max(0, fewest - start))
+        hide(logits, position, visible, shared)
+        weights = torch.softmax(logits, dim=2)
+        # The largest weight is exp(0) / sum_j exp(logit[j] - top).
+        top = logits.amax(dim=2, keepdim=True) * math.log2(math.e)
+        part_lse = top - weights.amax(dim=2, keepdim=True).log2_()
+        del logits  # before more memory is needed
+        part = weighted_sum(weights, v)
+        if start == 0:
+            output, lse = part, part_lse
+        else:
+            total = torch.logaddexp2(lse, part_lse)
+            output.mul_(torch.exp2(lse - total)).add_(part.mul_(torch.exp2(part_lse - total)))
+            lse = total
     output = output.view(tiles, NUM_KV_HEADS, group, rows, HEAD_DIM).permute(0, 3, 1, 2, 4)
     lse = lse.view(tiles, NUM_KV_HEADS, group, rows).permute(0, 3, 1, 2)
-    return output.flatten(2, 3), lse.flatten(2, 3)
+    blind = visible[:, :, None] == 0
+    output = output.flatten(2, 3).masked_fill(blind[..., None], 0.0)
+    return output, lse.flatten(2, 3).masked_fill(blind, -math.inf)
+
+
+def attend_all(
+    q: torch.Tensor,
+    index: torch.Tensor,
+    visible: torch.Tensor,
+    begin: torch.Tensor,
+    cache: tuple[torch.Tensor, ...],
+    sm_scale: float | torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Softmax attention of any number of query tiles, as many at once as MAX_ELEMENTS allows.
+
+    q [total_q, NUM_QO_HEADS, HEAD_DIM]; index [tiles, rows], on the CPU: the queries of a tile.
+    `attend` tells of the others. Returns output, like q, and lse [total_q, NUM_QO_HEADS] float32.
+    """
+    rows, scale = index.shape[1], float(sm_scale)
+    output = torch.zeros_like(q)
+    lse = torch.full(q.shape[:2], -math.inf, dtype=torch.float32, device=q.device)
+    # Elements per key of the larger of logits, and of keys.
+    width = max(NUM_QO_HEADS * rows, NUM_KV_HEADS * HEAD_DIM)
+    at_once = MAX_ELEMENTS * (ON_GPU if q.is_cuda else 1) // width
+    # Tiles of about the same number of keys go together: each counts as many as the longest.
+    span = visible[:, -1]
+    span = span - (visible[:, 0] - SLIDING_WINDOW).clamp(min=0)  # only: window
+    order = span.argsort(descending=True)
+    order = order[span[order] > 0]
+    start = 0
+    while start < order.shape[0]:
+        longest = int(span[order[start]]) + ALIGNED - 1
+        chosen = order[start : start + max(1, at_once // max(longest, HEAD_DIM))]
+        chunk = max(1, at_once // chosen.shape[0])
+        chunk -= chunk % ALIGNED if chunk > ALIGNED else 0
+        queries = index[chosen].to(q.device)
+        tiles = q[queries], visible[chosen], begin[chosen]
+        part, part_lse = attend(*tiles, cache, scale, chunk)
+        output[queries] = part.to(q.dtype)
+        lse[queries] = part_lse
+        start += chosen.shape[0]
+    return output, lse
 
 
 def prefill(
     q: torch.Tensor,
     qo_indptr: torch.Tensor,
     kv_len: torch.Tensor,
-    keys: torch.Tensor,
-    values: torch.Tensor,
-    tables: tuple[torch.Tensor, ...],
+    begin: torch.Tensor,
+    cache: tuple[torch.Tensor, ...],
     sm_scale: float | torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Causal attention of ragged queries, in tiles of consecutive queries of one sequence.
 
-    q [total_q, NUM_QO_HEADS, HEAD_DIM], qo_indptr [batch + 1] and kv_len [batch] int64. The last
-    query of a sequence is aligned with its last key.
+    q [total_q, NUM_QO_HEADS, HEAD_DIM]; on the CPU, int64: qo_indptr [batch + 1], kv_len [batch]
+    and begin [batch], by which `gather` finds the keys of a sequence. The last query of a sequence
+    is aligned with its last key.
     """
-    total_q = q.shape[0]
-    output = torch.zeros_like(q)
-    lse = torch.full((total_q, NUM_QO_HEADS), -math.inf, dtype=torch.float32, device=q.device)
-    if total_q == 0:
-        return output, lse
     q_len = qo_indptr[1:] - qo_indptr[:-1]
-    before = kv_len - q_len  # keys before the first query's own
     # No more rows than the mean length: then padding at most doubles the work.
-    rows = min(MAX_ROWS, -(-total_q // q_len.shape[0]))
+    rows = max(1, min(MAX_ROWS, -(-q.shape[0] // max(1, q_len.shape[0]))))
     tiles = (q_len + rows - 1) // rows
-    sequence = torch.repeat_interleave(tiles)
-    number = torch.arange(sequence.shape[0], device=q.device)
-    first = (number - (tiles.cumsum(0) - tiles)[sequence]) * rows
-    last = torch.minimum(first + rows, q_len[sequence])
-    order = (before[sequence] + last).argsort(descending=True)
-    at_once = max(1, MAX_ELEMENTS // (NUM_QO_HEADS * rows * HEAD_DIM))
-    for chosen in torch.split(order, at_once):
-        owner = sequence[chosen]
-        row = first[chosen, None] + torch.arange(rows, device=q.device)
-        real = row < q_len[owner, None]
-        visible = (before[owner, None] + row + 1).clamp(min=0).masked_fill(~real, 0)
-        index = qo_indptr[owner, None] + torch.minimum(row, q_len[owner, None] - 1)
-        tile_output, tile_lse = attend(q[index], visible, owner, keys, values, tables, sm_scale)
-        output[index[real]] = tile_output[real].to(q.dtype)
-        lse[index[real]] = tile_lse[real]
-    return output, lse
+    owner = torch.repeat_interleave(tiles)
+    number = torch.arange(owner.shape[0]) - (tiles.cumsum(0) - tiles)[owner]  # in its sequence
+    # The last tile of a sequence repeats the last query where it has fewer than `rows`.
+    row = torch.minimum(number[:, None] * rows + torch.arange(rows), q_len[owner, None] - 1)
+    visible = ((kv_len - q_len)[owner, None] + row + 1).clamp(min=0)
+    index = qo_indptr[owner, None] + row
+    return attend_all(q, index, visible, begin[owner], cache, sm_scale)
 
 
 @torch.no_grad()
@@ -183,9 +252,11 @@ def run(
     assert total_q == qo_indptr[-1].item()
     assert kv_indices.shape[0] == kv_indptr[-1].item()
     assert kv_indptr.shape[0] == kv_last_page_len.shape[0] + 1  # only: pages
-    kv_indptr = kv_indptr.long()
+    # Lengths are needed where the work is planned: on the CPU.
+    kv_indptr = kv_indptr.cpu().long()
     pages = kv_indptr[1:] - kv_indptr[:-1]  # only: pages
-    kv_len = torch.where(pages > 0, (pages - 1) * PAGE_SIZE + kv_last_page_len, 0)  # only: pages
+    last = kv_last_page_len.cpu()  # only: pages
+    kv_len = torch.where(pages > 0, (pages - 1) * PAGE_SIZE + last, 0)  # only: pages
     # except: pages: kv_len = kv_indptr[1:] - kv_indptr[:-1]
-    tables = (kv_indptr, kv_indices)
-    return prefill(q, qo_indptr.long(), kv_len, k_cache, v_cache, tables, sm_scale)
+    qo_indptr, begin = qo_indptr.cpu().long(), kv_indptr[:-1]
+    return prefill(q, qo_indptr, kv_len, begin, (k_cache, v_cache, kv_indices), sm_scale)
