@@ -278,7 +278,11 @@ def bound(definition: dict[str, Any], given: Inputs) -> Callable[[], Any]:
 
 
 def measured(
-    definition: dict[str, Any], lengths: Lengths, device: str, beside: dict[str, Any]
+    definition: dict[str, Any],
+    lengths: Lengths,
+    device: str,
+    beside: dict[str, Any],
+    kernel: bool,
 ) -> dict[str, Any]:
     """The figures of one definition and batch, by who computes it."""
     torch.manual_seed(0)
@@ -287,7 +291,7 @@ def measured(
     calls: dict[str, Callable[[], Any] | None] = {
         **{name: bound(d, given) for name, d in {"reference": definition, **beside}.items()},
         "peer": lambda: peer(definition, given),
-        "kernel": flashinfer_kernel(definition, given) if device == "cuda" else None,
+        "kernel": flashinfer_kernel(definition, given) if kernel and device == "cuda" else None,
     }
     figures: dict[str, Any] = {}
     for name, call in calls.items():
@@ -329,6 +333,7 @@ def main() -> int:
     parser.add_argument("--beside", type=Path, nargs="*", default=[], help="more datasets")
     parser.add_argument("--only", default="", help="part of the definitions' names")
     parser.add_argument("--shorter", type=int, default=1, help="divide all lengths by this")
+    parser.add_argument("--no-kernel", action="store_true", help="leave FlashInfer out")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -341,7 +346,7 @@ def main() -> int:
         for batch, lengths in BATCHES[kind_of(definition)].items():
             cut = [(-(-n // options.shorter), -(-m // options.shorter)) for n, m in lengths]
             with torch.no_grad():
-                figures = measured(definition, cut, device, beside)
+                figures = measured(definition, cut, device, beside, not options.no_kernel)
             show(name, batch, figures)
             found.append({"definition": name, "batch": batch, **figures})
     if not found:

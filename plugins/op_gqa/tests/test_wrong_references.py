@@ -18,126 +18,152 @@ torch = pytest.importorskip("torch")
 
 # What is wrong; then, in turns, what the right reference has and the wrong one in its place.
 EVERYWHERE = {
-    "the scale is left out": ("(float(sm_scale) * math.log2(math.e))", "math.log2(math.e)"),
-    "the scale is applied twice": ("float(sm_scale) *", "float(sm_scale) ** 2 *"),
-    "lse is a natural logarithm": (
-        "lse = top + torch.log2(total)",
-        "lse = (top + torch.log2(total)) * math.log(2)",
-    ),
-    "lse leaves out the maximum": ("lse = top + torch.log2(total)", "lse = torch.log2(total)"),
+    "the scale is left out": ("float(sm_scale)", "1.0"),
+    "the scale is applied twice": ("float(sm_scale)", "float(sm_scale) ** 2"),
+    "lse is a natural logarithm": ("lse = lse.view(", "lse = (lse * math.log(2)).view("),
+    "lse leaves out the maximum": ("part_lse = top - ", "part_lse = -"),
+    "lse adds the maximum in base e": (" * math.log2(math.e)\n", "\n"),
     "the mask shows one key too many": (
-        "hidden = position >= visible[:active, :, None]",
-        "hidden = position > visible[:active, :, None]",
+        "hidden = position[late] >= visible",
+        "hidden = position[late] > visible",
+        "max(0, fewest - start))",
+        "max(0, fewest + 1 - start))",
     ),
     "the mask shows one key too few": (
-        "hidden = position >= visible[:active, :, None]",
-        "hidden = position >= visible[:active, :, None] - 1",
+        "hidden = position[late] >= visible",
+        "hidden = position[late] >= visible - 1",
+        "max(0, fewest - start))",
+        "max(0, fewest - 1 - start))",
     ),
+    "keys that a row does not see have the logit 0": ("HIDDEN = -1e30", "HIDDEN = 0.0"),
     "query head h reads KV head h % num_kv_heads": (
-        "q = q.float().view(tiles, rows, NUM_KV_HEADS, group, HEAD_DIM).permute(0, 2, 3, 1, 4)",
-        "q = q.float().view(tiles, rows, group, NUM_KV_HEADS, HEAD_DIM).permute(0, 3, 2, 1, 4)",
+        "q = q.view(tiles, rows, NUM_KV_HEADS, group, HEAD_DIM).permute(0, 2, 3, 1, 4)",
+        "q = q.view(tiles, rows, group, NUM_KV_HEADS, HEAD_DIM).permute(0, 3, 2, 1, 4)",
     ),
-    "sequences without keys give NaN": ("total.masked_fill(total == 0, 1.0)", "total"),
-    "sequences without keys have lse 0": (
-        "lse = top + torch.log2(total)",
-        "lse = (top + torch.log2(total)).nan_to_num(neginf=0.0)",
+    "heads of a token follow those of the next": (
+        "(token * NUM_KV_HEADS)[:, None] + head[:, None]",
+        "token[:, None] + head[:, None] * (keys.numel() // HEAD_DIM // NUM_KV_HEADS)",
+    ),
+    "rows without keys give NaN": (
+        "masked_fill(blind[..., None], 0.0)",
+        "masked_fill(blind[..., None], math.nan)",
+        "output = torch.zeros_like(q)",
+        "output = torch.full_like(q, math.nan)",
+    ),
+    "rows without keys have lse 0": (
+        "masked_fill(blind, -math.inf)",
+        "masked_fill(blind, 0.0)",
+        "torch.full(q.shape[:2], -math.inf,",
+        "torch.full(q.shape[:2], 0.0,",
     ),
 }
-_PAGE = "page = kv_indices[kv_indptr[sequence, None] + position // PAGE_SIZE].long()"
-_AT = "at = kv_indptr[sequence, None] + position // PAGE_SIZE"
-_BEHIND = "kv_indptr[sequence, None] + position // PAGE_SIZE >= kv_indptr[sequence + 1, None]"
+_PAGE = "page = kv_indices[begin[:, None] + position // PAGE_SIZE].long()"
+_AT = "at = begin[:, None] + position // PAGE_SIZE"
 _CLAMPED = "page = kv_indices[at.clamp(max=len(kv_indices) - 1)].long()"
-_READ = "torch.minimum(position, limit[:active, None] - 1)"
+_READ = "torch.minimum(position, visible[:, -1:] - 1)"
 PAGED = {
-    "page tables are padded with page 0, whose NaN reaches the output": (
+    "keys beyond a sequence's end are read, whose NaN reaches the output": (
         _READ,
-        "position.expand(active, -1)",
+        "position.expand(len(begin), -1)",
         _PAGE,
-        f"{_AT}; {_CLAMPED}; page = page.masked_fill({_BEHIND}, 0)",
+        f"{_AT}; {_CLAMPED}.masked_fill(at > at[0, 0], 0)",
     ),
     "a sequence reads the pages of the next one": (
         _PAGE,
-        f"{_AT}; {_CLAMPED}".replace("kv_indptr", "kv_indptr.roll(-1)"),
+        f"{_AT} + 1; {_CLAMPED}",
     ),
     "pages are taken in the order of the cache": (
         _PAGE,
-        "page = kv_indptr[sequence, None] + position // PAGE_SIZE",
+        "page = begin[:, None] + position // PAGE_SIZE",
     ),
 }
 PAGES_OF_SEVERAL = {
     "NaN behind a sequence's end in its last page reaches the output": (
         _READ,
-        "torch.minimum(position, (limit[:active, None] - 1) | (PAGE_SIZE - 1))",  # powers of 2
+        "torch.minimum(position, (visible[:, -1:] - 1) | (PAGE_SIZE - 1))",  # powers of 2
+    ),
+    "slots of a page are taken in reverse": (
+        "position % PAGE_SIZE",
+        "PAGE_SIZE - 1 - position % PAGE_SIZE",
     ),
     "the length of the last page is ignored": (
-        "(pages - 1) * PAGE_SIZE + kv_last_page_len",
+        "(pages - 1) * PAGE_SIZE + last",
         "pages * PAGE_SIZE",
     ),
     "the last page's length counts for all but the last": (
-        "(pages - 1) * PAGE_SIZE + kv_last_page_len",
-        "pages * kv_last_page_len",
+        "(pages - 1) * PAGE_SIZE + last",
+        "pages * last",
     ),
 }
 PREFILL = {
     "the first query is aligned with the first key": (
-        "before = kv_len - q_len",
-        "before = (kv_len - q_len).clamp(max=0)",
+        "(kv_len - q_len)[owner, None]",
+        "(kv_len - q_len).clamp(max=0)[owner, None]",
     ),
     "every query sees every key": (
-        "(before[owner, None] + row + 1)",
-        "(kv_len[owner, None] + 0 * row)",
+        "(kv_len - q_len)[owner, None] + row + 1",
+        "kv_len[owner, None] + 0 * row",
     ),
 }
 RAGGED = {
     "a sequence reads the keys of the next one": (
-        "kv_indptr[sequence, None] + position",
-        "(kv_indptr.roll(-1)[sequence, None] + position).clamp(max=len(keys) - 1)",
+        "kv_indptr[:-1], (k, v)",
+        "kv_indptr[1:], (k, v)",
+        "token = begin[:, None] + position",
+        "token = (begin[:, None] + position).clamp(max=len(keys) - 1)",
     ),
     "keys are found by qo_indptr": (
-        "k, v, (kv_indptr,)",
-        "k, v, (qo_indptr.long(),)",
-        "kv_indptr[sequence, None] + position",
-        "(kv_indptr[sequence, None] + position).clamp(max=len(keys) - 1)",
+        "kv_indptr[:-1], (k, v)",
+        "qo_indptr[:-1], (k, v)",
+        "token = begin[:, None] + position",
+        "token = (begin[:, None] + position).clamp(max=len(keys) - 1)",
     ),
 }
 # Of a window and a cap; the mask of a window has another form than the plain one.
-_LATE = "hidden = position[:, None] >= seen"
-_EARLY = "position[:, None] < seen - SLIDING_WINDOW"
-_FIRST = "(fewest - SLIDING_WINDOW)"
+_LATE = "hidden = position[:, None, late] >= visible"
+_BEFORE = "hidden |= position[:, None, late] < visible - SLIDING_WINDOW"
+_EARLY = "hidden = position[:, None, early] < visible - SLIDING_WINDOW"
+_FIRST = "(visible[:, 0] - SLIDING_WINDOW)"
+_SPAN = "(visible[:, 0] - SLIDING_WINDOW).clamp(min=0)"
+
+
+def _window(changed: str) -> tuple[str, ...]:
+    """A change of what is before a window, in both masks."""
+    return (_BEFORE, _BEFORE.replace("visible - SLIDING_WINDOW", changed),
+            _EARLY, _EARLY.replace("visible - SLIDING_WINDOW", changed))  # fmt: skip
+
+
 WINDOW = {
-    "the window is left out": (f"hidden |= {_EARLY}", "pass", _FIRST, "(fewest - fewest)"),
+    "the window is left out": ("SLIDING_WINDOW = 6", "SLIDING_WINDOW = 10**6"),
     "the window counts the keys before the query's own": (
-        _EARLY,
-        f"{_EARLY} - 1",
-        _FIRST,
-        "(fewest - SLIDING_WINDOW - 1)",
+        "SLIDING_WINDOW = 6",
+        "SLIDING_WINDOW = 7",
     ),
-    "the window is one key too small": (_EARLY, f"{_EARLY} + 1"),
-    "the window is that of the last query of a sequence": (
-        _EARLY,
-        "position[:, None] < limit[:active, None, None] - SLIDING_WINDOW",
+    "the window is one key too small": ("SLIDING_WINDOW = 6", "SLIDING_WINDOW = 5"),
+    "the window is that of the last query of a sequence": _window(
+        "visible[:, -1:] - SLIDING_WINDOW"
     ),
-    "the window counts from the first key": (_EARLY, "position[:, None] >= SLIDING_WINDOW"),
-    "the window also reaches behind the query": (
-        _LATE,
-        "hidden = position[:, None] >= seen + SLIDING_WINDOW",
+    "the window counts from the first key": _window("0 * visible + SLIDING_WINDOW"),
+    "the window also reaches behind the query": (_LATE, f"{_LATE} + SLIDING_WINDOW"),
+    "keys before the window of the last row count": (
+        "passed = max(0, most - SLIDING_WINDOW)",
+        "passed = 0",
     ),
 }
 CAP = {
-    "the cap is left out": ("logits = logits.div_(bound).tanh_().mul_(bound)", "pass"),
-    "the cap bounds logits of base 2": ("LOGIT_CAP * math.log2(math.e)", "LOGIT_CAP"),
-    "the cap clips": (
-        "logits.div_(bound).tanh_().mul_(bound)",
-        "logits.clamp_(min=-bound, max=bound)",
+    "the cap is left out": ("logits.tanh_().mul_(LOGIT_CAP)", "logits.mul_(LOGIT_CAP)"),
+    "the cap bounds logits of base 2": (
+        "LOGIT_CAP = 3.0",
+        "LOGIT_CAP = 3.0 * math.log(2)",
     ),
+    "the cap clips": ("logits.tanh_()", "logits.clamp_(min=-1.0, max=1.0)"),
     "the cap comes before the scale": (
-        "logits.div_(bound).tanh_().mul_(bound)",
-        "(logits / math.log2(math.e) / sm_scale / LOGIT_CAP).tanh_().mul_(bound * sm_scale)",
+        "mul_(sm_scale / LOGIT_CAP)",
+        "div_(LOGIT_CAP)",
+        "tanh_().mul_(LOGIT_CAP)",
+        "tanh_().mul_(LOGIT_CAP * sm_scale)",
     ),
-    "the capped logits are not scaled back": (
-        "logits.div_(bound).tanh_().mul_(bound)",
-        "logits.div_(bound).tanh_()",
-    ),
+    "the capped logits are not scaled back": ("tanh_().mul_(LOGIT_CAP)", "tanh_()"),
 }
 _PLAIN_MASK = ("the mask shows one key too many", "the mask shows one key too few")
 KEPT = {name: change for name, change in EVERYWHERE.items() if name not in _PLAIN_MASK}
@@ -154,6 +180,7 @@ KERNELS = {
 }
 # Of one query a sequence: the last is the only one, and sees the last key.
 NOT_DECODE = (
+    "keys before the window of the last row count",
     "the window is that of the last query of a sequence",
     "the window also reaches behind the query",
 )
