@@ -21,8 +21,10 @@ EVERYWHERE = {
     "the scale is left out": ("float(sm_scale)", "1.0"),
     "the scale is applied twice": ("float(sm_scale)", "float(sm_scale) ** 2"),
     "lse is a natural logarithm": ("lse = lse.view(", "lse = (lse * math.log(2)).view("),
-    "lse leaves out the maximum": ("part_lse = top - ", "part_lse = -"),
-    "lse adds the maximum in base e": (" * math.log2(math.e)\n", "\n"),
+    "lse leaves out the maximum": ("top * math.log2(math.e) - ", "-"),
+    "lse adds the maximum in base e": ("top * math.log2(math.e)", "top"),
+    "lse takes the largest weight to be the first": ("gather(2, place)", "gather(2, 0 * place)"),
+    "tiles that go together have the keys of the longest": ("min(fewest[chosen])", "most[start]"),
     "the mask shows one key too many": (
         "hidden = position[late] >= visible",
         "hidden = position[late] > visible",
@@ -41,20 +43,16 @@ EVERYWHERE = {
         "q = q.view(tiles, rows, group, NUM_KV_HEADS, HEAD_DIM).permute(0, 3, 2, 1, 4)",
     ),
     "heads of a token follow those of the next": (
-        "(token * NUM_KV_HEADS)[:, None] + head[:, None]",
-        "token[:, None] + head[:, None] * (keys.numel() // HEAD_DIM // NUM_KV_HEADS)",
+        "x.reshape(-1, NUM_KV_HEADS, HEAD_DIM)[token]",
+        "x.reshape(NUM_KV_HEADS, -1, HEAD_DIM).transpose(0, 1)[token]",
     ),
     "rows without keys give NaN": (
-        "masked_fill(blind[..., None], 0.0)",
-        "masked_fill(blind[..., None], math.nan)",
-        "output = torch.zeros_like(q)",
-        "output = torch.full_like(q, math.nan)",
+        "masked_fill_(blind[..., None], 0.0)",
+        "masked_fill_(blind[..., None], math.nan)",
     ),
     "rows without keys have lse 0": (
-        "masked_fill(blind, -math.inf)",
-        "masked_fill(blind, 0.0)",
-        "torch.full(q.shape[:2], -math.inf,",
-        "torch.full(q.shape[:2], 0.0,",
+        "masked_fill_(blind, -math.inf)",
+        "masked_fill_(blind, 0.0)",
     ),
 }
 _PAGE = "page = kv_indices[begin[:, None] + position // PAGE_SIZE].long()"
@@ -123,8 +121,6 @@ RAGGED = {
 _LATE = "hidden = position[:, None, late] >= visible"
 _BEFORE = "hidden |= position[:, None, late] < visible - SLIDING_WINDOW"
 _EARLY = "hidden = position[:, None, early] < visible - SLIDING_WINDOW"
-_FIRST = "(visible[:, 0] - SLIDING_WINDOW)"
-_SPAN = "(visible[:, 0] - SLIDING_WINDOW).clamp(min=0)"
 
 
 def _window(changed: str) -> tuple[str, ...]:
@@ -158,8 +154,8 @@ CAP = {
     ),
     "the cap clips": ("logits.tanh_()", "logits.clamp_(min=-1.0, max=1.0)"),
     "the cap comes before the scale": (
-        "mul_(sm_scale / LOGIT_CAP)",
-        "div_(LOGIT_CAP)",
+        "sm_scale / LOGIT_CAP)",
+        "1 / LOGIT_CAP)",
         "tanh_().mul_(LOGIT_CAP)",
         "tanh_().mul_(LOGIT_CAP * sm_scale)",
     ),

@@ -30,10 +30,10 @@ PAGE_SIZE = 64
 SLIDING_WINDOW = 4096  # only: window
 LOGIT_CAP = 50.0  # only: cap
 MAX_ELEMENTS = 2**20  # of one temporary tensor: bounds memory however long sequences grow
-ON_GPU = 16  # times as many: a GPU takes large tensors, a CPU those that its caches hold
+ON_GPU = 32  # times as many: a GPU takes large tensors, a CPU those that its caches hold
 HIDDEN = -1e30  # stands for a logit of -inf: finite, so that differences are numbers
 ALIGNED = 16  # kernels are at their best where rows of a matrix begin at multiples of 32 bytes
-MIXED = "out_dtype" in (torch.bmm.__doc__ or "")  # torch 2.8 and later
+MIXED = hasattr(torch.ops.aten.baddbmm, "dtype_out")  # torch 2.8 and later
 
 
 def gather(
@@ -48,19 +48,18 @@ def gather(
     keys, values, kv_indices = cache
     page = kv_indices[begin[:, None] + position // PAGE_SIZE].long()
     token = page * PAGE_SIZE + position % PAGE_SIZE
-    # A row of `keys` is one head of a token; in the result all tokens of a head are neighbours.
-    head = torch.arange(NUM_KV_HEADS, device=token.device)
-    row = (token * NUM_KV_HEADS)[:, None] + head[:, None]
-    k, v = (x.reshape(-1, HEAD_DIM).index_select(0, row.flatten()) for x in (keys, values))
-    shape = (row.shape[0] * NUM_KV_HEADS, row.shape[2], HEAD_DIM)
-    return k.view(shape), v.view(shape)
+    # Tokens become the rows of a matrix for each head: those of one sequence without a copy.
+    k, v = (x.reshape(-1, NUM_KV_HEADS, HEAD_DIM)[token].transpose(1, 2) for x in (keys, values))
+    return k.flatten(0, 1), v.flatten(0, 1)
 
 
-def product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Matrix products of a [n, i, j] and b [n, j, k], of one dtype, in float32."""
+def product(a: torch.Tensor, b: torch.Tensor, scale: float = 1.0) -> torch.Tensor:
+    """`scale` times the matrix products of a [n, i, j] and b [n, j, k], of one dtype, in float32."""
+    shape = (a.shape[0], a.shape[1], b.shape[2])
+    made = torch.empty(shape, dtype=torch.float32, device=a.device)
     if MIXED and a.is_cuda and a.dtype != torch.float32:
-        return torch.bmm(a, b, out_dtype=torch.float32)
-    return torch.bmm(a.float(), b.float())
+        return torch.baddbmm(made, a, b, torch.float32, beta=0, alpha=scale, out=made)
+    return torch.baddbmm(made, a.float(), b.float(), beta=0, alpha=scale, out=made)
 
 
 def weighted_sum(weights: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
@@ -106,13 +105,18 @@ def attend(
     begin: torch.Tensor,
     cache: tuple[torch.Tensor, ...],
     sm_scale: float,
+    fewest: int,
+    most: int,
     chunk: int,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Softmax attention of query tiles, over `chunk` keys at a time.
 
-    q [tiles, rows, NUM_QO_HEADS, HEAD_DIM]; visible [tiles, rows], on the CPU: how many of its
-    sequence's keys, counted from the first, a row sees, no fewer than the row before it.
-    `gather` finds keys in the cache: those of a tile's sequence by begin [tiles], on the CPU.
+    q [tiles, rows, NUM_QO_HEADS, HEAD_DIM]; visible [tiles, rows]: how many of its sequence's
+    keys, counted from the first, a row sees, no fewer than the row before it.
+    `gather` finds the keys of a tile's sequence in the cache by begin [tiles].
+    The tiles span `most` keys, of which no row sees fewer than the first `fewest`.  # except: window
+    Tiles count keys from the first that a row of theirs sees: they span `most`, of which no first  # only: window
+    row sees fewer than `fewest`.  # only: window
     Returns the output like q and the base-2 log-sum-exp [tiles, rows, NUM_QO_HEADS], both float32.
     """
     tiles, rows = visible.shape
@@ -120,31 +124,26 @@ def attend(
     # Query head h reads KV head h // group: the heads of a group become rows of one matrix.
     q = q.view(tiles, rows, NUM_KV_HEADS, group, HEAD_DIM).permute(0, 2, 3, 1, 4)
     q = q.reshape(tiles * NUM_KV_HEADS, group * rows, HEAD_DIM)
-    # How many keys the tiles span, and which of them all rows see: in full columns.
-    most, passed, fewest = int(visible[:, -1].amax()), 0, int(visible[:, 0].amin())  # except: window
-    # No row of a tile sees a key before its `first`, from which columns count.  # only: window
-    first = (visible[:, 0] - SLIDING_WINDOW).clamp(min=0)  # only: window
-    reach = visible - first[:, None]  # only: window
-    most, fewest = int(reach[:, -1].amax()), int(reach[:, 0].amin())  # only: window
     passed = max(0, most - SLIDING_WINDOW)  # only: window
-    first = first.to(q.device)  # only: window
-    begin, visible = begin.to(q.device), visible.to(q.device)
+    first = (visible[:, :1] - SLIDING_WINDOW).clamp(min=0)  # only: window
     for start in range(0, most, chunk):
         stop = start + min(chunk, most - start + (start - most) % ALIGNED)
         position = torch.arange(start, stop, device=q.device)
-        position = first[:, None] + position  # only: window
+        position = first + position  # only: window
         # Beyond the last visible key the cache may hold anything, NaN too, and 0 * NaN is NaN:
         # read that last key again instead (its logit there is hidden below).
         k, v = gather(cache, begin, torch.minimum(position, visible[:, -1:] - 1))
-        logits = product(q, k.transpose(1, 2)).mul_(sm_scale)  # except: cap
-        logits = product(q, k.transpose(1, 2)).mul_(sm_scale / LOGIT_CAP)  # only: cap
+        logits = product(q, k.transpose(1, 2), sm_scale)  # except: cap
+        logits = product(q, k.transpose(1, 2), sm_scale / LOGIT_CAP)  # only: cap
         logits = logits.tanh_().mul_(LOGIT_CAP)  # only: cap
-        shared = slice(max(0, passed - start), max(0, fewest - start))
+        # All rows see these columns.
+        shared = slice(0, max(0, fewest - start))  # except: window
+        shared = slice(max(0, passed - start), max(0, fewest - start))  # only: window
         hide(logits, position, visible, shared)
         weights = torch.softmax(logits, dim=2)
-        # The largest weight is exp(0) / sum_j exp(logit[j] - top).
-        top = logits.amax(dim=2, keepdim=True) * math.log2(math.e)
-        part_lse = top - weights.amax(dim=2, keepdim=True).log2_()
+        top, place = logits.max(dim=2, keepdim=True)
+        # The weight there is exp(0) / sum_j exp(logit[j] - top).
+        part_lse = top * math.log2(math.e) - weights.gather(2, place).log2_()
         del logits  # before more memory is needed
         part = weighted_sum(weights, v)
         if start == 0:
@@ -155,9 +154,7 @@ def attend(
             lse = total
     output = output.view(tiles, NUM_KV_HEADS, group, rows, HEAD_DIM).permute(0, 3, 1, 2, 4)
     lse = lse.view(tiles, NUM_KV_HEADS, group, rows).permute(0, 3, 1, 2)
-    blind = visible[:, :, None] == 0
-    output = output.flatten(2, 3).masked_fill(blind[..., None], 0.0)
-    return output, lse.flatten(2, 3).masked_fill(blind, -math.inf)
+    return output.flatten(2, 3), lse.flatten(2, 3)
 
 
 def attend_all(
@@ -170,8 +167,9 @@ def attend_all(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Softmax attention of any number of query tiles, as many at once as MAX_ELEMENTS allows.
 
-    q [total_q, NUM_QO_HEADS, HEAD_DIM]; index [tiles, rows], on the CPU: the queries of a tile.
-    `attend` tells of the others. Returns output, like q, and lse [total_q, NUM_QO_HEADS] float32.
+    q [total_q, NUM_QO_HEADS, HEAD_DIM]; index [tiles, rows]: the queries of a tile. `attend` tells
+    of the others; index, visible and begin are on the CPU.
+    Returns output, like q, and lse [total_q, NUM_QO_HEADS] float32.
     """
     rows, scale = index.shape[1], float(sm_scale)
     output = torch.zeros_like(q)
@@ -179,24 +177,33 @@ def attend_all(
     # Elements per key of the larger of logits, and of keys.
     width = max(NUM_QO_HEADS * rows, NUM_KV_HEADS * HEAD_DIM)
     at_once = MAX_ELEMENTS * (ON_GPU if q.is_cuda else 1) // width
+    # The keys that the last row and the first row of a tile see.
+    last, first = visible[:, -1], visible[:, 0]
+    last = last - (first - SLIDING_WINDOW).clamp(min=0)  # only: window
+    first = first.clamp(max=SLIDING_WINDOW)  # only: window
     # Tiles of about the same number of keys go together: each counts as many as the longest.
-    span = visible[:, -1]
-    span = span - (visible[:, 0] - SLIDING_WINDOW).clamp(min=0)  # only: window
-    order = span.argsort(descending=True)
-    order = order[span[order] > 0]
+    order = last.argsort(descending=True)
+    order = order[last[order] > 0]
+    most, fewest = last[order].tolist(), first[order].tolist()
+    # All that the loop reads goes to the device before it: a copy in the loop would wait for it.
+    index, visible, begin = (x[order].to(q.device) for x in (index, visible, begin))
     start = 0
-    while start < order.shape[0]:
-        longest = int(span[order[start]]) + ALIGNED - 1
-        chosen = order[start : start + max(1, at_once // max(longest, HEAD_DIM))]
-        chunk = max(1, at_once // chosen.shape[0])
+    while start < len(most):
+        longest = most[start] + -most[start] % ALIGNED
+        stop = start + max(1, at_once // max(longest, HEAD_DIM))
+        chosen = slice(start, min(stop, len(most)))
+        chunk = max(1, at_once // (chosen.stop - start))
         chunk -= chunk % ALIGNED if chunk > ALIGNED else 0
-        queries = index[chosen].to(q.device)
+        queries = index[chosen]
         tiles = q[queries], visible[chosen], begin[chosen]
-        part, part_lse = attend(*tiles, cache, scale, chunk)
+        limits = min(fewest[chosen]), most[start], chunk
+        part, part_lse = attend(*tiles, cache, scale, *limits)
         output[queries] = part.to(q.dtype)
         lse[queries] = part_lse
-        start += chosen.shape[0]
-    return output, lse
+        start = chosen.stop
+    # All logits of a row that sees no key are hidden, if it is in one of these tiles at all.
+    blind = lse <= HIDDEN
+    return output.masked_fill_(blind[..., None], 0.0), lse.masked_fill_(blind, -math.inf)
 
 
 @torch.no_grad()
