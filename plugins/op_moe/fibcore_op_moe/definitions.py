@@ -156,7 +156,6 @@ def _constants(moe: Moe) -> dict[str, object]:
         "INTERMEDIATE_SIZE": moe.intermediate_size,
         "TOP_K": moe.top_k,
         "ROUTING": moe.routing.name,
-        "WEIGHT_ON_INPUT": moe.routing.weight_on_input,
     }
     if moe.weights.remote_experts:
         constants["NUM_EXPERTS"] = moe.num_experts

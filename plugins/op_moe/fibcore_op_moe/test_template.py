@@ -9,7 +9,8 @@ Weights: an expert of a large model has tens of millions of them, and an op type
 definitions. All experts of a test are windows into one buffer, each shifted against the one before,
 so that hundreds of them take the memory of one and still differ; their scales differ, too. Weights
 are the same for all cases of a definition and are kept until another definition's turn. Tokens
-share a small pool of experts, so that few are computed.
+share a small pool of experts, so that few are computed; in one case each expert of this rank has a
+token whose output shows it.
 """
 
 import re
@@ -89,7 +90,7 @@ class Sizes:
 
 
 def cases(definition: Definition) -> list[Case]:
-    """Test sizes: few and many tokens, tokens for other ranks alone, all tokens to the same."""
+    """Test sizes: few tokens, one for every expert, all to the same, all to other ranks."""
     sizes = Sizes(definition)
     if sizes.kind is None:
         return [{"id": "unknown_form"}]
@@ -104,6 +105,13 @@ def cases(definition: Definition) -> list[Case]:
             "tokens": "same",
             "negative": True,
             "rank": ranks - 1,
+        },
+        {
+            "id": "every_local_expert",
+            "seq_len": sizes.local,
+            "tokens": "every",
+            "negative": False,
+            "rank": ranks // 2,
         },
     ]
     if sizes.avoidable:
@@ -229,6 +237,11 @@ def _goes_here(sizes: Sizes, case: Case, token: int) -> bool:
     return not (last and sizes.avoidable)
 
 
+def _expert_of(sizes: Sizes, case: Case, token: int, first: int) -> int | None:
+    """The expert that a token has to choose; None where it may choose any."""
+    return first + token if case["tokens"] == "every" else None
+
+
 def _pick(generator: torch.Generator, candidates: Sequence[int], count: int) -> list[int]:
     """`count` of the candidates, in random order; all of them where there are fewer."""
     order = torch.randperm(len(candidates), generator=generator).tolist()
@@ -299,7 +312,8 @@ def _softmax_logits(
 ) -> torch.Tensor:
     """bfloat16 logits in steps of 1/8: a few experts in front, a few next, the others far behind.
 
-    Those that come next are never chosen and have a good part of the softmax.
+    Those that come next are never chosen and have a good part of the softmax. An expert that a
+    token has to choose is one of those in front.
     """
     experts, low = sizes.experts, -1.5 if sizes.kind == "llama4_routing" else -16.0
     (candidates,) = _candidates(sizes, first, generator)
@@ -307,11 +321,14 @@ def _softmax_logits(
     following = _pick(generator, others, 3)
 
     def make(token: int) -> torch.Tensor:
-        local = _goes_here(sizes, case, token)
+        local, own = _goes_here(sizes, case, token), _expert_of(sizes, case, token, first)
 
         def attempt() -> torch.Tensor:
             pool = _pool(sizes, generator, candidates, sizes.top_k + 1, first, local)
-            pool = _pick(generator, pool, len(pool)) + following
+            if own is not None and own not in pool:
+                pool[0] = own
+            after = [e for e in following if e != own]
+            pool = _pick(generator, pool, len(pool)) + after
             top = (low if case["negative"] else 2.0) - 0.25 * (token % 4)
             steps = torch.randint(0, 16, (experts,), generator=generator)
             row = top - 8.0 - 0.125 * steps
@@ -333,13 +350,14 @@ def _sigmoid_logits(
     home = sorted({e // size for e in range(first, first + sizes.local)})
 
     def make(token: int) -> torch.Tensor:
-        local = _goes_here(sizes, case, token)
+        local, own = _goes_here(sizes, case, token), _expert_of(sizes, case, token, first)
 
         def attempt() -> torch.Tensor:
             scores = torch.rand(experts, generator=generator) * rest / 2 + rest / 2
             groups = list(range(sizes.groups))
-            if sizes.remote and sizes.groups > 1 and local:
-                groups = home[:1] + _pick(generator, [g for g in groups if g != home[0]], experts)
+            if sizes.groups > 1 and local and (sizes.remote or own is not None):
+                best = home[0] if own is None else own // size
+                groups = [best, *_pick(generator, [g for g in groups if g != best], experts)]
             elif sizes.remote and sizes.groups > 1:
                 groups = _pick(generator, [g for g in groups if g not in home], experts)
             else:
@@ -353,6 +371,10 @@ def _sigmoid_logits(
                 # The best of all experts, alone in its group: the group is not kept.
                 alone = groups[sizes.top_groups + 1]
                 scores[(candidates[alone] or [alone * size])[-1]] = high + 0.05
+            if own is not None:
+                # Two good experts, or their group would not be kept.
+                both = [own, own // size * size + (own + 1) % size]
+                scores[both] = high - (high - low) / 2 * torch.rand(2, generator=generator)
             return torch.logit(scores.double()).float()
 
         return _attempts(attempt, lambda row: _acceptable(sizes, case, token, first, row, bias))
@@ -374,6 +396,8 @@ def _acceptable(
         return False
     mine = [e for e in chosen if first <= e < first + sizes.local]
     if sizes.remote and bool(mine) != _goes_here(sizes, case, token):
+        return False
+    if _expert_of(sizes, case, token, first) not in {None, *chosen}:
         return False
     if token or bias is None or case["tokens"] == "remote" or sizes.top_k >= sizes.experts:
         return True

@@ -328,3 +328,49 @@ def test_template_skips_forms_that_it_does_not_know(definition_of: Any, template
     (case,) = template.cases(other)
     with pytest.raises(unittest.SkipTest, match="moe_of_others is none"):
         template.inputs(other, case)
+
+
+TENSOR_CORES = ["fp8_ds_remote", "fp8_default_remote", "fp8_llama4", "bf16_ds_remote"]
+TENSOR_CORES += ["bf16_renorm_remote", "bf16_llama4", "tensor_renorm", "tensor_llama4"]
+
+
+@pytest.mark.parametrize("constants", [{}, {"WEIGHTS_AT_ONCE": 400_000}, {"WEIGHTS_AT_ONCE": 1}])
+@pytest.mark.parametrize("kernel", TENSOR_CORES)
+def test_products_on_tensor_cores(
+    definition_of: Any,
+    small: Any,
+    template: Any,
+    load_run: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    kernel: str,
+    constants: dict[str, int],
+) -> None:
+    """What a GPU computes, with a stand-in for its product of bfloat16 numbers."""
+    used: list[int] = []
+
+    def bmm(a: Any, b: Any, *, out_dtype: Any) -> Any:
+        """Takes an out_dtype."""
+        assert a.dtype == b.dtype == torch.bfloat16
+        assert out_dtype == torch.float32
+        used.append(len(a))
+        return a.float() @ b.float()
+
+    definition = definition_of(small[kernel])
+    text = render(definition.reference, constants).replace("x.is_cuda", "True")
+    text = text.replace("hidden_states.is_cuda", "True")
+    few = {"SCALED_TOKENS": 2} if "fp8_block_scale" in definition.name else {}
+    for source_text in (text, render(text, few)):
+        with monkeypatch.context() as patched:
+            patched.setattr(torch, "bmm", bmm)
+            run = load_run(source_text)
+            found = [
+                outputs(template, definition, run, case["id"])
+                for case in template.cases(definition)
+            ]
+            for _, check in template.checks(definition, run):
+                check()
+        for case, output in zip(template.cases(definition), found, strict=True):
+            right = outputs(template, definition, load_run(definition.reference), case["id"])
+            # One step of bfloat16 where float32 sums fall on either side.
+            assert torch.allclose(output.float(), right.float(), rtol=2**-7, atol=1e-4)
+    assert used

@@ -27,15 +27,37 @@ EXPERTS = {
         "torch.nn.functional.silu(gate)",
         "torch.nn.functional.gelu(gate)",
     ),
-    "a neighbour's down projection": ("gemm2_weights[local],", "gemm2_weights[local - 1],"),
-    "routing weights are left out": ("y if WEIGHT_ON_INPUT else y * weight", "y"),
-    "a token's first weight serves for all its experts": (
-        "weights[rows, slots].unsqueeze(1)",
-        "weights[rows, 0].unsqueeze(1)",
+    "a neighbour's down projection": (
+        "gemm2_weights[first:last],",
+        "gemm2_weights[first - 1 : last - 1 or None],",
     ),
-    "one expert a token is forgotten": (
-        "rows, slots = torch.nonzero(chosen == expert, as_tuple=True)",
-        "rows, slots = torch.nonzero(chosen[:, 1:] == expert, as_tuple=True)",
+    "routing weights are left out": (" * weights[:, slot, None]", ""),
+    "a token's first weight serves for all its experts": (
+        "weights[:, slot, None]",
+        "weights[:, 0, None]",
+    ),
+    "one expert a token is forgotten": ("for slot in range(TOP_K)", "for slot in range(1, TOP_K)"),
+    "a neighbour's output": ("rows[:, slot]", "rows[:, slot - 1]"),
+}
+# An expert of this rank that is left out, wherever it is, and pairs that are.
+EVERY = {
+    "the first expert is left out": (
+        "for first in range(0, NUM_LOCAL_EXPERTS, at_once)",
+        "for first in range(1, NUM_LOCAL_EXPERTS, at_once)",
+    ),
+    "the last expert is left out": (
+        "for first in range(0, NUM_LOCAL_EXPERTS, at_once)",
+        "for first in range(0, NUM_LOCAL_EXPERTS - 1, at_once)",
+    ),
+    "the second expert is left out": ("if most == 0:", "if most == 0 or first == 1:"),
+    "an expert in the middle is left out": (
+        "if most == 0:",
+        "if most == 0 or first == NUM_LOCAL_EXPERTS // 2:",
+    ),
+    "an expert with one token is left out": ("if most == 0:", "if most <= 1:"),
+    "the expert has its neighbour's tokens": (
+        "rows = hidden[order[pairs] // TOP_K]",
+        "rows = hidden[order[pairs].roll(1) // TOP_K]",
     ),
 }
 DS = {
@@ -73,37 +95,47 @@ GROUPS = {
 REMOTE = {
     "the offset of local experts is ignored": ("int(local_expert_offset)", "0"),
     "the offset is off by one": (
-        "local = expert - first_local",
-        "local = expert - first_local - 1",
+        "local = chosen - first_local",
+        "local = chosen - first_local - 1",
     ),
     "experts of other ranks wrap around": (
-        "            if not 0 <= local < NUM_LOCAL_EXPERTS:\n                continue\n",
-        "            local %= NUM_LOCAL_EXPERTS\n",
+        "local.masked_fill(~here, NUM_LOCAL_EXPERTS)",
+        "local % NUM_LOCAL_EXPERTS",
+    ),
+    "the first expert is taken for another rank's": ("(local >= 0)", "(local > 0)"),
+    "the first two experts are taken for another rank's": ("(local >= 0)", "(local > 1)"),
+    "the last expert is taken for another rank's": (
+        "(local < NUM_LOCAL_EXPERTS)",
+        "(local < NUM_LOCAL_EXPERTS - 1)",
+    ),
+    "experts of other ranks are this rank's last": (
+        "masked_fill(~here, NUM_LOCAL_EXPERTS)",
+        "clamp(0, NUM_LOCAL_EXPERTS - 1)",
     ),
 }
 BLOCKS = {
     "the first weight's scales are transposed": (
-        "gemm1_weights_scale[local],",
-        "gemm1_weights_scale[local].T.contiguous().view_as(gemm1_weights_scale[local]),",
+        "gemm1_weights_scale[first:last],",
+        "gemm1_weights_scale[first:last].mT.reshape(last - first, -1, HIDDEN_SIZE // BLOCK),",
     ),
     "the second weight's scales are transposed": (
-        "gemm2_weights_scale[local],",
-        "gemm2_weights_scale[local].T.contiguous().view_as(gemm2_weights_scale[local]),",
+        "gemm2_weights_scale[first:last],",
+        "gemm2_weights_scale[first:last].mT.reshape(last - first, HIDDEN_SIZE // BLOCK, -1),",
     ),
     "the activations' scales are transposed": (
         "hidden_states_scale[:, tokens].T.unsqueeze(2)",
         "hidden_states_scale[:, tokens].reshape(-1, HIDDEN_SIZE // BLOCK, 1)",
     ),
-    "the gate has the up projection's scales": (
-        "gate_scale = gemm1_scale[INTERMEDIATE_SIZE // BLOCK :]",
-        "gate_scale = gemm1_scale",
-    ),
+    "the gate has the up projection's scales": ("gate_scale[:, blocks]", "up_scale[:, blocks]"),
     "the block index is off by one": (
         "blocks = slice(start // BLOCK, stop // BLOCK)",
         "blocks = torch.arange(start // BLOCK, stop // BLOCK).roll(1)",
     ),
     "the scales divide": ("blocks.mul_(", "blocks.div_("),
-    "a neighbour's scales": ("gemm1_weights_scale[local],", "gemm1_weights_scale[local - 1],"),
+    "a neighbour's scales": (
+        "gemm1_weights_scale[first:last],",
+        "gemm1_weights_scale[first - 1 : last - 1 or None],",
+    ),
 }
 RENORM = {
     "the weights are not normalised over the chosen": (
@@ -123,7 +155,17 @@ DEFAULT = {
     ),
 }
 LLAMA4 = {
-    "the weight is on the output": ("WEIGHT_ON_INPUT = True", "WEIGHT_ON_INPUT = False"),
+    "the weight is on the output": (
+        "rows = rows * weights.flatten()[order[pairs], None]",
+        "rows = rows.to(torch.float32)",
+        "total += y[rows[:, slot]]",
+        "total += y[rows[:, slot]] * weights[:, slot, None]",
+    ),
+    "the weight is on input and output": (
+        "total += y[rows[:, slot]]",
+        "total += y[rows[:, slot]] * weights[:, slot, None]",
+    ),
+    "another pair's weight": ("weights.flatten()[order[pairs]", "weights.flatten()[pairs"),
     "softmax instead of sigmoid": (
         "torch.sigmoid(logits.gather(1, chosen))",
         "torch.softmax(logits, dim=1).gather(1, chosen)",
@@ -141,23 +183,24 @@ TENSOR = {
     "the gate is activated unscaled": ("silu(gate * gate_scale)", "silu(gate) * gate_scale"),
     "the output scale is left out": ("return result * output_scale", "return result"),
     "a neighbour's scale": (
-        "output2_scales_scalar[expert],",
-        "output2_scales_scalar[expert - 1],",
+        "output2_scales_scalar[first:last, None, None],",
+        "output2_scales_scalar[first - 1 : last - 1 or None, None, None],",
     ),
 }
 KERNELS = {
-    "fp8_ds_remote": EXPERTS | DS | GROUPS | REMOTE | BLOCKS,
-    "fp8_ds": EXPERTS | DS | BLOCKS,
-    "fp8_renorm": EXPERTS | RENORM,
-    "fp8_default_remote": DEFAULT | REMOTE,
-    "fp8_llama4": LLAMA4,
-    "bf16_ds_remote": EXPERTS | DS | GROUPS | REMOTE,
-    "bf16_renorm_remote": EXPERTS | RENORM | REMOTE,
-    "bf16_default": EXPERTS | DEFAULT,
-    "bf16_llama4": LLAMA4,
-    "tensor_renorm": RENORM | TENSOR,
-    "tensor_default": DEFAULT,
-    "tensor_llama4": LLAMA4 | TENSOR,
+    "fp8_ds_remote": EXPERTS | EVERY | DS | GROUPS | REMOTE | BLOCKS,
+    "fp8_ds": EXPERTS | EVERY | DS | BLOCKS,
+    "fp8_renorm": EXPERTS | EVERY | RENORM,
+    "fp8_default_remote": EVERY | DEFAULT | REMOTE,
+    "fp8_llama4": EVERY | LLAMA4,
+    "bf16_ds_remote": EXPERTS | EVERY | DS | GROUPS | REMOTE,
+    "bf16_ds": EVERY | DS,
+    "bf16_renorm_remote": EXPERTS | EVERY | RENORM | REMOTE,
+    "bf16_default": EXPERTS | EVERY | DEFAULT,
+    "bf16_llama4": EVERY | LLAMA4,
+    "tensor_renorm": EVERY | RENORM | TENSOR,
+    "tensor_default": EVERY | DEFAULT,
+    "tensor_llama4": EVERY | LLAMA4 | TENSOR,
 }
 # fp8_ds_remote has one block along intermediate_size.
 HARMLESS = {
@@ -166,8 +209,8 @@ HARMLESS = {
 }
 MISTAKES = {
     kernel: [
-        Mistake.of(name, right, wrong)
-        for name, (right, wrong) in mistakes.items()
+        Mistake.of(name, *texts)
+        for name, texts in mistakes.items()
         if (kernel, name) not in HARMLESS
     ]
     for kernel, mistakes in KERNELS.items()

@@ -11,7 +11,9 @@ and the token's output is the weighted sum of the y. With s_x, s_1, s_h, s_2 for
 activations, the first weight, the intermediate activations and the second weight, the scalars
 are s_1 s_x / s_h, s_1 s_x and s_h s_2: up * silu(gate) is in units of s_h, as a kernel that
 stores it in fp8 needs it. It is not rounded to fp8 here.
-Experts are converted to float32 one at a time, only those that were chosen, and in pieces.
+Products and sums are
+float32; on a GPU tensor cores multiply bfloat16 numbers, which is exact, and sum in float32. A
+float32 number goes there as two bfloat16 ones, which have 16 of its bits.
 """
 
 import torch
@@ -21,11 +23,13 @@ HIDDEN_SIZE = 4096
 INTERMEDIATE_SIZE = 14336
 TOP_K = 2
 ROUTING = "renorm"
-# Whether the routing weight multiplies an expert's input instead of its output.
-WEIGHT_ON_INPUT = False
+# The routing weight multiplies an expert's input instead of its output.  # only: llama4_routing
+# only: llama4_routing: WEIGHT_ON_INPUT = True
 # Sizes of the pieces of work, which bound the memory; no result depends on them.
-TOKEN_CHUNK = 2048
-INTERMEDIATE_CHUNK = 512
+TOKEN_CHUNK = 4096
+INTERMEDIATE_CHUNK = 2048
+# On a GPU small experts are multiplied together, of about so many weights in all.
+WEIGHTS_AT_ONCE = 67108864
 
 
 def first_of_largest(values: torch.Tensor, count: int) -> torch.Tensor:
@@ -44,7 +48,29 @@ def route(routing_logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return chosen, torch.softmax(logits.gather(1, chosen), dim=1)
 
 
-def apply_expert(
+def on_tensor_cores(x: torch.Tensor) -> bool:
+    """Whether bfloat16 numbers can be multiplied exactly and summed in float32."""
+    return x.is_cuda and "out_dtype" in (torch.bmm.__doc__ or "")
+
+
+def halves(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Two bfloat16 parts whose sum is the float32 number x to 16 bits."""
+    high = x.to(torch.bfloat16)
+    return high, (x - high).to(torch.bfloat16)
+
+
+def product(x: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Multiply x [e, n, k] and the transposed weights [e, m, k] of e experts: [e, n, m] in float32."""
+    if not on_tensor_cores(x):
+        return x.to(torch.float32) @ weights.to(torch.float32).mT
+    weights = weights.to(torch.bfloat16)  # exact, as every fp8 number is
+    if x.dtype == torch.bfloat16:
+        return torch.bmm(x, weights.mT, out_dtype=torch.float32)
+    both = torch.bmm(torch.cat(halves(x), dim=1), weights.mT, out_dtype=torch.float32)
+    return both[:, : x.shape[1]] + both[:, x.shape[1] :]
+
+
+def apply_experts(
     x: torch.Tensor,
     gemm1: torch.Tensor,
     up_scale: torch.Tensor,
@@ -52,15 +78,41 @@ def apply_expert(
     gemm2: torch.Tensor,
     output_scale: torch.Tensor,
 ) -> torch.Tensor:
-    """What one expert makes of tokens x [n, HIDDEN_SIZE], in float32; the scales are scalars."""
-    result = torch.zeros_like(x)
+    """What e experts make of n tokens each, x [e, n, HIDDEN_SIZE], in float32. The scales are [e, 1, 1]."""
+    result = x.new_zeros(x.shape, dtype=torch.float32)
     for start in range(0, INTERMEDIATE_SIZE, INTERMEDIATE_CHUNK):
         stop = min(start + INTERMEDIATE_CHUNK, INTERMEDIATE_SIZE)
-        up = x @ gemm1[:INTERMEDIATE_SIZE][start:stop].to(torch.float32).T
-        gate = x @ gemm1[INTERMEDIATE_SIZE:][start:stop].to(torch.float32).T
+        up = product(x, gemm1[:, :INTERMEDIATE_SIZE][:, start:stop])
+        gate = product(x, gemm1[:, INTERMEDIATE_SIZE:][:, start:stop])
         hidden = up * up_scale * torch.nn.functional.silu(gate * gate_scale)
-        result += hidden @ gemm2[:, start:stop].to(torch.float32).T
+        result += product(hidden, gemm2[:, :, start:stop])
     return result * output_scale
+
+
+def sort_by_expert(local: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The pairs of a token and an expert, in the order of the experts.
+
+    Takes the experts [n, TOP_K] of n tokens. Returns the sorted experts [n * TOP_K], the numbers
+    token * TOP_K + slot of their pairs, and where each expert starts [NUM_LOCAL_EXPERTS + 1].
+    """
+    experts, order = torch.sort(local.flatten(), stable=True)
+    each = torch.arange(NUM_LOCAL_EXPERTS + 1, device=local.device)
+    return experts, order, torch.searchsorted(experts, each)
+
+
+def weighted_sum(y: torch.Tensor, order: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """The sum over the experts [n, TOP_K] of each token, weighted: [n, HIDDEN_SIZE] in float32.
+
+    Row i of y belongs to the pair order[i].
+    """
+    rows = torch.empty_like(order)
+    rows[order] = torch.arange(len(order), device=order.device)
+    rows = rows.view(weights.shape)
+    total = y.new_zeros((len(weights), HIDDEN_SIZE))
+    for slot in range(TOP_K):  # one after the other: the order of the sum is always the same
+        total += y[rows[:, slot]] * weights[:, slot, None]  # except: llama4_routing
+        # only: llama4_routing: total += y[rows[:, slot]]
+    return total
 
 
 @torch.no_grad()
@@ -88,22 +140,37 @@ def run(
     assert routing_bias.shape == (NUM_LOCAL_EXPERTS,)  # only: llama4_routing
 
     output = torch.empty((seq_len, HIDDEN_SIZE), dtype=torch.bfloat16, device=hidden_states.device)
+    at_once = 1
+    if hidden_states.is_cuda:  # where starting a product costs more than the rows that fill up x
+        at_once = max(1, WEIGHTS_AT_ONCE // (3 * INTERMEDIATE_SIZE * HIDDEN_SIZE))
     for start in range(0, seq_len, TOKEN_CHUNK):
         tokens = slice(start, start + TOKEN_CHUNK)
         chosen, weights = route(routing_logits[tokens])
-        hidden = hidden_states[tokens].to(torch.float32)
-        total = torch.zeros_like(hidden)
-        for expert in torch.unique(chosen).tolist():
-            rows, slots = torch.nonzero(chosen == expert, as_tuple=True)
-            x, weight = hidden[rows], weights[rows, slots].unsqueeze(1)
-            y = apply_expert(
-                x * weight if WEIGHT_ON_INPUT else x,
-                gemm1_weights[expert],
-                output1_scales_scalar[expert],
-                output1_scales_gate_scalar[expert],
-                gemm2_weights[expert],
-                output2_scales_scalar[expert],
+        experts, order, starts = sort_by_expert(chosen)
+        bounds = starts.tolist()
+        hidden = hidden_states[tokens].to(torch.bfloat16)  # exact, as every fp8 number is
+        y = hidden.new_empty((len(order), HIDDEN_SIZE), dtype=torch.float32)
+        for first in range(0, NUM_LOCAL_EXPERTS, at_once):
+            last = min(first + at_once, NUM_LOCAL_EXPERTS)
+            pairs = slice(bounds[first], bounds[last])
+            most = max(bounds[e + 1] - bounds[e] for e in range(first, last))
+            if most == 0:
+                continue
+            rows = hidden[order[pairs] // TOP_K]
+            # only: llama4_routing: rows = rows * weights.flatten()[order[pairs], None]
+            # As many rows for each of these experts as one of them has at most; 0 where it has less.
+            x = rows.new_zeros((last - first, most, HIDDEN_SIZE))
+            number = torch.arange(bounds[first], bounds[last], device=order.device)
+            place = experts[pairs] - first, number - starts[experts[pairs]]
+            x[place] = rows
+            outputs = apply_experts(
+                x,
+                gemm1_weights[first:last],
+                output1_scales_scalar[first:last, None, None],
+                output1_scales_gate_scalar[first:last, None, None],
+                gemm2_weights[first:last],
+                output2_scales_scalar[first:last, None, None],
             )
-            total.index_add_(0, rows, y if WEIGHT_ON_INPUT else y * weight)
-        output[tokens] = total.to(torch.bfloat16)
+            y[pairs] = outputs[place]
+        output[tokens] = weighted_sum(y, order, weights)
     return output
