@@ -1,291 +1,390 @@
-"""Time and peak memory of the fp8 MoE reference beside the obvious one, measured in the same run.
+"""Time, memory and error of a dataset's MoE references, beside two peers in one run.
 
-The obvious way dequantises all experts to float32 at once, [experts, 2 x intermediate, hidden], and
-then applies them one after the other. Every contestant runs in a process of its own on the same
-inputs; its memory is what it takes beyond inputs and outputs. Results are compared.
+The peer is the plain formulation: it dequantises the weights of all experts to float32, goes
+through the experts of this rank, selects the tokens of each, and adds what it makes of them. The
+kernel shows how far a reference is from the hardware's limit, where one runs for bfloat16 weights:
+FlashInfer's fused one where it is built, else torch's grouped product. Routing is random, about
+even. Errors are against float64, relative to the largest element, on a few tokens, before the
+output is rounded to bfloat16 and after; memory is what a call takes beyond its inputs.
 
-    python benchmarks/bench_reference_moe.py [--device cpu|cuda] [--tokens 1024 --experts 256
-        --local 32 --hidden 7168 --intermediate 2048] [--repetitions 3] [--json]
+Other formulations can be timed in the same run: `--other FILE` names a Python file with a function
+`variants(reference)` that makes of a reference's source text {name: source text}.
 
-Without sizes, on CUDA those of DeepSeek-V3 at TP 8, EP 8 and of Kimi-K2 with all of its 384 experts
-on one GPU; small ones on a CPU.
+    python benchmarks/bench_reference_moe.py [DATASET] [--tokens 1 16 128 1024 4096] [--json FILE]
 """
 
 from __future__ import annotations
 
 import argparse
-import ctypes
 import json
-import resource
-import statistics
-import subprocess
-import sys
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import torch
+import torch
 
 BLOCK = 128
-DEEPSEEK = {
-    "tokens": 1024,
-    "experts": 256,
-    "local": 32,
-    "hidden": 7168,
-    "intermediate": 2048,
-    "groups": 8,
-}
-KIMI = {**DEEPSEEK, "experts": 384, "local": 384, "groups": 1}
-SMALL = {**DEEPSEEK, "tokens": 128, "hidden": 1024, "intermediate": 512}
-SIZES = {"cuda": [DEEPSEEK, KIMI], "cpu": [SMALL]}
-LIMIT_BYTES = 1 << 30
-# The obvious way is not asked to hold more than this of float32 weights.
-PEER_LIMIT_BYTES = {"cuda": 32 << 30, "cpu": 4 << 30}
-CONTESTANTS = ("reference", "full dequantisation")
-
-Arguments = dict[str, Any]
-Contestant = Callable[..., "torch.Tensor"]
+CHECKED_TOKENS = 4
+Inputs = dict[str, Any]
+Call = Callable[[], Any]
 
 
-def make_inputs(sizes: dict[str, int], device: str) -> Arguments:
-    """Random inputs of the definition; tokens are spread over all experts."""
-    import torch
+# --- inputs --------------------------------------------------------------------------------------
 
-    generator = torch.Generator().manual_seed(0)
-    tokens, local, hidden = sizes["tokens"], sizes["local"], sizes["hidden"]
-    inner = sizes["intermediate"]
+
+def inputs(definition: dict[str, Any], tokens: int, device: str) -> Inputs:
+    """Normal tensors of a definition, of a size with which up and gate are about one."""
+    axes = {n: a.get("value", tokens) for n, a in definition["axes"].items()}
+    torch.manual_seed(0)
     # A stretch of numbers that is repeated, for drawing billions takes long; its length is a prime.
-    numbers = (torch.randn(1_000_003, generator=generator) * 48).clamp(-448, 448)
-    numbers = numbers.to(torch.float8_e4m3fn).view(torch.uint8).to(device)
-
-    def weights(*shape: int) -> torch.Tensor:
-        count = 1
-        for size in shape:
-            count *= size
-        repeats = -(-count // numbers.numel())
-        return numbers.repeat(repeats)[:count].view(torch.float8_e4m3fn).view(shape)
-
-    def scales(factor: float, *shape: int) -> torch.Tensor:
-        return ((torch.rand(shape, generator=generator) + 0.5) * factor).to(device)
-
-    rows = (torch.randn(tokens, hidden, generator=generator) * 48).clamp(-448, 448)
-    return {
-        "routing_logits": torch.randn(tokens, sizes["experts"], generator=generator).to(device),
-        "routing_bias": torch.zeros(sizes["experts"], dtype=torch.bfloat16, device=device),
-        "hidden_states": rows.to(torch.float8_e4m3fn).to(device),
-        "hidden_states_scale": scales(1 / 48, hidden // BLOCK, tokens),
-        "gemm1_weights": weights(local, 2 * inner, hidden),
-        "gemm1_weights_scale": scales(
-            1 / (48 * hidden**0.5), local, 2 * inner // BLOCK, hidden // BLOCK
-        ),
-        "gemm2_weights": weights(local, hidden, inner),
-        "gemm2_weights_scale": scales(
-            1 / (48 * inner**0.5), local, hidden // BLOCK, inner // BLOCK
-        ),
-        "local_expert_offset": 0,
-        "routed_scaling_factor": 2.5,
+    numbers = torch.randn(1_000_003, device=device)
+    hidden, inner = axes["hidden_size"], axes["intermediate_size"]
+    # fp8 numbers have a standard deviation of 48, which the scales take back.
+    scales = {
+        "hidden_states_scale": 1 / 48,
+        "gemm1_weights_scale": hidden**-0.5 / 48,
+        "gemm2_weights_scale": inner**-0.5 / 48,
+        "output1_scales_scalar": hidden**-0.5 / 48**2,
+        "output1_scales_gate_scalar": hidden**-0.5 / 48**2,
+        "output2_scales_scalar": inner**-0.5 / 48,
     }
-
-
-def load_reference(sizes: dict[str, int]) -> tuple[Contestant, Callable[..., Any]]:
-    """`run` of the definition that the plugin writes, and its routing."""
-    from fibcore.model.kernel import Kernel
-    from fibcore_op_moe.definitions import define
-    from fibcore_op_moe.formats import FP8_BLOCK
-    from fibcore_op_moe.kernel import Moe
-    from fibcore_op_moe.routings import DS
-
-    groups = sizes["groups"]
-    moe = Moe(
-        weights=FP8_BLOCK,
-        routing=DS,
-        top_k=8,
-        num_groups=groups,
-        top_groups=max(1, groups // 2),
-        num_experts=sizes["experts"],
-        num_local_experts=sizes["local"],
-        hidden_size=sizes["hidden"],
-        intermediate_size=sizes["intermediate"],
-    )
-    made = define(Kernel("moe", moe.name, moe.parameters(), {}, ()))
-    namespace: dict[str, Any] = {}
-    exec(made.reference, namespace)  # noqa: S102 - this repository's own reference
-    run: Contestant = namespace["run"]
-    names = list(made.inputs)
-
-    def with_inputs(**inputs: Any) -> torch.Tensor:
-        return run(*(inputs[name] for name in names))
-
-    return with_inputs, namespace["route"]
-
-
-def full_dequantisation(route: Callable[..., Any], **inputs: Any) -> torch.Tensor:
-    """The obvious way: all experts in float32 at once."""
-    import torch
-
-    def dequantised(name: str) -> torch.Tensor:
-        values: torch.Tensor = inputs[name].float()
-        scale: torch.Tensor = inputs[f"{name}_scale"]
-        scale = scale.repeat_interleave(BLOCK, dim=1).repeat_interleave(BLOCK, dim=2)
-        return values * scale
-
-    chosen, weights = route(
-        inputs["routing_logits"], inputs["routing_bias"], inputs["routed_scaling_factor"]
-    )
-    rows = inputs["hidden_states_scale"].repeat_interleave(BLOCK, dim=0).T
-    x = inputs["hidden_states"].float() * rows
-    first, second = dequantised("gemm1_weights"), dequantised("gemm2_weights")
-    inner = second.shape[2]
-    total = torch.zeros_like(x)
-    for expert in range(len(first)):
-        tokens, slots = torch.nonzero(
-            chosen == expert + inputs["local_expert_offset"], as_tuple=True
-        )
-        both = x[tokens] @ first[expert].T
-        hidden = both[:, :inner] * torch.nn.functional.silu(both[:, inner:])
-        weight = weights[tokens, slots, None]
-        total.index_add_(0, tokens, hidden @ second[expert].T * weight)
-    result: torch.Tensor = total.to(torch.bfloat16)
-    return result
-
-
-def measure(name: str, sizes: dict[str, int], device: str, repetitions: int) -> dict[str, Any]:
-    """Run one contestant in this process: seconds of each run, peak bytes beyond inputs, a sum."""
-    import torch
-
-    inputs = make_inputs(sizes, device)
-    run, route = load_reference(sizes)
-    cuda = device == "cuda"
-    if cuda:
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-    else:
-        before = _reset_peak()
-    with torch.no_grad():
-
-        def once() -> torch.Tensor:
-            if name == "reference":
-                return run(**inputs)
-            return full_dequantisation(route, **inputs)
-
-        output = once()  # the first run also warms up libraries
-        own = output.numel() * output.element_size()
-        after = torch.cuda.max_memory_allocated() if cuda else _peak_of_process()
-        seconds = []
-        for _ in range(repetitions):
-            if cuda:
-                torch.cuda.synchronize()
-            start = time.perf_counter()
-            once()
-            if cuda:
-                torch.cuda.synchronize()
-            seconds.append(time.perf_counter() - start)
-    return {
-        "seconds": seconds,
-        "peak_bytes": max(after - before - own, 0),
-        "mean_output": float(output.double().abs().mean()),
-        "device": torch.cuda.get_device_name() if cuda else "CPU",
-    }
-
-
-def _peak_of_process() -> int:
-    """Peak resident bytes of this process, since `_reset_peak` where the system can do that."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        for line in status.read_text(encoding="ascii").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024  # macOS counts in bytes
-
-
-def _reset_peak() -> int:
-    """Forget what making the inputs took at its peak (Linux); returns the peak from then on."""
-    clear = Path("/proc/self/clear_refs")
-    if clear.exists():
-        # Memory that was freed and kept would hide what is taken from it.
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-        if trim is not None:
-            trim(0)
-        clear.write_text("5", encoding="ascii")
-    return _peak_of_process()
-
-
-def in_child(name: str, sizes: dict[str, int], device: str, repetitions: int) -> dict[str, Any]:
-    """`measure` in a process of its own.
-
-    Raises:
-        SystemExit: it failed; its output is shown.
-    """
-    given = json.dumps([name, sizes, device, repetitions])
-    command = [sys.executable, __file__, "--measure", given]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - ours
-    if done.returncode:
-        raise SystemExit(f"{name}, {sizes}:\n{done.stderr}")
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return result
-
-
-def bench(sizes: dict[str, int], device: str, repetitions: int) -> dict[str, Any]:
-    """All contestants on one kernel, and what they do not keep."""
-    weights = 4 * 3 * sizes["local"] * sizes["intermediate"] * sizes["hidden"]
-    results: dict[str, dict[str, Any]] = {}
-    for name in CONTESTANTS:
-        if name != "reference" and weights > PEER_LIMIT_BYTES[device]:
+    spread = {"gemm1_weights": hidden**-0.5, "gemm2_weights": inner**-0.5}
+    made: Inputs = {}
+    for name, spec in definition["inputs"].items():
+        if spec["shape"] is None:
+            made[name] = 2.5 if name == "routed_scaling_factor" else 0
             continue
-        results[name] = in_child(name, sizes, device, repetitions)
-    broken = []
-    values = [result["mean_output"] for result in results.values()]
-    if max(values) - min(values) > 1e-3 * abs(values[0]):
-        broken.append(f"contestants disagree: {values}")
-    if results["reference"]["peak_bytes"] >= LIMIT_BYTES:
-        broken.append(f"memory {results['reference']['peak_bytes']} bytes, limit {LIMIT_BYTES}")
+        shape, dtype = [axes[axis] for axis in spec["shape"]], getattr(torch, spec["dtype"])
+        if name == "routing_logits":
+            made[name] = _logits(shape, device).to(dtype)
+        elif name == "routing_bias":
+            made[name] = torch.zeros(shape, dtype=dtype, device=device)
+        elif name in scales:
+            made[name] = (torch.rand(shape, device=device) + 0.5) * scales[name]
+        else:
+            factor = 48 if "float8" in spec["dtype"] else spread.get(name, 1)
+            made[name] = _repeated((numbers * factor).clamp(-448, 448).to(dtype), shape)
+    return made
+
+
+def _logits(shape: list[int], device: str) -> Any:
+    """Logits without ties that bfloat16 holds exactly: random permutations of even steps."""
+    step = 8 / 2 ** math.ceil(math.log2(shape[1]))
+    return torch.rand(shape, device=device).argsort(dim=1) * step
+
+
+def _repeated(numbers: Any, shape: list[int]) -> Any:
+    count = math.prod(shape)
+    # uint8: torch repeats fp8 tensors on some devices only.
+    repeated = numbers.view(torch.uint8).repeat(-(-count // len(numbers)))
+    return repeated.view(numbers.dtype)[:count].view(shape)
+
+
+# --- the peer ------------------------------------------------------------------------------------
+
+
+def routed(constants: dict[str, Any], given: Inputs) -> tuple[Any, Any]:
+    """The experts and the weights of all tokens, by the formulas of the four routings."""
+    kind, top_k = constants["ROUTING"], constants["TOP_K"]
+    logits = given["routing_logits"].float()
+    if kind == "ds_routing":
+        scores = torch.sigmoid(logits)
+        groups = (scores + given["routing_bias"].float()).unflatten(
+            1, (constants["NUM_GROUPS"], -1)
+        )
+        rank = groups.topk(min(2, groups.shape[2]), dim=2).values.sum(2)
+        kept = torch.zeros_like(rank).scatter(1, rank.topk(constants["TOP_GROUPS"]).indices, 1.0)
+        allowed = groups.masked_fill(kept.unsqueeze(2) == 0, -torch.inf).flatten(1)
+        chosen = allowed.topk(top_k).indices
+        weights = scores.gather(1, chosen)
+        return chosen, weights / weights.sum(1, keepdim=True) * given["routed_scaling_factor"]
+    best, chosen = logits.topk(top_k)
+    if kind == "llama4_routing":
+        return chosen, torch.sigmoid(best)
+    if kind == "renorm":
+        return chosen, torch.softmax(best, 1)
+    return chosen, torch.softmax(logits, 1).gather(1, chosen)
+
+
+def dequantised(given: Inputs, name: str, dtype: torch.dtype, experts: slice) -> Any:
+    """Weights [e, m, k] of some experts, times the scales of their blocks."""
+    values = given[name][experts].to(dtype)
+    if f"{name}_scale" not in given:
+        return values
+    scale = given[f"{name}_scale"][experts].to(dtype)
+    return values * scale.repeat_interleave(BLOCK, 1).repeat_interleave(BLOCK, 2)
+
+
+def activations(given: Inputs, dtype: torch.dtype) -> Any:
+    """Hidden states [n, hidden], times the scales of their blocks."""
+    x = given["hidden_states"].to(dtype)
+    if "hidden_states_scale" in given:
+        x = x * given["hidden_states_scale"].to(dtype).T.repeat_interleave(BLOCK, 1)
+    return x
+
+
+def one_expert(given: Inputs, expert: int, x: Any, first: Any, second: Any) -> Any:
+    """What an expert makes of its tokens."""
+    scale = {n: given[n][expert].to(x.dtype) for n in given if n.endswith("_scalar")}
+    up, gate = (x @ first.T).chunk(2, dim=1)
+    up = up * scale.get("output1_scales_scalar", 1)
+    gate = gate * scale.get("output1_scales_gate_scalar", 1)
+    y = (up * gate / (1 + torch.exp(-gate))) @ second.T
+    return y * scale.get("output2_scales_scalar", 1)
+
+
+def peer(constants: dict[str, Any], given: Inputs, dtype: torch.dtype = torch.float32) -> Any:
+    """The plain formulation, not rounded.
+
+    In float64, which shows the errors, weights are dequantised for one expert at a time.
+    """
+    at_once = dtype == torch.float32
+    names, everything = ("gemm1_weights", "gemm2_weights"), slice(None)
+    whole = [dequantised(given, n, dtype, everything) for n in names] if at_once else []
+    x = activations(given, dtype)
+    chosen, weights = routed(constants, given)
+    total = torch.zeros_like(x)
+    for expert in range(len(given["gemm1_weights"])):
+        of_tokens = chosen == expert + given.get("local_expert_offset", 0)
+        tokens = torch.nonzero(of_tokens.any(1)).squeeze(1)
+        if tokens.numel() == 0:
+            continue
+        weight = (weights * of_tokens).sum(1).index_select(0, tokens).unsqueeze(1).to(dtype)
+        this = slice(expert, expert + 1)
+        both = [w[expert] for w in whole] or [dequantised(given, n, dtype, this)[0] for n in names]
+        rows = x.index_select(0, tokens)
+        if constants["ROUTING"] == "llama4_routing":
+            total.index_add_(0, tokens, one_expert(given, expert, rows * weight, *both))
+        else:
+            total.index_add_(0, tokens, one_expert(given, expert, rows, *both) * weight)
+    return total
+
+
+# --- a kernel ------------------------------------------------------------------------------------
+
+
+def kernel(constants: dict[str, Any], given: Inputs) -> tuple[str, Call] | None:
+    """The fastest kernel for bfloat16 weights on this machine; None where there is none."""
+    if given["gemm1_weights"].dtype != torch.bfloat16 or constants["ROUTING"] == "llama4_routing":
+        return None
+    fused = _flashinfer(constants, given)
+    if fused is not None:
+        return "flashinfer", fused
+    grouped = getattr(torch.nn.functional, "grouped_mm", getattr(torch, "_grouped_mm", None))
+    if grouped is None or given["hidden_states"].device.type != "cuda":
+        return None
+    return "grouped_mm", lambda: _by_groups(grouped, constants, given)
+
+
+def _flashinfer(constants: dict[str, Any], given: Inputs) -> Call | None:
+    try:
+        from flashinfer.fused_moe import cutlass_fused_moe, gen_cutlass_fused_moe_sm90_module
+
+        if not gen_cutlass_fused_moe_sm90_module().is_compiled:
+            return None
+    except (ImportError, RuntimeError):
+        return None
+    x, ranks = given["hidden_states"], given["routing_logits"].shape[1]
+    ranks //= len(given["gemm1_weights"])
+
+    def call() -> Any:
+        chosen, weights = routed(constants, given)
+        output = torch.empty_like(x)
+        cutlass_fused_moe(
+            *(x, chosen.int(), weights, given["gemm1_weights"], given["gemm2_weights"]),
+            *(torch.bfloat16,),
+            quant_scales=None,
+            ep_size=ranks,
+            ep_rank=given.get("local_expert_offset", 0) // len(given["gemm1_weights"]),
+            output=output,
+        )
+        return output
+
+    return call
+
+
+def _by_groups(grouped: Callable[..., Any], constants: dict[str, Any], given: Inputs) -> Any:
+    """The pairs of a token and an expert, sorted, in two grouped products of bfloat16."""
+    chosen, weights = routed(constants, given)
+    local = (chosen - given.get("local_expert_offset", 0)).flatten()
+    count = len(given["gemm1_weights"])
+    local = torch.where((local >= 0) & (local < count), local, count)
+    experts, order = torch.sort(local)
+    ends = torch.searchsorted(experts, torch.arange(1, count + 1, device=local.device)).int()
+    order = order[: int(ends[-1])]
+    token = order // chosen.shape[1]
+    x = given["hidden_states"][token]
+    up, gate = grouped(x, given["gemm1_weights"].mT, offs=ends).chunk(2, dim=1)
+    hidden = up * torch.nn.functional.silu(gate)
+    y = grouped(hidden, given["gemm2_weights"].mT, offs=ends) * weights.flatten()[order, None]
+    total = torch.zeros_like(given["hidden_states"], dtype=torch.float32)
+    return total.index_add_(0, token, y).to(torch.bfloat16)
+
+
+# --- measuring -----------------------------------------------------------------------------------
+
+
+def milliseconds(call: Call, device: str, patience: float) -> float:
+    """The best time of several calls."""
+
+    def wait() -> None:
+        if device == "cuda":
+            torch.cuda.synchronize()
+
+    call()
+    best, spent = math.inf, 0.0
+    while spent < patience:
+        wait()
+        start = time.perf_counter()
+        call()
+        wait()
+        took = time.perf_counter() - start
+        best, spent = min(best, took), spent + took
+    return 1e3 * best
+
+
+def megabytes(call: Call, device: str) -> float | None:
+    """The peak of what a call allocates on a GPU, its output included; None on a CPU."""
+    if device != "cuda":
+        return None
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    call()
+    torch.cuda.synchronize()
+    return (torch.cuda.max_memory_allocated() - before) / 1e6
+
+
+def few(given: Inputs) -> Inputs:
+    """The inputs of the first tokens."""
+    rows = slice(CHECKED_TOKENS)
+    made = dict(given)
+    for name in ("routing_logits", "hidden_states"):
+        made[name] = given[name][rows]
+    if "hidden_states_scale" in given:
+        made["hidden_states_scale"] = given["hidden_states_scale"][:, rows]
+    return made
+
+
+def error(output: Any, right: Any) -> float:
+    """The largest error of the first tokens, by the largest element."""
+    largest = right.abs().max().clamp(min=1e-30)
+    return float((output[:CHECKED_TOKENS].double() - right).abs().max() / largest)
+
+
+def loaded(source: str) -> dict[str, Any]:
+    """What a reference defines."""
+    namespace: dict[str, Any] = {}
+    exec(source, namespace)  # noqa: S102 - what is measured
+    return namespace
+
+
+def of_source(source: str, given: Inputs, right: Any, device: str, patience: float) -> Inputs:
+    """The figures of a reference."""
+    run = loaded(source)["run"]
+    made = "output = torch.empty((seq_len, HIDDEN_SIZE), dtype=torch."
+    unrounded = loaded(source.replace(f"{made}bfloat16", f"{made}float32"))["run"]
+
+    def call() -> Any:
+        return run(**given)
+
     return {
-        "sizes": sizes,
-        "float32_weights_bytes": weights,
-        "results": results,
-        "broken": broken,
+        "ms": milliseconds(call, device, patience),
+        "mb": megabytes(call, device),
+        "error": error(call(), right),
+        "unrounded": error(unrounded(**given), right),
     }
+
+
+def measured(
+    definition: dict[str, Any],
+    tokens: int,
+    device: str,
+    patience: float,
+    others: dict[str, str],
+) -> list[dict[str, Any]]:
+    """The figures of one definition: the reference, its peer, the kernel, other formulations."""
+    given = inputs(definition, tokens, device)
+    constants = loaded(definition["reference"])
+    right = peer(constants, few(given), torch.float64)
+
+    def plain() -> Any:
+        return peer(constants, given).to(torch.bfloat16)
+
+    ours = of_source(definition["reference"], given, right, device, patience)
+    rows = [
+        {"who": "reference", **ours},
+        {
+            "who": "peer",
+            "ms": milliseconds(plain, device, patience),
+            "mb": megabytes(plain, device),
+            "error": error(plain(), right),
+            "unrounded": error(peer(constants, given), right),
+        },
+    ]
+    limit = kernel(constants, given)
+    if limit is not None:
+        name, call = limit
+        row = {"who": name, "ms": milliseconds(call, device, patience)}
+        rows.append({**row, "mb": megabytes(call, device), "error": error(call(), right)})
+    for name, source in others.items():
+        rows.append({"who": name, **of_source(source, given, right, device, patience)})
+    for row in rows:
+        row |= {
+            "definition": definition["name"],
+            "tokens": tokens,
+            "speed": rows[1]["ms"] / row["ms"],
+        }
+    return rows
+
+
+def line(row: dict[str, Any]) -> str:
+    """A row of the table."""
+    memory = f"{row['mb']:.0f}" if row["mb"] is not None else "-"
+    unrounded = f"{row['unrounded']:.1e}" if "unrounded" in row else "-"
+    return (
+        f"  {row['who']:34}{row['tokens']:7}{row['speed']:8.2f}{row['ms']:10.3f}{memory:>8}"
+        f"{row['error']:9.1e}{unrounded:>9}"
+    )
 
 
 def main() -> int:
-    """Measure, print, and return 1 where a limit is not kept or results differ."""
-    parser = argparse.ArgumentParser(description="time and memory of the fp8 MoE reference")
-    parser.add_argument("--device", choices=("cpu", "cuda"))
-    for size in DEEPSEEK:
-        parser.add_argument(f"--{size}", type=int)
-    parser.add_argument("--repetitions", type=int, default=3)
-    parser.add_argument("--json", action="store_true", help="print one JSON document")
-    parser.add_argument("--measure", help=argparse.SUPPRESS)
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description="MoE references beside their peers")
+    parser.add_argument("dataset", type=Path, nargs="?", default=Path("repos/flashinfer-trace"))
+    parser.add_argument("--tokens", type=int, nargs="+", default=[1, 16, 128, 1024, 4096])
+    parser.add_argument("--only", nargs="+", default=[""], help="parts of definitions' names")
+    parser.add_argument("--other", type=Path, action="append", default=[])
+    parser.add_argument("--patience", type=float, default=0.3, help="seconds for each measurement")
+    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    if options.measure:
-        print(json.dumps(measure(*json.loads(options.measure))))  # noqa: T201 - to the parent
-        return 0
-    device = options.device
-    if device is None:
-        import torch
-
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    given = {name: getattr(options, name) for name in DEEPSEEK if getattr(options, name)}
-    wanted = [{**SIZES[device][0], **given}] if given else SIZES[device]
-    benches = [bench(sizes, device, options.repetitions) for sizes in wanted]
-    broken = [what for found in benches for what in found["broken"]]
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    found: list[dict[str, Any]] = []
+    for path in sorted(options.dataset.glob("definitions/moe/*.json")):
+        definition = json.loads(path.read_text(encoding="utf-8"))
+        if not any(part in definition["name"] for part in options.only):
+            continue
+        head = f"{'tokens':>7}{'speed':>8}{'ms':>10}{'MB':>8}{'error':>9}{'f32 out':>9}"
+        print(f"{definition['name']}\n{'':36}{head}")  # noqa: T201 - a program's output
+        others: dict[str, str] = {}
+        for file in options.other:
+            others |= loaded(file.read_text(encoding="utf-8"))["variants"](definition["reference"])
+        for tokens in options.tokens:
+            with torch.no_grad():
+                rows = measured(definition, tokens, device, options.patience, others)
+            print("\n".join(map(line, rows)), flush=True)  # noqa: T201
+            found += rows
+    speeds = [row["speed"] for row in found if row["who"] == "reference"]
+    if not speeds:
+        raise SystemExit(f"{options.dataset} has no such definitions; `make run` writes a dataset")
+    mean = math.exp(sum(map(math.log, speeds)) / len(speeds))
+    print(f"speed relative to the peer: geometric mean {mean:.2f}, least {min(speeds):.2f}")  # noqa: T201
     if options.json:
-        print(json.dumps(benches, indent=2))  # noqa: T201 - a program's output
-        return 1 if broken else 0
-    for found in benches:
-        print(f"{found['results']['reference']['device']}, {found['sizes']}")  # noqa: T201
-        for name, result in found["results"].items():
-            took = statistics.median(result["seconds"]) * 1e3
-            print(f"  {name:22} {took:10.1f} ms {result['peak_bytes'] / 2**20:10.1f} MiB")  # noqa: T201
-        if len(found["results"]) < len(CONTESTANTS):
-            held = found["float32_weights_bytes"] / 2**30
-            print(f"  {CONTESTANTS[1]:22} not run: {held:.0f} GiB of float32 weights")  # noqa: T201
-    print("within all limits" if not broken else "NOT KEPT: " + "; ".join(broken))  # noqa: T201
-    return 1 if broken else 0
+        options.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())
