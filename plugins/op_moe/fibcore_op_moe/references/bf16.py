@@ -72,7 +72,7 @@ def halves(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def product(x: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Multiply x [e, n, k] and the transposed weights [e, m, k] of e experts: [e, n, m] in float32."""
+    """Multiply x [e, n, k] and the transposed weights [e, m, k]: [e, n, m] in float32."""
     if not on_tensor_cores(x):
         return x.to(torch.float32) @ weights.to(torch.float32).mT
     if x.dtype == torch.bfloat16:
@@ -100,9 +100,9 @@ def apply_experts(
 def sort_by_expert(local: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """The pairs of a token and an expert, in the order of the experts.
 
-    Takes the experts [n, TOP_K] of n tokens, numbered as on this rank; all of other ranks have the
-    number NUM_LOCAL_EXPERTS. Returns the sorted experts [n * TOP_K], the numbers
+    Takes the experts [n, TOP_K] of n tokens. Returns the sorted experts [n * TOP_K], the numbers
     token * TOP_K + slot of their pairs, and where each expert starts [NUM_LOCAL_EXPERTS + 1].
+    NUM_LOCAL_EXPERTS stands for all experts of other ranks.  # only: remote_experts
     """
     experts, order = torch.sort(local.flatten(), stable=True)
     each = torch.arange(NUM_LOCAL_EXPERTS + 1, device=local.device)
@@ -112,10 +112,12 @@ def sort_by_expert(local: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, tor
 def weighted_sum(y: torch.Tensor, order: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     """The sum over the experts [n, TOP_K] of each token, weighted: [n, HIDDEN_SIZE] in float32.
 
-    Row i of y belongs to the pair order[i], the last row to all pairs of other ranks.
+    Row i of y belongs to the pair order[i].
+    The last row belongs to all pairs of other ranks.  # only: remote_experts
     """
     rows = torch.empty_like(order)
-    rows[order] = torch.arange(len(order), device=order.device).clamp(max=len(y) - 1)
+    rows[order] = torch.arange(len(order), device=order.device)
+    rows = rows.clamp(max=len(y) - 1)  # only: remote_experts
     rows = rows.view(weights.shape)
     total = y.new_zeros((len(weights), HIDDEN_SIZE))
     for slot in range(TOP_K):  # one after the other: the order of the sum is always the same
@@ -155,15 +157,16 @@ def run(
             routing_bias,  # only: ds_routing
             routed_scaling_factor,  # only: ds_routing
         )
-        local = chosen  # except: remote_experts
         local = chosen - first_local  # only: remote_experts
         here = (local >= 0) & (local < NUM_LOCAL_EXPERTS)  # only: remote_experts
         local = local.masked_fill(~here, NUM_LOCAL_EXPERTS)  # only: remote_experts
-        experts, order, starts = sort_by_expert(local)
+        experts, order, starts = sort_by_expert(local)  # only: remote_experts
+        # except: remote_experts: experts, order, starts = sort_by_expert(chosen)
         bounds = starts.tolist()
         hidden = hidden_states[tokens]
         # One row a pair, and one of zeros for all the pairs of other ranks.  # only: remote_experts
-        y = hidden.new_zeros((bounds[-1] + 1, HIDDEN_SIZE), dtype=torch.float32)
+        y = hidden.new_zeros((bounds[-1] + 1, HIDDEN_SIZE), dtype=torch.float32)  # only: remote_experts
+        # except: remote_experts: y = hidden.new_empty((len(order), HIDDEN_SIZE), dtype=torch.float32)
         for first in range(0, NUM_LOCAL_EXPERTS, at_once):
             last = min(first + at_once, NUM_LOCAL_EXPERTS)
             pairs = slice(bounds[first], bounds[last])
@@ -172,7 +175,7 @@ def run(
                 continue
             rows = hidden[order[pairs] // TOP_K]
             # only: llama4_routing: rows = rows * weights.flatten()[order[pairs], None]
-            # As many rows for each of these experts as one of them has at most; 0 where it has less.
+            # As many rows for each expert as one of them has at most; 0 where there are less.
             x = rows.new_zeros((last - first, most, HIDDEN_SIZE))
             number = torch.arange(bounds[first], bounds[last], device=order.device)
             place = experts[pairs] - first, number - starts[experts[pairs]]

@@ -10,10 +10,9 @@ the raw fp8 values taken as numbers and in float32,
 and the token's output is the weighted sum of the y. With s_x, s_1, s_h, s_2 for the scales of the
 activations, the first weight, the intermediate activations and the second weight, the scalars
 are s_1 s_x / s_h, s_1 s_x and s_h s_2: up * silu(gate) is in units of s_h, as a kernel that
-stores it in fp8 needs it. It is not rounded to fp8 here.
-Products and sums are
-float32; on a GPU tensor cores multiply bfloat16 numbers, which is exact, and sum in float32. A
-float32 number goes there as two bfloat16 ones, which have 16 of its bits.
+stores it in fp8 needs it. It is not rounded to fp8 here. Products and sums are float32; on a GPU
+tensor cores multiply bfloat16 numbers, which is exact, and sum in float32. A float32 number goes
+there as two bfloat16 ones, which have 16 of its bits.
 """
 
 import torch
@@ -60,7 +59,7 @@ def halves(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def product(x: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Multiply x [e, n, k] and the transposed weights [e, m, k] of e experts: [e, n, m] in float32."""
+    """Multiply x [e, n, k] and the transposed weights [e, m, k]: [e, n, m] in float32."""
     if not on_tensor_cores(x):
         return x.to(torch.float32) @ weights.to(torch.float32).mT
     weights = weights.to(torch.bfloat16)  # exact, as every fp8 number is
@@ -78,7 +77,7 @@ def apply_experts(
     gemm2: torch.Tensor,
     output_scale: torch.Tensor,
 ) -> torch.Tensor:
-    """What e experts make of n tokens each, x [e, n, HIDDEN_SIZE], in float32. The scales are [e, 1, 1]."""
+    """What e experts with scales [e, 1, 1] make of x [e, n, HIDDEN_SIZE], in float32."""
     result = x.new_zeros(x.shape, dtype=torch.float32)
     for start in range(0, INTERMEDIATE_SIZE, INTERMEDIATE_CHUNK):
         stop = min(start + INTERMEDIATE_CHUNK, INTERMEDIATE_SIZE)
@@ -158,7 +157,7 @@ def run(
                 continue
             rows = hidden[order[pairs] // TOP_K]
             # only: llama4_routing: rows = rows * weights.flatten()[order[pairs], None]
-            # As many rows for each of these experts as one of them has at most; 0 where it has less.
+            # As many rows for each expert as one of them has at most; 0 where there are less.
             x = rows.new_zeros((last - first, most, HIDDEN_SIZE))
             number = torch.arange(bounds[first], bounds[last], device=order.device)
             place = experts[pairs] - first, number - starts[experts[pairs]]
