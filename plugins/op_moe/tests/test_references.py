@@ -334,7 +334,15 @@ TENSOR_CORES = ["fp8_ds_remote", "fp8_default_remote", "fp8_llama4", "bf16_ds_re
 TENSOR_CORES += ["bf16_renorm_remote", "bf16_llama4", "tensor_renorm", "tensor_llama4"]
 
 
-@pytest.mark.parametrize("constants", [{}, {"WEIGHTS_AT_ONCE": 400_000}, {"WEIGHTS_AT_ONCE": 1}])
+TOGETHER = [
+    {},
+    {"WEIGHTS_AT_ONCE": 400_000},
+    {"WEIGHTS_AT_ONCE": 1},
+    {"ROWS_AT_ONCE": 12, "SUMMED_AT_ONCE": 80},
+]
+
+
+@pytest.mark.parametrize("constants", TOGETHER)
 @pytest.mark.parametrize("kernel", TENSOR_CORES)
 def test_products_on_tensor_cores(
     definition_of: Any,
@@ -357,9 +365,8 @@ def test_products_on_tensor_cores(
 
     definition = definition_of(small[kernel])
     text = render(definition.reference, constants).replace("x.is_cuda", "True")
-    text = text.replace("hidden_states.is_cuda", "True")
-    few = {"SCALED_TOKENS": 2} if "fp8_block_scale" in definition.name else {}
-    for source_text in (text, render(text, few)):
+    # The second scales the weights, not x.
+    for source_text in (text, text.replace("if x.shape[1] <= BLOCK:", "if x.shape[1] <= 2:")):
         with monkeypatch.context() as patched:
             patched.setattr(torch, "bmm", bmm)
             run = load_run(source_text)
@@ -374,3 +381,14 @@ def test_products_on_tensor_cores(
             # One step of bfloat16 where float32 sums fall on either side.
             assert torch.allclose(output.float(), right.float(), rtol=2**-7, atol=1e-4)
     assert used
+
+
+def test_experts_multiplied_together(definition_of: Any, small: Any, load_run: Any) -> None:
+    namespace = namespace_of(load_run(definition_of(small["fp8_ds_remote"]).reference))
+    namespace["ROWS_AT_ONCE"] = 8
+    groups = namespace["groups"]
+    assert groups([1, 1, 1, 1], 4) == [(0, 4)]
+    assert groups([0, 1, 0, 1], 2) == [(1, 2), (3, 4)]  # at most two experts
+    assert groups([0, 1, 0, 2], 3) == [(1, 4)]  # what lies between goes along
+    assert groups([2, 2, 9, 1], 4) == [(0, 2), (2, 3), (3, 4)]  # many rows of one are not for all
+    assert groups([0, 0, 0, 0], 4) == []

@@ -31,33 +31,41 @@ EXPERTS = {
         "gemm2_weights[first:last],",
         "gemm2_weights[first - 1 : last - 1 or None],",
     ),
-    "routing weights are left out": (" * weights[:, slot, None]", ""),
+    "routing weights are left out": (", per_sample_weights=weights", ""),
     "a token's first weight serves for all its experts": (
-        "weights[:, slot, None]",
-        "weights[:, 0, None]",
+        "per_sample_weights=weights",
+        "per_sample_weights=weights[:, :1].repeat(1, TOP_K)",
     ),
-    "one expert a token is forgotten": ("for slot in range(TOP_K)", "for slot in range(1, TOP_K)"),
-    "a neighbour's output": ("rows[:, slot]", "rows[:, slot - 1]"),
+    "one expert a token is forgotten": (
+        "bags, y,",
+        "bags[:, 1:], y,",
+        "per_sample_weights=weights",
+        "per_sample_weights=weights[:, 1:].contiguous()",
+    ),
+    "a neighbour's output": ("bags, y,", "bags.roll(1, 1), y,"),
 }
 # An expert of this rank that is left out, wherever it is, and pairs that are.
 EVERY = {
     "the first expert is left out": (
-        "for first in range(0, NUM_LOCAL_EXPERTS, at_once)",
-        "for first in range(1, NUM_LOCAL_EXPERTS, at_once)",
+        "for expert in range(NUM_LOCAL_EXPERTS)",
+        "for expert in range(1, NUM_LOCAL_EXPERTS)",
     ),
     "the last expert is left out": (
-        "for first in range(0, NUM_LOCAL_EXPERTS, at_once)",
-        "for first in range(0, NUM_LOCAL_EXPERTS - 1, at_once)",
+        "for expert in range(NUM_LOCAL_EXPERTS)",
+        "for expert in range(NUM_LOCAL_EXPERTS - 1)",
     ),
-    "the second expert is left out": ("if most == 0:", "if most == 0 or first == 1:"),
+    "the second expert is left out": (
+        "if counts[expert] == 0:",
+        "if counts[expert] == 0 or expert == 1:",
+    ),
     "an expert in the middle is left out": (
-        "if most == 0:",
-        "if most == 0 or first == NUM_LOCAL_EXPERTS // 2:",
+        "if counts[expert] == 0:",
+        "if counts[expert] == 0 or expert == NUM_LOCAL_EXPERTS // 2:",
     ),
-    "an expert with one token is left out": ("if most == 0:", "if most <= 1:"),
+    "an expert with one token is left out": ("if counts[expert] == 0:", "if counts[expert] <= 1:"),
     "the expert has its neighbour's tokens": (
-        "rows = hidden[order[pairs] // TOP_K]",
-        "rows = hidden[order[pairs].roll(1) // TOP_K]",
+        "hidden[order[pairs] // TOP_K]",
+        "hidden[order[pairs].roll(1) // TOP_K]",
     ),
 }
 DS = {
@@ -158,12 +166,12 @@ LLAMA4 = {
     "the weight is on the output": (
         "rows = rows * weights.flatten()[order[pairs], None]",
         "rows = rows.to(torch.float32)",
-        "total += y[rows[:, slot]]",
-        "total += y[rows[:, slot]] * weights[:, slot, None]",
+        'mode="sum"',
+        'mode="sum", per_sample_weights=weights',
     ),
     "the weight is on input and output": (
-        "total += y[rows[:, slot]]",
-        "total += y[rows[:, slot]] * weights[:, slot, None]",
+        'mode="sum"',
+        'mode="sum", per_sample_weights=weights',
     ),
     "another pair's weight": ("weights.flatten()[order[pairs]", "weights.flatten()[pairs"),
     "softmax instead of sigmoid": (

@@ -12,6 +12,9 @@ float32; on a GPU tensor cores multiply bfloat16 numbers, which is exact, and su
 float32 number goes there as two bfloat16 ones, which have 16 of its bits.
 """
 
+import functools
+import itertools
+
 import torch
 
 NUM_EXPERTS = 256
@@ -28,11 +31,13 @@ ROUTING = "ds_routing"
 BLOCK = 128
 # Sizes of the pieces of work, which bound the memory; no result depends on them.
 TOKEN_CHUNK = 4096
-INTERMEDIATE_CHUNK = 2048
-# On a GPU small experts are multiplied together, of about so many weights in all.
-WEIGHTS_AT_ONCE = 67108864
-# Of one expert: with more, scaling the weights takes less time than scaling x for each block.
-SCALED_TOKENS = 128
+# Of the intermediate size; where tensor cores multiply, it is whole.
+INTERMEDIATE_CHUNK = 512
+# There experts are multiplied together, as many as have about so many weights and rows in all.
+WEIGHTS_AT_ONCE = 2**29
+ROWS_AT_ONCE = 8192
+# Tensor cores round sums towards zero, so long sums are made of shorter ones, of so many products.
+SUMMED_AT_ONCE = 2048
 
 
 def first_of_largest(values: torch.Tensor, count: int) -> torch.Tensor:
@@ -65,6 +70,30 @@ def route(
     return chosen, weights * float(routed_scaling_factor)
 
 
+def on_tensor_cores(x: torch.Tensor) -> bool:
+    """Whether bfloat16 numbers can be multiplied exactly and summed in float32."""
+    return x.is_cuda and "out_dtype" in (torch.bmm.__doc__ or "")
+
+
+def exact_product(x: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Multiply bfloat16 x [b, n, k] and weights [b, m, k], transposed: [b, n, m] in float32."""
+    pieces = zip(x.split(SUMMED_AT_ONCE, dim=2), weights.split(SUMMED_AT_ONCE, dim=2), strict=True)
+    products = (torch.bmm(left, right.mT, out_dtype=torch.float32) for left, right in pieces)
+    return functools.reduce(torch.Tensor.add_, products)
+
+
+def product_of_halves(x: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Multiply float32 x [b, n, k] and bfloat16 weights [b, m, k], transposed.
+
+    x goes as two bfloat16 numbers, whose sum it is to 16 bits.
+    """
+    both = torch.empty((len(x), 2 * x.shape[1], x.shape[2]), dtype=torch.bfloat16, device=x.device)
+    high, low = both.chunk(2, dim=1)
+    torch.sub(x, high.copy_(x), out=low)
+    of_high, of_low = exact_product(both, weights).chunk(2, dim=1)
+    return of_high.add_(of_low)
+
+
 def scaled(weights: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
     """float32 weights [e, m, k] times their scales [e, m / BLOCK, k / BLOCK], in place."""
     e, m, k = weights.shape
@@ -73,16 +102,50 @@ def scaled(weights: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
     return weights
 
 
-def halves(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Two bfloat16 parts whose sum is the float32 number x to 16 bits."""
-    high = x.to(torch.bfloat16)
-    return high, (x - high).to(torch.bfloat16)
+def store_halves(
+    x: torch.Tensor,
+    scales: torch.Tensor,
+    high: torch.Tensor,
+    excess: torch.Tensor,
+) -> None:
+    """Store x * scales as bfloat16 numbers high and excess: it is high - excess to 16 bits."""
+    torch.mul(x, scales, out=high)
+    torch.addcmul(high, x, scales, value=-1, out=excess)
 
 
-def product_of_halves(x: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Multiply x [b, n, k] in float32 and the transposed bfloat16 weights [b, m, k]."""
-    both = torch.bmm(torch.cat(halves(x), dim=1), weights.mT, out_dtype=torch.float32)
-    return both[:, : x.shape[1]] + both[:, x.shape[1] :]
+def product_of_scaled_rows(
+    x: torch.Tensor,
+    weights: torch.Tensor,
+    scales: torch.Tensor,
+) -> torch.Tensor:
+    """The product where the scales go to x, once for each block of rows of the weights."""
+    (e, m, k), n = weights.shape, x.shape[1]
+    both = torch.empty((e, m // BLOCK, 2, n, k), dtype=torch.bfloat16, device=x.device)
+    high, excess = both.unflatten(4, (-1, BLOCK)).unbind(2)
+    rows = x.unflatten(2, (-1, BLOCK)).unsqueeze(1)
+    store_halves(rows, scales[:, :, None, :, None], high, excess)
+    of_both = exact_product(both.view(-1, 2 * n, k), weights.view(-1, BLOCK, k))
+    of_high, of_excess = of_both.view(e, -1, 2, n, BLOCK).unbind(2)
+    return (of_high - of_excess).transpose(1, 2).reshape(e, n, m)
+
+
+def product_of_scaled_weights(
+    x: torch.Tensor,
+    weights: torch.Tensor,
+    scales: torch.Tensor,
+) -> torch.Tensor:
+    """The product where the scales go to the weights."""
+    e, m, k = weights.shape
+    by_block = (e, m // BLOCK, BLOCK, k // BLOCK, BLOCK)
+    high, excess = torch.empty_like(weights), torch.empty_like(weights)
+    store_halves(
+        weights.view(by_block),
+        scales[:, :, None, :, None],
+        high.view(by_block),
+        excess.view(by_block),
+    )
+    # Without the low half of x times the excess, which float32 rounds away from the sum.
+    return product_of_halves(x, high).sub_(exact_product(x.to(torch.bfloat16), excess))
 
 
 def product(x: torch.Tensor, weights: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
@@ -90,20 +153,12 @@ def product(x: torch.Tensor, weights: torch.Tensor, scales: torch.Tensor) -> tor
 
     Takes float32 x, fp8 weights [e, m, k] and their scales [e, m / BLOCK, k / BLOCK].
     """
-    (e, m, k), n = weights.shape, x.shape[1]
-    if not (x.is_cuda and "out_dtype" in (torch.bmm.__doc__ or "")):
-        return x @ scaled(weights.to(torch.float32), scales).mT
+    if not on_tensor_cores(x):
+        return torch.bmm(x, scaled(weights.to(torch.float32), scales).mT)
     exact = weights.to(torch.bfloat16)  # as every fp8 number is
-    if n <= SCALED_TOKENS:
-        # Scales go to the smaller factor: x, once for each block of rows of the weights.
-        rows = x.view(e, 1, n, -1, BLOCK) * scales[:, :, None, :, None]
-        result = product_of_halves(rows.view(-1, n, k), exact.view(-1, BLOCK, k))
-        return result.view(e, -1, n, BLOCK).transpose(1, 2).reshape(e, n, m)
-    # high · high + low · high + high · low: the product of the low halves is smaller than what
-    # float32 rounds away from a sum.
-    high, low = halves(scaled(exact.to(torch.float32), scales))
-    more = torch.bmm(x.to(torch.bfloat16), low.mT, out_dtype=torch.float32)
-    return product_of_halves(x, high) + more
+    if x.shape[1] <= BLOCK:  # scaling x takes less time
+        return product_of_scaled_rows(x, exact, scales)
+    return product_of_scaled_weights(x, exact, scales)
 
 
 def apply_experts(
@@ -116,8 +171,9 @@ def apply_experts(
     """What e experts make of n tokens each, x [e, n, HIDDEN_SIZE], in float32."""
     up_scale, gate_scale = gemm1_scale.chunk(2, dim=1)
     result = x.new_zeros(x.shape, dtype=torch.float32)
-    for start in range(0, INTERMEDIATE_SIZE, INTERMEDIATE_CHUNK):
-        stop = min(start + INTERMEDIATE_CHUNK, INTERMEDIATE_SIZE)
+    piece = INTERMEDIATE_SIZE if on_tensor_cores(x) else INTERMEDIATE_CHUNK
+    for start in range(0, INTERMEDIATE_SIZE, piece):
+        stop = min(start + piece, INTERMEDIATE_SIZE)
         blocks = slice(start // BLOCK, stop // BLOCK)
         up = product(x, gemm1[:, :INTERMEDIATE_SIZE][:, start:stop], up_scale[:, blocks])
         gate = product(x, gemm1[:, INTERMEDIATE_SIZE:][:, start:stop], gate_scale[:, blocks])
@@ -138,21 +194,36 @@ def sort_by_expert(local: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, tor
     return experts, order, torch.searchsorted(experts, each)
 
 
+def groups(counts: list[int], at_once: int) -> list[tuple[int, int]]:
+    """Experts to multiply together, as first and last + 1, of those that have rows.
+
+    Takes the number of rows of each. All experts of a group get as many rows as one has at most.
+    """
+    found: list[tuple[int, int]] = []
+    for expert in range(NUM_LOCAL_EXPERTS):
+        if counts[expert] == 0:
+            continue
+        first = found[-1][0] if found else expert
+        size = expert + 1 - first
+        if found and size <= at_once and size * max(counts[first : expert + 1]) <= ROWS_AT_ONCE:
+            found[-1] = first, expert + 1
+        else:
+            found.append((expert, expert + 1))
+    return found
+
+
 def weighted_sum(y: torch.Tensor, order: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     """The sum over the experts [n, TOP_K] of each token, weighted: [n, HIDDEN_SIZE] in float32.
 
-    Row i of y belongs to the pair order[i].
+    Row i of y belongs to the pair order[i]. The order of the sum is always the same.
     The last row belongs to all pairs of other ranks.  # only: remote_experts
     """
-    rows = torch.empty_like(order)
-    rows[order] = torch.arange(len(order), device=order.device)
+    each = torch.arange(len(order), device=order.device)
+    rows = torch.empty_like(order).scatter_(0, order, each)
     rows = rows.clamp(max=len(y) - 1)  # only: remote_experts
-    rows = rows.view(weights.shape)
-    total = y.new_zeros((len(weights), HIDDEN_SIZE))
-    for slot in range(TOP_K):  # one after the other: the order of the sum is always the same
-        total += y[rows[:, slot]] * weights[:, slot, None]  # except: llama4_routing
-        # only: llama4_routing: total += y[rows[:, slot]]
-    return total
+    bags = rows.view(weights.shape)
+    return torch.nn.functional.embedding_bag(bags, y, mode="sum", per_sample_weights=weights)  # except: llama4_routing
+    # only: llama4_routing: return torch.nn.functional.embedding_bag(bags, y, mode="sum")
 
 
 @torch.no_grad()
@@ -187,7 +258,7 @@ def run(
     first_local = int(local_expert_offset)  # only: remote_experts
     output = torch.empty((seq_len, HIDDEN_SIZE), dtype=torch.bfloat16, device=hidden_states.device)
     at_once = 1
-    if hidden_states.is_cuda:  # where starting a product costs more than the rows that fill up x
+    if on_tensor_cores(hidden_states):  # where starting a product costs more than rows that fill up
         at_once = max(1, WEIGHTS_AT_ONCE // (3 * INTERMEDIATE_SIZE * HIDDEN_SIZE))
     for start in range(0, seq_len, TOKEN_CHUNK):
         tokens = slice(start, start + TOKEN_CHUNK)
@@ -202,31 +273,31 @@ def run(
         experts, order, starts = sort_by_expert(local)  # only: remote_experts
         # except: remote_experts: experts, order, starts = sort_by_expert(chosen)
         bounds = starts.tolist()
+        counts = [stop - start for start, stop in itertools.pairwise(bounds)]
         hidden = hidden_states[tokens].to(torch.float32)
         hidden.view(-1, hidden_blocks, BLOCK).mul_(hidden_states_scale[:, tokens].T.unsqueeze(2))
         # One row a pair, and one of zeros for all the pairs of other ranks.  # only: remote_experts
         y = hidden.new_zeros((bounds[-1] + 1, HIDDEN_SIZE), dtype=torch.float32)  # only: remote_experts
         # except: remote_experts: y = hidden.new_empty((len(order), HIDDEN_SIZE), dtype=torch.float32)
-        for first in range(0, NUM_LOCAL_EXPERTS, at_once):
-            last = min(first + at_once, NUM_LOCAL_EXPERTS)
+        for first, last in groups(counts, at_once):
             pairs = slice(bounds[first], bounds[last])
-            most = max(bounds[e + 1] - bounds[e] for e in range(first, last))
-            if most == 0:
-                continue
-            rows = hidden[order[pairs] // TOP_K]
+            rows, slots = hidden[order[pairs] // TOP_K], slice(None)
             # only: llama4_routing: rows = rows * weights.flatten()[order[pairs], None]
-            # As many rows for each expert as one of them has at most; 0 where there are less.
-            x = rows.new_zeros((last - first, most, HIDDEN_SIZE))
-            number = torch.arange(bounds[first], bounds[last], device=order.device)
-            place = experts[pairs] - first, number - starts[experts[pairs]]
-            x[place] = rows
+            if last - first > 1:
+                # As many rows for each expert as one of them has at most; 0 where there are less.
+                most, own = max(counts[first:last]), experts[pairs]
+                number = torch.arange(bounds[first], bounds[last], device=own.device)
+                slots = (own - first) * most + number - starts[own]
+                filled = rows.new_zeros(((last - first) * most, HIDDEN_SIZE))
+                filled[slots] = rows
+                rows = filled
             outputs = apply_experts(
-                x,
+                rows.view(last - first, -1, HIDDEN_SIZE),
                 gemm1_weights[first:last],
                 gemm1_weights_scale[first:last],
                 gemm2_weights[first:last],
                 gemm2_weights_scale[first:last],
             )
-            y[pairs] = outputs[place]
+            y[pairs] = outputs.flatten(0, 1)[slots]
         output[tokens] = weighted_sum(y, order, weights)
     return output

@@ -15,6 +15,9 @@ tensor cores multiply bfloat16 numbers, which is exact, and sum in float32. A fl
 there as two bfloat16 ones, which have 16 of its bits.
 """
 
+import functools
+import itertools
+
 import torch
 
 NUM_LOCAL_EXPERTS = 8
@@ -26,9 +29,13 @@ ROUTING = "renorm"
 # only: llama4_routing: WEIGHT_ON_INPUT = True
 # Sizes of the pieces of work, which bound the memory; no result depends on them.
 TOKEN_CHUNK = 4096
-INTERMEDIATE_CHUNK = 2048
-# On a GPU small experts are multiplied together, of about so many weights in all.
-WEIGHTS_AT_ONCE = 67108864
+# Of the intermediate size; where tensor cores multiply, it is whole.
+INTERMEDIATE_CHUNK = 512
+# There experts are multiplied together, as many as have about so many weights and rows in all.
+WEIGHTS_AT_ONCE = 2**29
+ROWS_AT_ONCE = 8192
+# Tensor cores round sums towards zero, so long sums are made of shorter ones, of so many products.
+SUMMED_AT_ONCE = 2048
 
 
 def first_of_largest(values: torch.Tensor, count: int) -> torch.Tensor:
@@ -52,21 +59,33 @@ def on_tensor_cores(x: torch.Tensor) -> bool:
     return x.is_cuda and "out_dtype" in (torch.bmm.__doc__ or "")
 
 
-def halves(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Two bfloat16 parts whose sum is the float32 number x to 16 bits."""
-    high = x.to(torch.bfloat16)
-    return high, (x - high).to(torch.bfloat16)
+def exact_product(x: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Multiply bfloat16 x [b, n, k] and weights [b, m, k], transposed: [b, n, m] in float32."""
+    pieces = zip(x.split(SUMMED_AT_ONCE, dim=2), weights.split(SUMMED_AT_ONCE, dim=2), strict=True)
+    products = (torch.bmm(left, right.mT, out_dtype=torch.float32) for left, right in pieces)
+    return functools.reduce(torch.Tensor.add_, products)
+
+
+def product_of_halves(x: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Multiply float32 x [b, n, k] and bfloat16 weights [b, m, k], transposed.
+
+    x goes as two bfloat16 numbers, whose sum it is to 16 bits.
+    """
+    both = torch.empty((len(x), 2 * x.shape[1], x.shape[2]), dtype=torch.bfloat16, device=x.device)
+    high, low = both.chunk(2, dim=1)
+    torch.sub(x, high.copy_(x), out=low)
+    of_high, of_low = exact_product(both, weights).chunk(2, dim=1)
+    return of_high.add_(of_low)
 
 
 def product(x: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     """Multiply x [e, n, k] and the transposed weights [e, m, k]: [e, n, m] in float32."""
     if not on_tensor_cores(x):
-        return x.to(torch.float32) @ weights.to(torch.float32).mT
+        return torch.bmm(x, weights.to(torch.float32).mT)
     weights = weights.to(torch.bfloat16)  # exact, as every fp8 number is
     if x.dtype == torch.bfloat16:
-        return torch.bmm(x, weights.mT, out_dtype=torch.float32)
-    both = torch.bmm(torch.cat(halves(x), dim=1), weights.mT, out_dtype=torch.float32)
-    return both[:, : x.shape[1]] + both[:, x.shape[1] :]
+        return exact_product(x, weights)
+    return product_of_halves(x, weights)
 
 
 def apply_experts(
@@ -79,8 +98,9 @@ def apply_experts(
 ) -> torch.Tensor:
     """What e experts with scales [e, 1, 1] make of x [e, n, HIDDEN_SIZE], in float32."""
     result = x.new_zeros(x.shape, dtype=torch.float32)
-    for start in range(0, INTERMEDIATE_SIZE, INTERMEDIATE_CHUNK):
-        stop = min(start + INTERMEDIATE_CHUNK, INTERMEDIATE_SIZE)
+    piece = INTERMEDIATE_SIZE if on_tensor_cores(x) else INTERMEDIATE_CHUNK
+    for start in range(0, INTERMEDIATE_SIZE, piece):
+        stop = min(start + piece, INTERMEDIATE_SIZE)
         up = product(x, gemm1[:, :INTERMEDIATE_SIZE][:, start:stop])
         gate = product(x, gemm1[:, INTERMEDIATE_SIZE:][:, start:stop])
         hidden = up * up_scale * torch.nn.functional.silu(gate * gate_scale)
@@ -99,19 +119,34 @@ def sort_by_expert(local: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, tor
     return experts, order, torch.searchsorted(experts, each)
 
 
+def groups(counts: list[int], at_once: int) -> list[tuple[int, int]]:
+    """Experts to multiply together, as first and last + 1, of those that have rows.
+
+    Takes the number of rows of each. All experts of a group get as many rows as one has at most.
+    """
+    found: list[tuple[int, int]] = []
+    for expert in range(NUM_LOCAL_EXPERTS):
+        if counts[expert] == 0:
+            continue
+        first = found[-1][0] if found else expert
+        size = expert + 1 - first
+        if found and size <= at_once and size * max(counts[first : expert + 1]) <= ROWS_AT_ONCE:
+            found[-1] = first, expert + 1
+        else:
+            found.append((expert, expert + 1))
+    return found
+
+
 def weighted_sum(y: torch.Tensor, order: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     """The sum over the experts [n, TOP_K] of each token, weighted: [n, HIDDEN_SIZE] in float32.
 
-    Row i of y belongs to the pair order[i].
+    Row i of y belongs to the pair order[i]. The order of the sum is always the same.
     """
-    rows = torch.empty_like(order)
-    rows[order] = torch.arange(len(order), device=order.device)
-    rows = rows.view(weights.shape)
-    total = y.new_zeros((len(weights), HIDDEN_SIZE))
-    for slot in range(TOP_K):  # one after the other: the order of the sum is always the same
-        total += y[rows[:, slot]] * weights[:, slot, None]  # except: llama4_routing
-        # only: llama4_routing: total += y[rows[:, slot]]
-    return total
+    each = torch.arange(len(order), device=order.device)
+    rows = torch.empty_like(order).scatter_(0, order, each)
+    bags = rows.view(weights.shape)
+    return torch.nn.functional.embedding_bag(bags, y, mode="sum", per_sample_weights=weights)  # except: llama4_routing
+    # only: llama4_routing: return torch.nn.functional.embedding_bag(bags, y, mode="sum")
 
 
 @torch.no_grad()
@@ -139,37 +174,38 @@ def run(
     assert routing_bias.shape == (NUM_LOCAL_EXPERTS,)  # only: llama4_routing
 
     output = torch.empty((seq_len, HIDDEN_SIZE), dtype=torch.bfloat16, device=hidden_states.device)
-    at_once = 1
-    if hidden_states.is_cuda:  # where starting a product costs more than the rows that fill up x
+    at_once, dtype = 1, torch.float32
+    if on_tensor_cores(hidden_states):  # where starting a product costs more than rows that fill up
         at_once = max(1, WEIGHTS_AT_ONCE // (3 * INTERMEDIATE_SIZE * HIDDEN_SIZE))
+        dtype = torch.bfloat16  # exact, as every fp8 number is
     for start in range(0, seq_len, TOKEN_CHUNK):
         tokens = slice(start, start + TOKEN_CHUNK)
         chosen, weights = route(routing_logits[tokens])
         experts, order, starts = sort_by_expert(chosen)
         bounds = starts.tolist()
-        hidden = hidden_states[tokens].to(torch.bfloat16)  # exact, as every fp8 number is
+        counts = [stop - start for start, stop in itertools.pairwise(bounds)]
+        hidden = hidden_states[tokens].to(dtype)
         y = hidden.new_empty((len(order), HIDDEN_SIZE), dtype=torch.float32)
-        for first in range(0, NUM_LOCAL_EXPERTS, at_once):
-            last = min(first + at_once, NUM_LOCAL_EXPERTS)
+        for first, last in groups(counts, at_once):
             pairs = slice(bounds[first], bounds[last])
-            most = max(bounds[e + 1] - bounds[e] for e in range(first, last))
-            if most == 0:
-                continue
-            rows = hidden[order[pairs] // TOP_K]
+            rows, slots = hidden[order[pairs] // TOP_K], slice(None)
             # only: llama4_routing: rows = rows * weights.flatten()[order[pairs], None]
-            # As many rows for each expert as one of them has at most; 0 where there are less.
-            x = rows.new_zeros((last - first, most, HIDDEN_SIZE))
-            number = torch.arange(bounds[first], bounds[last], device=order.device)
-            place = experts[pairs] - first, number - starts[experts[pairs]]
-            x[place] = rows
+            if last - first > 1:
+                # As many rows for each expert as one of them has at most; 0 where there are less.
+                most, own = max(counts[first:last]), experts[pairs]
+                number = torch.arange(bounds[first], bounds[last], device=own.device)
+                slots = (own - first) * most + number - starts[own]
+                filled = rows.new_zeros(((last - first) * most, HIDDEN_SIZE))
+                filled[slots] = rows
+                rows = filled
             outputs = apply_experts(
-                x,
+                rows.view(last - first, -1, HIDDEN_SIZE),
                 gemm1_weights[first:last],
                 output1_scales_scalar[first:last, None, None],
                 output1_scales_gate_scalar[first:last, None, None],
                 gemm2_weights[first:last],
                 output2_scales_scalar[first:last, None, None],
             )
-            y[pairs] = outputs[place]
+            y[pairs] = outputs.flatten(0, 1)[slots]
         output[tokens] = weighted_sum(y, order, weights)
     return output
