@@ -28,9 +28,9 @@ ROUTING = "ds_routing"
 # only: llama4_routing: WEIGHT_ON_INPUT = True
 # Sizes of the pieces of work, which bound the memory; no result depends on them.
 TOKEN_CHUNK = 4096
-# Of the intermediate size; where tensor cores multiply, it is whole.
+# Of the intermediate size, which is whole on tensor cores.
 INTERMEDIATE_CHUNK = 512
-# There experts are multiplied together, as many as have about so many weights and rows in all.
+# On tensor cores several experts are multiplied together, of at most so many weights and rows.
 WEIGHTS_AT_ONCE = 2**29
 ROWS_AT_ONCE = 8192
 # Tensor cores round sums towards zero, so long sums are made of shorter ones, of so many products.
@@ -183,7 +183,7 @@ def run(
     first_local = int(local_expert_offset)  # only: remote_experts
     output = torch.empty((seq_len, HIDDEN_SIZE), dtype=torch.bfloat16, device=hidden_states.device)
     at_once, dtype = 1, torch.float32
-    if on_tensor_cores(hidden_states):  # where starting a product costs more than rows that fill up
+    if on_tensor_cores(hidden_states):  # where few large products take less time than many small
         at_once = max(1, WEIGHTS_AT_ONCE // (3 * INTERMEDIATE_SIZE * HIDDEN_SIZE))
         dtype = torch.bfloat16
     for start in range(0, seq_len, TOKEN_CHUNK):
