@@ -11,9 +11,6 @@ sums are float32; on a GPU tensor cores multiply bfloat16 numbers, which is exac
 float32. A float32 number goes there as two bfloat16 ones, which have 16 of its bits.
 """
 
-import functools
-import itertools
-
 import torch
 
 NUM_EXPERTS = 256
@@ -74,9 +71,12 @@ def on_tensor_cores(x: torch.Tensor) -> bool:
 
 def exact_product(x: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     """Multiply bfloat16 x [b, n, k] and weights [b, m, k], transposed: [b, n, m] in float32."""
-    pieces = zip(x.split(SUMMED_AT_ONCE, dim=2), weights.split(SUMMED_AT_ONCE, dim=2), strict=True)
-    products = (torch.bmm(left, right.mT, out_dtype=torch.float32) for left, right in pieces)
-    return functools.reduce(torch.Tensor.add_, products)
+    first = slice(SUMMED_AT_ONCE)
+    total = torch.bmm(x[:, :, first], weights[:, :, first].mT, out_dtype=torch.float32)
+    for start in range(SUMMED_AT_ONCE, x.shape[2], SUMMED_AT_ONCE):
+        piece = slice(start, start + SUMMED_AT_ONCE)
+        total += torch.bmm(x[:, :, piece], weights[:, :, piece].mT, out_dtype=torch.float32)
+    return total
 
 
 def product_of_halves(x: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
@@ -199,7 +199,7 @@ def run(
         experts, order, starts = sort_by_expert(local)  # only: remote_experts
         # except: remote_experts: experts, order, starts = sort_by_expert(chosen)
         bounds = starts.tolist()
-        counts = [stop - start for start, stop in itertools.pairwise(bounds)]
+        counts = [bounds[e + 1] - bounds[e] for e in range(NUM_LOCAL_EXPERTS)]
         hidden = hidden_states[tokens].to(dtype)
         # One row a pair, and one of zeros for all the pairs of other ranks.  # only: remote_experts
         y = hidden.new_zeros((bounds[-1] + 1, HIDDEN_SIZE), dtype=torch.float32)  # only: remote_experts

@@ -12,9 +12,6 @@ float32; on a GPU tensor cores multiply bfloat16 numbers, which is exact, and su
 float32 number goes there as two bfloat16 ones, which have 16 of its bits.
 """
 
-import functools
-import itertools
-
 import torch
 
 NUM_EXPERTS = 256
@@ -77,9 +74,12 @@ def on_tensor_cores(x: torch.Tensor) -> bool:
 
 def exact_product(x: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     """Multiply bfloat16 x [b, n, k] and weights [b, m, k], transposed: [b, n, m] in float32."""
-    pieces = zip(x.split(SUMMED_AT_ONCE, dim=2), weights.split(SUMMED_AT_ONCE, dim=2), strict=True)
-    products = (torch.bmm(left, right.mT, out_dtype=torch.float32) for left, right in pieces)
-    return functools.reduce(torch.Tensor.add_, products)
+    first = slice(SUMMED_AT_ONCE)
+    total = torch.bmm(x[:, :, first], weights[:, :, first].mT, out_dtype=torch.float32)
+    for start in range(SUMMED_AT_ONCE, x.shape[2], SUMMED_AT_ONCE):
+        piece = slice(start, start + SUMMED_AT_ONCE)
+        total += torch.bmm(x[:, :, piece], weights[:, :, piece].mT, out_dtype=torch.float32)
+    return total
 
 
 def product_of_halves(x: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
@@ -121,8 +121,8 @@ def product_of_scaled_rows(
     """The product where the scales go to x, once for each block of rows of the weights."""
     (e, m, k), n = weights.shape, x.shape[1]
     both = torch.empty((e, m // BLOCK, 2, n, k), dtype=torch.bfloat16, device=x.device)
-    high, excess = both.unflatten(4, (-1, BLOCK)).unbind(2)
-    rows = x.unflatten(2, (-1, BLOCK)).unsqueeze(1)
+    high, excess = both.view(e, m // BLOCK, 2, n, k // BLOCK, BLOCK).unbind(2)
+    rows = x.reshape(e, 1, n, k // BLOCK, BLOCK)
     store_halves(rows, scales[:, :, None, :, None], high, excess)
     of_both = exact_product(both.view(-1, 2 * n, k), weights.view(-1, BLOCK, k))
     of_high, of_excess = of_both.view(e, -1, 2, n, BLOCK).unbind(2)
@@ -273,7 +273,7 @@ def run(
         experts, order, starts = sort_by_expert(local)  # only: remote_experts
         # except: remote_experts: experts, order, starts = sort_by_expert(chosen)
         bounds = starts.tolist()
-        counts = [stop - start for start, stop in itertools.pairwise(bounds)]
+        counts = [bounds[e + 1] - bounds[e] for e in range(NUM_LOCAL_EXPERTS)]
         hidden = hidden_states[tokens].to(torch.float32)
         hidden.view(-1, hidden_blocks, BLOCK).mul_(hidden_states_scale[:, tokens].T.unsqueeze(2))
         # One row a pair, and one of zeros for all the pairs of other ranks.  # only: remote_experts

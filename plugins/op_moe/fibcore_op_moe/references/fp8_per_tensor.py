@@ -15,9 +15,6 @@ tensor cores multiply bfloat16 numbers, which is exact, and sum in float32. A fl
 there as two bfloat16 ones, which have 16 of its bits.
 """
 
-import functools
-import itertools
-
 import torch
 
 NUM_LOCAL_EXPERTS = 8
@@ -61,9 +58,12 @@ def on_tensor_cores(x: torch.Tensor) -> bool:
 
 def exact_product(x: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     """Multiply bfloat16 x [b, n, k] and weights [b, m, k], transposed: [b, n, m] in float32."""
-    pieces = zip(x.split(SUMMED_AT_ONCE, dim=2), weights.split(SUMMED_AT_ONCE, dim=2), strict=True)
-    products = (torch.bmm(left, right.mT, out_dtype=torch.float32) for left, right in pieces)
-    return functools.reduce(torch.Tensor.add_, products)
+    first = slice(SUMMED_AT_ONCE)
+    total = torch.bmm(x[:, :, first], weights[:, :, first].mT, out_dtype=torch.float32)
+    for start in range(SUMMED_AT_ONCE, x.shape[2], SUMMED_AT_ONCE):
+        piece = slice(start, start + SUMMED_AT_ONCE)
+        total += torch.bmm(x[:, :, piece], weights[:, :, piece].mT, out_dtype=torch.float32)
+    return total
 
 
 def product_of_halves(x: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
@@ -183,7 +183,7 @@ def run(
         chosen, weights = route(routing_logits[tokens])
         experts, order, starts = sort_by_expert(chosen)
         bounds = starts.tolist()
-        counts = [stop - start for start, stop in itertools.pairwise(bounds)]
+        counts = [bounds[e + 1] - bounds[e] for e in range(NUM_LOCAL_EXPERTS)]
         hidden = hidden_states[tokens].to(dtype)
         y = hidden.new_empty((len(order), HIDDEN_SIZE), dtype=torch.float32)
         for first, last in groups(counts, at_once):
