@@ -46,7 +46,7 @@ def test_properties_hold_with_many_small_groups_and_steps(name: str) -> None:
     source = SMALL[name].reference
     for constant, value in (("QUERY_CHUNK", 3), ("KEY_CHUNK", 5), ("GROUP_ELEMENTS", 2000)):
         source, count = re.subn(rf"(?m)^{constant} = .*$", f"{constant} = {value}", source)
-        assert count == 1
+        assert count == (constant != "QUERY_CHUNK" or "decode" not in name)
     for test_id, check in checks(source, SMALL[name]):
         if test_id.endswith("float64"):
             check()
@@ -94,7 +94,10 @@ def test_wrong_sizes_are_refused(name: str) -> None:
 
 
 class LargestTensor(TorchDispatchMode):
-    """Elements of the largest floating-point tensor that an operator makes, outputs left out."""
+    """Elements of the largest floating-point tensor that an operator makes, outputs left out.
+
+    A view of another tensor, or a tensor written to, takes no memory and is not counted.
+    """
 
     def __init__(self, outputs: set[tuple[int, ...]]) -> None:
         super().__init__()
@@ -110,6 +113,8 @@ class LargestTensor(TorchDispatchMode):
     ) -> Any:
         result = func(*args, **(kwargs or {}))
         made = result if isinstance(result, torch.Tensor) else torch.empty(0)
+        if func.is_view or func._schema.is_mutable:
+            return result
         if made.is_floating_point() and tuple(made.shape) not in self.outputs:
             self.elements = max(self.elements, made.numel())
         return result
@@ -140,21 +145,23 @@ def test_no_loop_over_tokens_heads_or_sequences() -> None:
             continue
         tree = ast.parse(file.read_text(encoding="utf-8"))
         loops = [ast.unparse(n.iter) for n in ast.walk(tree) if isinstance(n, ast.For)]
+        loops += [ast.unparse(n.test) for n in ast.walk(tree) if isinstance(n, ast.While)]
         # Over groups of tiles and over steps of keys.
-        assert loops == ["range(0, len(reaches), group)", "range(0, reaches[first], step)"]
+        assert loops == ["range(0, len(reaches), group)", "begin < reaches[first]"]
 
 
 def test_paged_references_share_their_arithmetic() -> None:
-    # Each file has to run by itself, so the function stands in all of them.
+    # Each file has to run by itself, so the functions stand in all of them.
+    shared = ("product", "mean", "attend")
     folder = resources.files("fibcore_op_mla") / "references"
     bodies = {
-        ast.unparse(node)
+        (node.name, ast.unparse(node))
         for file in folder.iterdir()
         if file.name.startswith("mla_paged")
         for node in ast.parse(file.read_text(encoding="utf-8")).body
-        if isinstance(node, ast.FunctionDef) and node.name == "attend"
+        if isinstance(node, ast.FunctionDef) and node.name in shared
     }
-    assert len(bodies) == 1
+    assert len(bodies) == len(shared)
 
 
 @pytest.mark.parametrize("name", SMALL)

@@ -27,120 +27,155 @@ PAGED = DECODE + PREFILL
 LARGE_PAGES = [name for name in PAGED if name.endswith("ps4")]
 ALL = PAGED + RAGGED
 
-OWN_PAGE = (
-    "torch.where(held, kv_indptr[s] + key // PAGE_SIZE, 0)",
-    "(kv_indptr[s] + key // PAGE_SIZE).clamp(max=len(kv_indices) - 1)",
+# Reading on where a sequence ends, as far as there is memory.
+READ_ON = (
+    "inside = torch.minimum(key, reach[:active] - 1)",
+    "inside = torch.minimum(key, PAGE_SIZE * (len(kv_indices) - pages[:active]) - 1)",
 )
-ONE_HEAD = "[:, :, :1].expand(-1, -1, heads, -1).masked_fill(beyond, 0)"
-HIDDEN = "key > last_key[:, :, None]"
-SCALE = "(sm_scale * math.log2(math.e))"
+# Hide what is hidden of all the keys, not of those alone that a query is known not to see.
+EVERYWHERE = [("if end > all_see:", "if True:"), ("max(all_see - begin, 0)", "0")]
+# Many steps of few keys: test sizes are done in one otherwise.
+STEPS = [("KEY_CHUNK = 512", "KEY_CHUNK = 64"), ("1 << 25", "1 << 14")]
+HIDDEN = "key[some] > last_key[:active, :, None]"
+SCALE = ".mul_(sm_scale)"
 
 # What is wrong, in which references, and what stands in the place of which text.
 MISTAKES: list[tuple[str, list[str], list[tuple[str, str]]]] = [
     (
         "rope part left out of the logits",
         PAGED,
-        [("torch.bmm(q, k.transpose(1, 2))", "torch.bmm(q[..., :ckv], k[..., :ckv].mT)")],
+        [
+            (
+                "product(q[:active], k.transpose(1, 2))",
+                "product(q[:active, :, :ckv], k[..., :ckv].mT)",
+            )
+        ],
     ),
     (
         "rope part left out of the logits",
         RAGGED,
         [
             (
-                "torch.bmm(queries, keys.transpose(1, 2))",
-                "torch.bmm(queries[..., :-8], keys[..., :-8].mT)",
+                "product(queries[matrices], own_k.transpose(1, 2))",
+                "product(queries[matrices, :, :-8], own_k[..., :-8].mT)",
             )
         ],
     ),
-    ("scale missing", ALL, [(SCALE, "(math.log2(math.e))")]),
-    ("scale from the size of a cached key", PAGED, [(SCALE, "(dim**-0.5 * math.log2(math.e))")]),
-    ("scale from the size of a key", RAGGED, [(SCALE, "(qk**-0.5 * math.log2(math.e))")]),
+    ("scale missing", ALL, [(SCALE, "")]),
+    ("scale from the size of a cached key", PAGED, [(SCALE, ".mul_(dim**-0.5)")]),
+    ("scale from the size of a key", RAGGED, [(SCALE, ".mul_(qk**-0.5)")]),
+    ("natural logarithm in the lse", ALL, [(" * math.log2(math.e)", "")]),
     (
-        "natural logarithm in the lse",
+        "logits taken for those of powers of 2",
         ALL,
-        [("(top + torch.log2(total))", "((top + torch.log2(total)) * math.log(2))")],
+        [("torch.softmax(logits, -1)", "torch.softmax(logits * math.log(2), -1)")],
     ),
-    (
-        "powers of e of base-2 logits",
-        ALL,
-        [("logits.sub_(base).exp2_()", "logits.sub_(base).exp_()")],
-    ),
-    ("one key too many", ALL, [(HIDDEN, HIDDEN + " + 1")]),
-    ("one key too few", ALL, [(HIDDEN, "key >= last_key[:, :, None]")]),
+    ("one key too many", ALL, [(HIDDEN, HIDDEN + " + 1"), *EVERYWHERE]),
+    ("one key too few", ALL, [(HIDDEN, "key >= last_key[:active, :, None]"), *EVERYWHERE]),
     (
         "first query aligned with the first key",
-        ALL,
-        [("last_key = pos + shift[s]", "last_key = pos")],
+        PREFILL + RAGGED,
+        [("last_key = reach - count + offset", "last_key = offset")],
     ),
     (
         "not causal",
         PREFILL + RAGGED,
-        [(HIDDEN, "(key >= kv_lens[s])[:, None].expand(-1, tile, -1)")],
+        [(HIDDEN, "key[some] >= (reach[:active, :, None] + 0 * last_key[:active, :, None])")],
+    ),
+    (
+        "nothing hidden",
+        ALL,
+        [("if end > all_see:", "if False:")],
+    ),
+    (
+        "hidden from one key too late",
+        ALL,
+        [("min(r - n + 1 for", "min(r - n + 2 for")],
     ),
     (
         "values from the end of the key",
         PAGED,
-        [("baddbmm_(weights, k[:, :, :ckv])", "baddbmm_(weights, k[:, :, -ckv:])")],
+        [("mean(weights, k[:, :, :ckv])", "mean(weights, k[:, :, -ckv:])")],
     ),
     (
         "length of the last page ignored",
         LARGE_PAGES,
-        [("(pages - 1) * PAGE_SIZE + kv_last_page_len.long()", "pages * PAGE_SIZE")],
+        [("(pages - 1) * PAGE_SIZE + last if", "pages * PAGE_SIZE if")],
     ),
+    ("unused memory weighed with 0", LARGE_PAGES, [READ_ON]),
     (
-        "unused memory weighed with 0",
-        LARGE_PAGES,
-        [OWN_PAGE, ("k.masked_fill_(~held[:, :, None], 0)", "k")],
+        "other sequences weighed with 0",
+        RAGGED,
+        [
+            (
+                "inside = torch.minimum(key, reach[:active] - 1)",
+                "inside = torch.where(key < reach[:active], key, -keys[:active])",
+            )
+        ],
     ),
-    (
-        "unused memory multiplied by 0",
-        LARGE_PAGES,
-        [OWN_PAGE, ("k.masked_fill_(~held[:, :, None], 0)", "(k * held[:, :, None])")],
-    ),
-    ("other sequences weighed with 0", RAGGED, [(".masked_fill_(beyond, 0)", "")]),
-    (
-        "NaN while no key was seen",
-        ALL,
-        [("torch.where(higher == -math.inf, 0, higher)", "higher")],
-    ),
-    ("division by no weight", ALL, [("torch.where(total == 0, 1, total)", "total")]),
+    ("NaN where a step is hidden", PREFILL + RAGGED, [("LOWEST)", "-math.inf)"), *STEPS]),
     ("lse 0 without keys", ALL, [(".shape[:2], -math.inf", ".shape[:2], 0.0")]),
+    (
+        "output of queries without keys",
+        PREFILL + RAGGED,
+        [("range(max(begin, end - length), end, size)", "range(begin, end, size)")],
+    ),
     (
         "page numbers left out",
         PAGED,
         [
-            ("kv_indices[torch.where(", "(torch.where("),
-            ("0)].long()", "0)).long()"),
+            ("kv_indices[pages[:active]", "(pages[:active]"),
+            ("// PAGE_SIZE].long()", "// PAGE_SIZE).long()"),
         ],
     ),
     (
         "tokens counted as pages",
         LARGE_PAGES,
-        [("kv_indptr[s] + key // PAGE_SIZE", "kv_indptr[s] + key")],
+        [("pages[:active] + inside // PAGE_SIZE", "pages[:active] + inside")],
     ),
-    ("place in the page left out", LARGE_PAGES, [("slot = key % PAGE_SIZE", "slot = key * 0")]),
-    ("keys of another sequence", RAGGED, [("kv_indptr[s] + key", "qo_indptr[s] + key")]),
-    ("sum of weights not carried over", ALL, [("total = total * keep +", "total = total +")]),
-    ("values not carried over", ALL, [("mixed.mul_(keep).baddbmm_", "mixed.baddbmm_")]),
+    ("place in the page left out", LARGE_PAGES, [(" + inside % PAGE_SIZE", "")]),
+    ("keys of another sequence", RAGGED, [("keys[:active] + inside", "start[:active] + inside")]),
+    (
+        "sum of weights not carried over",
+        ALL,
+        [("= torch.logaddexp(", "= torch.maximum("), *STEPS],
+    ),
+    ("values not carried over", ALL, [(".lerp_(means, share)", ".copy_(means)"), *STEPS]),
+    ("steps weighed alike", ALL, [(".lerp_(means, share)", ".lerp_(means, 0.5)"), *STEPS]),
     (
         "heads and queries swapped",
         PREFILL,
-        [(".view(len(s), tile, heads, ckv)", ".view(len(s), heads, tile, ckv).transpose(1, 2)")],
+        [
+            (
+                "mixed.view(*rows.shape, heads, ckv)",
+                "mixed.view(len(rows), heads, -1, ckv).transpose(1, 2)",
+            )
+        ],
     ),
     (
         "keys of one head for all",
         RAGGED,
-        [("k[slot].masked_fill_(beyond, 0)", "k[slot]" + ONE_HEAD)],
+        [("k_rows[slot]", "k_rows[slot // heads * heads]")],
     ),
     (
         "values of one head for all",
         RAGGED,
-        [("v[slot].masked_fill_(beyond, 0)", "v[slot]" + ONE_HEAD)],
+        [("v_rows[slot]", "v_rows[slot // heads * heads]")],
+    ),
+    (
+        "last query of a tile left out",
+        PREFILL + RAGGED,
+        [
+            (
+                "torch.arange(tile, device=device), count - 1)",
+                "torch.arange(tile, device=device), (count - 2).clamp(min=0))",
+            )
+        ],
     ),
     (
         "logits rounded to bfloat16",
         PAGED,
-        [("torch.bmm(q, k.transpose(1, 2))", "torch.bmm(q, k.mT).bfloat16().float()")],
+        [(SCALE, ".mul_(sm_scale).bfloat16().float()")],
     ),
 ]
 

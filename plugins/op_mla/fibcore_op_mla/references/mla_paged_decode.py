@@ -1,6 +1,7 @@
 """Decode step of multi-head latent attention over a paged latent cache, absorbed form."""  # only: pages
 # except: pages: """Decode step of multi-head latent attention over a latent cache of one-token pages."""
 
+import itertools
 import math
 
 import torch
@@ -10,11 +11,32 @@ HEAD_DIM_CKV = 512
 HEAD_DIM_KPE = 64
 PAGE_SIZE = 64
 
-# Bounds of the working memory: query tokens in a tile, keys in a step, and the float32 elements
-# that the tiles of one group may take together (2**25 are 128 MiB).
-QUERY_CHUNK = 64
+# Bounds of the working memory: keys in a step, or more where few tiles have keys left, and
+# elements that the tiles of one group may take together (2**25 in float32 are 128 MiB).
 KEY_CHUNK = 512
 GROUP_ELEMENTS = 1 << 25
+# What hides a logit.
+LOWEST = torch.finfo(torch.float32).min
+
+
+def product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Products of matrices [n, ., .], summed in float32; those of bfloat16 numbers are exact."""
+    if a.dtype == torch.float32:
+        return torch.bmm(a, b)
+    return torch.bmm(a, b, out_dtype=torch.float32)
+
+
+def mean(weights: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """Float32 weights [n, rows, keys] @ values [n, keys, width], in float32."""
+    if values.dtype == torch.float32:
+        return product(weights, values)
+    # Two parts in the values' dtype hold 16 bits of a weight: tensor cores multiply both in one go.
+    n, rows, keys = weights.shape
+    parts = values.new_empty((n, 2, rows, keys))
+    parts[:, 0] = weights
+    torch.sub(weights, parts[:, 0], out=parts[:, 1])
+    high, low = product(parts.view(n, 2 * rows, keys), values).split(rows, dim=1)
+    return high + low
 
 
 def attend(
@@ -22,90 +44,93 @@ def attend(
     q_pe: torch.Tensor,
     ckv_cache: torch.Tensor,
     kpe_cache: torch.Tensor,
-    qo_indptr: torch.Tensor,
-    kv_indptr: torch.Tensor,
     kv_indices: torch.Tensor,
-    kv_lens: torch.Tensor,
+    tiles: list[tuple[int, int, int, int]],
     sm_scale: float,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Attention in float32 with a softmax that is carried on from one step of keys to the next.
+    """Attention of tiles of queries over steps of keys, whose results are merged.
 
-    The queries are cut into tiles of one sequence each; tiles are worked on in groups, those that
-    see the most keys first, so that tiles of about the same length share a group. All heads use
-    the same keys: (ckv, kpe) for the logits, ckv as values.
+    A tile has consecutive queries of one sequence. Tiles are worked on in groups, those that see
+    the most keys first, so that tiles of about the same length share a group. All heads use the
+    same keys: (ckv, kpe) for the logits, ckv as values.
 
     Args:
         q_nope: [total_q, heads, ckv].
         q_pe: [total_q, heads, kpe].
         ckv_cache: [num_pages, page_size, ckv].
         kpe_cache: [num_pages, page_size, kpe].
-        qo_indptr: [batch + 1] int64, where the queries of each sequence begin.
-        kv_indptr: [batch + 1] int64, where its pages begin in kv_indices.
         kv_indices: [num_kv_indices] page numbers.
-        kv_lens: [batch] int64, keys of each sequence.
+        tiles: (keys that its last query sees, its first query, its number of queries, where the
+            pages of its sequence begin in kv_indices). Its other queries see a key less each, the
+            first one at least one key.
         sm_scale: Factor of the logits.
 
     Returns:
-        The output in the dtype of q_nope, and the base-2 log-sum-exp [total_q, heads] in float32.
+        The output in the dtype of q_nope, and the base-2 log-sum-exp [total_q, heads] in float32:
+        0 and -inf for queries in no tile.
     """
     device = q_nope.device
     heads, ckv = q_nope.shape[1], q_nope.shape[2]
     dim = ckv + q_pe.shape[2]
     output = torch.zeros_like(q_nope)
     lse = torch.full(q_nope.shape[:2], -math.inf, dtype=torch.float32, device=device)
-    if q_nope.shape[0] == 0:
+    if not tiles:
         return output, lse
 
-    q_lens = qo_indptr.diff()
-    tile = min(QUERY_CHUNK, int(q_lens.max()))
-    tiles = (q_lens + tile - 1) // tile
-    seq = torch.repeat_interleave(torch.arange(len(q_lens), device=device), tiles)
-    start = (torch.arange(len(seq), device=device) - (tiles.cumsum(0) - tiles)[seq]) * tile
-    # Causal: the last query of a sequence is aligned with its last key.
-    shift = kv_lens - q_lens
-    reach = torch.minimum(kv_lens[seq], shift[seq] + start + tile).clamp(min=0)
-    order = torch.argsort(reach, descending=True)
-    seq, start = seq[order], start[order]
-    reaches = reach[order].tolist()
-
-    step = max(1, min(KEY_CHUNK, reaches[0]))
-    group = max(1, GROUP_ELEMENTS // (tile * heads * (step + dim + ckv) + step * dim))
+    on_tensor_cores = q_nope.is_cuda and "out_dtype" in (torch.bmm.__doc__ or "")
+    exact = q_nope.dtype if on_tensor_cores else torch.float32
+    # A key of the cache is row page * PAGE_SIZE + place in the page.
+    ckv_rows, kpe_rows = ckv_cache.flatten(0, 1), kpe_cache.flatten(0, 1)
+    tiles = sorted(tiles, reverse=True)
+    reaches = [reach for reach, *_ in tiles]
+    table = torch.tensor(tiles, device=device)
+    tile = max(count for _, _, count, _ in tiles)
+    step = min(KEY_CHUNK, reaches[0])
+    group = tile * heads * (4 * step + dim + 4 * ckv) + 2 * step * dim
+    group = max(1, GROUP_ELEMENTS // group)
     for first in range(0, len(reaches), group):
-        if reaches[first] == 0:
-            break
-        s = seq[first : first + group, None]
-        pos = start[first : first + group, None] + torch.arange(tile, device=device)
-        real = pos < q_lens[s]
-        rows = torch.where(real, qo_indptr[s] + pos, 0)
-        last_key = pos + shift[s]
-        q = torch.cat((q_nope[rows], q_pe[rows]), -1).float()
-        # Logits times log2(e), so that powers of two and base-2 logarithms serve.
-        q = q.mul_(sm_scale * math.log2(math.e)).view(len(s), tile * heads, dim)
-        top = torch.full((len(s), tile * heads, 1), -math.inf, device=device)
-        total = torch.zeros_like(top)
-        mixed = torch.zeros((len(s), tile * heads, ckv), device=device)
-        for begin in range(0, reaches[first], step):
-            key = torch.arange(begin, min(begin + step, reaches[first]), device=device)
-            held = key < kv_lens[s]
-            page = kv_indices[torch.where(held, kv_indptr[s] + key // PAGE_SIZE, 0)].long()
-            slot = key % PAGE_SIZE
-            k = torch.cat((ckv_cache[page, slot], kpe_cache[page, slot]), -1)
-            # What lies beyond a sequence may be anything, NaN too: replace it, do not weigh it.
-            k = k.masked_fill_(~held[:, :, None], 0).float()
-            logits = torch.bmm(q, k.transpose(1, 2))
-            hidden = key > last_key[:, :, None]
-            logits.view(len(s), tile, heads, -1).masked_fill_(hidden[:, :, None], -math.inf)
-            higher = torch.maximum(top, logits.amax(-1, keepdim=True))
-            # A query that has seen no key yet has no maximum to subtract.
-            base = torch.where(higher == -math.inf, 0, higher)
-            weights = logits.sub_(base).exp2_()
-            keep = torch.exp2(top - base)
-            total = total * keep + weights.sum(-1, keepdim=True)
-            mixed.mul_(keep).baddbmm_(weights, k[:, :, :ckv])
-            top = higher
-        result = mixed.div_(torch.where(total == 0, 1, total)).view(len(s), tile, heads, ckv)
-        output[rows[real]] = result[real].to(output.dtype)
-        lse[rows[real]] = (top + torch.log2(total)).view(len(s), tile, heads)[real]
+        own = slice(first, first + group)
+        reach, start, count, pages = table[own, :, None].unbind(1)
+        # Tiles of fewer queries than others repeat their last one.
+        offset = torch.minimum(torch.arange(tile, device=device), count - 1)
+        rows = start + offset
+        last_key = reach - count + offset
+        q = torch.cat((q_nope[rows], q_pe[rows]), -1).to(exact).view(len(rows), tile * heads, dim)
+        begin = 0
+        while begin < reaches[first]:
+            # Those of the group that have keys left: the fewer, the more keys in a step.
+            active = sum(r > begin for r in reaches[own])
+            end = min(begin + step * (group // active), reaches[first])
+            key = torch.arange(begin, end, device=device)
+            # What lies beyond a sequence may be anything, NaN too, and 0 * NaN is NaN: read the
+            # tile's last key again there. It is hidden below.
+            inside = torch.minimum(key, reach[:active] - 1)
+            page = kv_indices[pages[:active] + inside // PAGE_SIZE].long()
+            slot = page * PAGE_SIZE + inside % PAGE_SIZE
+            k = torch.cat((ckv_rows[slot], kpe_rows[slot]), -1).to(exact)
+            logits = product(q[:active], k.transpose(1, 2)).mul_(sm_scale)
+            # The keys from `all_see` on are hidden from some query.
+            all_see = min(r - n + 1 for r, _, n, _ in tiles[own][:active])
+            if end > all_see:
+                some = slice(max(all_see - begin, 0), None)
+                hidden = key[some] > last_key[:active, :, None]
+                by_query = logits.view(active, tile, heads, -1)[..., some]
+                # Not -inf: a softmax of nothing else would be NaN, where a later step is hidden
+                # from a query. This one's share in the result is then 0.
+                by_query.masked_fill_(hidden[:, :, None], LOWEST)
+            weights = torch.softmax(logits, -1)
+            # The largest weight is 1 / sum(exp(logit - largest logit)).
+            sums = logits.amax(-1, keepdim=True) - weights.amax(-1, keepdim=True).log_()
+            means = mean(weights, k[:, :, :ckv])
+            if begin == 0:  # every query sees the first key
+                mixed, total = means, sums
+            else:
+                share = torch.sigmoid(sums - total[:active])
+                mixed[:active].lerp_(means, share)
+                total[:active] = torch.logaddexp(total[:active], sums)
+            begin = end
+        output[rows] = mixed.view(*rows.shape, heads, ckv).to(output.dtype)
+        lse[rows] = total.view(*rows.shape, heads) * math.log2(math.e)
     return output, lse
 
 
@@ -130,18 +155,14 @@ def run(
     assert kv_last_page_len.shape == (batch_size,)  # only: pages
     assert kv_indices.shape[0] == kv_indptr[-1].item()
 
-    pages = kv_indptr.long().diff()  # only: pages
+    starts = kv_indptr.tolist()
+    lengths = [end - begin for begin, end in itertools.pairwise(starts)]
     # The last page holds kv_last_page_len keys, the ones before it are full.  # only: pages
-    kv_lens = torch.where(pages > 0, (pages - 1) * PAGE_SIZE + kv_last_page_len.long(), 0)  # only: pages
-    return attend(
-        q_nope,
-        q_pe,
-        ckv_cache,
-        kpe_cache,
-        torch.arange(batch_size + 1, device=q_nope.device),  # one query a sequence
-        kv_indptr.long(),
-        kv_indices,
-        kv_lens,  # only: pages
-        # except: pages: kv_indptr.long().diff(),
-        float(sm_scale),
-    )
+    in_last = kv_last_page_len.tolist()  # only: pages
+    lengths = [  # only: pages
+        (pages - 1) * PAGE_SIZE + last if pages else 0  # only: pages
+        for pages, last in zip(lengths, in_last, strict=True)  # only: pages
+    ]  # only: pages
+    # A tile a sequence, of one query, which sees all keys.
+    tiles = [(length, i, 1, starts[i]) for i, length in enumerate(lengths) if length]
+    return attend(q_nope, q_pe, ckv_cache, kpe_cache, kv_indices, tiles, float(sm_scale))

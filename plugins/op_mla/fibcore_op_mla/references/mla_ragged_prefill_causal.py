@@ -1,5 +1,6 @@
 """Causal prefill of multi-head latent attention with materialised keys and values."""
 
+import itertools
 import math
 
 import torch
@@ -9,103 +10,148 @@ NUM_KV_HEADS = 16
 QK_DIM = 192
 VO_DIM = 128
 
-# Bounds of the working memory: query tokens in a tile, keys in a step, and the float32 elements
-# that the tiles of one group may take together (2**25 are 128 MiB).
-QUERY_CHUNK = 64
+# Bounds of the working memory: query tokens in a tile, keys in a step, or more where few tiles have
+# keys left, and elements that the tiles of one group may take together (2**25 in float32 are 128 MiB).
+QUERY_CHUNK = 256
 KEY_CHUNK = 512
 GROUP_ELEMENTS = 1 << 25
-CONTIGUOUS = torch.contiguous_format
+# What hides a logit.
+LOWEST = torch.finfo(torch.float32).min
+
+
+def product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Products of matrices [n, ., .], summed in float32; those of bfloat16 numbers are exact."""
+    if a.dtype == torch.float32:
+        return torch.bmm(a, b)
+    return torch.bmm(a, b, out_dtype=torch.float32)
+
+
+def mean(weights: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """Float32 weights [n, rows, keys] @ values [n, keys, width], in float32."""
+    if values.dtype == torch.float32:
+        return product(weights, values)
+    # Two parts in the values' dtype hold 16 bits of a weight: tensor cores multiply both in one go.
+    n, rows, keys = weights.shape
+    parts = values.new_empty((n, 2, rows, keys))
+    parts[:, 0] = weights
+    torch.sub(weights, parts[:, 0], out=parts[:, 1])
+    high, low = product(parts.view(n, 2 * rows, keys), values).split(rows, dim=1)
+    return high + low
 
 
 def attend(
     q: torch.Tensor,
     k: torch.Tensor,
     v: torch.Tensor,
-    qo_indptr: torch.Tensor,
-    kv_indptr: torch.Tensor,
+    tiles: list[tuple[int, int, int, int]],
     sm_scale: float,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Attention in float32 with a softmax that is carried on from one step of keys to the next.
+    """Attention of tiles of queries over steps of keys, whose results are merged.
 
-    The queries are cut into tiles of one sequence each; tiles are worked on in groups, those that
-    see the most keys first, so that tiles of about the same length share a group. Every query head
-    has its own keys and values.
+    A tile has consecutive queries of one sequence. Tiles are worked on in groups, those that see
+    the most keys first, so that tiles of about the same length share a group. Every query head has
+    its own keys and values.
 
     Args:
         q: [total_q, heads, qk].
         k: [total_kv, heads, qk].
         v: [total_kv, heads, vo].
-        qo_indptr: [batch + 1] int64, where the queries of each sequence begin.
-        kv_indptr: [batch + 1] int64, where its keys begin.
+        tiles: (keys that its last query sees, its first query, its number of queries, the first
+            key of its sequence). Its other queries see a key less each, the first one at least one
+            key.
         sm_scale: Factor of the logits.
 
     Returns:
         The output [total_q, heads, vo] in the dtype of q, and the base-2 log-sum-exp
-        [total_q, heads] in float32.
+        [total_q, heads] in float32: 0 and -inf for queries in no tile.
     """
     device = q.device
     heads, qk, vo = q.shape[1], q.shape[2], v.shape[2]
     output = torch.zeros((q.shape[0], heads, vo), dtype=q.dtype, device=device)
     lse = torch.full(q.shape[:2], -math.inf, dtype=torch.float32, device=device)
-    if q.shape[0] == 0:
+    if not tiles:
         return output, lse
 
-    q_lens, kv_lens = qo_indptr.diff(), kv_indptr.diff()
-    tile = min(QUERY_CHUNK, int(q_lens.max()))
-    tiles = (q_lens + tile - 1) // tile
-    seq = torch.repeat_interleave(torch.arange(len(q_lens), device=device), tiles)
-    start = (torch.arange(len(seq), device=device) - (tiles.cumsum(0) - tiles)[seq]) * tile
-    # Causal: the last query of a sequence is aligned with its last key.
-    shift = kv_lens - q_lens
-    reach = torch.minimum(kv_lens[seq], shift[seq] + start + tile).clamp(min=0)
-    order = torch.argsort(reach, descending=True)
-    seq, start = seq[order], start[order]
-    reaches = reach[order].tolist()
-
-    step = max(1, min(KEY_CHUNK, reaches[0]))
-    group = max(1, GROUP_ELEMENTS // (heads * (tile * step + (tile + 2 * step) * (qk + vo))))
+    on_tensor_cores = q.is_cuda and "out_dtype" in (torch.bmm.__doc__ or "")
+    exact = q.dtype if on_tensor_cores else torch.float32
+    # Token t of head h is row t * heads + h: gathered so, the tokens of a head make a matrix.
+    q_rows, k_rows, v_rows = q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1)
+    head = torch.arange(heads, device=device)[:, None]
+    tiles = sorted(tiles, reverse=True)
+    reaches = [reach for reach, *_ in tiles]
+    table = torch.tensor(tiles, device=device)
+    tile = max(count for _, _, count, _ in tiles)
+    step = min(KEY_CHUNK, reaches[0])
+    group = heads * (tile * (4 * step + qk + 4 * vo) + 2 * step * (qk + vo))
+    group = max(1, GROUP_ELEMENTS // group)
     for first in range(0, len(reaches), group):
-        if reaches[first] == 0:
-            break
-        s = seq[first : first + group, None]
-        pos = start[first : first + group, None] + torch.arange(tile, device=device)
-        real = pos < q_lens[s]
-        rows = torch.where(real, qo_indptr[s] + pos, 0)
-        last_key = pos + shift[s]
-        # Logits times log2(e), so that powers of two and base-2 logarithms serve.
-        queries = q[rows].transpose(1, 2).to(torch.float32, memory_format=CONTIGUOUS)
-        queries = queries.mul_(sm_scale * math.log2(math.e)).view(len(s) * heads, tile, qk)
-        top = torch.full((len(s) * heads, tile, 1), -math.inf, device=device)
-        total = torch.zeros_like(top)
-        mixed = torch.zeros((len(s) * heads, tile, vo), device=device)
-        for begin in range(0, reaches[first], step):
-            key = torch.arange(begin, min(begin + step, reaches[first]), device=device)
-            held = key < kv_lens[s]
-            slot = torch.where(held, kv_indptr[s] + key, 0)
-            # Beyond a sequence stand the keys of another one: replace them, do not weigh them.
-            beyond = ~held[:, :, None, None]
-            keys = k[slot].masked_fill_(beyond, 0).transpose(1, 2)
-            values = v[slot].masked_fill_(beyond, 0).transpose(1, 2)
-            keys = keys.to(torch.float32, memory_format=CONTIGUOUS)
-            values = values.to(torch.float32, memory_format=CONTIGUOUS)
-            keys = keys.view(len(s) * heads, len(key), qk)
-            values = values.view(len(s) * heads, len(key), vo)
-            logits = torch.bmm(queries, keys.transpose(1, 2))
-            hidden = key > last_key[:, :, None]
-            logits.view(len(s), heads, tile, -1).masked_fill_(hidden[:, None], -math.inf)
-            higher = torch.maximum(top, logits.amax(-1, keepdim=True))
-            # A query that has seen no key yet has no maximum to subtract.
-            base = torch.where(higher == -math.inf, 0, higher)
-            weights = logits.sub_(base).exp2_()
-            keep = torch.exp2(top - base)
-            total = total * keep + weights.sum(-1, keepdim=True)
-            mixed.mul_(keep).baddbmm_(weights, values)
-            top = higher
-        result = mixed.div_(torch.where(total == 0, 1, total)).view(len(s), heads, tile, vo)
-        output[rows[real]] = result.transpose(1, 2)[real].to(output.dtype)
-        sums = (top + torch.log2(total)).view(len(s), heads, tile)
-        lse[rows[real]] = sums.transpose(1, 2)[real]
+        own = slice(first, first + group)
+        reach, start, count, keys = table[own, :, None].unbind(1)
+        # Tiles of fewer queries than others repeat their last one.
+        offset = torch.minimum(torch.arange(tile, device=device), count - 1)
+        rows = (start + offset)[:, None] * heads + head
+        last_key = reach - count + offset
+        queries = q_rows[rows].to(exact).flatten(0, 1)
+        begin = 0
+        while begin < reaches[first]:
+            # Those of the group that have keys left: the fewer, the more keys in a step.
+            active = sum(r > begin for r in reaches[own])
+            end = min(begin + step * (group // active), reaches[first])
+            key = torch.arange(begin, end, device=device)
+            # Beyond a sequence stands another one, perhaps of NaN, and 0 * NaN is NaN: read the
+            # tile's last key again there. It is hidden below.
+            inside = torch.minimum(key, reach[:active] - 1)
+            slot = (keys[:active] + inside)[:, None] * heads + head
+            own_k = k_rows[slot].to(exact).flatten(0, 1)
+            own_v = v_rows[slot].to(exact).flatten(0, 1)
+            matrices = slice(active * heads)
+            logits = product(queries[matrices], own_k.transpose(1, 2)).mul_(sm_scale)
+            # The keys from `all_see` on are hidden from some query.
+            all_see = min(r - n + 1 for r, _, n, _ in tiles[own][:active])
+            if end > all_see:
+                some = slice(max(all_see - begin, 0), None)
+                hidden = key[some] > last_key[:active, :, None]
+                by_head = logits.view(active, heads, tile, -1)[..., some]
+                # Not -inf: a softmax of nothing else would be NaN, where a later step is hidden
+                # from a query. This one's share in the result is then 0.
+                by_head.masked_fill_(hidden[:, None], LOWEST)
+            weights = torch.softmax(logits, -1)
+            # The largest weight is 1 / sum(exp(logit - largest logit)).
+            sums = logits.amax(-1, keepdim=True) - weights.amax(-1, keepdim=True).log_()
+            means = mean(weights, own_v)
+            if begin == 0:  # every query sees the first key
+                mixed, total = means, sums
+            else:
+                share = torch.sigmoid(sums - total[matrices])
+                mixed[matrices].lerp_(means, share)
+                total[matrices] = torch.logaddexp(total[matrices], sums)
+            begin = end
+        output.view(-1, vo)[rows] = mixed.view(*rows.shape, vo).to(output.dtype)
+        lse.view(-1)[rows] = total.view(rows.shape) * math.log2(math.e)
     return output, lse
+
+
+
+def causal_tiles(
+    queries: list[int], keys: list[int], kv_starts: list[int]
+) -> list[tuple[int, int, int, int]]:
+    """The tiles that `attend` takes; the last query of a sequence is aligned with its last key.
+
+    Args:
+        queries: [batch + 1], where the queries of each sequence begin.
+        keys: [batch], the number of its keys.
+        kv_starts: [batch], where they begin.
+    """
+    # No more queries than sequences have in the mean: padding at most doubles the work then.
+    size = max(1, min(QUERY_CHUNK, -(-queries[-1] // max(1, len(keys)))))
+    return [
+        (length - end + min(first + size, end), first, min(size, end - first), kv_start)
+        for begin, end, length, kv_start in zip(
+            queries[:-1], queries[1:], keys, kv_starts, strict=True
+        )
+        # The queries before the first key see none.
+        for first in range(max(begin, end - length), end, size)
+    ]
 
 
 @torch.no_grad()
@@ -126,4 +172,7 @@ def run(
     assert qo_indptr.shape == kv_indptr.shape
     assert total_q == qo_indptr[-1].item()
     assert total_kv == kv_indptr[-1].item()
-    return attend(q, k, v, qo_indptr.long(), kv_indptr.long(), float(sm_scale))
+    starts = kv_indptr.tolist()
+    lengths = [end - begin for begin, end in itertools.pairwise(starts)]
+    tiles = causal_tiles(qo_indptr.tolist(), lengths, starts[:-1])
+    return attend(q, k, v, tiles, float(sm_scale))
