@@ -152,7 +152,7 @@ def test_no_loop_over_tokens_heads_or_sequences() -> None:
 
 def test_paged_references_share_their_arithmetic() -> None:
     # Each file has to run by itself, so the functions stand in all of them.
-    shared = ("product", "mean", "attend")
+    shared = ("product", "mean", "attend_step", "attend")
     folder = resources.files("fibcore_op_mla") / "references"
     bodies = {
         (node.name, ast.unparse(node))

@@ -33,37 +33,27 @@ READ_ON = (
     "inside = torch.minimum(key, PAGE_SIZE * (len(kv_indices) - pages[:active]) - 1)",
 )
 # Hide what is hidden of all the keys, not of those alone that a query is known not to see.
-EVERYWHERE = [("if end > all_see:", "if True:"), ("max(all_see - begin, 0)", "0")]
+EVERYWHERE = [("max(all_see - begin, 0)", "0")]
 # Many steps of few keys: test sizes are done in one otherwise.
 STEPS = [("KEY_CHUNK = 512", "KEY_CHUNK = 64"), ("1 << 25", "1 << 14")]
-HIDDEN = "key[some] > last_key[:active, :, None]"
+HIDDEN = "> last_key[:active, None, :, None]"
 SCALE = ".mul_(sm_scale)"
 
 # What is wrong, in which references, and what stands in the place of which text.
 MISTAKES: list[tuple[str, list[str], list[tuple[str, str]]]] = [
     (
         "rope part left out of the logits",
-        PAGED,
+        ALL,
         [
             (
-                "product(q[:active], k.transpose(1, 2))",
-                "product(q[:active, :, :ckv], k[..., :ckv].mT)",
-            )
-        ],
-    ),
-    (
-        "rope part left out of the logits",
-        RAGGED,
-        [
-            (
-                "product(queries[matrices], own_k.transpose(1, 2))",
-                "product(queries[matrices, :, :-8], own_k[..., :-8].mT)",
+                "product(q, k.transpose(1, 2))",
+                "product(q[..., :-8], k[..., :-8].mT)",
             )
         ],
     ),
     ("scale missing", ALL, [(SCALE, "")]),
-    ("scale from the size of a cached key", PAGED, [(SCALE, ".mul_(dim**-0.5)")]),
-    ("scale from the size of a key", RAGGED, [(SCALE, ".mul_(qk**-0.5)")]),
+    ("scale from the size of a cached key", PAGED, [(SCALE, ".mul_(q.shape[2] ** -0.5)")]),
+    ("scale from the size of a key", RAGGED, [(SCALE, ".mul_(q.shape[2] ** -0.5)")]),
     ("natural logarithm in the lse", ALL, [(" * math.log2(math.e)", "")]),
     (
         "logits taken for those of powers of 2",
@@ -71,7 +61,7 @@ MISTAKES: list[tuple[str, list[str], list[tuple[str, str]]]] = [
         [("torch.softmax(logits, -1)", "torch.softmax(logits * math.log(2), -1)")],
     ),
     ("one key too many", ALL, [(HIDDEN, HIDDEN + " + 1"), *EVERYWHERE]),
-    ("one key too few", ALL, [(HIDDEN, "key >= last_key[:active, :, None]"), *EVERYWHERE]),
+    ("one key too few", ALL, [(HIDDEN, ">= last_key[:active, None, :, None]"), *EVERYWHERE]),
     (
         "first query aligned with the first key",
         PREFILL + RAGGED,
@@ -80,12 +70,12 @@ MISTAKES: list[tuple[str, list[str], list[tuple[str, str]]]] = [
     (
         "not causal",
         PREFILL + RAGGED,
-        [(HIDDEN, "key[some] >= (reach[:active, :, None] + 0 * last_key[:active, :, None])")],
+        [(HIDDEN, "> (reach[:active] - 1 + 0 * last_key[:active])[:, None, :, None]")],
     ),
     (
         "nothing hidden",
         ALL,
-        [("if end > all_see:", "if False:")],
+        [("max(all_see - begin, 0)", "len(key)")],
     ),
     (
         "hidden from one key too late",
@@ -95,7 +85,7 @@ MISTAKES: list[tuple[str, list[str], list[tuple[str, str]]]] = [
     (
         "values from the end of the key",
         PAGED,
-        [("mean(weights, k[:, :, :ckv])", "mean(weights, k[:, :, -ckv:])")],
+        [("k, k[:, :, :ckv]", "k, k[:, :, -ckv:]")],
     ),
     (
         "length of the last page ignored",
@@ -113,7 +103,11 @@ MISTAKES: list[tuple[str, list[str], list[tuple[str, str]]]] = [
             )
         ],
     ),
-    ("NaN where a step is hidden", PREFILL + RAGGED, [("LOWEST)", "-math.inf)"), *STEPS]),
+    (
+        "NaN where a step is hidden",
+        PREFILL + RAGGED,
+        [("hidden, LOWEST)", "hidden, -math.inf)"), *STEPS],
+    ),
     ("lse 0 without keys", ALL, [(".shape[:2], -math.inf", ".shape[:2], 0.0")]),
     (
         "output of queries without keys",
@@ -147,8 +141,8 @@ MISTAKES: list[tuple[str, list[str], list[tuple[str, str]]]] = [
         PREFILL,
         [
             (
-                "mixed.view(*rows.shape, heads, ckv)",
-                "mixed.view(len(rows), heads, -1, ckv).transpose(1, 2)",
+                "mixed.view(*rows.shape, ckv)",
+                "mixed.view(len(rows), tile, heads, ckv).transpose(1, 2)",
             )
         ],
     ),

@@ -1,7 +1,6 @@
 """Decode step of multi-head latent attention over a paged latent cache, absorbed form."""  # only: pages
 # except: pages: """Decode step of multi-head latent attention over a latent cache of one-token pages."""
 
-import itertools
 import math
 
 import torch
@@ -39,6 +38,38 @@ def mean(weights: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
     return high + low
 
 
+def attend_step(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    hidden: torch.Tensor,
+    sm_scale: float,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Attention to the keys of one step.
+
+    Args:
+        q: [n, rows, dim]; the rows of all n are [tiles, heads, queries].
+        k: [n, keys, dim].
+        v: [n, keys, width].
+        hidden: [tiles, 1, queries, some], for the last ones of the keys.
+        sm_scale: Factor of the logits.
+
+    Returns:
+        The mean [n, rows, width] of the values, weighed by exp(logit), and the logarithm
+        [n, rows, 1] of the sum of exp(logit).
+    """
+    logits = product(q, k.transpose(1, 2)).mul_(sm_scale)
+    tiles, _, queries, some = hidden.shape
+    by_query = logits.view(tiles, -1, queries, k.shape[1])
+    # Not -inf: where all keys of a step are hidden from a query, a softmax would be NaN. The share
+    # of such a step in the result is 0.
+    by_query[..., k.shape[1] - some :].masked_fill_(hidden, LOWEST)
+    weights = torch.softmax(logits, -1)
+    # The largest weight is 1 / sum(exp(logit - largest logit)).
+    sums = logits.amax(-1, keepdim=True) - weights.amax(-1, keepdim=True).log_()
+    return mean(weights, v), sums
+
+
 def attend(
     q_nope: torch.Tensor,
     q_pe: torch.Tensor,
@@ -72,14 +103,16 @@ def attend(
     device = q_nope.device
     heads, ckv = q_nope.shape[1], q_nope.shape[2]
     dim = ckv + q_pe.shape[2]
-    output = torch.zeros_like(q_nope)
+    output = torch.zeros(q_nope.shape, dtype=q_nope.dtype, device=device)
     lse = torch.full(q_nope.shape[:2], -math.inf, dtype=torch.float32, device=device)
     if not tiles:
         return output, lse
 
     on_tensor_cores = q_nope.is_cuda and "out_dtype" in (torch.bmm.__doc__ or "")
     exact = q_nope.dtype if on_tensor_cores else torch.float32
-    # A key of the cache is row page * PAGE_SIZE + place in the page.
+    # Query i of head h is row i * heads + h, a key of the cache row page * PAGE_SIZE + place in it.
+    nope_rows, pe_rows = q_nope.flatten(0, 1), q_pe.flatten(0, 1)
+    head = torch.arange(heads, device=device)[:, None]
     ckv_rows, kpe_rows = ckv_cache.flatten(0, 1), kpe_cache.flatten(0, 1)
     tiles = sorted(tiles, reverse=True)
     reaches = [reach for reach, *_ in tiles]
@@ -93,9 +126,9 @@ def attend(
         reach, start, count, pages = table[own, :, None].unbind(1)
         # Tiles of fewer queries than others repeat their last one.
         offset = torch.minimum(torch.arange(tile, device=device), count - 1)
-        rows = start + offset
+        rows = (start + offset)[:, None] * heads + head
         last_key = reach - count + offset
-        q = torch.cat((q_nope[rows], q_pe[rows]), -1).to(exact).view(len(rows), tile * heads, dim)
+        q = torch.cat((nope_rows[rows], pe_rows[rows]), -1).to(exact).flatten(1, 2)
         begin = 0
         while begin < reaches[first]:
             # Those of the group that have keys left: the fewer, the more keys in a step.
@@ -108,20 +141,10 @@ def attend(
             page = kv_indices[pages[:active] + inside // PAGE_SIZE].long()
             slot = page * PAGE_SIZE + inside % PAGE_SIZE
             k = torch.cat((ckv_rows[slot], kpe_rows[slot]), -1).to(exact)
-            logits = product(q[:active], k.transpose(1, 2)).mul_(sm_scale)
-            # The keys from `all_see` on are hidden from some query.
+            # Keys from this one on are hidden from some query.
             all_see = min(r - n + 1 for r, _, n, _ in tiles[own][:active])
-            if end > all_see:
-                some = slice(max(all_see - begin, 0), None)
-                hidden = key[some] > last_key[:active, :, None]
-                by_query = logits.view(active, tile, heads, -1)[..., some]
-                # Not -inf: a softmax of nothing else would be NaN, where a later step is hidden
-                # from a query. This one's share in the result is then 0.
-                by_query.masked_fill_(hidden[:, :, None], LOWEST)
-            weights = torch.softmax(logits, -1)
-            # The largest weight is 1 / sum(exp(logit - largest logit)).
-            sums = logits.amax(-1, keepdim=True) - weights.amax(-1, keepdim=True).log_()
-            means = mean(weights, k[:, :, :ckv])
+            hidden = key[max(all_see - begin, 0) :] > last_key[:active, None, :, None]
+            means, sums = attend_step(q[:active], k, k[:, :, :ckv], hidden, sm_scale)
             if begin == 0:  # every query sees the first key
                 mixed, total = means, sums
             else:
@@ -129,8 +152,8 @@ def attend(
                 mixed[:active].lerp_(means, share)
                 total[:active] = torch.logaddexp(total[:active], sums)
             begin = end
-        output[rows] = mixed.view(*rows.shape, heads, ckv).to(output.dtype)
-        lse[rows] = total.view(*rows.shape, heads) * math.log2(math.e)
+        output.view(-1, ckv)[rows] = mixed.view(*rows.shape, ckv).to(output.dtype)
+        lse.view(-1)[rows] = total.view(rows.shape) * math.log2(math.e)
     return output, lse
 
 
@@ -153,10 +176,10 @@ def run(
     assert kpe_cache.shape == (ckv_cache.shape[0], PAGE_SIZE, HEAD_DIM_KPE)
     assert kv_indptr.shape == (batch_size + 1,)
     assert kv_last_page_len.shape == (batch_size,)  # only: pages
-    assert kv_indices.shape[0] == kv_indptr[-1].item()
-
     starts = kv_indptr.tolist()
-    lengths = [end - begin for begin, end in itertools.pairwise(starts)]
+    assert kv_indices.shape[0] == starts[-1]
+
+    lengths = kv_indptr.diff().tolist()
     # The last page holds kv_last_page_len keys, the ones before it are full.  # only: pages
     in_last = kv_last_page_len.tolist()  # only: pages
     lengths = [  # only: pages

@@ -1,6 +1,5 @@
 """Causal prefill of multi-head latent attention with materialised keys and values."""
 
-import itertools
 import math
 
 import torch
@@ -37,6 +36,38 @@ def mean(weights: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
     torch.sub(weights, parts[:, 0], out=parts[:, 1])
     high, low = product(parts.view(n, 2 * rows, keys), values).split(rows, dim=1)
     return high + low
+
+
+def attend_step(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    hidden: torch.Tensor,
+    sm_scale: float,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Attention to the keys of one step.
+
+    Args:
+        q: [n, rows, dim]; the rows of all n are [tiles, heads, queries].
+        k: [n, keys, dim].
+        v: [n, keys, width].
+        hidden: [tiles, 1, queries, some], for the last ones of the keys.
+        sm_scale: Factor of the logits.
+
+    Returns:
+        The mean [n, rows, width] of the values, weighed by exp(logit), and the logarithm
+        [n, rows, 1] of the sum of exp(logit).
+    """
+    logits = product(q, k.transpose(1, 2)).mul_(sm_scale)
+    tiles, _, queries, some = hidden.shape
+    by_query = logits.view(tiles, -1, queries, k.shape[1])
+    # Not -inf: where all keys of a step are hidden from a query, a softmax would be NaN. The share
+    # of such a step in the result is 0.
+    by_query[..., k.shape[1] - some :].masked_fill_(hidden, LOWEST)
+    weights = torch.softmax(logits, -1)
+    # The largest weight is 1 / sum(exp(logit - largest logit)).
+    sums = logits.amax(-1, keepdim=True) - weights.amax(-1, keepdim=True).log_()
+    return mean(weights, v), sums
 
 
 def attend(
@@ -104,21 +135,11 @@ def attend(
             slot = (keys[:active] + inside)[:, None] * heads + head
             own_k = k_rows[slot].to(exact).flatten(0, 1)
             own_v = v_rows[slot].to(exact).flatten(0, 1)
-            matrices = slice(active * heads)
-            logits = product(queries[matrices], own_k.transpose(1, 2)).mul_(sm_scale)
-            # The keys from `all_see` on are hidden from some query.
+            # Keys from this one on are hidden from some query.
             all_see = min(r - n + 1 for r, _, n, _ in tiles[own][:active])
-            if end > all_see:
-                some = slice(max(all_see - begin, 0), None)
-                hidden = key[some] > last_key[:active, :, None]
-                by_head = logits.view(active, heads, tile, -1)[..., some]
-                # Not -inf: a softmax of nothing else would be NaN, where a later step is hidden
-                # from a query. This one's share in the result is then 0.
-                by_head.masked_fill_(hidden[:, None], LOWEST)
-            weights = torch.softmax(logits, -1)
-            # The largest weight is 1 / sum(exp(logit - largest logit)).
-            sums = logits.amax(-1, keepdim=True) - weights.amax(-1, keepdim=True).log_()
-            means = mean(weights, own_v)
+            hidden = key[max(all_see - begin, 0) :] > last_key[:active, None, :, None]
+            matrices = slice(active * heads)
+            means, sums = attend_step(queries[matrices], own_k, own_v, hidden, sm_scale)
             if begin == 0:  # every query sees the first key
                 mixed, total = means, sums
             else:
@@ -129,7 +150,6 @@ def attend(
         output.view(-1, vo)[rows] = mixed.view(*rows.shape, vo).to(output.dtype)
         lse.view(-1)[rows] = total.view(rows.shape) * math.log2(math.e)
     return output, lse
-
 
 
 def causal_tiles(
@@ -170,9 +190,10 @@ def run(
     assert v.shape == (total_kv, NUM_KV_HEADS, VO_DIM)
     assert NUM_QO_HEADS == NUM_KV_HEADS
     assert qo_indptr.shape == kv_indptr.shape
-    assert total_q == qo_indptr[-1].item()
-    assert total_kv == kv_indptr[-1].item()
+    queries = qo_indptr.tolist()
+    assert total_q == queries[-1]
     starts = kv_indptr.tolist()
-    lengths = [end - begin for begin, end in itertools.pairwise(starts)]
-    tiles = causal_tiles(qo_indptr.tolist(), lengths, starts[:-1])
+    assert total_kv == starts[-1]
+    lengths = kv_indptr.diff().tolist()
+    tiles = causal_tiles(queries, lengths, starts[:-1])
     return attend(q, k, v, tiles, float(sm_scale))
