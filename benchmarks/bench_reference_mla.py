@@ -1,13 +1,15 @@
-"""Time and peak memory of the MLA references beside their peers, measured in the same run.
+"""Time, memory and error of a dataset's MLA references, beside two peers in one run.
 
-The peers compute the same in the obvious ways: one query token at a time, and one sequence at a
-time with all its logits at once. Every contestant runs in a process of its own on the same inputs;
-its memory is what it takes beyond inputs and outputs. Results are compared before they are timed.
+The peer is the plain formulation: one sequence after the other, its pages gathered, everything in
+float32, all its logits at once. FlashInfer's kernel, where the GPU runs it, shows how far a
+reference is from the hardware's limit. Errors are against float64, of the last queries of some
+sequences: of the output by its root mean square, of the lse the largest; memory is what a call
+takes beyond its inputs.
 
-    python benchmarks/bench_reference_mla.py [--device cpu|cuda] [--kind decode|prefill|ragged]
-        [--sequences 8 --queries 512 --keys 1024 --heads 16] [--repetitions 5] [--json]
+    python benchmarks/bench_reference_mla.py [DATASET] [--kind decode prefill ragged] [--json FILE]
 
-Without sizes, those of the limit below on CUDA, and small ones on a CPU.
+`--others FILE` times other formulations too: a Python file whose `formulations(definition)` gives
+functions with the arguments of `run`, by name.
 """
 
 from __future__ import annotations
@@ -15,267 +17,318 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import resource
-import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
-if TYPE_CHECKING:
-    import torch
+import torch
 
-CKV, KPE, QK, VO, PAGE_SIZE = 512, 64, 192, 128, 64
-SIZES = {
-    "cuda": {"sequences": 8, "queries": 512, "keys": 1024, "heads": 16},
-    "cpu": {"sequences": 4, "queries": 32, "keys": 256, "heads": 16},
+CHECKED_SEQUENCES, CHECKED_QUERIES = 4, 8
+PATIENCE_S = 0.1
+Inputs = dict[str, Any]
+Lengths = list[tuple[int, int]]
+# Sequences of (queries, keys) by name; smaller ones for a CPU.
+SIZES: dict[str, dict[str, dict[str, Lengths]]] = {
+    "cuda": {
+        "decode": {
+            "64 x 2048": [(1, 2048)] * 64,
+            "1 x 32768": [(1, 32768)],
+            "64 ragged": [(1, 17 + 63 * i) for i in range(64)],
+        },
+        "prefill": {
+            "8 x 512 on 1024": [(512, 1024)] * 8,
+            "16 ragged": [(40 * i + 3, 97 * i + 5) for i in range(16)],
+        },
+        "ragged": {
+            "8 x 1024": [(1024, 1024)] * 8,
+            "1 x 8192": [(8192, 8192)],
+            "16 ragged": [(70 * i + 3, 97 * i + 5) for i in range(16)],
+        },
+    },
+    "cpu": {
+        "decode": {"8 x 512": [(1, 512)] * 8, "8 ragged": [(1, 17 + 63 * i) for i in range(8)]},
+        "prefill": {"4 x 64 on 256": [(64, 256)] * 4, "1 x 300": [(300, 300)]},
+        "ragged": {"4 x 256": [(256, 256)] * 4, "1 x 700": [(700, 700)]},
+    },
 }
-# Prefill of 8 sequences of 512 queries and 1,024 keys each on an H100.
-LIMIT_MS = {("prefill", "cuda"): 20.0}
-# A reference with four times as many sequences may take as much memory; some is rounding up.
-GROWTH_LIMIT = 1.25
-CONTESTANTS = ("reference", "per sequence", "per token")
-
-Arguments = dict[str, Any]
-Contestant = Callable[..., "tuple[torch.Tensor, torch.Tensor]"]
 
 
-def make_inputs(kind: str, sizes: dict[str, int], device: str) -> Arguments:
-    """Random inputs of the definition, every sequence of the same size, pages shuffled."""
-    import torch
+def kind_of(definition: dict[str, Any]) -> str:
+    """Which of the three kernels a definition is of."""
+    given = definition["inputs"]
+    return "ragged" if "q" in given else "prefill" if "qo_indptr" in given else "decode"
 
-    generator = torch.Generator().manual_seed(0)
+
+def definitions(dataset: Path, kinds: list[str]) -> list[dict[str, Any]]:
+    """The MLA definitions of a dataset, by name."""
+    files = sorted(dataset.glob("definitions/mla_*/*.json"))
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in files]
+    return [definition for definition in found if kind_of(definition) in kinds]
+
+
+def inputs(definition: dict[str, Any], lengths: Lengths, device: str) -> Inputs:
+    """Normal tensors in bfloat16; pages in random order, some of them unused."""
+    sizes = {n: axis["value"] for n, axis in definition["axes"].items() if "value" in axis}
+    heads = sizes["num_qo_heads"]
+    queries, keys = torch.tensor(lengths).T
 
     def normal(*shape: int) -> torch.Tensor:
-        return torch.randn(shape, generator=generator).to(torch.bfloat16).to(device)
+        return torch.randn(shape, device=device).to(torch.bfloat16)
 
-    batch, keys, heads = sizes["sequences"], sizes["keys"], sizes["heads"]
-    queries = 1 if kind == "decode" else sizes["queries"]
-    starts = torch.arange(batch + 1, dtype=torch.int32, device=device)
-    if kind == "ragged":
-        return {
-            "q": normal(batch * queries, heads, QK),
-            "k": normal(batch * keys, heads, QK),
-            "v": normal(batch * keys, heads, VO),
-            "qo_indptr": starts * queries,
-            "kv_indptr": starts * keys,
-            "sm_scale": QK**-0.5,
-        }
-    pages = -(-keys // PAGE_SIZE)
-    inputs: Arguments = {
-        "q_nope": normal(batch * queries, heads, CKV),
-        "q_pe": normal(batch * queries, heads, KPE),
-        "ckv_cache": normal(batch * pages, PAGE_SIZE, CKV),
-        "kpe_cache": normal(batch * pages, PAGE_SIZE, KPE),
-        "qo_indptr": starts * queries,
-        "kv_indptr": starts * pages,
-        "kv_indices": torch.randperm(batch * pages, generator=generator).int().to(device),
-        "kv_last_page_len": torch.full_like(starts[1:], keys - (pages - 1) * PAGE_SIZE),
-        "sm_scale": QK**-0.5,
-    }
-    if kind == "decode":
-        del inputs["qo_indptr"]
-    return inputs
+    def offsets(counts: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.pad(counts.cumsum(0), (1, 0)).int().to(device)
+
+    total_q, total_kv = int(queries.sum()), int(keys.sum())
+    made: Inputs = {"qo_indptr": offsets(queries), "sm_scale": 1.5 / math.sqrt(192)}
+    if "q" in definition["inputs"]:
+        made["q"] = normal(total_q, heads, sizes["qk_dim"])
+        made["k"] = normal(total_kv, heads, sizes["qk_dim"])
+        made["v"] = normal(total_kv, heads, sizes["vo_dim"])
+        made["kv_indptr"] = offsets(keys)
+    else:
+        page_size = sizes["page_size"]
+        pages = -(keys // -page_size)
+        total = int(pages.sum())
+        made["q_nope"] = normal(total_q, heads, sizes["head_dim_ckv"])
+        made["q_pe"] = normal(total_q, heads, sizes["head_dim_kpe"])
+        made["ckv_cache"] = normal(total + 7, page_size, sizes["head_dim_ckv"])
+        made["kpe_cache"] = normal(total + 7, page_size, sizes["head_dim_kpe"])
+        made["kv_indptr"] = offsets(pages)
+        made["kv_indices"] = torch.randperm(total + 7)[:total].int().to(device)
+        made["kv_last_page_len"] = (keys - (pages - 1) * page_size).int().to(device)
+    return {name: made[name] for name in definition["inputs"]}
 
 
-def reference(kind: str, heads: int) -> Contestant:
-    """`run` of the definition that the plugin writes."""
-    from fibcore.model.kernel import Kernel
-    from fibcore_op_mla.definitions import define
-
-    sizes = {"qk_dim": QK, "vo_dim": VO, "num_kv_heads": heads}
-    if kind != "ragged":
-        sizes = {"head_dim_ckv": CKV, "head_dim_kpe": KPE, "page_size": PAGE_SIZE}
-    parameters: dict[str, str | int | float | bool] = {"kind": kind, "num_qo_heads": heads, **sizes}
-    op_type = "mla_ragged" if kind == "ragged" else "mla_paged"
-    definition = define(Kernel(op_type, "benchmarked", parameters, {}, ()))
-    if definition is None:
-        raise SystemExit(f"no definition of {op_type}")
-    namespace: dict[str, Any] = {}
-    exec(definition.reference, namespace)  # noqa: S102 - this repository's own reference
-    run: Contestant = namespace["run"]
-    return run
+def sequence(given: Inputs, i: int) -> tuple[slice, slice | torch.Tensor]:
+    """The rows of the queries of sequence i, and its keys: rows, or pages and places in them."""
+    begin, end = given["kv_indptr"][i : i + 2].tolist()
+    rows = slice(i, i + 1)
+    if "qo_indptr" in given:
+        rows = slice(*given["qo_indptr"][i : i + 2].tolist())
+    if "q" in given:
+        return rows, slice(begin, end)
+    page_size = given["ckv_cache"].shape[1]
+    count = (end - begin) * page_size
+    if "kv_last_page_len" in given:
+        count += int(given["kv_last_page_len"][i]) - page_size
+    token = torch.arange(count, device=given["kv_indices"].device)
+    return rows, given["kv_indices"][begin + token // page_size] * page_size + token % page_size
 
 
-def per_sequence(**inputs: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """One sequence at a time, with the logits of all its queries and keys at once."""
-    return _plain(inputs, chunk=None)
+def dense(
+    given: Inputs, rows: slice, keys: slice | torch.Tensor, dtype: torch.dtype
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Attention of the last queries of a sequence to all its keys, and the base-2 lse."""
+    if "q" in given:
+        q, k, v = given["q"][rows].to(dtype), given["k"][keys].to(dtype), given["v"][keys].to(dtype)
+        logits = torch.einsum("qhd,khd->hqk", q, k)
+    else:
+        v = given["ckv_cache"].flatten(0, 1)[keys].to(dtype)
+        k = given["kpe_cache"].flatten(0, 1)[keys].to(dtype)
+        logits = torch.einsum("qhd,kd->hqk", given["q_nope"][rows].to(dtype), v)
+        logits += torch.einsum("qhd,kd->hqk", given["q_pe"][rows].to(dtype), k)
+    logits *= given["sm_scale"]
+    queries, count = logits.shape[1:]
+    later = torch.ones(queries, count, dtype=torch.bool, device=v.device).triu(count - queries + 1)
+    logits.masked_fill_(later, -math.inf)
+    lse = torch.logsumexp(logits, -1).T / math.log(2)
+    weights = torch.softmax(logits, -1)
+    return torch.einsum("hqk,khd->qhd" if "q" in given else "hqk,kd->qhd", weights, v), lse
 
 
-def per_token(**inputs: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """One query token at a time, all heads at once."""
-    return _plain(inputs, chunk=1)
-
-
-def _plain(inputs: Arguments, chunk: int | None) -> tuple[torch.Tensor, torch.Tensor]:
-    import torch
-
-    ragged = "q" in inputs
-    query = inputs["q" if ragged else "q_nope"]
-    width = VO if ragged else CKV
-    output = torch.empty((*query.shape[:2], width), dtype=query.dtype, device=query.device)
-    lse = torch.empty(query.shape[:2], dtype=torch.float32, device=query.device)
-    starts = inputs["kv_indptr"].tolist()
-    rows = inputs["qo_indptr"].tolist() if "qo_indptr" in inputs else list(range(len(starts)))
-    for i in range(len(starts) - 1):
-        if ragged:
-            keys = inputs["k"][starts[i] : starts[i + 1]].float()
-            values = inputs["v"][starts[i] : starts[i + 1]].float()
-        else:
-            pages = inputs["kv_indices"][starts[i] : starts[i + 1]].long()
-            length = (len(pages) - 1) * PAGE_SIZE + int(inputs["kv_last_page_len"][i])
-            latent = inputs["ckv_cache"][pages].flatten(0, 1)[:length, None].float()
-            rope = inputs["kpe_cache"][pages].flatten(0, 1)[:length, None].float()
-            keys, values = torch.cat((latent, rope), -1), latent
-        queries = rows[i + 1] - rows[i]
-        for begin in range(0, queries, chunk or queries):
-            end = min(begin + (chunk or queries), queries)
-            own = slice(rows[i] + begin, rows[i] + end)
-            q = query[own].float()
-            if not ragged:
-                q = torch.cat((q, inputs["q_pe"][own].float()), -1)
-            heads = q.shape[1]
-            logits = torch.einsum("qhd,khd->hqk", q, keys.expand(-1, heads, -1))
-            logits = logits * inputs["sm_scale"]
-            seen = torch.arange(len(keys), device=q.device)
-            last = torch.arange(begin, end, device=q.device) + len(keys) - queries
-            logits.masked_fill_(seen > last[:, None], -math.inf)
-            lse[own] = (torch.logsumexp(logits, -1) / math.log(2)).T
-            weights = torch.softmax(logits, -1)
-            mixed = torch.einsum("hqk,khd->qhd", weights, values.expand(-1, heads, -1))
-            output[own] = mixed.to(output.dtype)
+def peer(given: Inputs) -> tuple[torch.Tensor, torch.Tensor]:
+    """The plain formulation in float32."""
+    query, value = (given[n] for n in (("q", "v") if "q" in given else ("q_nope", "ckv_cache")))
+    output = query.new_zeros((*query.shape[:2], value.shape[2]))
+    lse = torch.full(query.shape[:2], -math.inf, device=query.device)
+    for i in range(len(given["kv_indptr"]) - 1):
+        rows, keys = sequence(given, i)
+        output[rows], lse[rows] = dense(given, rows, keys, torch.float32)
     return output, lse
 
 
-def measure(
-    name: str, kind: str, sizes: dict[str, int], device: str, repetitions: int
-) -> dict[str, Any]:
-    """Run one contestant in this process: seconds of each run, peak bytes beyond inputs, a sum."""
-    import torch
+def truth(given: Inputs) -> list[tuple[slice, torch.Tensor, torch.Tensor]]:
+    """Output and lse of some queries in float64, those that see no key left out."""
+    count = len(given["kv_indptr"]) - 1
+    found = []
+    for i in sorted({round(part / CHECKED_SEQUENCES * (count - 1)) for part in range(5)}):
+        rows, keys = sequence(given, i)
+        rows = slice(max(rows.start, rows.stop - CHECKED_QUERIES), rows.stop)
+        output, lse = dense(given, rows, keys, torch.float64)
+        seen = int(lse[:, 0].isfinite().sum())
+        rows = slice(rows.stop - seen, rows.stop)
+        if seen:
+            found.append((rows, output[len(output) - seen :], lse[len(lse) - seen :]))
+    return found
 
-    inputs = make_inputs(kind, sizes, device)
-    run: Contestant
-    if name == "reference":
-        compiled = reference(kind, sizes["heads"])
 
-        def run(**given: Any) -> tuple[torch.Tensor, torch.Tensor]:
-            return compiled(*given.values())
+def errors(
+    right: list[tuple[slice, torch.Tensor, torch.Tensor]], result: tuple[torch.Tensor, torch.Tensor]
+) -> tuple[float, float]:
+    """Errors of output (root mean square, relative) and lse (largest) of some queries."""
+    worst = max(float((result[1][rows] - lse).abs().max()) for rows, _, lse in right)
+    exact = torch.cat([output.flatten() for _, output, _ in right])
+    found = torch.cat([result[0][rows].flatten() for rows, _, _ in right])
+    return float((found - exact).norm() / exact.norm()), worst
 
-    else:
-        run = per_sequence if name == "per sequence" else per_token
-    cuda = device == "cuda"
-    if cuda:
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-    else:
-        before = _peak_of_process()
-    output, lse = run(**inputs)  # the first run also warms up libraries
-    own = output.numel() * output.element_size() + lse.numel() * lse.element_size()
-    after = torch.cuda.max_memory_allocated() if cuda else _peak_of_process()
-    seconds = []
-    for _ in range(repetitions):
-        if cuda:
+
+def flashinfer_kernel(given: Inputs) -> Callable[[], Any] | None:
+    """FlashInfer's kernel for these inputs, planned; None where there is none."""
+    try:
+        import flashinfer
+    except ImportError:
+        return None
+    workspace = torch.empty(128 * 1024 * 1024, dtype=torch.uint8, device="cuda")
+    if "q" in given:
+        q, k, v = given["q"], given["k"], given["v"]
+        ragged = flashinfer.prefill.BatchPrefillWithRaggedKVCacheWrapper(workspace, "NHD")
+        ragged.plan(
+            given["qo_indptr"],
+            given["kv_indptr"],
+            *(q.shape[1], k.shape[1], q.shape[2]),
+            head_dim_vo=v.shape[2],
+            causal=True,
+            sm_scale=given["sm_scale"],
+            q_data_type=q.dtype,
+            kv_data_type=k.dtype,
+        )
+        return lambda: ragged.run(q, k, v, return_lse=True)
+    tensors = [given[n] for n in ("q_nope", "q_pe", "ckv_cache", "kpe_cache")]
+    page_size, pages = tensors[2].shape[1], given["kv_indptr"].diff()
+    last = given.get("kv_last_page_len", torch.ones_like(pages))
+    starts = torch.arange(len(pages) + 1, dtype=torch.int32, device="cuda")
+    paged = flashinfer.mla.BatchMLAPagedAttentionWrapper(workspace, backend="auto")
+    paged.plan(
+        given.get("qo_indptr", starts),
+        given["kv_indptr"],
+        given["kv_indices"],
+        ((pages - 1) * page_size + last).int(),
+        *(tensors[0].shape[1], tensors[0].shape[2], tensors[1].shape[2], page_size),
+        "qo_indptr" in given,
+        given["sm_scale"],
+        torch.bfloat16,
+        torch.bfloat16,
+    )
+    return lambda: paged.run(*tensors, return_lse=True)
+
+
+def milliseconds(call: Callable[[], Any], device: str) -> float:
+    """The best time of several calls."""
+
+    def wait() -> None:
+        if device == "cuda":
             torch.cuda.synchronize()
+
+    call()
+    best, spent = math.inf, 0.0
+    while spent < PATIENCE_S:
+        wait()
         start = time.perf_counter()
-        run(**inputs)
-        if cuda:
-            torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - start)
-    return {
-        "seconds": seconds,
-        "peak_bytes": max(after - before - own, 0),
-        "mean_output": float(output.double().abs().mean()),
-        "mean_lse": float(lse.double().mean()),
-        "device": torch.cuda.get_device_name() if cuda else "CPU",
-    }
+        call()
+        wait()
+        best = min(best, time.perf_counter() - start)
+        spent += time.perf_counter() - start
+    return 1e3 * best
 
 
-def _peak_of_process() -> int:
-    """Peak resident bytes of this process; Linux counts in KiB, macOS in bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+def megabytes(call: Callable[[], Any], device: str) -> float | None:
+    """The peak of what a call allocates on a GPU, its output included; None on a CPU."""
+    if device != "cuda":
+        return None
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    result = call()
+    torch.cuda.synchronize()
+    del result
+    return (torch.cuda.max_memory_allocated() - before) / 1e6
 
 
-def in_child(
-    name: str, kind: str, sizes: dict[str, int], device: str, repetitions: int
-) -> dict[str, Any]:
-    """`measure` in a process of its own.
-
-    Raises:
-        SystemExit: it failed; its output is shown.
-    """
-    given = json.dumps([name, kind, sizes, device, repetitions])
-    command = [sys.executable, __file__, "--measure", given]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - ours
-    if done.returncode:
-        raise SystemExit(f"{name}, {kind}:\n{done.stderr}")
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return result
+def figures(call: Callable[[], Any], right: list[Any], device: str) -> dict[str, Any]:
+    """Time, memory and errors of one formulation; what it raised where it fails."""
+    try:
+        output_error, lse_error = errors(right, call())
+        return {
+            "ms": milliseconds(call, device),
+            "mb": megabytes(call, device),
+            "error": output_error,
+            "lse_error": lse_error,
+        }
+    except (RuntimeError, TypeError) as failure:  # out of memory, or not in this torch
+        return {"failure": f"{type(failure).__name__}: {failure}"[:200]}
 
 
-def bench(kind: str, sizes: dict[str, int], device: str, repetitions: int) -> dict[str, Any]:
-    """All contestants of one kernel, and the reference again with four times the sequences."""
-    results = {
-        # The slow peer is run once; the others take milliseconds.
-        name: in_child(name, kind, sizes, device, 1 if name == "per token" else repetitions)
-        for name in CONTESTANTS
-    }
-    larger = {**sizes, "sequences": 4 * sizes["sequences"]}
-    results["reference, 4 x sequences"] = in_child("reference", kind, larger, device, 1)
-    broken = []
-    for key in ("mean_output", "mean_lse"):
-        values = [results[name][key] for name in CONTESTANTS]
-        if max(values) - min(values) > 1e-4 * abs(values[0]):
-            broken.append(f"{kind}: contestants disagree in {key}: {values}")
-    took = statistics.median(results["reference"]["seconds"]) * 1e3
-    limit = LIMIT_MS.get((kind, device)) if sizes == SIZES["cuda"] else None
-    if limit is not None and took >= limit:
-        broken.append(f"{kind}: {took:.1f} ms, limit {limit} ms")
-    # The memory of a process is not told finely enough to be judged.
-    few = results["reference"]["peak_bytes"]
-    many = results["reference, 4 x sequences"]["peak_bytes"]
-    full = few >= 2**26
-    if device == "cuda" and full and many > GROWTH_LIMIT * few:
-        broken.append(f"{kind}: memory grows with the sequences, {few} to {many} bytes")
-    return {"kind": kind, "sizes": sizes, "limit_ms": limit, "results": results, "broken": broken}
+def loaded(source: str) -> dict[str, Any]:
+    """What a source defines."""
+    namespace: dict[str, Any] = {}
+    exec(source, namespace)  # noqa: S102 - what is measured
+    return namespace
+
+
+def measured(
+    definition: dict[str, Any],
+    lengths: Lengths,
+    device: str,
+    others: dict[str, Any],
+    kernels: bool,
+) -> dict[str, dict[str, Any]]:
+    """The figures of all formulations of one definition."""
+    torch.manual_seed(0)
+    given = inputs(definition, lengths, device)
+    right = truth(given)
+    run = loaded(definition["reference"])["run"]
+    calls = {"reference": lambda: run(**given), "peer": lambda: peer(given)}
+    for name, other in others.items():
+        calls[name] = lambda other=other: other(**given)
+    found = {name: figures(call, right, device) for name, call in calls.items()}
+    kernel = flashinfer_kernel(given) if kernels else None
+    if kernel:
+        found["FlashInfer"] = figures(kernel, right, device)
+    return found
 
 
 def main() -> int:
-    """Measure, print, and return 1 where a limit is not kept or results differ."""
-    parser = argparse.ArgumentParser(description="time and memory of the MLA references")
-    parser.add_argument("--device", choices=("cpu", "cuda"))
-    parser.add_argument("--kind", choices=("decode", "prefill", "ragged"), action="append")
-    for size in SIZES["cuda"]:
-        parser.add_argument(f"--{size}", type=int)
-    parser.add_argument("--repetitions", type=int, default=5)
-    parser.add_argument("--json", action="store_true", help="print one JSON document")
-    parser.add_argument("--measure", help=argparse.SUPPRESS)
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description="MLA references beside their peers")
+    parser.add_argument("dataset", type=Path, nargs="?", default=Path("repos/flashinfer-trace"))
+    parser.add_argument("--kind", nargs="+", default=["decode", "prefill", "ragged"])
+    parser.add_argument("--others", type=Path, help="a file of other formulations")
+    parser.add_argument("--no-kernels", action="store_true", help="leave out FlashInfer's kernels")
+    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    if options.measure:
-        print(json.dumps(measure(*json.loads(options.measure))))  # noqa: T201 - to the parent
-        return 0
-    device = options.device
-    if device is None:
-        import torch
-
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    sizes = {name: getattr(options, name) or size for name, size in SIZES[device].items()}
-    kinds = options.kind or ["decode", "prefill", "ragged"]
-    benches = [bench(kind, sizes, device, options.repetitions) for kind in kinds]
-    broken = [what for found in benches for what in found["broken"]]
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    kernels = device == "cuda" and not options.no_kernels
+    formulations = None
+    if options.others:
+        formulations = loaded(options.others.read_text(encoding="utf-8"))["formulations"]
+    found = []
+    for definition in definitions(options.dataset, options.kind):
+        others = formulations(definition) if formulations else {}
+        for size, lengths in SIZES[device][kind_of(definition)].items():
+            with torch.no_grad():
+                rows = measured(definition, lengths, device, others, kernels)
+            found.append({"definition": definition["name"], "size": size, "rows": rows})
+            print(f"{definition['name']}, {size}")  # noqa: T201 - a program's output
+            for name, row in rows.items():
+                shown = row.get("failure") or (
+                    f"{row['ms']:9.3f} ms {row['mb'] or 0:9.0f} MB"
+                    f"  output {row['error']:.3e}, lse {row['lse_error']:.1e}"
+                )
+                print(f"  {name:24}{shown}", flush=True)  # noqa: T201
+    if not found:
+        raise SystemExit(f"{options.dataset} has no such definitions; `make run` writes a dataset")
+    speeds = [
+        f["rows"]["peer"]["ms"] / f["rows"]["reference"]["ms"]
+        for f in found
+        if "ms" in f["rows"]["peer"] and "ms" in f["rows"]["reference"]
+    ]
+    mean = math.exp(sum(map(math.log, speeds)) / len(speeds))
+    print(f"speed relative to the peer: {min(speeds):.2f} at least, mean {mean:.2f}")  # noqa: T201
     if options.json:
-        print(json.dumps(benches, indent=2))  # noqa: T201 - a program's output
-        return 1 if broken else 0
-    for found in benches:
-        device_name = found["results"]["reference"]["device"]
-        print(f"{found['kind']} on {device_name}, {found['sizes']}")  # noqa: T201
-        for name, result in found["results"].items():
-            took = statistics.median(result["seconds"]) * 1e3
-            print(f"  {name:25} {took:10.2f} ms {result['peak_bytes'] / 2**20:10.1f} MiB")  # noqa: T201
-    print("within all limits" if not broken else "NOT KEPT: " + "; ".join(broken))  # noqa: T201
-    return 1 if broken else 0
+        options.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -35,7 +35,8 @@ def mean(weights: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
     parts = values.new_empty((n, 2, rows, keys))
     parts[:, 0] = weights
     torch.sub(weights, parts[:, 0], out=parts[:, 1])
-    high, low = product(parts.view(n, 2 * rows, keys), values).split(rows, dim=1)
+    products = product(parts.view(n, 2 * rows, keys), values)
+    high, low = products.view(n, 2, rows, values.shape[2]).unbind(1)
     return high + low
 
 

@@ -11,7 +11,7 @@ VO_DIM = 128
 
 # Bounds of the working memory: query tokens in a tile, keys in a step, or more where few tiles have
 # keys left, and elements that the tiles of one group may take together (2**25 in float32 are 128 MiB).
-QUERY_CHUNK = 256
+QUERY_CHUNK = 128
 KEY_CHUNK = 512
 GROUP_ELEMENTS = 1 << 25
 # What hides a logit.
@@ -34,7 +34,8 @@ def mean(weights: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
     parts = values.new_empty((n, 2, rows, keys))
     parts[:, 0] = weights
     torch.sub(weights, parts[:, 0], out=parts[:, 1])
-    high, low = product(parts.view(n, 2 * rows, keys), values).split(rows, dim=1)
+    products = product(parts.view(n, 2 * rows, keys), values)
+    high, low = products.view(n, 2, rows, values.shape[2]).unbind(1)
     return high + low
 
 
