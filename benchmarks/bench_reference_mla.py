@@ -1,7 +1,8 @@
 """Time, memory and error of a dataset's MLA references, beside two peers in one run.
 
 The peer is the plain formulation: one sequence after the other, its pages gathered, everything in
-float32, all its logits at once. FlashInfer's kernel, where the GPU runs it, shows how far a
+float32, all its logits at once; published references convert whole caches first, which takes the
+memory that is printed beside. FlashInfer's kernel, where the GPU runs it, shows how far a
 reference is from the hardware's limit. Errors are against float64, of the last queries of some
 sequences: of the output by its root mean square, of the lse the largest; memory is what a call
 takes beyond its inputs.
@@ -255,8 +256,13 @@ def figures(call: Callable[[], Any], right: list[Any], device: str) -> dict[str,
             "error": output_error,
             "lse_error": lse_error,
         }
-    except (RuntimeError, TypeError) as failure:  # out of memory, or not in this torch
-        return {"failure": f"{type(failure).__name__}: {failure}"[:200]}
+    except Exception as failure:  # noqa: BLE001 - out of memory, or not in this torch or GPU
+        return failed(failure)
+
+
+def failed(failure: Exception) -> dict[str, Any]:
+    """The row of a formulation that fails."""
+    return {"failure": f"{type(failure).__name__}: {failure}"[:200]}
 
 
 def loaded(source: str) -> dict[str, Any]:
@@ -282,9 +288,17 @@ def measured(
     for name, other in others.items():
         calls[name] = lambda other=other: other(**given)
     found = {name: figures(call, right, device) for name, call in calls.items()}
-    kernel = flashinfer_kernel(given) if kernels else None
-    if kernel:
-        found["FlashInfer"] = figures(kernel, right, device)
+    caches = [given[name] for name in ("ckv_cache", "kpe_cache") if name in given]
+    if caches:
+        found["peer"]["cache_mb"] = sum(4 * cache.numel() for cache in caches) / 1e6
+    if kernels:
+        try:
+            kernel = flashinfer_kernel(given)
+        except Exception as failure:  # noqa: BLE001 - whatever planning raises is a row
+            found["FlashInfer"] = failed(failure)
+        else:
+            if kernel:
+                found["FlashInfer"] = figures(kernel, right, device)
     return found
 
 
@@ -315,6 +329,8 @@ def main() -> int:
                     f"{row['ms']:9.3f} ms {row['mb'] or 0:9.0f} MB"
                     f"  output {row['error']:.3e}, lse {row['lse_error']:.1e}"
                 )
+                if "cache_mb" in row:
+                    shown += f", and {row['cache_mb']:.0f} MB where whole caches are converted"
                 print(f"  {name:24}{shown}", flush=True)  # noqa: T201
     if not found:
         raise SystemExit(f"{options.dataset} has no such definitions; `make run` writes a dataset")

@@ -40,7 +40,7 @@ def cases_of_mla_paged(definition: dict[str, Any]) -> list[dict[str, Any]]:
                 "id": "long_and_short",
                 "sequences": [[1, 1150], [1, 3], [1, 640]],
                 "rising": True,
-                "cuda": [[1, 8200], [1, 3], [1, 513], *[[1, 700 + 37 * i] for i in range(29)]],
+                "cuda": [[1, 33000], [1, 3], [1, 513], *[[1, 700 + 37 * i] for i in range(29)]],
             },
         ]
     return [
@@ -54,7 +54,7 @@ def cases_of_mla_paged(definition: dict[str, Any]) -> list[dict[str, Any]]:
             "id": "long_prefix",
             "sequences": [[2, 640], [1, 3]],
             "rising": True,
-            "cuda": [[512, 1024], [130, 1300], [1, 2048], [3, 5]],
+            "cuda": [[512, 1024], [130, 1300], [1, 2500], [3, 5]],
         },
         {"id": "many_queries", "sequences": [[67, 70], [3, 3]], "cuda": [[700, 700], [67, 70]]},
     ]
@@ -349,7 +349,7 @@ def cases_of_mla_ragged(definition: dict[str, Any]) -> list[dict[str, Any]]:  # 
             "id": "long_prefix",
             "sequences": [[2, 640], [1, 3]],
             "rising": True,
-            "cuda": [[512, 1024], [130, 1300], [1, 2048], [3, 5]],
+            "cuda": [[512, 1024], [130, 1300], [1, 2500], [3, 5]],
         },
         {"id": "many_queries", "sequences": [[67, 70], [3, 3]], "cuda": [[700, 700], [67, 70]]},
     ]

@@ -40,13 +40,19 @@ def test_dense_float64_at_real_sizes(name: str) -> None:
             check()
 
 
+def with_bounds(source: str, queries: int, keys: int, group_bytes: int) -> str:
+    """A reference with other bounds of its working memory on a CPU."""
+    source, of_decode = re.subn(r"(?m)^CPU_KEY_CHUNK = .*$", f"CPU_KEY_CHUNK = {keys}", source)
+    bounds = f"CPU_BOUNDS = {(queries, keys, group_bytes)}"
+    source, of_prefill = re.subn(r"(?m)^CPU_BOUNDS = .*$", bounds, source)
+    assert of_decode + of_prefill == 1
+    return source
+
+
 @pytest.mark.parametrize("name", SMALL)
 def test_properties_hold_with_many_small_groups_and_steps(name: str) -> None:
     # The chunk sizes decide how often the loops run, never the result.
-    source = SMALL[name].reference
-    for constant, value in (("QUERY_CHUNK", 3), ("KEY_CHUNK", 5), ("GROUP_ELEMENTS", 2000)):
-        source, count = re.subn(rf"(?m)^{constant} = .*$", f"{constant} = {value}", source)
-        assert count == (constant != "QUERY_CHUNK" or "decode" not in name)
+    source = with_bounds(SMALL[name].reference, 3, 5, 8000)
     for test_id, check in checks(source, SMALL[name]):
         if test_id.endswith("float64"):
             check()
@@ -120,15 +126,14 @@ class LargestTensor(TorchDispatchMode):
         return result
 
 
+@pytest.mark.parametrize("keys", [9, 300])
 @pytest.mark.parametrize("name", SMALL)
-def test_no_tensor_grows_with_the_number_or_length_of_sequences(name: str) -> None:
+def test_no_tensor_grows_with_the_number_or_length_of_sequences(name: str, keys: int) -> None:
     definition = SMALL[name]
     template, data = load_template(definition.op_type), definition.to_dict()
-    source = definition.reference
-    for old, new in (("1 << 25", "40000"), ("KEY_CHUNK = 512", "KEY_CHUNK = 32")):
-        assert old in source
-        source = source.replace(old, new)
-    case = {"id": "large", "sequences": [[1 if "decode" in name else 9, 300]] * 100}
+    source = with_bounds(definition.reference, 64, 32, 4 * 40000)
+    queries = 1 if "decode" in name else 9
+    case = {"id": "large", "sequences": [[queries, keys]] * 100}
     inputs = template["make_inputs"](data, case, "cpu", generator())
     rows = len(next(iter(inputs.values())))
     shapes = {(rows, *list(definition.const_axes.values())[:1])}
@@ -146,13 +151,15 @@ def test_no_loop_over_tokens_heads_or_sequences() -> None:
         tree = ast.parse(file.read_text(encoding="utf-8"))
         loops = [ast.unparse(n.iter) for n in ast.walk(tree) if isinstance(n, ast.For)]
         loops += [ast.unparse(n.test) for n in ast.walk(tree) if isinstance(n, ast.While)]
-        # Over groups of tiles and over steps of keys.
-        assert loops == ["range(0, len(reaches), group)", "begin < reaches[first]"]
+        # Over groups of sequences or tiles and over steps of keys.
+        steps = "key_chunk" if "ragged" in file.name else "step"
+        groups = "order" if "decode" in file.name else "tiles"
+        assert loops == [f"range(0, longest, {steps})", f"first < len({groups})"]
 
 
 def test_paged_references_share_their_arithmetic() -> None:
     # Each file has to run by itself, so the functions stand in all of them.
-    shared = ("product", "mean", "attend_step", "attend")
+    shared = ("product", "exact_dtype", "gather_keys")
     folder = resources.files("fibcore_op_mla") / "references"
     bodies = {
         (node.name, ast.unparse(node))

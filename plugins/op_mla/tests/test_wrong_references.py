@@ -27,142 +27,175 @@ PAGED = DECODE + PREFILL
 LARGE_PAGES = [name for name in PAGED if name.endswith("ps4")]
 ALL = PAGED + RAGGED
 
-# Reading on where a sequence ends, as far as there is memory.
-READ_ON = (
-    "inside = torch.minimum(key, reach[:active] - 1)",
-    "inside = torch.minimum(key, PAGE_SIZE * (len(kv_indices) - pages[:active]) - 1)",
-)
+# Many steps of few keys.
+STEPS = [
+    ("CPU_BOUNDS = (64, 512, 8 << 20)", "CPU_BOUNDS = (64, 64, 1 << 14)"),
+]
+DECODE_STEPS = [("CPU_KEY_CHUNK = 1024", "CPU_KEY_CHUNK = 64")]
 # Hide what is hidden of all the keys, not of those alone that a query is known not to see.
-EVERYWHERE = [("max(all_see - begin, 0)", "0")]
-# Many steps of few keys: test sizes are done in one otherwise.
-STEPS = [("KEY_CHUNK = 512", "KEY_CHUNK = 64"), ("1 << 25", "1 << 14")]
-HIDDEN = "> last_key[:active, None, :, None]"
+EVERYWHERE = [("min(max(begin, all_see), end)", "begin")]
+HIDDEN = "key > last_key[own, :, None]"
+BEYOND = "device=length.device) >= length"
 SCALE = ".mul_(sm_scale)"
+MERGED = "mixed.lerp_(means, torch.sigmoid(sums - total))"
 
 # What is wrong, in which references, and what stands in the place of which text.
 MISTAKES: list[tuple[str, list[str], list[tuple[str, str]]]] = [
+    ("rope part left out of the logits", DECODE, [(".add_(product(q_pe, kpe.mT))", "")]),
     (
         "rope part left out of the logits",
-        ALL,
-        [
-            (
-                "product(q, k.transpose(1, 2))",
-                "product(q[..., :-8], k[..., :-8].mT)",
-            )
-        ],
+        PREFILL + RAGGED,
+        [("product(q, k.mT)", "product(q[..., :-8], k[..., :-8].mT)")],
     ),
     ("scale missing", ALL, [(SCALE, "")]),
-    ("scale from the size of a cached key", PAGED, [(SCALE, ".mul_(q.shape[2] ** -0.5)")]),
-    ("scale from the size of a key", RAGGED, [(SCALE, ".mul_(q.shape[2] ** -0.5)")]),
-    ("natural logarithm in the lse", ALL, [(" * math.log2(math.e)", "")]),
+    ("scale from the size of the latents", DECODE, [(SCALE, ".mul_(q_nope.shape[2] ** -0.5)")]),
+    ("scale from the size of a key", PREFILL + RAGGED, [(SCALE, ".mul_(q.shape[2] ** -0.5)")]),
+    ("natural logarithm in the lse", ALL, [(".mul_(math.log2(math.e))", "")]),
     (
         "logits taken for those of powers of 2",
-        ALL,
+        DECODE,
         [("torch.softmax(logits, -1)", "torch.softmax(logits * math.log(2), -1)")],
     ),
-    ("one key too many", ALL, [(HIDDEN, HIDDEN + " + 1"), *EVERYWHERE]),
-    ("one key too few", ALL, [(HIDDEN, ">= last_key[:active, None, :, None]"), *EVERYWHERE]),
+    ("logits taken for those of powers of 2", PREFILL + RAGGED, [(".exp_()", ".exp2_()")]),
+    ("one key too many", DECODE, [(BEYOND, BEYOND.replace(">=", ">"))]),
+    ("one key too few", DECODE, [(BEYOND, BEYOND + " - (length > 1)")]),
+    (
+        "one key too many",
+        PREFILL + RAGGED,
+        [(HIDDEN, "key > last_key[own, :, None] + 1"), *EVERYWHERE],
+    ),
+    ("one key too few", PREFILL + RAGGED, [(HIDDEN, "key >= last_key[own, :, None]"), *EVERYWHERE]),
     (
         "first query aligned with the first key",
         PREFILL + RAGGED,
-        [("last_key = reach - count + offset", "last_key = offset")],
+        [("last_key = reach - count + offset", "last_key = offset"), *EVERYWHERE],
     ),
     (
         "not causal",
         PREFILL + RAGGED,
-        [(HIDDEN, "> (reach[:active] - 1 + 0 * last_key[:active])[:, None, :, None]")],
+        [(HIDDEN, "key > (reach[own] - 1 + 0 * last_key[own])[:, :, None]")],
     ),
-    (
-        "nothing hidden",
-        ALL,
-        [("max(all_see - begin, 0)", "len(key)")],
-    ),
+    ("nothing hidden", DECODE, [("logits.masked_fill_(beyond[:, None], -math.inf)", "pass")]),
+    ("nothing hidden", PREFILL + RAGGED, [("min(max(begin, all_see), end)", "end")]),
     (
         "hidden from one key too late",
-        ALL,
-        [("min(r - n + 1 for", "min(r - n + 2 for")],
+        PREFILL + RAGGED,
+        [("min(seen - n + 1 for", "min(seen - n + 2 for")],
     ),
-    (
-        "values from the end of the key",
-        PAGED,
-        [("k, k[:, :, :ckv]", "k, k[:, :, -ckv:]")],
-    ),
+    ("values from the end of the key", PREFILL, [("k, k[..., :ckv]", "k, k[..., -ckv:]")]),
     (
         "length of the last page ignored",
         LARGE_PAGES,
         [("(pages - 1) * PAGE_SIZE + last if", "pages * PAGE_SIZE if")],
     ),
-    ("unused memory weighed with 0", LARGE_PAGES, [READ_ON]),
+    (
+        "unused memory weighed with 0",
+        LARGE_PAGES,
+        [("ckv.masked_fill_(beyond[..., None], 0)", "ckv")],
+    ),
     (
         "other sequences weighed with 0",
         RAGGED,
         [
             (
-                "inside = torch.minimum(key, reach[:active] - 1)",
-                "inside = torch.where(key < reach[:active], key, -keys[:active])",
+                "torch.minimum(key, last_key[own, -1:])",
+                "torch.where(key <= last_key[own, -1:], key, -first_key[own])",
             )
         ],
     ),
     (
         "NaN where a step is hidden",
         PREFILL + RAGGED,
-        [("hidden, LOWEST)", "hidden, -math.inf)"), *STEPS],
+        [(", LOWEST)", ", -math.inf)"), *STEPS],
     ),
     ("lse 0 without keys", ALL, [(".shape[:2], -math.inf", ".shape[:2], 0.0")]),
     (
         "output of queries without keys",
-        PREFILL + RAGGED,
+        PREFILL,
+        [
+            ("range(max(begin, end - length), end, size)", "range(begin, end, size)"),
+            ("range(0, longest, step)", "range(0, max(longest, 1), step)"),
+        ],
+    ),
+    (
+        "output of queries without keys",
+        RAGGED,
         [("range(max(begin, end - length), end, size)", "range(begin, end, size)")],
     ),
     (
         "page numbers left out",
         PAGED,
-        [
-            ("kv_indices[pages[:active]", "(pages[:active]"),
-            ("// PAGE_SIZE].long()", "// PAGE_SIZE).long()"),
-        ],
+        [("page = kv_indices[first_page + page]", "page = first_page + page")],
     ),
+    ("pages of another sequence", PAGED, [("kv_indices[first_page + page]", "kv_indices[page]")]),
     (
         "tokens counted as pages",
         LARGE_PAGES,
-        [("pages[:active] + inside // PAGE_SIZE", "pages[:active] + inside")],
+        [
+            (
+                "torch.minimum(page, (length - 1) // PAGE_SIZE)",
+                "torch.minimum(page * PAGE_SIZE, length - 1)",
+            )
+        ],
     ),
-    ("place in the page left out", LARGE_PAGES, [(" + inside % PAGE_SIZE", "")]),
-    ("keys of another sequence", RAGGED, [("keys[:active] + inside", "start[:active] + inside")]),
+    ("keys of another sequence", RAGGED, [("first_row = first_key[", "first_row = start[")]),
     (
         "sum of weights not carried over",
-        ALL,
+        DECODE,
+        [("= torch.logaddexp(", "= torch.maximum("), *DECODE_STEPS],
+    ),
+    (
+        "sum of weights not carried over",
+        PREFILL + RAGGED,
         [("= torch.logaddexp(", "= torch.maximum("), *STEPS],
     ),
-    ("values not carried over", ALL, [(".lerp_(means, share)", ".copy_(means)"), *STEPS]),
-    ("steps weighed alike", ALL, [(".lerp_(means, share)", ".lerp_(means, 0.5)"), *STEPS]),
+    ("values not carried over", DECODE, [(MERGED, "mixed = means"), *DECODE_STEPS]),
+    ("values not carried over", PREFILL + RAGGED, [(MERGED, "mixed = means"), *STEPS]),
+    ("steps weighed alike", DECODE, [(MERGED, "mixed.lerp_(means, 0.5)"), *DECODE_STEPS]),
+    ("steps weighed alike", PREFILL + RAGGED, [(MERGED, "mixed.lerp_(means, 0.5)"), *STEPS]),
+    # With the steps as they are: the cases are long enough for more than one.
+    (
+        "later steps left out",
+        DECODE,
+        [("range(0, longest, step)", "range(0, min(longest, step), step)")],
+    ),
+    (
+        "later steps left out",
+        PREFILL,
+        [("range(0, longest, step)", "range(0, min(longest, step), step)")],
+    ),
+    (
+        "later steps left out",
+        RAGGED,
+        [("range(0, longest, key_chunk)", "range(0, min(longest, key_chunk), key_chunk)")],
+    ),
     (
         "heads and queries swapped",
         PREFILL,
         [
             (
-                "mixed.view(*rows.shape, ckv)",
-                "mixed.view(len(rows), tile, heads, ckv).transpose(1, 2)",
+                "mixed.view(*rows.shape, heads, ckv)",
+                "mixed.view(len(rows), heads, -1, ckv).transpose(1, 2)",
             )
         ],
     ),
     (
         "keys of one head for all",
         RAGGED,
-        [("k_rows[slot]", "k_rows[slot // heads * heads]")],
+        [("k_rows[key_rows]", "k_rows[key_rows // heads * heads]")],
     ),
     (
         "values of one head for all",
         RAGGED,
-        [("v_rows[slot]", "v_rows[slot // heads * heads]")],
+        [("v_rows[key_rows]", "v_rows[key_rows // heads * heads]")],
     ),
     (
         "last query of a tile left out",
         PREFILL + RAGGED,
         [
             (
-                "torch.arange(tile, device=device), count - 1)",
-                "torch.arange(tile, device=device), (count - 2).clamp(min=0))",
+                "torch.arange(size, device=device), count - 1)",
+                "torch.arange(size, device=device), (count - 2).clamp(min=0))",
             )
         ],
     ),

@@ -10,12 +10,10 @@ HEAD_DIM_CKV = 512
 HEAD_DIM_KPE = 64
 PAGE_SIZE = 64
 
-# Bounds of the working memory: keys in a step, or more where few tiles have keys left, and
-# elements that the tiles of one group may take together (2**25 in float32 are 128 MiB).
-KEY_CHUNK = 512
-GROUP_ELEMENTS = 1 << 25
-# What hides a logit.
-LOWEST = torch.finfo(torch.float32).min
+# Bound of the working memory: keys, of all sequences together, that are worked on at once. A GPU
+# needs much to do at a time, a CPU what its caches hold.
+GPU_KEY_CHUNK = 32768
+CPU_KEY_CHUNK = 1024
 
 
 def product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
@@ -25,137 +23,74 @@ def product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     return torch.bmm(a, b, out_dtype=torch.float32)
 
 
-def mean(weights: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """Float32 weights [n, rows, keys] @ values [n, keys, width], in float32."""
-    if values.dtype == torch.float32:
-        return product(weights, values)
-    # Two parts in the values' dtype hold 16 bits of a weight: tensor cores multiply both in one go.
-    n, rows, keys = weights.shape
-    parts = values.new_empty((n, 2, rows, keys))
-    parts[:, 0] = weights
-    torch.sub(weights, parts[:, 0], out=parts[:, 1])
-    products = product(parts.view(n, 2 * rows, keys), values)
-    high, low = products.view(n, 2, rows, values.shape[2]).unbind(1)
-    return high + low
+def exact_dtype(q: torch.Tensor) -> torch.dtype:
+    """What `product` takes: the dtype of q where tensor cores multiply it into float32."""
+    on_tensor_cores = q.is_cuda and "out_dtype" in (torch.bmm.__doc__ or "")
+    return q.dtype if on_tensor_cores else torch.float32
 
 
-def attend_step(
-    q: torch.Tensor,
-    k: torch.Tensor,
-    v: torch.Tensor,
-    hidden: torch.Tensor,
-    sm_scale: float,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Attention to the keys of one step.
-
-    Args:
-        q: [n, rows, dim]; the rows of all n are [tiles, heads, queries].
-        k: [n, keys, dim].
-        v: [n, keys, width].
-        hidden: [tiles, 1, queries, some], for the last ones of the keys.
-        sm_scale: Factor of the logits.
-
-    Returns:
-        The mean [n, rows, width] of the values, weighed by exp(logit), and the logarithm
-        [n, rows, 1] of the sum of exp(logit).
-    """
-    logits = product(q, k.transpose(1, 2)).mul_(sm_scale)
-    tiles, _, queries, some = hidden.shape
-    by_query = logits.view(tiles, -1, queries, k.shape[1])
-    # Not -inf: where all keys of a step are hidden from a query, a softmax would be NaN. The share
-    # of such a step in the result is 0.
-    by_query[..., k.shape[1] - some :].masked_fill_(hidden, LOWEST)
-    weights = torch.softmax(logits, -1)
-    # The largest weight is 1 / sum(exp(logit - largest logit)).
-    sums = logits.amax(-1, keepdim=True) - weights.amax(-1, keepdim=True).log_()
-    return mean(weights, v), sums
-
-
-def attend(
-    q_nope: torch.Tensor,
-    q_pe: torch.Tensor,
+def gather_keys(
     ckv_cache: torch.Tensor,
     kpe_cache: torch.Tensor,
     kv_indices: torch.Tensor,
-    tiles: list[tuple[int, int, int, int]],
-    sm_scale: float,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Attention of tiles of queries over steps of keys, whose results are merged.
-
-    A tile has consecutive queries of one sequence. Tiles are worked on in groups, those that see
-    the most keys first, so that tiles of about the same length share a group. All heads use the
-    same keys: (ckv, kpe) for the logits, ckv as values.
+    first_page: torch.Tensor,
+    length: torch.Tensor,
+    begin: int,
+    end: int,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The keys from `begin` to `end` of n sequences, and on to the end of a page.
 
     Args:
-        q_nope: [total_q, heads, ckv].
-        q_pe: [total_q, heads, kpe].
         ckv_cache: [num_pages, page_size, ckv].
         kpe_cache: [num_pages, page_size, kpe].
         kv_indices: [num_kv_indices] page numbers.
-        tiles: (keys that its last query sees, its first query, its number of queries, where the
-            pages of its sequence begin in kv_indices). Its other queries see a key less each, the
-            first one at least one key.
+        first_page: [n, 1], where those of each sequence begin in kv_indices.
+        length: [n, 1] number of keys.
+        begin: First key, the first one of a page.
+        end: The key after the last one.
+
+    Returns:
+        ckv [n, keys, ckv], 0 beyond a sequence; kpe [n, keys, kpe]; which keys lie beyond a
+        sequence [n, keys].
+    """
+    page = torch.arange(begin // PAGE_SIZE, -(-end // PAGE_SIZE), device=length.device)
+    # Sequences that have fewer pages read their last one again.
+    page = torch.minimum(page, (length - 1) // PAGE_SIZE)
+    page = kv_indices[first_page + page]
+    ckv, kpe = ckv_cache[page].flatten(1, 2), kpe_cache[page].flatten(1, 2)
+    beyond = torch.arange(begin, begin + ckv.shape[1], device=length.device) >= length
+    # Memory there may hold anything, NaN too, and 0 * NaN is NaN.
+    return ckv.masked_fill_(beyond[..., None], 0), kpe, beyond
+
+
+def attend_step(
+    q_nope: torch.Tensor,
+    q_pe: torch.Tensor,
+    ckv: torch.Tensor,
+    kpe: torch.Tensor,
+    beyond: torch.Tensor,
+    sm_scale: float,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Attention of one query of n sequences to the keys of one step, the same for all heads.
+
+    Args:
+        q_nope: [n, heads, ckv].
+        q_pe: [n, heads, kpe].
+        ckv: [n, keys, ckv], a part of the keys and the values.
+        kpe: [n, keys, kpe], the other part of the keys.
+        beyond: [n, keys], which of the keys a sequence does not have; it has at least one.
         sm_scale: Factor of the logits.
 
     Returns:
-        The output in the dtype of q_nope, and the base-2 log-sum-exp [total_q, heads] in float32:
-        0 and -inf for queries in no tile.
+        The mean [n, heads, ckv] of the values in float32, weighed by exp(logit), and the logarithm
+        [n, heads, 1] of the sum of exp(logit).
     """
-    device = q_nope.device
-    heads, ckv = q_nope.shape[1], q_nope.shape[2]
-    dim = ckv + q_pe.shape[2]
-    output = torch.zeros(q_nope.shape, dtype=q_nope.dtype, device=device)
-    lse = torch.full(q_nope.shape[:2], -math.inf, dtype=torch.float32, device=device)
-    if not tiles:
-        return output, lse
-
-    on_tensor_cores = q_nope.is_cuda and "out_dtype" in (torch.bmm.__doc__ or "")
-    exact = q_nope.dtype if on_tensor_cores else torch.float32
-    # Query i of head h is row i * heads + h, a key of the cache row page * PAGE_SIZE + place in it.
-    nope_rows, pe_rows = q_nope.flatten(0, 1), q_pe.flatten(0, 1)
-    head = torch.arange(heads, device=device)[:, None]
-    ckv_rows, kpe_rows = ckv_cache.flatten(0, 1), kpe_cache.flatten(0, 1)
-    tiles = sorted(tiles, reverse=True)
-    reaches = [reach for reach, *_ in tiles]
-    table = torch.tensor(tiles, device=device)
-    tile = max(count for _, _, count, _ in tiles)
-    step = min(KEY_CHUNK, reaches[0])
-    group = tile * heads * (4 * step + dim + 4 * ckv) + 2 * step * dim
-    group = max(1, GROUP_ELEMENTS // group)
-    for first in range(0, len(reaches), group):
-        own = slice(first, first + group)
-        reach, start, count, pages = table[own, :, None].unbind(1)
-        # Tiles of fewer queries than others repeat their last one.
-        offset = torch.minimum(torch.arange(tile, device=device), count - 1)
-        rows = (start + offset)[:, None] * heads + head
-        last_key = reach - count + offset
-        q = torch.cat((nope_rows[rows], pe_rows[rows]), -1).to(exact).flatten(1, 2)
-        begin = 0
-        while begin < reaches[first]:
-            # Those of the group that have keys left: the fewer, the more keys in a step.
-            active = sum(r > begin for r in reaches[own])
-            end = min(begin + step * (group // active), reaches[first])
-            key = torch.arange(begin, end, device=device)
-            # What lies beyond a sequence may be anything, NaN too, and 0 * NaN is NaN: read the
-            # tile's last key again there. It is hidden below.
-            inside = torch.minimum(key, reach[:active] - 1)
-            page = kv_indices[pages[:active] + inside // PAGE_SIZE].long()
-            slot = page * PAGE_SIZE + inside % PAGE_SIZE
-            k = torch.cat((ckv_rows[slot], kpe_rows[slot]), -1).to(exact)
-            # Keys from this one on are hidden from some query.
-            all_see = min(r - n + 1 for r, _, n, _ in tiles[own][:active])
-            hidden = key[max(all_see - begin, 0) :] > last_key[:active, None, :, None]
-            means, sums = attend_step(q[:active], k, k[:, :, :ckv], hidden, sm_scale)
-            if begin == 0:  # every query sees the first key
-                mixed, total = means, sums
-            else:
-                share = torch.sigmoid(sums - total[:active])
-                mixed[:active].lerp_(means, share)
-                total[:active] = torch.logaddexp(total[:active], sums)
-            begin = end
-        output.view(-1, ckv)[rows] = mixed.view(*rows.shape, ckv).to(output.dtype)
-        lse.view(-1)[rows] = total.view(rows.shape) * math.log2(math.e)
-    return output, lse
+    logits = product(q_nope, ckv.mT).add_(product(q_pe, kpe.mT)).mul_(sm_scale)
+    logits.masked_fill_(beyond[:, None], -math.inf)
+    weights = torch.softmax(logits, -1)
+    # The largest weight is 1 / sum(exp(logit - largest logit)).
+    sums = logits.amax(-1, keepdim=True) - weights.amax(-1, keepdim=True).log_()
+    return torch.bmm(weights, ckv.float()), sums
 
 
 @torch.no_grad()
@@ -187,6 +122,37 @@ def run(
         (pages - 1) * PAGE_SIZE + last if pages else 0  # only: pages
         for pages, last in zip(lengths, in_last, strict=True)  # only: pages
     ]  # only: pages
-    # A tile a sequence, of one query, which sees all keys.
-    tiles = [(length, i, 1, starts[i]) for i, length in enumerate(lengths) if length]
-    return attend(q_nope, q_pe, ckv_cache, kpe_cache, kv_indices, tiles, float(sm_scale))
+
+    device, exact, scale = q_nope.device, exact_dtype(q_nope), float(sm_scale)
+    output = torch.zeros_like(q_nope)
+    lse = torch.full(q_nope.shape[:2], -math.inf, dtype=torch.float32, device=device)
+    # The longest sequences first, so that those of about the same length share a group.
+    order = sorted((i for i in range(batch_size) if lengths[i]), key=lambda i: -lengths[i])
+    table = torch.tensor([(i, lengths[i], starts[i]) for i in order], device=device)
+    key_chunk = GPU_KEY_CHUNK if q_nope.is_cuda else CPU_KEY_CHUNK
+    step = max(1, key_chunk // PAGE_SIZE) * PAGE_SIZE
+    first = 0
+    while first < len(order):
+        longest = lengths[order[first]]
+        whole_pages = -(-longest // PAGE_SIZE) * PAGE_SIZE
+        group = table[first : first + max(1, key_chunk // whole_pages)]
+        sequence, length, first_page = group[:, 0], group[:, 1:2], group[:, 2:]
+        own_nope, own_pe = q_nope[sequence].to(exact), q_pe[sequence].to(exact)
+        # Groups of several sequences take one step.
+        for begin in range(0, longest, step):
+            end = min(begin + step, longest)
+            ckv, kpe, beyond = gather_keys(
+                ckv_cache, kpe_cache, kv_indices, first_page, length, begin, end
+            )
+            means, sums = attend_step(
+                own_nope, own_pe, ckv.to(exact), kpe.to(exact), beyond, scale
+            )
+            if begin == 0:
+                mixed, total = means, sums
+            else:
+                mixed.lerp_(means, torch.sigmoid(sums - total))
+                total = torch.logaddexp(total, sums)
+        output[sequence] = mixed.to(output.dtype)
+        lse[sequence] = total[..., 0]
+        first += len(group)
+    return output, lse.mul_(math.log2(math.e))

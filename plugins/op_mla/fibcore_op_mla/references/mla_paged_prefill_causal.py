@@ -10,11 +10,10 @@ HEAD_DIM_CKV = 512
 HEAD_DIM_KPE = 64
 PAGE_SIZE = 64
 
-# Bounds of the working memory: query tokens in a tile, keys in a step, or more where few tiles have
-# keys left, and elements that the tiles of one group may take together (2**25 in float32 are 128 MiB).
-QUERY_CHUNK = max(1, 1024 // NUM_QO_HEADS)
-KEY_CHUNK = 512
-GROUP_ELEMENTS = 1 << 25
+# Bounds of the working memory: query tokens in a tile, keys in a step, and bytes that the tiles of
+# one group may take together. A GPU needs much to do at a time, a CPU what its caches hold.
+GPU_BOUNDS = (64, 2048, min(NUM_QO_HEADS, 64) * (7 << 20))
+CPU_BOUNDS = (64, 512, 8 << 20)
 # What hides a logit.
 LOWEST = torch.finfo(torch.float32).min
 
@@ -26,18 +25,55 @@ def product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     return torch.bmm(a, b, out_dtype=torch.float32)
 
 
-def mean(weights: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """Float32 weights [n, rows, keys] @ values [n, keys, width], in float32."""
+def exact_dtype(q: torch.Tensor) -> torch.dtype:
+    """What `product` takes: the dtype of q where tensor cores multiply it into float32."""
+    on_tensor_cores = q.is_cuda and "out_dtype" in (torch.bmm.__doc__ or "")
+    return q.dtype if on_tensor_cores else torch.float32
+
+
+def gather_keys(
+    ckv_cache: torch.Tensor,
+    kpe_cache: torch.Tensor,
+    kv_indices: torch.Tensor,
+    first_page: torch.Tensor,
+    length: torch.Tensor,
+    begin: int,
+    end: int,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The keys from `begin` to `end` of n sequences, and on to the end of a page.
+
+    Args:
+        ckv_cache: [num_pages, page_size, ckv].
+        kpe_cache: [num_pages, page_size, kpe].
+        kv_indices: [num_kv_indices] page numbers.
+        first_page: [n, 1], where those of each sequence begin in kv_indices.
+        length: [n, 1] number of keys.
+        begin: First key, the first one of a page.
+        end: The key after the last one.
+
+    Returns:
+        ckv [n, keys, ckv], 0 beyond a sequence; kpe [n, keys, kpe]; which keys lie beyond a
+        sequence [n, keys].
+    """
+    page = torch.arange(begin // PAGE_SIZE, -(-end // PAGE_SIZE), device=length.device)
+    # Sequences that have fewer pages read their last one again.
+    page = torch.minimum(page, (length - 1) // PAGE_SIZE)
+    page = kv_indices[first_page + page]
+    ckv, kpe = ckv_cache[page].flatten(1, 2), kpe_cache[page].flatten(1, 2)
+    beyond = torch.arange(begin, begin + ckv.shape[1], device=length.device) >= length
+    # Memory there may hold anything, NaN too, and 0 * NaN is NaN.
+    return ckv.masked_fill_(beyond[..., None], 0), kpe, beyond
+
+
+def weighted_sum(weights: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """Float32 weights [n, rows, keys], overwritten, @ values [n, keys, width], in float32."""
     if values.dtype == torch.float32:
         return product(weights, values)
-    # Two parts in the values' dtype hold 16 bits of a weight: tensor cores multiply both in one go.
-    n, rows, keys = weights.shape
-    parts = values.new_empty((n, 2, rows, keys))
-    parts[:, 0] = weights
-    torch.sub(weights, parts[:, 0], out=parts[:, 1])
-    products = product(parts.view(n, 2 * rows, keys), values)
-    high, low = products.view(n, 2, rows, values.shape[2]).unbind(1)
-    return high + low
+    # Two parts in the values' dtype hold 16 bits of a weight: tensor cores multiply both.
+    part = weights.to(values.dtype)
+    result = product(part, values)
+    part.copy_(weights.sub_(part))
+    return torch.baddbmm(result, part, values, out_dtype=torch.float32, out=result)
 
 
 def attend_step(
@@ -47,29 +83,30 @@ def attend_step(
     hidden: torch.Tensor,
     sm_scale: float,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Attention to the keys of one step.
+    """Attention of n tiles to the keys of one step, the same for all heads.
 
     Args:
-        q: [n, rows, dim]; the rows of all n are [tiles, heads, queries].
+        q: [n, queries * heads, dim].
         k: [n, keys, dim].
         v: [n, keys, width].
-        hidden: [tiles, 1, queries, some], for the last ones of the keys.
+        hidden: [n, queries, some], for the last ones of the keys.
         sm_scale: Factor of the logits.
 
     Returns:
-        The mean [n, rows, width] of the values, weighed by exp(logit), and the logarithm
-        [n, rows, 1] of the sum of exp(logit).
+        The mean [n, queries * heads, width] of the values in float32, weighed by exp(logit), and
+        the logarithm [n, queries * heads, 1] of the sum of exp(logit).
     """
-    logits = product(q, k.transpose(1, 2)).mul_(sm_scale)
-    tiles, _, queries, some = hidden.shape
-    by_query = logits.view(tiles, -1, queries, k.shape[1])
-    # Not -inf: where all keys of a step are hidden from a query, a softmax would be NaN. The share
-    # of such a step in the result is 0.
-    by_query[..., k.shape[1] - some :].masked_fill_(hidden, LOWEST)
-    weights = torch.softmax(logits, -1)
-    # The largest weight is 1 / sum(exp(logit - largest logit)).
-    sums = logits.amax(-1, keepdim=True) - weights.amax(-1, keepdim=True).log_()
-    return mean(weights, v), sums
+    logits = product(q, k.mT).mul_(sm_scale)
+    n, queries, some = hidden.shape
+    keys = k.shape[1]
+    by_query = logits.view(n, queries, -1, keys)
+    # Not -inf: where all keys of a step are hidden from a query, the weights would be NaN. The
+    # share of such a step in the result is 0.
+    by_query[..., keys - some :].masked_fill_(hidden[:, :, None], LOWEST)
+    largest = logits.amax(-1, keepdim=True)
+    weights = logits.sub_(largest).exp_()
+    sums = weights.sum(-1, keepdim=True)
+    return weighted_sum(weights, v).div_(sums), largest + sums.log()
 
 
 def attend(
@@ -79,13 +116,14 @@ def attend(
     kpe_cache: torch.Tensor,
     kv_indices: torch.Tensor,
     tiles: list[tuple[int, int, int, int]],
+    key_chunk: int,
+    group_bytes: int,
     sm_scale: float,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Attention of tiles of queries over steps of keys, whose results are merged.
 
     A tile has consecutive queries of one sequence. Tiles are worked on in groups, those that see
-    the most keys first, so that tiles of about the same length share a group. All heads use the
-    same keys: (ckv, kpe) for the logits, ckv as values.
+    the most keys first, so that tiles of about the same length share a group.
 
     Args:
         q_nope: [total_q, heads, ckv].
@@ -96,71 +134,65 @@ def attend(
         tiles: (keys that its last query sees, its first query, its number of queries, where the
             pages of its sequence begin in kv_indices). Its other queries see a key less each, the
             first one at least one key.
+        key_chunk: Keys in a step.
+        group_bytes: What the tiles of a group may take together.
         sm_scale: Factor of the logits.
 
     Returns:
         The output in the dtype of q_nope, and the base-2 log-sum-exp [total_q, heads] in float32:
         0 and -inf for queries in no tile.
     """
-    device = q_nope.device
-    heads, ckv = q_nope.shape[1], q_nope.shape[2]
+    device, exact = q_nope.device, exact_dtype(q_nope)
+    heads, ckv = q_nope.shape[1:]
     dim = ckv + q_pe.shape[2]
-    output = torch.zeros(q_nope.shape, dtype=q_nope.dtype, device=device)
+    output = torch.zeros_like(q_nope)
     lse = torch.full(q_nope.shape[:2], -math.inf, dtype=torch.float32, device=device)
     if not tiles:
         return output, lse
 
-    on_tensor_cores = q_nope.is_cuda and "out_dtype" in (torch.bmm.__doc__ or "")
-    exact = q_nope.dtype if on_tensor_cores else torch.float32
-    # Query i of head h is row i * heads + h, a key of the cache row page * PAGE_SIZE + place in it.
-    nope_rows, pe_rows = q_nope.flatten(0, 1), q_pe.flatten(0, 1)
-    head = torch.arange(heads, device=device)[:, None]
-    ckv_rows, kpe_rows = ckv_cache.flatten(0, 1), kpe_cache.flatten(0, 1)
     tiles = sorted(tiles, reverse=True)
-    reaches = [reach for reach, *_ in tiles]
-    table = torch.tensor(tiles, device=device)
-    tile = max(count for _, _, count, _ in tiles)
-    step = min(KEY_CHUNK, reaches[0])
-    group = tile * heads * (4 * step + dim + 4 * ckv) + 2 * step * dim
-    group = max(1, GROUP_ELEMENTS // group)
-    for first in range(0, len(reaches), group):
-        own = slice(first, first + group)
-        reach, start, count, pages = table[own, :, None].unbind(1)
-        # Tiles of fewer queries than others repeat their last one.
-        offset = torch.minimum(torch.arange(tile, device=device), count - 1)
-        rows = (start + offset)[:, None] * heads + head
-        last_key = reach - count + offset
-        q = torch.cat((nope_rows[rows], pe_rows[rows]), -1).to(exact).flatten(1, 2)
-        begin = 0
-        while begin < reaches[first]:
-            # Those of the group that have keys left: the fewer, the more keys in a step.
-            active = sum(r > begin for r in reaches[own])
-            end = min(begin + step * (group // active), reaches[first])
-            key = torch.arange(begin, end, device=device)
-            # What lies beyond a sequence may be anything, NaN too, and 0 * NaN is NaN: read the
-            # tile's last key again there. It is hidden below.
-            inside = torch.minimum(key, reach[:active] - 1)
-            page = kv_indices[pages[:active] + inside // PAGE_SIZE].long()
-            slot = page * PAGE_SIZE + inside % PAGE_SIZE
-            k = torch.cat((ckv_rows[slot], kpe_rows[slot]), -1).to(exact)
-            # Keys from this one on are hidden from some query.
-            all_see = min(r - n + 1 for r, _, n, _ in tiles[own][:active])
-            hidden = key[max(all_see - begin, 0) :] > last_key[:active, None, :, None]
-            means, sums = attend_step(q[:active], k, k[:, :, :ckv], hidden, sm_scale)
+    reach, start, count, first_page = torch.tensor(tiles, device=device)[..., None].unbind(1)
+    size = max(count for _, _, count, _ in tiles)
+    # Tiles of fewer queries than others repeat their last one.
+    offset = torch.minimum(torch.arange(size, device=device), count - 1)
+    queries = start + offset
+    last_key = reach - count + offset
+    step = max(1, key_chunk // PAGE_SIZE) * PAGE_SIZE
+    first = 0
+    while first < len(tiles):
+        longest = tiles[first][0]
+        # Weights in float32 and in bfloat16, results, queries; keys, and their two parts.
+        keys = min(-(-longest // PAGE_SIZE) * PAGE_SIZE, step)
+        need = size * heads * (6 * keys + 4 * ckv + 2 * dim) + 4 * keys * dim
+        own = slice(first, first + max(1, group_bytes // need))
+        rows = queries[own]
+        q = torch.cat((q_nope[rows], q_pe[rows]), -1).to(exact).flatten(1, 2)
+        # Keys from this one on are hidden from some query.
+        all_see = min(seen - n + 1 for seen, _, n, _ in tiles[own])
+        for begin in range(0, longest, step):
+            latent, rope, _ = gather_keys(
+                *(ckv_cache, kpe_cache, kv_indices, first_page[own], reach[own]),
+                *(begin, min(begin + step, longest)),
+            )
+            k = torch.cat((latent, rope), -1).to(exact)
+            del latent, rope
+            end = begin + k.shape[1]
+            key = torch.arange(min(max(begin, all_see), end), end, device=device)
+            hidden = key > last_key[own, :, None]
+            means, sums = attend_step(q, k, k[..., :ckv], hidden, sm_scale)
             if begin == 0:  # every query sees the first key
                 mixed, total = means, sums
             else:
-                share = torch.sigmoid(sums - total[:active])
-                mixed[:active].lerp_(means, share)
-                total[:active] = torch.logaddexp(total[:active], sums)
-            begin = end
-        output.view(-1, ckv)[rows] = mixed.view(*rows.shape, ckv).to(output.dtype)
-        lse.view(-1)[rows] = total.view(rows.shape) * math.log2(math.e)
-    return output, lse
+                mixed.lerp_(means, torch.sigmoid(sums - total))
+                total = torch.logaddexp(total, sums)
+        output[rows] = mixed.view(*rows.shape, heads, ckv).to(output.dtype)
+        lse[rows] = total.view(*rows.shape, heads)
+        first += len(rows)
+    return output, lse.mul_(math.log2(math.e))
 
 
 def causal_tiles(
-    queries: list[int], keys: list[int], kv_starts: list[int]
+    queries: list[int], keys: list[int], kv_starts: list[int], query_chunk: int
 ) -> list[tuple[int, int, int, int]]:
     """The tiles that `attend` takes; the last query of a sequence is aligned with its last key.
 
@@ -168,9 +200,10 @@ def causal_tiles(
         queries: [batch + 1], where the queries of each sequence begin.
         keys: [batch], the number of its keys.
         kv_starts: [batch], where they begin.
+        query_chunk: The most queries of a tile.
     """
     # No more queries than sequences have in the mean: padding at most doubles the work then.
-    size = max(1, min(QUERY_CHUNK, -(-queries[-1] // max(1, len(keys)))))
+    size = max(1, min(query_chunk, -(-queries[-1] // max(1, len(keys)))))
     return [
         (length - end + min(first + size, end), first, min(size, end - first), kv_start)
         for begin, end, length, kv_start in zip(
@@ -214,5 +247,10 @@ def run(
         (pages - 1) * PAGE_SIZE + last if pages else 0  # only: pages
         for pages, last in zip(lengths, in_last, strict=True)  # only: pages
     ]  # only: pages
-    tiles = causal_tiles(queries, lengths, starts[:-1])
-    return attend(q_nope, q_pe, ckv_cache, kpe_cache, kv_indices, tiles, float(sm_scale))
+    bounds = GPU_BOUNDS if q_nope.is_cuda else CPU_BOUNDS
+    query_chunk, key_chunk, group_bytes = bounds
+    tiles = causal_tiles(queries, lengths, starts[:-1], query_chunk)
+    return attend(
+        *(q_nope, q_pe, ckv_cache, kpe_cache, kv_indices, tiles),
+        *(key_chunk, group_bytes, float(sm_scale)),
+    )

@@ -9,11 +9,10 @@ NUM_KV_HEADS = 16
 QK_DIM = 192
 VO_DIM = 128
 
-# Bounds of the working memory: query tokens in a tile, keys in a step, or more where few tiles have
-# keys left, and elements that the tiles of one group may take together (2**25 in float32 are 128 MiB).
-QUERY_CHUNK = 128
-KEY_CHUNK = 512
-GROUP_ELEMENTS = 1 << 25
+# Bounds of the working memory: query tokens in a tile, keys in a step, and bytes that the tiles of
+# one group may take together. A GPU needs much to do at a time, a CPU what its caches hold.
+GPU_BOUNDS = (256, 2048, min(NUM_QO_HEADS, 64) * (10 << 20))
+CPU_BOUNDS = (64, 512, 8 << 20)
 # What hides a logit.
 LOWEST = torch.finfo(torch.float32).min
 
@@ -25,18 +24,10 @@ def product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     return torch.bmm(a, b, out_dtype=torch.float32)
 
 
-def mean(weights: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """Float32 weights [n, rows, keys] @ values [n, keys, width], in float32."""
-    if values.dtype == torch.float32:
-        return product(weights, values)
-    # Two parts in the values' dtype hold 16 bits of a weight: tensor cores multiply both in one go.
-    n, rows, keys = weights.shape
-    parts = values.new_empty((n, 2, rows, keys))
-    parts[:, 0] = weights
-    torch.sub(weights, parts[:, 0], out=parts[:, 1])
-    products = product(parts.view(n, 2 * rows, keys), values)
-    high, low = products.view(n, 2, rows, values.shape[2]).unbind(1)
-    return high + low
+def exact_dtype(q: torch.Tensor) -> torch.dtype:
+    """What `product` takes: the dtype of q where tensor cores multiply it into float32."""
+    on_tensor_cores = q.is_cuda and "out_dtype" in (torch.bmm.__doc__ or "")
+    return q.dtype if on_tensor_cores else torch.float32
 
 
 def attend_step(
@@ -46,29 +37,30 @@ def attend_step(
     hidden: torch.Tensor,
     sm_scale: float,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Attention to the keys of one step.
+    """Attention of n tiles to the keys of one step.
 
     Args:
-        q: [n, rows, dim]; the rows of all n are [tiles, heads, queries].
-        k: [n, keys, dim].
-        v: [n, keys, width].
-        hidden: [tiles, 1, queries, some], for the last ones of the keys.
+        q: [n * heads, queries, qk].
+        k: [n * heads, keys, qk].
+        v: [n * heads, keys, vo], in float32.
+        hidden: [n, queries, some], for the last ones of the keys.
         sm_scale: Factor of the logits.
 
     Returns:
-        The mean [n, rows, width] of the values, weighed by exp(logit), and the logarithm
-        [n, rows, 1] of the sum of exp(logit).
+        The mean [n * heads, queries, vo] of the values, weighed by exp(logit), and the logarithm
+        [n * heads, queries, 1] of the sum of exp(logit).
     """
-    logits = product(q, k.transpose(1, 2)).mul_(sm_scale)
-    tiles, _, queries, some = hidden.shape
-    by_query = logits.view(tiles, -1, queries, k.shape[1])
-    # Not -inf: where all keys of a step are hidden from a query, a softmax would be NaN. The share
-    # of such a step in the result is 0.
-    by_query[..., k.shape[1] - some :].masked_fill_(hidden, LOWEST)
-    weights = torch.softmax(logits, -1)
-    # The largest weight is 1 / sum(exp(logit - largest logit)).
-    sums = logits.amax(-1, keepdim=True) - weights.amax(-1, keepdim=True).log_()
-    return mean(weights, v), sums
+    logits = product(q, k.mT).mul_(sm_scale)
+    n, queries, some = hidden.shape
+    keys = k.shape[1]
+    by_head = logits.view(n, -1, queries, keys)
+    # Not -inf: where all keys of a step are hidden from a query, the weights would be NaN. The
+    # share of such a step in the result is 0.
+    by_head[..., keys - some :].masked_fill_(hidden[:, None], LOWEST)
+    largest = logits.amax(-1, keepdim=True)
+    weights = logits.sub_(largest).exp_()
+    sums = weights.sum(-1, keepdim=True)
+    return product(weights, v).div_(sums), largest + sums.log()
 
 
 def attend(
@@ -76,6 +68,8 @@ def attend(
     k: torch.Tensor,
     v: torch.Tensor,
     tiles: list[tuple[int, int, int, int]],
+    key_chunk: int,
+    group_bytes: int,
     sm_scale: float,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Attention of tiles of queries over steps of keys, whose results are merged.
@@ -91,70 +85,68 @@ def attend(
         tiles: (keys that its last query sees, its first query, its number of queries, the first
             key of its sequence). Its other queries see a key less each, the first one at least one
             key.
+        key_chunk: Keys in a step.
+        group_bytes: What the tiles of a group may take together.
         sm_scale: Factor of the logits.
 
     Returns:
         The output [total_q, heads, vo] in the dtype of q, and the base-2 log-sum-exp
         [total_q, heads] in float32: 0 and -inf for queries in no tile.
     """
-    device = q.device
+    device, exact = q.device, exact_dtype(q)
     heads, qk, vo = q.shape[1], q.shape[2], v.shape[2]
     output = torch.zeros((q.shape[0], heads, vo), dtype=q.dtype, device=device)
     lse = torch.full(q.shape[:2], -math.inf, dtype=torch.float32, device=device)
     if not tiles:
         return output, lse
 
-    on_tensor_cores = q.is_cuda and "out_dtype" in (torch.bmm.__doc__ or "")
-    exact = q.dtype if on_tensor_cores else torch.float32
     # Token t of head h is row t * heads + h: gathered so, the tokens of a head make a matrix.
     q_rows, k_rows, v_rows = q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1)
     head = torch.arange(heads, device=device)[:, None]
     tiles = sorted(tiles, reverse=True)
-    reaches = [reach for reach, *_ in tiles]
-    table = torch.tensor(tiles, device=device)
-    tile = max(count for _, _, count, _ in tiles)
-    step = min(KEY_CHUNK, reaches[0])
-    group = heads * (tile * (4 * step + qk + 4 * vo) + 2 * step * (qk + vo))
-    group = max(1, GROUP_ELEMENTS // group)
-    for first in range(0, len(reaches), group):
-        own = slice(first, first + group)
-        reach, start, count, keys = table[own, :, None].unbind(1)
-        # Tiles of fewer queries than others repeat their last one.
-        offset = torch.minimum(torch.arange(tile, device=device), count - 1)
-        rows = (start + offset)[:, None] * heads + head
-        last_key = reach - count + offset
-        queries = q_rows[rows].to(exact).flatten(0, 1)
-        begin = 0
-        while begin < reaches[first]:
-            # Those of the group that have keys left: the fewer, the more keys in a step.
-            active = sum(r > begin for r in reaches[own])
-            end = min(begin + step * (group // active), reaches[first])
-            key = torch.arange(begin, end, device=device)
+    reach, start, count, first_key = torch.tensor(tiles, device=device)[..., None].unbind(1)
+    size = max(count for _, _, count, _ in tiles)
+    # Tiles of fewer queries than others repeat their last one.
+    offset = torch.minimum(torch.arange(size, device=device), count - 1)
+    rows = (start + offset)[:, None] * heads + head
+    first_row = first_key[:, None] * heads + head
+    last_key = reach - count + offset
+    first = 0
+    while first < len(tiles):
+        longest = tiles[first][0]
+        # Weights, results and queries; row numbers, keys, values as they are and in float32.
+        keys = min(longest, key_chunk)
+        need = heads * (size * (4 * keys + 4 * vo + 2 * qk) + keys * (8 + 2 * qk + 6 * vo))
+        own = slice(first, first + max(1, group_bytes // need))
+        own_q = q_rows[rows[own]].to(exact).flatten(0, 1)
+        # Keys from this one on are hidden from some query.
+        all_see = min(seen - n + 1 for seen, _, n, _ in tiles[own])
+        for begin in range(0, longest, key_chunk):
+            end = min(begin + key_chunk, longest)
             # Beyond a sequence stands another one, perhaps of NaN, and 0 * NaN is NaN: read the
             # tile's last key again there. It is hidden below.
-            inside = torch.minimum(key, reach[:active] - 1)
-            slot = (keys[:active] + inside)[:, None] * heads + head
-            own_k = k_rows[slot].to(exact).flatten(0, 1)
-            own_v = v_rows[slot].to(exact).flatten(0, 1)
-            # Keys from this one on are hidden from some query.
-            all_see = min(r - n + 1 for r, _, n, _ in tiles[own][:active])
-            hidden = key[max(all_see - begin, 0) :] > last_key[:active, None, :, None]
-            matrices = slice(active * heads)
-            means, sums = attend_step(queries[matrices], own_k, own_v, hidden, sm_scale)
+            key = torch.arange(begin, end, device=device)
+            key = torch.minimum(key, last_key[own, -1:])
+            key_rows = first_row[own] + key[:, None] * heads
+            own_k = k_rows[key_rows].to(exact).flatten(0, 1)
+            own_v = v_rows[key_rows].float().flatten(0, 1)
+            key = torch.arange(min(max(begin, all_see), end), end, device=device)
+            hidden = key > last_key[own, :, None]
+            means, sums = attend_step(own_q, own_k, own_v, hidden, sm_scale)
             if begin == 0:  # every query sees the first key
                 mixed, total = means, sums
             else:
-                share = torch.sigmoid(sums - total[matrices])
-                mixed[matrices].lerp_(means, share)
-                total[matrices] = torch.logaddexp(total[matrices], sums)
-            begin = end
-        output.view(-1, vo)[rows] = mixed.view(*rows.shape, vo).to(output.dtype)
-        lse.view(-1)[rows] = total.view(rows.shape) * math.log2(math.e)
-    return output, lse
+                mixed.lerp_(means, torch.sigmoid(sums - total))
+                total = torch.logaddexp(total, sums)
+        shape = rows[own].shape
+        output.view(-1, vo)[rows[own]] = mixed.view(*shape, vo).to(output.dtype)
+        lse.view(-1)[rows[own]] = total.view(shape)
+        first += shape[0]
+    return output, lse.mul_(math.log2(math.e))
 
 
 def causal_tiles(
-    queries: list[int], keys: list[int], kv_starts: list[int]
+    queries: list[int], keys: list[int], kv_starts: list[int], query_chunk: int
 ) -> list[tuple[int, int, int, int]]:
     """The tiles that `attend` takes; the last query of a sequence is aligned with its last key.
 
@@ -162,9 +154,10 @@ def causal_tiles(
         queries: [batch + 1], where the queries of each sequence begin.
         keys: [batch], the number of its keys.
         kv_starts: [batch], where they begin.
+        query_chunk: The most queries of a tile.
     """
     # No more queries than sequences have in the mean: padding at most doubles the work then.
-    size = max(1, min(QUERY_CHUNK, -(-queries[-1] // max(1, len(keys)))))
+    size = max(1, min(query_chunk, -(-queries[-1] // max(1, len(keys)))))
     return [
         (length - end + min(first + size, end), first, min(size, end - first), kv_start)
         for begin, end, length, kv_start in zip(
@@ -196,5 +189,7 @@ def run(
     starts = kv_indptr.tolist()
     assert total_kv == starts[-1]
     lengths = kv_indptr.diff().tolist()
-    tiles = causal_tiles(queries, lengths, starts[:-1])
-    return attend(q, k, v, tiles, float(sm_scale))
+    bounds = GPU_BOUNDS if q.is_cuda else CPU_BOUNDS
+    query_chunk, key_chunk, group_bytes = bounds
+    tiles = causal_tiles(queries, lengths, starts[:-1], query_chunk)
+    return attend(q, k, v, tiles, key_chunk, group_bytes, float(sm_scale))
