@@ -31,7 +31,8 @@ PAGE_SIZE = 64
 SLIDING_WINDOW = 4096  # only: window
 LOGIT_CAP = 50.0  # only: cap
 MAX_ELEMENTS = 2**20  # of one temporary tensor: bounds memory however long sequences grow
-ON_GPU = NUM_QO_HEADS  # times as many: a GPU takes large tensors, a CPU those that its caches hold
+# Times as many on a GPU, which needs much to do at a time; a CPU takes what its caches hold.
+ON_GPU = max(NUM_QO_HEADS, 24)
 MAX_ROWS = 128  # queries that share one read of the keys
 HIDDEN = -1e30  # stands for a logit of -inf: finite, so that differences are numbers
 ALIGNED = 16  # kernels are at their best where rows of a matrix begin at multiples of 32 bytes

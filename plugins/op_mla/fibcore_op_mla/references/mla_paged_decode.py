@@ -115,7 +115,7 @@ def run(
     starts = kv_indptr.tolist()
     assert kv_indices.shape[0] == starts[-1]
 
-    lengths = kv_indptr.diff().tolist()
+    lengths = [starts[i + 1] - starts[i] for i in range(len(starts) - 1)]
     # The last page holds kv_last_page_len keys, the ones before it are full.  # only: pages
     in_last = kv_last_page_len.tolist()  # only: pages
     lengths = [  # only: pages

@@ -188,7 +188,7 @@ def run(
     assert total_q == queries[-1]
     starts = kv_indptr.tolist()
     assert total_kv == starts[-1]
-    lengths = kv_indptr.diff().tolist()
+    lengths = [starts[i + 1] - starts[i] for i in range(len(starts) - 1)]
     bounds = GPU_BOUNDS if q.is_cuda else CPU_BOUNDS
     query_chunk, key_chunk, group_bytes = bounds
     tiles = causal_tiles(queries, lengths, starts[:-1], query_chunk)
