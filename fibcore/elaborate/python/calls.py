@@ -12,6 +12,7 @@ from fibcore.elaborate.python import plain
 from fibcore.elaborate.python.branches import exits_of
 from fibcore.elaborate.python.journal import Status
 from fibcore.elaborate.python.part import Handlers, Part
+from fibcore.elaborate.python.pure import changes_nothing
 from fibcore.elaborate.python.values import (
     ABSENT,
     Args,
@@ -43,6 +44,10 @@ MAX_DEPTH = 48
 """Deeper nested calls than any model has; each takes many frames of this interpreter."""
 
 
+_RECURSIONS = 2
+"""Calls of a function in each other before it is asked whether they come to anything."""
+
+
 class Calls(Part):
     """Calls whatever can be called.
 
@@ -53,6 +58,7 @@ class Calls(Part):
     def __init__(self, evaluator: Evaluator) -> None:
         super().__init__(evaluator)
         self.depth = 0
+        self._running: list[ast.AST] = []
 
     @contextlib.contextmanager
     def from_top(self) -> Iterator[None]:
@@ -221,6 +227,8 @@ class Calls(Part):
             return self._remembered(func, args, kwargs, place)
         if self.depth >= MAX_DEPTH:
             return Unknown(f"calls nested deeper than {MAX_DEPTH}", place)
+        if self.depth >= _RECURSIONS and self._recurs(func, args, kwargs):
+            return Unknown("a recursion over something unknown", place)
         if isinstance(func.node, ast.AsyncFunctionDef):
             return Unknown("an async function", place)
         if self.ev.mode.forward:
@@ -239,6 +247,7 @@ class Calls(Part):
                 return made
             return GeneratorContext(made, partial(self.call_function, func, args, kwargs, place))
         self.depth += 1
+        self._running.append(func.node)
         try:
             if isinstance(func.node, ast.Lambda):
                 return self.ev.expressions.eval(func.node.body, env)
@@ -248,7 +257,18 @@ class Calls(Part):
             raise
         finally:
             self.depth -= 1
+            self._running.pop()
         return status[1] if status is not None and status[0] == "return" else None
+
+    def _recurs(self, func: Func, args: Args, kwargs: Kwargs) -> bool:
+        """Whether a function that changes nothing goes on calling itself with unknown arguments."""
+        node = func.node
+        return (
+            isinstance(node, ast.FunctionDef)
+            and self._running.count(node) >= _RECURSIONS
+            and all(isinstance(value, Unknown) for value in (*args, *kwargs.values()))
+            and changes_nothing(node)
+        )
 
     def _body(self, node: ast.FunctionDef, env: Env) -> Status:
         """The body of a function, which returns on some sides of undecided branches."""

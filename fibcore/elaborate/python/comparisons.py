@@ -20,6 +20,7 @@ from fibcore.elaborate.python.values import (
     Raised,
     Value,
     deep_unknown,
+    depends,
     plain_of,
 )
 from fibcore.elaborate.python.values.dicts import OrderedDict
@@ -245,7 +246,11 @@ class Comparisons(Part):
         if isinstance(container, (list, tuple)) and holds_objects(container, item):
             return self.among(item, container, place)
         if isinstance(item, PLAIN):
-            result = operators.apply(limits.contains, [item, container], place)
+            if isinstance(container, (dict, set, frozenset)) and not depends(item):
+                # Keys depend on no layer (they were pinned): it need not be gone through for that.
+                result = operators.apply(lambda i: limits.contains(i, container), [item], place)
+            else:
+                result = operators.apply(limits.contains, [item, container], place)
         else:
             held = operators.items(container)
             if held is None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fibcore.elaborate.python.late_captures import captures_late
 from fibcore.elaborate.python.part import Handlers, Part
+from fibcore.elaborate.python.pure import Seen, is_pure
 from fibcore.elaborate.python.values import ABSENT, Env, Raised, born
 from fibcore.elaborate.python.values.iterators import Iterator, Undecided
 from fibcore.model.tree import Alternatives, Unknown
@@ -33,7 +34,8 @@ class Comprehensions(Part):
 
     def listcomp(self, node: ast.ListComp | ast.SetComp, env: Env) -> Any:
         result: list[Any] = born([])
-        done = self._comprehend(node.generators, 0, env, lambda e: node.elt, result)
+        seen = Seen() if isinstance(node, ast.SetComp) and is_pure(node) else None
+        done = self._comprehend(node.generators, 0, env, lambda e: node.elt, result, seen=seen)
         if isinstance(done, Unknown):
             return done
         if isinstance(node, ast.SetComp):
@@ -85,6 +87,7 @@ class Comprehensions(Part):
         result: list[Any],
         given: Any = ABSENT,
         shared: Env | None = None,
+        seen: Seen | None = None,
     ) -> Unknown | None:
         generator = generators[level]
         if level == 0:
@@ -118,6 +121,8 @@ class Comprehensions(Part):
         try:
             for item in rounds:
                 self.ev.budget.step()
+                if seen is not None and seen.has(item):
+                    continue  # it gives what the set holds already
                 inner = Env(env.module, env) if shared is None else shared
                 self.ev.assignments.assign(generator.target, item, inner)
                 keep = self.keeps(generator, inner)

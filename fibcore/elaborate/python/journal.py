@@ -426,8 +426,10 @@ class Writes:
         for mark, (container, key, before) in marks.items():
             values = [o.cells.get(mark, before) for o in outcomes]
             first = values[0]
-            same_one = all(value is first for value in values)
-            self.put(container, key, first if same_one else merge(values))
+            if not all(value is first for value in values):
+                self.put(container, key, merge(values))
+            elif first is not before:  # else every side left it as it was
+                self.put(container, key, first)
         for list_mark, (container, contents_before) in lists.items():
             contents: list[Any] = [o.wholes.get(list_mark, contents_before) for o in outcomes]
             if all(_equal_contents(contents[0], other) for other in contents[1:]):

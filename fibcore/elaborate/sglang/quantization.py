@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -125,7 +124,7 @@ class Quantizer:
         module = f"{self.ev.index.package}.srt.layers.quantization"
         lookup = self.ev.modules.imported(module, "get_quantization_config")
         # A copy: what the source hands on to other packages is lost, and is read here afterwards.
-        section = copy.deepcopy(self.data or {})
+        section = _copied(self.data or {})
         section["packed_modules_mapping"] = names.packed_modules()
         methods = [*_UPGRADES.get(self.method, ()), self.method, self.method.replace("_", "-")]
         if self.method.startswith("modelopt"):
@@ -293,3 +292,10 @@ class Quantizer:
 
 def _experts(mod: Mod) -> bool:
     return isinstance(mod.cls, Class) and mod.cls.derives("FusedMoE")
+
+
+def _copied(data: Any) -> Any:
+    """A copy of what a config file holds; its numbers and texts stay themselves."""
+    if isinstance(data, dict):
+        return {key: _copied(value) for key, value in data.items()}
+    return [_copied(item) for item in data] if isinstance(data, list) else data

@@ -48,6 +48,8 @@ def index_fn(value: Any) -> IndexFn | None:
 
 def depends(value: Any) -> bool:
     """Whether a scalar, or one inside of plain containers, depends on the layer index."""
+    if ACTIVE.tracker is None:
+        return False  # no layer is being built
     if isinstance(value, (list, tuple, set, frozenset)):
         return any(depends(v) for v in value)
     if isinstance(value, dict):
