@@ -30,7 +30,7 @@ def test_a_set_of_what_many_equal_items_say(tmp_path: Path) -> None:
     layers = {f"layer.{n}": dict(kinds[n % 3]) for n in range(30_000)}
     found, steps = run(text, tmp_path, layers)
     assert found == {16, 1}
-    assert steps < 2 * len(layers)  # it would be ten times as many
+    assert steps < 4 * len(layers)  # one by one it would be more than ten times as many
 
 
 def test_items_that_are_equal_and_no_equals() -> None:
