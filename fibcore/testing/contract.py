@@ -36,6 +36,7 @@ from fibcore.references.running import ReferenceRunner
 from fibcore.testing import trees as hand_written
 from fibcore.testing.emitted_sources import check_emitted, check_entry, functions, parameters_of
 from fibcore.testing.fresh_process import Tree
+from fibcore.testing.idle_code import idle_code
 from fibcore.testing.subject import Subject, extract
 
 __all__ = ["CHECKS", "PluginContract", "Subject", "Tree"]
@@ -156,6 +157,16 @@ def check_references(subject: Subject) -> None:
         assert not missing, (
             f"{definition.name}: no assertion of the reference names the size of "
             f"{', '.join(missing)}"
+        )
+
+
+def check_idle_code(subject: Subject) -> None:
+    """References hold nothing that a reader would meet in vain; see `idle_code`."""
+    for definition in subject.definitions:
+        idle = idle_code(definition.reference)
+        assert not idle, (
+            f"{definition.name}: the reference has idle code, which `select` can leave out: "
+            + "; ".join(idle)
         )
 
 
@@ -340,6 +351,7 @@ CHECKS = (
     check_facts,
     check_definitions,
     check_references,
+    check_idle_code,
     check_execution,
     check_templates,
     check_ground_truths,
@@ -410,6 +422,10 @@ class PluginContract:
     def test_references_stand_alone(self, subject: Subject) -> None:
         """See `check_references`."""
         check_references(subject)
+
+    def test_references_have_no_idle_code(self, subject: Subject) -> None:
+        """See `check_idle_code`."""
+        check_idle_code(subject)
 
     def test_references_run(self, subject: Subject) -> None:
         """See `check_execution`."""

@@ -44,6 +44,7 @@ LAYERS = (
     layer(1, sliding_window_size=5),
     layer(2, sliding_window_size=8),
     layer(3, sliding_window_size=5, logit_cap=20.0),
+    layer(4, logit_cap=20.0),
 )
 
 

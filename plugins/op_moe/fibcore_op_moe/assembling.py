@@ -1,4 +1,4 @@
-"""Makes one emitted source out of real files: drops marked lines, swaps `route`, sets constants.
+"""Makes one emitted source out of real files: drops marked lines, puts in routing and constants.
 
 A file below `references/` runs by itself as the kernel with everything in it. A line that only
 some kernels need ends in `# only: WORD`, one that they must not have in `# except: WORD`; the
@@ -8,6 +8,7 @@ words are the names of routings and `remote_experts`.
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Collection, Mapping
 from importlib.resources import files
 
@@ -16,7 +17,7 @@ from fibcore.plugin import FibcoreError, render
 from fibcore_op_moe import routings
 from fibcore_op_moe.kernel import Moe
 
-MARKS = frozenset({*routings.BY_NAME, "remote_experts"})
+MARKS = frozenset({*routings.BY_NAME, "groups", "remote_experts"})
 
 
 def source(folder: str, name: str) -> str:
@@ -68,8 +69,11 @@ def reference(moe: Moe, constants: Mapping[str, object]) -> str:
     words = {moe.routing.name} & MARKS
     if moe.remote_experts:
         words.add("remote_experts")
+    if moe.num_groups > 1:
+        words.add("groups")
     text = select(source("references", f"{moe.weights.name}.py"), words)
     if moe.routing.reference is not None:
         other = source("references", f"{moe.routing.reference}.py")
         text = swap_function(text, "route", other)
-    return render(text, constants)
+    # The name of the function is where an emitted reference says which routing it has.
+    return re.sub(r"\broute\(", f"{moe.routing.function}(", render(text, constants))

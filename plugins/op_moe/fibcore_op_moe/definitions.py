@@ -155,11 +155,10 @@ def _constants(moe: Moe) -> dict[str, object]:
         "HIDDEN_SIZE": moe.hidden_size,
         "INTERMEDIATE_SIZE": moe.intermediate_size,
         "TOP_K": moe.top_k,
-        "ROUTING": moe.routing.name,
     }
     if moe.weights.remote_experts:
         constants["NUM_EXPERTS"] = moe.num_experts
-    if moe.routing.grouped:
+    if moe.num_groups > 1:
         constants["NUM_GROUPS"] = moe.num_groups
         constants["TOP_GROUPS"] = moe.top_groups
     return constants

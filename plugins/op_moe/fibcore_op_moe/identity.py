@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Mapping
 
 import attrs
 
@@ -66,19 +67,19 @@ def kernel_of(definition: Definition) -> Moe | None:
 def choice_of(definition: Definition) -> Choice | None:
     """Routing, experts a token, groups and kept groups of a definition; None if unknown.
 
-    The constants of a reference in this plugin's form decide, else the name (names of fp8
-    per-tensor kernels have no routing in them). Llama-4 routing has two meanings in use, weight on
-    the expert's input as in the model and weight on its output, so that only a reference that says
-    which is recognised.
+    A reference in this plugin's form decides, else the name (names of fp8 per-tensor kernels have
+    no routing in them). Llama-4 routing has two meanings in use, weight on the expert's input as in
+    the model and weight on its output, so that only a reference that says which is recognised.
     """
     constants = _constants_of(definition.reference)
     named = _IN_NAME.search(definition.name)
-    routing: Routing | None = routings.BY_SPELLING[named[1]] if named else None
-    if stated := constants.get("ROUTING"):
-        routing = routings.BY_NAME.get(str(stated))
+    routing = _routing_of(definition.reference, constants)
+    own_form = routing is not None
+    if routing is None and named:
+        routing = routings.BY_SPELLING[named[1]]
+        if routing.weight_on_input:
+            return None
     if routing is None:
-        return None
-    if routing.weight_on_input and constants.get("WEIGHT_ON_INPUT") is not True:
         return None
     axis = definition.axes.get("top_k")
     stated_sizes = [axis.value if axis else None, None, None]
@@ -88,6 +89,8 @@ def choice_of(definition: Definition) -> Choice | None:
         next((n for n in found if isinstance(n, int) and n > 0), 0)
         for found in zip(stated_sizes, written, in_name, strict=True)
     )
+    if own_form and routing.grouped and "NUM_GROUPS" not in constants:
+        num_groups = top_groups = 1  # all experts are one group, of which no line speaks
     if not top_k or (routing.grouped and not (num_groups and top_groups)):
         return None
     return Choice(routing, top_k, num_groups, top_groups)
@@ -121,6 +124,21 @@ def contradictions(definition: Definition) -> tuple[str, ...]:
         doubled = 2 * sizes["intermediate_size"]
         found += other_than(definition, "gemm1_out_size", doubled, "2 * intermediate_size")
     return tuple(found)
+
+
+def _routing_of(reference: str, constants: Mapping[str, object]) -> Routing | None:
+    """The routing that a reference in this plugin's form says; None for any other reference.
+
+    The function that computes it has its name. In references of earlier versions constants say it,
+    `ROUTING = "renorm"` and `WEIGHT_ON_INPUT = True`.
+    """
+    for node in ast.parse(reference).body:
+        if isinstance(node, ast.FunctionDef) and node.name in routings.BY_FUNCTION:
+            return routings.BY_FUNCTION[node.name]
+    routing = routings.BY_NAME.get(str(constants.get("ROUTING")))
+    if routing and routing.weight_on_input and constants.get("WEIGHT_ON_INPUT") is not True:
+        return None
+    return routing
 
 
 def _constants_of(reference: str) -> dict[str, object]:

@@ -18,7 +18,7 @@ class Routing:
     """How tokens choose experts, and what weight these get.
 
     Attributes:
-        name: Its name in definitions and in the constant `ROUTING` of references.
+        name: Its name in definitions.
         title: The same at the beginning of a phrase: "Llama-4".
         description: What it does, for the description of a definition.
         scoring: What scores the logits, "softmax" or "sigmoid".
@@ -51,6 +51,15 @@ class Routing:
     max_top_k: int | None = None
     ground_truths: tuple[str, ...] = ()
     trtllm_method: int | None = None
+
+    @property
+    def function(self) -> str:
+        """The function of emitted references that computes it: `renorm_routing`.
+
+        Its name tells which routing a reference has, and whether the weight is on the input.
+        """
+        name = self.name if self.name.endswith("_routing") else f"{self.name}_routing"
+        return f"{name}_on_input" if self.weight_on_input else name
 
 
 DS = Routing(
@@ -106,6 +115,9 @@ ROUTINGS = (DS, RENORM, DEFAULT, LLAMA4)
 
 BY_NAME = {routing.name: routing for routing in ROUTINGS}
 """The records by the name that definitions, references and parameters have."""
+
+BY_FUNCTION = {routing.function: routing for routing in ROUTINGS}
+"""The records by the function that computes them in emitted references."""
 
 BY_SPELLING = {
     spelling: routing for routing in ROUTINGS for spelling in (routing.name, *routing.spellings)

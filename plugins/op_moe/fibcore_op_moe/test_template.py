@@ -70,13 +70,16 @@ class Sizes:
         self.block = "gemm1_weights_scale" in self.inputs
         self.per_tensor = "output1_scales_scalar" in self.inputs
         self.fp8 = self.block or self.per_tensor
-        stated = re.search(r"^ROUTING = ['\"](\w+)['\"]", reference, re.MULTILINE)
         known = ("ds_routing", "default_routing", "llama4_routing", "renorm")
+        # A reference says its routing by a function, one of earlier versions by constants.
+        function = rf"^def ({'|'.join(known)})(?:_routing)?(_on_input)?\("
+        stated = re.search(function, reference, re.MULTILINE)
+        self.on_input = bool(stated and stated[2]) or "WEIGHT_ON_INPUT = True" in reference
+        stated = stated or re.search(r"^ROUTING = ['\"](\w+)['\"]", reference, re.MULTILINE)
         kind = stated[1] if stated else next((k for k in known if f"_{k}" in name), None)
         whole = set(COMMON) <= set(self.inputs) <= {*COMMON, *OPTIONAL}
         if whole and self.local and self.hidden and self.inner and self.top_k:
             self.kind = kind
-        self.on_input = self.kind == "llama4_routing" and "WEIGHT_ON_INPUT = True" in reference
 
     @property
     def remote(self) -> bool:

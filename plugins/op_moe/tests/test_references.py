@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from fibcore.plugin import render
+from fibcore.testing.idle_code import idle_code
 from fibcore.testing.wrong_references import assert_accepted
 from fibcore_op_moe.assembling import select, source
 from fibcore_op_moe.formats import BF16, FP8_BLOCK, FP8_TENSOR
@@ -61,9 +62,9 @@ def test_file_runs_by_itself(
     emitted = outputs(template, definition, load_run(definition.reference))
     assert torch.equal(alone, emitted)
     # What is emitted for the kernel with everything in it is the file without its marks.
-    words = {"ds_routing", "remote_experts"}
+    words = {"ds_routing", "groups", "remote_experts"}
     assert select(render(text, constants), words) == definition.reference.replace(
-        "ROUTING = 'ds_routing'", 'ROUTING = "ds_routing"'
+        "ds_routing(", "route("
     )
 
 
@@ -81,6 +82,11 @@ def test_per_tensor_file_runs_by_itself(
     inputs = template.inputs(definition, case_of(template, definition, "sixteen_tokens"))
     alone = run(**inputs, routing_bias=torch.zeros(moe.num_experts))
     assert torch.equal(alone, load_run(definition.reference)(*inputs.values()))
+
+
+def test_emitted_references_have_no_idle_code(definition_of: Any, small: Any) -> None:
+    for moe in small.values():
+        assert idle_code(definition_of(moe).reference) == []
 
 
 @pytest.mark.parametrize("file", ["routing_renorm", "routing_default", "routing_llama4"])
@@ -104,7 +110,7 @@ def test_ties_go_to_the_lower_index(definition_of: Any, small: Any, load_run: An
         logits = torch.zeros(2, moe.num_experts)
         logits[:, 5:] = 1.0
         bias = (torch.zeros(moe.num_experts), 1.0) if moe.routing == DS else ()
-        chosen, _ = namespace["route"](logits, *bias)
+        chosen, _ = namespace[moe.routing.function](logits, *bias)
         assert chosen.tolist() == [list(range(5, 5 + moe.top_k))] * 2
 
 
@@ -155,7 +161,7 @@ def test_no_tokens_give_no_output(
 def test_scores_that_underflow_give_zero(definition_of: Any, small: Any, load_run: Any) -> None:
     namespace = namespace_of(load_run(definition_of(small["bf16_ds"]).reference))
     bias = torch.zeros(16)
-    chosen, weights = namespace["route"](torch.full((1, 16), -200.0), bias, 2.5)
+    chosen, weights = namespace[DS.function](torch.full((1, 16), -200.0), bias, 2.5)
     assert weights.tolist() == [[0.0] * 4]
     assert sorted(chosen[0].tolist()) == [0, 1, 2, 3]
 

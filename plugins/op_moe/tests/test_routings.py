@@ -5,10 +5,12 @@ from __future__ import annotations
 import ast
 from typing import Any
 
+import attrs
 import pytest
 
 from fibcore_op_moe.assembling import source
 from fibcore_op_moe.formats import FORMATS, WeightFormat
+from fibcore_op_moe.identity import kernel_of
 from fibcore_op_moe.kernel import Moe
 from fibcore_op_moe.routings import ROUTINGS, Routing, of_select_experts
 
@@ -63,3 +65,25 @@ def test_settings_of_select_experts_mean_one_routing_each() -> None:
     found = [of_select_experts(s, biased=b, renormalized=r) for s, b, r in settings]
     names = [routing.name for routing in found if routing is not None]
     assert names == ["default_routing", "renorm", "ds_routing"]
+
+
+@each_routing
+def test_a_reference_of_an_earlier_version_says_its_routing_by_constants(
+    definition_of: Any, small: Any, routing: Routing
+) -> None:
+    moe = next(m for m in small.values() if m.routing == routing)
+    now = definition_of(moe)
+    assert kernel_of(now) == moe
+    constants = f"ROUTING = {routing.name!r}\n"
+    constants += "WEIGHT_ON_INPUT = True\n" if routing.weight_on_input else ""
+    groups = f"NUM_GROUPS = {moe.num_groups}\nTOP_GROUPS = {moe.top_groups}\n"
+    text = now.reference.replace(routing.function, "route")
+    text = text.replace("import torch\n", f"import torch\n{constants}", 1)
+    text = text if "NUM_GROUPS" in text else text.replace(constants, constants + groups, 1)
+    assert kernel_of(attrs.evolve(now, name="renamed", reference=text)) == moe
+
+
+def test_llama4_routing_by_name_alone_may_weigh_either(definition_of: Any, small: Any) -> None:
+    now = definition_of(small["bf16_llama4"])
+    text = f"def run({', '.join(now.inputs)}):\n    pass\n"
+    assert kernel_of(attrs.evolve(now, reference=text)) is None

@@ -19,11 +19,8 @@ NUM_LOCAL_EXPERTS = 32
 HIDDEN_SIZE = 7168
 INTERMEDIATE_SIZE = 2048
 TOP_K = 8
-NUM_GROUPS = 8  # only: ds_routing
-TOP_GROUPS = 4  # only: ds_routing
-ROUTING = "ds_routing"
-# The routing weight multiplies an expert's input instead of its output.  # only: llama4_routing
-# only: llama4_routing: WEIGHT_ON_INPUT = True
+NUM_GROUPS = 8  # only: groups
+TOP_GROUPS = 4  # only: groups
 # Side of a block that shares one scale.
 BLOCK = 128
 # Sizes of the pieces of work, which bound the memory; no result depends on them.
@@ -47,19 +44,20 @@ def route(
     routing_bias: torch.Tensor,
     routed_scaling_factor: float | torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Sigmoid scores; bias and groups decide which experts, the scores alone how much.
+    """Sigmoid scores; biased ones decide which experts, the scores alone how much.
 
-    A group's rank is the sum of its two best biased scores; only experts of the best TOP_GROUPS
-    groups can be chosen. The weights are the chosen scores without bias, normalised to sum to
-    the scaling factor. Returns experts [n, TOP_K] and weights [n, TOP_K].
+    A group's rank is the sum of its two best biased scores; only experts of the best TOP_GROUPS  # only: groups
+    groups can be chosen.  # only: groups
+    The weights are the chosen scores without bias, normalised to sum to the scaling factor.
+    Returns experts [n, TOP_K] and weights [n, TOP_K].
     """
     scores = torch.sigmoid(routing_logits.to(torch.float32))
     biased = scores + routing_bias.to(torch.float32)
-    groups = biased.view(-1, NUM_GROUPS, NUM_EXPERTS // NUM_GROUPS)
-    best = groups.topk(min(2, groups.shape[2]), dim=2).values.sum(dim=2)
-    dropped = torch.ones_like(best, dtype=torch.bool)
-    dropped.scatter_(1, first_of_largest(best, TOP_GROUPS), False)
-    biased = groups.masked_fill(dropped.unsqueeze(2), float("-inf")).flatten(1)
+    groups = biased.view(-1, NUM_GROUPS, NUM_EXPERTS // NUM_GROUPS)  # only: groups
+    best = groups.topk(min(2, groups.shape[2]), dim=2).values.sum(dim=2)  # only: groups
+    dropped = torch.ones_like(best, dtype=torch.bool)  # only: groups
+    dropped.scatter_(1, first_of_largest(best, TOP_GROUPS), False)  # only: groups
+    biased = groups.masked_fill(dropped.unsqueeze(2), float("-inf")).flatten(1)  # only: groups
     chosen = first_of_largest(biased, TOP_K)
     weights = scores.gather(1, chosen)
     # 1e-20 keeps 0 / 0 away where every chosen score underflows.
@@ -282,6 +280,7 @@ def run(
         for first, last in groups(counts, at_once):
             pairs = slice(bounds[first], bounds[last])
             rows, slots = hidden[order[pairs] // TOP_K], slice(None)
+            # The routing weight multiplies the expert's input instead of its output.  # only: llama4_routing
             # only: llama4_routing: rows = rows * weights.flatten()[order[pairs], None]
             if last - first > 1:
                 # As many rows for each expert as one of them has at most; 0 where there are less.

@@ -21,9 +21,6 @@ NUM_LOCAL_EXPERTS = 8
 HIDDEN_SIZE = 4096
 INTERMEDIATE_SIZE = 14336
 TOP_K = 2
-ROUTING = "renorm"
-# The routing weight multiplies an expert's input instead of its output.  # only: llama4_routing
-# only: llama4_routing: WEIGHT_ON_INPUT = True
 # Sizes of the pieces of work, which bound the memory; no result depends on them.
 TOKEN_CHUNK = 4096
 # Of the intermediate size, which is whole on tensor cores.
@@ -189,6 +186,7 @@ def run(
         for first, last in groups(counts, at_once):
             pairs = slice(bounds[first], bounds[last])
             rows, slots = hidden[order[pairs] // TOP_K], slice(None)
+            # The routing weight multiplies the expert's input instead of its output.  # only: llama4_routing
             # only: llama4_routing: rows = rows * weights.flatten()[order[pairs], None]
             if last - first > 1:
                 # As many rows for each expert as one of them has at most; 0 where there are less.
