@@ -96,7 +96,7 @@ class ClassBodies(Part):
                 del cls.attrs[name]
             else:
                 cls.attrs[name] = held
-                self._adopt(cls, name, held)
+                self.adopt(cls, name, held)
 
     def run_put_off(self) -> None:
         """Run all statements that wait for their names to be read, in the order of the source."""
@@ -131,7 +131,7 @@ class ClassBodies(Part):
             cls.attrs[name] = value
             if value is ABSENT:
                 del cls.attrs[name]
-            self._adopt(cls, name, value)
+            self.adopt(cls, name, value)
         return value
 
     def _evaluated(self, cls: Class, name: str) -> Any:
@@ -165,7 +165,7 @@ class ClassBodies(Part):
         finally:
             module.at = outer
 
-    def _adopt(self, cls: Class, name: str, value: Any) -> None:
+    def adopt(self, cls: Class, name: str, value: Any) -> None:
         """Tell a value of a body that it is an attribute of the class."""
         if isinstance(value, Func):
             if value.cls is None and not isinstance(value.node, ast.Lambda):

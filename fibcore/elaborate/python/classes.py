@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from fibcore.elaborate.python.class_bodies import ClassBodies
 from fibcore.elaborate.python.definitions import shortened
 from fibcore.elaborate.python.mangling import mangle
+from fibcore.elaborate.python.metaclasses import Metaclasses
 from fibcore.elaborate.python.part import Part
 from fibcore.elaborate.python.values import (
     ABSENT,
@@ -37,6 +38,7 @@ class Classes(Part):
     def __init__(self, evaluator: Evaluator) -> None:
         super().__init__(evaluator)
         self.bodies = ClassBodies(evaluator)
+        self.metaclasses = Metaclasses(evaluator)
         # Counts changes of classes after which what is remembered of descriptors is found anew.
         self.generation = 0
 
@@ -64,8 +66,8 @@ class Classes(Part):
 
     # -- how classes are made ------------------------------------------------------------------
 
-    def define(self, node: ast.ClassDef, env: Env) -> Class:
-        """A class as its definition says, before it is decorated."""
+    def define(self, node: ast.ClassDef, env: Env) -> Any:
+        """What the definition of a class makes, before it is decorated."""
         if env.module.source.has_private:
             mangle(node)
         place = env.module.place(node)
@@ -96,8 +98,7 @@ class Classes(Part):
                 raise Raised("TypeError", f"{base.name} has members and cannot be extended", place)
         self.bodies.prepare(cls, env)
         options = {str(k): self.ev.expressions.eval(v, env) for k, v in given.items()}
-        self._announce(cls, options, place)
-        return cls
+        return self.metaclasses.made(cls, options, place)
 
     def _bases(self, node: ast.ClassDef, env: Env) -> list[Any]:
         bases: list[Any] = []
@@ -111,14 +112,8 @@ class Classes(Part):
             bases.append(value if known else Ext("unknown." + shortened(base)))
         return bases
 
-    def _announce(self, cls: Class, options: dict[str, Any], place: SourcePlace) -> None:
-        """Tell the metaclass and the bases of a new class."""
-        if cls.metaclass is not None:
-            init = self.attr(cls.metaclass, "__init__")
-            if isinstance(init, Func):
-                space = dict(cls.attrs)
-                args = [cls, cls.name, tuple(cls.bases), space]
-                self.ev.calls.call_function(init, args, options, place)
+    def announce(self, cls: Class, options: dict[str, Any], place: SourcePlace) -> None:
+        """Tell the bases of a new class."""
         hook = self.attr(cls, "__init_subclass__", after=cls)
         if isinstance(hook, Func):
             self.ev.calls.call(Bound(hook, cls), [], options, place)

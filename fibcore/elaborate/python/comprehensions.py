@@ -11,6 +11,7 @@ from fibcore.elaborate.python.late_captures import captures_late
 from fibcore.elaborate.python.part import Handlers, Part
 from fibcore.elaborate.python.pure import Seen, is_pure
 from fibcore.elaborate.python.values import ABSENT, Env, Raised, born
+from fibcore.elaborate.python.values.generators import doubt_end
 from fibcore.elaborate.python.values.iterators import Iterator, Undecided
 from fibcore.model.tree import Alternatives, Unknown
 
@@ -137,6 +138,10 @@ class Comprehensions(Part):
         except Undecided as undecided:
             self._any_rounds(generators, level, env, element, undecided.reason)
             return undecided.reason
+        except Raised:
+            # Since Python 3.12 a list comprehension has no frame that would keep it.
+            doubt_end(iterable, Unknown("when a comprehension drops a generator", place))
+            raise
         return doubt
 
     def _once(
@@ -220,6 +225,13 @@ class GeneratorExpression(Iterator):
         return items
 
     def _next(self, ev: Evaluator) -> Any:
+        try:
+            return self._following(ev)
+        except Raised as error:
+            error.scopes.append(self.state["running"])
+            raise
+
+    def _following(self, ev: Evaluator) -> Any:
         ev.writes.put(self.state, "started", True)
         generators = self.node.generators
         running = self.state["running"]

@@ -119,9 +119,11 @@ class Construction(Part):
                 seen.add(name)
             seen.update(base.attrs)
 
-    def bare(self, args: Args, place: SourcePlace) -> Any:
+    def bare(self, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
         """`cls.__new__(cls)`: an instance whose constructor has not been run."""
         cls = args[0] if args else None
+        if isinstance(cls, Class) and cls.derives("type"):
+            return self.ev.classes.metaclasses.by_type(args, kwargs, place)
         if not isinstance(cls, Class):
             return Unknown("an instance of something that is no class", place)
         if self.ev.classes.enum_members(cls) is not None:

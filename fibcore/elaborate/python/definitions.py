@@ -125,7 +125,7 @@ class Definitions(Part):
     def define_class(self, node: ast.ClassDef, env: Env) -> Status:
         decorators = [self.decorator(d, env) for d in node.decorator_list]
         cls = self.ev.classes.define(node, env)
-        if node.decorator_list:
+        if node.decorator_list and isinstance(cls, Class):
             self.ev.records.own(cls)  # raises what a dataclass that Python refuses does
         value = self.decorated(cls, decorators, node, env)
         self.ev.names.bind(env, node.name, value)

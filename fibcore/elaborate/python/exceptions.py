@@ -6,6 +6,7 @@ import ast
 import contextlib
 from collections.abc import Callable, Iterator
 from functools import partial
+from sys import getrefcount
 from typing import TYPE_CHECKING, Any
 
 from fibcore.elaborate.python import plain
@@ -22,12 +23,15 @@ from fibcore.elaborate.python.values.exceptions import (
     exception_of,
     is_subclass,
 )
+from fibcore.elaborate.python.values.generators import doubt_end
 from fibcore.model.tree import Alternatives, SourcePlace, Unknown
 from fibcore.syntax import walk
 
 if TYPE_CHECKING:
     from fibcore.elaborate.python.evaluator import Evaluator
 
+_HOLDERS = 3
+"""References to an exception that only its handler has: of what was raised, and of the call."""
 _CATCH_ALL = ("Exception", "BaseException")
 
 
@@ -126,6 +130,7 @@ class Exceptions(Part):
             self.handled.pop()
             if other is not error:
                 self._set_context(exception_of(other), error)
+                other.scopes += error.scopes
             raise
         except GeneratorExit:
             raise  # the frame of a generator that nobody has any more
@@ -207,6 +212,7 @@ class Exceptions(Part):
             if error is None:
                 final = block(node.finalbody, env)
                 return final if final is not None else status
+            error.catch()
             with self.handling(error):
                 final = block(node.finalbody, env)
             if final is not None:
@@ -275,8 +281,17 @@ class Exceptions(Part):
         self.ev.forward.note_abandoned()
         with self.bound(handler, exception_of(error), env), self.handling(error):
             status = self.ev.statements.block(handler.body, env)
+        if error.scopes and handler.name and getrefcount(error.value) > _HOLDERS:
+            self._doubt_ends(error)
         error.release()
         return status
+
+    def _doubt_ends(self, error: Raised) -> None:
+        """Note that variables of functions live as long as whoever has the exception keeps it."""
+        why = Unknown("when an exception is dropped that somebody kept", error.place)
+        for scope in error.scopes:
+            for value in list(scope.vars.values()) if isinstance(scope, Env) else scope:
+                doubt_end(value, why)
 
     @contextlib.contextmanager
     def bound(self, handler: ast.ExceptHandler, value: Any, env: Env) -> Iterator[None]:

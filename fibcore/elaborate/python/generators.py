@@ -33,7 +33,11 @@ class Generators(Part):
 
     def _frame(self, func: Func, env: Env) -> Frame[Any, Any, Any]:
         assert not isinstance(func.node, ast.Lambda)
-        status = yield from self._block(func.node.body, env)
+        try:
+            status = yield from self._block(func.node.body, env)
+        except Raised as error:
+            error.scopes.append(env)
+            raise
         if env.maybe:
             raise Undecided(
                 Unknown("a generator that may have returned", env.module.place(func.node))

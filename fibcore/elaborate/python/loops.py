@@ -11,7 +11,6 @@ from fibcore.elaborate.python.branches import exits_of
 from fibcore.elaborate.python.journal import Status
 from fibcore.elaborate.python.part import Handlers, Part
 from fibcore.elaborate.python.values import ABSENT, Env, one_of
-from fibcore.elaborate.python.values.generators import Generator
 from fibcore.elaborate.python.values.iterators import Undecided
 from fibcore.model.tree import Alternatives, Unknown
 
@@ -50,16 +49,7 @@ class Loops(Part):
             )
             some = partial(self._unknown_rounds, node, iterable, why, env)
             return self._with_else(node, env, some)
-        left = self.ev.writes.ways_that_left
-
-        def known() -> Status:
-            status = self._rounds(node, iterable, rounds, env)
-            only = isinstance(iterable, Generator) and isinstance(node.iter, ast.Call)
-            if status is not None and only and self.ev.writes.ways_that_left == left:
-                iterable.close(self.ev)  # nobody else has it
-            return status
-
-        return self._with_else(node, env, known)
+        return self._with_else(node, env, partial(self._rounds, node, iterable, rounds, env))
 
     def _unknown_rounds(self, node: ast.For, iterable: Any, why: Unknown, env: Env) -> Status:
         """Rounds of which not even the number is known."""

@@ -61,7 +61,7 @@ class ObjectMethods(Part):
 
             return Native(name, announce)
         if name == "__new__":
-            return Native(name, lambda ev, args, kwargs, at: ev.construction.bare(args, at))
+            return Native(name, lambda ev, args, kwargs, at: ev.construction.bare(args, kwargs, at))
         if name == "__init__":
             return Native(name, lambda *_: None)
         if name == "__call__":
@@ -128,9 +128,9 @@ for _name in _STORING:
     _enter(_name)
 
 
-@imitates("object.__new__")
+@imitates("object.__new__", "type.__new__")
 def _new(ev: Any, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
-    return ev.construction.bare(args, place)
+    return ev.construction.bare(args, kwargs, place)
 
 
 @imitates("object.__init__", "object.__init_subclass__")

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from fibcore.elaborate.python.builtins.table import builtin, enter
 from fibcore.elaborate.python.values import (
+    ABSENT,
     Args,
     Kwargs,
     Namespace,
+    Obj,
     Raised,
     Value,
     born,
@@ -48,6 +50,12 @@ def _len(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
     return ev.writes.mapped(args[0], each)
 
 
+def _index(ev: Evaluator, value: Any, place: SourcePlace) -> Any:
+    """A number, or an object that says which one it is."""
+    found = value.special(ev, "__index__", [], place) if isinstance(value, Obj) else ABSENT
+    return value if found is ABSENT else found
+
+
 @builtin("range")
 def _range(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
     position = next((i for i, a in enumerate(args) if isinstance(a, Alternatives)), None)
@@ -56,7 +64,7 @@ def _range(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any
             args[position],
             lambda v: _range(ev, [*args[:position], v, *args[position + 1 :]], kwargs, place),
         )
-    args = [plain_of(arg) for arg in args]
+    args = [_index(ev, plain_of(arg), place) for arg in args]
     inner = deep_unknown(args)
     if inner is not None:
         return inner

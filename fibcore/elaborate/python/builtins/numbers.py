@@ -59,7 +59,8 @@ def _pure(name: str, fn: Callable[..., Any]) -> None:
 
 _ASKED = {
     "abs": ("__abs__",), "round": ("__round__",), "float": ("__float__", "__index__"),
-    "int": ("__int__", "__index__", "__trunc__"), "complex": ("__complex__", "__float__"),
+    "int": ("__int__", "__index__", "__trunc__"), "bytes": ("__bytes__", "__index__"),
+    "complex": ("__complex__", "__float__", "__index__"),
     "hex": ("__index__",), "bin": ("__index__",), "oct": ("__index__",), "chr": ("__index__",),
     "divmod": ("__divmod__",), "pow": ("__pow__",), "ord": (),
 }  # fmt: skip
@@ -84,6 +85,10 @@ def _asked(ev: Evaluator, name: str, args: Args, place: SourcePlace) -> Any:
         if found is not ABSENT:
             goes_on = method == "__index__" and name != "int"
             return ev.calls.call(BUILTINS[name], [found], {}, place) if goes_on else found
+    if name == "bytes" and len(args) == 1:
+        items = ev.iteration.items(args[0])
+        why = Unknown("bytes of an object", place)
+        return why if items is None else ev.calls.call(BUILTINS[name], [items], {}, place)
     if len(args) == 1 and all(args[0].lacks(ev, method) for method in _ASKED[name]):
         raise Raised("TypeError", f"{name}() of {args[0].class_name!r} object", place)
     return Unknown(f"{name} of an object", place)

@@ -66,11 +66,12 @@ class Raised(Exception):
 
     def catch(self) -> None:
         """Let go of what expressions held that it left, as Python does before a handler runs."""
-        self.__traceback__ = None
+        # An error of Python's own that it was made of holds the same frames.
+        self.__traceback__ = self.__context__ = self.__cause__ = None
 
     def release(self) -> None:
         """Let go of the variables of functions that it left."""
-        self.__traceback__ = None
+        self.catch()
         self.scopes.clear()
 
 

@@ -181,7 +181,7 @@ class Class(Value):
         if name == "__bases__":
             return tuple(self.bases) or (Ext("object"),)
         if name == "__new__":
-            return Native(name, lambda ev, args, kwargs, at: ev.construction.bare(args, at))
+            return Native(name, lambda ev, args, kwargs, at: ev.construction.bare(args, kwargs, at))
         if name == "__doc__":
             return ast.get_docstring(self.node, False)
         if name == "__annotations__":

@@ -298,6 +298,8 @@ class Native(_Function):
 
     def find_attr(self, ev: Evaluator, name: str, place: SourcePlace) -> Any:
         """`dict.fromkeys` and the like."""
+        if self.name == "type" and name.startswith("__"):
+            return ev.classes.metaclasses.method_of_type(name)
         return ev.plain.of_type(self.name, name, place)
 
     def call(self, ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:

@@ -47,9 +47,12 @@ class Generator(Iterator):
 
     Attributes:
         frame: Runs the body, from one yield to the next.
+        doubt: Why it is not known when nobody has it any more; None where that is known.
     """
 
-    __slots__ = ("_lost", "ev", "frame", "handled", "home", "place", "result", "running", "started")
+    __slots__ = (
+        "_lost", "doubt", "ev", "frame", "handled", "home", "place", "result", "running", "started",
+    )  # fmt: skip
     kind = "generator"
 
     def __init__(self, ev: Evaluator, frame: Frame[Any, Any, Any], place: SourcePlace) -> None:
@@ -62,6 +65,7 @@ class Generator(Iterator):
         self.result: Any = None
         self.running = False
         self.started = False
+        self.doubt: Unknown | None = None
         self._lost: Unknown | None = None
 
     def take(self, ev: Evaluator) -> Any:
@@ -124,7 +128,15 @@ class Generator(Iterator):
             return
         if ev.writes.innermost is self.home:
             with contextlib.suppress(Raised, Undecided, Exhausted):
-                self.close(ev)
+                if self.doubt is None:
+                    self.close(ev)
+                else:
+                    ev.writes.choose([self._close_once, lambda: None], self.doubt)
+
+    def _close_once(self) -> None:
+        # What the frame does is not taken back, but there is nobody who has it.
+        self.home = self.ev.writes.innermost
+        self.close(self.ev)
 
     def _resume(self, ev: Evaluator, step: Any) -> Any:
         if self.running:
@@ -218,3 +230,13 @@ def _stopped(error: Raised, place: SourcePlace) -> Raised:
         "__suppress_context__": True,
     }
     return Raised("RuntimeError", given[0], place, value=value)
+
+
+def doubt_end(value: Any, why: Unknown) -> None:
+    """Note that it is not known when the generators that a value holds are dropped."""
+    if isinstance(value, Generator):
+        value.doubt = why
+    elif isinstance(value, Iterator):
+        for held in value.state.values():
+            for each in held if isinstance(held, (list, tuple)) else (held,):
+                doubt_end(each, why)
