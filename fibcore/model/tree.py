@@ -173,8 +173,10 @@ class Quantization:
 
     Attributes:
         method: SGLang's name of the method: "fp8", "modelopt_fp4", "awq", "mxfp4", ...
-        weight_dtype: float8_e4m3fn, float4_e2m1, int4, int8.
-        scheme: "block", "tensor", "channel" or "group": what one weight scale covers.
+        weight_dtype: float8_e4m3fn, float4_e2m1, int4, int8, nf4; where the format is not known
+            here, its name.
+        scheme: "block", "tensor", "channel" or "group": what one weight scale covers; "format"
+            where the format is not known here.
         block: (rows, columns) of a weight block where scheme is "block".
         group_size: Elements a scale covers along K where scheme is "group".
         activation: "dynamic", "static" or None where activations stay in the model's dtype.

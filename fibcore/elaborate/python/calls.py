@@ -46,6 +46,8 @@ MAX_DEPTH = 48
 
 _RECURSIONS = 2
 """Calls of a function in each other before it is asked whether they come to anything."""
+_MANY_RECURSIONS = 8
+"""As many, of one that may change something."""
 
 
 class Calls(Part):
@@ -226,9 +228,9 @@ class Calls(Part):
         if func.cache is not None:
             return self._remembered(func, args, kwargs, place)
         if self.depth >= MAX_DEPTH:
-            return Unknown(f"calls nested deeper than {MAX_DEPTH}", place)
+            return self._left_off(f"calls nested deeper than {MAX_DEPTH}", args, kwargs, place)
         if self.depth >= _RECURSIONS and self._recurs(func, args, kwargs):
-            return Unknown("a recursion over something unknown", place)
+            return self._left_off("a recursion over something unknown", args, kwargs, place)
         if isinstance(func.node, ast.AsyncFunctionDef):
             return Unknown("an async function", place)
         if self.ev.mode.forward:
@@ -261,14 +263,22 @@ class Calls(Part):
         return status[1] if status is not None and status[0] == "return" else None
 
     def _recurs(self, func: Func, args: Args, kwargs: Kwargs) -> bool:
-        """Whether a function that changes nothing goes on calling itself with unknown arguments."""
+        """Whether a function goes on calling itself with unknown arguments."""
         node = func.node
-        return (
-            isinstance(node, ast.FunctionDef)
-            and self._running.count(node) >= _RECURSIONS
-            and all(isinstance(value, Unknown) for value in (*args, *kwargs.values()))
-            and changes_nothing(node)
-        )
+        times = self._running.count(node)
+        if times < _RECURSIONS or not isinstance(node, ast.FunctionDef):
+            return False
+        unknown = [isinstance(value, Unknown) for value in (*args, *kwargs.values())]
+        if times >= _MANY_RECURSIONS and any(unknown):
+            return True
+        return all(unknown) and changes_nothing(node)
+
+    def _left_off(self, why: str, args: Args, kwargs: Kwargs, place: SourcePlace) -> Unknown:
+        """A call that is not followed, though it may do whatever can be done with its arguments."""
+        unknown = Unknown(why, place)
+        self.ev.doubts.hand_over((*args, *kwargs.values()), unknown)
+        self.ev.exceptions.may_raise_anything(place)
+        return unknown
 
     def _body(self, node: ast.FunctionDef, env: Env) -> Status:
         """The body of a function, which returns on some sides of undecided branches."""

@@ -19,6 +19,7 @@ from fibcore.elaborate.python.values import (
 )
 from fibcore.elaborate.sglang.quantization_formats import (
     BY_NAME,
+    UNNAMED,
     CompressedTensors,
     describe,
     layers_named,
@@ -91,7 +92,7 @@ def method_name(data: Mapping[str, Any]) -> str:
             return f"modelopt {algorithm}"
     if name == "fp8" and str(data.get("fmt", "")).lower().startswith("mx"):
         return "mxfp8"
-    return name.replace("compressed-tensors", "compressed_tensors") or "unknown"
+    return name.replace("compressed-tensors", "compressed_tensors") or UNNAMED
 
 
 # SGLang serves these checkpoints with the Marlin kernels where the GPU has them
@@ -129,6 +130,7 @@ class Quantizer:
         methods = [*_UPGRADES.get(self.method, ()), self.method, self.method.replace("_", "-")]
         if self.method.startswith("modelopt"):
             methods.append("modelopt")
+        refused: Raised | None = None
         for name in dict.fromkeys(methods):
             try:
                 cls = self.ev.calls.call(lookup, [name], {}, place)
@@ -138,6 +140,8 @@ class Quantizer:
                     self.ev.attributes.get(cls, "from_config", place), [section], {}, place
                 )
             except Raised as error:
+                if error.explicit and name == self.method:
+                    refused = error  # by a `raise` of the source's own
                 if self.problem is None or name == self.method:
                     self.problem = Unknown(
                         f"quantisation config of method {name}: {error.kind}: {error.message}",
@@ -147,6 +151,8 @@ class Quantizer:
             if isinstance(self.config, Obj):
                 self.problem = names.apply(self.config)
                 return
+        if refused is not None:
+            raise refused
         self.config = Obj(Ext(f"quantization.{self.method}"), place)
         self.config.attrs["quant_method"] = self.method
         if self.problem is None:

@@ -1,8 +1,8 @@
 """What weights look like by a quantisation config: one function for each family of formats.
 
 The keys are those of the checkpoints' own documentation (Hugging Face's quantisation guides,
-vllm-project/compressed-tensors, NVIDIA ModelOpt, AMD Quark, Intel AutoRound). A format that is not
-known here is reported by its name.
+vllm-project/compressed-tensors, NVIDIA ModelOpt, AMD Quark, Intel AutoRound). Of a format that is
+not known here, its name is.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from fibcore.model.tree import Quantization, Unknown
 Answer = Quantization | Unknown | None
 """How a layer is quantised; None for plain weights, Unknown where that is not known."""
 
+UNNAMED = "unknown"
+"""The method of a config that names none."""
 FP8 = "float8_e4m3fn"
 FP4 = "float4_e2m1"
 MERGED = {
@@ -52,8 +54,10 @@ def describe(method: str, data: Mapping[str, Any], prefix: str, *, experts: bool
         experts: Whether it holds the experts of a layer.
     """
     make = _METHODS.get(method)
+    if method == UNNAMED:
+        return Unknown("a quantisation config that names no method")
     if make is None:
-        return Unknown(f"quantisation format {method}, which is not known")
+        return Quantization(method, method, "format")
     try:
         return make(method, data, prefix, experts)
     except (TypeError, ValueError, AttributeError, re.error) as error:
@@ -183,8 +187,9 @@ def _matches(pattern: str, name: str) -> bool:
 def _bitsandbytes(method: str, data: Mapping[str, Any], prefix: str, experts: bool) -> Answer:
     if data.get("load_in_8bit") or data.get("_load_in_8bit"):
         return Quantization(method, "int8", "channel", None, None, "dynamic")
+    # bitsandbytes' own data types, a scale for each 64 elements (its default `blocksize`).
     kind = str(data.get("bnb_4bit_quant_type", "fp4"))
-    return Unknown(f"bitsandbytes {kind} weights of 4 bits, which have no dtype here")
+    return Quantization(method, kind, "group", None, 64)
 
 
 def _int8(method: str, data: Mapping[str, Any], prefix: str, experts: bool) -> Answer:

@@ -86,6 +86,8 @@ def of_definition(definition: Definition) -> Format | None:
 
 def quantization_words(quantization: Quantization) -> str:
     """A quantisation for people: "float8_e4m3fn weights (fp8), one scale per tensor"."""
+    if quantization.scheme == "format":
+        return f"weights in the format {quantization.method}"
     scale = quantization.scheme
     if quantization.scheme == "block" and quantization.block is not None:
         scale = "block of {} x {}".format(*quantization.block)

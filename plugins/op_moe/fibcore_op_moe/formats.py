@@ -135,6 +135,8 @@ def of_inputs(inputs: Mapping[str, TensorSpec]) -> WeightFormat | None:
 
 def quantization_words(quantization: Quantization) -> str:
     """A quantisation for people: `awq int4 (a scale per 128)`."""
+    if quantization.scheme == "format":
+        return quantization.method
     if quantization.scheme == "block" and quantization.block is not None:
         covers = "block of {} x {}".format(*quantization.block)
     elif quantization.scheme == "group" and quantization.group_size is not None:

@@ -82,6 +82,17 @@ def shape(answer: Any) -> Any:
             {"quant_method": "auto-round", "bits": 4, "group_size": 16, "data_type": "nv_fp4"},
             (FP4, "group", 16, "dynamic"),
         ),
+        (
+            {"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "nf4"},
+            ("nf4", "group", 64, None),
+        ),
+        # Of a format that is not known here, the name alone is.
+        ({"quant_method": "gguf"}, ("gguf", "format", None, None)),
+        ({"quant_method": "brand_new"}, ("brand_new", "format", None, None)),
+        (
+            {"quant_method": "modelopt", "quant_algo": "INT4_AWQ"},
+            ("modelopt INT4_AWQ", "format", None, None),
+        ),
     ],
     ids=str,
 )
@@ -92,14 +103,7 @@ def test_formats(section: dict[str, Any], expected: Any) -> None:
 @pytest.mark.parametrize(
     ("section", "named"),
     [
-        ({"quant_method": "gguf"}, "gguf"),
-        ({"quant_method": "brand_new"}, "brand_new"),
-        ({"bits": 4}, "unknown"),
-        ({"quant_method": "modelopt", "quant_algo": "INT4_AWQ"}, "int4_awq"),
-        (
-            {"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "nf4"},
-            "nf4",
-        ),
+        ({"bits": 4}, "names no method"),
         ({"quant_method": "gptq", "bits": "many"}, "gptq"),
         ({"quant_method": "quark", "global_quant_config": {"weight": {"dtype": "mx6"}}}, "mx6"),
         ({"quant_method": "auto-round", "bits": 3, "data_type": "mx_fp"}, "3 bits"),

@@ -130,6 +130,7 @@ class Functions(Part):
         key = id(func.node)
         if key not in self._known:
             self.ev.keep.append(func.node)
+            self._known[key] = None  # one that calls itself is left to the evaluator there
             self._known[key] = self._make(func)
         return self._known[key]
 

@@ -217,3 +217,21 @@ def test_what_is_not_done_here_is_left_to_the_evaluator(body: str, tmp_path: Pat
                 continue
             found = evaluator.call("made", "f", "a", entries)
             assert found == expected or "unknown" in str(found)
+
+
+def test_a_function_that_calls_itself(tmp_path: Path) -> None:
+    text = textwrap.dedent("""
+        def alike(a, b):
+            if type(a) is not type(b):
+                return False
+            if isinstance(a, dict):
+                return a.keys() == b.keys() and all(alike(a[k], b[k]) for k in a)
+            return a == b
+
+        def run(a, b):
+            return [alike(a, a), alike(a, b), alike(b, b), alike(1, 2), alike(a, 1), alike(b, a)]
+    """)
+    (tmp_path / "m.py").write_text(text)
+    a, b = {"x": {"y": [1], "z": {}}}, {"x": {"y": [1], "z": {"w": 1}}}
+    result = Evaluator(ModuleIndex(tmp_path)).call("m", "run", a, b)
+    assert result == [True, False, True, False, False, False]
