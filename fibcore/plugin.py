@@ -18,6 +18,7 @@ from fibcore.errors import (
     PluginError,
     ServingError,
 )
+from fibcore.model.cost import Cost
 from fibcore.model.definition import Axis, Definition, TensorSpec, const, scalar, tensor, var
 from fibcore.model.kernel import (
     Extraction,
@@ -33,6 +34,7 @@ from fibcore.model.kernel import (
 )
 from fibcore.model.options import Option
 from fibcore.model.serving import Serving
+from fibcore.model.shapes import tensor_bytes
 from fibcore.model.tree import (
     Alternatives,
     Call,
@@ -50,6 +52,7 @@ from fibcore.model.tree import (
     with_origins,
 )
 from fibcore.ops.authoring.consistency import in_name, not_a_multiple, other_than
+from fibcore.ops.authoring.costs import Attended, attended, attention_cost, moved
 from fibcore.ops.authoring.counts import TOKENS
 from fibcore.ops.authoring.rendering import named_after, render, select
 from fibcore.ops.hookspecs import (
@@ -91,10 +94,12 @@ __all__ = [
     "HOOK_API",
     "TOKENS",
     "Alternatives",
+    "Attended",
     "Axis",
     "Batch",
     "Call",
     "ConfigError",
+    "Cost",
     "Definition",
     "DefinitionError",
     "Draws",
@@ -127,6 +132,8 @@ __all__ = [
     "Unknown",
     "Use",
     "WorkloadCase",
+    "attended",
+    "attention_cost",
     "const",
     "decode_batches",
     "fact",
@@ -135,6 +142,7 @@ __all__ = [
     "in_name",
     "indptr",
     "last_page_lengths",
+    "moved",
     "named_after",
     "not_a_multiple",
     "origins_of",
@@ -148,6 +156,7 @@ __all__ = [
     "select",
     "sequence_cases",
     "tensor",
+    "tensor_bytes",
     "use",
     "var",
     "with_origins",

@@ -15,6 +15,7 @@ PLUGINS = sorted(path.parent for path in (ROOT / "plugins").glob("*/pyproject.to
 PROJECT = ("LICENSE", "README.md", "conftest.py", "pyproject.toml")
 PACKAGE = (
     "__init__.py",
+    "cost.py",
     "definitions.py",
     "ground_truths/__init__.py",
     "matcher.py",
@@ -27,6 +28,7 @@ FOLDERS = ("ground_truths", "references")
 TESTS = (
     "conftest.py",
     "test_contract.py",
+    "test_cost.py",
     "test_definitions.py",
     "test_ground_truths.py",
     "test_matcher.py",

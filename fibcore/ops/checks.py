@@ -12,7 +12,9 @@ import math
 import re
 from typing import Any
 
+from fibcore.model.cost import Cost
 from fibcore.model.definition import Definition
+from fibcore.model.dtypes import DTYPES
 from fibcore.model.options import Option
 from fibcore.ops.hookspecs import GroundTruth, Identity, OpType, TestTemplate, WorkloadCase
 from fibcore.ops.values import is_a, items, listed, mapping, shown
@@ -160,6 +162,33 @@ def check_workloads(result: object, definition: Definition) -> tuple[WorkloadCas
         if not callable(case.tensors):
             raise ValueError(f"{who} its tensors is {shown(case.tensors)}, not a function")
     return cases
+
+
+def check_cost(result: object) -> Cost | None:
+    """What `fibcore_cost` returned; None where the plugin cannot tell.
+
+    Raises:
+        ValueError: a number is negative or no integer, the dtype is unknown, or what is assumed
+            and what is certain do not go together.
+    """
+    if result is None:
+        return None
+    cost = is_a(result, Cost, "the result")
+    for name in ("flops", "bytes_read", "bytes_written"):
+        number = getattr(cost, name)
+        if type(number) is not int or number < 0:
+            raise ValueError(f"{name} is {shown(number)}, not an integer of at least 0")
+    if cost.dtype not in DTYPES:
+        raise ValueError(f"dtype is {cost.dtype!r}, not one of {', '.join(DTYPES)}")
+    if bool(is_a(cost.assumes, str, "assumes")) != (cost.least is not None):
+        raise ValueError("assumes and least go together: what is assumed, and what is certain")
+    if cost.least is not None:
+        check_cost(cost.least)
+        if cost.least.least is not None:
+            raise ValueError("least assumes something")
+        if cost.least.flops > cost.flops or cost.least.bytes_moved > cost.bytes_moved:
+            raise ValueError("least is more than the cost itself")
+    return cost
 
 
 @functools.lru_cache(maxsize=256)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pluggy
 
+from fibcore.model.cost import Cost
 from fibcore.model.definition import Definition
 from fibcore.model.kernel import Extraction, Kernel, Scalar
 from fibcore.model.options import Option
@@ -234,4 +235,18 @@ def fibcore_workloads(  # type: ignore[empty-body]
     cases: draw from `fibcore.plugin.generator(seed, definition.name, ...)`. The inputs hold the
     definition's constraints. NumPy may be imported inside the function. Empty where the plugin
     cannot tell what valid inputs are.
+    """
+
+
+@hookspec(firstresult=True)
+def fibcore_cost(
+    definition: Definition, axes: Mapping[str, int], values: Mapping[str, Sequence[int]]
+) -> Cost | None:
+    """Count the operations and bytes of one call of a definition.
+
+    Called for definitions of the plugin's op types, others' among them. `axes` has the size of
+    every var axis. `values` holds the elements of integer inputs, offsets and page numbers, where
+    they are known; any of them may be missing. None where the plugin cannot tell, and without this
+    hook: then every input is taken to be read whole, and no operations are counted. The functions
+    `moved` and `attended` of `fibcore.plugin` help.
     """

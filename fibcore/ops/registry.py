@@ -14,11 +14,13 @@ import attrs
 import pluggy
 
 from fibcore.errors import ConfigError, FibcoreError, PluginError
+from fibcore.model.cost import Cost
 from fibcore.model.definition import Definition
 from fibcore.model.kernel import Extraction, Kernel, Scalar
 from fibcore.model.serving import Serving
 from fibcore.model.tree import ModelTree
 from fibcore.ops import checks, kernel_checks
+from fibcore.ops.authoring.costs import whole
 from fibcore.ops.hookspecs import GroundTruth, Identity, TestTemplate, WorkloadCase
 from fibcore.ops.loading import LoadedPlugin, PluginInfo, describe, find_and_load
 from fibcore.ops.options import DeclaredOptions
@@ -235,6 +237,33 @@ class Registry:
             lambda result: checks.check_workloads(result, definition),
             {"definition": definition, "constants": constants, "seed": seed},
         )
+
+    def cost(
+        self,
+        definition: Definition,
+        axes: Mapping[str, int],
+        values: Mapping[str, Sequence[int]] | None = None,
+    ) -> Cost:
+        """What one call of a definition costs at some sizes.
+
+        Args:
+            definition: The definition.
+            axes: Sizes of the var axes.
+            values: Elements of integer inputs, as far as they are known.
+
+        Raises:
+            HookError: the plugin raised, or returned what is no cost.
+            KeyError: a var axis has no size.
+        """
+        axes = {name: axes[name] for name in definition.var_axes}
+        found = self._ask_owner(
+            "fibcore_cost",
+            definition.op_type,
+            f"definition {definition.name}",
+            checks.check_cost,
+            {"definition": definition, "axes": axes, "values": values or {}},
+        )
+        return found or whole(definition, axes)
 
     def _ask_owner(
         self,

@@ -27,7 +27,9 @@ import pytest
 from fibcore.benchmarking.workloads.add import encoded
 from fibcore.errors import ConfigError, FibcoreError
 from fibcore.model.definition import Axis, Definition, scalar
+from fibcore.model.dtypes import TABLE
 from fibcore.model.serving import Serving
+from fibcore.model.shapes import device_bytes
 from fibcore.model.tree import ModelTree, ModuleNode, Unknown
 from fibcore.ops.checks import top_level_names
 from fibcore.ops.hookspecs import GroundTruth
@@ -260,6 +262,38 @@ def check_workloads(subject: Subject) -> None:
         subject.registry.workloads(foreign, {}, 0)
 
 
+def check_costs(subject: Subject) -> None:
+    """A cost is asked for any sizes, and moves no more than the inputs and outputs hold.
+
+    Asked of every definition at the sizes of its workloads, with the integer inputs known and not,
+    and of one that has nothing to do.
+    """
+    for definition in subject.definitions:
+        cases = subject.registry.workloads(definition, {}, 0) or ()
+        sizes = [(dict(case.axes), case.tensors) for case in (*cases[:2], *cases[-1:])]
+        nothing = {name: int(name.startswith("len_")) for name in definition.var_axes}
+        for axes, tensors in (*sizes, (nothing, dict)):
+            known = {
+                name: [int(number) for number in array.reshape(-1)]
+                for name, array in tensors().items()
+                if TABLE[definition.inputs[name].dtype].kind == "int"
+            }
+            whole = device_bytes(definition, axes)
+            unknown = subject.registry.cost(definition, axes, {})
+            counted = subject.registry.cost(definition, axes, known)
+            for cost in (unknown, counted):
+                assert cost.bytes_moved <= whole, (
+                    f"{definition.name} at {axes}: {cost.bytes_moved} bytes are moved, where "
+                    f"inputs and outputs have {whole}"
+                )
+            for name in ("flops", "bytes_moved"):
+                least, found = getattr(unknown.certain, name), getattr(counted, name)
+                assert least <= found, (
+                    f"{definition.name} at {axes}: {name} is {found}, and {least} was certain "
+                    "before integer inputs were known"
+                )
+
+
 def _workloads(subject: Subject, definition: Definition) -> list[Any] | None:
     """Each case as (label, axes, scalars, files of its tensors); checked as when it is written."""
     cases = subject.registry.workloads(definition, {}, 0)
@@ -356,6 +390,7 @@ CHECKS = (
     check_templates,
     check_ground_truths,
     check_workloads,
+    check_costs,
     check_variants,
     check_contradictions,
     check_definitions_of_others,
@@ -443,6 +478,10 @@ class PluginContract:
     def test_workloads_fit(self, subject: Subject) -> None:
         """See `check_workloads`."""
         check_workloads(subject)
+
+    def test_costs_are_counted(self, subject: Subject) -> None:
+        """See `check_costs`."""
+        check_costs(subject)
 
     def test_variants_are_stable(self, subject: Subject) -> None:
         """See `check_variants`."""

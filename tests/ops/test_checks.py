@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import attrs
 import pytest
 from plugin_toy import PLACE, TEMPLATE, TREE, TRUTH, definition, kernel, plugin, registry
 
+from fibcore.model.cost import Cost
 from fibcore.model.definition import const, var
 from fibcore.model.kernel import Extraction, Kernel, NotCovered, Use
 from fibcore.model.serving import Serving
+from fibcore.model.shapes import device_bytes
 from fibcore.ops.hookspecs import Identity, TestTemplate
 from fibcore.ops.registry import HookError
+
+SIZES = {"batch": 3}
+TOY = definition(kernel())
 
 BAD_KERNELS: dict[str, tuple[Kernel, str]] = {
     "another plugin's op type": (kernel("other"), "'other' is not one of the plugin's: toy"),
@@ -149,3 +155,51 @@ def test_templates_that_are_not_allowed(template: object, message: str) -> None:
     with pytest.raises(HookError) as caught:
         registry(toy=plugin(test_template=lambda: template)).test_template("toy")
     assert message in str(caught.value)
+
+
+COST = Cost(4, "float32", 2, 1)
+BAD_COSTS: dict[str, tuple[object, str]] = {
+    "a number": (7, "int '7', not Cost"),
+    "less than nothing": (attrs.evolve(COST, bytes_read=-1), "bytes_read is int '-1'"),
+    "half an operation": (attrs.evolve(COST, flops=0.5), "flops is float '0.5'"),
+    "an unknown dtype": (attrs.evolve(COST, dtype="tf32"), "dtype is 'tf32', not one of float32"),
+    "an assumption alone": (attrs.evolve(COST, assumes="all is well"), "go together"),
+    "a bound alone": (attrs.evolve(COST, least=COST), "go together"),
+    "a bound from above": (
+        attrs.evolve(COST, assumes="x", least=attrs.evolve(COST, bytes_read=3)),
+        "least is more than the cost itself",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_COSTS)
+def test_costs_that_are_not_allowed(case: str) -> None:
+    bad, message = BAD_COSTS[case]
+
+    def cost() -> object:
+        return bad
+
+    with pytest.raises(HookError, match=re.escape(message)):
+        registry(toy=plugin(cost=cost)).cost(TOY, SIZES)
+
+
+def test_without_a_cost_shapes_tell() -> None:
+    def unknown() -> None:
+        return None
+
+    for asked in (registry(toy=plugin()), registry(toy=plugin(cost=unknown))):
+        cost = asked.cost(TOY, SIZES)
+        assert cost.bytes_moved == device_bytes(TOY, SIZES)
+        assert cost.certain.bytes_read == 0
+
+
+def test_the_hook_is_given_the_var_axes() -> None:
+    seen = {}
+
+    def cost(axes: dict[str, int], values: dict[str, list[int]]) -> Cost:
+        seen.update(axes=axes, values=values)
+        return COST
+
+    asked = registry(toy=plugin(cost=cost))
+    assert asked.cost(TOY, {**SIZES, "hidden_size": 8}, {"x": [1]}) == COST
+    assert seen == {"axes": SIZES, "values": {"x": [1]}}

@@ -82,7 +82,7 @@ def test_the_page_has_the_files_that_the_tests_take_from_it() -> None:
 def test_every_hook_is_documented() -> None:
     page = PAGE.read_text(encoding="utf-8")
     hooks = {n: h for n, h in vars(hookspecs).items() if n.startswith("fibcore_")}
-    assert len(hooks) == 7
+    assert len(hooks) == 8
     for name, hook in hooks.items():
         assert f"`{name}`" in page
         assert "Called " in hook.__doc__
@@ -299,6 +299,38 @@ MISTAKES: dict[str, tuple[list[tuple[str, str, str]], Callable[[Subject], None],
         [(INIT, 'entry="torch_layer_norm"', 'entry="layer_norm"')],
         contract.check_ground_truths,
         "no top-level 'layer_norm'",
+    ),
+    "a branch on a constant": (
+        [
+            (
+                REFERENCE,
+                "    return output.to(",
+                "    if EPS < 0:\n        output += 1\n    return output.to(",
+            )
+        ],
+        contract.check_idle_code,
+        "`EPS < 0` is decided by constants alone",
+    ),
+    "a constant that nothing reads": (
+        [(REFERENCE, "HIDDEN_SIZE = 64", "HIDDEN_SIZE = 64\nWITH_BIAS = True")],
+        contract.check_idle_code,
+        "WITH_BIAS is read by nothing",
+    ),
+    "a cost of more bytes than there are": (
+        [
+            (INIT, "    Definition,", "    Cost,\n    Definition,"),
+            (
+                INIT,
+                "@hookimpl\ndef fibcore_test_template",
+                (
+                    "@hookimpl\ndef fibcore_cost(axes: Mapping[str, int]) -> Cost:\n"
+                    '    return Cost(0, "float32", 1000 * axes["batch_size"] + 500, 0)\n\n\n'
+                    "@hookimpl\ndef fibcore_test_template"
+                ),
+            ),
+        ],
+        contract.check_costs,
+        "where inputs and outputs have",
     ),
     "a variant that reads the name": (
         [

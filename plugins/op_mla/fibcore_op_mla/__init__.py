@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from fibcore.plugin import (
+    Cost,
     Definition,
     Extraction,
     GroundTruth,
@@ -21,7 +22,7 @@ from fibcore.plugin import (
     WorkloadCase,
     hookimpl,
 )
-from fibcore_op_mla import assembling, definitions, ground_truths, matcher, names, workloads
+from fibcore_op_mla import assembling, cost, definitions, ground_truths, matcher, names, workloads
 
 fibcore_hook_api = 1
 
@@ -68,3 +69,11 @@ def fibcore_workloads(
 ) -> Sequence[WorkloadCase]:
     """Decode batches, prompts and chunks."""
     return workloads.workloads(definition, constants, seed)
+
+
+@hookimpl
+def fibcore_cost(
+    definition: Definition, axes: Mapping[str, int], values: Mapping[str, Sequence[int]]
+) -> Cost | None:
+    """Pairs of queries and keys that are seen, and the latent vectors of the sequences' pages."""
+    return cost.cost(definition, axes, values)

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 
 from fibcore.plugin import (
+    Cost,
     Definition,
     Extraction,
     GroundTruth,
@@ -22,7 +23,7 @@ from fibcore.plugin import (
     WorkloadCase,
     hookimpl,
 )
-from fibcore_op_moe import definitions, ground_truths, identity, matcher, names, workloads
+from fibcore_op_moe import cost, definitions, ground_truths, identity, matcher, names, workloads
 
 fibcore_hook_api = 1
 
@@ -69,3 +70,11 @@ def fibcore_workloads(
 ) -> Sequence[WorkloadCase]:
     """Numbers of tokens, with routing that has no ties."""
     return workloads.workloads(definition, constants, seed)
+
+
+@hookimpl
+def fibcore_cost(
+    definition: Definition, axes: Mapping[str, int], values: Mapping[str, Sequence[int]]
+) -> Cost | None:
+    """Tokens that experts of this rank get, and the weights of those that get any."""
+    return cost.cost(definition, axes, values)

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 
 from fibcore.plugin import (
+    Cost,
     Definition,
     Extraction,
     GroundTruth,
@@ -22,7 +23,7 @@ from fibcore.plugin import (
     WorkloadCase,
     hookimpl,
 )
-from fibcore_op_rmsnorm import definitions, ground_truths, matcher, names, workloads
+from fibcore_op_rmsnorm import cost, definitions, ground_truths, matcher, names, workloads
 
 fibcore_hook_api = 1
 
@@ -69,3 +70,11 @@ def fibcore_workloads(
 ) -> Sequence[WorkloadCase]:
     """Numbers of rows."""
     return workloads.workloads(definition, constants, seed)
+
+
+@hookimpl
+def fibcore_cost(
+    definition: Definition, axes: Mapping[str, int], values: Mapping[str, Sequence[int]]
+) -> Cost | None:
+    """A few operations an element; memory decides."""
+    return cost.cost(definition, axes, values)

@@ -1,0 +1,237 @@
+"""Counting of what a kernel costs: bytes from shapes, and what attention sees of its sequences."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+
+import attrs
+
+from fibcore.model.cost import Cost
+from fibcore.model.definition import Definition
+from fibcore.model.shapes import tensor_bytes
+
+Values = Mapping[str, Sequence[int]]
+"""Elements of integer inputs, by name."""
+
+
+def moved(
+    definition: Definition,
+    axes: Mapping[str, int],
+    flops: int,
+    dtype: str,
+    *,
+    instead: Mapping[str, int] | None = None,
+) -> Cost:
+    """The cost of a kernel that reads its inputs and writes its outputs once.
+
+    Args:
+        definition: The definition.
+        axes: Sizes of the var axes.
+        flops: Operations.
+        dtype: Dtype in which they are done.
+        instead: Bytes that are read of inputs of which not all is.
+    """
+    read = {name: tensor_bytes(spec, definition, axes) for name, spec in definition.inputs.items()}
+    written = sum(tensor_bytes(spec, definition, axes) for spec in definition.outputs.values())
+    return Cost(flops, dtype, sum((read | dict(instead or {})).values()), written)
+
+
+def whole(definition: Definition, axes: Mapping[str, int]) -> Cost:
+    """The cost of a kernel of which nothing but its shapes is known: certain are its outputs."""
+    dtype = next((spec.dtype for spec in definition.inputs.values() if spec.shape), "float32")
+    cost = moved(definition, axes, 0, dtype)
+    least = Cost(0, dtype, 0, cost.bytes_written)
+    assumes = "every input is read whole; operations are not counted"
+    return attrs.evolve(cost, assumes=assumes, least=least)
+
+
+@attrs.frozen
+class Attended:
+    """What the queries of a batch of sequences see of their keys.
+
+    Attributes:
+        pairs: Pairs of a query and a key that it sees, in one head.
+        keys: Different keys that are seen.
+        listed: Entries of the page table that name them, one a page; 0 without pages.
+        assumes: As in `Cost`.
+        least: As in `Cost`.
+    """
+
+    pairs: int
+    keys: int
+    listed: int
+    assumes: str = ""
+    least: Attended | None = None
+
+
+def attended(
+    definition: Definition,
+    axes: Mapping[str, int],
+    values: Values,
+    *,
+    tokens_per_page: int | None = None,
+    window: int | None = None,
+) -> Attended:
+    """What is seen in causal attention whose inputs have FlashInfer's names.
+
+    With `qo_indptr` among the inputs a sequence has any number of queries, the last one aligned
+    with its last key; without it, one. With the offsets of all sequences the count is exact; from
+    axes alone sequences are taken to be alike, and each query to see its own key at least.
+
+    Args:
+        definition: A definition with the axes batch_size or len_indptr, total_q, total_kv,
+            num_kv_indices and the inputs qo_indptr, kv_indptr, kv_indices and kv_last_page_len,
+            those of them that its form has.
+        axes: Sizes of the var axes.
+        values: The elements of those inputs, as far as they are known.
+        tokens_per_page: Tokens in a page; None where keys stand one after the other.
+        window: Keys that a query sees at most, its own included; None for all.
+    """
+    keys = _lengths(values, tokens_per_page)
+    queries = _queries(definition, axes, values)
+    if keys is None or queries is None or len(keys) != len(queries):
+        return _alike(definition, axes, tokens_per_page, window)
+    seen = [keys_seen(n, m, window) for n, m in zip(queries, keys, strict=True)]
+    pairs = sum(pairs_seen(n, m, window) for n, m in zip(queries, keys, strict=True))
+    total = sum(seen)
+    if tokens_per_page is None:
+        return Attended(pairs, total, 0)
+    pages = sum(-(-n // tokens_per_page) for n in seen)
+    table = values.get("kv_indices")
+    if table is not None:
+        different = _different(table, values["kv_indptr"], keys, seen, tokens_per_page)
+        return Attended(pairs, different, pages)
+    least = Attended(pairs, max(seen, default=0), pages)
+    return Attended(pairs, total, pages, "no page is shared", least)
+
+
+def attention_cost(seen: Attended, count: Callable[[Attended], Cost]) -> Cost:
+    """The cost of attention that sees this, with what is assumed and what is certain.
+
+    Args:
+        seen: What is seen.
+        count: The cost where that much is seen.
+    """
+    cost = count(seen)
+    if seen.least is None:
+        return cost
+    return attrs.evolve(cost, assumes=seen.assumes, least=count(seen.least))
+
+
+def pairs_seen(queries: int, keys: int, window: int | None = None) -> int:
+    """Pairs of a query and a key that it sees: query i sees the keys j <= i + keys - queries."""
+    first = keys - queries + 1  # keys that the first query sees; below 1 it sees none
+    start = max(first, 1)
+    bound = keys if window is None else window
+    rising = max(0, min(keys, bound) - start + 1)  # queries that see fewer keys than the bound
+    full = max(0, keys - start + 1) - rising
+    return (2 * start + rising - 1) * rising // 2 + full * bound
+
+
+def keys_seen(queries: int, keys: int, window: int | None = None) -> int:
+    """Keys of a sequence that a query of it sees."""
+    if queries == 0:
+        return 0
+    first = max(keys - queries + 1, 1)
+    return keys - (0 if window is None else max(0, min(first, keys) - window))
+
+
+def _lengths(values: Values, tokens_per_page: int | None) -> Sequence[int] | None:
+    """Keys of each sequence; None where they are not known."""
+    starts = values.get("kv_indptr")
+    if starts is None:
+        return None
+    counts = [stop - start for start, stop in itertools.pairwise(starts)]
+    if tokens_per_page in (None, 1):
+        return counts
+    last = values.get("kv_last_page_len")
+    if last is None or tokens_per_page is None or len(last) != len(counts):
+        return None
+    return [
+        (pages - 1) * tokens_per_page + end if pages else 0
+        for pages, end in zip(counts, last, strict=True)
+    ]
+
+
+def _queries(
+    definition: Definition, axes: Mapping[str, int], values: Values
+) -> Sequence[int] | None:
+    """Queries of each sequence; None where they are not known."""
+    if "qo_indptr" not in definition.inputs:
+        return [1] * _sequences(axes)
+    starts = values.get("qo_indptr")
+    return None if starts is None else [b - a for a, b in itertools.pairwise(starts)]
+
+
+def _sequences(axes: Mapping[str, int]) -> int:
+    return axes["batch_size"] if "batch_size" in axes else max(0, axes["len_indptr"] - 1)
+
+
+def _different(
+    table: Sequence[int],
+    starts: Sequence[int],
+    keys: Sequence[int],
+    seen: Sequence[int],
+    tokens_per_page: int,
+) -> int:
+    """Different keys among those seen; sequences with a common prefix share its pages."""
+    if len(set(table)) == len(table):
+        return sum(seen)
+    held: dict[int, int] = {}
+    for start, stop, length, left in zip(starts, starts[1:], keys, seen, strict=False):
+        here = (length - 1) % tokens_per_page + 1  # in the last page
+        for page in reversed(table[start:stop]):  # a window sees the last ones
+            taken = min(left, here)
+            held[page] = max(held.get(page, 0), taken)
+            left, here = left - taken, tokens_per_page
+    return sum(held.values())
+
+
+def _alike(
+    definition: Definition, axes: Mapping[str, int], tokens_per_page: int | None, window: int | None
+) -> Attended:
+    """The count from axes alone."""
+    sequences = _sequences(axes)
+    total_q = axes.get("total_q", sequences)
+    pages = axes["total_kv"] if tokens_per_page is None else axes["num_kv_indices"]
+    size = tokens_per_page or 1
+    fewest = max(pages - sequences, 0) * size + min(pages, sequences)
+    middle = (fewest + pages * size + 1) // 2  # last pages are half full
+    taken = [
+        (pairs_seen(n, m, window), keys_seen(n, m, window))
+        for n, m in zip(_split(total_q, sequences), _split(middle, sequences), strict=True)
+    ]
+    pairs, keys = sum(p for p, _ in taken), sum(k for _, k in taken)
+    # Sequences share pages at most until all are the same but for their own last key.
+    shared = -(-fewest // max(1, sequences)) if tokens_per_page else fewest
+    if "qo_indptr" in definition.inputs:
+        # The sum over queries that see their own key grows faster than their number: least where
+        # sequences are alike. A query of a sequence with more keys sees those besides.
+        own = _split(min(total_q, fewest), sequences)
+        least = sum(pairs_seen(n, n, window) for n in own)
+        shared = min(shared, max(own, default=0)) if window else shared
+    elif window is None:
+        least = fewest
+    else:
+        # It grows slower with the keys: least where one sequence has nearly all of them.
+        others = max(0, min(sequences, fewest) - 1)
+        least = others + min(max(0, fewest - others), window)
+        shared = min(shared, window)
+    if sequences == 1 and fewest == middle:
+        return Attended(pairs, keys, -(-keys // size) if tokens_per_page else 0)
+    listed = sum(-(-k // size) for _, k in taken) if tokens_per_page else 0
+    certain = Attended(
+        min(least, pairs), min(shared, keys), -(-shared // size) if tokens_per_page else 0
+    )
+    certain = attrs.evolve(certain, listed=min(certain.listed, listed))
+    words = "sequences are alike" + (" and share no page" if tokens_per_page else "")
+    return Attended(pairs, keys, listed, words, certain)
+
+
+def _split(total: int, parts: int) -> list[int]:
+    """A number as a sum of equal ones, as nearly as there are."""
+    if parts < 1:
+        return []
+    each, more = divmod(total, parts)
+    return [each + 1] * more + [each] * (parts - more)
