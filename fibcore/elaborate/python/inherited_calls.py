@@ -65,6 +65,8 @@ def _pairs(theirs: Any, mine: Any, met: set[int]) -> Iterator[tuple[Any, Any]]:
     yield theirs, mine
     if isinstance(theirs, Mod):
         yield from _pairs(theirs.entries, mine.entries, met)
+        if theirs.attrs and theirs.leaf:
+            mine.complete()  # somebody has asked for an attribute of theirs, so it has some
         for name, value in theirs.attrs.items():
             yield from _pairs(value, mine.attrs.get(name), met)
 
@@ -77,7 +79,10 @@ def _moved(note: Any, own: dict[int, Any], index: int, tracker: Tracker | None) 
             return own[id(value)]
         if isinstance(value, (list, tuple)):
             return type(value)(moved(v) for v in value)
-        return at_index(value, index, tracker)
+        there = at_index(value, index, tracker)
+        if isinstance(value, Param) and id(value.base) in own:
+            return Param(there.shape, there.dtype, own[id(value.base)])
+        return there
 
     return attrs.evolve(
         note,
