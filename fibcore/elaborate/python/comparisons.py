@@ -232,7 +232,11 @@ class Comparisons(Part):
                 return found
         inner = deep_unknown(item)
         if inner is not None:
-            return inner
+            if container or not isinstance(container, (list, tuple, dict, set, frozenset)):
+                return inner
+            if not isinstance(container, (list, tuple)):
+                self.ev.exceptions.may_raise(place, "TypeError")
+            return False  # nothing is in what is empty
         if not isinstance(container, PLAIN):
             return Unknown(f"membership in {plain.kind_name(container)}", place)
         if isinstance(container, str) and not isinstance(item, str):

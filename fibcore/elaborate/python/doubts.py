@@ -7,6 +7,7 @@ and there may be more of them. The container stays itself, so that other names o
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 from typing import Any
 
 from fibcore.elaborate.python.part import Part
@@ -15,6 +16,7 @@ from fibcore.elaborate.python.values import (
     OTHER_KEYS,
     Args,
     Bound,
+    Mod,
     Namespace,
     Native,
     Obj,
@@ -80,7 +82,15 @@ class Doubts(Part):
         for key, old in list(owner.items()):
             if key is not OTHER_KEYS:
                 self.ev.writes.put(owner, key, merge([old, value]))
-        self.ev.writes.put(owner, OTHER_KEYS, why)
+        others = merge([owner[OTHER_KEYS], value]) if OTHER_KEYS in owner else value
+        # Of modules it is known which may be there: a table of those that were made already.
+        self.ev.writes.put(owner, OTHER_KEYS, others if _are_modules([others]) else why)
+
+    def one_of_entries(self, owner: dict[Any, Any], why: Unknown) -> Any:
+        """`owner[unknown]`."""
+        held = list(owner.values())
+        known = merge(held) if held and _are_modules(held) else why
+        return one_of(held, why) if isinstance(known, Unknown) else known
 
     def drop(self, owner: dict[Any, Any], why: Unknown) -> None:
         """`del owner[unknown]`."""
@@ -166,3 +176,12 @@ class Doubts(Part):
         """`delattr(owner, unknown)`."""
         if isinstance(getattr(owner, "attrs", None), dict):
             self.drop(owner.attrs, why)
+
+
+def _are_modules(values: Iterable[Any]) -> bool:
+    """Whether values are modules, or several ones each."""
+    return all(
+        isinstance(part, Mod)
+        for value in values
+        for part in (value.values if isinstance(value, Alternatives) else (value,))
+    )

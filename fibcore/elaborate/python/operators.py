@@ -24,6 +24,7 @@ from fibcore.elaborate.python.values import (
     Env,
     Mod,
     Obj,
+    Param,
     Raised,
     Value,
     applied,
@@ -153,6 +154,9 @@ class Operators(Part):
             return self._plain_binary(op, _BINARY[op], left, right, place)
         if isinstance(left, DictView) or isinstance(right, DictView):
             return self._of_views(op, left, right, place)
+        if op is ast.Mult and isinstance(left, Param) and isinstance(right, Param):
+            # A weight that is folded into another one is no layer's own any more.
+            return self.ev.forward.tensor_operation("torch.mul", [left, right], {}, place)
         found = self.ev.special_methods.plain_members(op.__name__, left, right)
         if found is not None:
             return self.combine(op, found[0], found[1], place)
@@ -389,8 +393,10 @@ class Operators(Part):
             return value
         if isinstance(key, Unknown):
             self.ev.exceptions.may_raise(place, "KeyError", "IndexError", "TypeError")
-            if isinstance(value, (list, tuple, dict)):
-                return one_of(value.values() if isinstance(value, dict) else value, key)
+            if isinstance(value, dict):
+                return self.ev.doubts.one_of_entries(value, key)
+            if isinstance(value, (list, tuple)):
+                return one_of(value, key)
             if not isinstance(value, Obj) or isinstance(value, Mod):
                 return key
         if isinstance(key, (EnumMember, Obj)) and not isinstance(value, (Value, dict)):
@@ -414,6 +420,9 @@ class Operators(Part):
         if isinstance(key, tuple):
             limits.bounded(key)
             inner = deep_unknown(key)
+            if inner is not None and isinstance(value, dict):
+                self.ev.exceptions.may_raise(place, "KeyError", "TypeError")
+                return self.ev.doubts.one_of_entries(value, inner)
             if inner is not None:
                 return inner
         if isinstance(value, str):

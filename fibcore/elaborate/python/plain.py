@@ -420,7 +420,8 @@ class Plain(Part):
 
     def _update_key(self, value: dict[Any, Any], key: Any, item: Any, place: SourcePlace) -> None:
         if key is OTHER_KEYS:
-            self.ev.doubts.lose(value, item)
+            known = Unknown("a dict updated with others under unknown keys", place)
+            self.ev.doubts.lose(value, item if isinstance(item, Unknown) else known)
         elif may_be_absent(item):
             self.ev.writes.put(value, key, bound(item, value.get(key, ABSENT)))
         else:

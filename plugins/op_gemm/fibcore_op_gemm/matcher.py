@@ -32,7 +32,7 @@ from fibcore_op_gemm.formats import (
     quantization_words,
 )
 from fibcore_op_gemm.names import OP_TYPE, SHAPES, kernel_name
-from fibcore_op_gemm.products import Product, grouped, products, weights
+from fibcore_op_gemm.products import Product, folded, grouped, products, weights
 from fibcore_op_gemm.sizes import (
     EMBEDDING,
     LINEAR,
@@ -76,6 +76,7 @@ class _Matcher:
         self.sharded: set[str] = set()  # names of kernels that tensor parallelism splits
         self.remarks: dict[tuple[str, str], list[str]] = {}  # kernel and remark -> layers
         self.grouped = {path: group for o in tree.operations for path, group in grouped(o)}
+        self.folded = {path for o in tree.operations for path in folded(o)}
         self.handed = {path for o in tree.operations for path in weights(o)}
         self.handed |= {p for node in tree.walk() for call in node.calls for p in weights(call)}
 
@@ -123,6 +124,12 @@ class _Matcher:
             self._not_covered(
                 f"batched GEMM{self._groups(node, shape)}",
                 "its weight is one matrix a group; the op type has no batched kernel",
+                node,
+            )
+        elif shape is not None and not node.calls and node.path in self.folded:
+            self._not_covered(
+                f"GEMM of a {node.class_name} folded into another weight",
+                "the forward pass does not call it; it multiplies its weight by another module's",
                 node,
             )
         elif shape is not None and node.idle and node.path not in self.handed:

@@ -86,6 +86,15 @@ def grouped(operation: Operation) -> Iterator[tuple[str, Any]]:
         yield weight.path.rpartition(".")[0], sizes[1]
 
 
+def folded(operation: Operation) -> Iterator[str]:
+    """The layers whose weights an operation multiplies by each other, element by element."""
+    values = operation.args
+    if operation.function == "torch.mul" and all(isinstance(v, ParameterRef) for v in values):
+        owners = {value.path.rpartition(".")[0] for value in values}
+        if len(owners) > 1:  # a weight and its own scale are one layer's
+            yield from owners
+
+
 def weights(call: Operation | Call) -> Iterator[str]:
     """The layers whose weights an operation or a call takes, or that it takes themselves."""
     for value in (*call.args, *call.kwargs.values()):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import attrs
@@ -17,6 +17,7 @@ from fibcore.plugin import (
     ModelTree,
     ModuleNode,
     Named,
+    Operation,
     ParameterRef,
     Serving,
     Unknown,
@@ -90,9 +91,10 @@ def extract(tree: ModelTree, serving: Serving) -> Extraction:  # noqa: ARG001 - 
     """
     found = KernelCollector(lenient=("eps",))
     fused = _fused_functions(tree)
+    folded = {path for operation in tree.operations for path in _folded(operation)}
     for node in tree.walk():
         if _is_norm(node):
-            _match(node, fused.get(node.path, ()), found)
+            _match(node, fused.get(node.path, ()), found, is_folded=node.path in folded)
     return found.finish()
 
 
@@ -112,13 +114,28 @@ def _fused_functions(tree: ModelTree) -> dict[str, tuple[str, ...]]:
     }
 
 
+def _folded(operation: Operation) -> Iterator[str]:
+    """The modules whose weights an operation multiplies by each other, element by element."""
+    values = operation.args
+    if operation.function == "torch.mul" and all(isinstance(v, ParameterRef) for v in values):
+        owners = {value.path.rpartition(".")[0] for value in values}
+        if len(owners) > 1:  # a weight and its own scale are one layer's
+            yield from owners
+
+
 def _is_norm(node: ModuleNode) -> bool:
     if {node.cls, *node.bases} & {*_PLAIN, *_GEMMA, _SHIFTED, *_OTHER_NORMS}:
         return True
     return not node.children and _NORM_NAME.search(node.class_name) is not None
 
 
-def _match(node: ModuleNode, fused_functions: tuple[str, ...], found: KernelCollector) -> None:
+def _match(
+    node: ModuleNode,
+    fused_functions: tuple[str, ...],
+    found: KernelCollector,
+    *,
+    is_folded: bool = False,
+) -> None:
     try:
         norm = _read_constructor(node)
     except _OtherFunction as other:
@@ -145,6 +162,13 @@ def _match(node: ModuleNode, fused_functions: tuple[str, ...], found: KernelColl
                 "one kernel computes it together with what comes before or after",
                 node,
             )
+        return
+    if not node.calls and is_folded:
+        found.not_covered(
+            f"{_name(norm, fused_add=False)} folded into another weight",
+            "the forward pass does not call it; it multiplies its weight by another module's",
+            node,
+        )
         return
     if node.idle:
         found.not_covered(

@@ -141,5 +141,8 @@ class Param(Tensor):
     def _method(
         self, ev: Evaluator, name: str, args: Args, kwargs: Kwargs, place: SourcePlace
     ) -> Any:
+        sizes = [size for size in self.shape or (None,) if size != 1]
+        if name == "squeeze" and not (args or kwargs) and all(isinstance(s, int) for s in sizes):
+            return Param(tuple(sizes), self.dtype, self.base or self)
         # A parameter that is computed with is a kernel of its own, or a part of one.
         return ev.forward.tensor_operation(f"torch.Tensor.{name}", [self, *args], kwargs, place)
