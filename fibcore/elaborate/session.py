@@ -37,6 +37,7 @@ from fibcore.elaborate.sglang.own_classes import OwnClasses
 from fibcore.elaborate.sglang.quantization import Quantizer, quantization_data
 from fibcore.elaborate.transformers import pins
 from fibcore.elaborate.transformers.config import ConfigBuilder
+from fibcore.elaborate.transformers.config_object import from_file
 from fibcore.elaborate.transformers.config_reads import unread_keys
 from fibcore.errors import ConfigError, ElaborationError, FibcoreError, ServingError
 from fibcore.model.serving import Serving
@@ -118,7 +119,8 @@ class Session:
         config = load_config(builder, self.config.data, self.config.origins)
         self.config_label = config.label
         environment.warnings.extend(core_sizes(config))
-        ev.notes.extend(prepare(ev, environment, config, architecture))
+        file = from_file(self.config.data, "", self.config.origins)
+        ev.notes.extend(prepare(ev, environment, config, architecture, file))
         environment.shims.server.passes.config = config
         quantizer = Quantizer(ev, quantization_data(self.config.data), cls, config)
         environment.shims.server.shared_experts = shared_experts(ev, cls, config, quantizer.config)

@@ -9,11 +9,22 @@ model, and the layer count of a draft model. Both are elaborated like any other 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fibcore.elaborate.python.budget import Exhausted
-from fibcore.elaborate.python.values import ABSENT, Class, Env, Func, Namespace, Native, Obj, Raised
+from fibcore.elaborate.python.values import (
+    ABSENT,
+    Class,
+    Env,
+    Func,
+    Namespace,
+    Native,
+    Obj,
+    Raised,
+    copied,
+)
 from fibcore.elaborate.sglang.quantization import QUANTIZATION_KEYS
 from fibcore.model.tree import Alternatives, Unknown
 
@@ -25,13 +36,20 @@ if TYPE_CHECKING:
 STEPS = 800_000
 _GET_CONFIG = ("srt.utils.hf_transformers.config", "srt.utils.hf_transformers_utils")
 """Where releases keep the loader's `get_config`."""
+_MODEL = "model"
+"""What stands for the place of the model's file."""
+_READS_FILE = "transformers.PretrainedConfig.get_config_dict"
 _VERIFIES = "_verify_quantization"
 _DRAFT = ("NextN", "MTP", "Eagle", "Eagle3", "DSpark", "DSparkModel", "DraftModel")
 """How the names of SGLang's draft models end (`srt/models`)."""
 
 
 def prepare(
-    ev: Evaluator, environment: Environment, config: Namespace, architecture: str
+    ev: Evaluator,
+    environment: Environment,
+    config: Namespace,
+    architecture: str,
+    file: Mapping[str, Any],
 ) -> list[Unknown]:
     """Write into a config what the loader would, as the source's `ModelConfig` does.
 
@@ -40,16 +58,18 @@ def prepare(
         environment: Its environment.
         config: The model's config; changed.
         architecture: The model class that will be constructed.
+        file: The keys of the model's file, which the loader may read a second time.
 
     Returns:
         What could not be followed; a step that fails leaves what the others settle.
     """
+    environment.external_calls[_READS_FILE] = Native("get_config_dict", partial(_read_file, file))
     _run_branches(ev, config, architecture)
     cls = ev.modules.imported(f"{ev.index.package}.srt.configs.model_config", "ModelConfig")
     init = ev.classes.attr(cls, "__init__") if isinstance(cls, Class) else ABSENT
     if not isinstance(cls, Class) or not isinstance(init, Func):
         return [Unknown("this source has no ModelConfig")]
-    given: dict[str, Any] = {"model_path": "model"}
+    given: dict[str, Any] = {"model_path": _MODEL}
     spec = init.node.args
     names = {a.arg for a in (*spec.posonlyargs, *spec.args, *spec.kwonlyargs)}
     draft = architecture.endswith(_DRAFT)
@@ -91,17 +111,30 @@ def _run_branches(ev: Evaluator, config: Namespace, architecture: str) -> None:
         module = ev.index.module(f"{ev.index.package}.{name}")
         if module is None or f'"{architecture}"' not in module.text:
             continue
-        for branch in _branches(module, architecture):
+        for function, branch in _branches(module, architecture):
             space = ev.modules.space(module.name)
             assert space is not None
             env = Env(space, space.env)
+            for name in _parameters(function):
+                env.vars[name] = Unknown(f"{name}, which the loader is given")
+            env.vars["model"] = _MODEL
             env.vars["config"] = config
             ev.statements.block([branch], env)
 
 
-def _branches(module: SourceModule, architecture: str) -> Iterator[ast.If]:
-    """`if` statements on `config.architectures` alone that name an architecture."""
+def _branches(
+    module: SourceModule, architecture: str
+) -> Iterator[tuple[ast.FunctionDef | None, ast.If]]:
+    """`if` statements on `config.architectures` alone that name an architecture.
+
+    Gives:
+        Each of them, with the function that it is in.
+    """
+    around: dict[ast.AST, ast.FunctionDef] = {}
     for node in ast.walk(ast.Module(module.whole, [])):
+        inside = node if isinstance(node, ast.FunctionDef) else around.get(node)
+        if inside is not None:
+            around.update(dict.fromkeys(ast.iter_child_nodes(node), inside))
         if not isinstance(node, ast.If):
             continue
         test = list(ast.walk(node.test))
@@ -109,7 +142,22 @@ def _branches(module: SourceModule, architecture: str) -> Iterator[ast.If]:
         read = {n.attr for n in test if isinstance(n, ast.Attribute)}
         words = {n.value for n in test if isinstance(n, ast.Constant)}
         if names == {"config"} and read == {"architectures"} and architecture in words:
-            yield node
+            yield inside, node
+
+
+def _parameters(function: ast.FunctionDef | None) -> Iterator[str]:
+    """The names of a function's parameters."""
+    if function is not None:
+        yield from (node.arg for node in ast.walk(function.args) if isinstance(node, ast.arg))
+
+
+def _read_file(
+    file: Mapping[str, Any], ev: Evaluator, args: list[Any], kwargs: dict[str, Any], place: Any
+) -> Any:
+    """`PretrainedConfig.get_config_dict(model)`: the file's keys, and what else it was given."""
+    if args[:1] != [_MODEL]:
+        return Unknown("the keys of another model's file", place)
+    return (copied(dict(file)), {})
 
 
 def _take(config: Namespace, changed: Any) -> None:

@@ -142,3 +142,29 @@ def test_a_source_without_a_loader_is_no_problem(made: Any) -> None:
     tree = made.tree(MODEL.format(name="Model", read="config.hidden_size"))
     assert tree.root.attributes["size"] == 64
     assert tree.missing == ()
+
+
+def test_a_branch_of_the_loader_reads_the_file_again(made: Any) -> None:
+    made.write(
+        "srt/utils/hf_transformers/config.py",
+        """
+        from transformers import AutoConfig
+
+        class Parser:
+            def parse(self, model, trust_remote_code, revision=None, **kwargs):
+                config = AutoConfig.from_pretrained(model)
+                config.depth = 1
+                if config.architectures is not None and config.architectures[0] == "Model":
+                    from transformers import PretrainedConfig
+
+                    raw, _ = PretrainedConfig.get_config_dict(model, revision=revision)
+                    for key in ("raw_depth", "raw_width"):
+                        if key in raw:
+                            setattr(config, key, raw[key] + 1)
+                return config
+        """,
+    )
+    read = "(config.raw_depth, getattr(config, 'raw_width', None))"
+    text = MODEL.format(name="Model", read=read)
+    tree = made.tree(text, config={"raw_depth": 12})
+    assert tree.root.attributes["size"] == (13, None)

@@ -177,7 +177,7 @@ class Blindness:
             return func.id in _QUANTIFIERS if node is None else self._function(node)
         if isinstance(func, ast.Attribute):
             if isinstance(func.value, ast.Name) and func.value.id not in self._variables:
-                return func.attr == "compile"
+                return func.attr in ("compile", "fullmatch")
             self.cuts |= func.attr not in _WHOLE
             return func.attr in _METHODS and self._value(func.value, known, stored)
         return False

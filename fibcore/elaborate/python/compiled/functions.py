@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from fibcore.elaborate.python.compiled import operations as ops
 from fibcore.elaborate.python.compiled.compiler import Compiler, compilable, loops
-from fibcore.elaborate.python.compiled.globs import glob
+from fibcore.elaborate.python.compiled.globs import Glob, glob
 from fibcore.elaborate.python.compiled.operations import NotPlain
 from fibcore.elaborate.python.part import Part
 from fibcore.elaborate.python.values import ABSENT, Class, Ext, Func, Native, Obj, Raised, depends
@@ -194,6 +194,7 @@ class _Function:
         self._ev = functions.ev
         self._names: dict[str, Any] = {}
         self._results: dict[tuple[Any, ...], Any] | None = {} if _cached(node) else None
+        self._globs: dict[str, Glob | None] = {}
         self._depth = 0
         self._code = Compiler(node, self)
 
@@ -262,11 +263,19 @@ class _Function:
             known = ops.CLASS_METHODS.get((owner.name, name))
             if known is not None and owner is self._ev.builtins.get(owner.name):
                 return known(*args, **kwargs)
-        if isinstance(owner, Ext) and owner.name in ("re", "regex") and name == "compile":
-            (pattern,) = args
-            found = glob(pattern) if type(pattern) is str and not kwargs else None
+        if isinstance(owner, Ext) and owner.name in ("re", "regex") and not kwargs:
+            return self._of_expressions(name, args)
+        raise NotPlain
+
+    def _of_expressions(self, name: str, args: list[Any]) -> Any:
+        """`re.compile` and `re.fullmatch` of an expression that is no more than a glob."""
+        pattern, *texts = args
+        if type(pattern) is str and (name, len(texts)) in (("compile", 0), ("fullmatch", 1)):
+            if pattern not in self._globs:
+                self._globs[pattern] = glob(pattern)
+            found = self._globs[pattern]
             if found is not None:
-                return found
+                return ops.fullmatch(found, texts[0]) if texts else found
         raise NotPlain
 
     def _call(self, func: Func, args: list[Any], kwargs: dict[str, Any]) -> Any:

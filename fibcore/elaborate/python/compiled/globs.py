@@ -9,6 +9,11 @@ import attrs
 _LITERAL = re.compile(r"[\w\-/ ]|\\[.\-/ ]")
 
 
+@attrs.frozen(eq=False)
+class Matched:
+    """What `fullmatch` gives for a text that matches; nothing but that it is there is known."""
+
+
 @attrs.frozen
 class Glob:
     """A pattern of literal pieces with anything between them.

@@ -11,7 +11,7 @@ import operator
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from fibcore.elaborate.python.compiled.globs import Glob
+from fibcore.elaborate.python.compiled.globs import Glob, Matched
 from fibcore.elaborate.python.values import OTHER_KEYS
 
 MAX_TEXT = 1 << 14
@@ -31,7 +31,7 @@ class MadeSet(set[Any]):
 
 
 SCALARS = frozenset((str, int, float, bool, type(None)))
-PLAIN = SCALARS | {list, tuple, dict, set, frozenset, Made, MadeSet, Glob}
+PLAIN = SCALARS | {list, tuple, dict, set, frozenset, Made, MadeSet, Glob, Matched}
 """Types of data whose parts may be anything: they are looked at when they are read."""
 SEQUENCES = frozenset((list, tuple, Made))
 
@@ -73,7 +73,7 @@ def result(value: Any) -> Any:
         return set(value)
     if kind is tuple:
         return tuple(result(item) for item in value) if holds_made(value) else value
-    if kind in PLAIN and kind is not Glob:
+    if kind in PLAIN and kind is not Glob and kind is not Matched:
         return value
     raise NotPlain
 
@@ -316,9 +316,10 @@ def _only(holder: MadeSet) -> Any:
     return holder.pop()
 
 
-def _fullmatch(pattern: Glob, text: Any) -> bool:
+def fullmatch(pattern: Glob, text: Any) -> Matched | None:
+    """`pattern.fullmatch(text)`."""
     if type(text) is str and "\n" not in text:
-        return pattern.fullmatch(text)
+        return Matched() if pattern.fullmatch(text) else None
     raise NotPlain
 
 
@@ -345,7 +346,7 @@ METHODS: dict[type, dict[str, Callable[..., Any]]] = {
     },
     Made: {"append": _append},
     MadeSet: {"add": _add, "pop": _only},
-    Glob: {"fullmatch": _fullmatch},
+    Glob: {"fullmatch": fullmatch},
 }
 """Methods that can be called, by the exact type of what has them."""
 

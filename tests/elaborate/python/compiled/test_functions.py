@@ -69,6 +69,20 @@ SOURCE = textwrap.dedent("""
                         return True
         return False
 
+    def expressed(name, entries):
+        for entry in entries:
+            expression = entry.replace(".", r"\\.").replace("*", r".*")
+            if re.fullmatch(expression, name) or re.fullmatch(expression, name + ".x"):
+                return True
+        return False
+
+    def not_matched(name, entries):
+        found = []
+        for entry in entries:
+            if pattern(entry).fullmatch(name) is None:
+                found.append(entry)
+        return found
+
     def first(name, entries):
         for entry in entries:
             if entry.startswith(name) or name in entry:
@@ -98,7 +112,16 @@ SOURCE = textwrap.dedent("""
     def every(functions, names, entries):
         return [function(name, entries) for function in functions for name in names]
 """)
-FUNCTIONS = ("skipped", "excluded", "first", "algorithm", "counted", "longest")
+FUNCTIONS = (
+    "skipped",
+    "excluded",
+    "expressed",
+    "not_matched",
+    "first",
+    "algorithm",
+    "counted",
+    "longest",
+)
 PARTS = ("self_attn.q_proj", "self_attn.qkv_proj", "self_attn.fused_q_a_proj", "mlp.experts",
          "mlp.gate", "mlp.w1", "mlp")  # fmt: skip
 NAMES = [
