@@ -22,7 +22,6 @@ from fibcore.elaborate.python.values import (
     deep_unknown,
     hashable,
     is_open,
-    merge,
 )
 from fibcore.elaborate.python.values.iterators import Undecided
 from fibcore.model.tree import Alternatives, SourcePlace, Unknown
@@ -147,14 +146,12 @@ class Assignments(Part):
         return not is_open(owner) or (isinstance(key, int) and 0 <= key < certain_length(owner))
 
     def _unpack(self, target: ast.Tuple | ast.List, value: Any, env: Env) -> None:
-        """`a, b = value`; of several sequences, each name gets one of their items."""
+        """`a, b = value`."""
         place = env.module.place(target)
         count = len(target.elts)
         if isinstance(value, Alternatives):
-            rows = [self._row(v, count) for v in value.values if v is not ABSENT]
-            columns = zip(*rows, strict=False)
-            for element, column in zip(target.elts, columns, strict=False):
-                self.assign(element, merge(column), env)
+            # One that cannot be unpacked raises, and is none of them then.
+            self.ev.writes.mapped(value, lambda v: self._unpack(target, v, env))
             return
         items = None if isinstance(value, Unknown) else self._items(target.elts, value, place)
         if items is None:
@@ -175,12 +172,6 @@ class Assignments(Part):
             return None if rounds is None else list(itertools.islice(rounds, len(elements) + 1))
         except Undecided:
             return None
-
-    def _row(self, value: Any, count: int) -> list[Any]:
-        items = None if isinstance(value, Unknown) else self.ev.operators.items(value)
-        if items is None or len(items) != count:
-            return [value if isinstance(value, Unknown) else Unknown("unpacking")] * count
-        return items
 
     def delete(self, node: ast.Delete, env: Env) -> Status:
         for target in node.targets:

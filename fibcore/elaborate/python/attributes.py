@@ -41,8 +41,9 @@ class Attributes(Part):
         if found is ABSENT:
             if self.ev.mode.forward and value is None:
                 # Loading weights may set what a constructor leaves at None.
+                # What it is is not known: a method of a cache may well give None.
                 why = f"attribute {name} of what is set when weights are loaded"
-                return Unknown.attribute(why, place)
+                return Unknown(why, place)
             message = f"{plain.shown(value)} has no attribute {name!r}"
             raise Raised("AttributeError", message, place)
         if isinstance(found, Alternatives) and ABSENT in found.values:
