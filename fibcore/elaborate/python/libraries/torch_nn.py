@@ -14,11 +14,12 @@ from fibcore.elaborate.python.values import (
     Mod,
     Native,
     Param,
+    Repeat,
     Tensor,
     born,
 )
 from fibcore.elaborate.python.values.iterators import Positions
-from fibcore.model.tree import Unknown
+from fibcore.model.tree import Alternatives, Unknown
 
 if TYPE_CHECKING:
     from fibcore.elaborate.python.evaluator import Evaluator
@@ -122,8 +123,19 @@ def _fill(ev: Evaluator, mod: Mod, kind: str, args: Args, place: SourcePlace) ->
         mod.entries = born(list(items))
 
 
-def _tensors(mod: Mod) -> list[Any]:
-    return [v for v in mod.attrs.values() if isinstance(v, Tensor)]
+def _tensors(mod: Mod, name: str, place: SourcePlace) -> Any:
+    """`mod.parameters()` or `mod.buffers()`, where it has none but its own."""
+    unknown = Unknown(f"{name}() of a module", place)
+    held = list(mod.attrs.values())
+    others = (Mod, Repeat, Alternatives, Unknown)
+    if mod.leaf or mod.entries or any(isinstance(value, others) for value in held):
+        return unknown
+    tensors = [value for value in held if isinstance(value, Tensor)]
+    parameters = [value for value in tensors if isinstance(value, Param)]
+    if name == "parameters":
+        return Positions(parameters, "generator")
+    # A tensor that was assigned is no buffer, and one that was registered is.
+    return unknown if len(parameters) < len(tensors) else Positions([], "generator")
 
 
 def method(mod: Mod, name: str) -> Any:
@@ -141,7 +153,7 @@ def method(mod: Mod, name: str) -> Any:
 
         return Native(name, register)
     if name in ("buffers", "parameters"):
-        return Native(name, lambda *_: Positions(_tensors(mod), "generator"))
+        return Native(name, lambda ev, args, kwargs, place: _tensors(mod, name, place))
     if name in _ITERATORS:
         return Native(name, lambda ev, args, kwargs, place: Unknown(f"{name}() of a module", place))
     return False if name == "training" else ABSENT

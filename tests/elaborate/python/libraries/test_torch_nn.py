@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fibcore.model.tree import ModelTree, ModuleNode
+from fibcore.model.tree import ModelTree, ModuleNode, Unknown
 
 HEAD = """
 from torch import nn
@@ -46,3 +46,16 @@ def test_modules_of_torch_are_leaves(made: Any) -> None:
     assert (found["c"]["num_embeddings"], found["c"]["embedding_dim"]) == (7, 8)
     assert found["d"] == {"in_channels": 3, "out_channels": 4, "kernel_size": 2, "stride": 2}
     assert node(tree, "e").cls == "torch.nn.Identity"
+
+
+def test_parameters_are_known_of_a_module_that_holds_no_others(made: Any) -> None:
+    init = (
+        "self.own = nn.Parameter(torch.empty(3))\nself.few = len(list(self.parameters()))\n"
+        "self.none = next(self.buffers(), None)\nself.plain = torch.empty(3)\n"
+        "self.some = next(self.buffers(), None)\nself.a = nn.Linear(2, 3)\n"
+        "self.more = next(self.parameters(), None)"
+    )
+    found = made.tree(model(init, "a")).root.attributes
+    assert (found["few"], found["none"]) == (1, None)
+    assert isinstance(found["some"], Unknown)
+    assert isinstance(found["more"], Unknown)
