@@ -306,11 +306,15 @@ class _Matcher:
         name = parameter.rpartition(".")[2]
         functions = ", ".join(dict.fromkeys(u.function for u in uses))
         what = f"GEMM with the parameter {name} of a {node.class_name}"
-        sizes = {(u.n, u.k): u for u in uses if not u.trouble and not u.batched}
+        sizes = {(u.n, u.k): u for u in uses if not (u.trouble or u.batched or u.more)}
         if not sizes and all(u.batched for u in uses):
             self.found.not_covered(
                 f"batched GEMM ({functions}, {name})", "the op type has no batched kernel", node
             )
+            return
+        if not sizes and all(u.more for u in uses):
+            reason = f"it computes {uses[0].more} as well; the op type has no such kernel"
+            self.found.not_covered(f"GEMM inside {functions.rpartition('.')[2]}", reason, node)
             return
         if not sizes:
             self.found.problem(what, next(u.trouble for u in uses if u.trouble), node)

@@ -26,6 +26,8 @@ _CONVENTIONS = {
     "__matmul__": (1, False),
     "addmm": (2, False),
 }
+# GEMMs that compute something else as well: another kernel.
+_WITH_MORE = {"tf32_hc_prenorm_gemm": "the sums of squares of its input's rows"}
 # Names of their second argument.
 _WEIGHT_NAMES = ("weight", "mat2", "other", "w", "mat_b")
 _VIEWS = ("torch.Tensor.view", "torch.Tensor.reshape")
@@ -45,6 +47,7 @@ class Product:
         k: Columns, likewise.
         trouble: Why n and k are None; empty where they are not.
         batched: The parameter holds several matrices.
+        more: What its function computes besides; empty for nothing.
     """
 
     parameter: str
@@ -55,6 +58,7 @@ class Product:
     k: Any = None
     trouble: str = ""
     batched: bool = False
+    more: str = ""
 
 
 def products(operation: Operation) -> list[Product]:
@@ -108,6 +112,8 @@ def _product(
     made = Product(weight.path, operation.module, operation.function, weight.dtype)
     if weight.shape is not None and len(weight.shape) > 2:
         return attrs.evolve(made, batched=True)
+    if short in _WITH_MORE:
+        return attrs.evolve(made, more=_WITH_MORE[short])
     if short not in _CONVENTIONS:
         return attrs.evolve(made, trouble=f"how {operation.function} reads a weight is not known")
     position, rows_are_n = _CONVENTIONS[short]

@@ -682,6 +682,36 @@ def test_batched_products_are_not_covered() -> None:
     assert not found.problems
 
 
+def test_a_product_that_computes_more_is_another_kernel() -> None:
+    weight = ParameterRef("layer.hc_fn", (24, 16384), "float32")
+    one = operation("deep_gemm.tf32_hc_prenorm_gemm", TENSOR, weight, TENSOR, module="layer")
+    layer = module("layer", "sglang.srt.models.deepseek_v4.Layer", {}, leaf=False)
+    found = extract(layer, operations=(one,))
+    assert not found.problems
+    (missing,) = found.not_covered
+    assert missing.what == "GEMM inside tf32_hc_prenorm_gemm"
+    assert "sums of squares" in missing.reason
+    # Another way to the same product is the GEMM that a definition describes.
+    other = operation("torch.nn.functional.linear", TENSOR, weight, module="layer")
+    found = extract(layer, operations=(one, other))
+    assert [k.name for k in found.kernels] == ["gemm_n_24_k_16384"]
+
+
+def test_a_layer_whose_weight_is_multiplied_by_another_one_is_no_gemm() -> None:
+    sizes = {"input_size": 4096, "output_size": 1}
+    layer = module("score", "sglang.srt.layers.linear.ReplicatedLinear", sizes)
+    weight, other = ParameterRef("score.weight", (4096,)), ParameterRef("norm.weight", (4096,))
+    found = extract(layer, operations=(operation("torch.mul", other, weight),))
+    assert not found.kernels
+    assert [m.what for m in found.not_covered] == [
+        "GEMM of a ReplicatedLinear folded into another weight"
+    ]
+    # By a scale of its own it is still its own.
+    scale = ParameterRef("score.weight_scale", (1,))
+    found = extract(layer, operations=(operation("torch.mul", weight, scale),))
+    assert [k.name for k in found.kernels] == ["gemm_n_1_k_4096"]
+
+
 def test_operations_that_are_no_products_are_left_alone() -> None:
     found = extract(
         gate(),

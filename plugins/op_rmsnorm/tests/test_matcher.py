@@ -360,3 +360,25 @@ def test_q_and_k_norms_are_of_a_head(  # Qwen3: RMSNorm(head_dim) over tokens ti
     assert names(found) == {
         "rmsnorm_h128": ["model.layers.0.self_attn.q_norm", "model.layers.0.self_attn.k_norm"]
     }
+
+
+def test_a_norm_that_is_folded_into_another_weight_is_no_kernel() -> None:
+    # Attention residuals of Kimi-K3 multiply the weight of a norm by that of a projection.
+    score = norm("layer.score_norm", hidden_size=256)
+    folded = Operation(
+        "torch.mul",
+        "layer",
+        (
+            ParameterRef("layer.score_norm.weight", (256,)),
+            ParameterRef("layer.proj.weight", (256,)),
+        ),
+        {},
+        PLACE,
+    )
+    found = matcher.extract(tree(score, operations=[folded]), Serving())
+    assert not found.kernels
+    assert not found.problems
+    assert [m.what for m in found.not_covered] == ["rmsnorm_h256 folded into another weight"]
+    called = norm("layer.score_norm", call(TENSOR), hidden_size=256)
+    found = matcher.extract(tree(called, operations=[folded]), Serving())
+    assert [k.name for k in found.kernels] == ["rmsnorm_h256"]

@@ -268,6 +268,16 @@ def test_a_parameter_of_a_leaf_first_read_in_an_undecided_branch(made: Any) -> N
     assert found == {"torch.mul": weight, "foreign.kernel": weight}
 
 
+def test_a_weight_that_is_multiplied_by_another_one(made: Any) -> None:
+    text = model(
+        "self.scale = nn.Parameter(torch.ones(6))\nself.row = nn.Parameter(torch.ones(1, 6))",
+        "folded = self.scale.float() * self.row.squeeze().float()\nreturn folded * x",
+    )
+    (found,) = made.tree(text).operations
+    assert found.function == "torch.mul"
+    assert found.args == (ParameterRef("scale", (6,), None), ParameterRef("row", (6,), None))
+
+
 def test_operations_of_a_module_that_is_not_called_are_none(made: Any) -> None:
     before = """
 class Gate(nn.Module):
