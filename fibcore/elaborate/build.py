@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from fibcore.elaborate.python.limits import bounded
+from fibcore.elaborate.python.reach import modules_within
 from fibcore.elaborate.python.values import (
     ABSENT,
     Class,
@@ -72,10 +74,13 @@ class TreeBuilder:
         self._called: dict[Any, frozenset[str]] = {}
         self._constants: dict[tuple[int, str], tuple[dict[str, Any], list[str]]] = {}
         self._met: set[tuple[int, str]] = set()
+        self._root: Mod | None = None
+        self._reach: dict[int, set[int]] = {}
         self._held: dict[tuple[int, int], list[tuple[str, Mod | Param]]] = {}
 
     def build(self, root: Mod) -> ModuleNode:
         """The tree below the model's root object."""
+        self._root = root
         self._first(root, "")
         self._locate(root, "", "")
         self._met.clear()
@@ -331,7 +336,9 @@ class TreeBuilder:
         if not isinstance(mod.cls, Class) or id(mod) not in self.ev.forward.calls:
             return False
         uses = self._uses_of(mod.cls)
-        if name in uses.handed_on or self._may_call(mod, uses.called, name):
+        if name in uses.handed_on and not self._stays(mod, name):
+            return False
+        if self._may_call(mod, uses.called, name):
             return False
         if any(
             isinstance(m.cls, Class)
@@ -342,16 +349,46 @@ class TreeBuilder:
         whole = not self._above
         return not (whole and name not in uses.called and read_by_workers(self.ev.index.root, name))
 
+    def _stays(self, mod: Mod, name: str) -> bool:
+        """Whether all that has got an attribute that is handed on was followed to its end."""
+        around = [m for m in (mod, *self._above) if isinstance(m.cls, Class)]
+        if any(
+            name in self._uses_of(m.cls).handed_on
+            and not self._is_followed(m, self._uses_of(m.cls).handing(name))
+            for m in around
+        ) or read_by_workers(self.ev.index.root, name):
+            return False
+        child = id(mod.attrs.get(name))
+        lost = self.ev.forward.lost - {id(m) for m in (mod, *self._above)}
+        return child not in self._given_away and all(
+            child not in self._held_by(number) for number in lost
+        )
+
+    @cached_property
+    def _given_away(self) -> set[int]:
+        """What was handed to functions that are not followed, which may call it."""
+        return set(modules_within(self.ev.forward.given_away.values()))
+
+    @cached_property
+    def _modules(self) -> dict[int, Mod]:
+        return modules_within([self._root])
+
+    def _held_by(self, number: int) -> set[int]:
+        """What a module gets at of whose forward pass something was lost."""
+        if number not in self._reach:
+            holder = self._modules.get(number)
+            self._reach[number] = set(modules_within([holder]))
+        return self._reach[number]
+
     def _may_call(self, mod: Mod, called: set[str], name: str) -> bool:
         """Whether a module may call what has a name by a way that was not followed to its end."""
-        if name not in called:
-            return False
+        return name in called and not self._is_followed(mod, self._uses_of(mod.cls).entries(name))
+
+    def _is_followed(self, mod: Mod, entries: set[str]) -> bool:
+        """Whether a module's forward pass was followed to its end, by all its methods in a set."""
         # A method that nobody was seen to call may be called from elsewhere.
         noted = self.ev.forward.calls.get(id(mod), ())
-        followed = {call.method for call in noted}
-        return (
-            id(mod) in self.ev.forward.lost or not self._uses_of(mod.cls).entries(name) <= followed
-        )
+        return id(mod) not in self.ev.forward.lost and entries <= {call.method for call in noted}
 
     def _uses_of(self, cls: Any) -> Uses:
         if cls not in self._uses:

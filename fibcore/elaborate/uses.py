@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from fibcore.elaborate.python.values import Class
 from fibcore.syntax import walk
 
+_BODY = ""
+"""Stands for the class body itself, a name that no method has."""
+
 
 class Uses:
     """The attributes that a class calls, and those that it reads for anything else.
@@ -25,6 +28,7 @@ class Uses:
         self.called_of_others: set[str] = set()
         self.handed_on: set[str] = set()
         self._calls: dict[str, set[str]] = {}
+        self._reads: dict[str, set[str]] = {}
         for base in cls.mro:
             if isinstance(base, Class):
                 self._read(base.node)
@@ -35,7 +39,14 @@ class Uses:
         Constructors are none, and neither are methods that others of the class call: whether
         those are run is seen where the others are followed.
         """
-        reaching = {name}
+        return self._reaching({name})
+
+    def handing(self, name: str) -> set[str]:
+        """The methods by which the class may be entered so that it hands an attribute on."""
+        handing = {m for m, names in self._reads.items() if name in names}
+        return self._reaching(handing) | ({_BODY} & handing)
+
+    def _reaching(self, reaching: set[str]) -> set[str]:
         while more := {m for m, calls in self._calls.items() if calls & reaching} - reaching:
             reaching |= more
         within = {n for m, calls in self._calls.items() for n in calls if n != m}
@@ -43,13 +54,18 @@ class Uses:
 
     def _read(self, node: ast.ClassDef) -> None:
         for method in node.body:
-            called = set(self._called_in(method))
+            read: set[str] = set()
+            called = set(self._called_in(method, read))
             self.called |= called
+            self.handed_on |= read
+            entered = method.name if isinstance(method, ast.FunctionDef) else _BODY
+            self._reads.setdefault(entered, set()).update(read)
             if isinstance(method, ast.FunctionDef):
                 # The nearest class's own method is the one that counts.
                 self._calls.setdefault(method.name, called)
 
-    def _called_in(self, body: ast.stmt) -> Iterator[str]:
+    def _called_in(self, body: ast.stmt, read: set[str]) -> Iterator[str]:
+        """The names that a method calls; those that it reads for anything else go to `read`."""
         inner: set[int] = set()
         # Names of weights in a checkpoint are no names of attributes that are read.
         prefixes = set(_prefixes(body))
@@ -63,14 +79,14 @@ class Uses:
                         self.called_of_others.add(node.func.attr)
             elif isinstance(node, ast.Attribute):
                 if isinstance(node.ctx, ast.Load) and id(node) not in inner:
-                    self.handed_on.add(node.attr)
+                    read.add(node.attr)
                 inner.add(id(node.value))
             elif (
                 isinstance(node, ast.Constant)
                 and isinstance(node.value, str)
                 and id(node) not in prefixes
             ):
-                self.handed_on.add(node.value)
+                read.add(node.value)
 
 
 def _prefixes(body: ast.stmt) -> Iterator[int]:

@@ -83,6 +83,76 @@ def test_what_a_module_calls_behind_an_error_inside_of_a_try_is_found(made: Any)
     assert layer.children["given"].calls
 
 
+HELD = """
+import foreign
+from torch import nn
+from sglang.srt.layers.layernorm import RMSNorm
+
+class Reader:
+    def __init__(self, norm, other):
+        self.norm, self.other = norm, other
+
+    def read(self, x, norm, first):
+        {body}
+
+class Layer(nn.Module):
+    def __init__(self, first):
+        super().__init__()
+        self.first = first
+        self.norm, self.other = RMSNorm(8), RMSNorm(8)
+        self.declare()
+
+    def declare(self):
+        self.reader = Reader(self.norm, self.other)
+
+    def forward(self, x):
+        x = self.reader.read(x, self.reader.norm, self.first)
+        {after}
+        return self.other(x)
+
+class Model(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.layers = nn.ModuleList([Layer(i == 0) for i in range(3)])
+
+    def forward(self, x):
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+    {method}
+
+EntryClass = Model
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "after", "method", "idle"),
+    [
+        ("return x if first else norm(x)", "", "", True),
+        ("return foreign.run(x, norm) if first else norm(x)", "", "", False),
+        ("return foreign.run(x, self) if first else norm(x)", "", "", False),
+        ("return x if first else norm(x)", "x.y = foreign.run(self.reader.read)", "", False),
+        ("return x if first else norm(x)", "None[0]", "", False),
+        (
+            "return x if first else norm(x)",
+            "",
+            "def beside(self, x):\n        return foreign.run(x, self.layers[0].norm)",
+            False,
+        ),
+    ],
+    ids=["not called", "given away", "its holder", "a method of its holder", "an error", "beside"],
+)
+def test_a_module_that_others_hold_is_idle_where_all_of_them_were_followed(
+    made: Any, body: str, after: str, method: str, *, idle: bool
+) -> None:
+    text = HELD.format(body=body, after=after or "pass", method=method)
+    tree = made.tree(text)
+    nodes = [tree.find(f"layers.{i}.norm") for i in range(3)]
+    assert [n.idle for n in nodes] == [idle, False, False]
+    assert [bool(n.calls) for n in nodes] == [False, True, True]
+
+
 ABORTED = """
 from torch import nn
 from sglang.srt.layers.layernorm import RMSNorm

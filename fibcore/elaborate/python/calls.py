@@ -154,6 +154,7 @@ class Calls(Part):
         if isinstance(func, Unknown):
             name = f"unknown function ({func.reason})"
             self.ev.forward.note_parameters(name, args, kwargs, at)
+            self.ev.forward.give_away(args, kwargs)
             if self.ev.mode.forward:
                 # Whatever method of whatever module it is, it computes with tensors.
                 attribute = func.kind is UnknownKind.ATTRIBUTE
@@ -173,6 +174,7 @@ class Calls(Part):
             mod.unbound = Unknown(why, place)
             mod.leaf = True
             return mod
+        self.ev.forward.give_away(args, kwargs)
         unknown = Unknown(why, place)
         if not self.ev.mode.forward:
             self.ev.exceptions.may_raise(place, "TypeError")
@@ -224,6 +226,7 @@ class Calls(Part):
         module = func.env.module.name
         fact = self.ev.environment.function(func.qualname, module)
         if fact is not ABSENT:
+            self.ev.forward.give_away(args, kwargs)
             return fact.fn(self.ev, args, kwargs, place) if isinstance(fact, Native) else fact
         if func.cache is not None:
             return self._remembered(func, args, kwargs, place)
@@ -232,10 +235,12 @@ class Calls(Part):
         if self.depth >= _RECURSIONS and self._recurs(func, args, kwargs):
             return self._left_off("a recursion over something unknown", args, kwargs, place)
         if isinstance(func.node, ast.AsyncFunctionDef):
+            self.ev.forward.give_away(args, kwargs)
             return Unknown("an async function", place)
         if self.ev.mode.forward:
             self.ev.forward.note_parameters(func.qualname, args, kwargs, place)
             if self.ev.environment.is_kernel(module):
+                self.ev.forward.give_away(args, kwargs)
                 return Unknown.tensor(f"tensor from {func.qualname}", place)
         elif not tolerant:
             found = self.ev.compiled.call(func, args, kwargs, place)

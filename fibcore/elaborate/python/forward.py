@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from fibcore.elaborate.python.evaluator import Evaluator
 
 
+_HOLDERS = (Value, Alternatives, list, tuple, dict, set, frozenset)
+"""Values that may be modules or hold some."""
 TENSOR_REASON = "tensor of the forward pass"
 MAX_SELF_CALLS = 3
 """How often a module may be inside of itself before it is left."""
@@ -51,6 +53,7 @@ class Forward(Part):
         operations: Tensor operations on parameters, by the id of the module that runs them.
         lost: Ids of modules of whose forward pass a statement was lost to an error: of them it is
             not known what else they call.
+        given_away: What was handed to functions that are not followed, by its id.
     """
 
     def __init__(self, evaluator: Evaluator) -> None:
@@ -59,6 +62,7 @@ class Forward(Part):
         self.calls: dict[int, list[Call]] = {}
         self.operations: dict[int, list[Operation]] = {}
         self.lost: set[int] = set()
+        self.given_away: dict[int, Any] = {}
         # Results by module, method and a summary of the arguments, with the decisions on the layer
         # index that they hang on, the layer that they are of, and what is carried on from there.
         self._memo: dict[Any, list[tuple[Tracker | None, Any, Mod, Any]]] = {}
@@ -204,6 +208,13 @@ class Forward(Part):
         finally:
             self.running.pop()
 
+    def give_away(self, args: Args, kwargs: Kwargs) -> None:
+        """Note what is handed to something that is not followed: it may call what it gets."""
+        if self.ev.mode.forward:
+            for value in (*args, *kwargs.values()):
+                if isinstance(value, _HOLDERS):
+                    self.given_away[id(value)] = value
+
     def note_abandoned(self) -> None:
         """Note that the module that runs left a block by an exception: it may call more there."""
         self.lost.update(map(id, self.running[-1:]))
@@ -232,6 +243,8 @@ class Forward(Part):
         """Record how the forward pass calls a module; the same call again is no other."""
         record = self.calls.setdefault(id(target), [])
         self.ev.keep.append(target)
+        if target.leaf:
+            self.give_away(args, kwargs)
         new = Call(method, tuple(args), dict(kwargs), place)
         here = [call for call in record if call.place == place and call.method == method]
         if not here or _given_of(new) not in map(_given_of, here):

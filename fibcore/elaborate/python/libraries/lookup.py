@@ -69,6 +69,7 @@ class Libraries(Part):
     def call(self, ext: Ext, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
         """Call an opaque name."""
         name = ext.name
+        self.ev.forward.give_away(args, kwargs)
         # Facts come first: they say what a library would find on this machine.
         answer = self.ev.environment.external_call(self.ev, name, args, kwargs, place)
         if answer is not ABSENT:
