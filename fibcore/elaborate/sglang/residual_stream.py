@@ -207,6 +207,7 @@ class ResidualStreams:
         results: list[Any] = []
         for stream in self._streams():
             if not isinstance(stream, Stream):
+                ev.forward.give_away([read, norm], {})
                 return Unknown("a read of a residual stream that is not known", place)
             try:
                 results.append(_run_read(ev, read, norm, stream, options, place))
@@ -236,6 +237,7 @@ class ResidualStreams:
         after: list[Any] = []
         for stream in self._streams():
             if not isinstance(stream, Stream) or at_exit is None:
+                ev.forward.give_away([declaration], {})
                 after.append(Unknown("a residual stream that is not known", place))
             elif at_exit:
                 after.append(Stream(_tensor(place)))
@@ -290,12 +292,15 @@ class ResidualStreams:
         }
         for stream in self._streams():
             if not isinstance(stream, Stream):
+                ev.forward.give_away([norm], {})
                 continue
             tensor = _tensor(place)
             if stream.pending is None or stream.residual is None:
                 ev.calls.call(norm, [tensor], {}, place)
             elif _flag(ev, stream.pending, _PLAIN, place) is True:
                 ev.calls.call(norm, [tensor, stream.residual], options, place)
+            else:
+                ev.forward.give_away([norm], {})
         self.carry(ev, None)
         return _tensor(place)
 
