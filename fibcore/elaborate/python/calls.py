@@ -174,7 +174,6 @@ class Calls(Part):
             mod.unbound = Unknown(why, place)
             mod.leaf = True
             return mod
-        self.ev.forward.give_away(args, kwargs)
         unknown = Unknown(why, place)
         if not self.ev.mode.forward:
             self.ev.exceptions.may_raise(place, "TypeError")
@@ -280,6 +279,7 @@ class Calls(Part):
 
     def _left_off(self, why: str, args: Args, kwargs: Kwargs, place: SourcePlace) -> Unknown:
         """A call that is not followed, though it may do whatever can be done with its arguments."""
+        self.ev.forward.give_away(args, kwargs)
         unknown = Unknown(why, place)
         self.ev.doubts.hand_over((*args, *kwargs.values()), unknown)
         self.ev.exceptions.may_raise_anything(place)
