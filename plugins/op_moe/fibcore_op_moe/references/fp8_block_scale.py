@@ -151,9 +151,12 @@ def product(x: torch.Tensor, weights: torch.Tensor, scales: torch.Tensor) -> tor
 
     Takes float32 x, fp8 weights [e, m, k] and their scales [e, m / BLOCK, k / BLOCK].
     """
+    # In rows one after the other, however the weights stand in memory.
+    contiguous = torch.contiguous_format
     if not on_tensor_cores(x):
-        return torch.bmm(x, scaled(weights.to(torch.float32), scales).mT)
-    exact = weights.to(torch.bfloat16)  # as every fp8 number is
+        whole = weights.to(torch.float32, memory_format=contiguous)
+        return torch.bmm(x, scaled(whole, scales).mT)
+    exact = weights.to(torch.bfloat16, memory_format=contiguous)  # as every fp8 number is
     if x.shape[1] <= BLOCK:  # scaling x takes less time
         return product_of_scaled_rows(x, exact, scales)
     return product_of_scaled_weights(x, exact, scales)
