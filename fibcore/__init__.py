@@ -34,6 +34,7 @@ _WHERE = {
     "diff": "fibcore.reports.diff",
     "report": "fibcore.reports.dataset",
     "import_trace": "fibcore.traces",
+    "cost": "fibcore.benchmarking.costs",
     "coverage": "fibcore.reports.coverage",
 }
 
@@ -47,6 +48,7 @@ __all__ = [
     "add_solutions",
     "add_workloads",
     "clone_repos",
+    "cost",
     "coverage",
     "diff",
     "explain",
@@ -65,6 +67,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from fibcore.benchmarking.costs import cost
     from fibcore.benchmarking.solutions import add_solutions
     from fibcore.benchmarking.workloads.add import add_workloads
     from fibcore.dataset.explanation import explain

@@ -23,6 +23,7 @@ COMMANDS = {
     "add-solutions": "add_solutions",
     "add-workloads": "add_workloads",
     "clone-repos": "clone_repos",
+    "cost": "cost",
     "coverage": "coverage",
     "diff": "diff",
     "explain": "explain",

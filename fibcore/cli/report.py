@@ -44,6 +44,8 @@ def _print(report: DatasetReport, out: Output) -> None:
     out.line(", ".join(f"{c[kind]} {kind}" for kind in kinds))
     for name in report.strangers:
         out.line(f"note: the dataset lacks the definition {name}, and has files about it")
+    for one in report.impossible:
+        out.warn(f"impossible: {one.words}")
     for problem in report.problems:
         out.warn(f"broken: {problem}")
     out.result(

@@ -43,6 +43,23 @@ class Solution:
 
 
 @attrs.frozen
+class Workload:
+    """A line of a file of workloads.
+
+    Attributes:
+        uuid: Its name.
+        axes: Sizes of the var axes.
+        inputs: What its inputs are, as the line has it.
+        place: File and line, relative to the dataset.
+    """
+
+    uuid: str
+    axes: Mapping[str, int]
+    inputs: Mapping[str, Any]
+    place: str
+
+
+@attrs.frozen
 class Evaluation:
     """A line of a trace: how one solution did on one workload.
 
@@ -51,6 +68,7 @@ class Evaluation:
         status: "PASSED" or how it failed, `INCORRECT_NUMERICAL`.
         hardware: Where it ran.
         axes: Sizes of the workload's var axes.
+        inputs: What the workload's inputs are, as the line has it.
         latency_ms: Milliseconds; None where it did not pass.
         reference_latency_ms: Milliseconds of the definition's reference, likewise.
         speedup: reference_latency_ms / latency_ms, likewise.
@@ -63,6 +81,7 @@ class Evaluation:
     status: str
     hardware: str
     axes: Mapping[str, int]
+    inputs: Mapping[str, Any]
     latency_ms: float | None
     reference_latency_ms: float | None
     speedup: float | None
@@ -75,7 +94,7 @@ class Evaluation:
 class Holding:
     """Workloads, solutions and evaluations of one definition."""
 
-    workloads: list[str] = attrs.field(factory=list)
+    workloads: list[Workload] = attrs.field(factory=list)
     solutions: list[Solution] = attrs.field(factory=list)
     evaluations: list[Evaluation] = attrs.field(factory=list)
 
@@ -210,14 +229,22 @@ class _Reader:
             if isinstance(size, bool) or not isinstance(size, int):
                 raise _Wrong(f"$.workload.axes.{axis}", "an integer", size)
         uuid = _text(workload, "uuid", "$.workload")
+        inputs = workload.get("inputs")
+        inputs = inputs if isinstance(inputs, dict) else {}  # `validate` says what is wrong
         evaluation = data.get("evaluation")
         if workloads:
             if evaluation is not None or data.get("solution") is not None:
                 raise _Wrong("$.evaluation", "null, in a file of workloads", evaluation)
-            self._of(definition).workloads.append(uuid)
+            self._of(definition).workloads.append(Workload(uuid, axes, inputs, place))
             return
         self._of(definition).evaluations.append(
-            _evaluation(_text(data, "solution"), _object(evaluation, "$.evaluation"), axes, place)
+            _evaluation(
+                _text(data, "solution"),
+                _object(evaluation, "$.evaluation"),
+                axes,
+                inputs,
+                place,
+            )
         )
 
     def _of(self, definition: str) -> Holding:
@@ -232,7 +259,11 @@ class _Reader:
 
 
 def _evaluation(
-    solution: str, data: Mapping[str, Any], axes: Mapping[str, int], place: str
+    solution: str,
+    data: Mapping[str, Any],
+    axes: Mapping[str, int],
+    inputs: Mapping[str, Any],
+    place: str,
 ) -> Evaluation:
     where = "$.evaluation"
     performance = _object(data.get("performance") or {}, f"{where}.performance")
@@ -243,6 +274,7 @@ def _evaluation(
         status=_text(data, "status", where),
         hardware=_text(environment, "hardware", f"{where}.environment"),
         axes=axes,
+        inputs=inputs,
         latency_ms=_number(performance, "latency_ms", f"{where}.performance"),
         reference_latency_ms=_number(performance, "reference_latency_ms", f"{where}.performance"),
         speedup=_number(performance, "speedup_factor", f"{where}.performance"),

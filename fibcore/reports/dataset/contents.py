@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from fibcore.benchmarking.costs.counting import Counter
+from fibcore.benchmarking.costs.gpus import GPUS, Gpu
+from fibcore.benchmarking.costs.report import Measured, WorkloadCost
 from fibcore.dataset import Dataset, Provenance
 from fibcore.dataset.inventory import Evaluation, Holding, read_inventory
 from fibcore.errors import DatasetError, FibcoreError
 from fibcore.model.definition import Definition
 from fibcore.verification.evidence import Run, Verdict, evidence_path, judge, read_runs
+
+if TYPE_CHECKING:
+    from fibcore.ops.registry import Registry
 
 
 @attrs.frozen
@@ -26,6 +32,8 @@ class Entry:
         runs: Test runs of its present reference.
         verdict: What all recorded runs say of the present reference.
         holding: Its workloads, solutions and evaluations.
+        costs: What its workloads cost.
+        measured: Its evaluations that passed, with the floor of their GPU.
     """
 
     definition: Definition
@@ -33,6 +41,13 @@ class Entry:
     runs: tuple[Run, ...]
     verdict: Verdict
     holding: Holding
+    costs: tuple[WorkloadCost, ...] = ()
+    measured: tuple[Measured, ...] = ()
+
+    @property
+    def times(self) -> Mapping[str, Measured]:
+        """The measured times by file and line of the trace."""
+        return {one.place: one for one in self.measured}
 
     @property
     def verified(self) -> bool:
@@ -46,8 +61,10 @@ class Entry:
 
     @property
     def best(self) -> Evaluation | None:
-        """The evaluation with the largest speedup."""
-        fast = [e for e in self.holding.passed if e.speedup is not None and _finite(e.speedup)]
+        """The evaluation with the largest speedup, of those whose time is possible."""
+        wrong = {one.place for one in self.measured if one.impossible}
+        passed = [e for e in self.holding.passed if e.place not in wrong]
+        fast = [e for e in passed if e.speedup is not None and _finite(e.speedup)]
         return max(fast, key=lambda e: e.speedup or 0.0, default=None)
 
 
@@ -78,8 +95,13 @@ class Contents:
     strangers: tuple[str, ...]
 
 
-def gather(root: Path) -> Contents:
+def gather(root: Path, registry: Registry, gpus: Sequence[Gpu] = GPUS) -> Contents:
     """Read a dataset.
+
+    Args:
+        root: Its folder.
+        registry: The plugins, which say what workloads cost.
+        gpus: GPUs whose floors are given.
 
     Raises:
         DatasetError: there is none, or its folder of definitions cannot be read at all.
@@ -95,6 +117,7 @@ def gather(root: Path) -> Contents:
     definitions, broken = store.read()
     inventory = read_inventory(root)
     problems: list[FibcoreError] = [*broken, *inventory.errors]
+    counter = Counter(root, registry, gpus)
     entries = []
     for definition in definitions:
         provenance = None
@@ -108,18 +131,21 @@ def gather(root: Path) -> Contents:
         except DatasetError as error:
             problems.append(_relative(error, root))
         present = definition.reference_hash
+        holding = inventory.of(definition.name)
         entries.append(
             Entry(
                 definition,
                 provenance,
                 tuple(run for run in runs if run["reference_sha256"] == present),
                 judge(present, runs),
-                inventory.of(definition.name),
+                holding,
+                counter.workloads(definition, holding),
+                counter.measured(definition, holding),
             )
         )
     names = {d.name for d in definitions}
     strangers = tuple(name for name in inventory.holdings if name not in names)
-    return Contents(tuple(entries), tuple(problems), strangers)
+    return Contents(tuple(entries), (*problems, *counter.problems), strangers)
 
 
 def _relative(error: FibcoreError, root: Path) -> FibcoreError:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 
 from fibcore import __version__
+from fibcore.benchmarking.costs.gpus import GPUS
 from fibcore.dataset.inventory import PASSED
 from fibcore.pages import (
     Cell,
@@ -41,7 +42,12 @@ def render(contents: Contents, name: str) -> str:
         generated_from=f"fibcore {__version__}, from the dataset {name}",
         definitions=_definitions(entries),
         models=_models(entries),
-        plots=[p for p in (_errors(entries), _speedups(entries), _latencies(entries)) if p],
+        plots=[
+            plot
+            for make in (_errors, _speedups, _latencies, _shares)
+            if (plot := make(entries)) is not None
+        ],
+        gpus=GPUS,
         tally=_tally(entries, contents),
         contents=contents,
     )
@@ -60,6 +66,9 @@ def _tally(entries: tuple[Entry, ...], contents: Contents) -> list[tuple[int, st
         (sum(len(e.holding.solutions) for e in entries), "solutions", "none"),
         (sum(len(e.holding.evaluations) for e in entries), "benchmark results", "none"),
     ]
+    impossible = sum(m.impossible for e in entries for m in e.measured)
+    if impossible:
+        items.append((impossible, "impossible times", "bad"))
     if contents.problems:
         items.append((len(contents.problems), "broken files", "bad"))
     return items
@@ -222,6 +231,30 @@ def _latencies(entries: Iterable[Entry]) -> Plot | None:
         " ms",
         title="Latencies of solutions that passed, one point for each workload",
         label="latency (ms)",
+    )
+
+
+def _shares(entries: Iterable[Entry]) -> Plot | None:
+    points = [
+        Point(
+            one.share,
+            entry.definition.op_type,
+            f"{one.words}; the floor is {number(one.floor.seconds * 1000)} ms"
+            + (f", if {one.cost.assumes}" if one.cost.assumes else ""),
+            f"#{entry.definition.name}",
+            one.hardware,
+        )
+        for entry in entries
+        for one in entry.measured
+        if one.share is not None and one.floor is not None
+    ]
+    if not points:
+        return None
+    return strip_plot(
+        points,
+        title="How near solutions come to the hardware, one point for each workload",
+        label="floor of the GPU / latency of the solution",
+        log=True,
     )
 
 

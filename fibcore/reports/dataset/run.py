@@ -37,8 +37,9 @@ def report(*, output: str | Path | None = None, **where: Unpack[Where]) -> Datas
         MissingPackageError: the extra `report` is not installed.
     """
     need_for_pages()
-    root = Workspace.of(**where).dataset_folder
-    contents = gather(root)
+    workspace = Workspace.of(**where)
+    root = workspace.dataset_folder
+    contents = gather(root, workspace.registry)
     text = render(contents, root.absolute().name)
     path = root / PAGE if output is None else Path(output)
     changed = Dataset(root).write(PAGE, text) if output is None else write_page(path, text)
@@ -58,4 +59,5 @@ def report(*, output: str | Path | None = None, **where: Unpack[Where]) -> Datas
         },
         problems=contents.problems,
         strangers=contents.strangers,
+        impossible=tuple(m for e in entries for m in e.measured if m.impossible),
     )

@@ -7,6 +7,7 @@ from typing import Any
 
 import attrs
 
+from fibcore.benchmarking.costs.report import Measured
 from fibcore.errors import FibcoreError
 from fibcore.model.json import to_data
 
@@ -23,6 +24,7 @@ class DatasetReport:
             models, op types, workloads, solutions and evaluations.
         problems: Files of the dataset that are not usable; they are listed on the page.
         strangers: Definitions that the dataset lacks and has workloads, solutions or traces of.
+        impossible: Times of benchmarks that their GPU cannot have taken.
     """
 
     dataset: Path
@@ -31,6 +33,7 @@ class DatasetReport:
     counts: dict[str, int]
     problems: tuple[FibcoreError, ...]
     strangers: tuple[str, ...]
+    impossible: tuple[Measured, ...] = ()
 
     @property
     def exit_code(self) -> int:

@@ -206,6 +206,30 @@ def test_traces_of_a_definition_that_is_not_there_are_named(dataset: Path) -> No
     assert "rmsnorm_h1" in page_of(dataset)
 
 
+def test_what_workloads_cost_is_on_the_page(dataset: Path) -> None:
+    fibcore.report(dataset=dataset)
+    text = page_of(dataset)
+    assert "What the workloads cost" in text
+    # One row and the weight of 64 bfloat16 numbers are read: 0.000256 MB.
+    assert r"<td class=\"number\">0.000256<\/td><td class=\"number\">0.000128<\/td>" in text
+    assert "H100 (ms)" in text
+    assert "impossible" not in text
+
+
+def test_a_time_below_the_floor_is_marked_and_is_no_record(dataset: Path) -> None:
+    # 100 million rows take 25.6 GB, an H200 5.3 ms; the trace says 1 ms.
+    write(dataset, "traces/rmsnorm/x.jsonl", trace(NORM, 10**8, 500.0))
+    report = fibcore.report(dataset=dataset)
+    assert [m.place for m in report.impossible] == ["traces/rmsnorm/x.jsonl:1"]
+    assert report.exit_code == 0
+    text = page_of(dataset)
+    assert "impossible time" in text
+    assert "12.5x" in text
+    assert "500x</td>" not in text
+    result = CliRunner().invoke(cli, ["report", "--dataset", str(dataset)], prog_name="fibcore")
+    assert f"impossible: {NORM}, baseline_{NORM} (batch_size 100000000): 1 ms" in result.stderr
+
+
 def test_a_folder_without_definitions_is_no_dataset(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="not a dataset folder"):
         fibcore.report(dataset=tmp_path)

@@ -1,0 +1,130 @@
+"""GPUs and what their data sheets say: one record each, in one table.
+
+Rates are those of dense matrices: data sheets that give rates "with sparsity" give twice as much.
+They hold at the boost clock that the sheet was computed with.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import attrs
+
+from fibcore.errors import UsageError, nearest
+
+TERA = 10**12
+MIB = 2**20
+
+
+@attrs.frozen
+class Gpu:
+    """A GPU.
+
+    Attributes:
+        name: What it is called here: "H100".
+        title: Its whole name.
+        flops: Dtype to operations a second of dense matrices whose elements have it. float32 has
+            the rate of TF32: products of float32 numbers can be made of several of shorter ones
+            on tensor cores, at less than that.
+        bandwidth: Bytes a second between memory and chip.
+        cache: Bytes of the last cache on the chip. What an earlier call left there need not be read
+            again.
+        device: What the names of its devices look like, a regular expression.
+        source: Where the numbers are from.
+        note: What to know of them; "" for nothing.
+    """
+
+    name: str
+    title: str
+    flops: Mapping[str, float]
+    bandwidth: float
+    cache: int
+    device: str
+    source: str
+    note: str = ""
+
+    def rate(self, dtype: str) -> float:
+        """Operations a second in a dtype; the highest rate for one that the table lacks."""
+        return self.flops.get(dtype) or max(self.flops.values())
+
+
+def _rates(tf32: float, half: float, eighth: float, **more: float) -> Mapping[str, float]:
+    """Rates by dtype, of tera operations a second."""
+    rates = {
+        "float32": tf32,
+        "float16": half,
+        "bfloat16": half,
+        "float8_e4m3fn": eighth,
+        "float8_e5m2": eighth,
+        "int8": eighth,
+        **more,
+    }
+    return MappingProxyType({dtype: rate * TERA for dtype, rate in rates.items()})
+
+
+_HOPPER = _rates(494.7, 989.4, 1978.9)
+
+GPUS = (
+    Gpu(
+        name="H100",
+        title="NVIDIA H100 SXM",
+        flops=_HOPPER,
+        bandwidth=3.35 * TERA,
+        cache=50 * MIB,
+        device=r"\bH100 (?!PCIe|NVL)[0-9]+GB\b|\bH100 SXM",
+        source="white paper NVIDIA H100 Tensor Core GPU Architecture, H100 SXM5; memory bandwidth "
+        "of the NVIDIA H100 data sheet, H100 SXM",
+    ),
+    Gpu(
+        name="H200",
+        title="NVIDIA H200 SXM",
+        flops=_HOPPER,
+        bandwidth=4.8 * TERA,
+        cache=50 * MIB,
+        device=r"\bH200(?! ?NVL)\b",
+        source="NVIDIA H200 Tensor Core GPU data sheet, H200 SXM, which has the rates of H100 SXM",
+    ),
+    Gpu(
+        name="B200",
+        title="NVIDIA B200",
+        flops=_rates(1125, 2250, 4500, float4_e2m1=9000),
+        bandwidth=8 * TERA,
+        cache=126 * MIB,
+        device=r"\bB200\b",
+        source="NVIDIA HGX B200 and DGX B200 data sheets, an eighth of their eight GPUs",
+        note="from data sheets alone: no time measured on one was held against it",
+    ),
+)
+"""All GPUs that are known."""
+
+BY_NAME = {gpu.name: gpu for gpu in GPUS}
+"""The records by name."""
+
+
+def gpu_called(name: str) -> Gpu:
+    """A GPU by its name, in any case.
+
+    Raises:
+        UsageError: there is none of this name.
+    """
+    gpu = BY_NAME.get(name.upper())
+    if gpu is None:
+        near = nearest(name.upper(), BY_NAME)
+        raise UsageError(
+            "unknown GPU",
+            where="--gpu",
+            expected=" or ".join(near or BY_NAME),
+            found=name,
+        )
+    return gpu
+
+
+def gpu_of_device(device: str) -> Gpu | None:
+    """The GPU whose device has this name, `NVIDIA H100 80GB HBM3`; None where none has.
+
+    Benchmarks write blanks as underscores too.
+    """
+    words = device.replace("_", " ")
+    return next((gpu for gpu in GPUS if re.search(gpu.device, words)), None)
