@@ -16,7 +16,7 @@ import attrs
 import first_principles
 import pytest
 
-from fibcore.errors import ConfigError
+from fibcore.errors import ConfigError, UnknownModelError
 from fibcore.extraction.unclaimed import unclaimed
 from fibcore.model.kernel import Kernel, NotCovered, Problem
 from fibcore.model.serving import Serving
@@ -27,17 +27,20 @@ CONFIGS = Path(__file__).parents[3] / "shared" / "configs"
 NAMES = sorted(path.stem for path in CONFIGS.glob("*.json")) if CONFIGS.is_dir() else []
 STAGES = {"decode_ps1", "decode_ps64", "prefill_ps1", "prefill_ps64", "ragged"}
 # Modules that a plugin accounts for without a name of their own: they are parts of what it names.
-PARTS = ("LogitsProcessor", "TopK", "Vision")
-# Configs that elaboration, or the rules of `first_principles`, do not reach yet.
-NOT_YET = {
-    "XiaomiMiMo--MiMo-V2-Flash": "heads of two kinds and 48 modules that are not found",
-    "deepseek-ai--DeepSeek-V4-Flash": "a fused forward pass that is not followed",
+PARTS = ("LogitsProcessor", "TopK", "HashTopK", "Vision")
+# Configs whose sizes follow from rules that `first_principles` does not have.
+NO_RULES = {
+    "XiaomiMiMo--MiMo-V2-Flash": "heads of two kinds, dense and sparse layers by a table",
+    "deepseek-ai--DeepSeek-V4-Flash": "compressed attention and hash routing",
     "google--gemma-4-26B-A4B": "global heads of another size than local ones",
-    "moonshotai--Kimi-K3": "KDA layers and norms of attention residuals",
-    "nvidia--GLM-5.1-NVFP4": "hundreds of ignored names, matched layer by layer",
-    "nvidia--Kimi-K2.5-NVFP4": "names of ignored layers are not mapped as the loader maps them",
-    "nvidia--MiniMax-M3-NVFP4": "hundreds of ignored names, matched layer by layer",
+    "moonshotai--Kimi-K3": "linear attention in three of four layers, experts of a smaller width",
+    "nvidia--Kimi-K2.5-NVFP4": "weights and caches in formats without definition",
+    "nvidia--MiniMax-M3-NVFP4": "sparse attention in most layers",
 }
+# Modules that SGLang cannot construct either. The file of MiMo-V2-Flash is without its `auto_map`,
+# and transformers' own class has RoPE settings for each kind of layer, a dict of dicts: the table
+# of rotary embeddings (`get_rope`) raises TypeError for such a key.
+REFUSED = {"XiaomiMiMo--MiMo-V2-Flash": "rotary_emb"}
 
 
 @attrs.frozen
@@ -56,8 +59,6 @@ class Found:
 def name(request: pytest.FixtureRequest) -> str:
     if not NAMES:
         pytest.skip(f"no configs in {CONFIGS}")
-    if request.param in NOT_YET:
-        pytest.skip(f"{request.param}: {NOT_YET[request.param]}")
     return str(request.param)
 
 
@@ -74,6 +75,8 @@ def found(name: str, config: Any, real: Callable[..., ModelTree], op_plugins: Re
         if "lacks a key" in error.message and name.startswith("Qwen--Qwen3-VL"):
             pytest.skip(f"{name} is cut down: {error.message}")
         raise
+    except UnknownModelError as error:
+        pytest.skip(error.summary)
     extractions, errors = op_plugins.extract(tree, Serving())
     assert not errors
     return Found(
@@ -87,7 +90,9 @@ def found(name: str, config: Any, real: Callable[..., ModelTree], op_plugins: Re
 
 
 @pytest.fixture(scope="module")
-def expected(config: Any) -> Any:
+def expected(name: str, config: Any) -> Any:
+    if name in NO_RULES:
+        pytest.skip(f"{name}: {NO_RULES[name]}")
     return first_principles.needs(config)
 
 
@@ -111,8 +116,9 @@ def test_every_leaf_is_a_kernel_or_named(found: Found) -> None:
             assert inside_experts or node.class_name.startswith(PARTS), node.path
 
 
-def test_nothing_is_missing(found: Found) -> None:
-    assert not found.tree.missing
+def test_nothing_is_missing(name: str, found: Found) -> None:
+    missing = [m for m in found.tree.missing if m.path.rpartition(".")[2] != REFUSED.get(name)]
+    assert not missing
 
 
 def test_each_attention_layer_runs_all_stages_of_one_kernel_or_is_named(found: Found) -> None:
@@ -156,8 +162,8 @@ def test_gemms_have_the_sizes_of_the_config(found: Found, config: Any, expected:
     if any("SGLang fuses" in note for k in found.kernels for note in k.notes):
         # A shared expert that runs in the routed experts' kernel has no GEMMs of its own.
         wanted -= expected.shared
-    if "linear_num_value_heads" in config.get("text_config", config):
-        # Releases differ in how many GEMMs the projections of linear attention are.
+    if {"linear_num_value_heads", "index_n_heads"} & config.get("text_config", config).keys():
+        # Releases differ in how many GEMMs projections of linear attention and indexers are.
         gemms, wanted = _merged(gemms, wanted)
     assert gemms == wanted
 
@@ -229,11 +235,13 @@ def test_experts_have_the_sizes_of_the_config(found: Found, expected: Any) -> No
 def test_absorbed_products_are_named_beside_latent_attention(found: Found, config: Any) -> None:
     names = {n.what: len(n.uses) for n in found.not_covered}
     products = {what: count for what, count in names.items() if "(absorbed " in what}
+    config = config.get("text_config", config)
     if "kv_lora_rank" not in config:
         assert not products
         return
     heads, latent = config["num_attention_heads"], config["kv_lora_rank"]
     nope, layers = config["qk_nope_head_dim"], config["num_hidden_layers"]
+    layers = len(config.get("linear_attn_config", {}).get("full_attn_layers", range(layers)))
     value = config.get("v_head_dim") or config["hidden_size"] // heads
     assert products == {
         f"batched GEMM b{heads}_n{latent}_k{nope} (absorbed query projection)": layers,
