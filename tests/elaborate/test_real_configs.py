@@ -20,7 +20,7 @@ from fibcore.errors import ConfigError, UnknownModelError
 from fibcore.extraction.unclaimed import unclaimed
 from fibcore.model.kernel import Kernel, NotCovered, Problem
 from fibcore.model.serving import Serving
-from fibcore.model.tree import ModelTree
+from fibcore.model.tree import ModelTree, ModuleNode
 from fibcore.ops.registry import Registry
 
 CONFIGS = Path(__file__).parents[3] / "shared" / "configs"
@@ -153,13 +153,20 @@ def test_each_attention_layer_runs_all_stages_of_one_kernel_or_is_named(found: F
             assert ran == STAGES
 
 
+def fused_experts(node: ModuleNode) -> int:
+    """How many shared experts run among the routed ones of a layer."""
+    fused = node.arguments.get("num_fused_shared_experts")
+    return int(fused) if isinstance(fused, int) and node.is_a("FusedMoE") else 0
+
+
 def test_gemms_have_the_sizes_of_the_config(found: Found, config: Any, expected: Any) -> None:
     gemms: Counter[tuple[int, int]] = Counter()
     for kernel in found.kernels:
         if kernel.op_type == "gemm":
             gemms[int(kernel.parameters["N"]), int(kernel.parameters["K"])] += len(kernel.uses)
     wanted = Counter(expected.gemms)
-    if any("SGLang fuses" in note for k in found.kernels for note in k.notes):
+    noted = any("SGLang fuses" in note for k in found.kernels for note in k.notes)
+    if noted or any(map(fused_experts, found.tree.walk())):
         # A shared expert that runs in the routed experts' kernel has no GEMMs of its own.
         wanted -= expected.shared
     if {"linear_num_value_heads", "index_n_heads"} & config.get("text_config", config).keys():
@@ -228,7 +235,8 @@ def test_experts_have_the_sizes_of_the_config(found: Found, expected: Any) -> No
                     int(node.argument(n))
                     for n in ("num_experts", "top_k", "hidden_size", "intermediate_size")
                 )
-                moe[e, k, h, i] += 1
+                fused = fused_experts(node)
+                moe[e - fused, k - fused, h, i] += 1
     assert moe == expected.moe
 
 
