@@ -199,8 +199,9 @@ def _llava(config: ConfigObject) -> bool:
 def _gemma4(config: ConfigObject) -> None:
     """`_apply_gemma4_attention_overrides`: one head shape for each kind of layer.
 
-    transformers keeps the shape of full attention in `per_layer_config`, beside the shape of
-    sliding windows; SGLang reads the former as the model's own and the latter as `swa_...`.
+    transformers keeps the shape of full attention beside the shape of sliding windows: in
+    `per_layer_config` from 5.19 on, as `global_head_dim` and so on before. SGLang reads the former
+    as the model's own and the latter as `swa_...`.
     """
     if not str(config.values.get("model_type", "")).startswith(
         ("gemma4", "diffusion_gemma", "embedding_gemma2")
@@ -212,9 +213,13 @@ def _gemma4(config: ConfigObject) -> None:
     changed = (
         [v for v in layers.values() if isinstance(v, dict)] if isinstance(layers, dict) else []
     )
-    for key in ("head_dim", "num_key_value_heads"):
+    for key, globally in (
+        ("head_dim", "global_head_dim"),
+        ("num_key_value_heads", "num_global_key_value_heads"),
+    ):
         window = values.get(key)
-        full = [layer.get(key, window) for layer in changed] or [window]
+        older = [values[globally]] if values.get(globally) is not None else [window]
+        full = [layer.get(key, window) for layer in changed] or older
         same = all(f == full[0] for f in full)
         swa = f"swa_{key}"
         values[swa] = window
