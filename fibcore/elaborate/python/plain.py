@@ -269,7 +269,7 @@ class Plain(Part):
             return one_of([*value.values(), *args[1:]], why)
         if not hashable(bare(key)):
             if isinstance(key, tuple):
-                text = "a look-up of a tuple that holds a list, set or dict: Python raises TypeError"
+                text = "a look-up of a tuple that holds a list, set or dict: a TypeError in Python"
                 return Unknown(text, place)
             raise Raised("TypeError", f"unhashable type: {kind_name(key)!r}", place)
         return self._get(value, key, args[1] if len(args) > 1 else None)
