@@ -23,6 +23,7 @@ _WHERE = {
     "add_reference_tests": "fibcore.verification",
     "add_solutions": "fibcore.benchmarking.solutions",
     "add_workloads": "fibcore.benchmarking.workloads.add",
+    "certify": "fibcore.benchmarking.certificates.run",
     "verify": "fibcore.verification",
     "plugins": "fibcore.workspace",
     "publish": "fibcore.publishing",
@@ -47,6 +48,7 @@ __all__ = [
     "add_reference_tests",
     "add_solutions",
     "add_workloads",
+    "certify",
     "clone_repos",
     "cost",
     "coverage",
@@ -67,6 +69,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from fibcore.benchmarking.certificates.run import certify
     from fibcore.benchmarking.costs import cost
     from fibcore.benchmarking.solutions import add_solutions
     from fibcore.benchmarking.workloads.add import add_workloads

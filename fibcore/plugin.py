@@ -54,11 +54,13 @@ from fibcore.model.tree import (
 from fibcore.ops.authoring.consistency import in_name, not_a_multiple, other_than
 from fibcore.ops.authoring.costs import Attended, attended, attention_cost, moved
 from fibcore.ops.authoring.counts import TOKENS
+from fibcore.ops.authoring.implementations import rewritten, wrapped
 from fibcore.ops.authoring.rendering import named_after, render, select
 from fibcore.ops.hookspecs import (
     HOOK_API,
     GroundTruth,
     Identity,
+    Implementation,
     OpType,
     TestTemplate,
     WorkloadCase,
@@ -108,6 +110,7 @@ __all__ = [
     "FibcoreError",
     "GroundTruth",
     "Identity",
+    "Implementation",
     "Kernel",
     "KernelCollector",
     "Missing",
@@ -152,6 +155,7 @@ __all__ = [
     "pool_size",
     "prefill_batches",
     "render",
+    "rewritten",
     "scalar",
     "select",
     "sequence_cases",
@@ -160,6 +164,7 @@ __all__ = [
     "use",
     "var",
     "with_origins",
+    "wrapped",
 ]
 
 

@@ -22,6 +22,7 @@ COMMANDS = {
     "add-reference-tests": "add_reference_tests",
     "add-solutions": "add_solutions",
     "add-workloads": "add_workloads",
+    "certify": "certify",
     "clone-repos": "clone_repos",
     "cost": "cost",
     "coverage": "coverage",

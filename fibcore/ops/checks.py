@@ -16,7 +16,14 @@ from fibcore.model.cost import Cost
 from fibcore.model.definition import Definition
 from fibcore.model.dtypes import DTYPES
 from fibcore.model.options import Option
-from fibcore.ops.hookspecs import GroundTruth, Identity, OpType, TestTemplate, WorkloadCase
+from fibcore.ops.hookspecs import (
+    GroundTruth,
+    Identity,
+    Implementation,
+    OpType,
+    TestTemplate,
+    WorkloadCase,
+)
 from fibcore.ops.values import is_a, items, listed, mapping, shown
 
 RESERVED = frozenset(
@@ -189,6 +196,22 @@ def check_cost(result: object) -> Cost | None:
         if cost.least.flops > cost.flops or cost.least.bytes_moved > cost.bytes_moved:
             raise ValueError("least is more than the cost itself")
     return cost
+
+
+def check_implementations(result: object) -> tuple[Implementation, ...]:
+    """What `fibcore_implementations` returned, as a tuple.
+
+    Raises:
+        ValueError: names repeat, or a source does not parse or has no `run`.
+    """
+    found = items(result, Implementation, "the result")
+    for one in found:
+        if "run" not in top_level_names(one.source):
+            raise ValueError(f"implementation {one.name!r}: its source has no top-level 'run'")
+    names = [one.name for one in found]
+    if len(set(names)) != len(names):
+        raise ValueError("two implementations have one name: " + "; ".join(names))
+    return found
 
 
 @functools.lru_cache(maxsize=256)

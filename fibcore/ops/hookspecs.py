@@ -137,6 +137,23 @@ class WorkloadCase:
 
 
 @attrs.frozen
+class Implementation:
+    """An implementation by which a benchmark is tried: a right one passes, a wrong one does not.
+
+    Attributes:
+        name: What it does otherwise than the reference, `the last key is dropped`.
+        right: Whether it computes the definition: with other sums, or other roundings.
+        source: Text of a file that runs by itself with torch, as a reference does, with a function
+            `run` that takes the definition's inputs in order. `rewritten` and `wrapped` of
+            `fibcore.plugin` make it of the definition's reference.
+    """
+
+    name: str
+    right: bool
+    source: str
+
+
+@attrs.frozen
 class TestTemplate:
     """What the generated test module of an op type is made of besides ground truths.
 
@@ -249,4 +266,15 @@ def fibcore_cost(
     they are known; any of them may be missing. None where the plugin cannot tell, and without this
     hook: then every input is taken to be read whole, and no operations are counted. The functions
     `moved` and `attended` of `fibcore.plugin` help.
+    """
+
+
+@hookspec(firstresult=True)
+def fibcore_implementations(definition: Definition) -> Sequence[Implementation]:  # type: ignore[empty-body]
+    """Give right and wrong implementations of a definition, by which its workloads are tried.
+
+    Called by `fibcore certify` for definitions of the plugin's op types. The reference itself,
+    ground truths and an implementation that returns zeros come from the core. Right ones differ in
+    the order of sums or in roundings that good kernels have; wrong ones have the mistakes that
+    kernels have. Empty where the plugin does not know the definition.
     """

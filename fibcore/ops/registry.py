@@ -21,7 +21,13 @@ from fibcore.model.serving import Serving
 from fibcore.model.tree import ModelTree
 from fibcore.ops import checks, kernel_checks
 from fibcore.ops.authoring.costs import whole
-from fibcore.ops.hookspecs import GroundTruth, Identity, TestTemplate, WorkloadCase
+from fibcore.ops.hookspecs import (
+    GroundTruth,
+    Identity,
+    Implementation,
+    TestTemplate,
+    WorkloadCase,
+)
 from fibcore.ops.loading import LoadedPlugin, PluginInfo, describe, find_and_load
 from fibcore.ops.options import DeclaredOptions
 from fibcore.ops.results import ExtractResult, GroundTruthResult, HookError, RegisteredOpType
@@ -264,6 +270,21 @@ class Registry:
             {"definition": definition, "axes": axes, "values": values or {}},
         )
         return found or whole(definition, axes)
+
+    def implementations(self, definition: Definition) -> tuple[Implementation, ...]:
+        """Right and wrong implementations of a definition; empty where its owner has none.
+
+        Raises:
+            HookError: the plugin raised, or returned what are no implementations.
+        """
+        found = self._ask_owner(
+            "fibcore_implementations",
+            definition.op_type,
+            f"definition {definition.name}",
+            checks.check_implementations,
+            {"definition": definition},
+        )
+        return found or ()
 
     def _ask_owner(
         self,

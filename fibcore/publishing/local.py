@@ -26,8 +26,13 @@ PUBLISHED = (
 )
 """What belongs to the dataset; `**` stands for any folders, but at least one name follows."""
 
-REPORTS = ("reports/provenance/*.json", "reports/verification/*.json")
-"""What proves it: where numbers come from, and which tests passed."""
+REPORTS = (
+    "reports/provenance/*.json",
+    "reports/verification/*.json",
+    "reports/certificates/*.json",
+    "reports/certificates/*.yaml",
+)
+"""What proves it: where numbers come from, which tests passed, and what benchmarks can tell."""
 
 _POINTER = re.compile(
     rb"version https://git-lfs\.github\.com/spec/v1\n(?:ext-.*\n)*"

@@ -305,6 +305,31 @@ def _workloads(subject: Subject, definition: Definition) -> list[Any] | None:
     ]
 
 
+def check_implementations(subject: Subject) -> None:
+    """Implementations import what references may, some are right and some wrong, and they repeat.
+
+    Asked of every definition, and of one whose reference others wrote.
+    """
+    for definition in subject.definitions:
+        found = subject.registry.implementations(definition)
+        if not found:
+            continue  # the hook is optional
+        assert {one.right for one in found} == {True, False}, (
+            f"{definition.name}: there have to be right and wrong implementations"
+        )
+        for one in found:
+            foreign = foreign_imports(one.source)
+            assert not foreign, f"{definition.name}: {one.name}: {foreign[0].what}"
+            assert one.source != definition.reference, (
+                f"{definition.name}: {one.name} is the reference itself"
+            )
+        assert subject.registry.implementations(definition) == found
+        parameters = ", ".join(definition.inputs)
+        reference = f"def run({parameters}):\n    pass\n"
+        # Raises where the plugin cannot do without a text of its own reference.
+        subject.registry.implementations(attrs.evolve(definition, reference=reference))
+
+
 def check_variants(subject: Subject) -> None:
     """A variant depends on what a definition computes, not on name, words or tags.
 
@@ -391,6 +416,7 @@ CHECKS = (
     check_ground_truths,
     check_workloads,
     check_costs,
+    check_implementations,
     check_variants,
     check_contradictions,
     check_definitions_of_others,
@@ -482,6 +508,10 @@ class PluginContract:
     def test_costs_are_counted(self, subject: Subject) -> None:
         """See `check_costs`."""
         check_costs(subject)
+
+    def test_implementations_fit(self, subject: Subject) -> None:
+        """See `check_implementations`."""
+        check_implementations(subject)
 
     def test_variants_are_stable(self, subject: Subject) -> None:
         """See `check_variants`."""

@@ -52,10 +52,11 @@ def check_reach(definition: Definition, cases: Iterable[WorkloadCase]) -> None:
     if "qo_indptr" not in definition.inputs:
         assert {1, 256} <= {axes["batch_size"] for axes in sizes}
     else:
-        assert max(axes["total_q"] for axes in sizes) >= LONGEST // 4
+        assert max(axes["total_q"] for axes in sizes) > LONGEST // 4 - 64
     if "kv_indices" in definition.inputs:
         alone = [axes["num_kv_indices"] for axes in sizes if axes["len_indptr"] == 2]
-        assert max(alone) * _tokens_per_page(definition) == LONGEST
+        # One of them is that long, but for a last page that is not full.
+        assert LONGEST - 64 < max(alone) * _tokens_per_page(definition) <= LONGEST
 
 
 def _tokens_per_page(definition: Definition) -> int:

@@ -25,7 +25,8 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from fibcore.model.definition import Definition
-from fibcore.testing.templates import Case, Template, load_run
+from fibcore.ops.hookspecs import Implementation
+from fibcore.testing.templates import CRASHES, Case, Template, load_run
 
 if TYPE_CHECKING:
     from _pytest.mark import ParameterSet
@@ -100,6 +101,25 @@ def assert_rejected(
     run: Any = load_run(mistake.made_in(definition.reference))
     found = next(template.rejected(definition, run, cases, crashes), None)
     assert found is not None, f"{definition.name}: no property rejects it: {mistake.name}"
+
+
+def assert_wrong_ones_rejected(
+    template: Template, definition: Definition, implementations: Iterable[Implementation]
+) -> None:
+    """A property rejects each wrong implementation that `fibcore_implementations` gives.
+
+    Right ones may round as good kernels do, which is more than properties let pass.
+
+    Raises:
+        AssertionError: all properties hold for a wrong one, or there is none.
+    """
+    wrong = [one for one in implementations if not one.right]
+    assert wrong, f"{definition.name}: there is no wrong implementation"
+    for one in wrong:
+        rejected = template.rejected(definition, load_run(one.source), crashes=CRASHES)
+        assert next(rejected, None) is not None, (
+            f"{definition.name}: no property rejects it: {one.name}"
+        )
 
 
 def assert_accepted(

@@ -32,7 +32,7 @@ def test_help_lists_every_command(invoke: Invoke) -> None:
     assert result.exit_code == 0
     assert set(COMMANDS) == {
         *("run", "clone-repos", "extract-kernel-definitions", "add-reference-tests", "verify"),
-        *("report", "survey", "add-workloads", "add-solutions", "publish"),
+        *("report", "survey", "add-workloads", "add-solutions", "certify", "publish"),
         *("plugins", "models", "validate", "explain", "diff", "import-trace", "add-new-model"),
         *("cost", "coverage"),
     }

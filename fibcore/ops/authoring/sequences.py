@@ -32,6 +32,11 @@ _PROMPTS = ((1, 1), (1, 128), (1, 1024), (1, 8192), (4, 512), (16, 256), (64, 64
 _CHUNKS = ((64, 4096), (2048, 6144), (2048, 30720), (8192, 24576))
 
 
+# What single sequences are shorter than a power of two: their last page is not full, whatever the
+# size of pages, as a last page hardly ever is.
+_RAGGED = 27
+
+
 @attrs.frozen
 class Batch:
     """Sequences that a kernel takes in one call.
@@ -56,9 +61,10 @@ def decode_batches(seed: int, name: str) -> list[Batch]:
     """Batches of 1 to 256 sequences with one query each and up to `LONGEST` keys."""
     found = []
     for count, median in _DECODE:
-        label = f"{count} x {median} keys" if count == 1 else f"{count} x about {median} keys"
+        single = median - _RAGGED
+        label = f"{count} x {single} keys" if count == 1 else f"{count} x about {median} keys"
         draws = generator(seed, name, label)
-        keys = [median] if count == 1 else draws.lengths(count, median, min(LONGEST, 8 * median))
+        keys = [single] if count == 1 else draws.lengths(count, median, min(LONGEST, 8 * median))
         found.append(Batch(label, (1,) * count, tuple(keys)))
     return found
 
@@ -73,13 +79,15 @@ def prefill_batches(seed: int, name: str, *, prefixes: bool) -> list[Batch]:
     """
     found = []
     for count, median in _PROMPTS:
-        label = f"{count} x {median} tokens" if count == 1 else f"{count} x about {median} tokens"
+        single = max(1, median - _RAGGED)
+        label = f"{count} x {single} tokens" if count == 1 else f"{count} x about {median} tokens"
         draws = generator(seed, name, label)
-        lengths = [median] if count == 1 else draws.lengths(count, median, 4 * median)
+        lengths = [single] if count == 1 else draws.lengths(count, median, 4 * median)
         found.append(Batch(label, tuple(lengths), tuple(lengths)))
     if not prefixes:
         return found
-    for queries, before in _CHUNKS:
+    for queries, after in _CHUNKS:
+        before = after - _RAGGED
         found.append(Batch(f"{queries} tokens after {before}", (queries,), (queries + before,)))
     for prompts, decoding in ((3, 29), (8, 120)):
         # What continuous batching makes of a server under load: most sequences decode, a few

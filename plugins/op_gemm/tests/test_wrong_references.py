@@ -8,7 +8,13 @@ import pytest
 
 from fibcore.plugin import Quantization
 from fibcore.testing.templates import CRASHES, load_run
-from fibcore.testing.wrong_references import Mistake, assert_rejected, parameters
+from fibcore.testing.wrong_references import (
+    Mistake,
+    assert_rejected,
+    assert_wrong_ones_rejected,
+    parameters,
+)
+from fibcore_op_gemm import fibcore_implementations
 
 torch = pytest.importorskip("torch")
 
@@ -127,3 +133,11 @@ def test_halves_multiply_as_float32_does(
     assert 0 < split_error(made, inputs) < 2**-16
     for name, right, wrong in HALVES:
         assert split_error(made, inputs, right, wrong) > 2**-13, name
+
+
+@pytest.mark.parametrize("quantization", BOTH, ids=BY_FORMAT)
+def test_wrong_implementations_are_rejected(
+    definition: Any, template: Any, quantization: Any
+) -> None:
+    made = definition(384, 384, quantization)
+    assert_wrong_ones_rejected(template, made, fibcore_implementations(made))

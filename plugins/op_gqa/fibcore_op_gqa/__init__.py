@@ -14,6 +14,7 @@ from fibcore.plugin import (
     Extraction,
     GroundTruth,
     Identity,
+    Implementation,
     Kernel,
     ModelTree,
     OpType,
@@ -23,7 +24,15 @@ from fibcore.plugin import (
     WorkloadCase,
     hookimpl,
 )
-from fibcore_op_gqa import cost, definitions, ground_truths, matcher, names, workloads
+from fibcore_op_gqa import (
+    cost,
+    definitions,
+    ground_truths,
+    implementations,
+    matcher,
+    names,
+    workloads,
+)
 
 fibcore_hook_api = 1
 
@@ -78,3 +87,9 @@ def fibcore_cost(
 ) -> Cost | None:
     """Pairs of queries and keys that are seen, and the keys of the sequences' pages."""
     return cost.cost(definition, axes, values)
+
+
+@hookimpl
+def fibcore_implementations(definition: Definition) -> Sequence[Implementation]:
+    """Right and wrong kernels, by which benchmarks are tried."""
+    return implementations.implementations(definition)

@@ -11,8 +11,10 @@ from fibcore.testing.wrong_references import (
     Mistake,
     assert_accepted,
     assert_rejected,
+    assert_wrong_ones_rejected,
     parameters,
 )
+from fibcore_op_gqa import fibcore_implementations
 
 torch = pytest.importorskip("torch")
 
@@ -205,3 +207,11 @@ def test_wrong_reference_is_rejected(
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_right_reference_is_accepted(definitions: Any, template: Template, kernel: str) -> None:
     assert_accepted(template, made(definitions, kernel))
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_wrong_implementations_are_rejected(
+    definitions: Any, template: Template, kernel: str
+) -> None:
+    definition = made(definitions, kernel)
+    assert_wrong_ones_rejected(template, definition, fibcore_implementations(definition))

@@ -13,6 +13,7 @@ from fibcore.plugin import (
     Extraction,
     GroundTruth,
     Identity,
+    Implementation,
     Kernel,
     ModelTree,
     OpType,
@@ -22,7 +23,16 @@ from fibcore.plugin import (
     WorkloadCase,
     hookimpl,
 )
-from fibcore_op_mla import assembling, cost, definitions, ground_truths, matcher, names, workloads
+from fibcore_op_mla import (
+    assembling,
+    cost,
+    definitions,
+    ground_truths,
+    implementations,
+    matcher,
+    names,
+    workloads,
+)
 
 fibcore_hook_api = 1
 
@@ -77,3 +87,9 @@ def fibcore_cost(
 ) -> Cost | None:
     """Pairs of queries and keys that are seen, and the latent vectors of the sequences' pages."""
     return cost.cost(definition, axes, values)
+
+
+@hookimpl
+def fibcore_implementations(definition: Definition) -> Sequence[Implementation]:
+    """Right and wrong kernels, by which benchmarks are tried."""
+    return implementations.implementations(definition)

@@ -13,9 +13,10 @@ from fibcore.testing.wrong_references import (
     Mistake,
     assert_accepted,
     assert_rejected,
+    assert_wrong_ones_rejected,
     parameters,
 )
-from fibcore_op_mla import fibcore_ground_truths
+from fibcore_op_mla import fibcore_ground_truths, fibcore_implementations
 
 torch = pytest.importorskip("torch")
 
@@ -258,3 +259,10 @@ def agrees(run: Any, inputs: dict[str, Any], expected: Any) -> bool:
         return False
     inside: bool = harness().compare_tensors(output, expected, 1e-2, 8e-3, 1.0).inside
     return inside
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_wrong_implementations_are_rejected(name: str) -> None:
+    definition = DEFINITIONS[name]
+    template = template_of(definition.op_type)
+    assert_wrong_ones_rejected(template, definition, fibcore_implementations(definition))

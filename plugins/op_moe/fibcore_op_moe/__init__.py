@@ -14,6 +14,7 @@ from fibcore.plugin import (
     Extraction,
     GroundTruth,
     Identity,
+    Implementation,
     Kernel,
     ModelTree,
     OpType,
@@ -23,7 +24,16 @@ from fibcore.plugin import (
     WorkloadCase,
     hookimpl,
 )
-from fibcore_op_moe import cost, definitions, ground_truths, identity, matcher, names, workloads
+from fibcore_op_moe import (
+    cost,
+    definitions,
+    ground_truths,
+    identity,
+    implementations,
+    matcher,
+    names,
+    workloads,
+)
 
 fibcore_hook_api = 1
 
@@ -78,3 +88,9 @@ def fibcore_cost(
 ) -> Cost | None:
     """Tokens that experts of this rank get, and the weights of those that get any."""
     return cost.cost(definition, axes, values)
+
+
+@hookimpl
+def fibcore_implementations(definition: Definition) -> Sequence[Implementation]:
+    """Right and wrong kernels, by which benchmarks are tried."""
+    return implementations.implementations(definition)

@@ -34,6 +34,8 @@ INNER_SCALE = 0.05
 # Least distance of scores that decide; float32 sums of them differ by 1e-7.
 MARGIN = 1e-5
 BIAS = 0.1
+# With more tokens than these, every rank has a token.
+FEW_TOKENS = 64
 
 
 def workloads(
@@ -47,7 +49,8 @@ def workloads(
     ranks = moe.num_experts // moe.num_local_experts
     for index, tokens in enumerate(BF16_TOKENS if moe.weights == BF16 else TOKENS):
         scalars: dict[str, int | float | bool] = {
-            "local_expert_offset": index % ranks * moe.num_local_experts,
+            "local_expert_offset": _rank(definition, moe, index % ranks, tokens, seed)
+            * moe.num_local_experts,
             "routed_scaling_factor": _factor(constants),
         }
         made.append(
@@ -59,6 +62,34 @@ def workloads(
             )
         )
     return tuple(made)
+
+
+def _rank(definition: Definition, moe: Moe, rank: int, tokens: int, seed: int) -> int:
+    """The rank whose experts run: this one, or the next that a token chooses an expert of.
+
+    A rank that no token chooses gives zeros, which every kernel gets right.
+    """
+    if moe.num_local_experts == moe.num_experts or tokens > FEW_TOKENS:
+        return rank
+    ranks = moe.num_experts // moe.num_local_experts
+    hit = {expert // moe.num_local_experts for expert in _chosen(definition, moe, tokens, seed)}
+    return next((rank + i) % ranks for i in range(ranks) if (rank + i) % ranks in hit)
+
+
+def _chosen(definition: Definition, moe: Moe, tokens: int, seed: int) -> set[int]:
+    """The experts that are chosen by any token."""
+    import numpy as np
+
+    made = _routing(definition, moe, tokens, seed)
+    scores = made["routing_logits"].astype(np.float64)
+    if moe.routing.grouped:
+        scores = 1.0 / (1.0 + np.exp(-scores)) + made["routing_bias"]
+        groups = scores.reshape(tokens, moe.num_groups, -1)
+        rank = np.sort(groups, axis=2)[:, :, -2:].sum(axis=2)
+        dropped = np.argsort(rank, axis=1)[:, : moe.num_groups - moe.top_groups]
+        np.put_along_axis(groups, dropped[:, :, None], -np.inf, axis=1)
+        scores = groups.reshape(tokens, -1)
+    return {int(expert) for expert in np.argsort(scores, axis=1)[:, -moe.top_k :].flatten()}
 
 
 def _factor(constants: Mapping[str, Scalar]) -> float:

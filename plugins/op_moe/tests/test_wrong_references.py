@@ -11,8 +11,10 @@ from fibcore.testing.wrong_references import (
     Mistake,
     assert_accepted,
     assert_rejected,
+    assert_wrong_ones_rejected,
     parameters,
 )
+from fibcore_op_moe import fibcore_implementations
 
 torch = pytest.importorskip("torch")
 
@@ -237,3 +239,11 @@ def test_right_reference_is_accepted(
     definition_of: Any, small: Any, template: Template, kernel: str
 ) -> None:
     assert_accepted(template, definition_of(small[kernel]))
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_wrong_implementations_are_rejected(
+    definition_of: Any, small: Any, template: Template, kernel: str
+) -> None:
+    definition = definition_of(small[kernel])
+    assert_wrong_ones_rejected(template, definition, fibcore_implementations(definition))

@@ -27,3 +27,16 @@ def test_norms_of_others_are_not_guessed() -> None:
     inputs = {**one.inputs, "scale": scalar("float32")}
     reference = "EPS = 1e-6\ndef run(hidden_states, weight, scale):\n    pass\n"
     assert fibcore_workloads(attrs.evolve(one, inputs=inputs, reference=reference), {}, 0) == ()
+
+
+def test_every_second_of_few_rows_is_so_small_that_epsilon_matters() -> None:
+    for fused_add in (False, True):
+        cases = fibcore_workloads(made(fused_add=fused_add), {}, 0)
+        assert cases is not None
+        tensors = cases[3].tensors()
+        assert list(tensors) == ["hidden_states", "residual"][: 1 + fused_add]
+        total = sum(tensors.values())
+        squares = (total**2).mean(-1)
+        assert all(0.5 < value < 2 for value in squares[1::2])
+        assert all(1e-6 < value < 1e-5 for value in squares[0::2])
+        assert not cases[-1].tensors()

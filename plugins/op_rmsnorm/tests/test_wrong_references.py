@@ -7,7 +7,13 @@ from typing import Any
 import pytest
 
 from fibcore.testing.templates import load_run
-from fibcore.testing.wrong_references import Mistake, assert_rejected, parameters
+from fibcore.testing.wrong_references import (
+    Mistake,
+    assert_rejected,
+    assert_wrong_ones_rejected,
+    parameters,
+)
+from fibcore_op_rmsnorm import fibcore_implementations
 
 torch = pytest.importorskip("torch")
 
@@ -95,3 +101,9 @@ def test_sglang_rejects_mistakes_too(definition: Any, native: Any, template: Any
                 actual, expected, rtol=1e-2, atol=8e-3
             )
             assert not (close and same_inputs), name
+
+
+@pytest.mark.parametrize("stem", STEMS)
+def test_wrong_implementations_are_rejected(definition: Any, template: Any, stem: str) -> None:
+    made = definition(stem, 512)
+    assert_wrong_ones_rejected(template, made, fibcore_implementations(made))

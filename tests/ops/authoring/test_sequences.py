@@ -84,7 +84,7 @@ def test_decode_batches_reach_from_one_to_256_sequences() -> None:
 
 def test_prefill_batches_have_prompts_chunks_and_mixes() -> None:
     batches = prefill_batches(0, "name", prefixes=True)
-    assert max(max(b.keys) for b in batches) == 32768
+    assert 32768 - 64 < max(max(b.keys) for b in batches) < 32768
     assert max(max(b.queries) for b in batches) == 8192
     # Causal attention aligns the last query with the last key: none is without a key.
     assert all(k >= q >= 1 for b in batches for q, k in zip(b.queries, b.keys, strict=True))

@@ -1,0 +1,130 @@
+"""Right and wrong kernels of grouped query attention, by which benchmarks are tried."""
+
+from __future__ import annotations
+
+from fibcore.plugin import Definition, Implementation, rewritten, wrapped
+from fibcore_op_gqa.definitions import extras_of, kind_of
+from fibcore_op_gqa.names import PAGE_SIZE, Extras
+
+# With one key a page, the last one goes with its page.
+_WITHOUT_LAST = '''
+def without_last_page(kv_indptr, kv_indices):
+    """Where pages begin, and the pages, when the last one of every sequence is taken away."""
+    pages = kv_indptr[1:] - kv_indptr[:-1]
+    kept = torch.ones_like(kv_indices, dtype=torch.bool)
+    kept[(kv_indptr[1:] - 1)[pages > 0].long()] = False
+    ends = (pages - 1).clamp(min=0).cumsum(0).to(kv_indptr.dtype)
+    return torch.cat([kv_indptr[:1], ends]), kv_indices[kept]
+'''
+_WRONG_PAGE = '''
+def wrong_page(kv_indptr, kv_indices, last):
+    """The pages, with that of number 0 in the place of the first or last one of every sequence."""
+    pages = kv_indptr[1:] - kv_indptr[:-1]
+    place = kv_indptr[1:] - 1 if last else kv_indptr[:-1]
+    changed = kv_indices.clone()
+    changed[place[pages > 0].long()] = 0
+    return changed
+'''
+_CAUSAL = "(kv_len - q_len)[owner, None] + row + 1"
+
+
+def implementations(definition: Definition) -> tuple[Implementation, ...]:
+    """All of them; none for attention that is not this plugin's."""
+    kind = kind_of(definition)
+    if kind is None:
+        return ()
+    found = [*_right(definition), *_everywhere(definition), *_extras(definition)]
+    if kind != "ragged":
+        found += _paged(definition)
+    else:
+        found += wrapped(definition, "values of the key before", v="v.roll(1, 0)")
+    if kind != "decode":
+        found += rewritten(definition, "no causal mask", _CAUSAL, "kv_len[owner, None] + 0 * row")
+        found += rewritten(
+            definition,
+            "the mask shows one key too many",
+            _CAUSAL,
+            "torch.minimum((kv_len - q_len)[owner, None] + row + 2, kv_len[owner, None])",
+        )
+    return tuple(found)
+
+
+def _right(definition: Definition) -> tuple[Implementation, ...]:
+    return (
+        *rewritten(
+            definition,
+            "a few keys at a time",
+            "MAX_ELEMENTS = 2**20",
+            "MAX_ELEMENTS = 2**15",
+            right=True,
+        ),
+        # What tensor cores multiply with values, as FlashInfer's fa2 and fa3 kernels do.
+        *rewritten(
+            definition,
+            "weights rounded to bfloat16",
+            "part = weighted_sum(weights, v)",
+            "part = weighted_sum(weights.to(torch.bfloat16).float(), v)",
+            right=True,
+        ),
+    )
+
+
+def _everywhere(definition: Definition) -> tuple[Implementation, ...]:
+    axes = definition.const_axes
+    heads, kv_heads = axes["num_qo_heads"], axes["num_kv_heads"]
+    group = heads // kv_heads
+    found = [
+        *wrapped(definition, "sm_scale + 2 %", sm_scale="float(sm_scale) * 1.02"),
+        *wrapped(
+            definition,
+            "lse is a natural logarithm",
+            result="(result[0], result[1] * 0.6931471805599453)",
+        ),
+    ]
+    if 1 < kv_heads < heads:
+        found += wrapped(
+            definition,
+            "query head h reads KV head h % num_kv_heads",
+            q=f"q.unflatten(1, ({group}, {kv_heads})).transpose(1, 2).flatten(1, 2)",
+            result=(
+                f"tuple(x.unflatten(1, ({kv_heads}, {group})).transpose(1, 2).flatten(1, 2)"
+                " for x in result)"
+            ),
+        )
+    return tuple(found)
+
+
+def _paged(definition: Definition) -> tuple[Implementation, ...]:
+    dropped, other = "the last key is dropped", "the first page is another one"
+    changed = "wrong_page(kv_indptr, kv_indices, False)"
+    if extras_of(definition).window is not None:  # which hides the first page
+        other, changed = "the last page is another one", changed.replace("False", "True")
+    if definition.const_axes[PAGE_SIZE.name] == 1:
+        without = "without_last_page(kv_indptr, kv_indices)"
+        last = wrapped(
+            definition,
+            dropped,
+            helpers=_WITHOUT_LAST,
+            kv_indptr=f"{without}[0]",
+            kv_indices=f"{without}[1]",
+        )
+    else:
+        last = wrapped(definition, dropped, kv_last_page_len="(kv_last_page_len - 1).clamp(min=0)")
+    return (*last, *wrapped(definition, other, helpers=_WRONG_PAGE, kv_indices=changed))
+
+
+def _extras(definition: Definition) -> tuple[Implementation, ...]:
+    extras: Extras = extras_of(definition)
+    found: list[Implementation] = []
+    if extras.window is not None:
+        have = f"SLIDING_WINDOW = {extras.window}\n"
+        for name, wanted in (
+            ("the window is left out", 10**9),
+            ("the window is one key too large", extras.window + 1),
+            ("the window is one key too small", extras.window - 1),
+        ):
+            found += rewritten(definition, name, have, f"SLIDING_WINDOW = {wanted}\n")
+    if extras.cap is not None:
+        have = f"LOGIT_CAP = {extras.cap!r}\n"
+        found += rewritten(definition, "the cap is left out", have, "LOGIT_CAP = 1e9\n")
+    return tuple(found)

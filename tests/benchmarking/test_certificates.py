@@ -1,0 +1,228 @@
+"""Certificates: tolerances that tell right implementations from wrong ones, or none."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pick_toy as toy
+import pytest
+from click.testing import CliRunner
+
+import fibcore
+from fibcore.benchmarking.certificates.certificate import YAML, Certificate, settings
+from fibcore.benchmarking.certificates.choosing import choose
+from fibcore.benchmarking.certificates.worker import ATOLS, RTOLS, widened
+from fibcore.cli import cli
+from fibcore.errors import UsageError
+from fibcore.model.definition import Definition
+from fibcore.ops.hookspecs import Implementation, hookimpl
+from fibcore.plugin import rewritten, wrapped
+
+torch = pytest.importorskip("torch")
+
+CERTIFICATE = "reports/certificates/pick_w4.json"
+
+
+class Plugin(toy.Plugin):
+    """The toy op type with implementations."""
+
+    def __init__(self, *made: tuple[Implementation, ...]) -> None:
+        super().__init__()
+        self.made = [one for each in made for one in each]
+
+    @hookimpl
+    def fibcore_implementations(self, definition: Definition) -> Sequence[Implementation]:
+        return self.made if definition.name == "pick_w4" else ()
+
+
+TOY = toy.definition()
+WRONG = wrapped(TOY, "2 % too large", scale="scale * 1.02")
+RIGHT = wrapped(TOY, "rounded twice", right=True, result="result.half().bfloat16()")
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    root = tmp_path / "dataset"
+    toy.write(root, TOY)
+    fibcore.add_workloads(dataset=root, registry=toy.registry(), all_=True)
+    return root
+
+
+def certify(dataset: Path, *made: tuple[Implementation, ...], **options: Any) -> Certificate:
+    (found,) = fibcore.certify(
+        **{
+            "dataset": dataset,
+            "registry": toy.registry(Plugin(*made)),
+            "definition_name": "pick_w4",
+            "device": "cpu",
+            "limit": 3,
+            **options,
+        }
+    ).certificates
+    return found
+
+
+def verdicts(certificate: Certificate, name: str) -> list[str]:
+    return [t.verdict for on in certificate.workloads for t in on.tried if t.name == name]
+
+
+def test_right_ones_are_accepted_and_wrong_ones_rejected(dataset: Path) -> None:
+    found = certify(dataset, RIGHT, WRONG)
+    assert found.certified
+    assert found.reasons == ()
+    assert found.tolerance is not None
+    assert found.tolerance.rtol < 0.02
+    assert found.tolerance.room >= 2
+    assert found.slips == {}
+    for name in ("the reference", "rounded twice", "torch rows"):
+        assert verdicts(found, name) == ["accepted"] * 3
+    for name in ("2 % too large", "zeros"):
+        assert verdicts(found, name) == ["rejected"] * 3
+    assert set(found.left_out) >= {"flashinfer.pick"}  # on the CPU
+
+
+def test_errors_are_those_against_float64(dataset: Path) -> None:
+    (on, *_) = certify(dataset, RIGHT, WRONG).workloads
+    errors = {tried.name: tried.errors["out"] for tried in on.tried}
+    assert 0 <= errors["the reference"]["relative"] < 2**-8  # type: ignore[operator]
+    assert errors["zeros"]["relative"] == 1
+    assert errors["2 % too large"]["relative"] == pytest.approx(0.02, rel=0.2)
+
+
+def test_files_are_written_and_the_same_call_changes_none(dataset: Path) -> None:
+    options: dict[str, Any] = {"definition_name": "pick_w4", "device": "cpu", "limit": 1}
+    plugin = toy.registry(Plugin(RIGHT, WRONG))
+    report = fibcore.certify(dataset=dataset, registry=plugin, **options)
+    assert report.exit_code == 0
+    assert report.written == (CERTIFICATE, YAML)
+    data = json.loads((dataset / CERTIFICATE).read_text())
+    assert data["certified"] is True
+    assert data["reference_sha256"] == TOY.reference_hash
+    lines = (dataset / YAML).read_text().splitlines()
+    assert lines[1:3] == ["definition_config:", "  pick_w4:"]
+    values = {k: float(v) for k, v in (line.strip().split(": ") for line in lines[3:])}
+    assert values == {k: data["tolerance"][k] for k in ("rtol", "atol", "required_matched_ratio")}
+
+
+def test_a_mistake_that_no_workload_shows_is_not_certified(dataset: Path) -> None:
+    harmless = wrapped(TOY, "the table is copied", table="table.clone()")
+    found = certify(dataset, RIGHT, WRONG, harmless)
+    assert not found.certified
+    assert found.reasons == ("no workload shows the mistake: the table is copied",)
+    assert verdicts(found, "the table is copied") == ["same"] * 3
+
+
+def test_where_right_and_wrong_are_alike_it_says_so_with_figures(dataset: Path) -> None:
+    noisy = wrapped(TOY, "noisy", right=True, result="result * (1 + 0.05 * table.sign())")
+    wrong = wrapped(TOY, "small ones are left out", result="result * (table.abs() > 1e-2)")
+    found = certify(dataset, noisy, wrapped(TOY, "6 % off", scale="scale * 0.94"), wrong)
+    assert not found.certified
+    assert any("the right 'noisy' misses" in r and "%" in r for r in found.reasons)
+
+
+def test_nothing_is_certified_without_wrong_or_right_ones(dataset: Path) -> None:
+    assert certify(dataset, RIGHT).reasons == (
+        "the plugin has no wrong implementation of this definition",
+    )
+    raising = wrapped(TOY, "raises", right=True, result="result.no_such_thing")
+    assert any("the right 'raises' raised" in r for r in certify(dataset, raising, WRONG).reasons)
+
+
+def test_a_wrong_one_that_raises_is_rejected(dataset: Path) -> None:
+    raising = wrapped(TOY, "raises", result="result.no_such_thing")
+    found = certify(dataset, RIGHT, WRONG, raising)
+    assert found.certified
+    assert verdicts(found, "raises") == ["rejected"] * 3
+
+
+def test_workloads_that_are_too_large_are_named(dataset: Path) -> None:
+    found = certify(dataset, RIGHT, WRONG, max_memory=4096, limit=None)
+    assert len(found.workloads) + len(found.not_tried) == 5
+    assert "it takes" in " ".join(found.not_tried.values())
+    assert certify(dataset, RIGHT, WRONG, max_memory=1).reasons[0] == "no workload was measured"
+
+
+def test_a_reference_that_is_far_from_float64_is_not_certified(tmp_path: Path) -> None:
+    exact = "float(table.dtype == torch.float64)"
+    other = TOY.reference.replace("table * scale", f"table * (scale + {exact})")
+    toy.write(tmp_path, attrs.evolve(TOY, reference=other))
+    fibcore.add_workloads(dataset=tmp_path, registry=toy.registry(), all_=True)
+    found = certify(tmp_path, RIGHT, WRONG)
+    assert not found.certified
+    assert any("the reference is 0.6" in reason for reason in found.reasons)
+
+
+def test_usage_errors(dataset: Path) -> None:
+    with pytest.raises(UsageError, match="no such device"):
+        certify(dataset, device="tpu")
+    with pytest.raises(UsageError, match="no such bound"):
+        certify(dataset, limit=0)
+
+
+def test_the_command_says_why_not(dataset: Path) -> None:
+    arguments = ["certify", "--dataset", str(dataset), "--all", "--device", "cpu", "--json"]
+    result = CliRunner().invoke(cli, arguments)
+    assert result.exit_code == 1  # no installed plugin knows the op type
+    (found,) = json.loads(result.stdout)["certificates"]
+    assert "the plugin has no wrong implementation of this definition" in found["reasons"]
+
+
+def table(misses: float, below: int) -> list[list[float]]:
+    """All elements miss the tolerances before one, the part `misses` all others."""
+    return [
+        [1.0 if max(r, a) < below else misses for a in range(len(ATOLS))] for r in range(len(RTOLS))
+    ]
+
+
+def test_a_tolerance_has_room_on_the_side_of_right_ones() -> None:
+    found = choose([table(0.0, 3)], [table(0.0, 8)])
+    assert found is not None
+    assert found.required_matched_ratio == 1
+    place = max(RTOLS.index(found.rtol), ATOLS.index(found.atol))
+    assert 4 <= place < 8
+    assert choose([table(0.0, 3)], [table(0.0, 4)]) is None  # nothing between them
+    assert choose([table(0.0, 8)], [table(0.0, 3)]) is None
+    assert choose([], [table(0.0, 3)]) is None
+
+
+def test_a_part_that_is_missed_separates_too() -> None:
+    found = choose([table(0.01, 3)], [table(0.2, 3)])
+    assert found is not None
+    assert 0.01 <= 1 - found.required_matched_ratio < 0.1
+    assert choose([table(0.1, 3)], [table(0.15, 3)]) is None
+
+
+def test_what_is_widened_copies_before_it_changes_in_place() -> None:
+    source = (
+        "def run(x):\n    return x.to(torch.float32).mul_(2).bfloat16() if x.is_cuda else x.float()"
+    )
+    namespace: dict[str, Any] = {"torch": torch}
+    exec(widened(source), namespace)  # noqa: S102 - what is tested
+    given = torch.ones(3, dtype=torch.float64)
+    result = namespace["run"](given)
+    assert result.dtype == torch.float64
+    assert result is not given
+
+
+def test_only_what_is_certified_is_exported() -> None:
+    tolerance = {"rtol": 2.0**-20, "atol": 0.5, "required_matched_ratio": 1.0}
+    rows = [
+        {"definition": "b", "certified": True, "tolerance": tolerance},
+        {"definition": "a", "certified": False, "tolerance": tolerance},
+    ]
+    text = settings(rows)
+    assert "  b:\n    rtol: 9.5367431640625e-07\n    atol: 0.5\n" in text
+    assert "  a:" not in text
+    assert settings([]).endswith("definition_config: {}\n")
+
+
+def test_rewriting_needs_the_text() -> None:
+    assert rewritten(TOY, "other", "no such text", "x") == ()
+    (one,) = rewritten(TOY, "other", "table * scale", "table")
+    assert not one.right
+    assert "return table\n" in one.source
+    assert wrapped(TOY, "other", no_such_input="0") == ()
