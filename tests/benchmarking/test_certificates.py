@@ -13,7 +13,12 @@ import pytest
 from click.testing import CliRunner
 
 import fibcore
-from fibcore.benchmarking.certificates.certificate import YAML, Certificate, settings
+from fibcore.benchmarking.certificates.certificate import (
+    YAML,
+    Certificate,
+    Measured,
+    settings,
+)
 from fibcore.benchmarking.certificates.choosing import choose
 from fibcore.benchmarking.certificates.worker import ATOLS, RTOLS, widened
 from fibcore.cli import cli
@@ -187,6 +192,23 @@ def test_a_tolerance_has_room_on_the_side_of_right_ones() -> None:
     assert choose([table(0.0, 3)], [table(0.0, 4)]) is None  # nothing between them
     assert choose([table(0.0, 8)], [table(0.0, 3)]) is None
     assert choose([], [table(0.0, 3)]) is None
+
+
+def test_a_wrong_one_that_errs_no_more_than_right_ones_is_the_same() -> None:
+    def one(name: str, error: float, *, right: bool) -> dict[str, Any]:
+        errors = {"out": {"max": error, "rms": error, "relative": error}}
+        return {"name": name, "right": right, "errors": errors, "missed": table(0.0, 3)}
+
+    tried = [
+        one("the reference", 0.1, right=True),
+        one("rounded", 0.2, right=True),
+        one("as good", 0.2, right=False),
+        one("worse", 0.3, right=False),
+        {"name": "not here", "kind": "torch", "left_out": "no GPU"},
+    ]
+    measured = Measured("uuid", {}, tried, {})
+    assert measured.same == {"as good"}
+    assert [each["name"] for each in measured.separable(right=False)] == ["worse"]
 
 
 def test_a_part_that_is_missed_separates_too() -> None:
