@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from fibcore.elaborate.python.forward import TENSOR_REASON
-from fibcore.elaborate.python.values import Namespace
+from fibcore.elaborate.python.values import Namespace, Native, Value
 from fibcore.model.tree import Alternatives, Unknown
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def forward_batch(ev: Evaluator, place: SourcePlace) -> Namespace:
     """A batch of which nothing is known but the kind of its fields."""
     fields = _Fields(ev, place)
     # Two-batch overlap is off unless a server argument turns it on.
-    batch = Namespace("forward batch", {"can_run_tbo": False})
+    batch = Namespace("forward batch", {"can_run_tbo": False, "forward_mode": ForwardMode()})
 
     def field(name: str) -> Any:
         found = fields.kinds.get(name)
@@ -42,6 +42,37 @@ def forward_batch(ev: Evaluator, place: SourcePlace) -> Namespace:
 
     batch.fallback = field
     return batch
+
+
+class ForwardMode(Value):
+    """The mode of the batch: whichever, but none of a rank that has nothing to do.
+
+    Ranks are idle under data-parallel attention alone, which a server argument turns on.
+    """
+
+    __slots__ = ()
+    comparable = False
+
+    @property
+    def dotted_name(self) -> str:
+        return "ForwardMode"
+
+    def same_as(self, other: Any) -> bool:
+        return isinstance(other, ForwardMode)
+
+    def summary(self, number: int | None) -> Any:
+        return "forward mode"
+
+    def identical(self, other: Any) -> bool | None:
+        return True if other is self else None
+
+    def truth(self, ev: Evaluator) -> bool | None:
+        return None
+
+    def find_attr(self, ev: Evaluator, name: str, place: SourcePlace) -> Any:
+        if name == "is_idle":
+            return Native(name, lambda *_: False)
+        return Unknown.attribute(f"attribute {name} of the batch's mode", place)
 
 
 class _Fields:

@@ -51,3 +51,21 @@ def test_a_field_that_may_be_none_is_either(made: Any) -> None:
     body = "x = self.norm(x)\nif forward_batch.embeds is None:\n    x = self.other(x)"
     text = model("self.norm = RMSNorm(8)\nself.other = RMSNorm(8)", body, arguments=ARGUMENTS)
     assert len(calls(made.tree(text), "other")) == 1
+
+
+@pytest.mark.parametrize(
+    ("test", "called"),
+    [
+        ("forward_batch.forward_mode.is_idle()", [True, False]),
+        ("forward_batch.forward_mode.is_decode()", [True, True]),
+        ("forward_batch.forward_mode == foreign.EXTEND", [True, True]),
+        ("forward_batch.forward_mode in (1, 2)", [True, True]),
+        ("not forward_batch.forward_mode", [True, True]),
+    ],
+)
+def test_a_batch_is_of_any_mode_but_idle(made: Any, test: str, called: list[bool]) -> None:
+    made.write("srt/model_executor/forward_batch_info.py", BATCH)
+    body = f"if {test}:\n    return self.other(x)\nreturn self.norm(x)"
+    text = model("self.norm = RMSNorm(8)\nself.other = RMSNorm(8)", body, arguments=ARGUMENTS)
+    tree = made.tree(text)
+    assert [bool(calls(tree, name)) for name in ("norm", "other")] == called
