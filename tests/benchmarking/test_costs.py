@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -187,8 +189,10 @@ def test_tensors_that_are_not_there_leave_an_assumption(dataset: Path) -> None:
     assert not measured.impossible  # nothing but the outputs is certain
 
 
-def test_sizes_that_are_none_are_a_problem(dataset: Path) -> None:
-    trace(dataset, ("NVIDIA H100 80GB HBM3", 1.0), axes={"rows": 3})
+@pytest.mark.parametrize("size", [None, -1, 10**200])
+def test_sizes_that_are_none_are_a_problem(dataset: Path, size: int | None) -> None:
+    axes = {"rows": 3} | ({} if size is None else {"len_indptr": size})
+    trace(dataset, ("NVIDIA H100 80GB HBM3", 1.0), axes=axes)
     report = count(dataset)
     assert report.measured == ()
     assert "a size of len_indptr" in str(report.problems[0])
@@ -243,3 +247,12 @@ def test_the_command_prints_what_is_impossible(dataset: Path) -> None:
     assert one["axes"] == {"rows": 3, "len_indptr": 4}
     for wrong in (["--axes", "rows"], ["--axes", "rows=x"], ["--gpu", "H20"]):
         assert CliRunner().invoke(cli, [*given, *wrong]).exit_code == 2
+
+
+def test_counting_loads_no_numpy(dataset: Path) -> None:
+    code = (
+        "import fibcore, sys\n"
+        f"assert len(fibcore.cost({str(dataset)!r}).workloads) == 5\n"
+        "assert not {'numpy', 'torch'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)  # noqa: S603 - the line above

@@ -71,6 +71,7 @@ def test_all_plugins_are_active_without_extras(core: Environment, work: Path) ->
         ("explain", "rmsnorm_h64", "--dataset", "d"),
         ("validate", "--dataset", "d"),
         ("add-solutions", "--op-type", "gemm", "--dataset", "d"),
+        ("cost", "d"),
         ("coverage", *MODEL, "--dataset", "d", "--dry-run"),
         ("diff", *MODEL, "--sglang", DATA),
     ],

@@ -21,6 +21,15 @@ if TYPE_CHECKING:
     from fibcore.ops.registry import Registry
 
 
+MAX_SIZE = 2**53
+"""Sizes from here on are none: no machine holds such a tensor, and no float its cost."""
+
+
+def is_size(value: object) -> bool:
+    """Whether a value is the size of an axis."""
+    return type(value) is int and 0 <= value < MAX_SIZE
+
+
 class Counter:
     """Counts for the definitions of one dataset; what goes wrong is kept in `problems`."""
 
@@ -79,7 +88,7 @@ class Counter:
         inputs: Mapping[str, Any],
         place: str,
     ) -> Cost | None:
-        missing = [n for n in definition.var_axes if axes.get(n, -1) < 0]
+        missing = [n for n in definition.var_axes if not is_size(axes.get(n))]
         if missing:
             self.problems.append(
                 BrokenFileError(
@@ -87,7 +96,7 @@ class Counter:
                     path=place,
                     place="$.workload.axes",
                     expected=f"a size of {', '.join(missing)}",
-                    found=", ".join(axes) or "none",
+                    found=", ".join(f"{n} {size}"[:40] for n, size in axes.items()) or "none",
                 )
             )
             return None

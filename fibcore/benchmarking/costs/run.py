@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fibcore.benchmarking.costs.counting import Counter
+from fibcore.benchmarking.costs.counting import Counter, is_size
 from fibcore.benchmarking.costs.gpus import GPUS, gpu_called
 from fibcore.benchmarking.costs.report import CostReport, Measured, WorkloadCost
 from fibcore.dataset.inventory import read_inventory
@@ -102,8 +102,7 @@ def _at_sizes(
 
 
 def _check_sizes(definition: Definition, axes: Mapping[str, int]) -> None:
-    wrong = [n for n, size in axes.items() if type(size) is not int or size < 0]
-    if wrong or set(axes) != set(definition.var_axes):
+    if not all(map(is_size, axes.values())) or set(axes) != set(definition.var_axes):
         raise UsageError(
             "not the sizes of the definition",
             where=f"--axes, for {definition.name}",

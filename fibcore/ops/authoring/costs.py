@@ -89,8 +89,8 @@ def attended(
         window: Keys that a query sees at most, its own included; None for all.
     """
     keys = _lengths(values, tokens_per_page)
-    queries = _queries(definition, axes, values)
-    if keys is None or queries is None or len(keys) != len(queries):
+    queries = None if keys is None else _queries(definition, values, len(keys))
+    if keys is None or queries is None or not _go_together(keys, queries):
         return _alike(definition, axes, tokens_per_page, window)
     seen = [keys_seen(n, m, window) for n, m in zip(queries, keys, strict=True)]
     pairs = sum(pairs_seen(n, m, window) for n, m in zip(queries, keys, strict=True))
@@ -154,12 +154,15 @@ def _lengths(values: Values, tokens_per_page: int | None) -> Sequence[int] | Non
     ]
 
 
-def _queries(
-    definition: Definition, axes: Mapping[str, int], values: Values
-) -> Sequence[int] | None:
+def _go_together(keys: Sequence[int], queries: Sequence[int]) -> bool:
+    """Whether these are lengths of the same sequences; offsets from anywhere may be anything."""
+    return len(keys) == len(queries) and min((*keys, *queries), default=0) >= 0
+
+
+def _queries(definition: Definition, values: Values, sequences: int) -> Sequence[int] | None:
     """Queries of each sequence; None where they are not known."""
     if "qo_indptr" not in definition.inputs:
-        return [1] * _sequences(axes)
+        return [1] * sequences
     starts = values.get("qo_indptr")
     return None if starts is None else [b - a for a, b in itertools.pairwise(starts)]
 
@@ -189,7 +192,10 @@ def _different(
 
 
 def _alike(
-    definition: Definition, axes: Mapping[str, int], tokens_per_page: int | None, window: int | None
+    definition: Definition,
+    axes: Mapping[str, int],
+    tokens_per_page: int | None,
+    window: int | None,
 ) -> Attended:
     """The count from axes alone."""
     sequences = _sequences(axes)
@@ -198,40 +204,56 @@ def _alike(
     size = tokens_per_page or 1
     fewest = max(pages - sequences, 0) * size + min(pages, sequences)
     middle = (fewest + pages * size + 1) // 2  # last pages are half full
-    taken = [
-        (pairs_seen(n, m, window), keys_seen(n, m, window))
-        for n, m in zip(_split(total_q, sequences), _split(middle, sequences), strict=True)
-    ]
-    pairs, keys = sum(p for p, _ in taken), sum(k for _, k in taken)
-    # Sequences share pages at most until all are the same but for their own last key.
-    shared = -(-fewest // max(1, sequences)) if tokens_per_page else fewest
-    if "qo_indptr" in definition.inputs:
-        # The sum over queries that see their own key grows faster than their number: least where
-        # sequences are alike. A query of a sequence with more keys sees those besides.
-        own = _split(min(total_q, fewest), sequences)
-        least = sum(pairs_seen(n, n, window) for n in own)
-        shared = min(shared, max(own, default=0)) if window else shared
-    elif window is None:
-        least = fewest
-    else:
-        # It grows slower with the keys: least where one sequence has nearly all of them.
-        others = max(0, min(sequences, fewest) - 1)
-        least = others + min(max(0, fewest - others), window)
-        shared = min(shared, window)
+    pairs = keys = listed = 0
+    for count, n, m in _split(sequences, total_q, middle):
+        seen = keys_seen(n, m, window)
+        pairs += count * pairs_seen(n, m, window)
+        keys += count * seen
+        listed += count * -(-seen // size) if tokens_per_page else 0
     if sequences == 1 and fewest == middle:
-        return Attended(pairs, keys, -(-keys // size) if tokens_per_page else 0)
-    listed = sum(-(-k // size) for _, k in taken) if tokens_per_page else 0
+        return Attended(pairs, keys, listed)
+    certain = _certainly(definition, sequences, total_q, fewest, tokens_per_page, window)
     certain = Attended(
-        min(least, pairs), min(shared, keys), -(-shared // size) if tokens_per_page else 0
+        min(certain.pairs, pairs), min(certain.keys, keys), min(certain.listed, listed)
     )
-    certain = attrs.evolve(certain, listed=min(certain.listed, listed))
     words = "sequences are alike" + (" and share no page" if tokens_per_page else "")
     return Attended(pairs, keys, listed, words, certain)
 
 
-def _split(total: int, parts: int) -> list[int]:
-    """A number as a sum of equal ones, as nearly as there are."""
+def _certainly(
+    definition: Definition,
+    sequences: int,
+    queries: int,
+    keys: int,
+    tokens_per_page: int | None,
+    window: int | None,
+) -> Attended:
+    """What any sequences with this many queries and keys in all see at least."""
+    # Sequences share pages at most until all are the same but for their own last key.
+    seen = keys if tokens_per_page is None else -(-keys // max(1, sequences))
+    if "qo_indptr" in definition.inputs:
+        # The sum over queries that see their own key grows faster than their number: least where
+        # sequences are alike. A query of a sequence with more keys sees those besides.
+        own = min(queries, keys)
+        pairs = sum(n * pairs_seen(m, m, window) for n, m, _ in _split(sequences, own, 0))
+        seen = min(seen, -(-own // max(1, sequences))) if window else seen
+    elif window is None:
+        pairs = keys
+    else:
+        # It grows slower with the keys: least where one sequence has nearly all of them.
+        others = max(0, min(sequences, keys) - 1)
+        pairs = others + min(max(0, keys - others), window)
+        seen = min(seen, window)
+    return Attended(pairs, seen, -(-seen // tokens_per_page) if tokens_per_page else 0)
+
+
+def _split(parts: int, first: int, second: int) -> list[tuple[int, int, int]]:
+    """Two numbers as sums of equal ones, as nearly as there are: how many, and of what size."""
     if parts < 1:
         return []
-    each, more = divmod(total, parts)
-    return [each + 1] * more + [each] * (parts - more)
+    (a, more_a), (b, more_b) = divmod(first, parts), divmod(second, parts)
+    bounds = sorted({0, more_a, more_b, parts})
+    return [
+        (stop - start, a + (start < more_a), b + (start < more_b))
+        for start, stop in itertools.pairwise(bounds)
+    ]

@@ -153,3 +153,29 @@ def test_of_an_unknown_op_the_outputs_are_certain() -> None:
     )
     assert cost.intensity == 0
     assert cost.certain == Cost(0, "float8_e4m3fn", 0, 96)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"kv_indptr": [0, 5, 2]},
+        {"kv_indptr": [0, 3]},
+        {"kv_last_page_len": [1]},
+        {"kv_last_page_len": [-9, -9]},
+    ],
+    ids=str,
+)
+def test_offsets_that_cannot_be_are_not_known(wrong: dict[str, list[int]]) -> None:
+    definition = attention(decode=True, page_size=4)
+    axes, values = batch([1, 1], [3, 6], 4)
+    found = attended(definition, axes, values | wrong, tokens_per_page=4)
+    assert found == attended(definition, axes, {}, tokens_per_page=4)
+
+
+def test_any_number_of_sequences_is_counted_at_once() -> None:
+    definition = attention(decode=False, page_size=4)
+    axes = dict.fromkeys(definition.var_axes, 10**15)
+    found = attended(definition, axes, {}, tokens_per_page=4, window=9)
+    assert found.pairs >= (found.least or found).pairs > 10**14
+    nothing = dict.fromkeys(definition.var_axes, 0)
+    assert attended(definition, nothing, {}, tokens_per_page=4).pairs == 0
