@@ -27,7 +27,7 @@ def plugins() -> Registry:
 
 def sizes(pattern: str, name: str) -> tuple[int, ...] | None:
     found = re.fullmatch(pattern, name)
-    return found and tuple(map(int, found.groups()))
+    return found and tuple(int(number or 0) for number in found.groups())
 
 
 def parameters(name: str) -> tuple[str, dict[str, Any]] | None:
@@ -119,3 +119,46 @@ def test_references_and_their_peers() -> None:
     assert len(shares) > 300
     # The floor is near enough to be of use: the best product has three quarters of it.
     assert 0.7 < max(shares) < 1
+
+
+def batch(one: Definition, size: str) -> tuple[dict[str, int], dict[str, list[int]]] | None:
+    """Axes and offsets of a size such as `64 x 2048`, `8 x 512 on 1024` or `128 tokens`."""
+    if found := sizes(r"(\d+) tokens", size):
+        return {"seq_len": found[0]}, {}
+    if (found := sizes(r"(\d+) x (\d+)(?: on (\d+))?", size)) is None:
+        return None
+    count, new, others = found
+    # The benchmark of latent attention counts the new keys among those that follow "on".
+    keys = max(new, others) if one.op_type.startswith("mla") else new + others
+    pages = -(-keys // one.const_axes.get("page_size", 1))
+    queries = 1 if one.name.split("_")[2] == "decode" else new
+    axes = {"batch_size": count, "len_indptr": count + 1, "total_q": count * queries}
+    axes |= {"total_kv": count * keys, "num_kv_indices": count * pages, "num_pages": count * pages}
+    last = keys - (pages - 1) * one.const_axes.get("page_size", 1)
+    values = {
+        "qo_indptr": [n * queries for n in range(count + 1)],
+        "kv_indptr": [n * pages for n in range(count + 1)],
+        "kv_indices": list(range(count * pages)),
+        "kv_last_page_len": [last] * count,
+    }
+    return axes, {n: v for n, v in values.items() if n in one.inputs}
+
+
+def test_attention_and_experts_beside_kernels() -> None:
+    """References, plain formulations and FlashInfer's kernels on an H200, offsets known."""
+    gpu, shares = gpu_called("H200"), {}
+    for line in lines("attention-mla-moe-h200.jsonl"):
+        known = parameters(line["definition"])
+        one = definition(line["definition"]) if known else None
+        given = batch(one, line["size"]) if one is not None else None
+        if one is None or given is None:
+            continue
+        axes, values = given
+        found = floor(plugins().cost(one, axes, values), gpu)
+        for key in ("ms", "peer_ms", "kernel_ms"):
+            if line[key] is not None:
+                assert found.allows(line[key] / 1000), (line, key, found)
+                shares[line["definition"], line["size"], key] = found.seconds / line[key] * 1000
+    assert len(shares) > 100
+    # Decode comes within a third of the memory's bandwidth, prefill of the rate of tensor cores.
+    assert 0.6 < max(shares.values()) < 1
