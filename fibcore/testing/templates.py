@@ -75,7 +75,11 @@ class Template:
         return made
 
     def checks(
-        self, definition: Definition, run: Run, cases: Sequence[Case] | None = None
+        self,
+        definition: Definition,
+        run: Run,
+        cases: Sequence[Case] | None = None,
+        device: str = "cpu",
     ) -> Iterator[tuple[str, Callable[[], None]]]:
         """Every property at every size: its test id, and a function that asserts it.
 
@@ -83,11 +87,14 @@ class Template:
             definition: The definition.
             run: Its reference, or a wrong one.
             cases: Test sizes in place of the template's.
+            device: Where the reference runs.
         """
-        data = definition.to_dict()
+        import torch
+
+        data, where = definition.to_dict(), torch.device(device)
         for case in self.cases(definition) if cases is None else cases:
             for check in self.module.PROPERTIES:
-                one = functools.partial(check, run, data, case, _cpu(), self.generator())
+                one = functools.partial(check, run, data, case, where, self.generator())
                 yield f"{case['id']}-{check.__name__}", one
 
     def rejected(

@@ -9,8 +9,12 @@ import pytest
 
 import fibcore_op_gemm as plugin
 from fibcore.plugin import Definition, Kernel, Quantization, Serving
+from fibcore.testing.mutations import with_constants
 from fibcore.testing.templates import Template
 from fibcore.testing.trees import module, tree
+
+
+FP8_BLOCK = Quantization("fp8", "float8_e4m3fn", "block", block=(128, 128), activation="dynamic")
 
 
 def make_kernel(n: int, k: int, quantization: Quantization | None = None) -> Kernel:
@@ -23,6 +27,15 @@ def make_kernel(n: int, k: int, quantization: Quantization | None = None) -> Ker
 
 def make_definition(n: int, k: int, quantization: Quantization | None = None) -> Definition:
     return plugin.fibcore_reference(make_kernel(n, k, quantization))
+
+
+def small_definitions() -> list[Definition]:
+    """One of each reference, so small that tests take milliseconds, with chunks as small."""
+    plain, blocks = make_definition(200, 320), make_definition(200, 320, FP8_BLOCK)
+    return [
+        with_constants(plain, CHUNK_ELEMENTS=24 * 2048),
+        with_constants(blocks, CHUNK_ELEMENTS=24 * 4096, SPLIT_ROWS=8),
+    ]
 
 
 @pytest.fixture

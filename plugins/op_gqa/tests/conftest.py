@@ -10,6 +10,7 @@ import pytest
 import fibcore_op_gqa
 from fibcore.plugin import Definition, GroundTruth, Serving
 from fibcore.testing.sglang_modules import radix_attention
+from fibcore.testing.mutations import with_constants
 from fibcore.testing.templates import Template, load_run
 from fibcore.testing.trees import tree
 from fibcore_op_gqa import (
@@ -30,31 +31,45 @@ def attention_fixture() -> Callable[..., Any]:
     return attention
 
 
+def make_definitions(
+    heads: int = 32,
+    kv_heads: int = 8,
+    head_dim: int = 128,
+    page_sizes: tuple[int, ...] = (1, 64),
+    window: int | None = None,
+    cap: float = 0.0,
+) -> dict[str, Definition]:
+    layer = attention(
+        num_heads=heads,
+        num_kv_heads=kv_heads,
+        head_dim=head_dim,
+        scaling=head_dim**-0.5,
+        sliding_window_size=-1 if window is None else window - 1,
+        logit_cap=cap,
+    )
+    found = fibcore_extract(tree(layer), Serving(options={"page_size": page_sizes}))
+    made = [fibcore_reference(kernel) for kernel in found.kernels]
+    return {d.name: d for d in made if d is not None}
+
+
+def small_definitions() -> list[Definition]:
+    """One of each reference and variant, so small that tests take milliseconds, pieces as small.
+
+    Plain attention has both page sizes; a window, a cap and both have the larger one.
+    """
+    forms = [((1, 4), None, 0.0), ((4,), 6, 0.0), ((4,), None, 3.0), ((4,), 6, 3.0)]
+    made = [
+        definition
+        for pages, window, cap in forms
+        for definition in make_definitions(4, 2, 8, pages, window, cap).values()
+    ]
+    return [with_constants(definition, MAX_ELEMENTS=2**13, ON_GPU=2) for definition in made]
+
+
 @pytest.fixture
 def definitions() -> Callable[..., dict[str, Definition]]:
     """Definitions of one attention layer, by name."""
-
-    def make(
-        heads: int = 32,
-        kv_heads: int = 8,
-        head_dim: int = 128,
-        page_sizes: tuple[int, ...] = (1, 64),
-        window: int | None = None,
-        cap: float = 0.0,
-    ) -> dict[str, Definition]:
-        layer = attention(
-            num_heads=heads,
-            num_kv_heads=kv_heads,
-            head_dim=head_dim,
-            scaling=head_dim**-0.5,
-            sliding_window_size=-1 if window is None else window - 1,
-            logit_cap=cap,
-        )
-        found = fibcore_extract(tree(layer), Serving(options={"page_size": page_sizes}))
-        made = [fibcore_reference(kernel) for kernel in found.kernels]
-        return {d.name: d for d in made if d is not None}
-
-    return make
+    return make_definitions
 
 
 @pytest.fixture(name="load_run")

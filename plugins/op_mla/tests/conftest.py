@@ -9,9 +9,23 @@ from typing import Any
 
 import pytest
 
+from fibcore.plugin import Definition
 from fibcore.testing.harness import harness
+from fibcore.testing.mutations import with_constants
 
 sys.path.insert(0, str(Path(__file__).parent))  # for mla_kit
+
+
+def small_definitions() -> list[Definition]:
+    """One of each reference, so small that tests take milliseconds, with steps as small."""
+    from mla_kit import small_definitions as by_name
+
+    return [
+        with_constants(definition, CPU_KEY_CHUNK=64, GPU_KEY_CHUNK=128)
+        if "decode" in definition.name
+        else with_constants(definition, CPU_BOUNDS=(8, 64, 2**16), GPU_BOUNDS=(16, 128, 2**17))
+        for definition in by_name().values()
+    ]
 
 
 @pytest.fixture(params=["0.5.9", "0.5.23"])

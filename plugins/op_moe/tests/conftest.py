@@ -11,6 +11,7 @@ import pytest
 
 import fibcore_op_moe
 from fibcore.plugin import Definition, Kernel
+from fibcore.testing.mutations import with_constants
 from fibcore.testing.templates import Template, load_run
 from fibcore_op_moe import fibcore_reference
 from fibcore_op_moe.formats import BF16, FP8_BLOCK, FP8_TENSOR
@@ -40,6 +41,21 @@ def definition_of(moe: Moe, *tags: str) -> Definition:
     made = fibcore_reference(Kernel("moe", moe.name, moe.parameters(), {}, (), tags))
     assert made is not None
     return made
+
+
+def small_definitions() -> list[Definition]:
+    """One of each form, so small that tests take milliseconds, with chunks as small."""
+    return [
+        with_constants(
+            definition_of(moe),
+            TOKEN_CHUNK=7,
+            WEIGHTS_AT_ONCE=3 * 3 * moe.intermediate_size * moe.hidden_size,
+            ROWS_AT_ONCE=6,
+            SUMMED_AT_ONCE=64,
+            INTERMEDIATE_CHUNK=32 if moe.weights is BF16 else 128,
+        )
+        for moe in SMALL.values()
+    ]
 
 
 @pytest.fixture(name="definition_of")

@@ -10,6 +10,7 @@ import pytest
 import fibcore_op_rmsnorm as plugin
 from fibcore.plugin import Definition, Kernel, Serving
 from fibcore.testing.harness import harness
+from fibcore.testing.mutations import with_constants
 from fibcore.testing.templates import Template
 from fibcore.testing.trees import TENSOR, call, module, tree
 
@@ -25,6 +26,12 @@ def make_kernel(stem: str, hidden_size: int = 4096, eps: float = 1e-5) -> Kernel
 
 def make_definition(stem: str, hidden_size: int = 4096, eps: float = 1e-5) -> Definition:
     return plugin.fibcore_reference(make_kernel(stem, hidden_size, eps))
+
+
+def small_definitions() -> list[Definition]:
+    """One of each reference, so small that tests take milliseconds, with chunks as small."""
+    stems = ("rmsnorm", "fused_add_rmsnorm", "gemma_rmsnorm", "gemma_fused_add_rmsnorm")
+    return [with_constants(make_definition(stem, 512), CHUNK_ELEMENTS=512 * 40) for stem in stems]
 
 
 @pytest.fixture
