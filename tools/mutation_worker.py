@@ -61,6 +61,8 @@ def give_products_on_tensor_cores() -> None:
                 return product(*arguments, *([] if out_dtype is None else [out_dtype]), **more)
             if len({factor.dtype for factor in arguments[-2:]}) > 1:
                 raise RuntimeError("the factors of a product have one dtype")
+            if arguments[-1].dtype not in (torch.bfloat16, torch.float16):
+                raise RuntimeError("tensor cores multiply numbers of 16 bits")
             return product(*(a.to(out_dtype) for a in arguments), **more)
 
         return made
@@ -90,7 +92,9 @@ class Subject:
         from fibcore.testing.templates import Template
 
         self.definition = Definition.from_dict(data)
-        self.template = Template(template)
+        self.renew = lambda: Template(template)
+        self.template = self.renew()
+        self.kept: dict[str, int] = {}  # versions of the tensors that the template keeps
         self.device = device
         self.modes = ("", AS_ON_A_GPU) if device == "cpu" else ("",)
         self.first: list[str] = []  # checks that have failed, the last one first
@@ -113,6 +117,7 @@ class Subject:
             begun = time.monotonic()
             check()
             found[name] = time.monotonic() - begun
+        self.kept = versions(vars(self.template.module))
         return found
 
     def reached(self) -> list[int]:
@@ -147,4 +152,27 @@ class Subject:
             except (Exception, TooLongError) as error:  # noqa: BLE001 - whatever it is, it is seen
                 self.first = [name, *(n for n in self.first if n != name)][:8]
                 return f"{name}: {type(error).__name__}"
+            finally:
+                now = versions(vars(self.template.module))
+                changed = [n for n in now if now[n] != self.kept.setdefault(n, now[n])]
+                if changed:  # it wrote over inputs that the next reference would get
+                    self.template = self.renew()
         return None
+
+
+def versions(holder: Any, name: str = "") -> dict[str, int]:
+    """How often each tensor in a container, or in containers in it, has been written over."""
+    import torch
+
+    if isinstance(holder, torch.Tensor):
+        return {name: holder._version}
+    if isinstance(holder, dict):
+        return {
+            inner: version
+            for key, value in holder.items()
+            if isinstance(value, (dict, list, tuple, torch.Tensor)) and key != "__builtins__"
+            for inner, version in versions(value, f"{name}/{key}").items()
+        }
+    if isinstance(holder, (list, tuple)):
+        return versions(dict(enumerate(holder)), name)
+    return {}

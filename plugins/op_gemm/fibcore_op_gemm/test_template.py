@@ -197,8 +197,32 @@ def no_rows_give_no_rows(
     assert run(*inputs.values()).shape == (0, _sizes(definition)[0])
 
 
+def settings_of_torch_stay(
+    run: Run, definition: Definition, case: Case, device: torch.device, generator: torch.Generator
+) -> None:
+    """How other products are rounded is as it was before, whatever it was."""
+    inputs = make_inputs(definition, {"M": 1}, device, generator)
+    flags = torch.backends.cuda.matmul
+    names = (
+        "allow_bf16_reduced_precision_reduction",
+        "allow_fp16_reduced_precision_reduction",
+        "allow_tf32",
+    )
+    before = {name: getattr(flags, name) for name in names}
+    try:
+        for values in ((True, False, False), (False, True, False)):
+            for name, value in zip(names, values, strict=True):
+                setattr(flags, name, value)
+            run(*inputs.values())
+            assert tuple(getattr(flags, name) for name in names) == values
+    finally:
+        for name, value in before.items():
+            setattr(flags, name, value)
+
+
 PROPERTIES = [
     one_hot_rows_of_a_pick_columns_of_b,
     columns_of_the_product_agree_with_float64,
     no_rows_give_no_rows,
+    settings_of_torch_stay,
 ]

@@ -31,7 +31,7 @@ def make_definition(n: int, k: int, quantization: Quantization | None = None) ->
 
 def small_definitions() -> list[Definition]:
     """One of each reference, so small that tests take milliseconds, with chunks as small."""
-    plain, blocks = make_definition(200, 320), make_definition(200, 320, FP8_BLOCK)
+    plain, blocks = make_definition(200, 320), make_definition(330, 320, FP8_BLOCK)
     return [
         with_constants(plain, CHUNK_ELEMENTS=24 * 2048),
         with_constants(blocks, CHUNK_ELEMENTS=24 * 4096, SPLIT_ROWS=8),

@@ -93,7 +93,7 @@ class Sizes:
 
 
 def cases(definition: Definition) -> list[Case]:
-    """Test sizes: few tokens, one for every expert, all to the same, all to other ranks."""
+    """Test sizes: few tokens, one for every expert, few and many to the same, all to other ranks."""
     sizes = Sizes(definition)
     if sizes.kind is None:
         return [{"id": "unknown_form"}]
@@ -109,6 +109,8 @@ def cases(definition: Definition) -> list[Case]:
             "negative": True,
             "rank": ranks - 1,
         },
+        # Rows for an expert that no block holds: references multiply many in another way than few.
+        {"id": "same_experts_for_many", "seq_len": 2 * BLOCK + 32, **plain, "tokens": "same"},
         {
             "id": "every_local_expert",
             "seq_len": sizes.local,

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
 import fibcore_op_moe
@@ -44,18 +45,28 @@ def definition_of(moe: Moe, *tags: str) -> Definition:
 
 
 def small_definitions() -> list[Definition]:
-    """One of each form, so small that tests take milliseconds, with chunks as small."""
+    """One of each form, so small that tests take milliseconds, with pieces as small.
+
+    Numbers that could stand for each other differ: groups and their experts, blocks of both sizes.
+    """
     return [
         with_constants(
             definition_of(moe),
-            TOKEN_CHUNK=7,
+            TOKEN_CHUNK=136,
+            INTERMEDIATE_CHUNK=256 if moe.weights is FP8_BLOCK else 32,
             WEIGHTS_AT_ONCE=3 * 3 * moe.intermediate_size * moe.hidden_size,
-            ROWS_AT_ONCE=6,
+            ROWS_AT_ONCE=40,
             SUMMED_AT_ONCE=64,
-            INTERMEDIATE_CHUNK=32 if moe.weights is BF16 else 128,
         )
-        for moe in SMALL.values()
+        for moe in map(_unlike, SMALL.values())
     ]
+
+
+def _unlike(moe: Moe) -> Moe:
+    """The kernel with sizes that differ from each other."""
+    if moe.num_groups > 1:
+        moe = attrs.evolve(moe, num_experts=2 * moe.num_experts)
+    return attrs.evolve(moe, intermediate_size=384) if moe.weights is FP8_BLOCK else moe
 
 
 @pytest.fixture(name="definition_of")
