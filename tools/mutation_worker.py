@@ -57,7 +57,7 @@ def give_products_on_tensor_cores() -> None:
         def made(*arguments: Any, out_dtype: Any = None, **more: Any) -> Any:
             if arguments and isinstance(arguments[-1], torch.dtype):
                 *arguments, out_dtype = arguments  # type: ignore[assignment]
-            if out_dtype is None or not all(a.is_cpu for a in arguments):
+            if out_dtype is None or not _ON_TENSOR_CORES:
                 return product(*arguments, *([] if out_dtype is None else [out_dtype]), **more)
             if len({factor.dtype for factor in arguments[-2:]}) > 1:
                 raise RuntimeError("the factors of a product have one dtype")
@@ -69,6 +69,17 @@ def give_products_on_tensor_cores() -> None:
 
     for name in ("mm", "bmm", "baddbmm"):
         setattr(torch, name, wrapped(getattr(torch, name)))
+
+
+_ON_TENSOR_CORES: list[bool] = []  # empty where products are those of this machine
+
+
+def _as_on_a_gpu(check: Callable[[], None]) -> None:
+    _ON_TENSOR_CORES.append(True)
+    try:
+        check()
+    finally:
+        _ON_TENSOR_CORES.clear()
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
@@ -107,7 +118,8 @@ class Subject:
             module: dict[str, Any] = {"__name__": "reference"}
             exec(compile(text, REFERENCE, "exec"), module)  # noqa: S102 - the repository's own
             made = self.template.checks(self.definition, module["run"], device=self.device)
-            found.update({name + mode: check for name, check in made})
+            for name, check in made:
+                found[name + mode] = functools.partial(_as_on_a_gpu, check) if mode else check
         return found
 
     def measure(self) -> dict[str, float]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import copy
-from collections import Counter
 from collections.abc import Callable, Iterator
 
 import attrs
@@ -59,8 +58,14 @@ for _pair in _PAIRS:
         FUNCTIONS[_other + _end] = _one + _end
 MODULES = frozenset({"torch", "math"})
 """What functions are called on that have no receiver."""
-KEPT_ARGUMENTS = frozenset({"device"})
-"""Keywords whose loss is no mistake where all tensors are on the CPU, and a crash elsewhere."""
+KEPT_ARGUMENTS = frozenset({"device", "strict"})
+"""Keywords that decide where a tensor is, or that look at inputs, as `assert` does."""
+COMMUTATIVE = frozenset(
+    f"{name}{end}"
+    for name in ("min", "max", "minimum", "maximum", "logaddexp", "logaddexp2", "mul", "add")
+    for end in ("", "_")
+)
+"""Functions whose arguments have no order."""
 
 
 @attrs.frozen
@@ -73,7 +78,6 @@ class Mutation:
         function: The function that it is in; empty for a constant at the top.
         before: The statement, on one line; of a compound statement its head.
         after: The same with the change.
-        number: Tells changes apart that look alike in one function: 0 for the first of them.
         source: The reference with the change, without comments.
     """
 
@@ -82,13 +86,7 @@ class Mutation:
     function: str
     before: str
     after: str
-    number: int
     source: str
-
-    @property
-    def key(self) -> tuple[str, str, str, int]:
-        """What it is called wherever its line stands."""
-        return self.function, self.before, self.after, self.number
 
 
 def with_constants(definition: Definition, **constants: object) -> Definition:
@@ -108,10 +106,10 @@ def mutations(source: str) -> Iterator[Mutation]:
     that are left out or swapped, indices and bounds of slices that are left out, statements that are.
 
     Left as they are: `assert` statements, which look at inputs and compute nothing; `del`, which
-    frees memory; annotations, decorators, imports, documentation and other texts; `device=`.
+    frees memory; annotations, decorators, imports, documentation and other texts; `device=`
+    and `strict=`; the order of arguments that have none.
     """
     tree = ast.parse(source)
-    seen: Counter[tuple[str, str, str]] = Counter()
     texts = [ast.unparse(part) for part in tree.body]
     for top, part in enumerate(tree.body):
         for function, statement, place in _statements(tree, top):
@@ -123,16 +121,13 @@ def mutations(source: str) -> Iterator[Mutation]:
                 after = _head(_get(place))
                 if after != before and after not in told:
                     told.add(after)
-                    key = (function, before, after)
                     ast.fix_missing_locations(part)
                     changed = [*texts[:top], ast.unparse(tree.body[top]), *texts[top + 1 :]]
                     yield Mutation(
-                        *(statement.lineno, last, *key, seen[key]),
+                        *(statement.lineno, last, function, before, after),
                         "\n".join(changed) + "\n",
                     )
                 undo()
-            for after in told:
-                seen[function, before, after] += 1
 
 
 def _get(place: Place) -> ast.AST:
@@ -218,6 +213,8 @@ def _changes(statement: ast.stmt, place: Place) -> Iterator[Callable[[], Callabl
 def _places(node: ast.AST, field: str, value: object) -> Iterator[Place]:
     """The places of all expressions in a field, the outer ones first."""
     for index, item in enumerate(value) if isinstance(value, list) else [(None, value)]:
+        if isinstance(item, ast.keyword) and item.arg in KEPT_ARGUMENTS:
+            continue
         if isinstance(item, ast.AST):
             yield node, field, index
             for inner, more in ast.iter_fields(item):
@@ -283,7 +280,7 @@ def _calls(place: Place, node: ast.Call) -> Iterator[Callable[[], Callable[[], N
     for i in range(len(node.args)):
         if len(node.args) > 1 or receiver is not None:
             yield _replaced(place, with_(node.args[:i] + node.args[i + 1 :], node.keywords))
-    for i in range(len(node.args) - 1):
+    for i in range(0 if name in COMMUTATIVE else len(node.args) - 1):
         swapped = [*node.args[:i], node.args[i + 1], node.args[i], *node.args[i + 2 :]]
         yield _replaced(place, with_(swapped, node.keywords))
     for i, keyword in enumerate(node.keywords):

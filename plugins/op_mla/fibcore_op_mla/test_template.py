@@ -34,7 +34,10 @@ def cases_of_mla_paged(definition: dict[str, Any]) -> list[dict[str, Any]]:
             {"id": "one_key", "sequences": [[1, 1]]},
             {"id": "no_keys", "sequences": [[1, 0], [1, 5], [1, 0], [1, 9], [1, 0]]},
             {"id": "only_empty_sequences", "sequences": [[1, 0], [1, 0]]},
-            {"id": "last_page", "sequences": [[1, page], [1, page + 1], [1, 2 * page - 1]]},
+            {
+                "id": "last_page",
+                "sequences": [[1, page], [1, page + 1], [1, 2 * page - 1], [1, page]],
+            },
             {"id": "pages_in_order", "sequences": [[1, 33], [1, 70]], "shuffled": False},
             {
                 "id": "long_and_short",
@@ -48,7 +51,10 @@ def cases_of_mla_paged(definition: dict[str, Any]) -> list[dict[str, Any]]:
         {"id": "no_keys", "sequences": [[2, 0], [3, 5], [0, 0], [1, 0], [0, 4], [2, 2]]},
         {"id": "only_empty_sequences", "sequences": [[2, 0], [0, 0]]},
         {"id": "no_prefix", "sequences": [[9, 9], [1, 1], [17, 17]]},
-        {"id": "last_page", "sequences": [[min(2, page), page], [3, page + 3], [1, 2 * page - 1]]},
+        {
+            "id": "last_page",
+            "sequences": [[min(2, page), page], [3, page + 3], [1, 2 * page - 1], [1, page]],
+        },
         {"id": "pages_in_order", "sequences": [[5, 33], [6, 70]], "shuffled": False},
         {
             "id": "long_prefix",

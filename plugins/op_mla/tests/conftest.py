@@ -23,7 +23,7 @@ def small_definitions() -> list[Definition]:
     return [
         with_constants(definition, CPU_KEY_CHUNK=64, GPU_KEY_CHUNK=128)
         if "decode" in definition.name
-        else with_constants(definition, CPU_BOUNDS=(8, 64, 2**16), GPU_BOUNDS=(16, 128, 2**17))
+        else with_constants(definition, CPU_BOUNDS=(8, 64, 2**16), GPU_BOUNDS=(16, 128, 2**12))
         for definition in by_name().values()
     ]
 
