@@ -5,6 +5,7 @@
     nox -s lowest              the tests of the core with the lowest versions that it supports
     nox -s coverage            the tests with branch coverage, which has a floor
     nox -s differential        many new random programs in CPython and in the evaluator
+    nox -s mutation            every mutation of every reference against the tests' properties
     nox -s oracle              elaborated models against transformers' own classes
     nox -s packaging           wheels in fresh environments
     nox -s lock                write constraints.txt anew
@@ -113,6 +114,14 @@ def differential(session: nox.Session) -> None:
     session.env["FIBCORE_RANDOM_PROGRAMS"] = session.posargs[0] if session.posargs else "20000"
     folder = "tests/elaborate/python/differential"
     session.run("python", "-m", "pytest", "-q", "-n", "2", folder)
+
+
+@nox.session
+def mutation(session: nox.Session) -> None:
+    """Mutations of references, each killed or judged; `-- plugins/op_moe` for one plugin."""
+    install(session, "test")
+    session.env["OMP_NUM_THREADS"] = "1"
+    session.run("python", "tools/mutate_references.py", *session.posargs)
 
 
 @nox.session

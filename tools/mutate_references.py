@@ -4,13 +4,15 @@
     python tools/mutate_references.py plugins/op_moe        one
     python tools/mutate_references.py --sample 40 --seed 3  some mutations of each definition
 
-The folder of a plugin has `tests/conftest.py`, whose `small_definitions()` gives a definition for each
-reference and variant, and `tests/judged_mutations.json`, which holds the mutations that no test can see,
-and why (see `Judged`). Every mutation (`fibcore.testing.mutations`) of every one of these references
-takes its place in the properties of the test template. One that all of them accept has survived.
+The folder of a plugin has `tests/conftest.py`, whose `small_definitions()` gives a definition for
+each reference and variant, and `tests/judged_mutations.json`, which holds the mutations that no
+test can see, and why (see `Judged`). Every mutation (`fibcore.testing.mutations`) of each of these
+references takes its place in the properties of the test template. One that all of them accept has
+survived.
 
-The exit status is 1 where a survivor is not judged, or a judgement is about none (not with `--sample`
-or `--only`). Survivors are printed with line, before and after; `--json FILE` writes all mutations.
+The exit status is 1 where a survivor is not judged, or a judgement is about none; only a run of all
+mutations on a CPU tells the latter. A sample takes judgements as they are. Survivors are printed
+with line, before and after; `--json FILE` writes all mutations.
 """
 
 from __future__ import annotations
@@ -62,9 +64,9 @@ class Subject:
 class Judged:
     """Changes of one statement that no test can see.
 
-    In the file: `[{"why": REASON, "on": DEVICE, "subjects": [PATTERN], "changes": {FUNCTION: {STATEMENT:
-    [CHANGED, ...]}}}]`; `"*"` in place of the list is any change of the statement. Without "on" it
-    holds on every device, without "subjects" for every definition of the plugin.
+    In the file: `[{"why": REASON, "on": DEVICE, "subjects": [PATTERN], "changes": {FUNCTION:
+    {STATEMENT: [CHANGED, ...]}}}]`; `"*"` in place of the list is any change of the statement.
+    Without "on" it holds on every device, without "subjects" for every definition of the plugin.
     """
 
     why: str
@@ -146,27 +148,51 @@ def outcomes(
 
     with Pool(worker, jobs) as pool:
         right: dict[str, Any] = {}
-        for name, answer in pool.map({s.name: {"subject": s.name, "source": None} for s in subjects}):
+        for name, answer in pool.map(
+            {s.name: {"subject": s.name, "source": None} for s in subjects}
+        ):
             if isinstance(answer, Ending):
-                raise SystemExit(f"{name}: the right reference fails: {answer.sentence} {answer.output}")
+                raise SystemExit(
+                    f"{name}: the right reference fails: {answer.sentence} {answer.output}"
+                )
             right[name] = answer
-        tasks, about = {}, {}
+        tasks: dict[int, dict[str, Any]] = {}
+        about: dict[int, tuple[Subject, Mutation]] = {}
         for subject in subjects:
             lines = set(right[subject.name]["lines"])
             found = [m for m in mutations(subject.definition.reference) if only in m.before]
             if sample and sample < len(found):
-                found = random.Random(f"{seed} {subject.name}").sample(found, sample)
+                found = _sampled(found, sample, f"{seed} {subject.name}")
+            told = judgements(subject.folder, device) if sample else []
             for mutation in found:
-                if mutation.function and not lines.intersection(range(mutation.line, mutation.last_line + 1)):
+                if any(entry.covers(subject, mutation) for entry in told):
+                    yield Outcome(subject, mutation, None)  # what a whole run holds to
+                    continue
+                if mutation.function and not lines.intersection(
+                    range(mutation.line, mutation.last_line + 1)
+                ):
                     yield Outcome(subject, mutation, None, ran=False)
                     continue
                 key = len(tasks)
                 about[key] = subject, mutation
                 seconds = right[subject.name]["seconds"]
-                tasks[key] = {"subject": subject.name, "source": mutation.source, "seconds": seconds}
+                tasks[key] = {
+                    "subject": subject.name,
+                    "source": mutation.source,
+                    "seconds": seconds,
+                }
         for key, answer in pool.map(tasks):
             ended = isinstance(answer, Ending)
             yield Outcome(*about[key], str(answer.how) if ended else answer["killed_by"])  # type: ignore[union-attr,index]
+
+
+def _sampled(found: list[Mutation], count: int, seed: str) -> list[Mutation]:
+    return random.Random(seed).sample(found, count)  # noqa: S311 - a sample, no secret
+
+
+def say(text: str) -> None:
+    """Print a text."""
+    print(text)  # noqa: T201
 
 
 def report(found: Sequence[Outcome], device: str, whole: bool) -> int:
@@ -182,26 +208,29 @@ def report(found: Sequence[Outcome], device: str, whole: bool) -> int:
         if outcome.killed_by is not None:
             count["killed"] += 1
             continue
-        entries = [j for j in judged[outcome.subject.folder] if j.covers(outcome.subject, outcome.mutation)]
+        entries = [
+            j for j in judged[outcome.subject.folder] if j.covers(outcome.subject, outcome.mutation)
+        ]
         used.update(entries)
         count["judged" if entries else "survived"] += 1
         if not entries:
             problems += 1
             m = outcome.mutation
             state = "survived" if outcome.ran else "never run"
-            print(f"{outcome.subject.name}:{m.line} in {m.function or 'constants'}: {state}")
-            print(f"  - {m.before}\n  + {m.after}")
+            say(f"{outcome.subject.name}:{m.line} in {m.function or 'constants'}: {state}")
+            say(f"  - {m.before}\n  + {m.after}")
     if whole:
         for folder, entries in judged.items():
             for entry in entries:
                 if entry not in used:
                     problems += 1
-                    print(f"{folder.name}: judged, but no survivor: in {entry.function or 'constants'}")
-                    print(f"  - {entry.before}\n  + {entry.after}")
+                    where = f"in {entry.function or 'constants'}"
+                    say(f"{folder.name}: judged, but no survivor: {where}")
+                    say(f"  - {entry.before}\n  + {entry.after}")
     columns = ("mutations", "killed", "judged", "survived")
-    print("".join(f"{c:>10}" for c in columns))
+    say("".join(f"{c:>10}" for c in columns))
     for name, count in [*counts.items(), ("all", sum(counts.values(), Counter()))]:
-        print("".join(f"{count[c]:>10}" for c in columns) + f"  {name}")
+        say("".join(f"{count[c]:>10}" for c in columns) + f"  {name}")
     return problems
 
 
@@ -235,14 +264,12 @@ def main() -> int:
         if fnmatch.fnmatch(subject.name, given.subject)
     ]
     begun = time.monotonic()
-    found = list(
-        outcomes(subjects, given.device, given.jobs, given.sample, given.seed, given.only)
-    )
+    found = list(outcomes(subjects, given.device, given.jobs, given.sample, given.seed, given.only))
     if given.json:
         given.json.write_text(json.dumps(as_json(found), indent=1) + "\n", "utf-8")
     whole = given.device == "cpu" and given.subject == ANY and not (given.sample or given.only)
     problems = report(found, given.device, whole)
-    print(f"{time.monotonic() - begun:.0f} s", file=sys.stderr)
+    say(f"{time.monotonic() - begun:.0f} s")
     return min(problems, 1)
 
 

@@ -1,10 +1,11 @@
 """Runs the properties of a test template against references with a mutation; a worker process.
 
-`mutate_references.py` starts it. It is sent the subjects first; a task is a reference with its subject.
+`mutate_references.py` starts it. It is sent the subjects first; a task is a reference with its
+subject.
 
-On a CPU every check runs twice: as it is, and as on a GPU. For the latter `is_cuda` says that a tensor
-is on one, and products of bfloat16 matrices give float32 as tensor cores do, from factors that are exact
-there; else what a reference does on a GPU alone would be out of sight.
+On a CPU every check runs twice: as it is, and as on a GPU. For the latter `is_cuda` says that a
+tensor is on one, and products of bfloat16 matrices give float32 as tensor cores do; else what a
+reference does on a GPU alone would be out of sight.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 SLACK, LEAST_S = 10.0, 2.0
-"""A property may take so many times what it takes with the right reference, and this many seconds."""
+"""A property may take so many times what it takes with the right reference, and these seconds."""
 REFERENCE = "<reference>"
 AS_ON_A_GPU = " as on a GPU"
 
@@ -49,7 +50,7 @@ def main(channel: Any) -> int:
 
 
 def give_products_on_tensor_cores() -> None:
-    """Let products on a CPU have the dtype that they have on a GPU: of exact factors, in float32."""
+    """Let products on a CPU have the dtype that they have on a GPU: float32, of 16-bit numbers."""
     import torch
 
     def wrapped(product: Callable[..., Any]) -> Callable[..., Any]:
@@ -82,7 +83,7 @@ def _as_on_a_gpu(check: Callable[[], None]) -> None:
         _ON_TENSOR_CORES.clear()
 
 
-def _stop(number: int, frame: FrameType | None) -> None:
+def _stop(_number: int, _frame: FrameType | None) -> None:
     raise TooLongError
 
 
@@ -103,7 +104,7 @@ class Subject:
         from fibcore.testing.templates import Template
 
         self.definition = Definition.from_dict(data)
-        self.renew = lambda: Template(template)
+        self.renew: Callable[[], Template] = lambda: Template(template)
         self.template = self.renew()
         self.kept: dict[str, int] = {}  # versions of the tensors that the template keeps
         self.device = device
@@ -136,7 +137,7 @@ class Subject:
         """Lines of the reference that run in any check."""
         lines: set[int] = set()
 
-        def trace(frame: FrameType, event: str, argument: object) -> Any:
+        def trace(frame: FrameType, _event: str, _argument: object) -> Any:
             if frame.f_code.co_filename != REFERENCE:
                 return None
             lines.add(frame.f_lineno)
@@ -158,17 +159,24 @@ class Subject:
         except (Exception, TooLongError) as error:  # noqa: BLE001 - whatever it is, it is seen
             return f"import: {type(error).__name__}"
         for name in sorted(checks, key=lambda n: self.first.index(n) if n in self.first else 999):
-            try:
-                with _limited(LEAST_S + SLACK * seconds[name]):
-                    checks[name]()
-            except (Exception, TooLongError) as error:  # noqa: BLE001 - whatever it is, it is seen
+            failed = self._failed(checks[name], LEAST_S + SLACK * seconds[name])
+            if failed is not None:
                 self.first = [name, *(n for n in self.first if n != name)][:8]
-                return f"{name}: {type(error).__name__}"
-            finally:
-                now = versions(vars(self.template.module))
-                changed = [n for n in now if now[n] != self.kept.setdefault(n, now[n])]
-                if changed:  # it wrote over inputs that the next reference would get
-                    self.template = self.renew()
+                return f"{name}: {failed}"
+        return None
+
+    def _failed(self, check: Callable[[], None], seconds: float) -> str | None:
+        """What a check raises; None where it holds."""
+        try:
+            with _limited(seconds):
+                check()
+        except (Exception, TooLongError) as error:  # noqa: BLE001 - whatever it is, it is seen
+            return type(error).__name__
+        finally:
+            now = versions(vars(self.template.module))
+            if any(now[n] != self.kept.setdefault(n, now[n]) for n in now):
+                # It wrote over inputs that the next reference would get.
+                self.template = self.renew()
         return None
 
 

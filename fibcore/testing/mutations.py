@@ -1,7 +1,7 @@
-"""Mutations of a reference: small changes, each of which a test has to see, or nothing depends on it.
+"""Mutations of a reference: small changes that a test has to see, or on which nothing depends.
 
-The mistakes of `wrong_references` are those that somebody thought of; these are all that follow from
-the text. `tools/mutate_references.py` runs them.
+The mistakes of `wrong_references` are those that somebody thought of; these are all that follow
+from the text. `tools/mutate_references.py` runs them.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def mutations(source: str) -> Iterator[Mutation]:
 
     Operators, comparisons and their boundaries, signs, conditions, constants (one more, one less,
     twice, the other of True and False), functions that are left out or taken for others, arguments
-    that are left out or swapped, indices and bounds of slices that are left out, statements that are.
+    that are left out or swapped, indices, bounds of slices and statements that are left out.
 
     Left as they are: `assert` statements, which look at inputs and compute nothing; `del`, which
     frees memory; annotations, decorators, imports, documentation and other texts; `device=`

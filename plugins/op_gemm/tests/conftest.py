@@ -13,7 +13,6 @@ from fibcore.testing.mutations import with_constants
 from fibcore.testing.templates import Template
 from fibcore.testing.trees import module, tree
 
-
 FP8_BLOCK = Quantization("fp8", "float8_e4m3fn", "block", block=(128, 128), activation="dynamic")
 
 

@@ -9,8 +9,8 @@ import pytest
 
 import fibcore_op_gqa
 from fibcore.plugin import Definition, GroundTruth, Serving
-from fibcore.testing.sglang_modules import radix_attention
 from fibcore.testing.mutations import with_constants
+from fibcore.testing.sglang_modules import radix_attention
 from fibcore.testing.templates import Template, load_run
 from fibcore.testing.trees import tree
 from fibcore_op_gqa import (

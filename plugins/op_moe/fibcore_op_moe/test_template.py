@@ -93,7 +93,7 @@ class Sizes:
 
 
 def cases(definition: Definition) -> list[Case]:
-    """Test sizes: few tokens, one for every expert, few and many to the same, all to other ranks."""
+    """Test sizes: few tokens, one for every expert, all to the same, many so, all to others."""
     sizes = Sizes(definition)
     if sizes.kind is None:
         return [{"id": "unknown_form"}]
