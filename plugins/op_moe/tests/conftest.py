@@ -45,10 +45,11 @@ def definition_of(moe: Moe, *tags: str) -> Definition:
 
 
 def small_definitions() -> list[Definition]:
-    """One of each form, so small that tests take milliseconds, with pieces as small.
+    """Every routing, format and line, so small that tests take milliseconds, with pieces as small.
 
     Numbers that could stand for each other differ: groups and their experts, blocks of both sizes.
     """
+    names = [name for name in SMALL if name not in ("fp8_ds", "fp8_default_remote", "bf16_ds")]
     return [
         with_constants(
             definition_of(moe),
@@ -58,7 +59,7 @@ def small_definitions() -> list[Definition]:
             ROWS_AT_ONCE=40,
             SUMMED_AT_ONCE=64,
         )
-        for moe in map(_unlike, SMALL.values())
+        for moe in (_unlike(SMALL[name]) for name in names)
     ]
 
 
