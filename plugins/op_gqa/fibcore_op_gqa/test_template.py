@@ -353,12 +353,20 @@ def equal_values_come_out(
 def zero_queries_count_keys(
     run: Run, definition: Data, case: Data, device: torch.device, generator: torch.Generator
 ) -> None:
-    """With q = 0 every weight is alike and lse is the base-2 logarithm of the number of keys."""
+    """With q = 0 every weight is alike and lse is the base-2 logarithm of the number of keys.
+
+    Where all values are alike as well, what comes out is that value and nothing beside it: errors
+    of weights that are alike add up.
+    """
     inputs = make_inputs(definition, case, device, generator)
     inputs["q"] = torch.zeros_like(inputs["q"])
-    _, lse = _run(run, inputs)
-    expected = _visible(definition, inputs).double().log2()[:, None].expand(lse.shape)
+    for place in _key_places(definition, inputs):
+        inputs[_key_names(definition)[1]][place] = 1.0
+    output, lse = _run(run, inputs)
+    visible = _visible(definition, inputs)
+    expected = visible.double().log2()[:, None].expand(lse.shape)
     torch.testing.assert_close(lse, expected, rtol=1e-5, atol=1e-5)
+    assert bool((output[visible > 0] == 1.0).all()), "the mean of ones is one"
 
 
 def scale_multiplies_logits(

@@ -55,16 +55,20 @@ def make_definitions(
 def small_definitions() -> list[Definition]:
     """One of each reference and variant, so small that tests take milliseconds, pieces as small.
 
-    Plain attention has both page sizes; what has a window has a cap as well.
+    Plain attention has both page sizes; what has a window has a cap as well. A group has more heads
+    than there are groups: neither stands for the other.
     """
     forms: list[tuple[tuple[int, ...], int | None, float]]
     forms = [((1, 4), None, 0.0), ((4,), 6, 3.0)]
     made = [
         definition
         for pages, window, cap in forms
-        for definition in make_definitions(4, 2, 8, pages, window, cap).values()
+        for definition in make_definitions(6, 2, 8, pages, window, cap).values()
     ]
-    return [with_constants(definition, MAX_ELEMENTS=2**13, ON_GPU=2) for definition in made]
+    # Few keys at a time of one tile, and as on a GPU many tiles at once.
+    sizes = {"decode": {"MAX_ELEMENTS": 2**7, "ON_GPU": 2**6}}
+    others = {"MAX_ELEMENTS": 2**12, "ON_GPU": 2**5}
+    return [with_constants(d, **sizes.get(d.name.split("_")[2], others)) for d in made]
 
 
 @pytest.fixture

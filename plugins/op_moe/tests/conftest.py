@@ -55,7 +55,7 @@ def small_definitions() -> list[Definition]:
             definition_of(moe),
             TOKEN_CHUNK=136,
             INTERMEDIATE_CHUNK=256 if moe.weights is FP8_BLOCK else 32,
-            WEIGHTS_AT_ONCE=3 * 3 * moe.intermediate_size * moe.hidden_size,
+            WEIGHTS_AT_ONCE=2 * 3 * moe.intermediate_size * moe.hidden_size,
             ROWS_AT_ONCE=40,
             SUMMED_AT_ONCE=64,
         )
