@@ -49,7 +49,7 @@ def small_definitions() -> list[Definition]:
 
     Numbers that could stand for each other differ: groups and their experts, blocks of both sizes.
     """
-    names = [name for name in SMALL if name not in ("fp8_ds", "fp8_default_remote", "bf16_ds")]
+    names = [name for name in SMALL if name not in ("fp8_ds", "fp8_default_remote")]
     return [
         with_constants(
             definition_of(moe),
