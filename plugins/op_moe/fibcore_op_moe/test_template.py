@@ -244,7 +244,10 @@ def _goes_here(sizes: Sizes, case: Case, token: int) -> bool:
 
 def _expert_of(sizes: Sizes, case: Case, token: int, first: int) -> int | None:
     """The expert that a token has to choose; None where it may choose any."""
-    return first + token % sizes.local if case["tokens"] == "every" else None
+    if case["tokens"] != "every":
+        return None
+    # One token for each, and a second one for every other expert.
+    return first + (token if token < sizes.local else 2 * (token - sizes.local))
 
 
 def _pick(generator: torch.Generator, candidates: Sequence[int], count: int) -> list[int]:
