@@ -59,7 +59,7 @@ def small_definitions() -> list[Definition]:
     than there are groups: neither stands for the other.
     """
     forms: list[tuple[tuple[int, ...], int | None, float]]
-    forms = [((1, 4), None, 0.0), ((4,), 6, 3.0)]
+    forms = [((1, 4), None, 0.0), ((4,), 20, 3.0)]
     made = [
         definition
         for pages, window, cap in forms
