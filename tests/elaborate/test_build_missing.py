@@ -159,3 +159,50 @@ def test_what_only_loading_calls_is_no_module(made: Any) -> None:
         "\nEntryClass", "\n    def load_weights(self, x):\n        self.remap(x)\n\nEntryClass"
     )
     assert made.tree(source).missing == ()
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        "if key in TABLE:\n        return TABLE[key]",
+        "found = TABLE.get(key)\n    if found is not None:\n        return found",
+    ],
+)
+def test_a_table_of_modules_under_keys_that_are_not_known(made: Any, look: str) -> None:
+    text = f"""
+import foreign
+from torch import nn
+from sglang.srt.layers.layernorm import RMSNorm
+
+TABLE = {{}}
+
+def shared(size):
+    key = (size, foreign.base())
+    {look}
+    made = RMSNorm(size)
+    TABLE[key] = made
+    return made
+
+class Layer(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.norm = shared(8)
+
+    def forward(self, x):
+        return self.norm(x)
+
+class Model(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.layers = nn.ModuleList([Layer() for _ in range(3)])
+
+    def forward(self, x):
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+EntryClass = Model
+"""
+    tree = made.tree(text)
+    assert tree.missing == ()
+    assert [n.path for n in tree.walk() if n.leaf] == [f"layers.{i}.norm" for i in range(3)]

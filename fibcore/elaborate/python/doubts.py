@@ -92,6 +92,15 @@ class Doubts(Part):
         known = merge(held) if held and _are_modules(held) else why
         return one_of(held, why) if isinstance(known, Unknown) else known
 
+    def get(self, owner: dict[Any, Any], default: Any, place: SourcePlace) -> Any:
+        """`owner.get(unknown, default)`."""
+        self.ev.exceptions.may_raise(place, "TypeError")
+        if not owner:
+            return default
+        if _are_modules(owner.values()):
+            return merge([*owner.values(), default])
+        return one_of([*owner.values(), default], Unknown("a look-up of something unknown", place))
+
     def drop(self, owner: dict[Any, Any], why: Unknown) -> None:
         """`del owner[unknown]`."""
         for key, old in list(owner.items()):

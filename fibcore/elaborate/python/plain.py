@@ -259,8 +259,7 @@ class Plain(Part):
             return DictView(value, name)
         key = args[0]
         if deep_unknown(key) is not None:
-            why = Unknown("a look-up of something unknown", place)
-            return one_of([*value.values(), *args[1:]], why)
+            return self.ev.doubts.get(value, args[1] if len(args) > 1 else None, place)
         key = self.ev.special_methods.key(value, key, place)
         if isinstance(key, Unknown):
             return key
