@@ -29,6 +29,8 @@ BLOCK = 128
 CHECKED_TOKENS = 4
 Inputs = dict[str, Any]
 Call = Callable[[], Any]
+ON_INPUT = "llama4_routing_on_input"
+ROUTINGS = ("ds_routing", "renorm_routing", "default_routing", ON_INPUT)
 
 
 # --- inputs --------------------------------------------------------------------------------------
@@ -101,9 +103,9 @@ def routed(constants: dict[str, Any], given: Inputs) -> tuple[Any, Any]:
         weights = scores.gather(1, chosen)
         return chosen, weights / weights.sum(1, keepdim=True) * given["routed_scaling_factor"]
     best, chosen = logits.topk(top_k)
-    if kind == "llama4_routing":
+    if kind == ON_INPUT:
         return chosen, torch.sigmoid(best)
-    if kind == "renorm":
+    if kind == "renorm_routing":
         return chosen, torch.softmax(best, 1)
     return chosen, torch.softmax(logits, 1).gather(1, chosen)
 
@@ -155,7 +157,7 @@ def peer(constants: dict[str, Any], given: Inputs, dtype: torch.dtype = torch.fl
         this = slice(expert, expert + 1)
         both = [w[expert] for w in whole] or [dequantised(given, n, dtype, this)[0] for n in names]
         rows = x.index_select(0, tokens)
-        if constants["ROUTING"] == "llama4_routing":
+        if constants["ROUTING"] == ON_INPUT:
             total.index_add_(0, tokens, one_expert(given, expert, rows * weight, *both))
         else:
             total.index_add_(0, tokens, one_expert(given, expert, rows, *both) * weight)
@@ -167,7 +169,7 @@ def peer(constants: dict[str, Any], given: Inputs, dtype: torch.dtype = torch.fl
 
 def kernel(constants: dict[str, Any], given: Inputs) -> tuple[str, Call] | None:
     """The fastest kernel for bfloat16 weights on this machine; None where there is none."""
-    if given["gemm1_weights"].dtype != torch.bfloat16 or constants["ROUTING"] == "llama4_routing":
+    if given["gemm1_weights"].dtype != torch.bfloat16 or constants["ROUTING"] == ON_INPUT:
         return None
     fused = _flashinfer(constants, given)
     if fused is not None:
@@ -278,7 +280,9 @@ def loaded(source: str) -> dict[str, Any]:
     """What a reference defines."""
     namespace: dict[str, Any] = {}
     exec(source, namespace)  # noqa: S102 - what is measured
-    return namespace
+    # The routing is the one whose function there is; experts are in groups where constants say so.
+    namespace["ROUTING"] = next(name for name in ROUTINGS if name in namespace)
+    return {"NUM_GROUPS": 1, "TOP_GROUPS": 1, **namespace}
 
 
 def of_source(source: str, given: Inputs, right: Any, device: str, patience: float) -> Inputs:
