@@ -34,6 +34,7 @@ class RuntimeContext:
     def __init__(self, server: ServerArguments) -> None:
         self._server = server
         self._records: dict[str, Any] = {}
+        self._overridden: dict[str, Any] = {}
 
     def context(self, ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
         """The context itself: the server's arguments, their namespaces, and the flags."""
@@ -41,6 +42,7 @@ class RuntimeContext:
             "server_args": self._server.server_args(ev, args, kwargs, place),
             "config_bag": Native("config_bag", self._bag),
             "record_runtime_overrides": Native("record_runtime_overrides", self._override),
+            "override": Native("override", self._declare),
         }
 
         def slot(name: str) -> Any:
@@ -67,7 +69,9 @@ class RuntimeContext:
             self._records[dotted] = made
             if isinstance(made, Obj):
                 for owner, leaf, field in self._leaves(ev, module, made):
-                    owner.attrs[leaf] = self._server.argument(ev, field, cls.place)
+                    given = self._overridden.get(field, ABSENT)
+                    declared = self._server.argument(ev, field, cls.place)
+                    owner.attrs[leaf] = declared if given is ABSENT else given
         return self._records[dotted]
 
     def _bag(self, ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
@@ -75,6 +79,14 @@ class RuntimeContext:
         if not isinstance(name, str):
             return Unknown("a namespace of server arguments", place)
         return self._server.bag(ev, name)
+
+    def _declare(self, ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
+        """`override(source, field=value)`: namespaces of arguments and the flags follow."""
+        fields = {name: value for name, value in kwargs.items() if name != "source"}
+        for name, value in fields.items():
+            self._server.settle(ev, name, value)
+            ev.writes.put(self._overridden, name, value)
+        return self._override(ev, [[("", fields)]], {}, place)
 
     def _override(self, ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
         """`record_runtime_overrides([(source, {field: value})])`: the flags follow."""

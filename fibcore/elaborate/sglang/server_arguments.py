@@ -173,6 +173,13 @@ class ServerArguments:
             self._by_path[path] = Namespace(path, values, field)
         return self._by_path[path]
 
+    def settle(self, ev: Evaluator, name: str, value: Any) -> None:
+        """Give an argument another value in the namespace that has it; the arguments stay."""
+        paths = [path for path, names in self._marks(ev).items() if name in names]
+        paths += [path for path in self._classes(ev) if self._field(ev, path, name) is not ABSENT]
+        for path in dict.fromkeys(paths):
+            ev.writes.put(self.bag(ev, path).values, name, value)
+
     def parallel(self, ev: Evaluator, values: dict[str, Any]) -> Any:
         """The parallel layout of one rank."""
         if self._parallel is None:

@@ -133,3 +133,25 @@ def test_the_loader_settles_flags_before_it_constructs_the_model(
         version="0.5.18",
     )
     assert tree.root.attributes["x"] is disabled
+
+
+def test_namespaces_follow_what_a_model_overrides(flagged: Any) -> None:
+    marked = SERVER.replace(
+        "disable_fusion = False", 'disable_fusion: A[bool, "help", NS("exec.moe")] = False'
+    )
+    flagged.write("srt/server_args.py", marked)
+    flagged.write(
+        "srt/runtime_context.py",
+        CONTEXT + "def get_exec():\n    return _CONTEXT.config_bag('exec')\n",
+    )
+    found = flagged.attributes(
+        "self.before = get_exec().moe.disable_fusion\n"
+        "get_context().override('model', disable_fusion=True)\n"
+        "self.x = (get_exec().moe.disable_fusion, get_flags().disable_fusion)\n"
+        "self.given = get_context().server_args.disable_fusion",
+        BEFORE.replace("get_context,", "get_context, get_exec,"),
+        version="0.5.17",
+    )
+    assert found["before"] is False
+    assert found["x"] == (True, True)
+    assert found["given"] is False
