@@ -387,7 +387,8 @@ def test_products_on_tensor_cores(
         for case, output in zip(template.cases(definition), found, strict=True):
             right = outputs(template, definition, load_run(definition.reference), case["id"])
             # One step of bfloat16 where float32 sums fall on either side.
-            assert torch.allclose(output.float(), right.float(), rtol=2**-7, atol=1e-4)
+            near_zero = 1e-4 * max(1.0, float(right.float().abs().max()))
+            assert torch.allclose(output.float(), right.float(), rtol=2**-7, atol=near_zero)
     assert used
 
 
