@@ -19,15 +19,20 @@ what they reject. In a plugin's tests::
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from fibcore.model.definition import Definition
 from fibcore.ops.hookspecs import Implementation
-from fibcore.testing.templates import CRASHES, Case, Template, load_run
+from fibcore.testing.templates import (
+    CRASHES,
+    Case,
+    Template,
+    load_run,
+    unwritten_memory_is_nan,
+)
 
 if TYPE_CHECKING:
     from _pytest.mark import ParameterSet
@@ -100,23 +105,9 @@ def assert_rejected(
         AssertionError: all properties hold, or the mistake's text is not in the reference.
     """
     run: Any = load_run(mistake.made_in(definition.reference))
-    with _unwritten_memory_is_nan():
+    with unwritten_memory_is_nan():
         found = next(template.rejected(definition, run, cases, crashes), None)
     assert found is not None, f"{definition.name}: no property rejects it: {mistake.name}"
-
-
-@contextlib.contextmanager
-def _unwritten_memory_is_nan() -> Iterator[None]:
-    """Let memory that nothing was written to hold NaN, not what an earlier reference left there."""
-    import torch
-
-    before = torch.are_deterministic_algorithms_enabled()
-    only_warns = torch.is_deterministic_algorithms_warn_only_enabled()
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before, warn_only=only_warns)
 
 
 def assert_wrong_ones_rejected(
@@ -132,7 +123,7 @@ def assert_wrong_ones_rejected(
     wrong = [one for one in implementations if not one.right]
     assert wrong, f"{definition.name}: there is no wrong implementation"
     for one in wrong:
-        with _unwritten_memory_is_nan():
+        with unwritten_memory_is_nan():
             rejected = template.rejected(definition, load_run(one.source), crashes=CRASHES)
             found = next(rejected, None)
         assert found is not None, f"{definition.name}: no property rejects it: {one.name}"
