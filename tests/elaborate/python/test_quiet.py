@@ -70,7 +70,8 @@ alls = All()
 Setting.open = False
 
 def run():
-    return (alls.S3.get(), alls.LATE.get(), alls.LATE.former, All.SIZE, alls.S7.secret)
+    closed = Setting.open  # which runs the statement that closes it
+    return (closed, alls.S3.get(), alls.LATE.get(), alls.LATE.former, All.SIZE, alls.S7.secret)
 """
     assert len(waiting(text)) == 21
     python, mine = results(text, tmp_path)
