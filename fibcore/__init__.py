@@ -28,6 +28,7 @@ _WHERE = {
     "plugins": "fibcore.workspace",
     "publish": "fibcore.publishing",
     "models": "fibcore.extraction.hierarchy",
+    "new_op": "fibcore.scaffolding",
     "hierarchy": "fibcore.extraction.hierarchy",
     "explain": "fibcore.dataset.explanation",
     "survey": "fibcore.reports.survey",
@@ -59,6 +60,7 @@ __all__ = [
     "hookimpl",
     "import_trace",
     "models",
+    "new_op",
     "plugins",
     "publish",
     "report",
@@ -85,6 +87,7 @@ if TYPE_CHECKING:
     from fibcore.reports.dataset import report
     from fibcore.reports.diff import diff
     from fibcore.reports.survey import survey
+    from fibcore.scaffolding import new_op
     from fibcore.traces import import_trace
     from fibcore.validation.run import validate
     from fibcore.verification import add_reference_tests, verify

@@ -31,6 +31,7 @@ COMMANDS = {
     "extract-kernel-definitions": "extract",
     "import-trace": "import_trace",
     "models": "models",
+    "new-op": "new_op",
     "plugins": "plugins",
     "publish": "publish",
     "report": "report",

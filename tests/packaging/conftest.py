@@ -122,6 +122,20 @@ def environment(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Make:
     return make
 
 
+@pytest.fixture
+def install_wheel(tmp_path: Path) -> Callable[[Path, Environment], None]:
+    """A function that builds the wheel of another project and installs it in an environment."""
+
+    def install(project: Path, environment: Environment) -> None:
+        wheels = tmp_path / "wheels"
+        pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(wheels), str(project))
+        paths = [str(wheel) for wheel in wheels.glob("*.whl")]
+        packages = str(environment.packages)
+        pip("install", "--no-deps", "--no-index", "--target", packages, *paths)
+
+    return install
+
+
 def closure(
     requirements: Iterable[Requirement], extras: Sequence[str]
 ) -> dict[str, metadata.Distribution]:

@@ -53,6 +53,15 @@ def test_a_wheel_has_the_license_and_says_so(name: str, built: Built) -> None:
 def test_data_files_are_where_the_code_looks_for_them() -> None:
     """The comparison above would not notice if a folder of data were gone from the package."""
     have = files_of(ROOT / "fibcore")
-    for ending in (".html", ".css", ".js", ".jsonl", "catalogue.json", "facts.json", "py.typed"):
+    for ending in (
+        ".html",
+        ".css",
+        ".js",
+        ".jsonl",
+        "catalogue.json",
+        "facts.json",
+        "py.typed",
+        ".tmpl",
+    ):
         assert any(name.endswith(ending) for name in have), ending
     assert any("/emitted/" in name for name in have)

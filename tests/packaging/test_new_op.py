@@ -1,0 +1,77 @@
+"""A new plugin as its author's users get it: a wheel beside fibcore's, with which a model runs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import fibcore
+from fibcore.ops.registry import load_plugins
+
+if TYPE_CHECKING:
+    from conftest import Environment
+
+DATA = Path(__file__).parents[1] / "data"
+LAYER_NORM = """
+
+class LayerNorm(nn.Module):
+    def __init__(self, hidden_size, eps=1e-6, elementwise_affine=True, bias=True):
+        super().__init__()
+
+    def forward(self, x):
+        return x
+"""
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> tuple[str | Path, ...]:
+    """Options that name the made-up model, which ends with a LayerNorm here."""
+    source = Path(shutil.copytree(DATA, tmp_path / "source"))
+    with (source / "sglang/srt/layers/layernorm.py").open("a") as file:
+        file.write(LAYER_NORM)
+    place = source / "sglang/srt/models/tiny.py"
+    text = place.read_text()
+    for have, wanted in (
+        ("import RMSNorm", "import LayerNorm, RMSNorm"),
+        ("        self.embed_tokens =", "        self.last = LayerNorm(config.hidden_size)\n{}"),
+        ("        return hidden_states\n", "        return self.last(hidden_states)\n"),
+    ):
+        assert text.count(have) == 1
+        text = text.replace(have, wanted.format(have))
+    place.write_text(text)
+    return ("--model-name", "tiny", "--config", DATA / "tiny_config.json", "--sglang", source)
+
+
+def test_its_wheel_beside_fibcores_serves_a_model(
+    environment: Callable[..., Environment],
+    install_wheel: Callable[[Path, Environment], None],
+    model: tuple[str | Path, ...],
+    tmp_path: Path,
+) -> None:
+    def ok(done: subprocess.CompletedProcess[str]) -> str:
+        assert done.returncode == 0, f"{done.args}\n{done.stdout}{done.stderr}"
+        return done.stdout
+
+    fresh = environment("verify")
+    registry = load_plugins(discover=False)
+    made = fibcore.new_op("shifted_norm", directory=tmp_path, registry=registry)
+    install_wheel(made.folder, fresh)
+
+    plugins = json.loads(ok(fresh.fibcore("plugins", "--json", cwd=tmp_path)))["plugins"]
+    (own,) = (p for p in plugins if p["name"] == "shifted_norm")
+    assert (own["status"], own["distribution"]) == ("active", "fibcore-op-shifted-norm")
+
+    ok(fresh.fibcore("extract", *model, "--dataset", "d", cwd=tmp_path))
+    ok(fresh.fibcore("add-tests", "--op-type", "shifted_norm", "--dataset", "d", cwd=tmp_path))
+    command = ("verify", "--op-type", "shifted_norm", "--dataset", "d", "--json")
+    report = json.loads(ok(fresh.fibcore(*command, cwd=tmp_path)))
+    assert report["passed"] > 0
+    assert report["failed"] == 0
+    (definition,) = (tmp_path / "d/definitions/shifted_norm").glob("*.json")
+    assert "status:verified" in json.loads(definition.read_text())["tags"]
