@@ -55,7 +55,7 @@ def test_defaults_are_those_of_the_api(name: str) -> None:
         for parameter in inspect.signature(getattr(fibcore, function)).parameters.values():
             if parameter.default is not inspect.Parameter.empty:
                 of_api[parameter.name] = parameter.default
-    of_api |= {key: Path(of_api[key]) for key in ("web_dir",) if key in of_api}
+    of_api |= {key: Path(of_api[key]) for key in ("directory", "web_dir") if key in of_api}
     for option, value in defaults(name).items():
         if option != "gemm_shapes":
             assert (value or None) == (of_api.get(option) or None), option
