@@ -17,6 +17,7 @@ from fibcore.benchmarking.certificates.certificate import (
     YAML,
     Certificate,
     Measured,
+    certify_measured,
     settings,
 )
 from fibcore.benchmarking.certificates.choosing import choose
@@ -194,6 +195,44 @@ def test_a_tolerance_has_room_on_the_side_of_right_ones() -> None:
     assert choose([], [table(0.0, 3)]) is None
 
 
+def test_of_tolerances_with_room_the_one_that_rejects_most_is_taken() -> None:
+    right, wrong, more = [table(0.0, 3)], [table(0.0, 12)], [table(0.0, 7)]
+    alone, hoping = choose(right, wrong), choose(right, wrong, hopefully=more)
+    assert alone is not None
+    assert hoping is not None
+    assert alone.accepts(more[0])
+    assert not hoping.accepts(more[0])
+
+
+def measured(uuid: str, right: int, **wrong: int) -> Measured:
+    """A workload on which all elements miss the tolerances before one, by implementation."""
+
+    def one(name: str, below: int) -> dict[str, Any]:
+        errors = {"out": {"max": below, "rms": below, "relative": 0.01 * below}}
+        kind = {"the reference": "reference", "rounded": "variant"}.get(name, "wrong")
+        about = {"name": name, "kind": kind, "right": kind != "wrong", "errors": errors}
+        return {**about, "plain": 0.0, "missed": table(0.0, below)}
+
+    sizes = {"the reference": right - 1, "rounded": right, **wrong}
+    return Measured(uuid, {"n": 1}, [one(*each) for each in sizes.items()], {})
+
+
+def test_each_mistake_has_to_be_rejected_on_one_workload() -> None:
+    # On the first workload all numbers are as small as the errors on the second.
+    first, second = (
+        measured("1", 1, off=4, half=4, zeros=4),
+        measured("2", 4, off=6, half=8, zeros=8),
+    )
+    found = certify_measured(TOY, [first, second], 0, {})
+    assert found.certified
+    assert set(found.slips) == {"off", "half", "zeros"}
+    assert set(found.slips.values()) == {("1",)}
+    alike = measured("2", 4, off=4, half=8, zeros=8)
+    refused = certify_measured(TOY, [first, alike], 0, {})
+    assert not refused.certified
+    assert "no tolerance is right for all workloads" in refused.reasons[0]
+
+
 def test_a_wrong_one_that_errs_no_more_than_right_ones_is_the_same() -> None:
     def one(name: str, error: float, *, right: bool) -> dict[str, Any]:
         errors = {"out": {"max": error, "rms": error, "relative": error}}
@@ -218,16 +257,41 @@ def test_a_part_that_is_missed_separates_too() -> None:
     assert choose([table(0.1, 3)], [table(0.15, 3)]) is None
 
 
-def test_what_is_widened_copies_before_it_changes_in_place() -> None:
+CONVERSIONS = (
+    "x.to(torch.float32)",
+    "x.float()",
+    "x.bfloat16().half()",
+    "x.to(torch.float32, memory_format=torch.contiguous_format)",
+    "x.to(dtype=torch.float)",
+    "x.to(torch.bfloat16, copy=True)",
+    "x.to(y.dtype)",
+)
+
+
+@pytest.mark.parametrize("conversion", CONVERSIONS)
+def test_what_is_widened_copies_before_it_changes_in_place(conversion: str) -> None:
     source = (
-        "def run(x):\n    return x.to(torch.float32).mul_(2).bfloat16() if x.is_cuda else x.float()"
+        "def run(x):\n"
+        "    y = x.to(torch.int8) if x.is_cuda else x\n"
+        f"    return ({conversion}).mul_(2)\n"
     )
     namespace: dict[str, Any] = {"torch": torch}
     exec(widened(source), namespace)  # noqa: S102 - what is tested
     given = torch.ones(3, dtype=torch.float64)
     result = namespace["run"](given)
     assert result.dtype == torch.float64
-    assert result is not given
+    assert result.tolist() == [2, 2, 2]
+    assert given.tolist() == [1, 1, 1]
+
+
+def test_a_float64_evaluation_that_changes_its_inputs_is_none(tmp_path: Path) -> None:
+    changed = TOY.reference.replace("table * scale", "table.type(torch.float32).mul_(scale)")
+    assert changed != TOY.reference
+    toy.write(tmp_path, attrs.evolve(TOY, reference=changed))
+    fibcore.add_workloads(dataset=tmp_path, registry=toy.registry(), all_=True)
+    found = certify(tmp_path, RIGHT, WRONG)
+    assert not found.certified
+    assert any("the evaluation in float64 changes its input table" in r for r in found.reasons)
 
 
 def test_only_what_is_certified_is_exported() -> None:

@@ -50,11 +50,20 @@ class Tolerance:
         return table is not None and self.missed(table) <= 1.0 - self.required_matched_ratio
 
 
-def choose(right: Sequence[Table], wrong: Sequence[Table]) -> Tolerance | None:
-    """The tolerance that separates best; None where none does, or one side is empty."""
+def choose(
+    right: Sequence[Table], wrong: Sequence[Table], hopefully: Sequence[Table] = ()
+) -> Tolerance | None:
+    """The tolerance that separates best; None where none does, or one side is empty.
+
+    Args:
+        right: What has to be accepted.
+        wrong: What has to be rejected.
+        hopefully: What should be rejected: of tolerances with about as much room the one is chosen
+            that rejects most of it.
+    """
     if not right or not wrong:
         return None
-    most, least = _largest(right), _smallest(wrong)
+    most, least = largest(right), _smallest(wrong)
     best: tuple[tuple[float, ...], Tolerance] | None = None
     for allowed in ALLOWED:
         for r, rtol in enumerate(RTOLS):
@@ -66,7 +75,8 @@ def choose(right: Sequence[Table], wrong: Sequence[Table]) -> Tolerance | None:
                     continue
                 distance = _steps(least, r, a, 1, functools.partial(operator.lt, 2 * allowed))
                 both = min(room, distance)
-                key = (min(both, ENOUGH), -allowed, both, -r - a)
+                rejected = sum(table[r][a] > allowed for table in hopefully)
+                key = (min(both, ENOUGH), rejected, -allowed, both, -r - a)
                 if best is None or key > best[0]:
                     found = Tolerance(rtol, atol, 1.0 - allowed, 2.0**room, 2.0**distance)
                     best = key, found
@@ -75,7 +85,7 @@ def choose(right: Sequence[Table], wrong: Sequence[Table]) -> Tolerance | None:
 
 def nearest(right: Sequence[Table], wrong: Sequence[Table]) -> tuple[int, int]:
     """Where on the grid right and wrong are least mixed: indices into RTOLS and ATOLS."""
-    most, least = _largest(right), _smallest(wrong)
+    most, least = largest(right), _smallest(wrong)
     places = [(r, a) for r in range(len(RTOLS)) for a in range(len(ATOLS))]
     return max(places, key=lambda at: least[at[0]][at[1]] - most[at[0]][at[1]])
 
@@ -90,7 +100,7 @@ def _steps(table: Table, r: int, a: int, direction: int, holds: Callable[[float]
         count += 1
 
 
-def _largest(tables: Sequence[Table]) -> Table:
+def largest(tables: Sequence[Table]) -> Table:
     """The largest of several tables, cell by cell."""
     return [[max(cells) for cells in zip(*rows, strict=True)] for rows in zip(*tables, strict=True)]
 

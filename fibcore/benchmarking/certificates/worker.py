@@ -10,9 +10,9 @@ on inputs that are widened likewise, and on the path that it takes on a CPU.
 
 from __future__ import annotations
 
+import ast
 import functools
 import gc
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -27,6 +27,9 @@ ATOLS = tuple(2.0**-e for e in range(24, -4, -1))
 PLAIN = 1e-2  # what benchmarks use where nothing is said, for rtol and atol
 EPSILON = 1e-8  # that flashinfer-bench adds to the divisor of a relative error
 
+NARROW = frozenset({"float32", "float", "bfloat16", "float16", "half"})
+CONVERSIONS = frozenset({"float", "half", "bfloat16"})
+
 Run = Callable[..., Any]
 Table = list[list[float]]
 
@@ -36,15 +39,32 @@ class NotMeasurable(Exception):
 
 
 def widened(source: str) -> str:
-    """A reference that computes in float64 what it is given in float64.
+    """A reference that computes in float64 what it is given in float64, on the path of a CPU."""
+    return ast.unparse(ast.fix_missing_locations(_Widening().visit(ast.parse(source))))
 
-    What it converts it may change in place, so a conversion copies even where it changes nothing.
-    """
-    source = re.sub(r"\btorch\.(float32|bfloat16|float16|half|float)\b", "torch.float64", source)
-    source = re.sub(r"\.(float|half|bfloat16)\(\)", ".to(torch.float64)", source)
-    source = source.replace(".to(torch.float64)", ".to(torch.float64, copy=True)")
-    # What a CPU computes, whose path has no dtypes of tensor cores; no tensor here is a meta one.
-    return re.sub(r"\.is_cuda\b", ".is_meta", source)
+
+class _Widening(ast.NodeTransformer):
+    """Rewrites every dtype and conversion of a reference."""
+
+    def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
+        self.generic_visit(node)
+        if isinstance(node.value, ast.Name) and node.value.id == "torch" and node.attr in NARROW:
+            node.attr = "float64"
+        elif node.attr == "is_cuda":
+            node.attr = "is_meta"  # false here: the path that has no dtypes of tensor cores
+        return node
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        """A conversion copies even where it changes nothing: what it gives is changed in place."""
+        self.generic_visit(node)
+        if not isinstance(node.func, ast.Attribute):
+            return node
+        if node.func.attr in CONVERSIONS and not node.args and not node.keywords:
+            node.func.attr = "to"
+            node.args.append(ast.parse("torch.float64", mode="eval").body)
+        if node.func.attr == "to" and all(k.arg != "copy" for k in node.keywords):
+            node.keywords.append(ast.keyword("copy", ast.Constant(value=True)))
+        return node
 
 
 def load(source: str, label: str) -> ModuleType:
@@ -179,11 +199,21 @@ class Measurement:
             for x in self.inputs
         ]
         run = run_of(widened(self.definition["reference"]))
+        before = self._versions(wide)
         outputs = self._named(run(*wide))
+        for name, was, now in zip(
+            self.definition["inputs"], before, self._versions(wide), strict=True
+        ):
+            if was != now:  # then it may have computed from what it had changed already
+                raise NotMeasurable(f"the evaluation in float64 changes its input {name}")
         for name, value in outputs.items():
             if value.dtype.is_floating_point and value.dtype != self.torch.float64:
                 raise NotMeasurable(f"the reference gives {name} in {value.dtype}, not in float64")
         return outputs
+
+    def _versions(self, inputs: Sequence[Any]) -> list[int | None]:
+        """How often each tensor was changed in place, by itself or through a view of it."""
+        return [x._version if isinstance(x, self.torch.Tensor) else None for x in inputs]
 
     def _outputs(self, run: Run) -> dict[str, Any]:
         """Outputs in the definition's dtypes; those that are not given are left out."""

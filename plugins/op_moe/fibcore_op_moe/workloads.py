@@ -21,6 +21,8 @@ from fibcore_op_moe.kernel import Moe
 if TYPE_CHECKING:
     import numpy as np
 
+    from fibcore.plugin import Draws
+
     Arrays = dict[str, np.ndarray[Any, Any]]
 
 # With bfloat16 the hidden states stand in the dataset, 2 bytes an element: fewer sizes.
@@ -31,8 +33,10 @@ CLAMPED_STD = 0.96
 SWIGLU_STD = 0.6
 # Scale of the fp8 activations between the products, where it is one number.
 INNER_SCALE = 0.05
-# Least distance of scores that decide; float32 sums of them differ by 1e-7.
-MARGIN = 1e-5
+# Least distance of sigmoid scores that decide, and of their sums. Kernels whose sigmoid is the fast
+# tanh of a GPU (`tanh.approx.f32`, 2^-11 off) have scores that are up to 2^-12 off: two of them
+# come 2^-11 nearer to each other, two sums of two 2^-10.
+MARGIN = 2.0**-9
 BIAS = 0.1
 # With more tokens than these, every rank has a token.
 FEW_TOKENS = 64
@@ -115,11 +119,9 @@ def _routing(definition: Definition, moe: Moe, tokens: int, seed: int) -> Arrays
 
     draws = generator(seed, definition.name, "routing_logits", tokens)
     experts = moe.num_experts
+    logits = _logits(draws, tokens, experts)
     if not moe.routing.grouped:
-        # A row holds as many different bfloat16 numbers as there are experts, from -2 to 2.
-        step = 2.0 ** (2 - math.ceil(math.log2(experts)))
-        order = draws.permutations(tokens, experts)
-        made = {"routing_logits": ((order - experts // 2) * step).astype(np.float32)}
+        made = {"routing_logits": logits}
         if "routing_bias" in definition.inputs:  # taken for the signature and not used
             made["routing_bias"] = np.zeros(experts, np.float32)
         return made
@@ -128,12 +130,19 @@ def _routing(definition: Definition, moe: Moe, tokens: int, seed: int) -> Arrays
     # The same for all sizes, as for one layer.
     bias = generator(seed, definition.name, "routing_bias").uniform(-BIAS, BIAS, experts)
     bias = bias.astype(ml_dtypes.bfloat16).astype(np.float32)
-    logits = draws.uniform(-3.0, 3.0, tokens, experts)
     unclear = _unclear(moe, logits, bias)
     while unclear.any():
-        logits[unclear] = draws.uniform(-3.0, 3.0, int(unclear.sum()), experts)
-        unclear = _unclear(moe, logits, bias)
+        logits[unclear] = _logits(draws, int(unclear.sum()), experts)
+        unclear[unclear] = _unclear(moe, logits[unclear], bias)
     return {"routing_logits": logits, "routing_bias": bias}
+
+
+def _logits(draws: Draws, tokens: int, experts: int) -> np.ndarray[Any, Any]:
+    """Logits [tokens, experts] from -2 to 2; a row holds each of as many bfloat16 numbers once."""
+    import numpy as np
+
+    step = 2.0 ** (2 - math.ceil(math.log2(experts)))
+    return ((draws.permutations(tokens, experts) - experts // 2) * step).astype(np.float32)
 
 
 def _unclear(

@@ -12,7 +12,7 @@ import pytest
 
 from fibcore.plugin import Definition, WorkloadCase, scalar
 from fibcore_op_moe import fibcore_workloads
-from fibcore_op_moe.formats import BF16, FP8_TENSOR
+from fibcore_op_moe.formats import BF16, FP8_BLOCK, FP8_TENSOR
 from fibcore_op_moe.kernel import Moe
 from fibcore_op_moe.routings import DEFAULT, DS
 from fibcore_op_moe.workloads import BF16_TOKENS, MARGIN
@@ -42,12 +42,11 @@ def test_no_token_has_two_experts_of_one_score(
     moe = small[form]
     logits = case_of(definition_of(moe), 2048).tensors()["routing_logits"]
     assert logits.shape == (2048, moe.num_experts)
-    if moe.routing != DS:
-        kept = logits.astype(ml_dtypes.bfloat16).astype(np.float32)
-        assert (kept == logits).all()
-        assert (np.diff(np.sort(kept, axis=1), axis=1) > 0).all()
-        assert 1.0 <= kept.max() <= 2.0
-        assert -2.0 <= kept.min() <= -1.0
+    kept = logits.astype(ml_dtypes.bfloat16).astype(np.float32)
+    assert (kept == logits).all()
+    assert (np.diff(np.sort(kept, axis=1), axis=1) > 0).all()
+    assert 1.0 <= kept.max() <= 2.0
+    assert -2.0 <= kept.min() <= -1.0
 
 
 @pytest.mark.parametrize("form", ["fp8_ds_remote", "bf16_ds_remote", "fp8_ds"])
@@ -69,6 +68,38 @@ def test_scores_that_decide_are_apart(
     kept = np.stack([groups[i, row].ravel() for i, row in enumerate(chosen)])
     ordered = -np.sort(-kept, axis=1)
     assert (ordered[:, moe.top_k - 1] - ordered[:, moe.top_k]).min() >= MARGIN
+
+
+LARGE = {
+    "of DeepSeek-V3": Moe(FP8_BLOCK, DS, 8, 8, 4, 256, 32, 7168, 2048),
+    "of Kimi-K2": Moe(FP8_BLOCK, DS, 8, 1, 1, 384, 48, 7168, 2048),
+}
+
+
+@pytest.mark.parametrize("moe", LARGE.values(), ids=list(LARGE))
+@pytest.mark.parametrize("error", [0.0, 2.0**-12])
+def test_kernels_that_round_scores_choose_the_same_experts(
+    moe: Moe, error: float, definition_of: Define
+) -> None:
+    """Scores of float32 sums, and of a tanh that is 2^-11 off, as some kernels have them."""
+    made = case_of(definition_of(moe), 8192).tensors()
+    logits, bias = made["routing_logits"].astype(np.float64), made["routing_bias"]
+    exact = 1 / (1 + np.exp(-logits))
+    signs = np.random.default_rng(0).integers(0, 2, exact.shape) * 2 - 1
+    rounded = (exact + error * signs).astype(np.float32)
+    chosen = [_chosen_of(moe, scores + bias) for scores in (exact, rounded)]
+    assert (chosen[0] == chosen[1]).all()
+
+
+def _chosen_of(moe: Moe, biased: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """The experts of each token in their order, computed in the dtype of the scores."""
+    groups = biased.reshape(len(biased), moe.num_groups, -1)
+    rank = np.sort(groups, axis=2)[:, :, -2:].sum(axis=2)
+    kept = np.argsort(rank, axis=1)[:, -moe.top_groups :]
+    masked = np.full_like(groups, -np.inf)
+    rows = np.arange(len(groups))[:, None]
+    masked[rows, kept] = groups[rows, kept]
+    return np.sort(np.argsort(masked.reshape(len(biased), -1), axis=1)[:, -moe.top_k :], axis=1)
 
 
 def test_ranks_and_factors(small: dict[str, Moe], definition_of: Define) -> None:
