@@ -11,6 +11,7 @@ import importlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -95,6 +96,17 @@ def _or_skip(version: str) -> Path:
         return sglang_folder(version)
     except NoSourceError as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _interrupts_arrive() -> None:
+    """Let SIGINT end the processes that tests start and interrupt.
+
+    A shell without job control starts what runs in the background with SIGINT ignored, and every
+    process inherits that from the one that started it.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

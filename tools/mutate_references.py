@@ -12,7 +12,9 @@ survived.
 
 The exit status is 1 where a survivor is not judged, or a judgement is about none; only a run of all
 mutations on a CPU tells the latter. A sample takes judgements as they are. Survivors are printed
-with line, before and after; `--json FILE` writes all mutations.
+with line, before and after; `--json FILE` writes all mutations. Judgements name statements as
+`ast.unparse` writes them since Python 3.11; an older one puts tuples that are assigned to in
+parentheses.
 """
 
 from __future__ import annotations
@@ -246,6 +248,8 @@ def as_json(found: Sequence[Outcome]) -> list[dict[str, Any]]:
 
 def main() -> int:
     """Run what the command line asks for."""
+    if sys.version_info < (3, 11):
+        sys.exit(f"Python 3.11 or newer is needed, found {sys.version.split()[0]}")
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("folders", nargs="*", type=Path, help="folders of plugins")
     parser.add_argument("--subject", default=ANY, help="pattern of definitions")
