@@ -140,7 +140,14 @@ def tiny_config(tmp_path: Path) -> Path:
     return path
 
 
-OP_PLUGINS = ("gemm", "gqa", "mla", "moe", "rmsnorm")
+_PROJECTS = (Path(__file__).parents[1] / "plugins").glob("op_*/pyproject.toml")
+OP_PLUGINS = tuple(sorted(path.parent.name.removeprefix("op_") for path in _PROJECTS))
+
+
+@pytest.fixture(scope="session")
+def op_plugin_names() -> tuple[str, ...]:
+    """The names of the project's own plugins."""
+    return OP_PLUGINS
 
 
 @pytest.fixture(scope="session")

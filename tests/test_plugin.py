@@ -6,7 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import pytest
 
@@ -37,29 +37,80 @@ def test_importing_it_loads_nothing_heavy_until_it_is_used() -> None:
 
 
 def imported(file: Path) -> Iterator[str]:
-    """The modules of fibcore that a file imports, also inside functions and from strings."""
+    """The modules that a file imports, also inside functions and below TYPE_CHECKING."""
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module == "fibcore":
-            names = [f"fibcore.{alias.name}" for alias in node.names]
+            yield from (f"fibcore.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            names = [node.module or ""]
+            assert node.level == 0, f"{file}: relative imports are not followed here"
+            yield node.module or ""
+
+
+EMITTED = ("ground_truths/*.py", "references/*.py", "test_template.py")
+"""Files of a plugin's package that emitted tests hold; nothing imports them."""
+
+ALLOWED = {
+    "torch": EMITTED,
+    "numpy": ("references/*.py", "workloads.py"),
+    "ml_dtypes": ("workloads.py",),
+    "flashinfer": ("ground_truths/*.py",),
+    **dict.fromkeys(("safetensors", "sglang", "transformers", "triton"), ()),
+}
+"""Heavy packages, and those compared with: the files of a plugin's package that may have them."""
+
+
+def wrong_imports(file: Path) -> list[str]:
+    """What a file of a plugin imports and may not."""
+    plugin, folder, *rest = file.relative_to(PLUGINS).parts
+    own, is_test = f"fibcore_{plugin}", folder == "tests"
+    ours = ("fibcore.plugin", "fibcore.testing") if is_test else ("fibcore.plugin",)
+    found = []
+    for module in imported(file):
+        package = module.partition(".")[0]
+        if package == "fibcore":
+            right = any(f"{module}.".startswith(f"{one}.") for one in ours)
+        elif package.startswith("fibcore_op_"):
+            right = package == own
         else:
-            continue
-        yield from (name for name in names if name == "fibcore" or name.startswith("fibcore."))
+            where = ALLOWED.get(package, ("*", "*/*"))
+            right = is_test or any(PurePath(*rest).match(one) for one in where)
+        if not right:
+            found.append(module)
+    return found
 
 
 def test_plugins_are_looked_at() -> None:
-    assert {"op_gemm", "op_gqa", "op_mla", "op_moe", "op_rmsnorm"} <= {
+    assert {path.parent.name for path in PLUGINS.glob("*/pyproject.toml")} <= {
         file.relative_to(PLUGINS).parts[0] for file in FILES
     }
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda p: str(p.relative_to(PLUGINS)))
-def test_plugins_import_fibcore_plugin_alone_and_their_tests_fibcore_testing(file: Path) -> None:
-    allowed = ["fibcore.plugin"]
-    if "tests" in file.relative_to(PLUGINS).parts:
-        allowed.append("fibcore.testing")
-    others = [m for m in imported(file) if not any(f"{m}.".startswith(f"{a}.") for a in allowed)]
-    assert others == []
+def test_plugins_import_fibcore_plugin_and_nothing_heavy_and_no_other_plugin(file: Path) -> None:
+    assert wrong_imports(file) == []
+
+
+@pytest.mark.parametrize(
+    ("place", "statement"),
+    [
+        ("fibcore_op_x/matcher.py", "from fibcore.model import tree"),
+        ("fibcore_op_x/matcher.py", "import fibcore"),
+        ("fibcore_op_x/matcher.py", "from fibcore.testing import trees"),
+        ("fibcore_op_x/matcher.py", "from fibcore_op_y import names"),
+        ("fibcore_op_x/matcher.py", "def f():\n    import torch.nn"),
+        ("fibcore_op_x/cost.py", "import numpy as np"),
+        ("fibcore_op_x/test_template.py", "from flashinfer.norm import rmsnorm"),
+        ("tests/test_matcher.py", "from fibcore.ops import registry"),
+        ("tests/test_matcher.py", "import fibcore_op_y"),
+    ],
+)
+def test_a_wrong_import_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, statement: str
+) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "PLUGINS", tmp_path)
+    file = tmp_path / "op_x" / place
+    file.parent.mkdir(parents=True)
+    file.write_text(f"import fibcore_op_x\nfrom fibcore.plugin import render\n{statement}\n")
+    assert len(wrong_imports(file)) == 1

@@ -109,3 +109,13 @@ def test_the_projects_differ_in_names_and_descriptions_alone(folders: dict[str, 
         texts.add(re.sub(rf"\b(fibcore[-_]op[-_])?{name}\b", r"\g<1>OP", text))
     assert len(texts) == 1
     assert len({(plugin / "LICENSE").read_text("utf-8") for plugin in folders.values()}) == 1
+
+
+@pytest.mark.parametrize("name", [path.name for path in PLUGINS])
+def test_readme_and_the_extra_name_every_plugin(name: str) -> None:
+    assert f"| [{name}](plugins/{name}) |" in (ROOT / "README.md").read_text("utf-8")
+    project = (ROOT / "pyproject.toml").read_text("utf-8")
+    assert (
+        f'"fibcore-{name.replace("_", "-")}",'
+        in project.partition("\nops = [")[2].partition("]")[0]
+    )

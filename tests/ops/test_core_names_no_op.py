@@ -16,7 +16,9 @@ import pytest
 import fibcore
 
 ROOT = Path(fibcore.__file__).parent
-OPS = re.compile(r"gqa|mla|moe|gemm(?!a)|rms_?norm|page_?size", re.IGNORECASE)
+OPS = re.compile(
+    r"gqa|mla|moe|gemm(?!a)|rms_?norm|page_?size|fibcore_op_(?!types)\w", re.IGNORECASE
+)
 
 # What else has such a name: where (below fibcore/), the whole text, and what it is.
 ALLOWED = (

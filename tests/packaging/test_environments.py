@@ -56,11 +56,11 @@ def test_the_core_alone_extracts_and_writes_tests(work: Path) -> None:
     assert len(list((work / "d/tests/references").glob("test_*.py"))) == 4
 
 
-def test_all_plugins_are_active_without_extras(core: Environment, work: Path) -> None:
+def test_all_plugins_are_active_without_extras(
+    core: Environment, work: Path, op_plugin_names: tuple[str, ...]
+) -> None:
     plugins = json.loads(ok(core.fibcore("plugins", "--json", cwd=work)))["plugins"]
-    assert {p["name"]: p["status"] for p in plugins} == dict.fromkeys(
-        ("gemm", "gqa", "mla", "moe", "rmsnorm"), "active"
-    )
+    assert {p["name"]: p["status"] for p in plugins} == dict.fromkeys(op_plugin_names, "active")
 
 
 @pytest.mark.parametrize(
