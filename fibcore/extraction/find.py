@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from fibcore.errors import FibcoreError, ServingError
+from fibcore.extraction.agreement import agreed
 from fibcore.extraction.request import Config, Request
 from fibcore.extraction.unclaimed import unclaimed
 from fibcore.model.kernel import Kernel, NotCovered, Problem, Use
@@ -33,7 +34,7 @@ class FoundKernels:
         serving: How it is served.
         tree: Its tree. It is large: whoever looks at several models keeps it no longer than needed.
         kernels: The kernels that are wanted, plugin by plugin.
-        not_covered: Ops that the plugins of the wanted op types recognise and do not define.
+        not_covered: Ops that the plugins of the wanted op types recognise, and no plugin defines.
         problems: What these plugins could not decide.
         unclaimed: Modules that no plugin accounts for.
         errors: One error for each plugin that failed.
@@ -73,6 +74,7 @@ def find_kernels(
     for error in errors:
         if isinstance(error, ServingError):
             raise error
+    extractions = agreed(extractions)
     owned = registry.op_types()
     owners = {owned[op_type].plugin for op_type in request.op_types}
     wanted = [e for plugin, e in extractions if not owners or plugin in owners]

@@ -108,11 +108,16 @@ class NotCovered:
         what: Name of the op or variant, `gqa_paged with sliding window 4096`.
         reason: Why there is no definition for it.
         uses: The layers concerned.
+        op_types: Op types whose kernels define it, where their plugin is another and finds them:
+            one at the same module takes this one's place in reports. None where the op is all that
+            the module runs, which any other plugin's kernel is then that claims the module. Empty
+            where no other kernel can be it.
     """
 
     what: str
     reason: str
     uses: tuple[Use, ...]
+    op_types: tuple[str, ...] | None = None
 
 
 @attrs.frozen
@@ -131,7 +136,9 @@ class Extraction:
     Attributes:
         kernels: One entry per distinct kernel, its uses collected.
         claimed: Paths of the modules that these kernels and `not_covered` account for. Leaves that
-            no plugin claims are reported as not covered by any installed plugin.
+            no plugin claims are reported as not covered by any installed plugin. A kernel that runs
+            beside what a module is for (what a linear layer is given is quantised first) claims
+            nothing.
         not_covered: Recognised ops without a definition.
         problems: What could not be decided.
     """
@@ -155,12 +162,20 @@ class KernelCollector:
         self._uses: dict[str, list[Use]] = {}
         self._notes: dict[str, list[str]] = {}
         self._claimed: set[str] = set()
-        self._not_covered: dict[tuple[str, str], list[Use]] = {}
+        self._not_covered: dict[tuple[str, str, tuple[str, ...] | None], list[Use]] = {}
         self._problems: dict[tuple[str, str], list[Use]] = {}
 
-    def add(self, kernel: Kernel, node: ModuleNode) -> None:
-        """Record that `node` runs `kernel` (whose own `uses` are ignored)."""
-        self._claimed.add(node.path)
+    def add(self, kernel: Kernel, node: ModuleNode, *, beside: bool = False) -> None:
+        """Record that `node` runs `kernel` (whose own `uses` are ignored).
+
+        Args:
+            kernel: The kernel.
+            node: The module.
+            beside: Whether it runs beside what the module is for, which is for others to define:
+                the module is not claimed then.
+        """
+        if not beside:
+            self._claimed.add(node.path)
         first = self._kernels.get(kernel.name)
         if first is None:
             self._kernels[kernel.name] = kernel
@@ -186,10 +201,27 @@ class KernelCollector:
         """Record that this plugin accounts for `node`."""
         self._claimed.add(node.path)
 
-    def not_covered(self, what: str, reason: str, node: ModuleNode) -> None:
-        """Record an op of `node` that has no definition."""
-        self._claimed.add(node.path)
-        self._not_covered.setdefault((what, reason), []).append(use(node))
+    def not_covered(
+        self,
+        what: str,
+        reason: str,
+        node: ModuleNode,
+        *,
+        op_types: tuple[str, ...] | None = None,
+    ) -> None:
+        """Record an op of `node` that has no definition.
+
+        Args:
+            what: Name of the op or variant.
+            reason: Why there is no definition for it.
+            node: The module.
+            op_types: Which other plugins' kernels at the module are this op after all, where it is
+                not what the module as a whole is for; see `NotCovered`. The module is claimed
+                where they are None.
+        """
+        if op_types is None:
+            self._claimed.add(node.path)
+        self._not_covered.setdefault((what, reason, op_types), []).append(use(node))
 
     def problem(self, what: str, reason: str, node: ModuleNode) -> None:
         """Record that something about `node` could not be decided."""
@@ -205,6 +237,9 @@ class KernelCollector:
         return Extraction(
             kernels=kernels,
             claimed=frozenset(self._claimed),
-            not_covered=tuple(NotCovered(*k, tuple(u)) for k, u in self._not_covered.items()),
+            not_covered=tuple(
+                NotCovered(what, reason, tuple(uses), op_types)
+                for (what, reason, op_types), uses in self._not_covered.items()
+            ),
             problems=tuple(Problem(*k, tuple(u)) for k, u in self._problems.items()),
         )

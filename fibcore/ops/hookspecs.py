@@ -197,7 +197,8 @@ def fibcore_extract(tree: ModelTree, serving: Serving) -> Extraction:  # type: i
 
     Called once for every model and every (TP, EP) combination. Every plugin's result is used.
     The plugin says what it recognised without having a definition (`not_covered`) and what it could
-    not decide (`problems`); it never guesses.
+    not decide (`problems`); it never guesses. What it has no definition for gives way, in every
+    report, to the kernel that another plugin has for the same module.
     """
 
 

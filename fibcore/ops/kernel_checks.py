@@ -52,6 +52,8 @@ def _check_gap(gap: NotCovered | Problem, paths: Collection[str]) -> None:
     if not (gap.what and gap.reason):
         raise ValueError("an item of not_covered or problems lacks what or reason")
     _check_uses(gap.what, gap.uses, paths)
+    if isinstance(gap, NotCovered) and gap.op_types is not None:
+        items(gap.op_types, str, f"op_types of {gap.what}")
 
 
 def _in_tree(path: object, paths: Collection[str]) -> bool:

@@ -97,6 +97,7 @@ class _Finder:
         value = self.parent.attributes.get("v_head_dim")
         if twin is not None:
             nope, value = twin.key - (latent.key - latent.value), twin.value
+        self.found.claim(self.parent)
         for what, n, k in (
             ("absorbed query projection", latent.value, nope),
             ("absorbed value projection", value, latent.value),
@@ -106,6 +107,7 @@ class _Finder:
                 f"batched GEMM{sizes} ({what})",
                 "one matrix a head; the op type gemm has no batched kernel",
                 self.parent,
+                op_types=("gemm",),
             )
 
     def _report(self, layer: ModuleNode, shape: Shape | UndecidedError, block: _Block) -> None:
