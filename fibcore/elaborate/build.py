@@ -73,6 +73,8 @@ class TreeBuilder:
         self._above: list[Mod] = []  # the modules around the one whose children are written down
         self._called: dict[Any, frozenset[str]] = {}
         self._constants: dict[tuple[int, str], tuple[dict[str, Any], list[str]]] = {}
+        self._below: dict[tuple[int, int], list[tuple[str, Any]]] = {}
+        self._settled: dict[int, tuple[Call, Call | None]] = {}  # what is the same in every layer
         self._met: set[tuple[int, str]] = set()
         self._root: Mod | None = None
         self._reach: dict[int, set[int]] = {}
@@ -89,10 +91,17 @@ class TreeBuilder:
 
     # -- structure -----------------------------------------------------------------------------
 
-    def _children(self, mod: Mod) -> Iterator[tuple[str, Any]]:
+    def _children(self, mod: Mod) -> list[tuple[str, Any]]:
         """Submodules and what may be one, by name, in order of construction; a leaf has none."""
         if mod.leaf:
-            return
+            return []
+        key = (id(mod), len(mod.attrs))  # a layer that others equal is asked for each of them
+        if key not in self._below:
+            self._below[key] = list(self._find_children(mod))
+        return self._below[key]
+
+    @staticmethod
+    def _find_children(mod: Mod) -> Iterator[tuple[str, Any]]:
         if mod.entries is not None:
             for index, item in enumerate(mod.entries):
                 yield str(index), item
@@ -257,12 +266,19 @@ class TreeBuilder:
 
     def _calls(self, mod: Mod, at: tuple[int, Tracker] | None) -> Iterator[Call]:
         for call in self.ev.forward.calls.get(id(mod), ()):
-            yield Call(
-                call.method,
-                tuple(self.export(self._indexed(a, at)) for a in call.args),
-                {k: self.export(self._indexed(v, at)) for k, v in call.kwargs.items()},
-                call.place,
-            )
+            known = self._settled.get(id(call))
+            if known is None:
+                moves = any(map(_moves, (*call.args, *call.kwargs.values())))
+                known = self._settled[id(call)] = (call, None if moves else self._call(call, None))
+            yield known[1] or self._call(call, at)
+
+    def _call(self, call: Call, at: tuple[int, Tracker] | None) -> Call:
+        return Call(
+            call.method,
+            tuple(self.export(self._indexed(a, at)) for a in call.args),
+            {k: self.export(self._indexed(v, at)) for k, v in call.kwargs.items()},
+            call.place,
+        )
 
     def _constant(
         self, mod: Mod, kind: str, values: dict[str, Any]

@@ -67,38 +67,33 @@ class Uses:
     def _called_in(self, body: ast.stmt, read: set[str]) -> Iterator[str]:
         """The names that a method calls; those that it reads for anything else go to `read`."""
         inner: set[int] = set()
-        # Names of weights in a checkpoint are no names of attributes that are read.
-        prefixes = set(_prefixes(body))
+        texts: list[ast.Constant] = []
+        prefixes: list[ast.AST] = []
         for node in walk(body):
-            if isinstance(node, ast.Call):
-                inner.add(id(node.func))
-                if isinstance(node.func, ast.Attribute):
-                    yield node.func.attr
-                    inner.add(id(node.func.value))
-                    if not (isinstance(node.func.value, ast.Name) and node.func.value.id == "self"):
-                        self.called_of_others.add(node.func.attr)
-            elif isinstance(node, ast.Attribute):
-                if isinstance(node.ctx, ast.Load) and id(node) not in inner:
-                    read.add(node.attr)
-                inner.add(id(node.value))
-            elif (
-                isinstance(node, ast.Constant)
-                and isinstance(node.value, str)
-                and id(node) not in prefixes
-            ):
-                read.add(node.value)
-
-
-def _prefixes(body: ast.stmt) -> Iterator[int]:
-    """The texts that say how a module's weights are called: `prefix=add_prefix("norm", prefix)`."""
-    if isinstance(body, ast.FunctionDef) and _loads(body.name):
-        yield from (id(node) for node in walk(body) if isinstance(node, ast.Constant))
-        return
-    for node in walk(body):
-        if isinstance(node, ast.keyword) and node.arg == "prefix":
-            yield from (id(part) for part in walk(node.value) if isinstance(part, ast.Constant))
-        elif isinstance(node, ast.Call) and _name(node.func).endswith("prefix"):
-            yield from (id(part) for part in walk(node) if isinstance(part, ast.Constant))
+            kind = type(node)
+            if kind is ast.Call:
+                func = node.func  # type: ignore[attr-defined]
+                inner.add(id(func))
+                if isinstance(func, ast.Attribute):
+                    yield func.attr
+                    inner.add(id(func.value))
+                    if not (isinstance(func.value, ast.Name) and func.value.id == "self"):
+                        self.called_of_others.add(func.attr)
+                if _name(func).endswith("prefix"):
+                    prefixes.append(node)
+            elif kind is ast.Attribute:
+                if isinstance(node.ctx, ast.Load) and id(node) not in inner:  # type: ignore[attr-defined]
+                    read.add(node.attr)  # type: ignore[attr-defined]
+                inner.add(id(node.value))  # type: ignore[attr-defined]
+            elif kind is ast.Constant:
+                if isinstance(node.value, str):  # type: ignore[attr-defined]
+                    texts.append(node)  # type: ignore[arg-type]
+            elif kind is ast.keyword and node.arg == "prefix":  # type: ignore[attr-defined]
+                prefixes.append(node)
+        # Names of weights in a checkpoint are no names of attributes that are read.
+        if texts and not (isinstance(body, ast.FunctionDef) and _loads(body.name)):
+            weights = {id(part) for node in prefixes for part in walk(node)}
+            read.update(str(text.value) for text in texts if id(text) not in weights)
 
 
 def _name(func: ast.expr) -> str:

@@ -6,7 +6,18 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from fibcore.model.kernel import Use, use
-from fibcore.model.tree import Alternatives, ModelTree, ModuleNode, ParameterRef
+from fibcore.model.tree import (
+    Alternatives,
+    ModelTree,
+    ModuleNode,
+    ModuleRef,
+    Named,
+    OriginFloat,
+    OriginInt,
+    OriginStr,
+    ParameterRef,
+    Unknown,
+)
 
 _MODELS = "sglang.srt.models."
 # What only holds other modules.
@@ -58,10 +69,27 @@ def _handed(tree: ModelTree, claimed: Collection[str]) -> set[str]:
     return found
 
 
+_SCALARS = frozenset(
+    {
+        type(None),
+        bool,
+        int,
+        float,
+        str,
+        OriginInt,
+        OriginFloat,
+        OriginStr,
+        Unknown,
+        ModuleRef,
+        Named,
+    }
+)
+
+
 def _add_parameters(values: Iterable[Any], found: set[str]) -> None:
     """Add the paths of the parameters among values and in the containers among them."""
     for value in values:
-        if value is None or isinstance(value, (str, int, float)):
+        if type(value) in _SCALARS:
             continue
         if isinstance(value, ParameterRef):
             found.add(value.path)

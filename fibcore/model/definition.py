@@ -7,6 +7,7 @@ checked without running the reference.
 from __future__ import annotations
 
 import ast
+import functools
 import keyword
 import re
 from collections.abc import Iterable, Mapping
@@ -293,8 +294,27 @@ def _check_reference(d: Definition) -> None:
     if len(d.reference) > MAX_REFERENCE:
         found = f"{len(d.reference)} characters"
         _fail("reference", "too long", f"at most {MAX_REFERENCE} characters", found)
+    names, written = _parameters_of_run(d.reference)
+    if names != tuple(d.inputs):
+        _fail(
+            "reference",
+            "the parameters of run are exactly the inputs, in order",
+            ", ".join(d.inputs),
+            written,
+        )
+
+
+@functools.lru_cache(maxsize=64)
+def _parameters_of_run(reference: str) -> tuple[tuple[str, ...] | None, str]:
+    """What the function `run` of a reference takes.
+
+    Remembered, because the same text is checked anew whenever a definition gets a tag.
+
+    Returns:
+        The names of its parameters, None where some are no plain ones; and them as they stand.
+    """
     try:
-        module = ast.parse(d.reference)
+        module = ast.parse(reference)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise DefinitionError("does not parse", where="reference", found=str(error)) from None
     if is_nested_deeply(module):
@@ -303,14 +323,9 @@ def _check_reference(d: Definition) -> None:
     if len(runs) != 1:
         _fail("reference", "needs one top-level function run", found=f"{len(runs)} of them")
     args = runs[0].args
-    names = [a.arg for a in (*args.posonlyargs, *args.args)]
-    if names != list(d.inputs) or args.kwonlyargs or args.vararg or args.kwarg:
-        _fail(
-            "reference",
-            "the parameters of run are exactly the inputs, in order",
-            ", ".join(d.inputs),
-            ast.unparse(args)[:200],
-        )
+    plain = not (args.kwonlyargs or args.vararg or args.kwarg)
+    names = tuple(a.arg for a in (*args.posonlyargs, *args.args))
+    return names if plain else None, ast.unparse(args)[:200]
 
 
 # Axis says itself which types it knows, in better words than the converter.

@@ -85,8 +85,8 @@ def find_and_load(
         PluginError: a required plugin cannot be used.
     """
     given = dict(extra or {})
-    entry_points = _entry_points() if discover else []
-    known = {e.name for e in entry_points} | set(given)
+    announced = _entry_points() if discover else []
+    known = {found.name for found in announced} | set(given)
     _check_names("disable", disable, known)
     _check_names("require", require, known)
     both = sorted(set(disable) & set(require))
@@ -95,10 +95,10 @@ def find_and_load(
 
     infos: list[PluginInfo] = []
     loaded: dict[str, LoadedPlugin] = {}
-    for entry_point in entry_points:
-        if entry_point.name in given:
+    for found in announced:
+        if found.name in given:
             continue
-        info = _info(entry_point)
+        info = _info(found)
         taken = next((i for i in infos if i.name == info.name), None)
         if taken is not None:
             reason = f"its name is taken by {taken.distribution} {taken.version}"
@@ -108,7 +108,7 @@ def find_and_load(
         elif info.name in disable:
             info = attrs.evolve(info, status="disabled", cause="disabled", reason="disabled")
         else:
-            load = functools.partial(_load, entry_point)
+            load = functools.partial(_load, found)
             info = _add(info, load, loaded, required=info.name in require)
         infos.append(info)
     for name, plugin in given.items():
@@ -121,13 +121,44 @@ def find_and_load(
     return infos, loaded
 
 
-def _entry_points() -> list[EntryPoint]:
+@attrs.frozen
+class _Announced:
+    """An entry point, and what its distribution says of itself; nothing where there is none.
+
+    Attributes:
+        entry_point: Names the plugin.
+        distribution: The distribution's name.
+        version: Its version.
+        requires: Its requirements.
+    """
+
+    entry_point: EntryPoint
+    distribution: str | None = None
+    version: str | None = None
+    requires: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The plugin's name."""
+        return self.entry_point.name
+
+    @classmethod
+    def of(cls, entry_point: EntryPoint) -> _Announced:
+        """Read what belongs to an entry point."""
+        if entry_point.dist is None:
+            return cls(entry_point)
+        headers = entry_point.dist.metadata  # parses the file each time
+        requires = tuple(headers.get_all("Requires-Dist") or ())
+        return cls(entry_point, headers.get("Name"), headers.get("Version"), requires)
+
+
+def _entry_points() -> list[_Announced]:
     import importlib_metadata  # costs 30 ms; `import fibcore.ops.registry` should not
 
     # By name and distribution, so that neither the path nor the file system decides anything.
     return sorted(
-        importlib_metadata.entry_points(group=GROUP),
-        key=lambda e: (e.name, e.dist.name if e.dist else ""),
+        map(_Announced.of, importlib_metadata.entry_points(group=GROUP)),
+        key=lambda found: (found.name, found.distribution or ""),
     )
 
 
@@ -145,11 +176,8 @@ def _check_names(option: str, names: Collection[str], known: Collection[str]) ->
             )
 
 
-def _info(entry_point: EntryPoint) -> PluginInfo:
-    dist = entry_point.dist
-    return PluginInfo(
-        entry_point.name, dist.name if dist else None, dist.version if dist else None, "active"
-    )
+def _info(found: _Announced) -> PluginInfo:
+    return PluginInfo(found.name, found.distribution, found.version, "active")
 
 
 def _add(
@@ -199,16 +227,17 @@ def _same(plugin: object) -> object:
     return plugin
 
 
-def _load(entry_point: EntryPoint) -> object:
+def _load(found: _Announced) -> object:
     """The plugin that an entry point names.
 
     Raises:
         _BrokenPlugin: with the cause: another version than it needs, a module that is not there,
             or a mistake of the plugin.
     """
-    conflict = _version_conflict(entry_point.dist.requires or ()) if entry_point.dist else None
+    conflict = _version_conflict(found.requires)
     if conflict:
         raise _BrokenPlugin("version conflict", conflict)
+    entry_point = found.entry_point
     own_package = entry_point.module.partition(".")[0]
     try:
         plugin: object = entry_point.load()

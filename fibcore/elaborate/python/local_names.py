@@ -77,6 +77,15 @@ def _found(node: ast.AST, *, walrus: bool) -> frozenset[str]:
         kind = type(one)
         if kind in _WITHOUT_NAMES:
             continue
+        fields = None if walrus or kind is ast.ExceptHandler else _BINDING.get(kind)
+        if fields is not None:  # a statement with parts, which is what most syntax here is
+            for field in fields:
+                part = getattr(one, field)
+                if type(part) is list:
+                    pending += [(each, inside) for each in part]
+                elif part is not None:
+                    pending.append((part, inside))
+            continue
         if kind is ast.Name:
             if not inside and type(one.ctx) is not ast.Load:  # type: ignore[attr-defined]
                 bound.add(one.id)  # type: ignore[attr-defined]
