@@ -159,7 +159,7 @@ class KernelCollector:
     def __init__(self, *, lenient: tuple[str, ...] = ()) -> None:
         self._lenient = frozenset(lenient)
         self._kernels: dict[str, Kernel] = {}
-        self._uses: dict[str, list[Use]] = {}
+        self._uses: dict[str, dict[Use, None]] = {}  # in order, each once
         self._notes: dict[str, list[str]] = {}
         self._claimed: set[str] = set()
         self._not_covered: dict[tuple[str, str, tuple[str, ...] | None], list[Use]] = {}
@@ -179,7 +179,7 @@ class KernelCollector:
         first = self._kernels.get(kernel.name)
         if first is None:
             self._kernels[kernel.name] = kernel
-            self._uses[kernel.name] = []
+            self._uses[kernel.name] = {}
             self._notes[kernel.name] = list(kernel.notes)
         else:
             for key, value in kernel.parameters.items():
@@ -193,9 +193,7 @@ class KernelCollector:
                 note = f"{key} is {first.parameters.get(key)!r} here, {value!r} at {node.path}"
                 if len(self._notes[kernel.name]) < 4:
                     self._notes[kernel.name].append(note)
-        mark = use(node)
-        if mark not in self._uses[kernel.name]:
-            self._uses[kernel.name].append(mark)
+        self._uses[kernel.name][use(node)] = None
 
     def claim(self, node: ModuleNode) -> None:
         """Record that this plugin accounts for `node`."""

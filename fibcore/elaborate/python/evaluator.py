@@ -160,18 +160,23 @@ class Evaluator:
 
         What is written inside stays, whichever side of a branch asked for it.
         """
-        with self.writes.outside_branches(), self.within(following(self.mode, forward=False)):
-            yield
+        outer, self.mode = self.mode, following(self.mode, forward=False)
+        try:
+            with self.writes.outside_branches():
+                yield
+        finally:
+            self.mode = outer
 
     @contextlib.contextmanager
     def apart(self) -> Iterator[None]:
         """Run something aside that belongs to no constructor either."""
         saved, self.construction.building = self.construction.building, []
+        outer, self.mode = self.mode, following(self.mode, forward=False)
         try:
-            with self.aside():
+            with self.writes.outside_branches():
                 yield
         finally:
-            self.construction.building = saved
+            self.mode, self.construction.building = outer, saved
 
     @contextlib.contextmanager
     def noting(self) -> Iterator[list[Unknown]]:
