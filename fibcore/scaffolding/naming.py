@@ -45,7 +45,6 @@ class Names:
         """What stands in files in the place of each word."""
         return {
             "name": self.name,
-            "upper": self.name.upper(),
             "package": self.package,
             "distribution": self.distribution,
             "fibcore": _requirement(__version__),

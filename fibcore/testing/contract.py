@@ -36,10 +36,13 @@ from fibcore.ops.hookspecs import GroundTruth
 from fibcore.references.reading import foreign_imports, unasserted_axes
 from fibcore.references.running import ReferenceRunner
 from fibcore.testing import trees as hand_written
+from fibcore.testing.constants import with_other_constants
 from fibcore.testing.emitted_sources import check_emitted, check_entry, functions, parameters_of
 from fibcore.testing.fresh_process import Tree
 from fibcore.testing.idle_code import idle_code
 from fibcore.testing.subject import Subject, extract
+from fibcore.testing.templates import load_source
+from fibcore.verification.module_rendering import TestedDefinition, render_module
 
 __all__ = ["CHECKS", "PluginContract", "Subject", "Tree"]
 
@@ -209,27 +212,32 @@ def check_templates(subject: Subject) -> None:
 
 
 def check_ground_truths(subject: Subject) -> None:
-    """Ground truths parse, take the inputs by name, and share no top-level names.
-
-    Their sources and the test template of an op type end up in one module, so that a name may
-    stand at the top level of one of them alone.
-    """
-    owners: dict[tuple[str, str], tuple[str, str]] = {}
-    for op_type in subject.op_types:
-        source = subject.template(op_type).source
-        for name in top_level_names(source):
-            owners[op_type, name] = ("the test template", source)
+    """Ground truths parse and take the inputs by name."""
     for definition in subject.definitions:
         for truth in _ground_truths(subject, definition):
             who = f"{definition.name}: ground truth {truth.name}"
             check_entry(who, truth, definition)
             check_emitted(who, truth.source)
-            for name in top_level_names(truth.source):
-                owner = owners.setdefault((definition.op_type, name), (who, truth.source))
-                assert owner[1] == truth.source, (
-                    f"{who} defines {name!r} at the top level, and so does {owner[0]}: "
-                    f"begin the names with {truth.entry}"
-                )
+
+
+def check_test_modules(subject: Subject) -> None:
+    """The test module of an op type holds all its definitions, with a ground truth each.
+
+    Also those that differ from one another in a constant of the reference alone: the layers of two
+    models whose epsilons differ. The names in a ground truth may be those of another.
+    """
+    for op_type in subject.op_types:
+        own = [kernel for kernel in subject.kernels if kernel.op_type == op_type]
+        definitions = [d for d in subject.definitions if d.op_type == op_type]
+        for kernel in own:
+            definitions += with_other_constants(subject.registry, kernel)
+        tested = {d.name: TestedDefinition(_ground_truths(subject, d)) for d in definitions}
+        text = render_module(op_type, subject.template(op_type), tested)
+        module = load_source(text, f"tests of {op_type}")
+        for name, entry in module.DEFINITIONS.items():
+            found = [module.GROUND_TRUTHS[key] for key in entry["ground_truths"]]
+            assert [row["name"] for row in found] == [t.name for t in tested[name].truths]
+            assert all(callable(getattr(module, row["entry"])) for row in found), name
 
 
 def _ground_truths(subject: Subject, definition: Definition) -> tuple[GroundTruth, ...]:
@@ -414,6 +422,7 @@ CHECKS = (
     check_execution,
     check_templates,
     check_ground_truths,
+    check_test_modules,
     check_workloads,
     check_costs,
     check_implementations,
@@ -496,6 +505,11 @@ class PluginContract:
     def test_templates_are_whole(self, subject: Subject) -> None:
         """See `check_templates`."""
         check_templates(subject)
+
+    def test_test_modules_hold_all_definitions(self, subject: Subject) -> None:
+        """See `check_test_modules`."""
+        pytest.importorskip("torch", reason="test modules need torch")
+        check_test_modules(subject)
 
     def test_ground_truths_fit(self, subject: Subject) -> None:
         """See `check_ground_truths`."""

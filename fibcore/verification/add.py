@@ -269,8 +269,8 @@ class _Writer:
     ) -> tuple[str, dict[str, TestedDefinition]] | None:
         """The module's text and what it knows of definitions; None where the owner's does not work.
 
-        The ground truths of every other plugin come in by themselves: those that do not fit into
-        one module with the others (two bind one name) are left out, and a problem says so.
+        The ground truths of every other plugin come in by themselves: those that cannot be in a
+        test module (they import what is not there) are left out, and a problem says so.
         """
         names = {plugin for each in offered.values() for plugin, _ in each.truths}
         owner = self._owner(op_type)

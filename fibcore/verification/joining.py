@@ -51,6 +51,14 @@ class Part:
         blank = "\n\n" if self.text.startswith(("def ", "class ", "@")) else "\n"
         return banner(self.title) + comment + blank + self.text
 
+    def meanings(self, place: int) -> dict[str, Origin]:
+        """Each name that it binds at the top level, with what it stands for, as part `place`."""
+        found: dict[str, Origin] = {name: (f"part {place}", name) for name in self.names}
+        for bound, origin in self.imports.items():
+            root, dot, _ = bound.partition(".")
+            found[root] = (root, None) if dot else origin
+        return found
+
 
 @attrs.frozen
 class Joiner:
@@ -107,7 +115,7 @@ class Joiner:
         for node in drop:
             end = node.end_lineno or node.lineno
             if any(o.lineno <= end and (o.end_lineno or o.lineno) >= node.lineno for o in others):
-                self._refuse(
+                self.refuse(
                     "an import shares its line with another statement",
                     found=f"{title}, line {node.lineno}",
                 )
@@ -117,6 +125,10 @@ class Joiner:
         hoisted = future | {bound.partition(".")[0] for bound in imports}
         rest = frozenset(names - hoisted)
         return Part(title, docstring, frozenset(future), imports, rest, _squeeze(lines))
+
+    def import_lines(self, part: Part) -> str:
+        """The imports of one part in the order of a formatter, without those of `__future__`."""
+        return _import_blocks(frozenset(), part.imports).rstrip("\n") + "\n"
 
     def merge_imports(self, parts: Sequence[Part], taken: Mapping[str, str] | None = None) -> str:
         """All imports of all parts as one block, after a check that no name means two things.
@@ -133,7 +145,7 @@ class Joiner:
         for part in parts:
             for name in sorted(part.names):
                 if name in owners:
-                    self._refuse(
+                    self.refuse(
                         f"two parts of {self.what} bind the same name",
                         expected=self.expected,
                         found=f"{name} in {owners[name]} and in {part.title}",
@@ -143,14 +155,14 @@ class Joiner:
             for bound, origin in part.imports.items():
                 if imports.setdefault(bound, origin) != origin:
                     first, second = _in_words(imports[bound]), _in_words(origin)
-                    self._refuse(
+                    self.refuse(
                         f"two parts of {self.what} import the same name from different places",
                         found=f"{bound} from {first} and from {second}",
                     )
         for bound in imports:
             root = bound.partition(".")[0]
             if root in owners:
-                self._refuse(
+                self.refuse(
                     f"{self.what} binds the same name by an import and otherwise",
                     found=f"{root}: imported, and bound in {owners[root]}",
                 )
@@ -167,7 +179,7 @@ class Joiner:
                     bound[alias.name] = (alias.name, None)
         elif isinstance(node, ast.ImportFrom):
             if node.level or any(alias.name == "*" for alias in node.names):
-                self._refuse(
+                self.refuse(
                     "a generated test has no package to import from, and no star imports",
                     found=f"{title}, line {node.lineno}",
                 )
@@ -175,10 +187,28 @@ class Joiner:
                 bound[alias.asname or alias.name] = (node.module or "", alias.name)
         return bound
 
-    def _refuse(
+    def refuse(
         self, message: str, *, found: str, expected: str | None = None, hint: str | None = None
     ) -> NoReturn:
+        """Raise an error of the joined file."""
         raise self.error(message, where=self.where, expected=expected, found=found, hint=hint)
+
+
+def clashing(parts: Sequence[Part], taken: Iterable[str] = ()) -> set[int]:
+    """The places of the parts that bind a name which stands for something else in another one.
+
+    Args:
+        parts: The files that are to be joined.
+        taken: Names that the joined file binds besides.
+    """
+    meanings: dict[str, set[Origin]] = {name: {("", name)} for name in taken}
+    bound = [part.meanings(place) for place, part in enumerate(parts)]
+    for own in bound:
+        for name, origin in own.items():
+            meanings.setdefault(name, set()).add(origin)
+    return {
+        place for place, own in enumerate(bound) if any(len(meanings[name]) > 1 for name in own)
+    }
 
 
 def banner(title: str) -> str:

@@ -12,7 +12,8 @@ from fibcore.dataset.seals import seal
 from fibcore.errors import PluginError
 from fibcore.ops.hookspecs import GroundTruth, TestTemplate
 from fibcore.syntax import literal
-from fibcore.verification.joining import Joiner, Part, banner
+from fibcore.verification.enclosing import PYTEST, enclosed, mark, scoped
+from fibcore.verification.joining import Joiner, Part, banner, clashing
 
 ALLOWED = frozenset({"numpy", "torch"}) | sys.stdlib_module_names
 TABLES = ("OP_TYPE", "GROUND_TRUTHS", "DEFINITIONS")
@@ -81,29 +82,12 @@ def render_module(
             definitions share are written once.
 
     Raises:
-        PluginError: a source does not parse, imports what the tests cannot rely on, or binds a
-            name that is another's.
+        PluginError: a source does not parse, imports what the tests cannot rely on, or is the
+            template and binds a name of the module's own.
     """
-    where = f"tests of op type {op_type}"
+    joiner = Joiner("a test module", f"tests of op type {op_type}", PluginError)
+    definitions, parts = _parts(joiner, template, definitions)
     keys, rows = _ground_truths(definitions)
-    sources: dict[str, list[str]] = {}
-    for row in rows.values():
-        names = sources.setdefault(row.source, [])
-        if row.name not in names:
-            names.append(row.name)
-    joiner = Joiner(
-        "a test module",
-        where,
-        PluginError,
-        expected="names of their own (begin them with the entry's name)",
-        hint="a ground truth that differs from definition to definition needs an entry name that "
-        "differs, too",
-    )
-    parts = [
-        _part(joiner, source, f"ground truth: {', '.join(names)}")
-        for source, names in sources.items()
-    ]
-    parts.append(_part(joiner, template.source, "test sizes, inputs and properties"))
     imports = joiner.merge_imports(parts, dict.fromkeys(TABLES, "the generated tables"))
     tables = "\n".join(
         [
@@ -128,6 +112,53 @@ def render_module(
     text = seal("\n\n".join(section.strip("\n") + "\n" for section in sections))
     joiner.parse(text, "the generated module")
     return text
+
+
+def _parts(
+    joiner: Joiner, template: TestTemplate, definitions: Mapping[str, TestedDefinition]
+) -> tuple[dict[str, TestedDefinition], list[Part]]:
+    """Definitions with the entries that their ground truths have in the module, and its parts.
+
+    A ground truth that shares a name with another part, or has one that pytest would take for its
+    own, gets a scope of its own, and its entry a name after its text.
+
+    Raises:
+        PluginError: see `render_module`.
+    """
+    of_source: dict[str, list[GroundTruth]] = {}
+    for row in _ground_truths(definitions)[1].values():
+        of_source.setdefault(row.source, []).append(row)
+    parts = []
+    for source, truths in of_source.items():
+        names = ", ".join(dict.fromkeys(truth.name for truth in truths))
+        parts.append(_part(joiner, source, f"ground truth: {names}"))
+    parts.append(_part(joiner, template.source, "test sizes, inputs and properties"))
+    shared = clashing(parts, TABLES)
+    renamed: dict[tuple[str, str], str] = {}
+    for place, (source, truths) in enumerate(of_source.items()):
+        entries = sorted({truth.entry for truth in truths})
+        if place in shared or _names_for_pytest(parts[place]):
+            suffix = mark(source)
+            parts[place] = enclosed(parts[place], entries, suffix, joiner)
+            renamed |= {(source, entry): scoped(entry, suffix) for entry in entries}
+    for name in _names_for_pytest(parts[-1]):
+        joiner.refuse(
+            "pytest would take this name for its own", found=f"{name} in {parts[-1].title}"
+        )
+    return {name: _renamed(tested, renamed) for name, tested in definitions.items()}, parts
+
+
+def _renamed(tested: TestedDefinition, renamed: Mapping[tuple[str, str], str]) -> TestedDefinition:
+    truths = (
+        attrs.evolve(truth, entry=renamed.get((truth.source, truth.entry), truth.entry))
+        for truth in tested.truths
+    )
+    return attrs.evolve(tested, truths=tuple(truths))
+
+
+def _names_for_pytest(part: Part) -> list[str]:
+    """The names that pytest would take for tests or hooks."""
+    return sorted(name for name in part.names if name.startswith(PYTEST))
 
 
 def _ground_truths(
@@ -175,13 +206,6 @@ def _part(joiner: Joiner, source: str, title: str) -> Part:
     for node in ast.walk(module):
         if isinstance(node, (ast.Import, ast.ImportFrom)):
             _check_import(node, node in module.body, title, joiner.where)
-    for name in sorted(part.names):
-        if name.startswith(("test_", "pytest_")):
-            raise PluginError(
-                "pytest would take this name for its own",
-                where=joiner.where,
-                found=f"{name} in {title}",
-            )
     return part
 
 

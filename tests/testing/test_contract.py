@@ -22,6 +22,7 @@ from fibcore.model.serving import Serving
 from fibcore.model.tree import ModelTree
 from fibcore.ops import hookspecs
 from fibcore.testing import contract
+from fibcore.testing.constants import with_other_constants
 from fibcore.testing.contract import Subject
 from fibcore.testing.trees import TENSOR, call, module, tree
 
@@ -290,10 +291,16 @@ MISTAKES: dict[str, tuple[list[tuple[str, str, str]], Callable[[Subject], None],
         contract.check_ground_truths,
         "first parameter is load_sglang",
     ),
-    "two top-level names": (
-        [(TRUTH, "import torch\n", "import torch\n\n\ndef cases():\n    return []\n")],
-        contract.check_ground_truths,
-        "defines 'cases' at the top level, and so does the test template",
+    "names that cannot be told apart": (
+        [
+            (
+                TRUTH,
+                "hidden_states, weight, bias):\n",
+                "hidden_states, weight, bias):\n    global X\n",
+            )
+        ],
+        contract.check_test_modules,
+        "a part of it cannot have a scope of its own",
     ),
     "a ground truth with another entry": (
         [(INIT, 'entry="torch_layer_norm"', 'entry="layer_norm"')],
@@ -408,6 +415,21 @@ def test_ground_truths_may_take_more(build: Build, parameters: str) -> None:
         f"torch_layer_norm({parameters})",
     )
     contract.check_ground_truths(subject(build(change)))
+
+
+def test_ground_truths_may_have_any_names(build: Build) -> None:
+    change = (TRUTH, "import torch\n", "import torch\n\n\ndef cases():\n    return []\n")
+    made = subject(build(change))
+    contract.check_ground_truths(made)
+    contract.check_test_modules(made)
+
+
+def test_definitions_with_other_constants_are_tried(build: Build) -> None:
+    made = subject(build())
+    first, _ = made.kernels
+    (other,) = with_other_constants(made.registry, first)
+    assert "EPS = 2e-05\n" in other.reference
+    assert other.name == "layernorm_h24_other1"
 
 
 @pytest.mark.parametrize("case", MISTAKES)

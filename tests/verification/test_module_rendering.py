@@ -5,7 +5,9 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -120,20 +122,124 @@ def test_order_of_definitions_does_not_matter() -> None:
     assert render_module("scale", template, one) == render_module("scale", template, two)
 
 
+def loaded(text: str) -> dict[str, Any]:
+    """What a test module defines."""
+    pytest.importorskip("torch")
+    scope: dict[str, Any] = {"__name__": "test_scale"}
+    exec(compile(text, "test_scale.py", "exec"), scope)  # noqa: S102 - our own
+    return scope
+
+
+def entries(text: str) -> dict[str, Callable[..., Any]]:
+    """The ground truths of a test module, as it calls them."""
+    scope = loaded(text)
+    return {key: scope[row["entry"]] for key, row in scope["GROUND_TRUTHS"].items()}
+
+
 @pytest.mark.parametrize(
-    ("first", "second", "said"),
+    ("first", "second"),
     [
-        ("LIMIT = 1\ndef a(x):\n    return x\n", "LIMIT = 2\ndef b(x):\n    return x\n", "LIMIT"),
-        ("def a(x):\n    return x\n", "def cases():\n    pass\ndef b(x):\n    return x\n", "cases"),
-        ("def a(x):\n    return x\n", "if 1:\n    a = 2\ndef b(x):\n    return x\n", "a in"),
-        ("def a(x):\n    return x\n", "def b(x):\n    return x\nDEFINITIONS = 1\n", "DEFINITIONS"),
-        ("import math as m\ndef a(x):\n    pass\n", "import cmath as m\ndef b(x): pass\n", "cmath"),
-        ("import math\ndef a(x):\n    pass\n", "math = 1\ndef b(x):\n    pass\n", "math"),
-        ("def a(x): pass\n", "def b(x): pass\ndef test_b(): pass\n", "test_b"),
+        ("LIMIT = 1\ndef a(x):\n    return LIMIT\n", "LIMIT = 2\ndef b(x):\n    return LIMIT\n"),
+        (
+            "def a(x):\n    return 1\n",
+            "def cases():\n    return 2\ndef b(x):\n    return cases()\n",
+        ),
+        ("def a(x):\n    return 1\n", "if 1:\n    a = 2\ndef b(x):\n    return a\n"),
+        ("def a(x):\n    return 1\n", "def b(x):\n    return DEFINITIONS\nDEFINITIONS = 2\n"),
+        (
+            "import math as m\ndef a(x):\n    return round(m.e) - 2\n",
+            "import cmath as m\ndef b(x):\n    return int(abs(m.exp(0))) + 1\n",
+        ),
+        (
+            "import math\ndef a(x):\n    return int(math.e) - 1\n",
+            "math = 2\ndef b(x): return math\n",
+        ),
+        ("from math import ceil as torch\ndef a(x): return torch(0.5)\n", "def b(x): return 2\n"),
+        ("def a(x): return 1\n", "def b(x): return test_b()\ndef test_b(): return 2\n"),
+        ("def a(x): return 1\n", "import os.path\nos = 2\ndef b(x): return os\n"),
     ],
 )
-def test_colliding_names_are_refused(first: str, second: str, said: str) -> None:
-    assert said in refusal(truth(first, "a"), truth(second, "b", name="other"))
+def test_names_that_clash_mean_what_they_say(first: str, second: str) -> None:
+    text = render(truth(first, "a"), truth(second, "b", name="other"))
+    found = entries(text)
+    assert found["a truth"](None) == 1
+    assert found["other"](None) == 2
+    assert callable(loaded(text)["cases"])
+
+
+CONSTANT = "import torch\n\nEPS = 1\n\n\ndef entry(x):\n    return helper(x)\n\n\n"
+CONSTANT += "def helper(x):\n    return x + EPS\n"
+
+
+def of_constants(*values: int) -> str:
+    tested = {
+        f"scale_{value}": TestedDefinition((truth(CONSTANT.replace("= 1", f"= {value}")),))
+        for value in values
+    }
+    return render_module("scale", TestTemplate("scale", toy.TEMPLATE), tested)
+
+
+def test_definitions_that_differ_in_a_constant_have_a_ground_truth_each() -> None:
+    scope = loaded(of_constants(1, 2))
+    for value in (1, 2):
+        (key,) = scope["DEFINITIONS"][f"scale_{value}"]["ground_truths"]
+        assert scope[scope["GROUND_TRUTHS"][key]["entry"]](10) == 10 + value
+
+
+def test_names_of_a_scope_do_not_depend_on_what_else_there_is() -> None:
+    def names(text: str) -> set[str]:
+        return {row["entry"] for row in loaded(text)["GROUND_TRUTHS"].values()}
+
+    two, three = names(of_constants(1, 2)), names(of_constants(0, 1, 2))
+    assert len(two) == 2
+    assert two < three
+    assert names(of_constants(1)) == {"entry"}
+    assert "_scope_" not in of_constants(1)
+
+
+STRINGS = '''"""About."""
+import torch
+
+TEXT = """a
+  b
+
+c"""
+
+
+def entry(x):
+    """One.
+
+    Two.
+    """
+    return f"""{TEXT}
+{x}"""
+'''
+
+
+def test_strings_stay_as_they_are_in_a_scope() -> None:
+    text = render(truth(STRINGS), truth("def entry(x):\n    return 2\n", name="other"))
+    assert entries(text)["a truth"](7) == "a\n  b\n\nc\n7"
+    assert '        """One.\n\n        Two.\n        """\n' in text
+    assert "# About.\n" in text
+
+
+@pytest.mark.parametrize("reach", ["global X\n    return X", "return globals()"])
+def test_a_source_that_cannot_be_moved_is_refused_where_names_clash(reach: str) -> None:
+    source = f"X = 1\ndef entry(x):\n    {reach}\n"
+    assert "_scope_" not in render(truth(source))
+    assert "scope of its own" in refusal(truth(source), truth("X = 2\ndef b(x): pass\n", "b"))
+
+
+def test_names_of_the_template_have_to_be_its_own() -> None:
+    assert "DEFINITIONS in" in refusal(template=toy.TEMPLATE + "\nDEFINITIONS = 1\n")
+    assert "test_it in" in refusal(template=toy.TEMPLATE + "\ndef test_it(): pass\n")
+
+
+def test_pytest_takes_no_ground_truth_for_a_test() -> None:
+    text = render(truth("def test_b(x):\n    return 2\n", "test_b"))
+    assert entries(text)["a truth"](None) == 2
+    tests = [name for name in loaded(text) if name.startswith("test_")]
+    assert tests == ["test_definition_loads", "test_agrees_with_ground_truth", "test_property"]
 
 
 @pytest.mark.parametrize(
@@ -163,7 +269,15 @@ def test_tables_read_back() -> None:
 def test_module_is_formatted(tmp_path: Path) -> None:
     pytest.importorskip("ruff", reason="ruff is not installed")
     path = tmp_path / "test_scale.py"
-    path.write_text(render(toy.FLASHINFER_TRUTH, toy.SGLANG_TRUTH, toy.TORCH_TRUTH))
+    path.write_text(
+        render(
+            toy.FLASHINFER_TRUTH,
+            toy.SGLANG_TRUTH,
+            toy.TORCH_TRUTH,
+            truth(CONSTANT, name="one"),
+            truth(CONSTANT.replace("= 1", "= 2"), name="two"),
+        )
+    )
     for command in (["format", "--check"], ["check", "--select", "E,W,I", "--no-cache"]):
         done = subprocess.run(  # noqa: S603  (our own command)
             [sys.executable, "-m", "ruff", *command, "--isolated", "--line-length=100", str(path)],
