@@ -32,9 +32,9 @@ def sizes(pattern: str, name: str) -> tuple[int, ...] | None:
 
 def parameters(name: str) -> tuple[str, dict[str, Any]] | None:
     """The op type and the kernel's parameters of a definition that the plugins write."""
-    fp8 = name.startswith("gemm_fp8")
     if found := sizes(r"gemm_(?:fp8_block_scale_)?n_(\d+)_k_(\d+)", name):
-        return "gemm", {"N": found[0], "K": found[1], "fp8_block_scale": fp8}
+        kind = name.partition("_n_")[0]
+        return "gemm", {"N": found[0], "K": found[1], "format": kind}
     if found := sizes(r"(?:gemma_)?(?:fused_add_)?rmsnorm_h(\d+)", name):
         form = {"gemma": "gemma" in name, "fused_add": "fused" in name}
         return "rmsnorm", {"hidden_size": found[0], "eps": 1e-5, **form}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from fibcore.plugin import Cost, Definition, moved
-from fibcore_op_gemm.formats import of_definition
+from fibcore_op_gemm.formats import FP4, of_definition
 
 
 def cost(
@@ -13,14 +13,15 @@ def cost(
     axes: Mapping[str, int],
     values: Mapping[str, Sequence[int]],  # noqa: ARG001 - the hook's
 ) -> Cost | None:
-    """2 M N K operations in the dtype of A; both matrices, their scales and C are moved once.
+    """2 M N K operations a matrix in the dtype of A; matrices, scales and C are moved once.
 
     None for a definition with other tensors.
     """
-    constants = definition.const_axes
-    if of_definition(definition) is None or definition.var_axes != ("M",):
+    constants, matrices = definition.const_axes, of_definition(definition)
+    if matrices is None or not {"N", "K"} <= set(constants):
         return None
-    if not {"N", "K"} <= set(constants):
+    if definition.var_axes != (("batch_size", "M") if matrices.batched else ("M",)):
         return None
-    flops = 2 * axes["M"] * constants["N"] * constants["K"]
-    return moved(definition, axes, flops, definition.inputs["A"].dtype)
+    flops = 2 * axes.get("batch_size", 1) * axes["M"] * constants["N"] * constants["K"]
+    dtype = FP4 if matrices.packed else definition.inputs["A"].dtype
+    return moved(definition, axes, flops, dtype)

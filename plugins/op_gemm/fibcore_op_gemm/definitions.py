@@ -12,52 +12,64 @@ from fibcore.plugin import (
     in_name,
     other_than,
     render,
+    select,
     tensor,
     var,
 )
-from fibcore_op_gemm.formats import BLOCK, FP8_BLOCK, PLAIN, Format
+from fibcore_op_gemm.formats import FORMATS, Format, named, of_definition
+
+_WORDS = frozenset(word for matrices in FORMATS for word in matrices.words)
 
 
 def define(kernel: Kernel) -> Definition:
     """The definition of a kernel that the matcher found.
 
-    A [M, K] and B [N, K] give C [M, N], in the dtypes of the kernel's format. Where it is
-    block-scaled, A_scale [M, num_k_blocks] and B_scale [num_n_blocks, num_k_blocks] are float32;
-    blocks are rounded up.
+    A [M, K] and B [N, K] give C [M, N], in the dtypes of the kernel's format, whose scales stand
+    beside each. Batched ones have several of each.
     """
     n, k = int(kernel.parameters["N"]), int(kernel.parameters["K"])
-    matrices = FP8_BLOCK if kernel.parameters["fp8_block_scale"] else PLAIN
+    matrices = named(str(kernel.parameters["format"]))
     constants = {"N": n, "K": k}
-    axes = {"M": var("Rows of A: tokens."), "N": const(n), "K": const(k)}
-    inputs = {"A": tensor("M K", matrices.dtype), "B": tensor("N K", matrices.dtype)}
-    if matrices.block_scaled:
-        for axis, size in (("num_k_blocks", "K"), ("num_n_blocks", "N")):
-            blocks = -(-constants[size] // BLOCK)
-            axes[axis] = const(blocks, f"Blocks of {BLOCK} along {size}, rounded up.")
-        scale_b = "num_n_blocks num_k_blocks"
-        inputs["A_scale"] = tensor("M num_k_blocks", "float32", "Multiplies a block of A.")
-        inputs["B_scale"] = tensor(scale_b, "float32", "Multiplies a block of B.")
-        constants |= {a.upper(): axes[a].value or 0 for a in ("num_n_blocks", "num_k_blocks")}
-    template = files(__package__) / "references" / f"{matrices.name}.py"
+    axes = {"M": var("Rows of A: tokens.")}
+    if matrices.batched:
+        axes = {"batch_size": var("Matrices: heads, or groups of them, of a rank."), **axes}
+    for axis, size, features in (("N", n, "Output features."), ("K", k, "Input features.")):
+        axes[axis] = const(size, None if matrices.terse else features)
+    for axis, size, _ in matrices.sizes(n, k):
+        axes[axis] = const(size, _about(matrices, axis))
+        constants[axis.upper()] = size
+    constants |= {"BLOCK": matrices.block} if matrices.block is not None else {}
+    # A reference has what it reads.
+    source = files(__package__) / "references" / f"{matrices.reference or matrices.name}.py"
+    text = select(source.read_text(encoding="utf-8"), matrices.words, _WORDS)
+    constants = {name: size for name, size in constants.items() if f"\n{name} = " in text}
+    batch = "batch_size " if matrices.batched else ""
     return Definition(
         name=kernel.name,
         op_type=kernel.op_type,
         description=_description(matrices, n, k),
         tags=kernel.tags,
         axes=axes,
-        inputs={name: inputs[name] for name in matrices.inputs},
-        outputs={"C": tensor("M N", matrices.output_dtype)},
-        reference=render(template.read_text(encoding="utf-8"), constants),
+        inputs=matrices.inputs,
+        outputs={"C": tensor(f"{batch}M N", matrices.output_dtype, _about_output(matrices))},
+        reference=render(text, constants),
     )
+
+
+def _about(matrices: Format, axis: str) -> str:
+    if axis == "packed_k":
+        return "Bytes along K, two elements in each."
+    if axis == "scalar":
+        return "The one element of a scale for a whole matrix."
+    return f"Blocks of {matrices.block} along {axis[4].upper()}, rounded up."
+
+
+def _about_output(matrices: Format) -> str | None:
+    return None if matrices.terse else "The product."
 
 
 def _description(matrices: Format, n: int, k: int) -> str:
-    if not matrices.block_scaled:
-        return f"General matrix multiply C = A · Bᵀ with N = {n} and K = {k}."
-    return (
-        f"Matrix multiply C = A · Bᵀ of block-scaled fp8 matrices with N = {n} and K = {k}. "
-        f"A has a scale for {BLOCK} elements of a row, B one for {BLOCK} x {BLOCK}."
-    )
+    return f"{matrices.description} with N = {n} and K = {k}. {matrices.details}".rstrip()
 
 
 def identify(definition: Definition) -> Identity:
@@ -68,9 +80,8 @@ def identify(definition: Definition) -> Identity:
 def contradictions(definition: Definition) -> tuple[str, ...]:
     """Sizes of a definition that no GEMM can have together."""
     found = list(in_name(definition, {"n": "N", "k": "K"}))
-    for axis, size in (("num_n_blocks", "N"), ("num_k_blocks", "K")):
-        whole = definition.const_axes.get(size)
-        if whole is not None:
-            blocks = -(-whole // BLOCK)
-            found += other_than(definition, axis, blocks, f"{size} / {BLOCK}, rounded up,")
+    matrices, sizes = of_definition(definition), definition.const_axes
+    if matrices is not None and {"N", "K"} <= set(sizes):
+        for axis, size, why in matrices.sizes(sizes["N"], sizes["K"]):
+            found += other_than(definition, axis, size, f"{why},")
     return tuple(found)

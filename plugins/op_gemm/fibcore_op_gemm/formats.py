@@ -1,18 +1,55 @@
 """The formats of a GEMM's matrices: one record each, in one table.
 
-A new one is a record here, the file below `references/` that has its name, and its ground truths.
+A new one is a record here, the file below `references/` that it names, and its ground truths.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Literal
 
 import attrs
 
-from fibcore.plugin import Definition, Quantization
+from fibcore.plugin import Definition, Quantization, TensorSpec, tensor
 
 BLOCK = 128
 """Rows and columns of a weight block, and columns of an activation's, that one scale covers."""
+
+FP8 = "float8_e4m3fn"
+FP4 = "float4_e2m1"
+
+Scales = Literal["tensor", "row", "block", "group"]
+"""What one scale covers: a whole matrix; a row of it (a token of A, a channel of B); a block of a
+row of A, and of as many rows of B; a group of elements of a row of either."""
+
+
+@attrs.frozen
+class Layers:
+    """Layers that have a format, by what `Quantization` says of them.
+
+    Attributes:
+        weight_dtype: As there.
+        scheme: As there.
+        activation: Those that match.
+        methods: Those that match; None for any.
+        size: The block or the group size.
+    """
+
+    weight_dtype: str
+    scheme: str
+    activation: tuple[str, ...] = ("dynamic", "static")
+    methods: tuple[str, ...] | None = None
+    size: int | tuple[int, int] | None = None
+
+    def match(self, quantization: Quantization) -> bool:
+        """Whether a layer with this quantisation is one of them."""
+        size = quantization.block if self.scheme == "block" else quantization.group_size
+        return (
+            (self.weight_dtype, self.scheme) == (quantization.weight_dtype, quantization.scheme)
+            and quantization.activation in self.activation
+            and (self.methods is None or quantization.method in self.methods)
+            and size == self.size
+        )
 
 
 @attrs.frozen
@@ -20,55 +57,224 @@ class Format:
     """How the matrices of a GEMM are stored.
 
     Attributes:
-        name: What the names of its kernels begin with, and the file below `references/`.
-        inputs: Names of the inputs, in order.
+        name: What the names of its kernels begin with.
+        description: What its definitions say before N and K.
         dtype: Dtype of A and B.
         output_dtype: Dtype of C.
-        block_scaled: Whether A has a scale for `BLOCK` elements of a row, B one for `BLOCK` x
-            `BLOCK`.
-        weight_dtype: Dtype of the weights as `Quantization` says it; None where there is none.
-        activation: How activations are quantised, likewise.
+        details: What its definitions say after N and K.
+        reference: The file below `references/`; the name where it is empty.
+        words: Marks of that file whose lines it keeps.
+        scales: What a scale covers; None where there are none.
+        scale_dtype: Dtype of the scales; int8 stands for the bits of an exponent (e8m0).
+        block: Elements along K that the scale of a block or a group covers.
+        packed: Whether a byte holds two elements.
+        alpha: Whether one more scale multiplies the product.
+        batched: Whether there are several matrices.
+        stored_n_k: Whether B is [N, K], as a linear layer stores it; else [K, N].
+        terse: Whether M and the scales alone are described, as before others were.
+        layers: The layers that have it.
         tags: Tags of its kernels.
     """
 
     name: str
-    inputs: tuple[str, ...]
+    description: str
     dtype: str
-    output_dtype: str
-    block_scaled: bool = False
-    weight_dtype: str | None = None
-    activation: Literal["dynamic", "static"] | None = None
+    output_dtype: str = "bfloat16"
+    details: str = ""
+    reference: str = ""
+    words: tuple[str, ...] = ()
+    scales: Scales | None = None
+    scale_dtype: str = "float32"
+    block: int | None = None
+    packed: bool = False
+    alpha: bool = False
+    batched: bool = False
+    stored_n_k: bool = True
+    terse: bool = False
+    layers: tuple[Layers, ...] = ()
     tags: tuple[str, ...] = ()
 
     def is_of(self, quantization: Quantization) -> bool:
         """Whether a layer with this quantisation multiplies matrices of the format."""
-        return (
-            self.block_scaled
-            and (self.weight_dtype, self.activation)
-            == (quantization.weight_dtype, quantization.activation)
-            and (quantization.scheme, quantization.block) == ("block", (BLOCK, BLOCK))
-        )
+        return any(layers.match(quantization) for layers in self.layers)
+
+    @property
+    def inputs(self) -> Mapping[str, TensorSpec]:
+        """The inputs in order."""
+        batch, k = "batch_size " if self.batched else "", "packed_k" if self.packed else "K"
+        found: dict[str, TensorSpec] = {}
+        for name, rows in (("A", "M"), ("B", "N")):
+            shape = f"{rows} {k}" if rows == "M" or self.stored_n_k else f"{k} {rows}"
+            found[name] = tensor(batch + shape, self.dtype, self._about(name))
+            if self.scales is not None:
+                shape = self._shape_of_scales(rows, batch)
+                about = self._about_scales(name)
+                found[f"{name}_scale"] = tensor(shape, self.scale_dtype, about)
+        if self.alpha:
+            found["alpha"] = tensor("scalar", "float32", "Multiplies the product.")
+        return found
+
+    def _shape_of_scales(self, rows: str, batch: str) -> str:
+        if self.scales == "tensor":
+            return "scalar"
+        if self.scales == "row":
+            return batch + rows
+        if self.scales == "block" and rows == "N":
+            return f"{batch}num_n_blocks num_k_blocks"
+        return f"{batch}{rows} num_k_blocks"
+
+    def _about(self, name: str) -> str | None:
+        if self.terse:
+            return None
+        what = "Activations" if name == "A" else "Weights"
+        if self.packed:
+            what += ", two numbers e2m1 a byte, the first in its four lower bits"
+        return f"{what}."
+
+    def _about_scales(self, name: str) -> str:
+        covered = {"tensor": "all", "row": "a row", "block": "a block", "group": "a group"}
+        about = f"Multiplies {covered[self.scales or 'tensor']} of {name}"
+        if self.scale_dtype == "int8":
+            about += " by 2^(b - 127), b being the byte without a sign (e8m0)"
+        return f"{about}."
+
+    def sizes(self, n: int, k: int) -> Iterator[tuple[str, int, str]]:
+        """The const axes that follow from N and K: name, size, and how it follows."""
+        if self.packed:
+            yield "packed_k", k // 2, "K / 2"
+        if self.block is not None:
+            yield "num_k_blocks", -(-k // self.block), f"K / {self.block}, rounded up"
+        if self.block is not None and self.scales == "block":
+            yield "num_n_blocks", -(-n // self.block), f"N / {self.block}, rounded up"
+        if self.scales == "tensor" or self.alpha:
+            yield "scalar", 1, "one scale for a whole matrix"
+
+    def has(self, definition: Definition) -> bool:
+        """Whether a definition has inputs like these, whatever it calls their axes."""
+        own, given = self.inputs, definition.inputs
+        if list(own) != list(given):
+            return False
+        for name, spec in own.items():
+            if len(spec.shape or ()) != len(given[name].shape or ()):
+                return False
+            if self.scales is not None and spec.dtype != given[name].dtype:
+                return False
+        if self.scales not in ("tensor", "row"):
+            return True
+        rows, of_a = given["A_scale"].shape or (), given["A"].shape or ()
+        return (self.scales == "row") == (rows == of_a[:-1])
 
 
 # The dataset has GEMMs of unquantised layers in float16, whatever the model's own dtype.
-PLAIN = Format(name="gemm", inputs=("A", "B"), dtype="float16", output_dtype="float16")
+PLAIN = Format(
+    name="gemm",
+    description="General matrix multiply C = A · Bᵀ",
+    dtype="float16",
+    output_dtype="float16",
+    terse=True,
+)
 # Activations are quantised on the fly.
 FP8_BLOCK = Format(
     name="gemm_fp8_block_scale",
-    inputs=("A", "A_scale", "B", "B_scale"),
-    dtype="float8_e4m3fn",
-    output_dtype="bfloat16",
-    block_scaled=True,
-    weight_dtype="float8_e4m3fn",
-    activation="dynamic",
+    description="Matrix multiply C = A · Bᵀ of block-scaled fp8 matrices",
+    details=f"A has a scale for {BLOCK} elements of a row, B one for {BLOCK} x {BLOCK}.",
+    dtype=FP8,
+    scales="block",
+    block=BLOCK,
+    terse=True,
+    layers=(Layers(FP8, "block", ("dynamic",), size=(BLOCK, BLOCK)),),
     tags=(
         "quantization:float8_e4m3fn",
         "fi_api:flashinfer.gemm.gemm_fp8_nt_groupwise",
         "fi_api:flashinfer.gemm.fp8_blockscale_gemm_sm90",
     ),
 )
+# Rows have scales wherever tokens are quantised one by one, which SGLang does on CUDA with all
+# activations that have no scale of their own; and where its method "fp8" keeps the scales of the
+# parts of a merged layer apart (`convert_to_channelwise`), static activations included.
+FP8_ROW = Format(
+    name="gemm_fp8_per_channel",
+    description="Matrix multiply C = A · Bᵀ of fp8 matrices with a scale for each row",
+    details="Rows of A are tokens, rows of B are output channels.",
+    dtype=FP8,
+    reference="gemm_row_scale",
+    scales="row",
+    layers=(
+        Layers(FP8, "channel"),
+        Layers(FP8, "tensor", ("dynamic",)),
+        Layers(FP8, "tensor", methods=("fp8",)),
+    ),
+    tags=("quantization:float8_e4m3fn",),
+)
+# Of a merged layer with several scales SGLang takes the largest (`requantize_with_max_scale`).
+FP8_TENSOR = Format(
+    name="gemm_fp8_per_tensor",
+    description="Matrix multiply C = A · Bᵀ of fp8 matrices with one scale for each",
+    dtype=FP8,
+    reference="gemm_row_scale",
+    words=("whole",),
+    scales="tensor",
+    layers=(Layers(FP8, "tensor", ("static",)),),
+    tags=("quantization:float8_e4m3fn", "fi_api:flashinfer.gemm.bmm_fp8"),
+)
+# Tokens are quantised one by one, also where a checkpoint has a scale for activations.
+INT8_ROW = Format(
+    name="gemm_int8_per_channel",
+    description="Matrix multiply C = A · Bᵀ of int8 matrices with a scale for each row",
+    details="Rows of A are tokens, rows of B are output channels.",
+    dtype="int8",
+    reference="gemm_row_scale",
+    scales="row",
+    layers=(Layers("int8", "channel", methods=("w8a8_int8", "compressed_tensors")),),
+    tags=("quantization:int8",),
+)
+_EXPONENTS = "Scales are powers of two, e8m0."
+MXFP8 = Format(
+    name="gemm_mxfp8",
+    description="Matrix multiply C = A · Bᵀ of MXFP8 matrices",
+    details=f"Of both, 32 elements of a row have a scale. {_EXPONENTS}",
+    dtype=FP8,
+    reference="gemm_group_scale",
+    words=("powers",),
+    scales="group",
+    scale_dtype="int8",
+    block=32,
+    layers=(Layers(FP8, "group", ("dynamic",), ("mxfp8", "modelopt_mixed"), size=32),),
+    tags=("quantization:float8_e4m3fn", "fi_api:flashinfer.gemm.mm_mxfp8"),
+)
+# Blocks of activations are scaled on the fly, the whole by a number that the checkpoint has.
+NVFP4 = Format(
+    name="gemm_nvfp4",
+    description="Matrix multiply C = A · Bᵀ of NVFP4 matrices",
+    details="Of both, 16 elements of a row have a scale, and alpha scales the whole.",
+    dtype="int8",
+    reference="gemm_group_scale",
+    words=("packed", "alpha"),
+    scales="group",
+    scale_dtype=FP8,
+    block=16,
+    packed=True,
+    alpha=True,
+    layers=(Layers(FP4, "group", size=16),),
+    tags=("quantization:float4_e2m1", "fi_api:flashinfer.gemm.mm_fp4"),
+)
+MXFP4 = Format(
+    name="gemm_mxfp4",
+    description="Matrix multiply C = A · Bᵀ of MXFP4 matrices",
+    details=f"Of both, 32 elements of a row have a scale. {_EXPONENTS}",
+    dtype="int8",
+    reference="gemm_group_scale",
+    words=("packed", "powers"),
+    scales="group",
+    scale_dtype="int8",
+    block=32,
+    packed=True,
+    layers=(Layers(FP4, "group", size=32),),
+    tags=("quantization:float4_e2m1", "fi_api:flashinfer.gemm.mm_fp4"),
+)
 
-FORMATS = (PLAIN, FP8_BLOCK)
+FORMATS = (PLAIN, FP8_BLOCK, FP8_ROW, FP8_TENSOR, INT8_ROW, MXFP8, NVFP4, MXFP4)
+"""All formats; the first that a layer matches is its."""
 
 
 def of_quantization(quantization: Quantization | None) -> Format | None:
@@ -78,10 +284,14 @@ def of_quantization(quantization: Quantization | None) -> Format | None:
     return next((one for one in FORMATS if one.is_of(quantization)), None)
 
 
+def named(name: str) -> Format:
+    """The format of that name."""
+    return next(one for one in FORMATS if one.name == name)
+
+
 def of_definition(definition: Definition) -> Format | None:
     """The format that the inputs of a definition show; None where no record has it."""
-    names = tuple(definition.inputs)
-    return next((one for one in FORMATS if one.inputs == names), None)
+    return next((one for one in FORMATS if one.has(definition)), None)
 
 
 def quantization_words(quantization: Quantization) -> str:

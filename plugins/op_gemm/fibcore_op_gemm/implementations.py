@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from fibcore.plugin import Definition, Implementation, wrapped
-from fibcore_op_gemm.formats import BLOCK, of_definition
+from fibcore_op_gemm.formats import BLOCK, Format, of_definition
 
 # Bytes, because an fp8 tensor can neither be flipped nor joined.
 _HELPERS = '''
@@ -11,26 +13,43 @@ def kept(x, begin, end):
     """A copy of a matrix that is zero but for the columns from `begin` to `end`."""
     words = x.contiguous().view(torch.uint8).view(*x.shape, x.element_size())
     changed = torch.zeros_like(words)
-    changed[:, begin:end] = words[:, begin:end]
-    return changed.view(x.shape[0], -1).view(x.dtype)
+    changed[..., begin:end, :] = words[..., begin:end, :]
+    return changed.flatten(-2).view(x.dtype)
 
 
 def reversed_columns(x):
     """A matrix with its columns in the other order."""
     words = x.contiguous().view(torch.uint8).view(*x.shape, x.element_size())
-    return words.flip(1).reshape(x.shape[0], -1).view(x.dtype)
+    return words.flip(-2).flatten(-2).view(x.dtype)
 
 
 def transposed(x):
     """The transposed matrix, rows one after the other."""
     words = x.contiguous().view(torch.uint8).view(*x.shape, x.element_size())
-    return words.transpose(0, 1).reshape(x.shape[1], -1).view(x.dtype)
+    return words.transpose(-3, -2).flatten(-2).contiguous().view(x.dtype)
+
+
+def rolled(x, dim):
+    """A tensor whose elements have moved on by one along a dimension, counted from the last."""
+    words = x.contiguous().view(torch.uint8).view(*x.shape, x.element_size())
+    return words.roll(1, dim - 1).flatten(-2).view(x.dtype)
+
+
+def swapped(x):
+    """Bytes whose halves have changed places."""
+    bits = x.view(torch.uint8)
+    return ((bits << 4) | (bits >> 4)).view(x.dtype)
+
+
+def ones(x):
+    """Scales of one."""
+    return torch.full_like(x, 127) if x.dtype == torch.int8 else torch.ones_like(x)
 
 
 def without_last_column(x):
     """A copy of a matrix with zeros in its last column."""
     changed = x.clone()
-    changed[:, -1] = 0
+    changed[..., -1] = 0
     return changed
 '''
 
@@ -41,35 +60,52 @@ def implementations(definition: Definition) -> tuple[Implementation, ...]:
     if matrices is None or list(definition.outputs) != ["C"]:
         return ()
     n, k = definition.const_axes["N"], definition.const_axes["K"]
-    last_block = (k - 1) // BLOCK * BLOCK
+    columns = k // 2 if matrices.packed else k
+    last_block = (k - 1) // BLOCK * BLOCK * columns // k
     found = [
-        *_right(definition, k),
-        *_wrong(definition, "the last element of K is dropped", A=f"kept(A, 0, {k - 1})"),
+        *_right(definition, matrices, columns),
+        *_wrong(definition, "the last element of K is dropped", A=f"kept(A, 0, {columns - 1})"),
         *_wrong(definition, "the last block of K is dropped", A=f"kept(A, 0, {last_block})"),
         *_wrong(definition, "the last column of C is left out", "without_last_column(result)"),
         *_wrong(definition, "C is 2 % too large", "result * 1.02"),
     ]
-    if n == k:
+    if n == k and not matrices.packed:
         found += _wrong(definition, "B is transposed", B="transposed(B)")
-    if matrices.block_scaled:
-        found += _wrong(definition, "scales of A are ignored", A_scale="torch.ones_like(A_scale)")
-        mean = "B_scale * 0 + B_scale.mean()"
-        found += _wrong(definition, "one scale for all of B", B_scale=mean)
-        if k > BLOCK:
-            found += _wrong(
-                definition, "scales of the block before in K", B_scale="B_scale.roll(1, 1)"
-            )
-        if n > BLOCK:
-            found += _wrong(
-                definition, "scales of the block before in N", B_scale="B_scale.roll(1, 0)"
-            )
+    if matrices.packed:
+        found += _wrong(definition, "halves of bytes of B change places", B="swapped(B)")
+    if matrices.alpha:
+        found += _wrong(definition, "alpha is left out", alpha="torch.ones_like(alpha)")
+    if matrices.scales is not None:
+        for one in _wrong_scales(definition, matrices, n, k):
+            found += one
     return tuple(found)
 
 
-def _right(definition: Definition, k: int) -> list[Implementation]:
-    half = k // 2
+def _wrong_scales(
+    definition: Definition, matrices: Format, n: int, k: int
+) -> Iterator[tuple[Implementation, ...]]:
+    yield _wrong(definition, "scales of A are ignored", A_scale="ones(A_scale)")
+    if matrices.scales == "tensor":
+        yield _wrong(definition, "the scale of B is ignored", B_scale="ones(B_scale)")
+        return
+    if matrices.scale_dtype == "float32":
+        mean = "B_scale * 0 + B_scale.mean()"
+        yield _wrong(definition, "one scale for all of B", B_scale=mean)
+    if matrices.scales == "row":
+        yield _wrong(definition, "scales of the row before", B_scale="rolled(B_scale, -1)")
+    elif matrices.block is not None:
+        if k > matrices.block:
+            moved = "rolled(B_scale, -1)"
+            yield _wrong(definition, "scales of the block before in K", B_scale=moved)
+        if n > (matrices.block if matrices.scales == "block" else 1):
+            moved = "rolled(B_scale, -2)"
+            yield _wrong(definition, "scales of the block before in N", B_scale=moved)
+
+
+def _right(definition: Definition, matrices: Format, columns: int) -> list[Implementation]:
+    half = columns // 2
     inputs = ", ".join(name for name in definition.inputs if name != "A")
-    parts = (f"kept(A, 0, {half})", f"kept(A, {half}, {k})")
+    parts = (f"kept(A, 0, {half})", f"kept(A, {half}, {columns})")
     sums = " + ".join(f"reference({part}, {inputs})" for part in parts)
     found = [
         # As split-K kernels do that add parts in the dtype of C.
@@ -81,11 +117,13 @@ def _right(definition: Definition, k: int) -> list[Implementation]:
             result=sums,
         )
     ]
+    if matrices.packed or not matrices.stored_n_k:
+        return found
     flipped = {name: f"reversed_columns({name})" for name in ("A", "B")}
-    if "A_scale" in definition.inputs:
-        if k % BLOCK:
+    if matrices.block is not None:
+        if columns % matrices.block:
             return found  # blocks would begin elsewhere
-        flipped |= {name: f"{name}.flip(1)" for name in ("A_scale", "B_scale")}
+        flipped |= {name: f"reversed_columns({name})" for name in ("A_scale", "B_scale")}
     name = "K in the other order"
     found += wrapped(definition, name, right=True, helpers=_HELPERS, inputs=flipped)
     return found

@@ -23,14 +23,7 @@ from fibcore.plugin import (
     fact,
     origins_of,
 )
-from fibcore_op_gemm.formats import (
-    BLOCK,
-    FP8_BLOCK,
-    PLAIN,
-    Format,
-    of_quantization,
-    quantization_words,
-)
+from fibcore_op_gemm.formats import PLAIN, Format, of_quantization, quantization_words
 from fibcore_op_gemm.names import OP_TYPE, SHAPES, kernel_name
 from fibcore_op_gemm.products import Product, folded, grouped, products, weights
 from fibcore_op_gemm.sizes import (
@@ -179,7 +172,14 @@ class _Matcher:
                 node,
             )
             return
-        kernel = self._kernel(node, shape, matrices or PLAIN)
+        matrices = matrices or PLAIN
+        if matrices.scales == "group" and shape.k.value % (matrices.block or 1):
+            reason = (
+                f"K is {shape.k.value}, no multiple of the {matrices.block} that a scale covers"
+            )
+            self._problem(f"GEMM of a {node.class_name}", reason, node)
+            return
+        kernel = self._kernel(node, shape, matrices)
         self._record(kernel, node, shape)
         if node.argument("bias") is True:
             self._remark(kernel, "a bias is added after the GEMM", node.path)
@@ -197,15 +197,13 @@ class _Matcher:
     def _kernel(self, node: ModuleNode, shape: Shape, matrices: Format) -> Kernel:
         n, k = int(shape.n.value), int(shape.k.value)
         facts = {axis: _fact(size, node) for axis, size in (("N", shape.n), ("K", shape.k))}
-        if matrices.block_scaled:
-            for axis, size in (("num_k_blocks", shape.k), ("num_n_blocks", shape.n)):
-                blocks = -(-size.value // BLOCK)
-                note = f"{axis[4].upper()} / {BLOCK}, rounded up"
-                facts[axis] = fact(blocks, node, note, *size.sources)
+        for axis, size, note in matrices.sizes(n, k):
+            sources = {"K": shape.k.sources, "N": shape.n.sources}.get(note[0], ())
+            facts[axis] = fact(size, node, note, *sources)
         return Kernel(
             op_type=OP_TYPE,
             name=kernel_name(matrices, n, k),
-            parameters={"N": n, "K": k, "fp8_block_scale": matrices == FP8_BLOCK},
+            parameters={"N": n, "K": k, "format": matrices.name},
             facts=facts,
             uses=(),
             tags=matrices.tags,

@@ -1,4 +1,8 @@
-"""Sizes, inputs and properties for the reference tests of GEMM definitions."""
+"""Sizes, inputs and properties for the reference tests of GEMM definitions.
+
+What matrices hold follows from the definition itself: a matrix with an axis `packed_k` has two e2m1
+numbers a byte, and a scale covers what its axes say. Scales in int8 are the bits of an exponent.
+"""
 
 import math
 from collections.abc import Callable
@@ -11,10 +15,22 @@ Definition = dict[str, Any]
 Case = dict[str, Any]
 Inputs = dict[str, torch.Tensor]
 
-BLOCK = 128
+# Elements along K that a scale of that dtype covers, where it covers some of them.
+BLOCKS = {"float32": 128, "float8_e4m3fn": 16, "int8": 32}
+# Axes of scales that are known here.
+SCALES = (
+    ["scalar"],
+    ["M"],
+    ["N"],
+    ["M", "num_k_blocks"],
+    ["N", "num_k_blocks"],
+    ["num_n_blocks", "num_k_blocks"],
+)
+# Numbers e2m1 by their bits.
+E2M1 = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, -0.0, -0.5, -1.0, -1.5, -2.0, -3.0, -4.0, -6.0)
 
-# Both sides start from the same fp8 numbers and differ in nothing but the order of float32 sums and
-# the rounding of C: what is usual for bfloat16 holds, and for every element.
+# Both sides start from the same numbers and differ in nothing but the order of float32 sums and the
+# rounding of C: what is usual for bfloat16 holds, and for every element.
 TOLERANCES = {"bfloat16": (1e-2, 8e-3)}
 MATCHED_RATIO = {"bfloat16": 1.0}
 
@@ -24,7 +40,12 @@ def cases(definition: Definition) -> list[Case]:
     n, k = _sizes(definition)
     many = max(8, min(300, 2**32 // (n * k)))
     rows = (1, many) if n * k > 2**28 else (1, 7, many)
-    return [{"id": f"M{m}", "M": m} for m in rows]
+    if "batch_size" not in definition["axes"]:
+        return [{"id": f"M{m}", "M": m} for m in rows]
+    return [
+        {"id": f"B{b}-M{m}", "M": m, "batch_size": b}
+        for m, b in zip(rows, (16, 3, 8), strict=False)
+    ]
 
 
 def make_inputs(
@@ -32,55 +53,96 @@ def make_inputs(
 ) -> Inputs:
     """Random matrices whose product has elements of about one, whatever K is.
 
-    So float16 does not overflow, and an absolute tolerance means the same for every K. Returns A
-    and B, for fp8 with scales that differ from block to block by up to four.
+    So float16 does not overflow, and an absolute tolerance means the same for every K. Returns the
+    inputs in order; scales differ by up to four.
     """
     _check_layout(definition)
-    m, (n, k) = case["M"], _sizes(definition)
-    if not _fp8(definition):
-        a = torch.randn(m, k, generator=generator)
-        pool = torch.randn(_pool_size(n, k), generator=generator) / math.sqrt(k)
-        return {
-            "A": a.to(_dtype(definition, "A")).to(device),
-            "B": _rows(pool.to(_dtype(definition, "B")), n, k, device, generator),
-        }
-    spread = 100.0  # of the fp8 numbers, whose largest is 448
-    a = (spread * torch.randn(m, k, generator=generator)).clamp(-448, 448)
-    pool = (spread * torch.randn(_pool_size(n, k), generator=generator)).clamp(-448, 448)
-    k_blocks, n_blocks = -(-k // BLOCK), -(-n // BLOCK)
-    a_scale = _scales(m, k_blocks, generator) / spread
-    b_scale = _scales(n_blocks, k_blocks, generator) / (spread * math.sqrt(k))
-    return {
-        "A": a.to(_dtype(definition, "A")).to(device),
-        "A_scale": a_scale.to(device),
-        "B": _rows(pool.to(_dtype(definition, "B")), n, k, device, generator),
-        "B_scale": b_scale.to(device),
-    }
+    inputs: Inputs = {}
+    for name, spec in definition["inputs"].items():
+        if name in ("A", "B"):
+            inputs[name] = _matrix(definition, name, case, device, generator)
+        elif name == "alpha":  # scales of few bits are about one
+            size = _target(definition, "B") / (_spread(definition, "A") * _spread(definition, "B"))
+            inputs[name] = torch.full((1,), size, dtype=torch.float32, device=device)
+        else:
+            of = name.removesuffix("_scale")
+            middle = _target(definition, of) / _spread(definition, of)
+            middle = 1.0 if "alpha" in definition["inputs"] else middle
+            shape = _shape(definition, name, case)
+            inputs[name] = _scales(shape, spec["dtype"], middle, generator).to(device)
+    return inputs
 
 
-def _pool_size(n: int, k: int) -> int:
-    return 4 * n + 2**14 + k
+def _target(definition: Definition, name: str) -> float:
+    """The standard deviation of what the elements of a matrix stand for."""
+    return 1.0 if name == "A" else 1.0 / math.sqrt(_sizes(definition)[1])
 
 
-def _rows(
-    pool: torch.Tensor, n: int, k: int, device: torch.device, generator: torch.Generator
+def _spread(definition: Definition, name: str) -> float:
+    """The standard deviation of the elements themselves."""
+    if f"{name}_scale" not in definition["inputs"]:
+        return _target(definition, name)
+    if _packed(definition, name):
+        return math.sqrt(sum(x * x for x in E2M1) / len(E2M1))
+    return {"int8": 40.0}.get(definition["inputs"][name]["dtype"], 100.0)  # fp8 ends at 448
+
+
+def _matrix(
+    definition: Definition,
+    name: str,
+    case: Case,
+    device: torch.device,
+    generator: torch.Generator,
 ) -> torch.Tensor:
-    """A matrix [n, k] whose rows are different stretches of `pool`.
+    """A or B, with rows along K that are different stretches of one pool.
 
     As good as random for a product, and made at the speed of copying: B can have 10^9 elements.
     """
-    starts = torch.randperm(pool.numel() - k, generator=generator)[:n]
-    rows = _words(pool).to(device).unfold(0, k, 1)[starts.to(device)]
-    return rows.contiguous().view(pool.dtype)
+    *batch, rows, columns = _shape(definition, name, case)
+    turned = definition["inputs"][name]["shape"][-1] == "N"
+    if turned:
+        rows, columns = columns, rows
+    count = rows * math.prod(batch)
+    pool = _pool(definition, name, 4 * count + 2**14 + columns, generator)
+    starts = torch.randperm(pool.numel() - columns, generator=generator)[:count]
+    matrix = _words(pool).to(device).unfold(0, columns, 1)[starts.to(device)]
+    matrix = matrix.view(*batch, rows, columns)
+    return (matrix.mT if turned else matrix).contiguous().view(pool.dtype)
 
 
-def _scales(rows: int, columns: int, generator: torch.Generator) -> torch.Tensor:
-    """Scales between a half and two."""
-    return 2.0 ** (2.0 * torch.rand(rows, columns, generator=generator) - 1.0)
+def _pool(
+    definition: Definition, name: str, elements: int, generator: torch.Generator
+) -> torch.Tensor:
+    if _packed(definition, name):
+        return torch.randint(-128, 128, (elements,), generator=generator, dtype=torch.int8)
+    values = _spread(definition, name) * torch.randn(elements, generator=generator)
+    dtype = _dtype(definition, name)
+    if dtype.itemsize == 1:
+        largest = 127.0 if dtype == torch.int8 else 448.0
+        values = values.clamp(-largest, largest)
+    return (values.round() if dtype == torch.int8 else values).to(dtype)
+
+
+def _scales(
+    shape: list[int], dtype: str, middle: float, generator: torch.Generator
+) -> torch.Tensor:
+    """Scales between a half and two times `middle`."""
+    if dtype == "int8":
+        steps = torch.randint(-1, 2, shape, generator=generator)
+        bits = steps + (127 + round(math.log2(middle)))
+        return bits.to(torch.uint8).view(torch.int8)
+    values = middle * 2.0 ** (2.0 * torch.rand(shape, generator=generator) - 1.0)
+    return values.to(getattr(torch, dtype))
 
 
 def _sizes(definition: Definition) -> tuple[int, int]:
     return int(definition["axes"]["N"]["value"]), int(definition["axes"]["K"]["value"])
+
+
+def _shape(definition: Definition, name: str, case: Case) -> list[int]:
+    axes = definition["axes"]
+    sizes = [axes[a].get("value", case.get(a)) for a in definition["inputs"][name]["shape"]]
+    return [int(size) for size in sizes]
 
 
 def _dtype(definition: Definition, name: str) -> torch.dtype:
@@ -88,32 +150,78 @@ def _dtype(definition: Definition, name: str) -> torch.dtype:
     return dtype
 
 
-def _fp8(definition: Definition) -> bool:
-    return "A_scale" in definition["inputs"]
+def _packed(definition: Definition, name: str) -> bool:
+    return "packed_k" in definition["inputs"][name]["shape"]
 
 
 def _check_layout(definition: Definition) -> None:
-    """Skip definitions of others whose tensors are neither of the two that are known here."""
-    names = list(definition["inputs"])
-    if names not in (["A", "B"], ["A", "A_scale", "B", "B_scale"]):
+    """Skip definitions of others whose tensors are none of those that are known here."""
+    inputs = definition["inputs"]
+    names = [name for name in inputs if name != "alpha"]
+    known = names in (["A", "B"], ["A", "A_scale", "B", "B_scale"])
+    for name in names[1::2] if known and len(names) > 2 else ():
+        axes = [axis for axis in inputs[name]["shape"] or [] if axis != "batch_size"]
+        known = known and axes in SCALES and inputs[name]["dtype"] in BLOCKS
+    if not known:
         import pytest
 
-        pytest.skip(f"no inputs are made for a GEMM of {', '.join(names)}")
+        pytest.skip(f"no inputs are made for a GEMM of {', '.join(inputs)}")
 
 
-def _columns(inputs: Inputs, columns: torch.Tensor) -> torch.Tensor:
-    """Some columns of the product, in float64."""
-    a, b = inputs["A"].float().double(), _take(inputs["B"], columns).float().double()
-    if "A_scale" in inputs:
-        k = a.shape[1]
-        block_of_k = torch.arange(k, device=a.device) // BLOCK
-        a = a * inputs["A_scale"].double()[:, block_of_k]
-        b = b * inputs["B_scale"].double()[columns // BLOCK][:, block_of_k]
-    return torch.einsum("mk,nk->mn", a, b)
+def _values(
+    definition: Definition,
+    inputs: Inputs,
+    name: str,
+    rows: torch.Tensor | None = None,
+    columns: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """What elements of A or B stand for, in float64: of some rows, at some columns of K."""
+    raw, scale = _words(inputs[name]), inputs.get(f"{name}_scale")
+    raw = raw.mT if definition["inputs"][name]["shape"][-1] == "N" else raw
+    k = _sizes(definition)[1]
+    rows = torch.arange(raw.shape[-2], device=raw.device) if rows is None else rows
+    columns = torch.arange(k, device=raw.device) if columns is None else columns
+    raw = raw[..., rows, :]
+    if _packed(definition, name):
+        bits = raw[..., columns // 2].view(torch.uint8) >> (4 * (columns % 2)).to(torch.uint8)
+        values = torch.tensor(E2M1, dtype=torch.float64, device=raw.device)[(bits & 15).long()]
+    else:
+        values = raw[..., columns].contiguous().view(inputs[name].dtype).float().double()
+    if scale is None:
+        return values
+    axes = definition["inputs"][f"{name}_scale"]["shape"]
+    factors = _exponents(scale) if scale.dtype == torch.int8 else scale.float().double()
+    if axes[-1] == "scalar":
+        return values * factors
+    block = BLOCKS[definition["inputs"][f"{name}_scale"]["dtype"]]
+    if axes[-1] == "num_k_blocks":
+        of_rows = rows // block if axes[-2] == "num_n_blocks" else rows
+        return values * factors[..., of_rows, :][..., columns // block]
+    return values * factors[..., rows, None]
 
 
-def _take(matrix: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-    return _words(matrix)[rows].view(matrix.dtype)
+def _exponents(bits: torch.Tensor) -> torch.Tensor:
+    """Powers of two by the bits of their exponents, in float64."""
+    return torch.exp2(bits.view(torch.uint8).double() - 127.0)
+
+
+def _stored(definition: Definition, values: torch.Tensor) -> torch.Tensor:
+    """A matrix A that holds these numbers, rounded to those that there are."""
+    if not _packed(definition, "A"):
+        dtype = _dtype(definition, "A")
+        return (values.round() if dtype == torch.int8 else values).to(dtype)
+    table = torch.tensor(E2M1, device=values.device)
+    bits = (values[..., None] - table).abs().argmin(dim=-1).to(torch.uint8)
+    return (bits[..., ::2] | (bits[..., 1::2] << 4)).view(torch.int8)
+
+
+def _alpha(inputs: Inputs) -> torch.Tensor | float:
+    return inputs["alpha"].double() if "alpha" in inputs else 1.0
+
+
+def _take(matrix: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
+    """Some columns of a matrix."""
+    return _words(matrix)[..., columns].view(matrix.dtype)
 
 
 def _words(values: torch.Tensor) -> torch.Tensor:
@@ -128,25 +236,21 @@ def one_hot_rows_of_a_pick_columns_of_b(
 
     It tells B from its transpose where N = K, and sees the first and the last element of K.
     """
-    n, k = _sizes(definition)
+    _, k = _sizes(definition)
     rows = min(case["M"], 16)
-    inputs = make_inputs(definition, {"M": rows}, device, generator)
+    inputs = make_inputs(definition, {**case, "M": rows}, device, generator)
     picked = torch.randint(0, k, (rows,), generator=generator)
-    picked[: min(rows, 4)] = torch.tensor([k - 1, 0, k // 2, min(BLOCK, k - 1)])[:rows]
-    a = torch.zeros(rows, k)
-    a[torch.arange(rows), picked] = 1.0
-    inputs["A"] = a.to(_dtype(definition, "A")).to(device)
+    picked[: min(rows, 4)] = torch.tensor([k - 1, 0, k // 2, min(128, k - 1)])[:rows]
+    where, all_rows = picked.to(device), torch.arange(rows, device=device)
+    a = torch.zeros(*inputs["A"].shape[:-1], k, device=device)
+    a[..., all_rows, where] = 1.0
+    inputs["A"] = _stored(definition, a)
     output = run(*inputs.values())
-    where = picked.to(device)
-    expected = _words(inputs["B"])[:, where].view(inputs["B"].dtype).float().t()
-    if "A_scale" not in inputs:
-        torch.testing.assert_close(output.float(), expected, rtol=0, atol=0)
-        return
-    block_of_n = torch.arange(n, device=device) // BLOCK
-    scale = inputs["B_scale"][block_of_n][:, where // BLOCK].t()
-    own = inputs["A_scale"].gather(1, (where // BLOCK)[:, None])
-    unit = torch.finfo(output.dtype).eps
-    torch.testing.assert_close(output.float(), expected * scale * own, rtol=unit, atol=0)
+    own = _values(definition, inputs, "A", None, where).diagonal(dim1=-2, dim2=-1)
+    columns = _values(definition, inputs, "B", None, where).mT
+    expected = columns * own[..., None] * _alpha(inputs)
+    unit = torch.finfo(output.dtype).eps if "A_scale" in inputs else 0
+    torch.testing.assert_close(output.double(), expected, rtol=unit, atol=0)
 
 
 def columns_of_the_product_agree_with_float64(
@@ -158,7 +262,7 @@ def columns_of_the_product_agree_with_float64(
     cancellation and grows until small terms are lost unless it is kept in float32.
     """
     n, _ = _sizes(definition)
-    inputs = make_inputs(definition, {"M": min(case["M"], 64)}, device, generator)
+    inputs = make_inputs(definition, {**case, "M": min(case["M"], 64)}, device, generator)
     columns = torch.cat(
         [
             torch.arange(min(n, 8)),
@@ -166,22 +270,51 @@ def columns_of_the_product_agree_with_float64(
             torch.randint(0, n, (48,), generator=generator),
         ]
     ).to(device)
-    if inputs["A"].shape[0] > 1:
-        signs = torch.sign(_take(inputs["B"], columns[-1:]).float())
-        size = inputs["A"].float().abs().mean()
-        first = torch.zeros_like(inputs["A"].float())
-        first[0] = signs * size
-        mixed = torch.where(first != 0, first, inputs["A"].float())
-        inputs["A"] = mixed.to(inputs["A"].dtype)
+    rows = inputs["A"].shape[-2]
+    if rows > 1:
+        signs = torch.sign(_values(definition, inputs, "B", columns[-1:]))
+        first = signs * _spread(definition, "A")
+        first = torch.where(first == 0, _spread(definition, "A"), first)
+        inputs["A"] = inputs["A"].clone()
+        _words(inputs["A"])[..., :1, :] = _words(_stored(definition, first.float()))
     output = run(*inputs.values())
-    assert output.shape == (inputs["A"].shape[0], n)
+    assert output.shape == (*inputs["A"].shape[:-1], n)
     assert output.dtype == getattr(torch, definition["outputs"]["C"]["dtype"])
     rtol, atol = {torch.float16: (1e-3, 1e-3), torch.bfloat16: (1e-2, 8e-3)}.get(
         output.dtype, (1e-5, 1e-5)
     )
-    torch.testing.assert_close(
-        output[:, columns].double(), _columns(inputs, columns), rtol=rtol, atol=atol
-    )
+    a, b = _values(definition, inputs, "A"), _values(definition, inputs, "B", columns)
+    expected = torch.matmul(a, b.mT) * _alpha(inputs)
+    torch.testing.assert_close(_take(output, columns).double(), expected, rtol=rtol, atol=atol)
+
+
+def exponents_may_be_as_large_as_there_are(
+    run: Run, definition: Definition, case: Case, device: torch.device, generator: torch.Generator
+) -> None:
+    """Scales of A that are powers of two up to 2^100, or 2^-127; those of B take them back. NaN."""
+    if definition["inputs"].get("A_scale", {}).get("dtype") != "int8":
+        return
+    inputs = make_inputs(definition, {**case, "M": min(case["M"], 8)}, device, generator)
+    (rows, blocks), n = inputs["A_scale"].shape, inputs["B_scale"].shape[0]
+    steps = torch.randint(-100, 101, (blocks,), generator=generator).to(device)
+    size = 127 + round(math.log2(_target(definition, "B"))) - 12
+    columns = torch.arange(min(n, 64), device=device)
+    for of_a in (steps, torch.full_like(steps, -127)):
+        inputs["A_scale"] = (127 + of_a).to(torch.uint8).view(torch.int8).repeat(rows, 1)
+        inputs["B_scale"] = (size - of_a).to(torch.uint8).view(torch.int8).repeat(n, 1)
+        a, b = _values(definition, inputs, "A"), _values(definition, inputs, "B", columns)
+        expected = torch.matmul(a, b.mT)
+        output = run(*inputs.values())[:, columns].double()
+        atol = 8e-3 * float(expected.std())
+        torch.testing.assert_close(output, expected, rtol=1e-2, atol=atol)
+    # Without signs and zeros, so that an infinity would give no NaN.
+    for name in ("A", "B"):
+        kept, set_bits = (0x77, 0x11) if _packed(definition, name) else (0x7F, 0)
+        inputs[name] = ((_words(inputs[name]) & kept) | set_bits).view(inputs[name].dtype)
+    inputs["A_scale"][0, -1] = -1  # the byte 255
+    output = run(*inputs.values())
+    assert output[0].isnan().all()
+    assert not output[1:].isnan().any()
 
 
 def no_rows_give_no_rows(
@@ -190,18 +323,19 @@ def no_rows_give_no_rows(
     """A batch without tokens gives an empty C."""
     _check_layout(definition)
     inputs = {}
-    for name, spec in definition["inputs"].items():
-        shape = [definition["axes"][axis].get("value", 0) for axis in spec["shape"]]
+    for name in definition["inputs"]:
+        shape = _shape(definition, name, {**case, "M": 0})
         # What B holds does not matter; one element stands for all.
         inputs[name] = torch.zeros(1, device=device).to(_dtype(definition, name)).expand(shape)
-    assert run(*inputs.values()).shape == (0, _sizes(definition)[0])
+    output = run(*inputs.values())
+    assert output.shape == (*inputs["A"].shape[:-2], 0, _sizes(definition)[0])
 
 
 def settings_of_torch_stay(
     run: Run, definition: Definition, case: Case, device: torch.device, generator: torch.Generator
 ) -> None:
     """How other products are rounded is as it was before, whatever it was."""
-    inputs = make_inputs(definition, {"M": 1}, device, generator)
+    inputs = make_inputs(definition, {**case, "M": 1}, device, generator)
     flags = torch.backends.cuda.matmul
     names = (
         "allow_bf16_reduced_precision_reduction",
@@ -223,6 +357,7 @@ def settings_of_torch_stay(
 PROPERTIES = [
     one_hot_rows_of_a_pick_columns_of_b,
     columns_of_the_product_agree_with_float64,
+    exponents_may_be_as_large_as_there_are,
     no_rows_give_no_rows,
     settings_of_torch_stay,
 ]

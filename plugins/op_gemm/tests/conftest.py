@@ -31,10 +31,25 @@ def make_definition(n: int, k: int, quantization: Quantization | None = None) ->
 def small_definitions() -> list[Definition]:
     """One of each reference, so small that tests take milliseconds, with chunks as small."""
     plain, blocks = make_definition(200, 320), make_definition(330, 320, FP8_BLOCK)
+    kinds = ("fp8_per_channel", "fp8_per_tensor", "mxfp8", "nvfp4", "mxfp4")
+    others = [made_of(f"gemm_{kind}", 400, 320) for kind in kinds]
     return [
         with_constants(plain, CHUNK_ELEMENTS=24 * 2048),
         with_constants(blocks, CHUNK_ELEMENTS=24 * 4096, SPLIT_ROWS=8),
+        *(with_constants(one, CHUNK_ELEMENTS=24 * 4096) for one in others),
     ]
+
+
+def made_of(name: str, n: int, k: int) -> Definition:
+    """The definition of a format."""
+    kernel = Kernel("gemm", f"{name}_n_{n}_k_{k}", {"N": n, "K": k, "format": name}, {}, ())
+    return plugin.fibcore_reference(kernel)
+
+
+def case_of(made: Definition, m: int, batch_size: int = 3) -> dict[str, Any]:
+    """A case of the test template with so many rows."""
+    batched = {"batch_size": batch_size} if "batch_size" in made.axes else {}
+    return {"id": f"M{m}", "M": m, **batched}
 
 
 @pytest.fixture
@@ -47,6 +62,18 @@ def kernel() -> Callable[..., Kernel]:
 def definition() -> Callable[..., Definition]:
     """Makes the definition of a linear layer of N, K and a quantisation."""
     return make_definition
+
+
+@pytest.fixture
+def definition_of() -> Callable[..., Definition]:
+    """Makes the definition of a format, N and K."""
+    return made_of
+
+
+@pytest.fixture
+def case() -> Callable[..., dict[str, Any]]:
+    """Makes a case of the test template for a definition and a number of rows."""
+    return case_of
 
 
 @pytest.fixture(scope="session")
@@ -62,7 +89,7 @@ def make_inputs(template: Template) -> Callable[[Definition, int], dict[str, Any
     def made(definition: Definition, m: int) -> dict[str, Any]:
         generator = torch.Generator().manual_seed(5)
         made: dict[str, Any] = template.module.make_inputs(
-            definition.to_dict(), {"M": m}, torch.device("cpu"), generator
+            definition.to_dict(), case_of(definition, m), torch.device("cpu"), generator
         )
         return made
 

@@ -8,9 +8,11 @@ import sys
 from typing import Any
 
 import attrs
+import pytest
 
 import fibcore_op_gemm as plugin
-from fibcore.plugin import Quantization
+from fibcore.plugin import Quantization, const
+from fibcore_op_gemm.formats import FORMATS, Format, of_definition
 
 FP8_BLOCK = Quantization("fp8", "float8_e4m3fn", "block", block=(128, 128), activation="dynamic")
 
@@ -54,8 +56,99 @@ def test_the_format_of_fp8_block_scale(definition: Any) -> None:
     assert specs(data["outputs"]) == {"C": (["M", "N"], "bfloat16")}
 
 
-def test_references_need_torch_alone(definition: Any) -> None:
-    for made in (definition(64, 64), definition(64, 64, FP8_BLOCK)):
+@pytest.mark.parametrize(
+    ("kind", "inputs"),
+    [
+        (
+            "gemm_fp8_per_channel",
+            {
+                "A": (["M", "K"], "float8_e4m3fn"),
+                "A_scale": (["M"], "float32"),
+                "B": (["N", "K"], "float8_e4m3fn"),
+                "B_scale": (["N"], "float32"),
+            },
+        ),
+        (
+            "gemm_fp8_per_tensor",
+            {
+                "A": (["M", "K"], "float8_e4m3fn"),
+                "A_scale": (["scalar"], "float32"),
+                "B": (["N", "K"], "float8_e4m3fn"),
+                "B_scale": (["scalar"], "float32"),
+            },
+        ),
+        (
+            "gemm_int8_per_channel",
+            {
+                "A": (["M", "K"], "int8"),
+                "A_scale": (["M"], "float32"),
+                "B": (["N", "K"], "int8"),
+                "B_scale": (["N"], "float32"),
+            },
+        ),
+        (
+            "gemm_mxfp8",
+            {
+                "A": (["M", "K"], "float8_e4m3fn"),
+                "A_scale": (["M", "num_k_blocks"], "int8"),
+                "B": (["N", "K"], "float8_e4m3fn"),
+                "B_scale": (["N", "num_k_blocks"], "int8"),
+            },
+        ),
+        (
+            "gemm_nvfp4",
+            {
+                "A": (["M", "packed_k"], "int8"),
+                "A_scale": (["M", "num_k_blocks"], "float8_e4m3fn"),
+                "B": (["N", "packed_k"], "int8"),
+                "B_scale": (["N", "num_k_blocks"], "float8_e4m3fn"),
+                "alpha": (["scalar"], "float32"),
+            },
+        ),
+        (
+            "gemm_mxfp4",
+            {
+                "A": (["M", "packed_k"], "int8"),
+                "A_scale": (["M", "num_k_blocks"], "int8"),
+                "B": (["N", "packed_k"], "int8"),
+                "B_scale": (["N", "num_k_blocks"], "int8"),
+            },
+        ),
+    ],
+)
+def test_the_tensors_of_formats(definition_of: Any, kind: str, inputs: Any) -> None:
+    data = definition_of(kind, 192, 320).to_dict()
+    assert list(specs(data["inputs"]).items()) == list(inputs.items())
+    (output,) = specs(data["outputs"]).values()
+    assert output == ([*inputs["A"][0][:-1], "N"], "bfloat16")
+    for part in ("axes", "inputs", "outputs"):
+        assert all(spec.get("description") for spec in data[part].values()), part
+
+
+@pytest.mark.parametrize("one", FORMATS, ids=lambda one: one.name)
+def test_a_format_is_known_by_its_tensors(definition_of: Any, one: Format) -> None:
+    made = definition_of(one.name, 192, 320)
+    assert [other.name for other in FORMATS if other.has(made)] == [one.name]
+    assert of_definition(made) == one
+    assert plugin.fibcore_identify(made).contradictions == ()
+    for axis, size in made.const_axes.items():
+        other = attrs.evolve(made, axes={**made.axes, axis: const(size + 1)})
+        assert plugin.fibcore_identify(other).contradictions, axis
+
+
+def test_sizes_of_packed_matrices(definition_of: Any) -> None:
+    assert definition_of("gemm_nvfp4", 192, 320).const_axes == {
+        "N": 192,
+        "K": 320,
+        "packed_k": 160,
+        "num_k_blocks": 20,
+        "scalar": 1,
+    }
+    assert definition_of("gemm_mxfp4", 192, 320).const_axes["num_k_blocks"] == 10
+
+
+def test_references_need_torch_alone(definition_of: Any) -> None:
+    for made in (definition_of(one.name, 64, 64) for one in FORMATS):
         imported = [
             name.name
             for node in ast.walk(ast.parse(made.reference))

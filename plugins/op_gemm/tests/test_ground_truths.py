@@ -14,6 +14,7 @@ import fibcore_op_gemm as plugin
 from fibcore.plugin import Definition, GroundTruth, Quantization, tensor
 from fibcore.testing.harness import harness
 from fibcore.testing.templates import load_run
+from fibcore_op_gemm.formats import FORMATS, Format
 
 torch = pytest.importorskip("torch")
 
@@ -64,31 +65,59 @@ def test_other_tensors_have_no_ground_truth(definition: Any) -> None:
     assert plugin.fibcore_ground_truths(biased) == ()
 
 
+TOLERANCES = {"float16": (1e-3, 1e-3), "bfloat16": (1e-2, 8e-3)}
+EACH = pytest.mark.parametrize("one", FORMATS, ids=lambda one: one.name)
+
+
+@EACH
 @pytest.mark.parametrize(("n", "k"), SHAPES)
-def test_agrees_with_torch_in_float64(definition: Any, make_inputs: Any, n: int, k: int) -> None:
-    for quantization, entry, tolerance in (
-        (None, "torch_gemm", (1e-3, 1e-3)),
-        (FP8_BLOCK, "torch_gemm_fp8_block_scale", (1e-2, 8e-3)),
-    ):
-        made = definition(n, k, quantization)
-        inputs = make_inputs(made, 7)
-        expected = run_truth(truth(made, entry), **inputs)
-        assert expected.dtype == torch.float64
-        actual = load_run(made.reference)(*inputs.values()).double()
-        torch.testing.assert_close(actual, expected, rtol=tolerance[0], atol=tolerance[1])
+def test_agrees_with_torch_on_any_device(
+    definition_of: Any, make_inputs: Any, n: int, k: int, one: Format
+) -> None:
+    made = definition_of(one.name, n, k if one.scales != "group" else -(-k // 32) * 32)
+    inputs = make_inputs(made, 7)
+    actual = load_run(made.reference)(*inputs.values()).double()
+    rtol, atol = TOLERANCES[one.output_dtype]
+    dtypes = set()
+    for each in plugin.fibcore_ground_truths(made) or ():
+        if each.kind == "torch" and each.device == "any":
+            expected = run_truth(each, **inputs)
+            torch.testing.assert_close(actual, expected.double(), rtol=rtol, atol=atol)
+            dtypes.add(expected.dtype)
+    assert torch.float64 in dtypes
 
 
+@EACH
 @pytest.mark.parametrize(("n", "k"), [(2304, 128), (576, 320)])
-def test_agrees_with_sglang(definition: Any, make_inputs: Any, n: int, k: int) -> None:
+def test_agrees_with_sglang(
+    definition_of: Any, make_inputs: Any, n: int, k: int, one: Format
+) -> None:
     package, reason = harness().find_sglang(None)
     if package is None:
         pytest.skip(reason)
-    made = definition(n, k, FP8_BLOCK)
+    made = definition_of(one.name, n, k)
     inputs = make_inputs(made, 7)
-    loader = harness().SGLangSource(package)
-    expected = run_truth(truth(made, "sglang_gemm_fp8_block_scale"), loader, **inputs)
     actual = load_run(made.reference)(*inputs.values()).float()
-    torch.testing.assert_close(actual, expected, rtol=1e-2, atol=8e-3)
+    for each in plugin.fibcore_ground_truths(made) or ():
+        if each.kind == "sglang":
+            try:
+                expected = run_truth(each, harness().SGLangSource(package), **inputs)
+            except LookupError as error:
+                pytest.skip(str(error))
+            torch.testing.assert_close(actual, expected.float(), rtol=1e-2, atol=8e-3)
+
+
+@EACH
+def test_every_format_has_ground_truths_everywhere(definition_of: Any, one: Format) -> None:
+    """One that runs on a CPU, and one that a Hopper GPU runs."""
+    found = plugin.fibcore_ground_truths(definition_of(one.name, 64, 64)) or ()
+    assert any(each.device == "any" for each in found)
+    assert any((each.min_capability or (9, 0)) <= (9, 0) for each in found)
+    for each in found:
+        named = (ast.FunctionDef, ast.ClassDef)
+        tops = [n.name for n in ast.parse(each.source).body if isinstance(n, named)]
+        assert each.entry in tops
+        assert all(name.lower().startswith(each.entry) for name in tops)
 
 
 def test_cublas_source_works_on_any_device(definition: Any, make_inputs: Any) -> None:
@@ -136,3 +165,79 @@ def test_flashinfer_gets_the_layout_that_it_reads(
     cut = make_inputs(definition(200, 72, FP8_BLOCK), 3)
     with pytest.raises(NotImplementedError, match="N"):
         run_truth(truth(made, entry), **cut)
+
+
+def test_flashinfer_multiplies_one_matrix_of_a_batch(
+    definition_of: Any, make_inputs: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stand-in for `bmm_fp8` that takes what cuBLAS does: B with columns one after the other."""
+
+    def bmm_fp8(a: Any, b: Any, a_scale: Any, b_scale: Any, dtype: Any) -> Any:
+        assert a.is_contiguous()
+        assert b.mT.is_contiguous()
+        assert a_scale.numel() == b_scale.numel() == 1
+        return ((a.float() @ b.float()) * a_scale * b_scale).to(dtype)
+
+    stand_in = ModuleType("flashinfer")
+    stand_in.bmm_fp8 = bmm_fp8  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "flashinfer", stand_in)
+    made = definition_of("gemm_fp8_per_tensor", 256, 384)
+    inputs = make_inputs(made, 7)
+    one = truth(made, "flashinfer_bmm_fp8_gemm")
+    actual = load_run(made.reference)(*inputs.values())
+    torch.testing.assert_close(run_truth(one, **inputs), actual, rtol=1e-2, atol=8e-3)
+    with pytest.raises(NotImplementedError, match="N"):
+        run_truth(one, **make_inputs(definition_of("gemm_fp8_per_tensor", 200, 72), 3))
+
+
+def tiled(scale: Any, rows: int, columns: int) -> Any:
+    """Scales out of the layout 128x4, as its offsets are given: [rows, columns]."""
+    flat, wide = scale.reshape(-1), -(-columns // 4)
+    row, column = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
+    tile = (row // 128) * wide + column // 4
+    return flat[tile * 512 + (row % 32) * 16 + (row % 128) // 32 * 4 + column % 4]
+
+
+@pytest.mark.parametrize("kind", ["gemm_mxfp8", "gemm_nvfp4", "gemm_mxfp4"])
+def test_flashinfer_gets_scales_in_tiles(
+    definition_of: Any, make_inputs: Any, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Stand-ins that read scales by the offsets of the layout of blocks of 128 x 4."""
+    made = definition_of(kind, 160, 384)
+    inputs, blocks = make_inputs(made, 7), made.const_axes["num_k_blocks"]
+    expected = load_run(made.reference)(*inputs.values())
+
+    def product(a: Any, b: Any, a_scale: Any, b_scale: Any, alpha: Any = None) -> Any:
+        assert b.mT.is_contiguous()
+        given = {"A": a, "A_scale": tiled(a_scale, 7, blocks), "B": b.mT}
+        given["B_scale"] = tiled(b_scale, 160, blocks)
+        for name, value in given.items():
+            given[name] = value.contiguous().view(inputs[name].dtype)
+        return load_run(made.reference)(**given, **({} if alpha is None else {"alpha": alpha}))
+
+    def mm_mxfp8(a: Any, b: Any, a_scale: Any, b_scale: Any, *, out_dtype: Any) -> Any:
+        assert out_dtype == torch.bfloat16
+        assert a_scale.dtype == b_scale.dtype == torch.uint8
+        assert (a_scale.numel(), b_scale.numel()) == (128 * 12, 256 * 12)
+        return product(a, b, a_scale, b_scale)
+
+    def mm_fp4(
+        a: Any, b: Any, a_scale: Any, b_scale: Any, alpha: Any, dtype: Any, **named: Any
+    ) -> Any:
+        assert a.dtype == b.dtype == torch.uint8
+        assert dtype == torch.bfloat16
+        size = 16 if kind == "gemm_nvfp4" else 32
+        assert named == {"block_size": size, "use_nvfp4": size == 16}
+        assert b_scale.mT.is_contiguous()
+        return product(a, b, a_scale, b_scale.mT, alpha)
+
+    stand_in = ModuleType("flashinfer.gemm")
+    stand_in.mm_fp4 = mm_fp4  # type: ignore[attr-defined]
+    stand_in.mm_mxfp8 = mm_mxfp8  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "flashinfer", ModuleType("flashinfer"))
+    monkeypatch.setitem(sys.modules, "flashinfer.gemm", stand_in)
+    (one,) = (t for t in plugin.fibcore_ground_truths(made) or () if t.kind == "flashinfer")
+    torch.testing.assert_close(run_truth(one, **inputs), expected)
+    narrow = make_inputs(definition_of(kind, 72, 64), 3)
+    with pytest.raises(NotImplementedError, match="N"):
+        run_truth(one, **narrow)

@@ -21,11 +21,12 @@ from fibcore.plugin import (
     with_origins,
 )
 from fibcore.testing.trees import PLACE, TENSOR, call, module, tree
-from fibcore_op_gemm import matcher
+from fibcore_op_gemm import fibcore_reference, matcher
 
 LINEAR = "sglang.srt.layers.linear."
 EMBEDDING = "sglang.srt.layers.vocab_parallel_embedding."
 FP8_BLOCK = Quantization("fp8", "float8_e4m3fn", "block", block=(128, 128), activation="dynamic")
+FP8 = "float8_e4m3fn"
 RANK = {"options": {"gemm_shapes": "rank"}}
 
 
@@ -156,7 +157,7 @@ def test_the_layers_of_llama(parallel: dict[str, None]) -> None:
 
 def test_facts_say_where_numbers_come_from() -> None:
     (kernel,) = extract(qkv()).kernels
-    assert kernel.parameters == {"N": 6144, "K": 4096, "fp8_block_scale": False}
+    assert kernel.parameters == {"N": 6144, "K": 4096, "format": "gemm"}
     n, k = kernel.facts["N"], kernel.facts["K"]
     assert n.value == 6144
     assert n.origins == (
@@ -439,8 +440,8 @@ def test_fp8_block_scale() -> None:
     ("quantization", "words"),
     [
         (
-            Quantization("fp8", "float8_e4m3fn", "tensor", activation="static"),
-            "float8_e4m3fn weights (fp8), one scale per tensor, static activations",
+            Quantization("compressed_tensors", "float8_e4m3fn", "channel"),
+            "float8_e4m3fn weights (compressed_tensors), one scale per channel",
         ),
         (
             Quantization("fp8", "float8_e4m3fn", "block", block=(64, 128), activation="dynamic"),
@@ -451,16 +452,21 @@ def test_fp8_block_scale() -> None:
             "float8_e4m3fn weights (fp8), one scale per block of 128 x 128",
         ),
         (
-            Quantization("modelopt_fp4", "float4_e2m1", "group", group_size=16),
-            "float4_e2m1 weights (modelopt_fp4), one scale per group of 16",
+            Quantization("petit_nvfp4", "float4_e2m1", "group", group_size=16),
+            "float4_e2m1 weights (petit_nvfp4), one scale per group of 16",
         ),
         (
             Quantization("awq", "int4", "group", group_size=128),
             "int4 weights (awq), one scale per group of 128",
         ),
         (
-            Quantization("w8a8_int8", "int8", "channel", activation="dynamic"),
-            "int8 weights (w8a8_int8), one scale per channel, dynamic activations",
+            # Columns of large numbers are multiplied apart, in 16 bits.
+            Quantization("bitsandbytes", "int8", "channel", activation="dynamic"),
+            "int8 weights (bitsandbytes), one scale per channel, dynamic activations",
+        ),
+        (
+            Quantization("compressed_tensors", "int8", "tensor", activation="dynamic"),
+            "int8 weights (compressed_tensors), one scale per tensor, dynamic activations",
         ),
     ],
 )
@@ -473,6 +479,65 @@ def test_other_formats_are_named_with_their_layers(quantization: Quantization, w
     assert missing.what == f"gemm with {words}"
     assert [u.path for u in missing.uses] == ["a", "b"]
     assert not found.problems
+
+
+@pytest.mark.parametrize(
+    ("quantization", "kind"),
+    [
+        # SGLang's "fp8" keeps the scales of a merged layer's parts, one a channel, static or not.
+        (Quantization("fp8", FP8, "tensor", activation="static"), "fp8_per_channel"),
+        (Quantization("fp8", FP8, "tensor", activation="dynamic"), "fp8_per_channel"),
+        (Quantization("modelopt_fp8", FP8, "tensor", activation="static"), "fp8_per_tensor"),
+        (Quantization("compressed_tensors", FP8, "tensor", activation="static"), "fp8_per_tensor"),
+        # Tokens have a scale each where theirs is not known before.
+        (Quantization("quark", FP8, "tensor", activation="dynamic"), "fp8_per_channel"),
+        (
+            Quantization("compressed_tensors", FP8, "channel", activation="dynamic"),
+            "fp8_per_channel",
+        ),
+        (Quantization("fbgemm_fp8", FP8, "channel", activation="dynamic"), "fp8_per_channel"),
+        (Quantization("w8a8_int8", "int8", "channel", activation="dynamic"), "int8_per_channel"),
+        (
+            Quantization("compressed_tensors", "int8", "channel", activation="static"),
+            "int8_per_channel",
+        ),
+        (Quantization("mxfp8", FP8, "group", group_size=32, activation="dynamic"), "mxfp8"),
+        (
+            Quantization(
+                "modelopt_fp4", "float4_e2m1", "group", group_size=16, activation="static"
+            ),
+            "nvfp4",
+        ),
+        (
+            Quantization(
+                "compressed_tensors", "float4_e2m1", "group", group_size=16, activation="dynamic"
+            ),
+            "nvfp4",
+        ),
+        (
+            Quantization("quark", "float4_e2m1", "group", group_size=32, activation="dynamic"),
+            "mxfp4",
+        ),
+    ],
+)
+def test_formats_of_layers(quantization: Quantization, kind: str) -> None:
+    (found,) = extract(qkv(quantization=quantization)).kernels
+    assert found.name == f"gemm_{kind}_n_6144_k_4096"
+    assert found.facts["N"].origins == (
+        "config:head_dim",
+        "config:num_attention_heads",
+        "config:num_key_value_heads",
+    )
+    assert f"quantization:{quantization.weight_dtype}" in found.tags
+    definition = fibcore_reference(found)
+    assert definition.const_axes.keys() == found.facts.keys()
+
+
+def test_groups_have_to_divide_the_input() -> None:
+    nvfp4 = Quantization("modelopt_fp4", "float4_e2m1", "group", group_size=16, activation="static")
+    found = extract(row(quantization=nvfp4, input_size=4104))
+    assert not found.kernels
+    assert "no multiple of the 16" in found.problems[0].reason
 
 
 def test_an_unknown_format_is_a_problem() -> None:

@@ -7,15 +7,20 @@ import numpy as np
 import pytest
 
 from fibcore.plugin import Definition, Kernel, scalar
+from fibcore.testing.templates import load_run
 from fibcore_op_gemm import fibcore_workloads
 from fibcore_op_gemm.definitions import define as definition
+from fibcore_op_gemm.formats import FORMATS, Format
 from fibcore_op_gemm.workloads import TARGET_STD
 
 
 def made(n: int, k: int, *, fp8: bool) -> Definition:
-    parameters = {"N": n, "K": k, "fp8_block_scale": fp8}
-    name = f"gemm_{'fp8_block_scale_' if fp8 else ''}n_{n}_k_{k}"
-    return definition(Kernel("gemm", name, parameters, {}, ()))
+    return of("gemm_fp8_block_scale" if fp8 else "gemm", n, k)
+
+
+def of(kind: str, n: int, k: int) -> Definition:
+    parameters = {"N": n, "K": k, "format": kind}
+    return definition(Kernel("gemm", f"{kind}_n_{n}_k_{k}", parameters, {}, ()))
 
 
 def test_plain_matrices_are_random() -> None:
@@ -26,7 +31,6 @@ def test_plain_matrices_are_random() -> None:
 
 
 def test_scales_keep_the_product_in_range() -> None:
-    torch = pytest.importorskip("torch", reason="references need torch")
     one = made(320, 700, fp8=True)
     found = fibcore_workloads(one, {}, 0)
     assert found is not None
@@ -34,17 +38,29 @@ def test_scales_keep_the_product_in_range() -> None:
     scales = case.tensors()
     assert scales["A_scale"].shape == (256, 6)
     assert scales["B_scale"].shape == (3, 6)
+
+
+@pytest.mark.parametrize("one", [f for f in FORMATS if f.scales], ids=lambda one: one.name)
+def test_scales_keep_products_of_what_is_drawn_in_range(one: Format) -> None:
+    torch = pytest.importorskip("torch", reason="references need torch")
+    made_of = of(one.name, 256, 640)
+    case = next(c for c in fibcore_workloads(made_of, {}, 0) or () if c.axes["M"] == 64)
     generator = torch.Generator().manual_seed(0)
-    a, b = (
-        torch.randn(rows, 700, generator=generator).clamp(-2, 2).to(torch.float8_e4m3fn)
-        for rows in (256, 320)
-    )
-    namespace: dict[str, object] = {}
-    exec(one.reference, namespace)  # noqa: S102 - our own file
-    run = namespace["run"]
-    assert callable(run)
-    c = run(a, torch.from_numpy(scales["A_scale"]), b, torch.from_numpy(scales["B_scale"]))
-    assert 0.7 * TARGET_STD < float(c.float().std()) < 1.4 * TARGET_STD
+    inputs = {}
+    for name, spec in made_of.inputs.items():
+        shape = [{**made_of.const_axes, **case.axes}[axis] for axis in spec.shape or ()]
+        if name in case.tensors():
+            scale = torch.from_numpy(case.tensors()[name])
+            assert list(scale.shape) == shape
+            inputs[name] = scale.to(getattr(torch, spec.dtype))
+        elif spec.dtype == "int8":  # as flashinfer-bench draws them
+            drawn = torch.randint(-128, 128, shape, generator=generator, dtype=torch.int8)
+            inputs[name] = drawn
+        else:
+            drawn = torch.randn(shape, generator=generator).clamp(-2, 2)
+            inputs[name] = drawn.to(getattr(torch, spec.dtype))
+    c = load_run(made_of.reference)(**inputs)
+    assert 0.7 * TARGET_STD < float(c.float().std()) < 1.6 * TARGET_STD
 
 
 def test_scales_of_b_are_the_same_for_all_sizes() -> None:

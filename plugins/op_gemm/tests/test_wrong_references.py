@@ -15,6 +15,7 @@ from fibcore.testing.wrong_references import (
     parameters,
 )
 from fibcore_op_gemm import fibcore_implementations
+from fibcore_op_gemm.formats import FORMATS, Format
 
 torch = pytest.importorskip("torch")
 
@@ -77,6 +78,101 @@ MISTAKES = [
 ]
 
 
+PRODUCT = "sums = product(A[rows], B[columns])"
+ROW_MISTAKES = [
+    ("last element of K missing", PRODUCT, "sums = product(A[rows, :-1], B[columns, :-1])"),
+    ("last column of C missing", "return output", "output[:, -1] = 0; return output"),
+    ("scales of A ignored", "sums.mul_(of_rows)", "sums"),
+    ("scales of B ignored", ".mul_(of_columns)", ""),
+    ("divided by the scales", "mul_(of_columns)", "div_(of_columns)"),
+    ("scales of B are those of A", ".mul_(of_columns)", ".mul_(of_rows)"),
+    (
+        "sums rounded before",
+        "sums.mul_",
+        "sums.to(torch.bfloat16).to(torch.float8_e5m2).float().mul_",
+    ),
+    (
+        "partial sums kept in the dtype of C",
+        PRODUCT,
+        "sums = sum(product(A[rows, i::64], B[columns, i::64]).half() for i in range(64)).float()",
+    ),
+]
+SCALES_OF_ROWS = [
+    ("one scale for all of A", "A_scale[rows, None]", "A_scale.mean()"),
+    ("one scale for all of B", "B_scale[columns]", "B_scale.mean()"),
+    ("scales of the column before", "B_scale[columns]", "B_scale.roll(1)[columns]"),
+    ("scales of the row before", "A_scale[rows, None]", "A_scale.roll(1)[rows, None]"),
+    (
+        "scales rounded to powers of two",
+        "B_scale[columns]",
+        "B_scale[columns].log2().ceil().exp2()",
+    ),
+]
+A_OF, B_OF = "scaled(A[rows], A_scale[rows])", "scaled(B[columns], B_scale[columns])"
+GROUP_MISTAKES = [
+    ("last element of K missing", "a.to(torch.float32)", "(a * (torch.arange(K) < K - 1)).float()"),
+    ("first element of K missing", "a.to(torch.float32)", "(a * (torch.arange(K) > 0)).float()"),
+    ("last column of C missing", "return output", "output[:, -1] = 0; return output"),
+    ("scales of A those of a row", A_OF, "scaled(A[rows], A_scale[:1].expand(m, -1))"),
+    ("scales of B those of a row", B_OF, "scaled(B[columns], B_scale[:1].expand(N, -1))"),
+    (
+        "scales of B those of a group",
+        B_OF,
+        "scaled(B[columns], B_scale[:, :1].expand(N, K // BLOCK))",
+    ),
+    ("scales left out", "values * factors[:, :, None]", "values"),
+    (
+        "scales repeated as a whole",
+        "factors[:, :, None]",
+        "factors.repeat(1, BLOCK).view(values.shape)",
+    ),
+    ("divided by the scales", "values * factors", "values / factors"),
+]
+# Of A and B together, halves of bytes may change places: the same elements meet.
+PACKED_MISTAKES = [
+    ("first halves before second ones", "(index, pairs)", "(index, pairs).mT.contiguous()"),
+    ("no sign", "index, pairs)", "index, pairs.abs())"),
+    ("bits read as numbers", "one = torch.tensor(E2M1", "one = torch.tensor(range(16)"),
+    (
+        "two's complement",
+        "one = torch.tensor(E2M1",
+        "one = torch.tensor([*E2M1[:8], *range(-8, 0)]",
+    ),
+    ("no 1.5", "0.5, 1, 1.5, 2", "0.5, 1, 1, 2"),
+]
+POWER_MISTAKES = [
+    ("scales are numbers", "powers.view(torch.bfloat16)", "scale.to(torch.bfloat16)"),
+    ("another bias", "bits << 7", "(bits + 1) << 7"),
+    ("no NaN", "(bits == 255)", "(bits == 256)"),
+    ("no subnormal scale", ".clamp(min=64)", ""),
+    ("with a sign", "scale.view(torch.uint8).to", "scale.to"),
+]
+ALPHA_MISTAKES = [
+    ("alpha left out", "sums * alpha", "sums"),
+    ("divided by alpha", "sums * alpha", "sums / alpha"),
+    ("alpha twice", "sums * alpha", "sums * alpha * alpha"),
+]
+OTHERS = {
+    "gemm_mxfp8": [*GROUP_MISTAKES, *POWER_MISTAKES],
+    "gemm_nvfp4": [*GROUP_MISTAKES, *PACKED_MISTAKES, *ALPHA_MISTAKES],
+    "gemm_mxfp4": [*GROUP_MISTAKES, *PACKED_MISTAKES, *POWER_MISTAKES],
+    "gemm_fp8_per_channel": [*ROW_MISTAKES, *SCALES_OF_ROWS],
+    "gemm_fp8_per_tensor": ROW_MISTAKES,
+    "gemm_int8_per_channel": [*ROW_MISTAKES, *SCALES_OF_ROWS],
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "mistake"),
+    parameters({kind: [Mistake.of(*one) for one in listed] for kind, listed in OTHERS.items()}),
+)
+def test_wrong_references_of_other_formats_are_rejected(
+    definition_of: Any, template: Any, case: Any, kind: str, mistake: Mistake
+) -> None:
+    made = definition_of(kind, 384, 384)
+    assert_rejected(template, made, mistake, cases=[case(made, 9)], crashes=CRASHES)
+
+
 BY_FORMAT = {
     "fp8" if quantization else "plain": [
         Mistake.of(name, right, wrong)
@@ -135,9 +231,7 @@ def test_halves_multiply_as_float32_does(
         assert split_error(made, inputs, right, wrong) > 2**-13, name
 
 
-@pytest.mark.parametrize("quantization", BOTH, ids=BY_FORMAT)
-def test_wrong_implementations_are_rejected(
-    definition: Any, template: Any, quantization: Any
-) -> None:
-    made = definition(384, 384, quantization)
+@pytest.mark.parametrize("one", FORMATS, ids=lambda one: one.name)
+def test_wrong_implementations_are_rejected(definition_of: Any, template: Any, one: Format) -> None:
+    made = definition_of(one.name, 384, 384)
     assert_wrong_ones_rejected(template, made, fibcore_implementations(made))

@@ -2,53 +2,105 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
 from fibcore.plugin import Definition, GroundTruth
-from fibcore_op_gemm.formats import FP8_BLOCK, PLAIN, of_definition
+from fibcore_op_gemm.formats import of_definition
 from fibcore_op_gemm.names import OP_TYPE
 
 
 def choose(definition: Definition) -> tuple[GroundTruth, ...]:
-    """Torch in float64 and cuBLAS for plain matrices; FlashInfer, SGLang and torch for fp8 ones.
+    """FlashInfer's kernels, SGLang's own functions and torch, as the format has them.
 
     Empty where the definition has other tensors, and for another plugin's op types.
     """
     if definition.op_type != OP_TYPE or list(definition.outputs) != ["C"]:
         return ()
     matrices = of_definition(definition)
-    if matrices == PLAIN:
-        return (
-            _truth("torch_gemm", "torch float64 matmul", "torch"),
-            _truth("cublas_gemm", "cuBLAS through torch", "torch", device="cuda"),
-        )
-    if matrices == FP8_BLOCK and definition.inputs["A"].dtype == matrices.dtype:
-        return (
-            _truth(
-                "flashinfer_fp8_groupwise",
-                "flashinfer.gemm.gemm_fp8_nt_groupwise",
-                "flashinfer",
-                device="cuda",
-                min_capability=(10, 0),
-                max_capability=(10, 3),
-                packages=("flashinfer",),
-            ),
-            _truth(
-                "flashinfer_fp8_blockscale_sm90",
-                "flashinfer.gemm.fp8_blockscale_gemm_sm90",
-                "flashinfer",
-                device="cuda",
-                min_capability=(9, 0),
-                max_capability=(9, 0),
-                packages=("flashinfer",),
-            ),
-            _truth("sglang_gemm_fp8_block_scale", "sglang block_quant_dequant, matmul", "sglang"),
-            _truth("torch_gemm_fp8_block_scale", "torch float64, scaled by block", "torch"),
-        )
-    return ()
+    return _truths()[matrices.name] if matrices is not None else ()
 
 
 def _truth(entry: str, name: str, kind: str, **needs: Any) -> GroundTruth:
     source = (files(__package__) / f"{entry}.py").read_text(encoding="utf-8")
     return GroundTruth(name=name, kind=kind, entry=entry, source=source, **needs)
+
+
+def _flashinfer(entry: str, function: str, lowest: tuple[int, int], **needs: Any) -> GroundTruth:
+    return _truth(
+        entry,
+        f"flashinfer.{function}",
+        "flashinfer",
+        device="cuda",
+        min_capability=lowest,
+        packages=("flashinfer",),
+        **needs,
+    )
+
+
+@functools.cache
+def _truths() -> Mapping[str, tuple[GroundTruth, ...]]:
+    """By the format's name, the preferred one first."""
+    scaled_mm = _truth("sglang_scaled_mm", "sglang _apply_fallback_scaled_mm", "sglang")
+    mm_fp4 = _flashinfer("flashinfer_mm_fp4", "gemm.mm_fp4", (10, 0), max_capability=(10, 3))
+    group_scales = _truth("torch_gemm_group_scale", "torch float64, scaled by group", "torch")
+    row_scales = _truth("torch_gemm_row_scale", "torch float64, scaled by row", "torch")
+    return {
+        "gemm": (
+            _truth("torch_gemm", "torch float64 matmul", "torch"),
+            _truth("cublas_gemm", "cuBLAS through torch", "torch", device="cuda"),
+        ),
+        "gemm_fp8_block_scale": (
+            _flashinfer(
+                "flashinfer_fp8_groupwise",
+                "gemm.gemm_fp8_nt_groupwise",
+                (10, 0),
+                max_capability=(10, 3),
+            ),
+            _flashinfer(
+                "flashinfer_fp8_blockscale_sm90",
+                "gemm.fp8_blockscale_gemm_sm90",
+                (9, 0),
+                max_capability=(9, 0),
+            ),
+            _truth("sglang_gemm_fp8_block_scale", "sglang block_quant_dequant, matmul", "sglang"),
+            _truth("torch_gemm_fp8_block_scale", "torch float64, scaled by block", "torch"),
+        ),
+        "gemm_fp8_per_channel": (
+            _truth(
+                "torch_scaled_mm_row",
+                "torch._scaled_mm, scaled by row",
+                "torch",
+                device="cuda",
+                min_capability=(9, 0),
+            ),
+            scaled_mm,
+            row_scales,
+        ),
+        "gemm_fp8_per_tensor": (
+            _flashinfer("flashinfer_bmm_fp8_gemm", "bmm_fp8", (8, 9)),
+            scaled_mm,
+            row_scales,
+        ),
+        "gemm_int8_per_channel": (
+            _truth("torch_int_mm", "torch._int_mm", "torch"),
+            row_scales,
+        ),
+        "gemm_mxfp8": (
+            _flashinfer("flashinfer_mm_mxfp8", "gemm.mm_mxfp8", (10, 0), max_capability=(10, 3)),
+            _truth("sglang_gemm_mxfp8", "sglang dequant_mxfp8_2d_to_bf16, matmul", "sglang"),
+            group_scales,
+        ),
+        "gemm_nvfp4": (
+            mm_fp4,
+            _truth("sglang_gemm_nvfp4", "sglang dequantize_nvfp4, matmul", "sglang"),
+            group_scales,
+        ),
+        "gemm_mxfp4": (
+            mm_fp4,
+            _truth("sglang_gemm_mxfp4", "sglang MXFP4QuantizeUtil.dequantize, matmul", "sglang"),
+            group_scales,
+        ),
+    }
