@@ -55,6 +55,15 @@ from fibcore.ops.authoring.consistency import in_name, not_a_multiple, other_tha
 from fibcore.ops.authoring.costs import Attended, attended, attention_cost, moved
 from fibcore.ops.authoring.counts import TOKENS
 from fibcore.ops.authoring.implementations import rewritten, wrapped
+from fibcore.ops.authoring.linears import (
+    LinearSizes,
+    Size,
+    UndecidedError,
+    layer_sizes,
+    layer_vocabulary,
+    rank_sizes,
+    rank_vocabulary,
+)
 from fibcore.ops.authoring.rendering import named_after, render, select
 from fibcore.ops.hookspecs import (
     HOOK_API,
@@ -113,6 +122,7 @@ __all__ = [
     "Implementation",
     "Kernel",
     "KernelCollector",
+    "LinearSizes",
     "Missing",
     "ModelTree",
     "ModuleNode",
@@ -129,9 +139,11 @@ __all__ = [
     "Scalar",
     "Serving",
     "ServingError",
+    "Size",
     "SourcePlace",
     "TensorSpec",
     "TestTemplate",
+    "UndecidedError",
     "Unknown",
     "Use",
     "WorkloadCase",
@@ -145,6 +157,8 @@ __all__ = [
     "in_name",
     "indptr",
     "last_page_lengths",
+    "layer_sizes",
+    "layer_vocabulary",
     "moved",
     "named_after",
     "not_a_multiple",
@@ -154,6 +168,8 @@ __all__ = [
     "page_numbers",
     "pool_size",
     "prefill_batches",
+    "rank_sizes",
+    "rank_vocabulary",
     "render",
     "rewritten",
     "scalar",

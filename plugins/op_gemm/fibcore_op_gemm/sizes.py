@@ -1,302 +1,55 @@
-"""N and K of the GEMM that a linear layer or an LM head runs, for the whole layer or one rank.
-
-The classes are those of `sglang/srt/layers/linear.py` and `vocab_parallel_embedding.py`; their
-constructors take the sizes of the whole layer. What a rank gets follows their `__init__`.
-"""
+"""N and K of the GEMM that a linear layer or an LM head runs, for the whole layer or one rank."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-import attrs
-
-from fibcore.plugin import Alternatives, ModuleNode, Serving, Unknown, with_origins
+from fibcore.plugin import LinearSizes as Shape
+from fibcore.plugin import (
+    ModuleNode,
+    Serving,
+    Size,
+    UndecidedError,
+    layer_sizes,
+    layer_vocabulary,
+    rank_sizes,
+    rank_vocabulary,
+)
 from fibcore_op_gemm.names import SHAPES
+
+__all__ = [
+    "EMBEDDING",
+    "LINEAR",
+    "TORCH_EMBEDDING",
+    "TORCH_LINEAR",
+    "Shape",
+    "Size",
+    "UndecidedError",
+    "head_shape",
+    "linear_shape",
+]
 
 LINEAR = "sglang.srt.layers.linear."
 EMBEDDING = "sglang.srt.layers.vocab_parallel_embedding."
 TORCH_EMBEDDING = "torch.nn.Embedding"
 TORCH_LINEAR = ("torch.nn.Linear", "torch.nn.modules.linear.Linear")
-QKV_GATE = "sglang.srt.layers.muse_spark.muse_spark_layers.QKVOGateParallelLinear"
-VOCAB_PADDING = 64  # DEFAULT_VOCAB_PADDING_SIZE of SGLang
-
-# First positional parameters of the constructors, for subclasses that only pass *args on.
-_POSITIONAL = {
-    LINEAR + "QKVParallelLinear": ("hidden_size", "head_size", "total_num_heads"),
-    LINEAR + "MergedColumnParallelLinear": ("input_size", "output_sizes", "bias"),
-    LINEAR + "LinearBase": ("input_size", "output_size", "bias"),
-}
-
-
-class UndecidedError(Exception):
-    """A number that the sizes follow from is not known, or does not fit the others."""
-
-
-@attrs.frozen
-class Size:
-    """One size, how it follows from what the constructor gets, and the values that it came from."""
-
-    value: int
-    note: str
-    sources: tuple[object, ...] = ()
-
-
-@attrs.frozen
-class Shape:
-    """N and K of C[M, N] = A[M, K] · B[N, K]ᵀ, and whether tensor parallelism splits the layer."""
-
-    n: Size
-    k: Size
-    sharded: bool = False
 
 
 def linear_shape(node: ModuleNode, serving: Serving) -> Shape | None:
-    """The GEMM of a linear layer; None where the node is none that is known here.
+    """The GEMM of a linear layer; None where the node is none that is known.
 
     Raises:
         UndecidedError: a size is unknown, or the ranks do not divide it.
     """
-    if node.is_a(QKV_GATE):
-        return _qkv(node, serving, gates=1)
-    if node.is_a(LINEAR + "QKVParallelLinear"):
-        return _qkv(node, serving, gates=0)
-    if node.is_a(LINEAR + "MergedColumnParallelLinear"):
-        return _merged(node, serving)
-    if node.is_a(LINEAR + "MergedColumnParallelRepeatedLinear"):
-        return _merged_repeated(node, serving)
-    if node.is_a(LINEAR + "ColumnParallelLinear"):
-        return _split_n(node, serving)
-    if node.is_a(LINEAR + "RowParallelLinear"):
-        return _split_k(node, serving)
-    if node.is_a(LINEAR + "ReplicatedLinear"):
-        return _whole(node, "output_size", "input_size")
-    if node.is_a(*TORCH_LINEAR):
-        return _whole(node, "out_features", "in_features")
-    return None
+    if serving.value(SHAPES) == "layer":
+        return layer_sizes(node)
+    return rank_sizes(node, serving)
 
 
 def head_shape(node: ModuleNode, serving: Serving) -> Shape:
     """The GEMM of an LM head, or of an embedding whose matrix serves as one.
 
-    A whole layer has the vocabulary without padding; a rank has its share of the vocabulary as
-    SGLang pads it: to a multiple of `padding_size`, times the ranks where they do not divide that.
-
     Raises:
         UndecidedError: a size is unknown.
     """
-    if node.is_a(TORCH_EMBEDDING):  # torch's own: whole on every rank, and not padded
-        return _whole(node, "num_embeddings", "embedding_dim")
-    arguments = _arguments(node)
-    k = Size(_int(arguments, "embedding_dim"), "embedding_dim", (arguments["embedding_dim"],))
-    original = arguments.get("org_num_embeddings")
-    name = "num_embeddings" if original is None or original == 0 else "org_num_embeddings"
-    vocabulary = _int(arguments, name)
     if serving.value(SHAPES) == "layer":
-        return Shape(Size(vocabulary, name, (arguments[name],)), k)
-    ranks, sharded = 1, bool(_known(arguments, "enable_tp", default=True))
-    if sharded:
-        _known(arguments, "use_attn_tp_group", default=False)  # of the same size without DP
-        ranks = _tp(serving)
-    padding = arguments.get("padding_size", VOCAB_PADDING)
-    if isinstance(padding, bool) or not isinstance(padding, int) or padding < 1:
-        raise UndecidedError(f"padding_size is {padding}")
-    if _round_up(vocabulary, padding) % ranks:
-        padding *= ranks
-    padded = _round_up(vocabulary, padding)
-    note = f"{name}, padded to {padded}, / tp"
-    return Shape(Size(padded // ranks, note, (arguments[name], ranks)), k, sharded=sharded)
-
-
-def _round_up(value: int, unit: int) -> int:
-    return -(-value // unit) * unit
-
-
-# --- the kinds of linear layers ------------------------------------------------------------------
-
-
-def _whole(node: ModuleNode, n: str, k: str) -> Shape:
-    arguments = _arguments(node)
-    return Shape(
-        Size(_int(arguments, n), n, (arguments[n],)), Size(_int(arguments, k), k, (arguments[k],))
-    )
-
-
-def _split_n(node: ModuleNode, serving: Serving) -> Shape:
-    whole = _whole(node, "output_size", "input_size")
-    if serving.value(SHAPES) == "layer":
-        return whole
-    ranks = _ranks(_arguments(node), serving)
-    n = Size(
-        _divide(whole.n.value, ranks, "output_size"),
-        "output_size / tp",
-        (*whole.n.sources, ranks),
-    )
-    return Shape(n, whole.k, sharded=True)
-
-
-def _split_k(node: ModuleNode, serving: Serving) -> Shape:
-    whole = _whole(node, "output_size", "input_size")
-    if serving.value(SHAPES) == "layer":
-        return whole
-    ranks = _ranks(_arguments(node), serving)
-    k = Size(
-        _divide(whole.k.value, ranks, "input_size"), "input_size / tp", (*whole.k.sources, ranks)
-    )
-    return Shape(whole.n, k, sharded=True)
-
-
-def _merged(node: ModuleNode, serving: Serving) -> Shape:
-    arguments = _arguments(node)
-    k = Size(_int(arguments, "input_size"), "input_size", (arguments["input_size"],))
-    sizes = _ints(arguments, "output_sizes")
-    parts = " + ".join(str(int(s)) for s in sizes)
-    if serving.value(SHAPES) == "layer":
-        return Shape(Size(sum(sizes), f"output_sizes: {parts}", tuple(sizes)), k)
-    ranks = _ranks(arguments, serving)
-    n = sum(_divide(size, ranks, "output_sizes") for size in sizes)
-    return Shape(Size(n, f"output_sizes: ({parts}) / tp", (*sizes, ranks)), k, sharded=True)
-
-
-def _merged_repeated(node: ModuleNode, serving: Serving) -> Shape:
-    arguments = _arguments(node)
-    k = Size(_int(arguments, "input_size"), "input_size", (arguments["input_size"],))
-    columns = _ints(arguments, "column_output_sizes")
-    repeated = _ints(arguments, "repeated_output_sizes")
-    if serving.value(SHAPES) == "layer":
-        note = "column_output_sizes + repeated_output_sizes"
-        return Shape(Size(sum(columns) + sum(repeated), note, (*columns, *repeated)), k)
-    ranks = _ranks(arguments, serving)
-    n = sum(_divide(size, ranks, "column_output_sizes") for size in columns) + sum(repeated)
-    note = "column_output_sizes / tp + repeated_output_sizes"
-    return Shape(Size(n, note, (*columns, *repeated, ranks)), k, sharded=True)
-
-
-def _qkv(node: ModuleNode, serving: Serving, *, gates: int) -> Shape:
-    """A merged query, key and value projection (and, with `gates`, one of the queries' size).
-
-    Key and value heads fewer than the ranks are copied to them; that is no part of the whole layer.
-    """
-    arguments = _arguments(node)
-    k = Size(_int(arguments, "hidden_size"), "hidden_size", (arguments["hidden_size"],))
-    head = _int(arguments, "head_size")
-    # No queries: keys and values alone, of an encoder's output (Whisper).
-    heads = _part(arguments.get("total_num_heads"), "total_num_heads")
-    kv_heads = heads
-    if _known(arguments, "total_num_kv_heads", default=None) is not None:
-        kv_heads = _int(arguments, "total_num_kv_heads")
-    v_head = head
-    if _known(arguments, "v_head_size", default=None) is not None:
-        v_head = _part(arguments["v_head_size"], "v_head_size")
-    sources: tuple[object, ...] = (head, heads, kv_heads, v_head)
-    note = "(total_num_heads + total_num_kv_heads) * head_size + total_num_kv_heads * v_head_size"
-    if v_head == head:
-        note = "(total_num_heads + 2 * total_num_kv_heads) * head_size"
-    if gates:
-        note = note.replace("(total_num_heads", "(2 * total_num_heads")
-    sharded = serving.value(SHAPES) == "rank"
-    if sharded:
-        ranks = _ranks(arguments, serving)
-        kv_ranks = ranks
-        if _known(arguments, "kv_parallel_group", default=None) is not None:
-            kv_ranks = _group(arguments["kv_parallel_group"], serving)
-        heads = _divide(heads, ranks, "total_num_heads")
-        if kv_ranks >= kv_heads:
-            _divide(kv_ranks, kv_heads, "tp, over which key and value heads are copied,")
-            kv_heads = 1
-        else:
-            kv_heads = _divide(kv_heads, kv_ranks, "total_num_kv_heads")
-        note += " with a rank's heads, at least one of each"
-        sources = (*sources, ranks, kv_ranks)
-    n = (1 + gates) * heads * head + kv_heads * (head + v_head)
-    return Shape(Size(n, note, sources), k, sharded=sharded)
-
-
-# --- ranks ---------------------------------------------------------------------------------------
-
-
-def _tp(serving: Serving) -> int:
-    ranks: int = with_origins(serving.tp, frozenset({"serving:tp"}))
-    return ranks
-
-
-def _ranks(arguments: Mapping[str, Any], serving: Serving) -> int:
-    """How many ranks a layer is split over.
-
-    SGLang 0.5.9 has the argument `tp_size`, later versions a `parallel_group`; both default to the
-    tensor-parallel size. The attention group is as large where data parallelism is off.
-    """
-    if "tp_size" in arguments:
-        size = _known(arguments, "tp_size", default=None)
-        return _tp(serving) if size is None else _int(arguments, "tp_size")
-    return _group(_known(arguments, "parallel_group", default=None), serving)
-
-
-def _group(group: object, serving: Serving) -> int:
-    if group is None or group in ("tp", "attn_tp"):
-        return _tp(serving)
-    if group == "replicated":
-        return 1
-    raise UndecidedError(f"the size of the parallel group {group} is not known")
-
-
-def _divide(value: int, ranks: int, name: str) -> int:
-    if value % ranks:
-        raise UndecidedError(f"{name} {int(value)} cannot be split evenly by {int(ranks)}")
-    return value // ranks
-
-
-# --- arguments -----------------------------------------------------------------------------------
-
-
-def _arguments(node: ModuleNode) -> Mapping[str, Any]:
-    """The constructor's arguments by name, also where a subclass passes *args and **kwargs on."""
-    arguments = dict(node.arguments)
-    passed, named = arguments.get("args"), arguments.get("kwargs")
-    if isinstance(named, Mapping):
-        arguments = {**named, **arguments}
-    if isinstance(passed, (tuple, list)) and passed:
-        for cls, names in _POSITIONAL.items():
-            if node.is_a(cls):
-                arguments = {**dict(zip(names, passed, strict=False)), **arguments}
-                break
-    return arguments
-
-
-def _known(arguments: Mapping[str, Any], name: str, *, default: Any) -> Any:
-    value = arguments.get(name, default)
-    if isinstance(value, Unknown):
-        raise UndecidedError(f"{name} is {value}")
-    if isinstance(value, Alternatives):
-        raise UndecidedError(f"{name} is one of {', '.join(map(str, value.values))}")
-    return value
-
-
-def _positive(value: object, name: str) -> int:
-    if isinstance(value, Unknown):
-        raise UndecidedError(f"{name} is {value}")
-    if isinstance(value, Alternatives):
-        raise UndecidedError(f"{name} is one of {', '.join(map(str, value.values))}")
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise UndecidedError(f"{name} is {value!r}, not a positive number")
-    return value
-
-
-def _part(value: object, name: str) -> int:
-    """A size of a part of a layer, which may have none of it: values that nothing projects."""
-    if isinstance(value, int) and not isinstance(value, bool) and value == 0:
-        return value
-    return _positive(value, name)
-
-
-def _int(arguments: Mapping[str, Any], name: str) -> int:
-    if name not in arguments:
-        raise UndecidedError(f"{name} is not among the constructor's arguments")
-    return _positive(arguments[name], name)
-
-
-def _ints(arguments: Mapping[str, Any], name: str) -> list[int]:
-    values = _known(arguments, name, default=None)
-    if not isinstance(values, (list, tuple)):
-        raise UndecidedError(f"{name} is {values!r}, not a list of sizes")
-    return [_part(value, name) for value in values]
+        return layer_vocabulary(node)
+    return rank_vocabulary(node, serving)
