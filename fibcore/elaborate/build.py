@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +49,21 @@ if TYPE_CHECKING:
 _NODE_STEPS = 16
 
 
+@attrs.frozen(eq=False)
+class Block:
+    """A building block of the tree.
+
+    Attributes:
+        node: Its node.
+        mod: The object that it was read from, which other nodes may have been as well.
+        own: Arguments of the constructor that it does not share with those, by name.
+    """
+
+    node: ModuleNode
+    mod: Mod
+    own: Mapping[str, Any]
+
+
 class TreeBuilder:
     """Walks the constructed model and writes down its modules.
 
@@ -79,6 +94,8 @@ class TreeBuilder:
         self._root: Mod | None = None
         self._reach: dict[int, set[int]] = {}
         self._held: dict[tuple[int, int], list[tuple[str, Mod | Param]]] = {}
+        self.blocks: list[Block] = []
+        """The building blocks, in tree order."""
 
     def build(self, root: Mod) -> ModuleNode:
         """The tree below the model's root object."""
@@ -193,7 +210,7 @@ class TreeBuilder:
                     operation.place,
                 )
             )
-        return ModuleNode(
+        node = ModuleNode(
             path=path,
             cls=cls.qualified if isinstance(cls, Class) else cls.name,
             bases=tuple(
@@ -209,6 +226,9 @@ class TreeBuilder:
             calls=tuple(self._calls(mod, at)),
             children=children,
         )
+        if mod.leaf:
+            self.blocks.append(Block(node, mod, raw))
+        return node
 
     def _quantization(
         self, mod: Mod, arguments: dict[str, Any], index: int | None

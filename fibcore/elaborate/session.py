@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from fibcore.elaborate.build import TreeBuilder
+from fibcore.elaborate.following import Following
 from fibcore.elaborate.python.budget import Exhausted
 from fibcore.elaborate.python.evaluator import Evaluator
 from fibcore.elaborate.python.mode import FORWARD
@@ -27,6 +28,7 @@ from fibcore.elaborate.sglang.entry_points import follow_forward, follow_others
 from fibcore.elaborate.sglang.environment import Environment
 from fibcore.elaborate.sglang.fact_checks import contradicted
 from fibcore.elaborate.sglang.index import SourceIndex
+from fibcore.elaborate.sglang.insides import activation_dtype
 from fibcore.elaborate.sglang.loader import prepare
 from fibcore.elaborate.sglang.model_arguments import (
     root_arguments,
@@ -41,7 +43,7 @@ from fibcore.elaborate.transformers.config_object import from_file
 from fibcore.elaborate.transformers.config_reads import unread_keys
 from fibcore.errors import ConfigError, ElaborationError, FibcoreError, ServingError
 from fibcore.model.serving import Serving
-from fibcore.model.tree import Missing, ModelTree
+from fibcore.model.tree import Followed, Later, Missing, ModelTree
 
 if TYPE_CHECKING:
     from fibcore.configs.model_config import ModelConfig
@@ -138,6 +140,7 @@ class Session:
             data, origins = self.config.data, self.config.origins
             unread = unread_keys(data, builder.reads, origins, lambda: origins_below(node))
             environment.warnings.extend(unread)
+        following = Following(ev, tree, activation_dtype(self.config.data), self.serving.tp)
         return ModelTree(
             model=self.config.slug,
             architecture=architecture,
@@ -151,6 +154,7 @@ class Session:
             warnings=tuple(environment.warnings),
             source_version=self.source.version or self.source.commit,
             config=dict(self.config.data),
+            followed=Later(lambda: _followed(ev, following)),
         )
 
     def _forward(self, ev: Evaluator, root: Mod, missing: list[Missing]) -> None:
@@ -231,6 +235,13 @@ class Session:
         except (Raised, FibcoreError):
             return False
         return True
+
+
+def _followed(ev: Evaluator, following: Following) -> Followed:
+    """What is run beside modules, found after the model was elaborated."""
+    ev.budget.restart()
+    with _deep_recursion(), charging(ev.budget.spend):
+        return following.run()
 
 
 def _forward_method(ev: Evaluator, mod: Mod) -> Func | None:

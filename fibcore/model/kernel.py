@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 import attrs
 
-from fibcore.model.tree import ModuleNode, SourcePlace, origins_of
+from fibcore.model.tree import ModuleNode, Operation, SourcePlace, origins_of
 
 _DEFAULT = re.compile(r"default:(?P<cls>[^.]+)\.(?P<key>.+) \((?P<release>[^()]+)\)")
 
@@ -32,8 +32,8 @@ class Fact:
     note: str = ""
 
 
-def fact(value: Scalar, node: ModuleNode, note: str = "", *also: object) -> Fact:
-    """A fact about `node`: its origins are those of `value` and of the values in `also`."""
+def fact(value: Scalar, node: ModuleNode | Operation, note: str = "", *also: object) -> Fact:
+    """A fact about a module or a call: its origins are those of `value` and of those in `also`."""
     origins = set(origins_of(value))
     for other in also:
         origins |= origins_of(other)
@@ -48,16 +48,27 @@ def fact(value: Scalar, node: ModuleNode, note: str = "", *also: object) -> Fact
 
 @attrs.frozen
 class Use:
-    """One layer that runs a kernel: module path, its class, and where it is constructed."""
+    """One layer that runs a kernel: module path, its class, and where it is constructed.
+
+    Of a call of a kernel that is no module, it is the module in which that happens, the function
+    and where it is called.
+    """
 
     path: str
     cls: str
     place: SourcePlace
 
 
-def use(node: ModuleNode) -> Use:
-    """The use of a kernel by this module."""
+def use(node: ModuleNode | Operation) -> Use:
+    """The use of a kernel by this module, or by this call."""
+    if isinstance(node, Operation):
+        return Use(node.module, node.function, node.place)
     return Use(node.path, node.cls, node.place)
+
+
+def claim(node: ModuleNode | Operation) -> str:
+    """What a plugin claims that accounts for a module or a call."""
+    return node.key if isinstance(node, Operation) else node.path
 
 
 @attrs.frozen
@@ -135,10 +146,10 @@ class Extraction:
 
     Attributes:
         kernels: One entry per distinct kernel, its uses collected.
-        claimed: Paths of the modules that these kernels and `not_covered` account for. Leaves that
-            no plugin claims are reported as not covered by any installed plugin. A kernel that runs
-            beside what a module is for (what a linear layer is given is quantised first) claims
-            nothing.
+        claimed: Paths of the modules that these kernels and `not_covered` account for, and keys of
+            the calls (`Operation.key`). Leaves and calls that no plugin claims are reported as not
+            covered by any installed plugin. A kernel that runs beside what a module is for (what a
+            linear layer is given is quantised first) does not claim the module.
         not_covered: Recognised ops without a definition.
         problems: What could not be decided.
     """
@@ -154,6 +165,7 @@ class KernelCollector:
 
     Two finds are the same kernel when their names are equal; then their parameters have to be
     equal too, or differ in `lenient` ones only (an epsilon), which is noted and the first stays.
+    What is found is a module, or a call of a kernel that is none.
     """
 
     def __init__(self, *, lenient: tuple[str, ...] = ()) -> None:
@@ -165,17 +177,17 @@ class KernelCollector:
         self._not_covered: dict[tuple[str, str, tuple[str, ...] | None], list[Use]] = {}
         self._problems: dict[tuple[str, str], list[Use]] = {}
 
-    def add(self, kernel: Kernel, node: ModuleNode, *, beside: bool = False) -> None:
+    def add(self, kernel: Kernel, node: ModuleNode | Operation, *, beside: bool = False) -> None:
         """Record that `node` runs `kernel` (whose own `uses` are ignored).
 
         Args:
             kernel: The kernel.
-            node: The module.
+            node: The module, or the call.
             beside: Whether it runs beside what the module is for, which is for others to define:
                 the module is not claimed then.
         """
         if not beside:
-            self._claimed.add(node.path)
+            self._claimed.add(claim(node))
         first = self._kernels.get(kernel.name)
         if first is None:
             self._kernels[kernel.name] = kernel
@@ -190,20 +202,20 @@ class KernelCollector:
                         f"two kernels named {kernel.name} differ in {key}: "
                         f"{first.parameters.get(key)!r} and {value!r}"
                     )
-                note = f"{key} is {first.parameters.get(key)!r} here, {value!r} at {node.path}"
+                note = f"{key} is {first.parameters.get(key)!r} here, {value!r} at {use(node).path}"
                 if len(self._notes[kernel.name]) < 4:
                     self._notes[kernel.name].append(note)
         self._uses[kernel.name][use(node)] = None
 
-    def claim(self, node: ModuleNode) -> None:
+    def claim(self, node: ModuleNode | Operation) -> None:
         """Record that this plugin accounts for `node`."""
-        self._claimed.add(node.path)
+        self._claimed.add(claim(node))
 
     def not_covered(
         self,
         what: str,
         reason: str,
-        node: ModuleNode,
+        node: ModuleNode | Operation,
         *,
         op_types: tuple[str, ...] | None = None,
     ) -> None:
@@ -212,18 +224,18 @@ class KernelCollector:
         Args:
             what: Name of the op or variant.
             reason: Why there is no definition for it.
-            node: The module.
+            node: The module, or the call.
             op_types: Which other plugins' kernels at the module are this op after all, where it is
                 not what the module as a whole is for; see `NotCovered`. The module is claimed
                 where they are None.
         """
         if op_types is None:
-            self._claimed.add(node.path)
+            self._claimed.add(claim(node))
         self._not_covered.setdefault((what, reason, op_types), []).append(use(node))
 
-    def problem(self, what: str, reason: str, node: ModuleNode) -> None:
+    def problem(self, what: str, reason: str, node: ModuleNode | Operation) -> None:
         """Record that something about `node` could not be decided."""
-        self._claimed.add(node.path)
+        self._claimed.add(claim(node))
         self._problems.setdefault((what, reason), []).append(use(node))
 
     def finish(self) -> Extraction:

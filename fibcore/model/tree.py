@@ -12,7 +12,7 @@ Numbers and strings that came out of the model's config or the serving sizes rem
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from typing import Any
 
@@ -140,24 +140,70 @@ class Call:
 
     def argument(self, position: int, *names: str) -> Any:
         """The argument at `position` or under one of `names`; None where it was not given."""
-        if position < len(self.args):
-            return self.args[position]
-        for name in names:
-            if name in self.kwargs:
-                return self.kwargs[name]
-        return None
+        return _given(self, position, names)
+
+
+def _given(call: Call | Operation, position: int, names: tuple[str, ...]) -> Any:
+    if position < len(call.args):
+        return call.args[position]
+    for name in names:
+        if name in call.kwargs:
+            return call.kwargs[name]
+    return None
+
+
+@attrs.frozen
+class TensorRef:
+    """A tensor of the forward pass of which something is known.
+
+    Attributes:
+        shape: Its sizes; a size may be `Unknown`, as the number of tokens is. None where not even
+            the rank is known.
+        dtype: `bfloat16`, `float8_e4m3fn`, ...; None where it is not known.
+    """
+
+    shape: tuple[Any, ...] | None
+    dtype: str | None = None
+
+
+@attrs.frozen
+class Condition:
+    """A branch that elaboration could not decide.
+
+    Attributes:
+        test: The text of its condition.
+        holds: Whether the side is taken where the condition is true, or where it is false.
+        place: Where it stands.
+    """
+
+    test: str
+    holds: bool
+    place: SourcePlace
+
+    def __str__(self) -> str:
+        return f"{'' if self.holds else 'not '}({self.test})"
 
 
 @attrs.frozen
 class Operation:
-    """A tensor operation of the forward pass on a module's parameter (a GEMM that is no Linear).
+    """A call of a function of the forward pass that is no call of a module.
+
+    In `ModelTree.operations` it is a tensor operation on a module's parameter (a GEMM that is no
+    Linear), in `ModelTree.kernel_calls` a call of a kernel.
 
     Attributes:
         function: Dotted name: `torch.nn.functional.linear`, `torch.matmul`.
         module: Path of the module in whose forward it happens.
-        args: Positional argument values; parameters are `ParameterRef`s.
+        args: Positional argument values; parameters are `ParameterRef`s, tensors `TensorRef`s where
+            something is known of them, else `Unknown`s.
         kwargs: Keyword argument values.
         place: Where it stands.
+        callers: Qualified names of the functions through which the module's forward pass comes to
+            the call, outermost first.
+        conditions: The undecided branches that it stands in, outermost first.
+        possible: Whether it may not happen at all: it stands in an undecided branch, or behind one
+            that may leave the function before.
+        stage: "decode" or "prefill" where it happens in one of the two alone; else empty.
     """
 
     function: str
@@ -165,6 +211,31 @@ class Operation:
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
     place: SourcePlace
+    callers: tuple[str, ...] = ()
+    conditions: tuple[Condition, ...] = ()
+    possible: bool = False
+    stage: str = ""
+
+    def argument(self, position: int, *names: str) -> Any:
+        """The argument at `position` or under one of `names`; None where it was not given."""
+        return _given(self, position, names)
+
+    @property
+    def name(self) -> str:
+        """The function's name without the module that holds it."""
+        return self.function.rpartition(".")[2]
+
+    @property
+    def key(self) -> str:
+        """What a plugin claims that accounts for it: the module's path and the function."""
+        return f"{self.module}:{self.function}"
+
+    def goes_through(self, *names: str) -> bool:
+        """Whether the function or one of its callers has one of these names (qualified or not)."""
+        return any(
+            full in names or full.rpartition(".")[2] in names
+            for full in (self.function, *self.callers)
+        )
 
 
 @attrs.frozen
@@ -265,6 +336,50 @@ class Missing:
         return f"{self.path}: {self.reason}{f' ({self.place})' if self.place else ''}"
 
 
+@attrs.frozen
+class Followed:
+    """What is run beside modules: found where somebody asks, for it takes its time.
+
+    Attributes:
+        kernel_calls: Calls of kernels that are no module, in the order of the tree.
+        parts: What the server runs beside the model, by its path ("sampler").
+        missing: What could not be followed.
+    """
+
+    kernel_calls: tuple[Operation, ...] = ()
+    parts: Mapping[str, ModuleNode] = attrs.field(factory=dict)
+    missing: tuple[Missing, ...] = ()
+
+
+class Later:
+    """Something that is found when it is first asked for.
+
+    Args:
+        find: Finds it.
+    """
+
+    __slots__ = ("_find", "_found")
+
+    def __init__(self, find: Callable[[], Followed]) -> None:
+        self._find: Callable[[], Followed] | None = find
+        self._found: Followed | None = None
+
+    @classmethod
+    def known(cls, found: Followed) -> Later:
+        """Something that is known already."""
+        return cls(lambda: found)
+
+    def get(self) -> Followed:
+        """What it is."""
+        if self._find is not None:
+            self._found, self._find = self._find(), None
+        assert self._found is not None
+        return self._found
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Later.known, (self.get(),)  # another process has not what finds it
+
+
 @attrs.frozen(eq=False)
 class ModelTree:
     """The elaborated model.
@@ -278,6 +393,7 @@ class ModelTree:
         warnings: What a reader should know although nothing is missing.
         source_version: Version or commit of the SGLang source.
         config: The config as elaborated (plain data).
+        followed: What is run beside modules; read by `kernel_calls` and the like.
     """
 
     model: str
@@ -288,6 +404,29 @@ class ModelTree:
     warnings: tuple[str, ...] = ()
     source_version: str | None = None
     config: Mapping[str, Any] = attrs.field(factory=dict)
+    followed: Later = attrs.field(factory=lambda: Later.known(Followed()), repr=False)
+
+    @property
+    def kernel_calls(self) -> tuple[Operation, ...]:
+        """Calls of kernels that are no module: below building blocks, in models, in the sampler.
+
+        What a building block's class tells (the product of a linear layer) is not among them.
+        """
+        return self.followed.get().kernel_calls
+
+    @property
+    def parts(self) -> Mapping[str, ModuleNode]:
+        """What the server runs beside the model, by path: "sampler"."""
+        return self.followed.get().parts
+
+    @property
+    def not_followed(self) -> tuple[Missing, ...]:
+        """What `kernel_calls` may lack."""
+        return self.followed.get().missing
+
+    def node_of(self, operation: Operation) -> ModuleNode | None:
+        """The module in whose forward pass an operation happens."""
+        return self.find(operation.module) or self.parts.get(operation.module)
 
     @property
     def partial(self) -> bool:

@@ -25,7 +25,7 @@ def check_extraction(result: object, tree: ModelTree, own: Collection[str]) -> E
         ValueError: it breaks a rule of `Extraction` or `Kernel`.
     """
     extraction = is_a(result, Extraction, "the result")
-    paths = {node.path for node in tree.walk()}
+    paths = _Paths(tree)
     names: set[str] = set()
     for kernel in items(extraction.kernels, Kernel, "kernels"):
         check_kernel(kernel, own)
@@ -42,13 +42,32 @@ def check_extraction(result: object, tree: ModelTree, own: Collection[str]) -> E
     claimed: object = extraction.claimed
     if not isinstance(claimed, (frozenset, set)):
         raise ValueError(f"claimed is {shown(claimed)}, not a set of paths")
-    unknown = sorted(str(path) for path in claimed if not _in_tree(path, paths))
+    unknown = sorted(str(claim) for claim in claimed if not _is_claim(claim, paths))
     if unknown:
         raise ValueError(f"it claims a path that the tree does not have: {unknown[0]}")
     return extraction
 
 
-def _check_gap(gap: NotCovered | Problem, paths: Collection[str]) -> None:
+class _Paths:
+    """The paths of a tree's modules, and of what runs beside the model."""
+
+    def __init__(self, tree: ModelTree) -> None:
+        self._tree = tree
+        self._paths = {node.path for node in tree.walk()}
+
+    def __contains__(self, path: str) -> bool:
+        return path in self._paths or path in self._tree.parts
+
+
+def _is_claim(claim: object, paths: _Paths) -> bool:
+    """Whether what is claimed is a module of the tree, or a call in one."""
+    if not isinstance(claim, str):
+        return False
+    module, colon, function = claim.rpartition(":")
+    return _in_tree(module if colon and function else claim, paths)
+
+
+def _check_gap(gap: NotCovered | Problem, paths: _Paths) -> None:
     if not (gap.what and gap.reason):
         raise ValueError("an item of not_covered or problems lacks what or reason")
     _check_uses(gap.what, gap.uses, paths)
@@ -56,12 +75,12 @@ def _check_gap(gap: NotCovered | Problem, paths: Collection[str]) -> None:
         items(gap.op_types, str, f"op_types of {gap.what}")
 
 
-def _in_tree(path: object, paths: Collection[str]) -> bool:
+def _in_tree(path: object, paths: _Paths) -> bool:
     # A parameter of a module is not a node of the tree; its module is.
     return isinstance(path, str) and (path in paths or path.rpartition(".")[0] in paths)
 
 
-def _check_uses(what: str, uses: object, paths: Collection[str]) -> None:
+def _check_uses(what: str, uses: object, paths: _Paths) -> None:
     for use in items(uses, Use, f"uses of {what}"):
         if not _in_tree(use.path, paths):
             raise ValueError(f"{what} is used at a path that the tree does not have: {use.path}")

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from fibcore.model.tree import Call, ModelTree, ModuleNode, Operation, SourcePlace, Unknown
+from fibcore.model.tree import (
+    Call,
+    Followed,
+    Later,
+    ModelTree,
+    ModuleNode,
+    Operation,
+    SourcePlace,
+    Unknown,
+)
 
 PLACE = SourcePlace("sglang/srt/models/example.py", 1)
 TENSOR = Unknown.tensor("tensor of the forward pass")
@@ -51,7 +60,33 @@ def tree(
     architecture: str = "ExampleForCausalLM",
     model: str = "example",
     operations: Iterable[Operation] = (),
+    kernel_calls: Iterable[Operation] = (),
+    parts: Iterable[ModuleNode] = (),
 ) -> ModelTree:
-    """A tree whose root holds `modules` (flat: their paths are their names)."""
+    """A tree whose root holds `modules` (flat: their paths are their names).
+
+    Args:
+        modules: The modules.
+        architecture: The model's class.
+        model: The model's name.
+        operations: Tensor operations on parameters.
+        kernel_calls: Calls of kernels that are no module.
+        parts: What the server runs beside the model, as the sampler.
+    """
     root = module("", f"sglang.srt.models.example.{architecture}", children=modules, leaf=False)
-    return ModelTree(model, architecture, root, operations=tuple(operations))
+    beside = Followed(tuple(kernel_calls), {part.path: part for part in parts})
+    return ModelTree(
+        model, architecture, root, operations=tuple(operations), followed=Later.known(beside)
+    )
+
+
+def operation(
+    function: str,
+    *args: Any,
+    module: str = "",
+    callers: tuple[str, ...] = (),
+    possible: bool = False,
+    **kwargs: Any,
+) -> Operation:
+    """A call of a kernel; use `TensorRef` for tensors whose sizes are known, else `TENSOR`."""
+    return Operation(function, module, args, kwargs, PLACE, callers=callers, possible=possible)

@@ -28,6 +28,7 @@ ALLOWED = (
     ("elaborate/", r"deep_gemm", "a package that SGLang imports"),
     ("elaborate/", r"moe", "a word in keys of config.json"),
     ("elaborate/", r"FusedMoE|\.srt\.layers\.moe\..*", "names in SGLang's source"),
+    ("elaborate/sglang/kernels/", r"(sglang|deep_gemm)\..*", "names of functions in the source"),
     ("elaborate/", r"fbgemm_fp8|moe_wna16", "quantisation methods of SGLang"),
     ("elaborate/", r"page_size|moe_tp", "server arguments of SGLang"),
     ("validation/", r"flashinfer\.norm\.rmsnorm", "an example of a qualified name in a message"),

@@ -46,7 +46,8 @@ class Branches(Part):
         def side(body: list[ast.stmt], positive: bool) -> Callable[[], Status]:
             def run() -> Status:
                 self.narrow(node.test, env, positive)
-                return self.ev.statements.block(body, env)
+                with self.ev.launches.under(node.test, env, holds=positive):
+                    return self.ev.statements.block(body, env)
 
             return run
 

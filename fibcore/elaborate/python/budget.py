@@ -63,6 +63,11 @@ class Budget:
         self._looked = time.monotonic()
         self._memory = _peak_memory()
 
+    def restart(self) -> None:
+        """Count time and memory from now on; what was done in between is nobody's."""
+        self._started = time.thread_time()
+        self._memory = _peak_memory()
+
     @contextlib.contextmanager
     def at_most(self, steps: int) -> Iterator[None]:
         """Allow so many steps inside, and go on with the old limit behind."""

@@ -61,6 +61,12 @@ class Calls(Part):
         super().__init__(evaluator)
         self.depth = 0
         self._running: list[ast.AST] = []
+        self._names: list[str] = []
+
+    @property
+    def running(self) -> tuple[str, ...]:
+        """The qualified names of the functions of the source that are running, outermost first."""
+        return tuple(self._names)
 
     @contextlib.contextmanager
     def from_top(self) -> Iterator[None]:
@@ -86,6 +92,8 @@ class Calls(Part):
         kwargs = self._named(node, env)
         if kwargs is None:
             return self.unbound(func, place, "unknown **arguments")
+        if self.ev.launches.active and isinstance(node.func, ast.Attribute):
+            self.ev.launches.note_method(func, node.func.attr, args, kwargs, place)
         # These two ask for the scope that they are called in.
         if func is self.ev.builtins["super"] and not args:
             return self.ev.classes.make_super(env, place)
@@ -238,7 +246,9 @@ class Calls(Part):
             return Unknown("an async function", place)
         if self.ev.mode.forward:
             self.ev.forward.note_parameters(func.qualname, args, kwargs, place)
-            if self.ev.environment.is_kernel(module):
+            if self.ev.launches.stops(func, args, kwargs, place):
+                return Unknown.tensor(f"tensor from {func.qualname}", place)
+            if not self.ev.launches.active and self.ev.environment.is_kernel(module):
                 self.ev.forward.give_away(args, kwargs)
                 return Unknown.tensor(f"tensor from {func.qualname}", place)
         elif not tolerant:
@@ -254,6 +264,7 @@ class Calls(Part):
             return GeneratorContext(made, partial(self.call_function, func, args, kwargs, place))
         self.depth += 1
         self._running.append(func.node)
+        self._names.append(func.qualname)
         try:
             if isinstance(func.node, ast.Lambda):
                 return self.ev.expressions.eval(func.node.body, env)
@@ -264,6 +275,7 @@ class Calls(Part):
         finally:
             self.depth -= 1
             self._running.pop()
+            self._names.pop()
         return status[1] if status is not None and status[0] == "return" else None
 
     def _recurs(self, func: Func, args: Args, kwargs: Kwargs) -> bool:

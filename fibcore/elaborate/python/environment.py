@@ -92,6 +92,14 @@ class Environment:
         """Whether a module of the tree holds kernels: a forward pass does not look into those."""
         return False
 
+    def is_launch(self, name: str) -> bool:
+        """Whether a function runs on the device: what is inside of it is not looked into.
+
+        Args:
+            name: Its dotted name, of the tree or of another package.
+        """
+        return False
+
     def is_foreign_module(self, name: str) -> bool:
         """Whether a class outside of the tree is known to be one of modules."""
         return False

@@ -36,6 +36,7 @@ from fibcore.elaborate.python.generators import Generators
 from fibcore.elaborate.python.index import ModuleIndex
 from fibcore.elaborate.python.iteration import Iteration
 from fibcore.elaborate.python.journal import Writes
+from fibcore.elaborate.python.launches import Launches
 from fibcore.elaborate.python.layers import Layers
 from fibcore.elaborate.python.libraries.lookup import Libraries
 from fibcore.elaborate.python.loops import Loops
@@ -138,6 +139,7 @@ class Evaluator:
         self.special_methods = SpecialMethods(self)
         self.construction = Construction(self)
         self.forward = Forward(self)
+        self.launches = Launches(self)
 
     # -- how statements are run ----------------------------------------------------------------
 

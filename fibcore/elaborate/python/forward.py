@@ -74,13 +74,16 @@ class Forward(Part):
         Gives:
             The calls that are made inside, by the id of the module.
         """
-        saved = (self.calls, self._memo)
-        self.calls, self._memo = {}, {}
+        saved = (self.running, self.calls, self.operations, self.lost, self.given_away, self._memo)
+        self.running, self.calls, self.operations = [], {}, {}
+        self.lost, self.given_away, self._memo = set(), {}, {}
         try:
             with self.ev.within(following(self.ev.mode, forward=True)):
                 yield self.calls
         finally:
-            self.calls, self._memo = saved
+            (
+                self.running, self.calls, self.operations, self.lost, self.given_away, self._memo,
+            ) = saved  # fmt: skip
 
     @contextlib.contextmanager
     def attempt(self) -> Iterator[None]:
@@ -147,7 +150,7 @@ class Forward(Part):
         if isinstance(mod, Repeat) and mod.apart:
             mod = mod.made
         template = mod.template if isinstance(mod, Repeat) else mod
-        if isinstance(template, Mod) and template.leaf:
+        if isinstance(template, Mod) and template.leaf and not self.ev.launches.active:
             self.note_call(self.object_of(mod), method, args, kwargs, place)
             return Unknown.tensor(TENSOR_REASON, place)
         number = mod.index if isinstance(mod, Repeat) else mod.number

@@ -222,6 +222,11 @@ class Writes:
         """The journal of the innermost branch that is open; None outside of any."""
         return self._journals[-1] if self._journals else None
 
+    @property
+    def open(self) -> int:
+        """How many journals are open: more of them inside of what may not happen."""
+        return len(self._journals)
+
     @contextlib.contextmanager
     def outside_branches(self) -> Iterator[None]:
         """Write for good inside, whatever branches are open."""

@@ -152,6 +152,15 @@ class Modules(Part):
         elif module.split(".")[0] in self.ev.environment.absent_packages:
             raise Raised("ModuleNotFoundError", f"no module named {module!r}", place)
 
+    def by_name(self, module: str, place: SourcePlace) -> Any:
+        """The module of a dotted name, imported where it is not yet.
+
+        Raises:
+            Raised: there is no such module.
+        """
+        self._importable(module, place)
+        return self.imported(module, None)
+
     def imported(self, module: str, name: str | None, asking: ModuleSpace | None = None) -> Any:
         """The value of `from module import name`, or of `import module` where name is None."""
         if not self.inside(module):

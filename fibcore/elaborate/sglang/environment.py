@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING, Any
 from fibcore.elaborate.python import environment
 from fibcore.elaborate.python.attributes import keep_keywords
 from fibcore.elaborate.python.values import ABSENT, Class, Ext, Namespace, Native, Obj
+from fibcore.elaborate.sglang import kernels
 from fibcore.elaborate.sglang.index import PACKAGE
 from fibcore.elaborate.sglang.leaves import Leaves
 from fibcore.elaborate.sglang.process_variables import ProcessVariables
@@ -260,6 +261,10 @@ class Environment(environment.Environment):
     def is_kernel(self, module: str) -> bool:
         """Whether a module of the source holds kernels."""
         return module.startswith(self._kernels)
+
+    def is_launch(self, name: str) -> bool:
+        """Whether a function launches kernels, by the tables of `kernels`."""
+        return kernels.is_kernel(name)
 
     def is_foreign_module(self, name: str) -> bool:
         """Whether a class of another package is one of modules, with weights or without."""

@@ -19,6 +19,8 @@ from fibcore.model.tree import SourcePlace, Unknown
 if TYPE_CHECKING:
     from fibcore.elaborate.python.evaluator import Evaluator
 
+_SAMPLING_BACKEND = "flashinfer"
+"""What the default comes to where FlashInfer is installed, which the facts say."""
 _NS_PATH = re.compile(
     r"^class (\w+)[^\n]*:.*?^    _NS_PATH = \"([\w.]+)\"", re.MULTILINE | re.DOTALL
 )
@@ -63,6 +65,7 @@ class ServerArguments:
             "attention_backend": Unknown("the attention backend"),
             "prefill_attention_backend": Unknown("the attention backend"),
             "decode_attention_backend": Unknown("the attention backend"),
+            "sampling_backend": _SAMPLING_BACKEND,
             "page_size": Unknown("the page size"),
             "model_path": Unknown("the model's path"),
         }
@@ -168,6 +171,7 @@ class ServerArguments:
                 values["model_path"] = Unknown("the model's path")
             if path == "exec.kernel":
                 values["attention_backend"] = Unknown("the attention backend")
+                values["sampling_backend"] = _SAMPLING_BACKEND
             if path == "device":
                 values["device"] = "cuda"
             self._by_path[path] = Namespace(path, values, field)

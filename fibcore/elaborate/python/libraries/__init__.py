@@ -8,6 +8,7 @@ from fibcore.elaborate.python.libraries import (
     enum,
     exceptions,
     functools,
+    importlib,
     itertools,
     logging,
     math,
@@ -23,6 +24,6 @@ from fibcore.elaborate.python.libraries import (
 
 __all__ = [
     "collections", "contextlib", "copy", "dataclasses", "enum", "exceptions", "functools",
-    "itertools", "logging", "math", "numpy", "operator", "os", "re", "torch", "torch_nn", "types",
-    "typing",
+    "importlib", "itertools", "logging", "math", "numpy", "operator", "os", "re", "torch",
+    "torch_nn", "types", "typing",
 ]  # fmt: skip

@@ -70,6 +70,8 @@ class Libraries(Part):
         """Call an opaque name."""
         name = ext.name
         self.ev.forward.give_away(args, kwargs)
+        if self.ev.launches.active:
+            self.ev.launches.note_external(name, args, kwargs, place)
         # Facts come first: they say what a library would find on this machine.
         answer = self.ev.environment.external_call(self.ev, name, args, kwargs, place)
         if answer is not ABSENT:

@@ -140,6 +140,16 @@ class Func(_Function):
             return super().find_attr(ev, name, place)
         return ABSENT
 
+    def get_item(self, ev: Evaluator, key: Any, place: SourcePlace) -> Any:
+        """`kernel[grid]`: a kernel that is compiled from its source (Triton's) on a grid."""
+        if not ev.launches.active:
+            return super().get_item(ev, key, place)
+
+        def launch(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
+            ev.launches.note(self.qualname, args, kwargs, place)
+
+        return Native(self.qualname, launch)
+
     def _of_cache(self, name: str, place: SourcePlace) -> Any:
         if name != "cache_clear":
             return Unknown(f"{name} of a cache", place)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from fibcore.elaborate.python.values.base import ABSENT, Args, Kwargs
+from fibcore.elaborate.python.values.base import ABSENT, Args, Kwargs, Value
 from fibcore.elaborate.python.values.classes import Class
 from fibcore.elaborate.python.values.functions import Bound, Func, Native, Receiver
 from fibcore.elaborate.python.values.merging import alike, at_index
@@ -161,6 +161,10 @@ class Mod(Obj):
             if name in self.attrs:
                 return self.attrs[name]
         found = ev.libraries.module_attribute(self, name)
+        if found is ABSENT and ev.launches.active and self.is_parameter:
+            data = self.args.get("data")
+            if isinstance(data, Value) and not isinstance(data, Mod):
+                return data.find_attr(ev, name, place)
         if found is ABSENT and ev.mode.forward and name in _TENSOR_METHODS and self.is_parameter:
             return Native(name, partial(self._computed, name))
         if found is ABSENT and self.leaf and not name.startswith("__"):

@@ -8,6 +8,7 @@ from fibcore.elaborate.python.values.base import Args, Kwargs, Value
 from fibcore.elaborate.python.values.external import Ext
 from fibcore.elaborate.python.values.functions import Native
 from fibcore.elaborate.python.values.merging import alike, at_index
+from fibcore.elaborate.python.values.shapes import counted, made, unsqueezed, viewed
 from fibcore.model.tree import Unknown
 
 if TYPE_CHECKING:
@@ -19,6 +20,19 @@ _SAME = frozenset((
     "type", "requires_grad_",
 ))  # fmt: skip
 """Methods that give the same tensor as far as anybody here looks."""
+_DTYPES = {
+    "float": "torch.float32",
+    "half": "torch.float16",
+    "bfloat16": "torch.bfloat16",
+    "int": "torch.int32",
+    "long": "torch.int64",
+}
+"""Methods that give the tensor in another dtype."""
+_FOLLOWED = frozenset((
+    *_DTYPES, "to", "type", "view", "reshape", "unsqueeze", "new_empty", "new_zeros", "new_ones",
+    "numel",
+))  # fmt: skip
+"""Methods whose shapes and dtypes are told where building blocks are gone into."""
 
 
 class Tensor(Value):
@@ -87,6 +101,10 @@ class Tensor(Value):
             return Native(name, lambda *_: self.turned())
         if name == "data":
             return self
+        if ev.launches.active and name in _FOLLOWED:
+            return Native(name, lambda _, args, kwargs, at: self._followed(name, args, kwargs))
+        if ev.launches.active and name not in _SAME:
+            return Native(name, lambda ev, args, kwargs, at: self._run(ev, name, args, kwargs, at))
         if name in _SAME:
             return Native(name, lambda *_: self)
         if name == "device":
@@ -107,6 +125,28 @@ class Tensor(Value):
         self, ev: Evaluator, name: str, args: Args, kwargs: Kwargs, place: SourcePlace
     ) -> Any:
         return Tensor(None, self.dtype)
+
+    def _run(self, ev: Evaluator, name: str, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
+        """What a method gives that may be a kernel."""
+        ev.launches.note_external(f"torch.Tensor.{name}", [self, *args], kwargs, place)
+        return self._method(ev, name, args, kwargs, place)
+
+    def _followed(self, name: str, args: Args, kwargs: Kwargs) -> Any:
+        """What a method gives of which it matters what a kernel gets."""
+        if name in _DTYPES:
+            return Tensor(self.shape, Ext(_DTYPES[name]))
+        if name in ("to", "type"):
+            given = [v for v in (*args, *kwargs.values()) if isinstance(v, Ext)]
+            return Tensor(self.shape, next(iter(given), None if args or kwargs else self.dtype))
+        if name == "unsqueeze":
+            return Tensor(unsqueezed(self.shape, args[0] if args else None), self.dtype)
+        if name == "numel":
+            return counted(self.shape)
+        if name in ("view", "reshape"):
+            if len(args) == 1 and isinstance(args[0], Ext):  # a view as another dtype
+                return Tensor(None, args[0])
+            return Tensor(viewed(self.shape, args), self.dtype)
+        return Tensor(made(args), kwargs.get("dtype", self.dtype))
 
     def set_attr(self, ev: Evaluator, name: str, value: Any, place: SourcePlace) -> None:
         if name == "data":

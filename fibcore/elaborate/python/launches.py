@@ -1,0 +1,154 @@
+"""Calls of functions that run on the device, where a forward pass comes to them.
+
+The forward pass of a model stops at building blocks. Here one of them is gone into: what its
+methods call is followed down to functions that the environment knows as kernels, which are noted
+and not looked into.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from fibcore.elaborate.python.budget import Exhausted
+from fibcore.elaborate.python.definitions import shortened
+from fibcore.elaborate.python.part import Part
+from fibcore.elaborate.python.values import Args, Env, Func, Kwargs, Raised
+from fibcore.model.tree import Condition, SourcePlace, Unknown
+
+if TYPE_CHECKING:
+    from fibcore.elaborate.python.evaluator import Evaluator
+
+
+@attrs.frozen
+class Launch:
+    """One call of a kernel.
+
+    Attributes:
+        function: The kernel's dotted name.
+        args: Positional arguments, as values of the evaluator.
+        kwargs: Keyword arguments, likewise.
+        place: Where the call stands.
+        callers: Qualified names of the functions that it goes through, outermost first.
+        conditions: The undecided branches around it, outermost first.
+        possible: Whether it may not happen at all.
+    """
+
+    function: str
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    place: SourcePlace
+    callers: tuple[str, ...]
+    conditions: tuple[Condition, ...]
+    possible: bool
+
+
+class Launches(Part):
+    """Notes launches.
+
+    Attributes:
+        active: Whether building blocks are gone into.
+        conditions: The undecided branches that are open, outermost first.
+    """
+
+    def __init__(self, evaluator: Evaluator) -> None:
+        super().__init__(evaluator)
+        self.active = False
+        self.conditions: list[Condition] = []
+        self._found: list[Launch] = []
+        self._depth = 0
+
+    @contextlib.contextmanager
+    def following(self, steps: int) -> Iterator[tuple[list[Launch], list[Unknown]]]:
+        """Go into building blocks inside, and take back what that writes.
+
+        Args:
+            steps: How many steps it may take.
+
+        Gives:
+            The launches so far, in the order in which they are met, and why it was left early.
+        """
+        lost: list[Unknown] = []
+        saved = (self.active, self.conditions, self._found, self._depth)
+        writes = self.ev.writes
+        self.active, self.conditions, self._found = True, [], []
+        try:
+            with (
+                self.ev.budget.at_most(steps),
+                self.ev.forward.separate(),
+                writes.attempt(keep=False),
+            ):
+                self._depth = writes.open
+                try:
+                    yield self._found, lost
+                except Raised as error:
+                    lost.append(Unknown(f"{error.kind}: {error.message}", error.place))
+                except Exhausted as error:
+                    lost.append(Unknown(error.what, error.place))
+        finally:
+            self.active, self.conditions, self._found, self._depth = saved
+
+    @contextlib.contextmanager
+    def unseen(self) -> Iterator[None]:
+        """Go on as before inside, and note nothing: what is launched while weights are loaded."""
+        saved, self._found = self._found, []
+        try:
+            yield
+        finally:
+            self._found = saved
+
+    @contextlib.contextmanager
+    def under(self, test: ast.expr, env: Env, *, holds: bool) -> Iterator[None]:
+        """Take a side of an undecided branch.
+
+        Args:
+            test: The condition.
+            env: The scope that it stands in.
+            holds: Whether it is the side that is taken where the condition is true.
+        """
+        if not self.active:
+            yield
+            return
+        self.conditions.append(Condition(shortened(test), holds, env.module.place(test)))
+        try:
+            yield
+        finally:
+            self.conditions.pop()
+
+    def stops(self, func: Func, args: Args, kwargs: Kwargs, place: SourcePlace) -> bool:
+        """Whether a function of the source is a kernel; its call is noted."""
+        if not self.active or not self.ev.environment.is_launch(func.qualname):
+            return False
+        self.note(func.qualname, args, kwargs, place)
+        return True
+
+    def note_external(self, name: str, args: Args, kwargs: Kwargs, place: SourcePlace) -> None:
+        """Note a call of a function outside of the source, where that is a kernel."""
+        if self.ev.environment.is_launch(name):
+            self.note(name, args, kwargs, place)
+
+    def note_method(
+        self, method: Any, name: str, args: Args, kwargs: Kwargs, place: SourcePlace
+    ) -> None:
+        """Note a call of a method of a tensor of which nothing else is known."""
+        # Of such a tensor every attribute is the tensor itself.
+        if isinstance(method, Unknown) and method.is_tensor:
+            self.note_external(f"torch.Tensor.{name}", [method, *args], kwargs, place)
+
+    def note(self, function: str, args: Args, kwargs: Kwargs, place: SourcePlace) -> None:
+        """Note a call of a kernel."""
+        self._found.append(
+            Launch(
+                function,
+                tuple(args),
+                dict(kwargs),
+                place,
+                self.ev.calls.running,
+                tuple(self.conditions),
+                self.ev.writes.open > self._depth,
+            )
+        )

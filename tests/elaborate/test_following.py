@@ -1,0 +1,196 @@
+"""Calls of kernels that are no module, on real sources: the sampler, quantised inputs."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+
+from fibcore.model.tree import (
+    ModelTree,
+    Operation,
+    ParameterRef,
+    TensorRef,
+    Unknown,
+    origins_of,
+)
+
+Real = Callable[..., ModelTree]
+LLAMA = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "hidden_act": "silu",
+    "hidden_size": 1024,
+    "intermediate_size": 2048,
+    "max_position_embeddings": 8192,
+    "num_attention_heads": 8,
+    "num_hidden_layers": 3,
+    "num_key_value_heads": 2,
+    "rms_norm_eps": 1e-05,
+    "rope_theta": 500000.0,
+    "tie_word_embeddings": False,
+    "torch_dtype": "bfloat16",
+    "vocab_size": 128256,
+}
+BLOCK = {"quant_method": "fp8", "activation_scheme": "dynamic", "weight_block_size": [128, 128]}
+DYNAMIC = {"quant_method": "fp8", "activation_scheme": "dynamic"}
+STATIC = {"quant_method": "fp8", "activation_scheme": "static"}
+LAYERS = range(LLAMA["num_hidden_layers"])
+
+
+def quantised(how: Mapping[str, Any]) -> dict[str, Any]:
+    return {**LLAMA, "quantization_config": how}
+
+
+def in_sampler(tree: ModelTree, name: str) -> Operation:
+    (found,) = [o for o in tree.kernel_calls if o.module == "sampler" and o.name == name]
+    return found
+
+
+def before(tree: ModelTree, linear: str, *names: str) -> list[Operation]:
+    """The calls of functions with these names in a linear layer, of all layers."""
+    paths = [f"model.layers.{n}.{linear}" for n in LAYERS]
+    found = [o for o in tree.kernel_calls if o.module in paths and o.name in names]
+    assert [o.module for o in found] == paths
+    return found
+
+
+def sizes(tensor: Any) -> tuple[Any, ...]:
+    """The shape of a tensor, sizes that are not known as None."""
+    assert isinstance(tensor, (TensorRef, ParameterRef))
+    return tuple(None if isinstance(size, Unknown) else size for size in tensor.shape or ())
+
+
+# -- the sampler -------------------------------------------------------------------------------
+
+
+def test_the_sampler_stands_beside_the_model(real: Real) -> None:
+    tree = real(LLAMA)
+    sampler = tree.parts["sampler"]
+    assert sampler.cls == "sglang.srt.layers.sampler.Sampler"
+    assert tree.find("sampler") is None
+    assert not tree.not_followed
+    assert tree.node_of(in_sampler(tree, "softmax")) is sampler
+
+
+def test_sampling_by_top_k_and_top_p(real: Real) -> None:
+    found = in_sampler(real(LLAMA), "top_k_top_p_sampling_from_probs")
+    probs, top_k, top_p = found.args
+    assert (sizes(probs), probs.dtype) == ((None, 128256), "float32")
+    assert (sizes(top_k), top_k.dtype) == ((None,), "int32")
+    assert (sizes(top_p), top_p.dtype) == ((None,), "float32")
+    assert found.kwargs["filter_apply_order"] == "joint"
+    assert origins_of(probs.shape[1]) == {"config:vocab_size"}
+    assert found.goes_through("_sample_from_probs")
+
+
+def test_how_requests_are_sampled_is_theirs_to_say(real: Real) -> None:
+    tree = real(LLAMA)
+    ways = {o.name: {str(c) for c in o.conditions} for o in tree.kernel_calls}
+    greedy, simple = "(sampling_info.is_all_greedy)", "(simple_sampling_case)"
+    by_min_p = "(sampling_info.need_min_p_sampling)"
+    assert ways["softmax"] == {f"not {greedy}"}
+    assert ways["top_k_top_p_sampling_from_probs"] == {
+        f"not {each}" for each in (greedy, simple, by_min_p)
+    }
+    for name in ("top_k_renorm_prob", "top_p_renorm_prob", "min_p_sampling_from_probs"):
+        assert ways[name] == {f"not {greedy}", f"not {simple}", by_min_p}
+    assert all(o.possible for o in tree.kernel_calls)
+
+
+def test_no_log_probabilities_where_no_request_asks_for_them(real: Real) -> None:
+    assert not [o for o in real(LLAMA).kernel_calls if "log_softmax" in o.name]
+
+
+def test_a_model_without_logits_has_no_sampler(made: Any) -> None:
+    source = """
+from torch import nn
+class Model(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+    def forward(self, x):
+        return x
+EntryClass = Model
+"""
+    tree = made.tree(source)
+    assert (tree.kernel_calls, tree.parts, tree.not_followed) == ((), {}, ())
+
+
+# -- inputs of quantised linear layers ---------------------------------------------------------
+
+INPUTS = {
+    "self_attn.qkv_proj": 1024,
+    "self_attn.o_proj": 1024,
+    "mlp.gate_up_proj": 1024,
+    "mlp.down_proj": 2048,
+}
+
+
+@pytest.mark.parametrize("linear", INPUTS)
+def test_fp8_in_blocks_quantises_groups_of_each_token(real: Real, linear: str) -> None:
+    for call in before(real(quantised(BLOCK)), linear, "sglang_per_token_group_quant_fp8"):
+        x, group = call.args
+        assert (sizes(x), x.dtype, group) == ((None, INPUTS[linear]), "bfloat16", 128)
+        assert not call.possible
+
+
+def test_what_multiplies_the_quantised_input(real: Real) -> None:
+    for call in before(real(quantised(BLOCK)), "mlp.down_proj", "w8a8_block_fp8_matmul_deepgemm"):
+        _, weight, _, scale, block = call.args
+        assert weight == ParameterRef(f"{call.module}.weight", (1024, 2048), "float8_e4m3fn")
+        assert scale == ParameterRef(f"{call.module}.weight_scale_inv", (8, 16), "float32")
+        assert list(block) == [128, 128]
+
+
+def test_sizes_remember_where_they_came_from(real: Real) -> None:
+    call = before(real(quantised(BLOCK)), "mlp.down_proj", "sglang_per_token_group_quant_fp8")[0]
+    assert origins_of(call.args[0].shape[1]) == {"config:intermediate_size", "serving:tp"}
+
+
+def test_ranks_share_the_input_of_a_row_parallel_layer(real: Real) -> None:
+    tree = real(quantised(BLOCK), tp=2)
+    (x, _) = before(tree, "mlp.down_proj", "sglang_per_token_group_quant_fp8")[0].args
+    assert sizes(x) == (None, 1024)
+    (x, _) = before(tree, "mlp.gate_up_proj", "sglang_per_token_group_quant_fp8")[0].args
+    assert sizes(x) == (None, 1024)
+
+
+def test_fp8_with_a_scale_for_each_token(real: Real) -> None:
+    for call in before(
+        real(quantised(DYNAMIC)), "self_attn.qkv_proj", "sglang_per_token_quant_fp8"
+    ):
+        assert sizes(call.args[0]) == (None, 1024)
+        assert not call.possible
+
+
+def test_fp8_with_a_scale_that_is_known(real: Real) -> None:
+    for call in before(real(quantised(STATIC)), "self_attn.qkv_proj", "static_quant_fp8"):
+        x, scale = call.args
+        assert sizes(x) == (None, 1024)
+        assert scale.path == f"{call.module}.input_scale"
+
+
+def test_int8(real: Real) -> None:
+    tree = real(quantised({"quant_method": "w8a8_int8"}))
+    for call in before(tree, "mlp.down_proj", "per_token_quant_int8"):
+        assert sizes(call.args[0]) == (None, 2048)
+
+
+def test_plain_linear_layers_are_their_own_kernel(real: Real) -> None:
+    assert {o.module for o in real(LLAMA).kernel_calls} == {"sampler"}
+
+
+def test_layers_that_stay_unquantised_quantise_nothing(real: Real) -> None:
+    config = quantised({**BLOCK, "modules_to_not_convert": ["model.layers.1.mlp.down_proj"]})
+    paths = {o.module for o in real(config).kernel_calls}
+    assert "model.layers.0.mlp.down_proj" in paths
+    assert "model.layers.2.mlp.down_proj" in paths
+    assert "model.layers.1.mlp.down_proj" not in paths
+
+
+def test_a_tree_goes_to_other_processes(real: Real) -> None:
+    tree = real(quantised(BLOCK))
+    copy = pickle.loads(pickle.dumps(tree.followed))  # noqa: S301 - our own
+    assert copy.get().kernel_calls == tree.kernel_calls
