@@ -31,7 +31,7 @@ class LayerNorm(nn.Module):
 
 @pytest.fixture
 def model(tmp_path: Path) -> tuple[str | Path, ...]:
-    """Options that name the made-up model, which ends with a LayerNorm here."""
+    """Options that name the made-up model, which has two LayerNorms here, of unlike epsilons."""
     source = Path(shutil.copytree(DATA, tmp_path / "source"))
     with (source / "sglang/srt/layers/layernorm.py").open("a") as file:
         file.write(LAYER_NORM)
@@ -39,8 +39,14 @@ def model(tmp_path: Path) -> tuple[str | Path, ...]:
     text = place.read_text()
     for have, wanted in (
         ("import RMSNorm", "import LayerNorm, RMSNorm"),
-        ("        self.embed_tokens =", "        self.last = LayerNorm(config.hidden_size)\n{}"),
-        ("        return hidden_states\n", "        return self.last(hidden_states)\n"),
+        (
+            "        self.embed_tokens =",
+            (
+                "        self.last = LayerNorm(config.hidden_size)\n"
+                "        self.wide = LayerNorm(config.vocab_size, eps=1e-3)\n{}"
+            ),
+        ),
+        ("        return hidden_states\n", "        return self.wide(self.last(hidden_states))\n"),
     ):
         assert text.count(have) == 1
         text = text.replace(have, wanted.format(have))
@@ -73,5 +79,7 @@ def test_its_wheel_beside_fibcores_serves_a_model(
     report = json.loads(ok(fresh.fibcore(*command, cwd=tmp_path)))
     assert report["passed"] > 0
     assert report["failed"] == 0
-    (definition,) = (tmp_path / "d/definitions/shifted_norm").glob("*.json")
-    assert "status:verified" in json.loads(definition.read_text())["tags"]
+    definitions = list((tmp_path / "d/definitions/shifted_norm").glob("*.json"))
+    assert {path.stem for path in definitions} == {"shifted_norm_h64", "shifted_norm_h128"}
+    for path in definitions:
+        assert "status:verified" in json.loads(path.read_text())["tags"]
