@@ -16,6 +16,7 @@ Arguments after `--` go to pytest: `nox -s tests-3.12 -- tests/dataset`.
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import sys
 from pathlib import Path
@@ -109,9 +110,15 @@ def coverage(session: nox.Session) -> None:
 
 @nox.session
 def differential(session: nox.Session) -> None:
-    """The evaluator against CPython: new random programs, a number of them after `--`."""
+    """The evaluator against CPython: new random programs.
+
+    Their number, and the seed of the first one, come after `--`.
+    """
     install(session, "test")
     session.env["FIBCORE_RANDOM_PROGRAMS"] = session.posargs[0] if session.posargs else "20000"
+    first = session.posargs[1] if len(session.posargs) > 1 else str(secrets.randbelow(10**9))
+    session.env["FIBCORE_RANDOM_FIRST"] = first
+    session.log(f"the seed of the first program is {first}")
     folder = "tests/elaborate/python/differential"
     session.run("python", "-m", "pytest", "-q", "-n", "2", folder)
 

@@ -10,7 +10,9 @@ from __future__ import annotations
 import sys
 import textwrap
 import warnings
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ import attrs
 from fibcore.elaborate.python.budget import Exhausted
 from fibcore.elaborate.python.evaluator import Evaluator
 from fibcore.elaborate.python.index import ModuleIndex, SourceModule
-from fibcore.elaborate.python.values import Absent, Raised, Value
+from fibcore.elaborate.python.values import OTHER_KEYS, Absent, Raised, Value
 from fibcore.errors import FibcoreError
 from fibcore.model.tree import Alternatives, Unknown, UnknownKind
 
@@ -38,19 +40,23 @@ class Program:
         source: Statements.
         unknown: Why the evaluator does not know what it comes to; "" where it has to.
         module: Whether its statements are a module's own; else they are a function's.
+        shared: What stands in the module above its function, and has no effect on another program.
     """
 
     name: str
     source: str
     unknown: str = ""
     module: bool = False
+    shared: str = ""
 
     @property
     def text(self) -> str:
         """The module that holds the program."""
-        if self.module:
-            return self.source
-        return f"def {FUNCTION}():\n{textwrap.indent(self.source, '    ')}\n    return locals()\n"
+        return self.source if self.module else f"{self.shared}\n{self.function(FUNCTION)}"
+
+    def function(self, name: str) -> str:
+        """The function that holds the program."""
+        return f"def {name}():\n{textwrap.indent(self.source, '    ')}\n    return locals()\n"
 
 
 @attrs.frozen
@@ -98,12 +104,22 @@ def programs(path: Path) -> list[Program]:
 def in_cpython(program: Program) -> dict[str, Any] | BaseException:
     """The names that CPython binds, or what it raises."""
     space: dict[str, Any] = {"__name__": MODULE}
+    return _bound(lambda: (_execute(program.text, space), space)[1 if program.module else 0])
+
+
+def _execute(text: str, space: dict[str, Any], function: str = FUNCTION) -> Any:
+    """Run a module, and its function where it has one."""
+    if "__builtins__" not in space:
+        exec(compile(text, f"{MODULE}.py", "exec", dont_inherit=True), space)  # noqa: S102
+    return space[function]() if function in space else None
+
+
+def _bound(run: Callable[[], dict[str, Any]]) -> dict[str, Any] | BaseException:
+    """The names that are bound to data, or what is raised."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            code = compile(program.text, f"{MODULE}.py", "exec", dont_inherit=True)
-            exec(code, space)  # noqa: S102 - programs of these tests
-            found = space if program.module else space[FUNCTION]()
+            found = run()
     except BaseException as error:  # noqa: BLE001 - what it raises is its result
         return error
     # Copied while all of it is there: a generator that is dropped may change a list yet.
@@ -113,10 +129,19 @@ def in_cpython(program: Program) -> dict[str, Any] | BaseException:
 def evaluated(program: Program, names: list[str]) -> dict[str, Any] | Raised | Unknown:
     """What the evaluator binds names to; or what it raises, or why it knows none of them."""
     evaluator = Evaluator(_OneModule(program.text))
+    if not program.module:
+        return _called(evaluator, FUNCTION)
     try:
-        if program.module:
-            return {name: evaluator.value(MODULE, name) for name in names}
-        result = evaluator.call(MODULE, FUNCTION)
+        return {name: evaluator.value(MODULE, name) for name in names}
+    except Raised as error:
+        return error
+    except Exhausted:
+        return Unknown("the budget is used up")
+
+
+def _called(evaluator: Evaluator, function: str) -> dict[str, Any] | Raised | Unknown:
+    try:
+        result = evaluator.call(MODULE, function)
     except Raised as error:
         return error
     except Exhausted:
@@ -129,10 +154,42 @@ def evaluated(program: Program, names: list[str]) -> dict[str, Any] | Raised | U
 def compared(program: Program) -> Comparison:
     """Run a program in both and compare."""
     expected = in_cpython(program)
+    names = [] if isinstance(expected, BaseException) else list(expected)
+    return _comparison(expected, lambda: evaluated(program, names))
+
+
+def compared_together(programs: Sequence[Program]) -> Iterator[Comparison]:
+    """Run functions of one module one after the other, in one interpreter and one evaluator.
+
+    Where they differ, or the evaluator has not come to the end, the rest gets new ones.
+    """
+    rest = list(programs)
+    while rest:
+        functions = [each.function(f"{FUNCTION}_{n}") for n, each in enumerate(rest)]
+        text = "\n".join((rest[0].shared, *functions))
+        for result in _in_turn(text, len(rest)):
+            rest.pop(0)
+            yield result
+            if result.differences or "" in result.unknown:
+                break
+
+
+def _in_turn(text: str, count: int) -> Iterator[Comparison]:
+    space: dict[str, Any] = {"__name__": MODULE}
+    evaluator = Evaluator(_OneModule(text))
+    for function in (f"{FUNCTION}_{n}" for n in range(count)):
+        expected = _bound(partial(_execute, text, space, function))
+        yield _comparison(expected, partial(_called, evaluator, function))
+
+
+def _comparison(
+    expected: dict[str, Any] | BaseException,
+    evaluate: Callable[[], dict[str, Any] | Raised | Unknown],
+) -> Comparison:
     if isinstance(expected, SyntaxError):
         raise expected
     try:
-        found = evaluated(program, [] if isinstance(expected, BaseException) else list(expected))
+        found = evaluate()
     except (FibcoreError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError,
             RuntimeError, AssertionError, NameError) as error:  # fmt: skip
         return Comparison({"": f"the evaluator fails: {type(error).__name__}: {error}"})
@@ -208,8 +265,12 @@ def agree(expected: Any, got: Any, depth: int = _DEPTH) -> bool:
             agree(a, b, depth - 1) for a, b in zip(expected, got, strict=True)
         )
     if isinstance(expected, (set, frozenset)):
+        if any(isinstance(v, Unknown) and v.kind is UnknownKind.ENTRY for v in got):
+            return True
         return len(expected) == len(got) and _texts(expected) == _texts(got)
     if isinstance(expected, dict):
+        if OTHER_KEYS in got:
+            return all(agree(expected[k], v, depth - 1) for k, v in got.items() if k in expected)
         got = {k: v for k, v in got.items() if k in expected or not _may_be_absent(v)}
         return len(expected) == len(got) and all(
             agree(a, b, depth - 1) and agree(expected[a], got[b], depth - 1)

@@ -199,9 +199,8 @@ class Assignments(Part):
         """`del owner[key]`."""
         if isinstance(owner, Obj):
             found = owner.special(self.ev, "__delitem__", [key], place)
-            if found is ABSENT and owner.lacks(self.ev, "__delitem__"):
-                message = f"{owner.class_name!r} object does not support item deletion"
-                raise Raised("TypeError", message, place)
+            if found is ABSENT:
+                owner.refuse_item(self.ev, "__delitem__", "__setitem__", place)
         elif isinstance(owner, Alternatives) or isinstance(key, Alternatives):
             each = self.ev.writes.mapped
             each(owner, lambda o: each(key, lambda k: self.delete_item(o, k, place)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from fibcore.elaborate.python import plain
@@ -10,9 +11,11 @@ from fibcore.elaborate.python.part import Part
 from fibcore.elaborate.python.values import (
     ABSENT,
     PROPERTIES,
+    Args,
     Bound,
     Class,
     Func,
+    Kwargs,
     Method,
     Mod,
     ModuleSpace,
@@ -23,8 +26,9 @@ from fibcore.elaborate.python.values import (
     Value,
     has_foreign_attributes,
 )
+from fibcore.elaborate.python.values.classes import is_of_source
 from fibcore.elaborate.python.values.exceptions import ExceptionObject
-from fibcore.model.tree import Alternatives, SourcePlace, Unknown
+from fibcore.model.tree import Alternatives, SourcePlace, Unknown, UnknownKind
 
 
 class Attributes(Part):
@@ -46,6 +50,8 @@ class Attributes(Part):
                 return Unknown(why, place)
             message = f"{plain.shown(value)} has no attribute {name!r}"
             raise Raised("AttributeError", message, place)
+        if type(found) is Unknown and found.kind is UnknownKind.ATTRIBUTE:
+            self.ev.exceptions.may_raise(place, "AttributeError")
         if isinstance(found, Alternatives) and ABSENT in found.values:
             # Python would raise where it is not set; going on means that it is.
             kept = tuple(v for v in found.values if v is not ABSENT)
@@ -149,9 +155,7 @@ class Attributes(Part):
         if found is not ABSENT:
             return found
         if name == "__init__" and isinstance(owner, Obj):
-            return Native(
-                "super().__init__", lambda ev, args, kwargs, at: keep_keywords(owner, kwargs)
-            )
+            return Native("super().__init__", partial(_init_of_base, owner))
         if name == "forward" and isinstance(owner, Mod):
             return Native("super().forward", lambda *_: Unknown.tensor(TENSOR_REASON, place))
         cls = owner.instance_class if isinstance(owner, Value) else None
@@ -162,6 +166,13 @@ class Attributes(Part):
         ):
             return ABSENT
         return Native(f"super().{name}", lambda *_: None)
+
+
+def _init_of_base(owner: Obj, ev: Any, args: Args, kwargs: Kwargs, place: SourcePlace) -> None:
+    """`super().__init__(...)`, where no class of the source has it."""
+    if (args or kwargs) and isinstance(owner.cls, Class) and is_of_source(owner.cls):
+        raise Raised("TypeError", "object.__init__() takes exactly one argument", place)
+    keep_keywords(owner, kwargs)
 
 
 def keep_keywords(owner: Obj, given: dict[str, Any]) -> None:

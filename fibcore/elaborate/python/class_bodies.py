@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ast
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any
 
 from fibcore.elaborate.python.effects import changes_class
 from fibcore.elaborate.python.import_time import used_at_import
 from fibcore.elaborate.python.index import bound_names, walrus_names
+from fibcore.elaborate.python.local_names import bound_in
 from fibcore.elaborate.python.part import Part
 from fibcore.elaborate.python.quiet import put_off
 from fibcore.elaborate.python.values import ABSENT, Class, Env, Func, Raised, Value
@@ -50,8 +51,13 @@ class ClassBodies(Part):
             found = bound_names([statement])
             if walrus and not isinstance(statement, _FUNCTIONS) and _has_walrus(statement):
                 found |= walrus_names([statement])
-            for name in found:
+            for name in found if len(found) < 2 else _in_order_of_text(found, statement):
                 cls.names.setdefault(name, []).append(statement)
+        if any(map(_changes_others, cls.node.body)):
+            # `registry.append(...)` and the like change what others bind.
+            own = bound_in(cls.node.body, walrus=walrus)
+            for name in [name for name in cls.names if name not in own]:
+                del cls.names[name]
         if self._in_order(cls, env):
             if env.outer is None and not (cls.metaclass or cls.metaclass_name or cls.decorators):
                 cls.put_off = put_off(cls.node.body, cls.module.source)
@@ -87,7 +93,8 @@ class ClassBodies(Part):
             try:
                 self.ev.statements.execute(statement, scope)
             except Raised as error:
-                if self.ev.mode.caught:
+                in_function = cls.env.func is not None and not self.ev.mode.forward
+                if self.ev.mode.caught or in_function:
                     raise
                 self._lose(cls, statement, error)
         for name, value in list(cls.attrs.items()):
@@ -205,6 +212,21 @@ def _may_have_effects(node: ast.expr) -> bool:
             if name not in _WITHOUT_EFFECT:
                 return True
     return False
+
+
+def _in_order_of_text(names: frozenset[str], node: ast.stmt) -> Collection[str]:
+    """Names in the order in which a statement binds them."""
+    found = [part.id for part in walk(node) if isinstance(part, ast.Name) and part.id in names]
+    return dict.fromkeys([*found, *sorted(names)])
+
+
+def _changes_others(node: ast.stmt) -> bool:
+    """Whether a statement may change what a name holds that the body does not bind."""
+    if isinstance(node, ast.Expr):
+        return not isinstance(node.value, ast.Constant)
+    if isinstance(node, ast.Assign):
+        return not all(isinstance(target, ast.Name) for target in node.targets)
+    return not isinstance(node, _PLAIN)
 
 
 def _has_walrus(node: ast.stmt) -> bool:

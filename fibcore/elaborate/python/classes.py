@@ -23,6 +23,7 @@ from fibcore.elaborate.python.values import (
     Super,
     contradicts,
 )
+from fibcore.elaborate.python.values.exceptions import EXCEPTIONS
 from fibcore.model.tree import SourcePlace, Unknown
 
 if TYPE_CHECKING:
@@ -98,7 +99,10 @@ class Classes(Part):
                 raise Raised("TypeError", f"{base.name} has members and cannot be extended", place)
         self.bodies.prepare(cls, env)
         options = {str(k): self.ev.expressions.eval(v, env) for k, v in given.items()}
-        return self.metaclasses.made(cls, options, place)
+        made = self.metaclasses.made(cls, options, place)
+        if cls.complete and made is cls:
+            self.enum_members(cls)  # raises what an enumeration that Python refuses does
+        return made
 
     def _bases(self, node: ast.ClassDef, env: Env) -> list[Any]:
         bases: list[Any] = []
@@ -117,6 +121,8 @@ class Classes(Part):
         hook = self.attr(cls, "__init_subclass__", after=cls)
         if isinstance(hook, Func):
             self.ev.calls.call(Bound(hook, cls), [], options, place)
+        elif options and not any(map(_takes_options, cls.mro)):
+            raise Raised("TypeError", f"{cls.name}.__init_subclass__() takes no keywords", place)
 
     def set_name(self, cls: Class, name: str, value: Any) -> None:
         """Tell a descriptor the name that a class body binds it to."""
@@ -181,6 +187,12 @@ class Classes(Part):
         record = self.ev.records.own(base)
         return "__slots__" not in base.names and (record is None or not record.slots)
 
+    def keeps_dict(self, cls: Class) -> bool | None:
+        """Whether instances keep all attributes in a dict; None where some are in slots."""
+        held = {self._has_dict(base) for base in cls.mro if isinstance(base, Class)}
+        held |= {True for base in cls.mro if isinstance(base, Ext) and self._has_dict(base)}
+        return held.pop() if len(held) == 1 else None
+
     def has_slot(self, cls: Class, name: str) -> bool:
         """Whether instances of a class may have an attribute of this name, by its `__slots__`."""
         for base in cls.mro:
@@ -229,6 +241,11 @@ class Classes(Part):
             isinstance(c, Ext) and (c.name.startswith("torch.nn.") or c.short in bases)
             for c in cls.mro
         )
+
+
+def _takes_options(base: Any) -> bool:
+    """Whether a class outside of the source may take keywords of the definition of a class."""
+    return isinstance(base, Ext) and base.short not in _WITHOUT_DICT and base.name not in EXCEPTIONS
 
 
 def _may_describe(cls: Class, name: str) -> bool:

@@ -58,7 +58,8 @@ class Enums(Part):
         if isinstance(item, EnumMember):
             return item.cls is cls
         # Before 3.12 this was a TypeError for anything but a member.
-        return any(m.value == item for m in self.members(cls) or ())
+        self.ev.exceptions.may_raise(place, "TypeError")
+        return Unknown(f"membership of a value in {cls.name}", place)
 
     # -- how members are made ------------------------------------------------------------------
 
@@ -66,6 +67,7 @@ class Enums(Part):
         assert cls.members is not None
         ignored = self._ignored(cls)
         last: list[Any] = []
+        self._refuse_twice(cls, ignored)
         for name, statements in list(cls.names.items()):
             if name in ignored or not _names_a_member(cls, name):
                 continue
@@ -79,6 +81,14 @@ class Enums(Part):
                 value = self._next(cls, name, last)
             last.append(value)
             cls.members[name] = self._member(cls, name, value)
+
+    @staticmethod
+    def _refuse_twice(cls: Class, ignored: tuple[str, ...]) -> None:
+        """Raise for a member that the body binds twice."""
+        for name, statements in cls.names.items():
+            bound = [s for s in statements if getattr(s, "value", None) is not None]
+            if len(bound) > 1 and name not in ignored and _names_a_member(cls, name):
+                raise Raised("TypeError", f"{name!r} already defined", cls.place)
 
     def _ignored(self, cls: Class) -> tuple[str, ...]:
         value = self.ev.classes.own_attr(cls, "_ignore_") if "_ignore_" in cls.names else ()
@@ -135,9 +145,16 @@ class Enums(Part):
 
     def _converted(self, cls: Class, value: Any) -> Any:
         """The value of a member that is plain data as well."""
+        if cls.derives("Flag") and not isinstance(value, (int, Unknown)):
+            # Which exception it is differs between versions of Python.
+            raise Raised("TypeError", "a flag that is no number", cls.place)
+        if cls.derives(*_FLAGS) and isinstance(value, int) and value < 0:
+            return Unknown("a negative flag, which versions of Python differ in", cls.place)
         for name, kind in (("str", str), ("int", int), ("float", float)):
-            if cls.derives(name) and not isinstance(value, (kind, Unknown)):
-                return Unknown(f"a member made as {name}(...)", cls.place)
+            derives = cls.derives(name, *(("IntEnum", "IntFlag") if name == "int" else ()))
+            if derives and not isinstance(value, (kind, Unknown)):
+                args = list(value) if isinstance(value, tuple) else [value]
+                return self.ev.calls.call(self.ev.builtins[name], args, {}, cls.place)
         return value
 
     def _equal(self, left: Any, right: Any) -> bool | None:

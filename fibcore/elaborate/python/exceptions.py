@@ -14,7 +14,8 @@ from fibcore.elaborate.python.exception_groups import ExceptionGroups
 from fibcore.elaborate.python.journal import Status
 from fibcore.elaborate.python.mode import guarded
 from fibcore.elaborate.python.part import Handlers, Part
-from fibcore.elaborate.python.values import Args, Class, Env, Ext, Raised
+from fibcore.elaborate.python.values import Args, Class, Env, Ext, Func, Obj, Raised
+from fibcore.elaborate.python.values.classes import is_of_source
 from fibcore.elaborate.python.values.exceptions import (
     EXCEPTIONS,
     ExceptionObject,
@@ -24,6 +25,7 @@ from fibcore.elaborate.python.values.exceptions import (
     is_subclass,
 )
 from fibcore.elaborate.python.values.generators import doubt_end
+from fibcore.elaborate.python.values.iterators import Iterator as Iterated
 from fibcore.model.tree import Alternatives, SourcePlace, Unknown
 from fibcore.syntax import walk
 
@@ -93,7 +95,9 @@ class Exceptions(Part):
         return value
 
     def _refuse(self, value: Any, place: SourcePlace) -> None:
-        if isinstance(value, plain.PLAIN):
+        cls = value.cls if type(value) is Obj else value
+        known = isinstance(cls, Class) and is_of_source(cls)
+        if known or isinstance(value, (*plain.PLAIN, Func, Iterated)):
             message = "exceptions must derive from BaseException"
             raise Raised("TypeError", message, place)
 

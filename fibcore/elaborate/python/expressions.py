@@ -16,9 +16,11 @@ from fibcore.elaborate.python.values import (
     Env,
     Ext,
     Func,
+    Raised,
     born,
     merge,
 )
+from fibcore.elaborate.python.values.classes import is_of_source
 from fibcore.model.tree import Alternatives, SourcePlace, Unknown
 
 if TYPE_CHECKING:
@@ -213,6 +215,9 @@ class Expressions(Part):
             found = cls.get_item(self.ev, self.eval(node.slice, env), place)
             if found is not ABSENT:
                 return found
+        if is_of_source(cls):
+            self.eval(node.slice, env)
+            raise Raised("TypeError", f"type {cls.name!r} is not subscriptable", place)
         return cls
 
     def slice_(self, node: ast.Slice, env: Env) -> Any:
@@ -246,7 +251,10 @@ class Expressions(Part):
             if not isinstance(spec, str) or is_wide(spec):
                 return Unknown("text with an unknown format", place)
         conversion = None if piece.conversion < 0 else chr(piece.conversion)
-        return self.ev.texts.text(value, place, conversion, spec)
+        text = self.ev.texts.text(value, place, conversion, spec)
+        if spec and not isinstance(text, str):
+            self.ev.exceptions.may_raise(place, "TypeError", "ValueError")
+        return text
 
     def lambda_(self, node: ast.Lambda, env: Env) -> Any:
         return self.ev.definitions.function(node, env, "<lambda>")
@@ -254,7 +262,7 @@ class Expressions(Part):
     def namedexpr(self, node: ast.NamedExpr, env: Env) -> Any:
         value = self.eval(node.value, env)
         scope = env  # a comprehension binds its own variables, and `:=` those of the function
-        while scope.func is None and scope.outer is not None and scope.outer.outer is not None:
+        while scope.func is None and not scope.is_class and scope.outer is not None:
             scope = scope.outer
         self.ev.names.bind(scope, node.target.id, value)
         return value

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Generator as Frame
+from functools import partial
 from typing import Any
 
 from fibcore.elaborate.python.branches import leaves_block
@@ -19,9 +20,33 @@ from fibcore.elaborate.python.values.functions import yields
 from fibcore.elaborate.python.values.generators import Generator
 from fibcore.elaborate.python.values.iterators import Iterator, Undecided
 from fibcore.model.tree import SourcePlace, Unknown
+from fibcore.syntax import walk
 
 Steps = Frame[Any, Any, Status]
 """What runs a statement: gives what it yields, is sent what `yield` comes to, ends as it ends."""
+
+
+def reached_by(func: Func, env: Env) -> list[Any]:
+    """What a function, and those that it calls, may change: the values of their variables."""
+    found: list[Any] = []
+    seen: set[int] = set()
+    pending: list[tuple[Func, Env | None]] = [(func, env)]
+    while pending:
+        one, scope = pending.pop()
+        if id(one.node) in seen:
+            continue
+        seen.add(id(one.node))
+        for name in {part.id for part in walk(one.node) if isinstance(part, ast.Name)}:
+            at = scope
+            while at is not None and at.outer is not None and name not in at.vars:
+                at = at.outer
+            if at is None or at.outer is None:
+                continue  # of the module
+            value = at.vars[name]
+            found.append(value)
+            if isinstance(value, Func):
+                pending.append((value, value.env))
+    return found
 
 
 class Generators(Part):
@@ -29,7 +54,8 @@ class Generators(Part):
 
     def generator(self, func: Func, env: Env, place: SourcePlace) -> Generator:
         """What a call of a generator function gives."""
-        return Generator(self.ev, self._frame(func, env), place)
+        reached = partial(reached_by, func, env)
+        return Generator(self.ev, self._frame(func, env), reached, place)
 
     def _frame(self, func: Func, env: Env) -> Frame[Any, Any, Any]:
         assert not isinstance(func.node, ast.Lambda)

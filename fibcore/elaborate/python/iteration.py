@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Iterator as Rounds
 from typing import Any
 
@@ -147,6 +148,26 @@ class Iteration(Part):
             return value.items(self.ev)
         self._refuse(value, None)
         return None
+
+    def each(self, value: Any, use: Callable[[Any], None]) -> list[Any] | None:
+        """All items of a value, each of which is used before the next one is asked for.
+
+        What uses them may raise; an iterator stands behind the item that did then.
+        """
+        found = self.iterator(value, SourcePlace("", 1)) if isinstance(value, Obj) else value
+        if not isinstance(found, Iterator):
+            items = self.ev.operators.items(value)
+            for item in items or ():
+                use(item)
+            return items
+        items = []
+        try:
+            for item in self._taken(found):
+                use(item)
+                items.append(item)
+        except Undecided:
+            return None
+        return items
 
 
 def _entries(value: list[Any]) -> Rounds[Any]:

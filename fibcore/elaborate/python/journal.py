@@ -28,6 +28,7 @@ from fibcore.elaborate.python.values import (
     merge,
     same,
 )
+from fibcore.elaborate.python.values.open_ended import is_doubtful
 from fibcore.model.tree import Alternatives, Unknown, UnknownKind
 
 DOUBTFUL = "an entry that depends on a branch"
@@ -396,11 +397,13 @@ class Writes:
                 outcomes.append(Outcome(status, cells, wholes, journal))
             else:
                 failures.append((failed, Outcome(("raise", failed), cells, wholes, journal)))
-        if not outcomes:
-            raise failures[0][0]
-        for raised, outcome in failures:
+        for raised, outcome in failures if outcomes else failures[1:]:
             if self.is_caught(raised):
                 self._leave(outcome, None)
+        if not outcomes:
+            failed, outcome = failures[0]
+            self._replay(outcome)  # what was written before it was raised stays
+            raise failed
         return outcomes
 
     def _join(self, outcomes: list[Outcome], env: Env, why: Unknown) -> Status:
@@ -624,7 +627,8 @@ def _merge_lists(contents: list[Any], why: Unknown) -> list[Any]:
     # what is appended behind it later.
     return [
         Unknown(f"{DOUBTFUL}: {why.reason}", why.place, UnknownKind.ENTRY)
-        if isinstance(entry, Alternatives) and ABSENT in entry.values
+        if isinstance(entry, Alternatives)
+        and (ABSENT in entry.values or any(map(is_doubtful, entry.values)))
         else entry
         for entry in merged
     ]

@@ -46,7 +46,9 @@ def local_names(node: ast.AST, module: SourceModule) -> frozenset[str]:
     """
     known: frozenset[str] | None = getattr(node, "local_names", None)
     if known is None:
-        known = _found(node, walrus=module.has_walrus)
+        known = _EMPTY
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            known = bound_in(node.body, walrus=module.has_walrus)
         node.local_names = known  # type: ignore[attr-defined]
     return known
 
@@ -65,13 +67,17 @@ def _parts(node: ast.AST, *, walrus: bool) -> Iterator[ast.AST]:
             yield part
 
 
-def _found(node: ast.AST, *, walrus: bool) -> frozenset[str]:
-    if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-        return _EMPTY
+def bound_in(body: list[ast.stmt], *, walrus: bool) -> frozenset[str]:
+    """The names that a body binds, of a function or class.
+
+    Args:
+        body: Its statements.
+        walrus: Whether `:=` may be among them.
+    """
     bound: set[str] = set()
     others: set[str] = set()
     # Syntax, and whether it stands inside of a comprehension, where only `:=` binds.
-    pending: list[tuple[ast.AST, bool]] = [(statement, False) for statement in node.body]
+    pending: list[tuple[ast.AST, bool]] = [(statement, False) for statement in body]
     while pending:
         one, inside = pending.pop()
         kind = type(one)

@@ -258,8 +258,8 @@ class Matching(Part):
             return list(found)
         if found is not ABSENT:
             return None
-        fields = self.ev.records.fields(cls)
-        return list(fields) if fields is not None else []
+        record = self.ev.records.of(cls)
+        return [] if record is None else record.positional
 
 
 def _is_no_container(subject: Value) -> bool:

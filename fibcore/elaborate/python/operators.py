@@ -19,6 +19,7 @@ from fibcore.elaborate.python.values import (
     ABSENT,
     ACTIVE,
     OTHER_KEYS,
+    Class,
     DictView,
     EnumMember,
     Env,
@@ -48,7 +49,9 @@ from fibcore.elaborate.python.values import (
     same,
     snapshot,
 )
+from fibcore.elaborate.python.values.classes import is_of_source
 from fibcore.elaborate.python.values.dicts import DefaultDict
+from fibcore.elaborate.python.values.iterators import Iterator
 from fibcore.model.tree import Alternatives, SourcePlace, Unknown, UnknownKind, origins_of
 
 
@@ -144,12 +147,16 @@ class Operators(Part):
             found = self.ev.special_methods.binary("MatMult", left, right, place)
             if found is not ABSENT and not isinstance(found, Unknown):
                 return found
+            if found is ABSENT and all(map(_has_no_matmul, (left, right))):
+                raise Raised("TypeError", "unsupported operand types for @", place)
             return self.ev.forward.tensor_operation("torch.matmul", [left, right], {}, place)
         if isinstance(left, Unknown) or isinstance(right, Unknown):
             self.ev.exceptions.may_raise(place, "TypeError", "ZeroDivisionError")
             return left if isinstance(left, Unknown) else right
         if op is ast.Mod and isinstance(left, str):
             left, right = self.ev.texts.percent_of_objects(left, right, place)
+            if isinstance(right, Unknown):
+                self.ev.exceptions.may_raise(place, "TypeError", "ValueError")
         if isinstance(left, PLAIN) and isinstance(right, PLAIN):
             return self._plain_binary(op, _BINARY[op], left, right, place)
         if isinstance(left, DictView) or isinstance(right, DictView):
@@ -191,7 +198,7 @@ class Operators(Part):
             else:
                 self.ev.doubts.lose(left, Unknown("a list repeated an unknown number", place))
             return left
-        if isinstance(left, list):
+        if isinstance(left, list) and not isinstance(right, Iterator):
             items = None if isinstance(right, Unknown) else self.items(right)
             right = [_unknown_items(place)] if items is None else items
         self.ev.plain.method(left, method, [right], {}, place)
@@ -239,6 +246,8 @@ class Operators(Part):
                     return found
         found = self.ev.special_methods.binary(op, left, right, place)
         if found is not ABSENT:
+            if type(found) is Unknown:
+                self.ev.exceptions.may_raise(place, "TypeError")
             return found
         if op == "BitOr":  # a union of types
             return self.ev.special_methods.union(left, right, place)
@@ -246,6 +255,7 @@ class Operators(Part):
             found = left.operate(self.ev, op, right, place)
             if found is not ABSENT:
                 return found
+        self.ev.exceptions.may_raise(place, "TypeError")
         return Unknown(f"{op} on {plain.kind_name(left)} and {plain.kind_name(right)}", place)
 
     def apply(self, fn: Callable[..., Any], args: list[Any], place: SourcePlace) -> Any:
@@ -278,6 +288,7 @@ class Operators(Part):
                 self._pin_all(args)
             if isinstance(error, TypeError) and any(isinstance(arg, Value) for arg in args):
                 # Its class may have a special method, `__index__` say, that Python would call.
+                self.ev.exceptions.may_raise(place, "TypeError", "ValueError")
                 return Unknown(f"an object in the place of plain data: {error}", place)
             raise Raised(type(error).__name__, str(error), place) from None
         if isinstance(result, _SIZED) and len(result) > 64:
@@ -448,6 +459,7 @@ class Operators(Part):
         except (LookupError, TypeError, ValueError, OverflowError) as error:
             self.ev.layers.pin(key)
             if isinstance(error, TypeError) and not is_plain(key):
+                self.ev.exceptions.may_raise(place, "TypeError", "ValueError")
                 return Unknown(f"an object in the place of plain data: {error}", place)
             given = error.args if isinstance(error, KeyError) else None
             raise Raised(type(error).__name__, str(error), place, given=given) from None
@@ -536,3 +548,10 @@ class Operators(Part):
 def _unknown_items(place: SourcePlace) -> Unknown:
     """What stands in a list for items of which not even the number is known."""
     return Unknown("unknown items", place, UnknownKind.ENTRY)
+
+
+def _has_no_matmul(value: Any) -> bool:
+    """Whether a value without a method for it is certainly no matrix."""
+    if type(value) is Obj:
+        return isinstance(value.cls, Class) and is_of_source(value.cls)
+    return isinstance(value, PLAIN)

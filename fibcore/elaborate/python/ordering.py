@@ -8,8 +8,8 @@ from typing import Any
 
 from fibcore.elaborate.python.part import Part
 from fibcore.elaborate.python.plain_types import is_plain
-from fibcore.elaborate.python.values import born, deep_unknown, is_scalar
-from fibcore.elaborate.python.values.iterators import Undecided
+from fibcore.elaborate.python.values import ABSENT, born, deep_unknown, is_scalar
+from fibcore.elaborate.python.values.iterators import Iterator, Undecided
 from fibcore.model.tree import SourcePlace, Unknown
 
 
@@ -35,6 +35,19 @@ class Ordering(Part):
         if key is None:
             return items
         return [self.ev.calls.call(key, [item], {}, place) for item in items]
+
+    def _taken(
+        self, iterator: Iterator, key: Any, place: SourcePlace
+    ) -> tuple[list[Any], list[Any]]:
+        """What an iterator gives, and the keys, up to one that has no order among them."""
+        items: list[Any] = born([])
+        keys: list[Any] = []
+        while (item := iterator.take(self.ev)) is not ABSENT:
+            items.append(item)
+            keys += self._keys([item], key, place)
+            if len(keys) > 1 and is_plain([keys[0], keys[-1]]):
+                self.ev.comparisons.compare(ast.Lt(), keys[-1], keys[0], place)
+        return items, keys
 
     def _order(self, keys: list[Any], backwards: bool, place: SourcePlace) -> Any:
         """The positions of keys in their order."""
@@ -78,10 +91,20 @@ class Ordering(Part):
         return truth
 
     def extreme(
-        self, name: str, fn: Callable[..., Any], items: list[Any], key: Any, place: SourcePlace
+        self,
+        name: str,
+        fn: Callable[..., Any],
+        given: list[Any] | Iterator,
+        key: Any,
+        place: SourcePlace,
     ) -> Any:
-        """`max(items, key=key)` or `min`, or Unknown."""
-        keys = self._keys(items, key, place)
+        """`max(items, key=key)` or `min`, or Unknown; ABSENT of no items."""
+        if isinstance(given, Iterator):
+            items, keys = self._taken(given, key, place)
+        else:
+            items, keys = given, self._keys(given, key, place)
+        if not items:
+            return ABSENT
         inner = deep_unknown(keys)
         if inner is not None and len(items) > 1:
             return inner

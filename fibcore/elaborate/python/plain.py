@@ -312,7 +312,7 @@ class Plain(Part):
                 return value[args[0]]
         if name in ("extend", "update") or name.endswith("_update"):
             ordered = not isinstance(value, set)
-            found = [self.ev.iteration.items(arg, ordered=ordered) for arg in args]
+            found = [self._given(value, name, arg, ordered, place) for arg in args]
             unknown = [Unknown("unknown items", place, UnknownKind.ENTRY)]
             args = [items if items is not None else unknown for items in found]
         doubtful = self._doubtful(value, name, args, place)
@@ -369,6 +369,20 @@ class Plain(Part):
         else:  # whatever the order is, there are as many
             self.ev.writes.refill(value, [one_of(value, found)] * len(value))
 
+    def _given(
+        self, value: Any, name: str, arg: Any, ordered: bool, place: SourcePlace
+    ) -> list[Any] | None:
+        """The items that a container is extended by; those before an exception are in it then."""
+        if not isinstance(arg, (Iterator, Obj)):
+            return self.ev.iteration.items(arg, ordered=ordered)
+        taken: list[Any] = []
+        try:
+            return self.ev.iteration.each(arg, taken.append)
+        except Raised:
+            if name in ("extend", "update") and taken:
+                self._mutate(value, name, [taken], {}, place)
+            raise
+
     def _doubtful_key(
         self, value: dict[Any, Any], name: str, args: Args, place: SourcePlace
     ) -> Any:
@@ -407,7 +421,14 @@ class Plain(Part):
             if isinstance(given, Alternatives):
                 self.ev.writes.mapped(given, partial(self._update_one, value, place))
                 continue
-            pairs = given.items() if isinstance(given, dict) else self.pairs(given, place)
+            taken: list[tuple[Any, Any]] = []
+            pairs: Any = given.items() if isinstance(given, dict) else None
+            try:
+                pairs = self.pairs(given, place, taken) if pairs is None else pairs
+            except Raised:  # those before it are in the dict
+                for key, item in taken:
+                    self._update_key(value, key, item, place)
+                raise
             if pairs is None:
                 unknown = Unknown("a dict updated with something unknown", place)
                 self.ev.doubts.lose(value, unknown)
@@ -427,26 +448,36 @@ class Plain(Part):
         else:
             self.ev.assignments.set_item(value, key, item, place)
 
-    def pairs(self, given: Any, place: SourcePlace) -> list[tuple[Any, Any]] | None:
-        """The pairs that a dict is updated with; None where they are not known."""
-        items = self.ev.operators.items(given)
-        if items is None:
-            if isinstance(given, PLAIN):
-                raise Raised("TypeError", f"{kind_name(given)} is not iterable", place)
+    def pairs(
+        self, given: Any, place: SourcePlace, pairs: list[tuple[Any, Any]]
+    ) -> list[tuple[Any, Any]] | None:
+        """Put the pairs that a dict is updated with into a list; None where they are not known."""
+        known = True
+
+        def add(item: Any) -> None:
+            nonlocal known
+            pair = self._pair(item, place)
+            if pair is None:
+                known = False
+            else:
+                pairs.append(pair)
+
+        items = self.ev.iteration.each(given, add)
+        if items is None and isinstance(given, PLAIN):
+            raise Raised("TypeError", f"{kind_name(given)} is not iterable", place)
+        return pairs if items is not None and known else None
+
+    def _pair(self, item: Any, place: SourcePlace) -> tuple[Any, Any] | None:
+        if isinstance(item, (Unknown, Alternatives, Value)):
             return None
-        pairs = []
-        for item in items:
-            if isinstance(item, (Unknown, Alternatives, Value)):
-                return None
-            parts = self.ev.operators.items(item)
-            if parts is None:
-                raise Raised("TypeError", f"{kind_name(item)} is no pair", place)
-            if len(parts) != 2:
-                raise Raised("ValueError", f"{len(parts)} items where a pair has 2", place)
-            if not hashable(parts[0]):
-                raise Raised("TypeError", f"unhashable type: {kind_name(parts[0])!r}", place)
-            pairs.append((parts[0], parts[1]))
-        return pairs
+        parts = self.ev.operators.items(item)
+        if parts is None:
+            raise Raised("TypeError", f"{kind_name(item)} is no pair", place)
+        if len(parts) != 2:
+            raise Raised("ValueError", f"{len(parts)} items where a pair has 2", place)
+        if not hashable(parts[0]):
+            raise Raised("TypeError", f"unhashable type: {kind_name(parts[0])!r}", place)
+        return parts[0], parts[1]
 
 
 def _change(
@@ -506,7 +537,7 @@ _ARITY = {
     "sort": (0, 0),
 }
 _ITERATES = frozenset((
-    "difference", "difference_update", "extend", "intersection", "intersection_update",
+    "difference", "difference_update", "intersection", "intersection_update",
     "isdisjoint", "issubset", "issuperset", "join", "symmetric_difference",
     "symmetric_difference_update", "union",
 ))  # fmt: skip

@@ -81,7 +81,7 @@ class RecordMethods:
 
     def _of_dataclass(self, record: Record, name: str) -> Any:
         if name == "__match_args__":
-            return tuple(f.name for f in record.fields if f.flag("init") and not f.kw_only)
+            return tuple(record.positional)
         return Unknown.attribute(f"{name} of a dataclass") if name.startswith("__data") else ABSENT
 
     def attr_of_row(self, obj: Obj, name: str) -> Any:
@@ -118,13 +118,17 @@ class RecordMethods:
             if not isinstance(items, (list, tuple)) or (items is other and isinstance(items, list)):
                 return ABSENT
             return self._compared("Eq", tuple(self.row(obj) or ()), tuple(items), place)
-        if not record.option("eq"):
-            return ABSENT
         if not record.exact:
+            if not record.option("eq"):
+                return ABSENT
             return True if obj is other else Unknown("whether two records are equal", place)
+        found = self._with(obj.cls, "eq", "__eq__")
+        if found is None:
+            return ABSENT
+        record = found
         if not isinstance(other, Obj) or other.cls is not obj.cls:
             return ABSENT
-        sides = [tuple(o.attrs.get(n) for n in record.compared) for o in (obj, other)]
+        sides = [self._fields(record, o, place) for o in (obj, other)]
         return self._compared("Eq", sides[0], sides[1], place)
 
     def ordered(self, op: str, obj: Any, other: Any, place: SourcePlace) -> Any:
@@ -141,10 +145,29 @@ class RecordMethods:
             return self._compared(op, tuple(self.row(obj) or ()), tuple(right), place)
         if not record.exact:
             return Unknown("the order of records", place)
-        if not record.option("order") or not isinstance(other, Obj) or other.cls is not obj.cls:
+        ordered = self._with(obj.cls, "order", _ORDER[op])
+        if ordered is None or not isinstance(other, Obj) or other.cls is not obj.cls:
             return ABSENT
-        sides = [tuple(o.attrs.get(n) for n in record.compared) for o in (obj, other)]
+        sides = [self._fields(ordered, o, place) for o in (obj, other)]
         return self._compared(op, sides[0], sides[1], place)
+
+    def _with(self, cls: Any, option: str, method: str) -> Record | None:
+        """The nearest record of a class that has the methods of an option."""
+        for base in cls.mro:
+            if isinstance(base, Class):
+                if method in base.names or method in base.attrs:
+                    return None
+                record = self.own(base)
+                if record is not None and record.option(option):
+                    return record
+        return None
+
+    def _fields(self, record: Record, obj: Obj, place: SourcePlace) -> tuple[Any, ...]:
+        """What is compared of an instance."""
+        return tuple(
+            obj.attrs[name] if name in obj.attrs else self.ev.attributes.get(obj, name, place)
+            for name in record.compared
+        )
 
     def _compared(self, op: str, left: Any, right: Any, place: SourcePlace) -> Any:
         return self.ev.comparisons.compare(getattr(ast, op)(), left, right, place)
@@ -171,7 +194,10 @@ class RecordMethods:
         for field in record.fields:
             if field.init_only or not field.flag("repr"):
                 continue
-            text = self.ev.texts.text(obj.attrs.get(field.name, ABSENT), place, "r")
+            value = obj.attrs.get(field.name, ABSENT)
+            if value is ABSENT:  # the class may have it
+                value = self.ev.attributes.get(obj, field.name, place)
+            text = self.ev.texts.text(value, place, "r")
             if not isinstance(text, str):
                 return Unknown("text of a record", place)
             parts.append(f"{field.name}={text}")

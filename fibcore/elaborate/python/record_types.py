@@ -67,6 +67,13 @@ class Record:
         return tuple(f.name for f in self.fields if not f.init_only)
 
     @property
+    def positional(self) -> list[str]:
+        """The names of the fields that are given by position."""
+        if not self.exact:
+            return [f.name for f in self.fields]
+        return [f.name for f in self.fields if f.flag("init") and not f.kw_only]
+
+    @property
     def compared(self) -> tuple[str, ...]:
         """The names of the fields that are compared."""
         return tuple(f.name for f in self.fields if not f.init_only and f.flag("compare"))
@@ -75,6 +82,11 @@ class Record:
     def slots(self) -> bool:
         """Whether instances have no attributes but the fields."""
         return self.row or self.options.get("slots", False)
+
+    def makes_hash(self, cls: Class) -> bool:
+        """Whether the decorator of a class gives it a hash, whatever its body says of equality."""
+        frozen = self.option("eq") and self.option("frozen")
+        return self.cls is cls and (frozen or self.option("unsafe_hash"))
 
     def option(self, name: str) -> bool:
         """An option of the decorator."""

@@ -91,18 +91,39 @@ class Records(RecordMethods, Part):
                 )
                 fields.update(found)
         record = Record(cls, exact, row, tuple(fields.values()), options)
+        self._keep_defaults(record)
         if exact:
             self._check(record, cls)
+        if exact and not row and options.get("slots"):  # Python makes a second class of it
+            self.ev.classes.announce(cls, {}, cls.place)
         return record
+
+    def _keep_defaults(self, record: Record) -> None:
+        """Keep the defaults of a class whose body has been run, so that none is evaluated twice."""
+        cls = record.cls
+        for field in record.fields if cls.complete else ():
+            if isinstance(field.source, Absent) or field.source[0] is not cls:
+                continue
+            node = field.options.get("default") if field.options else field.source[1]
+            if node is not None and field.name in cls.attrs:
+                self._defaults[_key(cls, node)] = cls.attrs[field.name]
 
     def _check(self, record: Record, cls: Class) -> None:
         """Raise what Python does for a dataclass that it refuses."""
-        seen = False
-        for field in record.fields:
+        for field in () if record.row else record.fields:
             mine = not isinstance(field.source, Absent) and field.source[0] is cls
-            if mine and not record.row and not field.options and _is_mutable(field.source[1]):  # type: ignore[index]
+            if mine and not field.options and _is_mutable(field.source[1]):  # type: ignore[index]
                 why = f"mutable default for field {field.name} is not allowed"
                 raise Raised("ValueError", why, cls.place)
+        for base in () if record.row else cls.mro[1:]:
+            known = self.own(base) if isinstance(base, Class) else None
+            if known is None or not known.exact or known.row:
+                continue
+            if known.option("frozen") != record.option("frozen"):
+                why = "frozen and other dataclasses cannot inherit from each other"
+                raise Raised("TypeError", why, cls.place)
+        seen = False
+        for field in record.fields if record.row or record.option("init") else ():
             if field.kw_only or not field.flag("init"):
                 continue
             if seen and not field.has_default:
@@ -130,7 +151,7 @@ class Records(RecordMethods, Part):
         """A default, which is evaluated once, when the class is made."""
         if isinstance(node, ast.Constant):
             return node.value
-        key = (base, f"{node.lineno}:{node.col_offset}")
+        key = _key(base, node)
         if key not in self._defaults:
             with self.ev.aside():
                 self._defaults[key] = self.ev.classes.bodies.expression(base, node)
@@ -172,6 +193,8 @@ class Records(RecordMethods, Part):
     ) -> Any:
         if field.name in given:
             return given[field.name]
+        if record.exact and not field.flag("init") and "default_factory" not in field.options:
+            return ABSENT  # what the class holds
         if isinstance(field.source, Absent) or (record.exact and not field.has_default):
             if record.exact and not field.flag("init"):
                 return ABSENT
@@ -200,6 +223,10 @@ class Records(RecordMethods, Part):
             if field.name not in given and not field.has_default:
                 raise Raised("TypeError", f"{name} misses the argument {field.name}", place)
         return given
+
+
+def _key(cls: Class, node: ast.expr) -> tuple[Class, str]:
+    return cls, f"{node.lineno}:{node.col_offset}"
 
 
 def _called(node: ast.expr) -> str:
@@ -237,17 +264,24 @@ def _annotated(cls: Class, kw_only: bool) -> dict[str, Field]:
             kw_only = True
             continue
         value = statement.value
+        if value is None and name in found:
+            value = _source_of(found[name])  # the class holds it still
         options = (_field_options(value) if value is not None else None) or {}
         source = ABSENT if value is None else (cls, value)
         only = options.get("kw_only")
+        by_place = found[name].kw_only if name in found else kw_only
         found[name] = Field(
             name,
             source,
             options,
-            bool(only.value) if isinstance(only, ast.Constant) else kw_only,
+            bool(only.value) if isinstance(only, ast.Constant) else by_place,
             annotation.startswith(("InitVar", "dataclasses.InitVar")),
         )
     return found
+
+
+def _source_of(field: Field) -> ast.expr | None:
+    return None if isinstance(field.source, Absent) else field.source[1]
 
 
 def _is_mutable(node: ast.expr) -> bool:

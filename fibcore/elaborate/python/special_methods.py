@@ -17,6 +17,7 @@ from fibcore.elaborate.python.values import (
     Obj,
     Raised,
     has_foreign_attributes,
+    hashable,
     is_not_implemented,
     plain_of,
 )
@@ -200,8 +201,10 @@ class SpecialMethods(Part):
             self.ev.calls.call_function(own, [value], {}, place)  # what it raises is raised
             return "fields"
         record = self.ev.records.of(value.cls)
-        if record is not None and "__eq__" not in value.cls.names:
-            return self.ev.records.hashed(value.cls)
+        if record is not None and ("__eq__" not in value.cls.names or record.makes_hash(value.cls)):
+            kind = self.ev.records.hashed(value.cls)
+            held = [value.attrs[n] for n in record.compared if n in value.attrs]
+            return "" if kind == "fields" and not all(map(hashable, held)) else kind
         if own is None or isinstance(attr(value.cls, "__eq__"), Func):
             return ""
         return "identity"

@@ -70,6 +70,7 @@ class Texts(Part):
                 return self.ev.operators.apply(formatted, [found, spec], place)
             return found
         if not is_plain(value) or has_order_of_hashes(value):
+            self.ev.exceptions.may_raise(place, "TypeError", "ValueError")
             return Unknown("text of an object", place)
         return self.ev.operators.apply(lambda v, s: formatted(v, s, convert), [value, spec], place)
 
@@ -197,5 +198,6 @@ class Texts(Part):
         if star in template:  # type: ignore[operator]
             return Unknown("a format whose widths are values", place)
         if not is_plain(value) or has_order_of_hashes(value):
+            self.ev.exceptions.may_raise(place, "TypeError", "ValueError")
             return Unknown("text of an object", place)
         return None

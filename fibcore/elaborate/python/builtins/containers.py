@@ -15,11 +15,12 @@ from fibcore.elaborate.python.values import (
     Value,
     born,
     deep_unknown,
+    hashable,
     is_open,
     mapped,
     plain_of,
 )
-from fibcore.elaborate.python.values.iterators import Undecided
+from fibcore.elaborate.python.values.iterators import Iterator, Undecided
 from fibcore.model.tree import Alternatives, SourcePlace, Unknown
 
 if TYPE_CHECKING:
@@ -71,6 +72,11 @@ def _range(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any
     return ev.operators.apply(range, args, place)
 
 
+def _check_item(item: Any, place: SourcePlace) -> None:
+    if not hashable(item):
+        raise Raised("TypeError", "unhashable item of a set", place)
+
+
 def _container(name: str, kind: Any) -> None:
     ordered = kind in (list, tuple)
 
@@ -81,7 +87,10 @@ def _container(name: str, kind: Any) -> None:
             return born(kind())
         if isinstance(args[0], Unknown):
             return args[0]
-        items = ev.iteration.items(args[0], ordered=ordered)
+        if kind in (set, frozenset) and isinstance(args[0], Iterator):
+            items = ev.iteration.each(args[0], lambda item: _check_item(item, place))
+        else:
+            items = ev.iteration.items(args[0], ordered=ordered)
         if items is None:
             return Unknown(f"{name} of something unknown", place)
         if kind in (set, frozenset):
@@ -107,7 +116,7 @@ def _dict(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
             ev.budget.spend(len(source), "a dict")
             result.update(source)
         else:
-            pairs = None if isinstance(source, Unknown) else ev.plain.pairs(source, place)
+            pairs = None if isinstance(source, Unknown) else ev.plain.pairs(source, place, [])
             if pairs is None:
                 return Unknown("a dict of something unknown", place)
             for key, item in pairs:  # those of equal hashes take a square of time

@@ -23,7 +23,7 @@ from fibcore.elaborate.python.values import (
     mapped,
     plain_of,
 )
-from fibcore.elaborate.python.values.iterators import Iterator
+from fibcore.elaborate.python.values.iterators import Iterator, Undecided
 from fibcore.model.tree import Alternatives, SourcePlace, Unknown
 
 if TYPE_CHECKING:
@@ -110,8 +110,10 @@ def _extreme(name: str, fn: Callable[..., Any]) -> None:
     def run(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
         if not set(kwargs) <= {"key", "default"}:
             raise Raised("TypeError", f"{name}() got another keyword", place)
-        values = args
-        if len(args) == 1:
+        values: Any = args
+        if len(args) == 1 and isinstance(args[0], Iterator):
+            values = args[0]
+        elif len(args) == 1:
             keyed = kwargs.get("key") is not None
             known = not isinstance(args[0], (Unknown, Alternatives))
             items = ev.iteration.items(args[0], ordered=keyed) if known else None
@@ -120,11 +122,15 @@ def _extreme(name: str, fn: Callable[..., Any]) -> None:
             values = items
         elif not args or "default" in kwargs:
             raise Raised("TypeError", f"{name}() takes other arguments", place)
-        if not values:
-            if "default" in kwargs:
-                return kwargs["default"]
-            raise Raised("ValueError", f"{name}() of nothing", place)
-        return ev.ordering.extreme(name, fn, list(values), kwargs.get("key"), place)
+        try:
+            found = ev.ordering.extreme(name, fn, values, kwargs.get("key"), place)
+        except Undecided:
+            return Unknown(f"{name} of something unknown", place)
+        if found is not ABSENT:
+            return found
+        if "default" in kwargs:
+            return kwargs["default"]
+        raise Raised("ValueError", f"{name}() of nothing", place)
 
     enter(name, run)
 
@@ -135,11 +141,23 @@ _extreme("max", max)
 _extreme("min", min)
 
 
+def _check_addend(start: Any, item: Any, place: SourcePlace) -> None:
+    """Refuse plain data that cannot be added to what `sum` starts with."""
+    kinds = next((k for k in (complex, list, tuple) if isinstance(start, k)), (int, float))
+    numbers = (int, float, complex)
+    expected = numbers if isinstance(start, numbers) else kinds
+    if is_plain([start, item]) and not isinstance(item, expected):
+        raise Raised("TypeError", "unsupported operand types for +", place)
+
+
 @builtin("sum")
 def _sum(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
     start = args[1] if len(args) > 1 else kwargs.get("start", 0)
     known = not isinstance(args[0], (Unknown, Alternatives))
-    items = ev.iteration.items(args[0], ordered=False) if known else None
+    if isinstance(args[0], Iterator):
+        items = ev.iteration.each(args[0], lambda item: _check_addend(start, item, place))
+    else:
+        items = ev.iteration.items(args[0], ordered=False) if known else None
     if items is None:
         return Unknown("sum of something unknown", place)
     if isinstance(args[0], (set, frozenset)) and not all(isinstance(i, int) for i in items):
@@ -163,6 +181,8 @@ def _sum(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
 def _str(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
     if not args and not kwargs:
         return ""
+    if len(args) > 1 and not isinstance(args[0], (bytes, Unknown, Alternatives)):
+        raise Raised("TypeError", "decoding to str of something that is no bytes", place)
     if len(args) != 1 or kwargs:
         return Unknown("text of bytes", place)
     return ev.texts.text(args[0], place, "s")
@@ -196,6 +216,9 @@ def _hash(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
     # The hash of anything else is another one in each process.
     if isinstance(args[0], (int, float)):
         return ev.operators.apply(hash, [args[0]], place)
+    if not isinstance(args[0], (Unknown, Alternatives)):
+        ev.operators.check_key(args[0], place)
+        ev.special_methods.key((), args[0], place)  # raises for an object that has none
     return Unknown("a hash", place)
 
 

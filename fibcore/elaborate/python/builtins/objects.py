@@ -8,6 +8,7 @@ from fibcore.elaborate.python.builtins.table import builtin
 from fibcore.elaborate.python.values import (
     ABSENT,
     Args,
+    Class,
     Kwargs,
     Mod,
     ModuleSpace,
@@ -127,6 +128,9 @@ def _vars(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
     if isinstance(owner, ModuleSpace):
         return Unknown("the names of a module", place)
     if type(owner) is Obj:
-        return owner.attrs
+        kept = ev.classes.keeps_dict(owner.cls) if isinstance(owner.cls, Class) else True
+        if kept is False:
+            raise Raised("TypeError", "vars() argument must have __dict__ attribute", place)
+        return owner.attrs if kept else Unknown("vars() of an object with slots as well", place)
     known = owner.variables() if isinstance(owner, Value) else None
     return Unknown("vars()", place) if known is None else known

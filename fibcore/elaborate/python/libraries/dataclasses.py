@@ -16,12 +16,11 @@ from fibcore.elaborate.python.values import (
     Raised,
     Value,
 )
-from fibcore.model.tree import Alternatives, Unknown
+from fibcore.model.tree import Alternatives, SourcePlace, Unknown
 
 if TYPE_CHECKING:
     from fibcore.elaborate.python.evaluator import Evaluator
     from fibcore.elaborate.python.record_types import Field, Record
-    from fibcore.model.tree import SourcePlace
 
 
 class FieldValue(Value):
@@ -125,8 +124,9 @@ def _plain_record(ev: Evaluator, value: Any, *, as_tuple: bool) -> Any:
     if _is_instance(value):
         record = ev.records.of(value.cls)
         if record is not None and not record.row:
-            names = [n for n in record.names if n in value.attrs]
-            inner = {n: _plain_record(ev, value.attrs[n], as_tuple=as_tuple) for n in names}
+            place = value.place or SourcePlace("", 1)
+            held = {n: ev.attributes.get(value, n, place) for n in record.names}
+            inner = {n: _plain_record(ev, v, as_tuple=as_tuple) for n, v in held.items()}
             return tuple(inner.values()) if as_tuple else inner
         return value.copied()
     return (
@@ -153,8 +153,8 @@ def _replace(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> A
         elif field.init_only and field.name not in kwargs:
             if not field.has_default:
                 raise Raised("ValueError", f"InitVar {field.name} must be specified", place)
-        elif field.name in value.attrs:
-            given[field.name] = value.attrs[field.name]
+        elif field.name not in kwargs:
+            given[field.name] = ev.attributes.get(value, field.name, place)
     return ev.construction.construct(value.cls, [], {**given, **kwargs}, place)
 
 

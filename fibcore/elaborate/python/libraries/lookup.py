@@ -10,6 +10,9 @@ from fibcore.elaborate.python.part import Part
 from fibcore.elaborate.python.values import ABSENT, Args, Ext, Kwargs, Mod, Native, Obj, Raised
 from fibcore.model.tree import SourcePlace, Unknown
 
+_OF_PYTHON = frozenset(("math", "itertools", "operator", "functools", "collections", "copy", "re"))
+"""Packages whose functions refuse arguments, and leave them as they are."""
+
 
 class Libraries(Part):
     """Looks names of other packages up: first among the facts, then in the table."""
@@ -95,6 +98,8 @@ class Libraries(Part):
         if "." in ext.name and package not in self.ev.environment.careful_packages:
             why = Unknown(f"something that was handed to {ext.name}()", place)
             self.ev.doubts.hand_over((*args, *kwargs.values()), why)
+            self.ev.exceptions.may_raise_anything(place)
+        elif package in _OF_PYTHON:
             self.ev.exceptions.may_raise_anything(place)
         if self.ev.environment.is_foreign_module(ext.name):
             return torch_nn.construct(self.ev, ext, args, kwargs, place)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 from typing import TYPE_CHECKING, Any
 
 from fibcore.elaborate.python.budget import Exhausted
@@ -25,9 +26,32 @@ _HARMLESS = frozenset((
 """Base classes outside of the source that add no attributes that matter."""
 
 
+_EXCEPTIONS = {
+    name: frozenset(dir(kind))
+    for name, kind in vars(builtins).items()
+    if isinstance(kind, type) and issubclass(kind, BaseException)
+}
+"""What attributes each of Python's exceptions has."""
+
+
 def has_foreign_attributes(cls: Class) -> bool:
     """Whether a base class outside of the source may have attributes that nobody here knows."""
     return any(isinstance(base, Ext) and base.short not in _HARMLESS for base in cls.mro)
+
+
+def may_inherit(cls: Class, name: str) -> bool:
+    """Whether a base class outside of the source may have an attribute of this name."""
+    return any(
+        isinstance(base, Ext)
+        and base.short not in _HARMLESS
+        and name in _EXCEPTIONS.get(base.name, (name,))
+        for base in cls.mro
+    )
+
+
+def is_of_source(cls: Class) -> bool:
+    """Whether a class has no bases outside of the source but `object` and `ABC`."""
+    return all(isinstance(b, Class) or b.short in ("object", "ABC") for b in cls.mro)
 
 
 class Class(Value):
@@ -177,7 +201,7 @@ class Class(Value):
     def _common_attr(self, ev: Evaluator, name: str, place: SourcePlace) -> Any:
         """What every class has, or a base class outside of the source may have."""
         if name == "__mro__":
-            return tuple(self.mro) if Ext("object") in self.mro else (*self.mro, Ext("object"))
+            return self._shown_mro(place)
         if name == "__bases__":
             return tuple(self.bases) or (Ext("object"),)
         if name == "__new__":
@@ -194,9 +218,18 @@ class Class(Value):
         found = ev.object_methods.of_class(self, name)
         if found is not ABSENT:
             return found
-        if has_foreign_attributes(self):
-            return Unknown(f"{self.name}.{name}, perhaps of a base class", place)
+        if may_inherit(self, name):
+            return Unknown.attribute(f"{self.name}.{name}, perhaps of a base class", place)
         return ABSENT
+
+    def _shown_mro(self, place: SourcePlace) -> Any:
+        known = [b for b in self.mro if isinstance(b, Class) or b.short in _HARMLESS]
+        foreign = [b for b in self.mro if b not in known]
+        if foreign and not (len(foreign) == 1 and foreign[0].name in _EXCEPTIONS):
+            return Unknown("__mro__ of a class with bases that are not known", place)
+        for base in foreign:
+            known += [Ext(kind.__name__) for kind in getattr(builtins, base.name).__mro__[:-1]]
+        return (*(b for b in known if b != Ext("object")), Ext("object"))
 
     def set_attr(self, ev: Evaluator, name: str, value: Any, place: SourcePlace) -> None:
         if ev.classes.enum_members(self) is not None and name in ev.enums.by_name(self):
@@ -228,8 +261,6 @@ class Class(Value):
     def del_attr(self, ev: Evaluator, name: str, place: SourcePlace) -> None:
         """`del cls.name`."""
         if ev.classes.own_attr(self, name) is ABSENT:
-            if has_foreign_attributes(self):
-                return
             raise Raised("AttributeError", f"{self.name} has no attribute {name!r}", place)
         self.names.pop(name, None)
         ev.writes.put(self.attrs, name, ABSENT)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from fibcore.elaborate.python.values.base import ABSENT, Args, Kwargs, Raised, Value
-from fibcore.elaborate.python.values.merging import same
+from fibcore.elaborate.python.values.merging import deep_unknown, same
 from fibcore.model.tree import Unknown
 from fibcore.syntax import children
 
@@ -276,6 +276,9 @@ class Receiver(Value):
         return ev.calls.call_function(func, [self, *args], kwargs, place)
 
 
+_FUNCTION_NAMES = ("__name__", "__qualname__", "__module__", "__wrapped__")
+
+
 class Native(_Function):
     """A function of fibcore that stands in for one of the source: a builtin or a shim.
 
@@ -310,10 +313,16 @@ class Native(_Function):
         """`dict.fromkeys` and the like."""
         if self.name == "type" and name.startswith("__"):
             return ev.classes.metaclasses.method_of_type(name)
-        return ev.plain.of_type(self.name, name, place)
+        found = ev.plain.of_type(self.name, name, place)
+        if found is ABSENT and name in _FUNCTION_NAMES:
+            return Unknown.attribute(f"{name} of {self.name}", place)
+        return found
 
     def call(self, ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
-        return self.fn(ev, args, kwargs, place)
+        found = self.fn(ev, args, kwargs, place)
+        if type(found) is Unknown and ev.mode.caught and deep_unknown((args, kwargs)) is None:
+            ev.exceptions.may_raise_anything(place)  # what is not followed may be refused
+        return found
 
 
 class Method(Native):

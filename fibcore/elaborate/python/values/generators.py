@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+from collections.abc import Callable
 from collections.abc import Generator as Frame
 from collections.abc import Iterator as Rounds
 from typing import TYPE_CHECKING, Any
@@ -47,18 +48,27 @@ class Generator(Iterator):
 
     Attributes:
         frame: Runs the body, from one yield to the next.
+        reached: Gives what the body may change.
         doubt: Why it is not known when nobody has it any more; None where that is known.
     """
 
     __slots__ = (
-        "_lost", "doubt", "ev", "frame", "handled", "home", "place", "result", "running", "started",
+        "_lost", "doubt", "ev", "frame", "handled", "home", "place", "reached", "result", "running",
+        "started",
     )  # fmt: skip
     kind = "generator"
 
-    def __init__(self, ev: Evaluator, frame: Frame[Any, Any, Any], place: SourcePlace) -> None:
+    def __init__(
+        self,
+        ev: Evaluator,
+        frame: Frame[Any, Any, Any],
+        reached: Callable[[], list[Any]],
+        place: SourcePlace,
+    ) -> None:
         super().__init__()
         self.ev = ev
         self.frame = frame
+        self.reached = reached
         self.place = place
         self.home = ev.writes.innermost
         self.handled: list[Raised] = []
@@ -114,11 +124,16 @@ class Generator(Iterator):
 
     def _enter(self, ev: Evaluator) -> None:
         if self._lost is None and ev.writes.innermost is not self.home:
-            self._lost = Unknown("a generator that one side of a branch advanced", self.place)
+            self._lose_all(Unknown("a generator that one side of a branch advanced", self.place))
         if self._lost is not None:
             raise Undecided(self._lost)
         # For whoever notes what is written: other layers find the generator elsewhere.
         ev.writes.put(self.state, "steps", self.state.get("steps", 0) + 1)
+
+    def _lose_all(self, why: Unknown) -> None:
+        """Note that neither the frame nor what it does is followed any more."""
+        self._lost = why
+        self.ev.doubts.hand_over(self.reached(), why)
 
     def __del__(self) -> None:
         """Close a generator that nobody has any more, as reference counts have it."""
@@ -142,6 +157,7 @@ class Generator(Iterator):
         if self.running:
             raise Raised("ValueError", "generator already executing", self.place)
         if self._lost is None and "ended" in self.state:
+            self.result = None  # the end that it was given with has been met
             return ABSENT
         self._enter(ev)
         self.running = self.started = True
@@ -153,7 +169,7 @@ class Generator(Iterator):
             self.result = stop.value
             return ABSENT
         except Undecided as undecided:
-            self._lost = undecided.reason
+            self._lose_all(undecided.reason)
             raise
         except Raised as error:
             self.state["ended"] = True

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from fibcore.elaborate.python.budget import Exhausted
 from fibcore.elaborate.python.values.base import ABSENT, Args, Kwargs, Raised
-from fibcore.elaborate.python.values.classes import Class, has_foreign_attributes
+from fibcore.elaborate.python.values.classes import Class, has_foreign_attributes, is_of_source
 from fibcore.elaborate.python.values.external import Ext
 from fibcore.elaborate.python.values.functions import PROPERTIES, Bound, Func, Receiver
 from fibcore.elaborate.python.values.merging import copied, merge
@@ -154,7 +155,15 @@ class Obj(Receiver):
 
     def set_item(self, ev: Evaluator, key: Any, value: Any, place: SourcePlace) -> None:
         if self.special(ev, "__setitem__", [key, value], place) is ABSENT:
-            self._refuse(ev, ("__setitem__",), "does not support item assignment", place)
+            self.refuse_item(ev, "__setitem__", "__delitem__", place)
+
+    def refuse_item(self, ev: Evaluator, method: str, other: str, place: SourcePlace) -> None:
+        """Raise what Python does of an object without a method that sets or deletes items."""
+        if not self.lacks(ev, method):
+            return
+        # Both are one slot of the class.
+        kind = "TypeError" if self.lacks(ev, other) else "AttributeError"
+        raise Raised(kind, f"{self.class_name!r} object has no {method}", place)
 
     def contains(self, ev: Evaluator, item: Any, place: SourcePlace) -> Any:
         found = self.special(ev, "__contains__", [item], place)
@@ -349,7 +358,8 @@ class Obj(Receiver):
         """`object.__setattr__(self, name, value)`."""
         if isinstance(self.cls, Class):
             if name == "__class__":
-                raise Raised("TypeError", "an object that changes its class", place)
+                self._change_class(ev, value, place)
+                return
             if name in ev.classes.descriptors(self.cls):
                 found = ev.classes.data_descriptor(self.cls, name)
                 if found is not ABSENT:
@@ -358,6 +368,15 @@ class Obj(Receiver):
             if not ev.classes.stores_plainly(self.cls) and not ev.classes.has_slot(self.cls, name):
                 raise Raised("AttributeError", f"{self.class_name} has no slot {name!r}", place)
         ev.writes.put(self.attrs, name, value)
+
+    def _change_class(self, ev: Evaluator, cls: Any, place: SourcePlace) -> None:
+        """`self.__class__ = cls`, of objects that are laid out alike."""
+        alike = all(isinstance(c, Class) and is_of_source(c) for c in (self.cls, cls))
+        if not alike or type(self) is not Obj:
+            raise Raised("TypeError", "an object that changes its class", place)
+        if ev.writes.innermost is not None:
+            raise Exhausted("an object changes its class in an undecided branch", place)
+        self.cls = cls
 
     def del_attr(self, ev: Evaluator, name: str, place: SourcePlace) -> None:
         """`del self.name`."""
