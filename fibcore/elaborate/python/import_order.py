@@ -42,6 +42,9 @@ class ImportOrder(Part):
         # While related statements are run, so that what classes hold is computed in its turn too.
         self.running = False
         self._parts_of: set[str] = set()
+        # What was run for one name, and how many statements were done then: there are as many ways
+        # from name to name as there are orders of them.
+        self._seen: set[tuple[str, int | None, int]] = set()
 
     def run(self, space: ModuleSpace, name: str, at: int | None) -> None:
         """Run the statements that bind or change a name.
@@ -51,6 +54,17 @@ class ImportOrder(Part):
             name: The name.
             at: The position of the statement that asks; later ones wait. None for all.
         """
+        outer, self._seen = self._seen, set()
+        try:
+            self._run_for(space, name, at)
+        finally:
+            self._seen = outer
+
+    def _run_for(self, space: ModuleSpace, name: str, at: int | None) -> None:
+        key = (name, at, len(space.done))
+        if key in self._seen:
+            return
+        self._seen.add(key)
         if at is None:
             space.settled.add(name)
         binding = space.source.binding(name)
@@ -76,6 +90,7 @@ class ImportOrder(Part):
         outer, self.running = self.running, True
         try:
             statements = related(space.source, name)
+            self.ev.budget.spend(len(statements), "the statements that may change a name")
             self._complete(space, statements, at)
             self._run_all(space, name, statements, at)
         finally:
@@ -109,9 +124,10 @@ class ImportOrder(Part):
                 parts = {b.name for b in value.bases if isinstance(b, Class) and b.module is space}
             else:
                 parts = {n for s in binding if s.position in space.done for n in s.used_at_import}
+            self.ev.budget.spend(len(parts), "the names that a name is made of")
             for part in parts - {name}:
                 if part not in space.settled and space.source.binding(part):
-                    self.run(space, part, at)
+                    self._run_for(space, part, at)
         finally:
             self._parts_of.discard(name)
 

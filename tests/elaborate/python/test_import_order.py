@@ -58,3 +58,13 @@ def test_what_nobody_asks_for_is_not_run(plain: Any) -> None:
     evaluator = plain.fresh()
     assert evaluator.value("made", "a") == 1
     assert evaluator.modules.space("made").done == {0}
+
+
+def test_names_that_are_made_of_each_other_take_few_steps(plain: Any) -> None:
+    names = [f"n{i}" for i in range(24)]
+    lines = [f"{name} = [{number}]" for number, name in enumerate(names)]
+    lines += [f"{name} = [{', '.join(names)}]" for name in names]
+    plain.write("made.py", "\n".join(lines))
+    evaluator = plain.fresh()
+    assert len(evaluator.value("made", "n0")) == len(names)
+    assert evaluator.budget.steps < 500_000
