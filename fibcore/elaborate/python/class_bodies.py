@@ -30,6 +30,7 @@ _PLAIN = (
     ast.Import,
     ast.ImportFrom,
 )
+_BIND_OWN = frozenset(_PLAIN) - {ast.Assign}
 _WITHOUT_EFFECT = frozenset((
     "field", "Field", "auto", "property", "staticmethod", "classmethod", "dict", "list", "set",
     "tuple", "frozenset", "range", "len", "int", "float", "str", "TypeVar", "ConfigDict", "compile",
@@ -47,13 +48,19 @@ class ClassBodies(Part):
     def prepare(self, cls: Class, env: Env) -> None:
         """Note what a body binds; run it where the order of its statements matters."""
         walrus = cls.module.source.has_walrus
+        others = False
         for statement in cls.node.body:
+            only = _only_name(statement, walrus=walrus)
+            if only is not None:  # of most
+                cls.names.setdefault(only, []).append(statement)
+                continue
+            others |= type(statement) not in _BIND_OWN and _changes_others(statement)
             found = bound_names([statement])
             if walrus and not isinstance(statement, _FUNCTIONS) and _has_walrus(statement):
                 found |= walrus_names([statement])
             for name in found if len(found) < 2 else _in_order_of_text(found, statement):
                 cls.names.setdefault(name, []).append(statement)
-        if any(map(_changes_others, cls.node.body)):
+        if others:
             # `registry.append(...)` and the like change what others bind.
             own = bound_in(cls.node.body, walrus=walrus)
             for name in [name for name in cls.names if name not in own]:
@@ -214,6 +221,17 @@ def _may_have_effects(node: ast.expr) -> bool:
     return False
 
 
+def _only_name(node: ast.stmt, *, walrus: bool) -> str | None:
+    """The name that a function or `name = value` binds; None of other statements."""
+    kind = type(node)
+    if kind is ast.FunctionDef:
+        return node.name  # type: ignore[attr-defined, no-any-return]
+    if kind is not ast.Assign or walrus:
+        return None
+    target, *more = node.targets  # type: ignore[attr-defined]
+    return None if more or type(target) is not ast.Name else target.id
+
+
 def _in_order_of_text(names: frozenset[str], node: ast.stmt) -> Collection[str]:
     """Names in the order in which a statement binds them."""
     found = [part.id for part in walk(node) if isinstance(part, ast.Name) and part.id in names]
@@ -221,12 +239,12 @@ def _in_order_of_text(names: frozenset[str], node: ast.stmt) -> Collection[str]:
 
 
 def _changes_others(node: ast.stmt) -> bool:
-    """Whether a statement may change what a name holds that the body does not bind."""
+    """Whether a statement, no mere definition, may change what names of others hold."""
     if isinstance(node, ast.Expr):
         return not isinstance(node.value, ast.Constant)
     if isinstance(node, ast.Assign):
-        return not all(isinstance(target, ast.Name) for target in node.targets)
-    return not isinstance(node, _PLAIN)
+        return any(type(target) is not ast.Name for target in node.targets)
+    return True
 
 
 def _has_walrus(node: ast.stmt) -> bool:

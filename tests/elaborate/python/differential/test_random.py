@@ -25,7 +25,7 @@ FUNCTIONS = MORE or 3000
 MODULES = FUNCTIONS // 50
 """Programs whose statements are a module's own, which are evaluated each by itself."""
 PARTS = 10
-TOGETHER = 50
+TOGETHER = 25
 """Functions of one module."""
 SHARE_KNOWN = 0.95
 """Least share of names whose values are known: a comparison with the unknown shows nothing."""
