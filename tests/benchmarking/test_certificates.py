@@ -204,6 +204,18 @@ def test_of_tolerances_with_room_the_one_that_rejects_most_is_taken() -> None:
     assert not hoping.accepts(more[0])
 
 
+def test_a_tolerance_that_many_elements_miss_is_better_than_one_that_few_do() -> None:
+    # At the smallest that accept the right one, one element of a million of the wrong one.
+    wrong = [
+        [max(1e-6, 0.3 * (max(r, a) < 5)) for a in range(len(ATOLS))] for r in range(len(RTOLS))
+    ]
+    right = [[0.001 * (max(r, a) < 6) for a in range(len(ATOLS))] for r in range(len(RTOLS))]
+    found = choose([right], [wrong])
+    assert found is not None
+    assert found.missed(wrong) > 0.1
+    assert found.required_matched_ratio < 1
+
+
 def measured(uuid: str, right: int, **wrong: int) -> Measured:
     """A workload on which all elements miss the tolerances before one, by implementation."""
 

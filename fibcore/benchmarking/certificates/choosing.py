@@ -19,6 +19,9 @@ from fibcore.benchmarking.certificates.worker import ATOLS, RTOLS, Table
 ALLOWED = (0.0, *(2.0**-e for e in range(12, 1, -1)))
 """Parts of the elements that may be missed; the smaller, the smaller a mistake is seen."""
 
+CLEAR = 2.0**-12
+"""The part of the elements that a wrong implementation better misses: fewer may be chance."""
+
 ENOUGH = 2
 """Doublings of room on either side beyond which fewer missed elements count for more."""
 
@@ -76,7 +79,8 @@ def choose(
                 distance = _steps(least, r, a, 1, functools.partial(operator.lt, 2 * allowed))
                 both = min(room, distance)
                 rejected = sum(table[r][a] > allowed for table in hopefully)
-                key = (min(both, ENOUGH), rejected, -allowed, both, -r - a)
+                clear = least[r][a] >= CLEAR
+                key = (min(both, ENOUGH), rejected, clear, -allowed, both, -r - a)
                 if best is None or key > best[0]:
                     found = Tolerance(rtol, atol, 1.0 - allowed, 2.0**room, 2.0**distance)
                     best = key, found

@@ -103,6 +103,10 @@ def _routing(definition: Definition) -> list[Implementation]:
             "weights / (weights.sum(dim=1, keepdim=True) + 1e-20)",
             "weights",
         ),
+        "the bias is in the weights": (
+            "scores.gather(1, chosen)",
+            "biased.gather(1, chosen)",
+        ),
         "the bias is ignored": ("scores + routing_bias.to(torch.float32)", "scores + 0.0"),
         "the weights are not normalised over the chosen": (
             "torch.softmax(logits.gather(1, chosen), dim=1)",

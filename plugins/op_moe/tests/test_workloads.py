@@ -45,8 +45,9 @@ def test_no_token_has_two_experts_of_one_score(
     kept = logits.astype(ml_dtypes.bfloat16).astype(np.float32)
     assert (kept == logits).all()
     assert (np.diff(np.sort(kept, axis=1), axis=1) > 0).all()
-    assert 1.0 <= kept.max() <= 2.0
-    assert -2.0 <= kept.min() <= -1.0
+    if moe.routing != DS:
+        assert 1.0 <= kept.max() <= 2.0
+        assert -2.0 <= kept.min() <= -1.0
 
 
 @pytest.mark.parametrize("form", ["fp8_ds_remote", "bf16_ds_remote", "fp8_ds"])
@@ -57,7 +58,7 @@ def test_scores_that_decide_are_apart(
     made = case_of(definition_of(moe), 8192).tensors()
     bias = made["routing_bias"].astype(np.float64)
     assert (bias.astype(ml_dtypes.bfloat16).astype(np.float64) == bias).all()
-    assert np.abs(bias).max() <= 0.1
+    assert np.abs(bias).max() <= 0.05
     scores = 1 / (1 + np.exp(-made["routing_logits"].astype(np.float64))) + bias
     groups = scores.reshape(len(scores), moe.num_groups, -1)
     rank = np.sort(groups, axis=2)[:, :, -2:].sum(axis=2)
@@ -89,6 +90,19 @@ def test_kernels_that_round_scores_choose_the_same_experts(
     rounded = (exact + error * signs).astype(np.float32)
     chosen = [_chosen_of(moe, scores + bias) for scores in (exact, rounded)]
     assert (chosen[0] == chosen[1]).all()
+
+
+@pytest.mark.parametrize("moe", LARGE.values(), ids=list(LARGE))
+def test_every_expert_has_its_tokens_and_the_bias_decides(moe: Moe, definition_of: Define) -> None:
+    made = case_of(definition_of(moe), 8192).tensors()
+    scores, bias = (
+        1 / (1 + np.exp(-made["routing_logits"].astype(np.float64))),
+        made["routing_bias"],
+    )
+    chosen = _chosen_of(moe, scores + bias)
+    counts = np.bincount(chosen.ravel(), minlength=moe.num_experts)
+    assert counts.min() > 0.3 * counts.mean()
+    assert (chosen != _chosen_of(moe, scores)).any(axis=1).mean() > 0.5
 
 
 def _chosen_of(moe: Moe, biased: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
