@@ -1,4 +1,4 @@
-"""A new plugin as its author's users get it: a wheel beside fibcore's, with which a model runs."""
+"""A new plugin, written by fibcore's wheel; its own beside that one serves a model."""
 
 from __future__ import annotations
 
@@ -10,9 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-
-import fibcore
-from fibcore.ops.registry import load_plugins
 
 if TYPE_CHECKING:
     from conftest import Environment
@@ -65,9 +62,8 @@ def test_its_wheel_beside_fibcores_serves_a_model(
         return done.stdout
 
     fresh = environment("verify")
-    registry = load_plugins(discover=False)
-    made = fibcore.new_op("shifted_norm", directory=tmp_path, registry=registry)
-    install_wheel(made.folder, fresh)
+    ok(fresh.fibcore("new-op", "shifted_norm", cwd=tmp_path))
+    install_wheel(tmp_path / "op_shifted_norm", fresh)
 
     plugins = json.loads(ok(fresh.fibcore("plugins", "--json", cwd=tmp_path)))["plugins"]
     (own,) = (p for p in plugins if p["name"] == "shifted_norm")
