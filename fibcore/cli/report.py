@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,9 @@ def _print(report: DatasetReport, out: Output) -> None:
     c = report.counts
     kinds = ("workloads", "solutions", "evaluations")
     out.line(", ".join(f"{c[kind]} {kind}" for kind in kinds))
+    if report.certificates:
+        states = Counter(one.state for one in report.certificates)
+        out.line("certificates: " + ", ".join(f"{n} {s}" for s, n in sorted(states.items())))
     for name in report.strangers:
         out.line(f"note: the dataset lacks the definition {name}, and has files about it")
     for one in report.impossible:

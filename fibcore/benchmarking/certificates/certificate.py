@@ -70,6 +70,14 @@ class OnWorkload:
     tolerance: Tolerance | None
     tried: tuple[Tried, ...]
 
+    def names(self, verdict: str, *, right: bool) -> list[str]:
+        """The right or the wrong implementations that have a verdict."""
+        return [one.name for one in self.tried if (one.right, one.verdict) == (right, verdict)]
+
+    def count(self, *, right: bool) -> int:
+        """How many right or wrong implementations were tried."""
+        return sum(one.right is right for one in self.tried)
+
 
 @attrs.frozen
 class Certificate:

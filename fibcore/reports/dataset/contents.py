@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from fibcore.benchmarking.certificates.certificate import Certificate
+from fibcore.benchmarking.certificates.reading import CertificateSummary, read_certificate
 from fibcore.benchmarking.costs.counting import Counter
 from fibcore.benchmarking.costs.gpus import GPUS, Gpu
 from fibcore.benchmarking.costs.report import Measured, WorkloadCost
@@ -34,6 +36,7 @@ class Entry:
         holding: Its workloads, solutions and evaluations.
         costs: What its workloads cost.
         measured: Its evaluations that passed, with the floor of their GPU.
+        certificate: Whether its workloads tell right from wrong; None where nobody tried.
     """
 
     definition: Definition
@@ -43,6 +46,14 @@ class Entry:
     holding: Holding
     costs: tuple[WorkloadCost, ...] = ()
     measured: tuple[Measured, ...] = ()
+    certificate: Certificate | None = None
+
+    @property
+    def certified(self) -> CertificateSummary | None:
+        """What the certificate says, in numbers."""
+        if self.certificate is None:
+            return None
+        return CertificateSummary.of(self.certificate, self.definition)
 
     @property
     def times(self) -> Mapping[str, Measured]:
@@ -122,6 +133,7 @@ def gather(root: Path, registry: Registry, gpus: Sequence[Gpu] = GPUS) -> Conten
     for definition in definitions:
         provenance = None
         runs: tuple[Run, ...] = ()
+        certificate = None
         try:
             provenance = store.provenance(definition.name)
         except DatasetError as error:
@@ -130,6 +142,10 @@ def gather(root: Path, registry: Registry, gpus: Sequence[Gpu] = GPUS) -> Conten
             runs = read_runs(root / evidence_path(definition.name))
         except DatasetError as error:
             problems.append(_relative(error, root))
+        try:
+            certificate = read_certificate(root, definition)
+        except DatasetError as error:
+            problems.append(error)
         present = definition.reference_hash
         holding = inventory.of(definition.name)
         entries.append(
@@ -141,6 +157,7 @@ def gather(root: Path, registry: Registry, gpus: Sequence[Gpu] = GPUS) -> Conten
                 holding,
                 counter.workloads(definition, holding),
                 counter.measured(definition, holding),
+                certificate,
             )
         )
     names = {d.name for d in definitions}

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 
 from fibcore import __version__
+from fibcore.benchmarking.certificates.reading import CERTIFIED
 from fibcore.benchmarking.costs.gpus import GPUS
 from fibcore.dataset.inventory import PASSED
 from fibcore.pages import (
@@ -66,6 +67,10 @@ def _tally(entries: tuple[Entry, ...], contents: Contents) -> list[tuple[int, st
         (sum(len(e.holding.solutions) for e in entries), "solutions", "none"),
         (sum(len(e.holding.evaluations) for e in entries), "benchmark results", "none"),
     ]
+    states = [found.state for entry in entries if (found := entry.certified) is not None]
+    if states:
+        certified = states.count(CERTIFIED)
+        items.append((certified, "certified", "good" if certified else "warn"))
     impossible = sum(m.impossible for e in entries for m in e.measured)
     if impossible:
         items.append((impossible, "impossible times", "bad"))
@@ -76,6 +81,9 @@ def _tally(entries: tuple[Entry, ...], contents: Contents) -> list[tuple[int, st
 
 def _definitions(entries: tuple[Entry, ...]) -> Table:
     measured = any(entry.best is not None for entry in entries)
+    tried = any(entry.certificate is not None for entry in entries)
+    told = "Whether its workloads tell right kernels from wrong ones"
+    certificate = Column("Certificate", filter=True, help=told)
     speedup = Column("Speedup", kind="number", help="Largest speedup over the reference")
     return Table(
         id=TABLE,
@@ -88,14 +96,15 @@ def _definitions(entries: tuple[Entry, ...]) -> Table:
             Column("Quantization", filter=True),
             Column("Status", filter=True),
             Column("Max error", kind="number", help="Largest absolute error of the best test run"),
+            *((certificate,) if tried else ()),
             *((speedup,) if measured else ()),
         ),
-        rows=[_row(entry, measured) for entry in entries],
+        rows=[_row(entry, measured=measured, tried=tried) for entry in entries],
         empty="The dataset has no definitions.",
     )
 
 
-def _row(entry: Entry, measured: bool) -> TableRow:
+def _row(entry: Entry, *, measured: bool, tried: bool) -> TableRow:
     d = entry.definition
     status = d.tag_values("status")
     error = entry.errors[0] if entry.errors else None
@@ -125,11 +134,24 @@ def _row(entry: Entry, measured: bool) -> TableRow:
                 title=f"{error.output} in the case {error.case}, against {error.ground_truth} "
                 f"on {error.device}",
             ),
+            *((_certificate(entry),) if tried else ()),
             *((_speedup(entry),) if measured else ()),
         ),
         anchor=d.name,
         search=" ".join(dict.fromkeys(words)),
         data=entry,
+    )
+
+
+def _certificate(entry: Entry) -> Cell:
+    found = entry.certified
+    if found is None:
+        return Cell("not tried", values=("not tried",))
+    return Cell(
+        found.state,
+        values=(found.state,),
+        tone="good" if found.state == CERTIFIED else "warn",
+        title="; ".join(found.reasons),
     )
 
 

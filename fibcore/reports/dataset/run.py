@@ -60,4 +60,5 @@ def report(*, output: str | Path | None = None, **where: Unpack[Where]) -> Datas
         problems=contents.problems,
         strangers=contents.strangers,
         impossible=tuple(m for e in entries for m in e.measured if m.impossible),
+        certificates=tuple(found for e in entries if (found := e.certified) is not None),
     )

@@ -7,6 +7,7 @@ from typing import Any
 
 import attrs
 
+from fibcore.benchmarking.certificates.reading import CertificateSummary
 from fibcore.benchmarking.costs.report import Measured
 from fibcore.errors import FibcoreError
 from fibcore.model.json import to_data
@@ -25,6 +26,7 @@ class DatasetReport:
         problems: Files of the dataset that are not usable; they are listed on the page.
         strangers: Definitions that the dataset lacks and has workloads, solutions or traces of.
         impossible: Times of benchmarks that their GPU cannot have taken.
+        certificates: What the certificates of definitions say; those that lack one are not there.
     """
 
     dataset: Path
@@ -34,6 +36,7 @@ class DatasetReport:
     problems: tuple[FibcoreError, ...]
     strangers: tuple[str, ...]
     impossible: tuple[Measured, ...] = ()
+    certificates: tuple[CertificateSummary, ...] = ()
 
     @property
     def exit_code(self) -> int:
