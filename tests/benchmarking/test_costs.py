@@ -60,6 +60,34 @@ def test_the_rates_of_an_h100_follow_from_its_units() -> None:
     assert H100.rate("float16") == pytest.approx(132 * 4 * 512 * 2 * 1830e6, rel=1e-3)
     # Five stacks with 1024 wires each, 5.23 Gbit a second.
     assert H100.bandwidth == pytest.approx(5 * 1024 * 5.23e9 / 8, rel=1e-2)
+    assert H100.bandwidth * H100.memory_headroom == pytest.approx(5 * 1024 * 2 * 2619e6 / 8)
+    assert H100.rate("float16") * H100.clock_headroom == pytest.approx(
+        132 * 4 * 512 * 2 * 1980e6, rel=1e-3
+    )
+
+
+def test_an_h200_is_an_h100_with_more_memory() -> None:
+    assert H200.flops == H100.flops
+    assert H200.clock_headroom == H100.clock_headroom
+    # What CUDA reports of a device: 6016 wires, 3201 MHz, twice a cycle.
+    assert H200.bandwidth * H200.memory_headroom == pytest.approx(6016 * 2 * 3201e6 / 8)
+    assert H200.bandwidth / H100.bandwidth == pytest.approx(1.43, abs=0.01)  # as its sheet says
+
+
+def test_eight_b200_have_what_the_sheets_of_eight_say() -> None:
+    # PFLOP/s with sparsity, which is twice the rate of dense matrices; TB/s of DGX B200.
+    sheet = {"float4_e2m1": 144, "float8_e4m3fn": 72, "int8": 72, "bfloat16": 36, "float32": 18}
+    for dtype, rate in sheet.items():
+        assert 8 * 2 * B200.rate(dtype) == rate * 1e15, dtype
+    assert 8 * B200.bandwidth == 64e12
+
+
+@pytest.mark.parametrize("gpu", GPUS, ids=lambda gpu: gpu.name)
+def test_devices_run_a_little_faster_than_sheets_say(gpu: Gpu) -> None:
+    assert 1 < gpu.clock_headroom <= 1.1
+    assert 1 < gpu.memory_headroom <= 1.1
+    for word in ("rates:", "memory bandwidth:", "last cache", "highest clocks"):
+        assert word in gpu.source.replace("rates and last cache:", "rates: last cache")
 
 
 def test_a_floor_is_the_larger_of_compute_and_memory() -> None:
@@ -68,9 +96,9 @@ def test_a_floor_is_the_larger_of_compute_and_memory() -> None:
     assert found.compute == pytest.approx(138.9e-6, rel=1e-3)
     assert found.memory == pytest.approx(30.05e-6, rel=1e-3)
     assert (found.seconds, found.bound) == (found.compute, "compute")
-    assert found.least == found.compute
-    assert found.allows(139e-6)
-    assert not found.allows(138e-6)
+    assert found.least == pytest.approx(found.compute * 1830 / 1980)
+    assert found.allows(129e-6)
+    assert not found.allows(127e-6)
 
 
 def test_what_a_cache_holds_need_not_be_read_again() -> None:
@@ -79,11 +107,13 @@ def test_what_a_cache_holds_need_not_be_read_again() -> None:
     found = floor(one, H100)
     assert (found.seconds, found.bound) == (found.memory, "memory")
     assert found.memory == pytest.approx(10.02e-6, rel=1e-3)
-    assert found.least == found.compute < 1e-7
+    assert found.least == pytest.approx(found.compute * 1830 / 1980)
+    assert found.least < 1e-7
     # 335 MB less 52 MB have to come from memory.
     many = Cost(0, "float32", 335_000_000, 0)
     assert floor(many, H100).seconds == pytest.approx(100e-6)
-    assert floor(many, H100).least == pytest.approx((335_000_000 - 50 * 2**20) / 3.35e12)
+    moved = 2 * 2619e6 * 5120 / 8
+    assert floor(many, H100).least == pytest.approx((335_000_000 - 50 * 2**20) / moved)
 
 
 def test_what_is_assumed_decides_nothing() -> None:

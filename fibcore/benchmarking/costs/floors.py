@@ -18,7 +18,7 @@ class Floor:
         compute: What the operations take at the peak rate of their dtype.
         memory: What the bytes take at the peak bandwidth.
         least: What no honest time is below: of what is certain, the operations, and the bytes
-            that a cache filled by an earlier call cannot hold.
+            that a cache filled by an earlier call cannot hold, at the highest clocks.
     """
 
     compute: float
@@ -47,5 +47,8 @@ def floor(cost: Cost, gpu: Gpu) -> Floor:
     return Floor(
         compute=cost.flops / gpu.rate(cost.dtype),
         memory=cost.bytes_moved / gpu.bandwidth,
-        least=max(certain.flops / gpu.rate(certain.dtype), beyond / gpu.bandwidth),
+        least=max(
+            certain.flops / (gpu.rate(certain.dtype) * gpu.clock_headroom),
+            beyond / (gpu.bandwidth * gpu.memory_headroom),
+        ),
     )

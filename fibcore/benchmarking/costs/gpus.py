@@ -1,7 +1,8 @@
 """GPUs and what their data sheets say: one record each, in one table.
 
 Rates are those of dense matrices: data sheets that give rates "with sparsity" give twice as much.
-They hold at the boost clock that the sheet was computed with.
+They hold at the boost clock that the sheet was computed with; devices run faster for a while, and
+sheets round what memory does down. What no honest time is below follows from the highest clocks.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ class Gpu:
             the rate of TF32: products of float32 numbers can be made of several of shorter ones
             on tensor cores, at less than that.
         bandwidth: Bytes a second between memory and chip.
+        clock_headroom: The highest clock of a device over the one that the rates hold at.
+        memory_headroom: What memory moves at its highest clock over the bandwidth of the sheet.
         cache: Bytes of the last cache on the chip. What an earlier call left there need not be read
             again.
         device: What the names of its devices look like, a regular expression.
@@ -40,6 +43,8 @@ class Gpu:
     title: str
     flops: Mapping[str, float]
     bandwidth: float
+    clock_headroom: float
+    memory_headroom: float
     cache: int
     device: str
     source: str
@@ -72,28 +77,39 @@ GPUS = (
         title="NVIDIA H100 SXM",
         flops=_HOPPER,
         bandwidth=3.35 * TERA,
+        clock_headroom=1980 / 1830,
+        memory_headroom=2 * 2619e6 * 5120 / 8 / (3.35 * TERA),
         cache=50 * MIB,
         device=r"\bH100 (?!PCIe|NVL)[0-9]+GB\b|\bH100 SXM",
-        source="white paper NVIDIA H100 Tensor Core GPU Architecture, H100 SXM5; memory bandwidth "
-        "of the NVIDIA H100 data sheet, H100 SXM",
+        source="rates and last cache: white paper NVIDIA H100 Tensor Core GPU Architecture, H100 "
+        "SXM5; memory bandwidth: NVIDIA H100 data sheet, H100 SXM; highest clocks, 1980 MHz and "
+        "2619 MHz of memory that is 5120 bits wide: as CUDA reports them on a device",
     ),
     Gpu(
         name="H200",
         title="NVIDIA H200 SXM",
         flops=_HOPPER,
         bandwidth=4.8 * TERA,
-        cache=50 * MIB,
+        clock_headroom=1980 / 1830,
+        memory_headroom=2 * 3201e6 * 6016 / 8 / (4.8 * TERA),
+        cache=60 * MIB,
         device=r"\bH200(?! ?NVL)\b",
-        source="NVIDIA H200 Tensor Core GPU data sheet, H200 SXM, which has the rates of H100 SXM",
+        source="rates: NVIDIA H200 Tensor Core GPU data sheet, H200 SXM, which has those of H100 "
+        "SXM; memory bandwidth: the same; last cache and highest clocks, 1980 MHz and 3201 MHz of "
+        "memory that is 6016 bits wide: as CUDA reports them on a device",
     ),
     Gpu(
         name="B200",
         title="NVIDIA B200",
         flops=_rates(1125, 2250, 4500, float4_e2m1=9000),
         bandwidth=8 * TERA,
+        clock_headroom=1.1,
+        memory_headroom=1.1,
         cache=126 * MIB,
         device=r"\bB200\b",
-        source="NVIDIA HGX B200 and DGX B200 data sheets, an eighth of their eight GPUs",
+        source="rates: NVIDIA HGX B200 data sheet, an eighth of its eight GPUs; memory bandwidth: "
+        "NVIDIA DGX B200 data sheet, an eighth of 64 TB/s; last cache: from no sheet; highest "
+        "clocks were not read on a device: a tenth is allowed for them",
         note="from data sheets alone: no time measured on one was held against it",
     ),
 )
