@@ -255,3 +255,8 @@ def test_absorbed_products_are_named_beside_latent_attention(found: Found, confi
         f"batched GEMM b{heads}_n{latent}_k{nope} (absorbed query projection)": layers,
         f"batched GEMM b{heads}_n{value}_k{latent} (absorbed value projection)": layers,
     }
+    # The plugin of GEMMs has kernels for them, at the same modules.
+    kernels = {k.name: k for k in found.kernels}
+    for n, k in ((latent, nope), (value, latent)):
+        kernel = kernels[f"bmm_bf16_n_{n}_k_{k}"]
+        assert (len(kernel.uses), kernel.facts["batch_size"].value) == (layers, heads)

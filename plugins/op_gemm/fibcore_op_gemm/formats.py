@@ -71,6 +71,7 @@ class Format:
         alpha: Whether one more scale multiplies the product.
         batched: Whether there are several matrices.
         stored_n_k: Whether B is [N, K], as a linear layer stores it; else [K, N].
+        scales_last: Whether the scales come after both matrices, as in FlashInfer's template.
         terse: Whether M and the scales alone are described, as before others were.
         layers: The layers that have it.
         tags: Tags of its kernels.
@@ -90,6 +91,7 @@ class Format:
     alpha: bool = False
     batched: bool = False
     stored_n_k: bool = True
+    scales_last: bool = False
     terse: bool = False
     layers: tuple[Layers, ...] = ()
     tags: tuple[str, ...] = ()
@@ -112,6 +114,9 @@ class Format:
                 found[f"{name}_scale"] = tensor(shape, self.scale_dtype, about)
         if self.alpha:
             found["alpha"] = tensor("scalar", "float32", "Multiplies the product.")
+        if self.scales_last:
+            order = ("A", "B", "A_scale", "B_scale")
+            return {name: found[name] for name in order}
         return found
 
     def _shape_of_scales(self, rows: str, batch: str) -> str:
@@ -272,8 +277,43 @@ MXFP4 = Format(
     layers=(Layers(FP4, "group", size=32),),
     tags=("quantization:float4_e2m1", "fi_api:flashinfer.gemm.mm_fp4"),
 )
+BMM_BF16 = Format(
+    name="bmm_bf16",
+    description="Batched matrix multiply C[b] = A[b] · B[b] of bfloat16 matrices",
+    dtype="bfloat16",
+    batched=True,
+    stored_n_k=False,
+    tags=("fi_api:flashinfer.gemm.bmm_bf16",),
+)
+BMM_FP8 = Format(
+    name="bmm_fp8",
+    description="Batched matrix multiply C[b] = A[b] · B[b] of fp8 matrices",
+    details="All of A have one scale, all of B another.",
+    dtype=FP8,
+    scales="tensor",
+    batched=True,
+    stored_n_k=False,
+    scales_last=True,
+    tags=("quantization:float8_e4m3fn", "fi_api:flashinfer.gemm.bmm_fp8"),
+)
+BMM_FP8_BLOCK = Format(
+    name="bmm_fp8_block_scale",
+    description="Batched matrix multiply C[b] = A[b] · B[b]ᵀ of block-scaled fp8 matrices",
+    details=f"A has a scale for {BLOCK} elements of a row, B one for {BLOCK} x {BLOCK}.",
+    dtype=FP8,
+    scales="block",
+    block=BLOCK,
+    batched=True,
+    tags=(
+        "quantization:float8_e4m3fn",
+        "fi_api:flashinfer.gemm.batch_deepgemm_fp8_nt_groupwise",
+    ),
+)
 
-FORMATS = (PLAIN, FP8_BLOCK, FP8_ROW, FP8_TENSOR, INT8_ROW, MXFP8, NVFP4, MXFP4)
+FORMATS = (
+    *(PLAIN, FP8_BLOCK, FP8_ROW, FP8_TENSOR, INT8_ROW, MXFP8, NVFP4, MXFP4),
+    *(BMM_BF16, BMM_FP8, BMM_FP8_BLOCK),
+)
 """All formats; the first that a layer matches is its."""
 
 

@@ -23,7 +23,16 @@ from fibcore.plugin import (
     fact,
     origins_of,
 )
-from fibcore_op_gemm.formats import PLAIN, Format, of_quantization, quantization_words
+from fibcore_op_gemm.absorbed import Absorbed, absorbed, format_of
+from fibcore_op_gemm.formats import (
+    BMM_BF16,
+    BMM_FP8_BLOCK,
+    FP8_BLOCK,
+    PLAIN,
+    Format,
+    of_quantization,
+    quantization_words,
+)
 from fibcore_op_gemm.names import OP_TYPE, SHAPES, kernel_name
 from fibcore_op_gemm.products import Product, folded, grouped, products, weights
 from fibcore_op_gemm.sizes import (
@@ -34,6 +43,8 @@ from fibcore_op_gemm.sizes import (
     Shape,
     Size,
     UndecidedError,
+    batched_shape,
+    groups_of_rank,
     head_shape,
     linear_shape,
 )
@@ -64,7 +75,7 @@ class _Matcher:
     def __init__(self, tree: ModelTree, serving: Serving) -> None:
         self.tree = tree
         self.serving = serving
-        self.found = KernelCollector()
+        self.found = KernelCollector(lenient=("batch_size",))
         self.handled: set[str] = set()  # paths of the modules whose weight is accounted for
         self.sharded: set[str] = set()  # names of kernels that tensor parallelism splits
         self.remarks: dict[tuple[str, str], list[str]] = {}  # kernel and remark -> layers
@@ -72,6 +83,9 @@ class _Matcher:
         self.folded = {path for o in tree.operations for path in folded(o)}
         self.handed = {path for o in tree.operations for path in weights(o)}
         self.handed |= {p for node in tree.walk() for call in node.calls for p in weights(call)}
+
+        self.absorbed = tuple(absorbed(tree))
+        self.split = {product.weight.path for product in self.absorbed}
 
     def run(self) -> Extraction:
         """Walk over layers, heads and operations."""
@@ -87,6 +101,8 @@ class _Matcher:
             else:
                 self._layer(node)
         self._operations()
+        for product in self.absorbed:
+            self._absorbed(product)
         return self._finish(self.found.finish())
 
     @staticmethod
@@ -97,7 +113,7 @@ class _Matcher:
 
     def _layer(self, node: ModuleNode) -> None:
         if node.is_a(_BATCHED):
-            self._not_covered("batched GEMM", "the op type has no batched kernel", node)
+            self._batched_layer(node)
             return
         if _CONVOLUTION.search(node.path) and not node.calls and self._is_linear(node):
             reason = "a linear layer that is never called and only holds a convolution's weight"
@@ -114,17 +130,15 @@ class _Matcher:
             self._problem(f"GEMM of a {node.class_name}", str(why), node)
             return
         if shape is not None and not node.calls and node.path in self.grouped:
-            self._not_covered(
-                f"batched GEMM{self._groups(node, shape)}",
-                "its weight is one matrix a group; the op type has no batched kernel",
-                node,
-            )
+            self._grouped(node, shape)
         elif shape is not None and not node.calls and node.path in self.folded:
             self._not_covered(
                 f"GEMM of a {node.class_name} folded into another weight",
                 "the forward pass does not call it; it multiplies its weight by another module's",
                 node,
             )
+        elif shape is not None and node.idle and node.path in self.split:
+            self.found.claim(node)  # the absorbed products have its weight
         elif shape is not None and node.idle and node.path not in self.handed:
             self._not_covered(
                 f"GEMM of a {node.class_name} that is not run",
@@ -141,13 +155,6 @@ class _Matcher:
         elif self._named_linear(node):
             reason = f"{node.cls} is none of the linear layers that this plugin knows"
             self._not_covered(node.class_name, reason, node)
-
-    def _groups(self, node: ModuleNode, shape: Shape) -> str:
-        """The sizes of a product of several matrices, as far as they are known."""
-        n, k = int(shape.n.value), int(shape.k.value)
-        rows = self.grouped[node.path]
-        known = isinstance(rows, int) and not isinstance(rows, bool) and 0 < rows <= n
-        return f" b{n // int(rows)}_n{int(rows)}_k{k}" if known and n % rows == 0 else ""
 
     @staticmethod
     def _named_linear(node: ModuleNode) -> bool:
@@ -194,20 +201,85 @@ class _Matcher:
         ):
             self._remark(kernel, f"the model's sizes depend on tp={self.serving.tp}", node.path)
 
-    def _kernel(self, node: ModuleNode, shape: Shape, matrices: Format) -> Kernel:
+    def _kernel(
+        self, node: ModuleNode, shape: Shape, matrices: Format, batch: Size | None = None
+    ) -> Kernel:
         n, k = int(shape.n.value), int(shape.k.value)
         facts = {axis: _fact(size, node) for axis, size in (("N", shape.n), ("K", shape.k))}
         for axis, size, note in matrices.sizes(n, k):
             sources = {"K": shape.k.sources, "N": shape.n.sources}.get(note[0], ())
             facts[axis] = fact(size, node, note, *sources)
+        parameters: dict[str, int | str] = {"N": n, "K": k, "format": matrices.name}
+        if batch is not None:  # no const axis; workloads read it
+            facts["batch_size"] = _fact(batch, node)
+            parameters["batch_size"] = int(batch.value)
         return Kernel(
             op_type=OP_TYPE,
             name=kernel_name(matrices, n, k),
-            parameters={"N": n, "K": k, "format": matrices.name},
+            parameters=parameters,
             facts=facts,
             uses=(),
             tags=matrices.tags,
         )
+
+    # -- batches of matrices ----------------------------------------------------------------------
+
+    def _grouped(self, node: ModuleNode, shape: Shape) -> None:
+        """Add the products of a layer whose weight is one matrix a group (`wo_a`)."""
+        n, rows = int(shape.n.value), self.grouped[node.path]
+        known = isinstance(rows, int) and not isinstance(rows, bool) and 0 < rows <= n
+        if not known or n % rows:
+            reason = f"its weight is one matrix a group, of {rows} rows out of {n}"
+            self._not_covered("batched GEMM", reason, node)
+            return
+        if isinstance(node.quantization, Unknown):
+            self._problem("batched GEMM", f"its quantisation is {node.quantization}", node)
+            return
+        formats = {PLAIN: BMM_BF16, FP8_BLOCK: BMM_FP8_BLOCK}
+        matrices = formats.get(of_quantization(node.quantization) or PLAIN)
+        if matrices is None or (node.quantization is not None and matrices is BMM_BF16):
+            what = f"batched GEMM b{n // rows}_n{rows}_k{int(shape.k.value)}"
+            if node.quantization is not None:
+                what += f" with {quantization_words(node.quantization)}"
+            self._not_covered(what, "no definition describes it on weights of this format", node)
+            return
+        groups = Size(n // rows, "groups", (*shape.n.sources, rows))
+        try:
+            groups = groups_of_rank(node, self.serving, groups)
+        except UndecidedError as why:
+            self._problem("batched GEMM", str(why), node)
+            return
+        one = Shape(Size(int(rows), "rows of a group's matrix", (rows,)), shape.k)
+        self._record(self._kernel(node, one, matrices, groups), node, one)
+
+    def _batched_layer(self, node: ModuleNode) -> None:
+        try:
+            shape, batch = batched_shape(node, self.serving)
+        except UndecidedError as why:
+            self._problem("batched GEMM", str(why), node)
+            return
+        self._record(self._kernel(node, shape, BMM_BF16, batch), node, shape)
+
+    def _absorbed(self, product: Absorbed) -> None:
+        """Add a product of latent attention, by the format of the layer whose weight it is."""
+        quantization = product.weight.quantization
+        if isinstance(quantization, Unknown):
+            reason = f"the quantisation of {product.weight.path} is {quantization}"
+            self.found.problem(f"absorbed {product.what} projection", reason, product.node)
+            return
+        matrices, before = format_of(quantization)
+        if matrices is None and quantization is not None:
+            self.found.not_covered(
+                f"absorbed {product.what} projection with {quantization_words(quantization)}",
+                "SGLang has no way to split a weight of this format",
+                product.node,
+            )
+        if matrices is None:
+            return
+        kernel = self._kernel(product.node, Shape(product.n, product.k), matrices, product.batch)
+        self.found.add(kernel, product.node)
+        if before:
+            self._remark(kernel, before, product.weight.path)
 
     # -- LM heads -------------------------------------------------------------------------------
 
@@ -306,9 +378,7 @@ class _Matcher:
         what = f"GEMM with the parameter {name} of a {node.class_name}"
         sizes = {(u.n, u.k): u for u in uses if not (u.trouble or u.batched or u.more)}
         if not sizes and all(u.batched for u in uses):
-            self.found.not_covered(
-                f"batched GEMM ({functions}, {name})", "the op type has no batched kernel", node
-            )
+            self._batched_product(node, uses[0], f"batched GEMM ({functions}, {name})")
             return
         if not sizes and all(u.more for u in uses):
             reason = f"it computes {uses[0].more} as well; the op type has no such kernel"
@@ -334,6 +404,21 @@ class _Matcher:
         shape = Shape(Size(n, note, (n,)), Size(k, note, (k,)), sharded=bool(split))
         kernel = self._kernel(node, shape, PLAIN)
         self._record(kernel, node, shape)
+        if use.dtype == "float32":
+            self._remark(kernel, "SGLang runs it in float32", node.path)
+
+    def _batched_product(self, node: ModuleNode, use: Product, what: str) -> None:
+        """Add the products with a parameter that holds several matrices."""
+        sizes = (use.batch, use.n, use.k)
+        if not all(isinstance(v, int) and not isinstance(v, bool) and v > 0 for v in sizes):
+            reason = use.trouble or f"its sizes are {use.batch}, {use.n} and {use.k}"
+            self.found.not_covered(what, reason, node)
+            return
+        note = f"shape of {use.parameter}, by {use.function}"
+        n, k, batch = (Size(size, note, (size,)) for size in (use.n, use.k, use.batch))
+        shape = Shape(n, k)
+        kernel = self._kernel(node, shape, BMM_BF16, batch)
+        self.found.add(kernel, node)
         if use.dtype == "float32":
             self._remark(kernel, "SGLang runs it in float32", node.path)
 

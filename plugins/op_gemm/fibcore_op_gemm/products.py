@@ -47,6 +47,7 @@ class Product:
         k: Columns, likewise.
         trouble: Why n and k are None; empty where they are not.
         batched: The parameter holds several matrices.
+        batch: How many, where the function is known to multiply each by one of its own.
         more: What its function computes besides; empty for nothing.
     """
 
@@ -58,6 +59,7 @@ class Product:
     k: Any = None
     trouble: str = ""
     batched: bool = False
+    batch: Any = None
     more: str = ""
 
 
@@ -111,7 +113,12 @@ def _product(
 ) -> Product | None:
     made = Product(weight.path, operation.module, operation.function, weight.dtype)
     if weight.shape is not None and len(weight.shape) > 2:
-        return attrs.evolve(made, batched=True)
+        made = attrs.evolve(made, batched=True)
+        if short == "bmm" and where in (1, *_WEIGHT_NAMES) and len(weight.shape) == 3:
+            batch, k, n = weight.shape
+            return attrs.evolve(made, batch=batch, n=n, k=k)
+        trouble = f"{operation.function} may multiply several matrices by one"
+        return attrs.evolve(made, trouble=trouble)
     if short in _WITH_MORE:
         return attrs.evolve(made, more=_WITH_MORE[short])
     if short not in _CONVENTIONS:

@@ -44,6 +44,28 @@ def linear_shape(node: ModuleNode, serving: Serving) -> Shape | None:
     return rank_sizes(node, serving)
 
 
+def batched_shape(node: ModuleNode, serving: Serving) -> tuple[Shape, Size]:
+    """The GEMMs of a `ColumnParallelBatchedLinear`, and how many there are.
+
+    Raises:
+        UndecidedError: a size is unknown, or the ranks do not divide it.
+    """
+    batch = Size(_int(_arguments(node), "batch"), "batch", (_arguments(node)["batch"],))
+    return _split_n(node, serving), batch
+
+
+def groups_of_rank(node: ModuleNode, serving: Serving, groups: Size) -> Size:
+    """How many of the groups of a layer's rows one rank has.
+
+    Raises:
+        UndecidedError: the ranks are not known, or do not divide them.
+    """
+    if serving.value(SHAPES) == "rank":
+        return groups  # of its rows already
+    ranks = _ranks(_arguments(node), serving)
+    return Size(_divide(groups.value, ranks, "groups"), "groups / tp", (*groups.sources, ranks))
+
+
 def head_shape(node: ModuleNode, serving: Serving) -> Shape:
     """The GEMM of an LM head, or of an embedding whose matrix serves as one.
 

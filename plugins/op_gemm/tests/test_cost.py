@@ -45,6 +45,13 @@ def test_formats(
     assert found == Cost(2 * 3 * 320 * 704, dtype, a + b, 3 * 320 * 2)
 
 
+def test_batches(definition_of: Callable[..., Definition]) -> None:
+    made = definition_of("bmm_bf16", 512, 128)
+    found = fibcore_cost(made, {"batch_size": 16, "M": 3}, {})
+    read = 16 * (3 * 128 + 128 * 512) * 2
+    assert found == Cost(2 * 16 * 3 * 512 * 128, "bfloat16", read, 16 * 3 * 512 * 2)
+
+
 def test_products_of_others_are_not_guessed(definition: Callable[..., Definition]) -> None:
     one = definition(64, 32)
     inputs = {**one.inputs, "bias": scalar("float32")}

@@ -114,6 +114,31 @@ def test_the_format_of_fp8_block_scale(definition: Any) -> None:
                 "B_scale": (["N", "num_k_blocks"], "int8"),
             },
         ),
+        (
+            "bmm_bf16",
+            {
+                "A": (["batch_size", "M", "K"], "bfloat16"),
+                "B": (["batch_size", "K", "N"], "bfloat16"),
+            },
+        ),
+        (
+            "bmm_fp8",
+            {
+                "A": (["batch_size", "M", "K"], "float8_e4m3fn"),
+                "B": (["batch_size", "K", "N"], "float8_e4m3fn"),
+                "A_scale": (["scalar"], "float32"),
+                "B_scale": (["scalar"], "float32"),
+            },
+        ),
+        (
+            "bmm_fp8_block_scale",
+            {
+                "A": (["batch_size", "M", "K"], "float8_e4m3fn"),
+                "A_scale": (["batch_size", "M", "num_k_blocks"], "float32"),
+                "B": (["batch_size", "N", "K"], "float8_e4m3fn"),
+                "B_scale": (["batch_size", "num_n_blocks", "num_k_blocks"], "float32"),
+            },
+        ),
     ],
 )
 def test_the_tensors_of_formats(definition_of: Any, kind: str, inputs: Any) -> None:

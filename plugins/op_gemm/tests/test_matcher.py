@@ -556,14 +556,6 @@ def test_an_unknown_format_is_a_problem() -> None:
         (
             module(
                 "a",
-                LINEAR + "ColumnParallelBatchedLinear",
-                {"batch": 4, "input_size": 8, "output_size": 8},
-            ),
-            "batched GEMM",
-        ),
-        (
-            module(
-                "a",
                 "sglang.srt.lora.layers.QKVParallelLinearWithLoRA",
                 {"base_layer": Unknown("a layer")},
             ),
@@ -736,15 +728,193 @@ def test_a_parameter_of_a_rank_is_no_whole_layer() -> None:
     assert {k.name: k.tags for k in found.kernels} == {"gemm_n_32_k_7168": ("tp:8",)}
 
 
-def test_batched_products_are_not_covered() -> None:
-    weight = ParameterRef("attn.w_kc", (16, 128, 512))
+def attention(cls: str = "DeepseekV2AttentionMLA") -> ModuleNode:
+    return module("attn", f"sglang.srt.models.deepseek_v2.{cls}", {}, leaf=False)
+
+
+def test_batched_products_with_a_parameter() -> None:
+    shape = (config(16, "num_heads"), config(128, "qk_nope"), config(512, "rank"))
+    weight = ParameterRef("attn.w_kc", shape)
     one = operation("torch.bmm", TENSOR, weight, module="attn")
-    found = extract(
-        module("attn", "sglang.srt.models.deepseek_v2.DeepseekV2AttentionMLA", {}, leaf=False),
-        operations=(one,),
-    )
-    assert [m.what for m in found.not_covered] == ["batched GEMM (torch.bmm, w_kc)"]
+    found = extract(attention(), operations=(one,))
+    (kernel,) = found.kernels
+    assert kernel.name == "bmm_bf16_n_512_k_128"
+    assert kernel.facts["batch_size"].value == 16
+    assert kernel.facts["K"].origins == ("config:qk_nope",)
     assert not found.problems
+    assert not found.not_covered
+
+
+@pytest.mark.parametrize(
+    ("function", "shape", "reason"),
+    [
+        # Of one matrix times several, or of a sum, the name does not tell.
+        ("torch.matmul", (16, 128, 512), "may multiply several matrices by one"),
+        ("torch.einsum", (16, 128, 512), "may multiply several matrices by one"),
+        ("torch.bmm", (16, Unknown("a size"), 512), "its sizes are 16"),
+    ],
+)
+def test_other_batched_products_are_not_covered(
+    function: str, shape: tuple[Any, ...], reason: str
+) -> None:
+    one = operation(function, TENSOR, ParameterRef("attn.w_kc", shape), module="attn")
+    found = extract(attention(), operations=(one,))
+    assert [m.what for m in found.not_covered] == [f"batched GEMM ({function}, w_kc)"]
+    assert reason in found.not_covered[0].reason
+    assert not found.kernels
+    assert not found.problems
+
+
+def test_a_layer_of_several_matrices() -> None:
+    cls = LINEAR + "ColumnParallelBatchedLinear"
+    sizes = {"batch": 2, "input_size": 128, "output_size": HIDDEN, "dtype": None}
+    layer = module("a", cls, sizes, calls=[call(TENSOR)])
+    (kernel,) = extract(layer, tp=4).kernels
+    assert (kernel.name, kernel.facts["batch_size"].value) == ("bmm_bf16_n_4096_k_128", 2)
+    (kernel,) = extract(layer, tp=4, **RANK).kernels
+    assert (kernel.name, kernel.tags) == (
+        "bmm_bf16_n_1024_k_128",
+        ("fi_api:flashinfer.gemm.bmm_bf16", "tp:4"),
+    )
+    found = extract(module("a", cls, {**sizes, "batch": Unknown("a number")}))
+    assert "batch is" in found.problems[0].reason
+
+
+def grouped(quantization: Any = None, rows: Any = 1024) -> Extraction:
+    """A layer whose weight is one matrix a group of heads, as DeepSeek-V4's `wo_a`."""
+    cls, sizes = "ColumnParallelLinear", {"input_size": 4096, "output_size": 8192}
+    layer = linear("attn.wo_a", cls, quantization=quantization, **sizes)
+    view = operation("torch.Tensor.view", ModuleRef("attn.wo_a.weight"), TENSOR, rows, -1)
+    return extract(layer, operations=(view,), tp=4)
+
+
+@pytest.mark.parametrize(
+    ("quantization", "name"),
+    [(None, "bmm_bf16_n_1024_k_4096"), (FP8_BLOCK, "bmm_fp8_block_scale_n_1024_k_4096")],
+)
+def test_a_layer_of_groups(quantization: Any, name: str) -> None:
+    found = grouped(quantization)
+    (kernel,) = found.kernels
+    assert kernel.name == name
+    assert (kernel.facts["batch_size"].value, kernel.facts["batch_size"].note) == (2, "groups / tp")
+    assert [use.path for use in kernel.uses] == ["attn.wo_a"]
+    definition = fibcore_reference(kernel)
+    assert definition.const_axes.keys() == kernel.facts.keys() - {"batch_size"}
+    assert definition.var_axes == ("batch_size", "M")
+
+
+def test_groups_of_other_formats_or_sizes_are_not_covered() -> None:
+    int4 = Quantization("awq", "int4", "group", group_size=128)
+    (missing,) = grouped(int4).not_covered
+    assert missing.what == (
+        "batched GEMM b8_n1024_k4096 with int4 weights (awq), one scale per group of 128"
+    )
+    for rows in (Unknown("rows"), 1000):
+        (missing,) = grouped(rows=rows).not_covered
+        assert missing.what == "batched GEMM"
+        assert "rows out of 8192" in missing.reason
+    assert "whatever" in grouped(Unknown("whatever")).problems[0].reason
+
+
+def latent(quantization: Any = None, *, prefill: bool = True, **changed: Any) -> ModuleNode:
+    """Latent attention: 16 heads of 128 + 64, a latent vector of 512, values of 128."""
+    attn = "sglang.srt.layers.radix_attention.RadixAttention"
+    absorbed = {"num_heads": 16, "head_dim": 576, "num_kv_heads": 1, "v_head_dim": 512, **changed}
+    whole = {"num_heads": 16, "head_dim": 192, "num_kv_heads": 16, "v_head_dim": 128}
+    children = {
+        "kv_b_proj": linear(
+            "attn.kv_b_proj",
+            "ColumnParallelLinear",
+            quantization=quantization,
+            input_size=config(512, "kv_lora_rank"),
+            output_size=16 * 256,
+        ),
+        "attn_mqa": module("attn.attn_mqa", attn, absorbed),
+    }
+    if prefill:
+        children["attn_mha"] = module("attn.attn_mha", attn, whole)
+    sizes = {"qk_nope_head_dim": config(128, "qk_nope_head_dim"), "v_head_dim": 128}
+    return attrs.evolve(attention(), children=children, attributes=sizes)
+
+
+@pytest.mark.parametrize("prefill", [True, False])
+def test_absorbed_products_of_latent_attention(prefill: bool) -> None:
+    found = extract(latent(prefill=prefill), tp=8)
+    assert names(found) == {
+        "gemm_n_4096_k_512": ["attn.kv_b_proj"],
+        "bmm_bf16_n_512_k_128": ["attn"],
+        "bmm_bf16_n_128_k_512": ["attn"],
+    }
+    query = found.kernels[1]
+    assert query.facts["batch_size"].value == query.parameters["batch_size"] == 16
+    assert (query.tags, query.notes) == (("fi_api:flashinfer.gemm.bmm_bf16",), ())
+
+
+@pytest.mark.parametrize(
+    ("quantization", "name", "note"),
+    [
+        (FP8_BLOCK, "bmm_bf16_n_512_k_128", "SGLang dequantises the weight"),
+        (
+            Quantization("w8a8_int8", "int8", "channel", activation="dynamic"),
+            "bmm_bf16_n_512_k_128",
+            "SGLang dequantises the weight",
+        ),
+        (
+            Quantization("awq", "int4", "group", group_size=128),
+            "bmm_bf16_n_512_k_128",
+            "SGLang dequantises the weight",
+        ),
+        (
+            Quantization("compressed_tensors", FP8, "channel", activation="dynamic"),
+            "bmm_fp8_n_512_k_128",
+            "SGLang gives the weight a single scale",
+        ),
+    ],
+)
+def test_absorbed_products_of_quantised_layers(
+    quantization: Quantization, name: str, note: str
+) -> None:
+    found = {k.name: k for k in extract(latent(quantization)).kernels}
+    assert note in found[name].notes[0]
+    assert found[name].notes[0].endswith("attn.kv_b_proj")
+    definition = fibcore_reference(found[name])
+    assert definition.const_axes.keys() == found[name].facts.keys() - {"batch_size"}
+
+
+def test_absorbed_products_that_are_not_covered() -> None:
+    gptq = Quantization("gptq", "int4", "group", group_size=128)
+    found = extract(latent(gptq))
+    whats = [m.what for m in found.not_covered]
+    words = "int4 weights (gptq), one scale per group of 128"
+    assert f"absorbed query projection with {words}" in whats
+    assert f"absorbed value projection with {words}" in whats
+    found = extract(latent(Unknown("whatever")))
+    assert "absorbed query projection" in [p.what for p in found.problems]
+    assert not found.kernels
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"num_kv_heads": 2},
+        {"v_head_dim": 576},
+        {"v_head_dim": -1},
+        {"head_dim": Unknown("a size")},
+        {"num_heads": Unknown("a size")},
+        {"v_head_dim": 500},  # no layer projects that up
+    ],
+)
+def test_no_absorbed_products_without_a_latent_vector(changed: dict[str, Any]) -> None:
+    assert names(extract(latent(**changed))).keys() == {"gemm_n_4096_k_512"}
+
+
+def test_a_weight_that_absorbed_products_read_is_no_gap() -> None:
+    node = latent(prefill=False)
+    idle = attrs.evolve(node.children["kv_b_proj"], idle=True)
+    found = extract(attrs.evolve(node, children={**node.children, "kv_b_proj": idle}))
+    assert not found.not_covered
+    assert "attn.kv_b_proj" in found.claimed
+    assert names(found).keys() == {"bmm_bf16_n_512_k_128", "bmm_bf16_n_128_k_512"}
 
 
 def test_a_product_that_computes_more_is_another_kernel() -> None:

@@ -72,6 +72,14 @@ def test_scales_of_b_are_the_same_for_all_sizes() -> None:
     assert not np.array_equal(first.tensors()["B_scale"], changed[0].tensors()["B_scale"])
 
 
+def test_batches_have_the_heads_of_a_model() -> None:
+    found = fibcore_workloads(of("bmm_bf16", 512, 128), {"batch_size": 8}, 0) or ()
+    assert {c.axes["batch_size"] for c in found} == {8}
+    assert [c.axes["M"] for c in found] == [2**i for i in range(14)]
+    found = fibcore_workloads(of("bmm_bf16", 512, 128), {}, 0) or ()
+    assert {c.axes["batch_size"] for c in found} == {16}
+
+
 def test_matrices_of_others_are_not_guessed() -> None:
     one = made(64, 32, fp8=False)
     inputs = {**one.inputs, "alpha": scalar("float32")}

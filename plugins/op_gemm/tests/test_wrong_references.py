@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
 import pytest
 
 from fibcore.plugin import Quantization
@@ -152,7 +153,52 @@ ALPHA_MISTAKES = [
     ("divided by alpha", "sums * alpha", "sums / alpha"),
     ("alpha twice", "sums * alpha", "sums * alpha * alpha"),
 ]
+BMM_MISTAKES = [
+    ("the first matrix of B for all", "b = B[index]", "b = B[0]"),
+    ("last element of K missing", ".to(torch.float32) @ b", ".to(torch.float32)[:, :-1] @ b[:-1]"),
+    ("last column of C missing", "return output", "output[..., -1] = 0; return output"),
+    ("last matrix missing", "return output", "output[-1] = 0; return output"),
+    ("divided by the root of K", ".to(torch.float32) @ b", ".to(torch.float32) @ b / K**0.5"),
+    (
+        "partial sums kept in the dtype of C",
+        "A[index, rows].to(torch.float32) @ b",
+        "sum((A[index, rows, i::64].float() @ b[i::64]).bfloat16() for i in range(64))",
+    ),
+    ("B transposed", "b = B[index]", "b = B[index].T"),
+]
+BMM_FP8_MISTAKES = [
+    ("the first matrix of B for all", "B[matrices])", "B[:1].expand_as(B)[matrices])"),
+    ("last column of C missing", "return output", "output[..., -1] = 0; return output"),
+    ("last matrix missing", "return output", "output[-1] = 0; return output"),
+    ("scale of A ignored", ".mul_(A_scale)", ""),
+    ("scale of B ignored", ".mul_(B_scale)", ""),
+    ("divided by the scale", ".mul_(B_scale)", ".div_(B_scale)"),
+    ("last element of K missing", "rows], B[matrices])", "rows, :-1], B[matrices, :-1])"),
+    ("B transposed", "B[matrices])", "B[matrices].mT)"),
+]
+BMM_BLOCK_MISTAKES = [
+    ("the first matrix of B for all", "B[index, columns]", "B[0, columns]"),
+    ("the first scales of A for all", "A_scale[index, rows]", "A_scale[0, rows]"),
+    ("the first scales of B for all", "B_scale[index]", "B_scale[0]"),
+    (
+        "scales of A ignored",
+        "scaled(A[index, rows], A_scale[index, rows])",
+        "A[index, rows].float()",
+    ),
+    (
+        "scales of B ignored",
+        "scaled(B[index, columns], of_rows[columns])",
+        "B[index, columns].float()",
+    ),
+    ("last column of C missing", "return output", "output[..., -1] = 0; return output"),
+    ("last matrix missing", "return output", "output[-1] = 0; return output"),
+    ("last element of K missing", "a @ b.T", "a[:, :-1] @ b[:, :-1].T"),
+    ("scales repeated as a whole", "repeat_interleave(BLOCK, dim=0)", "repeat(BLOCK, 1)"),
+]
 OTHERS = {
+    "bmm_bf16": BMM_MISTAKES,
+    "bmm_fp8": BMM_FP8_MISTAKES,
+    "bmm_fp8_block_scale": BMM_BLOCK_MISTAKES,
     "gemm_mxfp8": [*GROUP_MISTAKES, *POWER_MISTAKES],
     "gemm_nvfp4": [*GROUP_MISTAKES, *PACKED_MISTAKES, *ALPHA_MISTAKES],
     "gemm_mxfp4": [*GROUP_MISTAKES, *PACKED_MISTAKES, *POWER_MISTAKES],
@@ -192,7 +238,7 @@ def test_wrong_references_are_rejected(
 
 
 # What only a GPU runs, with a product that gives float32 as torch.mm there does: a CPU's has none.
-SPLIT = "A.is_cuda and m >= SPLIT_ROWS"
+ON_GPU = ("A.is_cuda and m >= SPLIT_ROWS", "a.is_cuda")
 HALVES = [
     ("low half of A lost", "(a_high, a_high, a_low)", "(a_high, a_high, a_low * 0)"),
     ("low half of B lost", "(b_high, b_low, b_high)", "(b_high, b_low * 0, b_high)"),
@@ -201,34 +247,46 @@ HALVES = [
 ]
 
 
-def split_error(made: Any, inputs: dict[str, Any], right: str = "", wrong: str = "") -> float:
-    """The largest difference of the split product to float32's, as a part of the largest element.
+def error_on_gpu(made: Any, inputs: dict[str, Any], right: str = "", wrong: str = "") -> float:
+    """The largest difference of a GPU's product to float32's, as a part of the largest element.
 
-    C is given in float32, for its rounding would hide what the halves lose.
+    C is given in float32, for its rounding would hide what is lost.
     """
     unrounded = made.reference.replace(
-        "dtype=torch.bfloat16, device", "dtype=torch.float32, device"
+        "dtype=torch.bfloat16, device=A", "dtype=torch.float32, device=A"
     )
     assert right in unrounded
     expected = load_run(unrounded)(**inputs)
-    actual = load_run(unrounded.replace(SPLIT, "True").replace(right, wrong))(**inputs)
+    changed = unrounded
+    for condition in ON_GPU:
+        changed = changed.replace(condition, "True")
+    assert changed != unrounded
+    actual = load_run(changed.replace(right, wrong))(**inputs)
     return float((actual - expected).abs().max() / expected.abs().max())
 
 
-def test_halves_multiply_as_float32_does(
-    definition: Any, make_inputs: Any, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "one", [one for one in FORMATS if one.scales is not None], ids=lambda one: one.name
+)
+def test_a_gpu_multiplies_as_float32_does(
+    definition_of: Any, make_inputs: Any, monkeypatch: pytest.MonkeyPatch, one: Format
 ) -> None:
-    def mm(a: Any, b: Any, *, out_dtype: Any) -> Any:
+    def product(a: Any, b: Any, *, out_dtype: Any) -> Any:
+        assert (a.dtype, b.dtype, out_dtype) == (torch.bfloat16, torch.bfloat16, torch.float32)
         return a.to(out_dtype) @ b.to(out_dtype)
 
-    made = definition(384, 384, FP8_BLOCK)
+    made = definition_of(one.name, 384, 384)
     inputs = make_inputs(made, 9)
-    mm.__doc__ = torch.mm.__doc__ or "out_dtype"
-    monkeypatch.setattr(torch, "mm", mm)
-    assert SPLIT in made.reference
-    assert 0 < split_error(made, inputs) < 2**-16
-    for name, right, wrong in HALVES:
-        assert split_error(made, inputs, right, wrong) > 2**-13, name
+    product.__doc__ = "out_dtype"
+    monkeypatch.setattr(torch, "mm", product)
+    monkeypatch.setattr(torch, "bmm", product)
+    if one.name == "bmm_fp8":  # its product of a CPU is torch.bmm as well
+        whole = made.reference.replace("torch.bmm(a.to(torch.float32)", "torch.matmul(a.float()")
+        made = attrs.evolve(made, reference=whole)
+    halved = one.scales == "block"
+    assert (0 if halved else -1) < error_on_gpu(made, inputs) < 2**-16
+    for name, right, wrong in HALVES if halved else ():
+        assert error_on_gpu(made, inputs, right, wrong) > 2**-13, name
 
 
 @pytest.mark.parametrize("one", FORMATS, ids=lambda one: one.name)

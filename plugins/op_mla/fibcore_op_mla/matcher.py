@@ -90,7 +90,8 @@ class _Finder:
         """Name the two products with the halves of `kv_b_proj` that absorption moves elsewhere.
 
         SGLang splits that layer's weight when it loads it (`w_kc`, `w_vc`), so no module and no
-        parameter stands for them: every head has a matrix of its own.
+        parameter stands for them: every head has a matrix of its own. They are kernels of the op
+        type `gemm`, whose plugin closes these gaps.
         """
         twin = next((shape for shape in block.shapes if _is_materialised(shape, latent)), None)
         nope = self.parent.attributes.get("qk_nope_head_dim")
@@ -105,7 +106,7 @@ class _Finder:
             sizes = f" b{latent.heads}_n{n}_k{k}" if _are_sizes(n, k) else ""
             self.found.not_covered(
                 f"batched GEMM{sizes} ({what})",
-                "one matrix a head; the op type gemm has no batched kernel",
+                "one matrix a head; no GEMM plugin found a kernel for it",
                 self.parent,
                 op_types=("gemm",),
             )

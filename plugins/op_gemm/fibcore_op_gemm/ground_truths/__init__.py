@@ -28,14 +28,21 @@ def _truth(entry: str, name: str, kind: str, **needs: Any) -> GroundTruth:
     return GroundTruth(name=name, kind=kind, entry=entry, source=source, **needs)
 
 
-def _flashinfer(entry: str, function: str, lowest: tuple[int, int], **needs: Any) -> GroundTruth:
+def _flashinfer(
+    entry: str,
+    function: str,
+    lowest: tuple[int, int],
+    *,
+    also: tuple[str, ...] = (),
+    **needs: Any,
+) -> GroundTruth:
     return _truth(
         entry,
         f"flashinfer.{function}",
         "flashinfer",
         device="cuda",
         min_capability=lowest,
-        packages=("flashinfer",),
+        packages=("flashinfer", *also),
         **needs,
     )
 
@@ -45,6 +52,7 @@ def _truths() -> Mapping[str, tuple[GroundTruth, ...]]:
     """By the format's name, the preferred one first."""
     scaled_mm = _truth("sglang_scaled_mm", "sglang _apply_fallback_scaled_mm", "sglang")
     mm_fp4 = _flashinfer("flashinfer_mm_fp4", "gemm.mm_fp4", (10, 0), max_capability=(10, 3))
+    bmm = _truth("torch_bmm", "torch float64 matmul of each", "torch")
     group_scales = _truth("torch_gemm_group_scale", "torch float64, scaled by group", "torch")
     row_scales = _truth("torch_gemm_row_scale", "torch float64, scaled by row", "torch")
     return {
@@ -102,5 +110,21 @@ def _truths() -> Mapping[str, tuple[GroundTruth, ...]]:
             mm_fp4,
             _truth("sglang_gemm_mxfp4", "sglang MXFP4QuantizeUtil.dequantize, matmul", "sglang"),
             group_scales,
+        ),
+        "bmm_bf16": (
+            _flashinfer("flashinfer_bmm_bf16", "gemm.bmm_bf16", (8, 0), also=("cudnn",)),
+            bmm,
+            _truth("cublas_bmm", "cuBLAS through torch", "torch", device="cuda"),
+        ),
+        "bmm_fp8": (_flashinfer("flashinfer_bmm_fp8", "bmm_fp8", (8, 9)), bmm),
+        "bmm_fp8_block_scale": (
+            _flashinfer(
+                "flashinfer_bmm_fp8_blockscale_sm90",
+                "gemm.fp8_blockscale_gemm_sm90",
+                (9, 0),
+                max_capability=(9, 0),
+            ),
+            _truth("sglang_bmm_fp8_block_scale", "sglang block_quant_dequant, matmul", "sglang"),
+            _truth("torch_bmm_fp8_block_scale", "torch float64, scaled by block", "torch"),
         ),
     }
