@@ -117,7 +117,8 @@ def _linear(node: ModuleNode, serving: Serving | None) -> LinearSizes | None:
         return _merged(node, serving)
     if node.is_a(LINEAR + "MergedColumnParallelRepeatedLinear"):
         return _merged_repeated(node, serving)
-    if node.is_a(LINEAR + "ColumnParallelLinear"):
+    # The batched one has several matrices of these sizes.
+    if node.is_a(LINEAR + "ColumnParallelLinear", LINEAR + "ColumnParallelBatchedLinear"):
         return _split_n(node, serving)
     if node.is_a(LINEAR + "RowParallelLinear"):
         return _split_k(node, serving)

@@ -34,7 +34,7 @@ from fibcore_op_gemm.formats import (
     quantization_words,
 )
 from fibcore_op_gemm.names import OP_TYPE, SHAPES, kernel_name
-from fibcore_op_gemm.products import Product, folded, grouped, products, weights
+from fibcore_op_gemm.products import Product, folded, grouped, is_product, products, weights
 from fibcore_op_gemm.sizes import (
     EMBEDDING,
     LINEAR,
@@ -103,6 +103,9 @@ class _Matcher:
         self._operations()
         for product in self.absorbed:
             self._absorbed(product)
+        for call in self.tree.kernel_calls:  # what a quantised layer's product is called inside
+            if call.module in self.handled and is_product(call):
+                self.found.claim(call)
         return self._finish(self.found.finish())
 
     @staticmethod
@@ -243,9 +246,8 @@ class _Matcher:
                 what += f" with {quantization_words(node.quantization)}"
             self._not_covered(what, "no definition describes it on weights of this format", node)
             return
-        groups = Size(n // rows, "groups", (*shape.n.sources, rows))
         try:
-            groups = groups_of_rank(node, self.serving, groups)
+            groups = groups_of_rank(node, self.serving, int(rows))
         except UndecidedError as why:
             self._problem("batched GEMM", str(why), node)
             return
@@ -257,6 +259,9 @@ class _Matcher:
             shape, batch = batched_shape(node, self.serving)
         except UndecidedError as why:
             self._problem("batched GEMM", str(why), node)
+            return
+        if shape is None:
+            self._problem("batched GEMM", "what a rank has of it is not known", node)
             return
         self._record(self._kernel(node, shape, BMM_BF16, batch), node, shape)
 

@@ -63,10 +63,15 @@ class Product:
     more: str = ""
 
 
+def is_product(operation: Operation) -> bool:
+    """Whether the function's name is that of a matrix product."""
+    return _LOOKS_LIKE_GEMM.search(operation.name) is not None
+
+
 def products(operation: Operation) -> list[Product]:
     """What an operation multiplies; empty where its name is not that of a matrix product."""
-    short = operation.function.rpartition(".")[2]
-    if not _LOOKS_LIKE_GEMM.search(short):
+    short = operation.name
+    if not is_product(operation):
         return []
     values: list[tuple[int | str, Any]] = [*enumerate(operation.args)]
     values += operation.kwargs.items()

@@ -44,26 +44,28 @@ def linear_shape(node: ModuleNode, serving: Serving) -> Shape | None:
     return rank_sizes(node, serving)
 
 
-def batched_shape(node: ModuleNode, serving: Serving) -> tuple[Shape, Size]:
-    """The GEMMs of a `ColumnParallelBatchedLinear`, and how many there are.
+def batched_shape(node: ModuleNode, serving: Serving) -> tuple[Shape | None, Size]:
+    """The GEMM of each matrix of a `ColumnParallelBatchedLinear`, and how many there are.
 
     Raises:
         UndecidedError: a size is unknown, or the ranks do not divide it.
     """
-    batch = Size(_int(_arguments(node), "batch"), "batch", (_arguments(node)["batch"],))
-    return _split_n(node, serving), batch
+    batch = node.argument("batch")
+    if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
+        raise UndecidedError(f"batch is {batch}")
+    return linear_shape(node, serving), Size(batch, "batch", (batch,))
 
 
-def groups_of_rank(node: ModuleNode, serving: Serving, groups: Size) -> Size:
-    """How many of the groups of a layer's rows one rank has.
+def groups_of_rank(node: ModuleNode, serving: Serving, rows: int) -> Size:
+    """How many groups of so many rows of its weight a rank has of a layer.
 
     Raises:
-        UndecidedError: the ranks are not known, or do not divide them.
+        UndecidedError: what a rank has is unknown, or no such groups.
     """
-    if serving.value(SHAPES) == "rank":
-        return groups  # of its rows already
-    ranks = _ranks(_arguments(node), serving)
-    return Size(_divide(groups.value, ranks, "groups"), "groups / tp", (*groups.sources, ranks))
+    shape = rank_sizes(node, serving)
+    if shape is None or shape.n.value % rows:
+        raise UndecidedError(f"a rank has no groups of {rows} rows")
+    return Size(shape.n.value // rows, "groups of a rank", (*shape.n.sources, rows))
 
 
 def head_shape(node: ModuleNode, serving: Serving) -> Shape:

@@ -533,6 +533,18 @@ def test_formats_of_layers(quantization: Quantization, kind: str) -> None:
     assert definition.const_axes.keys() == found.facts.keys()
 
 
+def test_the_product_inside_a_quantised_layer_is_the_layer_s() -> None:
+    inside = "sglang.kernels.ops.gemm.fp8_kernel.w8a8_block_fp8_matmul_deepgemm"
+    quantise = "sglang.kernels.ops.quantization.fp8_kernel.sglang_per_token_group_quant_fp8"
+    calls = [operation(name, TENSOR, module="o_proj") for name in (inside, quantise)]
+    other = operation(inside, TENSOR, module="experts")
+    found = matcher.extract(
+        tree(row(quantization=FP8_BLOCK), kernel_calls=(*calls, other)), Serving()
+    )
+    assert found.claimed == {"o_proj", calls[0].key}
+    assert not found.problems
+
+
 def test_groups_have_to_divide_the_input() -> None:
     nvfp4 = Quantization("modelopt_fp4", "float4_e2m1", "group", group_size=16, activation="static")
     found = extract(row(quantization=nvfp4, input_size=4104))
@@ -796,7 +808,10 @@ def test_a_layer_of_groups(quantization: Any, name: str) -> None:
     found = grouped(quantization)
     (kernel,) = found.kernels
     assert kernel.name == name
-    assert (kernel.facts["batch_size"].value, kernel.facts["batch_size"].note) == (2, "groups / tp")
+    assert (kernel.facts["batch_size"].value, kernel.facts["batch_size"].note) == (
+        2,
+        "groups of a rank",
+    )
     assert [use.path for use in kernel.uses] == ["attn.wo_a"]
     definition = fibcore_reference(kernel)
     assert definition.const_axes.keys() == kernel.facts.keys() - {"batch_size"}
