@@ -162,7 +162,8 @@ def fused_experts(node: ModuleNode) -> int:
 def test_gemms_have_the_sizes_of_the_config(found: Found, config: Any, expected: Any) -> None:
     gemms: Counter[tuple[int, int]] = Counter()
     for kernel in found.kernels:
-        if kernel.op_type == "gemm":
+        # Batches of matrices are held by a test of their own.
+        if kernel.op_type == "gemm" and "batch_size" not in kernel.parameters:
             gemms[int(kernel.parameters["N"]), int(kernel.parameters["K"])] += len(kernel.uses)
     wanted = Counter(expected.gemms)
     noted = any("SGLang fuses" in note for k in found.kernels for note in k.notes)

@@ -84,9 +84,6 @@ class _Matcher:
         self.handed = {path for o in tree.operations for path in weights(o)}
         self.handed |= {p for node in tree.walk() for call in node.calls for p in weights(call)}
 
-        self.absorbed = tuple(absorbed(tree))
-        self.split = {product.weight.path for product in self.absorbed}
-
     def run(self) -> Extraction:
         """Walk over layers, heads and operations."""
         heads = self._heads()
@@ -101,7 +98,7 @@ class _Matcher:
             else:
                 self._layer(node)
         self._operations()
-        for product in self.absorbed:
+        for product in absorbed(self.tree):
             self._absorbed(product)
         for call in self.tree.kernel_calls:  # what a quantised layer's product is called inside
             if call.module in self.handled and is_product(call):
@@ -140,8 +137,6 @@ class _Matcher:
                 "the forward pass does not call it; it multiplies its weight by another module's",
                 node,
             )
-        elif shape is not None and node.idle and node.path in self.split:
-            self.found.claim(node)  # the absorbed products have its weight
         elif shape is not None and node.idle and node.path not in self.handed:
             self._not_covered(
                 f"GEMM of a {node.class_name} that is not run",

@@ -923,15 +923,6 @@ def test_no_absorbed_products_without_a_latent_vector(changed: dict[str, Any]) -
     assert names(extract(latent(**changed))).keys() == {"gemm_n_4096_k_512"}
 
 
-def test_a_weight_that_absorbed_products_read_is_no_gap() -> None:
-    node = latent(prefill=False)
-    idle = attrs.evolve(node.children["kv_b_proj"], idle=True)
-    found = extract(attrs.evolve(node, children={**node.children, "kv_b_proj": idle}))
-    assert not found.not_covered
-    assert "attn.kv_b_proj" in found.claimed
-    assert names(found).keys() == {"bmm_bf16_n_512_k_128", "bmm_bf16_n_128_k_512"}
-
-
 def test_a_product_that_computes_more_is_another_kernel() -> None:
     weight = ParameterRef("layer.hc_fn", (24, 16384), "float32")
     one = operation("deep_gemm.tf32_hc_prenorm_gemm", TENSOR, weight, TENSOR, module="layer")
