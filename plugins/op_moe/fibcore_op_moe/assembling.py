@@ -1,6 +1,7 @@
 """Makes one emitted source out of real files: drops marked lines, puts in routing and constants.
 
-A file below `references/` runs by itself as the kernel with everything in it. A line that only
+A file below `references/`, with what it imports from a neighbour in place of the import, runs by
+itself as the kernel with everything in it. A line that only
 some kernels need ends in `# only: WORD`, one that they must not have in `# except: WORD`; the
 words are the names of routings and `remote_experts`.
 """
@@ -13,7 +14,7 @@ from collections.abc import Collection, Mapping
 from importlib.resources import files
 
 from fibcore import plugin
-from fibcore.plugin import FibcoreError, render
+from fibcore.plugin import FibcoreError, joined, render
 from fibcore_op_moe import routings
 from fibcore_op_moe.kernel import Moe
 
@@ -23,6 +24,11 @@ MARKS = frozenset({*routings.BY_NAME, "groups", "remote_experts"})
 def source(folder: str, name: str) -> str:
     """Text of a file of this package: `source("references", "bf16.py")`."""
     return (files("fibcore_op_moe") / folder / name).read_text(encoding="utf-8")
+
+
+def whole(name: str) -> str:
+    """A reference with the functions that it shares with others: `whole("bf16")`."""
+    return joined(files("fibcore_op_moe") / "references", f"{name}.py")
 
 
 def select(text: str, words: Collection[str]) -> str:
@@ -71,7 +77,7 @@ def reference(moe: Moe, constants: Mapping[str, object]) -> str:
         words.add("remote_experts")
     if moe.num_groups > 1:
         words.add("groups")
-    text = select(source("references", f"{moe.weights.name}.py"), words)
+    text = select(whole(moe.weights.name), words)
     if moe.routing.reference is not None:
         other = source("references", f"{moe.routing.reference}.py")
         text = swap_function(text, "route", other)

@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_leaves
 from fibcore.plugin import render
 from fibcore.testing.idle_code import idle_code
 from fibcore.testing.wrong_references import assert_accepted
-from fibcore_op_moe.assembling import select, source
+from fibcore_op_moe.assembling import select, source, whole
 from fibcore_op_moe.formats import BF16, FP8_BLOCK, FP8_TENSOR
 from fibcore_op_moe.identity import kernel_of
 from fibcore_op_moe.kernel import Moe
@@ -48,7 +48,7 @@ def test_file_runs_by_itself(
 ) -> None:
     moe = small[kernel]
     definition = definition_of(moe)
-    text = source("references", f"{file}.py")
+    text = whole(file)
     constants = {
         "NUM_EXPERTS": moe.num_experts,
         "NUM_LOCAL_EXPERTS": moe.num_local_experts,
@@ -78,7 +78,7 @@ def test_per_tensor_file_runs_by_itself(
         "HIDDEN_SIZE": moe.hidden_size,
         "INTERMEDIATE_SIZE": moe.intermediate_size,
     }
-    run = load_run(render(source("references", "fp8_per_tensor.py"), constants))
+    run = load_run(render(whole("fp8_per_tensor"), constants))
     inputs = template.inputs(definition, case_of(template, definition, "sixteen_tokens"))
     alone = run(**inputs, routing_bias=torch.zeros(moe.num_experts))
     assert torch.equal(alone, load_run(definition.reference)(*inputs.values()))
@@ -95,12 +95,6 @@ def test_routing_file_runs_by_itself(file: str) -> None:
     exec(source("references", f"{file}.py"), namespace)  # noqa: S102 - our own file
     chosen, weights = namespace["route"](torch.randn(3, 12))
     assert chosen.shape == weights.shape == (3, namespace["TOP_K"])
-
-
-def test_files_share_the_routing() -> None:
-    texts = [source("references", f"{file}.py") for file in ("fp8_block_scale", "bf16")]
-    parts = [text[text.index("def first_of_largest") :].split("\n\n\n")[:2] for text in texts]
-    assert parts[0] == parts[1]
 
 
 def test_ties_go_to_the_lower_index(definition_of: Any, small: Any, load_run: Any) -> None:

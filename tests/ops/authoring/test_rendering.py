@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from fibcore.errors import FibcoreError
 from fibcore.model.tree import with_origins
-from fibcore.ops.authoring.rendering import render, select
+from fibcore.ops.authoring.rendering import joined, render, select
 
 SOURCE = '''\
 """Größe: HEADS = 3 in words."""
@@ -134,3 +134,75 @@ def test_select_takes_alternatives_out_of_comments() -> None:
     text = "f(\n    pages,  # only: pages\n    # except: pages: rows,\n)\n"
     assert select(text, ["pages"], ["pages"]) == "f(\n    pages,\n)\n"
     assert select(text, [], ["pages"]) == "f(\n    rows,\n)\n"
+
+
+BASE = """\
+import torch
+
+SIZE = 4
+
+
+def first(x):
+    return x + 1  # only: plain
+    # only: other: return x + 2
+
+
+# Twice.
+def second(x):
+    return first(x) * 2
+
+
+@torch.no_grad()
+def run(x):
+    return second(x) * SIZE
+"""
+OTHER = """\
+import torch
+
+from op.references.base import IMPORTED
+
+SIZE = 8
+
+
+def second(x):
+    return first(x) * 3
+
+
+def run(x):
+    return second(x) * SIZE
+"""
+
+
+def write(folder: Path, imported: str, other: str = OTHER) -> Path:
+    references = folder / "references"
+    references.mkdir()
+    (references / "base.py").write_text(BASE)
+    (references / "other.py").write_text(other.replace("IMPORTED", imported))
+    return references
+
+
+def test_what_is_imported_from_a_neighbour_takes_the_place_of_the_import(tmp_path: Path) -> None:
+    references = write(tmp_path, "first")
+    assert joined(references, "base.py") == BASE
+    shared = BASE[BASE.index("def first") : BASE.index("def second")]
+    expected = OTHER.replace("from op.references.base import IMPORTED\n\n", "")
+    assert joined(references, "other.py") == expected.replace("def second", f"{shared}def second")
+
+
+def test_several_functions_come_in_the_order_of_the_neighbour(tmp_path: Path) -> None:
+    own = OTHER[: OTHER.index("def second")] + OTHER[OTHER.index("def run") :]
+    references = write(tmp_path, "second, first", own)
+    found = joined(references, "other.py")
+    assert [node.name for node in ast.parse(found).body if isinstance(node, ast.FunctionDef)] == [
+        "first",
+        "second",
+        "run",
+    ]
+    assert "import first" not in found
+
+
+@pytest.mark.parametrize("name", ["third", "run"])
+def test_what_cannot_be_put_in_is_an_error(tmp_path: Path, name: str) -> None:
+    last = OTHER[: OTHER.index("def run")]
+    with pytest.raises(FibcoreError, match="imports what cannot be put in"):
+        joined(write(tmp_path, name, last), "other.py")

@@ -21,6 +21,15 @@ import math
 
 import torch
 
+from fibcore_op_gqa.references.gqa_paged_prefill_causal import (
+    attend,
+    attend_all,
+    hide,
+    prefill,
+    product,
+    weighted_sum,
+)
+
 NUM_QO_HEADS = 32
 NUM_KV_HEADS = 8
 HEAD_DIM = 128
@@ -49,180 +58,6 @@ def gather(
     # Tokens become the rows of a matrix for each head: those of one sequence without a copy.
     k, v = (x.reshape(-1, NUM_KV_HEADS, HEAD_DIM)[token].transpose(1, 2) for x in (keys, values))
     return k.flatten(0, 1), v.flatten(0, 1)
-
-
-def product(a: torch.Tensor, b: torch.Tensor, scale: float) -> torch.Tensor:
-    """`scale` times the matrix products of a [n, i, j] and b [n, j, k], of one dtype, in float32."""
-    shape = (a.shape[0], a.shape[1], b.shape[2])
-    made = torch.empty(shape, dtype=torch.float32, device=a.device)
-    if MIXED and a.is_cuda and a.dtype != torch.float32:
-        return torch.baddbmm(made, a, b, torch.float32, beta=0, alpha=scale, out=made)
-    return torch.baddbmm(made, a.float(), b.float(), beta=0, alpha=scale, out=made)
-
-
-def weighted_sum(weights: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-    """Float32 weights [n, rows, c] times v [n, c, HEAD_DIM], in float32."""
-    # To split that many weights into bfloat16 numbers takes longer than this product.
-    return torch.bmm(weights, v.float())
-
-
-def hide(
-    logits: torch.Tensor,
-    position: torch.Tensor,
-    visible: torch.Tensor,
-    shared: slice,
-) -> None:
-    """Set those logits to HIDDEN whose key a row does not see.
-
-    logits [tiles * NUM_KV_HEADS, group * rows, c], position [c] and visible [tiles, rows].  # except: window
-    logits [tiles * NUM_KV_HEADS, group * rows, c], position [tiles, c], visible [tiles, rows].  # only: window
-    All rows see the keys of the columns `shared`, which need no comparison.
-    """
-    tiles, rows = visible.shape
-    by_row = logits.view(tiles, NUM_KV_HEADS, -1, rows, logits.shape[2])
-    visible = visible[:, :, None]
-    late = slice(shared.stop, None)
-    hidden = position[late] >= visible  # except: window
-    hidden = position[:, None, late] >= visible  # only: window
-    hidden |= position[:, None, late] < visible - SLIDING_WINDOW  # only: window
-    by_row[..., late].masked_fill_(hidden[:, None, None], HIDDEN)
-    early = slice(0, shared.start)  # only: window
-    hidden = position[:, None, early] < visible - SLIDING_WINDOW  # only: window
-    by_row[..., early].masked_fill_(hidden[:, None, None], HIDDEN)  # only: window
-
-
-def attend(
-    q: torch.Tensor,
-    visible: torch.Tensor,
-    begin: torch.Tensor,
-    cache: tuple[torch.Tensor, ...],
-    sm_scale: float,
-    fewest: int,
-    most: int,
-    chunk: int,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Softmax attention of query tiles, over `chunk` keys at a time.
-
-    q [tiles, rows, NUM_QO_HEADS, HEAD_DIM]; visible [tiles, rows]: how many of its sequence's
-    keys, counted from the first, a row sees, no fewer than the row before it.
-    `gather` finds the keys of a tile's sequence in the cache by begin [tiles].
-    The tiles span `most` keys, of which no row sees fewer than the first `fewest`.  # except: window
-    Tiles count keys from the first that a row of theirs sees: they span `most`, of which no first  # only: window
-    row sees fewer than `fewest`.  # only: window
-    Returns the output like q and the base-2 log-sum-exp [tiles, rows, NUM_QO_HEADS], both float32.
-    """
-    tiles, rows = visible.shape
-    group = NUM_QO_HEADS // NUM_KV_HEADS
-    # Query head h reads KV head h // group: the heads of a group become rows of one matrix.
-    q = q.view(tiles, rows, NUM_KV_HEADS, group, HEAD_DIM).permute(0, 2, 3, 1, 4)
-    q = q.reshape(tiles * NUM_KV_HEADS, group * rows, HEAD_DIM)
-    passed = max(0, most - SLIDING_WINDOW)  # only: window
-    first = (visible[:, :1] - SLIDING_WINDOW).clamp(min=0)  # only: window
-    for start in range(0, most, chunk):
-        stop = start + min(chunk, most - start + (start - most) % ALIGNED)
-        position = torch.arange(start, stop, device=q.device)
-        position = first + position  # only: window
-        # Beyond the last visible key the cache may hold anything, NaN too, and 0 * NaN is NaN:
-        # read that last key again instead (its logit there is hidden below).
-        k, v = gather(cache, begin, torch.minimum(position, visible[:, -1:] - 1))
-        logits = product(q, k.transpose(1, 2), sm_scale)  # except: cap
-        logits = product(q, k.transpose(1, 2), sm_scale / LOGIT_CAP)  # only: cap
-        logits = logits.tanh_().mul_(LOGIT_CAP)  # only: cap
-        # All rows see these columns.
-        shared = slice(0, max(0, fewest - start))  # except: window
-        shared = slice(max(0, passed - start), max(0, fewest - start))  # only: window
-        hide(logits, position, visible, shared)
-        weights = torch.softmax(logits, dim=2)
-        top, place = logits.max(dim=2, keepdim=True)
-        # The weight there is exp(0) / sum_j exp(logit[j] - top).
-        part_lse = top * math.log2(math.e) - weights.gather(2, place).log2_()
-        del logits  # before more memory is needed
-        part = weighted_sum(weights, v)
-        if start == 0:
-            output, lse = part, part_lse
-        else:
-            total = torch.logaddexp2(lse, part_lse)
-            output.mul_(torch.exp2(lse - total)).add_(part.mul_(torch.exp2(part_lse - total)))
-            lse = total
-    output = output.view(tiles, NUM_KV_HEADS, group, rows, HEAD_DIM).permute(0, 3, 1, 2, 4)
-    lse = lse.view(tiles, NUM_KV_HEADS, group, rows).permute(0, 3, 1, 2)
-    return output.flatten(2, 3), lse.flatten(2, 3)
-
-
-def attend_all(
-    q: torch.Tensor,
-    index: torch.Tensor,
-    visible: torch.Tensor,
-    begin: torch.Tensor,
-    cache: tuple[torch.Tensor, ...],
-    sm_scale: float | torch.Tensor,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Softmax attention of any number of query tiles, as many at once as MAX_ELEMENTS allows.
-
-    q [total_q, NUM_QO_HEADS, HEAD_DIM]; index [tiles, rows]: the queries of a tile. `attend` tells
-    of the others; index, visible and begin are on the CPU.
-    Returns output, like q, and lse [total_q, NUM_QO_HEADS] float32.
-    """
-    rows, scale = index.shape[1], float(sm_scale)
-    output = torch.zeros_like(q)
-    lse = torch.full(q.shape[:2], -math.inf, dtype=torch.float32, device=q.device)
-    # Elements per key of the larger of logits, and of keys.
-    width = max(NUM_QO_HEADS * rows, NUM_KV_HEADS * HEAD_DIM)
-    at_once = MAX_ELEMENTS * (ON_GPU if q.is_cuda else 1) // width
-    # The keys that the last row and the first row of a tile see.
-    last, first = visible[:, -1], visible[:, 0]
-    last = last - (first - SLIDING_WINDOW).clamp(min=0)  # only: window
-    first = first.clamp(max=SLIDING_WINDOW)  # only: window
-    # Tiles of about the same number of keys go together: each counts as many as the longest.
-    order = last.argsort(descending=True)
-    order = order[last[order] > 0]
-    most, fewest = last[order].tolist(), first[order].tolist()
-    # All that the loop reads goes to the device before it: a copy in the loop would wait for it.
-    index, visible, begin = (x[order].to(q.device) for x in (index, visible, begin))
-    start = 0
-    while start < len(most):
-        longest = most[start] + -most[start] % ALIGNED
-        stop = start + max(1, at_once // max(longest, HEAD_DIM))
-        chosen = slice(start, min(stop, len(most)))
-        chunk = max(1, at_once // (chosen.stop - start))
-        chunk -= chunk % ALIGNED if chunk > ALIGNED else 0
-        queries = index[chosen]
-        tiles = q[queries], visible[chosen], begin[chosen]
-        limits = min(fewest[chosen]), most[start], chunk
-        part, part_lse = attend(*tiles, cache, scale, *limits)
-        output[queries] = part.to(q.dtype)
-        lse[queries] = part_lse
-        start = chosen.stop
-    # All logits of a row that sees no key are hidden, if it is in one of these tiles at all.
-    blind = lse <= HIDDEN
-    return output.masked_fill_(blind[..., None], 0.0), lse.masked_fill_(blind, -math.inf)
-
-
-def prefill(
-    q: torch.Tensor,
-    qo_indptr: torch.Tensor,
-    kv_len: torch.Tensor,
-    begin: torch.Tensor,
-    cache: tuple[torch.Tensor, ...],
-    sm_scale: float | torch.Tensor,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Causal attention of ragged queries, in tiles of consecutive queries of one sequence.
-
-    q [total_q, NUM_QO_HEADS, HEAD_DIM]; on the CPU, int64: qo_indptr [batch + 1], kv_len [batch]
-    and begin [batch], by which `gather` finds the keys of a sequence. The last query of a sequence
-    is aligned with its last key.
-    """
-    q_len = qo_indptr[1:] - qo_indptr[:-1]
-    # No more rows than the mean length: then padding at most doubles the work.
-    rows = max(1, min(MAX_ROWS, -(-q.shape[0] // max(1, q_len.shape[0]))))
-    tiles = (q_len + rows - 1) // rows
-    owner = torch.repeat_interleave(tiles)
-    number = torch.arange(owner.shape[0]) - (tiles.cumsum(0) - tiles)[owner]  # in its sequence
-    # The last tile of a sequence repeats the last query where it has fewer than `rows`.
-    row = torch.minimum(number[:, None] * rows + torch.arange(rows), q_len[owner, None] - 1)
-    visible = ((kv_len - q_len)[owner, None] + row + 1).clamp(min=0)
-    index = qo_indptr[owner, None] + row
-    return attend_all(q, index, visible, begin[owner], cache, sm_scale)
 
 
 @torch.no_grad()

@@ -5,6 +5,8 @@ import math
 
 import torch
 
+from fibcore_op_mla.references.mla_paged_prefill_causal import exact_dtype, gather_keys, product
+
 NUM_QO_HEADS = 16
 HEAD_DIM_CKV = 512
 HEAD_DIM_KPE = 64
@@ -14,53 +16,6 @@ PAGE_SIZE = 64
 # needs much to do at a time, a CPU what its caches hold.
 GPU_KEY_CHUNK = 32768
 CPU_KEY_CHUNK = 1024
-
-
-def product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Products of matrices [n, ., .], summed in float32; those of bfloat16 numbers are exact."""
-    if a.dtype == torch.float32:
-        return torch.bmm(a, b)
-    return torch.bmm(a, b, out_dtype=torch.float32)
-
-
-def exact_dtype(q: torch.Tensor) -> torch.dtype:
-    """What `product` takes: the dtype of q where tensor cores multiply it into float32."""
-    on_tensor_cores = q.is_cuda and "out_dtype" in (torch.bmm.__doc__ or "")
-    return q.dtype if on_tensor_cores else torch.float32
-
-
-def gather_keys(
-    ckv_cache: torch.Tensor,
-    kpe_cache: torch.Tensor,
-    kv_indices: torch.Tensor,
-    first_page: torch.Tensor,
-    length: torch.Tensor,
-    begin: int,
-    end: int,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The keys from `begin` to `end` of n sequences, and on to the end of a page.
-
-    Args:
-        ckv_cache: [num_pages, page_size, ckv].
-        kpe_cache: [num_pages, page_size, kpe].
-        kv_indices: [num_kv_indices] page numbers.
-        first_page: [n, 1], where those of each sequence begin in kv_indices.
-        length: [n, 1] number of keys.
-        begin: First key, the first one of a page.
-        end: The key after the last one.
-
-    Returns:
-        ckv [n, keys, ckv], 0 beyond a sequence; kpe [n, keys, kpe]; which keys lie beyond a
-        sequence [n, keys].
-    """
-    page = torch.arange(begin // PAGE_SIZE, -(-end // PAGE_SIZE), device=length.device)
-    # Sequences that have fewer pages read their last one again.
-    page = torch.minimum(page, (length - 1) // PAGE_SIZE)
-    page = kv_indices[first_page + page]
-    ckv, kpe = ckv_cache[page].flatten(1, 2), kpe_cache[page].flatten(1, 2)
-    beyond = torch.arange(begin, begin + ckv.shape[1], device=length.device) >= length
-    # Memory there may hold anything, NaN too, and 0 * NaN is NaN.
-    return ckv.masked_fill_(beyond[..., None], 0), kpe, beyond
 
 
 def attend_step(

@@ -4,6 +4,8 @@ import math
 
 import torch
 
+from fibcore_op_mla.references.mla_paged_prefill_causal import causal_tiles, exact_dtype, product
+
 NUM_QO_HEADS = 16
 NUM_KV_HEADS = 16
 QK_DIM = 192
@@ -15,19 +17,6 @@ GPU_BOUNDS = (256, 2048, min(NUM_QO_HEADS, 64) * (10 << 20))
 CPU_BOUNDS = (64, 512, 8 << 20)
 # What hides a logit.
 LOWEST = torch.finfo(torch.float32).min
-
-
-def product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Products of matrices [n, ., .], summed in float32; those of bfloat16 numbers are exact."""
-    if a.dtype == torch.float32:
-        return torch.bmm(a, b)
-    return torch.bmm(a, b, out_dtype=torch.float32)
-
-
-def exact_dtype(q: torch.Tensor) -> torch.dtype:
-    """What `product` takes: the dtype of q where tensor cores multiply it into float32."""
-    on_tensor_cores = q.is_cuda and "out_dtype" in (torch.bmm.__doc__ or "")
-    return q.dtype if on_tensor_cores else torch.float32
 
 
 def attend_step(
@@ -143,29 +132,6 @@ def attend(
         lse.view(-1)[rows[own]] = total.view(shape)
         first += shape[0]
     return output, lse.mul_(math.log2(math.e))
-
-
-def causal_tiles(
-    queries: list[int], keys: list[int], kv_starts: list[int], query_chunk: int
-) -> list[tuple[int, int, int, int]]:
-    """The tiles that `attend` takes; the last query of a sequence is aligned with its last key.
-
-    Args:
-        queries: [batch + 1], where the queries of each sequence begin.
-        keys: [batch], the number of its keys.
-        kv_starts: [batch], where they begin.
-        query_chunk: The most queries of a tile.
-    """
-    # No more queries than sequences have in the mean: padding at most doubles the work then.
-    size = max(1, min(query_chunk, -(-queries[-1] // max(1, len(keys)))))
-    return [
-        (length - end + min(first + size, end), first, min(size, end - first), kv_start)
-        for begin, end, length, kv_start in zip(
-            queries[:-1], queries[1:], keys, kv_starts, strict=True
-        )
-        # The queries before the first key see none.
-        for first in range(max(begin, end - length), end, size)
-    ]
 
 
 @torch.no_grad()

@@ -13,6 +13,17 @@ float32. A float32 number goes there as two bfloat16 ones, which have 16 of its 
 
 import torch
 
+from fibcore_op_moe.references.fp8_block_scale import (
+    exact_product,
+    first_of_largest,
+    groups,
+    on_tensor_cores,
+    product_of_halves,
+    route,
+    sort_by_expert,
+    weighted_sum,
+)
+
 NUM_EXPERTS = 256
 NUM_LOCAL_EXPERTS = 32
 HIDDEN_SIZE = 7168
@@ -29,64 +40,6 @@ WEIGHTS_AT_ONCE = 2**29
 ROWS_AT_ONCE = 8192
 # Tensor cores round sums towards zero, so long sums are made of shorter ones, of so many products.
 SUMMED_AT_ONCE = 2048
-
-
-def first_of_largest(values: torch.Tensor, count: int) -> torch.Tensor:
-    """Indices [..., count] of the largest values; of equal ones the lower index comes first."""
-    return torch.sort(values, dim=-1, descending=True, stable=True).indices[..., :count]
-
-
-def route(
-    routing_logits: torch.Tensor,
-    routing_bias: torch.Tensor,
-    routed_scaling_factor: float | torch.Tensor,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Sigmoid scores; biased ones decide which experts, the scores alone how much.
-
-    A group's rank is the sum of its two best biased scores; only experts of the best TOP_GROUPS  # only: groups
-    groups can be chosen.  # only: groups
-    The weights are the chosen scores without bias, normalised to sum to the scaling factor.
-    Returns experts [n, TOP_K] and weights [n, TOP_K].
-    """
-    scores = torch.sigmoid(routing_logits.to(torch.float32))
-    biased = scores + routing_bias.to(torch.float32)
-    groups = biased.view(-1, NUM_GROUPS, NUM_EXPERTS // NUM_GROUPS)  # only: groups
-    best = groups.topk(min(2, groups.shape[2]), dim=2).values.sum(dim=2)  # only: groups
-    dropped = torch.ones_like(best, dtype=torch.bool)  # only: groups
-    dropped.scatter_(1, first_of_largest(best, TOP_GROUPS), False)  # only: groups
-    biased = groups.masked_fill(dropped.unsqueeze(2), float("-inf")).flatten(1)  # only: groups
-    chosen = first_of_largest(biased, TOP_K)
-    weights = scores.gather(1, chosen)
-    # 1e-20 keeps 0 / 0 away where every chosen score underflows.
-    weights = weights / (weights.sum(dim=1, keepdim=True) + 1e-20)
-    return chosen, weights * float(routed_scaling_factor)
-
-
-def on_tensor_cores(x: torch.Tensor) -> bool:
-    """Whether bfloat16 numbers can be multiplied exactly and summed in float32."""
-    return x.is_cuda and "out_dtype" in (torch.bmm.__doc__ or "")
-
-
-def exact_product(x: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Multiply bfloat16 x [b, n, k] and weights [b, m, k], transposed: [b, n, m] in float32."""
-    first = slice(SUMMED_AT_ONCE)
-    total = torch.bmm(x[:, :, first], weights[:, :, first].mT, out_dtype=torch.float32)
-    for start in range(SUMMED_AT_ONCE, x.shape[2], SUMMED_AT_ONCE):
-        piece = slice(start, start + SUMMED_AT_ONCE)
-        total += torch.bmm(x[:, :, piece], weights[:, :, piece].mT, out_dtype=torch.float32)
-    return total
-
-
-def product_of_halves(x: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Multiply float32 x [b, n, k] and bfloat16 weights [b, m, k], transposed.
-
-    x goes as two bfloat16 numbers, whose sum it is to 16 bits.
-    """
-    both = torch.empty((len(x), 2 * x.shape[1], x.shape[2]), dtype=torch.bfloat16, device=x.device)
-    high, low = both.chunk(2, dim=1)
-    torch.sub(x, high.copy_(x), out=low)
-    of_high, of_low = exact_product(both, weights).chunk(2, dim=1)
-    return of_high.add_(of_low)
 
 
 def product(x: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
@@ -113,50 +66,6 @@ def apply_experts(
         hidden = up * torch.nn.functional.silu(gate)
         result += product(hidden, gemm2[:, :, start:stop])
     return result
-
-
-def sort_by_expert(local: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The pairs of a token and an expert, in the order of the experts.
-
-    Takes the experts [n, TOP_K] of n tokens. Returns the sorted experts [n * TOP_K], the numbers
-    token * TOP_K + slot of their pairs, and where each expert starts [NUM_LOCAL_EXPERTS + 1].
-    NUM_LOCAL_EXPERTS stands for all experts of other ranks.  # only: remote_experts
-    """
-    experts, order = torch.sort(local.flatten(), stable=True)
-    each = torch.arange(NUM_LOCAL_EXPERTS + 1, device=local.device)
-    return experts, order, torch.searchsorted(experts, each)
-
-
-def groups(counts: list[int], at_once: int) -> list[tuple[int, int]]:
-    """Experts to multiply together, as first and last + 1, of those that have rows.
-
-    Takes the number of rows of each. All experts of a group get as many rows as one has at most.
-    """
-    found: list[tuple[int, int]] = []
-    for expert in range(NUM_LOCAL_EXPERTS):
-        if counts[expert] == 0:
-            continue
-        first = found[-1][0] if found else expert
-        size = expert + 1 - first
-        if found and size <= at_once and size * max(counts[first : expert + 1]) <= ROWS_AT_ONCE:
-            found[-1] = first, expert + 1
-        else:
-            found.append((expert, expert + 1))
-    return found
-
-
-def weighted_sum(y: torch.Tensor, order: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """The sum over the experts [n, TOP_K] of each token, weighted: [n, HIDDEN_SIZE] in float32.
-
-    Row i of y belongs to the pair order[i]. The order of the sum is always the same.
-    The last row belongs to all pairs of other ranks.  # only: remote_experts
-    """
-    each = torch.arange(len(order), device=order.device)
-    rows = torch.empty_like(order).scatter_(0, order, each)
-    rows = rows.clamp(max=len(y) - 1)  # only: remote_experts
-    bags = rows.view(weights.shape)
-    return torch.nn.functional.embedding_bag(bags, y, mode="sum", per_sample_weights=weights)  # except: llama4_routing
-    # only: llama4_routing: return torch.nn.functional.embedding_bag(bags, y, mode="sum")
 
 
 @torch.no_grad()

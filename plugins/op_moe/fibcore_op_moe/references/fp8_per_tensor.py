@@ -17,6 +17,14 @@ there as two bfloat16 ones, which have 16 of its bits.
 
 import torch
 
+from fibcore_op_moe.references.fp8_block_scale import (
+    exact_product,
+    first_of_largest,
+    groups,
+    on_tensor_cores,
+    product_of_halves,
+)
+
 NUM_LOCAL_EXPERTS = 8
 HIDDEN_SIZE = 4096
 INTERMEDIATE_SIZE = 14336
@@ -32,11 +40,6 @@ ROWS_AT_ONCE = 8192
 SUMMED_AT_ONCE = 2048
 
 
-def first_of_largest(values: torch.Tensor, count: int) -> torch.Tensor:
-    """Indices [..., count] of the largest values; of equal ones the lower index comes first."""
-    return torch.sort(values, dim=-1, descending=True, stable=True).indices[..., :count]
-
-
 def route(routing_logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The TOP_K largest logits; softmax over those alone gives the weights.
 
@@ -46,33 +49,6 @@ def route(routing_logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     logits = routing_logits.to(torch.float32)
     chosen = first_of_largest(logits, TOP_K)
     return chosen, torch.softmax(logits.gather(1, chosen), dim=1)
-
-
-def on_tensor_cores(x: torch.Tensor) -> bool:
-    """Whether bfloat16 numbers can be multiplied exactly and summed in float32."""
-    return x.is_cuda and "out_dtype" in (torch.bmm.__doc__ or "")
-
-
-def exact_product(x: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Multiply bfloat16 x [b, n, k] and weights [b, m, k], transposed: [b, n, m] in float32."""
-    first = slice(SUMMED_AT_ONCE)
-    total = torch.bmm(x[:, :, first], weights[:, :, first].mT, out_dtype=torch.float32)
-    for start in range(SUMMED_AT_ONCE, x.shape[2], SUMMED_AT_ONCE):
-        piece = slice(start, start + SUMMED_AT_ONCE)
-        total += torch.bmm(x[:, :, piece], weights[:, :, piece].mT, out_dtype=torch.float32)
-    return total
-
-
-def product_of_halves(x: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Multiply float32 x [b, n, k] and bfloat16 weights [b, m, k], transposed.
-
-    x goes as two bfloat16 numbers, whose sum it is to 16 bits.
-    """
-    both = torch.empty((len(x), 2 * x.shape[1], x.shape[2]), dtype=torch.bfloat16, device=x.device)
-    high, low = both.chunk(2, dim=1)
-    torch.sub(x, high.copy_(x), out=low)
-    of_high, of_low = exact_product(both, weights).chunk(2, dim=1)
-    return of_high.add_(of_low)
 
 
 def product(x: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
@@ -114,24 +90,6 @@ def sort_by_expert(local: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, tor
     experts, order = torch.sort(local.flatten(), stable=True)
     each = torch.arange(NUM_LOCAL_EXPERTS + 1, device=local.device)
     return experts, order, torch.searchsorted(experts, each)
-
-
-def groups(counts: list[int], at_once: int) -> list[tuple[int, int]]:
-    """Experts to multiply together, as first and last + 1, of those that have rows.
-
-    Takes the number of rows of each. All experts of a group get as many rows as one has at most.
-    """
-    found: list[tuple[int, int]] = []
-    for expert in range(NUM_LOCAL_EXPERTS):
-        if counts[expert] == 0:
-            continue
-        first = found[-1][0] if found else expert
-        size = expert + 1 - first
-        if found and size <= at_once and size * max(counts[first : expert + 1]) <= ROWS_AT_ONCE:
-            found[-1] = first, expert + 1
-        else:
-            found.append((expert, expert + 1))
-    return found
 
 
 def weighted_sum(y: torch.Tensor, order: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
