@@ -19,8 +19,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from fibcore.verification.emitted import ground_truths
-
 # Powers of two, so that half and twice a tolerance are its neighbours on the grid.
 RTOLS = tuple(2.0**-e for e in range(12, 3, -1))
 ATOLS = tuple(2.0**-e for e in range(24, -4, -1))
@@ -116,6 +114,8 @@ class Measurement:
 
     def _truth(self, truth: Mapping[str, Any]) -> dict[str, Any]:
         """A ground truth, or why it is left out."""
+        from fibcore.verification.emitted import ground_truths  # imports torch
+
         sglang = self.task["sglang"]
         reason = ground_truths.why_unavailable(truth, self.device, sglang)
         if reason:
