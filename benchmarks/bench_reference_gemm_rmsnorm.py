@@ -13,12 +13,12 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+from measuring import megabytes, milliseconds
 
 CHECKED_ROWS = 64
 PATIENCE_S = 0.3
@@ -97,38 +97,6 @@ def flashinfer_kernel(definition: dict[str, Any], given: Inputs) -> Callable[[],
     return lambda: kernel(given["hidden_states"], given["weight"], _epsilon(definition))
 
 
-def milliseconds(call: Callable[[], Any], device: str) -> float:
-    """The best time of several calls."""
-
-    def wait() -> None:
-        if device == "cuda":
-            torch.cuda.synchronize()
-
-    call()
-    best, spent = math.inf, 0.0
-    while spent < PATIENCE_S:
-        wait()
-        start = time.perf_counter()
-        call()
-        wait()
-        best = min(best, time.perf_counter() - start)
-        spent += time.perf_counter() - start
-    return 1e3 * best
-
-
-def megabytes(call: Callable[[], Any], device: str) -> float | None:
-    """The peak of what a call allocates on a GPU, its output included; None on a CPU."""
-    if device != "cuda":
-        return None
-    torch.cuda.synchronize()
-    torch.cuda.reset_peak_memory_stats()
-    before = torch.cuda.memory_allocated()
-    result = call()
-    torch.cuda.synchronize()
-    del result
-    return (torch.cuda.max_memory_allocated() - before) / 1e6
-
-
 def error(definition: dict[str, Any], given: Inputs, output: Any) -> float:
     """The largest error of the first rows against float64, by the largest element."""
     rowwise = ("A", "A_scale", "hidden_states", "residual")
@@ -154,9 +122,9 @@ def measured(definition: dict[str, Any], rows: int, device: str) -> dict[str, An
     row = {
         "definition": definition["name"],
         "rows": rows,
-        "ms": milliseconds(ours, device),
-        "peer_ms": milliseconds(plain, device),
-        "kernel_ms": milliseconds(kernel, device) if kernel else None,
+        "ms": milliseconds(ours, device, PATIENCE_S),
+        "peer_ms": milliseconds(plain, device, PATIENCE_S),
+        "kernel_ms": milliseconds(kernel, device, PATIENCE_S) if kernel else None,
         "mb": megabytes(ours, device),
         "peer_mb": megabytes(plain, device),
         "error": error(definition, given, ours()),

@@ -17,12 +17,12 @@ import itertools
 import json
 import math
 import re
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
+from measuring import megabytes, milliseconds
 
 CHECKED_ROWS = 8
 PATIENCE_S = 0.1
@@ -209,39 +209,6 @@ def flashinfer_kernel(definition: dict[str, Any], given: Inputs) -> Callable[[],
     return lambda: wrapper.run(q, (given["k_cache"], given["v_cache"]), return_lse=True)
 
 
-def milliseconds(call: Callable[[], Any], device: str) -> float:
-    """The best time of several calls."""
-
-    def wait() -> None:
-        if device == "cuda":
-            torch.cuda.synchronize()
-
-    call()
-    best, spent = math.inf, 0.0
-    while spent < PATIENCE_S:
-        wait()
-        start = time.perf_counter()
-        call()
-        wait()
-        best = min(best, time.perf_counter() - start)
-        spent += time.perf_counter() - start
-    return 1e3 * best
-
-
-def megabytes(call: Callable[[], Any], device: str) -> float | None:
-    """The peak of what a call allocates on a GPU, its output included; None on a CPU."""
-    if device != "cuda":
-        return None
-    torch.cuda.synchronize()
-    torch.cuda.empty_cache()
-    torch.cuda.reset_peak_memory_stats()
-    before = torch.cuda.memory_allocated()
-    result = call()
-    torch.cuda.synchronize()
-    del result
-    return (torch.cuda.max_memory_allocated() - before) / 1e6
-
-
 def exact(definition: dict[str, Any], given: Inputs) -> tuple[list[int], Any, Any]:
     """Some rows, their output and base-2 lse in float64, of the first and last sequences."""
     q, (k, v) = given["q"], flattened(given)
@@ -300,7 +267,7 @@ def measured(
         try:
             error, lse_error = errors(right, call())
             figures[name] = {
-                "ms": milliseconds(call, device),
+                "ms": milliseconds(call, device, PATIENCE_S),
                 "mb": megabytes(call, device),
                 "error": error,
                 "lse_error": lse_error,

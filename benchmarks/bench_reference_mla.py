@@ -18,12 +18,12 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+from measuring import megabytes, milliseconds
 
 CHECKED_SEQUENCES, CHECKED_QUERIES = 4, 8
 PATIENCE_S = 0.1
@@ -214,44 +214,12 @@ def flashinfer_kernel(given: Inputs) -> Callable[[], Any] | None:
     return lambda: paged.run(*tensors, return_lse=True)
 
 
-def milliseconds(call: Callable[[], Any], device: str) -> float:
-    """The best time of several calls."""
-
-    def wait() -> None:
-        if device == "cuda":
-            torch.cuda.synchronize()
-
-    call()
-    best, spent = math.inf, 0.0
-    while spent < PATIENCE_S:
-        wait()
-        start = time.perf_counter()
-        call()
-        wait()
-        best = min(best, time.perf_counter() - start)
-        spent += time.perf_counter() - start
-    return 1e3 * best
-
-
-def megabytes(call: Callable[[], Any], device: str) -> float | None:
-    """The peak of what a call allocates on a GPU, its output included; None on a CPU."""
-    if device != "cuda":
-        return None
-    torch.cuda.synchronize()
-    torch.cuda.reset_peak_memory_stats()
-    before = torch.cuda.memory_allocated()
-    result = call()
-    torch.cuda.synchronize()
-    del result
-    return (torch.cuda.max_memory_allocated() - before) / 1e6
-
-
 def figures(call: Callable[[], Any], right: list[Any], device: str) -> dict[str, Any]:
     """Time, memory and errors of one formulation; what it raised where it fails."""
     try:
         output_error, lse_error = errors(right, call())
         return {
-            "ms": milliseconds(call, device),
+            "ms": milliseconds(call, device, PATIENCE_S),
             "mb": megabytes(call, device),
             "error": output_error,
             "lse_error": lse_error,

@@ -18,12 +18,12 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+from measuring import megabytes, milliseconds
 
 BLOCK = 128
 CHECKED_TOKENS = 4
@@ -226,37 +226,6 @@ def _by_groups(grouped: Callable[..., Any], constants: dict[str, Any], given: In
 
 
 # --- measuring -----------------------------------------------------------------------------------
-
-
-def milliseconds(call: Call, device: str, patience: float) -> float:
-    """The best time of several calls."""
-
-    def wait() -> None:
-        if device == "cuda":
-            torch.cuda.synchronize()
-
-    call()
-    best, spent = math.inf, 0.0
-    while spent < patience:
-        wait()
-        start = time.perf_counter()
-        call()
-        wait()
-        took = time.perf_counter() - start
-        best, spent = min(best, took), spent + took
-    return 1e3 * best
-
-
-def megabytes(call: Call, device: str) -> float | None:
-    """The peak of what a call allocates on a GPU, its output included; None on a CPU."""
-    if device != "cuda":
-        return None
-    torch.cuda.synchronize()
-    torch.cuda.reset_peak_memory_stats()
-    before = torch.cuda.memory_allocated()
-    call()
-    torch.cuda.synchronize()
-    return (torch.cuda.max_memory_allocated() - before) / 1e6
 
 
 def few(given: Inputs) -> Inputs:
