@@ -135,7 +135,8 @@ class Job:
         with self.check("inputs", name):
             inputs = template["make_inputs"](self.definition, case, device, generator())
             self._check_inputs(inputs, sizes)
-            for constraint in self.definition.get("constraints", ()):
+            constraints = self._constraints()
+            for constraint in constraints[0]:
                 self._check_constraint(constraint, inputs, sizes)
             if self.request["deep"]:
                 again = template["make_inputs"](self.definition, case, device, generator())
@@ -146,7 +147,9 @@ class Job:
             return
         copies = {k: self._copy(v) for k, v in inputs.items()} if self.request["deep"] else {}
         with self.check("outputs", name):
-            self._check_outputs(run(*inputs.values()), sizes)
+            bound = self._check_outputs(run(*inputs.values()), sizes)
+            for constraint in constraints[1]:
+                self._check_constraint(constraint, inputs, bound)
         self.done.append(name)
         if not self.request["deep"]:
             return
@@ -172,7 +175,20 @@ class Job:
         for name, spec in specs.items():
             self._check_value(name, spec, inputs[name], sizes)
 
-    def _check_outputs(self, result: Any, sizes: dict[str, int]) -> None:
+    def _constraints(self) -> tuple[list[str], list[str]]:
+        """The constraints on inputs, and those on an axis that outputs alone have."""
+        d = self.definition
+        given = {axis for spec in d["inputs"].values() for axis in spec["shape"] or ()}
+        late = {n for n, a in d["axes"].items() if "value" not in a} - given
+        found: tuple[list[str], list[str]] = ([], [])
+        for text in d.get("constraints", ()):
+            nodes = ast.walk(ast.parse(text.strip(), mode="eval"))
+            names = {node.id for node in nodes if isinstance(node, ast.Name)}
+            found[not names.isdisjoint(late)].append(text)
+        return found
+
+    def _check_outputs(self, result: Any, sizes: dict[str, int]) -> dict[str, int]:
+        """Hold outputs against their specs: the sizes of all axes."""
         specs = self.definition["outputs"]
         outputs = list(result) if isinstance(result, (tuple, list)) else [result]
         if len(outputs) != len(specs):
@@ -182,6 +198,7 @@ class Job:
         bound = dict(sizes)
         for (name, spec), value in zip(specs.items(), outputs, strict=True):
             self._check_value(name, spec, value, bound)
+        return bound
 
     def _check_value(self, name: str, spec: Any, value: Any, sizes: dict[str, int]) -> None:
         """Hold a tensor against its spec; sizes of axes that are met first are added to `sizes`."""

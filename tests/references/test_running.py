@@ -209,6 +209,20 @@ def test_eight_bit_floats_and_nan(runner: ReferenceRunner) -> None:
     assert runner.run(definition, source, deep=True).problems == ()
 
 
+@pytest.mark.parametrize(("factor", "right"), [(2, True), (3, False)])
+def test_a_constraint_on_an_axis_of_outputs_alone_waits_for_them(
+    runner: ReferenceRunner, factor: int, right: bool
+) -> None:
+    definition = example(
+        REFERENCE.replace("rows.to(x.dtype)", "rows[:, : SIZE // 2].to(x.dtype)"),
+        axes={"n": var(), "len": var(), "size": const(6), "half": var()},
+        constraints=("n == indptr[-1].item()", f"size == {factor} * half"),
+        outputs={"y": tensor("n half", "bfloat16"), "total": tensor("n", "float32")},
+    )
+    found = runner.run(definition, TEMPLATE, max_cases=1)
+    assert [problem.check for problem in found.problems] == ["outputs"] * (not right)
+
+
 def test_what_a_reference_prints_is_no_answer(runner: ReferenceRunner) -> None:
     reference = REFERENCE.replace("    rows =", "    print('{}')\n    rows =")
     assert runner.run(example(reference), TEMPLATE).problems == ()

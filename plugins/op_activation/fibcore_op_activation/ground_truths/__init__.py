@@ -1,0 +1,82 @@
+"""Chooses the implementations that an activation's definition is compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.resources import files
+
+from fibcore.plugin import Definition, GroundTruth, named_after
+from fibcore_op_activation.definitions import kind_of
+from fibcore_op_activation.kinds import Kind
+from fibcore_op_activation.names import OP_TYPE
+
+# Kind to SGLang's class, and its argument `approximate` where it has one.
+_SGLANG = {
+    "silu_and_mul": ("SiluAndMul", "none"),
+    "gelu_and_mul": ("GeluAndMul", "none"),
+    "gelu_tanh_and_mul": ("GeluAndMul", "tanh"),
+    "situ_and_mul": ("SituAndMul", "none"),
+    "gelu_tanh": ("NewGELU", "none"),
+    "quick_gelu": ("QuickGELU", "none"),
+    "relu2": ("ReLU2", "none"),
+}
+# Kind to torch's function, and its argument `approximate` where it has one.
+_TORCH = {
+    "silu": ("silu", ""),
+    "gelu": ("gelu", "none"),
+    "gelu_tanh": ("gelu", "tanh"),
+    "relu": ("relu", ""),
+}
+
+
+def choose(definition: Definition) -> tuple[GroundTruth, ...]:
+    """FlashInfer's CUDA kernel, SGLang's PyTorch method, torch in float64: those that there are.
+
+    Empty where it is not known what a definition computes, and for another plugin's op types.
+    """
+    if definition.op_type != OP_TYPE:
+        return ()
+    kind = kind_of(definition)
+    if kind is None:
+        return ()
+    return tuple(truth for one in (_flashinfer, _sglang, _torch) for truth in one(kind))
+
+
+def _flashinfer(kind: Kind) -> tuple[GroundTruth, ...]:
+    if not kind.flashinfer:
+        return ()
+    entry, source = _source("flashinfer_act_and_mul", kind, {"KIND": kind.name, "VECTOR": 16})
+    return (
+        GroundTruth(
+            name=f"flashinfer.activation.{kind.name}",
+            kind="flashinfer",
+            entry=entry,
+            source=source,
+            device="cuda",
+            min_capability=(8, 0),
+            packages=("flashinfer",),
+        ),
+    )
+
+
+def _sglang(kind: Kind) -> tuple[GroundTruth, ...]:
+    if kind.name not in _SGLANG:
+        return ()
+    layer, form = _SGLANG[kind.name]
+    entry, source = _source("sglang_activation", kind, {"CLASS": layer, "APPROXIMATE": form})
+    return (GroundTruth(f"sglang {layer}.forward_native", "sglang", entry, source),)
+
+
+def _torch(kind: Kind) -> tuple[GroundTruth, ...]:
+    if kind.name not in _TORCH:
+        return ()
+    function, form = _TORCH[kind.name]
+    constants = {"FUNCTION": function, "APPROXIMATE": form}
+    entry, source = _source("torch_activation", kind, constants)
+    return (GroundTruth("torch in float64", "torch", entry, source),)
+
+
+def _source(stem: str, kind: Kind, constants: Mapping[str, object]) -> tuple[str, str]:
+    """Entry and text of a ground truth: an entry gets the inputs alone, so names have the kind."""
+    text = (files(__package__) / f"{stem}.py").read_text(encoding="utf-8")
+    return f"{stem}_{kind.name}", named_after(text, stem, kind.name, constants)

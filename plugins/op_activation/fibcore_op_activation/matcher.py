@@ -1,0 +1,169 @@
+"""Finds the activations of a model: which function each module is, and how wide its rows are."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import attrs
+
+from fibcore.plugin import (
+    Alternatives,
+    Extraction,
+    Kernel,
+    KernelCollector,
+    ModelTree,
+    ModuleNode,
+    Serving,
+    Unknown,
+    fact,
+)
+from fibcore_op_activation.kinds import KINDS, Kind
+from fibcore_op_activation.names import OP_TYPE, kernel_name
+from fibcore_op_activation.sizes import NoLinearError, UndecidedError, Width, row_width
+
+_LAYERS = "sglang.srt.layers.activation."
+_TORCH = ("torch.nn.", "torch.nn.modules.activation.")
+
+# Classes that compute one function whatever their arguments are.
+_PLAIN = {
+    _LAYERS + "SiluAndMul": "silu_and_mul",
+    _LAYERS + "NewGELU": "gelu_tanh",
+    _LAYERS + "QuickGELU": "quick_gelu",
+    _LAYERS + "ReLU2": "relu2",
+    **{module + "SiLU": "silu" for module in _TORCH},
+    **{module + "ReLU": "relu" for module in _TORCH},
+}
+# Classes with an argument that says which form of GELU, and the form that they have without it.
+_GELU = {
+    _LAYERS + "GeluAndMul": ("{}_and_mul", "tanh"),
+    **{module + "GELU": ("{}", "none") for module in _TORCH},
+}
+_FORMS = {"none": "gelu", "tanh": "gelu_tanh"}
+_SITU = _LAYERS + "SituAndMul"
+# Functions with numbers that are learnt.
+_LEARNT = {
+    _LAYERS + "XIELU": "two numbers of its formula are weights",
+    _LAYERS + "ScaledActivation": "it divides by a weight",
+}
+_KNOWN = frozenset({*_PLAIN, *_GELU, _SITU, *_LEARNT})
+# A routed expert that is a module of its own: its weights go to one kernel with all the others'.
+_EXPERT = re.compile(r"(^|\.)experts\.\d+\.")
+
+
+@attrs.frozen
+class _Activation:
+    """What a module computes: the kind, and the values of its scalars."""
+
+    kind: Kind
+    scalars: dict[str, float] = attrs.field(factory=dict)
+
+
+class _OtherFunctionError(Exception):
+    """The module computes something that is none of the kinds."""
+
+
+def extract(tree: ModelTree, serving: Serving) -> Extraction:
+    """The activations of `tree`, as one rank runs them, with every layer that runs each."""
+    found = KernelCollector(lenient=("beta", "linear_beta"))
+    split: set[str] = set()
+    for node in tree.walk():
+        if _KNOWN.isdisjoint((node.cls, *node.bases)):
+            continue
+        if not node.calls and _EXPERT.search(node.path):
+            found.claim(node)
+        else:
+            _match(tree, node, serving, found, split)
+    extraction = found.finish()
+    kernels = (
+        attrs.evolve(k, tags=(*k.tags, f"tp:{serving.tp}")) if k.name in split else k
+        for k in extraction.kernels
+    )
+    return attrs.evolve(extraction, kernels=tuple(kernels))
+
+
+def _match(
+    tree: ModelTree, node: ModuleNode, serving: Serving, found: KernelCollector, split: set[str]
+) -> None:
+    """Add the kernel of a module, or say why it has none."""
+    what = f"{node.class_name} kernel"
+    if node.idle:
+        reason = "the forward pass does not call it; another kernel may compute the same"
+        found.not_covered(f"{node.class_name} that is not run", reason, node)
+        return
+    try:
+        activation = _activation(node)
+        if not node.calls:
+            raise UndecidedError("no call of it was found in the forward pass")
+        width = row_width(tree, node, serving, gated=activation.kind.gated)
+    except NoLinearError:
+        reason = "no linear layer is beside it, so its rows are those of another operation"
+        found.not_covered(f"{node.class_name} outside of feed-forward layers", reason, node)
+    except _OtherFunctionError as other:
+        found.not_covered(node.class_name, str(other), node)
+    except UndecidedError as why:
+        found.problem(what, str(why), node)
+    else:
+        kernel = _kernel(node, activation, width)
+        found.add(kernel, node)
+        if width.sharded:
+            split.add(kernel.name)
+
+
+def _kernel(node: ModuleNode, activation: _Activation, width: Width) -> Kernel:
+    kind = activation.kind
+    api = (f"fi_api:flashinfer.activation.{kind.name}",) if kind.flashinfer else ()
+    return Kernel(
+        op_type=OP_TYPE,
+        name=kernel_name(kind, width.value),
+        parameters={"kind": kind.name, "width": width.value, **activation.scalars},
+        facts={
+            kind.width: fact(width.value, node, width.note, *width.sources),
+            **{name: fact(value, node) for name, value in activation.scalars.items()},
+        },
+        uses=(),
+        tags=api,
+    )
+
+
+def _activation(node: ModuleNode) -> _Activation:
+    """What the module's class and arguments say.
+
+    Raises:
+        _OtherFunctionError: it is another function.
+        UndecidedError: an argument is not known.
+    """
+    if node.cls in _PLAIN:
+        return _Activation(KINDS[_PLAIN[node.cls]])
+    if node.cls in _GELU:
+        name, default = _GELU[node.cls]
+        form = _known(node, "approximate", default)
+        if form not in _FORMS:
+            raise UndecidedError(f"approximate is {form!r}, neither 'none' nor 'tanh'")
+        return _Activation(KINDS[name.format(_FORMS[form])])
+    if node.cls == _SITU:
+        bounds = {name: _known(node, name, None) for name in KINDS["situ_and_mul"].scalars}
+        if bounds["linear_beta"] is None:
+            raise _OtherFunctionError("its second half has no bound; no definition has this form")
+        return _Activation(KINDS["situ_and_mul"], {n: _number(n, v) for n, v in bounds.items()})
+    if node.cls in _LEARNT:
+        raise _OtherFunctionError(f"{_LEARNT[node.cls]}; the op type has no such kernel")
+    known = next(base for base in node.bases if base in _KNOWN)
+    raise _OtherFunctionError(
+        f"{node.cls} derives from {known.rpartition('.')[2]} and may change what it computes"
+    )
+
+
+def _number(name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+        raise UndecidedError(f"{name} is {value!r}, not a positive number")
+    return value
+
+
+def _known(node: ModuleNode, name: str, default: Any) -> Any:
+    value = node.argument(name, default)
+    if isinstance(value, Unknown):
+        raise UndecidedError(f"{name} is {value}")
+    if isinstance(value, Alternatives):
+        raise UndecidedError(f"{name} is one of {', '.join(map(str, value.values))}")
+    return value
