@@ -15,12 +15,13 @@ from fibcore.plugin import (
     ModelTree,
     ModuleNode,
     Serving,
+    UndecidedError,
     Unknown,
     fact,
 )
 from fibcore_op_activation.kinds import KINDS, Kind
 from fibcore_op_activation.names import OP_TYPE, kernel_name
-from fibcore_op_activation.sizes import NoLinearError, UndecidedError, Width, row_width
+from fibcore_op_activation.widths import Linear, NoLinearError, producer
 
 _LAYERS = "sglang.srt.layers.activation."
 _TORCH = ("torch.nn.", "torch.nn.modules.activation.")
@@ -95,7 +96,7 @@ def _match(
         activation = _activation(node)
         if not node.calls:
             raise UndecidedError("no call of it was found in the forward pass")
-        width = row_width(tree, node, serving, gated=activation.kind.gated)
+        first = producer(tree, node, serving, gated=activation.kind.gated)
     except NoLinearError:
         reason = "no linear layer is beside it, so its rows are those of another operation"
         found.not_covered(f"{node.class_name} outside of feed-forward layers", reason, node)
@@ -104,21 +105,21 @@ def _match(
     except UndecidedError as why:
         found.problem(what, str(why), node)
     else:
-        kernel = _kernel(node, activation, width)
+        kernel = _kernel(node, activation, first)
         found.add(kernel, node)
-        if width.sharded:
+        if first.splits_rows:
             split.add(kernel.name)
 
 
-def _kernel(node: ModuleNode, activation: _Activation, width: Width) -> Kernel:
-    kind = activation.kind
+def _kernel(node: ModuleNode, activation: _Activation, first: Linear) -> Kernel:
+    kind, width = activation.kind, first.width
     api = (f"fi_api:flashinfer.activation.{kind.name}",) if kind.flashinfer else ()
     return Kernel(
         op_type=OP_TYPE,
         name=kernel_name(kind, width.value),
         parameters={"kind": kind.name, "width": width.value, **activation.scalars},
         facts={
-            kind.width: fact(width.value, node, width.note, *width.sources),
+            kind.width: width.fact(node),
             **{name: fact(value, node) for name, value in activation.scalars.items()},
         },
         uses=(),

@@ -61,7 +61,7 @@ def test_a_rank_has_its_share(layer: Layer) -> None:
     assert kernel.tags == ("fi_api:flashinfer.activation.silu_and_mul", "tp:4")
     fact = kernel.facts["hidden_size"]
     assert (fact.value, fact.origins) == (48, ("serving:tp",))
-    assert fact.note == "output_sizes of gate_up_proj: (96 + 96) / tp"
+    assert fact.note == "gate_up_proj: output_sizes: (96 + 96) / tp"
 
 
 def test_a_size_remembers_its_config_key() -> None:

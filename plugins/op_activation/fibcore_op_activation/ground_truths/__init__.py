@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib.resources import files
 
-from fibcore.plugin import Definition, GroundTruth, named_after
+from fibcore.plugin import Definition, GroundTruth, render
 from fibcore_op_activation.definitions import kind_of
 from fibcore_op_activation.kinds import Kind
 from fibcore_op_activation.names import OP_TYPE
@@ -45,12 +45,12 @@ def choose(definition: Definition) -> tuple[GroundTruth, ...]:
 def _flashinfer(kind: Kind) -> tuple[GroundTruth, ...]:
     if not kind.flashinfer:
         return ()
-    entry, source = _source("flashinfer_act_and_mul", kind, {"KIND": kind.name, "VECTOR": 16})
+    source = _source("flashinfer_act_and_mul", {"KIND": kind.name})
     return (
         GroundTruth(
             name=f"flashinfer.activation.{kind.name}",
             kind="flashinfer",
-            entry=entry,
+            entry="flashinfer_act_and_mul",
             source=source,
             device="cuda",
             min_capability=(8, 0),
@@ -63,8 +63,8 @@ def _sglang(kind: Kind) -> tuple[GroundTruth, ...]:
     if kind.name not in _SGLANG:
         return ()
     layer, form = _SGLANG[kind.name]
-    entry, source = _source("sglang_activation", kind, {"CLASS": layer, "APPROXIMATE": form})
-    return (GroundTruth(f"sglang {layer}.forward_native", "sglang", entry, source),)
+    source = _source("sglang_activation", {"CLASS": layer, "APPROXIMATE": form})
+    return (GroundTruth(f"sglang {layer}.forward_native", "sglang", "sglang_activation", source),)
 
 
 def _torch(kind: Kind) -> tuple[GroundTruth, ...]:
@@ -72,11 +72,9 @@ def _torch(kind: Kind) -> tuple[GroundTruth, ...]:
         return ()
     function, form = _TORCH[kind.name]
     constants = {"FUNCTION": function, "APPROXIMATE": form}
-    entry, source = _source("torch_activation", kind, constants)
-    return (GroundTruth("torch in float64", "torch", entry, source),)
+    source = _source("torch_activation", constants)
+    return (GroundTruth("torch in float64", "torch", "torch_activation", source),)
 
 
-def _source(stem: str, kind: Kind, constants: Mapping[str, object]) -> tuple[str, str]:
-    """Entry and text of a ground truth: an entry gets the inputs alone, so names have the kind."""
-    text = (files(__package__) / f"{stem}.py").read_text(encoding="utf-8")
-    return f"{stem}_{kind.name}", named_after(text, stem, kind.name, constants)
+def _source(stem: str, constants: Mapping[str, object]) -> str:
+    return render(files(__package__) / f"{stem}.py", constants)

@@ -2,9 +2,9 @@
 
 import torch
 
-FLASHINFER_ACT_AND_MUL_KIND = "silu_and_mul"
+KIND = "silu_and_mul"
 # Each of a row's halves is read in vectors of so many bytes.
-FLASHINFER_ACT_AND_MUL_VECTOR = 16
+VECTOR = 16
 
 
 def flashinfer_act_and_mul(input: torch.Tensor) -> torch.Tensor:
@@ -12,7 +12,7 @@ def flashinfer_act_and_mul(input: torch.Tensor) -> torch.Tensor:
     from flashinfer import activation
 
     half = input.shape[-1] // 2 * input.element_size()
-    if half % FLASHINFER_ACT_AND_MUL_VECTOR:
+    if half % VECTOR:
         raise NotImplementedError(f"half a row is {half} bytes, not a multiple of 16")
-    output: torch.Tensor = getattr(activation, FLASHINFER_ACT_AND_MUL_KIND)(input)
+    output: torch.Tensor = getattr(activation, KIND)(input)
     return output
