@@ -50,8 +50,9 @@ class Linear:
 def producer(tree: ModelTree, node: ModuleNode, serving: Serving, *, gated: bool) -> Linear:
     """The linear layer whose output an activation gets.
 
-    Where several would fit, the lines decide on which the forward pass calls them, then which of
-    them is split over ranks along its outputs and which along its inputs.
+    The only one is it where it is called on a line before. Where several would fit, the lines
+    decide on which the forward pass calls them, then which of them is split over ranks along its
+    outputs and which along its inputs.
 
     Args:
         tree: The model.
@@ -73,6 +74,9 @@ def producer(tree: ModelTree, node: ModuleNode, serving: Serving, *, gated: bool
         at = next(i for i, n in enumerate(beside) if n.path == node.path)
         before = [linears[n.path] for n in beside[:at] if n.path in linears][-1:]
         after = [linears[n.path] for n in beside[at:] if n.path in linears][:1]
+    only = next(iter(linears.values()))
+    if len(linears) == 1 and _comes_after(only, node):
+        return only  # the next one is held by another module, as BERT's is
     pairs = [(p, c) for p in before for c in after if p is not c and _fits(p, c, gated=gated)]
     if _disagree(pairs):
         pairs = [pair for pair in pairs if _in_order(*pair, node)] or pairs
@@ -101,6 +105,15 @@ def _fits(first: Linear, last: Linear, *, gated: bool) -> bool:
 
 def _disagree(pairs: Iterable[tuple[Linear, Linear]]) -> bool:
     return len({(first.sizes.n.value, first.splits_rows) for first, _ in pairs}) > 1
+
+
+def _comes_after(only: Linear, node: ModuleNode) -> bool:
+    """Whether the source calls the activation on a line after the only linear layer beside it."""
+    return bool(node.calls and only.node.calls) and all(
+        before.place.file == here.place.file and before.place.line < here.place.line
+        for before in only.node.calls
+        for here in node.calls
+    )
 
 
 def _in_order(first: Linear, last: Linear, node: ModuleNode) -> bool:

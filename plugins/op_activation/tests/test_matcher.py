@@ -147,6 +147,24 @@ def test_where_sizes_fit_both_ways_calls_tell() -> None:
     assert "which of 32, 64 it gets" in problem.reason
 
 
+@pytest.mark.parametrize(("line", "found"), [(9, ["gelu_i64"]), (10, []), (11, [])])
+def test_the_only_layer_beside_it_tells_where_its_call_comes_before(
+    line: int, found: list[str]
+) -> None:
+    def at(line: int) -> Any:
+        place = SourcePlace("sglang/srt/models/example.py", line)
+        return [attrs.evolve(call(TENSOR), place=place)]
+
+    result = extract(
+        held(
+            linear("mlp.dense", "ColumnParallelLinear", 32, 64, calls=at(line)),
+            module("mlp.act", "torch.nn.GELU", calls=at(10)),
+        )
+    )
+    assert list(names(result)) == found
+    assert len(result.problems) == (not found)
+
+
 def test_on_one_line_the_kinds_of_the_layers_tell() -> None:
     found = extract(
         held(
