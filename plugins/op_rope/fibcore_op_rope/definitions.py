@@ -1,0 +1,147 @@
+"""Writes the definition of a rotary position embedding, and reads what other tools' compute."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from importlib.resources import files
+
+from fibcore.plugin import (
+    Definition,
+    Identity,
+    Kernel,
+    const,
+    in_name,
+    render,
+    select,
+    tensor,
+    var,
+)
+from fibcore_op_rope.names import GPTJ, INPUTS, NEOX, OP_TYPE, OUTPUTS, STYLES, VAR_AXES
+
+# Marks what only a reference has that leaves elements as they are.
+_PARTIAL = "partial"
+_PAIRS = {
+    NEOX: "element j and element j + {half}",
+    GPTJ: "elements 2 j and 2 j + 1",
+}
+
+
+def define(kernel: Kernel) -> Definition:
+    """The definition of a kernel that the matcher found, as the published dataset has it.
+
+    Axes: num_tokens, num_qo_heads, num_kv_heads, max_seq_len (var), head_size, rotary_dim. Inputs:
+    q [num_tokens, num_qo_heads, head_size] and k [num_tokens, num_kv_heads, head_size] bfloat16,
+    cos_sin_cache [max_seq_len, rotary_dim] float32, positions [num_tokens] int64; outputs: q_out
+    and k_out, as q and k.
+    """
+    head_size = int(kernel.parameters["head_size"])
+    rotary_dim = int(kernel.parameters["rotary_dim"])
+    style = str(kernel.parameters["style"])
+    template = files(__package__) / "references" / "rope_with_cos_sin_cache.py"
+    words = {style, *((_PARTIAL,) if rotary_dim < head_size else ())}
+    source = select(template.read_text(encoding="utf-8"), words, (*STYLES, _PARTIAL))
+    queries, keys = "num_tokens num_qo_heads head_size", "num_tokens num_kv_heads head_size"
+    return Definition(
+        name=kernel.name,
+        op_type=OP_TYPE,
+        description=_description(style, head_size, rotary_dim),
+        tags=kernel.tags,
+        axes={
+            "num_tokens": var("Tokens of the batch."),
+            "num_qo_heads": var("Query heads."),
+            "num_kv_heads": var("Key heads; 1 for the shared part of latent attention's keys."),
+            "head_size": const(head_size, "Elements of a head."),
+            "rotary_dim": const(rotary_dim, "Elements of a head that are turned, its first ones."),
+            "max_seq_len": var("Positions in the table."),
+        },
+        inputs={
+            "q": tensor(queries, "bfloat16", "Queries."),
+            "k": tensor(keys, "bfloat16", "Keys."),
+            "cos_sin_cache": tensor(
+                "max_seq_len rotary_dim",
+                "float32",
+                f"A row for each position: cosines of the {rotary_dim // 2} pairs, then their "
+                "sines, with whatever scaling the model has.",
+            ),
+            "positions": tensor(
+                "num_tokens", "int64", "Row of the table for each token, from 0 to max_seq_len - 1."
+            ),
+        },
+        outputs={
+            "q_out": tensor(queries, "bfloat16", "Queries, turned."),
+            "k_out": tensor(keys, "bfloat16", "Keys, turned."),
+        },
+        reference=render(source, {"HEAD_SIZE": head_size, "ROTARY_DIM": rotary_dim}),
+    )
+
+
+def _description(style: str, head_size: int, rotary_dim: int) -> str:
+    pairs = _PAIRS[style].format(half=rotary_dim // 2)
+    part = "all" if rotary_dim == head_size else f"the first {rotary_dim}"
+    rest = "" if rotary_dim == head_size else " The others stay as they are."
+    return (
+        f"Rotary position embedding of queries and keys, with cosines and sines from a table: "
+        f"of {part} of {head_size} elements of a head, pair j is {pairs} ({style} style).{rest}"
+    )
+
+
+def identify(definition: Definition) -> Identity:
+    """The style, and what contradicts it, the sizes or the name."""
+    return Identity(style_of(definition), tuple(_contradictions(definition)))
+
+
+def style_of(definition: Definition) -> str:
+    """Which elements are a pair, "neox" or "gptj", by the reference, whoever wrote it.
+
+    It is gptj where something takes every second element, or ends in a dimension of 2, and neox
+    where nothing does.
+    """
+    interleaves = any(map(_interleaves, ast.walk(ast.parse(definition.reference))))
+    return GPTJ if interleaves else NEOX
+
+
+def _interleaves(node: ast.AST) -> bool:
+    """Whether it takes every second element, or pairs that stand side by side."""
+    if isinstance(node, ast.Slice):
+        return _is_two(node.step)
+    if not isinstance(node, ast.Call):
+        return False
+    name = node.func.attr if isinstance(node.func, ast.Attribute) else ""
+    if isinstance(node.func, ast.Name) and node.func.id == "slice":
+        return _is_two(node.args[-1]) and len(node.args) > 2
+    if name in ("view_as_complex", "repeat_interleave"):
+        return True
+    if name in ("view", "reshape", "unflatten") and node.args:
+        last = node.args[-1]
+        return _is_two(last.elts[-1] if isinstance(last, ast.Tuple) and last.elts else last)
+    return False
+
+
+def _is_two(node: ast.AST | None) -> bool:
+    return isinstance(node, ast.Constant) and node.value == 2
+
+
+def has_known_tensors(definition: Definition) -> bool:
+    """Whether inputs, outputs and axes are those that `define` gives."""
+    return (
+        tuple(definition.inputs) == INPUTS
+        and tuple(definition.outputs) == OUTPUTS
+        and definition.var_axes == VAR_AXES
+        and {"head_size", "rotary_dim"} == set(definition.const_axes)
+    )
+
+
+def _contradictions(definition: Definition) -> Iterator[str]:
+    yield from in_name(definition, {"d": "head_size", "rd": "rotary_dim"})
+    named = re.search(r"(?:^|_)(neox|gptj)(?=_|$)", definition.name)
+    style = style_of(definition)
+    if named is not None and named[1] != style:
+        yield f"the name says {named[1]}, and the reference has pairs as {style} has"
+    head_size = definition.const_axes.get("head_size")
+    rotary_dim = definition.const_axes.get("rotary_dim")
+    if rotary_dim is not None and rotary_dim % 2:
+        yield f"rotary_dim is {rotary_dim}, and pairs need an even number"
+    if head_size is not None and rotary_dim is not None and rotary_dim > head_size:
+        yield f"rotary_dim is {rotary_dim}, more than head_size, {head_size}"

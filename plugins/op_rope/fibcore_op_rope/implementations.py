@@ -1,0 +1,87 @@
+"""Right and wrong rotary position embeddings, by which benchmarks are tried."""
+
+from __future__ import annotations
+
+from fibcore.plugin import Definition, Implementation, rewritten, wrapped
+from fibcore_op_rope.definitions import has_known_tensors
+
+_FIRST = "torch.addcmul(a * cos, b, sin, value=-1, out=out[..., first])"
+_SECOND = "torch.addcmul(b * cos, a, sin, out=out[..., second])"
+_NEOX = "first, second = slice(0, half), slice(half, ROTARY_DIM)"
+_GPTJ = "first, second = slice(0, ROTARY_DIM, 2), slice(1, ROTARY_DIM, 2)"
+
+
+def implementations(definition: Definition) -> tuple[Implementation, ...]:
+    """All of them; none for a definition with other tensors."""
+    if not has_known_tensors(definition):
+        return ()
+    return (*_right(definition), *_wrong(definition))
+
+
+def _right(definition: Definition) -> tuple[Implementation, ...]:
+    flipped = {name: f"{name}.flip(0)" for name in ("q", "k", "positions")}
+    return (
+        *wrapped(
+            definition,
+            "tokens in the other order",
+            right=True,
+            result="(result[0].flip(0), result[1].flip(0))",
+            inputs=flipped,
+        ),
+        # SGLang's kernel for head sizes that FlashInfer's lacks reads the table in the dtype of q.
+        *wrapped(
+            definition,
+            "the table is rounded to the dtype of q",
+            right=True,
+            cos_sin_cache="cos_sin_cache.to(q.dtype).to(torch.float32)",
+        ),
+        *rewritten(
+            definition,
+            "every product is rounded to float32",
+            _FIRST,
+            "out[..., first] = a * cos - b * sin",
+            _SECOND,
+            "out[..., second] = b * cos + a * sin",
+            right=True,
+        ),
+    )
+
+
+def _wrong(definition: Definition) -> tuple[Implementation, ...]:
+    halves = "cos_sin_cache.chunk(2, dim=-1)"
+    return (
+        *rewritten(definition, "pairs stand side by side", _NEOX, _GPTJ),
+        *rewritten(definition, "pairs are of both halves", _GPTJ, _NEOX),
+        *wrapped(
+            definition,
+            "it turns the other way",
+            cos_sin_cache=f"torch.cat(({halves}[0], -{halves}[1]), dim=-1)",
+        ),
+        *wrapped(
+            definition,
+            "cosines and sines are swapped",
+            cos_sin_cache=f"torch.cat({halves}[::-1], dim=-1)",
+        ),
+        *wrapped(
+            definition,
+            "positions are one too far",
+            positions="(positions + 1) % len(cos_sin_cache)",
+        ),
+        *wrapped(
+            definition,
+            "tokens are counted from 0",
+            positions="(positions * 0 + 1).cumsum(0) % len(cos_sin_cache)",
+        ),
+        *wrapped(definition, "keys are not turned", result="(result[0], k.clone())"),
+        *wrapped(
+            definition,
+            "keys of the last head are not turned",
+            result="(result[0], torch.cat((result[1][:, :-1], k[:, -1:]), dim=1))",
+        ),
+        *wrapped(
+            definition,
+            "the result is 2 % too large",
+            result="(result[0] * 1.02, result[1] * 1.02)",
+        ),
+        *rewritten(definition, "one of a pair is not turned", _FIRST, "out[..., first] = a"),
+    )

@@ -1,0 +1,27 @@
+"""What a rotary position embedding is called: op type, styles, inputs, and the name of a kernel."""
+
+from __future__ import annotations
+
+from fibcore.plugin import OpType
+
+OP_TYPE = "rope"
+
+OP_TYPES = (OpType(OP_TYPE, "rotary position embedding of queries and keys, from a table"),)
+
+NEOX, GPTJ = "neox", "gptj"
+STYLES = (NEOX, GPTJ)
+"""Which elements are a pair: one of each half, or two that stand side by side."""
+
+INPUTS = ("q", "k", "cos_sin_cache", "positions")
+"""The inputs of a definition, in order."""
+OUTPUTS = ("q_out", "k_out")
+"""Its outputs, in order."""
+VAR_AXES = ("num_tokens", "num_qo_heads", "num_kv_heads", "max_seq_len")
+
+API = "flashinfer.rope.apply_rope_with_cos_sin_cache"
+"""FlashInfer's function; SGLang calls the one that works in place."""
+
+
+def kernel_name(style: str, head_size: int, rotary_dim: int) -> str:
+    """The definition's name, such as `rope_with_cos_sin_cache_neox_style_d128_rd64`."""
+    return f"rope_with_cos_sin_cache_{style}_style_d{head_size}_rd{rotary_dim}"

@@ -1,0 +1,192 @@
+"""Sizes, inputs and properties for the reference tests of rotary position embeddings."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+Outputs = tuple[torch.Tensor, torch.Tensor]
+Run = Callable[..., Outputs]
+Definition = dict[str, Any]
+Case = dict[str, Any]
+Inputs = dict[str, torch.Tensor]
+
+
+def cases(definition: Definition) -> list[Case]:
+    """One token, an odd number of them, and more than a GPU has multiprocessors; one key head."""
+    del definition
+    sizes = ((1, 4, 1, 1), (7, 8, 2, 40), (130, 5, 3, 300), (33, 16, 1, 64))
+    return [
+        {
+            "id": f"tokens{tokens}_h{queries}_kv{keys}",
+            "num_tokens": tokens,
+            "num_qo_heads": queries,
+            "num_kv_heads": keys,
+            "max_seq_len": rows,
+        }
+        for tokens, queries, keys, rows in sizes
+    ]
+
+
+def make_inputs(
+    definition: Definition, case: Case, device: torch.device, generator: torch.Generator
+) -> Inputs:
+    """Any numbers in the table: sines are no cosines' partners, and lengths are not 1.
+
+    Positions come in no order, and some more than once; the table's first and last are among them.
+    Returns q, k, cos_sin_cache, positions in the definition's order.
+    """
+    tokens, rows = case["num_tokens"], case["max_seq_len"]
+    positions = torch.randint(0, rows, (tokens,), generator=generator)
+    positions[-1], positions[0] = 0, rows - 1
+    table = torch.randn(rows, _size(definition, "rotary_dim"), generator=generator)
+    return _cast(definition, _heads(definition, case, generator), table, positions, device)
+
+
+def _heads(definition: Definition, case: Case, generator: torch.Generator) -> Inputs:
+    """Queries and keys [num_tokens, heads, head_size], normally distributed."""
+    tokens, head_size = case["num_tokens"], _size(definition, "head_size")
+    return {
+        name: torch.randn(tokens, case[heads], head_size, generator=generator)
+        for name, heads in (("q", "num_qo_heads"), ("k", "num_kv_heads"))
+    }
+
+
+def _cast(
+    definition: Definition,
+    heads: Inputs,
+    table: torch.Tensor,
+    positions: torch.Tensor,
+    device: torch.device,
+) -> Inputs:
+    """The values in the definition's order and dtypes; definitions with others are skipped."""
+    values = {**heads, "cos_sin_cache": table, "positions": positions}
+    if set(definition["inputs"]) != set(values):
+        import pytest
+
+        pytest.skip(f"no inputs are made for {', '.join(definition['inputs'])}")
+    return {
+        name: values[name].to(getattr(torch, spec["dtype"])).to(device)
+        for name, spec in definition["inputs"].items()
+    }
+
+
+def _size(definition: Definition, axis: str) -> int:
+    return int(definition["axes"][axis]["value"])
+
+
+def _pairs(definition: Definition) -> torch.Tensor:
+    """Places [rotary_dim / 2, 2] of the elements of each pair, as the name says."""
+    half = _size(definition, "rotary_dim") // 2
+    index = torch.arange(half)
+    if "gptj" in definition["name"]:
+        return torch.stack((2 * index, 2 * index + 1), dim=1)
+    return torch.stack((index, index + half), dim=1)
+
+
+def _expected(definition: Definition, inputs: Inputs, name: str) -> torch.Tensor:
+    """The turned q or k: a pair is a complex number times cos + i sin, in float64."""
+    x, half = inputs[name].double().cpu(), _size(definition, "rotary_dim") // 2
+    rows = inputs["cos_sin_cache"].double().cpu()[inputs["positions"].cpu()]
+    turn = torch.complex(rows[:, :half].contiguous(), rows[:, half:].contiguous())
+    pairs = _pairs(definition)
+    turned = torch.view_as_complex(x[..., pairs]) * turn[:, None]
+    out = x.clone()
+    out[..., pairs] = torch.view_as_real(turned)
+    return out.to(inputs[name].device)
+
+
+def _assert_close(actual: torch.Tensor, expected: torch.Tensor) -> None:
+    # Half a unit in the last place: the output is rounded once, from float32.
+    unit = 0.51 * torch.finfo(actual.dtype).eps
+    torch.testing.assert_close(actual.double(), expected, rtol=unit, atol=1e-5)
+
+
+def _turned(run: Run, inputs: Inputs) -> Outputs:
+    """What `run` makes of q and k; shapes, dtypes and inputs are looked at as well."""
+    before = {name: value.clone() for name, value in inputs.items()}
+    q, k = run(*inputs.values())
+    for out, name in ((q, "q"), (k, "k")):
+        assert out.shape == inputs[name].shape, f"{name} comes out as {list(out.shape)}"
+        assert out.dtype == inputs[name].dtype, f"{name} comes out as {out.dtype}"
+    for name, value in inputs.items():
+        assert torch.equal(value, before[name]), f"run changes its input {name}"
+    return q, k
+
+
+def every_pair_is_turned(
+    run: Run, definition: Definition, case: Case, device: torch.device, generator: torch.Generator
+) -> None:
+    """The formula, evaluated in float64, gives the same up to rounding; inputs stay as they are."""
+    inputs = make_inputs(definition, case, device, generator)
+    q, k = _turned(run, inputs)
+    _assert_close(q, _expected(definition, inputs, "q"))
+    _assert_close(k, _expected(definition, inputs, "k"))
+
+
+def what_is_not_turned_stays(
+    run: Run, definition: Definition, case: Case, device: torch.device, generator: torch.Generator
+) -> None:
+    """Elements after the first rotary_dim are the same bits, and all are where the angle is 0."""
+    inputs = make_inputs(definition, case, device, generator)
+    rotary_dim = _size(definition, "rotary_dim")
+    inputs["q"][..., -1], inputs["k"][0] = 1e30, -1e30
+    for out, name in zip(_turned(run, inputs), "qk", strict=True):
+        assert torch.equal(out[..., rotary_dim:], inputs[name][..., rotary_dim:])
+    inputs["cos_sin_cache"][:, : rotary_dim // 2] = 1.0
+    inputs["cos_sin_cache"][:, rotary_dim // 2 :] = 0.0
+    for out, name in zip(_turned(run, inputs), "qk", strict=True):
+        assert torch.equal(out, inputs[name])
+
+
+def products_depend_on_the_distance_alone(
+    run: Run, definition: Definition, case: Case, device: torch.device, generator: torch.Generator
+) -> None:
+    """A query times a key is the same at positions (5, 2) and (5 + s, 2 + s)."""
+    rotary_dim = _size(definition, "rotary_dim")
+    inputs = make_inputs(definition, {**case, "num_tokens": 2}, device, generator)
+    base = 10000.0 ** (-torch.arange(0, rotary_dim, 2) / rotary_dim)
+    angles = torch.arange(40)[:, None] * base
+    table = torch.cat((angles.cos(), angles.sin()), dim=1)
+    heads = {"q": inputs["q"].cpu(), "k": inputs["k"].cpu()}
+    products = []
+    for shift in (0, 1, 32):
+        positions = torch.tensor([5, 2]) + shift
+        q, k = run(*_cast(definition, heads, table, positions, device).values())
+        products.append((q[0].double()[:, None] * k[1].double()).sum(-1))
+    # Each element is off by half a unit of its last place, in q and in k.
+    unit = torch.finfo(inputs["q"].dtype).eps
+    length = inputs["q"][0].double().norm(dim=-1)[:, None] * inputs["k"][1].double().norm(dim=-1)
+    for product in products[1:]:
+        assert bool(((product - products[0]).abs() <= unit * length).all())
+
+
+def tokens_do_not_mix(
+    run: Run, definition: Definition, case: Case, device: torch.device, generator: torch.Generator
+) -> None:
+    """A token comes out as it does alone, NaN stays in its head; no tokens give no tokens."""
+    sizes = {"num_tokens": 5, "num_qo_heads": 3, "num_kv_heads": 2, "max_seq_len": 9}
+    inputs = make_inputs(definition, sizes, device, generator)
+    inputs["q"][2, 1] = math.nan
+    inputs["k"][3, 0] = math.nan
+    q, k = run(*inputs.values())
+    assert bool(q[2, 1].isnan().all())
+    assert bool(k[3, 0].isnan().all())
+    assert int(q.isnan().any(-1).sum()) == int(k.isnan().any(-1).sum()) == 1
+    tokens = ("q", "k", "positions")
+    for one in range(5):
+        alone = {n: v[one : one + 1] if n in tokens else v for n, v in inputs.items()}
+        for out, whole in zip(run(*alone.values()), (q, k), strict=True):
+            torch.testing.assert_close(out[0], whole[one], equal_nan=True)
+    none = {n: v[:0] if n in tokens else v for n, v in inputs.items()}
+    for out, name in zip(run(*none.values()), "qk", strict=True):
+        assert out.shape == none[name].shape
+
+
+PROPERTIES = [
+    every_pair_is_turned,
+    what_is_not_turned_stays,
+    products_depend_on_the_distance_alone,
+    tokens_do_not_mix,
+]

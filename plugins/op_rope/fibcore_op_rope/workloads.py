@@ -1,0 +1,71 @@
+"""Sizes to benchmark rotary position embeddings with."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from fibcore.plugin import TOKENS, Definition, Scalar, WorkloadCase
+from fibcore_op_rope.definitions import has_known_tensors
+
+if TYPE_CHECKING:
+    import numpy as np
+
+HEADS = (32, 8)
+"""Heads of queries and of keys."""
+LATENT_HEADS = (16, 1)
+"""The same in latent attention, whose heads share the part of the keys that is turned."""
+LATENT_TOKENS = (1, 64, 4096)
+POSITIONS = 32768
+"""Rows of the table."""
+DECODED = 256
+"""Up to so many tokens are one of each sequence; more are prompts, one after the other."""
+_CONTEXT, _PROMPT = 2048, 1024  # medians of the lengths of sequences
+
+
+def workloads(
+    definition: Definition,
+    constants: Mapping[str, Scalar],  # noqa: ARG001 - the hook's
+    seed: int,
+) -> tuple[WorkloadCase, ...]:
+    """1 to 8192 tokens at positions of decoding sequences, or of prompts; with one key head, too.
+
+    Queries, keys and the table are random numbers: any are a table. None for a definition with
+    other tensors.
+    """
+    if not has_known_tensors(definition):
+        return ()
+    cases = [(tokens, HEADS) for tokens in TOKENS]
+    cases += [(tokens, LATENT_HEADS) for tokens in LATENT_TOKENS]
+    made = []
+    for tokens, (queries, keys) in cases:
+        label = f"{tokens} tokens, {queries} and {keys} heads"
+        axes = {
+            "num_tokens": tokens,
+            "num_qo_heads": queries,
+            "num_kv_heads": keys,
+            "max_seq_len": POSITIONS,
+        }
+        tensors = functools.partial(_positions, definition.name, tokens, seed)
+        made.append(WorkloadCase(label, axes, tensors=tensors))
+    return tuple(made)
+
+
+def _positions(name: str, tokens: int, seed: int) -> Mapping[str, np.ndarray[Any, Any]]:
+    """The last position of each of `tokens` sequences, or all positions of prompts."""
+    import numpy as np
+
+    from fibcore.plugin import generator
+
+    draws = generator(seed, name, "positions", tokens)
+    if tokens <= DECODED:
+        lengths = draws.lengths(tokens, _CONTEXT, POSITIONS)
+        return {"positions": np.array(lengths, np.int64) - 1}
+    parts: list[np.ndarray[Any, Any]] = []
+    left = tokens
+    while left:
+        (length,) = draws.lengths(1, _PROMPT, POSITIONS)
+        parts.append(np.arange(min(length, left), dtype=np.int64))
+        left -= len(parts[-1])
+    return {"positions": np.concatenate(parts)}

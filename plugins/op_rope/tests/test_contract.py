@@ -1,0 +1,35 @@
+"""The contract that every plugin has to hold, on both styles, whole and partial heads."""
+
+from __future__ import annotations
+
+import fibcore_op_rope
+from fibcore.plugin import ModuleNode, Serving
+from fibcore.testing.contract import PluginContract
+from fibcore.testing.trees import TENSOR, call, module, tree
+
+
+def layer(path: str, head_size: int, rotary_dim: int, *, neox: bool) -> ModuleNode:
+    arguments = {
+        "head_size": head_size,
+        "rotary_dim": rotary_dim,
+        "max_position_embeddings": 64,
+        "base": 10000,
+        "is_neox_style": neox,
+    }
+    cls = "sglang.srt.layers.rotary_embedding.RotaryEmbedding"
+    return module(path, cls, arguments, calls=[call(TENSOR, TENSOR, TENSOR)])
+
+
+class TestContract(PluginContract):
+    plugin = fibcore_op_rope
+    trees = (
+        (
+            tree(
+                layer("neox", 16, 16, neox=True),
+                layer("partial", 24, 16, neox=True),
+                layer("gptj", 16, 16, neox=False),
+                layer("partial_gptj", 24, 16, neox=False),
+            ),
+            Serving(tp=2),
+        ),
+    )
