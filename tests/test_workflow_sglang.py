@@ -59,6 +59,7 @@ def test_llama_8b(run: Extract) -> None:
         **gqa(32, 8, 128, 32),
         "rmsnorm_h4096": 1,  # before the first layer there is no residual
         "fused_add_rmsnorm_h4096": 64,  # 31 + 32 in layers, and the last norm
+        "rope_with_cos_sin_cache_neox_style_d128_rd128": 32,
     }
 
 
@@ -87,6 +88,7 @@ def test_qwen3_normalises_queries_and_keys(run: Extract) -> None:
         "rmsnorm_h128": 72,
         "rmsnorm_h4096": 1,
         "fused_add_rmsnorm_h4096": 72,
+        "rope_with_cos_sin_cache_neox_style_d128_rd128": 36,
     }
 
 
@@ -112,6 +114,10 @@ def test_deepseek_v3_is_the_workflow_documents_first_example(run: Extract) -> No
         "fused_add_rmsnorm_h7168": 122,
         "gemm_n_256_k_7168": 58,  # the router
         "gemm_n_129280_k_7168": 1,
+        "bmm_bf16_n_512_k_128": 61,  # what latent attention absorbs
+        "bmm_bf16_n_128_k_512": 61,
+        # Pairs stand side by side, in 64 elements of a query head and of the keys' shared part.
+        "rope_with_cos_sin_cache_gptj_style_d64_rd64": 61,
     }
     assert {name: found.get(name) for name in expected} == expected
     others = set(found) - set(expected)

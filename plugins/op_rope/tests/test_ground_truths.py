@@ -34,7 +34,7 @@ def test_ground_truths_in_order_of_preference(definition: Make, style: str) -> N
     assert sglang.name == "sglang RotaryEmbedding.forward_native"
     assert complex_numbers.kind == "torch"
     for truth in (flashinfer, sglang, complex_numbers):
-        assert f"{style.upper()}_IS_NEOX = {style == 'neox'}\n" in truth.source
+        assert f"IS_NEOX = {style == 'neox'}\n" in truth.source
 
 
 @pytest.mark.parametrize(

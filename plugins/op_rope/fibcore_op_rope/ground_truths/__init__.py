@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from importlib.resources import files
 
-from fibcore.plugin import Definition, GroundTruth, named_after
+import attrs
+
+from fibcore.plugin import Definition, GroundTruth, render
 from fibcore_op_rope.definitions import has_known_tensors, style_of
 from fibcore_op_rope.names import API, NEOX, OP_TYPE
 
@@ -19,24 +21,18 @@ def choose(definition: Definition) -> tuple[GroundTruth, ...]:
     if definition.op_type != OP_TYPE or not has_known_tensors(definition):
         return ()
     style = style_of(definition)
-    found = []
+    found = [
+        _truth("sglang RotaryEmbedding.forward_native", "sglang", style),
+        _truth("torch.view_as_complex", "torch", style),
+    ]
     if _flashinfer_has_it(definition, style):
-        entry, source = _source("flashinfer_rope", style)
-        found.append(
-            GroundTruth(
-                name=API,
-                kind="flashinfer",
-                entry=entry,
-                source=source,
-                device="cuda",
-                min_capability=(8, 0),
-                packages=("flashinfer",),
-            )
+        kernel = attrs.evolve(
+            _truth(API, "flashinfer", style),
+            device="cuda",
+            min_capability=(8, 0),
+            packages=("flashinfer",),
         )
-    entry, source = _source("sglang_rope", style)
-    found.append(GroundTruth("sglang RotaryEmbedding.forward_native", "sglang", entry, source))
-    entry, source = _source("torch_rope", style)
-    found.append(GroundTruth("torch.view_as_complex", "torch", entry, source))
+        found.insert(0, kernel)
     return tuple(found)
 
 
@@ -60,12 +56,8 @@ def _flashinfer_has_it(definition: Definition, style: str) -> bool:
     )
 
 
-def _source(stem: str, style: str) -> tuple[str, str]:
-    """Entry and text of a ground truth for this style.
-
-    An entry gets the inputs alone, and definitions of both styles share a test module: so the style
-    is in the text, and in the names.
-    """
-    text = (files(__package__) / f"{stem}.py").read_text(encoding="utf-8")
-    constants = {"IS_NEOX": style == NEOX}
-    return f"{stem}_{style}", named_after(text, stem, style, constants)
+def _truth(name: str, kind: str, style: str) -> GroundTruth:
+    """The ground truth whose function is called after its kind, with this style in its text."""
+    entry = f"{kind}_rope"
+    text = (files(__package__) / f"{entry}.py").read_text(encoding="utf-8")
+    return GroundTruth(name, kind, entry, render(text, {"IS_NEOX": style == NEOX}))

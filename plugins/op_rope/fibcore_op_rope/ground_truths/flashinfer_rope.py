@@ -2,7 +2,7 @@
 
 import torch
 
-FLASHINFER_ROPE_IS_NEOX = True
+IS_NEOX = True
 
 
 def flashinfer_rope(
@@ -17,6 +17,6 @@ def flashinfer_rope(
         k.flatten(1),
         q.shape[-1],
         cos_sin_cache,
-        is_neox=FLASHINFER_ROPE_IS_NEOX,
+        is_neox=IS_NEOX,
     )
     return q_out.view(q.shape), k_out.view(k.shape)

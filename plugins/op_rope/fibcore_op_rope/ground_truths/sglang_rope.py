@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
-SGLANG_ROPE_IS_NEOX = True
+IS_NEOX = True
 # Of releases up to 0.5.9, and of later ones: where the method is, and the function that it calls.
-SGLANG_ROPE_PLACES = (
+PLACES = (
     ("srt/layers/rotary_embedding.py", "srt/layers/rotary_embedding.py", "_apply_rotary_emb"),
     (
         "srt/layers/rotary_embedding/base.py",
@@ -32,8 +32,8 @@ def sglang_rope(
     """
     has = load_sglang.has  # type: ignore[attr-defined]
     method = "RotaryEmbedding.forward_native"
-    places = [place for place in SGLANG_ROPE_PLACES if has(place[0], method)]
-    file, other, function = (places or SGLANG_ROPE_PLACES)[0]
+    places = [place for place in PLACES if has(place[0], method)]
+    file, other, function = (places or PLACES)[0]
     turn = load_sglang(other, function)
     forward_native = load_sglang(file, method, **{function: turn})
     # What the method reads of its layer.
@@ -41,7 +41,7 @@ def sglang_rope(
         head_size=q.shape[-1],
         rotary_dim=cos_sin_cache.shape[-1],
         cos_sin_cache=cos_sin_cache,
-        is_neox_style=SGLANG_ROPE_IS_NEOX,
+        is_neox_style=IS_NEOX,
         _apply_rotary_emb_wrapped=turn,
     )
     q_out, k_out = forward_native(layer, positions, q.float().flatten(1), k.float().flatten(1))

@@ -2,7 +2,7 @@
 
 import torch
 
-TORCH_ROPE_IS_NEOX = True
+IS_NEOX = True
 
 
 def torch_rope(
@@ -12,13 +12,13 @@ def torch_rope(
     half = cos_sin_cache.shape[-1] // 2
     rows = cos_sin_cache[positions].float()
     turn = torch.complex(rows[:, :half].contiguous(), rows[:, half:].contiguous())[:, None]
-    return torch_rope_turned(q, turn), torch_rope_turned(k, turn)
+    return turned(q, turn), turned(k, turn)
 
 
-def torch_rope_turned(x: torch.Tensor, turn: torch.Tensor) -> torch.Tensor:
+def turned(x: torch.Tensor, turn: torch.Tensor) -> torch.Tensor:
     """The pairs of x [num_tokens, heads, head_size], times turn [num_tokens, 1, pairs]."""
     count = turn.shape[-1]
-    shape, last = ((2, count), -2) if TORCH_ROPE_IS_NEOX else ((count, 2), -1)
+    shape, last = ((2, count), -2) if IS_NEOX else ((count, 2), -1)
     pairs = x[..., : 2 * count].float().reshape(*x.shape[:-1], *shape).movedim(last, -1)
     turned = torch.view_as_real(torch.view_as_complex(pairs.contiguous()) * turn)
     flat = turned.movedim(-1, last).flatten(-2)
