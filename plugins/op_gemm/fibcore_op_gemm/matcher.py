@@ -77,6 +77,7 @@ class _Matcher:
         self.serving = serving
         self.found = KernelCollector(lenient=("batch_size",))
         self.handled: set[str] = set()  # paths of the modules whose weight is accounted for
+        self.quantised: set[str] = set()  # paths of the layers among them that are
         self.sharded: set[str] = set()  # names of kernels that tensor parallelism splits
         self.remarks: dict[tuple[str, str], list[str]] = {}  # kernel and remark -> layers
         self.grouped = {path: group for o in tree.operations for path, group in grouped(o)}
@@ -100,9 +101,7 @@ class _Matcher:
         self._operations()
         for product in absorbed(self.tree):
             self._absorbed(product)
-        for call in self.tree.kernel_calls:  # what a quantised layer's product is called inside
-            if call.module in self.handled and is_product(call):
-                self.found.claim(call)
+        self._inside()
         return self._finish(self.found.finish())
 
     @staticmethod
@@ -169,13 +168,16 @@ class _Matcher:
             what = f"GEMM of a {node.class_name}"
             self._problem(what, f"its quantisation is {node.quantization}", node)
             return
+        if node.quantization is not None:
+            self.quantised.add(node.path)
         matrices = of_quantization(node.quantization)
         if matrices is None and node.quantization is not None:
-            self._not_covered(
-                f"gemm with {quantization_words(node.quantization)}",
-                "no definition describes a GEMM on weights of this format",
-                node,
-            )
+            reason = "no definition describes a GEMM on weights of this format"
+            if node.quantization.activation is None:
+                reason = (
+                    "weights alone are quantised, which each of its kernels packs in its own way"
+                )
+            self._not_covered(f"gemm with {quantization_words(node.quantization)}", reason, node)
             return
         matrices = matrices or PLAIN
         if matrices.scales == "group" and shape.k.value % (matrices.block or 1):
@@ -219,6 +221,14 @@ class _Matcher:
             uses=(),
             tags=matrices.tags,
         )
+
+    def _inside(self) -> None:
+        """Claim the products that quantised layers call inside; they are the layers' own."""
+        if not self.quantised:
+            return  # calls are followed when they are first asked for, which takes time
+        for call in self.tree.kernel_calls:
+            if call.module in self.quantised and is_product(call):
+                self.found.claim(call)
 
     # -- batches of matrices ----------------------------------------------------------------------
 
