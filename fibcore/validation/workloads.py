@@ -160,7 +160,7 @@ def _content(
     }
     found = []
     for name, spec in definition.inputs.items():
-        if spec.shape is not None and TABLE[spec.dtype].kind == "int" and _random(inputs.get(name)):
+        if spec.shape is not None and _may_count(spec.dtype) and _random(inputs.get(name)):
             message = "random integers are hardly ever valid offsets or indices"
             at = f"{place} $.workload.inputs.{name}"
             found.append(warning(path, at, message, "safetensors"))
@@ -184,6 +184,11 @@ def _content(
             for constraint, reason in broken_constraints(definition, values).items()
         ]
     return found
+
+
+def _may_count(dtype: str) -> bool:
+    """Whether offsets and indices can have a dtype; int8 holds values, or packed ones."""
+    return TABLE[dtype].kind == "int" and TABLE[dtype].bits > 8
 
 
 def _random(given: object) -> bool:

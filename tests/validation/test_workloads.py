@@ -204,6 +204,20 @@ def test_random_offsets_are_a_warning(dataset: Path) -> None:
     assert [p.severity for p in problems(dataset)] == ["warning"]
 
 
+@pytest.mark.parametrize(("dtype", "warnings"), [("int16", 1), ("int8", 0)])
+def test_random_bytes_are_values(dataset: Path, dtype: str, warnings: int) -> None:
+    """Numbers of few bits are packed into int8, and int8 is no dtype of offsets."""
+    (path,) = (dataset / "definitions").rglob("pick_w4.json")
+    data = json.loads(path.read_text())
+    data["inputs"]["indptr"]["dtype"] = dtype
+    path.write_text(json.dumps(data))
+    line = json.loads((dataset / FILE).read_text().splitlines()[0])
+    line["workload"]["inputs"]["indptr"] = {"type": "random"}
+    (dataset / FILE).write_text(json.dumps(line) + "\n")
+    found = [p.message for p in problems(dataset) if p.path == FILE]
+    assert sum("random integers" in message for message in found) == warnings
+
+
 def test_a_file_of_no_definition(dataset: Path) -> None:
     for name in ("workloads/pick/pick_w5.jsonl", "workloads/other/pick_w4.jsonl"):
         (dataset / name).parent.mkdir(exist_ok=True)

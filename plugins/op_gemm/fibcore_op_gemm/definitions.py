@@ -61,6 +61,8 @@ def _about(matrices: Format, axis: str) -> str:
         return "Bytes along K, two elements in each."
     if axis == "scalar":
         return "The one element of a scale for a whole matrix."
+    if matrices.scales == "group":
+        return f"Groups of {matrices.block} along K."
     return f"Blocks of {matrices.block} along {axis[4].upper()}, rounded up."
 
 

@@ -44,6 +44,7 @@ QKV = {"hidden_size": 256, "head_size": 16, "total_num_heads": 16, "total_num_kv
     [
         (linear("ReplicatedLinear", **PLAIN), (512, 256, False), (512, 256, False)),
         (linear("ColumnParallelLinear", **PLAIN), (512, 256, False), (128, 256, True)),
+        (linear("ColumnParallelBatchedLinear", **PLAIN), (512, 256, False), (128, 256, True)),
         (linear("RowParallelLinear", **PLAIN), (512, 256, False), (512, 64, True)),
         (
             linear("MergedColumnParallelLinear", input_size=256, output_sizes=[512, 64]),
