@@ -173,7 +173,9 @@ class TestTemplate:
               dtype do not fit, with the reason in a comment beside it.
             * optionally `compare(definition, case, name, actual, expected, check) -> None` where
               equality within tolerance is not the right question; `check(actual, expected)` is the
-              default comparison.
+              default comparison. With a further parameter `inputs` it is given the case's inputs
+              by name: where outputs are drawn at random, each of the two is held against what
+              the inputs make probable.
     """
 
     __test__ = False  # not a test class, whatever pytest thinks of the name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
@@ -106,7 +107,7 @@ class Agreement(ReferenceTest):
             except GroundTruthUnavailableError as error:
                 reasons[truth["name"]] = str(error)
                 continue
-            self.compare(definition, outputs, result, who, entry["tolerance"])
+            self.compare(definition, outputs, result, who, entry["tolerance"], inputs)
             return
         pytest.skip("; ".join(f"{name}: {reason}" for name, reason in reasons.items()))
 
@@ -170,6 +171,7 @@ class Agreement(ReferenceTest):
         result: Any,
         who: Mapping[str, Any],
         tolerance: float | None,
+        inputs: Mapping[str, Any],
     ) -> None:
         """Assert that every output that the ground truth gives is within tolerance."""
         __tracebackhide__ = True
@@ -190,8 +192,9 @@ class Agreement(ReferenceTest):
             actual = outputs[name]
             check_comparable(actual, value, name, title)
             figures[name] = {"elements": actual.numel()}
+            value = value.to(actual.device)
             try:
-                self.compare_output(definition, name, actual, value.to(actual.device), tolerance)
+                self.compare_output(definition, name, actual, value, tolerance, inputs)
             except AssertionError as error:
                 problems.append(str(error))
         if problems:
@@ -205,6 +208,7 @@ class Agreement(ReferenceTest):
         actual: torch.Tensor,
         expected: torch.Tensor,
         tolerance: float | None,
+        inputs: Mapping[str, Any],
     ) -> None:
         """Assert that one output is within tolerance, or what the template's `compare` asserts."""
         __tracebackhide__ = True
@@ -220,7 +224,10 @@ class Agreement(ReferenceTest):
                 raise AssertionError(f"output {name}:\n{comparison.text}")
 
         if hasattr(module, "compare"):
-            module.compare(self.definition, self.case, name, actual, expected, check)
+            more = {}
+            if "inputs" in inspect.signature(module.compare).parameters:
+                more["inputs"] = clone_inputs(inputs)
+            module.compare(self.definition, self.case, name, actual, expected, check, **more)
         else:
             check(actual, expected)
 
