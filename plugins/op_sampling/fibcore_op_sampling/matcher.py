@@ -1,140 +1,147 @@
-"""Finds the sampling kernels of a model: what SGLang's Sampler does with the logits of a step."""
+"""Finds the sampling kernels of a model: what SGLang's Sampler calls with the logits of a step."""
 
 from __future__ import annotations
 
 import re
-from typing import Any
 
 from fibcore.plugin import (
-    Alternatives,
     Extraction,
     Kernel,
     KernelCollector,
     ModelTree,
-    ModuleNode,
-    ModuleRef,
-    ParameterRef,
+    Operation,
     Serving,
+    TensorRef,
     fact,
-    with_origins,
 )
-from fibcore_op_sampling.names import JOINT, KINDS, OP_TYPE, ORDER, TOP_K_TOP_P, Kind, kernel_name
+from fibcore_op_sampling.names import (
+    JOINT,
+    KINDS,
+    OP_TYPE,
+    ORDER,
+    SOFTMAX,
+    TOP_K_TOP_P,
+    kernel_name,
+)
 
+_SAMPLER = "sglang.srt.layers.sampler.Sampler"
 _LOGITS = "sglang.srt.layers.logits_processor.LogitsProcessor"
-_EMBEDDINGS = (
-    "sglang.srt.layers.vocab_parallel_embedding.VocabParallelEmbedding",
-    "torch.nn.modules.sparse.Embedding",
-    "torch.nn.Embedding",
-)
-_HEAD = "sglang.srt.layers.vocab_parallel_embedding.ParallelLMHead"
-# Where the vocabulary stands in the constructor of an embedding, a head, or a linear layer.
-_SIZES = ("org_num_embeddings", "num_embeddings", "output_size", "out_features")
-# Draft models of speculative decoding: their logits go to a top-k of the speculative worker.
+# Draft models of speculative decoding: the speculative worker takes the largest of their logits.
 _DRAFT = re.compile(r"nextn|mtp|eagle|dspark|dflash|medusa", re.IGNORECASE)
+
+# Functions, those of SGLang around them among the first, and the kernels that they are. Where a
+# request has one of two filters alone, the kernel of both is called with the other set to keep all:
+# it computes the kernel of the one then.
+_KERNELS = {
+    "sampling_from_probs_torch": ("sampling_from_probs",),
+    "top_k_top_p_sampling_from_probs": (
+        "top_k_sampling_from_probs",
+        "top_p_sampling_from_probs",
+        TOP_K_TOP_P,
+    ),
+    "top_k_sampling_from_probs": ("top_k_sampling_from_probs",),
+    "top_p_sampling_from_probs": ("top_p_sampling_from_probs",),
+    "min_p_sampling_from_probs": ("min_p_sampling",),
+    "sampling_from_probs": ("sampling_from_probs",),
+    "multinomial": ("sampling_from_probs",),
+    "top_k_renorm_prob": ("top_k_renorm_probs",),
+    "top_k_renorm_probs": ("top_k_renorm_probs",),
+    "top_p_renorm_prob": ("top_p_renorm_probs",),
+    "top_p_renorm_probs": ("top_p_renorm_probs",),
+    "softmax": (SOFTMAX,),
+}
+_NOT_COVERED = {
+    "argmax": "requests that do not sample take the largest logit; the op type has no such kernel",
+}
 _JOINT_NOTE = (
-    "SGLang calls FlashInfer with filter_apply_order='joint', in which top-p sees all tokens; "
-    f"{ORDER.flag} joint has that"
+    "SGLang calls it with filter_apply_order='joint', in which top-p sees what top-k leaves out: "
+    f"{ORDER.flag} {JOINT} has that definition"
 )
-
-
-class _Undecided(Exception):
-    """The size of the vocabulary is not known."""
 
 
 def extract(tree: ModelTree, serving: Serving) -> Extraction:
     """What the Sampler runs on the logits of `tree`; parallel sizes change nothing.
 
-    A batch takes one of several ways, by what its requests ask for: softmax and a draw; softmax and
-    one or both of top-k and top-p; softmax, top-k, top-p and min-p, one after the other. All are
-    kernels of the model. Logits are those of the whole vocabulary on every rank.
+    A batch takes one of several ways, by what its requests ask for: the largest logit; softmax and
+    a draw; softmax and a draw with top-k, top-p or both; softmax, top-k, top-p, and a draw with
+    min-p. All are kernels of the model. A draft model has none of them.
     """
     found = KernelCollector()
     if _DRAFT.search(tree.architecture) or _DRAFT.search(tree.root.cls):
         return found.finish()
-    for node in tree.walk():
-        if node.is_a(_LOGITS) and node.calls:
-            _match(tree, node, serving, found)
+    calls = [call for call in tree.kernel_calls if _is_sampler(tree, call)]
+    sizes = [size for call in calls if (size := _vocabulary(call)) is not None]
+    for call in calls:
+        _match(call, sizes[0] if sizes else None, serving, found)
+    if not calls:
+        _not_followed(tree, found)
     return found.finish()
 
 
-def _match(tree: ModelTree, node: ModuleNode, serving: Serving, found: KernelCollector) -> None:
-    try:
-        vocab_size, note, place = _vocabulary(tree, node)
-    except _Undecided as why:
-        found.problem("sampling kernels", str(why), node)
+def _is_sampler(tree: ModelTree, call: Operation) -> bool:
+    node = tree.node_of(call)
+    return node is not None and node.is_a(_SAMPLER)
+
+
+def _not_followed(tree: ModelTree, found: KernelCollector) -> None:
+    """Report a sampler that could not be read; a model without logits has none."""
+    reasons = [missing.reason for missing in tree.not_followed if missing.path == "sampler"]
+    node = next((node for node in tree.walk() if node.is_a(_LOGITS)), None)
+    if reasons and node is not None:
+        found.problem("sampling kernels", reasons[0], node)
+
+
+def _vocabulary(call: Operation) -> int | None:
+    """The size of the rows that a call is given, where they are float32 and it is known."""
+    rows = call.argument(0, "probs", "logits", "input")
+    if not isinstance(rows, TensorRef) or rows.shape is None or len(rows.shape) != 2:
+        return None
+    size = rows.shape[1]
+    known = isinstance(size, int) and not isinstance(size, bool) and size > 0
+    return size if known and rows.dtype == "float32" else None
+
+
+def _match(
+    call: Operation, of_others: int | None, serving: Serving, found: KernelCollector
+) -> None:
+    """Add the kernels of a call, or say why it has none.
+
+    Args:
+        call: The call.
+        of_others: The vocabulary that calls have of which it is known: rows that came out of a
+            kernel have that of the rows that went in.
+        serving: How the model is served.
+        found: Takes it.
+    """
+    stems = next((s for name, s in _KERNELS.items() if call.goes_through(name)), None)
+    if stems is None:
+        if call.name in _NOT_COVERED:
+            found.not_covered(f"{call.name} of logits", _NOT_COVERED[call.name], call)
         return
-    for kind in KINDS.values():
-        found.add(_kernel(kind, vocab_size, note, place, serving), node)
+    vocab_size = _vocabulary(call) or of_others
+    if vocab_size is None:
+        reason = f"the rows of {call.name} are {call.argument(0, 'probs', 'logits', 'input')}"
+        found.problem("sampling kernels", reason, call)
+        return
+    order = call.kwargs.get("filter_apply_order", "top_k_first")
+    for stem in stems:
+        if stem == TOP_K_TOP_P and order not in (JOINT, "top_k_first"):
+            found.problem("sampling kernels", f"the order of its filters is {order}", call)
+            continue
+        joint = stem == TOP_K_TOP_P and order == JOINT
+        found.add(_kernel(stem, vocab_size, call, serving, joint=joint), call)
 
 
-def _kernel(kind: Kind, vocab_size: int, note: str, place: ModuleNode, serving: Serving) -> Kernel:
-    ordered = kind.stem == TOP_K_TOP_P
-    joint = ordered and serving.value(ORDER) == JOINT
+def _kernel(
+    stem: str, vocab_size: int, call: Operation, serving: Serving, *, joint: bool
+) -> Kernel:
+    as_called = joint and serving.value(ORDER) == JOINT
     return Kernel(
         op_type=OP_TYPE,
-        name=kernel_name(kind.stem, int(vocab_size), joint=joint),
-        parameters={"kind": kind.stem, "vocab_size": int(vocab_size), "joint": joint},
-        facts={"vocab_size": fact(vocab_size, place, note)},
+        name=kernel_name(stem, int(vocab_size), joint=as_called),
+        parameters={"kind": stem, "vocab_size": int(vocab_size), "joint": as_called},
+        facts={"vocab_size": fact(vocab_size, call, "tokens that the logits are of")},
         uses=(),
-        tags=(f"fi_api:flashinfer.sampling.{kind.function}",),
-        notes=(_JOINT_NOTE,) if ordered and not joint else (),
+        tags=(f"fi_api:flashinfer.sampling.{KINDS[stem].function}",),
+        notes=(_JOINT_NOTE,) if joint and not as_called else (),
     )
-
-
-def _vocabulary(tree: ModelTree, node: ModuleNode) -> tuple[int, str, ModuleNode]:
-    """Tokens of the logits, how they follow, and the module that says it.
-
-    They are the rows of the matrix that the logits are computed with, without padding, cut to the
-    vocabulary of the config where that is smaller.
-    """
-    heads = _heads(tree, node)
-    sizes = {head.path: _rows(head) for head in heads}
-    if not sizes:
-        raise _Undecided("no call of it says which matrix makes the logits")
-    if len({int(size) for size in sizes.values()}) > 1:
-        listed = ", ".join(f"{size} of {path}" for path, size in sizes.items())
-        raise _Undecided(f"the vocabulary is one of {listed}")
-    head, rows = heads[0], sizes[heads[0].path]
-    own = tree.config.get("vocab_size")
-    if isinstance(own, int) and not isinstance(own, bool) and 0 < own < rows:
-        cut = with_origins(int(own), frozenset({"config:vocab_size"}))
-        return cut, f"logits of {int(rows)} rows are cut to it", head
-    return rows, "rows of the matrix that makes the logits", head
-
-
-def _heads(tree: ModelTree, node: ModuleNode) -> list[ModuleNode]:
-    """The modules whose matrix the logits may be computed with, in the order of the calls."""
-    paths: dict[str, None] = {}
-    for call in node.calls:
-        for value in (*call.args, *call.kwargs.values()):
-            paths.update(dict.fromkeys(_paths(value)))
-    found = [head for path in paths if (head := tree.find(path)) is not None and _has_rows(head)]
-    if not found:
-        found = [head for head in tree.walk() if head.is_a(_HEAD)]
-    return found
-
-
-def _paths(value: Any) -> list[str]:
-    if isinstance(value, Alternatives):
-        return [path for one in value.values for path in _paths(one)]
-    if isinstance(value, ModuleRef):
-        return [value.path]
-    if isinstance(value, ParameterRef):
-        return [value.path.rpartition(".")[0]]
-    return []
-
-
-def _has_rows(node: ModuleNode) -> bool:
-    return node.is_a(*_EMBEDDINGS, _HEAD) or any(name in node.arguments for name in _SIZES[2:])
-
-
-def _rows(head: ModuleNode) -> int:
-    """The vocabulary that a head is for, without padding."""
-    for name in _SIZES:
-        value = head.argument(name)
-        if value is None or (value == 0 and not isinstance(value, bool)):
-            continue  # what SGLang takes for "as num_embeddings says"
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise _Undecided(f"{name} of {head.path} is {value}")
-        return value
-    raise _Undecided(f"{head.path} does not say how many rows it has")

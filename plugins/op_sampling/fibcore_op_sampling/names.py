@@ -11,11 +11,8 @@ OP_TYPE = "sampling"
 ORDER: Option[str] = Option(
     "sampling_order",
     default="top_k_first",
-    help="Whether top-p sees what top-k left (as the dataset has it), or both all tokens.",
-    choices={
-        "top_k_first": "top-p after top-k",
-        "joint": "top-k and top-p of all tokens (as SGLang calls it)",
-    },
+    help="Top-p of what top-k leaves, as the dataset has it, or joint: as SGLang calls it.",
+    choices={"top_k_first": "top-p after top-k", "joint": "top-p beside top-k"},
 )
 """How top_k_top_p_sampling_from_probs combines its filters."""
 

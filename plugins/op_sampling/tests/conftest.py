@@ -8,14 +8,21 @@ from typing import Any
 import pytest
 
 import fibcore_op_sampling as plugin
-from fibcore.plugin import Definition, Extraction, ModelTree, ModuleRef, Serving, with_origins
+from fibcore.plugin import (
+    Definition,
+    Extraction,
+    ModelTree,
+    Serving,
+    TensorRef,
+    Unknown,
+    with_origins,
+)
 from fibcore.testing.harness import harness
 from fibcore.testing.mutations import with_constants
 from fibcore.testing.templates import Template
-from fibcore.testing.trees import TENSOR, call, module, tree
+from fibcore.testing.trees import TENSOR, module, operation, tree
 
-HEAD = "sglang.srt.layers.vocab_parallel_embedding.ParallelLMHead"
-LOGITS = "sglang.srt.layers.logits_processor.LogitsProcessor"
+SAMPLER = "sglang.srt.layers.sampler.Sampler"
 STEMS = (
     "top_k_sampling_from_probs",
     "top_p_sampling_from_probs",
@@ -29,13 +36,28 @@ STEMS = (
 )
 
 
-def make_tree(vocab_size: Any = 128256, **changed: Any) -> ModelTree:
+def make_tree(vocab_size: Any = 128256) -> ModelTree:
+    """A model whose sampler calls what SGLang's does."""
     size = with_origins(vocab_size, frozenset({"config:vocab_size"}))
-    arguments = {"num_embeddings": size, "embedding_dim": 64, "org_num_embeddings": None, **changed}
-    return tree(
-        module("lm_head", HEAD, arguments),
-        module("logits_processor", LOGITS, calls=[call(TENSOR, TENSOR, ModuleRef("lm_head"))]),
-    )
+    logits = TensorRef((Unknown("the number of requests"), size), "float32")
+    one = TensorRef((Unknown("the number of requests"),), "float32")
+    calls = [
+        operation("torch.argmax", logits, -1, module="sampler", possible=True),
+        operation("torch.softmax", logits, module="sampler", dim=-1),
+        operation(
+            "torch.multinomial", logits, module="sampler", callers=("x.sampling_from_probs_torch",)
+        ),
+        operation("sgl_kernel.top_k_renorm_prob", logits, one, module="sampler"),
+        operation("sgl_kernel.top_p_renorm_prob", TENSOR, one, module="sampler"),
+        operation("sgl_kernel.min_p_sampling_from_probs", TENSOR, one, module="sampler"),
+        operation(
+            "sgl_kernel.top_k_top_p_sampling_from_probs",
+            *(logits, one, one),
+            module="sampler",
+            filter_apply_order="joint",
+        ),
+    ]
+    return tree(kernel_calls=calls, parts=[module("sampler", SAMPLER)])
 
 
 def extract(made: ModelTree, order: str = "top_k_first") -> Extraction:
@@ -55,6 +77,12 @@ def small_definitions() -> list[Definition]:
         d if d.name.startswith("softmax") else with_constants(d, CHUNK_ELEMENTS=64 * 1024)
         for d in made
     ]
+
+
+@pytest.fixture(name="make_tree")
+def _make_tree() -> Callable[[int], ModelTree]:
+    """Makes a model with a vocabulary, whose sampler calls what SGLang's does."""
+    return make_tree
 
 
 @pytest.fixture

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import fibcore_op_sampling
-from fibcore.plugin import ModuleRef, Serving
+from fibcore.plugin import Serving, TensorRef, Unknown
 from fibcore.testing.contract import PluginContract
-from fibcore.testing.trees import TENSOR, call, module, tree
+from fibcore.testing.trees import module, operation, tree
 
-HEAD = "sglang.srt.layers.vocab_parallel_embedding.ParallelLMHead"
-LOGITS = "sglang.srt.layers.logits_processor.LogitsProcessor"
-
+PROBS = TensorRef((Unknown("the number of requests"), 64), "float32")
+FUNCTIONS = (
+    "torch.softmax",
+    "torch.multinomial",
+    "sgl_kernel.top_k_renorm_prob",
+    "sgl_kernel.top_p_renorm_prob",
+    "sgl_kernel.min_p_sampling_from_probs",
+)
+BOTH = "flashinfer.sampling.top_k_top_p_sampling_from_probs"
 MODEL = tree(
-    module("lm_head", HEAD, {"num_embeddings": 64, "embedding_dim": 16}),
-    module("logits_processor", LOGITS, calls=[call(TENSOR, TENSOR, ModuleRef("lm_head"))]),
+    kernel_calls=[
+        *(operation(function, PROBS, module="sampler") for function in FUNCTIONS),
+        operation(BOTH, PROBS, module="sampler", filter_apply_order="joint"),
+    ],
+    parts=[module("sampler", "sglang.srt.layers.sampler.Sampler")],
 )
 
 

@@ -1,4 +1,4 @@
-"""The sampling matcher: whose logits are sampled, and over which vocabulary."""
+"""The sampling matcher: which kernels the Sampler calls, and over which vocabulary."""
 
 from __future__ import annotations
 
@@ -8,119 +8,131 @@ import attrs
 import pytest
 
 import fibcore_op_sampling as plugin
-from fibcore.plugin import (
-    Alternatives,
-    Extraction,
-    ModuleNode,
-    ModuleRef,
-    ParameterRef,
-    Serving,
-    Unknown,
-    with_origins,
-)
+from fibcore.plugin import Extraction, Operation, Serving, TensorRef, Unknown, with_origins
 from fibcore.testing.real_trees import VERSIONS, real_tree, sglang_package
-from fibcore.testing.trees import TENSOR, call, module, tree
+from fibcore.testing.trees import TENSOR, module, operation, tree
 from fibcore_op_sampling.names import KINDS
 
-LAYERS = "sglang.srt.layers."
-LOGITS = LAYERS + "logits_processor.LogitsProcessor"
-HEAD = LAYERS + "vocab_parallel_embedding.ParallelLMHead"
-EMBEDDING = LAYERS + "vocab_parallel_embedding.VocabParallelEmbedding"
+BOTH = "flashinfer.sampling.top_k_top_p_sampling_from_probs"
 VOCABULARY = with_origins(128256, frozenset({"config:vocab_size"}))
+REQUESTS = Unknown("the number of requests")
+PROBS = TensorRef((REQUESTS, VOCABULARY), "float32")
+SAMPLER = module("sampler", "sglang.srt.layers.sampler.Sampler")
 
 
-def head(path: str = "lm_head", cls: str = HEAD, **changed: Any) -> ModuleNode:
-    arguments = {"num_embeddings": VOCABULARY, "embedding_dim": 64, "org_num_embeddings": None}
-    return module(path, cls, {**arguments, **changed})
+def sampling(function: str, *args: Any, **more: Any) -> Operation:
+    return operation(function, *(args or (PROBS,)), module="sampler", **more)
 
 
-def processor(*given: Any, path: str = "logits_processor") -> ModuleNode:
-    return module(path, LOGITS, calls=[call(TENSOR, TENSOR, *given)] if given else [])
-
-
-def extract(
-    *nodes: ModuleNode, architecture: str = "ExampleForCausalLM", **config: Any
-) -> Extraction:
-    made = attrs.evolve(tree(*nodes, architecture=architecture), config=config)
+def extract(*calls: Operation, architecture: str = "ExampleForCausalLM") -> Extraction:
+    made = tree(kernel_calls=calls, parts=[SAMPLER], architecture=architecture)
     return plugin.fibcore_extract(made, Serving(tp=8))
 
 
-def test_a_model_with_logits_runs_all_that_requests_can_ask_for() -> None:
-    found = extract(head(), processor(ModuleRef("lm_head")))
-    assert [k.name for k in found.kernels] == [f"{stem}_v128256" for stem in KINDS]
-    assert "top_k_top_p_sampling_from_probs_v128256" in {k.name for k in found.kernels}
+def names(found: Extraction) -> list[str]:
+    return [kernel.name for kernel in found.kernels]
+
+
+def test_a_sampler_runs_all_that_requests_can_ask_for(make_tree: Any) -> None:
+    found = plugin.fibcore_extract(make_tree(128256), Serving(tp=8))
+    assert set(names(found)) == {f"{stem}_v128256" for stem in KINDS}
     assert not found.problems
-    assert found.claimed == {"logits_processor"}
     for kernel in found.kernels:
         assert kernel.facts["vocab_size"].value == 128256
-        assert kernel.facts["vocab_size"].origins == ("config:vocab_size",)
-        assert [use.path for use in kernel.uses] == ["logits_processor"]
+        assert [use.path for use in kernel.uses] == ["sampler"]
         (tag,) = kernel.tags
         assert tag.startswith("fi_api:flashinfer.sampling.")
-
-
-def test_the_order_of_filters_is_an_option_and_a_note() -> None:
-    made = tree(head(), processor(ModuleRef("lm_head")))
-    plain = plugin.fibcore_extract(made, Serving())
-    joint = plugin.fibcore_extract(made, Serving(options={"sampling_order": "joint"}))
-    (kernel,) = (k for k in plain.kernels if k.name.startswith("top_k_top_p"))
-    assert "filter_apply_order='joint'" in kernel.notes[0]
-    (other,) = (k for k in joint.kernels if k.name.startswith("top_k_top_p"))
-    assert other.name == "top_k_top_p_sampling_from_probs_joint_v128256"
-    assert not other.notes
-    assert len(plain.kernels) == len(joint.kernels)
+    assert found.kernels[0].facts["vocab_size"].origins == ("config:vocab_size",)
+    (greedy,) = found.not_covered
+    assert greedy.what == "argmax of logits"
+    assert len(found.claimed) == 7
 
 
 @pytest.mark.parametrize(
-    ("given", "node"),
+    ("function", "callers", "expected"),
     [
-        (ModuleRef("embed"), head("embed", EMBEDDING)),
-        (ParameterRef("embed.weight", (128256, 64)), head("embed", EMBEDDING)),
-        (Alternatives((None, ModuleRef("lm_head"))), head()),
-        (
-            ModuleRef("lm_head"),
-            module("lm_head", "sglang.srt.layers.linear.ReplicatedLinear", {"output_size": 128256}),
-        ),
-        (ModuleRef("lm_head"), module("lm_head", "torch.nn.Linear", {"out_features": 128256})),
-        (TENSOR, head()),
+        ("torch.softmax", (), ["softmax"]),
+        ("sglang.kernels.ops.sampling.softmax", (), ["softmax"]),
+        ("torch.Tensor.argmax", ("s.sampling_from_probs_torch",), ["sampling_from_probs"]),
+        ("torch.multinomial", (), ["sampling_from_probs"]),
+        ("sgl_kernel.top_p_renorm_prob", (), ["top_p_renorm_probs"]),
+        ("flashinfer.sampling.top_k_sampling_from_probs", (), ["top_k_sampling_from_probs"]),
+        ("flashinfer.sampling.min_p_sampling_from_probs", (), ["min_p_sampling"]),
+        ("torch.log_softmax", (), []),
     ],
-    ids=["tied", "tied weight", "alternatives", "linear", "torch linear", "the only head"],
 )
-def test_what_makes_the_logits(given: Any, node: ModuleNode) -> None:
-    found = extract(node, processor(given))
-    assert {k.facts["vocab_size"].value for k in found.kernels} == {128256}
+def test_functions_by_name(function: str, callers: tuple[str, ...], expected: list[str]) -> None:
+    found = extract(sampling(function, callers=callers))
+    assert names(found) == [f"{stem}_v128256" for stem in expected]
 
 
-def test_padding_and_added_rows_are_no_tokens() -> None:
-    padded = head(num_embeddings=128512, org_num_embeddings=128256)
-    found = extract(padded, processor(ModuleRef("lm_head")))
-    assert found.kernels[0].name.endswith("_v128256")
-    cut = extract(head(), processor(ModuleRef("lm_head")), vocab_size=128000)
-    assert cut.kernels[0].name.endswith("_v128000")
-    assert cut.kernels[0].facts["vocab_size"].origins == ("config:vocab_size",)
-    assert "128256 rows" in cut.kernels[0].facts["vocab_size"].note
+def test_the_order_of_filters_is_an_option_and_a_note() -> None:
+    call = sampling(BOTH, filter_apply_order="joint")
+    made = tree(kernel_calls=[call], parts=[SAMPLER])
+    for order, name in (("top_k_first", ""), ("joint", "_joint")):
+        found = plugin.fibcore_extract(made, Serving(options={"sampling_order": order}))
+        (kernel,) = (k for k in found.kernels if k.name.startswith("top_k_top_p"))
+        assert kernel.name == f"top_k_top_p_sampling_from_probs{name}_v128256"
+        assert bool(kernel.notes) is (order == "top_k_first")
+        # With one of the filters alone there is no order.
+        assert {"top_k_sampling_from_probs_v128256", "top_p_sampling_from_probs_v128256"} < {
+            k.name for k in found.kernels
+        }
+    plain = extract(sampling(BOTH)).kernels[-1]
+    assert plain.name.startswith("top_k_top_p")
+    assert not plain.notes
+    strange = extract(sampling(BOTH, filter_apply_order=Unknown("an option")))
+    assert "an option" in strange.problems[0].reason
+    assert not any(name.startswith("top_k_top_p") for name in names(strange))
 
 
-def test_what_is_not_known_is_a_problem() -> None:
-    unknown = extract(
-        head(num_embeddings=Unknown("set at run time")), processor(ModuleRef("lm_head"))
+def test_rows_that_came_out_of_a_kernel_have_the_vocabulary_of_those_that_went_in() -> None:
+    found = extract(
+        sampling("sgl_kernel.top_k_renorm_prob"), sampling("sgl_kernel.top_p_renorm_prob", TENSOR)
     )
-    silent = extract(processor(TENSOR))
-    either = Alternatives((ModuleRef("lm_head"), ModuleRef("other")))
-    two = extract(head(), head("other", num_embeddings=100), processor(either))
-    for found, reason in ((unknown, "set at run time"), (silent, "no call"), (two, "100 of other")):
-        assert not found.kernels
-        (problem,) = found.problems
-        assert problem.what == "sampling kernels"
-        assert reason in problem.reason
+    assert names(found) == ["top_k_renorm_probs_v128256", "top_p_renorm_probs_v128256"]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        TensorRef((REQUESTS, Unknown("set at run time")), "float32"),
+        TensorRef((REQUESTS, VOCABULARY), "bfloat16"),
+        TensorRef((VOCABULARY,), "float32"),
+        TensorRef(None, "float32"),
+        TENSOR,
+    ],
+    ids=["size", "dtype", "one row", "rank", "tensor"],
+)
+def test_what_is_not_known_is_a_problem(rows: Any) -> None:
+    found = extract(sampling("torch.softmax", rows))
+    assert not found.kernels
+    (problem,) = found.problems
+    assert "softmax" in problem.reason
+
+
+def test_only_the_sampler_samples() -> None:
+    router = operation("torch.softmax", PROBS, module="model.layers.0.mlp")
+    made = tree(module("model", "M"), kernel_calls=[router], parts=[SAMPLER])
+    assert plugin.fibcore_extract(made, Serving()) == Extraction()
 
 
 def test_models_without_logits_and_drafts_have_none() -> None:
-    assert extract(head()) == Extraction()
-    assert extract(head(), processor()) == Extraction()
+    assert plugin.fibcore_extract(tree(), Serving()) == Extraction()
     for architecture in ("DeepseekV3ForCausalLMNextN", "LlamaForCausalLMEagle3", "Qwen3_5MTP"):
-        found = extract(head(), processor(ModuleRef("lm_head")), architecture=architecture)
-        assert found == Extraction()
+        assert extract(sampling("torch.softmax"), architecture=architecture) == Extraction()
+
+
+def test_a_sampler_that_cannot_be_followed_is_a_problem() -> None:
+    from fibcore.model.tree import Followed, Later, Missing
+
+    logits = module("logits_processor", "sglang.srt.layers.logits_processor.LogitsProcessor")
+    lost = Followed(missing=(Missing("sampler", "not followed: it raised"),))
+    found = plugin.fibcore_extract(
+        attrs.evolve(tree(logits), followed=Later.known(lost)), Serving()
+    )
+    (problem,) = found.problems
+    assert problem.reason == "not followed: it raised"
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -132,7 +144,6 @@ def test_real_models(version: str, model: str, vocabulary: int) -> None:
     if package is None:
         pytest.skip(f"SGLang {version} is not at hand")
     found = plugin.fibcore_extract(real_tree(package, version, model, Serving()), Serving())
-    assert [k.name for k in found.kernels] == [f"{stem}_v{vocabulary}" for stem in KINDS]
+    assert set(names(found)) == {f"{stem}_v{vocabulary}" for stem in KINDS}
     assert not found.problems
-    fact = found.kernels[0].facts["vocab_size"]
-    assert fact.origins == ("config:vocab_size",)
+    assert found.kernels[0].facts["vocab_size"].origins == ("config:vocab_size",)
