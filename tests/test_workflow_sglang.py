@@ -46,6 +46,15 @@ def gqa(heads: int, kv: int, dim: int, count: int) -> dict[str, int]:
     return dict.fromkeys([*names, f"gqa_ragged_prefill_causal_{sizes}"], count)
 
 
+def sampling(vocabulary: int) -> dict[str, int]:
+    """What the sampler calls, each once: one way or another, as requests ask for."""
+    filters = ("top_k", "top_p", "top_k_top_p")
+    names = [f"{name}_sampling_from_probs" for name in filters]
+    names += ["sampling_from_probs", "min_p_sampling", "softmax"]
+    names += [f"{name}_renorm_probs" for name in filters[:2]]
+    return dict.fromkeys([f"{name}_v{vocabulary}" for name in names], 1)
+
+
 def test_llama_8b(run: Extract) -> None:
     report = run("llama")
     assert report.exit_code == 0, report.failures
@@ -60,6 +69,7 @@ def test_llama_8b(run: Extract) -> None:
         "rmsnorm_h4096": 1,  # before the first layer there is no residual
         "fused_add_rmsnorm_h4096": 64,  # 31 + 32 in layers, and the last norm
         "rope_with_cos_sin_cache_neox_style_d128_rd128": 32,
+        **sampling(128256),
     }
 
 
@@ -89,6 +99,7 @@ def test_qwen3_normalises_queries_and_keys(run: Extract) -> None:
         "rmsnorm_h4096": 1,
         "fused_add_rmsnorm_h4096": 72,
         "rope_with_cos_sin_cache_neox_style_d128_rd128": 36,
+        **sampling(151936),
     }
 
 
@@ -118,6 +129,7 @@ def test_deepseek_v3_is_the_workflow_documents_first_example(run: Extract) -> No
         "bmm_bf16_n_128_k_512": 61,
         # Pairs stand side by side, in 64 elements of a query head and of the keys' shared part.
         "rope_with_cos_sin_cache_gptj_style_d64_rd64": 61,
+        **sampling(129280),
     }
     assert {name: found.get(name) for name in expected} == expected
     others = set(found) - set(expected)

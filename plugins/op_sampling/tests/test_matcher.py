@@ -8,7 +8,7 @@ import attrs
 import pytest
 
 import fibcore_op_sampling as plugin
-from fibcore.plugin import Extraction, Operation, Serving, TensorRef, Unknown, with_origins
+from fibcore.plugin import Extraction, Missing, Operation, Serving, TensorRef, Unknown, with_origins
 from fibcore.testing.real_trees import VERSIONS, real_tree, sglang_package
 from fibcore.testing.trees import TENSOR, module, operation, tree
 from fibcore_op_sampling.names import KINDS
@@ -124,13 +124,10 @@ def test_models_without_logits_and_drafts_have_none() -> None:
 
 
 def test_a_sampler_that_cannot_be_followed_is_a_problem() -> None:
-    from fibcore.model.tree import Followed, Later, Missing
-
-    logits = module("logits_processor", "sglang.srt.layers.logits_processor.LogitsProcessor")
-    lost = Followed(missing=(Missing("sampler", "not followed: it raised"),))
-    found = plugin.fibcore_extract(
-        attrs.evolve(tree(logits), followed=Later.known(lost)), Serving()
-    )
+    made = tree(module("logits", "sglang.srt.layers.logits_processor.LogitsProcessor"))
+    missing = (Missing("sampler", "not followed: it raised"),)
+    followed = made.followed.known(attrs.evolve(made.followed.get(), missing=missing))
+    found = plugin.fibcore_extract(attrs.evolve(made, followed=followed), Serving())
     (problem,) = found.problems
     assert problem.reason == "not followed: it raised"
 

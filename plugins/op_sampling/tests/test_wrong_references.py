@@ -38,7 +38,7 @@ FILTERED = (K, P, BOTH, JOINT, MIN_P, RENORM_K, RENORM_P)
 DRAW = "torch.searchsorted(sums, point, right=True)[:, 0]"
 POINT = "torch.rand(len(kept), 1, dtype=torch.float64, device=probs.device) * sums[:, -1:]"
 LAST = "top_k[rows].where(top_k[rows] > 0, VOCAB_SIZE).clamp(max=VOCAB_SIZE) - 1"
-BOUND = "top_p[rows, None].clamp(max=1.0) * reached[:, -1:]"
+BOUND = "top_p[rows, None] * reached[:, -1:]"
 LEAST = "kept.amax(dim=-1, keepdim=True) * min_p[rows, None].clamp(max=1.0)"
 
 # Plausible mistakes: name, text of the reference, text in its place, references that have it.

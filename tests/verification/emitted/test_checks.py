@@ -164,6 +164,20 @@ def test_template_may_compare() -> None:
     agreement(subject("x * -2.0", compare=compare)).check()
 
 
+def test_template_may_compare_with_the_inputs() -> None:
+    given = []
+
+    def compare(*arguments: Any, inputs: dict[str, torch.Tensor]) -> None:
+        given.append((len(arguments), inputs))
+        inputs["x"].zero_()
+
+    test = agreement(subject("x * -2.0", compare=compare))
+    test.check()
+    ((count, inputs),) = given
+    assert count == 6
+    assert list(inputs) == ["x"]
+
+
 def test_inputs_of_the_template_are_checked() -> None:
     made = subject(make_inputs=lambda *_: {"z": torch.zeros(3)})
     with pytest.raises(AssertionError, match=r"make_inputs of the template gives \['z'\]"):

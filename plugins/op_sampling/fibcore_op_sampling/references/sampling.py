@@ -46,7 +46,7 @@ def run(
         least = ordered.gather(-1, last[:, None].long())  # only: top_k
         ordered = ordered.where(ordered >= least, 0.0)  # only: first
         reached = ordered.cumsum(dim=-1, dtype=torch.float64)  # only: top_p
-        needed = reached - ordered < top_p[rows, None].clamp(max=1.0) * reached[:, -1:]  # only: top_p
+        needed = reached - ordered < top_p[rows, None] * reached[:, -1:]  # only: top_p
         fewest = needed.sum(dim=-1, keepdim=True).clamp(min=1)  # only: top_p
         least = ordered.gather(-1, fewest - 1)  # only: alone
         least = least.maximum(ordered.gather(-1, fewest - 1))  # only: both
