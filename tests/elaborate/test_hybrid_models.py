@@ -431,8 +431,13 @@ def gqa(sizes: str, layers: int, suffix: str = "") -> dict[str, int]:
         ),
         pytest.param(
             BERT,
-            {"gemm_n_2304_k_768": 12, "gemm_n_3072_k_768": 12, "gelu_i3072": 12},
-            {"encoder-only attention": 12, "LayerNorm": 25},
+            {
+                "gemm_n_2304_k_768": 12,
+                "gemm_n_3072_k_768": 12,
+                "gelu_i3072": 12,
+                "layernorm_bf16_h768": 25,
+            },
+            {"encoder-only attention": 12},
             {},
             id="bert",
         ),

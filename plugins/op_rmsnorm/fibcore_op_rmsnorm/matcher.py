@@ -43,12 +43,7 @@ _GEMMA = frozenset({_LAYERS + "GemmaRMSNorm", _LAYERS + "Gemma3RMSNorm"})
 # Plain or Gemma, by its argument scale_shift (0 or 1).
 _SHIFTED = _LAYERS + "Gemma4RMSNorm"
 
-_LAYER_NORM = "it subtracts the mean and may add a bias; the op type has no such kernel"
-_OTHER_NORMS = {
-    _LAYERS + "LayerNorm": _LAYER_NORM,
-    "torch.nn.LayerNorm": _LAYER_NORM,
-    _LAYERS + "RMSNormWithoutScale": "it has no weight",
-}
+_OTHER_NORMS = {_LAYERS + "RMSNormWithoutScale": "it has no weight"}
 # Norms of linear attention and state spaces: x / rms(x) * weight, times an activation of a gate.
 _GATED = re.compile(r"\.(layernorm_gated|fused_norm_gate)\.|Gated?$|Gated\w*Norm$")
 _GATE = "it multiplies by an activation of a gate; the op type has no such kernel"
@@ -57,7 +52,9 @@ _SPLIT = re.compile(r"RMSNorm(TP|Sharded)$")
 _SUM_OVER_RANKS = (
     "its mean square is over a row that the ranks share; the op type has no such kernel"
 )
-_NORM_NAME = re.compile(r"RMSNorm|LayerNorm|(Group|Batch|L2|Instance)Norm|Norm$|NormGated?$")
+_NORM_NAME = re.compile(r"RMSNorm|L2Norm|Norm$|NormGated?$")
+# They take the mean off, and are another op type.
+_CENTRED = re.compile(r"(Layer|Group|Batch|Instance)Norm")
 
 # Methods of a norm that quantise what they normalise: another kernel.
 _QUANTISING = ("forward_with_per_tensor_quant_fusion",)
@@ -126,7 +123,9 @@ def _folded(operation: Operation) -> Iterator[str]:
 def _is_norm(node: ModuleNode) -> bool:
     if {node.cls, *node.bases} & {*_PLAIN, *_GEMMA, _SHIFTED, *_OTHER_NORMS}:
         return True
-    return not node.children and _NORM_NAME.search(node.class_name) is not None
+    if node.children or _NORM_NAME.search(node.class_name) is None:
+        return False
+    return _GATED.search(node.cls) is not None or _CENTRED.search(node.class_name) is None
 
 
 def _match(
@@ -237,8 +236,6 @@ def _read_constructor(node: ModuleNode) -> _Norm:
         raise _OtherFunction(_GATE)
     if _SPLIT.search(node.cls):
         raise _OtherFunction(_SUM_OVER_RANKS)
-    if node.class_name == "LayerNorm":
-        raise _OtherFunction(_LAYER_NORM)
     known = [b for b in node.bases if b in _PLAIN or b in _GEMMA or b == _SHIFTED]
     if known:
         raise _OtherFunction(

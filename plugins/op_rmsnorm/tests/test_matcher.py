@@ -272,11 +272,17 @@ def test_known_subclasses_are_plain_and_others_are_not_trusted() -> None:
 
 
 @pytest.mark.parametrize(
+    "cls",
+    [LAYERS + "LayerNorm", "sglang.srt.models.commandr.LayerNorm", "torch.nn.GroupNorm"],
+)
+def test_norms_that_take_the_mean_off_are_left_to_others(cls: str) -> None:
+    assert extract(other("n", cls, call(TENSOR), hidden_size=4096, eps=1e-5)) == Extraction()
+
+
+@pytest.mark.parametrize(
     ("cls", "what", "reason"),
     [
-        (LAYERS + "LayerNorm", "LayerNorm", "subtracts the mean"),
         (LAYERS + "RMSNormWithoutScale", "RMSNormWithoutScale", "no weight"),
-        ("sglang.srt.models.commandr.LayerNorm", "LayerNorm", "subtracts the mean"),
         (FLA + "layernorm_gated.RMSNorm", "gated RMSNorm", "by an activation of a gate"),
         (FLA + "layernorm_gated.LayerNorm", "gated LayerNorm", "by an activation of a gate"),
         (FLA + "kda.FusedRMSNormGated", "FusedRMSNormGated", "by an activation of a gate"),
@@ -300,8 +306,6 @@ def test_known_subclasses_are_plain_and_others_are_not_trusted() -> None:
             "MiniMaxM2RMSNormTP",
             "a row that the ranks share",
         ),
-        ("torch.nn.LayerNorm", "LayerNorm", "subtracts the mean"),
-        ("torch.nn.GroupNorm", "GroupNorm", "none of the norms"),
     ],
 )
 def test_other_norms_are_reported_by_name(cls: str, what: str, reason: str) -> None:
