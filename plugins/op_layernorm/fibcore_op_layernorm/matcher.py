@@ -135,6 +135,7 @@ def _kernel(node: ModuleNode) -> Kernel:
 
 def _form(node: ModuleNode) -> Form:
     """Which parameters the layer has, and of which dtype."""
+    parameters: tuple[str, ...]
     if node.cls in _NO_BIAS:
         parameters, dtype = ("weight",), "bfloat16"
     elif node.cls in _TORCH or node.cls == _SGLANG:
