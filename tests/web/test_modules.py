@@ -181,7 +181,7 @@ def test_deepseek_v3_has_3_dense_and_58_moe_layers(add: Callable[[str], AddModel
         "fused_add_rmsnorm_h7168",
     )
     assert modules["lm_head"].parent == "DeepseekV3ForCausalLM"
-    assert report.counts["definitions"] == 24
+    assert report.counts["definitions"] >= 33  # plugins to come add theirs
     assert report.exit_code == 0
 
 
