@@ -14,6 +14,7 @@ from fibcore.elaborate.python.values import (
     Args,
     Bound,
     Class,
+    EnumMember,
     Func,
     Kwargs,
     Method,
@@ -80,12 +81,27 @@ class Attributes(Part):
         """`del owner.name`."""
         if isinstance(owner, (Obj, Class)):
             owner.del_attr(self.ev, name, place)
-        elif isinstance(owner, Func):
-            self.ev.writes.put(owner.attrs, name, ABSENT)
+        elif isinstance(owner, (Func, EnumMember)):
+            if name in owner.attrs:
+                self.ev.writes.put(owner.attrs, name, ABSENT)
+            elif name.startswith("__"):
+                self._may_refuse(place)  # some are those of the type
+            else:
+                raise Raised("AttributeError", f"no attribute {name!r} of its own", place)
         elif isinstance(owner, Namespace):
             self.ev.writes.put(owner.values, owner.key(name), ABSENT)
         elif isinstance(owner, ModuleSpace):
             self.ev.writes.put(owner.env.vars, name, ABSENT)
+        elif isinstance(owner, Alternatives):
+            self.ev.writes.mapped(owner, lambda part: self.delete(part, name, place))
+        elif not isinstance(owner, plain.PLAIN):
+            self._may_refuse(place)
+        elif not self.ev.mode.forward:
+            kind = "TypeError" if name == "__class__" else "AttributeError"
+            raise Raised(kind, f"{plain.shown(owner)} has no attribute {name!r} to delete", place)
+
+    def _may_refuse(self, place: SourcePlace) -> None:
+        self.ev.exceptions.may_raise(place, "AttributeError", "TypeError")
 
     def bind(self, found: Any, obj: Any, cls: Class, place: SourcePlace, name: str = "") -> Any:
         """What reading a class attribute through an instance gives."""

@@ -276,6 +276,8 @@ class Calls(Part):
             self.depth -= 1
             self._running.pop()
             self._names.pop()
+        if self.ev.generators.made:
+            self.ev.generators.leave(func.node, env)
         return status[1] if status is not None and status[0] == "return" else None
 
     def _recurs(self, func: Func, args: Args, kwargs: Kwargs) -> bool:

@@ -24,12 +24,20 @@ from fibcore.elaborate.python.values import (
     contradicts,
 )
 from fibcore.elaborate.python.values.exceptions import EXCEPTIONS
-from fibcore.model.tree import SourcePlace, Unknown
+from fibcore.model.tree import Alternatives, SourcePlace, Unknown
 
 if TYPE_CHECKING:
     from fibcore.elaborate.python.evaluator import Evaluator
 
 _NO_OBJECTS = (ast.Constant, ast.List, ast.Dict, ast.Set, ast.Tuple, ast.JoinedStr, ast.BinOp)
+_ADDED = (
+    "__module__", "__doc__", "__dict__", "__weakref__", "__annotations__", "__firstlineno__",
+    "__static_attributes__", "__init__", "__repr__", "__eq__", "__hash__", "__lt__", "__le__",
+    "__gt__", "__ge__", "__match_args__", "__slots__", "__setattr__", "__delattr__", "__new__",
+    "__dataclass_fields__", "__dataclass_params__", "__abstractmethods__", "_abc_impl",
+    "__parameters__", "__orig_bases__", "__annotate__", "__replace__", "__getstate__",
+    "__setstate__", "__classcell__", "__type_params__", "_member_map_",
+)  # fmt: skip
 _WITHOUT_DICT = ("object", "ABC", "Generic", "Protocol")
 
 
@@ -98,6 +106,8 @@ class Classes(Part):
             if isinstance(base, Class) and base.is_enum is not False and self.enum_members(base):
                 raise Raised("TypeError", f"{base.name} has members and cannot be extended", place)
         self.bodies.prepare(cls, env)
+        if "__slots__" in cls.names:
+            self._check_slots(cls)
         options = {str(k): self.ev.expressions.eval(v, env) for k, v in given.items()}
         made = self.metaclasses.made(cls, options, place)
         if cls.complete and made is cls:
@@ -115,6 +125,11 @@ class Classes(Part):
             known = isinstance(value, (Class, Ext))
             bases.append(value if known else Ext("unknown." + shortened(base)))
         return bases
+
+    def _check_slots(self, cls: Class) -> None:
+        for name in self.slots(cls) or ():
+            if name in cls.names and name not in ("__dict__", "__qualname__"):
+                raise Raised("ValueError", f"{name!r} in __slots__ is in the class too", cls.place)
 
     def announce(self, cls: Class, options: dict[str, Any], place: SourcePlace) -> None:
         """Tell the bases of a new class."""
@@ -215,10 +230,30 @@ class Classes(Part):
         return False
 
     def namespace(self, cls: Class) -> dict[str, Any]:
-        """`vars(cls)`: all that its body binds, in order."""
+        """`vars(cls)`: all that its body binds, in order, and what Python adds to that."""
         found = {name: self.own_attr(cls, name) for name in list(cls.names)}
         found.update(cls.attrs)
-        return {name: value for name, value in found.items() if value is not ABSENT}
+        found = {name: value for name, value in found.items() if value is not ABSENT}
+        for name in self.slots(cls) or ():
+            found[name] = Unknown(f"the slot {name}", cls.place)
+        if "__eq__" in found:
+            found.setdefault("__hash__", None)
+        # Which of these it has, and where they stand, differs between versions of Python.
+        more = Alternatives((Unknown("what Python adds to a class", cls.place), ABSENT))
+        for name in _ADDED:
+            found.setdefault(name, more)
+        return found
+
+    def slots(self, cls: Class) -> tuple[str, ...] | None:
+        """The names of a class's own `__slots__`; None where it has none or they are not known."""
+        if "__slots__" not in cls.names:
+            return None
+        slots = self.own_attr(cls, "__slots__")
+        if isinstance(slots, str):
+            return (slots,)
+        if not isinstance(slots, (list, tuple, dict)):
+            return None
+        return tuple(slots) if all(isinstance(name, str) for name in slots) else None
 
     def make_super(self, env: Env, place: SourcePlace) -> Any:
         """`super()` in the method that `env` belongs to."""

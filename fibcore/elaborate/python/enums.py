@@ -43,9 +43,11 @@ class Enums(Part):
         self.members(cls)
         return dict(cls.members or {})
 
-    def canonical(self, cls: Class) -> list[EnumMember]:
-        """What iteration over an enumeration gives."""
+    def canonical(self, cls: Class) -> list[EnumMember] | None:
+        """What iteration over an enumeration gives; None where that is not known."""
         members = list(self.members(cls) or ())
+        if len(members) > 1 and any(isinstance(m.value, Unknown) for m in members):
+            return None  # which of them are aliases is not known either
         if not cls.derives(*_FLAGS):
             return members
         return [m for m in members if isinstance(m.value, int) and m.value.bit_count() == 1]
@@ -111,6 +113,7 @@ class Enums(Part):
             return self.ev.calls.call(own.of_kind("staticmethod"), args, {}, cls.place)
         if cls.derives("StrEnum"):
             return name.lower()
+        last = [v.value if isinstance(v, EnumMember) else v for v in last]
         numbers = [v for v in last if isinstance(v, int)]
         if len(numbers) != len(last):
             return Unknown("auto() after a value that is no number", cls.place)
@@ -186,8 +189,12 @@ class Enums(Part):
         missing = self.ev.classes.attr(cls, "_missing_")
         if isinstance(missing, Func):
             found = self.ev.calls.call(Bound(missing, cls), [value], {}, place)
-            if found is not None:
+            if isinstance(found, (Unknown, Alternatives)):
+                return Unknown(f"a member of {cls.name}", place)
+            if isinstance(found, EnumMember) and cls in found.cls.mro:
                 return found
+            if found is not None:
+                raise Raised("TypeError", "_missing_() gave something that is no member", place)
         elif cls.derives(*_FLAGS) and isinstance(value, int):
             return self._combination(cls, int(value), place)
         raise Raised("ValueError", f"{value!r} is not a valid {cls.name}", place)

@@ -19,6 +19,7 @@ from fibcore.elaborate.python.values.classes import is_of_source
 from fibcore.elaborate.python.values.exceptions import (
     EXCEPTIONS,
     ExceptionObject,
+    SomeException,
     Traceback,
     exception_bases,
     exception_of,
@@ -148,7 +149,7 @@ class Exceptions(Part):
         if error is None:
             return [None, None, None]
         value = exception_of(error)
-        return [value.cls, value, Traceback()]
+        return [value.type_of(place), value, Traceback()]
 
     # An assertion that cannot be decided holds where nothing handles that it does not: the source
     # as it is published runs.
@@ -178,22 +179,33 @@ class Exceptions(Part):
 
     def may_raise(self, place: SourcePlace, *kinds: str) -> None:
         """Note that an operation on something unknown may raise, where a handler is around."""
+        if self.ev.mode.caught:
+            why = "an operation on something unknown"
+            self._may_raise([Raised(kind, why, place) for kind in kinds], place)
+
+    def may_raise_anything(self, place: SourcePlace) -> None:
+        """Note that a call of something unknown may raise what handlers around catch."""
         caught = self.ev.mode.caught
-        if not caught or self.ev.mode.forward:
+        if caught:
+            why = "a call of something unknown"
+            kinds = caught - {"BaseException"} or {"Exception"}
+            some = [
+                Raised(kind, why, place, value=SomeException(Ext(kind), place)) for kind in kinds
+            ]
+            self._may_raise(some, place)
+
+    def _may_raise(self, errors: list[Raised], place: SourcePlace) -> None:
+        caught = self.ev.mode.caught
+        if self.ev.mode.forward:
             return
         sides: list[Callable[[], Status]] = [
-            partial(_raise, Raised(kind, "an operation on something unknown", place))
-            for kind in kinds
-            if not caught.isdisjoint((kind, *exception_bases(Ext(kind)), *_CATCH_ALL))
+            partial(_raise, error)
+            for error in errors
+            if not caught.isdisjoint((error.kind, *exception_bases(Ext(error.kind)), *_CATCH_ALL))
         ]
         if sides:
             why = Unknown("whether an operation on something unknown raised", place)
             self.ev.writes.choose([*sides, lambda: None], why)
-
-    def may_raise_anything(self, place: SourcePlace) -> None:
-        """Note that a call of something unknown may raise what handlers around catch."""
-        if self.ev.mode.caught:
-            self.may_raise(place, *(self.ev.mode.caught - {"BaseException"} or {"Exception"}))
 
     # -- catching ------------------------------------------------------------------------------
 
@@ -342,7 +354,9 @@ class Exceptions(Part):
                 bases = exception_bases(exception_of(error).cls)
                 if kinds.short in (error.kind, *bases):
                     return True
-            return is_subclass(exception_of(error).cls, kinds)
+            raised = exception_of(error)
+            found = is_subclass(raised.cls, kinds)
+            return found if raised.exact or found else None
         if isinstance(kinds, plain.PLAIN):
             raise Raised("TypeError", "a handler of something that is no exception", place)
         if isinstance(kinds, (Unknown, Alternatives)) and node is not None:

@@ -20,7 +20,8 @@ from fibcore.elaborate.python.values import (
     born,
     merge,
 )
-from fibcore.elaborate.python.values.classes import is_of_source
+from fibcore.elaborate.python.values.classes import may_be_generic
+from fibcore.elaborate.python.values.exceptions import EXCEPTIONS
 from fibcore.model.tree import Alternatives, SourcePlace, Unknown
 
 if TYPE_CHECKING:
@@ -202,6 +203,8 @@ class Expressions(Part):
                 if members is not None:
                     return self.ev.enums.by_key(value, self.eval(node.slice, env), place)
                 return self._of_class(value, node, env, place)
+            if value.name in EXCEPTIONS and not value.name.endswith("Group"):
+                raise Raised("TypeError", f"type {value.name!r} is not subscriptable", place)
             return self.ev.libraries.item(value, lambda: self.eval(node.slice, env), place)
         return self.ev.operators.subscript(value, self.eval(node.slice, env), place)
 
@@ -215,7 +218,7 @@ class Expressions(Part):
             found = cls.get_item(self.ev, self.eval(node.slice, env), place)
             if found is not ABSENT:
                 return found
-        if is_of_source(cls):
+        if not may_be_generic(cls):
             self.eval(node.slice, env)
             raise Raised("TypeError", f"type {cls.name!r} is not subscriptable", place)
         return cls

@@ -14,46 +14,61 @@ from typing import Any
 from fibcore.elaborate.python.branches import leaves_block
 from fibcore.elaborate.python.journal import Status
 from fibcore.elaborate.python.part import Part
+from fibcore.elaborate.python.reach import reached_by
 from fibcore.elaborate.python.values import ABSENT, Env, Func, Raised
 from fibcore.elaborate.python.values.exceptions import exception_of
 from fibcore.elaborate.python.values.functions import yields
-from fibcore.elaborate.python.values.generators import Generator
+from fibcore.elaborate.python.values.generators import Generator, doubt_end
 from fibcore.elaborate.python.values.iterators import Iterator, Undecided
 from fibcore.model.tree import SourcePlace, Unknown
 from fibcore.syntax import walk
 
+_SCOPES = (
+    ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef, ast.ListComp, ast.SetComp,
+    ast.DictComp, ast.GeneratorExp,
+)  # fmt: skip
 Steps = Frame[Any, Any, Status]
 """What runs a statement: gives what it yields, is sent what `yield` comes to, ends as it ends."""
 
 
-def reached_by(func: Func, env: Env) -> list[Any]:
-    """What a function, and those that it calls, may change: the values of their variables."""
-    found: list[Any] = []
-    seen: set[int] = set()
-    pending: list[tuple[Func, Env | None]] = [(func, env)]
-    while pending:
-        one, scope = pending.pop()
-        if id(one.node) in seen:
-            continue
-        seen.add(id(one.node))
-        for name in {part.id for part in walk(one.node) if isinstance(part, ast.Name)}:
-            at = scope
-            while at is not None and at.outer is not None and name not in at.vars:
-                at = at.outer
-            if at is None or at.outer is None:
-                continue  # of the module
-            value = at.vars[name]
-            found.append(value)
-            if isinstance(value, Func):
-                pending.append((value, value.env))
-    return found
+def _of_inner_scopes(node: ast.AST) -> frozenset[str]:
+    """The names that functions, classes and comprehensions inside of a function use."""
+    known: frozenset[str] | None = getattr(node, "inner_names", None)
+    if known is None:
+        inner = [part for part in walk(node) if part is not node and isinstance(part, _SCOPES)]
+        names = {n.id for scope in inner for n in walk(scope) if isinstance(n, ast.Name)}
+        known = node.inner_names = frozenset(names)  # type: ignore[attr-defined]
+    return known
 
 
 class Generators(Part):
-    """Makes generators, and runs their frames."""
+    """Makes generators, and runs their frames.
+
+    Attributes:
+        made: Whether there have been any.
+    """
+
+    made = False
+
+    def leave(self, node: ast.AST, env: Env) -> None:
+        """Drop the generators that variables of a function hold, which has come to its end.
+
+        Functions inside of it hold its scope, and that holds them.
+        """
+        held = [name for name, value in env.vars.items() if isinstance(value, Generator)]
+        if not held:
+            return
+        inner = _of_inner_scopes(node)
+        why = Unknown("when a generator is dropped that an inner function may use", None)
+        for name in held:
+            if name in inner:
+                doubt_end(env.vars[name], why)
+            else:
+                del env.vars[name]
 
     def generator(self, func: Func, env: Env, place: SourcePlace) -> Generator:
         """What a call of a generator function gives."""
+        self.made = True
         reached = partial(reached_by, func, env)
         return Generator(self.ev, self._frame(func, env), reached, place)
 

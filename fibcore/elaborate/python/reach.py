@@ -1,13 +1,15 @@
-"""Which modules can be reached from values."""
+"""What can be reached from values, and from functions."""
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from fibcore.elaborate.python.values import (
     Bound,
     Class,
+    Env,
     Ext,
     Func,
     Mod,
@@ -17,6 +19,7 @@ from fibcore.elaborate.python.values import (
     Value,
 )
 from fibcore.model.tree import Alternatives
+from fibcore.syntax import walk
 
 
 def modules_within(values: Iterable[Any]) -> dict[int, Mod]:
@@ -65,3 +68,26 @@ def _parts(value: Any) -> Iterator[Any]:
         for kind in type(value).__mro__:
             for slot in getattr(kind, "__slots__", ()):
                 yield getattr(value, slot, None)
+
+
+def reached_by(func: Func, env: Env) -> list[Any]:
+    """What a function, and those that it calls, may change: the values of their variables."""
+    found: list[Any] = []
+    seen: set[int] = set()
+    pending: list[tuple[Func, Env | None]] = [(func, env)]
+    while pending:
+        one, scope = pending.pop()
+        if id(one.node) in seen:
+            continue
+        seen.add(id(one.node))
+        for name in {part.id for part in walk(one.node) if isinstance(part, ast.Name)}:
+            at = scope
+            while at is not None and at.outer is not None and name not in at.vars:
+                at = at.outer
+            if at is None or at.outer is None:
+                continue  # of the module
+            value = at.vars[name]
+            found.append(value)
+            if isinstance(value, Func):
+                pending.append((value, value.env))
+    return found

@@ -201,5 +201,7 @@ class RecordMethods:
             if not isinstance(text, str):
                 return Unknown("text of a record", place)
             parts.append(f"{field.name}={text}")
-        name = obj.cls.name if record.row else obj.cls.qualname
+        name = obj.cls.name if record.row else obj.cls.named(self.ev, "__qualname__")
+        if not isinstance(name, str):
+            return Unknown("text of a record", place)
         return f"{name}({', '.join(parts)})"

@@ -7,7 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 from fibcore.elaborate.python.budget import Exhausted
 from fibcore.elaborate.python.libraries.table import imitates
-from fibcore.elaborate.python.values import ABSENT, Args, Class, Kwargs, Namespace, Obj, Value
+from fibcore.elaborate.python.reach import reached_by
+from fibcore.elaborate.python.values import (
+    ABSENT,
+    Args,
+    Class,
+    Func,
+    Kwargs,
+    Namespace,
+    Obj,
+    Raised,
+    Value,
+)
+from fibcore.elaborate.python.values.generators import Generator
 from fibcore.model.tree import Alternatives, Unknown
 
 if TYPE_CHECKING:
@@ -16,7 +28,7 @@ if TYPE_CHECKING:
 
 _HOOKS = (
     "__reduce__", "__reduce_ex__", "__getstate__", "__setstate__", "__getnewargs__",
-    "__getnewargs_ex__",
+    "__getnewargs_ex__", "__getattr__", "__getattribute__",
 )  # fmt: skip
 _CONTAINERS = (list, tuple, dict, set, frozenset)
 
@@ -60,10 +72,12 @@ def _copy(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
         found = _hooked(ev, value, "__copy__", [], place)
         if found is not ABSENT:
             return found
-        new = Obj(value.cls, value.place)
-        new.attrs.update(value.attrs)
-        new.args = value.args
+        new = _bare(ev, value, place)
+        if isinstance(new, Obj):
+            new.attrs.update(value.attrs)
         return new
+    if isinstance(value, Generator):
+        raise Raised("TypeError", "a copy of a generator", place)
     if isinstance(value, Namespace):
         return value.copy(dict(value.values))
     return value.copied() if isinstance(value, Value) else value
@@ -85,6 +99,8 @@ def _deep(ev: Evaluator, value: Any, memo: dict[int, Any], place: SourcePlace) -
         return _deep_container(ev, value, memo, place)
     if type(value) is Obj and isinstance(value.cls, Class):
         return _deep_object(ev, value, memo, place)
+    if isinstance(value, Generator):
+        raise Raised("TypeError", "a copy of a generator", place)
     new = value.copied() if isinstance(value, Value) else value
     memo[id(value)] = new
     return new
@@ -111,10 +127,10 @@ def _deep_container(ev: Evaluator, value: Any, memo: dict[int, Any], place: Sour
 def _deep_object(ev: Evaluator, value: Obj, memo: dict[int, Any], place: SourcePlace) -> Any:
     found = _hooked(ev, value, "__deepcopy__", [Unknown("the memo of deepcopy", place)], place)
     if found is ABSENT:
-        found = Obj(value.cls, value.place)
+        found = _bare(ev, value, place)
         memo[id(value)] = found
-        found.attrs.update({k: _deep(ev, v, memo, place) for k, v in value.attrs.items()})
-        found.args = value.args
+        if isinstance(found, Obj):
+            found.attrs.update({k: _deep(ev, v, memo, place) for k, v in value.attrs.items()})
     memo[id(value)] = found
     return found
 
@@ -122,6 +138,29 @@ def _deep_object(ev: Evaluator, value: Obj, memo: dict[int, Any], place: SourceP
 def _hooked(ev: Evaluator, value: Obj, name: str, args: Args, place: SourcePlace) -> Any:
     """A copy that the class of an object makes itself; ABSENT where it does not."""
     found = value.special(ev, name, args, place)
-    if found is ABSENT and any(ev.classes.attr(value.cls, n) is not ABSENT for n in _HOOKS):
-        return Unknown("a copy that a class makes in a way of its own", place)
-    return found
+    if found is not ABSENT:
+        return found
+    hooks = [hook for hook in (ev.classes.attr(value.cls, n) for n in _HOOKS) if hook is not ABSENT]
+    if not hooks:
+        return ABSENT
+    # Which of them are asked, and for what, differs between versions of Python.
+    why = Unknown("a copy that a class makes in a way of its own", place)
+    ev.doubts.hand_over([value], why)
+    for hook in hooks:
+        if isinstance(hook, Func):
+            ev.doubts.hand_over(reached_by(hook, hook.env), why)
+    ev.exceptions.may_raise_anything(place)
+    return why
+
+
+def _bare(ev: Evaluator, value: Obj, place: SourcePlace) -> Any:
+    """An instance as its class makes it, without a call of `__init__`."""
+    make = ev.classes.attr(value.cls, "__new__")
+    if isinstance(make, Func):
+        new = ev.calls.call_function(make, [value.cls], {}, place)
+        if type(new) is not Obj:
+            return Unknown("a copy of what makes something else", place)
+    else:
+        new = Obj(value.cls, value.place)
+    new.args = value.args
+    return new

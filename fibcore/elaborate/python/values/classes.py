@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fibcore.elaborate.python.budget import Exhausted
 from fibcore.elaborate.python.values.base import ABSENT, Args, Kwargs, Raised, Value
 from fibcore.elaborate.python.values.external import Ext
-from fibcore.elaborate.python.values.functions import Bound, Func, Native
+from fibcore.elaborate.python.values.functions import Bound, Func, Native, qualified_name
 from fibcore.model.tree import Unknown
 
 if TYPE_CHECKING:
@@ -34,6 +34,9 @@ _EXCEPTIONS = {
 """What attributes each of Python's exceptions has."""
 
 
+_NAMES = frozenset(("__name__", "__qualname__", "__module__"))
+
+
 def has_foreign_attributes(cls: Class) -> bool:
     """Whether a base class outside of the source may have attributes that nobody here knows."""
     return any(isinstance(base, Ext) and base.short not in _HARMLESS for base in cls.mro)
@@ -52,6 +55,17 @@ def may_inherit(cls: Class, name: str) -> bool:
 def is_of_source(cls: Class) -> bool:
     """Whether a class has no bases outside of the source but `object` and `ABC`."""
     return all(isinstance(b, Class) or b.short in ("object", "ABC") for b in cls.mro)
+
+
+def may_be_generic(cls: Class) -> bool:
+    """Whether a class may give something for `cls[...]` without saying so itself."""
+    return any(
+        base.short not in ("object", "ABC", "Module")
+        and "__class_getitem__" in _EXCEPTIONS.get(base.name, ("__class_getitem__",))
+        if isinstance(base, Ext)
+        else bool(getattr(base.node, "type_params", None))
+        for base in cls.mro
+    )
 
 
 class Class(Value):
@@ -152,12 +166,8 @@ class Class(Value):
 
     @property
     def qualname(self) -> str:
-        """The name with the classes around it."""
-        owner = self.env.owner
-        if owner is not None:
-            return f"{owner.qualname}.{self.name}"
-        func = self.env.func
-        return self.name if func is None else f"{func.name}.<locals>.{self.name}"
+        """The name with the classes and functions around it."""
+        return qualified_name(self.env, self.name)
 
     def has_instance(self, value: Any) -> bool | None:
         if self.metaclass is not None and "__instancecheck__" in self.metaclass.names:
@@ -170,12 +180,8 @@ class Class(Value):
         return name.rpartition(".")[2] == "Callable"
 
     def find_attr(self, ev: Evaluator, name: str, place: SourcePlace) -> Any:
-        if name == "__name__":
-            return self.name
-        if name == "__qualname__":
-            return self.qualname
-        if name == "__module__":
-            return self.module.name
+        if name in _NAMES:
+            return self.named(ev, name)
         if ev.classes.enum_members(self) is not None:
             members = ev.enums.by_name(self)
             if name in members:
@@ -189,6 +195,14 @@ class Class(Value):
             inherited = ev.environment.super_method(self, name)
             return self._of_metaclass(ev, name, place) if inherited is ABSENT else inherited
         return ev.attributes.bind_to_class(found, self, place)
+
+    def named(self, ev: Evaluator, name: str) -> Any:
+        """`__name__` and the like, of the class or what was assigned to it."""
+        if name in self.attrs or (name in self.names and name != "__name__"):
+            return ev.classes.own_attr(self, name)
+        if name == "__module__":
+            return self.module.name
+        return self.name if name == "__name__" else self.qualname
 
     def _of_metaclass(self, ev: Evaluator, name: str, place: SourcePlace) -> Any:
         """What the class of the class gives."""
@@ -218,6 +232,11 @@ class Class(Value):
         found = ev.object_methods.of_class(self, name)
         if found is not ABSENT:
             return found
+        if any(
+            isinstance(b, Class) and "__slots__" in b.names and name in (ev.classes.slots(b) or ())
+            for b in self.mro
+        ):
+            return Unknown.attribute(f"the slot {name}", place)
         if may_inherit(self, name):
             return Unknown.attribute(f"{self.name}.{name}, perhaps of a base class", place)
         return ABSENT

@@ -83,6 +83,8 @@ class ExceptionObject(Obj):
     """
 
     __slots__ = ("raised", "state")
+    exact = True
+    """Whether it is of its class, and not perhaps of one that derives from it."""
 
     def __init__(self, cls: Any, given: Any, place: SourcePlace | None = None) -> None:
         super().__init__(cls, place)
@@ -134,6 +136,14 @@ class ExceptionObject(Obj):
         else:
             super().set_attr(ev, name, value, place)
 
+    def del_attr(self, ev: Evaluator, name: str, place: SourcePlace) -> None:
+        if name not in self.state:
+            super().del_attr(ev, name, place)
+        elif name == "args" or name.startswith("__"):
+            raise Raised("TypeError", f"{name} may not be deleted", place)
+        else:
+            ev.writes.put(self.state, name, Unknown(f"{name}, which was deleted", place))
+
     def of_builtin_base(self, ev: Evaluator, name: str) -> Any:
         """A method that the class of Python gives, or ABSENT."""
 
@@ -172,6 +182,35 @@ class ExceptionObject(Obj):
         if not given:
             return ""
         return ev.texts.text(given[0], place, "r" if "KeyError" in names else "s")
+
+
+class SomeException(ExceptionObject):
+    """What an operation that is not followed may raise: of a class, or of one derived from it."""
+
+    __slots__ = ()
+    exact = False
+
+    def __init__(self, cls: Any, place: SourcePlace) -> None:
+        super().__init__(
+            cls, Unknown("what an operation that is not followed raises", place), place
+        )
+
+    def type_of(self, place: SourcePlace) -> Any:
+        return Unknown("the class of an exception that is not known", place)
+
+    def is_of(self, cls: Any) -> bool | None:
+        return None
+
+    def is_of_external(self, name: str) -> bool | None:
+        return super().is_of_external(name) or None
+
+    def find_attr(self, ev: Evaluator, name: str, place: SourcePlace) -> Any:
+        if name in self.state or name in self.attrs or name in ("add_note", "with_traceback"):
+            return super().find_attr(ev, name, place)
+        return Unknown.attribute(f"attribute {name} of an exception that is not known", place)
+
+    def text(self, ev: Evaluator, representation: bool, place: SourcePlace) -> Any:
+        return Unknown("the text of an exception", place)
 
 
 def _is_simple(cls: Any) -> bool:

@@ -128,8 +128,8 @@ class Func(_Function):
             return self._of_cache(name, place)
         if name in ("__func__", "__wrapped__") and self.kind in ("staticmethod", "classmethod"):
             return self.of_kind("function")
-        if name == "__qualname__" and self.cls is None and self.env.func is None:
-            return self.name
+        if name == "__qualname__":
+            return self.full_name()
         if name == "__module__":
             return self.env.module.name
         if name == "__doc__":
@@ -149,6 +149,12 @@ class Func(_Function):
             ev.launches.note(self.qualname, args, kwargs, place)
 
         return Native(self.qualname, launch)
+
+    def full_name(self) -> str:
+        """The name with the functions and classes around it, as Python has it."""
+        if self.cls is None:
+            return qualified_name(self.env, self.name)
+        return f"{self.cls.qualname}.{self.name}"
 
     def _of_cache(self, name: str, place: SourcePlace) -> Any:
         if name != "cache_clear":
@@ -262,6 +268,18 @@ class Bound(_Function):
                 return owner.call_method(ev, self.func, args, kwargs, place)
             return ev.calls.call_function(self.func, [owner, *args], kwargs, place)
         return ev.calls.call(self.func, [self.self, *args], kwargs, place)
+
+
+def qualified_name(env: Env, name: str) -> str:
+    """The name of a class or function of a scope, with the classes and functions around it."""
+    scope: Any = env
+    while scope.owner is None and scope.func is None and scope.outer is not None:
+        scope = scope.outer  # of a comprehension
+    if scope.globals_ and name in scope.globals_:
+        return name
+    if scope.owner is not None:
+        return f"{scope.owner.qualname}.{name}"
+    return name if scope.func is None else f"{scope.func.full_name()}.<locals>.{name}"
 
 
 class Receiver(Value):
