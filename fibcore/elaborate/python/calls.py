@@ -123,10 +123,10 @@ class Calls(Part):
         for keyword in node.keywords:
             value = self.ev.expressions.eval(keyword.value, env)
             if keyword.arg is not None:
-                _refuse_twice(kwargs, [keyword.arg], env.module.place(node))
+                self._refuse_twice(kwargs, [keyword.arg], env.module.place(node))
                 kwargs[keyword.arg] = value
             elif isinstance(value, dict) and all(isinstance(k, str) for k in value):
-                _refuse_twice(kwargs, value, env.module.place(node))
+                self._refuse_twice(kwargs, value, env.module.place(node))
                 kwargs.update({str(k): v for k, v in value.items()})
             elif isinstance(value, dict) and not any(map(is_unknown, value)):
                 raise Raised("TypeError", "keywords must be strings", env.module.place(node))
@@ -280,6 +280,13 @@ class Calls(Part):
             self.ev.generators.leave(func.node, env)
         return status[1] if status is not None and status[0] == "return" else None
 
+    def _refuse_twice(self, kwargs: Kwargs, names: Iterable[Any], place: SourcePlace) -> None:
+        for name in names:
+            if name in kwargs:
+                if self.ev.exceptions.handled:  # Python 3.11 raises another one in a handler
+                    self.ev.exceptions.may_raise(place, "KeyError")
+                raise Raised("TypeError", f"got multiple values for argument {name!r}", place)
+
     def _recurs(self, func: Func, args: Args, kwargs: Kwargs) -> bool:
         """Whether a function goes on calling itself with unknown arguments."""
         node = func.node
@@ -373,12 +380,6 @@ class Calls(Part):
                 missing = Unknown("an argument that may be missing", place)
                 found[name] = merge([*kept, func.defaults.get(name, missing)])
         return found
-
-
-def _refuse_twice(kwargs: Kwargs, names: Iterable[Any], place: SourcePlace) -> None:
-    for name in names:
-        if name in kwargs:
-            raise Raised("TypeError", f"got multiple values for argument {name!r}", place)
 
 
 def _same_call(left: Args, right: Args) -> bool:

@@ -30,14 +30,6 @@ if TYPE_CHECKING:
     from fibcore.elaborate.python.evaluator import Evaluator
 
 _NO_OBJECTS = (ast.Constant, ast.List, ast.Dict, ast.Set, ast.Tuple, ast.JoinedStr, ast.BinOp)
-_ADDED = (
-    "__module__", "__doc__", "__dict__", "__weakref__", "__annotations__", "__firstlineno__",
-    "__static_attributes__", "__init__", "__repr__", "__eq__", "__hash__", "__lt__", "__le__",
-    "__gt__", "__ge__", "__match_args__", "__slots__", "__setattr__", "__delattr__", "__new__",
-    "__dataclass_fields__", "__dataclass_params__", "__abstractmethods__", "_abc_impl",
-    "__parameters__", "__orig_bases__", "__annotate__", "__replace__", "__getstate__",
-    "__setstate__", "__classcell__", "__type_params__", "_member_map_",
-)  # fmt: skip
 _WITHOUT_DICT = ("object", "ABC", "Generic", "Protocol")
 
 
@@ -230,18 +222,14 @@ class Classes(Part):
         return False
 
     def namespace(self, cls: Class) -> dict[str, Any]:
-        """`vars(cls)`: all that its body binds, in order, and what Python adds to that."""
-        found = {name: self.own_attr(cls, name) for name in list(cls.names)}
-        found.update(cls.attrs)
-        found = {name: value for name, value in found.items() if value is not ABSENT}
+        """`vars(cls)`: all that its body binds, in order."""
+        held = {name: self.own_attr(cls, name) for name in list(cls.names)}
+        held.update(cls.attrs)
+        found = _Names({name: value for name, value in held.items() if value is not ABSENT})
         for name in self.slots(cls) or ():
             found[name] = Unknown(f"the slot {name}", cls.place)
-        if "__eq__" in found:
+        if held.get("__eq__", ABSENT) is not ABSENT:
             found.setdefault("__hash__", None)
-        # Which of these it has, and where they stand, differs between versions of Python.
-        more = Alternatives((Unknown("what Python adds to a class", cls.place), ABSENT))
-        for name in _ADDED:
-            found.setdefault(name, more)
         return found
 
     def slots(self, cls: Class) -> tuple[str, ...] | None:
@@ -276,6 +264,25 @@ class Classes(Part):
             isinstance(c, Ext) and (c.name.startswith("torch.nn.") or c.short in bases)
             for c in cls.mro
         )
+
+
+class _Names(dict[str, Any]):
+    """What a class holds; which special names Python adds differs between its versions."""
+
+    def __missing__(self, name: str) -> Any:
+        if name in self:
+            return Alternatives((Unknown(f"{name}, if Python adds it to a class"), ABSENT))
+        raise KeyError(name)
+
+    def __contains__(self, name: object) -> bool:
+        added = isinstance(name, str) and name.startswith("__") and name.endswith("__")
+        return added or super().__contains__(name)
+
+    def get(self, name: Any, default: Any = None) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            return default
 
 
 def _takes_options(base: Any) -> bool:

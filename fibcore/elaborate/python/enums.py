@@ -70,6 +70,8 @@ class Enums(Part):
         ignored = self._ignored(cls)
         last: list[Any] = []
         self._refuse_twice(cls, ignored)
+        if cls.derives(*_FLAGS):
+            self._refuse_auto(cls, ignored)
         for name, statements in list(cls.names.items()):
             if name in ignored or not _names_a_member(cls, name):
                 continue
@@ -91,6 +93,19 @@ class Enums(Part):
             bound = [s for s in statements if getattr(s, "value", None) is not None]
             if len(bound) > 1 and name not in ignored and _names_a_member(cls, name):
                 raise Raised("TypeError", f"{name!r} already defined", cls.place)
+
+    def _refuse_auto(self, cls: Class, ignored: tuple[str, ...]) -> None:
+        """Raise for an `auto()` of a flag behind a value that is no number, as the body does."""
+        if isinstance(self.ev.classes.attr(cls, "_generate_next_value_"), Func):
+            return
+        texts = False
+        for name in cls.names:
+            if name in ignored or not _names_a_member(cls, name):
+                continue
+            value = self.ev.classes.own_attr(cls, name)
+            if texts and isinstance(value, Obj) and value.class_name.endswith("auto"):
+                raise Raised("TypeError", "auto() of a flag behind a text", cls.place)
+            texts = texts or isinstance(value, (str, tuple, float))
 
     def _ignored(self, cls: Class) -> tuple[str, ...]:
         value = self.ev.classes.own_attr(cls, "_ignore_") if "_ignore_" in cls.names else ()
@@ -239,7 +254,7 @@ class Enums(Part):
                 return ABSENT
         if not all(isinstance(v, int) for v in values):
             return Unknown("flags whose values are not known", place)
-        return self._combination(flag.cls, fn(*values), place)
+        return self.by_value(flag.cls, [fn(*values)], place)
 
     def inverted(self, member: EnumMember, place: SourcePlace) -> Any:
         """`~member` of a Flag."""
@@ -248,7 +263,7 @@ class Enums(Part):
             mask |= each.value if isinstance(each.value, int) else 0
         if not isinstance(member.value, int) or member.cls.derives("IntFlag"):
             return Unknown("an inverted flag", place)
-        return self._combination(member.cls, mask & ~member.value, place)
+        return self.by_value(member.cls, [mask & ~member.value], place)
 
 
 def _names_a_member(cls: Class, name: str) -> bool:

@@ -212,6 +212,11 @@ class Operators(Part):
             if why is not None:
                 return why
         if any(is_open(side) for side in (left, right) if isinstance(side, (set, frozenset, dict))):
+            if not any(
+                isinstance(left, kinds) and isinstance(right, kinds)
+                for kinds in ((set, frozenset), dict)
+            ):
+                raise Raised("TypeError", f"unsupported operand types for {op.__name__}", place)
             return Unknown("an operation on a container that may hold more", place)
         if op in (ast.Div, ast.FloorDiv, ast.Mod):
             by = index_fn(right)

@@ -128,7 +128,9 @@ class SpecialMethods(Part):
                 found = self.ev.records.ordered(name, owner, other, place)
             if found is not ABSENT:
                 return found
-        return self._refused(op, left, right, place)
+        found = self._refused(op, left, right, place)
+        self.ev.exceptions.may_raise(place, "TypeError")
+        return found
 
     def _goes_first(self, right: Any, left: Any, method: str) -> bool:
         """Whether the right side is asked first: its class is below the left one's."""
@@ -142,7 +144,11 @@ class SpecialMethods(Part):
         """Raise TypeError where both sides are known not to have the operation."""
         shown = f"{op} on {plain.kind_name(left)} and {plain.kind_name(right)}"
         formats = op == "Mod" and isinstance(left, (str, bytes))
-        if formats or any(self.has(side, "__index__") for side in (left, right)):
+        repeats = op == "Mult" and any(
+            isinstance(side, (str, bytes, list, tuple)) and self.has(other, "__index__")
+            for side, other in ((left, right), (right, left))
+        )
+        if formats or repeats:
             return Unknown(shown, place)
         if all(self._is_bare(side) for side in (left, right)):
             raise Raised("TypeError", f"unsupported operation: {shown}", place)
