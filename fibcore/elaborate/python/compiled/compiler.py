@@ -627,6 +627,7 @@ class Compiler:
 
         def sort(frame: Frame) -> Any:
             found = list(ops.items(values(frame)))
+            ops.charge(len(found) >> 4)
             if len(found) < 2:
                 return ops.Made(map(ops.plain, found))
             keys = [by(frame, value) for value in found]

@@ -203,6 +203,7 @@ class _Function:
         if self._depth >= _DEPTH:
             raise NotPlain
         self._depth += 1
+        ops.METER.budget = self._ev.budget
         try:
             return self._code.run(arguments)
         finally:

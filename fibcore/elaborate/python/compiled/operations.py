@@ -8,14 +8,57 @@ lost here, and nothing of the source can say what an operation means.
 from __future__ import annotations
 
 import operator
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from fibcore.elaborate.python.budget import Budget
 from fibcore.elaborate.python.compiled.globs import Glob, Matched
 from fibcore.elaborate.python.values import OTHER_KEYS
 
 MAX_TEXT = 1 << 14
 """Characters of a text that is made; longer ones are not what names are made of."""
+
+
+_FREE_ITEMS = 64
+"""Items that are gone through without a charge of their own: rounds of loops are charged."""
+_FREE_TEXT = 128
+_MAX_NUMBER = 1 << 512
+
+
+class _Meter(threading.local):
+    """What is charged for operations.
+
+    Attributes:
+        budget: That of the evaluation whose function runs.
+    """
+
+    budget: Budget | None = None
+
+
+METER = _Meter()
+
+
+def charge(size: int) -> None:
+    """Count the steps of what takes time and memory by its size, before it is done."""
+    if METER.budget is not None:
+        METER.budget.spend(size, "an operation of a compiled function")
+
+
+def _charge_text(text: str) -> None:
+    """Charge for a look through a text."""
+    if len(text) > _FREE_TEXT:
+        charge(len(text) >> 8)
+
+
+def _charge_copy(text: str) -> None:
+    if len(text) > _FREE_TEXT:
+        charge(len(text) >> 4)
+
+
+def _charge_items(holder: Any) -> None:
+    if len(holder) > _FREE_ITEMS:
+        charge(len(holder) >> 4)
 
 
 class NotPlain(Exception):
@@ -52,6 +95,8 @@ def certain(holder: Any) -> Any:
         inside: Any = holder.values()
     else:
         inside = holder
+    if kind in (list, set, frozenset, dict) and len(holder) > _FREE_ITEMS:
+        charge(len(holder) >> 4)
     for value in inside if kind in (list, set, frozenset, dict) else ():
         if type(value) not in PLAIN:
             raise NotPlain
@@ -121,6 +166,8 @@ class Items:
 def equal(left: Any, right: Any) -> bool:
     """`left == right`."""
     if type(left) in SCALARS and type(right) in SCALARS:
+        if type(left) is str:
+            _charge_text(left)
         return bool(left == right)
     raise NotPlain
 
@@ -130,6 +177,7 @@ def contains(item: Any, holder: Any) -> bool:
     kind = type(holder)
     if kind is str:
         if type(item) is str:
+            _charge_text(holder)
             return item in holder
     elif type(item) in SCALARS:
         if kind is dict:
@@ -139,10 +187,10 @@ def contains(item: Any, holder: Any) -> bool:
                 return False
             plain(holder[item])  # a key that may be there has a value that is not plain
             return True
-        if kind in (*SEQUENCES, set, frozenset, MadeSet) and all(
-            type(one) in SCALARS for one in holder
-        ):
-            return item in holder
+        if kind in (*SEQUENCES, set, frozenset, MadeSet):
+            _charge_items(holder)
+            if all(type(one) in SCALARS for one in holder):
+                return item in holder
     raise NotPlain
 
 
@@ -157,6 +205,8 @@ def _ordered(fn: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
     def compare(left: Any, right: Any) -> bool:
         kinds = (type(left), type(right))
         if kinds in ((int, int), (str, str), (float, float), (int, float), (float, int)):
+            if isinstance(left, str):
+                _charge_text(left)
             return fn(left, right)
         raise NotPlain
 
@@ -168,14 +218,20 @@ def add(left: Any, right: Any) -> Any:
     if type(left) is str and type(right) is str and len(left) + len(right) < MAX_TEXT:
         return left + right
     if type(left) is int and type(right) is int:
-        return left + right
+        return _small(left + right)
     raise NotPlain
 
 
 def subtract(left: Any, right: Any) -> Any:
     """`left - right`."""
     if type(left) is int and type(right) is int:
-        return left - right
+        return _small(left - right)
+    raise NotPlain
+
+
+def _small(number: int) -> int:
+    if -_MAX_NUMBER < number < _MAX_NUMBER:
+        return number
     raise NotPlain
 
 
@@ -206,6 +262,10 @@ def item(holder: Any, key: Any) -> Any:
 def part(holder: Any, start: Any, stop: Any, step: Any) -> Any:
     """`holder[start:stop:step]`."""
     if all(v is None or type(v) is int for v in (start, stop, step)) and step != 0:
+        if type(holder) is str:
+            _charge_copy(holder)
+        elif type(holder) in SEQUENCES:
+            _charge_items(holder)
         if type(holder) in (str, tuple):
             return holder[start:stop:step]
         if type(holder) in SEQUENCES:
@@ -234,13 +294,17 @@ BINARY: dict[str, Callable[[Any, Any], Any]] = {"Add": add, "Sub": subtract}
 def _replace(text: str, old: Any, new: Any, count: Any = -1) -> str:
     if type(old) is not str or type(new) is not str or type(count) is not int:
         raise NotPlain
+    _charge_text(text)
     if not old or len(text) * (len(new) + 1) > MAX_TEXT:
         raise NotPlain
     return text.replace(old, new, count)
 
 
 def _join(text: str, parts: Any) -> str:
-    if type(parts) not in SEQUENCES or not all(type(p) is str for p in parts):
+    if type(parts) not in SEQUENCES:
+        raise NotPlain
+    _charge_items(parts)
+    if not all(type(p) is str for p in parts):
         raise NotPlain
     if sum(map(len, parts)) + len(parts) * len(text) > MAX_TEXT:
         raise NotPlain
@@ -250,6 +314,8 @@ def _join(text: str, parts: Any) -> str:
 def _split(fn: Callable[..., list[str]]) -> Callable[..., Any]:
     def run(text: str, sep: Any = None, maxsplit: Any = -1) -> Any:
         if (sep is None or (type(sep) is str and sep)) and type(maxsplit) is int:
+            if len(text) > _FREE_ITEMS:
+                charge(len(text) >> 2)  # each part is a text of its own
             return Made(fn(text, sep, maxsplit))
         raise NotPlain
 
@@ -266,6 +332,7 @@ def _of_texts(name: str, least: int = 0, most: int = 1) -> Callable[..., Any]:
         for arg in args:
             if type(arg) is not str:
                 raise NotPlain
+        _charge_copy(text)
         return fn(text, *args)
 
     return run
@@ -319,6 +386,7 @@ def _only(holder: MadeSet) -> Any:
 def fullmatch(pattern: Glob, text: Any) -> Matched | None:
     """`pattern.fullmatch(text)`."""
     if type(text) is str and "\n" not in text:
+        _charge_text(text)
         return Matched() if pattern.fullmatch(text) else None
     raise NotPlain
 
@@ -360,12 +428,19 @@ def _len(value: Any) -> int:
     raise NotPlain
 
 
+def _charged(value: Any) -> Any:
+    """The items of a value, all of which are gone through."""
+    found = items(value)
+    _charge_items(found)
+    return found
+
+
 def _list(value: Any) -> Any:
-    return Made(plain(one) for one in items(value))
+    return Made(plain(one) for one in _charged(value))
 
 
 def _tuple(value: Any) -> Any:
-    return tuple(plain(one) for one in items(value))
+    return tuple(plain(one) for one in _charged(value))
 
 
 def _bool(value: Any) -> bool:
@@ -373,7 +448,7 @@ def _bool(value: Any) -> bool:
 
 
 def _fromkeys(value: Any) -> dict[Any, Any]:
-    found = list(items(value))
+    found = list(_charged(value))
     if not all(type(one) in SCALARS for one in found):
         raise NotPlain
     return dict.fromkeys(found)
@@ -381,7 +456,7 @@ def _fromkeys(value: Any) -> dict[Any, Any]:
 
 def _made_set(value: Any = ()) -> Any:
     found = MadeSet()
-    for one in items(value):
+    for one in _charged(value):
         _add(found, one)
     return found
 

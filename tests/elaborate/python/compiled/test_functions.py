@@ -258,3 +258,27 @@ def test_a_function_that_calls_itself(tmp_path: Path) -> None:
     a, b = {"x": {"y": [1], "z": {}}}, {"x": {"y": [1], "z": {"w": 1}}}
     result = Evaluator(ModuleIndex(tmp_path)).call("m", "run", a, b)
     assert result == [True, False, True, False, False, False]
+
+
+HOSTILE = {
+    "items of a list": "for a in values:\n        n = n + len(list(values))",
+    "membership in a list": "for a in values:\n        n = n + (1 if a in values else 0)",
+    "an item by its number": "for a in values:\n        n = n + values[0]",
+    "slices": "for a in values:\n        n = n + len(values[1:])",
+    "long texts": "for a in values:\n        n = n + (1 if text.endswith('b') or 'b' in text else 0)",
+    "numbers that double": "n = 1\n    for a in values:\n        n = n + n\n    n = n - n",
+}
+
+
+@pytest.mark.parametrize("body", HOSTILE.values(), ids=HOSTILE)
+def test_what_takes_time_by_its_size_is_charged(body: str, tmp_path: Path) -> None:
+    source = f"def run(values, text):\n    n = 0\n    {body}\n    return n\n"
+    source += "def start(count):\n    return run([1] * count, 'a' * 16 * count)\n"
+    (tmp_path / "m.py").write_text(source)
+    steps = []
+    for count in (1000, 2000):
+        evaluator = Evaluator(ModuleIndex(tmp_path))
+        evaluator.call("m", "start", count)
+        steps.append(evaluator.budget.steps)
+    assert steps[1] > 3 * steps[0] or body.startswith("n = 1")
+    assert steps[0] < 4_000_000
