@@ -28,6 +28,20 @@ def related(one: str, other: str) -> bool:
     return one == other or one.startswith(other + "_") or other.startswith(one + "_")
 
 
+def same_kind(definition: Definition, traced: TraceFile) -> bool:
+    """Whether the op types are related, or both name one function of FlashInfer.
+
+    FlashInfer's `bmm_bf16` is an op type of its own there, and a kernel of `gemm` here.
+    """
+    if related(definition.op_type, traced.op_type):
+        return True
+    here, there = (
+        {name.rpartition(".")[2] for name in one.tag_values("fi_api")}
+        for one in (definition, traced)
+    )
+    return bool(here & there)
+
+
 def same_stage(definition: Definition, traced: TraceFile) -> bool:
     """Whether the two can be of one stage, which not every kernel has."""
     here, there = set(definition.tag_values("stage")), set(traced.tag_values("stage"))
@@ -47,14 +61,14 @@ def other_sizes(definition: Definition, traced: TraceFile) -> dict[str, tuple[in
 def match(definition: Definition, traced: TraceFile) -> tuple[str, ...] | None:
     """Where the dump says it otherwise than the definition; None where it is another kernel.
 
-    The two are the same kernel when op types are related, stages agree, no const axis of one name
-    differs in size, the outputs are equal, and every matrix and higher tensor of one has its
-    counterpart in the other: by name, else by its sizes. An axis that varies on one side agrees
-    with any size on the other. Tensors may be laid out differently, plain floats may be other
-    plain floats, and vectors and scalars may be there on one side alone; each of these is a
+    The two are the same kernel when op types or functions are related, stages agree, no const axis
+    of one name differs in size, the outputs are equal, and every matrix and higher tensor of one
+    has its counterpart in the other: by name, else by its sizes. An axis that varies on one side
+    agrees with any size on the other. Tensors may be laid out differently, plain floats may be
+    other plain floats, and vectors and scalars may be there on one side alone; each of these is a
     difference that is named.
     """
-    if not related(definition.op_type, traced.op_type) or not same_stage(definition, traced):
+    if not same_kind(definition, traced) or not same_stage(definition, traced):
         return None
     if other_sizes(definition, traced):
         return None

@@ -15,7 +15,7 @@ from fibcore.model.kernel import Kernel
 from fibcore.model.options import Option
 from fibcore.ops.registry import Registry
 from fibcore.reports.diff.report import Match, TraceDiff, Unmatched
-from fibcore.traces.matching import match, other_sizes, related, same_stage
+from fibcore.traces.matching import match, other_sizes, related, same_kind, same_stage
 from fibcore.traces.reading import Trace, TraceFile
 from fibcore.traces.sketch import sketch
 
@@ -133,7 +133,7 @@ class _Comparison:
             )
 
     def _why_not_traced(self, definition: Definition) -> str:
-        alike = [f for f in self.files if related(f.op_type, definition.op_type)]
+        alike = [f for f in self.files if same_kind(definition, f)]
         if not alike:
             return f"the dump has nothing of op type {definition.op_type}"
         alike = [f for f in alike if same_stage(definition, f)]
@@ -152,9 +152,10 @@ class _Comparison:
         return f"nearest in the dump: {nearest.name}, {self._otherwise(definition, nearest)}"
 
     def _why_not_extracted(self, file: TraceFile) -> str:
-        if not any(related(op_type, file.op_type) for op_type in self.registry.op_types()):
+        alike = [d for d in self.definitions if same_kind(d, file)]
+        known = any(related(op_type, file.op_type) for op_type in self.registry.op_types())
+        if not alike and not known:
             return f"no installed plugin has op type {file.op_type}"
-        alike = [d for d in self.definitions if related(d.op_type, file.op_type)]
         if not alike:
             return f"extraction found nothing of op type {file.op_type}"
         alike = [d for d in alike if same_stage(d, file)]

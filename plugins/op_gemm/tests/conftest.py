@@ -37,7 +37,7 @@ def small_definitions() -> list[Definition]:
         with_constants(plain, CHUNK_ELEMENTS=24 * 2048),
         with_constants(blocks, CHUNK_ELEMENTS=24 * 4096, SPLIT_ROWS=8),
         *(with_constants(one, CHUNK_ELEMENTS=24 * 4096) for one in others),
-        with_constants(made_of("bmm_bf16", 96, 64), CHUNK_ELEMENTS=24 * 96),
+        with_constants(made_of("bmm_bf16", 96, 64), CHUNK_ELEMENTS=140 * 96),
         with_constants(made_of("bmm_fp8", 96, 64), CHUNK_ELEMENTS=140 * 96),
         with_constants(made_of("bmm_fp8_block_scale", 200, 320), CHUNK_ELEMENTS=150 * 4096),
     ]

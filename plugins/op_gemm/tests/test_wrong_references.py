@@ -153,18 +153,19 @@ ALPHA_MISTAKES = [
     ("divided by alpha", "sums * alpha", "sums / alpha"),
     ("alpha twice", "sums * alpha", "sums * alpha * alpha"),
 ]
+BMM_OF_A = "A[matrices, rows].to(torch.float32)"
 BMM_MISTAKES = [
-    ("the first matrix of B for all", "b = B[index]", "b = B[0]"),
-    ("last element of K missing", ".to(torch.float32) @ b", ".to(torch.float32)[:, :-1] @ b[:-1]"),
+    ("the first matrix of B for all", "b = B[matrices]", "b = B[:1].expand_as(B)[matrices]"),
+    ("last element of K missing", f"{BMM_OF_A}, b", f"{BMM_OF_A}[..., :-1], b[:, :-1]"),
     ("last column of C missing", "return output", "output[..., -1] = 0; return output"),
     ("last matrix missing", "return output", "output[-1] = 0; return output"),
-    ("divided by the root of K", ".to(torch.float32) @ b", ".to(torch.float32) @ b / K**0.5"),
+    ("divided by the root of K", f"({BMM_OF_A}, b)", f"({BMM_OF_A}, b) / K**0.5"),
     (
         "partial sums kept in the dtype of C",
-        "A[index, rows].to(torch.float32) @ b",
-        "sum((A[index, rows, i::64].float() @ b[i::64]).bfloat16() for i in range(64))",
+        f"torch.bmm({BMM_OF_A}, b)",
+        "sum((A[matrices, rows, i::64].float() @ b[:, i::64]).bfloat16() for i in range(64))",
     ),
-    ("B transposed", "b = B[index]", "b = B[index].T"),
+    ("B transposed", "b = B[matrices]", "b = B[matrices].mT"),
 ]
 BMM_FP8_MISTAKES = [
     ("the first matrix of B for all", "B[matrices])", "B[:1].expand_as(B)[matrices])"),
@@ -238,7 +239,7 @@ def test_wrong_references_are_rejected(
 
 
 # What only a GPU runs, with a product that gives float32 as torch.mm there does: a CPU's has none.
-ON_GPU = ("A.is_cuda and m >= SPLIT_ROWS", "a.is_cuda")
+ON_GPU = ("A.is_cuda and m >= SPLIT_ROWS", "a.is_cuda", "x.is_cuda")
 HALVES = [
     ("low half of A lost", "(a_high, a_high, a_low)", "(a_high, a_high, a_low * 0)"),
     ("low half of B lost", "(b_high, b_low, b_high)", "(b_high, b_low * 0, b_high)"),

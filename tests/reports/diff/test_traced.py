@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 from click.testing import CliRunner
 
@@ -93,6 +94,35 @@ def test_names_do_not_matter_and_layout_and_float_type_are_named(tmp_path: Path)
 def test_other_kernels_do_not_match(changes: dict[str, Any], tmp_path: Path) -> None:
     assert match(GEMM, gemm(tmp_path)) is not None
     assert match(GEMM, gemm(tmp_path, **changes)) is None
+
+
+def test_one_function_of_flashinfer_is_one_kind_whatever_its_op_type(tmp_path: Path) -> None:
+    tensors = (tensor("B M K", "bfloat16"), tensor("B K N", "bfloat16"))
+    batched = Definition(
+        "bmm_bf16_n_64_k_32",
+        "gemm",
+        {"B": var(), "M": var(), "N": const(64), "K": const(32)},
+        dict(zip(("A", "B_"), tensors, strict=True)),
+        {"C": tensor("B M N", "bfloat16")},
+        "def run(A, B_):\n    return A @ B_\n",
+        tags=("fi_api:flashinfer.gemm.bmm_bf16",),
+    )
+    axes = {"batch_size": {"type": "var"}, "M": {"type": "var"}}
+    axes |= {n: {"type": "const", "value": v} for n, v in (("N", 64), ("K", 32))}  # type: ignore[dict-item]
+    traced = gemm(
+        tmp_path,
+        name="bmm_bf16_N64_K32",
+        op_type="bmm_bf16",
+        tags=["fi_api:flashinfer.gemm.gemm_base.bmm_bf16"],
+        axes=axes,
+        inputs={
+            "A": {"shape": ["batch_size", "M", "K"], "dtype": "bfloat16"},
+            "B": {"shape": ["batch_size", "K", "N"], "dtype": "bfloat16"},
+        },
+        outputs={"C": {"shape": ["batch_size", "M", "N"], "dtype": "bfloat16"}},
+    )
+    assert match(batched, traced) == ()
+    assert match(attrs.evolve(batched, tags=()), traced) is None
 
 
 def test_vectors_scalars_and_optional_tensors_may_be_on_one_side(tmp_path: Path) -> None:

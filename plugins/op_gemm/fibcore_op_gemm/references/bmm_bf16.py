@@ -8,8 +8,8 @@ import torch
 
 N = 512
 K = 128
-# On a CPU, rows of A are taken in chunks whose float32 copies and products have about this many
-# elements, one matrix after the other.
+# On a CPU, matrices and rows of A are taken in chunks whose float32 copies and products have about
+# this many elements, however many and large they are.
 CHUNK_ELEMENTS = 4194304
 
 
@@ -36,9 +36,11 @@ def run(A: torch.Tensor, B: torch.Tensor) -> torch.Tensor:
 
     output = torch.empty((batch_size, m, N), dtype=A.dtype, device=A.device)
     chunk = max(1, CHUNK_ELEMENTS // max(K, N))
-    for index in range(batch_size):
-        b = B[index].to(torch.float32)
-        for first in range(0, m, chunk):
-            rows = slice(first, first + chunk)
-            output[index, rows] = A[index, rows].to(torch.float32) @ b
+    at_once = max(1, chunk // max(K, min(m, chunk)))
+    for first in range(0, batch_size, at_once):
+        matrices = slice(first, first + at_once)
+        b = B[matrices].to(torch.float32)
+        for first_m in range(0, m, chunk):
+            rows = slice(first_m, first_m + chunk)
+            output[matrices, rows] = torch.bmm(A[matrices, rows].to(torch.float32), b)
     return output

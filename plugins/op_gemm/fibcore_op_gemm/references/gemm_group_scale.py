@@ -22,17 +22,18 @@ E2M1 = (0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -6)  # onl
 
 
 def scaled(x: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
-    """What rows stand for, [n, K] in bfloat16, which holds such products exactly."""
-    one = torch.tensor(E2M1, dtype=torch.bfloat16, device=x.device)  # only: packed
+    """What rows stand for, [n, K]: on a GPU in bfloat16, which holds such products exactly."""
+    dtype = torch.bfloat16 if x.is_cuda else torch.float32
+    one = torch.tensor(E2M1, dtype=dtype, device=x.device)  # only: packed
     pairs = torch.stack((one.repeat(16), one.repeat_interleave(16)), dim=1)  # only: packed
     index = x.view(torch.uint8).to(torch.int32)  # only: packed
     values = torch.nn.functional.embedding(index, pairs)  # only: packed
-    # except: packed: values = x.to(torch.bfloat16)
-    factors = scale.to(torch.bfloat16)  # except: powers
+    # except: packed: values = x.to(dtype)
+    factors = scale.to(dtype)  # except: powers
     # only: powers: # The bits of bfloat16, which has as many exponents: a byte of 0 is subnormal.
     # only: powers: bits = scale.view(torch.uint8).to(torch.int16)
     # only: powers: powers = (bits << 7).clamp(min=64) + ((bits == 255).to(torch.int16) << 6)
-    # only: powers: factors = powers.view(torch.bfloat16)
+    # only: powers: factors = powers.view(torch.bfloat16).to(dtype)
     values = values.view(x.shape[0], NUM_K_BLOCKS, BLOCK)
     return (values * factors[:, :, None]).view(x.shape[0], K)
 
