@@ -62,12 +62,17 @@ def coverage(out: Output, **given: Any) -> int:
 
 def _print(report: CoverageReport, out: Output) -> None:
     from fibcore.reports.coverage.report import STEPS
+    from fibcore.reports.launches import share_cells
 
     out.close()
     out.document(report.to_dict)
     out.table(
         ("model", "served at", "needed", *STEPS),
         [(m.slug, "; ".join(m.servings), *m.counts.values()) for m in report.models],
+    )
+    out.table(
+        ("model", "step", "launches with a definition", "their cost"),
+        [(m.slug, *share_cells(step)[:3]) for m in report.models for step in m.steps],
     )
     for model in report.models:
         if model.recorded:

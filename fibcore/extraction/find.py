@@ -11,6 +11,7 @@ import attrs
 
 from fibcore.errors import FibcoreError, ServingError
 from fibcore.extraction.agreement import agreed
+from fibcore.extraction.launches import Launch, launches
 from fibcore.extraction.request import Config, Request
 from fibcore.extraction.unclaimed import unclaimed
 from fibcore.model.kernel import Kernel, NotCovered, Problem, Use
@@ -38,6 +39,7 @@ class FoundKernels:
         problems: What these plugins could not decide.
         unclaimed: Modules that no plugin accounts for.
         errors: One error for each plugin that failed.
+        launches: What one decode step and one prefill step launch.
     """
 
     model: ResolvedModel
@@ -48,6 +50,7 @@ class FoundKernels:
     problems: tuple[Problem, ...]
     unclaimed: tuple[Use, ...]
     errors: tuple[FibcoreError, ...]
+    launches: tuple[Launch, ...] = ()
 
 
 def find_kernels(
@@ -79,6 +82,7 @@ def find_kernels(
     owners = {owned[op_type].plugin for op_type in request.op_types}
     wanted = [e for plugin, e in extractions if not owners or plugin in owners]
     claimed = frozenset().union(*(extraction.claimed for _, extraction in extractions))
+    nobodys = unclaimed(tree, claimed)
     return FoundKernels(
         model=model,
         serving=serving,
@@ -86,8 +90,9 @@ def find_kernels(
         kernels=tuple(k for e in wanted for k in e.kernels if request.wants(k.op_type)),
         not_covered=tuple(op for e in wanted for op in e.not_covered),
         problems=tuple(problem for e in wanted for problem in e.problems),
-        unclaimed=unclaimed(tree, claimed),
+        unclaimed=nobodys,
         errors=errors,
+        launches=launches(tree, [e for _, e in extractions], claimed, nobodys),
     )
 
 

@@ -11,6 +11,7 @@ import attrs
 from fibcore.dataset import ProvenanceEntry
 from fibcore.errors import FibcoreError
 from fibcore.extraction.find import FoundKernels, few_collections, find_kernels, resolve
+from fibcore.extraction.launches import Launch
 from fibcore.extraction.report import (
     ModelReport,
     Refused,
@@ -90,6 +91,7 @@ class FoundModel:
         problems: What these plugins could not decide.
         missing: What should be in the model tree and could not be elaborated.
         unclaimed: Modules that no plugin accounts for.
+        launches: What one decode step and one prefill step launch, of all op types.
     """
 
     report: ModelReport
@@ -99,6 +101,7 @@ class FoundModel:
     problems: tuple[Problem, ...]
     missing: tuple[Missing, ...]
     unclaimed: tuple[Use, ...]
+    launches: tuple[Launch, ...] = ()
 
 
 @attrs.frozen
@@ -219,6 +222,7 @@ class _Search:
             problems=found.problems,
             missing=found.tree.missing,
             unclaimed=found.unclaimed,
+            launches=found.launches,
         )
 
     def _define(self, kernel: Kernel, found: FoundKernels) -> DefinedKernel:

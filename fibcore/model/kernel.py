@@ -84,6 +84,9 @@ class Kernel:
         tags: `stage:decode`, `tp:8`, `quantization:float8_e4m3fn`, `fi_api:...`. The core adds
             `model:` and `status:` tags.
         notes: What the report should say beside it.
+        choice: What a step does in one way or another, `attention of prefill`: of the kernels with
+            the same choice, at modules that one module holds, it launches one. Empty where every
+            step launches it.
     """
 
     op_type: str
@@ -93,6 +96,7 @@ class Kernel:
     uses: tuple[Use, ...]
     tags: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    choice: str = ""
 
 
 def class_defaults(kernels: Iterable[Kernel]) -> dict[str, tuple[str, ...]]:
@@ -123,12 +127,14 @@ class NotCovered:
             one at the same module takes this one's place in reports. None where the op is all that
             the module runs, which any other plugin's kernel is then that claims the module. Empty
             where no other kernel can be it.
+        choice: As in `Kernel`: what a step does in this way or by one of those kernels.
     """
 
     what: str
     reason: str
     uses: tuple[Use, ...]
     op_types: tuple[str, ...] | None = None
+    choice: str = ""
 
 
 @attrs.frozen
@@ -174,7 +180,7 @@ class KernelCollector:
         self._uses: dict[str, dict[Use, None]] = {}  # in order, each once
         self._notes: dict[str, list[str]] = {}
         self._claimed: set[str] = set()
-        self._not_covered: dict[tuple[str, str, tuple[str, ...] | None], list[Use]] = {}
+        self._not_covered: dict[tuple[str, str, tuple[str, ...] | None, str], list[Use]] = {}
         self._problems: dict[tuple[str, str], list[Use]] = {}
 
     def add(self, kernel: Kernel, node: ModuleNode | Operation, *, beside: bool = False) -> None:
@@ -218,6 +224,7 @@ class KernelCollector:
         node: ModuleNode | Operation,
         *,
         op_types: tuple[str, ...] | None = None,
+        choice: str = "",
     ) -> None:
         """Record an op of `node` that has no definition.
 
@@ -228,10 +235,11 @@ class KernelCollector:
             op_types: Which other plugins' kernels at the module are this op after all, where it is
                 not what the module as a whole is for; see `NotCovered`. The module is claimed
                 where they are None.
+            choice: What a step does in this way or by another kernel; see `Kernel`.
         """
         if op_types is None:
             self._claimed.add(claim(node))
-        self._not_covered.setdefault((what, reason, op_types), []).append(use(node))
+        self._not_covered.setdefault((what, reason, op_types, choice), []).append(use(node))
 
     def problem(self, what: str, reason: str, node: ModuleNode | Operation) -> None:
         """Record that something about `node` could not be decided."""
@@ -248,8 +256,8 @@ class KernelCollector:
             kernels=kernels,
             claimed=frozenset(self._claimed),
             not_covered=tuple(
-                NotCovered(what, reason, tuple(uses), op_types)
-                for (what, reason, op_types), uses in self._not_covered.items()
+                NotCovered(what, reason, tuple(uses), op_types, choice)
+                for (what, reason, op_types, choice), uses in self._not_covered.items()
             ),
             problems=tuple(Problem(*k, tuple(u)) for k, u in self._problems.items()),
         )

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from fibcore import __version__
 from fibcore.reports.coverage.report import STEPS, CoverageReport, ModelCoverage, Need
+from fibcore.reports.launches import GPU, share_cells, share_note
 
 DONE, NOT = "yes", "no"
 
@@ -30,6 +31,17 @@ def _lines(report: CoverageReport, name: str) -> Iterator[str]:
     rows = [(m.slug, *m.counts.values()) for m in report.models]
     rows.append(("**all, each once**", *report.counts.values()))
     yield from _table(header, rows, right=range(1, len(header)))
+    steps = [(model.slug, step) for model in report.models for step in model.steps]
+    if steps:
+        yield ""
+        yield "## Share of kernels"
+        yield ""
+        yield from share_note(GPU)
+        yield ""
+        header = ("Model", "Step", "Launches with a definition", "Their cost", "Without one")
+        yield from _table(
+            header, [(slug, *share_cells(step)) for slug, step in steps], right=(2, 3)
+        )
     for refused in report.refused:
         yield ""
         yield f"Not looked at: {_escaped(refused.label)}: {_escaped(refused.error.message)}."

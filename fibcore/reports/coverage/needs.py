@@ -19,6 +19,7 @@ from fibcore.progress import Progress
 from fibcore.reports.coverage.commands import STEPS_AFTER, CommandLines
 from fibcore.reports.coverage.holdings import DatasetHoldings, Served
 from fibcore.reports.coverage.report import Constant, ModelCoverage, Need, Uncovered
+from fibcore.reports.launches import shares
 from fibcore.sources.tree import SourceTree
 from fibcore.verification.evidence import STRENGTH
 
@@ -160,6 +161,7 @@ class Deriver:
             ),
             commands=self._together(slug, needs),
             partial=tuple(partial.values()),
+            steps=shares(found[0][0].launches, self.registry),
         )
 
     def _in_dataset(self, kernel: Kernel, slug: str, findings: Findings) -> Definition | None:

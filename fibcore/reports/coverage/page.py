@@ -16,6 +16,7 @@ from fibcore.pages import (
 )
 from fibcore.pages.tables import Value
 from fibcore.reports.coverage.report import STEPS, CoverageReport, ModelCoverage, Need
+from fibcore.reports.share_table import share_table
 
 TABLE = "needs"
 
@@ -35,6 +36,7 @@ def render(report: CoverageReport, name: str) -> str:
         tally=_tally(report),
         totals=_totals(report),
         matrix=_matrix(report),
+        launches=_steps(report),
         needs=_needs(report),
         uncovered=_uncovered(report),
         unneeded=_unneeded(report),
@@ -131,6 +133,10 @@ def _matrix(report: CoverageReport) -> Matrix | None:
         ),
         searchable=len(report.models) > 10,
     )
+
+
+def _steps(report: CoverageReport) -> Table:
+    return share_table((model.slug, model.steps) for model in report.models)
 
 
 def _needs(report: CoverageReport) -> Table:

@@ -12,6 +12,7 @@ from fibcore.errors import FibcoreError
 from fibcore.extraction.report import Refused, Remark
 from fibcore.model.json import to_data
 from fibcore.model.kernel import Scalar
+from fibcore.reports.launches import StepShare
 
 STEPS = ("definition", "verified", "workloads", "baseline", "benchmarks")
 """What a definition should have, in the order in which it gets it."""
@@ -125,6 +126,7 @@ class ModelCoverage:
         uncovered: Ops without a definition.
         commands: What adds all that is missing, one command for all definitions that lack it.
         partial: What could not be elaborated or decided; `needs` may lack something because of it.
+        steps: What a decode step and a prefill step launch, at the first of `servings`.
         recorded: Whether `needs` is only what the dataset itself records of the model, because the
             model could not be extracted.
     """
@@ -137,6 +139,7 @@ class ModelCoverage:
     uncovered: tuple[Uncovered, ...] = ()
     commands: tuple[str, ...] = ()
     partial: tuple[Remark, ...] = ()
+    steps: tuple[StepShare, ...] = ()
     recorded: bool = False
 
     @property
@@ -156,6 +159,7 @@ class ModelCoverage:
             "commands": list(self.commands),
             "uncovered": to_data(self.uncovered),
             "partial": to_data(self.partial),
+            "steps": [step.to_dict() for step in self.steps],
             "recorded": self.recorded,
         }
 

@@ -19,6 +19,7 @@ from fibcore.model.kernel import Use
 from fibcore.model.serving import Serving
 from fibcore.model.tree import ModelTree, ModuleNode
 from fibcore.ops.registry import Registry
+from fibcore.reports.launches import shares
 from fibcore.reports.survey.report import STATES, MissingOp, NeededDefinition, Reason, SurveyedModel
 from fibcore.reports.survey.task import Task
 from fibcore.sources.tree import SourceTree
@@ -87,6 +88,7 @@ def _examine(task: Task, source: SourceTree, registry: Registry) -> SurveyedMode
         ),
         not_covered=_merged(not_covered),
         notes=found.tree.warnings,
+        steps=shares(found.launches, registry),
     )
 
 

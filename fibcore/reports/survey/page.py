@@ -19,6 +19,7 @@ from fibcore.pages import (
     bar_plot,
     render_page,
 )
+from fibcore.reports.share_table import share_table
 from fibcore.reports.survey import report as data
 from fibcore.reports.survey.labels import config_label, layers_label, op_reasons
 
@@ -53,6 +54,7 @@ def page(report: data.SurveyReport) -> str:
         ops=_ops(report, anchors),
         models=_models(report, anchors),
         picture=_picture(report, anchors),
+        launches=share_table((row.model, row.steps) for row in report.rows),
         definitions=_definitions(report, anchors),
         anchors=anchors,
     )

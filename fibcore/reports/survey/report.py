@@ -11,6 +11,7 @@ from typing import Any, Literal
 import attrs
 
 from fibcore.model.json import to_data
+from fibcore.reports.launches import StepShare
 
 State = Literal["whole", "partial", "refused", "failed", "no config"]
 STATES: tuple[State, ...] = ("whole", "partial", "refused", "failed", "no config")
@@ -83,6 +84,7 @@ class SurveyedModel:
         definitions: The definitions that it needs.
         not_covered: The ops that no definition describes, the most frequent first.
         notes: What a reader should know beside it.
+        steps: What a decode step and a prefill step launch.
         seconds: How long it took.
     """
 
@@ -98,6 +100,7 @@ class SurveyedModel:
     definitions: tuple[NeededDefinition, ...] = ()
     not_covered: tuple[MissingOp, ...] = ()
     notes: tuple[str, ...] = ()
+    steps: tuple[StepShare, ...] = ()
     seconds: float = 0.0
 
     @property
@@ -109,7 +112,8 @@ class SurveyedModel:
         """Plain data without the time that it took, which differs from run to run."""
         data = to_data(self)
         del data["seconds"]
-        return {**data, "op_types": self.op_types}
+        steps = [step.to_dict() for step in self.steps]
+        return {**data, "op_types": self.op_types, "steps": steps}
 
 
 @attrs.frozen
@@ -182,6 +186,15 @@ class SurveyReport:
         known = counts["architectures"] - counts["no config"]
         return {s: round(100 * counts[s] / known, 1) if known else 0.0 for s in STATES[:-1]}
 
+    @property
+    def launches(self) -> dict[str, tuple[int, int]]:
+        """Stage to launches with a definition and to all of them, of all models together."""
+        found: dict[str, tuple[int, int]] = {}
+        for step in (step for row in self.rows for step in row.steps):
+            defined, total = found.get(step.stage, (0, 0))
+            found[step.stage] = (defined + step.launches["defined"], total + step.total)
+        return found
+
     @cached_property
     def definitions(self) -> tuple[Shared, ...]:
         """The definitions that the models need, those of most models first."""
@@ -232,6 +245,10 @@ class SurveyReport:
             "counts": self.counts,
             "percentages": self.percentages,
             "op_types": list(self.op_types),
+            "launches": {
+                stage: {"defined": defined, "all": total}
+                for stage, (defined, total) in self.launches.items()
+            },
             "rows": [row.to_dict() for row in self.rows],
             "definitions": to_data(self.definitions),
             "not_covered": to_data(self.not_covered),

@@ -98,4 +98,5 @@ def make_kernel(
         facts=facts,
         uses=(),
         tags=(f"stage:{KINDS[kind].stage}", f"tp:{serving.tp}", f"fi_api:{KINDS[kind].flashinfer}"),
+        choice=f"attention of {KINDS[kind].stage}",
     )

@@ -114,7 +114,15 @@ def _kernel(
     tags = [f"stage:{KINDS[kind].stage}", f"tp:{serving.tp}"]
     if flashinfer_has(kind, *head_dims):
         tags.append(f"fi_api:{KINDS[kind].flashinfer}")
-    return Kernel(KINDS[kind].op_type, name, parameters, facts, uses=(), tags=tuple(tags))
+    return Kernel(
+        KINDS[kind].op_type,
+        name,
+        parameters,
+        facts,
+        uses=(),
+        tags=tuple(tags),
+        choice=f"attention of {KINDS[kind].stage}",
+    )
 
 
 def _scale_fact(layer: ModuleNode, scale: float | None, head_dim: int | None) -> Fact | None:

@@ -51,6 +51,9 @@ _OTHERS = {
 _UNKNOWN_CLASS = "it is none of the rotary embeddings that this plugin knows"
 _NAME = re.compile(r"Rotary\w*Emb|R[Oo][Pp][Ee]\w*(Emb|2D)")
 
+# A layer that may write the KV cache on the way or not does it in one kernel or the other.
+_CHOICE = "rotation of queries and keys"
+
 _TURNING = re.compile(r"forward(_cuda|_native)?$|__call__$")
 # Gives the rows of the table that somebody else turns by.
 _TABLE = re.compile(r"get_cos_sin$|get_cos_sin_cache$|get_cos_cached_total$|get_sin_cached_total$")
@@ -152,6 +155,7 @@ def _match(node: ModuleNode, fused_functions: tuple[str, ...], found: KernelColl
             f"{rope.name} that writes the KV cache",
             "one kernel turns queries and keys and puts keys and values into the cache",
             node,
+            choice=_CHOICE,
         )
     if alone or storing or doubts:
         return
@@ -204,6 +208,7 @@ def _kernel(node: ModuleNode, rope: _Rope) -> Kernel:
         uses=(),
         tags=(f"fi_api:{API}",),
         notes=(f"scaling of its table: {rope.scaling}",) if scaled else (),
+        choice=_CHOICE,
     )
 
 

@@ -53,6 +53,8 @@ _KERNELS = {
 _NOT_COVERED = {
     "argmax": "requests that do not sample take the largest logit; the op type has no such kernel",
 }
+# The requests of a batch decide which of the ways a step takes.
+_CHOICE = "the next tokens"
 _JOINT_NOTE = (
     "SGLang calls it with filter_apply_order='joint', in which top-p sees what top-k leaves out: "
     f"{ORDER.flag} {JOINT} has that definition"
@@ -116,7 +118,8 @@ def _match(
     stems = next((s for name, s in _KERNELS.items() if call.goes_through(name)), None)
     if stems is None:
         if call.name in _NOT_COVERED:
-            found.not_covered(f"{call.name} of logits", _NOT_COVERED[call.name], call)
+            reason = _NOT_COVERED[call.name]
+            found.not_covered(f"{call.name} of logits", reason, call, choice=_CHOICE)
         return
     vocab_size = _vocabulary(call) or of_others
     if vocab_size is None:
@@ -144,4 +147,5 @@ def _kernel(
         uses=(),
         tags=(f"fi_api:flashinfer.sampling.{KINDS[stem].function}",),
         notes=(_JOINT_NOTE,) if joint and not as_called else (),
+        choice="" if stem == SOFTMAX else _CHOICE,
     )

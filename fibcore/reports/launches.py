@@ -1,0 +1,282 @@
+"""Which part of a step's launches, and of their time, kernels with a definition have."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import attrs
+
+from fibcore.benchmarking.costs.floors import floor
+from fibcore.benchmarking.costs.gpus import Gpu, gpu_called
+from fibcore.errors import FibcoreError
+from fibcore.extraction.launches import LAUNCH_STATES, Launch
+from fibcore.model.definition import Definition
+from fibcore.ops.registry import Registry
+
+GPU = "H100"
+"""The GPU whose floors weigh launches."""
+
+
+@attrs.frozen
+class Batch:
+    """What a step is given.
+
+    Attributes:
+        stage: "decode" or "prefill".
+        sequences: Sequences.
+        tokens: Tokens of all sequences that go through the model.
+        keys: Keys of each sequence, those of the step among them.
+    """
+
+    stage: str
+    sequences: int
+    tokens: int
+    keys: int
+
+    def __str__(self) -> str:
+        if self.tokens == self.sequences:
+            return f"{self.sequences} sequences with {self.keys} keys each"
+        return f"{self.tokens} tokens of {self.sequences} sequences"
+
+
+BATCHES = {
+    "decode": Batch("decode", sequences=64, tokens=64, keys=2048),
+    "prefill": Batch("prefill", sequences=4, tokens=8192, keys=2048),
+}
+"""The batch of each stage that launches are weighed at."""
+
+_DOUBLE = re.compile(r"(?P<whole>\w+) == (?P<factor>\d+) \* (?P<part>\w+)")
+
+
+@attrs.frozen
+class Weighed:
+    """Launches of one name.
+
+    Attributes:
+        state: "defined", "named" or "unknown".
+        what: The definition, the op, the class or the function.
+        count: How many a step launches.
+        floor: Seconds that all of them take at least; of those without a definition, what reading
+            their weights once takes. None where nothing is known.
+    """
+
+    state: str
+    what: str
+    count: int
+    floor: float | None
+
+
+@attrs.frozen
+class StepShare:
+    """What one step launches, and how much of it has a definition.
+
+    Attributes:
+        stage: "decode" or "prefill".
+        batch: The batch, in words.
+        launches: State to number of launches.
+        floors: State to the floors of those launches whose cost is known, in sum, in seconds.
+        without_cost: State to launches of which no cost is known.
+        kernels: The launches by name, those that weigh most first.
+    """
+
+    stage: str
+    batch: str
+    launches: Mapping[str, int]
+    floors: Mapping[str, float]
+    without_cost: Mapping[str, int]
+    kernels: tuple[Weighed, ...]
+
+    @property
+    def total(self) -> int:
+        """All launches."""
+        return sum(self.launches.values())
+
+    @property
+    def defined(self) -> float:
+        """The part of the launches that have a definition, 0 to 1; 0 where nothing is launched."""
+        return self.launches["defined"] / self.total if self.total else 0.0
+
+    @property
+    def defined_cost(self) -> float:
+        """The part that these have of the floors that are known, 0 to 1."""
+        known = sum(self.floors.values())
+        return self.floors["defined"] / known if known else 0.0
+
+    @property
+    def bounded(self) -> bool:
+        """Whether `defined_cost` is an upper bound: the cost of launches without a definition.
+
+        It is what reading their weights takes, or not known at all.
+        """
+        return self.launches["defined"] < self.total
+
+    @property
+    def launches_text(self) -> str:
+        """For people: `351 of 352 (99.7 %)`."""
+        return f"{self.launches['defined']} of {self.total} ({100 * self.defined:.1f} %)"
+
+    @property
+    def cost_text(self) -> str:
+        """For people: `at most 98.2 %`."""
+        sign = "at most " if self.bounded else ""
+        return f"{sign}{100 * self.defined_cost:.1f} %"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data; floors to six digits."""
+        return {
+            "stage": self.stage,
+            "batch": self.batch,
+            "gpu": GPU,
+            "launches": dict(self.launches),
+            "defined": round(self.defined, 4),
+            "floors": {state: _rounded(s) for state, s in self.floors.items()},
+            "without_cost": dict(self.without_cost),
+            "defined_cost": round(self.defined_cost, 4),
+            "bounded": self.bounded,
+            "kernels": [
+                {**attrs.asdict(k), "floor": None if k.floor is None else _rounded(k.floor)}
+                for k in self.kernels
+            ],
+        }
+
+
+def share_cells(step: StepShare) -> tuple[str, str, str, str]:
+    """A step in a row of a table: its stage, both shares, and what has no definition."""
+    others = [f"{k.what} ({k.count})" for k in step.kernels if k.state != "defined"]
+    return step.stage, step.launches_text, step.cost_text, ", ".join(others)
+
+
+def share_note(gpu: str) -> tuple[str, ...]:
+    """What the shares are, in lines of Markdown."""
+    decode, prefill = BATCHES["decode"], BATCHES["prefill"]
+    return (
+        f"What one step launches: decode of {decode}, prefill of {prefill}. A launch weighs its",
+        f"floor on one {gpu}. One without a definition weighs what reading its weights once takes,",
+        "or nothing where that is not known: the share of cost is at most what is given then.",
+    )
+
+
+def _rounded(seconds: float) -> float:
+    return float(f"{seconds:.6g}")
+
+
+def shares(found: Iterable[Launch], registry: Registry) -> tuple[StepShare, ...]:
+    """The shares of a decode step and a prefill step, each at its batch.
+
+    Args:
+        found: The launches of one model.
+        registry: The plugins, which write definitions and count their costs.
+    """
+    several = list(found)
+    sizes = _Sizes(several, registry)
+    return tuple(
+        _share(batch, [one for one in several if one.stage == batch.stage], sizes)
+        for batch in BATCHES.values()
+    )
+
+
+def _share(batch: Batch, found: Iterable[Launch], sizes: _Sizes) -> StepShare:
+    kernels = [Weighed(one.state, one.what, one.count, sizes.seconds(one, batch)) for one in found]
+    counts: Counter[str] = Counter()
+    without: Counter[str] = Counter()
+    seconds: dict[str, float] = dict.fromkeys(LAUNCH_STATES, 0.0)
+    for kernel in kernels:
+        counts[kernel.state] += kernel.count
+        if kernel.floor is None:
+            without[kernel.state] += kernel.count
+        else:
+            seconds[kernel.state] += kernel.floor
+    return StepShare(
+        stage=batch.stage,
+        batch=str(batch),
+        launches={state: counts[state] for state in LAUNCH_STATES},
+        floors=seconds,
+        without_cost={state: without[state] for state in LAUNCH_STATES},
+        kernels=tuple(
+            sorted(kernels, key=lambda k: (-(k.floor or 0.0), -k.count, k.state, k.what))
+        ),
+    )
+
+
+class _Sizes:
+    """Floors of launches, from sizes that follow from the batch and from the model's constants.
+
+    Args:
+        found: All launches of the model.
+        registry: The plugins.
+    """
+
+    def __init__(self, found: Iterable[Launch], registry: Registry) -> None:
+        self._registry = registry
+        self._gpu: Gpu = gpu_called(GPU)
+        self._definitions: dict[str, Definition | None] = {}
+        self._constants: dict[str, int] = {}
+        for launch in found:
+            definition = self._definition(launch)
+            for name, size in (definition.const_axes if definition else {}).items():
+                self._constants.setdefault(name, size)
+
+    def _definition(self, launch: Launch) -> Definition | None:
+        """The definition of a launch; None where its plugin cannot write it, as others report."""
+        if launch.kernel is None:
+            return None
+        if launch.what not in self._definitions:
+            try:
+                self._definitions[launch.what] = self._registry.reference(launch.kernel)
+            except FibcoreError:
+                self._definitions[launch.what] = None
+        return self._definitions[launch.what]
+
+    def seconds(self, launch: Launch, batch: Batch) -> float | None:
+        """The floors of all its launches together; None where they are not known."""
+        definition = self._definition(launch)
+        if definition is None:
+            known = launch.weights is not None and launch.kernel is None
+            return launch.weights / self._gpu.bandwidth if known and launch.weights else None
+        axes = self._axes(launch, definition, batch)
+        if axes is None:
+            return None
+        try:
+            cost = self._registry.cost(definition, axes)
+        except FibcoreError:
+            return None
+        return floor(cost, self._gpu).seconds * launch.count
+
+    def _axes(self, launch: Launch, definition: Definition, batch: Batch) -> dict[str, int] | None:
+        """Sizes of the var axes, by FlashInfer's names; None where one is not known."""
+        page = definition.const_axes.get("page_size", 1)
+        pages = batch.sequences * -(-batch.keys // page)
+        rows = batch.sequences if launch.last_tokens else batch.tokens
+        of_sequences = "len_indptr" in definition.axes
+        table = {
+            **dict.fromkeys(("M", "num_tokens", "seq_len", "total_q", "total_seq_len"), rows),
+            "batch_size": batch.sequences if of_sequences else rows,
+            "num_seqs": batch.sequences,
+            "len_indptr": batch.sequences + 1,
+            "total_kv": batch.sequences * batch.keys,
+            "num_kv_indices": pages,
+            "num_pages": pages,
+            "max_seq_len": batch.keys,
+        }
+        facts = {n: f.value for n, f in launch.kernel.facts.items()} if launch.kernel else {}
+        found = {}
+        for name in definition.var_axes:
+            size = facts.get(name, table.get(name, self._constants.get(name)))
+            size = _part(definition, name) if size is None else size
+            if not isinstance(size, int):
+                return None
+            found[name] = int(size)
+        return found
+
+
+def _part(definition: Definition, axis: str) -> int | None:
+    """The size of an axis of which a constraint says that a const axis is a multiple."""
+    for constraint in definition.constraints:
+        match = _DOUBLE.fullmatch(constraint)
+        if match and match["part"] == axis:
+            whole = definition.const_axes.get(match["whole"])
+            return None if whole is None else whole // int(match["factor"])
+    return None

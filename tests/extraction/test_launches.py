@@ -1,0 +1,113 @@
+"""What a step launches: one launch for each use, alternatives once, what is idle not at all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+from fibcore.extraction.launches import Launch, launches
+from fibcore.model.kernel import Extraction, Kernel, KernelCollector, use
+from fibcore.model.tree import ModelTree, ModuleRef, ParameterRef
+from fibcore.testing.trees import TENSOR, call, module, operation, tree
+
+WEIGHT = ParameterRef("thing.weight", (8, 4), "bfloat16")
+
+
+def kernel(name: str, **more: Any) -> Kernel:
+    return Kernel("op", name, {}, {}, (), **more)
+
+
+def counted(made: ModelTree, found: KernelCollector, stage: str = "decode") -> dict[str, Any]:
+    extraction = found.finish()
+    return {
+        one.what: (one.state, one.count) for one in every(made, extraction) if one.stage == stage
+    }
+
+
+def every(made: ModelTree, extraction: Extraction) -> tuple[Launch, ...]:
+    nobodys = [use(n) for n in made.walk() if n.leaf and n.path not in extraction.claimed]
+    return launches(made, [extraction], extraction.claimed, nobodys)
+
+
+def test_a_use_is_a_launch_of_its_stage() -> None:
+    nodes = [module(f"layers.{n}.attn", "Attention") for n in range(3)]
+    found = KernelCollector()
+    for node in nodes:
+        found.add(kernel("decode", tags=("stage:decode",)), node)
+        found.add(kernel("norm"), node)
+    made = tree(*nodes)
+    assert counted(made, found) == {"decode": ("defined", 3), "norm": ("defined", 3)}
+    assert counted(made, found, "prefill") == {"norm": ("defined", 3)}
+
+
+def test_of_alternatives_as_many_are_launched_as_of_one() -> None:
+    nodes = [module(f"layers.{n}.{name}", "A") for n in range(2) for name in ("mqa", "mha")]
+    found = KernelCollector()
+    for node in nodes:
+        for name in ("ps1", "ps64") if node.path.endswith("mqa") else ("ragged",):
+            found.add(kernel(name, choice="attention"), node)
+    found.not_covered("written otherwise", "why", nodes[0], choice="attention")
+    assert counted(tree(*nodes), found) == {"ps1": ("defined", 2)}
+
+
+def test_what_has_no_definition_is_named_or_unknown() -> None:
+    nodes = [module(name, name.capitalize()) for name in ("named", "nobodys", "doubtful")]
+    found = KernelCollector()
+    found.not_covered("an op", "why", nodes[0])
+    found.problem("a kernel", "why", nodes[2])
+    assert counted(tree(*nodes), found) == {
+        "an op": ("named", 1),
+        "Nobodys": ("unknown", 1),
+        "a kernel": ("unknown", 1),
+    }
+
+
+def test_what_is_not_run_launches_nothing() -> None:
+    nodes = [attrs.evolve(module(name, "Layer"), idle=True) for name in ("a", "b")]
+    found = KernelCollector()
+    found.not_covered("layer that is not run", "why", nodes[0])
+    assert counted(tree(*nodes), found) == {}
+
+
+def test_calls_that_nobody_claims_and_that_certainly_happen() -> None:
+    node = module("thing", "Linear", attributes={"weight": WEIGHT})
+    calls = [
+        operation("kernels.quantise", TENSOR, module="thing"),
+        operation("kernels.maybe", TENSOR, module="thing", possible=True),
+        operation("torch.nn.functional.linear", TENSOR, WEIGHT, module="thing"),  # its own product
+        operation("kernels.claimed", TENSOR, module="thing"),
+    ]
+    made = tree(node, kernel_calls=calls)
+    found = KernelCollector()
+    found.add(kernel("gemm"), node)
+    found.claim(calls[3])
+    assert counted(made, found) == {"gemm": ("defined", 1), "quantise": ("unknown", 1)}
+
+
+def test_rows_behind_the_head_are_last_tokens() -> None:
+    head = module("lm_head", "ParallelLMHead")
+    logits = module(
+        "logits",
+        "sglang.srt.layers.logits_processor.LogitsProcessor",
+        calls=[call(TENSOR, TENSOR, ModuleRef("lm_head"))],
+    )
+    found = KernelCollector()
+    found.add(kernel("gemm"), head)
+    found.add(kernel("gemm"), module("layers.0.proj", "Linear"))
+    found.claim(logits)
+    (first, second) = (
+        one for one in every(tree(head, logits), found.finish()) if one.stage == "prefill"
+    )
+    assert (first.what, first.count, first.last_tokens) == ("gemm", 1, True)
+    assert (second.what, second.count, second.last_tokens) == ("gemm", 1, False)
+
+
+def test_weights_are_those_that_modules_hold() -> None:
+    node = module("thing", "Experts", attributes={"weight": WEIGHT, "other": 3})
+    table = module("table", "VocabEmbedding", attributes={"weight": WEIGHT})
+    found = KernelCollector()
+    found.not_covered("experts", "why", node)
+    found.not_covered("look-up", "why", table)
+    by_name = {one.what: one.weights for one in every(tree(node, table), found.finish())}
+    assert by_name == {"experts": 64, "look-up": None}

@@ -1,0 +1,94 @@
+"""Write docs/share.md: which part of a step's launches has a definition, model by model.
+
+    python tools/share_table.py --sglang 0.5.23=FOLDER [--configs DIR] [--jobs N] [--output FILE]
+
+FOLDER holds the package `sglang` of that release. The models are those of `MODELS`, of the built-in
+catalogue; with --configs the totals of all configs below DIR are added, which takes a while.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import fibcore
+from fibcore.reports.launches import GPU, share_cells, share_note
+from fibcore.reports.survey.report import SurveyedModel, SurveyReport
+
+ROOT = Path(__file__).resolve().parents[1]
+MODELS = (
+    "llama-3.1-8b",
+    "qwen3-8b",
+    "qwen3-30b-a3b",
+    "qwen3-30b-a3b-fp8",
+    "mixtral-8x7b",
+    "gpt-oss-20b",
+    "gpt-oss-120b",
+    "deepseek-v3",
+    "kimi-k2-instruct",
+    "gemma-3-1b-it",
+    "llama-4-scout-17b-16e-instruct",
+)
+
+
+def lines(
+    version: str, rows: Sequence[SurveyedModel], everything: SurveyReport | None
+) -> Iterator[str]:
+    """The page."""
+    yield "# Share of kernels"
+    yield ""
+    yield f"Written by `tools/share_table.py` from SGLang {version} and this repository's plugins."
+    yield from share_note(GPU)
+    yield "Products of linear layers are those of whole layers, as the dataset has them; attention"
+    yield "and experts are a rank's. [survey.md](survey.md#share-of-kernels) says how is counted."
+    yield ""
+    yield "| model | TP/EP | step | launches with a definition | their cost | without one |"
+    yield "| --- | --- | --- | ---: | ---: | --- |"
+    for row in rows:
+        for step in row.steps:
+            yield f"| {row.model} | {row.tp}/{row.ep} | {' | '.join(share_cells(step))} |"
+    if everything is not None:
+        yield ""
+        with_steps = [row for row in everything.rows if any(step.total for step in row.steps)]
+        yield f"All {len(with_steps)} configs of a folder that could be looked at:"
+        yield ""
+        for stage, (defined, total) in everything.launches.items():
+            share = 100 * defined / total if total else 0.0
+            yield f"- {stage}: {defined} of {total} launches ({share:.1f} %)"
+
+
+def main() -> int:
+    """Look at the models and write the page; the exit status."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--sglang", required=True, metavar="VERSION=FOLDER")
+    parser.add_argument("--configs", type=Path)
+    parser.add_argument("--jobs", type=int)
+    parser.add_argument("--output", type=Path, default=ROOT / "docs" / "share.md")
+    given = parser.parse_args()
+    version, _, folder = given.sglang.partition("=")
+    with tempfile.TemporaryDirectory() as nowhere:
+        found = fibcore.survey(
+            sglang=folder, model_name=MODELS, jobs=given.jobs, output=nowhere, target_dir=nowhere
+        )
+        everything = None
+        if given.configs is not None:
+            everything = fibcore.survey(
+                sglang=folder,
+                configs=given.configs,
+                jobs=given.jobs,
+                output=nowhere,
+                target_dir=nowhere,
+            )
+    rows = sorted(found.rows, key=lambda row: MODELS.index(row.model))
+    text = "\n".join(lines(version, rows, everything)) + "\n"
+    given.output.write_text(text, encoding="utf-8")
+    return found.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
