@@ -247,7 +247,8 @@ class _Sizes:
 
     def _axes(self, launch: Launch, definition: Definition, batch: Batch) -> dict[str, int] | None:
         """Sizes of the var axes, by FlashInfer's names; None where one is not known."""
-        page = definition.const_axes.get("page_size", 1)
+        pieces = {option.name for option in self._registry.options.several}
+        page = next((n for axis, n in definition.const_axes.items() if axis in pieces), 1)
         pages = batch.sequences * -(-batch.keys // page)
         rows = batch.sequences if launch.last_tokens else batch.tokens
         of_sequences = "len_indptr" in definition.axes

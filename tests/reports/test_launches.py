@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import types
 from typing import Any
 
 import attrs
@@ -25,12 +26,15 @@ PLACE = SourcePlace("f.py", 1)
 class Plugins:
     """Writes definitions with the axes of their names, and counts what is read."""
 
+    options = types.SimpleNamespace(several=[types.SimpleNamespace(name="piece")])
+
     def __init__(self) -> None:
         self.asked: list[tuple[str, dict[str, int]]] = []
 
     def reference(self, kernel: Kernel) -> Definition:
         names = kernel.name.split("-")
         axes = {name: var() for name in names} | {"N": const(1000)}
+        axes |= {"piece": const(64)} if "num_pages" in names else {}
         constraints = ("N == 2 * half",) if "half" in names else ()
         x = tensor(" ".join((*names, "N")), "bfloat16")
         return Definition(
@@ -96,6 +100,7 @@ def test_nothing_is_launched() -> None:
         ("batch_size", {}, (64, 8192)),
         ("batch_size-len_indptr", {}, (64, 4)),
         ("num_kv_indices", {}, (131072, 8192)),
+        ("num_pages", {}, (2048, 128)),
         ("half", {}, (500, 500)),
         ("num_heads", {"facts": {"num_heads": Fact(16, (), PLACE)}}, (16, 16)),
     ],
