@@ -560,4 +560,9 @@ def agrees_with_float64(
         _near(actual[token], expected[token], f"token {token}")
 
 
+# Kernels round what is between the two products to 16 bits, so that one element in a million can
+# lie just outside. A token that went to a wrong expert is wrong in about all of its elements: one
+# in 8192 tokens is 12 times as much as this.
+MATCHED_RATIO = {"output": 1 - 1e-5}
+
 PROPERTIES = [agrees_with_float64]
