@@ -72,8 +72,10 @@ def attended(
     *,
     tokens_per_page: int | None = None,
     window: int | None = None,
+    chunk: int | None = None,
+    causal: bool = True,
 ) -> Attended:
-    """What is seen in causal attention whose inputs have FlashInfer's names.
+    """What is seen in attention whose inputs have FlashInfer's names.
 
     With `qo_indptr` among the inputs a sequence has any number of queries, the last one aligned
     with its last key; without it, one. With the offsets of all sequences the count is exact; from
@@ -87,13 +89,17 @@ def attended(
         values: The elements of those inputs, as far as they are known.
         tokens_per_page: Tokens in a page; None where keys stand one after the other.
         window: Keys that a query sees at most, its own included; None for all.
+        chunk: Keys of a chunk, counted from a sequence's first: a query sees those of its own
+            key's chunk alone. None for no chunks; not beside a window.
+        causal: Whether a query sees no key behind its own; without it, a query sees all keys.
     """
+    mask = _Mask(window, chunk, causal)
     keys = _lengths(values, tokens_per_page)
     queries = None if keys is None else _queries(definition, values, len(keys))
     if keys is None or queries is None or not _go_together(keys, queries):
-        return _alike(definition, axes, tokens_per_page, window)
-    seen = [keys_seen(n, m, window) for n, m in zip(queries, keys, strict=True)]
-    pairs = sum(pairs_seen(n, m, window) for n, m in zip(queries, keys, strict=True))
+        return _alike(definition, axes, tokens_per_page, mask)
+    seen = [mask.keys(n, m) for n, m in zip(queries, keys, strict=True)]
+    pairs = sum(mask.pairs(n, m) for n, m in zip(queries, keys, strict=True))
     total = sum(seen)
     if tokens_per_page is None:
         return Attended(pairs, total, 0)
@@ -135,6 +141,53 @@ def keys_seen(queries: int, keys: int, window: int | None = None) -> int:
         return 0
     first = max(keys - queries + 1, 1)
     return keys - (0 if window is None else max(0, min(first, keys) - window))
+
+
+def chunk_pairs_seen(queries: int, keys: int, chunk: int) -> int:
+    """As `pairs_seen`, of keys of the own key's chunk alone."""
+
+    def up_to(count: int) -> int:
+        """Pairs of the first so many keys' own queries."""
+        whole, rest = divmod(count, chunk)
+        return whole * chunk * (chunk + 1) // 2 + rest * (rest + 1) // 2
+
+    return up_to(keys) - up_to(max(0, keys - queries))
+
+
+def chunk_keys_seen(queries: int, keys: int, chunk: int) -> int:
+    """As `keys_seen`, of keys of the own key's chunk alone."""
+    if min(queries, keys) == 0:
+        return 0
+    return keys - max(keys - queries, 0) // chunk * chunk
+
+
+@attrs.frozen
+class _Mask:
+    """Which keys a query sees: see `attended`."""
+
+    window: int | None
+    chunk: int | None
+    causal: bool
+
+    @property
+    def local(self) -> bool:
+        return self.window is not None or self.chunk is not None
+
+    def pairs(self, queries: int, keys: int) -> int:
+        """Pairs of a query and a key that it sees, in one sequence."""
+        if not self.causal:
+            return queries * keys
+        if self.chunk is not None:
+            return chunk_pairs_seen(queries, keys, self.chunk)
+        return pairs_seen(queries, keys, self.window)
+
+    def keys(self, queries: int, keys: int) -> int:
+        """Keys that a query sees, in one sequence."""
+        if not self.causal:
+            return keys if queries else 0
+        if self.chunk is not None:
+            return chunk_keys_seen(queries, keys, self.chunk)
+        return keys_seen(queries, keys, self.window)
 
 
 def _lengths(values: Values, tokens_per_page: int | None) -> Sequence[int] | None:
@@ -195,7 +248,7 @@ def _alike(
     definition: Definition,
     axes: Mapping[str, int],
     tokens_per_page: int | None,
-    window: int | None,
+    mask: _Mask,
 ) -> Attended:
     """The count from axes alone."""
     sequences = _sequences(axes)
@@ -206,13 +259,13 @@ def _alike(
     middle = (fewest + pages * size + 1) // 2  # last pages are half full
     pairs = keys = listed = 0
     for count, n, m in _split(sequences, total_q, middle):
-        seen = keys_seen(n, m, window)
-        pairs += count * pairs_seen(n, m, window)
+        seen = mask.keys(n, m)
+        pairs += count * mask.pairs(n, m)
         keys += count * seen
         listed += count * -(-seen // size) if tokens_per_page else 0
     if sequences == 1 and fewest == middle:
         return Attended(pairs, keys, listed)
-    certain = _certainly(definition, sequences, total_q, fewest, tokens_per_page, window)
+    certain = _certainly(definition, sequences, total_q, fewest, tokens_per_page, mask)
     certain = Attended(
         min(certain.pairs, pairs), min(certain.keys, keys), min(certain.listed, listed)
     )
@@ -226,17 +279,23 @@ def _certainly(
     queries: int,
     keys: int,
     tokens_per_page: int | None,
-    window: int | None,
+    mask: _Mask,
 ) -> Attended:
     """What any sequences with this many queries and keys in all see at least."""
+    window = mask.window
     # Sequences share pages at most until all are the same but for their own last key.
     seen = keys if tokens_per_page is None else -(-keys // max(1, sequences))
     if "qo_indptr" in definition.inputs:
         # The sum over queries that see their own key grows faster than their number: least where
         # sequences are alike. A query of a sequence with more keys sees those besides.
         own = min(queries, keys)
-        pairs = sum(n * pairs_seen(m, m, window) for n, m, _ in _split(sequences, own, 0))
-        seen = min(seen, -(-own // max(1, sequences))) if window else seen
+        pairs = sum(n * mask.pairs(m, m) for n, m, _ in _split(sequences, own, 0))
+        if mask.chunk is not None:  # a query may be the first of its chunk
+            pairs = own
+        seen = min(seen, -(-own // max(1, sequences))) if mask.local else seen
+    elif mask.chunk is not None:  # its own key, the first of its chunk
+        pairs = min(sequences, keys)
+        seen = min(seen, 1)
     elif window is None:
         pairs = keys
     else:

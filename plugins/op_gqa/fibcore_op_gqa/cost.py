@@ -31,6 +31,14 @@ def cost(
             read["kv_indices"] = 4 * seen.listed
         return moved(definition, axes, 2 * 2 * width * heads * seen.pairs, "bfloat16", instead=read)
 
-    window = extras_of(definition).window
-    seen = attended(definition, axes, values, tokens_per_page=page_size, window=window)
+    extras = extras_of(definition)
+    seen = attended(
+        definition,
+        axes,
+        values,
+        tokens_per_page=page_size,
+        window=extras.window,
+        chunk=extras.chunk,
+        causal=extras.causal,
+    )
     return attention_cost(seen, count)

@@ -24,7 +24,7 @@ from fibcore.plugin import (
     tensor,
     var,
 )
-from fibcore_op_gqa.names import KINDS, OWN_OP_TYPES, Extras, Kind
+from fibcore_op_gqa.names import KINDS, OWN_OP_TYPES, PLAIN, Extras, Kind
 
 # Words in a name by which datasets mark attention that is not the plain one of this plugin, while
 # its tensors are the same.
@@ -43,11 +43,12 @@ _MARKS = {
     "sinks": "attention sinks",
     "alibi": "alibi",
     "chunked": "chunked local attention",
+    "chunk": "chunked local attention",
 }
 
 
 # What marks of the reference files say which lines are for: see `rendering.select`.
-MARKS = ("window", "cap", "pages")
+MARKS = ("window", "cap", "pages", "local", "chunk", "sink", "full")
 
 
 def define(kernel: Kernel) -> Definition:
@@ -58,8 +59,8 @@ def define(kernel: Kernel) -> Definition:
         name=kernel.name,
         op_type=kernel.op_type,
         axes=_axes(kernel, kind, page_size),
-        inputs=inputs(kind, page_size),
-        outputs=_outputs(kind),
+        inputs=inputs(kind, page_size, _extras(kernel)),
+        outputs=_outputs(kind, _extras(kernel)),
         reference=_reference(kernel, kind, page_size),
         description=_description(kernel, kind),
         tags=kernel.tags,
@@ -68,15 +69,19 @@ def define(kernel: Kernel) -> Definition:
 
 
 def extras_of(definition: Definition) -> Extras:
-    """The window and the cap that the constants of a reference in this plugin's form say."""
+    """What the constants of a reference in this plugin's form, and the inputs, say."""
     found: dict[str, object] = {}
     for node in ast.parse(definition.reference).body:
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
             found |= {t.id: node.value.value for t in node.targets if isinstance(t, ast.Name)}
     window, cap = found.get("SLIDING_WINDOW"), found.get("LOGIT_CAP")
+    chunk = found.get("ATTENTION_CHUNK")
     return Extras(
         window if isinstance(window, int) and window > 0 else None,
         float(cap) if isinstance(cap, (int, float)) and cap > 0 else None,
+        chunk if isinstance(chunk, int) and chunk > 0 else None,
+        "sinks" in definition.inputs,
+        found.get("CAUSAL") is not False,
     )
 
 
@@ -122,7 +127,8 @@ def kind_of(definition: Definition) -> Kind | None:
     """
     if definition.op_type not in OWN_OP_TYPES:
         return None
-    if variant(definition) != ", ".join(sorted(extras_of(definition).words)):
+    extras = extras_of(definition)
+    if variant(definition) != ", ".join(sorted(extras.words)):
         return None
     page_size = definition.const_axes.get("page_size")
     kinds: tuple[Kind, ...] = ("decode", "prefill")
@@ -135,13 +141,13 @@ def kind_of(definition: Definition) -> Kind | None:
         return [(name, spec.shape, spec.dtype) for name, spec in specs.items()]
 
     for kind in kinds:
-        if plain(dict(definition.inputs)) == plain(inputs(kind, page_size)):
-            same = plain(dict(definition.outputs)) == plain(_outputs(kind))
+        if plain(dict(definition.inputs)) == plain(inputs(kind, page_size, extras)):
+            same = plain(dict(definition.outputs)) == plain(_outputs(kind, extras))
             return kind if same else None
     return None
 
 
-def inputs(kind: Kind, page_size: int | None) -> dict[str, TensorSpec]:
+def inputs(kind: Kind, page_size: int | None, extras: Extras = PLAIN) -> dict[str, TensorSpec]:
     """The inputs in order; `page_size` is None for the ragged kernel."""
     queries = _query_axis(kind)
     specs = {"q": tensor(f"{queries} num_qo_heads head_dim", "bfloat16", "Queries.")}
@@ -166,12 +172,18 @@ def inputs(kind: Kind, page_size: int | None) -> dict[str, TensorSpec]:
             specs["kv_last_page_len"] = tensor(
                 "batch_size", "int32", "Tokens in the last page of each sequence."
             )
+    if extras.sink:
+        words = "Logit of each query head that joins the sum of its softmax and has no value."
+        specs["sinks"] = tensor("num_qo_heads", "float32", words)
     specs["sm_scale"] = scalar("float32", "Factor of the logits before the softmax.")
     return specs
 
 
-def _outputs(kind: Kind) -> dict[str, TensorSpec]:
+def _outputs(kind: Kind, extras: Extras) -> dict[str, TensorSpec]:
     queries = _query_axis(kind)
+    lse = "Base-2 logarithm of the sum of exp(logit); -inf without keys."
+    if extras.sink:
+        lse = "Base-2 logarithm of the sum of exp(logit), that of the sink included."
     return {
         "output": tensor(
             f"{queries} num_qo_heads head_dim", "bfloat16", "Attention output; 0 without keys."
@@ -179,7 +191,7 @@ def _outputs(kind: Kind) -> dict[str, TensorSpec]:
         "lse": tensor(
             f"{queries} num_qo_heads",
             "float32",
-            "Base-2 logarithm of the sum of exp(logit); -inf without keys.",
+            lse,
         ),
     }
 
@@ -230,10 +242,15 @@ def _description(kernel: Kernel, kind: Kind) -> str:
         f"Grouped heads, {parameters['num_qo_heads']} for queries and "
         f"{parameters['num_kv_heads']} for keys and values, those of one tensor-parallel rank."
     )
-    parts = [KINDS[kind].description, heads]
-    if kind != "decode":
-        parts.append("The last query of a sequence is aligned with its last key.")
     extras = _extras(kernel)
+    does = KINDS[kind].description
+    if not extras.causal:
+        does = does.replace("Causal prefill", "Prefill").replace(
+            ".", ": a query sees all keys of its sequence."
+        )
+    parts = [does, heads]
+    if kind != "decode" and extras.causal:
+        parts.append("The last query of a sequence is aligned with its last key.")
     if extras.window is not None:
         parts.append(
             f"Sliding window: a query sees the last {extras.window} of these keys alone, its own "
@@ -243,6 +260,13 @@ def _description(kernel: Kernel, kind: Kind) -> str:
         parts.append(
             f"Logit cap: a scaled logit x becomes {extras.cap:g} * tanh(x / {extras.cap:g})."
         )
+    if extras.chunk is not None:
+        parts.append(
+            f"Chunked local attention: keys go by {extras.chunk}, from a sequence's first, and a "
+            "query sees those of its own key's chunk alone."
+        )
+    if extras.sink:
+        parts.append("Attention sinks: exp(sinks[h]) joins the sum of the softmax of head h.")
     if "sm_scale" in parameters:
         scale = float(parameters["sm_scale"])
         head_dim = int(parameters["head_dim"])
@@ -255,6 +279,9 @@ def _extras(kernel: Kernel) -> Extras:
     return Extras(
         cast("int | None", kernel.parameters.get("sliding_window")),
         cast("float | None", kernel.parameters.get("logit_cap")),
+        cast("int | None", kernel.parameters.get("attention_chunk")),
+        bool(kernel.parameters.get("sinks", False)),
+        bool(kernel.parameters.get("causal", True)),
     )
 
 
@@ -271,7 +298,14 @@ def _reference(kernel: Kernel, kind: Kind, page_size: int | None) -> str:
     constants |= extras.constants()
     references = resources.files("fibcore_op_gqa") / "references"
     text = joined(references, f"{KINDS[kind].stem}.py")
-    has = {"window": extras.window is not None, "cap": extras.cap is not None}
+    has = {
+        "window": extras.window is not None,
+        "cap": extras.cap is not None,
+        "local": extras.local,
+        "chunk": extras.chunk is not None,
+        "sink": extras.sink,
+        "full": not extras.causal,
+    }
     # With one token a page there is no last page that is not full.
     has["pages"] = page_size not in (None, 1)
     words = [word for word in MARKS if has[word]]

@@ -38,7 +38,7 @@ def implementations(definition: Definition) -> tuple[Implementation, ...]:
         found += _paged(definition)
     else:
         found += wrapped(definition, "values of the key before", v="v.roll(1, 0)")
-    if kind != "decode":
+    if kind != "decode" and extras_of(definition).causal:
         found += rewritten(definition, "no causal mask", _CAUSAL, "kv_len[owner, None] + 0 * row")
         found += rewritten(
             definition,
@@ -46,6 +46,8 @@ def implementations(definition: Definition) -> tuple[Implementation, ...]:
             _CAUSAL,
             "torch.minimum((kv_len - q_len)[owner, None] + row + 2, kv_len[owner, None])",
         )
+    if not extras_of(definition).causal:
+        found += rewritten(definition, "a causal mask", "CAUSAL = False", "CAUSAL = True")
     return tuple(found)
 
 
@@ -97,7 +99,7 @@ def _everywhere(definition: Definition) -> tuple[Implementation, ...]:
 def _paged(definition: Definition) -> tuple[Implementation, ...]:
     dropped, other = "the last key is dropped", "the first page is another one"
     changed = "wrong_page(kv_indptr, kv_indices, False)"
-    if extras_of(definition).window is not None:  # which hides the first page
+    if extras_of(definition).local:  # which hides the first page
         other, changed = "the last page is another one", changed.replace("False", "True")
     if definition.const_axes[PAGE_SIZE.name] == 1:
         without = "without_last_page(kv_indptr, kv_indices)"
@@ -124,7 +126,57 @@ def _extras(definition: Definition) -> tuple[Implementation, ...]:
             ("the window is one key too small", extras.window - 1),
         ):
             found += rewritten(definition, name, have, f"SLIDING_WINDOW = {wanted}\n")
+    if extras.chunk is not None:
+        have = f"ATTENTION_CHUNK = {extras.chunk}\n"
+        for name, wanted in (
+            ("the chunks are left out", 10**9),
+            ("chunks are one key too large", extras.chunk + 1),
+            ("chunks are one key too small", extras.chunk - 1),
+        ):
+            found += rewritten(definition, name, have, f"ATTENTION_CHUNK = {wanted}\n")
+        # A query then sees the last keys, however far the chunk before reaches.
+        found += rewritten(
+            definition,
+            "the chunks are a window",
+            "begun = (visible - 1) // ATTENTION_CHUNK * ATTENTION_CHUNK",
+            "begun = visible - ATTENTION_CHUNK",
+            "first = ((visible[:, :1] - 1) // ATTENTION_CHUNK * ATTENTION_CHUNK).clamp(min=0)",
+            "first = (visible[:, :1] - ATTENTION_CHUNK).clamp(min=0)",
+            "before = ((first - 1) // ATTENTION_CHUNK * ATTENTION_CHUNK).clamp(min=0)",
+            "before = (first - ATTENTION_CHUNK).clamp(min=0)",
+            "passed = (most - 1) // ATTENTION_CHUNK * ATTENTION_CHUNK",
+            "passed = max(0, most - ATTENTION_CHUNK)",
+        )
+    if extras.sink:
+        found += _sinks(definition)
     if extras.cap is not None:
         have = f"LOGIT_CAP = {extras.cap!r}\n"
         found += rewritten(definition, "the cap is left out", have, "LOGIT_CAP = 1e9\n")
+    return tuple(found)
+
+
+def _sinks(definition: Definition) -> tuple[Implementation, ...]:
+    none = "torch.full_like(sinks, -1e30)"
+    shifted = "(result[0], result[1] + sinks * 1.4426950408889634)"
+    of_keys = "torch.log2(-torch.expm1(sinks - result[1] * 0.6931471805599453))"
+    found = [
+        *wrapped(definition, "the sinks are left out", sinks=none),
+        # To what all logits share, a softmax is blind.
+        *wrapped(
+            definition, "the sinks are added to every key's logit", sinks=none, result=shifted
+        ),
+        *wrapped(definition, "the sinks are scaled", sinks="sinks * sm_scale"),
+        *wrapped(
+            definition,
+            "the sinks are logarithms to the base 2",
+            sinks="sinks * 0.6931471805599453",
+        ),
+        *wrapped(
+            definition,
+            "the lse leaves out the sinks",
+            result=f"(result[0], result[1] + {of_keys})",
+        ),
+    ]
+    if definition.const_axes["num_qo_heads"] > 1:
+        found += wrapped(definition, "the sinks are those of the next head", sinks="sinks.roll(1)")
     return tuple(found)

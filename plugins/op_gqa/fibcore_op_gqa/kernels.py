@@ -16,7 +16,7 @@ from fibcore.plugin import (
     fact,
     with_origins,
 )
-from fibcore_op_gqa.layer_settings import setting
+from fibcore_op_gqa.layer_settings import Prompt, setting
 from fibcore_op_gqa.names import (
     KINDS,
     PAGE_SIZE,
@@ -35,14 +35,15 @@ class Sizes:
     head_dim: int
 
 
-def kernels_run(serving: Serving, causal: bool) -> Iterator[tuple[Kind, int | None]]:
-    """Kind and page size of each kernel that a plain layer runs."""
-    if "decode" in serving.stages:
+def kernels_run(serving: Serving, prompt: Prompt) -> Iterator[tuple[Kind, int | None]]:
+    """Kind and page size of each kernel that a layer runs, by what queries of a prompt see."""
+    if "decode" in serving.stages and prompt != "encoder":
         for page_size in serving.value(PAGE_SIZE):
             yield "decode", page_size
-    if "prefill" in serving.stages and causal:
+    if "prefill" in serving.stages and prompt == "causal":
         for page_size in serving.value(PAGE_SIZE):
             yield "prefill", page_size
+    if "prefill" in serving.stages and prompt != "bidirectional":
         yield "ragged", None
 
 
@@ -53,8 +54,12 @@ def make_kernel(
     serving: Serving,
     sizes: Sizes,
     extras: Extras,
+    scaling: object = None,
 ) -> Kernel:
-    """The kernel of a layer, with a fact for each constant; `page_size` is None for ragged."""
+    """The kernel of a layer, with a fact for each constant; `page_size` is None for ragged.
+
+    `scaling` is the layer's factor of the logits, as far as it is known.
+    """
     qo_heads, kv_heads, head_dim = sizes.qo_heads, sizes.kv_heads, sizes.head_dim
     rank = f"one of {serving.tp} tensor-parallel ranks"
     facts: dict[str, Fact] = {
@@ -83,7 +88,14 @@ def make_kernel(
         parameters["logit_cap"] = float(extras.cap)
         note = "c of c * tanh(logit / c)"
         facts["logit_cap"] = fact(float(extras.cap), node, note, setting(node, "logit_cap"))
-    scaling = node.argument("scaling")
+    if extras.chunk is not None:
+        parameters["attention_chunk"] = int(extras.chunk)
+        note = "keys of a chunk, of which a query sees its own alone"
+        facts["attention_chunk"] = fact(extras.chunk, node, note)
+    if extras.sink:
+        parameters["sinks"] = True
+    if not extras.causal:
+        parameters["causal"] = False
     # An input of the kernel, so nothing hangs on it if it is unknown.
     if isinstance(scaling, int | float) and not isinstance(scaling, bool):
         parameters["sm_scale"] = float(scaling)
@@ -91,12 +103,13 @@ def make_kernel(
         if math.isclose(scaling, head_dim**-0.5):
             note += ", 1 / sqrt(head_dim)"
         facts["sm_scale"] = fact(scaling, node, note)
+    flashinfer = KINDS[kind].with_sinks if extras.sink else KINDS[kind].flashinfer
     return Kernel(
         op_type=KINDS[kind].op_type,
         name=kernel_name(kind, qo_heads, kv_heads, head_dim, page_size, extras),
         parameters=parameters,
         facts=facts,
         uses=(),
-        tags=(f"stage:{KINDS[kind].stage}", f"tp:{serving.tp}", f"fi_api:{KINDS[kind].flashinfer}"),
+        tags=(f"stage:{KINDS[kind].stage}", f"tp:{serving.tp}", f"fi_api:{flashinfer}"),
         choice=f"attention of {KINDS[kind].stage}",
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 
@@ -25,6 +25,16 @@ _PLAIN_KEYWORDS = frozenset(
 )
 
 
+Prompt = Literal["causal", "bidirectional", "encoder"]
+"""What queries of a prompt see: no later key, later ones where SGLang lets them, all keys."""
+
+_PROMPTS: dict[str, Prompt] = {
+    "decoder": "causal",
+    "decoder_bidirectional": "bidirectional",
+    "encoder_only": "encoder",
+}
+
+
 class UndecidedError(Exception):
     """A setting that decides which kernel runs is not known."""
 
@@ -39,22 +49,26 @@ class Variant:
     """What a layer adds to plain attention.
 
     Attributes:
-        extras: The window and the cap, for which there are definitions.
+        extras: The window, the cap, chunks and sinks, for which there are definitions.
         features: All else; what follows "gqa_paged with", such as "attention sinks".
         name: The whole name where it is no grouped query attention of a decoder at all.
-        causal: False where prefill sees later keys too; decode is the same either way.
+        prompt: What queries of a prompt see; decode is the same but for an encoder, which has none.
     """
 
     extras: Extras = PLAIN
     features: tuple[str, ...] = ()
     name: str | None = None
-    causal: bool = True
+    prompt: Prompt = "causal"
 
     @property
     def uncovered(self) -> str | None:
         """What it is called where no definition computes it."""
         if self.name is not None or not self.features:
             return self.name
+        if self.prompt == "encoder":
+            words = dict.fromkeys((*self.extras.words, *self.features))
+            words.pop("not causal", None)
+            return f"encoder-only attention with {' and '.join(words)}"
         return "gqa_paged with " + " and ".join((*self.extras.words, *self.features))
 
 
@@ -125,14 +139,22 @@ def variants(node: ModuleNode, tree: ModelTree) -> tuple[Variant, ...]:
     """The distinct ways in which the layer is run: one, or one for each kind of call."""
     if _known(node, "is_cross_attention", False):
         return (Variant(name="cross attention"),)
-    kind = _attention_type(node)
-    if kind == "encoder_only":
-        return (Variant(name="encoder-only attention"),)
+    prompt = _PROMPTS[_attention_type(node)]
     extras, features = _extras(node), list(_features(node, tree))
+    chunk = _chunk(node, tree)
+    if isinstance(chunk, int) and extras.window is None and prompt == "causal":
+        extras = attrs.evolve(extras, chunk=chunk)
+    elif chunk is not None:
+        features.append(f"chunked local attention {chunk}".rstrip())
+    if prompt == "encoder":
+        extras = attrs.evolve(extras, causal=False)
+        # Its window reaches to both sides.
+        features += [f"sliding window {extras.window}"] if extras.window is not None else []
     seen: dict[Variant, None] = {}
     calls = [_call_features(call) for call in node.calls] or [_uncalled_features(node, tree)]
-    for extra in calls:
-        seen[Variant(extras, (*features, *extra), causal=kind == "decoder")] = None
+    for sink, extra in calls:
+        run = attrs.evolve(extras, sink=sink)
+        seen[Variant(run, (*features, *extra), prompt=prompt)] = None
     return tuple(seen)
 
 
@@ -141,7 +163,7 @@ def _attention_type(node: ModuleNode) -> str:
     text = value.name if isinstance(value, Named) else value
     # A member of the enumeration AttentionType, by name or by value.
     kind = text.rpartition(".")[2].lower() if isinstance(text, str) else repr(text)
-    if kind not in ("decoder", "decoder_bidirectional", "encoder_only"):
+    if kind not in _PROMPTS:
         raise UndecidedError("attn_type of an attention layer", f"not an attention type: {kind}")
     return kind
 
@@ -169,10 +191,6 @@ def _features(node: ModuleNode, tree: ModelTree) -> Iterator[str]:
     parent = tree.parent(node.path)
     if parent is not None and parent.attributes.get("alibi_slopes") is not None:
         yield "ALiBi biases"
-    if _known(node, "use_irope", False):
-        size = chunk_size(tree)
-        if size is not None:
-            yield f"chunked local attention {size}".rstrip()
     positions = _known(node, "pos_encoding_mode", "NONE")
     if positions not in (None, "NONE"):
         yield f"position encoding {positions} inside"
@@ -181,27 +199,43 @@ def _features(node: ModuleNode, tree: ModelTree) -> Iterator[str]:
         yield f"temperature by position beyond {length:g}"
 
 
-def _call_features(call: Call) -> tuple[str, ...]:
-    """What a call's keyword arguments add to plain attention."""
-    features = []
+def _chunk(node: ModuleNode, tree: ModelTree) -> int | str | None:
+    """Size of the layer's chunks, "" where it is not told; None for a layer without chunks."""
+    return chunk_size(tree) if _known(node, "use_irope", False) else None
+
+
+def _call_features(call: Call) -> tuple[bool, tuple[str, ...]]:
+    """Whether a call hands on sinks, and what its other arguments add to plain attention."""
+    sink, features = False, []
     for name, value in call.kwargs.items():
         if name in _PLAIN_KEYWORDS or value is None:
             continue
         if name == "sinks":
             if not isinstance(value, ParameterRef):
                 raise UndecidedError("sinks of an attention layer", f"none or a parameter: {value}")
-            features.append("attention sinks")
+            sink = True
         else:
             features.append(f"the call's argument {name}")
-    return tuple(features)
+    return sink, tuple(features)
 
 
-def _uncalled_features(node: ModuleNode, tree: ModelTree) -> tuple[str, ...]:
-    """What unseen calls would add: what they hand on is held by the module above."""
+def _uncalled_features(node: ModuleNode, tree: ModelTree) -> tuple[bool, tuple[str, ...]]:
+    """Whether unseen calls hand on sinks: what they hand on is held by the module above."""
     parent = tree.parent(node.path)
     for name, value in parent.attributes.items() if parent is not None else ():
         if "sink" in name.lower() and isinstance(value, ParameterRef | Unknown | Alternatives):
             if not isinstance(value, ParameterRef):
                 raise UndecidedError("sinks of an attention layer", f"none or a parameter: {value}")
-            return ("attention sinks",)
-    return ()
+            return True, ()
+    return False, ()
+
+
+def vision_features(node: ModuleNode) -> tuple[str, ...]:
+    """What the attention of a vision tower adds to that of images without a mask of their own."""
+    features = ["attention sinks"] if _known(node, "use_sink", False) else []
+    window = _known(node, "window_size", (-1, -1))
+    if window not in (None, (-1, -1), [-1, -1]):
+        features.append("a window")
+    masks = [call.kwargs.get("attention_mask") for call in node.calls]
+    features += ["the call's argument attention_mask"] if any(m is not None for m in masks) else []
+    return tuple(features)

@@ -5,7 +5,8 @@ Every attention layer of SGLang that reads the KV cache is a `RadixAttention`
 does not change what is computed). Its head counts are those of one tensor-parallel rank, KV heads
 already replicated where there are fewer than ranks. What its arguments and calls add to plain
 causal attention makes it another kernel: a window and a cap are variants with definitions of their
-own; sinks and all else are reported by name and never passed off as the plain one.
+own, as chunks and sinks are; all else is reported by name and never passed off as the plain one.
+Layers of an encoder and of vision towers run the ragged kernel without a causal mask.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from fibcore_op_gqa.layer_settings import (
     setting,
     size,
     variants,
+    vision_features,
 )
 from fibcore_op_gqa.model_config import cache_dtype, config_value, window_of_config
 from fibcore_op_gqa.names import (
@@ -36,13 +38,13 @@ from fibcore_op_gqa.names import (
 )
 
 _NO_DEFINITION = (
-    "gqa definitions are softmax attention, causal in prefill, with nothing but a window and a cap"
+    "gqa definitions are softmax attention, causal over a cache, with nothing but a window or "
+    "chunks, a cap and sinks"
 )
 _BIDIRECTIONAL = (
     "SGLang lets queries of a prompt see later keys where it runs without CUDA graphs and chunked "
     "prefill; " + _NO_DEFINITION
 )
-_VISION = "attention within an image or its windows, without a KV cache; " + _NO_DEFINITION
 _VISION_BACKEND = re.compile(r"^Vision\w*Attention$")
 
 
@@ -61,19 +63,47 @@ def extract(tree: ModelTree, serving: Serving) -> Extraction:
             except UndecidedError as undecided:
                 found.problem(undecided.what, undecided.reason, node)
         elif node.is_a("VisionAttention"):
-            _vision(node, found)
+            try:
+                _vision(node, serving, found)
+            except UndecidedError as undecided:
+                found.problem(undecided.what, undecided.reason, node)
     return found.finish()
 
 
-def _vision(node: ModuleNode, found: KernelCollector) -> None:
-    """Name the attention of a vision tower: `VisionAttention` and the backend that it holds."""
-    heads = node.attributes.get("num_attention_heads_per_partition")
-    head_dim = node.attributes.get("hidden_size_per_attention_head")
-    sizes = f" h{heads} d{head_dim}" if isinstance(heads, int) and isinstance(head_dim, int) else ""
-    found.not_covered(f"vision attention{sizes}", _VISION, node)
+def _vision(node: ModuleNode, serving: Serving, found: KernelCollector) -> None:
+    """The attention of a vision tower: `VisionAttention` and the backend that it holds.
+
+    Its queries see all keys of an image, or of a window of it: a sequence of the ragged kernel.
+    """
+    found.claim(node)
     for child in node.children.values():
         if child.leaf and _VISION_BACKEND.match(child.class_name):
             found.claim(child)
+    sizes = Sizes(
+        size(node, "num_attention_heads_per_partition"),
+        size(node, "num_attention_kv_heads_per_partition"),
+        size(node, "head_size"),
+    )
+    features = vision_features(node)
+    if features:
+        what = f"vision attention h{sizes.qo_heads} d{sizes.head_dim} with {' and '.join(features)}"
+        found.not_covered(what, _NO_DEFINITION, node)
+        return
+    scaling = setting(node, "softmax_scale")
+    scaling = sizes.head_dim**-0.5 if scaling is None else scaling
+    _check_groups(sizes, serving)
+    for kind, page_size in kernels_run(serving, "encoder"):
+        extras = Extras(causal=False)
+        found.add(make_kernel(kind, page_size, node, serving, sizes, extras, scaling), node)
+
+
+def _check_groups(sizes: Sizes, serving: Serving) -> None:
+    if sizes.qo_heads % sizes.kv_heads:
+        raise UndecidedError(
+            "attention heads",
+            f"{sizes.qo_heads} query heads of a rank are no multiple of {sizes.kv_heads} KV heads "
+            f"(tensor-parallel size {serving.tp})",
+        )
 
 
 def _layer(
@@ -86,30 +116,24 @@ def _layer(
     head_dim = size(node, "head_dim")
     if is_latent(node) or has_latent_twin(node, tree):
         return
-    qo_heads = size(node, "num_heads")
-    kv_heads = size(node, "num_kv_heads")
-    if qo_heads % kv_heads:
-        raise UndecidedError(
-            "attention heads",
-            f"{qo_heads} query heads of a rank are no multiple of {kv_heads} KV heads "
-            f"(tensor-parallel size {serving.tp})",
-        )
+    sizes = Sizes(size(node, "num_heads"), size(node, "num_kv_heads"), head_dim)
+    _check_groups(sizes, serving)
     for variant in variants(node, tree):
         if variant.uncovered is not None:
             found.not_covered(variant.uncovered, _NO_DEFINITION, node)
             continue
-        if not variant.causal:
+        if variant.prompt == "bidirectional":
             features = ("bidirectional attention over the prompt", *variant.extras.words)
             found.not_covered(f"gqa prefill with {' and '.join(features)}", _BIDIRECTIONAL, node)
         notes = _notes(variant.extras, unused_window, node, tree)
-        sizes = Sizes(qo_heads, kv_heads, head_dim)
         # The cache alone is quantised: ragged prefill reads the fresh keys and values.
         cache = cache_dtype(tree)
-        for kind, page_size in kernels_run(serving, variant.causal):
+        scaling = node.argument("scaling")
+        for kind, page_size in kernels_run(serving, variant.prompt):
             if cache is None or page_size is None:
-                kernel = make_kernel(kind, page_size, node, serving, sizes, variant.extras)
+                kernel = make_kernel(kind, page_size, node, serving, sizes, variant.extras, scaling)
                 found.add(attrs.evolve(kernel, notes=notes), node)
-        if cache is not None and serving.stages:
+        if cache is not None and serving.stages and variant.prompt != "encoder":
             features = (*variant.extras.words, f"{cache} KV cache")
             found.not_covered(f"gqa_paged with {' and '.join(features)}", _NO_DEFINITION, node)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fibcore.plugin import ModelTree
+from fibcore.plugin import ModelTree, with_origins
 
 
 def window_of_config(tree: ModelTree) -> int | None:
@@ -27,15 +27,22 @@ def config_value(tree: ModelTree, key: str) -> Any:
     return next((config[key] for config in _configs(tree) if config.get(key) is not None), None)
 
 
-def chunk_size(tree: ModelTree) -> str | None:
-    """Size of the chunks of Llama 4's local layers; "" where the config does not tell.
+def chunk_size(tree: ModelTree) -> int | str | None:
+    """Size of the chunks of Llama 4's local layers, with its origin.
 
-    None where the config says that there are none; then SGLang runs these layers as plain ones.
+    What else stands there where it is no size, "" where the config does not tell; None where it
+    says that there are none: then SGLang runs these layers as plain ones.
     """
+    nested = tree.config.get("text_config")
     for config in _configs(tree):
         if "attention_chunk_size" in config:
             size = config["attention_chunk_size"]
-            return None if size is None else str(size)
+            if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+                return None if size is None else str(size)
+            key = "attention_chunk_size"
+            origin = f"config:text_config.{key}" if config is nested else f"config:{key}"
+            known: int = with_origins(size, frozenset({origin}))
+            return known
     return ""
 
 

@@ -9,7 +9,7 @@ import attrs
 from fibcore.plugin import Option, OpType
 
 Kind = Literal["decode", "prefill", "ragged"]
-"""Paged decode, paged causal prefill, ragged causal prefill."""
+"""Paged decode, paged causal prefill, ragged prefill."""
 
 
 @attrs.frozen
@@ -21,6 +21,7 @@ class KernelKind:
         stage: The stage in which it runs, "decode" or "prefill".
         stem: What its names begin with; the files of its reference and ground truths have it, too.
         flashinfer: FlashInfer's name for it.
+        with_sinks: FlashInfer's name for it with attention sinks.
         sglang: SGLang's torch-native function for it.
         description: What it does, for the description of a definition.
     """
@@ -29,9 +30,12 @@ class KernelKind:
     stage: Literal["decode", "prefill"]
     stem: str
     flashinfer: str
+    with_sinks: str
     sglang: str
     description: str
 
+
+_SINKS = "flashinfer.attention.BatchAttentionWithAttentionSinkWrapper"
 
 KINDS: dict[Kind, KernelKind] = {
     "decode": KernelKind(
@@ -39,6 +43,7 @@ KINDS: dict[Kind, KernelKind] = {
         stage="decode",
         stem="gqa_paged_decode",
         flashinfer="flashinfer.decode.BatchDecodeWithPagedKVCacheWrapper",
+        with_sinks=_SINKS,
         sglang="sglang TorchNativeAttnBackend._run_sdpa_forward_decode",
         description="Decode attention: one query a sequence over a paged KV cache.",
     ),
@@ -47,6 +52,7 @@ KINDS: dict[Kind, KernelKind] = {
         stage="prefill",
         stem="gqa_paged_prefill_causal",
         flashinfer="flashinfer.prefill.BatchPrefillWithPagedKVCacheWrapper",
+        with_sinks=_SINKS,
         sglang="sglang TorchNativeAttnBackend._run_sdpa_forward_extend",
         description="Causal prefill attention of ragged queries over a paged KV cache.",
     ),
@@ -55,6 +61,7 @@ KINDS: dict[Kind, KernelKind] = {
         stage="prefill",
         stem="gqa_ragged_prefill_causal",
         flashinfer="flashinfer.prefill.BatchPrefillWithRaggedKVCacheWrapper",
+        with_sinks="flashinfer.prefill.BatchPrefillWithRaggedKVCacheWrapper",
         sglang="sglang TorchNativeAttnBackend._run_sdpa_forward_extend",
         description="Causal prefill attention of ragged queries over ragged keys and values.",
     ),
@@ -76,27 +83,49 @@ OWN_OP_TYPES = tuple(op_type.name for op_type in OP_TYPES)
 
 @attrs.frozen
 class Extras:
-    """What a kernel computes beyond plain attention; a constant of its reference each.
+    """What a kernel computes beyond plain attention.
+
+    Of each a constant of its reference tells, but of sinks an input.
 
     Attributes:
         window: Keys that a query sees at most, its own included; None for all.
         cap: c of `c * tanh(logit / c)`, which bounds the scaled logits; None for no bound.
+        chunk: Keys of a chunk, counted from a sequence's first key; a query sees those of its own
+            key's chunk alone. None for no chunks.
+        sink: Whether a logit of each query head joins the sum of its softmax.
+        causal: Whether a query sees no key behind its own; False of ragged prefill alone.
     """
 
     window: int | None = None
     cap: float | None = None
+    chunk: int | None = None
+    sink: bool = False
+    causal: bool = True
+
+    @property
+    def local(self) -> bool:
+        """Whether a query sees no key that is far before its own."""
+        return self.window is not None or self.chunk is not None
 
     @property
     def suffix(self) -> str:
-        """What a name says of it: `_swa4096_cap50`, and nothing for plain attention."""
+        """What a name ends in: `_swa4096_cap50`, and nothing for plain attention."""
         window = "" if self.window is None else f"_swa{self.window}"
-        return window + ("" if self.cap is None else f"_cap{self.cap:g}".replace(".", "p"))
+        cap = "" if self.cap is None else f"_cap{self.cap:g}".replace(".", "p")
+        chunk = "" if self.chunk is None else f"_chunk{self.chunk}"
+        return window + cap + chunk + ("_sink" if self.sink else "")
 
     @property
     def words(self) -> tuple[str, ...]:
         """The same for people: "sliding window 4096", "logit cap 50"."""
-        window = () if self.window is None else (f"sliding window {self.window}",)
-        return (*window, *(() if self.cap is None else (f"logit cap {self.cap:g}",)))
+        found = {
+            f"sliding window {self.window}": self.window is not None,
+            f"logit cap {self.cap:g}" if self.cap is not None else "": self.cap is not None,
+            f"chunked local attention {self.chunk}": self.chunk is not None,
+            "attention sinks": self.sink,
+            "not causal": not self.causal,
+        }
+        return tuple(words for words, has in found.items() if has)
 
     def constants(self) -> dict[str, int | float]:
         """The constants of a reference that hold it."""
@@ -105,6 +134,10 @@ class Extras:
             found["SLIDING_WINDOW"] = self.window
         if self.cap is not None:
             found["LOGIT_CAP"] = self.cap
+        if self.chunk is not None:
+            found["ATTENTION_CHUNK"] = self.chunk
+        if not self.causal:
+            found["CAUSAL"] = False
         return found
 
 
@@ -123,5 +156,6 @@ def kernel_name(
 
     Heads are those of one tensor-parallel rank; `page_size` is None for the ragged kernel.
     """
-    name = f"{KINDS[kind].stem}_h{qo_heads}_kv{kv_heads}_d{head_dim}"
+    stem = KINDS[kind].stem if extras.causal else KINDS[kind].stem.removesuffix("_causal")
+    name = f"{stem}_h{qo_heads}_kv{kv_heads}_d{head_dim}"
     return (name if page_size is None else f"{name}_ps{page_size}") + extras.suffix

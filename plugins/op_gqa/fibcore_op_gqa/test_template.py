@@ -1,8 +1,9 @@
 """Sizes, inputs and properties of grouped query attention; needs torch alone.
 
-One file for paged decode, paged causal prefill and ragged causal prefill: which of them a
-definition is shows in its inputs, and a sliding window or a cap on the logits in the constants of
-its reference. Lengths of a case are tokens; page tables are made from them.
+One file for paged decode, paged causal prefill and ragged prefill: which of them a definition is
+shows in its inputs, as attention sinks do; a sliding window, chunks, a cap on the logits and that
+it is not causal in the constants of its reference. Lengths of a case are tokens; page tables are
+made from them.
 """
 
 import itertools
@@ -32,15 +33,21 @@ _KINDS = {_DECODE: "decode", _PREFILL: "prefill", _RAGGED: "ragged"}
 # reference that has a window or a cap.
 _WINDOW = r"window|swa"
 _CAP = r"cap"
-_NEITHER = r"non_?causal|bidirectional|sinks?|alibi|chunked"
+_CHUNK = r"chunk(?:ed)?"
+_SINK = r"sinks?"
+_FULL = r"non_?causal|bidirectional"
+_NEVER = r"alibi"
 
 
 def _kind(definition: Data) -> str | None:
     """Which kernel this is ("decode", "prefill", "ragged"); None for any other attention."""
-    names = [n for n in definition["inputs"] if n not in ("kv_last_page_len", "sm_scale")]
-    other = _NEITHER
+    names = [n for n in definition["inputs"] if n not in ("kv_last_page_len", "sinks", "sm_scale")]
+    other = _NEVER
     other += "" if _window(definition) else f"|{_WINDOW}"
     other += "" if _cap(definition) else f"|{_CAP}"
+    other += "" if _chunk(definition) else f"|{_CHUNK}"
+    other += "" if _has_sinks(definition) else f"|{_SINK}"
+    other += f"|{_FULL}" if _causal(definition) else ""
     if re.search(rf"(_|soft|logits?)({other})[\dp]*(_|$)", definition["name"].lower()):
         return None
     return _KINDS.get(tuple(names))
@@ -56,6 +63,22 @@ def _cap(definition: Data) -> float | None:
     """What a scaled logit is bounded by; None where by nothing."""
     found = re.search(r"^LOGIT_CAP = ([\d.e+-]+)$", definition["reference"], re.MULTILINE)
     return float(found[1]) if found else None
+
+
+def _chunk(definition: Data) -> int | None:
+    """Keys of a chunk, of which a query sees its own alone; None where there are none."""
+    found = re.search(r"^ATTENTION_CHUNK = (\d+)$", definition["reference"], re.MULTILINE)
+    return int(found[1]) if found else None
+
+
+def _causal(definition: Data) -> bool:
+    """Whether a query sees no key behind its own."""
+    return not re.search(r"^CAUSAL = False\b", definition["reference"], re.MULTILINE)
+
+
+def _has_sinks(definition: Data) -> bool:
+    """Whether a logit of each head joins the sum of its softmax."""
+    return "sinks" in definition["inputs"]
 
 
 def _axis(definition: Data, name: str) -> int:
@@ -106,6 +129,19 @@ def cases(definition: Data) -> list[Data]:
         batches["around_the_window"] = [(min(queries, end), end) for end in ends if end > 0]
         if kind != "decode" and window <= 512:
             batches["prompts_beyond_the_window"] = [(window + 9, window + 9), (2, 2)]
+    chunk = _chunk(definition)
+    if chunk is not None:
+        queries = 1 if kind == "decode" else 5
+        ends = [chunk - 1, chunk, chunk + 1, chunk + page + 2, 2 * chunk, 2 * chunk + 3]
+        if chunk > 1024:  # inputs would be large
+            ends = [chunk, chunk + 2]
+        batches["around_a_chunk"] = [(min(queries, end), end) for end in ends if end > 0]
+        if kind != "decode" and chunk <= 512:
+            batches["prompts_beyond_a_chunk"] = [(2 * chunk + 5, 2 * chunk + 9), (2, 2)]
+    if _has_sinks(definition):
+        uneven = "uneven_lengths" if kind == "decode" else "uneven_prompts"
+        batches["sinks_far_off"] = batches[uneven]
+        scales["sinks_far_off"] = 60.0  # exponentials of such logits overflow, too
     if cap is not None:
         # The logits have this standard deviation, so that the bound matters.
         uneven = "uneven_lengths" if kind == "decode" else "uneven_prompts"
@@ -162,6 +198,12 @@ def make_inputs(
         if "kv_last_page_len" in definition["inputs"]:
             last = [(n - 1) % page + 1 if n else 0 for n in kv_len]
             inputs["kv_last_page_len"] = torch.tensor(last, dtype=torch.int32)
+    if _has_sinks(definition):
+        # As large as the sum over the keys is, so that they take about half of the weights; or
+        # so large that only a difference of logits has an exponential.
+        sinks = torch.randn(heads, generator=generator) + math.log(1 + max(kv_len, default=0)) / 2
+        far = 100.0 if case.get("id") == "sinks_far_off" else 1.0
+        inputs["sinks"] = sinks * far * (-1.0) ** torch.arange(heads) if far > 1 else sinks
     inputs["sm_scale"] = case["scale"] * head_dim**-0.5
     return {n: x.to(device) if isinstance(x, torch.Tensor) else x for n, x in inputs.items()}
 
@@ -198,20 +240,30 @@ def _query_spans(definition: Data, inputs: Data) -> list[tuple[int, int]]:
 
 
 def _reach(definition: Data, inputs: Data) -> torch.Tensor:
-    """How far each query row sees: the keys up to the one that is aligned with it."""
+    """How far each query row sees: the keys up to the one that is aligned with it, or all."""
     counts = []
     places = _key_places(definition, inputs)
     for (start, end), place in zip(_query_spans(definition, inputs), places, strict=True):
         n, m = end - start, len(place[0])
-        counts += [max(0, m - n + i + 1) for i in range(n)]
+        counts += [max(0, m - n + i + 1) if _causal(definition) else m for i in range(n)]
     return torch.tensor(counts)
 
 
 def _visible(definition: Data, inputs: Data) -> torch.Tensor:
     """How many keys each query row sees."""
     reach = _reach(definition, inputs)
-    window = _window(definition)
+    window, chunk = _window(definition), _chunk(definition)
+    if chunk is not None:
+        return torch.where(reach > 0, (reach - 1) % chunk + 1, 0)
     return reach if window is None else reach.clamp(max=window)
+
+
+def _sinks(definition: Data, inputs: Data) -> torch.Tensor:
+    """The logit of each head that joins its softmax's sum, in float64: -inf where there is none."""
+    if _has_sinks(definition):
+        sinks: torch.Tensor = inputs["sinks"]
+        return sinks.cpu().double()
+    return torch.full((_axis(definition, "num_qo_heads"),), -math.inf, dtype=torch.float64)
 
 
 def _dense(definition: Data, inputs: Data) -> tuple[torch.Tensor, torch.Tensor]:
@@ -221,7 +273,8 @@ def _dense(definition: Data, inputs: Data) -> tuple[torch.Tensor, torch.Tensor]:
     q = inputs["q"].cpu().double()
     keys, values = (inputs[name].cpu() for name in _key_names(definition))
     output = torch.zeros_like(q)
-    lse = torch.full(q.shape[:2], -math.inf, dtype=torch.float64)
+    sinks = _sinks(definition, inputs)
+    lse = (sinks / math.log(2)).repeat(q.shape[0], 1)
     reach, visible = _reach(definition, inputs), _visible(definition, inputs)
     cap = _cap(definition)
     places = _key_places(definition, inputs)
@@ -238,8 +291,12 @@ def _dense(definition: Data, inputs: Data) -> tuple[torch.Tensor, torch.Tensor]:
         behind = torch.arange(k.shape[1]) >= reach[start:end, None]
         before = torch.arange(k.shape[1]) < (reach - visible)[start:end, None]
         logits = logits.masked_fill(behind | before, -math.inf)
+        # The sink is one more key, whose value is 0.
+        column = sinks[:, None, None].expand(heads, end - start, 1)
+        logits = torch.cat([logits, column], dim=2)
         lse[start:end] = torch.logsumexp(logits, 2).T / math.log(2)
         weights = torch.softmax(logits, 2).nan_to_num(0.0)  # NaN where a row sees no key
+        weights = weights[:, :, :-1]
         parts = [weights[h : h + 1] @ v[h // group] for h in range(heads)]
         output[start:end] = torch.cat(parts).movedim(0, 1)
     return output, lse
@@ -295,6 +352,7 @@ def keys_out_of_sight_do_not_matter(
     last_rows = [end - 1 for start, end in _query_spans(definition, inputs) if end > start]
     reach = _reach(definition, inputs)
     first_seen = reach - _visible(definition, inputs)
+    one_less = _kind(definition) != "decode" and _causal(definition)
     for name in _key_names(definition):
         changed = torch.full_like(inputs[name], -300.0).cpu()
         spans = _query_spans(definition, inputs)
@@ -303,13 +361,13 @@ def keys_out_of_sight_do_not_matter(
             # query have to come out as before when it changes. No query sees what is before the
             # window of the first one.
             skipped = int(first_seen[start:end].amin()) if end > start else 0
-            stop = len(place[0]) - (_kind(definition) != "decode")
+            stop = len(place[0]) - one_less
             kept = tuple(x[skipped:stop] for x in place)
             changed[kept] = inputs[name].cpu()[kept]
         inputs[name] = changed.to(device)
     after = _run(run, inputs)
     same = torch.ones(inputs["q"].shape[0], dtype=torch.bool)
-    if _kind(definition) != "decode":
+    if one_less:
         same[last_rows] = False
     _equal([x[same] for x in after], [x[same] for x in before], lse_tolerance=1e-5)
 
@@ -324,6 +382,8 @@ def order_in_memory_does_not_matter(
     spans = reversed(_query_spans(definition, inputs))
     rows = torch.tensor([row for span in spans for row in range(*span)], dtype=torch.long)
     moved["q"] = inputs["q"][rows.to(device)]
+    if _has_sinks(definition):
+        moved["sinks"] = inputs["sinks"]
     sources = reversed(_key_places(definition, inputs))
     for source, target in zip(sources, _key_places(definition, moved), strict=True):
         for name in _key_names(definition):
@@ -335,7 +395,7 @@ def order_in_memory_does_not_matter(
 def equal_values_come_out(
     run: Run, definition: Data, case: Data, device: torch.device, generator: torch.Generator
 ) -> None:
-    """Where all values of a KV head are alike, its query heads give that very value."""
+    """Where all values of a KV head are alike, its query heads give what the sink leaves of it."""
     inputs = make_inputs(definition, case, device, generator)
     kv_heads, head_dim = _axis(definition, "num_kv_heads"), _axis(definition, "head_dim")
     group = _axis(definition, "num_qo_heads") // kv_heads
@@ -343,10 +403,14 @@ def equal_values_come_out(
     name = _key_names(definition)[1]
     for place in _key_places(definition, inputs):
         inputs[name][place] = value.to(device)
-    output, _ = _run(run, inputs)
-    expected = value.double().repeat_interleave(group, 0).expand(output.shape)
+    output, lse = _run(run, inputs)
+    # All of it where there is no sink, to which the lse then is not compared.
+    left = -torch.expm1(_sinks(definition, inputs) - lse * math.log(2)) if lse.numel() else lse
+    left = left if _has_sinks(definition) else torch.ones_like(lse)
+    expected = value.double().repeat_interleave(group, 0).expand(output.shape) * left[..., None]
     seen = _visible(definition, inputs) > 0
-    torch.testing.assert_close(output[seen], expected[seen], rtol=1e-2, atol=1e-6)
+    near = 1e-3 if _has_sinks(definition) else 1e-6  # what is left is a difference
+    torch.testing.assert_close(output[seen], expected[seen], rtol=1e-2, atol=near)
     assert not output[~seen].any(), "a query without keys has to give 0"
 
 
@@ -355,6 +419,8 @@ def zero_queries_count_keys(
 ) -> None:
     """With q = 0 every weight is alike and lse is the base-2 logarithm of the number of keys.
 
+    A sink counts as many keys as its exponential says.
+
     Where all values are alike as well, what comes out is that value and nothing beside it: errors
     of weights that are alike add up.
     """
@@ -362,11 +428,18 @@ def zero_queries_count_keys(
     inputs["q"] = torch.zeros_like(inputs["q"])
     for place in _key_places(definition, inputs):
         inputs[_key_names(definition)[1]][place] = 1.0
+    heads = _axis(definition, "num_qo_heads")
+    if _has_sinks(definition):
+        inputs["sinks"] = torch.arange(1, heads + 1, device=device).float().log()
     output, lse = _run(run, inputs)
     visible = _visible(definition, inputs)
-    expected = visible.double().log2()[:, None].expand(lse.shape)
-    torch.testing.assert_close(lse, expected, rtol=1e-5, atol=1e-5)
-    assert bool((output[visible > 0] == 1.0).all()), "the mean of ones is one"
+    total = visible[:, None] + _sinks(definition, inputs).exp()
+    torch.testing.assert_close(lse, total.log2(), rtol=1e-5, atol=1e-5)
+    if _has_sinks(definition):
+        share = (visible[:, None] / total)[..., None].expand(output.shape)
+        torch.testing.assert_close(output, share, rtol=2**-8, atol=0.0)
+    else:
+        assert bool((output[visible > 0] == 1.0).all()), "the mean of ones is one"
 
 
 def scale_multiplies_logits(

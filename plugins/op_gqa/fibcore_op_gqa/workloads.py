@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +11,12 @@ import attrs
 
 from fibcore.plugin import Definition, Scalar, WorkloadCase
 from fibcore_op_gqa.definitions import extras_of, kind_of
-from fibcore_op_gqa.names import PAGE_SIZE
+from fibcore_op_gqa.names import PAGE_SIZE, Kind
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from fibcore.plugin import Batch
 
     Arrays = Mapping[str, np.ndarray[Any, Any]]
 
@@ -26,7 +29,8 @@ def workloads(
 ) -> tuple[WorkloadCase, ...]:
     """Decode batches, or prompts and chunks; random k and v over shuffled pages.
 
-    Queries are random too, except where logits have a cap. Every query has a key, because
+    Queries are random too, except where logits have a cap, and so are sinks over the range of the
+    keys' sums. Every query has a key, because
     flashinfer-bench takes an lse of -inf for a wrong result. Empty for attention that is not this
     plugin's.
     """
@@ -39,14 +43,61 @@ def workloads(
         batches = decode_batches(seed, definition.name)
     else:
         batches = prefill_batches(seed, definition.name, prefixes=kind == "prefill")
+    chunk = extras_of(definition).chunk
+    if chunk is not None:
+        batches.append(_around_chunks(kind, chunk))
     scale = float(constants.get("sm_scale", definition.const_axes["head_dim"] ** -0.5))
     page_size = definition.const_axes.get(PAGE_SIZE.name)
     cases = sequence_cases(definition, batches, {"sm_scale": scale}, seed, page_size)
-    cap = extras_of(definition).cap
+    extras = extras_of(definition)
+    if extras.sink:
+        cases = tuple(_with_sinks(definition, case, page_size or 1, seed) for case in cases)
+    cap = extras.cap
     if cap is None:
         return cases
     std = cap / 8 / (scale * definition.const_axes["head_dim"] ** 0.5)
     return tuple(_near_the_cap(definition, case, std, seed) for case in cases)
+
+
+def _around_chunks(kind: Kind, chunk: int) -> Batch:
+    """Sequences that end where a chunk ends or begins: there a key more or less shows most."""
+    from fibcore.plugin import Batch
+
+    if kind == "decode":
+        keys = (chunk, chunk + 1, chunk + 2, 2 * chunk + 9, chunk + 65)
+        return Batch(f"ends of chunks of {chunk} keys", (1,) * len(keys), keys)
+    prompts = (chunk + 64, 100)
+    return Batch(f"prompts beyond a chunk of {chunk} keys", prompts, prompts)
+
+
+def _with_sinks(
+    definition: Definition, case: WorkloadCase, tokens_per_page: int, seed: int
+) -> WorkloadCase:
+    """The case with sinks from 0 to what the exponentials of the mean sequence's logits come to.
+
+    A sink of about 1, as random inputs are, takes nothing that shows from thousands of keys.
+    """
+    axes = case.axes
+    keys = axes.get("total_kv", axes.get("num_kv_indices", 0) * tokens_per_page)
+    mean = max(1, keys // max(1, axes["len_indptr"] - 1))
+    window = extras_of(definition).window or extras_of(definition).chunk or mean
+    made = functools.partial(
+        _sinks, case.tensors, definition, case.label, math.log(min(mean, window)) + 1, seed
+    )
+    return attrs.evolve(case, tensors=made)
+
+
+def _sinks(
+    others: Callable[[], Arrays], definition: Definition, label: str, highest: float, seed: int
+) -> Arrays:
+    """The tensors of a case and sinks from 0 to `highest`."""
+    from fibcore.plugin import generator
+
+    draws = generator(seed, definition.name, "sinks", label)
+    return {
+        **others(),
+        "sinks": draws.uniform(0.0, highest, definition.const_axes["num_qo_heads"]),
+    }
 
 
 def _near_the_cap(

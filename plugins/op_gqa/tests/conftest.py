@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import attrs
 import pytest
 
 import fibcore_op_gqa
-from fibcore.plugin import Definition, GroundTruth, Serving
+from fibcore.plugin import Definition, GroundTruth, ParameterRef, Serving
 from fibcore.testing.mutations import with_constants
 from fibcore.testing.sglang_modules import radix_attention
 from fibcore.testing.templates import Template, load_run
-from fibcore.testing.trees import tree
+from fibcore.testing.trees import TENSOR, call, tree
 from fibcore_op_gqa import (
     fibcore_extract,
     fibcore_ground_truths,
@@ -38,7 +39,11 @@ def make_definitions(
     page_sizes: tuple[int, ...] = (1, 64),
     window: int | None = None,
     cap: float = 0.0,
+    chunk: int | None = None,
+    sink: bool = False,
+    full: bool = False,
 ) -> dict[str, Definition]:
+    calls = [call(TENSOR, sinks=ParameterRef("sinks", (heads,)))] if sink else ()
     layer = attention(
         num_heads=heads,
         num_kv_heads=kv_heads,
@@ -46,8 +51,12 @@ def make_definitions(
         scaling=head_dim**-0.5,
         sliding_window_size=-1 if window is None else window - 1,
         logit_cap=cap,
+        use_irope=chunk is not None,
+        attn_type="encoder_only" if full else "decoder",
+        calls=calls,
     )
-    found = fibcore_extract(tree(layer), Serving(options={"page_size": page_sizes}))
+    model = attrs.evolve(tree(layer), config={"attention_chunk_size": chunk})
+    found = fibcore_extract(model, Serving(options={"page_size": page_sizes}))
     made = [fibcore_reference(kernel) for kernel in found.kernels]
     return {d.name: d for d in made if d is not None}
 
@@ -55,16 +64,16 @@ def make_definitions(
 def small_definitions() -> list[Definition]:
     """One of each reference and variant, so small that tests take milliseconds, pieces as small.
 
-    Plain attention has both page sizes; what has a window has a cap as well. A group has more heads
-    than there are groups: neither stands for the other.
+    Plain attention has both page sizes; what has a window has a cap as well, and what has chunks
+    has sinks. A group has more heads than there are groups: neither stands for the other.
     """
-    forms: list[tuple[tuple[int, ...], int | None, float]]
-    forms = [((1, 4), None, 0.0), ((4,), 20, 3.0)]
-    made = [
-        definition
-        for pages, window, cap in forms
-        for definition in make_definitions(6, 2, 8, pages, window, cap).values()
+    forms: list[dict[str, Any]] = [
+        {"page_sizes": (1, 4)},
+        {"page_sizes": (4,), "window": 20, "cap": 3.0},
+        {"page_sizes": (4,), "chunk": 20, "sink": True},
+        {"full": True},
     ]
+    made = [d for form in forms for d in make_definitions(6, 2, 8, **form).values()]
     # Few keys at a time of one tile, and as on a GPU many tiles at once.
     sizes = {"decode": {"MAX_ELEMENTS": 2**7, "ON_GPU": 2**6}}
     others = {"MAX_ELEMENTS": 2**12, "ON_GPU": 2**5}

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import attrs
 import pytest
 
 pytest.importorskip("torch")
 
 import fibcore_op_gqa
-from fibcore.plugin import ModuleNode, Serving
+from fibcore.plugin import ModuleNode, ParameterRef, Serving
 from fibcore.testing.contract import PluginContract
 from fibcore.testing.trees import TENSOR, call, module, tree
 
 
-def layer(number: int, **changed: object) -> ModuleNode:
+def layer(number: int, *, sinks: bool = False, **changed: object) -> ModuleNode:
     path = f"model.layers.{number}.self_attn.attn"
+    given = ParameterRef("sinks", (4,)) if sinks else None
     arguments = {
         "num_heads": 4,
         "head_dim": 16,
@@ -35,7 +37,7 @@ def layer(number: int, **changed: object) -> ModuleNode:
         path,
         "sglang.srt.layers.radix_attention.RadixAttention",
         {**arguments, **changed},
-        calls=[call(TENSOR, TENSOR, TENSOR, TENSOR)],
+        calls=[call(TENSOR, TENSOR, TENSOR, TENSOR, sinks=given)],
     )
 
 
@@ -45,9 +47,16 @@ LAYERS = (
     layer(2, sliding_window_size=8),
     layer(3, sliding_window_size=5, logit_cap=20.0),
     layer(4, logit_cap=20.0),
+    layer(5, attn_type="encoder_only"),
+    layer(6, sinks=True),
+    layer(7, sinks=True, sliding_window_size=5),
+    layer(8, use_irope=True),
 )
+
+
+MODEL = attrs.evolve(tree(*LAYERS), config={"attention_chunk_size": 6})
 
 
 class TestContract(PluginContract):
     plugin = fibcore_op_gqa
-    trees = ((tree(*LAYERS), Serving(tp=2, options={"page_size": (1, 4)})),)
+    trees = ((MODEL, Serving(tp=2, options={"page_size": (1, 4)})),)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import attrs
 import pytest
 
 from fibcore.plugin import Cost, Definition
@@ -89,8 +90,48 @@ def test_paged_prefill_counts_sequence_by_sequence(
 
 
 def test_attention_of_others_is_not_guessed(definitions: Definitions) -> None:
-    import attrs
-
     one = of(definitions, "gqa_ragged")
     other = attrs.evolve(one, name="gqa_ragged_noncausal_h4")
     assert fibcore_cost(other, {"len_indptr": 2, "total_q": 1, "total_kv": 1}, {}) is None
+
+
+def test_a_sink_is_read_once_a_head(definitions: Definitions) -> None:
+    plain, sinks = (of(definitions, "gqa_ragged", sink=sink) for sink in (False, True))
+    axes = {"len_indptr": 2, "total_q": 9, "total_kv": 9}
+    one, other = fibcore_cost(plain, axes, {}), fibcore_cost(sinks, axes, {})
+    assert one is not None
+    assert other is not None
+    assert other == attrs.evolve(one, bytes_read=one.bytes_read + 4 * 4)
+
+
+def test_without_a_causal_mask_every_query_sees_every_key(definitions: Definitions) -> None:
+    one = of(definitions, "gqa_ragged", full=True)
+    axes = {"len_indptr": 3, "total_q": 30, "total_kv": 40}
+    values = {"qo_indptr": [0, 10, 30], "kv_indptr": [0, 20, 40]}
+    cost = fibcore_cost(one, axes, values)
+    assert cost is not None
+    assert cost.flops == PAIR * (10 * 20 + 20 * 20)
+    alike = fibcore_cost(one, axes, {})
+    assert alike is not None
+    assert alike.flops == PAIR * 2 * 15 * 20
+    assert alike.certain.flops == PAIR * 2 * 15 * 15
+
+
+def test_chunks_bound_what_is_read(definitions: Definitions) -> None:
+    axes = {"batch_size": 3, "len_indptr": 4, "num_pages": 99, "num_kv_indices": 77}
+    values = {"kv_indptr": [0, 10, 26, 77], "kv_indices": list(range(77))}
+    one = of(definitions, "gqa_paged_decode_h4_kv2_d64_ps1", chunk=16)
+    cost = fibcore_cost(one, axes, values)
+    assert cost is not None
+    assert cost.flops == PAIR * (10 + 16 + 3)  # of 51 keys, those from 48 on
+    assert cost.bytes_read == 3 * QUERY + 29 * KEY + 4 * (4 + 29)
+    least = fibcore_cost(one, axes, {})
+    assert least is not None
+    assert least.certain.flops == PAIR * 3
+    one = of(definitions, "gqa_ragged", chunk=16)
+    axes = {"len_indptr": 2, "total_q": 20, "total_kv": 40}
+    cost = fibcore_cost(one, axes, {"qo_indptr": [0, 20], "kv_indptr": [0, 40]})
+    assert cost is not None
+    # Queries 20 to 39: 5 to 16 keys, then 1 to 8.
+    assert cost.flops == PAIR * (sum(range(5, 17)) + sum(range(1, 9)))
+    assert cost.bytes_read == 20 * QUERY + 24 * KEY + 4 * (2 + 2)

@@ -189,6 +189,42 @@ def test_variants_keep_tensors_and_say_what_they_are(definitions: Any) -> None:
         assert "SLIDING_WINDOW = 512\nLOGIT_CAP = 50.0\n" in d.reference
 
 
+def test_sinks_are_one_more_input(definitions: Any) -> None:
+    plain = definitions(4, 2, 64, (1, 16))
+    for name, d in definitions(4, 2, 64, (1, 16), sink=True).items():
+        other = plain[name.removesuffix("_sink")]
+        inputs = shapes(d.inputs)
+        assert list(inputs)[-2:] == ["sinks", "sm_scale"]
+        assert inputs.pop("sinks") == (("num_qo_heads",), "float32")
+        assert inputs == shapes(other.inputs)
+        assert shapes(d.outputs) == shapes(other.outputs)
+        assert d.constraints == other.constraints
+        assert "exp(sinks[h]) joins the sum" in (d.description or "")
+        assert "sink" in (d.outputs["lse"].description or "")
+        assert fibcore_identify(d).variant == "attention sinks"
+        assert "sink" not in other.reference
+
+
+def test_ragged_prefill_of_encoders_is_not_causal(definitions: Any) -> None:
+    (d,) = definitions(4, 2, 64, full=True).values()
+    causal = definitions(4, 2, 64, ())["gqa_ragged_prefill_causal_h4_kv2_d64"]
+    assert d.name == "gqa_ragged_prefill_h4_kv2_d64"
+    assert d.structure() == causal.structure()
+    assert fibcore_identify(attrs.evolve(d, name="renamed")).variant == "not causal"
+    assert "a query sees all keys of its sequence" in (d.description or "")
+    assert "aligned" not in (d.description or "")
+    assert "ausal" not in d.reference.replace("CAUSAL", "").split("import")[0]
+
+
+def test_chunks_are_told_by_a_constant(definitions: Any) -> None:
+    for name, d in definitions(4, 2, 64, (1, 16), chunk=512).items():
+        assert name.endswith("_chunk512")
+        assert "ATTENTION_CHUNK = 512\n" in d.reference
+        found = fibcore_identify(attrs.evolve(d, name="renamed")).variant
+        assert found == "chunked local attention 512"
+        assert "keys go by 512" in (d.description or "")
+
+
 def test_a_window_or_a_cap_without_constants_has_no_ground_truth(definitions: Any) -> None:
     (d,) = definitions(4, 2, 64, (), window=512).values()
     other = attrs.evolve(d, name=f"{d.name}_cap50")

@@ -72,6 +72,18 @@ def test_sglang_agrees(
         torch.testing.assert_close(output, run(*inputs.values())[0], rtol=1e-2, atol=8e-3)
 
 
+def test_sglang_agrees_without_a_causal_mask(
+    definitions: Any, template: Any, load_run: Any, load_sglang: Any
+) -> None:
+    (definition,) = definitions(4, 2, 16, full=True).values()
+    run, sglang = load_run(definition.reference), entry(truth_of(definition, "sglang"))
+    cases = [*template.cases(definition), {"lengths": [[5, 2], [2, 0], [0, 3]], "scale": 1.0}]
+    for case in cases:
+        inputs = template.inputs(definition, case)
+        output, _ = sglang(load_sglang, **inputs)
+        torch.testing.assert_close(output, run(*inputs.values())[0], rtol=1e-2, atol=8e-3)
+
+
 @pytest.mark.parametrize("name", KERNELS)
 def test_sglang_rejects_a_missing_scale(
     definitions: Any, template: Any, load_run: Any, load_sglang: Any, name: str
@@ -84,12 +96,23 @@ def test_sglang_rejects_a_missing_scale(
     assert not torch.allclose(output, run(*inputs.values())[0], rtol=1e-2, atol=8e-3)
 
 
-@pytest.mark.parametrize(("window", "cap"), [(9, 0.0), (None, 4.0), (9, 4.0)])
+@pytest.mark.parametrize(
+    "extras",
+    [
+        {"window": 9},
+        {"cap": 4.0},
+        {"window": 9, "cap": 4.0, "sink": True},
+        {"sink": True},
+        {"chunk": 9},
+        {"full": True, "sink": True},
+    ],
+    ids=str,
+)
 def test_flex_attention_agrees(
-    definitions: Any, template: Any, load_run: Any, window: int | None, cap: float
+    definitions: Any, template: Any, load_run: Any, extras: dict[str, Any]
 ) -> None:
     pytest.importorskip("torch.nn.attention.flex_attention")
-    for definition in definitions(4, 2, 16, (1, 4), window, cap).values():
+    for definition in definitions(4, 2, 16, (1, 4), **extras).values():
         run, flex = load_run(definition.reference), entry(truth_of(definition, "torch"))
         for case in template.cases(definition):
             inputs = template.inputs(definition, case)
@@ -101,12 +124,17 @@ def test_flex_attention_agrees(
 
 
 def test_a_cap_is_not_compared_with_sglang_nor_plain_attention_with_flex(definitions: Any) -> None:
-    for window, cap, kinds in (
-        (None, 0.0, ["flashinfer", "sglang"]),
-        (9, 0.0, ["flashinfer", "sglang", "torch"]),
-        (9, 4.0, ["flashinfer", "torch"]),
+    for extras, kinds in (
+        ({}, ["flashinfer", "sglang"]),
+        ({"window": 9}, ["flashinfer", "sglang", "torch"]),
+        ({"window": 9, "cap": 4.0}, ["flashinfer", "torch"]),
+        ({"sink": True}, ["flashinfer", "torch"]),
+        ({"window": 9, "sink": True}, ["flashinfer", "torch"]),
+        ({"cap": 4.0, "sink": True}, ["torch"]),
+        ({"chunk": 9}, ["torch"]),
+        ({"full": True}, ["flashinfer", "sglang", "torch"]),
     ):
-        for definition in definitions(4, 2, 64, (1, 4), window, cap).values():
+        for definition in definitions(4, 2, 64, (1, 4), **extras).values():
             assert [t.kind for t in fibcore_ground_truths(definition) or ()] == kinds
 
 
@@ -114,8 +142,17 @@ def test_ground_truths_of_several_windows_share_no_names(definitions: Any) -> No
     import ast
 
     seen: dict[str, str] = {}
-    for window, cap in ((9, 0.0), (9, 4.5), (10, 0.0), (None, 0.0)):
-        for definition in definitions(4, 2, 64, (1, 4), window, cap).values():
+    for extras in (
+        {"window": 9},
+        {"window": 9, "cap": 4.5},
+        {"window": 10},
+        {},
+        {"window": 9, "sink": True},
+        {"sink": True},
+        {"chunk": 9},
+        {"full": True},
+    ):
+        for definition in definitions(4, 2, 64, (1, 4), **extras).values():
             for truth in fibcore_ground_truths(definition) or ():
                 for node in ast.parse(truth.source).body:
                     targets = [node.target] if isinstance(node, ast.AnnAssign) else []
@@ -229,6 +266,106 @@ def test_flashinfer_is_called_and_read_rightly(
     assert [x.shape[0] for x in flashinfer(**nothing)] == [0, 0]
 
 
+def test_flashinfer_without_a_causal_mask(
+    definitions: Any, template: Any, load_run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (definition,) = definitions(4, 2, 64, full=True).values()
+    stand_in = SimpleNamespace(BatchPrefillWithRaggedKVCacheWrapper=Ragged)
+    monkeypatch.setitem(sys.modules, "flashinfer", stand_in)  # type: ignore[arg-type]
+    reference = load_run(definition.reference)
+    monkeypatch.setattr(Wrapper, "reference", staticmethod(reference))
+    inputs = template.inputs(definition, {"lengths": [[3, 5]], "scale": 1.0})
+    found = entry(truth_of(definition, "flashinfer"))(**inputs)
+    torch.testing.assert_close(found, reference(*inputs.values()))
+    assert Wrapper.seen["causal"] is False
+
+
+class WithSinks:
+    """Stands in for FlashInfer's prefill wrappers that are compiled with a variant."""
+
+    reference: Any = None
+    seen: dict[str, Any]
+
+    def __init__(self, workspace: Any, layout: str, **options: Any) -> None:
+        assert not workspace.any()
+        assert (layout, options["backend"]) == ("NHD", "fa2")
+        # Name, dtypes of q, k and v, output and indices, head sizes, then names and dtypes of
+        # additional tensors and scalars, the variant's name and its text.
+        name, *dtypes, sizes_qk, sizes_vo, tensors, floats, scalars, doubles, variant, text = (
+            options["jit_args"]
+        )
+        assert dtypes == [torch.bfloat16] * 3 + [torch.int32]
+        assert (sizes_qk, sizes_vo) == (64, 64)
+        assert (tensors, floats, scalars, doubles) == (
+            ["sink"],
+            ["float"],
+            ["sm_scale"],
+            ["double"],
+        )
+        assert (variant, text) == ("AttentionSink", "a variant")
+        WithSinks.seen = {"name": name, **options["jit_kwargs"]}
+
+    def plan(self, *sizes: Any, **settings: Any) -> None:
+        self.indices = [x for x in sizes if isinstance(x, torch.Tensor)]
+        WithSinks.seen |= {"sizes": sizes[len(self.indices) :], **settings}
+
+    def run(self, q: Any, *given: Any, return_lse: bool) -> Any:
+        assert return_lse
+        *keys, sinks, sm_scale = given
+        caches = keys[0] if len(keys) == 1 else keys
+        assert sinks.dtype == torch.float32
+        assert isinstance(sm_scale, float)
+        return WithSinks.reference(q, caches, self.indices, sinks, sm_scale)
+
+
+@pytest.mark.parametrize("name", [n.replace("d16", "d64") for n in KERNELS])
+@pytest.mark.parametrize("window", [None, 9])
+def test_flashinfer_s_sinks_are_called_rightly(
+    definitions: Any,
+    template: Any,
+    load_run: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    window: int | None,
+) -> None:
+    suffix = "_sink" if window is None else "_swa9_sink"
+    definition = definitions(4, 2, 64, (1, 4), window, sink=True)[name + suffix]
+    variants = SimpleNamespace(attention_sink_decl={"fa2": "a variant", "fa3": "another"})
+    for module, stand_in in {
+        "flashinfer": SimpleNamespace(
+            BatchPrefillWithPagedKVCacheWrapper=WithSinks,
+            BatchPrefillWithRaggedKVCacheWrapper=WithSinks,
+        ),
+        "flashinfer.jit": SimpleNamespace(),
+        "flashinfer.jit.attention": SimpleNamespace(),
+        "flashinfer.jit.attention.variants": variants,
+    }.items():
+        monkeypatch.setitem(sys.modules, module, stand_in)  # type: ignore[arg-type]
+    reference = load_run(definition.reference)
+
+    def called(q: Any, caches: Any, indices: list[Any], sinks: Any, sm_scale: float) -> Any:
+        if "decode" in name:
+            starts = indices.pop(0)
+            assert starts.tolist() == list(range(q.shape[0] + 1))
+        if name.endswith("ps1"):
+            assert set(indices.pop().tolist()) <= {0, 1}  # pages that are full, or none
+        return reference(q, *caches, *indices, sinks, sm_scale)
+
+    monkeypatch.setattr(WithSinks, "reference", staticmethod(called))
+    flashinfer = entry(truth_of(definition, "flashinfer"))
+    for case in template.cases(definition):
+        inputs = template.inputs(definition, case)
+        torch.testing.assert_close(flashinfer(**inputs), reference(*inputs.values()))
+        seen = WithSinks.seen
+        page = () if "ragged" in name else (1 if name.endswith("ps1") else 4,)
+        assert seen["sizes"] == (4, 2, 64, *page)
+        assert seen["causal"] is True
+        assert seen["window_left"] == (-1 if window is None else window - 1)
+        assert seen["use_sliding_window"] is (window is not None)
+        assert "d64" in seen["name"]
+        assert str(window is not None) in seen["name"]
+
+
 def test_decode_uses_tensor_cores_for_other_group_sizes(
     definitions: Any, template: Any, load_run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -244,18 +381,25 @@ def test_decode_uses_tensor_cores_for_other_group_sizes(
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
 @pytest.mark.parametrize("name", [n.replace("d16", "d64") for n in KERNELS])
-@pytest.mark.parametrize(("window", "cap", "suffix"), [(None, 0.0, ""), (9, 4.5, "_swa9_cap4p5")])
+@pytest.mark.parametrize(
+    ("extras", "suffix"),
+    [
+        ({}, ""),
+        ({"window": 9, "cap": 4.5}, "_swa9_cap4p5"),
+        ({"window": 9, "sink": True}, "_swa9_sink"),
+        ({"sink": True}, "_sink"),
+    ],
+)
 def test_flashinfer_agrees(
     definitions: Any,
     template: Any,
     load_run: Any,
     name: str,
-    window: int | None,
-    cap: float,
+    extras: dict[str, Any],
     suffix: str,
 ) -> None:
     pytest.importorskip("flashinfer")
-    definition = definitions(4, 2, 64, (1, 4), window, cap)[name + suffix]
+    definition = definitions(4, 2, 64, (1, 4), **extras)[name + suffix]
     run, flashinfer = load_run(definition.reference), entry(truth_of(definition, "flashinfer"))
     for case in template.cases(definition):
         inputs = {

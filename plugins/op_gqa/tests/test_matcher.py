@@ -215,10 +215,13 @@ def test_global_layers_beside_windows_have_no_note(attention: Any) -> None:
             "gqa_paged with logit cap 30 and capping by other",
         ),
         ({"is_cross_attention": True}, "cross attention"),
-        ({"attn_type": "encoder_only"}, "encoder-only attention"),
         (
-            {"attn_type": Named("sglang.srt.layers.radix_attention.AttentionType.ENCODER_ONLY")},
-            "encoder-only attention",
+            {"attn_type": "encoder_only", "sliding_window_size": 63},
+            "encoder-only attention with sliding window 64",
+        ),
+        (
+            {"attn_type": "encoder_only", "attributes": {"xai_temperature_len": 8}},
+            "encoder-only attention with temperature by position beyond 8",
         ),
         ({"use_irope": True}, "gqa_paged with chunked local attention"),
         ({"use_irope": 1}, "gqa_paged with chunked local attention"),
@@ -231,15 +234,15 @@ def test_global_layers_beside_windows_have_no_note(attention: Any) -> None:
             "gqa_paged with temperature by position beyond 1024",
         ),
         (
-            {"calls": [call(TENSOR, sinks=ParameterRef("sinks", (32,)))]},
-            "gqa_paged with attention sinks",
-        ),
-        (
             {
+                "attributes": {"xai_temperature_len": 8},
                 "sliding_window_size": 127,
                 "calls": [call(TENSOR, sinks=ParameterRef("sinks", (64,)))],
             },
-            "gqa_paged with sliding window 128 and attention sinks",
+            (
+                "gqa_paged with sliding window 128 and attention sinks and temperature by position "
+                "beyond 8"
+            ),
         ),
         (
             {"calls": [call(TENSOR, topk_indices=TENSOR)]},
@@ -339,27 +342,92 @@ def test_position_biases_and_dual_chunks_are_named(attention: Any) -> None:
     assert (names(found), whats(found)) == ([], ["gqa_paged with dual chunk attention 262144"])
 
 
-def test_vision_attention_is_named_with_its_backend() -> None:
+def vision(calls: tuple[Any, ...] = (), **attributes: Any) -> Any:
     backend = module("v.attn.qkv_backend", "sglang.srt.layers.attention.vision.VisionSdpaAttention")
     linear = module("v.attn.proj", "sglang.srt.layers.linear.RowParallelLinear")
-    sizes = {"num_attention_heads_per_partition": 16, "hidden_size_per_attention_head": 72}
-    layer = module(
+    sizes = {
+        "num_attention_heads_per_partition": 16,
+        "num_attention_kv_heads_per_partition": 16,
+        "head_size": with_origins(72, frozenset({"config:vision_config.head_dim"})),
+    }
+    return module(
         "v.attn",
         "sglang.srt.layers.attention.vision.VisionAttention",
-        attributes=sizes,
+        attributes={**sizes, **attributes},
         children=[backend, linear],
+        calls=calls,
     )
-    found = fibcore_extract(tree(layer), Serving())
-    assert whats(found) == ["vision attention h16 d72"]
+
+
+def test_vision_attention_is_ragged_prefill_without_a_causal_mask() -> None:
+    found = fibcore_extract(tree(vision()), Serving(tp=2))
+    assert names(found) == ["gqa_ragged_prefill_h16_kv16_d72"]
     assert found.claimed == {"v.attn", "v.attn.qkv_backend"}  # the linear layer is a GEMM
+    (kernel,) = found.kernels
+    assert kernel.facts["head_dim"].origins == ("config:vision_config.head_dim",)
+    assert kernel.facts["sm_scale"].value == 72**-0.5
+    assert kernel.parameters["causal"] is False
+    assert not found.not_covered
+    found = fibcore_extract(tree(vision(softmax_scale=0.5)), Serving())
+    assert found.kernels[0].facts["sm_scale"].value == 0.5
+    found = fibcore_extract(tree(vision()), Serving(stages=("decode",)))
+    assert (names(found), found.claimed) == ([], {"v.attn", "v.attn.qkv_backend"})
+
+
+@pytest.mark.parametrize(
+    ("attributes", "what"),
+    [
+        ({"use_sink": True}, "attention sinks"),
+        ({"window_size": (64, 64)}, "a window"),
+        (
+            {"calls": (call(TENSOR, attention_mask=TENSOR),)},
+            "the call's argument attention_mask",
+        ),
+    ],
+)
+def test_other_vision_attention_is_named(attributes: dict[str, Any], what: str) -> None:
+    found = fibcore_extract(tree(vision(**attributes)), Serving())
+    assert (names(found), whats(found)) == ([], [f"vision attention h16 d72 with {what}"])
+
+
+def test_vision_attention_of_unknown_sizes_is_a_problem() -> None:
+    found = fibcore_extract(tree(vision(head_size=Unknown("no key"))), Serving())
+    assert ["no key" in p.reason for p in found.problems] == [True]
     assert not found.kernels
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "encoder_only",
+        Named("sglang.srt.layers.radix_attention.AttentionType.ENCODER_ONLY"),
+    ],
+)
+def test_encoders_run_ragged_prefill_without_a_causal_mask(attention: Any, kind: Any) -> None:
+    found = fibcore_extract(tree(attention(attn_type=kind, calls=[PLAIN])), Serving())
+    assert names(found) == ["gqa_ragged_prefill_h32_kv8_d128"]
+    assert not found.not_covered
+    found = fibcore_extract(tree(attention(attn_type=kind, logit_cap=30.0)), Serving())
+    assert names(found) == ["gqa_ragged_prefill_h32_kv8_d128_cap30"]
+
+
+@pytest.mark.parametrize(("window", "suffix"), [(-1, "_sink"), (127, "_swa128_sink")])
+def test_attention_sinks_are_kernels_of_their_own(attention: Any, window: int, suffix: str) -> None:
+    sinks = call(TENSOR, sinks=ParameterRef("sinks", (32,)))
+    found = fibcore_extract(tree(attention(sliding_window_size=window, calls=[sinks])), Serving())
+    plain = fibcore_extract(tree(attention(calls=[PLAIN])), Serving())
+    assert names(found) == [name + suffix for name in names(plain)]
+    assert all(kernel.parameters["sinks"] is True for kernel in found.kernels)
+    wrapper = "fi_api:flashinfer.attention.BatchAttentionWithAttentionSinkWrapper"
+    assert [wrapper in kernel.tags for kernel in found.kernels] == [True] * 4 + [False]
+    assert not found.not_covered
 
 
 def test_a_layer_called_in_two_ways_is_reported_in_both(attention: Any) -> None:
     sinks = call(TENSOR, sinks=ParameterRef("sinks", (32,)))
     found = fibcore_extract(tree(attention(calls=[PLAIN, sinks, PLAIN])), Serving())
-    assert len(found.kernels) == 5
-    assert whats(found) == ["gqa_paged with attention sinks"]
+    assert len(found.kernels) == 10
+    assert [name.endswith("_sink") for name in names(found)].count(True) == 5
 
 
 def test_sinks_show_without_calls_in_the_module_above(attention: Any) -> None:
@@ -369,8 +437,7 @@ def test_sinks_show_without_calls_in_the_module_above(attention: Any) -> None:
         return module("a", "GptOssAttention", attributes=above, children=[leaf])
 
     found = fibcore_extract(tree(layer(ParameterRef("a.sinks", (32,)))), Serving())
-    assert whats(found) == ["gqa_paged with attention sinks"]
-    assert not found.kernels
+    assert [name.endswith("_sink") for name in names(found)] == [True] * 5
     found = fibcore_extract(tree(layer(None)), Serving())
     assert len(found.kernels) == 5
     assert "no call of a.attn was seen" in found.kernels[0].notes[0]
@@ -379,21 +446,45 @@ def test_sinks_show_without_calls_in_the_module_above(attention: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("config", "expected"),
+    ("config", "origin"),
     [
-        ({"attention_chunk_size": 8192}, ["gqa_paged with chunked local attention 8192"]),
+        ({"attention_chunk_size": 8192}, "config:attention_chunk_size"),
         (
             {"text_config": {"attention_chunk_size": 8192}},
-            ["gqa_paged with chunked local attention 8192"],
+            "config:text_config.attention_chunk_size",
         ),
-        ({"attention_chunk_size": None}, []),
+        ({"attention_chunk_size": None}, None),
     ],
 )
-def test_llama4_local_layers(attention: Any, config: dict[str, Any], expected: list[str]) -> None:
+def test_llama4_local_layers(attention: Any, config: dict[str, Any], origin: str | None) -> None:
     model = with_config(tree(attention(use_irope=True)), **config)
     found = fibcore_extract(model, Serving())
-    assert whats(found) == expected
-    assert len(found.kernels) == (0 if expected else 5)
+    assert not found.not_covered
+    assert len(found.kernels) == 5
+    for kernel in found.kernels:
+        assert kernel.name.endswith("_chunk8192") is (origin is not None)
+        if origin is not None:
+            assert kernel.facts["attention_chunk"].value == 8192
+            assert kernel.facts["attention_chunk"].origins == (origin,)
+
+
+@pytest.mark.parametrize(
+    ("config", "arguments", "what"),
+    [
+        ({"attention_chunk_size": "many"}, {}, "chunked local attention many"),
+        (
+            {"attention_chunk_size": 8192},
+            {"sliding_window_size": 63},
+            "sliding window 64 and chunked local attention 8192",
+        ),
+    ],
+)
+def test_other_chunks_are_named(
+    attention: Any, config: dict[str, Any], arguments: dict[str, Any], what: str
+) -> None:
+    model = with_config(tree(attention(use_irope=True, **arguments)), **config)
+    found = fibcore_extract(model, Serving())
+    assert (names(found), whats(found)) == ([], [f"gqa_paged with {what}"])
 
 
 @pytest.mark.parametrize(

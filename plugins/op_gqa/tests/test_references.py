@@ -60,6 +60,55 @@ def test_properties_hold_with_a_window_and_a_cap(
             check()
 
 
+@pytest.mark.parametrize(
+    "extras",
+    [
+        {"sink": True},
+        {"sink": True, "window": 7},
+        {"sink": True, "cap": 3.0, "chunk": 9},
+        {"chunk": 1},
+        {"chunk": 5},
+        {"full": True},
+        {"full": True, "sink": True, "cap": 3.0},
+    ],
+    ids=str,
+)
+def test_properties_hold_with_sinks_with_chunks_and_without_a_causal_mask(
+    definitions: Any, template: Any, load_run: Any, extras: dict[str, Any]
+) -> None:
+    for definition in definitions(6, 2, 8, (5,), **extras).values():
+        for _, check in template.checks(definition, load_run(definition.reference)):
+            check()
+
+
+def test_chunks_of_llama_4_are_longer_than_what_goes_at_once(
+    definitions: Any, template: Any, load_run: Any
+) -> None:
+    # 8192 keys of few heads: the last chunk begins within a tile of queries.
+    for name, definition in definitions(2, 1, 8, (64,), chunk=8192).items():
+        lengths = [[1 if "decode" in name else 200, 8192 + 70], [1, 8192]]
+        inputs = template.inputs(definition, {"lengths": lengths, "scale": 1.0})
+        actual = load_run(definition.reference)(*inputs.values())
+        expected = template.module._dense(definition.to_dict(), inputs)
+        torch.testing.assert_close(actual[0].double(), expected[0], rtol=1e-2, atol=8e-3)
+        torch.testing.assert_close(actual[1].double(), expected[1], rtol=1e-5, atol=1e-5)
+
+
+def test_sinks_far_below_the_logits_leave_plain_attention(
+    definitions: Any, template: Any, load_run: Any
+) -> None:
+    plain = definitions(4, 2, 8, (1, 5))
+    for name, definition in definitions(4, 2, 8, (1, 5), sink=True).items():
+        other = plain[name.removesuffix("_sink")]
+        for case in template.cases(other):
+            inputs = template.inputs(other, case)
+            scale = inputs.pop("sm_scale")
+            sinks = torch.full((4,), -math.inf)
+            actual = load_run(definition.reference)(*inputs.values(), sinks, scale)
+            expected = load_run(other.reference)(*inputs.values(), scale)
+            torch.testing.assert_close(actual, expected)
+
+
 def test_a_window_of_all_keys_is_plain_attention(
     definitions: Any, template: Any, load_run: Any
 ) -> None:
@@ -223,7 +272,9 @@ def test_examples_in_the_files_run_by_themselves(load_run: Any) -> None:
         torch.tensor([0, 1], dtype=torch.int32),
         torch.tensor([1], dtype=torch.int32),
         torch.tensor([3], dtype=torch.int32),
+        torch.zeros(32),
         0.1,
     )
     assert not output.any()
-    torch.testing.assert_close(lse, torch.full((1, 32), math.log2(3)))
+    # Three keys and the sink.
+    torch.testing.assert_close(lse, torch.full((1, 32), math.log2(4)))

@@ -12,12 +12,13 @@ from fibcore_op_gqa import fibcore_reference, fibcore_workloads
 KINDS = ("decode", "decode_ps1", "prefill", "prefill_ps1", "ragged")
 
 
-def made(kind: str) -> Definition:
+def made(kind: str, **more: Scalar) -> Definition:
     parameters: dict[str, Scalar] = {
         "num_qo_heads": 4,
         "num_kv_heads": 2,
         "head_dim": 64,
         "kind": kind.removesuffix("_ps1"),
+        **more,
     }
     if kind != "ragged":
         parameters["page_size"] = 1 if kind.endswith("ps1") else 64
@@ -69,3 +70,31 @@ def test_other_attention_is_not_guessed() -> None:
     definition = made("decode")
     window = attrs.evolve(definition, name=definition.name + "_window")
     assert fibcore_workloads(window, {}, 0) == ()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_sinks_are_as_large_as_what_keys_come_to(kind: str) -> None:
+    definition = made(kind, sinks=True)
+    for case in cases_of(definition):
+        check_tables(definition, case)
+        sinks = case.tensors()["sinks"]
+        assert sinks.shape == (4,)
+        assert str(sinks.dtype) == "float32"
+        assert 0 <= sinks.min() <= sinks.max() <= 12
+    assert max(case.tensors()["sinks"].max() for case in cases_of(definition)) > 4
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_some_sequences_end_around_a_chunk(kind: str) -> None:
+    definition = made(kind, attention_chunk=8192)
+    cases = cases_of(definition)
+    (case,) = (c for c in cases if "of 8192 keys" in c.label)
+    check_tables(definition, case)
+    assert len(cases) == len(cases_of(made(kind))) + 1
+
+
+def test_encoders_have_prompts_alone() -> None:
+    definition = made("ragged", causal=False)
+    assert cases_of(definition)[0].axes["total_q"] == 1
+    for case in cases_of(definition):
+        check_tables(definition, case)

@@ -163,6 +163,97 @@ CAP = {
     ),
     "the capped logits are not scaled back": ("tanh_().mul_(LOGIT_CAP)", "tanh_()"),
 }
+_BEGUN = "begun = (visible - 1) // ATTENTION_CHUNK * ATTENTION_CHUNK"
+_FIRST = "((visible[:, :1] - 1) // ATTENTION_CHUNK * ATTENTION_CHUNK)"
+CHUNK = {
+    "the chunks are left out": ("ATTENTION_CHUNK = 6", "ATTENTION_CHUNK = 10**6"),
+    "chunks are one key too large": ("ATTENTION_CHUNK = 6", "ATTENTION_CHUNK = 7"),
+    "chunks are one key too small": ("ATTENTION_CHUNK = 6", "ATTENTION_CHUNK = 5"),
+    "a chunk begins one key late": (_BEGUN, f"{_BEGUN} + 1"),
+    "a chunk's first key sees the chunk before": (
+        "(visible - 1) // ATTENTION_CHUNK",
+        "(visible - 2) // ATTENTION_CHUNK",
+        "(visible[:, :1] - 1) // ATTENTION_CHUNK",
+        "(visible[:, :1] - 2) // ATTENTION_CHUNK",
+        "(first - 1) // ATTENTION_CHUNK",
+        "(first - 2) // ATTENTION_CHUNK",
+    ),
+    "a chunk's last key sees none of it": (
+        "(visible - 1) // ATTENTION_CHUNK",
+        "visible // ATTENTION_CHUNK",
+        "(visible[:, :1] - 1) // ATTENTION_CHUNK",
+        "visible[:, :1] // ATTENTION_CHUNK",
+        "(first - 1) // ATTENTION_CHUNK",
+        "first // ATTENTION_CHUNK",
+    ),
+    "the chunks are a window": (
+        _BEGUN,
+        "begun = visible - ATTENTION_CHUNK",
+        _FIRST,
+        "(visible[:, :1] - ATTENTION_CHUNK)",
+        "((first - 1) // ATTENTION_CHUNK * ATTENTION_CHUNK)",
+        "(first - ATTENTION_CHUNK)",
+        "(most - 1) // ATTENTION_CHUNK * ATTENTION_CHUNK",
+        "max(0, most - ATTENTION_CHUNK)",
+    ),
+    "all rows of a tile see the chunk of its last": (
+        _BEGUN,
+        "begun = (visible[:, -1:] - 1) // ATTENTION_CHUNK * ATTENTION_CHUNK",
+    ),
+    "keys of a chunk before that of the last row count": (
+        "passed = (most - 1) // ATTENTION_CHUNK * ATTENTION_CHUNK",
+        "passed = 0",
+    ),
+    "later keys of a chunk are seen": (_LATE, f"{_LATE} + ATTENTION_CHUNK"),
+}
+SINK = {
+    "the sinks are left out": ("sinks.float() *", "-1e30 + 0 * sinks.float() *"),
+    "the sinks are added to every key's logit": (
+        "part = part * torch.sigmoid((part_lse - sink) * math.log(2))[..., None]",
+        "part_lse = part_lse + sink",
+        "part_lse = torch.logaddexp2(part_lse, sink)",
+        "pass",
+    ),
+    "the sinks' exponentials are taken without the maximum": (
+        "torch.sigmoid((part_lse - sink) * math.log(2))",
+        "(torch.exp2(part_lse) / (torch.exp2(part_lse) + torch.exp2(sink)))",
+    ),
+    "the sum is one of the keys and twice the sinks": (
+        "sink = sinks.float() * math.log2(math.e)",
+        "sink = sinks.float() * math.log2(math.e) + 1",
+    ),
+    "the sinks are scaled": ("sink = sinks.float()", "sink = sinks.float() * scale"),
+    "the sinks are logits of base 2": ("sinks.float() * math.log2(math.e)", "sinks.float()"),
+    "the sinks are those of the next head": ("sinks.float()", "sinks.float().roll(1)"),
+    "the sinks are those of the KV heads": (
+        "sinks.float()",
+        "sinks.float()[:NUM_KV_HEADS].repeat_interleave(NUM_QO_HEADS // NUM_KV_HEADS)",
+    ),
+    "the output keeps its weights": (
+        "part * torch.sigmoid((part_lse - sink) * math.log(2))[..., None]",
+        "part",
+    ),
+    "the lse leaves out the sinks": ("part_lse = torch.logaddexp2(part_lse, sink)", "pass"),
+    "queries without keys have no sink": (
+        "sink.repeat(q.shape[0], 1)",
+        "torch.full(q.shape[:2], -math.inf, device=q.device)",
+    ),
+    "the sink's weight goes to the first key": (
+        "torch.sigmoid((part_lse - sink) * math.log(2))",
+        "torch.sigmoid((part_lse - sink) * math.log(2)).clamp(min=0.5)",
+    ),
+}
+FULL = {
+    "the mask is causal": ("CAUSAL = False", "CAUSAL = True"),
+    "the last key is not seen": (
+        "visible = kv_len[owner, None] -",
+        "visible = kv_len[owner, None] - 1 -",
+    ),
+    "queries see as many keys as there are queries": (
+        "visible = kv_len[owner, None]",
+        "visible = torch.minimum(kv_len, q_len)[owner, None]",
+    ),
+}
 _PLAIN_MASK = ("the mask shows one key too many", "the mask shows one key too few")
 KEPT = {name: change for name, change in EVERYWHERE.items() if name not in _PLAIN_MASK}
 KERNELS = {
@@ -175,18 +266,32 @@ KERNELS = {
     "gqa_paged_decode_h4_kv2_d8_ps4_swa6_cap3": KEPT | WINDOW | CAP,
     "gqa_paged_prefill_causal_h4_kv2_d8_ps4_swa6": KEPT | WINDOW | PREFILL,
     "gqa_ragged_prefill_causal_h4_kv2_d8_swa6_cap3": KEPT | WINDOW | CAP | PREFILL | RAGGED,
+    "gqa_paged_decode_h4_kv2_d8_ps4_sink": SINK,
+    "gqa_paged_prefill_causal_h4_kv2_d8_ps1_swa6_sink": SINK | WINDOW,
+    "gqa_ragged_prefill_causal_h4_kv2_d8_cap3_sink": SINK | CAP | PREFILL,
+    "gqa_paged_decode_h4_kv2_d8_ps4_chunk6": CHUNK,
+    "gqa_ragged_prefill_causal_h4_kv2_d8_chunk6": CHUNK | PREFILL,
+    "gqa_ragged_prefill_h4_kv2_d8": EVERYWHERE | RAGGED | FULL,
+    "gqa_ragged_prefill_h4_kv2_d8_sink": SINK | FULL,
 }
 # Of one query a sequence: the last is the only one, and sees the last key.
 NOT_DECODE = (
     "keys before the window of the last row count",
     "the window is that of the last query of a sequence",
     "the window also reaches behind the query",
+    "all rows of a tile see the chunk of its last",
+    "a chunk begins one key late",
+    "keys of a chunk before that of the last row count",
+    "later keys of a chunk are seen",
 )
+# Where all rows see the same keys there is no column that some of them do not see.
+NOT_FULL = ("tiles that go together have the keys of the longest",)
 MISTAKES = {
     kernel: [
         Mistake.of(name, *texts)
         for name, texts in mistakes.items()
-        if "decode" not in kernel or name not in NOT_DECODE
+        if ("decode" not in kernel or name not in NOT_DECODE)
+        and ("prefill_h" not in kernel or name not in NOT_FULL)
     ]
     for kernel, mistakes in KERNELS.items()
 }
@@ -194,7 +299,9 @@ MISTAKES = {
 
 def made(definitions: Any, kernel: str) -> Any:
     window, cap = 6 if "_swa6" in kernel else None, 3.0 if "_cap3" in kernel else 0.0
-    return definitions(4, 2, 8, (1, 4), window=window, cap=cap)[kernel]
+    chunk = 6 if "_chunk6" in kernel else None
+    others = {"chunk": chunk, "sink": "_sink" in kernel, "full": "prefill_h" in kernel}
+    return definitions(4, 2, 8, (1, 4), window=window, cap=cap, **others)[kernel]
 
 
 @pytest.mark.parametrize(("kernel", "mistake"), parameters(MISTAKES))

@@ -6,6 +6,7 @@ import torch
 
 FLASHINFER_GQA_RAGGED_PREFILL_CAUSAL_WINDOW: int | None = None  # keys a query sees, with its own
 FLASHINFER_GQA_RAGGED_PREFILL_CAUSAL_CAP: float | None = None  # bound of the scaled logits
+FLASHINFER_GQA_RAGGED_PREFILL_CAUSAL_MASKED = True  # whether a query sees no key behind its own
 
 
 def flashinfer_gqa_ragged_prefill_causal(
@@ -16,7 +17,7 @@ def flashinfer_gqa_ragged_prefill_causal(
     kv_indptr: torch.Tensor,
     sm_scale: float | torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Output and base-2 lse of `BatchPrefillWithRaggedKVCacheWrapper`, causal.
+    """Output and base-2 lse of `BatchPrefillWithRaggedKVCacheWrapper`.
 
     The fa2 kernels, which run on every GPU from Ampere on. They stand for -inf by a large negative
     number (about -5e4, `math::inf` in `include/flashinfer/math.cuh`): the lse of a query without
@@ -36,7 +37,7 @@ def flashinfer_gqa_ragged_prefill_causal(
         num_qo_heads,
         num_kv_heads,
         head_dim,
-        causal=True,
+        causal=FLASHINFER_GQA_RAGGED_PREFILL_CAUSAL_MASKED,
         sm_scale=float(sm_scale),
         # FlashInfer counts the keys before the query's own; -1 stands for all of them.
         window_left=(FLASHINFER_GQA_RAGGED_PREFILL_CAUSAL_WINDOW or 0) - 1,

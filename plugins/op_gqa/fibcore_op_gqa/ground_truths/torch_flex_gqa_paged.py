@@ -7,19 +7,26 @@ import torch
 
 TORCH_FLEX_GQA_PAGED_WINDOW: int | None = None  # keys a query sees, with its own
 TORCH_FLEX_GQA_PAGED_CAP: float | None = None  # bound of the scaled logits
+TORCH_FLEX_GQA_PAGED_CHUNK: int | None = None  # keys of a chunk, of which a query sees its own
 
 
 def torch_flex_gqa_paged_sequence(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, sm_scale: float
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    sm_scale: float,
+    sinks: torch.Tensor | None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Output [n, heads, head_dim] and base-2 lse [n, heads] of the last n queries of a sequence.
 
     `torch.nn.attention.flex_attention`, in float32 and without compilation: what is compiled for
-    every size and definition anew takes longer than the whole test.
+    every size and definition anew takes longer than the whole test. It has no sinks: their share
+    is taken from its output afterwards.
     """
     from torch.nn.attention import flex_attention as flex
 
     window, cap = TORCH_FLEX_GQA_PAGED_WINDOW or k.shape[0], TORCH_FLEX_GQA_PAGED_CAP
+    chunk = TORCH_FLEX_GQA_PAGED_CHUNK or k.shape[0]
     offset = torch.tensor(k.shape[0] - q.shape[0], device=q.device)
 
     def score(
@@ -32,7 +39,8 @@ def torch_flex_gqa_paged_sequence(
         if cap is not None:
             logit = cap * torch.tanh(logit / cap)
         own = row + offset
-        return torch.where((key <= own) & (key > own - window), logit, -math.inf)
+        near = (key > own - window) & (key // chunk == own // chunk)
+        return torch.where((key <= own) & near, logit, -math.inf)
 
     rows, keys, values = (x.float().movedim(0, 1)[None] for x in (q, k, v))
     switch = "_FLEX_ATTENTION_DISABLE_COMPILE_DEBUG"  # its documented name, since torch 2.9
@@ -46,7 +54,11 @@ def torch_flex_gqa_paged_sequence(
             )
     finally:
         setattr(flex, switch, before)
-    return output[0].movedim(0, 1), lse[0].movedim(0, 1) / math.log(2)
+    output, lse = output[0].movedim(0, 1), lse[0].movedim(0, 1)
+    if sinks is not None:
+        total = torch.logaddexp(lse, sinks)
+        output, lse = output * torch.exp(lse - total)[..., None], total
+    return output, lse / math.log(2)
 
 
 def torch_flex_gqa_paged(
@@ -60,13 +72,17 @@ def torch_flex_gqa_paged(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Output and base-2 lse, decode (no `qo_indptr`: one query a sequence) and causal prefill.
 
-    Queries without keys are not handed to it; their rows hold the definition's 0 and -inf.
+    Queries without keys are not handed to it; their rows hold the definition's 0 and -inf, or the
+    lse of the sink alone.
     """
     page_size = k_cache.shape[1]
     one_each = torch.arange(kv_indptr.shape[0])
     starts, pages = others.get("qo_indptr", one_each).tolist(), kv_indptr.tolist()
     output = torch.zeros_like(q)
+    sinks = others.get("sinks")
     lse = torch.full(q.shape[:2], -math.inf, dtype=torch.float32, device=q.device)
+    if sinks is not None:
+        lse[:] = sinks / math.log(2)
     for b in range(len(pages) - 1):
         table = kv_indices[pages[b] : pages[b + 1]].long()
         # Pages of one token have no such input: each is full.
@@ -75,6 +91,6 @@ def torch_flex_gqa_paged(
         rows = slice(max(starts[b], starts[b + 1] - length), starts[b + 1])
         if rows.start < rows.stop:
             k, v = (x[table].flatten(0, 1)[:length] for x in (k_cache, v_cache))
-            part, lse[rows] = torch_flex_gqa_paged_sequence(q[rows], k, v, float(sm_scale))
+            part, lse[rows] = torch_flex_gqa_paged_sequence(q[rows], k, v, float(sm_scale), sinks)
             output[rows] = part.to(q.dtype)
     return output, lse

@@ -7,19 +7,27 @@ import torch
 
 TORCH_FLEX_GQA_RAGGED_WINDOW: int | None = None  # keys a query sees, with its own
 TORCH_FLEX_GQA_RAGGED_CAP: float | None = None  # bound of the scaled logits
+TORCH_FLEX_GQA_RAGGED_CHUNK: int | None = None  # keys of a chunk, of which a query sees its own
+TORCH_FLEX_GQA_RAGGED_MASKED = True  # whether a query sees no key behind its own
 
 
 def torch_flex_gqa_ragged_sequence(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, sm_scale: float
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    sm_scale: float,
+    sinks: torch.Tensor | None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Output [n, heads, head_dim] and base-2 lse [n, heads] of the last n queries of a sequence.
 
     `torch.nn.attention.flex_attention`, in float32 and without compilation: what is compiled for
-    every size and definition anew takes longer than the whole test.
+    every size and definition anew takes longer than the whole test. It has no sinks: their share
+    is taken from its output afterwards.
     """
     from torch.nn.attention import flex_attention as flex
 
     window, cap = TORCH_FLEX_GQA_RAGGED_WINDOW or k.shape[0], TORCH_FLEX_GQA_RAGGED_CAP
+    chunk = TORCH_FLEX_GQA_RAGGED_CHUNK or k.shape[0]
     offset = torch.tensor(k.shape[0] - q.shape[0], device=q.device)
 
     def score(
@@ -32,7 +40,9 @@ def torch_flex_gqa_ragged_sequence(
         if cap is not None:
             logit = cap * torch.tanh(logit / cap)
         own = row + offset
-        return torch.where((key <= own) & (key > own - window), logit, -math.inf)
+        near = (key > own - window) & (key // chunk == own // chunk)
+        seen = (key <= own) & near if TORCH_FLEX_GQA_RAGGED_MASKED else key >= 0
+        return torch.where(seen, logit, -math.inf)
 
     rows, keys, values = (x.float().movedim(0, 1)[None] for x in (q, k, v))
     switch = "_FLEX_ATTENTION_DISABLE_COMPILE_DEBUG"  # its documented name, since torch 2.9
@@ -46,7 +56,11 @@ def torch_flex_gqa_ragged_sequence(
             )
     finally:
         setattr(flex, switch, before)
-    return output[0].movedim(0, 1), lse[0].movedim(0, 1) / math.log(2)
+    output, lse = output[0].movedim(0, 1), lse[0].movedim(0, 1)
+    if sinks is not None:
+        total = torch.logaddexp(lse, sinks)
+        output, lse = output * torch.exp(lse - total)[..., None], total
+    return output, lse / math.log(2)
 
 
 def torch_flex_gqa_ragged(
@@ -56,20 +70,27 @@ def torch_flex_gqa_ragged(
     qo_indptr: torch.Tensor,
     kv_indptr: torch.Tensor,
     sm_scale: float | torch.Tensor,
+    **others: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Output and base-2 lse, causal.
+    """Output and base-2 lse.
 
-    Queries without keys are not handed to it; their rows hold the definition's 0 and -inf.
+    Queries without keys are not handed to it; their rows hold the definition's 0 and -inf, or the
+    lse of the sink alone.
     """
     starts, keys = qo_indptr.tolist(), kv_indptr.tolist()
     output = torch.zeros_like(q)
+    sinks = others.get("sinks")
     lse = torch.full(q.shape[:2], -math.inf, dtype=torch.float32, device=q.device)
+    if sinks is not None:
+        lse[:] = sinks / math.log(2)
     for b in range(len(keys) - 1):
         own = slice(keys[b], keys[b + 1])
         rows = slice(max(starts[b], starts[b + 1] - (own.stop - own.start)), starts[b + 1])
-        if rows.start < rows.stop:
+        if not TORCH_FLEX_GQA_RAGGED_MASKED:
+            rows = slice(starts[b], starts[b + 1])
+        if rows.start < rows.stop and own.start < own.stop:
             part, lse[rows] = torch_flex_gqa_ragged_sequence(
-                q[rows], k[own], v[own], float(sm_scale)
+                q[rows], k[own], v[own], float(sm_scale), sinks
             )
             output[rows] = part.to(q.dtype)
     return output, lse

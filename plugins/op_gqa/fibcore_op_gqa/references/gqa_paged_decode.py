@@ -5,15 +5,20 @@ query sees,
 
     logit[j] = sm_scale * dot(q[h], k[j, g])  # except: cap
     logit[j] = LOGIT_CAP * tanh(sm_scale * dot(q[h], k[j, g]) / LOGIT_CAP)  # only: cap
-    output[h] = sum_j softmax(logit)[j] * v[j, g]
-    lse[h] = log2(sum_j exp(logit[j]))
+    # except: sink: output[h] = sum_j softmax(logit)[j] * v[j, g]
+    # except: sink: lse[h] = log2(sum_j exp(logit[j]))
+    output[h] = sum_j exp(logit[j]) * v[j, g] / total  # only: sink
+    total = exp(sinks[h]) + sum_j exp(logit[j])  # only: sink
+    lse[h] = log2(total)  # only: sink
 
 The keys of sequence b stand in the pages kv_indices[kv_indptr[b] : kv_indptr[b + 1]], in order;  # only: pages
 all pages are full but the last, which holds kv_last_page_len[b] keys.  # only: pages
 # except: pages: The keys of sequence b stand in the pages kv_indices[kv_indptr[b] : kv_indptr[b + 1]], in order,
 # except: pages: one a page.
 The query sees the last SLIDING_WINDOW of them alone.  # only: window
-A query that sees no key gives output 0 and lse -inf.
+# only: chunk: The query sees those of the last one's chunk alone: keys go by ATTENTION_CHUNK, from the first.
+# except: sink: A query that sees no key gives output 0 and lse -inf.
+A query that sees no key gives output 0, and an lse of its sink alone.  # only: sink
 
 All sums are float32. Products of bfloat16 or float16 numbers are exact in float32, so that tensor
 cores, where there are any, multiply queries and keys without an error of their own.
@@ -30,6 +35,7 @@ NUM_KV_HEADS = 8
 HEAD_DIM = 128
 PAGE_SIZE = 64
 SLIDING_WINDOW = 4096  # only: window
+# only: chunk: ATTENTION_CHUNK = 8192
 LOGIT_CAP = 50.0  # only: cap
 MAX_ELEMENTS = 2**20  # of one temporary tensor: bounds memory however long sequences grow
 ON_GPU = 32  # times as many: a GPU takes large tensors, a CPU those that its caches hold
@@ -67,12 +73,14 @@ def run(
     kv_indptr: torch.Tensor,
     kv_indices: torch.Tensor,
     kv_last_page_len: torch.Tensor,  # only: pages
+    sinks: torch.Tensor,  # only: sink
     sm_scale: float | torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Compute the output, like q, and lse [batch_size, NUM_QO_HEADS] float32.
 
     q is [batch_size, NUM_QO_HEADS, HEAD_DIM], a cache
     [num_pages, PAGE_SIZE, NUM_KV_HEADS, HEAD_DIM]; sm_scale is a number or a 0-d tensor.
+    sinks is [NUM_QO_HEADS].  # only: sink
     """
     batch_size, num_qo_heads, head_dim = q.shape
     assert (num_qo_heads, head_dim) == (NUM_QO_HEADS, HEAD_DIM)
@@ -81,6 +89,7 @@ def run(
     assert kv_indptr.shape[0] == batch_size + 1
     assert kv_indices.shape[0] == kv_indptr[-1].item()
     assert kv_last_page_len.shape == (batch_size,)  # only: pages
+    assert sinks.shape == (NUM_QO_HEADS,)  # only: sink
     # Lengths are needed where the work is planned: on the CPU.
     kv_indptr = kv_indptr.cpu().long()
     pages = kv_indptr[1:] - kv_indptr[:-1]  # only: pages
@@ -91,5 +100,6 @@ def run(
     index = torch.arange(batch_size)[:, None]
     begin = kv_indptr[:-1]
     return attend_all(
-        q, index, kv_len[:, None], begin, (k_cache, v_cache, kv_indices), sm_scale
+        # except: sink: q, index, kv_len[:, None], begin, (k_cache, v_cache, kv_indices), sm_scale
+        q, index, kv_len[:, None], begin, (k_cache, v_cache, kv_indices), sm_scale, sinks  # only: sink
     )

@@ -5,8 +5,11 @@ query sees,
 
     logit[j] = sm_scale * dot(q[h], k[j, g])  # except: cap
     logit[j] = LOGIT_CAP * tanh(sm_scale * dot(q[h], k[j, g]) / LOGIT_CAP)  # only: cap
-    output[h] = sum_j softmax(logit)[j] * v[j, g]
-    lse[h] = log2(sum_j exp(logit[j]))
+    # except: sink: output[h] = sum_j softmax(logit)[j] * v[j, g]
+    # except: sink: lse[h] = log2(sum_j exp(logit[j]))
+    output[h] = sum_j exp(logit[j]) * v[j, g] / total  # only: sink
+    total = exp(sinks[h]) + sum_j exp(logit[j])  # only: sink
+    lse[h] = log2(total)  # only: sink
 
 The keys of sequence b stand in the pages kv_indices[kv_indptr[b] : kv_indptr[b + 1]], in order;  # only: pages
 all pages are full but the last, which holds kv_last_page_len[b] keys.  # only: pages
@@ -14,7 +17,9 @@ all pages are full but the last, which holds kv_last_page_len[b] keys.  # only: 
 # except: pages: one a page.
 Query i of a sequence with n queries and m keys sees the keys j <= i + m - n.
 Of these it sees the last SLIDING_WINDOW alone, its own included.  # only: window
-A query that sees no key gives output 0 and lse -inf.
+# only: chunk: Of these it sees those of its own key's chunk alone: keys go by ATTENTION_CHUNK, from the first.
+# except: sink: A query that sees no key gives output 0 and lse -inf.
+A query that sees no key gives output 0, and an lse of its sink alone.  # only: sink
 
 All sums are float32. Products of bfloat16 or float16 numbers are exact in float32, so that tensor
 cores, where there are any, multiply queries and keys without an error of their own.
@@ -29,6 +34,7 @@ NUM_KV_HEADS = 8
 HEAD_DIM = 128
 PAGE_SIZE = 64
 SLIDING_WINDOW = 4096  # only: window
+# only: chunk: ATTENTION_CHUNK = 8192
 LOGIT_CAP = 50.0  # only: cap
 MAX_ELEMENTS = 2**20  # of one temporary tensor: bounds memory however long sequences grow
 # Times as many on a GPU, which needs much to do at a time; a CPU takes what its caches hold.
@@ -79,21 +85,24 @@ def hide(
 ) -> None:
     """Set those logits to HIDDEN whose key a row does not see.
 
-    logits [tiles * NUM_KV_HEADS, group * rows, c], position [c] and visible [tiles, rows].  # except: window
-    logits [tiles * NUM_KV_HEADS, group * rows, c], position [tiles, c], visible [tiles, rows].  # only: window
+    logits [tiles * NUM_KV_HEADS, group * rows, c], position [c] and visible [tiles, rows].  # except: local
+    logits [tiles * NUM_KV_HEADS, group * rows, c], position [tiles, c], visible [tiles, rows].  # only: local
     All rows see the keys of the columns `shared`, which need no comparison.
     """
     tiles, rows = visible.shape
     by_row = logits.view(tiles, NUM_KV_HEADS, -1, rows, logits.shape[2])
     visible = visible[:, :, None]
     late = slice(shared.stop, None)
-    hidden = position[late] >= visible  # except: window
-    hidden = position[:, None, late] >= visible  # only: window
+    hidden = position[late] >= visible  # except: local
+    hidden = position[:, None, late] >= visible  # only: local
     hidden |= position[:, None, late] < visible - SLIDING_WINDOW  # only: window
+    # only: chunk: begun = (visible - 1) // ATTENTION_CHUNK * ATTENTION_CHUNK
+    # only: chunk: hidden |= position[:, None, late] < begun
     by_row[..., late].masked_fill_(hidden[:, None, None], HIDDEN)
-    early = slice(0, shared.start)  # only: window
+    early = slice(0, shared.start)  # only: local
     hidden = position[:, None, early] < visible - SLIDING_WINDOW  # only: window
-    by_row[..., early].masked_fill_(hidden[:, None, None], HIDDEN)  # only: window
+    # only: chunk: hidden = position[:, None, early] < begun
+    by_row[..., early].masked_fill_(hidden[:, None, None], HIDDEN)  # only: local
 
 
 def attend(
@@ -111,9 +120,9 @@ def attend(
     q [tiles, rows, NUM_QO_HEADS, HEAD_DIM]; visible [tiles, rows]: how many of its sequence's
     keys, counted from the first, a row sees, no fewer than the row before it.
     `gather` finds the keys of a tile's sequence in the cache by begin [tiles].
-    The tiles span `most` keys, of which no row sees fewer than the first `fewest`.  # except: window
-    Tiles count keys from the first that a row of theirs sees: they span `most`, of which no first  # only: window
-    row sees fewer than `fewest`.  # only: window
+    The tiles span `most` keys, of which no row sees fewer than the first `fewest`.  # except: local
+    Tiles count keys from the first that a row of theirs sees: they span `most`, of which no first  # only: local
+    row sees fewer than `fewest`.  # only: local
     Returns the output like q and the base-2 log-sum-exp [tiles, rows, NUM_QO_HEADS], both float32.
     """
     tiles, rows = visible.shape
@@ -123,10 +132,12 @@ def attend(
     q = q.reshape(tiles * NUM_KV_HEADS, group * rows, HEAD_DIM)
     passed = max(0, most - SLIDING_WINDOW)  # only: window
     first = (visible[:, :1] - SLIDING_WINDOW).clamp(min=0)  # only: window
+    # only: chunk: passed = (most - 1) // ATTENTION_CHUNK * ATTENTION_CHUNK
+    # only: chunk: first = ((visible[:, :1] - 1) // ATTENTION_CHUNK * ATTENTION_CHUNK).clamp(min=0)
     for start in range(0, most, chunk):
         stop = start + min(chunk, most - start + (start - most) % ALIGNED)
         position = torch.arange(start, stop, device=q.device)
-        position = first + position  # only: window
+        position = first + position  # only: local
         # Beyond the last visible key the cache may hold anything, NaN too, and 0 * NaN is NaN:
         # read that last key again instead (its logit there is hidden below).
         k, v = gather(cache, begin, torch.minimum(position, visible[:, -1:] - 1))
@@ -134,8 +145,8 @@ def attend(
         logits = product(q, k.transpose(1, 2), sm_scale / LOGIT_CAP)  # only: cap
         logits = logits.tanh_().mul_(LOGIT_CAP)  # only: cap
         # All rows see these columns.
-        shared = slice(0, max(0, fewest - start))  # except: window
-        shared = slice(max(0, passed - start), max(0, fewest - start))  # only: window
+        shared = slice(0, max(0, fewest - start))  # except: local
+        shared = slice(max(0, passed - start), max(0, fewest - start))  # only: local
         hide(logits, position, visible, shared)
         weights = torch.softmax(logits, dim=2)
         top, place = logits.max(dim=2, keepdim=True)
@@ -161,6 +172,7 @@ def attend_all(
     begin: torch.Tensor,
     cache: tuple[torch.Tensor, ...],
     sm_scale: float | torch.Tensor,
+    sinks: torch.Tensor,  # only: sink
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Softmax attention of any number of query tiles, as many at once as MAX_ELEMENTS allows.
 
@@ -170,7 +182,9 @@ def attend_all(
     """
     rows, scale = index.shape[1], float(sm_scale)
     output = torch.zeros_like(q)
-    lse = torch.full(q.shape[:2], -math.inf, dtype=torch.float32, device=q.device)
+    # except: sink: lse = torch.full(q.shape[:2], -math.inf, dtype=torch.float32, device=q.device)
+    sink = sinks.float() * math.log2(math.e)  # only: sink
+    lse = sink.repeat(q.shape[0], 1)  # only: sink
     # Elements per key of the larger of logits, and of keys.
     width = max(NUM_QO_HEADS * rows, NUM_KV_HEADS * HEAD_DIM)
     at_once = MAX_ELEMENTS * (ON_GPU if q.is_cuda else 1) // width
@@ -178,6 +192,8 @@ def attend_all(
     last, first = visible[:, -1], visible[:, 0]
     last = last - (first - SLIDING_WINDOW).clamp(min=0)  # only: window
     first = first.clamp(max=SLIDING_WINDOW)  # only: window
+    # only: chunk: before = ((first - 1) // ATTENTION_CHUNK * ATTENTION_CHUNK).clamp(min=0)
+    # only: chunk: last, first = last - before, first - before
     # Tiles of about the same number of keys go together: each counts as many as the longest.
     order = last.argsort(descending=True)
     order = order[last[order] > 0]
@@ -195,12 +211,16 @@ def attend_all(
         tiles = q[queries], visible[chosen], begin[chosen]
         limits = min(fewest[chosen]), most[start], chunk
         part, part_lse = attend(*tiles, cache, scale, *limits)
+        # The sink takes its share of the weights.  # only: sink
+        part = part * torch.sigmoid((part_lse - sink) * math.log(2))[..., None]  # only: sink
+        part_lse = torch.logaddexp2(part_lse, sink)  # only: sink
         output[queries] = part.to(q.dtype)
         lse[queries] = part_lse
         start = chosen.stop
-    # All logits of a row that sees no key are hidden, if it is in one of these tiles at all.
-    blind = lse <= HIDDEN
-    return output.masked_fill_(blind[..., None], 0.0), lse.masked_fill_(blind, -math.inf)
+    # All logits of a row that sees no key are hidden, if it is in one of these tiles at all.  # except: sink
+    # except: sink: blind = lse <= HIDDEN
+    # except: sink: return output.masked_fill_(blind[..., None], 0.0), lse.masked_fill_(blind, -math.inf)
+    return output, lse  # only: sink
 
 
 def prefill(
@@ -210,12 +230,15 @@ def prefill(
     begin: torch.Tensor,
     cache: tuple[torch.Tensor, ...],
     sm_scale: float | torch.Tensor,
+    sinks: torch.Tensor,  # only: sink
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Causal attention of ragged queries, in tiles of consecutive queries of one sequence.
+    # only: full: """Attention of ragged queries, in tiles of consecutive queries of one sequence.
+    """Causal attention of ragged queries, in tiles of consecutive queries of one sequence.  # except: full
 
     q [total_q, NUM_QO_HEADS, HEAD_DIM]; on the CPU, int64: qo_indptr [batch + 1], kv_len [batch]
-    and begin [batch], by which `gather` finds the keys of a sequence. The last query of a sequence
-    is aligned with its last key.
+    and begin [batch], by which `gather` finds the keys of a sequence. The last query of a sequence  # except: full
+    is aligned with its last key.  # except: full
+    # only: full: and begin [batch], by which `gather` finds the keys of a sequence.
     """
     q_len = qo_indptr[1:] - qo_indptr[:-1]
     # No more rows than the mean length: then padding at most doubles the work.
@@ -225,9 +248,11 @@ def prefill(
     number = torch.arange(owner.shape[0]) - (tiles.cumsum(0) - tiles)[owner]  # in its sequence
     # The last tile of a sequence repeats the last query where it has fewer than `rows`.
     row = torch.minimum(number[:, None] * rows + torch.arange(rows), q_len[owner, None] - 1)
-    visible = ((kv_len - q_len)[owner, None] + row + 1).clamp(min=0)
+    visible = ((kv_len - q_len)[owner, None] + row + 1).clamp(min=0)  # except: full
+    # only: full: visible = kv_len[owner, None] - CAUSAL * (q_len[owner, None] - 1 - row)
     index = qo_indptr[owner, None] + row
-    return attend_all(q, index, visible, begin[owner], cache, sm_scale)
+    # except: sink: return attend_all(q, index, visible, begin[owner], cache, sm_scale)
+    return attend_all(q, index, visible, begin[owner], cache, sm_scale, sinks)  # only: sink
 
 
 @torch.no_grad()
@@ -239,15 +264,18 @@ def run(
     kv_indptr: torch.Tensor,
     kv_indices: torch.Tensor,
     kv_last_page_len: torch.Tensor,  # only: pages
+    sinks: torch.Tensor,  # only: sink
     sm_scale: float | torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Compute the output, like q, and lse [total_q, NUM_QO_HEADS] float32.
 
     q is [total_q, NUM_QO_HEADS, HEAD_DIM], a cache
     [num_pages, PAGE_SIZE, NUM_KV_HEADS, HEAD_DIM]; sm_scale is a number or a 0-d tensor.
+    sinks is [NUM_QO_HEADS].  # only: sink
     """
     total_q, num_qo_heads, head_dim = q.shape
     assert (num_qo_heads, head_dim) == (NUM_QO_HEADS, HEAD_DIM)
+    assert sinks.shape == (NUM_QO_HEADS,)  # only: sink
     assert k_cache.shape[1:] == (PAGE_SIZE, NUM_KV_HEADS, HEAD_DIM)
     assert v_cache.shape == k_cache.shape
     assert qo_indptr.shape == kv_indptr.shape
@@ -261,4 +289,6 @@ def run(
     kv_len = torch.where(pages > 0, (pages - 1) * PAGE_SIZE + last, 0)  # only: pages
     # except: pages: kv_len = kv_indptr[1:] - kv_indptr[:-1]
     qo_indptr, begin = qo_indptr.cpu().long(), kv_indptr[:-1]
-    return prefill(q, qo_indptr, kv_len, begin, (k_cache, v_cache, kv_indices), sm_scale)
+    cache = k_cache, v_cache, kv_indices  # only: sink
+    # except: sink: return prefill(q, qo_indptr, kv_len, begin, (k_cache, v_cache, kv_indices), sm_scale)
+    return prefill(q, qo_indptr, kv_len, begin, cache, sm_scale, sinks)  # only: sink

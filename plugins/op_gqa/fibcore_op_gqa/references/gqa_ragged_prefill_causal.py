@@ -1,17 +1,24 @@
-"""Causal prefill attention: ragged queries, keys and values, grouped heads.
+# only: full: """Prefill attention: ragged queries, keys and values, grouped heads.
+"""Causal prefill attention: ragged queries, keys and values, grouped heads.  # except: full
 
 With query head h reading KV head g = h // (NUM_QO_HEADS // NUM_KV_HEADS), and the keys j that the
 query sees,
 
     logit[j] = sm_scale * dot(q[h], k[j, g])  # except: cap
     logit[j] = LOGIT_CAP * tanh(sm_scale * dot(q[h], k[j, g]) / LOGIT_CAP)  # only: cap
-    output[h] = sum_j softmax(logit)[j] * v[j, g]
-    lse[h] = log2(sum_j exp(logit[j]))
+    # except: sink: output[h] = sum_j softmax(logit)[j] * v[j, g]
+    # except: sink: lse[h] = log2(sum_j exp(logit[j]))
+    output[h] = sum_j exp(logit[j]) * v[j, g] / total  # only: sink
+    total = exp(sinks[h]) + sum_j exp(logit[j])  # only: sink
+    lse[h] = log2(total)  # only: sink
 
 The keys of sequence b are k[kv_indptr[b] : kv_indptr[b + 1]].
-Query i of a sequence with n queries and m keys sees the keys j <= i + m - n.
+Query i of a sequence with n queries and m keys sees the keys j <= i + m - n.  # except: full
+# only: full: A query sees all keys of its sequence.
 Of these it sees the last SLIDING_WINDOW alone, its own included.  # only: window
-A query that sees no key gives output 0 and lse -inf.
+# only: chunk: Of these it sees those of its own key's chunk alone: keys go by ATTENTION_CHUNK, from the first.
+# except: sink: A query that sees no key gives output 0 and lse -inf.
+A query that sees no key gives output 0, and an lse of its sink alone.  # only: sink
 
 All sums are float32. Products of bfloat16 or float16 numbers are exact in float32, so that tensor
 cores, where there are any, multiply queries and keys without an error of their own.
@@ -34,8 +41,10 @@ NUM_QO_HEADS = 32
 NUM_KV_HEADS = 8
 HEAD_DIM = 128
 SLIDING_WINDOW = 4096  # only: window
+# only: chunk: ATTENTION_CHUNK = 8192
 LOGIT_CAP = 50.0  # only: cap
 MAX_ELEMENTS = 2**20  # of one temporary tensor: bounds memory however long sequences grow
+# only: full: CAUSAL = False  # whether a query sees no key behind its own
 # Times as many on a GPU, which needs much to do at a time; a CPU takes what its caches hold.
 ON_GPU = max(NUM_QO_HEADS, 24)
 MAX_ROWS = 128  # queries that share one read of the keys
@@ -67,16 +76,19 @@ def run(
     v: torch.Tensor,
     qo_indptr: torch.Tensor,
     kv_indptr: torch.Tensor,
+    sinks: torch.Tensor,  # only: sink
     sm_scale: float | torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Compute the output, like q, and lse [total_q, NUM_QO_HEADS] float32.
 
     q is [total_q, NUM_QO_HEADS, HEAD_DIM], k and v [total_kv, NUM_KV_HEADS, HEAD_DIM];
     sm_scale is a number or a 0-d tensor.
+    sinks is [NUM_QO_HEADS].  # only: sink
     """
     total_q, num_qo_heads, head_dim = q.shape
     total_kv = k.shape[0]
     assert (num_qo_heads, head_dim) == (NUM_QO_HEADS, HEAD_DIM)
+    assert sinks.shape == (NUM_QO_HEADS,)  # only: sink
     assert k.shape[1:] == (NUM_KV_HEADS, HEAD_DIM)
     assert v.shape == k.shape
     assert qo_indptr.shape == kv_indptr.shape
@@ -85,4 +97,5 @@ def run(
     # Lengths are needed where the work is planned: on the CPU.
     qo_indptr, kv_indptr = qo_indptr.cpu().long(), kv_indptr.cpu().long()
     kv_len = kv_indptr[1:] - kv_indptr[:-1]
-    return prefill(q, qo_indptr, kv_len, kv_indptr[:-1], (k, v), sm_scale)
+    # except: sink: return prefill(q, qo_indptr, kv_len, kv_indptr[:-1], (k, v), sm_scale)
+    return prefill(q, qo_indptr, kv_len, kv_indptr[:-1], (k, v), sm_scale, sinks)  # only: sink
