@@ -102,9 +102,9 @@ class _Calculator:
         if self.kind == "gemma3_text":
             return "" if (layer + 1) % self.c["sliding_window_pattern"] == 0 else f"_swa{window}"
         if self.kind == "gpt_oss":
-            return "sliding window 128 and attention sinks" if layer % 2 == 0 else "attention sinks"
+            return f"_swa{window}_sink" if layer % 2 == 0 else "_sink"
         if self.kind == "llama4_text":
-            return "" if (layer + 1) % 4 == 0 else "chunked local attention 8192"
+            return "" if (layer + 1) % 4 == 0 else "_chunk8192"
         # SGLang has no window for Phi-3.5-MoE, whose window is its whole context.
         assert not window or not self.c.get("use_sliding_window", True) or self.kind == "phimoe"
         return ""
