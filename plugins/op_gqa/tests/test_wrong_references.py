@@ -207,7 +207,7 @@ CHUNK = {
     "later keys of a chunk are seen": (_LATE, f"{_LATE} + ATTENTION_CHUNK"),
 }
 SINK = {
-    "the sinks are left out": ("sinks.float() *", "-1e30 + 0 * sinks.float() *"),
+    "the sinks are left out": ("sink = sinks *", "sink = -1e30 + 0 * sinks *"),
     "the sinks are added to every key's logit": (
         "part = part * torch.sigmoid((part_lse - sink) * math.log(2))[..., None]",
         "part_lse = part_lse + sink",
@@ -219,15 +219,15 @@ SINK = {
         "(torch.exp2(part_lse) / (torch.exp2(part_lse) + torch.exp2(sink)))",
     ),
     "the sum is one of the keys and twice the sinks": (
-        "sink = sinks.float() * math.log2(math.e)",
-        "sink = sinks.float() * math.log2(math.e) + 1",
+        "sink = sinks * math.log2(math.e)",
+        "sink = sinks * math.log2(math.e) + 1",
     ),
-    "the sinks are scaled": ("sink = sinks.float()", "sink = sinks.float() * scale"),
-    "the sinks are logits of base 2": ("sinks.float() * math.log2(math.e)", "sinks.float()"),
-    "the sinks are those of the next head": ("sinks.float()", "sinks.float().roll(1)"),
+    "the sinks are scaled": ("sink = sinks *", "sink = sinks * scale *"),
+    "the sinks are logits of base 2": ("sinks * math.log2(math.e)", "sinks * 1.0"),
+    "the sinks are those of the next head": ("sink = sinks *", "sink = sinks.roll(1) *"),
     "the sinks are those of the KV heads": (
-        "sinks.float()",
-        "sinks.float()[:NUM_KV_HEADS].repeat_interleave(NUM_QO_HEADS // NUM_KV_HEADS)",
+        "sink = sinks *",
+        "sink = sinks[:NUM_KV_HEADS].repeat_interleave(NUM_QO_HEADS // NUM_KV_HEADS) *",
     ),
     "the output keeps its weights": (
         "part * torch.sigmoid((part_lse - sink) * math.log(2))[..., None]",

@@ -183,7 +183,7 @@ def attend_all(
     rows, scale = index.shape[1], float(sm_scale)
     output = torch.zeros_like(q)
     # except: sink: lse = torch.full(q.shape[:2], -math.inf, dtype=torch.float32, device=q.device)
-    sink = sinks.float() * math.log2(math.e)  # only: sink
+    sink = sinks * math.log2(math.e)  # only: sink
     lse = sink.repeat(q.shape[0], 1)  # only: sink
     # Elements per key of the larger of logits, and of keys.
     width = max(NUM_QO_HEADS * rows, NUM_KV_HEADS * HEAD_DIM)
