@@ -136,6 +136,10 @@ def cases(definition: Data) -> list[Data]:
         if chunk > 1024:  # inputs would be large
             ends = [chunk, chunk + 2]
         batches["around_a_chunk"] = [(min(queries, end), end) for end in ends if end > 0]
+        if kind != "decode":
+            # Queries on both sides of where a chunk begins, and the last key's own is the first.
+            batches["one_query_beyond_a_chunk"] = [(min(5, chunk + 1), chunk + 1)]
+            batches["one_query_before_a_chunk"] = [(5, chunk + 4)]
         if kind != "decode" and chunk <= 512:
             batches["prompts_beyond_a_chunk"] = [(2 * chunk + 5, 2 * chunk + 9), (2, 2)]
     if _has_sinks(definition):
