@@ -158,6 +158,14 @@ def op_plugins() -> Registry:
 
 
 @pytest.fixture(scope="session")
+def plugins_but_embedding() -> Registry:
+    """The project's plugins without that of embeddings: the made-up models run an op of none."""
+    names = (name for name in OP_PLUGINS if name != "embedding")
+    modules = {name: importlib.import_module(f"fibcore_op_{name}") for name in names}
+    return load_plugins(extra=modules, discover=False)
+
+
+@pytest.fixture(scope="session")
 def installed_plugins() -> None:
     """Skips where another process would not find the project's plugins."""
     missing = set(OP_PLUGINS) - {p.name for p in load_plugins().plugins if p.status == "active"}

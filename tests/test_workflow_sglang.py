@@ -65,6 +65,7 @@ def test_llama_8b(run: Extract) -> None:
         "gemm_n_4096_k_14336": 32,
         "gemm_n_128256_k_4096": 1,
         "silu_and_mul_h28672": 32,
+        "embedding_v128256_h4096": 1,
         **gqa(32, 8, 128, 32),
         "rmsnorm_h4096": 1,  # before the first layer there is no residual
         "fused_add_rmsnorm_h4096": 64,  # 31 + 32 in layers, and the last norm
@@ -94,6 +95,7 @@ def test_qwen3_normalises_queries_and_keys(run: Extract) -> None:
         "gemm_n_4096_k_12288": 36,
         "gemm_n_151936_k_4096": 1,
         "silu_and_mul_h24576": 36,
+        "embedding_v151936_h4096": 1,
         **gqa(32, 8, 128, 36),
         "rmsnorm_h128": 72,
         "rmsnorm_h4096": 1,
@@ -117,6 +119,7 @@ def test_deepseek_v3_is_the_workflow_documents_first_example(run: Extract) -> No
         "mla_ragged_prefill_causal_h16_qk192_vo128": 61,
         # 256 experts over 8 ranks, in all layers but the first three
         "moe_fp8_block_scale_ds_routing_topk8_ng8_kg4_e32_h7168_i2048": 58,
+        "vocab_parallel_embedding_v16160_h7168": 1,  # 129280 over 8 ranks
         "silu_and_mul_h4608": 3,  # 18432 over 8 ranks, gate and up
         "silu_and_mul_h512": 58,  # the shared expert's 2048, likewise
         "rmsnorm_h7168": 1,

@@ -192,14 +192,14 @@ def test_recorded_servings_are_looked_at_too(cover: Cover, dataset: Path, op_plu
 
 
 def test_ops_without_a_plugin_are_listed_with_their_layers(
-    dataset: Path, op_plugins: Registry
+    dataset: Path, plugins_but_embedding: Registry
 ) -> None:
     report = fibcore.coverage(
         "tiny",
         dataset=dataset,
         sglang=str(DATA),
         config=DATA / "tiny_config.json",
-        registry=op_plugins,
+        registry=plugins_but_embedding,
     )
     ops = {op.what: op.layers for op in report.models[0].uncovered}
     assert ops

@@ -27,7 +27,11 @@ def other_source(tiny_source: Path) -> Path:
 
 @pytest.fixture
 def compare(
-    tiny_source: Path, other_source: Path, tiny_config: Path, tmp_path: Path, op_plugins: Registry
+    tiny_source: Path,
+    other_source: Path,
+    tiny_config: Path,
+    tmp_path: Path,
+    plugins_but_embedding: Registry,
 ) -> Compare:
     """Compare the model `tiny` on both sources."""
 
@@ -36,7 +40,7 @@ def compare(
             "sglang": (str(tiny_source), str(other_source)),
             "config": tiny_config,
             "target_dir": tmp_path,
-            "registry": op_plugins,
+            "registry": plugins_but_embedding,
             **options,
         }
         return diff(given.pop("model_name", "tiny"), **given)
@@ -268,12 +272,12 @@ def invoke(
     other_source: Path,
     tiny_config: Path,
     tmp_path: Path,
-    op_plugins: Registry,
+    plugins_but_embedding: Registry,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Callable[..., Result]:
     """Run `fibcore diff` on the two sources."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("fibcore.workspace.load_plugins", lambda **_: op_plugins)
+    monkeypatch.setattr("fibcore.workspace.load_plugins", lambda **_: plugins_but_embedding)
 
     def run(*args: object, names: tuple[str, ...] = ("tiny",), **_: Any) -> Result:
         line: list[object] = ["diff", "--sglang", tiny_source, "--sglang", other_source]
@@ -321,10 +325,10 @@ def test_a_config_can_be_named_for_one_of_two_models(
     tiny_source: Path,
     tiny_config: Path,
     tmp_path: Path,
-    op_plugins: Registry,
+    plugins_but_embedding: Registry,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("fibcore.workspace.load_plugins", lambda **_: op_plugins)
+    monkeypatch.setattr("fibcore.workspace.load_plugins", lambda **_: plugins_but_embedding)
     line = ["diff", "--target-dir", tmp_path, "--sglang", tiny_source]
     line += ["--model-name", "one", "--model-name", "two", "--config", f"two={tiny_config}"]
 

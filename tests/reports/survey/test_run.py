@@ -126,11 +126,17 @@ def configs(tmp_path: Path, tiny_config: Path) -> Path:
 
 
 @pytest.fixture
-def run(source: Path, configs: Path, tmp_path: Path, op_plugins: Registry) -> Callable[..., Any]:
+def run(
+    source: Path, configs: Path, tmp_path: Path, plugins_but_embedding: Registry
+) -> Callable[..., Any]:
     """A survey of the made-up source in this process."""
 
     def surveyed(**given: Any) -> SurveyReport:
-        options = {"configs": configs, "registry": op_plugins, "output": tmp_path / "out"}
+        options = {
+            "configs": configs,
+            "registry": plugins_but_embedding,
+            "output": tmp_path / "out",
+        }
         return survey(sglang=str(source), **{**options, **given})
 
     return surveyed
@@ -364,9 +370,9 @@ def test_an_old_report_stays_whole_where_the_disk_is_full(
 
 
 def test_reports_go_into_the_dataset_by_default(
-    source: Path, tmp_path: Path, op_plugins: Registry
+    source: Path, tmp_path: Path, plugins_but_embedding: Registry
 ) -> None:
-    report = survey(sglang=str(source), dataset=tmp_path / "data", registry=op_plugins)
+    report = survey(sglang=str(source), dataset=tmp_path / "data", registry=plugins_but_embedding)
     assert report.output == str(tmp_path / "data" / "reports")
     assert {p.name for p in (tmp_path / "data" / "reports").iterdir()} == set(FILES)
     assert rows(report)["TinyForCausalLM"].state == "no config"
@@ -441,13 +447,17 @@ def named_configs(folder: Path, config: Path, *names: str) -> Path:
     return folder
 
 
+# What is installed, without the plugin that the other surveys go without.
+_IN_PROCESSES: dict[str, Any] = {"registry": None, "disable_plugin": "embedding"}
+
+
 @pytest.mark.usefixtures("installed_plugins")
 def test_processes_give_the_same_as_this_one(run: Callable[..., SurveyReport]) -> None:
     def facts(report: SurveyReport) -> Any:
         return [attrs.evolve(row, seconds=0.0) for row in report.rows]
 
     told: list[Any] = []
-    report = run(registry=None, jobs=2, progress=lambda *step: told.append(step))
+    report = run(**_IN_PROCESSES, jobs=2, progress=lambda *step: told.append(step))
     assert facts(report) == facts(run())
     assert told[0][0] == "looking for configs"
     assert told[1:] == [("elaborating models", done, 4) for done in range(5)]
@@ -519,7 +529,7 @@ def test_an_interrupt_ends_the_processes_and_keeps_the_old_report(
 def test_a_dask_cluster_gives_the_same(
     run: Callable[..., SurveyReport], tmp_path: Path, dask_cluster: Cluster
 ) -> None:
-    report = run(registry=None, dask=dask_cluster.address)
+    report = run(**_IN_PROCESSES, dask=dask_cluster.address)
     assert page(report) == page(run())
     with pytest.raises(ClusterError, match="cannot read the SGLang source"):
         _check_source({"one": check_worker(str(tmp_path), "1"), "two": None}, dask_cluster.address)
