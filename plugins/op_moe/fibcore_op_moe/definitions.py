@@ -53,8 +53,9 @@ def _description(moe: Moe) -> str:
     )
     return (
         f"Routed experts of a mixture-of-experts layer with {moe.weights.description}: "
-        f"{routing_words(moe)}; {moe.top_k} expert{'s' if moe.top_k > 1 else ''} a token, SwiGLU "
-        f"with the up projection stacked before the gate, weighted sum. {where} Shared experts "
+        f"{routing_words(moe)}; {moe.top_k} expert{'s' if moe.top_k > 1 else ''} a token, "
+        f"{moe.activation.description} with the up projection stacked before the gate, "
+        f"{'biases, ' if moe.biased else ''}weighted sum. {where} Shared experts "
         "are not part of it."
     )
 
@@ -85,6 +86,18 @@ def _axes(moe: Moe) -> dict[str, Axis]:
         axes["num_gemm1_out_blocks"] = const(
             2 * moe.intermediate_size // BLOCK, f"Blocks of {BLOCK} along gemm1_out_size."
         )
+    if moe.weights.packed:
+        axes["num_packed_hidden"] = const(moe.hidden_size // 2, "Bytes of a row of hidden_size.")
+        axes["num_packed_intermediate"] = const(
+            moe.intermediate_size // 2, "Bytes of a row of intermediate_size."
+        )
+    if group := moe.weights.group:
+        axes["num_fp4_hidden_blocks"] = const(
+            moe.hidden_size // group, f"Groups of {group} along hidden_size."
+        )
+        axes["num_fp4_intermediate_blocks"] = const(
+            moe.intermediate_size // group, f"Groups of {group} along intermediate_size."
+        )
     return axes
 
 
@@ -92,7 +105,11 @@ def inputs_of(moe: Moe) -> dict[str, TensorSpec]:
     """The inputs of a kernel, in order."""
     experts = "num_experts" if moe.remote_experts else "num_local_experts"
     block, per_tensor = moe.weights.block_scaled, moe.weights.tensor_scaled
-    dtype = moe.weights.dtype
+    dtype, group = moe.weights.dtype, moe.weights.group
+    packed = "num_packed_" if moe.weights.packed else ""
+    hidden, inner = (f"{packed}{n}" if packed else f"{n}_size" for n in ("hidden", "intermediate"))
+    pairs = " Two numbers e2m1 a byte, the first in its four lower bits." if packed else ""
+    powers = "Multiplies a group by 2^(b - 127), b being the byte without a sign (e8m0)."
     inputs = {
         "routing_logits": tensor(
             f"seq_len {experts}",
@@ -108,14 +125,24 @@ def inputs_of(moe: Moe) -> dict[str, TensorSpec]:
     if block:
         inputs["hidden_states_scale"] = tensor("num_hidden_blocks seq_len", "float32")
     inputs["gemm1_weights"] = tensor(
-        "num_local_experts gemm1_out_size hidden_size",
-        dtype,
-        "Up projection first, then gate: silu is applied to the second half.",
+        f"num_local_experts gemm1_out_size {hidden}",
+        moe.weights.stored,
+        f"Up projection first, then gate: {moe.activation.of_gate} the second half.{pairs}",
     )
     if block:
         inputs["gemm1_weights_scale"] = tensor(
             "num_local_experts num_gemm1_out_blocks num_hidden_blocks", "float32"
         )
+    if group:
+        inputs["gemm1_weights_scale"] = tensor(
+            "num_local_experts gemm1_out_size num_fp4_hidden_blocks", "int8", powers
+        )
+    if moe.biased:
+        inputs["gemm1_bias"] = tensor(
+            "num_local_experts gemm1_out_size", "float32", "Of the up rows, then the gate rows."
+        )
+    for name, words in moe.activation.inputs.items():
+        inputs[name] = tensor("num_local_experts", "float32", words)
     if per_tensor:
         inputs["output1_scales_scalar"] = tensor(
             "num_local_experts",
@@ -126,11 +153,23 @@ def inputs_of(moe: Moe) -> dict[str, TensorSpec]:
             "num_local_experts", "float32", "Weight scale x activation scale: for the gate half."
         )
     inputs["gemm2_weights"] = tensor(
-        "num_local_experts hidden_size intermediate_size", dtype, "Down projection."
+        f"num_local_experts hidden_size {inner}",
+        moe.weights.stored,
+        f"Down projection.{pairs}",
     )
     if block:
         inputs["gemm2_weights_scale"] = tensor(
             "num_local_experts num_hidden_blocks num_intermediate_blocks", "float32"
+        )
+    if group:
+        inputs["gemm2_weights_scale"] = tensor(
+            "num_local_experts hidden_size num_fp4_intermediate_blocks", "int8", powers
+        )
+    if moe.biased:
+        inputs["gemm2_bias"] = tensor(
+            "num_local_experts hidden_size",
+            "float32",
+            "Of the down projection; where ranks share an expert, all but one of them have zeros.",
         )
     if per_tensor:
         inputs["output2_scales_scalar"] = tensor(

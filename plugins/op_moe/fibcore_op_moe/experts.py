@@ -7,10 +7,13 @@ expert-parallel size, the intermediate size by what is left of the tensor-parall
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import attrs
 
 from fibcore.plugin import ModuleNode, ParameterRef, Unknown
-from fibcore_op_moe import formats
+from fibcore_op_moe import activations, formats
+from fibcore_op_moe.activations import SWIGLU, Activation
 from fibcore_op_moe.arguments import Arguments, Findings, spelled
 from fibcore_op_moe.formats import BF16, WeightFormat
 
@@ -77,6 +80,9 @@ class Experts:
         scaling_factor: What the layer was given as routed_scaling_factor.
         expert_parallel: Whether expert parallelism divides the experts.
         sharded: Whether the intermediate size is already a rank's.
+        activation: What an expert computes between its two products.
+        settings: The numbers of the activation, by argument.
+        biased: Whether both products of an expert have a bias.
     """
 
     num_experts: int
@@ -89,6 +95,9 @@ class Experts:
     scaling_factor: float | None = None
     expert_parallel: bool = True
     sharded: bool = False
+    activation: Activation = SWIGLU
+    settings: Mapping[str, float] = attrs.field(factory=dict)
+    biased: bool = False
 
 
 def is_experts(node: ModuleNode) -> bool:
@@ -109,7 +118,7 @@ def read_experts(node: ModuleNode, findings: Findings) -> Experts | None:
     top_k = arguments.get("top_k")
     factor = arguments.number("routed_scaling_factor")
     on_input = arguments.flag("apply_router_weight_on_input")
-    _activation(arguments, findings)
+    computed = _computed(arguments, _more_than_swiglu(node), findings)
     weights = read_weights(node, findings)
     if not findings.clear or weights is None:
         return None
@@ -124,29 +133,53 @@ def read_experts(node: ModuleNode, findings: Findings) -> Experts | None:
         weights=weights,
         weight_on_input=on_input,
         scaling_factor=factor,
+        activation=computed.activation,
+        settings=computed.settings,
+        biased=computed.biased,
     )
 
 
-def _activation(arguments: Arguments, findings: Findings) -> None:
-    """Record what the experts compute other than SwiGLU, y = up * silu(gate), without biases."""
+@attrs.frozen
+class Computed:
+    """What an expert computes beside its products; see `Experts`."""
+
+    activation: Activation
+    settings: Mapping[str, float]
+    biased: bool
+
+
+def _more_than_swiglu(node: ModuleNode) -> bool:
+    """Whether the layer's weights are of a format whose experts can do more than SwiGLU."""
+    if isinstance(node.quantization, Unknown):
+        return False
+    weights = formats.of_quantization(node.quantization)
+    return weights is not None and weights.experts
+
+
+def _computed(arguments: Arguments, more: bool, findings: Findings) -> Computed:
+    """What the experts compute; a record in `findings` of what has no definition.
+
+    Without `more` that is all but SwiGLU, y = up * silu(gate), without biases.
+    """
     activation = arguments.word("activation", "silu")
     if activation not in (None, "silu"):
         findings.unsupported.append(f"{activation} activation")
     if not arguments.flag("is_gated", default=True):
         findings.unsupported.append("experts without a gate")
-    changed = [
-        f"{name} {spelled(value)}"
-        for name in ("gemm1_alpha", "gemm1_clamp_limit", "swiglu_limit")
-        if (value := arguments.get(name)) is not None
-    ]
-    if changed:
-        findings.unsupported.append(f"SwiGLU with {', '.join(changed)}")
-    if arguments.flag("with_bias"):
+    found = {name: arguments.number(name) for name in activations.ARGUMENTS}
+    settings = {name: value for name, value in found.items() if value is not None}
+    own = activations.of_settings(settings)
+    if own is None or (own != SWIGLU and not more):
+        words = ", ".join(f"{name} {spelled(value)}" for name, value in settings.items())
+        findings.unsupported.append(f"SwiGLU with {words}")
+    biased = arguments.flag("with_bias")
+    if biased and not more:
         findings.unsupported.append("expert biases")
     if arguments.flag("no_combine"):
         findings.unsupported.append("experts without the weighted sum")
     if (method := arguments.get("quant_method")) is not None:
         findings.undecided.append(f"{spelled(method)} decides how the weights are stored")
+    return Computed(own or SWIGLU, settings, biased)
 
 
 def read_weights(node: ModuleNode, findings: Findings) -> WeightFormat | None:

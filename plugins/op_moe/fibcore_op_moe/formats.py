@@ -26,13 +26,19 @@ class WeightFormat:
         title: The same in a phrase: "fp8 block-scale".
         description: The same for the description of a definition.
         prefix: What the names of its kernels begin with.
-        dtype: Dtype of weights and hidden states.
+        dtype: Dtype of hidden states, and of weights where these are not packed.
         trtllm: FlashInfer's fused kernel for it.
         output_std: Standard deviation of the outputs of its workloads. Kernels that round
             activations to bfloat16 between the two products differ by up to 1e-2 of it, those
             that round them to fp8 by a tenth of it.
         scheme: What a scale covers, as `Quantization` says it; None where there are none.
         activation: How activations are scaled, likewise; None for any way.
+        packed: Dtype of weights that lie in int8, two a byte; None where `dtype` is theirs.
+        group: Weights of a row that share a scale; 0 where the scheme is another.
+        reference: The file below `references/`; the name where it is empty.
+        experts: Whether experts can have biases and other activations than SwiGLU.
+        whole_blocks: Whether ranks get whole groups where they share an expert, so that the last
+            one has less and is filled up.
         marker: An input that no other format has; None where there is none.
         routing_in_name: Whether the names of its kernels have the routing in them.
         remote_experts: Whether some experts can be on other ranks.
@@ -48,8 +54,13 @@ class WeightFormat:
     dtype: str
     trtllm: str
     output_std: float
-    scheme: Literal["block", "tensor"] | None = None
+    scheme: Literal["block", "tensor", "group"] | None = None
     activation: str | None = None
+    packed: str | None = None
+    group: int = 0
+    reference: str = ""
+    experts: bool = False
+    whole_blocks: bool = False
     marker: str | None = None
     routing_in_name: bool = True
     remote_experts: bool = True
@@ -66,11 +77,29 @@ class WeightFormat:
         """Whether a scale covers the weights of an expert."""
         return self.scheme == "tensor"
 
+    @property
+    def quantized(self) -> str:
+        """Dtype of one weight."""
+        return self.packed or self.dtype
+
+    @property
+    def stored(self) -> str:
+        """Dtype of the tensors that hold the weights."""
+        return "int8" if self.packed else self.dtype
+
+    @property
+    def scale_size(self) -> int:
+        """Weights of a row that share a scale; 0 where a scale covers all, or there is none."""
+        return BLOCK if self.block_scaled else self.group
+
     def is_of(self, quantization: Quantization) -> bool:
         """Whether a layer with this quantisation has its weights in the format."""
         return (
-            (self.dtype, self.scheme) == (quantization.weight_dtype, quantization.scheme)
+            (self.quantized, self.scheme) == (quantization.weight_dtype, quantization.scheme)
             and (not self.block_scaled or quantization.block == (BLOCK, BLOCK))
+            and (not self.group or quantization.group_size == self.group)
+            # Activations of unquantised hidden states are in the model's dtype.
+            and (self.packed is None or quantization.activation is None)
             and self.activation in (None, quantization.activation)
         )
 
@@ -112,7 +141,27 @@ FP8_TENSOR = WeightFormat(
     trtllm_weight_on_input=True,
 )
 
-FORMATS = (BF16, FP8_BLOCK, FP8_TENSOR)
+# Numbers e2m1 with exponents e8m0; where SGLang's kernels take bfloat16 hidden states, as its
+# method "mxfp4" does before Blackwell.
+MXFP4 = WeightFormat(
+    name="mxfp4",
+    title="MXFP4",
+    description="MXFP4 weights (e2m1, 32 of a row with one scale, a power of two) for bfloat16 "
+    "activations",
+    prefix="moe_mxfp4",
+    dtype="bfloat16",
+    trtllm="trtllm_fp4_block_scale_moe",
+    output_std=0.5,
+    scheme="group",
+    packed="float4_e2m1",
+    group=32,
+    reference="group_scale",
+    experts=True,
+    whole_blocks=True,
+    marker="gemm1_weights_scale",
+)
+
+FORMATS = (BF16, FP8_BLOCK, FP8_TENSOR, MXFP4)
 
 BY_NAME = {weights.name: weights for weights in FORMATS}
 """The records by the name that parameters have."""
@@ -127,10 +176,11 @@ def of_quantization(quantization: Quantization | None) -> WeightFormat | None:
 
 def of_inputs(inputs: Mapping[str, TensorSpec]) -> WeightFormat | None:
     """The format that the inputs of a definition show; None where no record has it."""
-    marked = [w for w in reversed(FORMATS) if w.marker in inputs]
-    weights = marked[0] if marked else BF16
     first = inputs.get("gemm1_weights")
-    return weights if first is not None and first.dtype == weights.dtype else None
+    if first is None:
+        return None
+    marked = [w for w in reversed(FORMATS) if w.marker in inputs] or [BF16]
+    return next((w for w in marked if w.stored == first.dtype), None)
 
 
 def quantization_words(quantization: Quantization) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import attrs
 
 from fibcore.plugin import Definition, Identity, in_name, other_than
-from fibcore_op_moe import formats, routings
+from fibcore_op_moe import activations, formats, routings
 from fibcore_op_moe.kernel import Moe
 from fibcore_op_moe.names import SIZES_IN_NAME, routing_variant
 from fibcore_op_moe.routings import Routing
@@ -46,10 +46,11 @@ def kernel_of(definition: Definition) -> Moe | None:
     """The kernel of a definition; None where it does not say which it is."""
     choice = choice_of(definition)
     weights = formats.of_inputs(definition.inputs)
+    activation = activations.of_inputs(definition.inputs)
     sizes = definition.const_axes
     local, hidden = sizes.get("num_local_experts"), sizes.get("hidden_size")
     intermediate = sizes.get("intermediate_size")
-    if not (choice and weights and local and hidden and intermediate):
+    if not (choice and weights and activation and local and hidden and intermediate):
         return None
     return Moe(
         weights=weights,
@@ -61,6 +62,8 @@ def kernel_of(definition: Definition) -> Moe | None:
         num_local_experts=local,
         hidden_size=hidden,
         intermediate_size=intermediate,
+        activation=activation,
+        biased="gemm1_bias" in definition.inputs,
     )
 
 

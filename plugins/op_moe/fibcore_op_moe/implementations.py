@@ -11,7 +11,9 @@ _EXPERTS = "for expert in range(NUM_LOCAL_EXPERTS)"
 _BETWEEN = (
     "hidden = up * torch.nn.functional.silu(gate)\n",
     "hidden = up * up_scale * torch.nn.functional.silu(gate * gate_scale)\n",
+    "hidden = (up + 1) * gate * torch.sigmoid(alpha * gate)\n",
 )
+_CLAMPED = "torch.clamp(up, -limit, limit), torch.clamp(gate, max=limit)"
 _QUANTISED = (
     "blocks_of_hidden = hidden.unflatten(-1, (-1, BLOCK))\n{indent}"
     "largest = blocks_of_hidden.abs().amax(-1, keepdim=True).clamp(min=1e-12) / 448.0\n{indent}"
@@ -25,7 +27,13 @@ def implementations(definition: Definition) -> tuple[Implementation, ...]:
     moe = kernel_of(definition) if definition.op_type == OP_TYPE else None
     if moe is None:
         return ()
-    return (*_right(definition), *_experts(definition), *_routing(definition))
+    return (
+        *_right(definition),
+        *_experts(definition),
+        *_clamped(definition),
+        *_packed(definition),
+        *_routing(definition),
+    )
 
 
 def _right(definition: Definition) -> list[Implementation]:
@@ -94,6 +102,63 @@ def _experts(definition: Definition) -> list[Implementation]:
     for name in ("gemm1_weights_scale", "gemm2_weights_scale"):
         other = {name: f"{name}.roll(1, 0)"}
         found += wrapped(definition, f"{name} of the expert before", inputs=other)
+    return found
+
+
+def _clamped(definition: Definition) -> list[Implementation]:
+    """Of experts with biases and a clamped SwiGLU."""
+    changes = {
+        "up and gate are swapped": (
+            "up = product(x, gemm1_up[:, start:stop], up_scale[:, start:stop])",
+            "gate = product(x, gemm1_up[:, start:stop], up_scale[:, start:stop])",
+            "gate = product(x, gemm1_gate[:, start:stop], gate_scale[:, start:stop])",
+            "up = product(x, gemm1_gate[:, start:stop], gate_scale[:, start:stop])",
+        ),
+        "up is clamped on one side": (
+            _CLAMPED,
+            "torch.clamp(up, max=limit), torch.clamp(gate, max=limit)",
+        ),
+        "gate is clamped on both sides": (
+            _CLAMPED,
+            "torch.clamp(up, -limit, limit), torch.clamp(gate, -limit, limit)",
+        ),
+        "nothing is clamped": (_CLAMPED, "up, gate"),
+        "one is not added to up": ("(up + 1) * gate", "up * gate"),
+        "the gate has no alpha": ("torch.sigmoid(alpha * gate)", "torch.sigmoid(gate)"),
+        "up and gate have no bias": (
+            "        up += up_bias[:, :, start:stop]\n",
+            "",
+            "        gate += gate_bias[:, :, start:stop]\n",
+            "",
+        ),
+        "the second product has no bias": (
+            "gemm2_bias.unsqueeze(1).repeat(1, x.shape[1], 1)",
+            "x.new_zeros(x.shape, dtype=torch.float32)",
+        ),
+    }
+    found: list[Implementation] = []
+    for name, texts in changes.items():
+        if "up = product(x, gemm1_up" in texts[0] and "(up + 1)" not in definition.reference:
+            continue  # up * silu(gate) is swapped elsewhere
+        found += rewritten(definition, name, *texts)
+    return found
+
+
+def _packed(definition: Definition) -> list[Implementation]:
+    """Of weights of four bits with scales for groups."""
+    if "num_fp4_hidden_blocks" not in definition.axes:
+        return []
+    found = list(
+        rewritten(
+            definition,
+            "the two numbers of a byte are swapped",
+            "(one.repeat(16), one.repeat_interleave(16))",
+            "(one.repeat_interleave(16), one.repeat(16))",
+        )
+    )
+    for name in ("gemm1_weights_scale", "gemm2_weights_scale"):
+        other = {name: f"{name}.roll(1, 2)"}
+        found += wrapped(definition, f"{name} of the group before", inputs=other)
     return found
 
 

@@ -7,10 +7,13 @@ from collections.abc import Mapping
 import attrs
 
 from fibcore.plugin import Scalar
-from fibcore_op_moe import formats, routings
+from fibcore_op_moe import activations, formats, routings
+from fibcore_op_moe.activations import SWIGLU, Activation
 from fibcore_op_moe.formats import WeightFormat
 from fibcore_op_moe.names import kernel_name
 from fibcore_op_moe.routings import Routing
+
+_RECORDS = ("weights", "routing", "activation")
 
 
 @attrs.frozen
@@ -27,6 +30,8 @@ class Moe:
         num_local_experts: Those of them on this rank.
         hidden_size: Width of the hidden states.
         intermediate_size: Rows of the up projection that this rank holds.
+        activation: What an expert computes between its two products.
+        biased: Whether both products of an expert have a bias.
     """
 
     weights: WeightFormat
@@ -38,6 +43,8 @@ class Moe:
     num_local_experts: int
     hidden_size: int
     intermediate_size: int
+    activation: Activation = SWIGLU
+    biased: bool = False
 
     @property
     def remote_experts(self) -> bool:
@@ -53,7 +60,15 @@ class Moe:
     def name(self) -> str:
         """The definition's name."""
         sizes = (self.num_local_experts, self.hidden_size, self.intermediate_size)
-        return kernel_name(self.weights, self.routing, self.top_k, self.groups, sizes)
+        return kernel_name(
+            self.weights,
+            self.routing,
+            self.top_k,
+            self.groups,
+            sizes,
+            self.activation,
+            biased=self.biased,
+        )
 
     @property
     def in_trtllm(self) -> bool:
@@ -67,14 +82,18 @@ class Moe:
     def parameters(self) -> dict[str, Scalar]:
         """All of it as plain scalars."""
         values: dict[str, Scalar] = attrs.asdict(self, recurse=False)
-        return {**values, "weights": self.weights.name, "routing": self.routing.name}
+        records = (self.weights, self.routing, self.activation)
+        return values | dict(zip(_RECORDS, (record.name for record in records), strict=True))
 
     @classmethod
     def from_parameters(cls, parameters: Mapping[str, Scalar]) -> Moe:
         """The kernel that `parameters()` came from."""
-        sizes = {n: int(v) for n, v in parameters.items() if n not in ("weights", "routing")}
+        plain = (*_RECORDS, "biased")
+        sizes = {n: int(v) for n, v in parameters.items() if n not in plain}
         return cls(
             weights=formats.BY_NAME[str(parameters["weights"])],
             routing=routings.BY_NAME[str(parameters["routing"])],
+            activation=activations.BY_NAME[str(parameters["activation"])],
+            biased=bool(parameters["biased"]),
             **sizes,
         )

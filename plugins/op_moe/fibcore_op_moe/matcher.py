@@ -25,7 +25,8 @@ from fibcore_op_moe.topk import Router, is_topk, read_router
 
 COVERED = (
     "moe definitions describe SwiGLU experts without biases, in "
-    f"{listed([weights.title for weights in FORMATS])} weights, with "
+    f"{listed([weights.title for weights in FORMATS])} weights (with biases and clamped in "
+    f"{listed([weights.title for weights in FORMATS if weights.experts])}), with "
     f"{listed([routing.name for routing in ROUTINGS])}"
 )
 
@@ -153,7 +154,8 @@ def _divide(experts: Experts, router: Router, serving: Serving, findings: Findin
         findings.undecided.append(
             f"{experts.num_experts} experts cannot be divided over EP {ep} ({served})"
         )
-    if not experts.sharded and experts.intermediate_size % parts:
+    shared = not experts.sharded and not experts.weights.whole_blocks
+    if shared and experts.intermediate_size % parts:
         findings.undecided.append(
             f"intermediate size {experts.intermediate_size} cannot be divided over "
             f"{parts} ranks ({served})"
@@ -171,6 +173,9 @@ def _divide(experts: Experts, router: Router, serving: Serving, findings: Findin
     if not findings.clear:
         return None
     intermediate = experts.intermediate_size // (1 if experts.sharded else parts)
+    if experts.weights.whole_blocks:
+        group = experts.weights.group
+        intermediate = -(-experts.intermediate_size // (group * parts)) * group
     return Moe(
         weights=experts.weights,
         routing=router.routing,
@@ -181,22 +186,29 @@ def _divide(experts: Experts, router: Router, serving: Serving, findings: Findin
         num_local_experts=int(experts.num_experts // ep),
         hidden_size=int(experts.hidden_size),
         intermediate_size=int(intermediate),
+        activation=experts.activation,
+        biased=experts.biased,
     )
 
 
 def _check_blocks(moe: Moe, experts: Experts, serving: Serving, findings: Findings) -> None:
-    """Record sizes of which fp8 blocks are no divisor; SGLang refuses to load such weights."""
-    if not moe.weights.block_scaled:
+    """Record sizes of which blocks are no divisor; SGLang refuses to load such weights."""
+    block = moe.weights.scale_size
+    if not block:
         return
-    if moe.hidden_size % BLOCK:
-        findings.undecided.append(
-            f"hidden size {moe.hidden_size} is no multiple of the fp8 block size {BLOCK}"
-        )
-    if moe.intermediate_size % BLOCK:
+    words = f"the fp8 block size {block}" if moe.weights.block_scaled else f"the group size {block}"
+    if moe.hidden_size % block:
+        findings.undecided.append(f"hidden size {moe.hidden_size} is no multiple of {words}")
+    if moe.weights.whole_blocks:
+        if experts.intermediate_size % block:
+            findings.undecided.append(
+                f"intermediate size {experts.intermediate_size} is no multiple of {words}"
+            )
+    elif moe.intermediate_size % block:
         findings.undecided.append(
             f"intermediate size {experts.intermediate_size} / "
             f"{experts.intermediate_size // moe.intermediate_size} = {moe.intermediate_size} is no "
-            f"multiple of the fp8 block size {BLOCK} (TP {serving.tp}, EP {serving.ep})"
+            f"multiple of {words} (TP {serving.tp}, EP {serving.ep})"
         )
 
 
@@ -212,7 +224,7 @@ def _kernel(
     if experts.expert_parallel:
         tags.append(f"ep:{serving.ep}")
     if moe.weights != BF16:
-        tags.append(f"quantization:{moe.weights.dtype}")
+        tags.append(f"quantization:{moe.weights.quantized}")
     if moe.in_trtllm:
         tags.append(f"fi_api:flashinfer.fused_moe.{moe.weights.trtllm}")
     notes = []
@@ -221,6 +233,12 @@ def _kernel(
             f"SGLang fuses {experts.fused} shared expert(s) into this layer's kernel "
             f"({moe.num_experts + experts.fused} experts, top {moe.top_k + experts.fused}); "
             "the definition has the routed experts"
+        )
+    ranks = serving.tp // serving.ep
+    if experts.weights.whole_blocks and moe.intermediate_size * ranks > experts.intermediate_size:
+        notes.append(
+            f"{experts.intermediate_size} over {ranks} ranks in groups of {moe.weights.group}: "
+            f"{moe.intermediate_size} on a rank, of which the last one fills up what it lacks"
         )
     if not experts.expert_parallel and serving.ep > 1:
         notes.append(f"SGLang does not divide these experts over EP {serving.ep}")
@@ -256,6 +274,8 @@ def _facts(
     divisor = "" if experts.sharded else " / (tp / ep)" if experts.expert_parallel else " / tp"
     ranks = (tp, ep) if experts.expert_parallel else (tp,)
     inner = f"intermediate_size{divisor}"
+    if experts.weights.whole_blocks and divisor and serving.tp > serving.ep:
+        inner += f", rounded up to {moe.weights.group}"
     facts = {
         "num_local_experts": local,
         "hidden_size": fact(experts.hidden_size, node),
@@ -281,6 +301,24 @@ def _facts(
         facts["num_gemm1_out_blocks"] = fact(
             2 * moe.intermediate_size // BLOCK, node, f"2 x {inner} / {BLOCK}", size, *ranks
         )
+    if group := moe.weights.group:
+        hidden = experts.hidden_size
+        facts["num_fp4_hidden_blocks"] = fact(
+            moe.hidden_size // group, node, f"hidden_size / {group}", hidden
+        )
+        facts["num_fp4_intermediate_blocks"] = fact(
+            moe.intermediate_size // group, node, f"{inner} / {group}", size, *ranks
+        )
+    if moe.weights.packed:
+        facts["num_packed_hidden"] = fact(
+            moe.hidden_size // 2, node, "hidden_size / 2", experts.hidden_size
+        )
+        facts["num_packed_intermediate"] = fact(
+            moe.intermediate_size // 2, node, f"{inner} / 2", size, *ranks
+        )
+    for name in moe.activation.inputs:
+        value = experts.settings[name]
+        facts[name] = fact(float(value), node, "", value)
     if moe.routing.grouped:
         facts["num_groups"] = fact(moe.num_groups, topk, "", topk.argument("num_expert_group"))
         facts["top_groups"] = fact(moe.top_groups, topk, "", topk.argument("topk_group"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fibcore.plugin import OpType
+from fibcore_op_moe.activations import SWIGLU, Activation
 from fibcore_op_moe.formats import WeightFormat
 from fibcore_op_moe.routings import Routing
 
@@ -25,6 +26,9 @@ def kernel_name(
     top_k: int,
     groups: tuple[int, int],
     sizes: tuple[int, int, int],
+    activation: Activation = SWIGLU,
+    *,
+    biased: bool = False,
 ) -> str:
     """The definition's name, such as `moe_bf16_renorm_topk8_e128_h2048_i768`.
 
@@ -34,11 +38,14 @@ def kernel_name(
         top_k: Routed experts a token goes to.
         groups: Groups of experts and how many are kept; named where the routing has groups.
         sizes: Experts of the rank, hidden size, intermediate size of the rank.
+        activation: What experts compute between their products; SwiGLU is not named.
+        biased: Whether the experts have biases.
     """
     suffix = "_e{}_h{}_i{}".format(*sizes)
     if not weights.routing_in_name:
         return f"{weights.prefix}_topk{top_k}{suffix}"
-    return f"{weights.prefix}_{routing_suffix(routing, top_k, groups)}{suffix}"
+    experts = (weights.prefix, activation.in_name, "bias" if biased else "")
+    return f"{'_'.join(filter(None, experts))}_{routing_suffix(routing, top_k, groups)}{suffix}"
 
 
 def routing_suffix(routing: Routing, top_k: int, groups: tuple[int, int]) -> str:

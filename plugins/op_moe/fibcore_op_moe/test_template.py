@@ -13,6 +13,7 @@ share a small pool of experts, so that few are computed; in one case each expert
 token whose output shows it.
 """
 
+import math
 import re
 import unittest
 from collections.abc import Callable, Sequence
@@ -26,6 +27,10 @@ Case = dict[str, Any]
 Inputs = dict[str, Any]
 
 BLOCK = 128
+# Weights of four bits that share a scale, the numbers that they stand for, and their spread.
+GROUP = 32
+E2M1 = (0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -6)
+E2M1_STD = 2.926
 MARGIN = 1e-3
 # Neither a multiple of a row nor of a block, so that no window repeats another's rows.
 SHIFT = 16 * 33
@@ -39,6 +44,7 @@ COMMON = ("routing_logits", "hidden_states", "gemm1_weights", "gemm2_weights")
 OPTIONAL = (
     *("routing_bias", "hidden_states_scale", "gemm1_weights_scale", "gemm2_weights_scale"),
     *("output1_scales_scalar", "output1_scales_gate_scalar", "output2_scales_scalar"),
+    *("gemm1_bias", "gemm1_alpha", "gemm1_clamp_limit", "gemm2_bias"),
     *("local_expert_offset", "routed_scaling_factor"),
 )
 
@@ -67,7 +73,9 @@ class Sizes:
         self.top_k = number("top_k", "TOP_K", "topk")
         self.groups = number("n_group", "NUM_GROUPS", "ng") or 1
         self.top_groups = number("topk_group", "TOP_GROUPS", "kg") or 1
-        self.block = "gemm1_weights_scale" in self.inputs
+        first = definition["inputs"].get("gemm1_weights", {})
+        self.packed = first.get("dtype") == "int8"
+        self.block = "gemm1_weights_scale" in self.inputs and not self.packed
         self.per_tensor = "output1_scales_scalar" in self.inputs
         self.fp8 = self.block or self.per_tensor
         known = ("ds_routing", "default_routing", "llama4_routing", "renorm")
@@ -140,7 +148,8 @@ def make_inputs(
     if sizes.kind is None:
         raise unittest.SkipTest(
             "the test template makes inputs for ds_routing, renorm, default_routing and "
-            f"llama4_routing over bfloat16 and fp8 weights, and {definition['name']} is none"
+            "llama4_routing over bfloat16, fp8 and MXFP4 weights, and "
+            f"{definition['name']} is none"
         )
     first = case["rank"] * sizes.local if sizes.remote else 0
     made: Inputs = dict(_weights(definition, sizes, device))
@@ -204,14 +213,26 @@ def _weights(definition: Definition, sizes: Sizes, device: torch.device) -> dict
     factor = SCALING_FACTOR if sizes.kind == "ds_routing" else 1.0
     target = (4.0 if sizes.fp8 else 0.5) * sizes.top_k**0.5 / factor
     scale1, scale2 = hidden**-0.5, target / (0.6 * inner**0.5)
-    if sizes.fp8:
+    each = 2 if sizes.packed else 1
+    if sizes.packed:
+        drawn = torch.randint(-128, 128, (base.numel(),), generator=generator)
+        base1 = base2 = drawn.to(torch.int8)
+    elif sizes.fp8:
         base1 = base2 = _fp8(base * FP8_STD)
     else:
         base1, base2 = (base * scale1).to(torch.bfloat16), (base * scale2).to(torch.bfloat16)
     made = {
-        "gemm1_weights": _windows(base1, local, 2 * inner, hidden, device),
-        "gemm2_weights": _windows(base2, local, hidden, inner, device),
+        "gemm1_weights": _windows(base1, local, 2 * inner, hidden // each, device),
+        "gemm2_weights": _windows(base2, local, hidden, inner // each, device),
     }
+    if sizes.packed:
+        for name, rows, columns, scale in (
+            ("gemm1_weights_scale", 2 * inner, hidden, scale1),
+            ("gemm2_weights_scale", hidden, inner, scale2),
+        ):
+            middle = 127 + round(math.log2(scale / E2M1_STD))
+            steps = torch.randint(-1, 2, (local, rows, columns // GROUP), generator=generator)
+            made[name] = (steps + middle).to(torch.uint8).view(torch.int8)
     if sizes.block:
         shape1 = (local, 2 * inner // BLOCK, hidden // BLOCK)
         shape2 = (local, hidden // BLOCK, inner // BLOCK)
@@ -225,6 +246,13 @@ def _weights(definition: Definition, sizes: Sizes, device: torch.device) -> dict
         made["output2_scales_scalar"] = (
             _around_one(generator, local) * scale2 / FP8_STD * INNER_SCALE
         )
+    # As large as what they are added to; limits that cut off a good part of it.
+    if "gemm1_bias" in sizes.inputs:
+        made["gemm1_bias"] = 0.5 * torch.randn(local, 2 * inner, generator=generator)
+        made["gemm2_bias"] = 0.5 * target * torch.randn(local, hidden, generator=generator)
+    if "gemm1_alpha" in sizes.inputs:
+        made["gemm1_alpha"] = 1.2 + torch.rand(local, generator=generator)
+        made["gemm1_clamp_limit"] = 0.75 + 0.5 * torch.rand(local, generator=generator)
     for name in list(made):
         made[name] = made[name].to(device)
     _WEIGHTS[key] = made
@@ -478,8 +506,13 @@ def _expert_in_float64(
     scale: dict[str, torch.Tensor] = {
         name: inputs[name][local].double() for name in inputs if name.endswith("scalar")
     }
-    first: torch.Tensor = inputs["gemm1_weights"][local][:, columns].double()
-    second: torch.Tensor = inputs["gemm2_weights"][local][rows].double()
+    if sizes.packed:
+        inner = torch.arange(sizes.inner, device=x.device)
+        first = _unpacked(inputs, "gemm1", local, slice(None), columns)
+        second = _unpacked(inputs, "gemm2", local, rows, inner)
+    else:
+        first = inputs["gemm1_weights"][local][:, columns].double()
+        second = inputs["gemm2_weights"][local][rows].double()
     if sizes.block:
         down = torch.arange(2 * sizes.inner, device=x.device) // BLOCK
         blocks = inputs["gemm1_weights_scale"][local].double()
@@ -487,12 +520,34 @@ def _expert_in_float64(
         along = torch.arange(sizes.inner, device=x.device) // BLOCK
         second = second * inputs["gemm2_weights_scale"][local].double()[rows // BLOCK][:, along]
     both = x @ first.T
+    if "gemm1_bias" in inputs:
+        both = both + inputs["gemm1_bias"][local].double()
     up, gate = both[:, : sizes.inner], both[:, sizes.inner :]
     up = up * scale.get("output1_scales_scalar", 1.0)
     gate = gate * scale.get("output1_scales_gate_scalar", 1.0)
-    inner = up * gate / (1 + torch.exp(-gate))
-    output = inner @ second.T
+    if "gemm1_alpha" in inputs:
+        limit, alpha = (float(inputs[f"gemm1_{n}"][local]) for n in ("clamp_limit", "alpha"))
+        up = torch.where(up > limit, limit, torch.where(up < -limit, -limit, up))
+        gate = torch.where(gate > limit, limit, gate)
+        activated = (up + 1) * gate / (1 + torch.exp(-alpha * gate))
+    else:
+        activated = up * gate / (1 + torch.exp(-gate))
+    output = activated @ second.T
+    if "gemm2_bias" in inputs:
+        output = output + inputs["gemm2_bias"][local][rows].double()
     return output * scale.get("output2_scales_scalar", torch.ones_like(output[:1, :1]))
+
+
+def _unpacked(
+    inputs: Inputs, gemm: str, local: int, rows: torch.Tensor | slice, columns: torch.Tensor
+) -> torch.Tensor:
+    """What weights of four bits stand for, in float64: of some rows of an expert, at columns."""
+    of_rows = inputs[f"{gemm}_weights"][local][rows]
+    pairs = of_rows[:, columns // 2].contiguous().view(torch.uint8)
+    bits = (pairs >> (4 * (columns % 2)).to(torch.uint8)) & 15
+    values = torch.tensor(E2M1, dtype=torch.float64, device=bits.device)[bits.long()]
+    exponents = inputs[f"{gemm}_weights_scale"][local][rows][:, columns // GROUP].contiguous()
+    return values * torch.exp2(exponents.view(torch.uint8).double() - 127)
 
 
 def _near(actual: torch.Tensor, expected: torch.Tensor, what: str) -> None:
@@ -560,9 +615,40 @@ def agrees_with_float64(
         _near(actual[token], expected[token], f"token {token}")
 
 
+def exponents_may_be_as_large_as_there_are(
+    run: Run,
+    definition: Definition,
+    case: Case,
+    device: torch.device,
+    generator: torch.Generator,
+) -> None:
+    """Powers of two may go from the activations to the scales, up to 2^100 and 2^-127. NaN."""
+    sizes = Sizes(definition)
+    if not sizes.packed or case["id"] != "one_token":
+        return
+    inputs = make_inputs(definition, case, device, generator)
+    expected = run(*inputs.values()).double()
+    hidden, scale = inputs["hidden_states"].double(), inputs["gemm1_weights_scale"]
+    bits = scale.view(torch.uint8).to(torch.int16)
+    steps = torch.randint(-100, 101, (scale.shape[2],), generator=generator).to(device)
+    for of_groups in (steps, torch.full_like(steps, -int(bits.min()))):
+        of_columns = of_groups.repeat_interleave(GROUP).double()
+        inputs["hidden_states"] = (hidden * torch.exp2(-of_columns)).to(torch.bfloat16)
+        moved = (bits + of_groups).to(torch.uint8).view(torch.int8)
+        inputs["gemm1_weights_scale"] = moved
+        _near(run(*inputs.values()).double().flatten(), expected.flatten(), "moved exponents")
+    # Of both signs alike an infinity would give NaN, too.
+    inputs["hidden_states"] = hidden.abs().to(torch.bfloat16)
+    inputs["gemm1_weights"] = (inputs["gemm1_weights"] & 0x77) | 0x11
+    moved = scale.clone()
+    moved[:, 0, -1] = -1  # the byte 255
+    inputs["gemm1_weights_scale"] = moved
+    assert run(*inputs.values()).isnan().all(), "a scale that is NaN gives numbers"
+
+
 # Kernels round what is between the two products to 16 bits, so that one element in a million can
 # lie just outside. A token that went to a wrong expert is wrong in about all of its elements: one
 # in 8192 tokens is 12 times as much as this.
 MATCHED_RATIO = {"output": 1 - 1e-5}
 
-PROPERTIES = [agrees_with_float64]
+PROPERTIES = [agrees_with_float64, exponents_may_be_as_large_as_there_are]

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from fibcore.plugin import TOKENS, Definition, Scalar, WorkloadCase
+from fibcore_op_moe.activations import SWIGLU
 from fibcore_op_moe.definitions import inputs_of
 from fibcore_op_moe.formats import BF16, BLOCK
 from fibcore_op_moe.identity import kernel_of
@@ -31,6 +32,10 @@ BF16_TOKENS = (1, 8, 32, 128, 512, 2048, 8192)
 CLAMPED_STD = 0.96
 # Of up * silu(gate) where up and gate are standard normal numbers.
 SWIGLU_STD = 0.6
+# Of bytes that are drawn evenly, read as two numbers e2m1 each.
+E2M1_STD = 2.926
+# Numbers of a clamped SwiGLU where no model says them, those of gpt-oss.
+ALPHA, LIMIT = 1.702, 7.0
 # Scale of the fp8 activations between the products, where it is one number.
 INNER_SCALE = 0.05
 # Least distance of sigmoid scores that decide, and of their sums. Kernels whose sigmoid is the fast
@@ -68,7 +73,7 @@ def workloads(
                 f"{tokens} tokens",
                 {"seq_len": tokens},
                 {name: v for name, v in scalars.items() if name in definition.inputs},
-                functools.partial(_tensors, definition, moe, tokens, _factor(constants), seed),
+                functools.partial(_tensors, definition, moe, tokens, constants, seed),
             )
         )
     return tuple(made)
@@ -107,10 +112,12 @@ def _factor(constants: Mapping[str, Scalar]) -> float:
 
 
 def _tensors(
-    definition: Definition, moe: Moe, tokens: int, factor: float, seed: int
+    definition: Definition, moe: Moe, tokens: int, constants: Mapping[str, Scalar], seed: int
 ) -> Mapping[str, np.ndarray[Any, Any]]:
-    made = _routing(definition, moe, tokens, seed)
-    if moe.weights == BF16:
+    made, factor = _routing(definition, moe, tokens, seed), _factor(constants)
+    if moe.weights.group:
+        made |= _group_scales(definition, moe, constants, seed)
+    elif moe.weights == BF16:
         made |= _hidden_states(definition, moe, tokens, factor, seed)
     else:
         made |= _scales(definition, moe, tokens, factor, seed)
@@ -217,4 +224,52 @@ def _scales(definition: Definition, moe: Moe, tokens: int, factor: float, seed: 
         "hidden_states_scale": draws.uniform(0.5, 1.5, hidden // BLOCK, tokens),
         "gemm1_weights_scale": around("gemm1", first, experts, 2 * inner // BLOCK, hidden // BLOCK),
         "gemm2_weights_scale": around("gemm2", second, experts, hidden // BLOCK, inner // BLOCK),
+    }
+
+
+def _group_scales(
+    definition: Definition, moe: Moe, constants: Mapping[str, Scalar], seed: int
+) -> Arrays:
+    """Powers of two that differ by up to four, biases, and the numbers of the activation.
+
+    All are the same for all numbers of tokens. Up and gate are about one; half of the limit where
+    there is one, so that it cuts some of them off.
+    """
+    import numpy as np
+
+    from fibcore.plugin import generator
+
+    group, experts = moe.weights.group, moe.num_local_experts
+    hidden, inner = moe.hidden_size, moe.intermediate_size
+    alpha = float(constants.get("gemm1_alpha", ALPHA))
+    limit = float(constants.get("gemm1_clamp_limit", LIMIT))
+    first, between = 1.0, SWIGLU_STD
+    if moe.activation != SWIGLU:
+        # Of a gate above zero, and of up + 1.
+        first = limit / 2
+        between = 0.7 * first * math.hypot(first, 1.0)
+    target = moe.weights.output_std / max(1.0, _factor(constants))
+
+    def powers(name: str, middle: float, *shape: int) -> np.ndarray[Any, Any]:
+        steps = generator(seed, definition.name, name).uniform(-1.5, 1.5, *shape).round()
+        bits: np.ndarray[Any, Any] = steps + (127 + round(math.log2(middle)))
+        return bits.astype(np.uint8).view(np.int8)
+
+    def around_zero(name: str, size: float, *shape: int) -> np.ndarray[Any, Any]:
+        draws = generator(seed, definition.name, name)
+        return draws.uniform(-size, size, *shape)
+
+    # Steps of one to either side make the mean square larger by this.
+    spread = E2M1_STD * math.sqrt((0.25 + 1 + 4) / 3)
+    return {
+        "gemm1_weights_scale": powers(
+            "gemm1", first / (spread * math.sqrt(hidden)), experts, 2 * inner, hidden // group
+        ),
+        "gemm2_weights_scale": powers(
+            "gemm2", target / (between * spread * math.sqrt(inner)), experts, hidden, inner // group
+        ),
+        "gemm1_bias": around_zero("gemm1_bias", first, experts, 2 * inner),
+        "gemm2_bias": around_zero("gemm2_bias", target, experts, hidden),
+        "gemm1_alpha": np.full(experts, alpha, np.float32),
+        "gemm1_clamp_limit": np.full(experts, limit, np.float32),
     }

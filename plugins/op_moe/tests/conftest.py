@@ -15,7 +15,8 @@ from fibcore.plugin import Definition, Kernel
 from fibcore.testing.mutations import with_constants
 from fibcore.testing.templates import Template, load_run
 from fibcore_op_moe import fibcore_reference
-from fibcore_op_moe.formats import BF16, FP8_BLOCK, FP8_TENSOR
+from fibcore_op_moe.activations import SWIGLU_OAI
+from fibcore_op_moe.formats import BF16, FP8_BLOCK, FP8_TENSOR, MXFP4
 from fibcore_op_moe.kernel import Moe
 from fibcore_op_moe.routings import DEFAULT, DS, LLAMA4, RENORM
 
@@ -34,6 +35,11 @@ SMALL = {
     "tensor_renorm": Moe(FP8_TENSOR, RENORM, 2, 0, 0, 8, 8, 256, 128),
     "tensor_default": Moe(FP8_TENSOR, DEFAULT, 2, 0, 0, 8, 8, 192, 96),
     "tensor_llama4": Moe(FP8_TENSOR, LLAMA4, 1, 0, 0, 8, 8, 192, 96),
+    "mxfp4_oai": Moe(MXFP4, RENORM, 4, 0, 0, 16, 16, 192, 96, SWIGLU_OAI, biased=True),
+    "mxfp4_oai_remote": Moe(MXFP4, RENORM, 2, 0, 0, 8, 4, 192, 96, SWIGLU_OAI, biased=True),
+    "mxfp4_ds_remote": Moe(MXFP4, DS, 4, 4, 2, 16, 8, 192, 96),
+    "mxfp4_default": Moe(MXFP4, DEFAULT, 4, 0, 0, 16, 16, 192, 96),
+    "mxfp4_llama4": Moe(MXFP4, LLAMA4, 1, 0, 0, 8, 8, 192, 96),
 }
 
 

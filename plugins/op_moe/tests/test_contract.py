@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("torch")
 
 import fibcore_op_moe
-from fibcore.plugin import ModuleNode, Named, Serving
+from fibcore.plugin import ModuleNode, Named, Quantization, Serving
 from fibcore.testing.contract import PluginContract
 from fibcore.testing.trees import tree
 
@@ -58,6 +58,25 @@ LLAMA4 = {
     "custom_routing_function": Named("sglang.srt.models.llama4.Llama4MoE.custom_routing_function"),
 }
 OLD, NEW = T.VERSIONS
+MXFP4 = Quantization("mxfp4", "float4_e2m1", "group", group_size=32)
+
+
+def gpt_oss(version: str) -> ModuleNode:
+    """Experts with biases and a clamped SwiGLU."""
+    made: ModuleNode = T.block(
+        T.experts(
+            T.config("num_local_experts", 16),
+            T.config("hidden_size", 256),
+            T.config("intermediate_size", 192),
+            version=version,
+            quantization=MXFP4,
+            with_bias=True,
+            gemm1_alpha=T.config("hidden_act_alpha", 1.702),
+            gemm1_clamp_limit=T.config("swiglu_limit", 7.0),
+        ),
+        T.topk(T.config("num_experts_per_tok", 4), version=version),
+    )
+    return made
 
 
 class TestContract(PluginContract):
@@ -70,4 +89,6 @@ class TestContract(PluginContract):
         (tree(small(NEW, None, 1, **LLAMA4)), Serving()),
         (tree(small(OLD, T.FP8_STATIC, 1, **LLAMA4)), Serving(tp=2)),
         (tree(small(NEW, T.FP8_STATIC, renormalize=True)), Serving()),
+        (tree(gpt_oss(OLD)), Serving()),
+        (tree(gpt_oss(NEW)), Serving(tp=4, ep=4)),
     ]

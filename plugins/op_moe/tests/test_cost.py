@@ -56,3 +56,13 @@ def test_experts_of_others_are_not_guessed(definition_of: Any, small: Any) -> No
     text = f"def run({', '.join(one.inputs)}):\n    pass\n"
     other = attrs.evolve(one, name="moe_of_another", reference=text)
     assert fibcore_cost(other, {"seq_len": 1}, {}) is None
+
+
+def test_weights_of_four_bits_and_biases_are_read_with_their_experts(
+    definition_of: Any, small: Any
+) -> None:
+    # 16 experts of 192 x 96, 4 a token: a byte for two weights and one for 32 of them.
+    cost = fibcore_cost(definition_of(small["mxfp4_oai"]), {"seq_len": 1}, {})
+    weights = 3 * 192 * 96
+    expert = weights // 2 + weights // 32 + 4 * (2 * 96 + 192) + 2 * 4
+    assert cost == Cost(4 * 2 * weights, "bfloat16", 4 * expert + 2 * 16 + 2 * 192, 2 * 192)

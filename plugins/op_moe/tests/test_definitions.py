@@ -10,14 +10,15 @@ import pytest
 
 from fibcore.plugin import Axis, Definition, FibcoreError, named_after
 from fibcore_op_moe import fibcore_identify
+from fibcore_op_moe.activations import SWIGLU_OAI
 from fibcore_op_moe.assembling import select, swap_function
-from fibcore_op_moe.formats import BF16, FP8_BLOCK, FP8_TENSOR
+from fibcore_op_moe.formats import BF16, FP8_BLOCK, FP8_TENSOR, MXFP4
 from fibcore_op_moe.identity import kernel_of
 from fibcore_op_moe.kernel import Moe
 from fibcore_op_moe.routings import DEFAULT, DS, LLAMA4, RENORM
 
 DEEPSEEK = Moe(FP8_BLOCK, DS, 8, 8, 4, 256, 32, 7168, 2048)
-SHORT = {"bfloat16": "B", "float32": "F", "int32": "I", "float8_e4m3fn": "8"}
+SHORT = {"bfloat16": "B", "float32": "F", "int32": "I", "float8_e4m3fn": "8", "int8": "4"}
 
 
 def spelled(definition: Definition) -> list[str]:
@@ -95,6 +96,38 @@ def test_per_tensor(definition_of: Any) -> None:
     ]
     other = definition_of(Moe(FP8_TENSOR, RENORM, 2, 0, 0, 8, 8, 4096, 14336))
     assert "routing_bias" not in other.inputs
+
+
+def test_gpt_oss(definition_of: Any) -> None:
+    moe = Moe(MXFP4, RENORM, 4, 0, 0, 32, 32, 2880, 2880, SWIGLU_OAI, biased=True)
+    definition = definition_of(moe)
+    assert definition.name == "moe_mxfp4_swiglu_oai_bias_renorm_topk4_e32_h2880_i2880"
+    assert {n: a.value for n, a in definition.axes.items()} == {
+        "seq_len": None,
+        "num_local_experts": 32,
+        "hidden_size": 2880,
+        "intermediate_size": 2880,
+        "gemm1_out_size": 5760,
+        "top_k": 4,
+        "num_packed_hidden": 1440,
+        "num_packed_intermediate": 1440,
+        "num_fp4_hidden_blocks": 90,
+        "num_fp4_intermediate_blocks": 90,
+    }
+    assert spelled(definition) == [
+        "routing_logits[seq_len, num_local_experts] B",
+        "hidden_states[seq_len, hidden_size] B",
+        "gemm1_weights[num_local_experts, gemm1_out_size, num_packed_hidden] 4",
+        "gemm1_weights_scale[num_local_experts, gemm1_out_size, num_fp4_hidden_blocks] 4",
+        "gemm1_bias[num_local_experts, gemm1_out_size] F",
+        "gemm1_alpha[num_local_experts] F",
+        "gemm1_clamp_limit[num_local_experts] F",
+        "gemm2_weights[num_local_experts, hidden_size, num_packed_intermediate] 4",
+        "gemm2_weights_scale[num_local_experts, hidden_size, num_fp4_intermediate_blocks] 4",
+        "gemm2_bias[num_local_experts, hidden_size] F",
+    ]
+    plain = definition_of(Moe(MXFP4, RENORM, 4, 0, 0, 32, 32, 2880, 2880))
+    assert plain.name == "moe_mxfp4_renorm_topk4_e32_h2880_i2880"
 
 
 @pytest.mark.parametrize(

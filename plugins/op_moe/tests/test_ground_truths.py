@@ -27,6 +27,7 @@ MIXTRAL = Moe(BF16, RENORM, 2, 0, 0, 8, 8, 4096, 14336)
 SCOUT = Moe(FP8_TENSOR, LLAMA4, 1, 0, 0, 16, 16, 5120, 8192)
 SMALL_KINDS = ("fp8_ds_remote", "fp8_ds", "fp8_llama4", "bf16_ds_remote", "bf16_renorm_remote")
 ALL_KINDS = (*SMALL_KINDS, "bf16_default", "tensor_renorm", "tensor_default", "tensor_llama4")
+PACKED_KINDS = ("mxfp4_oai", "mxfp4_oai_remote", "mxfp4_ds_remote", "mxfp4_default", "mxfp4_llama4")
 
 
 def entries(truths: Any) -> list[tuple[str, Any, Any]]:
@@ -115,7 +116,7 @@ def agree(template: Any, definition: Any, run: Any, entry: Any, tolerance: float
         assert int((~near).sum()) <= near.numel() / 10_000
 
 
-@pytest.mark.parametrize("kernel", ALL_KINDS)
+@pytest.mark.parametrize("kernel", [*ALL_KINDS, *PACKED_KINDS])
 def test_references_agree_with_sglang(
     definition_of: Any, small: Any, template: Any, load_run: Any, kernel: str
 ) -> None:
@@ -130,6 +131,16 @@ def test_references_agree_with_sglang(
         return entry(source, **inputs)
 
     agree(template, definition, load_run(definition.reference), bound, 1e-2)
+
+
+@pytest.mark.parametrize("kernel", PACKED_KINDS)
+def test_references_agree_with_torch(
+    definition_of: Any, small: Any, template: Any, load_run: Any, kernel: str
+) -> None:
+    definition = definition_of(small[kernel])
+    (truth,) = [t for t in fibcore_ground_truths(definition) or () if t.kind == "torch"]
+    assert truth.solution
+    agree(template, definition, load_run(definition.reference), entry_of(truth), 1e-2)
 
 
 def stand_ins(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:

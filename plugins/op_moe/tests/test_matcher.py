@@ -18,7 +18,7 @@ from fibcore.plugin import (
     Unknown,
 )
 from fibcore.testing.trees import module, tree
-from fibcore_op_moe import fibcore_extract
+from fibcore_op_moe import fibcore_extract, fibcore_reference
 
 
 def found(node: ModuleNode, tp: int = 1, ep: int = 1) -> Extraction:
@@ -291,14 +291,77 @@ def test_what_no_definition_describes_is_named(
     assert extraction.claimed == {"model.layers.3.mlp.experts", "model.layers.3.mlp.topk"}
 
 
-def test_gpt_oss_is_named_whole(trees: Any) -> None:
+MXFP4 = Quantization("mxfp4", "float4_e2m1", "group", group_size=32)
+
+
+def gpt_oss(trees: Any, **more: Any) -> Any:
+    """gpt-oss-20b's MoE block."""
+    numbers = {"gemm1_alpha": 1.702, "gemm1_clamp_limit": 7.0, "with_bias": True}
+    return trees.simple(32, 4, 2880, 2880, experts={"quantization": MXFP4, **numbers, **more})
+
+
+def test_gpt_oss(trees: Any) -> None:
+    (kernel,) = found(gpt_oss(trees)).kernels
+    assert kernel.name == "moe_mxfp4_swiglu_oai_bias_renorm_topk4_e32_h2880_i2880"
+    assert "quantization:float4_e2m1" in kernel.tags
+    assert kernel.facts["gemm1_alpha"].value == 1.702
+    assert kernel.facts["gemm1_clamp_limit"].value == 7.0
+    assert kernel.facts["num_fp4_hidden_blocks"].value == 90
+    definition = fibcore_reference(kernel)
+    assert definition is not None
+    assert set(definition.const_axes) <= set(kernel.facts)
+    assert names(found(gpt_oss(trees), 4, 4)) == [
+        "moe_mxfp4_swiglu_oai_bias_renorm_topk4_e8_h2880_i2880"
+    ]
+
+
+@pytest.mark.parametrize(("tp", "inner"), [(2, 1440), (4, 736), (8, 384)])
+def test_ranks_get_whole_groups(trees: Any, tp: int, inner: int) -> None:
+    """Of 90 groups of 32, as the loader of gpt-oss divides them."""
+    (kernel,) = found(gpt_oss(trees), tp).kernels
+    assert kernel.name.endswith(f"_i{inner}")
+    assert any("fills up" in note for note in kernel.notes) == (inner * tp > 2880)
+
+
+def test_mxfp4_without_more_is_swiglu(trees: Any) -> None:
+    node = trees.simple(8, 2, 256, 128, experts={"quantization": MXFP4})
+    assert names(found(node)) == ["moe_mxfp4_renorm_topk2_e8_h256_i128"]
+
+
+@pytest.mark.parametrize(
+    ("more", "what"),
+    [
+        (
+            {"gemm1_beta": 0.5},
+            "SwiGLU with gemm1_alpha 1.702, gemm1_beta 0.5, gemm1_clamp_limit 7.0",
+        ),
+        ({"gemm1_clamp_limit": None}, "SwiGLU with gemm1_alpha 1.702"),
+        ({"gemm1_alpha": None}, "SwiGLU with gemm1_clamp_limit 7.0"),
+        (
+            {"quantization": attrs.evolve(MXFP4, activation="dynamic")},
+            "SwiGLU with gemm1_alpha 1.702, gemm1_clamp_limit 7.0, expert biases, mxfp4 ",
+        ),
+    ],
+)
+def test_other_experts_of_four_bits_are_named(trees: Any, more: Any, what: str) -> None:
+    assert not_covered(found(gpt_oss(trees, **more))).startswith(f"moe with {what}")
+
+
+def test_groups_have_to_divide(trees: Any) -> None:
+    node = trees.simple(8, 2, 256, 80, experts={"quantization": MXFP4})
+    assert "intermediate size 80 is no multiple of the group size 32" in problem(found(node))
+    node = trees.simple(8, 2, 80, 64, experts={"quantization": MXFP4})
+    assert "hidden size 80 is no multiple of the group size 32" in problem(found(node))
+
+
+def test_gpt_oss_in_another_format_is_named_whole(trees: Any) -> None:
     node = trees.simple(
         32,
         4,
         2880,
         2880,
         experts={
-            "quantization": Quantization("mxfp4", "float4_e2m1", "group", group_size=32),
+            "quantization": Quantization("awq", "int4", "group", group_size=32),
             "gemm1_alpha": 1.702,
             "gemm1_clamp_limit": 7.0,
             "with_bias": True,
@@ -306,7 +369,7 @@ def test_gpt_oss_is_named_whole(trees: Any) -> None:
     )
     assert not_covered(found(node)) == (
         "moe with SwiGLU with gemm1_alpha 1.702, gemm1_clamp_limit 7.0, expert biases, "
-        "mxfp4 float4_e2m1 (a scale per 32) weights"
+        "awq int4 (a scale per 32) weights"
     )
 
 

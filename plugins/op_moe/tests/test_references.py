@@ -17,11 +17,14 @@ from torch.utils._pytree import tree_leaves
 from fibcore.plugin import render
 from fibcore.testing.idle_code import idle_code
 from fibcore.testing.wrong_references import assert_accepted
+from fibcore_op_moe.activations import SWIGLU_OAI
 from fibcore_op_moe.assembling import select, source, whole
-from fibcore_op_moe.formats import BF16, FP8_BLOCK, FP8_TENSOR
+from fibcore_op_moe.formats import BF16, FP8_BLOCK, FP8_TENSOR, MXFP4
 from fibcore_op_moe.identity import kernel_of
 from fibcore_op_moe.kernel import Moe
 from fibcore_op_moe.routings import DS, RENORM
+
+WITH_EVERYTHING = Moe(MXFP4, DS, 4, 4, 2, 16, 4, 128, 64, SWIGLU_OAI, biased=True)
 
 
 def case_of(template: Any, definition: Any, name: str) -> dict[str, Any]:
@@ -41,12 +44,16 @@ def outputs(template: Any, definition: Any, run: Any, name: str = "sixteen_token
 
 @pytest.mark.parametrize(
     ("file", "kernel"),
-    [("fp8_block_scale", "fp8_ds_remote"), ("bf16", "bf16_ds_remote")],
+    [
+        ("fp8_block_scale", "fp8_ds_remote"),
+        ("bf16", "bf16_ds_remote"),
+        ("group_scale", "mxfp4_oai_ds_remote"),
+    ],
 )
 def test_file_runs_by_itself(
     definition_of: Any, small: Any, template: Any, load_run: Any, file: str, kernel: str
 ) -> None:
-    moe = small[kernel]
+    moe = WITH_EVERYTHING if file == "group_scale" else small[kernel]
     definition = definition_of(moe)
     text = whole(file)
     constants = {
@@ -63,6 +70,8 @@ def test_file_runs_by_itself(
     assert torch.equal(alone, emitted)
     # What is emitted for the kernel with everything in it is the file without its marks.
     words = {"ds_routing", "groups", "remote_experts"}
+    if file == "group_scale":
+        words |= {"biased", "swiglu_oai"}
     assert select(render(text, constants), words) == definition.reference.replace(
         "ds_routing(", "route("
     )
@@ -108,13 +117,16 @@ def test_ties_go_to_the_lower_index(definition_of: Any, small: Any, load_run: An
         assert chosen.tolist() == [list(range(5, 5 + moe.top_k))] * 2
 
 
-@pytest.mark.parametrize("kernel", ["fp8_ds", "bf16_renorm_remote", "tensor_default"])
+@pytest.mark.parametrize("kernel", ["fp8_ds", "bf16_renorm_remote", "tensor_default", "mxfp4_oai"])
 def test_pieces_do_not_change_the_output(
     definition_of: Any, small: Any, template: Any, load_run: Any, kernel: str
 ) -> None:
     definition = definition_of(small[kernel])
     whole = outputs(template, definition, load_run(definition.reference)).float()
-    pieces = render(definition.reference, {"TOKEN_CHUNK": 3, "INTERMEDIATE_CHUNK": 128})
+    pieces = render(
+        definition.reference,
+        {"TOKEN_CHUNK": 3, "INTERMEDIATE_CHUNK": 32 if kernel == "mxfp4_oai" else 128},
+    )
     assert torch.allclose(
         outputs(template, definition, load_run(pieces)).float(), whole, rtol=1e-2, atol=1e-3
     )
@@ -160,7 +172,7 @@ def test_scores_that_underflow_give_zero(definition_of: Any, small: Any, load_ru
     assert sorted(chosen[0].tolist()) == [0, 1, 2, 3]
 
 
-@pytest.mark.parametrize("kernel", ["fp8_ds_remote", "bf16_default", "tensor_renorm"])
+@pytest.mark.parametrize("kernel", ["fp8_ds_remote", "bf16_default", "tensor_renorm", "mxfp4_oai"])
 def test_sizes_are_asserted(
     definition_of: Any, small: Any, template: Any, load_run: Any, kernel: str
 ) -> None:
@@ -192,7 +204,7 @@ class Largest(TorchDispatchMode):
         return result
 
 
-@pytest.mark.parametrize("weights", [FP8_BLOCK, BF16, FP8_TENSOR])
+@pytest.mark.parametrize("weights", [FP8_BLOCK, BF16, FP8_TENSOR, MXFP4])
 def test_no_temporary_holds_an_expert(
     definition_of: Any, template: Any, load_run: Any, weights: str
 ) -> None:
@@ -332,6 +344,7 @@ def test_template_skips_forms_that_it_does_not_know(definition_of: Any, template
 
 TENSOR_CORES = ["fp8_ds_remote", "fp8_default_remote", "fp8_llama4", "bf16_ds_remote"]
 TENSOR_CORES += ["bf16_renorm_remote", "bf16_llama4", "tensor_renorm", "tensor_llama4"]
+TENSOR_CORES += ["mxfp4_oai_remote", "mxfp4_llama4"]
 
 
 TOGETHER = [

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from fibcore.plugin import Definition, WorkloadCase, scalar
-from fibcore_op_moe import fibcore_workloads
-from fibcore_op_moe.formats import BF16, FP8_BLOCK, FP8_TENSOR
+from fibcore_op_moe import fibcore_implementations, fibcore_workloads
+from fibcore_op_moe.formats import BF16, FP8_BLOCK, FP8_TENSOR, MXFP4
 from fibcore_op_moe.kernel import Moe
 from fibcore_op_moe.routings import DEFAULT, DS
 from fibcore_op_moe.workloads import BF16_TOKENS, MARGIN
@@ -21,6 +21,7 @@ FORMS = (
     *("fp8_ds_remote", "fp8_ds", "fp8_renorm", "fp8_default_remote", "fp8_llama4"),
     *("bf16_ds_remote", "bf16_ds", "bf16_renorm_remote", "bf16_default", "bf16_llama4"),
     *("tensor_renorm", "tensor_default", "tensor_llama4"),
+    *("mxfp4_oai", "mxfp4_oai_remote", "mxfp4_ds_remote", "mxfp4_default", "mxfp4_llama4"),
 )
 Define = Callable[..., Definition]
 
@@ -174,7 +175,11 @@ def test_outputs_are_of_the_size_that_the_tolerance_is_for(
             inputs.append(torch.from_numpy(np.ascontiguousarray(made[name])).to(dtype))
             continue
         sizes = {**definition.const_axes, **case.axes}
-        drawn = torch.randn([sizes[a] for a in spec.shape], generator=generator)
+        shape = [sizes[a] for a in spec.shape]
+        if spec.dtype == "int8":
+            inputs.append(torch.randint(-128, 128, shape, generator=generator).to(dtype))
+            continue
+        drawn = torch.randn(shape, generator=generator)
         inputs.append((drawn.clamp(-2, 2) if "float8" in spec.dtype else drawn).to(dtype))
     output = run_of(definition)(*inputs).float()
     assert torch.isfinite(output).all()
@@ -202,7 +207,45 @@ def test_bfloat16_states_and_fp8_scales(small: dict[str, Moe], definition_of: De
         made = case_of(definition_of(moe), 8).tensors()
         assert ("hidden_states" in made) is (moe.weights == BF16), form
         for name, values in made.items():
-            if "scale" in name:
+            if "scale" in name and moe.weights != MXFP4:
                 assert (values > 0).all(), name
     assert "output2_scales_scalar" in case_of(definition_of(small["tensor_renorm"]), 8).tensors()
     assert small["tensor_renorm"].weights == FP8_TENSOR
+
+
+def test_numbers_of_the_activation_are_the_models(
+    small: dict[str, Moe], definition_of: Define
+) -> None:
+    definition = definition_of(small["mxfp4_oai"])
+    made = case_of(definition, 8, gemm1_alpha=1.5, gemm1_clamp_limit=5.0).tensors()
+    assert made["gemm1_alpha"].tolist() == [1.5] * 16
+    assert made["gemm1_clamp_limit"].tolist() == [5.0] * 16
+    usual = case_of(definition, 64).tensors()
+    assert usual["gemm1_clamp_limit"].tolist() == [7.0] * 16
+    assert usual["gemm1_weights_scale"].dtype == np.int8
+    assert len(np.unique(usual["gemm1_weights_scale"])) == 3
+    assert np.abs(usual["gemm1_bias"]).max() > 3.0
+
+
+@pytest.mark.parametrize("wrong", ["up is clamped on one side", "the gate has no alpha"])
+def test_limits_show_in_the_outputs(
+    small: dict[str, Moe], definition_of: Define, run_of: Callable[..., Any], wrong: str
+) -> None:
+    """Benchmarks see kernels that leave a limit or the alpha out: errors beyond 1e-2."""
+    torch = pytest.importorskip("torch", reason="references need torch")
+    definition = definition_of(small["mxfp4_oai"])
+    made = case_of(definition, 64).tensors()
+    generator = torch.Generator().manual_seed(0)
+    inputs = []
+    for name, spec in definition.inputs.items():
+        shape = [{**definition.const_axes, "seq_len": 64}[a] for a in spec.shape or ()]
+        drawn = torch.randint(-128, 128, shape, generator=generator)
+        if spec.dtype != "int8":
+            drawn = torch.randn(shape, generator=generator)
+        found = torch.from_numpy(made[name]) if name in made else drawn
+        inputs.append(found.to(getattr(torch, spec.dtype)))
+    other = next(i for i in fibcore_implementations(definition) or () if i.name == wrong)
+    right = run_of(definition)(*inputs).float()
+    found = run_of(attrs.evolve(definition, reference=other.source))(*inputs).float()
+    far = (found - right).abs() > 1e-2 + 1e-2 * right.abs()
+    assert far.float().mean() > 0.05

@@ -147,6 +147,90 @@ BLOCKS = {
         "gemm1_weights_scale[first - 1 : last - 1 or None],",
     ),
 }
+PACKED = {
+    "the numbers of a byte are swapped": (
+        "(one.repeat(16), one.repeat_interleave(16))",
+        "(one.repeat_interleave(16), one.repeat(16))",
+    ),
+    "the numbers have no sign": (
+        "-0.0, -0.5, -1, -1.5, -2, -3, -4, -6)",
+        "0, 0.5, 1, 1.5, 2, 3, 4, 6)",
+    ),
+    "the exponent is off by one": ("(bits << 7)", "((bits + 1) << 7)"),
+    "the smallest exponent is zero": (".clamp(min=64)", ""),
+    "a scale of NaN is infinite": (" + ((bits == 255).to(torch.int16) << 6)", ""),
+    "scales have a sign": ("scales.view(torch.uint8).to", "scales.to"),
+    "the first weight has the scales of the group before": (
+        "gemm1_weights_scale[first:last],",
+        "gemm1_weights_scale[first:last].roll(1, 2),",
+    ),
+    "the second weight has the scales of the group before": (
+        "gemm2_weights_scale[first:last],",
+        "gemm2_weights_scale[first:last].roll(1, 2),",
+    ),
+    "the first weight has a neighbour's scales": (
+        "gemm1_weights_scale[first:last],",
+        "gemm1_weights_scale[first - 1 : last - 1 or None],",
+    ),
+    "the second weight has a neighbour's scales": (
+        "gemm2_weights_scale[first:last],",
+        "gemm2_weights_scale[first - 1 : last - 1 or None],",
+    ),
+    "the gate has the up projection's scales": (
+        "gate_scale[:, start:stop]",
+        "up_scale[:, start:stop]",
+    ),
+}
+OAI = {
+    "gate and up are swapped": (
+        "up, gate = torch.clamp(up, -limit, limit), torch.clamp(gate, max=limit)",
+        "gate, up = torch.clamp(up, max=limit), torch.clamp(gate, -limit, limit)",
+    ),
+    "up is clamped on one side": ("torch.clamp(up, -limit, limit)", "torch.clamp(up, max=limit)"),
+    "gate is clamped on both sides": (
+        "torch.clamp(gate, max=limit)",
+        "torch.clamp(gate, -limit, limit)",
+    ),
+    "up is not clamped": ("torch.clamp(up, -limit, limit)", "up"),
+    "gate is not clamped": ("torch.clamp(gate, max=limit)", "gate"),
+    "one is not added to up": ("(up + 1) * gate", "up * gate"),
+    "the gate has no alpha": ("torch.sigmoid(alpha * gate)", "torch.sigmoid(gate)"),
+    "a neighbour's alpha": (
+        "gemm1_alpha[first:last, None, None],",
+        "gemm1_alpha.roll(1)[first:last, None, None],",
+    ),
+    "a neighbour's limit": (
+        "gemm1_clamp_limit[first:last, None, None],",
+        "gemm1_clamp_limit.roll(1)[first:last, None, None],",
+    ),
+    "silu instead of the sigmoid with alpha": ("torch.sigmoid(alpha * gate)", "alpha"),
+    "clamped before the biases": (
+        "        up += up_bias[:, :, start:stop]\n",
+        "        up = torch.clamp(up, -limit, limit) + up_bias[:, :, start:stop]\n",
+        "torch.clamp(up, -limit, limit), torch.clamp(gate, max=limit)\n",
+        "up, torch.clamp(gate, max=limit)\n",
+    ),
+}
+BIASED = {
+    "up has no bias": ("        up += up_bias[:, :, start:stop]\n", ""),
+    "the gate has no bias": ("        gate += gate_bias[:, :, start:stop]\n", ""),
+    "the biases of gate and up are swapped": (
+        "up_bias, gate_bias = gemm1_bias",
+        "gate_bias, up_bias = gemm1_bias",
+    ),
+    "the second product has no bias": (
+        "gemm2_bias.unsqueeze(1).repeat(1, x.shape[1], 1)",
+        "x.new_zeros(x.shape, dtype=torch.float32)",
+    ),
+    "a neighbour's first bias": (
+        "gemm1_bias[first:last],",
+        "gemm1_bias[first - 1 : last - 1 or None],",
+    ),
+    "a neighbour's second bias": (
+        "gemm2_bias[first:last],",
+        "gemm2_bias[first - 1 : last - 1 or None],",
+    ),
+}
 RENORM = {
     "the weights are not normalised over the chosen": (
         "torch.softmax(logits.gather(1, chosen), dim=1)",
@@ -211,6 +295,11 @@ KERNELS = {
     "tensor_renorm": EVERY | RENORM | TENSOR,
     "tensor_default": EVERY | DEFAULT,
     "tensor_llama4": EVERY | LLAMA4 | TENSOR,
+    "mxfp4_oai": EVERY | RENORM | PACKED | OAI | BIASED,
+    "mxfp4_oai_remote": EVERY | REMOTE | BIASED,
+    "mxfp4_ds_remote": EVERY | DS | GROUPS | REMOTE,
+    "mxfp4_default": EXPERTS | EVERY | DEFAULT | PACKED,
+    "mxfp4_llama4": EVERY | LLAMA4,
 }
 # fp8_ds_remote has one block along intermediate_size.
 HARMLESS = {

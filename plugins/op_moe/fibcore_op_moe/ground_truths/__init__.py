@@ -9,8 +9,10 @@ anywhere. What numbers a kernel takes is from FlashInfer 0.6.13
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from typing import Literal
 
-from fibcore.plugin import Definition, GroundTruth, named_after
+from fibcore.plugin import Definition, GroundTruth, joined, named_after
 from fibcore_op_moe.assembling import source
 from fibcore_op_moe.formats import BF16
 from fibcore_op_moe.identity import kernel_of
@@ -41,6 +43,8 @@ def choose(definition: Definition) -> Sequence[GroundTruth]:
                 solution=False,  # where its kernels are not built, it says so and gives up
             )
         )
+    if moe.weights.packed:
+        return (*truths, _of_groups(moe, "sglang"), _of_groups(moe, "torch"))
     if "flashinfer_moe_segment_gemm" in moe.routing.ground_truths:
         truths.append(_segment_gemm(moe))
     if "sglang_moe" in moe.routing.ground_truths:
@@ -50,8 +54,8 @@ def choose(definition: Definition) -> Sequence[GroundTruth]:
 
 def trtllm_takes(moe: Moe) -> bool:
     """Whether FlashInfer's fused kernel for these weights computes this function."""
-    if not moe.in_trtllm:
-        return False
+    if not moe.in_trtllm or moe.weights.packed:
+        return False  # its weights of four bits are in an order of their own
     if moe.hidden_size % 128 or moe.intermediate_size % 128 or moe.num_experts % 4:
         return False
     if moe.num_experts <= moe.top_k or moe.num_experts > 512:
@@ -118,6 +122,27 @@ def _sglang(moe: Moe) -> GroundTruth:
         source=named_after(
             source("ground_truths", "sglang_moe.py"), "sglang_moe", _suffix(moe), _constants(moe)
         ),
+    )
+
+
+def _of_groups(moe: Moe, kind: Literal["sglang", "torch"]) -> GroundTruth:
+    """A ground truth for weights of four bits, of which groups share a scale."""
+    suffix = f"{_suffix(moe)}_{moe.weights.reference}"
+    name = {
+        "sglang": "sglang select_experts, MXFP4QuantizeUtil.dequantize, moe_forward_native",
+        "torch": "torch float32, dequantised an expert at a time",
+    }[kind]
+    return GroundTruth(
+        name=name,
+        kind=kind,
+        entry=f"{kind}_moe_{suffix}",
+        source=named_after(
+            joined(files("fibcore_op_moe") / "ground_truths", f"{kind}_moe_group_scale.py"),
+            f"{kind}_moe",
+            suffix,
+            _constants(moe),
+        ),
+        solution=kind == "torch",
     )
 
 
