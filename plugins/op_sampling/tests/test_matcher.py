@@ -43,7 +43,12 @@ def test_a_sampler_runs_all_that_requests_can_ask_for(make_tree: Any) -> None:
         (tag,) = kernel.tags
         assert tag.startswith("fi_api:flashinfer.sampling.")
     assert found.kernels[0].facts["vocab_size"].origins == ("config:vocab_size",)
+    # A step draws in one way or another; softmax comes before all of them.
+    assert {k.choice for k in found.kernels if not k.name.startswith("softmax")} == {
+        "the next tokens"
+    }
     (greedy,) = found.not_covered
+    assert greedy.choice == "the next tokens"
     assert greedy.what == "argmax of logits"
     assert len(found.claimed) == 7
 
