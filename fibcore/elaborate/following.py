@@ -6,20 +6,33 @@ with equal arguments, quantised alike and called alike. What one launches, all o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from fibcore.elaborate.python.forward import summary
-from fibcore.elaborate.python.values import Class, Ext, Func, Mod, Param, Raised, Tensor, Unforeseen
-from fibcore.elaborate.sglang import insides, sampler
+from fibcore.elaborate.python.forward import TENSOR_REASON, summary
+from fibcore.elaborate.python.values import (
+    ABSENT,
+    Class,
+    Ext,
+    Func,
+    Mod,
+    Param,
+    Raised,
+    Tensor,
+    Unforeseen,
+)
+from fibcore.elaborate.sglang import expert_runners, insides, sampler
+from fibcore.elaborate.sglang.cache_writes import cache_writes, is_attention
+from fibcore.elaborate.sglang.kernels import is_beside, is_move
 from fibcore.model.tree import (
     Alternatives,
     Call,
     Followed,
     Missing,
     ModuleNode,
+    ModuleRef,
     Operation,
     ParameterRef,
     SourcePlace,
@@ -33,8 +46,22 @@ if TYPE_CHECKING:
     from fibcore.elaborate.python.evaluator import Evaluator
     from fibcore.elaborate.python.launches import Launch
 
-STEPS = 60_000
+Ways = frozenset[Any]
+"""Ways in which a building block is called, by what tells each from others."""
+UNTOLD = "?"
+"""The method of a call of which it is not known whether it happens."""
+STEPS = 40_000
 """For each kind of building block; what is gone into takes some thousands."""
+
+
+@attrs.frozen
+class Neighbour(ParameterRef):
+    """A parameter of another module than the building block that is gone into.
+
+    Its path begins below the module that both are in, so many names from the root.
+    """
+
+    above: int = 0
 
 
 class Following:
@@ -53,12 +80,19 @@ class Following:
         self._dtype = dtype
         self._ranks = ranks
         self._kinds: dict[Any, _Kind] = {}
-        self._of_object: dict[Any, _Kind] = {}
+        self._of_object: dict[Any, tuple[_Kind, Ways]] = {}
         self.missing: list[Missing] = []
 
     def run(self) -> Followed:
         """Everything there is to be followed."""
-        operations = list(self._below_blocks())
+        blocks = [
+            (block.node.path, *self._kind_of(block))
+            for block in self._builder.blocks
+            if not block.node.idle and self._is_followed(block)
+        ]
+        for kind in self._kinds.values():
+            self._follow(kind)
+        operations = [o for path, kind, ways in blocks for o in kind.at(path, ways)]
         part = self._sampler()
         parts = {} if part is None else {part[0].path: part[0]}
         operations += () if part is None else part[1]
@@ -66,56 +100,96 @@ class Following:
 
     # -- building blocks -----------------------------------------------------------------------
 
-    def _below_blocks(self) -> Iterator[Operation]:
-        for block in self._builder.blocks:
-            if insides.is_gone_into(block.mod, block.node.quantization, self._ranks):
-                yield from self._kind_of(block).at(block.node.path)
+    def _is_followed(self, block: Block) -> bool:
+        return is_attention(block.mod) or insides.is_gone_into(
+            block.mod, block.node.quantization, self._ranks
+        )
 
-    def _kind_of(self, block: Block) -> _Kind:
-        """What building blocks like this one launch."""
+    def _kind_of(self, block: Block) -> tuple[_Kind, Ways]:
+        """The kind that a building block is of, and the ways in which it is called."""
         own = {k: v for k, v in block.own.items() if k not in insides.NAMING}
         quantization = block.node.quantization
         mark = (id(block.mod), quantization, _mark(own))
         known = self._of_object.get(mark)
         if known is None:
             given = {k: v for k, v in block.mod.args.items() if k not in insides.NAMING}
-            calls = self._calls(block.mod)
-            ways = tuple((c.method, summary(c.args), summary(dict(c.kwargs))) for c in calls)
-            key = (block.mod.cls, quantization, _mark({**given, **own}), ways)
-            known = self._kinds.get(key)
-            if known is None:
-                known = self._kinds[key] = self._followed(block, calls)
-            self._of_object[mark] = known
+            key = (block.mod.cls, quantization, _mark({**given, **own}))
+            kind = self._kinds.setdefault(key, _Kind(block, self._builder.export))
+            ways = self._ways(block)
+            kind.ways.update(ways)
+            known = self._of_object[mark] = (kind, frozenset(ways))
         return known
 
-    def _calls(self, mod: Mod) -> list[Call]:
-        return self.ev.forward.calls.get(id(mod), [])
+    def _ways(self, block: Block) -> dict[Any, Call]:
+        """The ways in which a building block is called, each by what tells it from others."""
+        calls = self.ev.forward.calls.get(id(block.mod)) or self._untold(block)
+        return {
+            (call.method, summary(call.args), summary(dict(call.kwargs))): call
+            for call in reversed(calls)
+        }
 
-    def _followed(self, block: Block, calls: list[Call]) -> _Kind:
-        path = block.node.path
+    def _untold(self, block: Block) -> list[Call]:
+        """How a building block is called of which the forward pass does not tell.
 
-        def run() -> Mod:
+        It is not known never to be called: with tensors, if at all.
+        """
+        func = self.ev.classes.attr(block.mod.cls, "forward")
+        if not isinstance(func, Func):
+            return []
+        names = [arg.arg for arg in func.node.args.args[1:] if arg.arg not in func.defaults]
+        tensor = Unknown.tensor(TENSOR_REASON, block.node.place)
+        return [Call(UNTOLD, tuple(tensor for _ in names), {}, block.node.place)]
+
+    def _follow(self, kind: _Kind) -> None:
+        """Go into a building block, once in each way in which any of its kind is called."""
+        block: Block = kind.block
+        if is_attention(block.mod):
+            self._note_writes(kind, block)
+            return
+
+        def run(found: list[Launch]) -> Mod:
             arguments = {**block.mod.args, **block.own}
             made = insides.prepared(self.ev, block.mod, arguments, block.node.quantization)
-            for call in calls:
-                args, kwargs = insides.inputs(made, call, self._dtype)
-                self.ev.forward.call_module(made, call.method, args, kwargs, call.place)
+            kind.names = _held(made)  # here, for what loading weights sets is taken back
+            gone: dict[Any, Any] = {}
+            inputs = insides.Inputs(self.ev, made, self._dtype)
+            for way, call in kind.ways.items():
+                args, kwargs = inputs.of(call)
+                method = "forward" if call.method == UNTOLD else call.method
+                key = (method, summary(args), summary(kwargs))
+                if key not in gone:
+                    start = len(found)
+                    self.ev.forward.call_module(made, method, args, kwargs, call.place)
+                    kind.add(way, found[start:], possible=call.method == UNTOLD)
+                kind.join(way, gone.setdefault(key, way))
             return made
 
-        return self._kind(path, run)
+        self._run(block.node.path, run)
 
-    def _kind(self, path: str, run: Callable[[], Mod]) -> _Kind:
-        """What is launched while something runs, which gives the module that it is."""
+    def _note_writes(self, kind: _Kind, block: Block) -> None:
+        """Note what attention of a kind writes to the cache."""
+        for way, call in kind.ways.items():
+            if call.method == UNTOLD:
+                why = "how it is called is not known, nor what it writes to the cache"
+                self.missing.append(Missing(block.node.path, why, block.node.place))
+            else:
+                kind.add(way, cache_writes(self.ev, block.mod, call, self._dtype))
+
+    def _run(self, path: str, run: Callable[[list[Launch]], Mod]) -> Mod | None:
+        """Go into something; the module that it is, None where it was left early."""
         made: Mod | None = None
-        names: dict[int, str] = {}
-        with self.ev.launches.following(STEPS) as (found, lost):
+        with (
+            self.ev.noting() as notes,
+            self.ev.launches.following(STEPS) as (found, lost),
+            expert_runners.filled(self.ev),
+        ):
             try:
-                made = run()
-                names = _held(made)  # here, for what loading weights sets is taken back
+                made = run(found)
             except (Unforeseen, RecursionError) as error:
                 lost.append(Unknown(str(error), getattr(error, "place", None)))
-        self.missing.extend(Missing(path, f"not followed: {why.reason}", why.place) for why in lost)
-        return _Kind(made, names, _distinct(found), self._builder.export)
+        for why in dict.fromkeys((*lost, *notes)):
+            self.missing.append(Missing(path, why.reason, why.place))
+        return made
 
     # -- beside the model ----------------------------------------------------------------------
 
@@ -125,19 +199,22 @@ class Following:
         if vocabulary is None:
             return None
 
-        def run() -> Mod:
+        kind = _Kind(None, self._builder.export)
+
+        def run(found: list[Launch]) -> Mod:
             made = sampler.make(self.ev)
             func = self.ev.classes.attr(made.cls, "forward") if made is not None else None
             if made is None or not isinstance(func, Func):
                 raise Raised("LookupError", "the source has no sampler", None)
             given = sampler.arguments(self.ev, func, vocabulary)
             self.ev.forward.call_module(made, "forward", given, {}, func.place, func)
+            kind.add("", found)
             return made
 
-        kind = self._kind(sampler.PATH, run)
-        if kind.made is None:
+        made = self._run(sampler.PATH, run)
+        if made is None:
             return None
-        return _node(kind.made, sampler.PATH), list(kind.at(sampler.PATH))
+        return _node(made, sampler.PATH), list(kind.at(sampler.PATH, frozenset([""])))
 
     def _vocabulary(self) -> Any:
         """The number of tokens that logits are given for; None where the model gives none."""
@@ -154,23 +231,30 @@ class _Kind:
     """What building blocks of one kind launch.
 
     Args:
-        made: The one that was followed; None where it could not be made.
-        names: The names of its parameters, by the id of the object.
-        launches: What it launches.
+        block: The one that stands for them; None beside the model.
         export: Writes other values down than tensors.
+
+    Attributes:
+        ways: The ways in which any of them is called.
+        names: The names of parameters, by the id of the object.
     """
 
-    def __init__(
-        self,
-        made: Mod | None,
-        names: Mapping[int, str],
-        launches: Iterable[Launch],
-        export: Callable[[Any], Any],
-    ) -> None:
-        self.made = made
-        self._names = names
+    def __init__(self, block: Any, export: Callable[[Any], Any]) -> None:
+        self.block: Any = block
+        self.ways: dict[Any, Call] = {}
+        self.names: dict[int, str] = {}
         self._export = export
-        self._operations = [
+        self._operations: dict[Any, list[Operation]] = {}
+
+    def add(self, way: Any, launches: Iterable[Launch], *, possible: bool = False) -> None:
+        """Note what is launched in one way of calling.
+
+        Args:
+            way: The way.
+            launches: What is launched.
+            possible: Whether it is not known if that way is gone.
+        """
+        self._operations[way] = [
             Operation(
                 launch.function,
                 "",
@@ -179,43 +263,75 @@ class _Kind:
                 launch.place,
                 callers=launch.callers,
                 conditions=launch.conditions,
-                possible=launch.possible,
+                possible=launch.possible or possible,
+                beside=self.block is None or is_beside(launch.function),
+                moves=is_move(launch.function),
             )
-            for launch in launches
+            for launch in _distinct(launches)
         ]
 
-    def at(self, path: str) -> Iterator[Operation]:
-        """The launches of the one at a path."""
-        for operation in self._operations:
-            yield attrs.evolve(
-                operation,
-                module=path,
-                args=tuple(_at(value, path) for value in operation.args),
-                kwargs={name: _at(value, path) for name, value in operation.kwargs.items()},
+    def join(self, way: Any, other: Any) -> None:
+        """Let one way of calling launch what another one does."""
+        self._operations[way] = self._operations.get(other, [])
+
+    def at(self, path: str, ways: Ways) -> Iterator[Operation]:
+        """The launches of the one at a path, that is called in some of the ways."""
+        lists = {id(found): found for way, found in self._operations.items() if way in ways}
+        found = [operation for one in lists.values() for operation in one]
+        for o in found if len(lists) == 1 else _once(found):
+            args = tuple(_at(value, path) for value in o.args) if _moves(o.args) else o.args
+            kwargs = o.kwargs
+            if _moves(kwargs.values()):
+                kwargs = {name: _at(value, path) for name, value in kwargs.items()}
+            yield Operation(
+                o.function,
+                path,
+                args,
+                kwargs,
+                o.place,
+                o.callers,
+                o.conditions,
+                o.possible,
+                o.stage,
+                o.beside,
+                o.moves,
             )
 
     def _exported(self, value: Any) -> Any:
         """A value as plugins see it; a parameter's path begins at the building block."""
+        if self.block is not None and value is self.block.mod:
+            return ModuleRef("")
         if isinstance(value, Mod) and value.is_parameter:
             data = value.args.get("data")
             shape = data.shape if isinstance(data, Tensor) else None
             dtype = data.dtype if isinstance(data, Tensor) else None
-            return ParameterRef(self._names.get(id(value), "?"), self._shape(shape), _dtype(dtype))
+            return ParameterRef(self.names.get(id(value), "?"), self._shape(shape), _dtype(dtype))
         if isinstance(value, Param):
-            name = self._names.get(id(value.base or value))
+            name = self.names.get(id(value.base or value))
             if name is not None:
                 return ParameterRef(name, self._shape(value.shape), _dtype(value.dtype))
-        elif isinstance(value, Tensor):
+            return self._neighbour(self._export(value))
+        if isinstance(value, Tensor):
             return TensorRef(self._shape(value.shape), _dtype(value.dtype))
         if isinstance(value, Alternatives):
             parts: list[Any] = []
-            for part in map(self._exported, value.values):
+            for part in map(self._exported, (v for v in value.values if v is not ABSENT)):
                 if part not in parts:
                     parts.append(part)
-            return Alternatives(tuple(parts)) if len(parts) > 1 else parts[0]
+            return parts[0] if len(parts) == 1 else Alternatives(tuple(parts))
         if isinstance(value, (list, tuple)):
             return type(value)(map(self._exported, value))
         return self._export(value)
+
+    def _neighbour(self, value: Any) -> Any:
+        """A parameter of a module beside the building block, by the way to it from there."""
+        if not isinstance(value, ParameterRef) or self.block is None:
+            return value
+        own, other = self.block.node.path.split("."), value.path.split(".")
+        common = 0
+        while common < min(len(own), len(other)) and own[common] == other[common]:
+            common += 1
+        return Neighbour(".".join(other[common:]), value.shape, value.dtype, common)
 
     def _shape(self, shape: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
         return None if shape is None else tuple(map(self._export, shape))
@@ -227,13 +343,30 @@ def _mark(value: Any) -> Any:
         return tuple((name, _mark(part)) for name, part in value.items())
     if isinstance(value, (list, tuple)):
         return tuple(map(_mark, value))
+    if isinstance(value, Param):  # each layer has its own
+        return "parameter", _mark(value.shape), summary(value.dtype)
     return summary(value), origins_of(value)
+
+
+def _moves(values: Iterable[Any]) -> bool:
+    """Whether some of the arguments of a launch differ from path to path."""
+    return any(
+        isinstance(value, (ParameterRef, ModuleRef))
+        or (isinstance(value, Alternatives) and _moves(value.values))
+        or (isinstance(value, (list, tuple)) and _moves(value))
+        for value in values
+    )
 
 
 def _at(value: Any, path: str) -> Any:
     """An argument of the launch at a path."""
+    if isinstance(value, Neighbour):
+        above = path.split(".")[: value.above]
+        return ParameterRef(".".join((*above, value.path)), value.shape, value.dtype)
     if isinstance(value, ParameterRef):
-        return attrs.evolve(value, path=f"{path}.{value.path}")
+        return ParameterRef(f"{path}.{value.path}", value.shape, value.dtype)
+    if isinstance(value, ModuleRef):
+        return value if value.path else ModuleRef(path)
     if isinstance(value, Alternatives):
         return Alternatives(tuple(_at(part, path) for part in value.values))
     if isinstance(value, (list, tuple)):
@@ -255,11 +388,35 @@ def _distinct(launches: Iterable[Launch]) -> list[Launch]:
     """Launches without those that are met again: what certainly happens goes before what may."""
     found: dict[Any, Launch] = {}
     for launch in launches:
-        key = (launch.function, launch.place, launch.callers, summary(launch.args))
+        given = _known([*launch.args, *launch.kwargs.values()])
+        key = (launch.function, launch.place, launch.callers, given)
         known = found.get(key)
         if known is None or (known.possible and not launch.possible):
             found[key] = launch
     return list(found.values())
+
+
+def _once(operations: Iterable[Operation]) -> list[Operation]:
+    """Launches of several ways of calling, without those that are the same in more than one."""
+    found: dict[Any, Operation] = {}
+    for operation in operations:
+        given = _known([*operation.args, *operation.kwargs.values()])
+        key = (operation.function, operation.place, operation.callers, given)
+        known = found.get(key)
+        if known is None or (known.possible and not operation.possible):
+            found[key] = operation
+    return list(found.values())
+
+
+def _known(value: Any) -> Any:
+    """What is known of arguments, without why the rest is not."""
+    if isinstance(value, (TensorRef, Tensor)) and not isinstance(value, Param):
+        return "tensor", _known(value.shape), summary(value.dtype)
+    if isinstance(value, (list, tuple)):
+        return tuple(map(_known, value))
+    if isinstance(value, Alternatives):
+        return "one of", _known(value.values)
+    return summary(value)
 
 
 def _node(made: Mod, path: str) -> ModuleNode:

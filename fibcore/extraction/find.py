@@ -13,7 +13,7 @@ from fibcore.errors import FibcoreError, ServingError
 from fibcore.extraction.agreement import agreed
 from fibcore.extraction.launches import Launch, launches
 from fibcore.extraction.request import Config, Request
-from fibcore.extraction.unclaimed import unclaimed
+from fibcore.extraction.unclaimed import unclaimed_calls, unclaimed_modules
 from fibcore.model.kernel import Kernel, NotCovered, Problem, Use
 from fibcore.model.serving import Serving
 from fibcore.model.tree import ModelTree
@@ -37,7 +37,7 @@ class FoundKernels:
         kernels: The kernels that are wanted, plugin by plugin.
         not_covered: Ops that the plugins of the wanted op types recognise, and no plugin defines.
         problems: What these plugins could not decide.
-        unclaimed: Modules that no plugin accounts for.
+        unclaimed: Modules and calls that no plugin accounts for.
         errors: One error for each plugin that failed.
         launches: What one decode step and one prefill step launch.
     """
@@ -82,7 +82,7 @@ def find_kernels(
     owners = {owned[op_type].plugin for op_type in request.op_types}
     wanted = [e for plugin, e in extractions if not owners or plugin in owners]
     claimed = frozenset().union(*(extraction.claimed for _, extraction in extractions))
-    nobodys = unclaimed(tree, claimed)
+    nobodys = unclaimed_modules(tree, claimed)
     return FoundKernels(
         model=model,
         serving=serving,
@@ -90,7 +90,7 @@ def find_kernels(
         kernels=tuple(k for e in wanted for k in e.kernels if request.wants(k.op_type)),
         not_covered=tuple(op for e in wanted for op in e.not_covered),
         problems=tuple(problem for e in wanted for problem in e.problems),
-        unclaimed=nobodys,
+        unclaimed=(*nobodys, *unclaimed_calls(tree, claimed)),
         errors=errors,
         launches=launches(tree, [e for _, e in extractions], claimed, nobodys),
     )

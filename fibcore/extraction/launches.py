@@ -16,7 +16,6 @@ from fibcore.model.tree import (
     ModelTree,
     ModuleNode,
     ModuleRef,
-    Operation,
     ParameterRef,
 )
 
@@ -117,16 +116,9 @@ def _candidates(
     for each in unclaimed:
         yield _Candidate("unknown", each.cls.rpartition(".")[2], each, "", "")
     for call in tree.kernel_calls:
-        if not (call.key in claimed or call.possible or _is_the_modules(call, claimed)):
-            yield _Candidate("unknown", call.name, use(call), "", call.stage)
-
-
-def _is_the_modules(call: Operation, claimed: Collection[str]) -> bool:
-    """Whether a call is what a module that somebody accounts for is there for: with its weights."""
-    return call.module in claimed and any(
-        isinstance(value, ParameterRef) and value.path.rpartition(".")[0] == call.module
-        for value in (*call.args, *call.kwargs.values())
-    )
+        if call.beside and not (call.key in claimed or call.possible):
+            state: State = "named" if call.moves else "unknown"
+            yield _Candidate(state, call.name, use(call), "", call.stage)
 
 
 def _counted(

@@ -238,6 +238,18 @@ def missing_parts(tree: ModelTree) -> tuple[Remark, ...]:
     )
 
 
+def not_followed(tree: ModelTree) -> tuple[str, ...]:
+    """Where calls of kernels may be lacking, one line for each reason."""
+    paths: dict[str, list[str]] = {}
+    for part in tree.not_followed:
+        where = f" ({part.place})" if part.place is not None else ""
+        paths.setdefault(f"{part.reason}{where}", []).append(part.path)
+    return tuple(
+        f"what {first}{f' and {len(more)} more' if more else ''} launches may be more: {reason}"
+        for reason, (first, *more) in paths.items()
+    )
+
+
 def number_of_classes(uses: Iterable[Use]) -> dict[str, int]:
     """Class name to number, the most frequent first."""
     counts = Counter(u.cls.rpartition(".")[2] for u in uses)

@@ -25,15 +25,21 @@ _CONTAINERS = frozenset({"ModuleList", "ModuleDict", "Sequential", "ParameterLis
 
 
 def unclaimed(tree: ModelTree, claimed: Collection[str]) -> tuple[Use, ...]:
+    """The modules and the calls of kernels that no plugin claims.
+
+    Args:
+        tree: The elaborated model.
+        claimed: Paths of the modules that plugins account for, and keys of the calls.
+    """
+    return (*unclaimed_modules(tree, claimed), *unclaimed_calls(tree, claimed))
+
+
+def unclaimed_modules(tree: ModelTree, claimed: Collection[str]) -> tuple[Use, ...]:
     """The modules that compute something of their own and that no plugin claims, in tree order.
 
     That is every leaf, every layer of SGLang that elaboration went into (a Mamba mixer, whose
     state-space scan is no module), and every module of a model's own that computes with a parameter
     which it hands to no leaf and no claimed module (a short convolution).
-
-    Args:
-        tree: The elaborated model.
-        claimed: Paths of the modules that plugins account for.
     """
     handed = _handed(tree, claimed)
     return tuple(
@@ -41,6 +47,17 @@ def unclaimed(tree: ModelTree, claimed: Collection[str]) -> tuple[Use, ...]:
         for node in tree.walk()
         if node.path not in claimed and (node.leaf or _computes(node, handed))
     )
+
+
+def unclaimed_calls(tree: ModelTree, claimed: Collection[str]) -> tuple[Use, ...]:
+    """The calls of kernels beside a module's own that no plugin claims, in tree order.
+
+    Who accounts for a layer of experts accounts for its products as well.
+    """
+    calls = {
+        call.key: use(call) for call in tree.kernel_calls if call.beside and call.key not in claimed
+    }
+    return tuple(calls.values())
 
 
 def _computes(node: ModuleNode, handed: Collection[str]) -> bool:

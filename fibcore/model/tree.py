@@ -204,6 +204,9 @@ class Operation:
         possible: Whether it may not happen at all: it stands in an undecided branch, or behind one
             that may leave the function before.
         stage: "decode" or "prefill" where it happens in one of the two alone; else empty.
+        beside: Whether it computes something else than what its module is for, as the quantisation
+            of what a linear layer is given: who defines the module's kernel has not defined it.
+        moves: Whether it moves data and no more: between ranks, or into the cache.
     """
 
     function: str
@@ -215,6 +218,8 @@ class Operation:
     conditions: tuple[Condition, ...] = ()
     possible: bool = False
     stage: str = ""
+    beside: bool = False
+    moves: bool = False
 
     def argument(self, position: int, *names: str) -> Any:
         """The argument at `position` or under one of `names`; None where it was not given."""

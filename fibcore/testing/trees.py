@@ -86,7 +86,10 @@ def operation(
     module: str = "",
     callers: tuple[str, ...] = (),
     possible: bool = False,
+    beside: bool = True,
     **kwargs: Any,
 ) -> Operation:
     """A call of a kernel; use `TensorRef` for tensors whose sizes are known, else `TENSOR`."""
-    return Operation(function, module, args, kwargs, PLACE, callers=callers, possible=possible)
+    return Operation(
+        function, module, args, kwargs, PLACE, callers=callers, possible=possible, beside=beside
+    )

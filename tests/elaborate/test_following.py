@@ -10,6 +10,7 @@ import pytest
 
 from fibcore.model.tree import (
     ModelTree,
+    ModuleRef,
     Operation,
     ParameterRef,
     TensorRef,
@@ -88,7 +89,8 @@ def test_sampling_by_top_k_and_top_p(real: Real) -> None:
 
 def test_how_requests_are_sampled_is_theirs_to_say(real: Real) -> None:
     tree = real(LLAMA)
-    ways = {o.name: {str(c) for c in o.conditions} for o in tree.kernel_calls}
+    calls = [o for o in tree.kernel_calls if o.module == "sampler"]
+    ways = {o.name: {str(c) for c in o.conditions} for o in calls}
     greedy, simple = "(sampling_info.is_all_greedy)", "(simple_sampling_case)"
     by_min_p = "(sampling_info.need_min_p_sampling)"
     assert ways["softmax"] == {f"not {greedy}"}
@@ -97,7 +99,7 @@ def test_how_requests_are_sampled_is_theirs_to_say(real: Real) -> None:
     }
     for name in ("top_k_renorm_prob", "top_p_renorm_prob", "min_p_sampling_from_probs"):
         assert ways[name] == {f"not {greedy}", f"not {simple}", by_min_p}
-    assert all(o.possible for o in tree.kernel_calls)
+    assert all(o.possible and o.beside for o in calls)
 
 
 def test_no_log_probabilities_where_no_request_asks_for_them(real: Real) -> None:
@@ -179,7 +181,8 @@ def test_int8(real: Real) -> None:
 
 
 def test_plain_linear_layers_are_their_own_kernel(real: Real) -> None:
-    assert {o.module for o in real(LLAMA).kernel_calls} == {"sampler"}
+    modules = {o.module.rpartition(".")[2] for o in real(LLAMA).kernel_calls}
+    assert modules == {"sampler", "attn"}
 
 
 def test_layers_that_stay_unquantised_quantise_nothing(real: Real) -> None:
@@ -188,6 +191,179 @@ def test_layers_that_stay_unquantised_quantise_nothing(real: Real) -> None:
     assert "model.layers.0.mlp.down_proj" in paths
     assert "model.layers.2.mlp.down_proj" in paths
     assert "model.layers.1.mlp.down_proj" not in paths
+
+
+def test_what_is_beside_the_product_of_a_linear_layer(real: Real) -> None:
+    tree = real(quantised(BLOCK))
+    (quantised_input,) = before(tree, "mlp.down_proj", "sglang_per_token_group_quant_fp8")[:1]
+    (product,) = before(tree, "mlp.down_proj", "w8a8_block_fp8_matmul_deepgemm")[:1]
+    assert quantised_input.beside
+    assert not product.beside
+
+
+COMPRESSED = {
+    "quant_method": "compressed-tensors",
+    "format": "float-quantized",
+    "ignore": ["lm_head"],
+    "config_groups": {
+        "group_0": {
+            "targets": ["Linear"],
+            "weights": {"num_bits": 8, "type": "float", "strategy": "channel", "dynamic": False},
+            "input_activations": {
+                "num_bits": 8,
+                "type": "float",
+                "strategy": "token",
+                "dynamic": True,
+            },
+        }
+    },
+}
+
+
+def test_what_another_package_reads_is_not_followed_and_named(real: Real) -> None:
+    tree = real(quantised(COMPRESSED))
+    assert not tree.missing
+    assert not [o for o in tree.kernel_calls if o.module.endswith("_proj")]
+    assert {part.path.rpartition(".")[2] for part in tree.not_followed} == {
+        name.rpartition(".")[2] for name in INPUTS
+    }
+    assert all("compressed_tensors" in part.reason for part in tree.not_followed)
+
+
+# -- the cache, ranks --------------------------------------------------------------------------
+
+
+def test_attention_writes_keys_and_values_to_the_cache(real: Real) -> None:
+    for tp in (1, 2):
+        tree = real(LLAMA, tp=tp)
+        for call in before(tree, "self_attn.attn", "set_kv_buffer"):
+            layer, places, keys, values = call.args
+            assert layer == ModuleRef(call.module)
+            assert (sizes(places), places.dtype) == ((None,), "int64")
+            assert sizes(keys) == sizes(values) == (None, 2 // tp, 128)
+            assert call.beside
+            assert not call.possible
+
+
+def test_ranks_add_up_what_they_look_up(real: Real) -> None:
+    assert not [o for o in real(LLAMA).kernel_calls if "all_reduce" in o.name]
+    found = [o for o in real(LLAMA, tp=2).kernel_calls if "all_reduce" in o.name]
+    assert "model.embed_tokens" in [o.module for o in found]
+    assert all(o.beside for o in found)
+
+
+# -- experts -----------------------------------------------------------------------------------
+
+EXPERTS = {
+    **LLAMA,
+    "architectures": ["Qwen3MoeForCausalLM"],
+    "model_type": "qwen3_moe",
+    "head_dim": 128,
+    "moe_intermediate_size": 512,
+    "norm_topk_prob": True,
+    "num_experts": 16,
+    "num_experts_per_tok": 4,
+    "decoder_sparse_step": 1,
+    "mlp_only_layers": [],
+}
+LATENT = {
+    **LLAMA,
+    "architectures": ["DeepseekV3ForCausalLM"],
+    "model_type": "deepseek_v3",
+    "first_k_dense_replace": 1,
+    "kv_lora_rank": 512,
+    "moe_intermediate_size": 512,
+    "moe_layer_freq": 1,
+    "n_group": 4,
+    "n_routed_experts": 64,
+    "n_shared_experts": 1,
+    "norm_topk_prob": True,
+    "num_experts_per_tok": 4,
+    "num_key_value_heads": 8,
+    "q_lora_rank": 256,
+    "qk_nope_head_dim": 128,
+    "qk_rope_head_dim": 64,
+    "routed_scaling_factor": 2.5,
+    "scoring_func": "sigmoid",
+    "topk_group": 2,
+    "topk_method": "noaux_tc",
+    "v_head_dim": 128,
+}
+
+
+def test_routers_choose_experts(real: Real) -> None:
+    for call in before(real(EXPERTS), "mlp.topk", "topk_softmax", "moe_fused_gate"):
+        assert not call.beside
+        assert call.goes_through("select_experts")
+
+
+def test_what_experts_are_given_is_quantised_in_groups(real: Real) -> None:
+    tree = real({**EXPERTS, "quantization_config": BLOCK})
+    found = [
+        o
+        for o in tree.kernel_calls
+        if o.module == "model.layers.1.mlp.experts" and "per_token_group_quant" in o.name
+    ]
+    first = found[0]
+    assert (sizes(first.args[0]), first.argument(1, "group_size")) == ((None, 1024), 128)
+    assert first.beside
+    widths = {o.args[0].shape[-1] for o in found if isinstance(o.args[0], TensorRef)}
+    assert widths == {1024, 512}
+
+
+def test_plain_experts_are_their_own_kernel(real: Real) -> None:
+    assert not [o for o in real(EXPERTS).kernel_calls if o.module.endswith("experts")]
+
+
+def test_the_bias_of_a_router_is_that_of_each_layer(real: Real) -> None:
+    tree = real(LATENT)
+    biases = {
+        (o.module, value.path)
+        for o in tree.kernel_calls
+        if o.module.endswith("topk")
+        for value in o.args
+        if isinstance(value, ParameterRef)
+    }
+    assert biases == {
+        (f"model.layers.{n}.mlp.topk", f"model.layers.{n}.mlp.gate.e_score_correction_bias")
+        for n in (1, 2)
+    }
+
+
+def test_what_is_not_known_to_be_called_may_be_called(made: Any) -> None:
+    source = """
+from torch import nn
+from sglang.srt.layers.linear import RowParallelLinear
+class Model(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.out = RowParallelLinear(config.hidden_size, 32)
+    def forward(self, x):
+        return foreign.run(self, x)
+EntryClass = Model
+"""
+    made.write("srt/layers/linear.py", LINEAR)
+    tree = made.tree(source, tp=2)
+    assert [(o.module, o.function, o.possible) for o in tree.kernel_calls] == [
+        ("out", "sgl_kernel.all_reduce", True)
+    ]
+
+
+LINEAR = """
+import sgl_kernel
+from torch import nn
+class LinearBase(nn.Module):
+    pass
+class RowParallelLinear(LinearBase):
+    def __init__(self, input_size, output_size, quant_config=None, prefix=""):
+        super().__init__()
+        self.input_size_per_partition = input_size // 2
+        self.tp_size = 2
+    def forward(self, x):
+        if self.tp_size > 1:
+            sgl_kernel.all_reduce(x)
+        return x
+"""
 
 
 def test_a_tree_goes_to_other_processes(real: Real) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from fibcore.extraction.unclaimed import unclaimed
+from fibcore.extraction.unclaimed import unclaimed_modules
 from fibcore.model.serving import Serving
 from fibcore.model.tree import ModelTree
 from fibcore.ops.registry import Registry
@@ -346,7 +346,7 @@ def everything(real: Callable[..., ModelTree], op_plugins: Registry) -> Everythi
             for entry in extraction.not_covered:
                 gaps[entry.what] += len({use.path for use in entry.uses})
         claimed = frozenset().union(*(e.claimed for _, e in extractions))
-        left = Counter(use.cls.rpartition(".")[2] for use in unclaimed(tree, claimed))
+        left = Counter(use.cls.rpartition(".")[2] for use in unclaimed_modules(tree, claimed))
         return kernels, gaps, left
 
     return extract

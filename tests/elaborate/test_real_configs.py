@@ -17,7 +17,7 @@ import first_principles
 import pytest
 
 from fibcore.errors import ConfigError, UnknownModelError
-from fibcore.extraction.unclaimed import unclaimed
+from fibcore.extraction.unclaimed import unclaimed_modules
 from fibcore.model.kernel import Kernel, NotCovered, Problem
 from fibcore.model.serving import Serving
 from fibcore.model.tree import ModelTree, ModuleNode
@@ -105,7 +105,7 @@ def named(found: Found) -> Iterator[tuple[str, str]]:
 
 
 def test_every_leaf_is_a_kernel_or_named(found: Found) -> None:
-    left = {use.path for use in unclaimed(found.tree, found.claimed)}
+    left = {use.path for use in unclaimed_modules(found.tree, found.claimed)}
     reported = {path for path, _ in named(found)}
     assert not left & found.claimed
     assert reported <= found.claimed

@@ -75,7 +75,7 @@ def test_calls_that_nobody_claims_and_that_certainly_happen() -> None:
     calls = [
         operation("kernels.quantise", TENSOR, module="thing"),
         operation("kernels.maybe", TENSOR, module="thing", possible=True),
-        operation("torch.nn.functional.linear", TENSOR, WEIGHT, module="thing"),  # its own product
+        operation("torch.linear", TENSOR, WEIGHT, module="thing", beside=False),  # its own product
         operation("kernels.claimed", TENSOR, module="thing"),
     ]
     made = tree(node, kernel_calls=calls)

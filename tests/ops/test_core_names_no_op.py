@@ -28,7 +28,13 @@ ALLOWED = (
     ("elaborate/", r"deep_gemm", "a package that SGLang imports"),
     ("elaborate/", r"moe", "a word in keys of config.json"),
     ("elaborate/", r"FusedMoE|\.srt\.layers\.moe\..*", "names in SGLang's source"),
+    (
+        "elaborate/sglang/",
+        r"try_get_optimal_moe_config|srt\.layers\.moe\.\w+",
+        "names in its source",
+    ),
     ("elaborate/sglang/kernels/", r"(sglang|deep_gemm)\..*", "names of functions in the source"),
+    ("elaborate/sglang/", r"\w+_moe_kernel|\w+_mla_\w+|MLATokenToKVPool", "names in the source"),
     ("elaborate/", r"fbgemm_fp8|moe_wna16", "quantisation methods of SGLang"),
     ("elaborate/", r"page_size|moe_tp", "server arguments of SGLang"),
     ("validation/", r"flashinfer\.norm\.rmsnorm", "an example of a qualified name in a message"),

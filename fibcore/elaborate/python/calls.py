@@ -183,6 +183,8 @@ class Calls(Part):
             mod.leaf = True
             return mod
         unknown = Unknown(why, place)
+        if self.ev.launches.active:
+            self.ev.launches.note_unbound(func, why, place)
         if not self.ev.mode.forward:
             self.ev.exceptions.may_raise(place, "TypeError")
             self._with_anything(func, unknown, place)

@@ -17,7 +17,7 @@ import attrs
 from fibcore.elaborate.python.budget import Exhausted
 from fibcore.elaborate.python.definitions import shortened
 from fibcore.elaborate.python.part import Part
-from fibcore.elaborate.python.values import Args, Env, Func, Kwargs, Raised
+from fibcore.elaborate.python.values import ABSENT, Args, Env, Ext, Func, Kwargs, OnGrid, Raised
 from fibcore.model.tree import Condition, SourcePlace, Unknown
 
 if TYPE_CHECKING:
@@ -126,10 +126,45 @@ class Launches(Part):
         self.note(func.qualname, args, kwargs, place)
         return True
 
+    def inside(self, name: str, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
+        """What a function outside of the source gives that is gone into; ABSENT for any other.
+
+        An operator that the source registers with torch is its function of the same name, where
+        that stands in the module that calls the operator. A kernel is noted.
+        """
+        if name.startswith("torch.ops."):
+            found = self._operator(name.rpartition(".")[2], place)
+            if found is not None:
+                return self.ev.calls.call_function(found, args, kwargs, place)
+        self.note_external(name, args, kwargs, place)
+        return ABSENT
+
+    def _operator(self, name: str, place: SourcePlace) -> Func | None:
+        """The function of the module at a place that stands there under an operator's name."""
+        space = self.ev.modules.space(place.file.removesuffix(".py").replace("/", "."))
+        if space is None or f"def {name}(" not in space.source.text:
+            return None
+        for statement in space.source.binding(name):
+            for node in statement.nodes if statement.defines(name) else ():
+                if isinstance(node, ast.FunctionDef):
+                    # Without its decorators, which register it.
+                    return self.ev.definitions.function(node, space.env, name)
+        return None
+
     def note_external(self, name: str, args: Args, kwargs: Kwargs, place: SourcePlace) -> None:
         """Note a call of a function outside of the source, where that is a kernel."""
         if self.ev.environment.is_launch(name):
             self.note(name, args, kwargs, place)
+
+    def note_unbound(self, func: Any, why: str, place: SourcePlace) -> None:
+        """Note a call of a kernel whose arguments are not known."""
+        unknown = Unknown(why, place)
+        if isinstance(func, OnGrid):
+            self.note(func.name, [unknown], {}, place)
+        elif isinstance(func, Ext):
+            self.note_external(func.name, [unknown], {}, place)
+        elif isinstance(func, Func):
+            self.stops(func, [unknown], {}, place)
 
     def note_method(
         self, method: Any, name: str, args: Args, kwargs: Kwargs, place: SourcePlace

@@ -161,6 +161,13 @@ class Modules(Part):
         self._importable(module, place)
         return self.imported(module, None)
 
+    def _is_launch(self, space: ModuleSpace, name: str) -> bool:
+        """Whether a module defines a kernel of a name."""
+        return (
+            self.ev.environment.is_launch(f"{space.name}.{name}")
+            and f"def {name}(" in space.source.text
+        )
+
     def imported(self, module: str, name: str | None, asking: ModuleSpace | None = None) -> Any:
         """The value of `from module import name`, or of `import module` where name is None."""
         if not self.inside(module):
@@ -172,6 +179,8 @@ class Modules(Part):
             return space if space is not None else Ext(module)
         space = self.space(module)
         if space is not None:
+            if self.ev.launches.active and self._is_launch(space, name):
+                return Ext(f"{module}.{name}")  # its name is all that is asked for
             value = self.name_in(space, name)
             if value is not ABSENT:
                 return value

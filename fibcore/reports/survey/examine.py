@@ -14,7 +14,7 @@ from fibcore.configs.catalogue import ResolvedModel
 from fibcore.configs.model_config import ModelConfig
 from fibcore.errors import ConfigError, FibcoreError
 from fibcore.extraction.find import few_collections, find_kernels
-from fibcore.extraction.report import missing_parts
+from fibcore.extraction.report import missing_parts, not_followed
 from fibcore.model.kernel import Use
 from fibcore.model.serving import Serving
 from fibcore.model.tree import ModelTree, ModuleNode
@@ -87,7 +87,7 @@ def _examine(task: Task, source: SourceTree, registry: Registry) -> SurveyedMode
             NeededDefinition(name, op_type, layers) for (op_type, name), layers in kernels.items()
         ),
         not_covered=_merged(not_covered),
-        notes=found.tree.warnings,
+        notes=(*found.tree.warnings, *not_followed(found.tree)),
         steps=shares(found.launches, registry),
     )
 

@@ -110,6 +110,12 @@ SHAPES = {
     "torch.empty((x.shape[0], 5))": (ROWS, 5),
     "x.float()": (ROWS, 8),
     "x.new_empty(2, 3).view(-1)": (6,),
+    "x[1:5]": (None, 8),
+    "x[:, 2:]": (ROWS, 6),
+    "x[..., :2]": (ROWS, 2),
+    "x[0]": (8,),
+    "x[:, None]": (ROWS, 1, 8),
+    "x[foreign.a:foreign.b]": (None, 8),
 }
 
 

@@ -74,7 +74,9 @@ class Libraries(Part):
         name = ext.name
         self.ev.forward.give_away(args, kwargs)
         if self.ev.launches.active:
-            self.ev.launches.note_external(name, args, kwargs, place)
+            inside = self.ev.launches.inside(name, args, kwargs, place)
+            if inside is not ABSENT:
+                return inside
         # Facts come first: they say what a library would find on this machine.
         answer = self.ev.environment.external_call(self.ev, name, args, kwargs, place)
         if answer is not ABSENT:

@@ -38,6 +38,7 @@ from fibcore.elaborate.python.values.functions import (
     Func,
     Method,
     Native,
+    OnGrid,
     Partial,
 )
 from fibcore.elaborate.python.values.merging import (
@@ -71,12 +72,12 @@ from fibcore.elaborate.python.values.tracking import ACTIVE, IndexFn, Tracker, b
 from fibcore.elaborate.python.values.views import DictView, drained
 
 __all__ = [
-    "ABSENT", "ACTIVE", "OTHER_KEYS", "PROPERTIES", "Absent", "Args", "Bound", "Class", "DictView",
-    "EnumMember", "Env", "Ext", "Func", "IndexFn", "Kwargs", "LazyImport", "Method", "Mod",
-    "ModuleSpace", "Namespace", "Native", "Obj", "Param", "Partial", "Raised", "Repeat", "Super",
-    "Tensor", "Tracker", "Unforeseen", "Value", "alike", "applied", "at_index", "bare", "born",
-    "bound", "certain_length", "contradicts", "copied", "deep_unknown", "depending", "depends",
-    "drained", "has_foreign_attributes", "hashable", "hold", "index_fn", "is_doubtful",
-    "is_filled",    "is_not_implemented", "is_open", "is_scalar", "is_unknown", "kind_of", "mapped",
-    "may_be_absent", "merge", "one_of", "plain_of", "same", "snapshot",
+    "ABSENT", "ACTIVE", "OTHER_KEYS", "PROPERTIES", "Absent", "Args", "Bound", "Class",
+    "DictView", "EnumMember", "Env", "Ext", "Func", "IndexFn", "Kwargs", "LazyImport", "Method",
+    "Mod", "ModuleSpace", "Namespace", "Native", "Obj", "OnGrid", "Param", "Partial", "Raised",
+    "Repeat", "Super", "Tensor", "Tracker", "Unforeseen", "Value", "alike", "applied", "at_index",
+    "bare", "born", "bound", "certain_length", "contradicts", "copied", "deep_unknown",
+    "depending", "depends", "drained", "has_foreign_attributes", "hashable", "hold", "index_fn",
+    "is_doubtful", "is_filled", "is_not_implemented", "is_open", "is_scalar", "is_unknown",
+    "kind_of", "mapped", "may_be_absent", "merge", "one_of", "plain_of", "same", "snapshot",
 ]  # fmt: skip

@@ -148,7 +148,7 @@ class Func(_Function):
         def launch(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
             ev.launches.note(self.qualname, args, kwargs, place)
 
-        return Native(self.qualname, launch)
+        return OnGrid(self.qualname, launch)
 
     def full_name(self) -> str:
         """The name with the functions and classes around it, as Python has it."""
@@ -341,6 +341,12 @@ class Native(_Function):
         if type(found) is Unknown and ev.mode.caught and deep_unknown((args, kwargs)) is None:
             ev.exceptions.may_raise_anything(place)  # what is not followed may be refused
         return found
+
+
+class OnGrid(Native):
+    """A kernel of the source on a grid, which launches it when it is called."""
+
+    __slots__ = ()
 
 
 class Method(Native):

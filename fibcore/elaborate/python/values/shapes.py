@@ -50,6 +50,40 @@ def _known(sizes: Sequence[Any]) -> bool:
     return all(isinstance(size, int) for size in sizes)
 
 
+def item(shape: Shape, key: Any) -> Shape:
+    """The shape of `tensor[key]`, where slices, numbers and None tell it."""
+    if shape is None:
+        return None
+    keys = list(key) if isinstance(key, tuple) else [key]
+    if any(part is ... for part in keys):
+        at = next(n for n, part in enumerate(keys) if part is ...)
+        taken = sum(part is not None for part in keys) - 1
+        keys[at : at + 1] = [slice(None)] * max(len(shape) - taken, 0)
+    sizes, rest = [], list(shape)
+    for part in keys:
+        if part is None:
+            sizes.append(1)
+            continue
+        if not rest:
+            return None
+        size = rest.pop(0)
+        if isinstance(part, slice):
+            whole = part.start is None and part.stop is None and part.step is None
+            sizes.append(size if whole else _length(size, part))
+        elif not isinstance(part, int) or isinstance(part, bool):
+            return None
+    return (*sizes, *rest)
+
+
+def _length(size: Any, part: slice) -> Any:
+    bounds = (part.start, part.stop, part.step)
+    if isinstance(size, int) and all(b is None or isinstance(b, int) for b in bounds):
+        return len(range(*part.indices(size)))
+    if part.start in (None, 0) and part.step is None and isinstance(part.stop, int):
+        return part.stop if part.stop > 0 else Unknown("a part of something unknown")
+    return Unknown("a part of something unknown")
+
+
 def counted(shape: Shape) -> Any:
     """`tensor.numel()`."""
     return math.prod(shape) if shape is not None and _known(shape) else Unknown("a count")

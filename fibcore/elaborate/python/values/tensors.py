@@ -8,7 +8,7 @@ from fibcore.elaborate.python.values.base import Args, Kwargs, Value
 from fibcore.elaborate.python.values.external import Ext
 from fibcore.elaborate.python.values.functions import Native
 from fibcore.elaborate.python.values.merging import alike, at_index
-from fibcore.elaborate.python.values.shapes import counted, made, unsqueezed, viewed
+from fibcore.elaborate.python.values.shapes import counted, item, made, unsqueezed, viewed
 from fibcore.model.tree import Unknown
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class Tensor(Value):
         return None if isinstance(other, Tensor) and other is not self else self is other
 
     def get_item(self, ev: Evaluator, key: Any, place: SourcePlace) -> Any:
-        return Tensor(None, self.dtype)
+        return Tensor(item(self.shape, key) if ev.launches.active else None, self.dtype)
 
     def combine(self, op: str, other: Any, place: SourcePlace, *, reflected: bool) -> Any:
         if isinstance(self, Param) or isinstance(other, Param):

@@ -1,48 +1,58 @@
 """Which functions run on the device, by library: what a pass does not look into, and notes.
 
-One file for each library, with the patterns of `fnmatch` over dotted names:
+One file for each library, of dotted names and their last parts:
 
-* `KERNELS`: functions that launch kernels, each standing for all that it launches,
-* `HELPERS`: functions among them that launch none (what asks for sizes, allocates, configures), or
-  that choose among kernels and so are gone into,
-* `BESIDE`: kernels that compute something else than the layer around them does: the quantisation
-  of a GEMM's input is not a part of the GEMM, as its epilogue is.
+* `KERNELS`: how the names of functions begin that launch kernels, each of which stands for all that
+  it launches,
+* `HELPERS`: how those of others among them begin: what asks for sizes, allocates, configures,
+* `HELPER_NAMES`: how the last parts of such names begin,
+* `BESIDE`: words in the last parts of names of kernels that compute something else than the layer
+  around them does: the quantisation of a GEMM's input is no part of the GEMM, as its epilogue is.
+* `MOVES`: words likewise of those that move data and compute nothing of their own but sums over
+  ranks.
 """
 
 from __future__ import annotations
 
-import re
-from fnmatch import translate
 from functools import cache
+from types import ModuleType
 
-from fibcore.elaborate.sglang.kernels import (
-    deep_gemm,
-    flashinfer,
-    sgl_kernel,
-    sglang,
-    torch,
-)
+from fibcore.elaborate.sglang.kernels import deep_gemm, flashinfer, sgl_kernel, sglang, torch
 
-_LIBRARIES = (torch, sgl_kernel, flashinfer, deep_gemm, sglang)
+_LIBRARIES: dict[str, ModuleType] = {
+    "torch": torch,
+    "sgl_kernel": sgl_kernel,
+    "flashinfer": flashinfer,
+    "deep_gemm": deep_gemm,
+    "sglang": sglang,
+}
 
 
 @cache
 def is_kernel(name: str) -> bool:
     """Whether a function launches kernels, by its dotted name."""
-    return _matches("KERNELS", name) and not _matches("HELPERS", name)
+    library = _LIBRARIES.get(name.partition(".")[0])
+    if library is None or not name.startswith(library.KERNELS):
+        return False
+    last = name.rpartition(".")[2]
+    return not (name.startswith(library.HELPERS) or last.startswith(library.HELPER_NAMES))
 
 
 @cache
 def is_beside(name: str) -> bool:
     """Whether a kernel is none of the layer's own that runs it."""
-    return _matches("BESIDE", name)
-
-
-def _matches(table: str, name: str) -> bool:
-    return _pattern(table).match(name) is not None
+    library = _LIBRARIES.get(name.partition(".")[0])
+    last = name.rpartition(".")[2]
+    return library is not None and (
+        any(word in last for word in library.BESIDE) or name.startswith("torch.distributed.")
+    )
 
 
 @cache
-def _pattern(table: str) -> re.Pattern[str]:
-    patterns = [p for library in _LIBRARIES for p in getattr(library, table, ())]
-    return re.compile("|".join(map(translate, patterns)))
+def is_move(name: str) -> bool:
+    """Whether a kernel moves data, between ranks or into the cache."""
+    library = _LIBRARIES.get(name.partition(".")[0])
+    last = name.rpartition(".")[2]
+    return library is not None and (
+        any(word in last for word in library.MOVES) or name.startswith("torch.distributed.")
+    )

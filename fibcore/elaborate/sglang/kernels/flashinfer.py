@@ -1,25 +1,8 @@
-"""FlashInfer's functions."""
+"""FlashInfer's functions; its wrappers, which are objects, are none."""
 
-KERNELS = ("flashinfer.*",)
-HELPERS = (
-    "flashinfer.utils.*",
-    "flashinfer.jit.*",
-    "flashinfer.autotuner.*",
-    "flashinfer.get_*",
-    "flashinfer.is_*",
-    "flashinfer.*.get_*",
-    "flashinfer.*.is_*",
-    "flashinfer.*.can_*",
-    "flashinfer.*.has_*",
-    "flashinfer.*Workspace*",
-    "flashinfer.*workspace*",
-    "flashinfer.*Wrapper",
-    "flashinfer.*Type*",
-    "flashinfer.*Enum*",
-    "flashinfer.*Pattern*",
-)
-BESIDE = (
-    "flashinfer.*quantize*",
-    "flashinfer.*allreduce*",
-    "flashinfer.*append_paged*",
-)
+KERNELS = ("flashinfer.",)
+HELPERS = ("flashinfer.utils.", "flashinfer.jit.", "flashinfer.autotuner.")
+# Names of classes begin with capitals.
+HELPER_NAMES = ("get_", "is_", "can_", "has_", *map(chr, range(ord("A"), ord("Z") + 1)))
+BESIDE = ("quantize", "allreduce", "append_paged")
+MOVES = ("append_paged",)

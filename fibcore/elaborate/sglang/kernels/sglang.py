@@ -5,51 +5,34 @@ operator. The same function has the same name in all releases, wherever it stand
 """
 
 KERNELS = (
-    "sglang.kernels.ops.*",
-    "sglang.jit_kernel.*",
-    "sglang.srt.layers.quantization.fp8_kernel.*",
-    "sglang.srt.layers.quantization.int8_kernel.*",
-    "sglang.srt.layers.deep_gemm_wrapper.entrypoint.*",
-    "sglang.srt.layers.quantization.deep_gemm_wrapper.entrypoint.*",
-    "sglang.srt.distributed.communication_op.tensor_model_parallel_*",
-    "sglang.srt.distributed.communication_op.attention_tensor_model_parallel_*",
-    "sglang.srt.distributed.communication_op.moe_*",
-    "sglang.srt.layers.dp_attention.*all_gather*",
-    "sglang.srt.layers.dp_attention.*reduce_scatter*",
-    "sglang.srt.layers.dp_attention.*all_reduce*",
-    "sglang.srt.layers.flashinfer_comm_fusion.flashinfer_allreduce*",
+    "sglang.kernels.ops.",
+    "sglang.jit_kernel.",
+    "sglang.srt.layers.quantization.fp8_kernel.",
+    "sglang.srt.layers.quantization.int8_kernel.",
+    "sglang.srt.layers.deep_gemm_wrapper.entrypoint.",
+    "sglang.srt.layers.quantization.deep_gemm_wrapper.entrypoint.",
+    "sglang.srt.layers.moe.fused_moe_triton.fused_moe_triton_kernels.",
+    "sglang.srt.distributed.communication_op.",
+    "sglang.srt.layers.dp_attention.attn_tp_all_reduce",
+    "sglang.srt.layers.dp_attention.attn_tp_reduce_scatter",
+    "sglang.srt.layers.dp_attention.attn_tp_all_gather",
+    "sglang.srt.layers.flashinfer_comm_fusion.flashinfer_allreduce",
 )
-HELPERS = (
-    "sglang.*._*",
-    "sglang.*.[A-Z]*",
-    "sglang.*.can_*",
-    "sglang.*.is_*",
-    "sglang.*.get_*",
-    "sglang.*.has_*",
-    "sglang.*.should_*",
-    "sglang.*.supports_*",
-    "sglang.*.use_*",
-    "sglang.*.select_*",
-    "sglang.*.prepare_*",
-    "sglang.*.create_*",
-    "sglang.*.cached_*",
-    "sglang.*.register_*",
-    "sglang.*.configure_*",
-    "sglang.*.update_*",
-    "sglang.*.make_*",
-    "sglang.*.contiguous_layout_*",
-    "sglang.*.load_jit*",
-    "sglang.*.jit_utils.*",
-    "sglang.jit_kernel.utils.*",
-    # It chooses among kernels for one scale and for one scale per token.
-    "sglang.*.scaled_fp8_quant",
-)
+HELPERS = ("sglang.kernels.ops.utils.", "sglang.jit_kernel.utils.")
+HELPER_NAMES = (
+    "_", "can_", "is_", "get_", "has_", "should_", "support", "use_", "select_", "prepare_",
+    "create_", "cached_", "register_", "configure_", "update_", "make_", "contiguous_layout_",
+    "load_jit", "ensure_", "try_",
+    # They choose among kernels, or quantise what they are given first.
+    "scaled_fp8_quant", "invoke_fused_moe_kernel",
+    # Names of classes begin with capitals.
+    *map(chr, range(ord("A"), ord("Z") + 1)),
+)  # fmt: skip
 BESIDE = (
-    "sglang.*quant*",
-    "sglang.*all_reduce*",
-    "sglang.*allreduce*",
-    "sglang.*all_gather*",
-    "sglang.*reduce_scatter*",
-    "sglang.*.store_*cache*",
-    "sglang.*.set_*kv*",
-)
+    "quant", "all_reduce", "allreduce", "all_gather", "reduce_scatter", "store_cache",
+    "set_kv_buffer", "set_mla_kv_buffer",
+)  # fmt: skip
+MOVES = (
+    "all_reduce", "all_gather", "reduce_scatter", "store_cache", "set_kv_buffer",
+    "set_mla_kv_buffer",
+)  # fmt: skip

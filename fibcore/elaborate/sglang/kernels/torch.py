@@ -5,10 +5,10 @@ element by element: nobody defines those.
 """
 
 KERNELS = (
-    "torch.ops.*",
-    "torch.distributed.all_*",
-    "torch.distributed.reduce*",
-    "torch.distributed.broadcast*",
+    "torch.ops.",
+    "torch.distributed.all_",
+    "torch.distributed.reduce",
+    "torch.distributed.broadcast",
     "torch.distributed.send",
     "torch.distributed.recv",
     "torch.argmax",
@@ -26,8 +26,8 @@ KERNELS = (
     "torch.einsum",
     "torch._scaled_mm",
     "torch._int_mm",
-    "torch.conv*d",
-    "torch.nn.functional.*",
+    "torch.conv",
+    "torch.nn.functional.",
     "torch.Tensor.argmax",
     "torch.Tensor.softmax",
     "torch.Tensor.log_softmax",
@@ -45,10 +45,6 @@ HELPERS = (
     "torch.nn.functional.dropout",
     "torch.distributed.all_gather_object",
 )
-BESIDE = (
-    "torch.distributed.*",
-    "torch.ops.*all_reduce*",
-    "torch.ops.*all_gather*",
-    "torch.ops.*reduce_scatter*",
-    "torch.ops.*quant*",
-)
+HELPER_NAMES = ("is_", "get_")
+BESIDE = ("quant", "all_reduce", "all_gather", "reduce_scatter")
+MOVES = ("all_reduce", "all_gather", "reduce_scatter")
