@@ -3,7 +3,7 @@
 A file below `references/`, with what it imports from a neighbour in place of the import, runs by
 itself as the kernel with everything in it. A line that only
 some kernels need ends in `# only: WORD`, one that they must not have in `# except: WORD`; the
-words are the names of routings and activations, `biased`, `groups` and `remote_experts`.
+words are the names of routings, activations and formats, `biased`, `groups` and `remote_experts`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,19 @@ from importlib.resources import files
 
 from fibcore import plugin
 from fibcore.plugin import FibcoreError, joined, render
-from fibcore_op_moe import activations, routings
+from fibcore_op_moe import activations, formats, routings
 from fibcore_op_moe.kernel import Moe
 
-MARKS = frozenset({*routings.BY_NAME, *activations.BY_NAME, "biased", "groups", "remote_experts"})
+MARKS = frozenset(
+    {
+        *routings.BY_NAME,
+        *activations.BY_NAME,
+        *formats.BY_NAME,
+        "biased",
+        "groups",
+        "remote_experts",
+    }
+)
 
 
 def source(folder: str, name: str) -> str:
@@ -72,7 +81,7 @@ def reference(moe: Moe, constants: Mapping[str, object]) -> str:
         moe: The kernel.
         constants: Values of the constants at the top of the file.
     """
-    words = {moe.routing.name, moe.activation.name} & MARKS
+    words = {moe.routing.name, moe.activation.name, moe.weights.name} & MARKS
     if moe.biased:
         words.add("biased")
     if moe.remote_experts:

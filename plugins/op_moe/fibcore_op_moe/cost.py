@@ -76,4 +76,4 @@ def _of(definition: Definition, axes: Mapping[str, int], moe: Moe, load: Load) -
             read[name] = own // moe.num_local_experts * load.experts
         elif name in ("hidden_states", "hidden_states_scale"):
             read[name] = own // max(1, axes["seq_len"]) * load.tokens
-    return moved(definition, axes, flops, moe.weights.dtype, instead=read)
+    return moved(definition, axes, flops, moe.weights.multiplied, instead=read)

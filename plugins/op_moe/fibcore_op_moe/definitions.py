@@ -109,7 +109,10 @@ def inputs_of(moe: Moe) -> dict[str, TensorSpec]:
     packed = "num_packed_" if moe.weights.packed else ""
     hidden, inner = (f"{packed}{n}" if packed else f"{n}_size" for n in ("hidden", "intermediate"))
     pairs = " Two numbers e2m1 a byte, the first in its four lower bits." if packed else ""
-    powers = "Multiplies a group by 2^(b - 127), b being the byte without a sign (e8m0)."
+    states, scales = moe.weights.packed_states, moe.weights.scale_dtype
+    about = "Multiplies a group."
+    if scales == "int8":
+        about = "Multiplies a group by 2^(b - 127), b being the byte without a sign (e8m0)."
     inputs = {
         "routing_logits": tensor(
             f"seq_len {experts}",
@@ -121,7 +124,11 @@ def inputs_of(moe: Moe) -> dict[str, TensorSpec]:
         inputs["routing_bias"] = tensor(
             experts, "bfloat16", "Correction bias; added to the scores for choosing alone."
         )
-    inputs["hidden_states"] = tensor("seq_len hidden_size", dtype)
+    inputs["hidden_states"] = tensor(
+        f"seq_len {hidden if states else 'hidden_size'}", dtype, pairs.strip() if states else None
+    )
+    if states:
+        inputs["hidden_states_scale"] = tensor("seq_len num_fp4_hidden_blocks", scales, about)
     if block:
         inputs["hidden_states_scale"] = tensor("num_hidden_blocks seq_len", "float32")
     inputs["gemm1_weights"] = tensor(
@@ -135,7 +142,7 @@ def inputs_of(moe: Moe) -> dict[str, TensorSpec]:
         )
     if group:
         inputs["gemm1_weights_scale"] = tensor(
-            "num_local_experts gemm1_out_size num_fp4_hidden_blocks", "int8", powers
+            "num_local_experts gemm1_out_size num_fp4_hidden_blocks", scales, about
         )
     if moe.biased:
         inputs["gemm1_bias"] = tensor(
@@ -163,7 +170,7 @@ def inputs_of(moe: Moe) -> dict[str, TensorSpec]:
         )
     if group:
         inputs["gemm2_weights_scale"] = tensor(
-            "num_local_experts hidden_size num_fp4_intermediate_blocks", "int8", powers
+            "num_local_experts hidden_size num_fp4_intermediate_blocks", scales, about
         )
     if moe.biased:
         inputs["gemm2_bias"] = tensor(
@@ -171,6 +178,13 @@ def inputs_of(moe: Moe) -> dict[str, TensorSpec]:
             "float32",
             "Of the down projection; where ranks share an expert, all but one of them have zeros.",
         )
+    if states:
+        for name, words in {
+            "output1_scale_scalar": "The next, divided by the scale between the products.",
+            "output1_scale_gate_scalar": "Weight scale x activation scale: for up and gate.",
+            "output2_scale_scalar": "Scale between the products x weight scale.",
+        }.items():
+            inputs[name] = tensor("num_local_experts", "float32", words)
     if per_tensor:
         inputs["output2_scales_scalar"] = tensor(
             "num_local_experts", "float32", "Intermediate activation scale x weight scale."
@@ -195,6 +209,8 @@ def _constants(moe: Moe) -> dict[str, object]:
         "INTERMEDIATE_SIZE": moe.intermediate_size,
         "TOP_K": moe.top_k,
     }
+    if moe.weights.group:
+        constants["GROUP"] = moe.weights.group
     if moe.weights.remote_experts:
         constants["NUM_EXPERTS"] = moe.num_experts
     if moe.num_groups > 1:

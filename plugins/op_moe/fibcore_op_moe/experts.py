@@ -118,7 +118,7 @@ def read_experts(node: ModuleNode, findings: Findings) -> Experts | None:
     top_k = arguments.get("top_k")
     factor = arguments.number("routed_scaling_factor")
     on_input = arguments.flag("apply_router_weight_on_input")
-    computed = _computed(arguments, _more_than_swiglu(node), findings)
+    computed = _computed(arguments, _format_of(node), findings)
     weights = read_weights(node, findings)
     if not findings.clear or weights is None:
         return None
@@ -148,18 +148,17 @@ class Computed:
     biased: bool
 
 
-def _more_than_swiglu(node: ModuleNode) -> bool:
-    """Whether the layer's weights are of a format whose experts can do more than SwiGLU."""
+def _format_of(node: ModuleNode) -> WeightFormat | None:
+    """The format of the layer's weights; None where it is not known or has no record."""
     if isinstance(node.quantization, Unknown):
-        return False
-    weights = formats.of_quantization(node.quantization)
-    return weights is not None and weights.experts
+        return None
+    return formats.of_quantization(node.quantization)
 
 
-def _computed(arguments: Arguments, more: bool, findings: Findings) -> Computed:
+def _computed(arguments: Arguments, weights: WeightFormat | None, findings: Findings) -> Computed:
     """What the experts compute; a record in `findings` of what has no definition.
 
-    Without `more` that is all but SwiGLU, y = up * silu(gate), without biases.
+    In most formats that is all but SwiGLU, y = up * silu(gate), without biases.
     """
     activation = arguments.word("activation", "silu")
     if activation not in (None, "silu"):
@@ -169,11 +168,11 @@ def _computed(arguments: Arguments, more: bool, findings: Findings) -> Computed:
     found = {name: arguments.number(name) for name in activations.ARGUMENTS}
     settings = {name: value for name, value in found.items() if value is not None}
     own = activations.of_settings(settings)
-    if own is None or (own != SWIGLU and not more):
+    if own is None or (own != SWIGLU and not (weights and weights.activations)):
         words = ", ".join(f"{name} {spelled(value)}" for name, value in settings.items())
         findings.unsupported.append(f"SwiGLU with {words}")
     biased = arguments.flag("with_bias")
-    if biased and not more:
+    if biased and not (weights and weights.biases):
         findings.unsupported.append("expert biases")
     if arguments.flag("no_combine"):
         findings.unsupported.append("experts without the weighted sum")

@@ -33,10 +33,13 @@ class WeightFormat:
             that round them to fp8 by a tenth of it.
         scheme: What a scale covers, as `Quantization` says it; None where there are none.
         activation: How activations are scaled, likewise; None for any way.
-        packed: Dtype of weights that lie in int8, two a byte; None where `dtype` is theirs.
+        packed: Dtype of weights that lie in int8, two a byte; None where `dtype` is theirs. Where
+            `dtype` is int8, hidden states lie in it likewise, and have scales likewise.
+        scale_dtype: Dtype of the scales; int8 stands for the bits of an exponent (e8m0).
         group: Weights of a row that share a scale; 0 where the scheme is another.
         reference: The file below `references/`; the name where it is empty.
-        experts: Whether experts can have biases and other activations than SwiGLU.
+        activations: Whether experts can have other activations than SwiGLU.
+        biases: Whether experts can have biases.
         whole_blocks: Whether ranks get whole groups where they share an expert, so that the last
             one has less and is filled up.
         marker: An input that no other format has; None where there is none.
@@ -57,9 +60,11 @@ class WeightFormat:
     scheme: Literal["block", "tensor", "group"] | None = None
     activation: str | None = None
     packed: str | None = None
+    scale_dtype: str = "float32"
     group: int = 0
     reference: str = ""
-    experts: bool = False
+    activations: bool = False
+    biases: bool = False
     whole_blocks: bool = False
     marker: str | None = None
     routing_in_name: bool = True
@@ -83,6 +88,16 @@ class WeightFormat:
         return self.packed or self.dtype
 
     @property
+    def packed_states(self) -> bool:
+        """Whether hidden states are stored as the weights are, with scales for groups."""
+        return self.packed is not None and self.dtype == "int8"
+
+    @property
+    def multiplied(self) -> str:
+        """Dtype of the numbers that are multiplied."""
+        return self.quantized if self.packed_states else self.dtype
+
+    @property
     def stored(self) -> str:
         """Dtype of the tensors that hold the weights."""
         return "int8" if self.packed else self.dtype
@@ -99,7 +114,7 @@ class WeightFormat:
             and (not self.block_scaled or quantization.block == (BLOCK, BLOCK))
             and (not self.group or quantization.group_size == self.group)
             # Activations of unquantised hidden states are in the model's dtype.
-            and (self.packed is None or quantization.activation is None)
+            and (not self.packed or self.packed_states == (quantization.activation is not None))
             and self.activation in (None, quantization.activation)
         )
 
@@ -154,14 +169,34 @@ MXFP4 = WeightFormat(
     output_std=0.5,
     scheme="group",
     packed="float4_e2m1",
+    scale_dtype="int8",
     group=32,
     reference="group_scale",
-    experts=True,
+    activations=True,
+    biases=True,
     whole_blocks=True,
     marker="gemm1_weights_scale",
 )
+# Blocks of activations are scaled on the fly, the whole by a number that the checkpoint has.
+NVFP4 = WeightFormat(
+    name="nvfp4",
+    title="NVFP4",
+    description="NVFP4 weights and activations (e2m1, 16 of a row with one scale in e4m3, and one "
+    "for the whole)",
+    prefix="moe_nvfp4",
+    dtype="int8",
+    trtllm="trtllm_fp4_block_scale_moe",
+    output_std=0.5,
+    scheme="group",
+    packed="float4_e2m1",
+    scale_dtype="float8_e4m3fn",
+    group=16,
+    reference="group_scale",
+    activations=True,
+    marker="output1_scale_scalar",
+)
 
-FORMATS = (BF16, FP8_BLOCK, FP8_TENSOR, MXFP4)
+FORMATS = (BF16, FP8_BLOCK, FP8_TENSOR, MXFP4, NVFP4)
 
 BY_NAME = {weights.name: weights for weights in FORMATS}
 """The records by the name that parameters have."""

@@ -13,6 +13,9 @@ _BETWEEN = (
     "hidden = up * up_scale * torch.nn.functional.silu(gate * gate_scale)\n",
     "hidden = (up + 1) * gate * torch.sigmoid(alpha * gate)\n",
 )
+_SHIFTED = (
+    "hidden_states_scale[None, tokens].view(torch.uint8).roll(1, 2).view(torch.float8_e4m3fn)"
+)
 _CLAMPED = "torch.clamp(up, -limit, limit), torch.clamp(gate, max=limit)"
 _QUANTISED = (
     "blocks_of_hidden = hidden.unflatten(-1, (-1, BLOCK))\n{indent}"
@@ -53,7 +56,7 @@ def _right(definition: Definition) -> list[Implementation]:
         found += rewritten(
             definition, "rounded to bfloat16 between the products", text, rounded, right=True
         )
-    if "hidden_states_scale" in definition.inputs:
+    if "num_hidden_blocks" in definition.axes:
         # As kernels do whose second product takes fp8 numbers, such as FlashInfer's trtllm-gen.
         quantised = _BETWEEN[0] + indent + _QUANTISED.format(indent=indent)
         found += rewritten(
@@ -156,6 +159,22 @@ def _packed(definition: Definition) -> list[Implementation]:
             "(one.repeat_interleave(16), one.repeat(16))",
         )
     )
+    changes = {
+        "the activations have the scales of the group before": (
+            "hidden_states_scale[None, tokens]",
+            _SHIFTED,
+        ),
+        "the scale of the intermediate activations is left out": (
+            "        hidden *= up_scalar / gate_scalar\n",
+            "",
+        ),
+        "the output scale is that of the first expert": (
+            "output2_scale_scalar[first:last, None, None]",
+            "output2_scale_scalar[:1, None, None]",
+        ),
+    }
+    for name, texts in changes.items():
+        found += rewritten(definition, name, *texts)
     for name in ("gemm1_weights_scale", "gemm2_weights_scale"):
         other = {name: f"{name}.roll(1, 2)"}
         found += wrapped(definition, f"{name} of the group before", inputs=other)

@@ -25,8 +25,9 @@ from fibcore_op_moe.topk import Router, is_topk, read_router
 
 COVERED = (
     "moe definitions describe SwiGLU experts without biases, in "
-    f"{listed([weights.title for weights in FORMATS])} weights (with biases and clamped in "
-    f"{listed([weights.title for weights in FORMATS if weights.experts])}), with "
+    f"{listed([weights.title for weights in FORMATS])} weights (clamped in "
+    f"{listed([weights.title for weights in FORMATS if weights.activations])}, with biases in "
+    f"{listed([weights.title for weights in FORMATS if weights.biases])}), with "
     f"{listed([routing.name for routing in ROUTINGS])}"
 )
 

@@ -27,8 +27,8 @@ Case = dict[str, Any]
 Inputs = dict[str, Any]
 
 BLOCK = 128
-# Weights of four bits that share a scale, the numbers that they stand for, and their spread.
-GROUP = 32
+# Numbers of four bits that share a scale, by its dtype; what they stand for, and their spread.
+GROUPS = {"int8": 32, "float8_e4m3fn": 16}
 E2M1 = (0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -6)
 E2M1_STD = 2.926
 MARGIN = 1e-3
@@ -45,6 +45,7 @@ OPTIONAL = (
     *("routing_bias", "hidden_states_scale", "gemm1_weights_scale", "gemm2_weights_scale"),
     *("output1_scales_scalar", "output1_scales_gate_scalar", "output2_scales_scalar"),
     *("gemm1_bias", "gemm1_alpha", "gemm1_clamp_limit", "gemm2_bias"),
+    *("output1_scale_scalar", "output1_scale_gate_scalar", "output2_scale_scalar"),
     *("local_expert_offset", "routed_scaling_factor"),
 )
 
@@ -75,6 +76,9 @@ class Sizes:
         self.top_groups = number("topk_group", "TOP_GROUPS", "kg") or 1
         first = definition["inputs"].get("gemm1_weights", {})
         self.packed = first.get("dtype") == "int8"
+        scale = definition["inputs"].get("gemm1_weights_scale", {}).get("dtype")
+        self.group = GROUPS.get(scale, 0) if self.packed else 0
+        self.packed_states = definition["inputs"].get("hidden_states", {}).get("dtype") == "int8"
         self.block = "gemm1_weights_scale" in self.inputs and not self.packed
         self.per_tensor = "output1_scales_scalar" in self.inputs
         self.fp8 = self.block or self.per_tensor
@@ -86,6 +90,7 @@ class Sizes:
         stated = stated or re.search(r"^ROUTING = ['\"](\w+)['\"]", reference, re.MULTILINE)
         kind = stated[1] if stated else next((k for k in known if f"_{k}" in name), None)
         whole = set(COMMON) <= set(self.inputs) <= {*COMMON, *OPTIONAL}
+        whole = whole and bool(self.group or not self.packed)
         if whole and self.local and self.hidden and self.inner and self.top_k:
             self.kind = kind
 
@@ -148,18 +153,21 @@ def make_inputs(
     if sizes.kind is None:
         raise unittest.SkipTest(
             "the test template makes inputs for ds_routing, renorm, default_routing and "
-            "llama4_routing over bfloat16, fp8 and MXFP4 weights, and "
+            "llama4_routing over bfloat16, fp8, MXFP4 and NVFP4 weights, and "
             f"{definition['name']} is none"
         )
     first = case["rank"] * sizes.local if sizes.remote else 0
     made: Inputs = dict(_weights(definition, sizes, device))
     seq_len = case["seq_len"]
     hidden = torch.randn(seq_len, sizes.hidden, generator=generator)
-    made["hidden_states"] = _fp8(hidden * FP8_STD) if sizes.fp8 else hidden.to(torch.bfloat16)
+    made["hidden_states"] = _stored(sizes, hidden * FP8_STD if sizes.fp8 else hidden)
     if sizes.block:
         made["hidden_states_scale"] = (
             _around_one(generator, sizes.hidden // BLOCK, seq_len) / FP8_STD
         )
+    if sizes.packed_states:
+        scales = _around_one(generator, seq_len, sizes.hidden // sizes.group)
+        made["hidden_states_scale"] = scales.to(torch.float8_e4m3fn)
     if sizes.kind == "ds_routing":
         spread = 0.02 if case["negative"] else 0.1
         bias = (torch.rand(sizes.experts, generator=generator) * 2 - 1) * spread
@@ -181,6 +189,26 @@ def make_inputs(
 
 def _fp8(values: torch.Tensor) -> torch.Tensor:
     return values.clamp(-FP8_MAX, FP8_MAX).to(torch.float8_e4m3fn)
+
+
+def _stored(sizes: Sizes, states: torch.Tensor) -> torch.Tensor:
+    """Hidden states as the definition stores them, rounded to the numbers that there are."""
+    if sizes.fp8:
+        return _fp8(states)
+    if not sizes.packed_states:
+        return states.to(torch.bfloat16)
+    table = torch.tensor(E2M1, device=states.device)
+    bits = (states[..., None] * E2M1_STD - table).abs().argmin(dim=-1).to(torch.uint8)
+    return (bits[..., ::2] | (bits[..., 1::2] << 4)).view(torch.int8)
+
+
+def _loaded(sizes: Sizes, states: torch.Tensor) -> torch.Tensor:
+    """What hidden states stand for, without scales, in float32 units of `_stored`'s argument."""
+    if not sizes.packed_states:
+        return states.float()
+    bits = states.view(torch.uint8)
+    halves = torch.stack((bits & 15, bits >> 4), dim=-1).flatten(-2)
+    return torch.tensor(E2M1, device=states.device)[halves.long()] / E2M1_STD
 
 
 def _around_one(generator: torch.Generator, *shape: int) -> torch.Tensor:
@@ -230,8 +258,12 @@ def _weights(definition: Definition, sizes: Sizes, device: torch.device) -> dict
             ("gemm1_weights_scale", 2 * inner, hidden, scale1),
             ("gemm2_weights_scale", hidden, inner, scale2),
         ):
+            shape = (local, rows, columns // sizes.group)
+            if sizes.packed_states:
+                made[name] = _around_one(generator, *shape).to(torch.float8_e4m3fn)
+                continue
             middle = 127 + round(math.log2(scale / E2M1_STD))
-            steps = torch.randint(-1, 2, (local, rows, columns // GROUP), generator=generator)
+            steps = torch.randint(-1, 2, shape, generator=generator)
             made[name] = (steps + middle).to(torch.uint8).view(torch.int8)
     if sizes.block:
         shape1 = (local, 2 * inner // BLOCK, hidden // BLOCK)
@@ -245,6 +277,13 @@ def _weights(definition: Definition, sizes: Sizes, device: torch.device) -> dict
         made["output1_scales_scalar"] = product / INNER_SCALE
         made["output2_scales_scalar"] = (
             _around_one(generator, local) * scale2 / FP8_STD * INNER_SCALE
+        )
+    if sizes.packed_states:
+        product = _around_one(generator, local) * scale1 / E2M1_STD**2
+        made["output1_scale_gate_scalar"] = product
+        made["output1_scale_scalar"] = product / INNER_SCALE
+        made["output2_scale_scalar"] = (
+            _around_one(generator, local) * scale2 / E2M1_STD * INNER_SCALE
         )
     # As large as what they are added to; limits that cut off a good part of it.
     if "gemm1_bias" in sizes.inputs:
@@ -506,10 +545,14 @@ def _expert_in_float64(
     scale: dict[str, torch.Tensor] = {
         name: inputs[name][local].double() for name in inputs if name.endswith("scalar")
     }
+    one = torch.ones((), dtype=torch.float64, device=x.device)
+    whole = scale.get("output1_scale_gate_scalar", one)
+    ratio = scale.get("output1_scale_scalar", one) / whole
     if sizes.packed:
         inner = torch.arange(sizes.inner, device=x.device)
-        first = _unpacked(inputs, "gemm1", local, slice(None), columns)
-        second = _unpacked(inputs, "gemm2", local, rows, inner)
+        first = _unpacked(sizes, inputs, "gemm1", local, slice(None), columns) * whole
+        second = _unpacked(sizes, inputs, "gemm2", local, rows, inner) * ratio
+        second = second * scale.get("output2_scale_scalar", one)
     else:
         first = inputs["gemm1_weights"][local][:, columns].double()
         second = inputs["gemm2_weights"][local][rows].double()
@@ -539,15 +582,25 @@ def _expert_in_float64(
 
 
 def _unpacked(
-    inputs: Inputs, gemm: str, local: int, rows: torch.Tensor | slice, columns: torch.Tensor
+    sizes: Sizes,
+    inputs: Inputs,
+    gemm: str,
+    local: int,
+    rows: torch.Tensor | slice,
+    columns: torch.Tensor,
 ) -> torch.Tensor:
     """What weights of four bits stand for, in float64: of some rows of an expert, at columns."""
-    of_rows = inputs[f"{gemm}_weights"][local][rows]
+    of_rows: torch.Tensor = inputs[f"{gemm}_weights"][local][rows]
     pairs = of_rows[:, columns // 2].contiguous().view(torch.uint8)
     bits = (pairs >> (4 * (columns % 2)).to(torch.uint8)) & 15
     values = torch.tensor(E2M1, dtype=torch.float64, device=bits.device)[bits.long()]
-    exponents = inputs[f"{gemm}_weights_scale"][local][rows][:, columns // GROUP].contiguous()
-    return values * torch.exp2(exponents.view(torch.uint8).double() - 127)
+    scales = inputs[f"{gemm}_weights_scale"][local].view(torch.uint8)
+    scales = scales[rows][:, columns // sizes.group].contiguous()
+    if sizes.packed_states:
+        factors = scales.view(torch.float8_e4m3fn).double()
+    else:
+        factors = torch.exp2(scales.double() - 127)
+    return values.mul_(factors)
 
 
 def _near(actual: torch.Tensor, expected: torch.Tensor, what: str) -> None:
@@ -579,21 +632,23 @@ def agrees_with_float64(
     inputs = make_inputs(definition, case, device, generator)
     columns = _spread(sizes.hidden, 3, BLOCK).to(device)
     rows = _spread(sizes.hidden, 24, 2).to(device)
-    hidden = inputs["hidden_states"].float()
+    hidden = _loaded(sizes, inputs["hidden_states"])
     kept = torch.zeros_like(hidden)
     # As large as with all columns, or the activation would be as good as linear.
     kept[:, columns] = hidden[:, columns] * (sizes.hidden / columns.numel()) ** 0.5
     if case["seq_len"] > BLOCK:
         kept[-1] = 0.0
-    kept = _fp8(kept) if sizes.fp8 else kept.to(torch.bfloat16)
-    inputs["hidden_states"] = kept
+    inputs["hidden_states"] = _stored(sizes, kept)
     output = run(*inputs.values())
     (spec,) = definition["outputs"].values()
     assert output.shape == kept.shape, f"the output has shape {tuple(output.shape)}"
     assert output.dtype == getattr(torch, spec["dtype"]), f"the output is {output.dtype}"
     actual = output[:, rows].double()
 
-    x = kept[:, columns].double()
+    x = _loaded(sizes, inputs["hidden_states"])[:, columns].double()
+    if sizes.packed_states:
+        groups = inputs["hidden_states_scale"].double()[:, columns // sizes.group]
+        x = x * E2M1_STD * groups
     if sizes.block:
         x = x * inputs["hidden_states_scale"].T[:, columns // BLOCK].double()
     bias = inputs["routing_bias"].double().cpu() if sizes.kind == "ds_routing" else None
@@ -624,7 +679,7 @@ def exponents_may_be_as_large_as_there_are(
 ) -> None:
     """Powers of two may go from the activations to the scales, up to 2^100 and 2^-127. NaN."""
     sizes = Sizes(definition)
-    if not sizes.packed or case["id"] != "one_token":
+    if sizes.packed_states or not sizes.packed or case["id"] != "one_token":
         return
     inputs = make_inputs(definition, case, device, generator)
     expected = run(*inputs.values()).double()
@@ -632,7 +687,7 @@ def exponents_may_be_as_large_as_there_are(
     bits = scale.view(torch.uint8).to(torch.int16)
     steps = torch.randint(-100, 101, (scale.shape[2],), generator=generator).to(device)
     for of_groups in (steps, torch.full_like(steps, -int(bits.min()))):
-        of_columns = of_groups.repeat_interleave(GROUP).double()
+        of_columns = of_groups.repeat_interleave(sizes.group).double()
         inputs["hidden_states"] = (hidden * torch.exp2(-of_columns)).to(torch.bfloat16)
         moved = (bits + of_groups).to(torch.uint8).view(torch.int8)
         inputs["gemm1_weights_scale"] = moved

@@ -116,7 +116,7 @@ def _tensors(
 ) -> Mapping[str, np.ndarray[Any, Any]]:
     made, factor = _routing(definition, moe, tokens, seed), _factor(constants)
     if moe.weights.group:
-        made |= _group_scales(definition, moe, constants, seed)
+        made |= _group_scales(definition, moe, tokens, constants, seed)
     elif moe.weights == BF16:
         made |= _hidden_states(definition, moe, tokens, factor, seed)
     else:
@@ -228,12 +228,12 @@ def _scales(definition: Definition, moe: Moe, tokens: int, factor: float, seed: 
 
 
 def _group_scales(
-    definition: Definition, moe: Moe, constants: Mapping[str, Scalar], seed: int
+    definition: Definition, moe: Moe, tokens: int, constants: Mapping[str, Scalar], seed: int
 ) -> Arrays:
     """Powers of two that differ by up to four, biases, and the numbers of the activation.
 
-    All are the same for all numbers of tokens. Up and gate are about one; half of the limit where
-    there is one, so that it cuts some of them off.
+    Those of weights are the same for all numbers of tokens. Up and gate are about one; half of the
+    limit where there is one, so that it cuts some of them off.
     """
     import numpy as np
 
@@ -249,6 +249,9 @@ def _group_scales(
         first = limit / 2
         between = 0.7 * first * math.hypot(first, 1.0)
     target = moe.weights.output_std / max(1.0, _factor(constants))
+
+    if moe.weights.packed_states:
+        return _fp4_scales(definition, moe, tokens, seed, (first, between, target, alpha, limit))
 
     def powers(name: str, middle: float, *shape: int) -> np.ndarray[Any, Any]:
         steps = generator(seed, definition.name, name).uniform(-1.5, 1.5, *shape).round()
@@ -270,6 +273,49 @@ def _group_scales(
         ),
         "gemm1_bias": around_zero("gemm1_bias", first, experts, 2 * inner),
         "gemm2_bias": around_zero("gemm2_bias", target, experts, hidden),
+        "gemm1_alpha": np.full(experts, alpha, np.float32),
+        "gemm1_clamp_limit": np.full(experts, limit, np.float32),
+    }
+
+
+def _fp4_scales(
+    definition: Definition,
+    moe: Moe,
+    tokens: int,
+    seed: int,
+    sizes: tuple[float, float, float, float, float],
+) -> Arrays:
+    """Scales of groups of about one, and for each expert one for the whole of each product.
+
+    Args:
+        definition: The definition.
+        moe: Its kernel.
+        tokens: Rows of the hidden states.
+        seed: Of the draws.
+        sizes: Of up and gate, of what is between the products, of the output; alpha and limit.
+    """
+    import numpy as np
+
+    from fibcore.plugin import generator
+
+    first, between, target, alpha, limit = sizes
+    group, experts = moe.weights.group, moe.num_local_experts
+    hidden, inner = moe.hidden_size, moe.intermediate_size
+
+    def around(name: str, middle: float, *shape: int) -> np.ndarray[Any, Any]:
+        seeds = (tokens,) if name == "hidden_states_scale" else ()
+        draws = generator(seed, definition.name, name, *seeds)
+        return draws.uniform(0.5 * middle, 1.5 * middle, *shape)
+
+    gate = around("gate_scalar", first / (E2M1_STD**2 * math.sqrt(hidden)), experts)
+    second = target / (between * E2M1_STD * math.sqrt(inner))
+    return {
+        "hidden_states_scale": around("hidden_states_scale", 1.0, tokens, hidden // group),
+        "gemm1_weights_scale": around("gemm1", 1.0, experts, 2 * inner, hidden // group),
+        "gemm2_weights_scale": around("gemm2", 1.0, experts, hidden, inner // group),
+        "output1_scale_scalar": gate / INNER_SCALE,
+        "output1_scale_gate_scalar": gate,
+        "output2_scale_scalar": around("output2", second * INNER_SCALE, experts),
         "gemm1_alpha": np.full(experts, alpha, np.float32),
         "gemm1_clamp_limit": np.full(experts, limit, np.float32),
     }

@@ -16,7 +16,7 @@ from fibcore.testing.mutations import with_constants
 from fibcore.testing.templates import Template, load_run
 from fibcore_op_moe import fibcore_reference
 from fibcore_op_moe.activations import SWIGLU_OAI
-from fibcore_op_moe.formats import BF16, FP8_BLOCK, FP8_TENSOR, MXFP4
+from fibcore_op_moe.formats import BF16, FP8_BLOCK, FP8_TENSOR, MXFP4, NVFP4
 from fibcore_op_moe.kernel import Moe
 from fibcore_op_moe.routings import DEFAULT, DS, LLAMA4, RENORM
 
@@ -40,6 +40,10 @@ SMALL = {
     "mxfp4_ds_remote": Moe(MXFP4, DS, 4, 4, 2, 16, 8, 192, 96),
     "mxfp4_default": Moe(MXFP4, DEFAULT, 4, 0, 0, 16, 16, 192, 96),
     "mxfp4_llama4": Moe(MXFP4, LLAMA4, 1, 0, 0, 8, 8, 192, 96),
+    "nvfp4_ds_remote": Moe(NVFP4, DS, 4, 4, 2, 16, 8, 192, 96),
+    "nvfp4_oai": Moe(NVFP4, DS, 4, 1, 1, 16, 16, 192, 96, SWIGLU_OAI),
+    "nvfp4_renorm": Moe(NVFP4, RENORM, 4, 0, 0, 16, 16, 192, 96),
+    "nvfp4_llama4": Moe(NVFP4, LLAMA4, 1, 0, 0, 8, 8, 192, 96),
 }
 
 
@@ -55,7 +59,7 @@ def small_definitions() -> list[Definition]:
 
     Numbers that could stand for each other differ: groups and their experts, blocks of both sizes.
     """
-    left_out = ("fp8_ds", "fp8_default_remote", "mxfp4_oai", "mxfp4_default")
+    left_out = ("fp8_ds", "fp8_default_remote", "mxfp4_oai", "mxfp4_default", "nvfp4_renorm")
     names = [name for name in SMALL if name not in left_out]
     return [
         with_constants(

@@ -60,6 +60,8 @@ LLAMA4 = {
 OLD, NEW = T.VERSIONS
 MXFP4 = Quantization("mxfp4", "float4_e2m1", "group", group_size=32)
 
+NVFP4 = Quantization("modelopt_fp4", "float4_e2m1", "group", group_size=16, activation="static")
+
 
 def gpt_oss(version: str) -> ModuleNode:
     """Experts with biases and a clamped SwiGLU."""
@@ -90,5 +92,6 @@ class TestContract(PluginContract):
         (tree(small(OLD, T.FP8_STATIC, 1, **LLAMA4)), Serving(tp=2)),
         (tree(small(NEW, T.FP8_STATIC, renormalize=True)), Serving()),
         (tree(gpt_oss(OLD)), Serving()),
+        (tree(small(NEW, NVFP4, **GROUPED)), Serving(tp=4, ep=2)),
         (tree(gpt_oss(NEW)), Serving(tp=4, ep=4)),
     ]

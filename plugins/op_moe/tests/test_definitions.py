@@ -12,7 +12,7 @@ from fibcore.plugin import Axis, Definition, FibcoreError, named_after
 from fibcore_op_moe import fibcore_identify
 from fibcore_op_moe.activations import SWIGLU_OAI
 from fibcore_op_moe.assembling import select, swap_function
-from fibcore_op_moe.formats import BF16, FP8_BLOCK, FP8_TENSOR, MXFP4
+from fibcore_op_moe.formats import BF16, FP8_BLOCK, FP8_TENSOR, MXFP4, NVFP4
 from fibcore_op_moe.identity import kernel_of
 from fibcore_op_moe.kernel import Moe
 from fibcore_op_moe.routings import DEFAULT, DS, LLAMA4, RENORM
@@ -128,6 +128,28 @@ def test_gpt_oss(definition_of: Any) -> None:
     ]
     plain = definition_of(Moe(MXFP4, RENORM, 4, 0, 0, 32, 32, 2880, 2880))
     assert plain.name == "moe_mxfp4_renorm_topk4_e32_h2880_i2880"
+
+
+def test_kimi_in_four_bits(definition_of: Any) -> None:
+    definition = definition_of(Moe(NVFP4, DS, 8, 1, 1, 384, 48, 7168, 2048))
+    assert definition.name == "moe_nvfp4_ds_routing_topk8_ng1_kg1_e48_h7168_i2048"
+    assert definition.axes["num_fp4_hidden_blocks"].value == 448
+    assert definition.axes["num_packed_intermediate"].value == 1024
+    assert spelled(definition) == [
+        "routing_logits[seq_len, num_experts] F",
+        "routing_bias[num_experts] B",
+        "hidden_states[seq_len, num_packed_hidden] 4",
+        "hidden_states_scale[seq_len, num_fp4_hidden_blocks] 8",
+        "gemm1_weights[num_local_experts, gemm1_out_size, num_packed_hidden] 4",
+        "gemm1_weights_scale[num_local_experts, gemm1_out_size, num_fp4_hidden_blocks] 8",
+        "gemm2_weights[num_local_experts, hidden_size, num_packed_intermediate] 4",
+        "gemm2_weights_scale[num_local_experts, hidden_size, num_fp4_intermediate_blocks] 8",
+        "output1_scale_scalar[num_local_experts] F",
+        "output1_scale_gate_scalar[num_local_experts] F",
+        "output2_scale_scalar[num_local_experts] F",
+        "local_expert_offset I",
+        "routed_scaling_factor F",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,10 @@ MIXTRAL = Moe(BF16, RENORM, 2, 0, 0, 8, 8, 4096, 14336)
 SCOUT = Moe(FP8_TENSOR, LLAMA4, 1, 0, 0, 16, 16, 5120, 8192)
 SMALL_KINDS = ("fp8_ds_remote", "fp8_ds", "fp8_llama4", "bf16_ds_remote", "bf16_renorm_remote")
 ALL_KINDS = (*SMALL_KINDS, "bf16_default", "tensor_renorm", "tensor_default", "tensor_llama4")
-PACKED_KINDS = ("mxfp4_oai", "mxfp4_oai_remote", "mxfp4_ds_remote", "mxfp4_default", "mxfp4_llama4")
+PACKED_KINDS = (
+    *("mxfp4_oai", "mxfp4_oai_remote", "mxfp4_ds_remote", "mxfp4_default", "mxfp4_llama4"),
+    *("nvfp4_ds_remote", "nvfp4_oai", "nvfp4_renorm", "nvfp4_llama4"),
+)
 
 
 def entries(truths: Any) -> list[tuple[str, Any, Any]]:
@@ -130,7 +133,10 @@ def test_references_agree_with_sglang(
     def bound(**inputs: Any) -> Any:
         return entry(source, **inputs)
 
-    agree(template, definition, load_run(definition.reference), bound, 1e-2)
+    try:
+        agree(template, definition, load_run(definition.reference), bound, 1e-2)
+    except LookupError as missing:  # this version of SGLang has not all that it takes
+        pytest.skip(str(missing))
 
 
 @pytest.mark.parametrize("kernel", PACKED_KINDS)

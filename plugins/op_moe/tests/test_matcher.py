@@ -354,6 +354,32 @@ def test_groups_have_to_divide(trees: Any) -> None:
     assert "hidden size 80 is no multiple of the group size 32" in problem(found(node))
 
 
+NVFP4 = Quantization("modelopt_fp4", "float4_e2m1", "group", group_size=16, activation="static")
+
+
+def test_kimi_and_minimax_in_four_bits(trees: Any) -> None:
+    node = trees.deepseek("0.5.23", fused=0, quantization=NVFP4, experts_of=384)
+    (kernel,) = found(node, 8, 8).kernels
+    assert kernel.name == "moe_nvfp4_ds_routing_topk8_ng1_kg1_e48_h7168_i2048"
+    assert "quantization:float4_e2m1" in kernel.tags
+    definition = fibcore_reference(kernel)
+    assert definition is not None
+    assert set(definition.const_axes) <= set(kernel.facts)
+    numbers = {"gemm1_alpha": 1.702, "gemm1_beta": 1.0, "gemm1_clamp_limit": 7.0}
+    node = trees.simple(8, 2, 256, 128, experts={"quantization": NVFP4, **numbers})
+    assert names(found(node)) == ["moe_nvfp4_swiglu_oai_renorm_topk2_e8_h256_i128"]
+
+
+def test_nvfp4_of_other_layers_is_named(trees: Any) -> None:
+    alone = attrs.evolve(NVFP4, activation=None)
+    node = trees.simple(8, 2, 256, 128, experts={"quantization": alone})
+    assert not_covered(found(node)) == "moe with modelopt_fp4 float4_e2m1 (a scale per 16) weights"
+    node = trees.simple(8, 2, 256, 128, experts={"quantization": NVFP4, "with_bias": True})
+    assert not_covered(found(node)) == "moe with expert biases"
+    node = trees.simple(8, 2, 256, 40, experts={"quantization": NVFP4})
+    assert "= 40 is no multiple of the group size 16" in problem(found(node))
+
+
 def test_gpt_oss_in_another_format_is_named_whole(trees: Any) -> None:
     node = trees.simple(
         32,

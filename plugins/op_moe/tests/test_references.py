@@ -19,7 +19,7 @@ from fibcore.testing.idle_code import idle_code
 from fibcore.testing.wrong_references import assert_accepted
 from fibcore_op_moe.activations import SWIGLU_OAI
 from fibcore_op_moe.assembling import select, source, whole
-from fibcore_op_moe.formats import BF16, FP8_BLOCK, FP8_TENSOR, MXFP4
+from fibcore_op_moe.formats import BF16, FP8_BLOCK, FP8_TENSOR, MXFP4, NVFP4
 from fibcore_op_moe.identity import kernel_of
 from fibcore_op_moe.kernel import Moe
 from fibcore_op_moe.routings import DS, RENORM
@@ -71,7 +71,7 @@ def test_file_runs_by_itself(
     # What is emitted for the kernel with everything in it is the file without its marks.
     words = {"ds_routing", "groups", "remote_experts"}
     if file == "group_scale":
-        words |= {"biased", "swiglu_oai"}
+        words |= {"biased", "swiglu_oai", "mxfp4"}
     assert select(render(text, constants), words) == definition.reference.replace(
         "ds_routing(", "route("
     )
@@ -117,7 +117,9 @@ def test_ties_go_to_the_lower_index(definition_of: Any, small: Any, load_run: An
         assert chosen.tolist() == [list(range(5, 5 + moe.top_k))] * 2
 
 
-@pytest.mark.parametrize("kernel", ["fp8_ds", "bf16_renorm_remote", "tensor_default", "mxfp4_oai"])
+@pytest.mark.parametrize(
+    "kernel", ["fp8_ds", "bf16_renorm_remote", "tensor_default", "mxfp4_oai", "nvfp4_oai"]
+)
 def test_pieces_do_not_change_the_output(
     definition_of: Any, small: Any, template: Any, load_run: Any, kernel: str
 ) -> None:
@@ -125,7 +127,7 @@ def test_pieces_do_not_change_the_output(
     whole = outputs(template, definition, load_run(definition.reference)).float()
     pieces = render(
         definition.reference,
-        {"TOKEN_CHUNK": 3, "INTERMEDIATE_CHUNK": 32 if kernel == "mxfp4_oai" else 128},
+        {"TOKEN_CHUNK": 3, "INTERMEDIATE_CHUNK": 32 if kernel.endswith("fp4_oai") else 128},
     )
     assert torch.allclose(
         outputs(template, definition, load_run(pieces)).float(), whole, rtol=1e-2, atol=1e-3
@@ -172,7 +174,9 @@ def test_scores_that_underflow_give_zero(definition_of: Any, small: Any, load_ru
     assert sorted(chosen[0].tolist()) == [0, 1, 2, 3]
 
 
-@pytest.mark.parametrize("kernel", ["fp8_ds_remote", "bf16_default", "tensor_renorm", "mxfp4_oai"])
+@pytest.mark.parametrize(
+    "kernel", ["fp8_ds_remote", "bf16_default", "tensor_renorm", "mxfp4_oai", "nvfp4_oai"]
+)
 def test_sizes_are_asserted(
     definition_of: Any, small: Any, template: Any, load_run: Any, kernel: str
 ) -> None:
@@ -204,7 +208,7 @@ class Largest(TorchDispatchMode):
         return result
 
 
-@pytest.mark.parametrize("weights", [FP8_BLOCK, BF16, FP8_TENSOR, MXFP4])
+@pytest.mark.parametrize("weights", [FP8_BLOCK, BF16, FP8_TENSOR, MXFP4, NVFP4])
 def test_no_temporary_holds_an_expert(
     definition_of: Any, template: Any, load_run: Any, weights: str
 ) -> None:
@@ -344,7 +348,7 @@ def test_template_skips_forms_that_it_does_not_know(definition_of: Any, template
 
 TENSOR_CORES = ["fp8_ds_remote", "fp8_default_remote", "fp8_llama4", "bf16_ds_remote"]
 TENSOR_CORES += ["bf16_renorm_remote", "bf16_llama4", "tensor_renorm", "tensor_llama4"]
-TENSOR_CORES += ["mxfp4_oai_remote", "mxfp4_llama4"]
+TENSOR_CORES += ["mxfp4_oai_remote", "mxfp4_llama4", "nvfp4_oai", "nvfp4_llama4"]
 
 
 TOGETHER = [

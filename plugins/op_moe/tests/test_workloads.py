@@ -22,6 +22,7 @@ FORMS = (
     *("bf16_ds_remote", "bf16_ds", "bf16_renorm_remote", "bf16_default", "bf16_llama4"),
     *("tensor_renorm", "tensor_default", "tensor_llama4"),
     *("mxfp4_oai", "mxfp4_oai_remote", "mxfp4_ds_remote", "mxfp4_default", "mxfp4_llama4"),
+    *("nvfp4_ds_remote", "nvfp4_oai", "nvfp4_renorm", "nvfp4_llama4"),
 )
 Define = Callable[..., Definition]
 

@@ -211,6 +211,49 @@ OAI = {
         "up, torch.clamp(gate, max=limit)\n",
     ),
 }
+NVFP4 = {
+    "the activations have the scales of the group before": (
+        "hidden_states_scale[None, tokens]",
+        "hidden_states_scale[None, tokens].view(torch.uint8).roll(1, 2).view(torch.float8_e4m3fn)",
+    ),
+    "the numbers of a byte are swapped": (
+        "(one.repeat(16), one.repeat_interleave(16))",
+        "(one.repeat_interleave(16), one.repeat(16))",
+    ),
+    "the first weight has a neighbour's scales": (
+        "gemm1_weights_scale[first:last],",
+        "gemm1_weights_scale[first - 1 : last - 1 or None],",
+    ),
+    "the second weight has a neighbour's scales": (
+        "gemm2_weights_scale[first:last],",
+        "gemm2_weights_scale[first - 1 : last - 1 or None],",
+    ),
+    "the gate has the up projection's scales": (
+        "gate_scale[:, start:stop]",
+        "up_scale[:, start:stop]",
+    ),
+    "the scale of the intermediate activations is left out": (
+        "        hidden *= up_scalar / gate_scalar\n",
+        "",
+    ),
+    "the gate is not scaled": (
+        "up, gate = up * gate_scalar, gate * gate_scalar",
+        "up = up * gate_scalar",
+    ),
+    "the up is scaled for the second product before its time": (
+        "up, gate = up * gate_scalar, gate * gate_scalar",
+        "up, gate = up * gate_scalar * gate_scalar, gate * gate_scalar",
+    ),
+    "the output scale is left out": ("return result * output_scalar", "return result"),
+    "a neighbour's scale of the first product": (
+        "output1_scale_gate_scalar[first:last, None, None],",
+        "output1_scale_gate_scalar.roll(1)[first:last, None, None],",
+    ),
+    "a neighbour's output scale": (
+        "output2_scale_scalar[first:last, None, None],",
+        "output2_scale_scalar.roll(1)[first:last, None, None],",
+    ),
+}
 BIASED = {
     "up has no bias": ("        up += up_bias[:, :, start:stop]\n", ""),
     "the gate has no bias": ("        gate += gate_bias[:, :, start:stop]\n", ""),
@@ -300,9 +343,14 @@ KERNELS = {
     "mxfp4_ds_remote": EVERY | DS | GROUPS | REMOTE,
     "mxfp4_default": EXPERTS | EVERY | DEFAULT | PACKED,
     "mxfp4_llama4": EVERY | LLAMA4,
+    "nvfp4_ds_remote": EXPERTS | EVERY | DS | GROUPS | REMOTE | NVFP4,
+    "nvfp4_oai": EVERY | DS | NVFP4 | OAI,
+    "nvfp4_renorm": EVERY | RENORM,
+    "nvfp4_llama4": LLAMA4,
 }
-# fp8_ds_remote has one block along intermediate_size.
+# fp8_ds_remote has one block along intermediate_size, nvfp4_oai no biases.
 HARMLESS = {
+    ("nvfp4_oai", "clamped before the biases"),
     ("fp8_ds_remote", "the block index is off by one"),
     ("fp8_ds_remote", "the second weight's scales are transposed"),
 }

@@ -128,8 +128,10 @@ def _sglang(moe: Moe) -> GroundTruth:
 def _of_groups(moe: Moe, kind: Literal["sglang", "torch"]) -> GroundTruth:
     """A ground truth for weights of four bits, of which groups share a scale."""
     suffix = f"{_suffix(moe)}_{moe.weights.reference}"
+    powers = moe.weights.scale_dtype == "int8"
+    dequantised = "MXFP4QuantizeUtil.dequantize" if powers else "dequantize_nvfp4"
     name = {
-        "sglang": "sglang select_experts, MXFP4QuantizeUtil.dequantize, moe_forward_native",
+        "sglang": f"sglang select_experts, {dequantised}, moe_forward_native",
         "torch": "torch float32, dequantised an expert at a time",
     }[kind]
     return GroundTruth(

@@ -41,6 +41,27 @@ class SGLANG_MOE_TABLE:  # noqa: N801  (begins with the entry's name)
     E2M1_values = (0, 0.5, 1, 1.5, 2, 3, 4, 6)
 
 
+def sglang_moe_values(load_sglang: Any, packed: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    """What rows of four bits stand for, in float32; scales of int8 are exponents."""
+    packed = packed.contiguous().view(torch.uint8)
+    if scale.dtype == torch.int8:
+        method = load_sglang(
+            "srt/layers/quantization/mxfp4_tensor.py", "MXFP4QuantizeUtil.dequantize"
+        )
+        bits = scale.contiguous().view(torch.uint8)
+        values: torch.Tensor = method(SGLANG_MOE_TABLE, packed, torch.float32, bits, [32])
+        return values
+    positive = torch.tensor(SGLANG_MOE_TABLE.E2M1_values)
+    dequantise = load_sglang(
+        "srt/layers/quantization/dequantization.py",
+        "dequantize_nvfp4",
+        NVFP4_BLOCK_SIZE=16,
+        _FP4_E2M1_LUT=torch.cat((positive, -positive)),
+    )
+    found: torch.Tensor = dequantise(packed, scale, None, torch.float32)
+    return found
+
+
 def sglang_moe_activation(load_sglang: Any) -> Any:
     """The activation of experts with an alpha and a limit."""
     newer, older = SGLANG_MOE_ACTIVATIONS
@@ -62,13 +83,18 @@ def sglang_moe(
     gemm1_alpha: torch.Tensor | None = None,
     gemm1_clamp_limit: torch.Tensor | None = None,
     gemm2_bias: torch.Tensor | None = None,
+    hidden_states_scale: torch.Tensor | None = None,
+    output1_scale_scalar: torch.Tensor | None = None,
+    output1_scale_gate_scalar: torch.Tensor | None = None,
+    output2_scale_scalar: torch.Tensor | None = None,
     routing_bias: torch.Tensor | None = None,
     local_expert_offset: int = 0,
     routed_scaling_factor: float = 1.0,
 ) -> torch.Tensor:
     """Output of `moe_forward_native` on the experts that SGLang's routing chooses."""
+    shape = (hidden_states.shape[0], gemm2_weights.shape[1])
     if hidden_states.shape[0] == 0:
-        return hidden_states
+        return hidden_states.new_zeros(shape, dtype=torch.bfloat16)
     weights, chosen = sglang_moe_route(
         load_sglang, routing_logits, routing_bias, routed_scaling_factor
     )
@@ -76,9 +102,8 @@ def sglang_moe(
     local = chosen.long() - int(local_expert_offset)
     here = (local >= 0) & (local < count)
     if not here.any():
-        return torch.zeros_like(hidden_states)
+        return hidden_states.new_zeros(shape, dtype=torch.bfloat16)
 
-    method = load_sglang("srt/layers/quantization/mxfp4_tensor.py", "MXFP4QuantizeUtil.dequantize")
     alternate = gemm1_alpha is not None
     running = {"expert": 0}
 
@@ -86,24 +111,26 @@ def sglang_moe(
         packed: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor | None, expert: int
     ) -> torch.Tensor:
         """Weights of an expert, and its bias as their last column."""
-        values: torch.Tensor = method(
-            SGLANG_MOE_TABLE,
-            packed[expert].contiguous().view(torch.uint8),
-            torch.float32,
-            scale[expert].contiguous().view(torch.uint8),
-            [32],
-        )
+        values = sglang_moe_values(load_sglang, packed[expert], scale[expert])
         column = values.new_zeros(len(values)) if bias is None else bias[expert].float()
         return torch.cat([values, column[:, None]], dim=1)
 
     def w13(expert: int) -> torch.Tensor:
         running["expert"] = expert
         both = whole(gemm1_weights, gemm1_weights_scale, gemm1_bias, expert)
+        if output1_scale_gate_scalar is not None:
+            both = both * output1_scale_gate_scalar[expert]
         up, gate = both[:inner], both[inner:]
         return torch.stack([gate, up], dim=1).flatten(0, 1) if alternate else torch.cat([gate, up])
 
     def w2(expert: int) -> torch.Tensor:
-        return whole(gemm2_weights, gemm2_weights_scale, gemm2_bias, expert)
+        down = whole(gemm2_weights, gemm2_weights_scale, gemm2_bias, expert)
+        if output1_scale_scalar is None or output1_scale_gate_scalar is None:
+            return down
+        if output2_scale_scalar is None:
+            return down
+        between = output1_scale_scalar[expert] / output1_scale_gate_scalar[expert]
+        return down * (output2_scale_scalar[expert] * between)
 
     def activate(gate_up: torch.Tensor) -> torch.Tensor:
         expert = running["expert"]
@@ -115,7 +142,10 @@ def sglang_moe(
             inside = activation(None, gate_up)
         return torch.nn.functional.pad(inside, (0, 1), value=1.0)
 
-    x, token = hidden_states.float(), None
+    x, token = hidden_states, None
+    if hidden_states_scale is not None:
+        x = sglang_moe_values(load_sglang, hidden_states, hidden_states_scale)
+    x = x.float()
     if not here.all():
         token, slot = torch.nonzero(here, as_tuple=True)
         x, weights, local = x[token], weights[token, slot, None], local[token, slot, None]
@@ -140,5 +170,5 @@ def sglang_moe(
         ),
     )
     if token is not None:
-        output = torch.zeros_like(hidden_states, dtype=torch.float32).index_add_(0, token, output)
+        output = hidden_states.new_zeros(shape, dtype=torch.float32).index_add_(0, token, output)
     return output.to(torch.bfloat16)

@@ -36,13 +36,15 @@ def torch_moe_route(
 
 
 def torch_moe_values(packed: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
-    """What the rows of an expert's weights stand for, in float32."""
+    """What rows of four bits stand for, in float32; scales of int8 are exponents."""
     table = torch.tensor(TORCH_MOE_MAGNITUDES, device=packed.device)
     bits = packed.contiguous().view(torch.uint8)
     halves = torch.stack((bits & 15, bits >> 4), dim=-1).flatten(-2)
     values = table[(halves & 7).long()]
     values = torch.where(halves > 7, -values, values)
-    factors = torch.exp2(scale.contiguous().view(torch.uint8).float() - 127)
+    factors = scale.float()
+    if scale.dtype == torch.int8:
+        factors = torch.exp2(scale.contiguous().view(torch.uint8).float() - 127)
     return values * factors.repeat_interleave(values.shape[1] // scale.shape[1], dim=1)
 
 
@@ -57,21 +59,31 @@ def torch_moe(
     gemm1_alpha: torch.Tensor | None = None,
     gemm1_clamp_limit: torch.Tensor | None = None,
     gemm2_bias: torch.Tensor | None = None,
+    hidden_states_scale: torch.Tensor | None = None,
+    output1_scale_scalar: torch.Tensor | None = None,
+    output1_scale_gate_scalar: torch.Tensor | None = None,
+    output2_scale_scalar: torch.Tensor | None = None,
     routing_bias: torch.Tensor | None = None,
     local_expert_offset: int = 0,
     routed_scaling_factor: float = 1.0,
 ) -> torch.Tensor:
     """Output [seq_len, hidden_size] in bfloat16."""
     weights, chosen = torch_moe_route(routing_logits, routing_bias, routed_scaling_factor)
-    output = torch.zeros_like(hidden_states, dtype=torch.float32)
+    shape = (hidden_states.shape[0], gemm2_weights.shape[1])
+    output = hidden_states.new_zeros(shape, dtype=torch.float32)
+    states = hidden_states
+    if hidden_states_scale is not None:
+        states = torch_moe_values(hidden_states, hidden_states_scale)
     on_input = TORCH_MOE_ROUTING == "llama4_routing"
     for expert in range(gemm1_weights.shape[0]):
         token, slot = torch.nonzero(chosen == expert + int(local_expert_offset), as_tuple=True)
         if not len(token):
             continue
-        x, weight = hidden_states[token].float(), weights[token, slot, None]
+        x, weight = states[token].float(), weights[token, slot, None]
         x = x * weight if on_input else x
         both = x @ torch_moe_values(gemm1_weights[expert], gemm1_weights_scale[expert]).T
+        if output1_scale_gate_scalar is not None:
+            both = both * output1_scale_gate_scalar[expert]
         if gemm1_bias is not None:
             both = both + gemm1_bias[expert]
         up, gate = both.chunk(2, dim=1)
@@ -82,6 +94,10 @@ def torch_moe(
         else:
             inside = up * torch.nn.functional.silu(gate)
         y = inside @ torch_moe_values(gemm2_weights[expert], gemm2_weights_scale[expert]).T
+        if output1_scale_scalar is not None and output1_scale_gate_scalar is not None:
+            y = y * (output1_scale_scalar[expert] / output1_scale_gate_scalar[expert])
+        if output2_scale_scalar is not None:
+            y = y * output2_scale_scalar[expert]
         if gemm2_bias is not None:
             y = y + gemm2_bias[expert]
         output.index_add_(0, token, y if on_input else y * weight)

@@ -5,15 +5,23 @@ that this rank holds computes
 
     up, gate = x W1_up^T + b1_up, x W1_gate^T + b1_gate    (up is stacked first, then gate)  # only: biased
     # except: biased: up, gate = x W1_up^T, x W1_gate^T        (gemm1_weights stacks up first, then gate)
+    # only: nvfp4: up, gate = up * s_gate, gate * s_gate
     up, gate = up between -limit and limit, gate up to limit  # only: swiglu_oai
     h = (up + 1) * gate * sigmoid(alpha * gate)  # only: swiglu_oai
     # except: swiglu_oai: h = up * silu(gate)
+    # only: nvfp4: h = h * s_up / s_gate
     y = h W2^T + b2  # only: biased
     # except: biased: y = h W2^T
+    # only: nvfp4: y = y * s_y
 
 and the token's output is the weighted sum of the y, which is rounded once. A byte of the weights
-holds two numbers e2m1, the first in its four lower bits; a byte b of the scales, read without a
-sign, stands for 2^(b - 127), 255 for NaN. Products and sums are float32; on a GPU tensor cores
+holds two numbers e2m1, the first in its four lower bits; a byte b of the scales, read without a  # only: mxfp4
+sign, stands for 2^(b - 127), 255 for NaN. Products and sums are float32; on a GPU tensor cores  # only: mxfp4
+# only: nvfp4: or of the hidden states holds two numbers e2m1, the first in its four lower bits. With s_x, s_1,
+# only: nvfp4: s_h, s_2 for the scales of the activations, the first weight, the intermediate activations and
+# only: nvfp4: the second weight, s_gate of an expert is s_1 s_x and s_up is s_1 s_x / s_h: h is in units of s_h,
+# only: nvfp4: as a kernel that stores it in four bits needs it, and s_y is s_h s_2. It is not rounded to
+# only: nvfp4: four bits here. Products and sums are float32; on a GPU tensor cores
 multiply bfloat16 numbers, which is exact, and sum in float32. A float32 number goes there as two
 bfloat16 ones, which have 16 of its bits.
 """
@@ -56,17 +64,19 @@ SUMMED_AT_ONCE = 2048
 def scaled(weights: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
     """What weights [e, m, k / 2] and scales [e, m, k / GROUP] stand for, [e, m, k] in bfloat16.
 
-    It has as many exponents as the scales and more bits than the numbers: nothing is rounded.
+    It has as many exponents as the scales and more bits than the numbers: nothing is rounded.  # only: mxfp4
+    # only: nvfp4: It has more bits than the products: nothing is rounded.
     """
     one = torch.tensor(E2M1, dtype=torch.bfloat16, device=weights.device)
     pairs = torch.stack((one.repeat(16), one.repeat_interleave(16)), dim=1)
     index = weights.view(torch.uint8).to(torch.int32)
     values = torch.nn.functional.embedding(index, pairs).flatten(2)
-    # The bits of bfloat16, whose exponent they are: a byte of 0 is subnormal.
-    bits = scales.view(torch.uint8).to(torch.int16)
-    powers = (bits << 7).clamp(min=64) + ((bits == 255).to(torch.int16) << 6)
+    # The bits of bfloat16, whose exponent they are: a byte of 0 is subnormal.  # only: mxfp4
+    bits = scales.view(torch.uint8).to(torch.int16)  # only: mxfp4
+    powers = (bits << 7).clamp(min=64) + ((bits == 255).to(torch.int16) << 6)  # only: mxfp4
     by_group = values.view(*scales.shape, GROUP)
-    by_group.mul_(powers.view(torch.bfloat16).unsqueeze(3))
+    by_group.mul_(powers.view(torch.bfloat16).unsqueeze(3))  # only: mxfp4
+    # only: nvfp4: by_group.mul_(scales.to(torch.bfloat16).unsqueeze(3))
     return values
 
 
@@ -93,6 +103,9 @@ def apply_experts(
     gemm2: torch.Tensor,
     gemm2_scale: torch.Tensor,
     gemm2_bias: torch.Tensor,  # only: biased
+    # only: nvfp4: up_scalar: torch.Tensor,
+    # only: nvfp4: gate_scalar: torch.Tensor,
+    # only: nvfp4: output_scalar: torch.Tensor,
 ) -> torch.Tensor:
     """What e experts make of n tokens each, x [e, n, HIDDEN_SIZE], in float32."""
     gemm1_up, gemm1_gate = gemm1.chunk(2, dim=1)
@@ -105,14 +118,17 @@ def apply_experts(
         stop = min(start + piece, INTERMEDIATE_SIZE)
         up = product(x, gemm1_up[:, start:stop], up_scale[:, start:stop])
         gate = product(x, gemm1_gate[:, start:stop], gate_scale[:, start:stop])
+        # only: nvfp4: up, gate = up * gate_scalar, gate * gate_scalar
         up += up_bias[:, :, start:stop]  # only: biased
         gate += gate_bias[:, :, start:stop]  # only: biased
         up, gate = torch.clamp(up, -limit, limit), torch.clamp(gate, max=limit)  # only: swiglu_oai
         hidden = (up + 1) * gate * torch.sigmoid(alpha * gate)  # only: swiglu_oai
         # except: swiglu_oai: hidden = up * torch.nn.functional.silu(gate)
+        # only: nvfp4: hidden *= up_scalar / gate_scalar
         packed, blocks = slice(start // 2, stop // 2), slice(start // GROUP, stop // GROUP)
         result += product(hidden, gemm2[:, :, packed], gemm2_scale[:, :, blocks])
-    return result
+    return result  # except: nvfp4
+    # only: nvfp4: return result * output_scalar
 
 
 @torch.no_grad()
@@ -120,6 +136,7 @@ def run(
     routing_logits: torch.Tensor,
     routing_bias: torch.Tensor,  # only: ds_routing
     hidden_states: torch.Tensor,
+    # only: nvfp4: hidden_states_scale: torch.Tensor,
     gemm1_weights: torch.Tensor,
     gemm1_weights_scale: torch.Tensor,
     gemm1_bias: torch.Tensor,  # only: biased
@@ -128,6 +145,9 @@ def run(
     gemm2_weights: torch.Tensor,
     gemm2_weights_scale: torch.Tensor,
     gemm2_bias: torch.Tensor,  # only: biased
+    # only: nvfp4: output1_scale_scalar: torch.Tensor,
+    # only: nvfp4: output1_scale_gate_scalar: torch.Tensor,
+    # only: nvfp4: output2_scale_scalar: torch.Tensor,
     local_expert_offset: int | torch.Tensor,  # only: remote_experts
     routed_scaling_factor: float | torch.Tensor,  # only: ds_routing
 ) -> torch.Tensor:
@@ -140,7 +160,9 @@ def run(
     assert INTERMEDIATE_SIZE % GROUP == 0
     assert routing_logits.shape == (seq_len, NUM_EXPERTS)
     assert routing_bias.shape == (NUM_EXPERTS,)  # only: ds_routing
-    assert hidden_states.shape == (seq_len, HIDDEN_SIZE)
+    assert hidden_states.shape == (seq_len, HIDDEN_SIZE)  # except: nvfp4
+    # only: nvfp4: assert hidden_states.shape == (seq_len, HIDDEN_SIZE // 2)
+    # only: nvfp4: assert hidden_states_scale.shape == (seq_len, hidden_blocks)
     assert gemm1_weights.shape == (NUM_LOCAL_EXPERTS, gemm1_out_size, HIDDEN_SIZE // 2)
     assert gemm1_weights_scale.shape == (NUM_LOCAL_EXPERTS, gemm1_out_size, hidden_blocks)
     assert gemm1_bias.shape == (NUM_LOCAL_EXPERTS, gemm1_out_size)  # only: biased
@@ -149,6 +171,9 @@ def run(
     assert gemm2_weights.shape == (NUM_LOCAL_EXPERTS, HIDDEN_SIZE, INTERMEDIATE_SIZE // 2)
     assert gemm2_weights_scale.shape == (NUM_LOCAL_EXPERTS, HIDDEN_SIZE, intermediate_blocks)
     assert gemm2_bias.shape == (NUM_LOCAL_EXPERTS, HIDDEN_SIZE)  # only: biased
+    # only: nvfp4: assert output1_scale_scalar.shape == (NUM_LOCAL_EXPERTS,)
+    # only: nvfp4: assert output1_scale_gate_scalar.shape == (NUM_LOCAL_EXPERTS,)
+    # only: nvfp4: assert output2_scale_scalar.shape == (NUM_LOCAL_EXPERTS,)
 
     first_local = int(local_expert_offset)  # only: remote_experts
     output = torch.empty((seq_len, HIDDEN_SIZE), dtype=torch.bfloat16, device=hidden_states.device)
@@ -170,7 +195,9 @@ def run(
         # except: remote_experts: experts, order, starts = sort_by_expert(chosen)
         bounds = starts.tolist()
         counts = [bounds[e + 1] - bounds[e] for e in range(NUM_LOCAL_EXPERTS)]
-        hidden = hidden_states[tokens].to(dtype)
+        hidden = hidden_states[tokens].to(dtype)  # except: nvfp4
+        # only: nvfp4: hidden = scaled(hidden_states[None, tokens], hidden_states_scale[None, tokens])
+        # only: nvfp4: hidden = hidden[0].to(dtype)
         # One row a pair, and one of zeros for all the pairs of other ranks.  # only: remote_experts
         y = hidden.new_zeros((bounds[-1] + 1, HIDDEN_SIZE), dtype=torch.float32)  # only: remote_experts
         # except: remote_experts: y = hidden.new_empty((len(order), HIDDEN_SIZE), dtype=torch.float32)
@@ -197,6 +224,9 @@ def run(
                 gemm2_weights[first:last],
                 gemm2_weights_scale[first:last],
                 gemm2_bias[first:last],  # only: biased
+                # only: nvfp4: output1_scale_scalar[first:last, None, None],
+                # only: nvfp4: output1_scale_gate_scalar[first:last, None, None],
+                # only: nvfp4: output2_scale_scalar[first:last, None, None],
             )
             y[pairs] = outputs.flatten(0, 1)[slots]
         output[tokens] = weighted_sum(y, order, weights)
