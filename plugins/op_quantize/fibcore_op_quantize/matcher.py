@@ -28,6 +28,7 @@ from fibcore_op_quantize.definitions import axes
 from fibcore_op_quantize.kinds import GROUPS, KINDS, Kind
 from fibcore_op_quantize.names import OP_TYPE, kernel_name
 
+_EXPERTS = "sglang.srt.layers.moe.fused_moe_triton.layer.FusedMoE"
 _QUANTISES = re.compile(r"(?<!de)quant", re.IGNORECASE)
 
 
@@ -39,8 +40,12 @@ def extract(tree: ModelTree, serving: Serving) -> Extraction:
     """The quantisations of activations that `tree` calls, as one rank runs them."""
     found = KernelCollector()
     split: set[str] = set()
-    for call in tree.kernel_calls:
-        if _QUANTISES.search(call.name):
+    calls = [call for call in tree.kernel_calls if _QUANTISES.search(call.name)]
+    into = {call.module for call in calls if _goes_into_experts(tree, call)}
+    for call in calls:
+        if call.module in into and not _goes_into_experts(tree, call):
+            found.claim(call)  # between the products of experts, which are one definition
+        else:
             _match(tree, call, serving, found, split)
     extraction = found.finish()
     kernels = (
@@ -48,6 +53,16 @@ def extract(tree: ModelTree, serving: Serving) -> Extraction:
         for k in extraction.kernels
     )
     return attrs.evolve(extraction, kernels=tuple(kernels))
+
+
+def _goes_into_experts(tree: ModelTree, call: Operation) -> bool:
+    """Whether a call quantises the hidden states that a layer of experts is given."""
+    node = tree.node_of(call)
+    if node is None or not node.is_a(_EXPERTS):
+        return False
+    given = call.argument(0, "x", "input")
+    width = given.shape[-1] if isinstance(given, TensorRef) and given.shape else None
+    return isinstance(width, int) and width == node.argument("hidden_size")
 
 
 def _match(

@@ -19,7 +19,7 @@ from fibcore.plugin import (
 )
 from fibcore.plugin import with_origins as origins
 from fibcore.testing.sglang_modules import linear
-from fibcore.testing.trees import operation, tree
+from fibcore.testing.trees import module, operation, tree
 from fibcore_op_quantize import matcher
 from fibcore_op_quantize.kinds import KINDS
 
@@ -90,6 +90,23 @@ def test_a_layer_whose_ranks_are_not_known_leaves_it_to_the_call() -> None:
     assert list(names(found)) == ["per_token_group_quant_fp8_g128_k4096"]
     found = extract(operation(GROUP, Unknown("a tensor"), 128, module="proj"), modules=(layer,))
     assert "parallel group some" in found.problems[0].reason
+
+
+def test_of_experts_the_hidden_states_alone_are_a_kernel() -> None:
+    cls = "sglang.srt.layers.moe.fused_moe_triton.layer.FusedMoE"
+    experts = module("experts", cls, {"hidden_size": 4096, "intermediate_size": 512})
+    between = TensorRef((TOKENS, 512), "bfloat16")
+    calls = [
+        operation(GROUP, X, 128, module="experts"),
+        operation(GROUP, Unknown("a tensor"), 128, module="experts"),
+        operation("sglang.kernels.per_token_group_quant", between, module="experts"),
+    ]
+    found = extract(*calls, modules=(experts,))
+    assert names(found) == {"per_token_group_quant_fp8_g128_k4096": ["experts"]}
+    assert not found.not_covered
+    assert not found.problems
+    assert found.claimed == {call.key for call in calls}
+    assert len(extract(calls[1], modules=(experts,)).problems) == 1
 
 
 def test_a_number_remembers_its_config_key(call: Make) -> None:
