@@ -174,6 +174,7 @@ def test_deepseek_v3_has_3_dense_and_58_moe_layers(add: Callable[[str], AddModel
     assert modules["experts"].count == 58
     assert modules["experts"].definitions == (
         "moe_fp8_block_scale_ds_routing_topk8_ng8_kg4_e32_h7168_i2048",
+        "per_token_group_quant_fp8_g128_k7168",
     )
     assert modules["fused_qkv_a_proj_with_mqa (MLP)"].parent == "self_attn (MLP)"
     assert modules["input_layernorm (MLP)"].definitions == (
