@@ -25,11 +25,13 @@ def run(input: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
     quantized = torch.empty(m, K, dtype=torch.float8_e4m3fn, device=input.device)
     scales = torch.empty(m, NUM_GROUPS, dtype=torch.float32, device=input.device)
+    # A GPU multiplies by the reciprocal of a Python number that it divides by, which rounds twice.
+    limit = torch.tensor(LARGEST, device=input.device)
     chunk = max(1, CHUNK_ELEMENTS // K)
     for first in range(0, m, chunk):
         rows = slice(first, first + chunk)
         x = torch.unflatten(input[rows].to(torch.float32), -1, (NUM_GROUPS, -1))
-        scale = x.abs().amax(dim=-1).clamp_(min=EPSILON).div_(LARGEST)
+        scale = x.abs().amax(dim=-1).clamp_(min=EPSILON).div_(limit)
         # A number that is mantissa * 2^e gives exactly 2^e, divided by its mantissa in [0.5, 1).  # only: powers
         mantissa, _ = torch.frexp(scale)  # only: powers
         scale = torch.where(mantissa > 0.5, scale / mantissa, scale)  # only: powers

@@ -27,11 +27,13 @@ def run(a: torch.Tensor, a_global_sf: torch.Tensor) -> tuple[torch.Tensor, torch
     halfway = torch.tensor([0.25, 0.75, 1.25, 1.75, 2.5, 3.5, 5.0], device=a.device)
     quantized = torch.empty(m, K // 2, dtype=torch.int8, device=a.device)
     scales = torch.empty(m, NUM_GROUPS, dtype=torch.float8_e4m3fn, device=a.device)
+    # A GPU multiplies by the reciprocal of a Python number that it divides by, which rounds twice.
+    limit = torch.tensor(LARGEST, device=a.device)
     chunk = max(1, CHUNK_ELEMENTS // K)
     for first in range(0, m, chunk):
         rows = slice(first, first + chunk)
         x = torch.unflatten(a[rows].to(torch.float32), -1, (NUM_GROUPS, -1))
-        scale = x.abs().amax(dim=-1).div_(LARGEST).mul_(a_global_sf)
+        scale = x.abs().amax(dim=-1).div_(limit).mul_(a_global_sf)
         scales[rows] = scale.clamp_(max=LARGEST_SCALE)
         scale = scales[rows].to(torch.float32)
         # A group whose scale rounds to zero becomes zeros.

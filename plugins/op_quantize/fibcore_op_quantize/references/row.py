@@ -29,13 +29,15 @@ def run(input: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     # except: int8: dtype = torch.float8_e4m3fn
     quantized = torch.empty(m, K, dtype=dtype, device=input.device)
     scales = torch.empty(m, dtype=torch.float32, device=input.device)
+    # A GPU multiplies by the reciprocal of a Python number that it divides by, which rounds twice.
+    limit = torch.tensor(LARGEST, device=input.device)
     chunk = max(1, CHUNK_ELEMENTS // K)
     for first in range(0, m, chunk):
         rows = slice(first, first + chunk)
         x = input[rows].to(torch.float32)
         scale = x.abs().amax(dim=-1)
         scale = scale.clamp_(min=EPSILON)  # only: int8
-        scale = scale.div_(LARGEST)
+        scale = scale.div_(limit)
         scales[rows] = scale
         # except: int8: # A row of zeros has the scale 0, and stays what it is.
         # except: int8: scale = torch.where(scale > 0.0, scale, 1.0)

@@ -31,7 +31,8 @@ def run(
     for first in range(0, m, chunk):  # only: dynamic
         x = input[first : first + chunk].abs().amax()  # only: dynamic
         largest = torch.maximum(largest, x)  # only: dynamic
-    scales = largest / LARGEST  # only: dynamic
+    # A GPU multiplies by the reciprocal of a Python number that it divides by, which rounds twice.  # only: dynamic
+    scales = largest / torch.tensor(LARGEST, device=input.device)  # only: dynamic
     # Zeros have the scale 0, and stay what they are.  # only: dynamic
     scale = torch.where(scales > 0.0, scales, 1.0)  # only: dynamic
     for first in range(0, m, chunk):
