@@ -93,8 +93,12 @@ def _expected_scales(definition: Definition, inputs: Inputs) -> torch.Tensor:
     scale = largest.clamp(min=448.0 * 2.0**-127 if name == "mxfp8_quantize" else 1e-10) / 448.0
     if name == "per_token_group_quant_fp8":
         return scale
-    # Rounded to float32 first, so that a scale just above a power of two is at that power.
-    return torch.pow(2.0, scale.float().double().log2().ceil())
+    # Rounded to float32 first, so that a scale just above a power of two is at that power. Divided
+    # by its mantissa in [0.5, 1) a number is exactly the power above it; on a GPU the logarithm of
+    # a power of two can be a little more than its exponent.
+    wanted = scale.float().double()
+    mantissa, _ = torch.frexp(wanted)
+    return torch.where(mantissa > 0.5, wanted / mantissa, wanted)
 
 
 def _assert_scales(definition: Definition, scales: torch.Tensor, inputs: Inputs) -> None:

@@ -7,11 +7,14 @@ def torch_mxfp8_quantize(input: torch.Tensor) -> tuple[torch.Tensor, torch.Tenso
     """Give quantized [M, K] in float8_e4m3fn, scales [M, K / 32]: exponents plus 127, in int8."""
     groups = torch.unflatten(input.double(), -1, (-1, 32))
     wanted = (groups.abs().amax(dim=-1) / 448.0).clamp(min=2.0**-127).float().double()
-    exponent = torch.ceil(torch.log2(wanted))
-    x = (groups / torch.exp2(exponent).unsqueeze(-1)).clamp(-448.0, 448.0).flatten(-2)
-    step = torch.exp2(torch.floor(torch.log2(x.abs().clamp(min=2.0**-6))) - 3.0)
+    # Exponents of numbers mantissa * 2^e, the mantissa in [0.5, 1): on a GPU the logarithm of a
+    # power of two can be a little more or less than its exponent.
+    mantissa, above = torch.frexp(wanted)
+    exponent = torch.where(mantissa > 0.5, above, above - 1)
+    x = (groups / torch.exp2(exponent.double()).unsqueeze(-1)).clamp(-448.0, 448.0).flatten(-2)
+    step = torch.exp2(torch.frexp(x.abs().clamp(min=2.0**-6)).exponent.double() - 4.0)
     quantized = (torch.round(x / step) * step).to(torch.float8_e4m3fn)
-    return quantized, (exponent + 127.0).to(torch.uint8).view(torch.int8)
+    return quantized, (exponent + 127).to(torch.uint8).view(torch.int8)
 
 
 def torch_nvfp4_quantize(
@@ -24,7 +27,7 @@ def torch_nvfp4_quantize(
     x = torch.where(factor > 0.0, groups / factor, 0.0 * groups).flatten(-2)
     # One bit of mantissa from 1 on, steps of 0.5 below: the code is the number of steps.
     size = x.abs().clamp(max=6.0)
-    exponent = torch.floor(torch.log2(size.clamp(min=1.0)))
+    exponent = torch.frexp(size.clamp(min=1.0)).exponent.double() - 1.0
     steps = torch.round(size / torch.exp2(exponent - 1.0))
     code = (2.0 * exponent + steps).long() + 8 * torch.signbit(x)
     return (code[:, ::2] + 16 * code[:, 1::2]).to(torch.uint8).view(torch.int8), scales

@@ -19,7 +19,10 @@ def torch_quantize(input: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     largest = parts.abs().amax(dim=-1, keepdim=True) if parts.numel() else parts.new_zeros(1, 1)
     scale = (largest.clamp(min=SMALLEST) / LARGEST).float().double()
     if POWERS:
-        scale = torch.exp2(torch.ceil(torch.log2(scale)))
+        # Divided by its mantissa in [0.5, 1), a number is exactly the power of two above it; on a
+        # GPU the logarithm of a power of two can be a little more than its exponent.
+        mantissa, _ = torch.frexp(scale)
+        scale = torch.where(mantissa > 0.5, scale / mantissa, scale)
     y = parts / torch.where(scale > 0.0, scale, 1.0)
     size = y.abs().clamp(max=LARGEST)
     # The nearest of the grid; of two as near, that with the even place, or the larger integer.
