@@ -185,6 +185,10 @@ class Measurement:
 
     def _random(self, shape: Sequence[int], dtype: Any, generator: Any) -> Any:
         torch = self.torch
+        if dtype == torch.int8:  # values, as numbers of fewer bits are, and no offsets
+            return torch.randint(
+                -128, 128, shape, generator=generator, device=self.device, dtype=dtype
+            )
         if not dtype.is_floating_point:
             raise NotMeasurable("random integers are no valid inputs")
         drawn = torch.randn(shape, generator=generator, device=self.device)

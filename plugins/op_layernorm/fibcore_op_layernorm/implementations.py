@@ -16,9 +16,11 @@ def about_zero(x):
     return x * torch.rsqrt(x.square().mean(dim=-1, keepdim=True) + EPSILON)
 
 
-def of_all_but_the_last(x):
-    part = x[:, :-1]
-    variance, mean = torch.var_mean(part, dim=-1, keepdim=True, correction=0)
+def without_the_last_quarter(x):
+    size = x.shape[-1]
+    part = x[:, : size - size // 4]
+    mean = part.sum(dim=-1, keepdim=True) / size
+    variance = part.square().sum(dim=-1, keepdim=True) / size - mean.square()
     return (x - mean) * torch.rsqrt(variance + EPSILON)
 """
 
@@ -33,7 +35,8 @@ def implementations(definition: Definition) -> tuple[Implementation, ...]:
         *_right(definition, form),
         *wrapped(definition, "the result is 2 % too large", result="result * 1.02"),
         *_with(definition, form, "the mean stays", "about_zero"),
-        *_with(definition, form, "the last element is no part of the mean", "of_all_but_the_last"),
+        # One element less would be hidden by rounding where rows are long.
+        *_with(definition, form, "the last quarter is not summed", "without_the_last_quarter"),
         *rewritten(definition, "epsilon is left out", have, "EPSILON = 0.0\n"),
         *wrapped(definition, "the weight is left out", weight="torch.ones_like(weight)"),
         *wrapped(definition, "weight + 1", weight="weight + 1"),
