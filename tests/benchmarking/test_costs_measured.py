@@ -53,7 +53,7 @@ def parameters(name: str) -> tuple[str, dict[str, Any]] | None:
     if matched := re.fullmatch(moe, name):
         weights, routing, *numbers = matched.groups()
         names = ("top_k", "num_groups", "top_groups", "num_local_experts", "hidden_size")
-        made = {"weights": weights, "routing": routing}
+        made = {"weights": weights, "routing": routing, "activation": "swiglu", "biased": False}
         made |= {
             n: int(v or 0) for n, v in zip((*names, "intermediate_size"), numbers, strict=True)
         }

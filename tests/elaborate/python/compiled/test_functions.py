@@ -265,7 +265,7 @@ HOSTILE = {
     "membership in a list": "for a in values:\n        n = n + (1 if a in values else 0)",
     "an item by its number": "for a in values:\n        n = n + values[0]",
     "slices": "for a in values:\n        n = n + len(values[1:])",
-    "long texts": "for a in values:\n        n = n + int('b' in text)",
+    "long texts": "for a in values:\n        n = n + (1 if 'b' in text else 0)",
     "numbers that double": "n = 1\n    for a in values:\n        n = n + n\n    n = n - n",
 }
 
