@@ -159,7 +159,12 @@ class Following:
                 key = (method, summary(args), summary(kwargs))
                 if key not in gone:
                     start = len(found)
-                    self.ev.forward.call_module(made, method, args, kwargs, call.place)
+                    try:
+                        self.ev.forward.call_module(made, method, args, kwargs, call.place)
+                    except Raised as error:
+                        if call.method == UNTOLD and error.explicit:
+                            continue  # The class refuses to be called, as an LM head does.
+                        raise
                     kind.add(way, found[start:], possible=call.method == UNTOLD)
                 kind.join(way, gone.setdefault(key, way))
             return made

@@ -247,9 +247,12 @@ def test_attention_writes_keys_and_values_to_the_cache(real: Real) -> None:
 
 def test_ranks_add_up_what_they_look_up(real: Real) -> None:
     assert not [o for o in real(LLAMA).kernel_calls if "all_reduce" in o.name]
-    found = [o for o in real(LLAMA, tp=2).kernel_calls if "all_reduce" in o.name]
+    tree = real(LLAMA, tp=2)
+    found = [o for o in tree.kernel_calls if "all_reduce" in o.name]
     assert "model.embed_tokens" in [o.module for o in found]
     assert all(o.beside for o in found)
+    # An LM head refuses to be called: the logits' processor reads its weight.
+    assert not tree.not_followed
 
 
 # -- experts -----------------------------------------------------------------------------------
