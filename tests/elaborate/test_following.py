@@ -85,6 +85,7 @@ def test_sampling_by_top_k_and_top_p(real: Real) -> None:
     assert found.kwargs["filter_apply_order"] == "joint"
     assert origins_of(probs.shape[1]) == {"config:vocab_size"}
     assert found.goes_through("_sample_from_probs")
+    assert found.place.file == "sglang/srt/layers/sampler.py"  # not where it is imported lazily
 
 
 def test_how_requests_are_sampled_is_theirs_to_say(real: Real) -> None:

@@ -49,6 +49,7 @@ class Shims:
             "context": self._runtime.context,
             "forward_context": forward_context,
             "in_forward": in_forward,
+            "lazy_import": lazy_import,
             "make_layers": make_layers,
             "make_layers_non_pp": partial(_layers, whole=False),
             "make_pp_layers": partial(_layers, whole=True),
@@ -142,6 +143,20 @@ def rotary_cached(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace)
     table = ev.value("sglang.srt.layers.rotary_embedding.factory", "_ROPE_DICT")
     get = ev.attributes.find(table, "get", place)
     return ev.calls.call(get, [argument(args, kwargs, 0, "key")], {}, place)
+
+
+def lazy_import(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
+    """`LazyImport(module_name, class_name)`: what it imports when it is first used.
+
+    Imported at once, so that calls of it stand where the source makes them.
+    """
+    module, name = (
+        argument(args, kwargs, 0, "module_name"),
+        argument(args, kwargs, 1, "class_name"),
+    )
+    if not isinstance(module, str) or not isinstance(name, str):
+        return Unknown("what is imported lazily", place)
+    return ev.attributes.find(ev.modules.by_name(str(module), place), str(name), place)
 
 
 def in_forward(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> bool:
