@@ -56,11 +56,11 @@ from fibcore.model.tree import (
 from fibcore.ops.authoring.consistency import in_name, not_a_multiple, other_than
 from fibcore.ops.authoring.costs import Attended, attended, attention_cost, moved
 from fibcore.ops.authoring.counts import TOKENS
+from fibcore.ops.authoring.decided import UndecidedError, decided, decided_size, possible_values
 from fibcore.ops.authoring.implementations import rewritten, wrapped
 from fibcore.ops.authoring.linears import (
     LinearSizes,
     Size,
-    UndecidedError,
     layer_sizes,
     layer_vocabulary,
     rank_sizes,
@@ -154,6 +154,8 @@ __all__ = [
     "attended",
     "attention_cost",
     "const",
+    "decided",
+    "decided_size",
     "decode_batches",
     "fact",
     "generator",
@@ -172,6 +174,7 @@ __all__ = [
     "page_counts",
     "page_numbers",
     "pool_size",
+    "possible_values",
     "prefill_batches",
     "rank_sizes",
     "rank_vocabulary",

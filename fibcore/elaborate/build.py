@@ -13,6 +13,7 @@ from fibcore.elaborate.python.limits import bounded
 from fibcore.elaborate.python.reach import modules_within
 from fibcore.elaborate.python.values import (
     ABSENT,
+    OTHER_KEYS,
     Class,
     Ext,
     Mod,
@@ -123,6 +124,8 @@ class TreeBuilder:
             for index, item in enumerate(mod.entries):
                 yield str(index), item
         for name, value in mod.attrs.items():
+            if name is OTHER_KEYS:
+                continue  # `_node` tells of it: a path needs a name
             if isinstance(value, (Mod, Repeat, Alternatives, Unknown)) or _foreign(value):
                 yield name, value
             elif isinstance(value, (list, tuple)) and any(isinstance(v, Mod) for v in value):
@@ -189,6 +192,9 @@ class TreeBuilder:
                 self.missing.append(Missing(inner, "a layer that is not known", mod.place))
             elif not isinstance(child, (Mod, Repeat)):
                 self._note_missing(mod, name, child, inner)
+        if any(modules_within([mod.attrs.get(OTHER_KEYS)])):
+            why = "a module is kept under a name that is not known"
+            self.missing.append(Missing(_join(path, "?"), why, mod.place))
         # A leaf has what was assigned to it from outside, and all of it where its `__init__` ran.
         if mod.attrs:
             fixed, moving = self._constant(mod, "attributes", mod.attrs)
@@ -280,7 +286,8 @@ class TreeBuilder:
             known = self._held[key] = [
                 (name, value)
                 for name, value in mod.attrs.items()
-                if isinstance(value, Mod) or (isinstance(value, Param) and value.base is None)
+                if name is not OTHER_KEYS
+                and (isinstance(value, Mod) or (isinstance(value, Param) and value.base is None))
             ]
         return known
 
@@ -310,6 +317,8 @@ class TreeBuilder:
             moving: list[str] = []
             for name, value in values.items():
                 if kind == "attributes" and isinstance(value, (Mod, Repeat)):
+                    continue
+                if name is OTHER_KEYS:
                     continue
                 if _moves(value):
                     moving.append(name)

@@ -206,3 +206,15 @@ EntryClass = Model
     tree = made.tree(text)
     assert tree.missing == ()
     assert [n.path for n in tree.walk() if n.leaf] == [f"layers.{i}.norm" for i in range(3)]
+
+
+@pytest.mark.parametrize(
+    "kept",
+    ["setattr(self, foreign.name(), RMSNorm(8))", "self.__dict__[foreign.name()] = RMSNorm(8)"],
+)
+def test_a_module_under_a_name_that_is_not_known_is_reported(made: Any, kept: str) -> None:
+    tree = made.tree(model(f"self.norm = RMSNorm(8)\n{kept}", "norm"))
+    reasons = missing(tree)
+    assert reasons["?"] == "a module is kept under a name that is not known"
+    assert all(isinstance(name, str) for name in (*tree.root.attributes, *tree.root.children))
+    assert all(isinstance(each.path, str) for each in tree.walk())

@@ -13,7 +13,8 @@ import attrs
 
 from fibcore.model.kernel import Fact, fact
 from fibcore.model.serving import Serving
-from fibcore.model.tree import Alternatives, ModuleNode, Unknown, with_origins
+from fibcore.model.tree import ModuleNode, with_origins
+from fibcore.ops.authoring.decided import UndecidedError, decided, decided_size
 
 LINEAR = "sglang.srt.layers.linear."
 EMBEDDING = "sglang.srt.layers.vocab_parallel_embedding."
@@ -28,10 +29,6 @@ _POSITIONAL = {
     LINEAR + "MergedColumnParallelLinear": ("input_size", "output_sizes", "bias"),
     LINEAR + "LinearBase": ("input_size", "output_size", "bias"),
 }
-
-
-class UndecidedError(Exception):
-    """A number that the sizes follow from is not known, or does not fit the others."""
 
 
 @attrs.frozen
@@ -139,9 +136,11 @@ def _vocabulary(node: ModuleNode, serving: Serving | None) -> LinearSizes:
     vocabulary = _int(arguments, name)
     if serving is None:
         return LinearSizes(Size(vocabulary, name, (arguments[name],)), k)
-    ranks, sharded = 1, bool(_known(arguments, "enable_tp", default=True))
+    ranks, sharded = 1, bool(decided(arguments.get("enable_tp", True), "enable_tp"))
     if sharded:
-        _known(arguments, "use_attn_tp_group", default=False)  # of the same size without DP
+        decided(
+            arguments.get("use_attn_tp_group", False), "use_attn_tp_group"
+        )  # of the same size without DP
         ranks = _tp(serving)
     padding = arguments.get("padding_size", VOCAB_PADDING)
     if isinstance(padding, bool) or not isinstance(padding, int) or padding < 1:
@@ -228,10 +227,10 @@ def _qkv(node: ModuleNode, serving: Serving | None, *, gates: int) -> LinearSize
     # No queries: keys and values alone, of an encoder's output (Whisper).
     heads = _part(arguments.get("total_num_heads"), "total_num_heads")
     kv_heads = heads
-    if _known(arguments, "total_num_kv_heads", default=None) is not None:
+    if decided(arguments.get("total_num_kv_heads"), "total_num_kv_heads") is not None:
         kv_heads = _int(arguments, "total_num_kv_heads")
     v_head = head
-    if _known(arguments, "v_head_size", default=None) is not None:
+    if decided(arguments.get("v_head_size"), "v_head_size") is not None:
         v_head = _part(arguments["v_head_size"], "v_head_size")
     sources: tuple[object, ...] = (head, heads, kv_heads, v_head)
     note = "(total_num_heads + total_num_kv_heads) * head_size + total_num_kv_heads * v_head_size"
@@ -242,7 +241,7 @@ def _qkv(node: ModuleNode, serving: Serving | None, *, gates: int) -> LinearSize
     if serving is not None:
         ranks = _ranks(arguments, serving)
         kv_ranks = ranks
-        if _known(arguments, "kv_parallel_group", default=None) is not None:
+        if decided(arguments.get("kv_parallel_group"), "kv_parallel_group") is not None:
             kv_ranks = _group(arguments["kv_parallel_group"], serving)
         heads = _divide(heads, ranks, "total_num_heads")
         if kv_ranks >= kv_heads:
@@ -271,9 +270,9 @@ def _ranks(arguments: Mapping[str, Any], serving: Serving) -> int:
     tensor-parallel size. The attention group is as large where data parallelism is off.
     """
     if "tp_size" in arguments:
-        size = _known(arguments, "tp_size", default=None)
+        size = decided(arguments.get("tp_size"), "tp_size")
         return _tp(serving) if size is None else _int(arguments, "tp_size")
-    return _group(_known(arguments, "parallel_group", default=None), serving)
+    return _group(decided(arguments.get("parallel_group"), "parallel_group"), serving)
 
 
 def _group(group: object, serving: Serving) -> int:
@@ -307,40 +306,21 @@ def _arguments(node: ModuleNode) -> Mapping[str, Any]:
     return arguments
 
 
-def _known(arguments: Mapping[str, Any], name: str, *, default: Any) -> Any:
-    value = arguments.get(name, default)
-    if isinstance(value, Unknown):
-        raise UndecidedError(f"{name} is {value}")
-    if isinstance(value, Alternatives):
-        raise UndecidedError(f"{name} is one of {', '.join(map(str, value.values))}")
-    return value
-
-
-def _positive(value: object, name: str) -> int:
-    if isinstance(value, Unknown):
-        raise UndecidedError(f"{name} is {value}")
-    if isinstance(value, Alternatives):
-        raise UndecidedError(f"{name} is one of {', '.join(map(str, value.values))}")
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise UndecidedError(f"{name} is {value!r}, not a positive number")
-    return value
-
-
 def _part(value: object, name: str) -> int:
     """A size of a part of a layer, which may have none of it: values that nothing projects."""
     if isinstance(value, int) and not isinstance(value, bool) and value == 0:
         return value
-    return _positive(value, name)
+    return decided_size(value, name)
 
 
 def _int(arguments: Mapping[str, Any], name: str) -> int:
     if name not in arguments:
         raise UndecidedError(f"{name} is not among the constructor's arguments")
-    return _positive(arguments[name], name)
+    return decided_size(arguments[name], name)
 
 
 def _ints(arguments: Mapping[str, Any], name: str) -> list[int]:
-    values = _known(arguments, name, default=None)
+    values = decided(arguments.get(name), name)
     if not isinstance(values, (list, tuple)):
         raise UndecidedError(f"{name} is {values!r}, not a list of sizes")
     return [_part(value, name) for value in values]

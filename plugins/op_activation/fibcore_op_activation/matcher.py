@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import attrs
 
 from fibcore.plugin import (
-    Alternatives,
     Extraction,
     Kernel,
     KernelCollector,
@@ -16,7 +14,7 @@ from fibcore.plugin import (
     ModuleNode,
     Serving,
     UndecidedError,
-    Unknown,
+    decided,
     fact,
 )
 from fibcore_op_activation.kinds import KINDS, Kind
@@ -138,12 +136,14 @@ def _activation(node: ModuleNode) -> _Activation:
         return _Activation(KINDS[_PLAIN[node.cls]])
     if node.cls in _GELU:
         name, default = _GELU[node.cls]
-        form = _known(node, "approximate", default)
+        form = decided(node.argument("approximate", default), "approximate")
         if form not in _FORMS:
             raise UndecidedError(f"approximate is {form!r}, neither 'none' nor 'tanh'")
         return _Activation(KINDS[name.format(_FORMS[form])])
     if node.cls == _SITU:
-        bounds = {name: _known(node, name, None) for name in KINDS["situ_and_mul"].scalars}
+        bounds = {
+            name: decided(node.argument(name, None), name) for name in KINDS["situ_and_mul"].scalars
+        }
         if bounds["linear_beta"] is None:
             raise _OtherFunctionError("its second half has no bound; no definition has this form")
         return _Activation(KINDS["situ_and_mul"], {n: _number(n, v) for n, v in bounds.items()})
@@ -158,13 +158,4 @@ def _activation(node: ModuleNode) -> _Activation:
 def _number(name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
         raise UndecidedError(f"{name} is {value!r}, not a positive number")
-    return value
-
-
-def _known(node: ModuleNode, name: str, default: Any) -> Any:
-    value = node.argument(name, default)
-    if isinstance(value, Unknown):
-        raise UndecidedError(f"{name} is {value}")
-    if isinstance(value, Alternatives):
-        raise UndecidedError(f"{name} is one of {', '.join(map(str, value.values))}")
     return value

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import attrs
 
 from fibcore.plugin import (
-    Alternatives,
     Extraction,
     Fact,
     Kernel,
@@ -19,6 +16,7 @@ from fibcore.plugin import (
     Serving,
     UndecidedError,
     Unknown,
+    decided,
     layer_vocabulary,
     rank_vocabulary,
 )
@@ -153,34 +151,20 @@ def _check_class(node: ModuleNode) -> None:
     if node.quantization is not None:
         raise _OtherFunction(f"its table is quantised by {node.quantization.method}")
     for name, what in (("params_dtype", "table"), ("dtype", "table"), ("output_dtype", "result")):
-        dtype = _known(node, name)
+        dtype = decided(node.argument(name), name)
         if dtype is None:
             continue
         if not isinstance(dtype, Named):
             raise UndecidedError(f"{name} is {dtype!r}")
         if dtype.name.rpartition(".")[2] not in ("bfloat16", "float16"):
             raise _OtherFunction(f"its {what} is {dtype.name.rpartition('.')[2]}")
-    if _known(node, "max_norm") is not None:
+    if decided(node.argument("max_norm"), "max_norm") is not None:
         raise _OtherFunction("it shortens rows that are too long")
-    original = _known(node, "org_num_embeddings")
-    if original and original != _known(node, "num_embeddings"):
+    original = decided(node.argument("org_num_embeddings"), "org_num_embeddings")
+    if original and original != decided(node.argument("num_embeddings"), "num_embeddings"):
         raise _OtherFunction("rows of added words stand after those of the vocabulary")
 
 
 def _table(node: ModuleNode, serving: Serving) -> _Table:
     sizes = rank_vocabulary(node, serving)
     return _Table(sizes, layer_vocabulary(node), serving.tp if sizes.sharded else 0)
-
-
-def _known(node: ModuleNode, name: str) -> Any:
-    """The argument `name`, which has to be known; None where the class has none.
-
-    Raises:
-        UndecidedError: it is not known.
-    """
-    value = node.argument(name)
-    if isinstance(value, Unknown):
-        raise UndecidedError(f"{name} is {value}")
-    if isinstance(value, Alternatives):
-        raise UndecidedError(f"{name} is one of {', '.join(map(str, value.values))}")
-    return value

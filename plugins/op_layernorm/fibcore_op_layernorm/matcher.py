@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
 
 from fibcore.plugin import (
-    Alternatives,
     Extraction,
     Kernel,
     KernelCollector,
@@ -16,7 +14,8 @@ from fibcore.plugin import (
     Named,
     ParameterRef,
     Serving,
-    Unknown,
+    UndecidedError,
+    decided,
     fact,
 )
 from fibcore_op_layernorm.forms import Form, form_of
@@ -35,10 +34,6 @@ _KNOWN = frozenset({*_TORCH, _SGLANG, *_NO_BIAS})
 _OTHER_NORM = re.compile(r"(Group|Batch|Instance)Norm|LayerNorm2d$")
 _NAMED_SO = re.compile(r"^(?!.*([Gg]ated|RMS)).*LayerNorm")
 _NO_ROWS = "its mean and variance are not those of rows; the op type has no such kernel"
-
-
-class _UndecidedError(Exception):
-    """An argument that has to be known is not."""
 
 
 class _OtherFunctionError(Exception):
@@ -87,7 +82,7 @@ def _match(
     except _OtherFunctionError as other:
         found.not_covered(node.class_name, str(other), node)
         return
-    except _UndecidedError as why:
+    except UndecidedError as why:
         found.problem(f"{node.class_name} kernel", str(why), node)
         return
     if node.calls:
@@ -114,12 +109,12 @@ def _kernel(node: ModuleNode) -> Kernel:
 
     Raises:
         _OtherFunctionError: the layer computes another function.
-        _UndecidedError: an argument is not known.
+        UndecidedError: an argument is not known.
     """
     form, hidden_size = _form(node), _row(node)
-    eps = _known(node, "eps", None)
+    eps = decided(node.argument("eps", None), "eps")
     if isinstance(eps, bool) or not isinstance(eps, (int, float)) or not 0 <= eps < 1:
-        raise _UndecidedError(f"eps is {eps!r}, not a small number")
+        raise UndecidedError(f"eps is {eps!r}, not a small number")
     return Kernel(
         op_type=OP_TYPE,
         name=kernel_name(form, hidden_size),
@@ -158,11 +153,11 @@ def _form(node: ModuleNode) -> Form:
 
 def _dtype(node: ModuleNode, default: str) -> str:
     """The dtype of the parameters; the model's own is bfloat16 here, as in the dataset."""
-    given = _known(node, "dtype", None)
+    given = decided(node.argument("dtype", None), "dtype")
     if given is None:
         return default
     if not isinstance(given, Named):
-        raise _UndecidedError(f"dtype is {given!r}")
+        raise UndecidedError(f"dtype is {given!r}")
     name = given.name.rpartition(".")[2]
     return "bfloat16" if name == "float16" else name
 
@@ -171,7 +166,7 @@ def _row(node: ModuleNode) -> int:
     """Elements of a row. A shape of several dimensions, as of one weight a head, is another op."""
     names = ("normalized_shape",) if node.cls in _TORCH else ("hidden_size",)
     (name,) = (_NO_BIAS[node.cls],) if node.cls in _NO_BIAS else names
-    value = _known(node, name, None)
+    value = decided(node.argument(name, None), name)
     if isinstance(value, (tuple, list)):
         if len(value) != 1:
             listed = " x ".join(map(str, value))
@@ -180,21 +175,12 @@ def _row(node: ModuleNode) -> int:
             )
         (value,) = value
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise _UndecidedError(f"{name} is {value!r}, not a positive number")
+        raise UndecidedError(f"{name} is {value!r}, not a positive number")
     return value
 
 
 def _flag(node: ModuleNode, name: str) -> bool:
-    value = _known(node, name, True)
+    value = decided(node.argument(name, True), name)
     if not isinstance(value, bool):
-        raise _UndecidedError(f"{name} is {value!r}, neither True nor False")
-    return value
-
-
-def _known(node: ModuleNode, name: str, default: Any) -> Any:
-    value = node.argument(name, default)
-    if isinstance(value, Unknown):
-        raise _UndecidedError(f"{name} is {value}")
-    if isinstance(value, Alternatives):
-        raise _UndecidedError(f"{name} is one of {', '.join(map(str, value.values))}")
+        raise UndecidedError(f"{name} is {value!r}, neither True nor False")
     return value

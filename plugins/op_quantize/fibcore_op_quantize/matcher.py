@@ -9,7 +9,6 @@ from typing import Any
 import attrs
 
 from fibcore.plugin import (
-    Alternatives,
     Extraction,
     Fact,
     Kernel,
@@ -20,7 +19,7 @@ from fibcore.plugin import (
     Size,
     TensorRef,
     UndecidedError,
-    Unknown,
+    decided,
     fact,
     rank_sizes,
 )
@@ -210,14 +209,8 @@ def _fp8(call: Operation, position: int, name: str) -> None:
 
 def _known(call: Operation, position: int, name: str, default: Any) -> Any:
     """An argument that has to be known."""
-    value = call.argument(position, name)
-    if value is None:
-        return default
-    if isinstance(value, Unknown):
-        raise UndecidedError(f"{name} is {value}")
-    if isinstance(value, Alternatives):
-        raise UndecidedError(f"{name} is one of {', '.join(map(str, value.values))}")
-    return value
+    value = decided(call.argument(position, name), name)
+    return default if value is None else value
 
 
 _Reader = tuple[Callable[[Operation, int], Kind], int]

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 import attrs
 
 from fibcore.plugin import (
-    Alternatives,
     Call,
     Extraction,
     Kernel,
@@ -20,8 +18,11 @@ from fibcore.plugin import (
     Operation,
     ParameterRef,
     Serving,
+    UndecidedError,
     Unknown,
+    decided,
     fact,
+    possible_values,
 )
 from fibcore_op_rmsnorm.names import OP_TYPE, function_name, kernel_name
 
@@ -62,10 +63,6 @@ _QUANTISING = ("forward_with_per_tensor_quant_fusion",)
 _IGNORED = ("forward_with_allreduce_fusion_quant_per_group",)
 
 
-class _Undecided(Exception):
-    """Something that has to be known is not."""
-
-
 class _OtherFunction(Exception):
     """The module computes something that is not this kernel."""
 
@@ -100,7 +97,7 @@ def _fused_functions(tree: ModelTree) -> dict[str, tuple[str, ...]]:
     functions: dict[str, dict[str, None]] = {}
     for operation in tree.operations:
         for value in (*operation.args, *operation.kwargs.values()):
-            for one in _flatten(value):
+            for one in possible_values(value):
                 # Elementwise operations of torch are steps of something, and no kernel's name.
                 if isinstance(one, ParameterRef) and not operation.function.startswith("torch."):
                     owner = one.path.rpartition(".")[0]
@@ -141,7 +138,7 @@ def _match(
         gated = "gated " * (str(other) == _GATE and "gate" not in node.class_name.lower())
         found.not_covered(gated + node.class_name, str(other), node)
         return
-    except _Undecided as why:
+    except UndecidedError as why:
         found.problem(f"{node.class_name} kernel", str(why), node)
         return
     plain, fused, quantised, doubts = _read_calls(node.calls)
@@ -217,7 +214,7 @@ def _read_constructor(node: ModuleNode) -> _Norm:
 
     Raises:
         _OtherFunction: the module is a norm, and not this one.
-        _Undecided: an argument is not known.
+        UndecidedError: an argument is not known.
     """
     if node.cls in _PLAIN:
         return _Norm(_hidden(node), _eps(node), gemma=False, notes=_check_plain(node))
@@ -226,7 +223,7 @@ def _read_constructor(node: ModuleNode) -> _Norm:
     if node.cls == _SHIFTED:
         if not _flag(node, "with_scale", default=True):
             raise _OtherFunction("it has no weight")
-        shift = _known(node, "scale_shift", 0.0)
+        shift = decided(node.argument("scale_shift", 0.0), "scale_shift")
         if shift not in (0, 1):
             raise _OtherFunction(f"it multiplies by weight + {shift}")
         return _Norm(_hidden(node), _eps(node), gemma=shift == 1)
@@ -249,15 +246,15 @@ def _check_plain(node: ModuleNode) -> tuple[str, ...]:
     for weight in ("has_weight", "with_scale"):
         if not _flag(node, weight, default=True):
             raise _OtherFunction("it has no weight")
-    part = _known(node, "var_hidden_size", None)
+    part = decided(node.argument("var_hidden_size", None), "var_hidden_size")
     if part is not None and part != _hidden(node):
         raise _OtherFunction(f"its mean square is over the first {part} elements of a row only")
     for name, what in (("weight_dtype", "weight"), ("override_orig_dtype", "output")):
-        dtype = _known(node, name, None)
+        dtype = decided(node.argument(name, None), name)
         if dtype is None:
             continue
         if not isinstance(dtype, Named):
-            raise _Undecided(f"{name} is {dtype!r}")
+            raise UndecidedError(f"{name} is {dtype!r}")
         if dtype.name.rpartition(".")[2] not in ("bfloat16", "float16"):
             raise _OtherFunction(f"its {what} is {dtype.name.rpartition('.')[2]}")
     if _flag(node, "cast_x_before_out_mul", default=False):
@@ -265,34 +262,24 @@ def _check_plain(node: ModuleNode) -> tuple[str, ...]:
     return ()
 
 
-def _known(node: ModuleNode, name: str, default: Any) -> Any:
-    """The argument `name`, which has to be known."""
-    value = node.argument(name, default)
-    if isinstance(value, Unknown):
-        raise _Undecided(f"{name} is {value}")
-    if isinstance(value, Alternatives):
-        raise _Undecided(f"{name} is one of {', '.join(map(str, value.values))}")
-    return value
-
-
 def _flag(node: ModuleNode, name: str, *, default: bool) -> bool:
-    return bool(_known(node, name, default))
+    return bool(decided(node.argument(name, default), name))
 
 
 def _hidden(node: ModuleNode) -> int:
     for name in ("hidden_size", "dim"):
         if name in node.arguments:
-            value = _known(node, name, None)
+            value = decided(node.argument(name, None), name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise _Undecided(f"{name} is {value!r}, not a positive number")
+                raise UndecidedError(f"{name} is {value!r}, not a positive number")
             return value
-    raise _Undecided("its row length is not among the constructor's arguments")
+    raise UndecidedError("its row length is not among the constructor's arguments")
 
 
 def _eps(node: ModuleNode) -> float:
-    value = _known(node, "eps", None)
+    value = decided(node.argument("eps", None), "eps")
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1:
-        raise _Undecided(f"eps is {value!r}, not a small number")
+        raise UndecidedError(f"eps is {value!r}, not a small number")
     return value
 
 
@@ -310,7 +297,7 @@ def _read_calls(calls: Iterable[Call]) -> tuple[bool, bool, bool, list[str]]:
             quantised = True
             continue
         # RMSNorm.forward(x, residual=None, ...), and so the methods that stand for it.
-        for residual in _flatten(call.argument(1, "residual")):
+        for residual in possible_values(call.argument(1, "residual")):
             if residual is None:
                 plain = True
             elif isinstance(residual, Unknown) and not residual.is_tensor:
@@ -318,9 +305,3 @@ def _read_calls(calls: Iterable[Call]) -> tuple[bool, bool, bool, list[str]]:
             else:
                 fused = True
     return plain, fused, quantised, list(dict.fromkeys(doubts))
-
-
-def _flatten(value: Any) -> list[Any]:
-    if isinstance(value, Alternatives):
-        return [leaf for one in value.values for leaf in _flatten(one)]
-    return [value]

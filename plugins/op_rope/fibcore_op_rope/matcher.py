@@ -19,8 +19,12 @@ from fibcore.plugin import (
     ModuleRef,
     ParameterRef,
     Serving,
+    UndecidedError,
     Unknown,
+    decided,
+    decided_size,
     fact,
+    possible_values,
 )
 from fibcore_op_rope.names import API, GPTJ, NEOX, OP_TYPE, kernel_name
 
@@ -58,10 +62,6 @@ _TURNING = re.compile(r"forward(_cuda|_native)?$|__call__$")
 # Gives the rows of the table that somebody else turns by.
 _TABLE = re.compile(r"get_cos_sin$|get_cos_sin_cache$|get_cos_cached_total$|get_sin_cached_total$")
 _FUSED = re.compile(r"rope|rotary", re.IGNORECASE)
-
-
-class _Undecided(Exception):
-    """Something that has to be known is not."""
 
 
 class _OtherFunction(Exception):
@@ -142,7 +142,7 @@ def _match(node: ModuleNode, fused_functions: tuple[str, ...], found: KernelColl
     except _OtherFunction as other:
         found.not_covered(node.class_name, str(other), node)
         return
-    except _Undecided as why:
+    except UndecidedError as why:
         found.problem(f"{node.class_name} kernel", str(why), node)
         return
     alone, storing, table, doubts = _read_calls(node.calls)
@@ -220,17 +220,20 @@ def _read_constructor(node: ModuleNode) -> _Rope:
 
     Raises:
         _OtherFunction: the module turns otherwise.
-        _Undecided: an argument is not known.
+        UndecidedError: an argument is not known.
     """
     if not node.cls.startswith(_LAYERS):
         raise _OtherFunction(_UNKNOWN_CLASS)
     scaling = _SCALINGS.get(node.class_name)
     if scaling is None:
         raise _OtherFunction(_OTHERS.get(node.class_name, _UNKNOWN_CLASS))
-    neox = _known(node, "is_neox_style")
+    neox = decided(_argument(node, "is_neox_style"), "is_neox_style")
     if not isinstance(neox, bool):
-        raise _Undecided(f"is_neox_style is {neox!r}, neither true nor false")
-    head_size, rotary_dim = _size(node, "head_size"), _size(node, "rotary_dim")
+        raise UndecidedError(f"is_neox_style is {neox!r}, neither true nor false")
+    head_size, rotary_dim = (
+        decided_size(_argument(node, "head_size"), "head_size"),
+        decided_size(_argument(node, "rotary_dim"), "rotary_dim"),
+    )
     turned = "elements of a head that are turned"
     if node.class_name == "Gemma4RotaryEmbedding":
         # It turns whole heads, by rows whose pairs after the first rotary_dim / 2 have angle 0.
@@ -242,23 +245,10 @@ def _read_constructor(node: ModuleNode) -> _Rope:
     return _Rope(NEOX if neox else GPTJ, head_size, rotary_dim, turned, scaling)
 
 
-def _known(node: ModuleNode, name: str) -> Any:
-    """The argument `name`, which has to be known."""
+def _argument(node: ModuleNode, name: str) -> Any:
     if name not in node.arguments:
-        raise _Undecided(f"{name} is not among the constructor's arguments")
-    value = node.argument(name)
-    if isinstance(value, Unknown):
-        raise _Undecided(f"{name} is {value}")
-    if isinstance(value, Alternatives):
-        raise _Undecided(f"{name} is one of {', '.join(map(str, value.values))}")
-    return value
-
-
-def _size(node: ModuleNode, name: str) -> int:
-    value = _known(node, name)
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise _Undecided(f"{name} is {value!r}, not a positive number")
-    return value
+        raise UndecidedError(f"{name} is not among the constructor's arguments")
+    return node.argument(name)
 
 
 # --- the calls ---------------------------------------------------------------------------------
@@ -273,7 +263,7 @@ def _read_calls(calls: Iterable[Call]) -> tuple[bool, bool, bool, list[str]]:
             table = True
         elif _TURNING.match(call.method):
             # forward(positions, query, key, offsets=None, fused_set_kv_buffer_arg=None)
-            for target in _flatten(call.argument(4, "fused_set_kv_buffer_arg")):
+            for target in possible_values(call.argument(4, "fused_set_kv_buffer_arg")):
                 if target is None:
                     alone = True
                 elif isinstance(target, Unknown) and not target.is_tensor:
@@ -281,9 +271,3 @@ def _read_calls(calls: Iterable[Call]) -> tuple[bool, bool, bool, list[str]]:
                 else:
                     storing = True
     return alone, storing, table, list(dict.fromkeys(doubts))
-
-
-def _flatten(value: Any) -> list[Any]:
-    if isinstance(value, Alternatives):
-        return [leaf for one in value.values for leaf in _flatten(one)]
-    return [value]
