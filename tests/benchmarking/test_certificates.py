@@ -296,6 +296,15 @@ def test_what_is_widened_copies_before_it_changes_in_place(conversion: str) -> N
     assert given.tolist() == [1, 1, 1]
 
 
+def test_bits_that_are_read_as_a_narrow_number_are_still_that_many() -> None:
+    source = "def run(bits):\n    return (bits << 7).view(torch.bfloat16)\n"
+    namespace: dict[str, Any] = {"torch": torch}
+    exec(widened(source), namespace)  # noqa: S102 - what is tested
+    result = namespace["run"](torch.tensor([127, 128, 126], dtype=torch.int16))
+    assert result.dtype == torch.float64
+    assert result.tolist() == [1.0, 2.0, 0.5]
+
+
 def test_a_float64_evaluation_that_changes_its_inputs_is_none(tmp_path: Path) -> None:
     changed = TOY.reference.replace("table * scale", "table.type(torch.float32).mul_(scale)")
     assert changed != TOY.reference

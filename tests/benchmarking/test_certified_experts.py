@@ -26,7 +26,11 @@ def small(weights: str, groups: int, kept: int) -> Definition:
     return made
 
 
-@pytest.fixture(scope="module", params=[("fp8_block_scale", 4, 2), ("bf16", 1, 1)], ids=str)
+@pytest.fixture(
+    scope="module",
+    params=[("fp8_block_scale", 4, 2), ("bf16", 1, 1), ("mxfp4", 1, 1), ("nvfp4", 4, 2)],
+    ids=str,
+)
 def certificate(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     root: Path = tmp_path_factory.mktemp("dataset")
     made = small(*request.param)

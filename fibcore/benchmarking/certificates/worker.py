@@ -53,7 +53,19 @@ class _Widening(ast.NodeTransformer):
         return node
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
-        """A conversion copies even where it changes nothing: what it gives is changed in place."""
+        """A conversion copies even where it changes nothing: what it gives is changed in place.
+
+        Bits that are read as a narrow number are still that many; the number is widened then.
+        """
+        if isinstance(node.func, ast.Attribute) and node.func.attr == "view":
+            (*_, last) = node.args or (node.func,)
+            if isinstance(last, ast.Attribute) and last.attr in NARROW:
+                node.func.value = self.visit(node.func.value)
+                wide = ast.parse("x.to(torch.float64)", mode="eval").body
+                assert isinstance(wide, ast.Call)
+                assert isinstance(wide.func, ast.Attribute)
+                wide.func.value = node
+                return wide
         self.generic_visit(node)
         if not isinstance(node.func, ast.Attribute):
             return node
