@@ -384,3 +384,9 @@ def test_wrong_implementations_are_rejected(
 ) -> None:
     definition = definition_of(small[kernel])
     assert_wrong_ones_rejected(template, definition, fibcore_implementations(definition))
+
+
+def test_a_token_that_is_wrong_is_more_than_may_lie_outside() -> None:
+    from fibcore_op_moe import test_template
+
+    assert 1 - test_template.MATCHED_RATIO["output"] < 1 / 8192 / 10
