@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from packaging.specifiers import SpecifierSet
 from plugin_toy import plugin
 
 import fibcore
@@ -35,6 +37,15 @@ def test_the_report_says_what_was_made(tmp_path: Path) -> None:
     assert sorted(report.files) == sorted(p for p in found if (report.folder / p).is_file())
     assert "fibcore_op_paged_copy/references/paged_copy.py" in report.files
     assert report.to_dict()["files"] == list(report.files)
+
+
+def test_it_needs_this_fibcore_or_one_that_promises_the_same(tmp_path: Path) -> None:
+    text = (make(tmp_path).folder / "pyproject.toml").read_text("utf-8")
+    (needed,) = re.findall(r'"fibcore(>=[^"]*)"', text)
+    specifier = SpecifierSet(needed)
+    assert specifier.contains(fibcore.__version__)
+    major, minor = fibcore.__version__.split(".")[:2]
+    assert not specifier.contains(f"{major}.{int(minor) + 1}.0")
 
 
 def test_every_place_to_change_is_marked(tmp_path: Path) -> None:

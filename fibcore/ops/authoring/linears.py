@@ -138,9 +138,8 @@ def _vocabulary(node: ModuleNode, serving: Serving | None) -> LinearSizes:
         return LinearSizes(Size(vocabulary, name, (arguments[name],)), k)
     ranks, sharded = 1, bool(decided(arguments.get("enable_tp", True), "enable_tp"))
     if sharded:
-        decided(
-            arguments.get("use_attn_tp_group", False), "use_attn_tp_group"
-        )  # of the same size without DP
+        # Of the same size as the other group without data parallelism, so it only has to be known.
+        decided(arguments.get("use_attn_tp_group", False), "use_attn_tp_group")
         ranks = _tp(serving)
     padding = arguments.get("padding_size", VOCAB_PADDING)
     if isinstance(padding, bool) or not isinstance(padding, int) or padding < 1:

@@ -68,6 +68,13 @@ def test_linear_layers(node: ModuleNode, whole: Any, rank: Any) -> None:
     assert of(rank_sizes(node, TP4)) == rank
 
 
+@pytest.mark.parametrize("padding", [Unknown("a flag"), True, 0, "64"])
+def test_a_padding_that_is_no_positive_integer_is_undecided(padding: object) -> None:
+    given = {"num_embeddings": 1000, "embedding_dim": 8, "padding_size": padding}
+    with pytest.raises(UndecidedError, match="padding_size is"):
+        rank_vocabulary(module("head", EMBEDDING + "ParallelLMHead", given), TP4)
+
+
 def test_vocabularies_are_padded_on_ranks_alone() -> None:
     node = module(
         "head", EMBEDDING + "ParallelLMHead", {"num_embeddings": 1000, "embedding_dim": 8}
