@@ -31,6 +31,8 @@ _WHERE = {
     "new_op": "fibcore.scaffolding",
     "hierarchy": "fibcore.extraction.hierarchy",
     "explain": "fibcore.dataset.explanation",
+    "export": "fibcore.exporting.run",
+    "shapes": "fibcore.exporting.shapes",
     "survey": "fibcore.reports.survey",
     "validate": "fibcore.validation.run",
     "diff": "fibcore.reports.diff",
@@ -55,6 +57,7 @@ __all__ = [
     "coverage",
     "diff",
     "explain",
+    "export",
     "extract",
     "hierarchy",
     "hookimpl",
@@ -65,6 +68,7 @@ __all__ = [
     "publish",
     "report",
     "run",
+    "shapes",
     "survey",
     "validate",
     "verify",
@@ -77,6 +81,8 @@ if TYPE_CHECKING:
     from fibcore.benchmarking.workloads.add import add_workloads
     from fibcore.dataset.explanation import explain
     from fibcore.errors import FibcoreError
+    from fibcore.exporting.run import export
+    from fibcore.exporting.shapes import shapes
     from fibcore.extraction.hierarchy import hierarchy, models
     from fibcore.extraction.run import extract
     from fibcore.model.definition import Definition

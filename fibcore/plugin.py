@@ -67,6 +67,15 @@ from fibcore.ops.authoring.linears import (
     rank_vocabulary,
 )
 from fibcore.ops.authoring.rendering import joined, named_after, render, select
+from fibcore.ops.authoring.tables import csv_text, json_text
+from fibcore.ops.exports import (
+    Device,
+    Exported,
+    ExportedFile,
+    ExportFormat,
+    ExportRequest,
+    ServedKernel,
+)
 from fibcore.ops.hookspecs import (
     HOOK_API,
     GroundTruth,
@@ -116,7 +125,12 @@ __all__ = [
     "Cost",
     "Definition",
     "DefinitionError",
+    "Device",
     "Draws",
+    "ExportFormat",
+    "ExportRequest",
+    "Exported",
+    "ExportedFile",
     "Extraction",
     "Fact",
     "FibcoreError",
@@ -140,6 +154,7 @@ __all__ = [
     "Problem",
     "Quantization",
     "Scalar",
+    "ServedKernel",
     "Serving",
     "ServingError",
     "Size",
@@ -154,6 +169,7 @@ __all__ = [
     "attended",
     "attention_cost",
     "const",
+    "csv_text",
     "decided",
     "decided_size",
     "decode_batches",
@@ -163,6 +179,7 @@ __all__ = [
     "in_name",
     "indptr",
     "joined",
+    "json_text",
     "last_page_lengths",
     "layer_sizes",
     "layer_vocabulary",

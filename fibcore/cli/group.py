@@ -28,6 +28,7 @@ COMMANDS = {
     "coverage": "coverage",
     "diff": "diff",
     "explain": "explain",
+    "export": "export",
     "extract-kernel-definitions": "extract",
     "import-trace": "import_trace",
     "models": "models",

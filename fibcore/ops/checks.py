@@ -16,6 +16,7 @@ from fibcore.model.cost import Cost
 from fibcore.model.definition import Definition
 from fibcore.model.dtypes import DTYPES
 from fibcore.model.options import Option
+from fibcore.ops.exports import FORMAT_NAME, ExportFormat
 from fibcore.ops.hookspecs import (
     GroundTruth,
     Identity,
@@ -28,11 +29,43 @@ from fibcore.ops.values import is_a, items, listed, mapping, shown
 
 RESERVED = frozenset(
     {
-        *("all", "batch", "check", "config", "counts", "dask", "dataset", "description", "device"),
+        *(
+            "all",
+            "batch",
+            "check",
+            "config",
+            "configs",
+            "counts",
+            "dask",
+            "dataset",
+            "description",
+            "device",
+        ),
         *("disable_plugin", "display_name", "dry_run", "ep", "evidence", "evidence_dir"),
-        *("exit_code", "flashinfer", "flashinfer_trace", "help", "hf_repo_id", "jobs", "json"),
+        *(
+            "exit_code",
+            "flashinfer",
+            "flashinfer_trace",
+            "format",
+            "gpu",
+            "help",
+            "hf_repo_id",
+            "jobs",
+        ),
+        *("json",),
         *("memory_bytes", "memory_limit", "model_name", "op_type", "options", "output"),
-        *("progress", "prune", "quiet", "registry", "sglang", "show", "stage", "target_dir"),
+        *(
+            "progress",
+            "prune",
+            "quiet",
+            "registry",
+            "rows",
+            "sglang",
+            "shipped",
+            "show",
+            "stage",
+            "target_dir",
+        ),
         *("timeout", "timeout_s", "tolerance", "tp", "trace", "verbose", "web_dir"),
     }
 )
@@ -211,6 +244,24 @@ def check_implementations(result: object) -> tuple[Implementation, ...]:
     names = [one.name for one in found]
     if len(set(names)) != len(names):
         raise ValueError("two implementations have one name: " + "; ".join(names))
+    return found
+
+
+def check_exports(result: object) -> tuple[ExportFormat, ...]:
+    """What `fibcore_exports` returned, as a tuple.
+
+    Raises:
+        ValueError: a name is none, or repeats; or a format names no op type.
+    """
+    found = items(result, ExportFormat, "the result")
+    names = [one.name for one in found]
+    if len(set(names)) != len(names):
+        raise ValueError("two formats have one name: " + "; ".join(names))
+    for one in found:
+        if not FORMAT_NAME.fullmatch(one.name):
+            raise ValueError(f"format {one.name!r}: its name is not of the form 'some-tool'")
+        if not one.op_types:
+            raise ValueError(f"format {one.name!r}: it names no op type")
     return found
 
 

@@ -6,7 +6,7 @@ or all of these functions, each marked with `hookimpl`. It may have an integer
 it. Hooks receive and return public data types, all of which `fibcore.plugin` has.
 
 What concerns one op type is asked of the plugin that names it in `fibcore_op_types`, and of no
-other. `fibcore_extract` and `fibcore_ground_truths` are asked of every plugin.
+other. `fibcore_extract`, `fibcore_ground_truths` and `fibcore_exports` are asked of every plugin.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from fibcore.model.kernel import Extraction, Kernel, Scalar
 from fibcore.model.options import Option
 from fibcore.model.serving import Serving
 from fibcore.model.tree import ModelTree
+from fibcore.ops.exports import ExportFormat
 
 if TYPE_CHECKING:
     import numpy as np
@@ -280,4 +281,14 @@ def fibcore_implementations(definition: Definition) -> Sequence[Implementation]:
     ground truths and an implementation that returns zeros come from the core. Right ones differ in
     the order of sums or in roundings that good kernels have; wrong ones have the mistakes that
     kernels have. Empty where the plugin does not know the definition.
+    """
+
+
+@hookspec(firstresult=True)
+def fibcore_exports() -> Sequence[ExportFormat]:  # type: ignore[empty-body]
+    """Name the formats of other tools that the plugin writes kernels in.
+
+    Called by `fibcore export`, of every plugin. A format has the kernels of the op types that it
+    names, which may be another plugin's. Those of one name, of several plugins, are one format for
+    the user: what each writes are files of its own.
     """

@@ -21,6 +21,7 @@ from fibcore.model.serving import Serving
 from fibcore.model.tree import ModelTree
 from fibcore.ops import checks, kernel_checks
 from fibcore.ops.authoring.costs import whole
+from fibcore.ops.exports import ExportFormat
 from fibcore.ops.hookspecs import (
     GroundTruth,
     Identity,
@@ -285,6 +286,21 @@ class Registry:
             {"definition": definition},
         )
         return found or ()
+
+    def exports(self) -> tuple[tuple[str, ExportFormat], ...]:
+        """The formats that plugins write kernels in, each with the plugin's name.
+
+        Raises:
+            HookError: a plugin raised, or returned what are no formats.
+        """
+        return tuple(
+            (name, one)
+            for name, info in self._active.items()
+            for one in self._call(
+                name, "fibcore_exports", f"plugin {info.label}", checks.check_exports, {}
+            )
+            or ()
+        )
 
     def _ask_owner(
         self,

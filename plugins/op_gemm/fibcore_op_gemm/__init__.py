@@ -11,6 +11,7 @@ from importlib.resources import files
 from fibcore.plugin import (
     Cost,
     Definition,
+    ExportFormat,
     Extraction,
     GroundTruth,
     Identity,
@@ -27,6 +28,7 @@ from fibcore.plugin import (
 from fibcore_op_gemm import (
     cost,
     definitions,
+    exports,
     ground_truths,
     implementations,
     matcher,
@@ -93,3 +95,9 @@ def fibcore_cost(
 def fibcore_implementations(definition: Definition) -> Sequence[Implementation]:
     """Right and wrong kernels, by which benchmarks are tried."""
     return implementations.implementations(definition)
+
+
+@hookimpl
+def fibcore_exports() -> Sequence[ExportFormat]:
+    """Lists of shapes, and keys of tuned configs."""
+    return exports.FORMATS

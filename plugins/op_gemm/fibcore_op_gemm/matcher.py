@@ -11,6 +11,7 @@ import attrs
 from fibcore.plugin import (
     Alternatives,
     Extraction,
+    Fact,
     Kernel,
     KernelCollector,
     ModelTree,
@@ -80,6 +81,7 @@ class _Matcher:
         self.quantised: set[str] = set()  # paths of the layers among them that are
         self.sharded: set[str] = set()  # names of kernels that tensor parallelism splits
         self.remarks: dict[tuple[str, str], list[str]] = {}  # kernel and remark -> layers
+        self.biased: dict[str, list[ModuleNode]] = {}  # kernel -> layers that add a bias
         self.grouped = {path: group for o in tree.operations for path, group in grouped(o)}
         self.folded = {path for o in tree.operations for path in folded(o)}
         self.handed = {path for o in tree.operations for path in weights(o)}
@@ -190,6 +192,7 @@ class _Matcher:
         self._record(kernel, node, shape)
         if node.argument("bias") is True:
             self._remark(kernel, "a bias is added after the GEMM", node.path)
+            self.biased.setdefault(kernel.name, []).append(node)
         dtype = node.argument("params_dtype")
         if isinstance(dtype, Named) and dtype.name.endswith("float32"):
             self._remark(kernel, "SGLang runs it in float32", node.path)
@@ -463,8 +466,23 @@ class _Matcher:
                 for (name, remark), paths in self.remarks.items()
                 if name == kernel.name
             )
-            kernels.append(attrs.evolve(kernel, tags=tags, notes=(*kernel.notes, *notes)))
+            kernels.append(
+                attrs.evolve(
+                    kernel,
+                    tags=tags,
+                    notes=(*kernel.notes, *notes),
+                    facts={**kernel.facts, **self._bias(kernel.name)},
+                )
+            )
         return attrs.evolve(extraction, kernels=tuple(kernels))
+
+    def _bias(self, name: str) -> dict[str, Fact]:
+        """In how many of its layers a kernel is followed by a bias; nothing where in none."""
+        layers = self.biased.get(name)
+        if not layers:
+            return {}
+        note = "layers that add a bias after it"
+        return {"biased_layers": fact(len(layers), layers[0], note, layers[0].argument("bias"))}
 
 
 def _fact(size: Size, node: ModuleNode) -> Any:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from fibcore.plugin import (
     Cost,
     Definition,
+    ExportFormat,
     Extraction,
     GroundTruth,
     Identity,
@@ -27,6 +28,7 @@ from fibcore_op_mla import (
     assembling,
     cost,
     definitions,
+    exports,
     ground_truths,
     implementations,
     matcher,
@@ -93,3 +95,9 @@ def fibcore_cost(
 def fibcore_implementations(definition: Definition) -> Sequence[Implementation]:
     """Right and wrong kernels, by which benchmarks are tried."""
     return implementations.implementations(definition)
+
+
+@hookimpl
+def fibcore_exports() -> Sequence[ExportFormat]:
+    """Lists of cases for benchmarks."""
+    return exports.FORMATS

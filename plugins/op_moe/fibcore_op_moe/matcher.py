@@ -289,6 +289,9 @@ def _facts(
             topk.argument("top_k"),
         ),
     }
+    if experts.fused:
+        given = node.argument("num_fused_shared_experts")
+        facts["num_fused_shared_experts"] = fact(experts.fused, node, "", given)
     if moe.remote_experts:
         facts["num_experts"] = fact(moe.num_experts, node, f"num_experts{fused}", raw_count)
     if moe.weights.block_scaled:

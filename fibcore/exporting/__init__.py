@@ -1,0 +1,1 @@
+"""Writes kernels in the formats of tuners and benchmarks."""
