@@ -17,6 +17,7 @@ _WHERE = {
     "Definition": "fibcore.model.definition",
     "Serving": "fibcore.model.serving",
     "run": "fibcore.workflow",
+    "check": "fibcore.checking.run",
     "clone_repos": "fibcore.workspace",
     "extract": "fibcore.extraction.run",
     "add_new_model": "fibcore.web",
@@ -52,6 +53,7 @@ __all__ = [
     "add_solutions",
     "add_workloads",
     "certify",
+    "check",
     "clone_repos",
     "cost",
     "coverage",
@@ -79,6 +81,7 @@ if TYPE_CHECKING:
     from fibcore.benchmarking.costs import cost
     from fibcore.benchmarking.solutions import add_solutions
     from fibcore.benchmarking.workloads.add import add_workloads
+    from fibcore.checking.run import check
     from fibcore.dataset.explanation import explain
     from fibcore.errors import FibcoreError
     from fibcore.exporting.run import export

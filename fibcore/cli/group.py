@@ -23,6 +23,7 @@ COMMANDS = {
     "add-solutions": "add_solutions",
     "add-workloads": "add_workloads",
     "certify": "certify",
+    "check": "check",
     "clone-repos": "clone_repos",
     "cost": "cost",
     "coverage": "coverage",

@@ -259,7 +259,7 @@ def _testlist(request: ExportRequest) -> Exported:
 
 
 FORMATS = (
-    ExportFormat("gemm", "GEMM shapes of a rank, as CSV and JSON", (OP_TYPE,), _table, _RANK),
+    ExportFormat("gemm-csv", "GEMM shapes of a rank, as CSV and JSON", (OP_TYPE,), _table, _RANK),
     ExportFormat("aiter", "AMD aiter's lists of untuned GEMMs", (OP_TYPE,), _aiter, _RANK),
     ExportFormat("deepgemm", "DeepGEMM's sizes and groups", (OP_TYPE,), _deepgemm, _RANK),
     ExportFormat(

@@ -51,7 +51,7 @@ def test_every_format_asks_for_the_shapes_of_a_rank() -> None:
 
 
 def test_the_table_has_a_row_for_every_number_of_rows() -> None:
-    rows = table(written("gemm", served(PLAIN), served(BMM_BF16)), "gemm_shapes.csv")
+    rows = table(written("gemm-csv", served(PLAIN), served(BMM_BF16)), "gemm_shapes.csv")
     assert [(row["B"], row["M"], row["N"], row["K"]) for row in rows] == [
         ("1", "1", "512", "256"),
         ("1", "64", "512", "256"),
