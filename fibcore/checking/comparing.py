@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 
 import attrs
 
-from fibcore.checking.reading import Record
-from fibcore.checking.report import Verdict
+from fibcore.checking.reading import TableRow
+from fibcore.checking.report import State, Verdict
 from fibcore.exporting.shapes import KernelShape
 from fibcore.reports.coverage.handkept.quantities import meaning
 
@@ -30,7 +30,7 @@ class KnownModel:
     shapes: Sequence[KernelShape]
 
 
-def compare(record: Record, models: Sequence[KnownModel]) -> Verdict:
+def compare(record: TableRow, models: Sequence[KnownModel]) -> Verdict:
     """Hold a record against the models that it may be about; one that has it all is enough."""
     verdicts = [_of_model(record, model) for model in models]
     for state in ("right", "wrong", "unknown"):
@@ -40,7 +40,7 @@ def compare(record: Record, models: Sequence[KnownModel]) -> Verdict:
     return Verdict(str(record), "unknown", "", "it names no model that is known")
 
 
-def _of_model(record: Record, model: KnownModel) -> Verdict:
+def _of_model(record: TableRow, model: KnownModel) -> Verdict:
     """By its kernels where all columns are their axes, else by its config."""
     names = {name.lower(): name for shape in model.shapes for name in shape.sizes}
     variable = {name.lower() for shape in model.shapes for name in shape.variable}
@@ -53,7 +53,7 @@ def _of_model(record: Record, model: KnownModel) -> Verdict:
 
 
 def _of_kernels(
-    record: Record, model: KnownModel, sizes: Mapping[str, int], kernels: Sequence[KernelShape]
+    record: TableRow, model: KnownModel, sizes: Mapping[str, int], kernels: Sequence[KernelShape]
 ) -> Verdict:
     best = min(kernels, key=lambda shape: _distance(shape, sizes))
     where = "; ".join(
@@ -79,7 +79,7 @@ def _distance(shape: KernelShape, sizes: Mapping[str, int]) -> tuple[int, float]
     return sum(true != said for true, said in pairs), sum(factors)
 
 
-def _of_config(record: Record, model: KnownModel) -> Verdict:
+def _of_config(record: TableRow, model: KnownModel) -> Verdict:
     """Numbers of an architecture, each by itself."""
     wrong: list[str] = []
     right: list[str] = []
@@ -100,5 +100,5 @@ def _of_config(record: Record, model: KnownModel) -> Verdict:
         return Verdict(
             str(record), "unknown", model.slug, "nothing of the model has names like these"
         )
-    state = "wrong" if wrong else "right"
+    state: State = "wrong" if wrong else "right"
     return Verdict(str(record), state, model.slug, "; ".join(wrong or right), model.origin)

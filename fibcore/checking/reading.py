@@ -22,7 +22,7 @@ TP_KEYS, EP_KEYS = ("tp", "tp_size", "tensor_parallel_size"), ("ep", "ep_size")
 
 
 @attrs.frozen
-class Record:
+class TableRow:
     """A row of a table.
 
     Attributes:
@@ -46,7 +46,7 @@ class Record:
         return f"{self.place}: {' '.join(self.labels)}{': ' if self.labels else ''}{sizes}"
 
 
-def read_table(path: Path) -> list[Record]:
+def read_table(path: Path) -> list[TableRow]:
     """The records of a CSV or JSON file.
 
     Raises:
@@ -71,7 +71,7 @@ def read_table(path: Path) -> list[Record]:
     return records
 
 
-def _of_csv(text: str) -> Iterator[Record]:
+def _of_csv(text: str) -> Iterator[TableRow]:
     reader = csv.DictReader(io.StringIO(text), skipinitialspace=True)
     for row in reader:
         texts = {str(k).strip(): (v or "").strip() for k, v in row.items() if isinstance(v, str)}
@@ -80,7 +80,7 @@ def _of_csv(text: str) -> Iterator[Record]:
         yield from _record(f"line {reader.line_num}", (), rest, numbers)
 
 
-def _of_json(text: str, path: Path) -> Iterator[Record]:
+def _of_json(text: str, path: Path) -> Iterator[TableRow]:
     try:
         data = decode(text)
     except ValueError as error:
@@ -88,7 +88,7 @@ def _of_json(text: str, path: Path) -> Iterator[Record]:
     yield from _walk(data, "$", ())
 
 
-def _walk(data: Any, place: str, labels: tuple[str, ...]) -> Iterator[Record]:
+def _walk(data: Any, place: str, labels: tuple[str, ...]) -> Iterator[TableRow]:
     if isinstance(data, list):
         for number, one in enumerate(data):
             yield from _walk(one, f"{place}[{number}]", labels)
@@ -102,14 +102,14 @@ def _walk(data: Any, place: str, labels: tuple[str, ...]) -> Iterator[Record]:
 
 def _record(
     place: str, labels: tuple[str, ...], texts: dict[str, str], numbers: dict[str, int]
-) -> Iterator[Record]:
+) -> Iterator[TableRow]:
     """The record of a row; none where no number is left beside those of how it is served."""
     sizes = {name.lower(): value for name, value in numbers.items()}
     rest = {n: v for n, v in numbers.items() if n.lower() not in (*TP_KEYS, *EP_KEYS)}
     model = next((v for k, v in texts.items() if k.lower() in MODEL_KEYS), None)
     if rest:
         named = tuple(v for k, v in texts.items() if k.lower() not in MODEL_KEYS)
-        yield Record(
+        yield TableRow(
             place,
             (*labels, *named),
             model,

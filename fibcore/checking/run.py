@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from fibcore.checking.comparing import KnownModel, compare
-from fibcore.checking.reading import Record, read_table
+from fibcore.checking.reading import TableRow, read_table
 from fibcore.checking.report import CheckReport
 from fibcore.configs.catalogue import find_entry
 from fibcore.errors import UsageError
@@ -88,7 +88,7 @@ class _Known:
         self.refused: list[Refused] = []
         self.failures: list[str] = []
 
-    def models_of(self, record: Record) -> list[KnownModel]:
+    def models_of(self, record: TableRow) -> list[KnownModel]:
         """The models that a record may be about, as it says that they are served."""
         names = _named(record) or self._names
         return [one for name in names for one in self._model(name, record.tp, record.ep)]
@@ -118,7 +118,7 @@ class _Known:
         yield KnownModel(model.slug, model.config.origin, flat(model.config.data), shapes)
 
 
-def _named(record: Record) -> tuple[str, ...]:
+def _named(record: TableRow) -> tuple[str, ...]:
     """The model that a record names, by its column or by the words around it."""
     if record.model is not None:
         return (record.model,)
