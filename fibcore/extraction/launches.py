@@ -104,7 +104,7 @@ def _candidates(
 ) -> Iterator[_Candidate]:
     several = list(extractions)
     for kernel in (kernel for e in several for kernel in e.kernels):
-        stage = next((t[len(_STAGE) :] for t in kernel.tags if t.startswith(_STAGE)), "")
+        stage = next((stage for stage in STAGES if f"{_STAGE}{stage}" in kernel.tags), "")
         for each in kernel.uses:
             yield _Candidate("defined", kernel.name, each, kernel.choice, stage, kernel)
     for op in (op for e in several for op in e.not_covered):

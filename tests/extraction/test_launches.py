@@ -41,6 +41,14 @@ def test_a_use_is_a_launch_of_its_stage() -> None:
     assert counted(made, found, "prefill") == {"norm": ("defined", 3)}
 
 
+def test_a_stage_that_is_neither_is_launched_in_both() -> None:
+    node = module("layers.0.indexer", "Indexer")
+    found = KernelCollector()
+    found.add(kernel("indexer", tags=("stage:indexer",)), node)
+    for stage in ("decode", "prefill"):
+        assert counted(tree(node), found, stage) == {"indexer": ("defined", 1)}
+
+
 def test_of_alternatives_as_many_are_launched_as_of_one() -> None:
     nodes = [module(f"layers.{n}.{name}", "A") for n in range(2) for name in ("mqa", "mha")]
     found = KernelCollector()

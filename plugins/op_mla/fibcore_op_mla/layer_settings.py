@@ -19,7 +19,7 @@ _SPARSE_SWITCHES = ("use_nsa", "use_dsa")
 
 # The module that chooses the keys of sparse attention: `Indexer` in layers/attention/nsa (0.5.9)
 # and layers/attention/dsa (0.5.23), where `IndexerKPool` stands beside it.
-INDEXERS = ("Indexer", "IndexerKPool")
+_INDEXERS = ("Indexer", "IndexerKPool")
 
 
 class UndecidedError(Exception):
@@ -137,22 +137,12 @@ def is_sparse(parent: ModuleNode) -> bool:
     Raises:
         UndecidedError: its switch is not known.
     """
-    if any(child.is_a(*INDEXERS) for child in parent.children.values()):
+    if any(child.is_a(*_INDEXERS) for child in parent.children.values()):
         return True
     for name in _SPARSE_SWITCHES:
         if known(parent.attributes.get(name), f"{name} of an attention module") is True:
             return True
     return False
-
-
-def top_k(tree: ModelTree) -> int | None:
-    """How many keys the model's indexers choose; None where that is not known."""
-    for node in tree.walk():
-        if node.is_a(*INDEXERS):
-            chosen = node.argument("index_topk")
-            if isinstance(chosen, int):
-                return int(chosen)
-    return None
 
 
 def cache_dtype(tree: ModelTree) -> str | None:

@@ -19,7 +19,6 @@ import attrs
 from fibcore.plugin import Extraction, KernelCollector, ModelTree, ModuleNode, Serving
 from fibcore_op_mla.kernels import LENIENT, absorbed_kernels, materialised_kernels
 from fibcore_op_mla.layer_settings import (
-    INDEXERS,
     Shape,
     UndecidedError,
     cache_dtype,
@@ -28,7 +27,6 @@ from fibcore_op_mla.layer_settings import (
     is_sparse,
     read_scale,
     read_shape,
-    top_k,
 )
 
 _NO_DEFINITION = "the dataset's mla definitions are plain softmax attention, causal in prefill"
@@ -38,17 +36,14 @@ def extract(tree: ModelTree, serving: Serving) -> Extraction:
     """Kernels, uncovered variants and problems of every latent attention module in `tree`.
 
     Also names the attention layers that are neither latent nor grouped query attention, because
-    their values are not as wide as their keys, and the indexers of sparse attention.
+    their values are not as wide as their keys. Absorbed layers of sparse attention, which see the
+    keys that an indexer chose, are left to the plugin of `dsa_paged`.
     """
     found = KernelCollector(lenient=LENIENT)
     for parent in tree.walk():
         layers = [child for child in parent.children.values() if child.is_a("RadixAttention")]
         if layers:
             _Finder(parent, tree, serving, found).visit(layers)
-        if parent.is_a(*INDEXERS):
-            found.not_covered(
-                "dsa top-k indexer", "no definition of the choice of keys by an indexer", parent
-            )
     return found.finish()
 
 
@@ -166,23 +161,19 @@ class _Finder:
             )
 
     def _absorbed(self, layer: ModuleNode, shape: Shape, twin: Shape | None) -> None:
+        if is_sparse(self.parent):
+            return
         extras = list(features(layer, self.parent))
         cache = cache_dtype(self.tree)
         if cache is not None:
             extras.append(f"with {cache} KV cache")
-        if is_sparse(self.parent):
-            chosen = top_k(self.tree)
-            name = f"dsa sparse attention h{shape.heads} ckv{shape.value}"
-            name += f" kpe{shape.key - shape.value}" + (f" topk{chosen}" if chosen else "")
-            reason = "each query reads the keys that an indexer chose, which mla_paged does not do"
-            self.found.not_covered(" ".join([name, *extras]), reason, layer)
-        elif extras:
+        if extras:
             self.found.not_covered(f"mla_paged {' and '.join(extras)}", _NO_DEFINITION, layer)
-        else:
-            scale = self._scale(layer)
-            self.found.claim(layer)
-            for kernel in absorbed_kernels(layer, shape, twin, scale, self.serving):
-                self.found.add(kernel, layer)
+            return
+        scale = self._scale(layer)
+        self.found.claim(layer)
+        for kernel in absorbed_kernels(layer, shape, twin, scale, self.serving):
+            self.found.add(kernel, layer)
 
     def _materialised(self, layer: ModuleNode, shape: Shape) -> None:
         extras = list(features(layer, self.parent))

@@ -316,12 +316,9 @@ def test_sparse_attention_is_not_the_plain_one(switch: str) -> None:
     found = extract(own, borrowed)
     assert names(found) == ["mla_ragged_prefill_causal_h16_qk192_vo128"]
     assert "too short" in found.kernels[0].notes[0]
-    assert gaps(found) == ["dsa sparse attention h16 ckv512 kpe64 topk2048", "dsa top-k indexer"]
-    assert [use.path for use in found.not_covered[0].uses] == [
-        "model.layers.0.self_attn.attn_mqa",
-        "model.layers.1.self_attn.attn_mqa",
-    ]
-    assert "model.layers.0.self_attn.indexer" in found.claimed
+    # The absorbed layers and the indexer are another plugin's.
+    assert gaps(found) == []
+    assert not any("mqa" in path or "indexer" in path for path in found.claimed)
 
 
 def test_an_indexer_alone_shows_sparse_attention() -> None:
@@ -330,10 +327,9 @@ def test_an_indexer_alone_shows_sparse_attention() -> None:
         "sglang.srt.layers.attention.dsa.dsa_indexer_kpool.IndexerKPool",
         {"index_topk": UNKNOWN},
     )
-    assert gaps(extract(deepseek(more=(kpool,)))) == [
-        "dsa sparse attention h16 ckv512 kpe64",
-        "dsa top-k indexer",
-    ]
+    found = extract(deepseek(more=(kpool,)))
+    assert names(found) == ["mla_ragged_prefill_causal_h16_qk192_vo128"]
+    assert gaps(found) == []
 
 
 def test_an_undecided_switch_is_a_problem() -> None:

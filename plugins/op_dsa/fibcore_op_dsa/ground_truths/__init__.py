@@ -1,0 +1,105 @@
+"""Chooses the implementations that a definition of sparse attention is compared with."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import Any
+
+import attrs
+
+from fibcore.plugin import Definition, GroundTruth, render
+from fibcore_op_dsa.definitions import kind_of
+from fibcore_op_dsa.names import FLASHINFER, FLASHINFER_TRTLLM, flashinfer_has
+
+BLACKWELL = (10, 0)
+HOPPER = (9, 0)
+
+
+def choose(definition: Definition) -> tuple[GroundTruth, ...]:
+    """FlashInfer where it has the sizes, then SGLang, then torch in float64.
+
+    Empty for a definition whose tensors are not this plugin's, and for other op types.
+    """
+    kind = kind_of(definition)
+    if kind == "attention":
+        return tuple(_attention(definition))
+    return tuple(_indexer(definition)) if kind == "indexer" else ()
+
+
+def _attention(definition: Definition) -> list[GroundTruth]:
+    axes = definition.const_axes
+    found = []
+    if flashinfer_has(axes["head_dim_ckv"], axes["head_dim_kpe"]):
+        gpu: dict[str, Any] = {"device": "cuda", "packages": ("flashinfer",)}
+        found = [
+            # wgmma, which the fa3 kernels use, is Hopper's alone; fa2 needs bfloat16 tensor cores.
+            _truth(
+                f"{FLASHINFER} (fa3)",
+                "flashinfer",
+                "flashinfer_dsa_sparse_attention_fa3",
+                min_capability=HOPPER,
+                max_capability=HOPPER,
+                **gpu,
+            ),
+            _truth(
+                f"{FLASHINFER_TRTLLM} (sparse_mla_top_k)",
+                "flashinfer",
+                "flashinfer_dsa_sparse_attention_trtllm",
+                min_capability=BLACKWELL,
+                solution=False,  # it gives no log-sum-exp
+                **gpu,
+            ),
+            _truth(
+                f"{FLASHINFER} (fa2)",
+                "flashinfer",
+                "flashinfer_dsa_sparse_attention_fa2",
+                min_capability=(8, 0),
+                **gpu,
+            ),
+        ]
+    return [
+        *found,
+        _truth(
+            "sglang TorchNativeAttnBackend._run_sdpa_forward_decode",
+            "sglang",
+            "sglang_dsa_sparse_attention",
+            solution=False,  # it gives no log-sum-exp
+        ),
+        _truth("torch in float64", "torch", "torch_dsa_sparse_attention"),
+    ]
+
+
+def _indexer(definition: Definition) -> list[GroundTruth]:
+    found = [
+        _truth(
+            "flashinfer.top_k_page_table_transform of scores in float64",
+            "flashinfer",
+            "flashinfer_dsa_topk_indexer",
+            device="cuda",
+            packages=("flashinfer",),
+        ),
+        _truth(
+            "sglang fp8_paged_mqa_logits_torch and torch.topk",
+            "sglang",
+            "sglang_dsa_topk_indexer",
+        ),
+        _truth(
+            "deep_gemm.fp8_paged_mqa_logits and torch.topk",
+            "torch",
+            "deep_gemm_dsa_topk_indexer",
+            device="cuda",
+            min_capability=HOPPER,
+            packages=("deep_gemm",),
+        ),
+        _truth("torch in float64", "torch", "torch_dsa_topk_indexer"),
+    ]
+    # How many keys are chosen is to be seen in the output alone.
+    topk = {"TOPK": definition.const_axes["topk"]}
+    return [attrs.evolve(truth, source=render(truth.source, topk)) for truth in found]
+
+
+def _truth(name: str, kind: str, entry: str, **more: Any) -> GroundTruth:
+    """The ground truth whose file is called after its function, less the backend."""
+    stem = entry.removesuffix("_fa2").removesuffix("_fa3")
+    text = (files(__package__) / f"{stem}.py").read_text(encoding="utf-8")
+    return GroundTruth(name, kind, entry, text, **more)

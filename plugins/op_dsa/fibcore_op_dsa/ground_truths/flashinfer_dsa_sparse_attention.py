@@ -1,0 +1,72 @@
+"""FlashInfer's BatchMLAPagedAttentionWrapper as ground truth for sparse latent attention.
+
+With pages of one token, the page table of a query is the list of the keys that were chosen for it.
+"""
+
+from typing import Any
+
+import torch
+
+
+def flashinfer_dsa_sparse_attention_fa2(**inputs: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """The backend written for compute capability 8.0 and up."""
+    return _flashinfer_dsa_sparse_attention("fa2", **inputs)
+
+
+def flashinfer_dsa_sparse_attention_fa3(**inputs: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """The backend written for Hopper."""
+    return _flashinfer_dsa_sparse_attention("fa3", **inputs)
+
+
+def _flashinfer_dsa_sparse_attention(
+    backend: str,
+    q_nope: torch.Tensor,
+    q_pe: torch.Tensor,
+    ckv_cache: torch.Tensor,
+    kpe_cache: torch.Tensor,
+    sparse_indices: torch.Tensor,
+    sm_scale: float | torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Output and base-2 log-sum-exp (`run` gives base 2 unless told otherwise).
+
+    Each query is a sequence of its own. The kernel gets those that have keys; the rows of the
+    others keep the values of the definition (0 and -inf). Unused memory of the cache is NaN in some
+    tests and is cleared, because the kernel may weigh masked keys with 0.
+    """
+    import flashinfer
+
+    device = q_nope.device
+    heads, ckv = q_nope.shape[1], q_nope.shape[2]
+    there = sparse_indices >= 0
+    lengths = there.sum(-1)
+    kept = lengths > 0
+    output = torch.zeros_like(q_nope)
+    lse = torch.full((q_nope.shape[0], heads), float("-inf"), device=device)
+    if not bool(kept.any()):
+        return output, lse
+
+    lengths = lengths[kept]
+    workspace = torch.empty(128 * 1024 * 1024, dtype=torch.uint8, device=device)
+    wrapper = flashinfer.mla.BatchMLAPagedAttentionWrapper(workspace, backend=backend)
+    wrapper.plan(
+        torch.arange(len(lengths) + 1, dtype=torch.int32, device=device),
+        torch.nn.functional.pad(lengths.cumsum(0), (1, 0)).int(),
+        sparse_indices[there].int(),
+        lengths.int(),
+        heads,
+        ckv,
+        q_pe.shape[2],
+        1,  # tokens in a page
+        False,  # causal: one query sees all that its table names
+        float(sm_scale),
+        q_nope.dtype,
+        ckv_cache.dtype,
+    )
+    output[kept], lse[kept] = wrapper.run(
+        q_nope[kept],
+        q_pe[kept],
+        torch.nan_to_num(ckv_cache).flatten(0, 1)[:, None],
+        torch.nan_to_num(kpe_cache).flatten(0, 1)[:, None],
+        return_lse=True,
+    )
+    return output, lse

@@ -1,0 +1,75 @@
+"""Right and wrong implementations, by which benchmarks are tried."""
+
+from __future__ import annotations
+
+from fibcore.plugin import Definition, Implementation, rewritten, wrapped
+from fibcore_op_dsa.definitions import kind_of
+
+_WITHOUT_LAST = '''
+def without_last(indices):
+    """The indices, without the last one that names a key in each row."""
+    there = indices >= 0
+    last = there & (there.long().cumsum(-1) == there.long().sum(-1, keepdim=True))
+    return indices.masked_fill(last, -1)
+'''
+
+
+def implementations(definition: Definition) -> tuple[Implementation, ...]:
+    """Those of sparse attention; none for the choice of keys, and for definitions of others.
+
+    Two right kernels choose keys in another order, and of keys with equal scores others: no
+    tolerance of an output tells them from wrong ones. The reference tests do, by the scores.
+    """
+    if kind_of(definition) != "attention":
+        return ()
+    softmax = "torch.softmax(logits, -1)"
+    return (
+        *rewritten(
+            definition,
+            "a few queries at a time",
+            "CPU_KEYS = 4096",
+            "CPU_KEYS = 1",
+            "GPU_KEYS = 65536",
+            "GPU_KEYS = 8192",
+            right=True,
+        ),
+        # What tensor cores multiply with values, as FlashInfer's kernels do.
+        *rewritten(
+            definition,
+            "weights rounded to bfloat16",
+            softmax,
+            f"{softmax}.to(torch.bfloat16).float()",
+            right=True,
+        ),
+        *wrapped(
+            definition, "keys in another order", right=True, sparse_indices="sparse_indices.flip(1)"
+        ),
+        *wrapped(definition, "sm_scale + 2 %", sm_scale="float(sm_scale) * 1.02"),
+        *wrapped(
+            definition,
+            "lse is a natural logarithm",
+            result="(result[0], result[1] * 0.6931471805599453)",
+        ),
+        *wrapped(
+            definition,
+            "the last key is dropped",
+            helpers=_WITHOUT_LAST,
+            sparse_indices="without_last(sparse_indices)",
+        ),
+        *wrapped(
+            definition,
+            "the key before each that is chosen",
+            sparse_indices="torch.where(sparse_indices > 0, sparse_indices - 1, sparse_indices)",
+        ),
+        *wrapped(
+            definition,
+            "the keys of the query before",
+            sparse_indices="sparse_indices.roll(1, 0)",
+        ),
+        *wrapped(
+            definition, "missing keys are the first one", sparse_indices="sparse_indices.clamp(0)"
+        ),
+        *wrapped(
+            definition, "the rope part is left out of the logits", q_pe="torch.zeros_like(q_pe)"
+        ),
+    )

@@ -1,0 +1,105 @@
+"""Builds the kernels of sparse attention and of indexers, with the proof of each constant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from fibcore.plugin import Fact, Kernel, ModuleNode, Scalar, Serving, decided_size, fact
+from fibcore.plugin import with_origins as from_origins
+from fibcore_op_dsa.names import (
+    FLASHINFER,
+    INDEX_PAGE_SIZE,
+    OP_TYPE,
+    PAGE_SIZE,
+    SCALE_BYTES,
+    Kind,
+    attention_name,
+    flashinfer_has,
+    indexer_name,
+)
+from fibcore_op_dsa.settings import Shape
+
+LENIENT = ("sm_scale",)
+"""Parameters in which layers may differ that run the same kernel: they describe an input."""
+
+
+def attention_kernels(
+    layer: ModuleNode, shape: Shape, indexer: ModuleNode, scale: float | None, serving: Serving
+) -> Iterator[Kernel]:
+    """Attention to the chosen keys, in decode and prefill, for every page size.
+
+    Args:
+        layer: The absorbed RadixAttention layer.
+        shape: Its sizes.
+        indexer: The module that chooses the keys.
+        scale: Factor of the logits; None where it is not known.
+        serving: Which page sizes to give.
+
+    Raises:
+        UndecidedError: how many keys are chosen is not known.
+    """
+    topk = decided_size(indexer.argument("index_topk"), "index_topk")
+    rope = shape.key - shape.latent
+    rank = f"query heads of one of {serving.tp} tensor-parallel ranks"
+    sizes = {
+        "num_qo_heads": fact(shape.heads, layer, rank),
+        "head_dim_ckv": fact(shape.latent, layer, "v_head_dim: the latent vector"),
+        "head_dim_kpe": fact(
+            rope, layer, "head_dim - v_head_dim: the rope part", shape.key, shape.latent
+        ),
+        "topk": fact(topk, indexer, "keys that the indexer chooses for a query"),
+    }
+    extra = {} if scale is None else {"sm_scale": fact(scale, layer, _scale_note(scale))}
+    tags = ["sparse:topk", f"tp:{serving.tp}"]
+    if flashinfer_has(shape.latent, rope):
+        tags.append(f"fi_api:{FLASHINFER}")
+    for page_size in serving.value(PAGE_SIZE):
+        asked = from_origins(page_size, frozenset({PAGE_SIZE.origin}))
+        page = fact(asked, layer, "tokens in a page of the KV cache")
+        name = attention_name(shape.heads, shape.latent, rope, topk, page_size)
+        # A step reads a cache with pages of one size.
+        choice = "attention to chosen keys"
+        yield _kernel("attention", name, {**sizes, "page_size": page}, extra, tags, choice)
+
+
+def indexer_kernel(indexer: ModuleNode) -> Kernel:
+    """The choice of keys. All ranks have all index heads.
+
+    Raises:
+        UndecidedError: a size is not known.
+    """
+    heads, head_dim, topk = (
+        decided_size(indexer.argument(name), name)
+        for name in ("index_n_heads", "index_head_dim", "index_topk")
+    )
+    sizes = {
+        "num_index_heads": fact(heads, indexer, "index heads; no rank has a part of them"),
+        "index_head_dim": fact(head_dim, indexer, "elements of an index query and key"),
+        "topk": fact(topk, indexer, "keys that are chosen for a query"),
+        "page_size": fact(
+            INDEX_PAGE_SIZE, indexer, "tokens in a page of index keys, the only size on NVIDIA GPUs"
+        ),
+        "kv_cache_num_heads": fact(1, indexer, "all index heads share a key"),
+        "head_dim_with_scale": fact(
+            head_dim + SCALE_BYTES, indexer, "bytes of a key in fp8 and its float32 scale", head_dim
+        ),
+    }
+    name = indexer_name(heads, head_dim, topk, INDEX_PAGE_SIZE)
+    return _kernel("indexer", name, sizes, {}, ["stage:indexer", "quantization:float8_e4m3fn"], "")
+
+
+def _kernel(
+    kind: Kind,
+    name: str,
+    sizes: Mapping[str, Fact],
+    extra: Mapping[str, Fact],
+    tags: list[str],
+    choice: str,
+) -> Kernel:
+    facts = {**sizes, **extra}
+    parameters: dict[str, Scalar] = {"kind": kind, **{n: f.value for n, f in facts.items()}}
+    return Kernel(OP_TYPE, name, parameters, facts, uses=(), tags=tuple(tags), choice=choice)
+
+
+def _scale_note(scale: float) -> str:
+    return f"the model's value of the input sm_scale: {scale:.9g}"

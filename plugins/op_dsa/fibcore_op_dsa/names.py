@@ -1,0 +1,62 @@
+"""What is called how: the op type, its two kernels, and the names of definitions."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from fibcore.plugin import Option, OpType
+
+OP_TYPE = "dsa_paged"
+
+Kind = Literal["attention", "indexer"]
+"""Attention to the keys that were chosen, and their choice."""
+
+STEMS: dict[Kind, str] = {
+    "attention": "dsa_sparse_attention",
+    "indexer": "dsa_topk_indexer_fp8",
+}
+"""What names begin with, by kind; the files of the references have these names, too."""
+
+PAGE_SIZE: Option[tuple[int, ...]] = Option(
+    "page_size", default=(1, 64), help="KV page sizes.", recorded_as="page_sizes"
+)
+"""Tokens in a page of the paged KV cache."""
+
+INDEX_PAGE_SIZE = 64
+"""Tokens in a page of the cache of index keys: what SGLang asserts on NVIDIA GPUs, in all versions.
+
+`NSATokenToKVPool` (0.5.9) and `DSATokenToKVPool` (0.5.23) in `srt/mem_cache/memory_pool.py`; it is
+the only size that DeepGEMM's kernel has.
+"""
+
+SCALE_BYTES = 4
+"""Bytes of the float32 scale that an index key has."""
+
+OP_TYPES = (
+    OpType(
+        OP_TYPE,
+        "sparse latent attention (DSA) to chosen keys of a paged cache, and their choice",
+        (PAGE_SIZE,),
+    ),
+)
+
+FLASHINFER = "flashinfer.mla.BatchMLAPagedAttentionWrapper"
+"""FlashInfer's kernel that computes sparse attention: pages of one token are the chosen keys."""
+
+FLASHINFER_TRTLLM = "flashinfer.mla.trtllm_batch_decode_with_kv_cache_mla"
+"""The kernel of FlashInfer for Blackwell that takes chosen keys."""
+
+
+def attention_name(heads: int, ckv: int, kpe: int, topk: int, page_size: int) -> str:
+    """The definition's name, `dsa_sparse_attention_h16_ckv512_kpe64_topk2048_ps64`."""
+    return f"{STEMS['attention']}_h{heads}_ckv{ckv}_kpe{kpe}_topk{topk}_ps{page_size}"
+
+
+def indexer_name(heads: int, head_dim: int, topk: int, page_size: int) -> str:
+    """The definition's name, `dsa_topk_indexer_fp8_h64_d128_topk2048_ps64`."""
+    return f"{STEMS['indexer']}_h{heads}_d{head_dim}_topk{topk}_ps{page_size}"
+
+
+def flashinfer_has(ckv: int, kpe: int) -> bool:
+    """Whether FlashInfer's kernels have these head sizes: DeepSeek's alone."""
+    return (ckv, kpe) == (512, 64)

@@ -1,0 +1,165 @@
+"""Ground truths: which there are, and that the references agree with those that run here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+import fibcore_op_dsa as plugin
+from fibcore.plugin import Definition, GroundTruth
+from fibcore.testing.harness import harness
+from fibcore.testing.templates import Template, load_run, load_source
+
+torch = pytest.importorskip("torch")
+
+Make = Callable[..., dict[str, Definition]]
+Small = dict[str, Definition]
+ATTENTION = "dsa_sparse_attention_h16_ckv512_kpe64_topk2048_ps64"
+INDEXER = "dsa_topk_indexer_fp8_h64_d128_topk2048_ps64"
+
+
+def test_ground_truths_in_order_of_preference(definitions: Make) -> None:
+    made = definitions()
+    entries = [truth.entry for truth in plugin.fibcore_ground_truths(made[ATTENTION])]
+    assert entries == [
+        "flashinfer_dsa_sparse_attention_fa3",
+        "flashinfer_dsa_sparse_attention_trtllm",
+        "flashinfer_dsa_sparse_attention_fa2",
+        "sglang_dsa_sparse_attention",
+        "torch_dsa_sparse_attention",
+    ]
+    truths = plugin.fibcore_ground_truths(made[INDEXER])
+    assert [truth.entry for truth in truths] == [
+        "flashinfer_dsa_topk_indexer",
+        "sglang_dsa_topk_indexer",
+        "deep_gemm_dsa_topk_indexer",
+        "torch_dsa_topk_indexer",
+    ]
+    assert all("TOPK = 2048\n" in truth.source for truth in truths)
+
+
+def test_which_gpus_they_are_for(definitions: Make) -> None:
+    truths = {t.entry: t for t in plugin.fibcore_ground_truths(definitions()[ATTENTION])}
+    fa3 = truths["flashinfer_dsa_sparse_attention_fa3"]
+    assert fa3.min_capability == fa3.max_capability == (9, 0)
+    assert truths["flashinfer_dsa_sparse_attention_trtllm"].min_capability == (10, 0)
+    assert all(t.device == "cuda" for t in truths.values() if t.kind == "flashinfer")
+    assert [t.entry for t in truths.values() if not t.solution] == [
+        "flashinfer_dsa_sparse_attention_trtllm",
+        "sglang_dsa_sparse_attention",
+    ]
+
+
+def test_flashinfer_is_left_out_for_sizes_that_it_lacks(small: Small) -> None:
+    kinds = [truth.kind for truth in plugin.fibcore_ground_truths(small["attention"])]
+    assert kinds == ["sglang", "torch"]
+
+
+def test_no_ground_truths_for_what_is_not_known(small: Small) -> None:
+    for made in small.values():
+        outputs = {"other": next(iter(made.outputs.values()))}
+        others: list[dict[str, Any]] = [{"op_type": "of_another_plugin"}, {"outputs": outputs}]
+        for other in others:
+            assert plugin.fibcore_ground_truths(attrs.evolve(made, **other)) == ()
+
+
+def entry_of(truth: GroundTruth) -> Callable[..., Any]:
+    found: Callable[..., Any] = getattr(load_source(truth.source, "ground_truth"), truth.entry)
+    return found
+
+
+@pytest.mark.parametrize("kind", ["attention", "indexer"])
+def test_torch_agrees(small: Small, template: Template, kind: str) -> None:
+    made = small[kind]
+    truth = plugin.fibcore_ground_truths(made)[-1]
+    for case in template.cases(made):
+        check(template, made, case, entry_of(truth))
+
+
+@pytest.mark.parametrize("version", ["0.5.9", "0.5.23"])
+def test_sglangs_attention_agrees(small: Small, template: Template, version: str) -> None:
+    made = small["attention"]
+    truth = plugin.fibcore_ground_truths(made)[0]
+    source = sglang(version)
+    for case in template.cases(made):
+        check(template, made, case, lambda **inputs: entry_of(truth)(source, **inputs))
+
+
+def test_sglangs_scores_agree(
+    layer: Callable[..., Any],
+    indexer: Callable[..., Any],
+    definitions: Make,
+    template: Template,
+    small: Small,
+) -> None:
+    source = sglang("0.5.23")
+    node = layer(indexer=indexer(index_n_heads=4, index_topk=100))
+    made = definitions(node)["dsa_topk_indexer_fp8_h4_d128_topk100_ps64"]
+    (truth,) = (t for t in plugin.fibcore_ground_truths(made) if t.kind == "sglang")
+    for case in ({"keys": [1, 65, 64]}, {"keys": [900, 99, 0, 100, 101]}):
+        check(template, made, case, lambda **inputs: entry_of(truth)(source, **inputs))
+    inputs = template.inputs(small["indexer"], {"keys": [3]})
+    with pytest.raises(NotImplementedError):
+        entry_of(plugin.fibcore_ground_truths(small["indexer"])[1])(
+            source, **{**inputs, "q_index_fp8": inputs["q_index_fp8"][..., :8]}
+        )
+
+
+def sglang(version: str) -> Any:
+    cache = os.environ.get("FIBCORE_TEST_CACHE") or Path.home() / ".cache" / "fibcore-tests"
+    package = Path(cache) / f"sglang-{version}" / "sglang"
+    if not package.is_dir():
+        pytest.skip(f"the source of SGLang {version} is not in {cache}")
+    return harness().SGLangSource(package)
+
+
+def check(
+    template: Template, made: Definition, case: dict[str, Any], truth: Callable[..., Any]
+) -> None:
+    """What the emitted tests do: outputs in tolerance, choices held against the scores."""
+    inputs = template.inputs(made, case)
+    expected, actual = truth(**inputs), load_run(made.reference)(*inputs.values())
+
+    def close(one: Any, other: Any) -> None:
+        torch.testing.assert_close(one, other, rtol=1e-2, atol=8e-3)
+
+    outputs = list(zip(made.outputs, as_tuple(actual), as_tuple(expected), strict=True))
+    for name, one, other in outputs:
+        if other is not None:
+            template.module.compare(made.to_dict(), case, name, one, other, close, inputs)
+
+
+def as_tuple(outputs: Any) -> tuple[Any, ...]:
+    return outputs if isinstance(outputs, tuple) else (outputs,)
+
+
+def test_a_choice_that_is_wrong_is_rejected(small: Small, template: Template) -> None:
+    made = small["indexer"]
+    case = {"keys": [190, 3]}
+    inputs = template.inputs(made, case)
+    right = load_run(made.reference)(*inputs.values())
+
+    def compare(wrong: Any) -> None:
+        args = (made.to_dict(), case, "topk_indices", right, wrong, None, inputs)
+        template.module.compare(*args)
+
+    compare(right.flip(0).flip(0))
+    shuffled = right.clone()
+    shuffled[0] = right[0].roll(7)
+    compare(shuffled)
+    outside = template.module._tokens(inputs, 0)
+    outside = outside[~torch.isin(outside, right[0].long())]
+    for row, column, value in ((0, 0, right[0, 1]), (0, 0, -1), (1, 99, 0), (1, 0, right[0, 0])):
+        wrong = right.clone()
+        wrong[row, column] = value
+        with pytest.raises(AssertionError):
+            compare(wrong)
+    wrong = right.clone()
+    wrong[0, :10] = outside[:10].int()
+    with pytest.raises(AssertionError, match="is left out"):
+        compare(wrong)
