@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import fibcore
-from fibcore.reports.launches import GPU, share_cells, share_note
+from fibcore.reports.launches import GPU, SHARE_COLUMNS, share_cells, share_note
 from fibcore.reports.survey.report import SurveyedModel, SurveyReport
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -45,8 +45,8 @@ def lines(
     yield "Products of linear layers are those of whole layers, as the dataset has them; attention"
     yield "and experts are a rank's. [survey.md](survey.md#share-of-kernels) says how is counted."
     yield ""
-    yield "| model | TP/EP | step | launches with a definition | their cost | without one |"
-    yield "| --- | --- | --- | ---: | ---: | --- |"
+    yield f"| model | TP/EP | {' | '.join(SHARE_COLUMNS)} |"
+    yield "| --- | --- | --- | ---: | ---: | --- | --- |"
     for row in rows:
         for step in row.steps:
             yield f"| {row.model} | {row.tp}/{row.ep} | {' | '.join(share_cells(step))} |"
@@ -55,9 +55,8 @@ def lines(
         with_steps = [row for row in everything.rows if any(step.total for step in row.steps)]
         yield f"All {len(with_steps)} configs of a folder that could be looked at:"
         yield ""
-        for stage, (defined, total) in everything.launches.items():
-            share = 100 * defined / total if total else 0.0
-            yield f"- {stage}: {defined} of {total} launches ({share:.1f} %)"
+        for stage, total in everything.launches.items():
+            yield f"- {stage}: {total}"
 
 
 def main() -> int:

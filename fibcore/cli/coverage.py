@@ -62,7 +62,7 @@ def coverage(out: Output, **given: Any) -> int:
 
 def _print(report: CoverageReport, out: Output) -> None:
     from fibcore.reports.coverage.report import STEPS
-    from fibcore.reports.launches import share_cells
+    from fibcore.reports.launches import SHARE_COLUMNS, share_cells
 
     out.close()
     out.document(report.to_dict)
@@ -71,8 +71,8 @@ def _print(report: CoverageReport, out: Output) -> None:
         [(m.slug, "; ".join(m.servings), *m.counts.values()) for m in report.models],
     )
     out.table(
-        ("model", "step", "launches with a definition", "their cost"),
-        [(m.slug, *share_cells(step)[:3]) for m in report.models for step in m.steps],
+        ("model", *SHARE_COLUMNS[:4]),
+        [(m.slug, *share_cells(step)[:4]) for m in report.models for step in m.steps],
     )
     for model in report.models:
         if model.recorded:

@@ -102,6 +102,7 @@ def _model(model: ModelReport, out: Output) -> None:
     _remarks("missing", model.missing, out)
     _remarks("undecided", model.problems, out)
     _remarks("no definition", model.not_covered, out)
+    _remarks("moves data alone", model.moves, out)
     if model.unclaimed:
         classes = ", ".join(f"{name} ({count})" for name, count in model.unclaimed.items())
         out.line(f"  not covered by any installed plugin: {classes}")

@@ -76,9 +76,8 @@ def show(report: SurveyReport, out: Output) -> None:
             out.line(f"{row.model} {row.state}: {reason}", level=1)
     for unused in report.unused:
         out.line(f"no row: {unused.path}: {unused.reason}", level=1)
-    for stage, (defined, total) in report.launches.items():
-        share = 100 * defined / total if total else 0.0
-        out.line(f"{stage}: {defined} of {total} launches have a definition ({share:.1f} %)")
+    for stage, total in report.launches.items():
+        out.line(f"{stage}: {total}")
     wanted = report.not_covered if out.verbosity > 0 else report.not_covered[:SHOWN]
     if wanted:
         out.line()

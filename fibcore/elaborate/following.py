@@ -25,7 +25,7 @@ from fibcore.elaborate.python.values import (
 )
 from fibcore.elaborate.sglang import expert_runners, insides, sampler
 from fibcore.elaborate.sglang.cache_writes import cache_writes, is_attention
-from fibcore.elaborate.sglang.kernels import is_beside, is_move
+from fibcore.elaborate.sglang.kernels import is_beside
 from fibcore.model.tree import (
     Alternatives,
     Call,
@@ -270,7 +270,6 @@ class _Kind:
                 conditions=launch.conditions,
                 possible=launch.possible or possible,
                 beside=self.block is None or is_beside(launch.function),
-                moves=is_move(launch.function),
             )
             for launch in _distinct(launches)
         ]
@@ -299,7 +298,6 @@ class _Kind:
                 o.possible,
                 o.stage,
                 o.beside,
-                o.moves,
             )
 
     def _exported(self, value: Any) -> Any:

@@ -211,7 +211,10 @@ class _Search:
                 ep=ep,
                 missing=missing_parts(found.tree),
                 problems=tuple(remark(p.what, p.reason, p.uses) for p in found.problems),
-                not_covered=tuple(remark(n.what, n.reason, n.uses) for n in found.not_covered),
+                not_covered=tuple(
+                    remark(n.what, n.reason, n.uses) for n in found.not_covered if not n.moves
+                ),
+                moves=tuple(remark(n.what, n.reason, n.uses) for n in found.not_covered if n.moves),
                 unclaimed=number_of_classes(found.unclaimed),
                 warnings=(*model.notes, *found.tree.warnings, *not_followed(found.tree)),
                 errors=tuple(failed),

@@ -1,4 +1,4 @@
-"""What one step of a served model launches, kernel by kernel: defined, named, or unknown."""
+"""What one step of a served model launches, kernel by kernel: defined, moving, named, unknown."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ from fibcore.model.tree import (
     ParameterRef,
 )
 
-State = Literal["defined", "named", "unknown"]
-LAUNCH_STATES: tuple[State, ...] = ("defined", "named", "unknown")
-"""With a definition; recognised by a plugin, which says why there is none; neither."""
+State = Literal["defined", "copy", "collective", "named", "unknown"]
+LAUNCH_STATES: tuple[State, ...] = ("defined", "copy", "collective", "named", "unknown")
+"""With a definition; deliberately without one, for a plugin says that it moves data and no more,
+within a device or between ranks; recognised by a plugin, which says why there is none; neither."""
 
 _LOGITS = "sglang.srt.layers.logits_processor.LogitsProcessor"
 _STAGE = "stage:"
@@ -33,7 +34,8 @@ class Launch:
 
     Attributes:
         stage: "decode" or "prefill".
-        state: Whether it has a definition, is named without one, or nothing knows it.
+        state: Whether it has a definition, is a copy or a collective, is named without a
+            definition, or nothing knows it.
         what: The definition's name, what a plugin calls the op, or the class or function.
         count: How often a step launches it.
         kernel: The kernel, where it is defined.
@@ -109,7 +111,7 @@ def _candidates(
             yield _Candidate("defined", kernel.name, each, kernel.choice, stage, kernel)
     for op in (op for e in several for op in e.not_covered):
         for each in op.uses:
-            yield _Candidate("named", op.what, each, op.choice, "")
+            yield _Candidate(op.moves or "named", op.what, each, op.choice, "")
     for problem in (problem for e in several for problem in e.problems):
         for each in problem.uses:
             yield _Candidate("unknown", problem.what, each, "", "")
@@ -117,8 +119,7 @@ def _candidates(
         yield _Candidate("unknown", each.cls.rpartition(".")[2], each, "", "")
     for call in tree.kernel_calls:
         if call.beside and not (call.key in claimed or call.possible):
-            state: State = "named" if call.moves else "unknown"
-            yield _Candidate(state, call.name, use(call), "", call.stage)
+            yield _Candidate("unknown", call.name, use(call), "", call.stage)
 
 
 def _counted(

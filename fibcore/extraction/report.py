@@ -73,6 +73,7 @@ class ModelReport:
         missing: What should be in the model tree and could not be elaborated.
         problems: What plugins could not decide.
         not_covered: Ops that plugins recognised and have no definition for.
+        moves: Copies and collectives, which are no gaps: nobody defines those.
         unclaimed: Class name to number of layers that no installed plugin accounts for.
         warnings: What a reader should know although nothing is missing.
         errors: Plugins that raised, as errors; the other plugins' kernels are in `kernels`.
@@ -91,6 +92,7 @@ class ModelReport:
     missing: tuple[Remark, ...] = ()
     problems: tuple[Remark, ...] = ()
     not_covered: tuple[Remark, ...] = ()
+    moves: tuple[Remark, ...] = ()
     unclaimed: Mapping[str, int] = attrs.field(factory=dict)
     warnings: tuple[str, ...] = ()
     errors: tuple[FibcoreError, ...] = ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from typing import Literal
 
 import attrs
 
@@ -12,6 +13,10 @@ from fibcore.model.tree import ModuleNode, Operation, SourcePlace, origins_of
 _DEFAULT = re.compile(r"default:(?P<cls>[^.]+)\.(?P<key>.+) \((?P<release>[^()]+)\)")
 
 Scalar = int | float | str | bool
+
+Moves = Literal["", "copy", "collective"]
+"""What an op does that moves data and computes nothing of its own: copies it within a device, or
+sends it between ranks, sums over ranks included. Empty for what computes."""
 
 
 @attrs.frozen
@@ -128,6 +133,8 @@ class NotCovered:
             the module runs, which any other plugin's kernel is then that claims the module. Empty
             where no other kernel can be it.
         choice: As in `Kernel`: what a step does in this way or by one of those kernels.
+        moves: Whether it is a copy or a collective, which nobody defines: reports count those
+            apart from what lacks a definition.
     """
 
     what: str
@@ -135,6 +142,7 @@ class NotCovered:
     uses: tuple[Use, ...]
     op_types: tuple[str, ...] | None = None
     choice: str = ""
+    moves: Moves = ""
 
 
 @attrs.frozen
@@ -166,6 +174,10 @@ class Extraction:
     problems: tuple[Problem, ...] = ()
 
 
+_Gap = tuple[str, str, tuple[str, ...] | None, str, Moves]
+"""What tells one `NotCovered` from others: all of it but its uses."""
+
+
 class KernelCollector:
     """Gathers uses of equal kernels while a plugin walks the tree, and builds the `Extraction`.
 
@@ -180,7 +192,7 @@ class KernelCollector:
         self._uses: dict[str, dict[Use, None]] = {}  # in order, each once
         self._notes: dict[str, list[str]] = {}
         self._claimed: set[str] = set()
-        self._not_covered: dict[tuple[str, str, tuple[str, ...] | None, str], list[Use]] = {}
+        self._not_covered: dict[_Gap, list[Use]] = {}
         self._problems: dict[tuple[str, str], list[Use]] = {}
 
     def add(self, kernel: Kernel, node: ModuleNode | Operation, *, beside: bool = False) -> None:
@@ -225,6 +237,7 @@ class KernelCollector:
         *,
         op_types: tuple[str, ...] | None = None,
         choice: str = "",
+        moves: Moves = "",
     ) -> None:
         """Record an op of `node` that has no definition.
 
@@ -236,10 +249,12 @@ class KernelCollector:
                 not what the module as a whole is for; see `NotCovered`. The module is claimed
                 where they are None.
             choice: What a step does in this way or by another kernel; see `Kernel`.
+            moves: Whether it is a copy or a collective; see `NotCovered`.
         """
         if op_types is None:
             self._claimed.add(claim(node))
-        self._not_covered.setdefault((what, reason, op_types, choice), []).append(use(node))
+        gap = (what, reason, op_types, choice, moves)
+        self._not_covered.setdefault(gap, []).append(use(node))
 
     def problem(self, what: str, reason: str, node: ModuleNode | Operation) -> None:
         """Record that something about `node` could not be decided."""
@@ -256,8 +271,8 @@ class KernelCollector:
             kernels=kernels,
             claimed=frozenset(self._claimed),
             not_covered=tuple(
-                NotCovered(what, reason, tuple(uses), op_types, choice)
-                for (what, reason, op_types, choice), uses in self._not_covered.items()
+                NotCovered(what, reason, tuple(uses), op_types, choice, moves)
+                for (what, reason, op_types, choice, moves), uses in self._not_covered.items()
             ),
             problems=tuple(Problem(*k, tuple(u)) for k, u in self._problems.items()),
         )

@@ -206,7 +206,6 @@ class Operation:
         stage: "decode" or "prefill" where it happens in one of the two alone; else empty.
         beside: Whether it computes something else than what its module is for, as the quantisation
             of what a linear layer is given: who defines the module's kernel has not defined it.
-        moves: Whether it moves data and no more: between ranks, or into the cache.
     """
 
     function: str
@@ -219,7 +218,6 @@ class Operation:
     possible: bool = False
     stage: str = ""
     beside: bool = False
-    moves: bool = False
 
     def argument(self, position: int, *names: str) -> Any:
         """The argument at `position` or under one of `names`; None where it was not given."""

@@ -7,9 +7,10 @@ model, and says so.
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import get_args
 
 from fibcore.model.definition import Definition
-from fibcore.model.kernel import Extraction, Fact, Kernel, NotCovered, Problem, Use
+from fibcore.model.kernel import Extraction, Fact, Kernel, Moves, NotCovered, Problem, Use
 from fibcore.model.tree import ModelTree, SourcePlace
 from fibcore.ops.checks import FILE_NAME
 from fibcore.ops.values import check_scalar, is_a, items, mapping, shown
@@ -73,6 +74,8 @@ def _check_gap(gap: NotCovered | Problem, paths: _Paths) -> None:
     _check_uses(gap.what, gap.uses, paths)
     if isinstance(gap, NotCovered) and gap.op_types is not None:
         items(gap.op_types, str, f"op_types of {gap.what}")
+    if isinstance(gap, NotCovered) and gap.moves not in get_args(Moves):
+        raise ValueError(f"{gap.what} moves as {shown(gap.moves)}, not as a copy or a collective")
 
 
 def _in_tree(path: object, paths: _Paths) -> bool:

@@ -48,6 +48,34 @@ BATCHES = {
 }
 """The batch of each stage that launches are weighed at."""
 
+
+@attrs.frozen
+class LaunchTotals:
+    """How many launches have a definition, and how many need none.
+
+    Attributes:
+        defined: Those with a definition.
+        moves: Copies and collectives.
+        all: All launches.
+    """
+
+    defined: int = 0
+    moves: int = 0
+    all: int = 0
+
+    def __str__(self) -> str:
+        both = self.defined + self.moves
+        text = f"{_part_of(self.defined, self.all)} of {self.all} launches have a definition"
+        return f"{text}, {_part_of(both, self.all)} with copies and collectives"
+
+
+def _part_of(part: int, whole: int) -> str:
+    return f"{part} ({100 * part / whole if whole else 0.0:.1f} %)"
+
+
+_MOVES = ("copy", "collective")
+_ROWS = ("M", "num_tokens", "nnz_kv", "seq_len", "total_q", "total_seq_len")
+"""Var axes whose size is the number of tokens that go through the model."""
 _DOUBLE = re.compile(r"(?P<whole>\w+) == (?P<factor>\d+) \* (?P<part>\w+)")
 
 
@@ -56,7 +84,7 @@ class Weighed:
     """Launches of one name.
 
     Attributes:
-        state: "defined", "named" or "unknown".
+        state: "defined", "copy", "collective", "named" or "unknown".
         what: The definition, the op, the class or the function.
         count: How many a step launches.
         floor: Seconds that all of them take at least; of those without a definition, what reading
@@ -95,6 +123,11 @@ class StepShare:
         return sum(self.launches.values())
 
     @property
+    def moves(self) -> int:
+        """The launches that move data and no more: copies and collectives."""
+        return self.launches["copy"] + self.launches["collective"]
+
+    @property
     def defined(self) -> float:
         """The part of the launches that have a definition, 0 to 1; 0 where nothing is launched."""
         return self.launches["defined"] / self.total if self.total else 0.0
@@ -109,9 +142,10 @@ class StepShare:
     def bounded(self) -> bool:
         """Whether `defined_cost` is an upper bound: the cost of launches without a definition.
 
-        It is what reading their weights takes, or not known at all.
+        It is what reading their weights takes, or not known at all. What moves data and no more
+        is left out of costs.
         """
-        return self.launches["defined"] < self.total
+        return self.launches["defined"] + self.moves < self.total
 
     @property
     def launches_text(self) -> str:
@@ -131,6 +165,7 @@ class StepShare:
             "batch": self.batch,
             "gpu": GPU,
             "launches": dict(self.launches),
+            "moves": self.moves,
             "defined": round(self.defined, 4),
             "floors": {state: _rounded(s) for state, s in self.floors.items()},
             "without_cost": dict(self.without_cost),
@@ -143,10 +178,21 @@ class StepShare:
         }
 
 
-def share_cells(step: StepShare) -> tuple[str, str, str, str]:
-    """A step in a row of a table: its stage, both shares, and what has no definition."""
-    others = [f"{k.what} ({k.count})" for k in step.kernels if k.state != "defined"]
-    return step.stage, step.launches_text, step.cost_text, ", ".join(others)
+SHARE_COLUMNS = (
+    "step",
+    "launches with a definition",
+    "their cost",
+    "copies and collectives",
+    "without a definition",
+)
+"""What the cells of `share_cells` are."""
+
+
+def share_cells(step: StepShare) -> tuple[str, str, str, str, str]:
+    """A step in a row of a table: its stage, both shares, what moves data, and what is lacking."""
+    moves = [f"{k.what} ({k.count})" for k in step.kernels if k.state in _MOVES]
+    gaps = [f"{k.what} ({k.count})" for k in step.kernels if k.state in ("named", "unknown")]
+    return step.stage, step.launches_text, step.cost_text, ", ".join(moves), ", ".join(gaps)
 
 
 def share_note(gpu: str) -> tuple[str, ...]:
@@ -156,6 +202,8 @@ def share_note(gpu: str) -> tuple[str, ...]:
         f"What one step launches: decode of {decode}, prefill of {prefill}. A launch weighs its",
         f"floor on one {gpu}. One without a definition weighs what reading its weights once takes,",
         "or nothing where that is not known: the share of cost is at most what is given then.",
+        "What moves data and computes nothing, within a device or between ranks, is named by a",
+        "plugin and weighs nothing.",
     )
 
 
@@ -232,6 +280,8 @@ class _Sizes:
 
     def seconds(self, launch: Launch, batch: Batch) -> float | None:
         """The floors of all its launches together; None where they are not known."""
+        if launch.state in _MOVES:
+            return None
         definition = self._definition(launch)
         if definition is None:
             known = launch.weights is not None and launch.kernel is None
@@ -251,12 +301,12 @@ class _Sizes:
         page = next((n for axis, n in definition.const_axes.items() if axis in pieces), 1)
         pages = batch.sequences * -(-batch.keys // page)
         rows = batch.sequences if launch.last_tokens else batch.tokens
-        of_sequences = "len_indptr" in definition.axes
+        of_sequences = not {"len_indptr", "batch_size_plus_1"}.isdisjoint(definition.axes)
         table = {
-            **dict.fromkeys(("M", "num_tokens", "seq_len", "total_q", "total_seq_len"), rows),
+            **dict.fromkeys(_ROWS, rows),
             "batch_size": batch.sequences if of_sequences else rows,
             "num_seqs": batch.sequences,
-            "len_indptr": batch.sequences + 1,
+            **dict.fromkeys(("len_indptr", "batch_size_plus_1"), batch.sequences + 1),
             "total_kv": batch.sequences * batch.keys,
             "num_kv_indices": pages,
             "num_pages": pages,

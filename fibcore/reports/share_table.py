@@ -18,6 +18,7 @@ def share_table(steps: Iterable[tuple[str, Iterable[StepShare]]]) -> Table:
             Column("Step", filter=True),
             Column("Launches", kind="number", help="With a definition, of all"),
             Column("Cost", kind="number", help=f"Their part of the floors on one {GPU}"),
+            Column("Copies and collectives", help="They move data and compute nothing"),
             Column("Without a definition", help="How often a step launches it"),
         ),
         rows=[_row(model, step) for model, several in steps for step in several],
@@ -26,13 +27,14 @@ def share_table(steps: Iterable[tuple[str, Iterable[StepShare]]]) -> Table:
 
 
 def _row(model: str, step: StepShare) -> TableRow:
-    stage, launches, cost, others = share_cells(step)
+    stage, launches, cost, moves, others = share_cells(step)
     return TableRow(
         (
             model,
             Cell(stage, title=step.batch),
             Cell(launches, sort=step.defined, tone=_tone(step.defined)),
             Cell(cost, sort=step.defined_cost, tone=_tone(step.defined_cost)),
+            moves,
             others,
         )
     )

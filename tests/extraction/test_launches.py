@@ -71,6 +71,14 @@ def test_what_has_no_definition_is_named_or_unknown() -> None:
     }
 
 
+def test_copies_and_collectives_are_no_gaps() -> None:
+    node = module("a", "A")
+    found = KernelCollector()
+    found.not_covered("moves rows", "why", node, moves="copy")
+    found.not_covered("sums up", "why", node, moves="collective")
+    assert counted(tree(node), found) == {"moves rows": ("copy", 1), "sums up": ("collective", 1)}
+
+
 def test_what_is_not_run_launches_nothing() -> None:
     nodes = [attrs.evolve(module(name, "Layer"), idle=True) for name in ("a", "b")]
     found = KernelCollector()

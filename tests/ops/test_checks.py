@@ -61,6 +61,10 @@ BAD_EXTRACTIONS: dict[str, tuple[object, str]] = {
         Extraction(not_covered=(NotCovered("rope", "", ()),)),
         "lacks what or reason",
     ),
+    "a gap that moves somehow": (
+        Extraction(not_covered=(NotCovered("rope", "why", (), moves="away"),)),  # type: ignore[arg-type]
+        "not as a copy or a collective",
+    ),
     "kernels of another kind": (Extraction(kernels=("toy_h8",)), "not Kernel"),  # type: ignore[arg-type]
 }
 

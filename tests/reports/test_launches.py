@@ -16,7 +16,7 @@ from fibcore.model.kernel import Fact, Kernel
 from fibcore.model.serving import Serving
 from fibcore.model.tree import SourcePlace
 from fibcore.ops.registry import Registry
-from fibcore.reports.launches import BATCHES, share_cells, shares
+from fibcore.reports.launches import BATCHES, LaunchTotals, share_cells, shares
 from fibcore.sources.tree import SourceTree
 
 BANDWIDTH = 3.35e12  # of an H100
@@ -68,24 +68,47 @@ def test_launches_and_floors_are_summed_by_state() -> None:
         launch("M", 10),
         Launch("decode", "named", "experts", 2, weights=6_700_000),
         Launch("decode", "unknown", "look-up", 1),
+        Launch("decode", "copy", "a copy", 3, weights=100),
+        Launch("decode", "collective", "all_reduce", 4),
         Launch("prefill", "named", "other", 5),
     )
-    assert step.launches == {"defined": 10, "named": 2, "unknown": 1}
-    assert step.total == 13
+    assert step.launches == {"defined": 10, "copy": 3, "collective": 4, "named": 2, "unknown": 1}
+    assert (step.total, step.moves) == (20, 7)
     assert step.floors["defined"] == pytest.approx(10 * 64 * 335 / BANDWIDTH)
     assert step.floors["named"] == pytest.approx(2e-6)
-    assert step.without_cost == {"defined": 0, "named": 0, "unknown": 1}
+    assert step.without_cost == {
+        "defined": 0,
+        "copy": 3,
+        "collective": 4,
+        "named": 0,
+        "unknown": 1,
+    }
     assert step.bounded
-    assert share_cells(step)[1] == "10 of 13 (76.9 %)"
+    assert share_cells(step)[1] == "10 of 20 (50.0 %)"
     assert share_cells(step)[2].startswith("at most ")
-    assert share_cells(step)[3] == "experts (2), look-up (1)"
-    assert [k.what for k in step.kernels] == ["experts", "M", "look-up"]
+    assert share_cells(step)[3] == "all_reduce (4), a copy (3)"
+    assert share_cells(step)[4] == "experts (2), look-up (1)"
+    assert [k.what for k in step.kernels] == ["experts", "M", "all_reduce", "a copy", "look-up"]
+
+
+def test_what_moves_data_leaves_the_cost_of_the_rest_known() -> None:
+    step, _ = shared(launch("M", 3), Launch("decode", "copy", "a copy", 1))
+    assert not step.bounded
+    assert (step.cost_text, step.defined) == ("100.0 %", 0.75)
+    assert step.to_dict()["moves"] == 1
+
+
+def test_totals_are_of_all_launches() -> None:
+    assert str(LaunchTotals(6, 2, 10)) == (
+        "6 (60.0 %) of 10 launches have a definition, 8 (80.0 %) with copies and collectives"
+    )
+    assert str(LaunchTotals()).startswith("0 (0.0 %) of 0 launches")
 
 
 def test_nothing_is_launched() -> None:
     decode, prefill = shares((), Plugins())  # type: ignore[arg-type]
     assert (decode.total, decode.defined, decode.defined_cost) == (0, 0.0, 0.0)
-    assert decode.to_dict()["launches"] == {"defined": 0, "named": 0, "unknown": 0}
+    assert set(decode.to_dict()["launches"].values()) == {0}
     assert (decode.batch, prefill.batch) == (
         "64 sequences with 2048 keys each",
         "8192 tokens of 4 sequences",
@@ -134,7 +157,8 @@ def test_llama_by_hand(sglang_source: Any, op_plugins: Registry) -> None:
         assert by_name["gemm_n_128256_k_4096"] == 1
         attention = [n for n in by_name if n.startswith("gqa_")]
         assert [by_name[n] for n in attention] == [32]
-        assert by_name["set_kv_buffer"] == step.launches["named"] == 32
+        assert by_name["append_paged_kv_cache_kv8_d128_ps1"] == 32
+        assert step.launches["named"] == step.moves == 0
         assert step.launches["unknown"] <= 1
         floors = {k.what: k.floor for k in step.kernels}
         rows = 64 if step.stage == "decode" else 4

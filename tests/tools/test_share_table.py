@@ -25,14 +25,19 @@ def tool() -> ModuleType:
 
 
 def row() -> SurveyedModel:
-    states = {"defined": 3, "named": 1, "unknown": 0}
+    states = {"defined": 3, "copy": 1, "collective": 2, "named": 1, "unknown": 0}
     step = StepShare(
         stage="decode",
         batch="a batch",
         launches=states,
-        floors={"defined": 3e-6, "named": 1e-6, "unknown": 0.0},
+        floors={**dict.fromkeys(states, 0.0), "defined": 3e-6, "named": 1e-6},
         without_cost=dict.fromkeys(states, 0),
-        kernels=(Weighed("defined", "gemm", 3, 3e-6), Weighed("named", "experts", 1, 1e-6)),
+        kernels=(
+            Weighed("defined", "gemm", 3, 3e-6),
+            Weighed("named", "experts", 1, 1e-6),
+            Weighed("collective", "all_reduce", 2, None),
+            Weighed("copy", "a copy", 1, None),
+        ),
     )
     return SurveyedModel("A", "a", "a-7b", "catalogue:a-7b", "whole", tp=2, steps=(step,))
 
@@ -40,14 +45,18 @@ def row() -> SurveyedModel:
 def test_a_row_for_each_step(tool: ModuleType) -> None:
     text = "\n".join(tool.lines("0.5.23", [row()], None))
     assert "SGLang 0.5.23" in text
-    assert "| a-7b | 2/1 | decode | 3 of 4 (75.0 %) | at most 75.0 % | experts (1) |" in text
+    row_of_step = "decode | 3 of 7 (42.9 %) | at most 75.0 % | all_reduce (2), a copy (1) |"
+    assert f"| a-7b | 2/1 | {row_of_step} experts (1) |" in text
 
 
 def test_totals_of_many_configs(tool: ModuleType) -> None:
     everything = SurveyReport("sglang", (row(), row()))
     text = "\n".join(tool.lines("0.5.23", [], everything))
     assert "All 2 configs" in text
-    assert "- decode: 6 of 8 launches (75.0 %)" in text
+    assert (
+        "- decode: 6 (42.9 %) of 14 launches have a definition, 12 (85.7 %) with copies and "
+        "collectives" in text
+    )
 
 
 def test_the_page_of_the_repository_has_all_its_models(tool: ModuleType) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from fibcore import __version__
 from fibcore.reports.coverage.report import STEPS, CoverageReport, ModelCoverage, Need
-from fibcore.reports.launches import GPU, share_cells, share_note
+from fibcore.reports.launches import GPU, SHARE_COLUMNS, share_cells, share_note
 
 DONE, NOT = "yes", "no"
 
@@ -38,7 +38,7 @@ def _lines(report: CoverageReport, name: str) -> Iterator[str]:
         yield ""
         yield from share_note(GPU)
         yield ""
-        header = ("Model", "Step", "Launches with a definition", "Their cost", "Without one")
+        header = ("Model", *(column.capitalize() for column in SHARE_COLUMNS))
         yield from _table(
             header, [(slug, *share_cells(step)) for slug, step in steps], right=(2, 3)
         )

@@ -139,7 +139,7 @@ class Deriver:
         uncovered: dict[tuple[str, str], int] = {}
         partial: dict[str, Remark] = {}
         for model, _, _ in found:
-            for op in model.not_covered:
+            for op in (op for op in model.not_covered if not op.moves):
                 layers = len({use.path for use in op.uses})
                 key = (op.what, op.reason)
                 uncovered[key] = max(uncovered.get(key, 0), layers)

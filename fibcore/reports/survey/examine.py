@@ -77,7 +77,9 @@ def _examine(task: Task, source: SourceTree, registry: Registry) -> SurveyedMode
             failed.append(_reason("plugin", error))
             continue
         kernels[kernel.op_type, name] = _layers(kernel.uses)
-    not_covered = [MissingOp(op.what, _layers(op.uses), op.reason) for op in found.not_covered]
+    not_covered = [
+        MissingOp(op.what, _layers(op.uses), op.reason) for op in found.not_covered if not op.moves
+    ]
     not_covered += [MissingOp(use.cls.rpartition(".")[2], 1) for use in found.unclaimed]
     return task.surveyed(
         "failed" if failed else "partial" if reasons else "whole",

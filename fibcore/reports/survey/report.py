@@ -11,7 +11,7 @@ from typing import Any, Literal
 import attrs
 
 from fibcore.model.json import to_data
-from fibcore.reports.launches import StepShare
+from fibcore.reports.launches import LaunchTotals, StepShare
 
 State = Literal["whole", "partial", "refused", "failed", "no config"]
 STATES: tuple[State, ...] = ("whole", "partial", "refused", "failed", "no config")
@@ -187,12 +187,16 @@ class SurveyReport:
         return {s: round(100 * counts[s] / known, 1) if known else 0.0 for s in STATES[:-1]}
 
     @property
-    def launches(self) -> dict[str, tuple[int, int]]:
-        """Stage to launches with a definition and to all of them, of all models together."""
-        found: dict[str, tuple[int, int]] = {}
+    def launches(self) -> dict[str, LaunchTotals]:
+        """Stage to how many launches of all models together have a definition, or need none."""
+        found: dict[str, LaunchTotals] = {}
         for step in (step for row in self.rows for step in row.steps):
-            defined, total = found.get(step.stage, (0, 0))
-            found[step.stage] = (defined + step.launches["defined"], total + step.total)
+            so_far = found.get(step.stage, LaunchTotals())
+            found[step.stage] = LaunchTotals(
+                so_far.defined + step.launches["defined"],
+                so_far.moves + step.moves,
+                so_far.all + step.total,
+            )
         return found
 
     @cached_property
@@ -245,10 +249,7 @@ class SurveyReport:
             "counts": self.counts,
             "percentages": self.percentages,
             "op_types": list(self.op_types),
-            "launches": {
-                stage: {"defined": defined, "all": total}
-                for stage, (defined, total) in self.launches.items()
-            },
+            "launches": {stage: attrs.asdict(total) for stage, total in self.launches.items()},
             "rows": [row.to_dict() for row in self.rows],
             "definitions": to_data(self.definitions),
             "not_covered": to_data(self.not_covered),

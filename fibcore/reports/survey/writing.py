@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from fibcore.dataset.files import write_elsewhere
-from fibcore.reports.launches import GPU, share_cells, share_note
+from fibcore.reports.launches import GPU, SHARE_COLUMNS, share_cells, share_note
 from fibcore.reports.survey.labels import config_label, layers_label, op_reasons
 from fibcore.reports.survey.page import page
 from fibcore.reports.survey.report import STATES, SurveyReport
@@ -80,7 +80,7 @@ def _markdown(report: SurveyReport) -> Iterator[str]:
     yield from share_note(GPU)
     yield ""
     yield from _table(
-        ("model", "step", "launches with a definition", "their cost", "without one"),
+        ("model", *SHARE_COLUMNS),
         [(row.model, *share_cells(step)) for row in report.rows for step in row.steps],
     )
     yield "## Why models are not whole"

@@ -168,14 +168,18 @@ def test_every_architecture_has_a_row_and_says_where_its_config_is_from(
 def test_a_row_says_what_the_model_needs(run: Callable[..., SurveyReport]) -> None:
     row = rows(run())["tiny-5"]
     assert row.layers == {"layers": 5}
-    assert row.op_types == {"gemm": 2, "gqa_paged": 4, "gqa_ragged": 1, "rmsnorm": 2}
+    assert row.op_types == {
+        "gemm": 2,
+        "gqa_paged": 4,
+        "gqa_ragged": 1,
+        "page_append": 2,
+        "rmsnorm": 2,
+    }
     layers = {d.name: d.layers for d in row.definitions}
     assert layers["gemm_n_128_k_64"] == 5
     assert layers["gqa_ragged_prefill_causal_h4_kv2_d16"] == 5
-    assert [(o.op, o.layers) for o in row.not_covered] == [
-        ("set_kv_buffer", 5),
-        ("VocabParallelEmbedding", 1),
-    ]
+    assert layers["append_paged_kv_cache_kv2_d16_ps64"] == 5
+    assert [(o.op, o.layers) for o in row.not_covered] == [("VocabParallelEmbedding", 1)]
 
 
 def test_parallel_sizes_are_those_that_were_asked_for(run: Callable[..., SurveyReport]) -> None:
@@ -215,7 +219,7 @@ def test_shared_definitions_and_wanted_ops(run: Callable[..., SurveyReport]) -> 
     assert shared["gemm_n_128_k_64"] == (("tiny-5", "two-layers"), 7)
     assert shared["rmsnorm_h32"] == (("SmallerForCausalLM", "SmallForCausalLM"), 2)
     wanted = {op.name: (len(op.models), op.layers) for op in report.not_covered}
-    assert wanted == {"VocabParallelEmbedding": (4, 4), "set_kv_buffer": (4, 13)}
+    assert wanted == {"VocabParallelEmbedding": (4, 4)}
 
 
 def test_an_op_that_more_models_run_is_wanted_more() -> None:
@@ -659,12 +663,12 @@ def test_the_picture_shows_op_types_and_what_is_not_covered(
     browser.open(made_page)
     columns = browser.shown("#table-picture thead th")
     assert columns == [
-        *("Model", "gemm", "gqa_paged", "gqa_ragged", "rmsnorm"),
-        *("set_kv_buffer", "VocabParallelEmbedding"),
+        *("Model", "gemm", "gqa_paged", "gqa_ragged", "page_append", "rmsnorm"),
+        "VocabParallelEmbedding",
     ]
     good = browser.all("#table-picture td.good")
     warn = browser.all("#table-picture td.warn")
-    assert (len(good), len(warn)) == (16, 8)
+    assert (len(good), len(warn)) == (20, 4)
     link = browser.find("#table-picture tbody th a")
     assert link.get_attribute("href").rpartition("#")[2] == browser.run(
         "return [...document.querySelectorAll('#table-models tbody.item')]"

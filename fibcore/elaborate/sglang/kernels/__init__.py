@@ -8,8 +8,6 @@ One file for each library, of dotted names and their last parts:
 * `HELPER_NAMES`: how the last parts of such names begin,
 * `BESIDE`: words in the last parts of names of kernels that compute something else than the layer
   around them does: the quantisation of a GEMM's input is no part of the GEMM, as its epilogue is.
-* `MOVES`: words likewise of those that move data and compute nothing of their own but sums over
-  ranks.
 """
 
 from __future__ import annotations
@@ -45,14 +43,4 @@ def is_beside(name: str) -> bool:
     last = name.rpartition(".")[2]
     return library is not None and (
         any(word in last for word in library.BESIDE) or name.startswith("torch.distributed.")
-    )
-
-
-@cache
-def is_move(name: str) -> bool:
-    """Whether a kernel moves data, between ranks or into the cache."""
-    library = _LIBRARIES.get(name.partition(".")[0])
-    last = name.rpartition(".")[2]
-    return library is not None and (
-        any(word in last for word in library.MOVES) or name.startswith("torch.distributed.")
     )

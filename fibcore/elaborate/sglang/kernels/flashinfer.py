@@ -5,4 +5,3 @@ HELPERS = ("flashinfer.utils.", "flashinfer.jit.", "flashinfer.autotuner.")
 # Names of classes begin with capitals.
 HELPER_NAMES = ("get_", "is_", "can_", "has_", *map(chr, range(ord("A"), ord("Z") + 1)))
 BESIDE = ("quantize", "allreduce", "append_paged")
-MOVES = ("append_paged",)

@@ -32,7 +32,3 @@ BESIDE = (
     "quant", "all_reduce", "allreduce", "all_gather", "reduce_scatter", "store_cache",
     "set_kv_buffer", "set_mla_kv_buffer",
 )  # fmt: skip
-MOVES = (
-    "all_reduce", "all_gather", "reduce_scatter", "store_cache", "set_kv_buffer",
-    "set_mla_kv_buffer",
-)  # fmt: skip

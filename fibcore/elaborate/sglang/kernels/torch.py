@@ -47,4 +47,3 @@ HELPERS = (
 )
 HELPER_NAMES = ("is_", "get_")
 BESIDE = ("quant", "all_reduce", "all_gather", "reduce_scatter")
-MOVES = ("all_reduce", "all_gather", "reduce_scatter")

@@ -1,0 +1,37 @@
+"""What a write to a paged cache costs: no operations, what is appended twice, the page table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from fibcore.plugin import Cost, Definition, tensor_bytes
+from fibcore_op_move.definitions import layout_of
+from fibcore_op_move.names import KINDS, TABLE
+
+_NUMBER = 4  # bytes of an int32
+
+
+def cost(
+    definition: Definition,
+    axes: Mapping[str, int],
+    values: Mapping[str, Sequence[int]],  # noqa: ARG001 - the hook's
+) -> Cost | None:
+    """What is appended is read once and written once; the rest of the caches stays where it is.
+
+    Of the page table a new token's entries are read: its page, and where its sequence begins, at
+    most all of them. The definition gives the caches whole, for it changes no input; a kernel
+    writes in place, so copies of them are no part of the cost. None for other tensors.
+    """
+    layout = layout_of(definition)
+    if layout is None:
+        return None
+    kind = KINDS[layout]
+
+    def size(name: str) -> int:
+        return tensor_bytes(definition.inputs[name], definition, axes)
+
+    rows, tokens = sum(map(size, kind.appended)), axes["nnz_kv"]
+    table = sum(map(size, TABLE))
+    pages = min(tokens * _NUMBER, size("kv_indices")) + min(tokens * _NUMBER, size("kv_indptr"))
+    written = min(rows, sum(map(size, kind.caches)))
+    return Cost(0, definition.inputs[kind.appended[0]].dtype, rows + table + pages, written)

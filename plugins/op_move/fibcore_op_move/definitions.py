@@ -1,0 +1,147 @@
+"""Writes the definition of a write to a paged cache, and reads what other tools' compute."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+from fibcore.plugin import (
+    Axis,
+    Definition,
+    Identity,
+    Kernel,
+    TensorSpec,
+    const,
+    in_name,
+    render,
+    tensor,
+    var,
+)
+from fibcore_op_move.names import KINDS, OP_TYPE, Kind, Layout
+
+_AXES = {
+    "nnz_kv": "Tokens that are appended, of all sequences.",
+    "num_pages": "Pages of the cache.",
+    "batch_size": "Sequences.",
+    "batch_size_plus_1": "batch_size + 1.",
+    "num_kv_indices": "Pages of all sequences.",
+    "page_size": "Tokens in a page.",
+    "num_kv_heads": "Key and value heads.",
+    "head_dim": "Elements of a head.",
+    "head_dim_ckv": "Elements of a latent vector.",
+    "head_dim_kpe": "Elements of the rope part of a key.",
+}
+_ROWS: dict[Layout, tuple[str, str]] = {
+    "kv": ("num_kv_heads head_dim", "num_kv_heads head_dim"),
+    "mla": ("head_dim_ckv", "head_dim_kpe"),
+}
+_WORDS: dict[Layout, tuple[str, str]] = {
+    "kv": ("keys", "values"),
+    "mla": ("latent vectors", "rope parts of keys"),
+}
+_CONSTRAINTS = (
+    "batch_size_plus_1 == batch_size + 1",
+    "num_kv_indices == kv_indptr[-1].item()",
+)
+
+
+def define(kernel: Kernel) -> Definition:
+    """The definition of a kernel that the matcher found, as FlashInfer's trace templates have it.
+
+    Axes: nnz_kv, num_pages, batch_size, batch_size_plus_1, num_kv_indices (var), and the const
+    axes of the kind; page_size is a var axis of latent caches. Inputs: what is appended [nnz_kv,
+    ...] bfloat16, batch_indices and positions [nnz_kv] int32, the two caches [num_pages, page_size,
+    ...] bfloat16, kv_indices, kv_indptr and kv_last_page_len int32. Outputs: the caches.
+    """
+    layout: Layout = "mla" if kernel.parameters["layout"] == "mla" else "kv"
+    kind = KINDS[layout]
+    sizes = {axis: int(kernel.parameters[axis]) for axis in kind.consts.values()}
+    template = files(__package__) / "references" / f"{kind.stem}.py"
+    constants = {axis.upper(): size for axis, size in sizes.items()}
+    inputs, outputs = _tensors(layout)
+    return Definition(
+        name=kernel.name,
+        op_type=OP_TYPE,
+        description=_description(layout, sizes),
+        tags=kernel.tags,
+        axes=_axes(kind, sizes),
+        inputs=inputs,
+        outputs=outputs,
+        reference=render(template.read_text(encoding="utf-8"), constants),
+        constraints=_CONSTRAINTS,
+    )
+
+
+def _axes(kind: Kind, sizes: dict[str, int]) -> dict[str, Axis]:
+    names = ["nnz_kv", *kind.consts.values(), "num_pages", "page_size", "batch_size"]
+    names += ["batch_size_plus_1", "num_kv_indices"]
+    return {
+        name: const(sizes[name], _AXES[name]) if name in sizes else var(_AXES[name])
+        for name in dict.fromkeys(names)
+    }
+
+
+def _tensors(layout: Layout) -> tuple[dict[str, TensorSpec], dict[str, TensorSpec]]:
+    """Inputs and outputs, in order."""
+    kind, rows, words = KINDS[layout], _ROWS[layout], _WORDS[layout]
+    parts = list(zip(rows, words, strict=True))
+    inputs = {
+        name: tensor(f"nnz_kv {row}", "bfloat16", f"New {what}.")
+        for name, (row, what) in zip(kind.appended, parts, strict=True)
+    }
+    inputs["batch_indices"] = tensor("nnz_kv", "int32", "Sequence of each new token.")
+    inputs["positions"] = tensor(
+        "nnz_kv", "int32", "Position of each new token in its sequence, from 0."
+    )
+    inputs |= {
+        name: tensor(f"num_pages page_size {row}", "bfloat16", f"The cache of {what}.")
+        for name, (row, what) in zip(kind.caches, parts, strict=True)
+    }
+    inputs["kv_indices"] = tensor(
+        "num_kv_indices", "int32", "Page numbers of all sequences, one after the other."
+    )
+    inputs["kv_indptr"] = tensor(
+        "batch_size_plus_1", "int32", "Where each sequence's pages begin in kv_indices."
+    )
+    inputs["kv_last_page_len"] = tensor(
+        "batch_size", "int32", "Tokens in the last page of each sequence, new ones included."
+    )
+    outputs = {
+        name: tensor(f"num_pages page_size {row}", "bfloat16", f"The cache with the new {what}.")
+        for name, (row, what) in zip(kind.outputs, parts, strict=True)
+    }
+    return inputs, outputs
+
+
+def _description(layout: Layout, sizes: dict[str, int]) -> str:
+    if layout == "mla":
+        row = f"{sizes['head_dim_ckv']} elements, and rope parts of {sizes['head_dim_kpe']}"
+        return (
+            f"Append to a paged cache of latent attention: latent vectors of {row}, of new tokens "
+            "go to the pages of their sequences; all else stays. Kernels write in place."
+        )
+    heads, pages = f"{sizes['num_kv_heads']} heads of {sizes['head_dim']}", sizes["page_size"]
+    return (
+        f"Append to a paged KV cache: keys and values of {heads} elements of new tokens go to the "
+        f"pages of their sequences, {pages} tokens in a page; all else stays. Kernels write in "
+        "place."
+    )
+
+
+def identify(definition: Definition) -> Identity:
+    """No variant, for the inputs tell the layouts apart; sizes that the name gives otherwise."""
+    layout = layout_of(definition)
+    consts = KINDS[layout].consts if layout is not None else {}
+    return Identity("", tuple(in_name(definition, consts)))
+
+
+def layout_of(definition: Definition) -> Layout | None:
+    """Which layout a definition is of; None where its tensors or axes are others."""
+    for layout, kind in KINDS.items():
+        if (
+            tuple(definition.inputs) == kind.inputs
+            and tuple(definition.outputs) == kind.outputs
+            and set(definition.const_axes) == set(kind.consts.values())
+            and set(definition.axes) <= set(_AXES)
+        ):
+            return layout
+    return None

@@ -1,0 +1,26 @@
+"""Writes of keys and values to a paged cache by torch's assignment to places."""
+
+import torch
+
+
+def torch_append_paged_kv_cache(
+    append_key: torch.Tensor,
+    append_value: torch.Tensor,
+    batch_indices: torch.Tensor,
+    positions: torch.Tensor,
+    k_cache: torch.Tensor,
+    v_cache: torch.Tensor,
+    kv_indices: torch.Tensor,
+    kv_indptr: torch.Tensor,
+    kv_last_page_len: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The two caches, copied and then written in place."""
+    del kv_last_page_len  # positions say it, too
+    page_size = k_cache.shape[1]
+    begins = kv_indptr.long().index_select(0, batch_indices.long())
+    ordinal = torch.div(positions.long(), page_size, rounding_mode="floor")
+    pages, places = kv_indices.long()[begins + ordinal], positions.long() - ordinal * page_size
+    first, second = k_cache.clone(), v_cache.clone()
+    first[pages, places] = append_key
+    second[pages, places] = append_value
+    return first, second

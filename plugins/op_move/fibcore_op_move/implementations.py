@@ -1,0 +1,51 @@
+"""Right and wrong writes to paged caches, by which benchmarks are tried."""
+
+from __future__ import annotations
+
+from fibcore.plugin import Definition, Implementation, rewritten, wrapped
+from fibcore_op_move.definitions import layout_of
+from fibcore_op_move.names import KINDS, TABLE
+
+
+def implementations(definition: Definition) -> tuple[Implementation, ...]:
+    """All of them; none for a definition with other tensors."""
+    layout = layout_of(definition)
+    if layout is None:
+        return ()
+    first, second = KINDS[layout].appended
+    page = "PAGE_SIZE" if layout == "kv" else "page_size"
+    entries = "entries = kv_indptr[batch_indices] + positions"
+    return (
+        *wrapped(
+            definition,
+            "tokens in the other order",
+            right=True,
+            inputs=_each("{}.flip(0)", first, second),
+        ),
+        *wrapped(definition, "page numbers are int64", right=True, kv_indices="kv_indices.long()"),
+        *wrapped(
+            definition, "the last new token is left out", inputs=_each("{}[:-1]", first, second)
+        ),
+        *wrapped(
+            definition,
+            "every token goes to the first sequence",
+            batch_indices="torch.zeros_like(batch_indices)",
+        ),
+        *wrapped(
+            definition,
+            "pages are numbered without the page table",
+            kv_indices="torch.arange(len(kv_indices), device=kv_indices.device)",
+        ),
+        *wrapped(definition, "what is written second is 0", inputs={second: f"{second} * 0"}),
+        *rewritten(
+            definition,
+            "pages and places in pages are mixed up",
+            f"{entries} // {page}",
+            f"{entries} % {page}",
+        ),
+    )
+
+
+def _each(form: str, *appended: str) -> dict[str, str]:
+    """What all that a new token has is replaced by."""
+    return {name: form.format(name) for name in (*appended, *TABLE)}

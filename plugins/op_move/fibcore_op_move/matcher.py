@@ -1,0 +1,180 @@
+"""Finds what moves data and computes nothing: writes to the KV cache, copies, collectives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fibcore.plugin import (
+    Extraction,
+    Kernel,
+    KernelCollector,
+    ModelTree,
+    Operation,
+    ParameterRef,
+    Serving,
+    TensorRef,
+    UndecidedError,
+    decided_size,
+    fact,
+    with_origins,
+)
+from fibcore_op_move.names import KINDS, OP_TYPE, PAGE_SIZE, Layout
+
+# Methods of SGLang's pools that hold keys and values: (layer, places, two tensors).
+_WRITES: dict[str, Layout] = {"set_kv_buffer": "kv", "set_mla_kv_buffer": "mla"}
+# Words in the names of functions that send data between ranks, and of what they do besides.
+_COLLECTIVES = (
+    *("all_reduce", "allreduce", "all_gather", "allgather", "reduce_scatter", "all_to_all"),
+    *("torch.distributed.broadcast", "torch.distributed.reduce"),
+    *("torch.distributed.send", "torch.distributed.recv"),
+)
+_BETWEEN = "it moves data between ranks, which no definition of one device can"
+# Kernels that put keys and values into a cache in other layouts, or into other caches.
+_COPIES = ("kv_buffer", "kv_cache", "store_cache", "append_paged")
+_INTO = "it copies into a cache; the layout or the numbers there are not those of a definition"
+
+# A step writes to the cache with pages of one size or another.
+_CHOICE = "write to the KV cache"
+# A layer sums over ranks in one way or another.
+_SUM = "sum over ranks"
+
+
+def extract(tree: ModelTree, serving: Serving) -> Extraction:
+    """What moves data in `tree`, with the calls that do it.
+
+    Writes to the cache have a definition for every page size, where the cache holds what is
+    written; heads are a rank's. Copies and collectives have none, on purpose.
+    """
+    found = KernelCollector()
+    cache = _cache_dtype(tree)
+    for call in tree.kernel_calls:
+        if not call.beside:
+            continue
+        if call.name in _WRITES:
+            _match(call, cache, serving, found)
+        elif any(word in call.function for word in _COLLECTIVES):
+            _name_collective(call, found)
+        elif any(word in call.name for word in _COPIES):
+            found.not_covered(call.name, _INTO, call, choice=_CHOICE, moves="copy")
+    return found.finish()
+
+
+def _name_collective(call: Operation, found: KernelCollector) -> None:
+    """Name a collective, and the parameters that it reads: a norm's weight, where it is fused."""
+    weights = [v.path for v in (*call.args, *call.kwargs.values()) if isinstance(v, ParameterRef)]
+    names = sorted({".".join(path.split(".")[-2:]) for path in weights})
+    reason = f"{_BETWEEN}; it reads {', '.join(names)} besides" if names else _BETWEEN
+    choice = _SUM if "reduce" in call.name else ""
+    found.not_covered(call.name, reason, call, choice=choice, moves="collective")
+
+
+def _match(call: Operation, cache: str | None, serving: Serving, found: KernelCollector) -> None:
+    layout = _WRITES[call.name]
+    kind = KINDS[layout]
+    try:
+        sizes = _sizes(call, layout)
+    except UndecidedError as why:
+        found.problem(f"{kind.stem} kernel", str(why), call)
+        return
+    if sizes is None:
+        found.not_covered(
+            f"{kind.stem} of keys and values of different sizes",
+            "FlashInfer's kernel has one size for both",
+            call,
+            choice=_CHOICE,
+            moves="copy",
+        )
+        return
+    if cache is not None:
+        found.not_covered(
+            f"{kind.stem} with {cache} KV cache",
+            "what is written is quantised on the way; no definition does both",
+            call,
+            choice=_CHOICE,
+        )
+        return
+    for page_size in serving.value(PAGE_SIZE) if layout == "kv" else (None,):
+        found.add(_kernel(call, layout, sizes, page_size), call)
+
+
+def _kernel(
+    call: Operation, layout: Layout, sizes: Mapping[str, int], page_size: int | None
+) -> Kernel:
+    kind = KINDS[layout]
+    rank = " of one rank" if layout == "kv" else ""
+    facts = {
+        axis: fact(size, call, f"{axis.replace('_', ' ')} that is written{rank}")
+        for axis, size in sizes.items()
+    }
+    known = {axis: int(size) for axis, size in sizes.items()}
+    if page_size is not None:
+        known["page_size"] = int(page_size)
+        asked = with_origins(page_size, frozenset({PAGE_SIZE.origin}))
+        facts["page_size"] = fact(asked, call, "tokens in a page of the KV cache")
+    return Kernel(
+        op_type=OP_TYPE,
+        name=kind.name(known),
+        parameters={"layout": layout, **known},
+        facts=facts,
+        uses=(),
+        tags=(f"fi_api:{kind.api}",),
+        choice=_CHOICE,
+    )
+
+
+def _sizes(call: Operation, layout: Layout) -> dict[str, int] | None:
+    """The sizes of what is written; None where keys and values differ in them.
+
+    Raises:
+        UndecidedError: they are not known.
+    """
+    first = _last_two(call.argument(2, "cache_k", "cache_k_nope"), "what is written first")
+    second = _last_two(call.argument(3, "cache_v", "cache_k_rope"), "what is written second")
+    if layout == "mla":
+        return {
+            "head_dim_ckv": decided_size(first[1], "the size of a latent vector"),
+            "head_dim_kpe": decided_size(second[1], "the size of a rope part"),
+        }
+    heads = decided_size(first[0], "the number of key heads")
+    size = decided_size(first[1], "the size of a key head")
+    if (heads, size) != (second[0], decided_size(second[1], "the size of a value head")):
+        return None
+    return {"num_kv_heads": heads, "head_dim": size}
+
+
+def _last_two(value: Any, what: str) -> tuple[Any, Any]:
+    """The last two sizes of a tensor [tokens, heads, size].
+
+    Raises:
+        UndecidedError: they are not known.
+    """
+    if not isinstance(value, TensorRef) or value.shape is None or len(value.shape) != 3:
+        raise UndecidedError(f"{what} is {value}, of which no sizes are known")
+    return value.shape[1], value.shape[2]
+
+
+def _cache_dtype(tree: ModelTree) -> str | None:
+    """Dtype of a quantised KV cache, as the model's file asks for; None for the model's own.
+
+    SGLang takes it from `kv_cache_quant_algo`, or from `kv_cache_scheme` in ModelOpt's flat format,
+    and knows FP8 alone.
+    """
+    nested = tree.config.get("text_config")
+    for config in (nested, tree.config):
+        quantization = config.get("quantization_config") if isinstance(config, Mapping) else None
+        if isinstance(quantization, Mapping) and _asks_for_fp8(quantization):
+            return "float8_e4m3fn"
+    return None
+
+
+def _asks_for_fp8(quantization: Mapping[str, Any]) -> bool:
+    inner = quantization.get("quantization")
+    for section in (quantization, inner):
+        algorithm = section.get("kv_cache_quant_algo") if isinstance(section, Mapping) else None
+        if isinstance(algorithm, str) and algorithm.upper() == "FP8":
+            return True
+    scheme = quantization.get("kv_cache_scheme") if "quant_algo" in quantization else None
+    if isinstance(scheme, Mapping):
+        return (scheme.get("type"), scheme.get("num_bits")) == ("float", 8)
+    return isinstance(scheme, str) and scheme.strip().upper() in ("FP8", "FLOAT8")

@@ -1,0 +1,86 @@
+"""Definitions of writes to paged caches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import attrs
+
+import fibcore_op_move as plugin
+from fibcore.plugin import Definition
+
+Make = Callable[..., Definition]
+
+
+def form(definition: Definition) -> dict[str, list[tuple[str, tuple[str, ...] | None, str]]]:
+    return {
+        part: [(name, spec.shape, spec.dtype) for name, spec in tensors.items()]
+        for part, tensors in (("in", definition.inputs), ("out", definition.outputs))
+    }
+
+
+def test_the_format_of_keys_and_values(definition: Make) -> None:
+    made = definition("kv", 4)
+    assert made.name == "append_paged_kv_cache_kv2_d8_ps4"
+    assert made.op_type == "page_append"
+    assert made.tags == ("fi_api:flashinfer.page.append_paged_kv_cache",)
+    assert made.const_axes == {"num_kv_heads": 2, "head_dim": 8, "page_size": 4}
+    rows = ("nnz_kv", "num_kv_heads", "head_dim")
+    pages = ("num_pages", "page_size", "num_kv_heads", "head_dim")
+    assert form(made) == {
+        "in": [
+            ("append_key", rows, "bfloat16"),
+            ("append_value", rows, "bfloat16"),
+            ("batch_indices", ("nnz_kv",), "int32"),
+            ("positions", ("nnz_kv",), "int32"),
+            ("k_cache", pages, "bfloat16"),
+            ("v_cache", pages, "bfloat16"),
+            ("kv_indices", ("num_kv_indices",), "int32"),
+            ("kv_indptr", ("batch_size_plus_1",), "int32"),
+            ("kv_last_page_len", ("batch_size",), "int32"),
+        ],
+        "out": [("updated_k_cache", pages, "bfloat16"), ("updated_v_cache", pages, "bfloat16")],
+    }
+    assert made.constraints == (
+        "batch_size_plus_1 == batch_size + 1",
+        "num_kv_indices == kv_indptr[-1].item()",
+    )
+    assert "NUM_KV_HEADS = 2\nHEAD_DIM = 8\nPAGE_SIZE = 4\n" in made.reference
+
+
+def test_the_format_of_latent_caches(definition: Make) -> None:
+    made = definition("mla")
+    assert made.name == "append_paged_mla_kv_cache_ckv16_kpe8"
+    assert made.const_axes == {"head_dim_ckv": 16, "head_dim_kpe": 8}
+    assert "page_size" in made.var_axes
+    assert form(made)["out"] == [
+        ("updated_ckv_cache", ("num_pages", "page_size", "head_dim_ckv"), "bfloat16"),
+        ("updated_kpe_cache", ("num_pages", "page_size", "head_dim_kpe"), "bfloat16"),
+    ]
+    assert form(made)["in"][:2] == [
+        ("append_ckv", ("nnz_kv", "head_dim_ckv"), "bfloat16"),
+        ("append_kpe", ("nnz_kv", "head_dim_kpe"), "bfloat16"),
+    ]
+
+
+def test_everything_is_described(definition: Make) -> None:
+    for layout in ("kv", "mla"):
+        data = definition(layout).to_dict()
+        parts = [data, *data["axes"].values(), *data["inputs"].values(), *data["outputs"].values()]
+        assert all(part["description"] for part in parts)
+
+
+def test_a_name_that_contradicts_the_sizes_is_said(definition: Make) -> None:
+    renamed = attrs.evolve(definition(), name="append_paged_kv_cache_kv4_d8_ps1")
+    assert plugin.fibcore_identify(renamed).contradictions == (
+        "the name says kv4, and num_kv_heads is 2",
+        "the name says ps1, and page_size is 4",
+    )
+    latent = attrs.evolve(definition("mla"), name="append_paged_mla_kv_cache_ckv512_kpe8")
+    assert plugin.fibcore_identify(latent).contradictions == (
+        "the name says ckv512, and head_dim_ckv is 16",
+    )
+
+
+def test_op_types() -> None:
+    assert [t.name for t in plugin.fibcore_op_types()] == ["page_append"]

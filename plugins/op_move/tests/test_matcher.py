@@ -1,0 +1,154 @@
+"""The matcher on hand-written calls that mirror releases of SGLang."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+import pytest
+
+from fibcore.plugin import Extraction, Operation, ParameterRef, Serving, TensorRef, Unknown
+from fibcore.plugin import with_origins as origins
+from fibcore.testing.trees import TENSOR, operation, tree
+from fibcore_op_move import matcher
+
+Write = Callable[..., Operation]
+COMMUNICATION = "sglang.srt.distributed.communication_op."
+
+
+def extract(*calls: Operation, config: dict[str, Any] | None = None) -> Extraction:
+    made = attrs.evolve(tree(kernel_calls=calls), config=config or {})
+    return matcher.extract(made, Serving(options={"page_size": (1, 64)}))
+
+
+def names(found: Extraction) -> dict[str, list[str]]:
+    return {k.name: [u.path for u in k.uses] for k in found.kernels}
+
+
+def test_writes_of_every_page_size(write: Write) -> None:
+    layers = [f"layers.{n}.attn" for n in range(2)]
+    found = extract(*(write(module=path) for path in layers))
+    assert names(found) == {
+        "append_paged_kv_cache_kv8_d128_ps1": layers,
+        "append_paged_kv_cache_kv8_d128_ps64": layers,
+    }
+    assert {kernel.choice for kernel in found.kernels} == {"write to the KV cache"}
+    key = "sglang.srt.mem_cache.memory_pool.MHATokenToKVPool.set_kv_buffer"
+    assert found.claimed == {f"{path}:{key}" for path in layers}
+    assert not found.not_covered
+    assert not found.problems
+
+
+def test_latent_caches_leave_the_size_of_pages_open(write: Write) -> None:
+    found = extract(write("mla", (1, 512), (1, 64)))
+    assert list(names(found)) == ["append_paged_mla_kv_cache_ckv512_kpe64"]
+
+
+def test_numbers_remember_where_they_are_from(write: Write) -> None:
+    heads = origins(8, frozenset({"config:num_key_value_heads", "serving:tp"}))
+    kernel = extract(write(first=(heads, 128))).kernels[0]
+    assert kernel.facts["num_kv_heads"].origins == ("config:num_key_value_heads", "serving:tp")
+    assert kernel.facts["page_size"].origins == ("serving:page_sizes",)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"first": (Unknown("heads"), 128)},
+        {"first": (8, Unknown("size"))},
+        {"second": (8, Unknown("size"))},
+        {"first": (8,)},
+    ],
+)
+def test_what_is_not_known_is_a_problem(write: Write, change: dict[str, Any]) -> None:
+    found = extract(write(**change))
+    assert not found.kernels
+    (problem,) = found.problems
+    assert problem.what == "append_paged_kv_cache kernel"
+
+
+def test_a_tensor_of_which_nothing_is_known_is_a_problem(write: Write) -> None:
+    call = write()
+    nothing = attrs.evolve(call, args=(*call.args[:2], TensorRef(None), TENSOR))
+    assert extract(nothing).problems
+
+
+def test_values_of_another_size_are_a_copy(write: Write) -> None:
+    found = extract(write(first=(8, 192), second=(8, 128)))
+    (op,) = found.not_covered
+    assert (op.what, op.moves) == (
+        "append_paged_kv_cache of keys and values of different sizes",
+        "copy",
+    )
+
+
+@pytest.mark.parametrize(
+    "quantization",
+    [
+        {"kv_cache_quant_algo": "FP8"},
+        {"quantization": {"kv_cache_quant_algo": "fp8"}},
+        {"quant_algo": "NVFP4", "kv_cache_scheme": {"type": "float", "num_bits": 8}},
+        {"quant_algo": "NVFP4", "kv_cache_scheme": "FP8"},
+    ],
+)
+@pytest.mark.parametrize("nested", [True, False])
+def test_a_quantised_cache_is_no_copy(
+    write: Write, quantization: dict[str, Any], nested: bool
+) -> None:
+    config = {"quantization_config": quantization}
+    found = extract(write(), config={"text_config": config} if nested else config)
+    (op,) = found.not_covered
+    assert (op.what, op.moves) == ("append_paged_kv_cache with float8_e4m3fn KV cache", "")
+
+
+@pytest.mark.parametrize(
+    "quantization",
+    [
+        {"kv_cache_scheme": {"type": "float", "num_bits": 8}},  # of another tool's format
+        {"quant_algo": "NVFP4", "kv_cache_scheme": {"type": "int", "num_bits": 8}},
+        {"kv_cache_quant_algo": None},
+        "fp8",
+    ],
+)
+def test_other_settings_leave_the_cache_as_it_is(write: Write, quantization: Any) -> None:
+    assert extract(write(), config={"quantization_config": quantization}).kernels
+
+
+@pytest.mark.parametrize(
+    ("function", "choice"),
+    [
+        (f"{COMMUNICATION}tensor_model_parallel_all_reduce", "sum over ranks"),
+        ("sgl_kernel.all_reduce_reg", "sum over ranks"),
+        ("sglang.srt.layers.dp_attention.attn_tp_all_gather_into_tensor", ""),
+        ("torch.distributed.all_to_all_single", ""),
+        ("torch.distributed.broadcast", ""),
+    ],
+)
+def test_collectives_are_named(function: str, choice: str) -> None:
+    found = extract(operation(function, TENSOR))
+    (op,) = found.not_covered
+    assert (op.what, op.moves, op.choice) == (function.rpartition(".")[2], "collective", choice)
+    assert op.reason == "it moves data between ranks, which no definition of one device can"
+    assert found.claimed == {f":{function}"}
+
+
+def test_a_collective_with_a_norm_says_which_weight_it_reads() -> None:
+    function = "sglang.srt.layers.flashinfer_comm_fusion.flashinfer_allreduce_residual_rmsnorm"
+    weights = [ParameterRef(f"layers.{n}.input_layernorm.weight", (64,)) for n in range(2)]
+    found = extract(*(operation(function, TENSOR, TENSOR, weight) for weight in weights))
+    (op,) = found.not_covered
+    assert op.what == "flashinfer_allreduce_residual_rmsnorm"
+    assert op.reason.endswith("; it reads input_layernorm.weight besides")
+    assert len(op.uses) == 2
+
+
+def test_other_caches_are_copies() -> None:
+    (op,) = extract(operation("sgl_kernel.set_kv_buffer_kernel", TENSOR)).not_covered
+    assert (op.what, op.moves) == ("set_kv_buffer_kernel", "copy")
+
+
+def test_what_computes_and_what_is_the_modules_own_is_left_to_others(write: Write) -> None:
+    quantises = operation("sgl_kernel.sgl_per_token_quant_fp8", TENSOR)
+    own = operation("torch.nn.functional.linear", TENSOR, beside=False)
+    assert extract(quantises, own, attrs.evolve(write(), beside=False)) == Extraction()
