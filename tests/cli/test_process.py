@@ -53,7 +53,7 @@ def test_a_process_exits_with_the_status_and_prints_one_document(
 ) -> None:
     done = run(command("d", "--json"))
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["counts"]["new"] == 10
+    assert json.loads(done.stdout)["counts"]["new"] == 12
     assert run(command("d", "--tp", "3")).returncode == 1
     wrong = run(command("d", "--tp", "x", "--json"))
     assert wrong.returncode == 2

@@ -39,12 +39,27 @@ _PLAIN = frozenset(
         _MODELS + "gemma3n_causal.Gemma3nRMSNorm",
     }
 )
+# Models' own classes that compute the same in torch, or with a kernel of their choice.
+_OWN = frozenset(
+    {
+        _MODELS + "embedding_gemma2.EmbeddingGemma2RMSNorm",
+        _MODELS + "inkling_common.norm.RMSNorm",
+        _MODELS + "iquest_q1.IQuestQ1RMSNorm",
+        "sglang.srt.layers.muse_spark.muse_spark_audio.RMSNorm",
+        # What it adds to its weight it adds once, when that is loaded.
+        "sglang.srt.layers.muse_spark.muse_spark_layers.MuseSpark1xRMSNorm",
+        "torch.nn.RMSNorm",
+    }
+)
+# The same, rounded before the weight is applied.
+_ROUNDING = frozenset({_MODELS + "dots_vlm_vit.RMSNorm"})
+# x / rms(x).
+_WEIGHTLESS = frozenset({_LAYERS + "RMSNormWithoutScale"})
 # x / rms(x) * (1 + weight).
 _GEMMA = frozenset({_LAYERS + "GemmaRMSNorm", _LAYERS + "Gemma3RMSNorm"})
 # Plain or Gemma, by its argument scale_shift (0 or 1).
 _SHIFTED = _LAYERS + "Gemma4RMSNorm"
 
-_OTHER_NORMS = {_LAYERS + "RMSNormWithoutScale": "it has no weight"}
 # Norms of linear attention and state spaces: x / rms(x) * weight, times an activation of a gate.
 _GATED = re.compile(r"\.(layernorm_gated|fused_norm_gate)\.|Gated?$|Gated\w*Norm$")
 _GATE = "it multiplies by an activation of a gate; the op type has no such kernel"
@@ -61,6 +76,10 @@ _CENTRED = re.compile(r"(Layer|Group|Batch|Instance)Norm")
 _QUANTISING = ("forward_with_per_tensor_quant_fusion",)
 # Does nothing but return None on CUDA; the model then calls another method.
 _IGNORED = ("forward_with_allreduce_fusion_quant_per_group",)
+
+
+_ONES = "it has no weight: the kernel's is all ones"
+_ROUNDED = "rounds to the activations' dtype before the weight is applied"
 
 
 class _OtherFunction(Exception):
@@ -118,7 +137,7 @@ def _folded(operation: Operation) -> Iterator[str]:
 
 
 def _is_norm(node: ModuleNode) -> bool:
-    if {node.cls, *node.bases} & {*_PLAIN, *_GEMMA, _SHIFTED, *_OTHER_NORMS}:
+    if {node.cls, *node.bases} & {*_PLAIN, *_GEMMA, _SHIFTED, *_WEIGHTLESS}:
         return True
     if node.children or _NORM_NAME.search(node.class_name) is None:
         return False
@@ -216,19 +235,22 @@ def _read_constructor(node: ModuleNode) -> _Norm:
         _OtherFunction: the module is a norm, and not this one.
         UndecidedError: an argument is not known.
     """
-    if node.cls in _PLAIN:
+    if node.cls in _PLAIN or node.cls in _OWN:
         return _Norm(_hidden(node), _eps(node), gemma=False, notes=_check_plain(node))
+    if node.cls in _ROUNDING:
+        return _Norm(_hidden(node), _eps(node), gemma=False, notes=(_ROUNDED,))
+    if node.cls in _WEIGHTLESS:
+        return _Norm(_hidden(node), _eps(node), gemma=False, notes=(_ONES,))
     if node.cls in _GEMMA:
         return _Norm(_hidden(node), _eps(node), gemma=True)
     if node.cls == _SHIFTED:
         if not _flag(node, "with_scale", default=True):
-            raise _OtherFunction("it has no weight")
+            # Its kernel is the plain one then, whatever is added to weights.
+            return _Norm(_hidden(node), _eps(node), gemma=False, notes=(_ONES,))
         shift = decided(node.argument("scale_shift", 0.0), "scale_shift")
         if shift not in (0, 1):
             raise _OtherFunction(f"it multiplies by weight + {shift}")
         return _Norm(_hidden(node), _eps(node), gemma=shift == 1)
-    if node.cls in _OTHER_NORMS:
-        raise _OtherFunction(_OTHER_NORMS[node.cls])
     if _GATED.search(node.cls):
         raise _OtherFunction(_GATE)
     if _SPLIT.search(node.cls):
@@ -243,9 +265,10 @@ def _read_constructor(node: ModuleNode) -> _Norm:
 
 def _check_plain(node: ModuleNode) -> tuple[str, ...]:
     """Refuse an RMSNorm whose options change the function; notes on those that change rounding."""
-    for weight in ("has_weight", "with_scale"):
-        if not _flag(node, weight, default=True):
-            raise _OtherFunction("it has no weight")
+    notes: list[str] = []
+    flags = ("has_weight", "with_scale", "elementwise_affine")
+    if not all(_flag(node, flag, default=True) for flag in flags):
+        notes.append(_ONES)
     part = decided(node.argument("var_hidden_size", None), "var_hidden_size")
     if part is not None and part != _hidden(node):
         raise _OtherFunction(f"its mean square is over the first {part} elements of a row only")
@@ -258,8 +281,8 @@ def _check_plain(node: ModuleNode) -> tuple[str, ...]:
         if dtype.name.rpartition(".")[2] not in ("bfloat16", "float16"):
             raise _OtherFunction(f"its {what} is {dtype.name.rpartition('.')[2]}")
     if _flag(node, "cast_x_before_out_mul", default=False):
-        return ("rounds to the activations' dtype before the weight is applied",)
-    return ()
+        notes.append(_ROUNDED)
+    return tuple(notes)
 
 
 def _flag(node: ModuleNode, name: str, *, default: bool) -> bool:
@@ -267,9 +290,11 @@ def _flag(node: ModuleNode, name: str, *, default: bool) -> bool:
 
 
 def _hidden(node: ModuleNode) -> int:
-    for name in ("hidden_size", "dim"):
+    for name in ("hidden_size", "dim", "normalized_shape"):
         if name in node.arguments:
             value = decided(node.argument(name, None), name)
+            if isinstance(value, (list, tuple)) and len(value) == 1:
+                value = decided(value[0], name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise UndecidedError(f"{name} is {value!r}, not a positive number")
             return value
@@ -278,6 +303,8 @@ def _hidden(node: ModuleNode) -> int:
 
 def _eps(node: ModuleNode) -> float:
     value = decided(node.argument("eps", None), "eps")
+    if value is None and node.cls == "torch.nn.RMSNorm":
+        raise _OtherFunction("its epsilon is that of the activations' dtype")
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1:
         raise UndecidedError(f"eps is {value!r}, not a small number")
     return value

@@ -160,7 +160,6 @@ def test_quantised_output_is_named_as_not_covered() -> None:
 @pytest.mark.parametrize(
     ("changed", "reason"),
     [
-        ({"has_weight": False}, "no weight"),
         ({"var_hidden_size": 2048}, "first 2048 elements"),
         ({"weight_dtype": Named("torch.float32")}, "weight is float32"),
         ({"override_orig_dtype": Named("torch.float32")}, "output is float32"),
@@ -244,7 +243,7 @@ def test_gemma_norms_have_their_own_name() -> None:
     [
         ({"scale_shift": 0.0, "with_scale": True}, ["rmsnorm_h256"]),
         ({"scale_shift": 1.0, "with_scale": True}, ["gemma_rmsnorm_h256"]),
-        ({"scale_shift": 1.0, "with_scale": False}, []),
+        ({"scale_shift": 1.0, "with_scale": False}, ["rmsnorm_h256"]),
         ({"scale_shift": 0.5, "with_scale": True}, []),
     ],
 )
@@ -264,11 +263,65 @@ def test_known_subclasses_are_plain_and_others_are_not_trusted() -> None:
         other("b", gemma3n, call(TENSOR), bases=base, dim=2048, eps=1e-6, with_scale=False),
         other("c", "sglang.srt.models.new.NewNorm", call(TENSOR), bases=base, **RMSNORM_0523),
     )
-    assert names(found) == {"rmsnorm_h2048": ["a"]}
-    assert [(m.what, m.uses[0].path) for m in found.not_covered] == [
-        ("Gemma3nRMSNorm", "b"),
-        ("NewNorm", "c"),
-    ]
+    assert names(found) == {"rmsnorm_h2048": ["a", "b"]}
+    assert [(m.what, m.uses[0].path) for m in found.not_covered] == [("NewNorm", "c")]
+
+
+@pytest.mark.parametrize(
+    ("cls", "arguments"),
+    [
+        (LAYERS + "RMSNorm", {"hidden_size": 128, "eps": 1e-5, "has_weight": False}),
+        (LAYERS + "RMSNormWithoutScale", {"hidden_size": 128, "eps": 1e-6}),
+        (LAYERS + "Gemma4RMSNorm", {"dim": 128, "eps": 1e-6, "with_scale": False}),
+        (
+            "sglang.srt.models.embedding_gemma2.EmbeddingGemma2RMSNorm",
+            {"dim": 128, "eps": 1e-6, "with_scale": False},
+        ),
+        (
+            "torch.nn.RMSNorm",
+            {"normalized_shape": (128,), "eps": 1e-6, "elementwise_affine": False},
+        ),
+    ],
+)
+def test_norms_without_weight_have_one_of_ones(cls: str, arguments: dict[str, object]) -> None:
+    (kernel,) = extract(other("n", cls, call(TENSOR), **arguments)).kernels
+    assert kernel.name == "rmsnorm_h128"
+    assert kernel.notes == ("it has no weight: the kernel's is all ones",)
+
+
+@pytest.mark.parametrize(
+    ("cls", "arguments", "notes"),
+    [
+        ("sglang.srt.models.iquest_q1.IQuestQ1RMSNorm", {"hidden_size": 64, "eps": 1e-6}, ()),
+        ("sglang.srt.models.inkling_common.norm.RMSNorm", {"hidden_size": 64, "eps": 1e-6}, ()),
+        (
+            "sglang.srt.layers.muse_spark.muse_spark_layers.MuseSpark1xRMSNorm",
+            {"hidden_size": 64, "eps": 1e-6, "has_weight": True, "zero_centered_gamma": True},
+            (),
+        ),
+        ("torch.nn.RMSNorm", {"normalized_shape": 64, "eps": 1e-6}, ()),
+        (
+            "sglang.srt.models.dots_vlm_vit.RMSNorm",
+            {"dim": 64, "eps": 1e-6},
+            ("rounds to the activations' dtype before the weight is applied",),
+        ),
+    ],
+)
+def test_models_have_norms_of_their_own(
+    cls: str, arguments: dict[str, object], notes: tuple[str, ...]
+) -> None:
+    (kernel,) = extract(other("n", cls, call(TENSOR), **arguments)).kernels
+    assert kernel.name == "rmsnorm_h64"
+    assert kernel.notes == notes
+
+
+def test_torchs_norm_without_epsilon_is_named() -> None:
+    for shape, eps in ((64, None), ((8, 64), 1e-6)):
+        found = extract(
+            other("n", "torch.nn.RMSNorm", call(TENSOR), normalized_shape=shape, eps=eps)
+        )
+        assert not found.kernels
+    assert found.problems
 
 
 @pytest.mark.parametrize(
@@ -282,7 +335,6 @@ def test_norms_that_take_the_mean_off_are_left_to_others(cls: str) -> None:
 @pytest.mark.parametrize(
     ("cls", "what", "reason"),
     [
-        (LAYERS + "RMSNormWithoutScale", "RMSNormWithoutScale", "no weight"),
         (FLA + "layernorm_gated.RMSNorm", "gated RMSNorm", "by an activation of a gate"),
         (FLA + "layernorm_gated.LayerNorm", "gated LayerNorm", "by an activation of a gate"),
         (FLA + "kda.FusedRMSNormGated", "FusedRMSNormGated", "by an activation of a gate"),

@@ -72,7 +72,7 @@ def test_equal_sources_do_not_differ(compare: Compare) -> None:
     assert not report.differs
     assert report.exit_code == 0
     (pair,) = report.models
-    assert len(pair.kernels) == 9
+    assert len(pair.kernels) == 11
     assert not pair.changes
     assert not pair.vanish
     assert not pair.appear
