@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,11 +26,18 @@ class Selection:
         names: Names of the definitions that were chosen.
         errors: The unusable files of the op types concerned, where not single definitions were
             chosen.
+        nothing: What was asked for and is empty: to do nothing is no success.
     """
 
     definitions: tuple[Definition, ...]
     names: frozenset[str]
     errors: tuple[BrokenFileError, ...]
+    nothing: tuple[FibcoreError, ...] = ()
+
+    @property
+    def problems(self) -> tuple[FibcoreError, ...]:
+        """All that is wrong with what was chosen."""
+        return (*self.errors, *self.nothing)
 
     @property
     def op_types(self) -> tuple[str, ...]:
@@ -92,7 +99,20 @@ def select(
         chosen,
         frozenset(definition_name or (d.name for d in chosen)),
         () if definition_name else tuple(e for e in contents.errors if _folder(e) in wanted),
+        () if definition_name else tuple(_nothing(chosen, op_type, dataset)),
     )
+
+
+def _nothing(
+    chosen: Iterable[Definition], op_type: Sequence[str], dataset: Dataset
+) -> Iterator[FibcoreError]:
+    """The op types that have no definition, or the dataset, where it is that."""
+    there = {definition.op_type for definition in chosen}
+    for name in op_type:
+        if name not in there:
+            yield no_definitions(f"of the op type {name}")
+    if not op_type and not there:
+        yield no_definitions(f"in {dataset.root}")
 
 
 def chosen_definitions(
@@ -126,13 +146,7 @@ def chosen_definitions(
         definition_name=definition_name,
         known_op_types=registry.op_types(),
     )
-    problems: list[FibcoreError] = list(chosen.errors)
-    problems += [
-        no_definitions(f"of the op type {name}") for name in op_type if name not in chosen.op_types
-    ]
-    if all_ and not chosen.definitions:
-        problems.append(no_definitions(f"in {dataset.root}"))
-    return tuple(d for d in chosen.definitions if d.name in chosen.names), problems
+    return tuple(d for d in chosen.definitions if d.name in chosen.names), list(chosen.problems)
 
 
 def no_definitions(where: str) -> DatasetError:

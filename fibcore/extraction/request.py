@@ -97,7 +97,9 @@ class Request:
         Raises:
             UsageError: an op type or option is unknown, and the nearest ones are named; or an
                 option cannot have the value.
+            PluginError: no plugin is in use.
         """
+        registry.check_there_are_plugins()
         stage = asked.get("stage")
         return cls(
             tp=several(asked.get("tp")),

@@ -78,6 +78,23 @@ class Registry:
         """The op types of all active plugins, by name."""
         return dict(sorted(self._op_types.items()))
 
+    def check_there_are_plugins(self) -> None:
+        """Refuse to look for kernels where nothing could find one: all would seem well.
+
+        Raises:
+            PluginError: no plugin is in use.
+        """
+        if self._active:
+            return
+        unused = ", ".join(f"{p.label}: {p.status}" for p in self.plugins)
+        raise PluginError(
+            "no plugin is in use, so that no kernel can be found",
+            where="plugins",
+            expected="a plugin for each op type that is wanted",
+            found=unused or "none is installed",
+            hint="pip install fibcore[ops] installs fibcore's own; `fibcore plugins` lists them",
+        )
+
     def skipped(self) -> tuple[PluginInfo, ...]:
         """The plugins that are broken and therefore not used."""
         return tuple(p for p in self.plugins if p.status == "skipped")

@@ -130,7 +130,7 @@ def verify(
     finally:
         recorder.write()  # an interrupted call keeps what was found
     recorder.rest()
-    return recorder.report((*selection.errors, *problems))
+    return recorder.report((*selection.problems, *problems))
 
 
 def _source_root(workspace: Workspace) -> Path | None:

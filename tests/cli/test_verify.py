@@ -116,3 +116,11 @@ def test_error_of_the_cluster_is_one_message(monkeypatch: pytest.MonkeyPatch) ->
     result = invoke("verify", "--dask", "host:1")
     assert result.exit_code == 1
     assert result.stderr.splitlines()[0] == "host:1: the Dask scheduler cannot be reached"
+
+
+def test_an_empty_dataset_is_no_success(tmp_path: Path) -> None:
+    (tmp_path / "empty/definitions").mkdir(parents=True)
+    result = invoke("verify", "--dataset", tmp_path / "empty")
+    assert result.exit_code == 1
+    assert "there are no definitions in" in result.output
+    assert invoke("cost", tmp_path / "empty").exit_code == 1

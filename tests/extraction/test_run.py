@@ -15,6 +15,7 @@ from fibcore.configs.model_config import ModelConfig
 from fibcore.errors import (
     ConfigError,
     DatasetError,
+    PluginError,
     ServingError,
     SourceError,
     UnknownModelError,
@@ -411,8 +412,15 @@ def test_one_config_does_not_serve_several_models(run: Callable[..., ExtractRepo
         run(config=CONFIG, hf_repo_id="a/b")
 
 
-def test_without_a_source_the_error_says_how_to_get_one(tmp_path: Path) -> None:
+def test_without_a_source_the_error_says_how_to_get_one(
+    tmp_path: Path, op_plugins: Registry
+) -> None:
     with pytest.raises(SourceError, match="clone-repos"):
+        extract("llama", target_dir=tmp_path, registry=op_plugins)
+
+
+def test_without_plugins_nothing_seems_well(tmp_path: Path) -> None:
+    with pytest.raises(PluginError, match=r"fibcore\[ops\]"):
         extract("llama", target_dir=tmp_path, registry=load_plugins(discover=False))
 
 
@@ -434,12 +442,11 @@ def test_the_report_is_plain_data(run: Callable[..., ExtractReport]) -> None:
 
 
 @pytest.mark.usefixtures("source")
-def test_a_given_config_is_checked(tmp_path: Path) -> None:
-    registry: Registry = load_plugins(discover=False)
+def test_a_given_config_is_checked(tmp_path: Path, op_plugins: Registry) -> None:
     with pytest.raises(ConfigError, match="hidden_size"):
         extract(
             "mine",
             target_dir=tmp_path / "repos",
             config={**CONFIG, "hidden_size": "64"},
-            registry=registry,
+            registry=op_plugins,
         )

@@ -62,7 +62,7 @@ def cost(
     chosen = [d for d in selection.definitions if d.name in selection.names]
     counter = Counter(store.root, registry, gpus)
     if axes:
-        return _at_sizes(store.root, counter, chosen, axes, selection.errors)
+        return _at_sizes(store.root, counter, chosen, axes, selection.problems)
     inventory = read_inventory(store.root)
     workloads: list[WorkloadCost] = []
     measured: list[Measured] = []
@@ -80,7 +80,7 @@ def cost(
         tuple(workloads),
         tuple(measured),
         without,
-        (*selection.errors, *inventory.errors, *counter.problems),
+        (*selection.problems, *inventory.errors, *counter.problems),
     )
 
 

@@ -27,7 +27,7 @@ from fibcore.reports.coverage.handkept.statements import Page
 from fibcore.reports.coverage.handkept.vocabulary import Vocabulary, words_of
 from fibcore.reports.coverage.holdings import DatasetHoldings, Served, read_holdings
 from fibcore.reports.coverage.needs import Deriver
-from fibcore.reports.coverage.report import CoverageReport, ModelCoverage, Unchecked
+from fibcore.reports.coverage.report import CoverageReport, ModelCoverage
 from fibcore.sources.tree import SourceTree
 from fibcore.workspace import Where, Workspace
 
@@ -105,7 +105,8 @@ def coverage(
         unneeded=_unneeded(known, report.models, registry, request.op_types),
         problems=tuple(known.problems),
     )
-    if not writes:
+    nothing = not report.models and report.refused
+    if not writes or nothing:  # pages of before are better than empty ones
         return report
     return _write(report, root, None if output is None else Path(output))
 
@@ -182,8 +183,12 @@ def _check(deriver: Deriver, names: Sequence[str], text: str, path: Path) -> Cov
         if name not in facts and len(names) == 1 and slugs:
             facts[name] = facts[slugs[0]]
     found, unchecked, checked = check_page(page, facts, deriver.known.definitions)
-    if not page.statements:
-        unchecked.append(Unchecked(1, path.name, "it says nothing of models or definitions"))
+    if not page.statements and not page.unknown:
+        raise SourceError(
+            "the page says nothing of models or definitions",
+            where=str(path),
+            expected="tables or lists that name them, in Markdown",
+        )
     return attrs.evolve(
         report,
         page=path,

@@ -88,6 +88,7 @@ def survey(
     progress = workspace.progress
     limits = check_limits(jobs=jobs, timeout_s=timeout_s, memory_bytes=memory_bytes, dask=dask)
     _check_registry(workspace.given_registry, jobs, dask)
+    workspace.registry.check_there_are_plugins()
     skipped_plugins = workspace.skipped_plugins()
     folder = workspace.dataset_folder / "reports" if output is None else Path(output)
     source = workspace.source()

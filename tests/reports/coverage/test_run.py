@@ -425,8 +425,6 @@ def test_what_cannot_be_checked_is_named(cover: Cover, tmp_path: Path) -> None:
     assert report.exit_code == 0
     (unchecked,) = report.unchecked
     assert (unchecked.line, unchecked.says) == (3, "Colossus-9T")
-    page.write_text("Nothing of interest.\n")
-    assert cover(check=page).unchecked[0].line == 1
 
 
 def test_a_definition_that_nobody_needs(check: Any) -> None:
@@ -481,3 +479,19 @@ def test_real_models(sglang: Callable[[str], Path], tmp_path: Path, op_plugins: 
     right = next(c for c in report.contradictions if c.line == 3)
     assert "e32_h7168_i2048 (i 2048, not 1536)" in right.derived
     assert "config:moe_intermediate_size" in right.source
+
+
+def test_a_page_that_is_about_nothing_is_an_error(cover: Cover, tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("import nox\n")
+    with pytest.raises(SourceError, match="says nothing"):
+        cover(check=page)
+
+
+def test_where_no_model_is_found_pages_of_before_stay(cover: Cover) -> None:
+    before = cover()
+    (page,) = (path for path in before.written if path.name == "coverage.md")
+    text = page.read_text()
+    after = cover(model_name="no-such-model", config=None)
+    assert (after.exit_code, after.written) == (1, ())
+    assert page.read_text() == text
