@@ -204,7 +204,8 @@ def test_attention_has_the_heads_of_the_config(found: Found, expected: Any) -> N
             h, kv, d = map(int, plain.groups()[:3])
             attention[plain[4], h, kv, d] += len(kernel.uses)
         absorbed = re.fullmatch(
-            r"(?:mla_paged_decode|dsa_sparse_attention)_h(\d+)_ckv(\d+)_kpe(\d+)(?:_topk\d+)?_ps1",
+            r"(?:mla_paged_decode|dsa_sparse_attention)_h(\d+)_ckv(\d+)_kpe(\d+)(?:_topk\d+)?_ps1"
+            r"(?:_fp8kv)?",
             kernel.name,
         )
         if absorbed:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from fibcore.plugin import Attended, Cost, Definition, attended, attention_cost, moved
-from fibcore_op_mla.definitions import kind_of
+from fibcore_op_mla.definitions import cache_of, kind_of
 from fibcore_op_mla.names import PAGE_SIZE
 
 
@@ -23,7 +23,8 @@ def cost(
         return None
     sizes = definition.const_axes
     page_size = sizes.get(PAGE_SIZE.name)
-    # Bytes of what a sequence keeps for a key, by input; all of it is bfloat16.
+    # Bytes of what a sequence keeps for a key, by input; all of it is bfloat16 but a cache of fp8.
+    number = 2 if cache_of(definition) is None else 1
     if kind == "ragged":
         widths = sizes["qk_dim"] + sizes["vo_dim"]
         key = {
@@ -32,7 +33,10 @@ def cost(
         }
     else:
         widths = 2 * sizes["head_dim_ckv"] + sizes["head_dim_kpe"]
-        key = {"ckv_cache": 2 * sizes["head_dim_ckv"], "kpe_cache": 2 * sizes["head_dim_kpe"]}
+        key = {
+            "ckv_cache": number * sizes["head_dim_ckv"],
+            "kpe_cache": number * sizes["head_dim_kpe"],
+        }
 
     def count(seen: Attended) -> Cost:
         read = {name: seen.keys * size for name, size in key.items()}

@@ -25,7 +25,7 @@ from fibcore.plugin import (
     var,
 )
 from fibcore_op_mla.kernels import scale_in_words
-from fibcore_op_mla.names import KINDS, OWN_OP_TYPES, Kind
+from fibcore_op_mla.names import CACHES, KINDS, OWN_OP_TYPES, Kind
 
 # Words in a name by which datasets mark attention that is not the plain one of this plugin, while
 # its tensors are the same.
@@ -46,11 +46,12 @@ def define(kernel: Kernel) -> Definition:
     """The definition of a kernel of this plugin."""
     kind = cast(Kind, kernel.parameters["kind"])
     page_size = cast("int | None", kernel.parameters.get("page_size"))
+    cache = cast("str | None", kernel.parameters.get("cache_dtype"))
     return Definition(
         name=kernel.name,
         op_type=kernel.op_type,
         axes=_axes(kernel.parameters, kind, page_size),
-        inputs=inputs(kind, page_size),
+        inputs=inputs(kind, page_size, cache),
         outputs=outputs(kind),
         reference=_reference(kernel.parameters, kind, page_size),
         description=_description(kernel.parameters, kind),
@@ -105,14 +106,23 @@ def kind_of(definition: Definition) -> Kind | None:
     for kind in KINDS:
         if KINDS[kind].op_type != definition.op_type or (kind == "ragged") != (page_size is None):
             continue
-        if _plain(definition.inputs) == _plain(inputs(kind, page_size)):
+        if _plain(definition.inputs) == _plain(inputs(kind, page_size, cache_of(definition))):
             same = _plain(definition.outputs) == _plain(outputs(kind))
             return kind if same else None
     return None
 
 
-def inputs(kind: Kind, page_size: int | None) -> dict[str, TensorSpec]:
-    """The inputs in order; `page_size` is None for the ragged kernel."""
+def cache_of(definition: Definition) -> str | None:
+    """Dtype of a quantised cache; None for that of the queries, and where there is no cache."""
+    spec = definition.inputs.get("ckv_cache")
+    return None if spec is None or spec.dtype not in CACHES else spec.dtype
+
+
+def inputs(kind: Kind, page_size: int | None, cache: str | None = None) -> dict[str, TensorSpec]:
+    """The inputs in order; `page_size` is None for the ragged kernel.
+
+    `cache` is the dtype of a quantised cache, None for that of the queries.
+    """
     if kind == "ragged":
         return {
             "q": tensor("total_q num_qo_heads qk_dim", "bfloat16", "Queries."),
@@ -134,12 +144,12 @@ def inputs(kind: Kind, page_size: int | None) -> dict[str, TensorSpec]:
         ),
         "ckv_cache": tensor(
             "num_pages page_size head_dim_ckv",
-            "bfloat16",
+            cache or "bfloat16",
             "Latent vectors in pages, keys and values at once; unused places hold anything.",
         ),
         "kpe_cache": tensor(
             "num_pages page_size head_dim_kpe",
-            "bfloat16",
+            cache or "bfloat16",
             "Rope part of the keys, placed like the latent vectors.",
         ),
     }
@@ -154,6 +164,8 @@ def inputs(kind: Kind, page_size: int | None) -> dict[str, TensorSpec]:
             "batch_size", "int32", "Tokens in the last page of each sequence."
         )
     specs["sm_scale"] = _SM_SCALE
+    if cache is not None:
+        specs["kv_scale"] = scalar("float32", "Factor of the numbers in ckv_cache and kpe_cache.")
     return specs
 
 
@@ -238,6 +250,11 @@ def _description(parameters: Mapping[str, Scalar], kind: Kind) -> str:
     ]
     if kind != "decode":
         parts.append("The last query of a sequence is aligned with its last key.")
+    if "cache_dtype" in parameters:
+        parts.append(
+            f"The cache is {parameters['cache_dtype']}; latent vectors and rope parts are kv_scale "
+            "times its numbers."
+        )
     if "sm_scale" in parameters:
         before = parameters.get("head_dim_before_absorption", parameters.get("qk_dim"))
         words = scale_in_words(
@@ -255,7 +272,9 @@ def _reference(parameters: Mapping[str, Scalar], kind: Kind, page_size: int | No
     text = joined(references, f"{KINDS[kind].stem}.py")
     # With one token a page there is no last page that is not full.
     words = [] if page_size in (None, 1) else ["pages"]
+    if "cache_dtype" in parameters:
+        words.append("fp8")
     return render(
-        select(text, words, ["pages"]),
+        select(text, words, ["pages", "fp8"]),
         {axis.upper(): parameters[axis] for axis in axes},
     )

@@ -54,6 +54,10 @@ def implementations(definition: Definition) -> tuple[Implementation, ...]:
             result="(result[0], result[1] * 0.6931471805599453)",
         ),
     ]
+    found += wrapped(definition, "kv_scale left out", kv_scale="1.0")
+    if "kv_scale" in definition.inputs:
+        unscaled = "((result[0] / float(kv_scale)).to(q_nope.dtype), result[1])"
+        found += wrapped(definition, "values are not scaled", result=unscaled)
     if kind == "ragged":
         found += wrapped(definition, "values of the key before", v="v.roll(1, 0)")
         found += wrapped(definition, "keys of the next head", k="k.roll(1, 1)")

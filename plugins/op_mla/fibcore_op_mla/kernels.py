@@ -20,7 +20,12 @@ LENIENT = ("sm_scale", "head_dim_before_absorption")
 
 
 def absorbed_kernels(
-    layer: ModuleNode, shape: Shape, twin: Shape | None, scale: float | None, serving: Serving
+    layer: ModuleNode,
+    shape: Shape,
+    twin: Shape | None,
+    scale: float | None,
+    cache: str | None,
+    serving: Serving,
 ) -> Iterator[Kernel]:
     """Paged decode and causal prefill over the latent cache, for every page size.
 
@@ -29,6 +34,7 @@ def absorbed_kernels(
         shape: Its sizes.
         twin: Sizes of the materialised layer beside it; None where there is none.
         scale: Factor of the logits; None where it is not known.
+        cache: Dtype of a quantised cache; None for that of the queries.
         serving: Which stages and page sizes to give.
     """
     ckv, kpe = shape.value, shape.key - shape.value
@@ -39,7 +45,11 @@ def absorbed_kernels(
     }
     # The scale follows from the size of a head before absorption, which the twin still shows.
     before = None if twin is None else twin.key
-    extra = {} if before is None else {"head_dim_before_absorption": int(before)}
+    extra: dict[str, Scalar] = {}
+    if before is not None:
+        extra["head_dim_before_absorption"] = int(before)
+    if cache is not None:
+        extra["cache_dtype"] = cache
     kinds: tuple[Kind, ...] = ("decode", "prefill")
     for kind in kinds:
         if KINDS[kind].stage in serving.stages:
@@ -48,7 +58,7 @@ def absorbed_kernels(
                 page = fact(asked, layer, "tokens in a page of the KV cache")
                 yield _kernel(
                     kind,
-                    paged_name(kind, shape.heads, ckv, kpe, page_size),
+                    paged_name(kind, shape.heads, ckv, kpe, page_size, cache),
                     {**sizes, "page_size": page},
                     extra,
                     (ckv, kpe),
@@ -112,6 +122,8 @@ def _kernel(
         parameters["sm_scale"] = scale.value
         facts["sm_scale"] = scale
     tags = [f"stage:{KINDS[kind].stage}", f"tp:{serving.tp}"]
+    if "cache_dtype" in extra:
+        tags.append(f"quantization:{extra['cache_dtype']}")
     if flashinfer_has(kind, *head_dims):
         tags.append(f"fi_api:{KINDS[kind].flashinfer}")
     return Kernel(

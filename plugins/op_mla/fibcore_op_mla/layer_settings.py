@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from fibcore.plugin import Alternatives, ModelTree, ModuleNode, Named, ParameterRef, Unknown
+from fibcore.plugin import Alternatives, ModuleNode, Named, ParameterRef, Unknown
 
 # Names under which a model hands attention sinks to RadixAttention.forward.
 _SINKS = ("sinks", "attn_sink")
@@ -143,34 +143,6 @@ def is_sparse(parent: ModuleNode) -> bool:
         if known(parent.attributes.get(name), f"{name} of an attention module") is True:
             return True
     return False
-
-
-def cache_dtype(tree: ModelTree) -> str | None:
-    """Dtype of a quantised KV cache; None for the model's own dtype.
-
-    SGLang's `--kv-cache-dtype auto` takes FP8 from a ModelOpt checkpoint that says so:
-    `kv_cache_quant_algo`, or `kv_cache_scheme` in its flat format (`ModelRunner` of 0.5.9,
-    `layers/quantization/modelopt_quant.py`).
-    """
-    nested = tree.config.get("text_config")
-    for config in (nested, tree.config):
-        quantization = config.get("quantization_config") if isinstance(config, dict) else None
-        if not isinstance(quantization, dict):
-            continue
-        for section in (quantization, quantization.get("quantization")):
-            algorithm = section.get("kv_cache_quant_algo") if isinstance(section, dict) else None
-            if isinstance(algorithm, str) and algorithm.upper() == "FP8":
-                return "float8_e4m3fn"
-        # Other methods have a kv_cache_scheme too, which SGLang follows only when asked to.
-        if "quant_algo" in quantization and _is_fp8(quantization.get("kv_cache_scheme")):
-            return "float8_e4m3fn"
-    return None
-
-
-def _is_fp8(scheme: object) -> bool:
-    if isinstance(scheme, dict):
-        return (scheme.get("type"), scheme.get("num_bits")) == ("float", 8)
-    return isinstance(scheme, str) and scheme.strip().upper() in ("FP8", "FLOAT8")
 
 
 def _setting(node: ModuleNode, name: str, default: Any = None) -> Any:

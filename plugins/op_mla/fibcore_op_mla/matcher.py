@@ -16,18 +16,25 @@ from __future__ import annotations
 
 import attrs
 
-from fibcore.plugin import Extraction, KernelCollector, ModelTree, ModuleNode, Serving
+from fibcore.plugin import (
+    Extraction,
+    KernelCollector,
+    ModelTree,
+    ModuleNode,
+    Serving,
+    kv_cache_dtype,
+)
 from fibcore_op_mla.kernels import LENIENT, absorbed_kernels, materialised_kernels
 from fibcore_op_mla.layer_settings import (
     Shape,
     UndecidedError,
-    cache_dtype,
     features,
     has_one_width,
     is_sparse,
     read_scale,
     read_shape,
 )
+from fibcore_op_mla.names import CACHES
 
 _NO_DEFINITION = "the dataset's mla definitions are plain softmax attention, causal in prefill"
 
@@ -164,15 +171,16 @@ class _Finder:
         if is_sparse(self.parent):
             return
         extras = list(features(layer, self.parent))
-        cache = cache_dtype(self.tree)
-        if cache is not None:
+        # The cache alone is quantised: materialised keys and values are fresh.
+        cache = kv_cache_dtype(self.tree)
+        if cache is not None and cache not in CACHES:
             extras.append(f"with {cache} KV cache")
         if extras:
             self.found.not_covered(f"mla_paged {' and '.join(extras)}", _NO_DEFINITION, layer)
             return
         scale = self._scale(layer)
         self.found.claim(layer)
-        for kernel in absorbed_kernels(layer, shape, twin, scale, self.serving):
+        for kernel in absorbed_kernels(layer, shape, twin, scale, cache, self.serving):
             self.found.add(kernel, layer)
 
     def _materialised(self, layer: ModuleNode, shape: Shape) -> None:

@@ -96,9 +96,16 @@ def flashinfer_has(kind: Kind, first: int, second: int) -> bool:
     return (first, second) in known
 
 
-def paged_name(kind: Kind, heads: int, ckv: int, kpe: int, page_size: int) -> str:
-    """The definition's name, such as `mla_paged_decode_h16_ckv512_kpe64_ps1`."""
-    return f"{KINDS[kind].stem}_h{heads}_ckv{ckv}_kpe{kpe}_ps{page_size}"
+CACHES = {"float8_e4m3fn": "fp8kv", "float8_e5m2": "fp8e5m2kv"}
+"""What names call a quantised cache, by its dtype; those that definitions have."""
+
+
+def paged_name(
+    kind: Kind, heads: int, ckv: int, kpe: int, page_size: int, cache: str | None = None
+) -> str:
+    """The definition's name, such as `mla_paged_decode_h16_ckv512_kpe64_ps1`, `..._ps1_fp8kv`."""
+    name = f"{KINDS[kind].stem}_h{heads}_ckv{ckv}_kpe{kpe}_ps{page_size}"
+    return name if cache is None else f"{name}_{CACHES[cache]}"
 
 
 def ragged_name(heads: int, qk: int, vo: int) -> str:

@@ -72,7 +72,10 @@ def make_inputs_of_mla_paged(
     device: torch.device | str,
     generator: torch.Generator,
 ) -> dict[str, Any]:
-    """Random inputs; pages that no sequence uses and the tails of last pages hold NaN."""
+    """Random inputs; pages that no sequence uses and the tails of last pages hold NaN.
+
+    Eight-bit caches hold what such numbers are rounded to, and a scale.
+    """
     heads, ckv, kpe, page_size = (
         definition["axes"][axis]["value"]
         for axis in ("num_qo_heads", "head_dim_ckv", "head_dim_kpe", "page_size")
@@ -108,8 +111,8 @@ def make_inputs_of_mla_paged(
     inputs: dict[str, Any] = {
         "q_nope": normal(total_q, heads, ckv),
         "q_pe": normal(total_q, heads, kpe),
-        "ckv_cache": ckv_cache,
-        "kpe_cache": kpe_cache,
+        "ckv_cache": ckv_cache.to(getattr(torch, definition["inputs"]["ckv_cache"]["dtype"])),
+        "kpe_cache": kpe_cache.to(getattr(torch, definition["inputs"]["kpe_cache"]["dtype"])),
         "qo_indptr": _mla_paged_offsets(q_lens),
         "kv_indptr": _mla_paged_offsets(pages),
         "kv_indices": indices.int(),
@@ -121,9 +124,10 @@ def make_inputs_of_mla_paged(
         # As if each head had 128 dimensions beside the rotary ones before absorption; that is
         # not the size of the latent space.
         "sm_scale": 1 / math.sqrt(128 + kpe),
+        "kv_scale": 0.7,
     }
     return {
-        name: inputs[name].to(device) if name != "sm_scale" else inputs[name]
+        name: inputs[name].to(device) if isinstance(inputs[name], torch.Tensor) else inputs[name]
         for name in definition["inputs"]
     }
 
@@ -150,14 +154,23 @@ def _mla_paged_sequences(inputs: dict[str, Any]) -> list[tuple[slice, torch.Tens
     return found
 
 
+def _mla_paged_keys(
+    inputs: dict[str, Any], page: torch.Tensor, slot: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Latent vectors and rope parts of some keys, in float64."""
+    scale = float(inputs.get("kv_scale", 1.0))
+    latent, rope = (inputs[name][page, slot].double() for name in ("ckv_cache", "kpe_cache"))
+    return latent * scale, rope * scale
+
+
 def _mla_paged_dense(inputs: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
     """Output and lse in float64, one sequence at a time, from the definition of attention."""
     q = torch.cat((inputs["q_nope"], inputs["q_pe"]), -1).double()
     output = torch.zeros(inputs["q_nope"].shape, dtype=torch.float64, device=q.device)
     lse = torch.full(q.shape[:2], -math.inf, dtype=torch.float64, device=q.device)
     for rows, page, slot in _mla_paged_sequences(inputs):
-        values = inputs["ckv_cache"][page, slot].double()
-        keys = torch.cat((values, inputs["kpe_cache"][page, slot].double()), -1)
+        values, rope = _mla_paged_keys(inputs, page, slot)
+        keys = torch.cat((values, rope), -1)
         logits = torch.einsum("qhd,kd->qhk", q[rows], keys) * float(inputs["sm_scale"])
         queries, count = logits.shape[0], logits.shape[2]
         later = torch.ones(queries, count, dtype=torch.bool, device=q.device)
@@ -212,7 +225,8 @@ def unused_memory_does_not_matter(
     assert not output.isnan().any()
     assert not lse.isnan().any()
     for cache in ("ckv_cache", "kpe_cache"):
-        inputs[cache] = torch.nan_to_num(inputs[cache], nan=7.0)
+        there = inputs[cache]
+        inputs[cache] = torch.nan_to_num(there.float(), nan=7.0).to(there.dtype)
     again, lse_again = _mla_paged_run(run, inputs)
     assert torch.equal(output, again)
     assert torch.equal(lse, lse_again)
@@ -276,7 +290,9 @@ def scale_multiplies_the_logits_of_mla_paged(
     output, lse = _mla_paged_run(run, inputs)
     inputs["q_nope"] = inputs["q_nope"] * 2
     inputs["q_pe"] = inputs["q_pe"] * 2
-    inputs["sm_scale"] = torch.tensor(inputs["sm_scale"] / 2, dtype=torch.float32)
+    for name, factor in (("sm_scale", 0.5), ("kv_scale", 1.0)):
+        if name in inputs:
+            inputs[name] = torch.tensor(inputs[name] * factor, dtype=torch.float32)
     again, lse_again = _mla_paged_run(run, inputs)
     _mla_paged_close(output, again, 2**-7, 1e-4)
     _mla_paged_close(lse, lse_again, 1e-5, 1e-4)
@@ -310,8 +326,8 @@ def absorbed_equals_materialised(
     for rows, page, slot in _mla_paged_sequences(inputs):
         if not len(page):
             continue
-        latent = inputs["ckv_cache"][page, slot].double()
-        kpe = inputs["kpe_cache"][page, slot].double()[:, None].expand(-1, heads, -1)
+        latent, rope = _mla_paged_keys(inputs, page, slot)
+        kpe = rope[:, None].expand(-1, heads, -1)
         keys = torch.cat((torch.einsum("hnc,kc->khn", w_uk, latent), kpe), -1)
         values = torch.einsum("hvc,kc->khv", w_uv, latent)
         queries = q[rows]

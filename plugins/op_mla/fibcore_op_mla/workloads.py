@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from fibcore.plugin import Definition, Scalar, WorkloadCase
-from fibcore_op_mla.definitions import kind_of
+from fibcore_op_mla.definitions import cache_of, kind_of
 from fibcore_op_mla.names import PAGE_SIZE
 
 # Dimensions of a head without position before absorption, in all models of the DeepSeek family.
 NOPE_DIM = 128
+
+# Of a quantised cache: not 1, so that it shows where a kernel leaves it out.
+KV_SCALE = 0.5
 
 
 def workloads(
@@ -35,4 +38,7 @@ def workloads(
         head = axes["qk_dim"] if kind == "ragged" else NOPE_DIM + axes["head_dim_kpe"]
         scale = head**-0.5
     page_size = definition.const_axes.get(PAGE_SIZE.name)
-    return sequence_cases(definition, batches, {"sm_scale": float(scale)}, seed, page_size)
+    scalars = {"sm_scale": float(scale)}
+    if cache_of(definition) is not None:
+        scalars["kv_scale"] = KV_SCALE
+    return sequence_cases(definition, batches, scalars, seed, page_size)

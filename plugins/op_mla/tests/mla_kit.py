@@ -6,6 +6,8 @@ import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import attrs
+
 import fibcore_op_mla
 from fibcore.plugin import Definition, ModuleNode, Serving
 from fibcore.testing.sglang_modules import linear, radix_attention
@@ -26,6 +28,10 @@ __all__ = [
     "small_definitions",
     "template_of",
 ]
+
+
+FP8_CACHE = {"quantization_config": {"kv_cache_quant_algo": "FP8"}}
+"""What a checkpoint says whose cache SGLang makes of eight-bit numbers."""
 
 
 def deepseek(
@@ -66,18 +72,27 @@ def deepseek(
 
 
 def definitions(
-    node: ModuleNode | None = None, page_sizes: tuple[int, ...] = (1, 64), tp: int = 8
+    node: ModuleNode | None = None,
+    page_sizes: tuple[int, ...] = (1, 64),
+    tp: int = 8,
+    *,
+    fp8: bool = False,
 ) -> dict[str, Definition]:
-    """Definitions of one attention module, by name."""
+    """Definitions of one attention module, by name; with `fp8` the cache is quantised."""
     serving = Serving(tp=tp, options={"page_size": page_sizes})
-    found = fibcore_extract(tree(node or deepseek(tp=tp)), serving)
+    made_of = tree(node or deepseek(tp=tp))
+    if fp8:
+        made_of = attrs.evolve(made_of, config=FP8_CACHE)
+    found = fibcore_extract(made_of, serving)
     made = [fibcore_reference(kernel) for kernel in found.kernels]
     return {d.name: d for d in made if d is not None}
 
 
 def small_definitions() -> dict[str, Definition]:
     """Definitions of few heads and small head sizes, so that tests are fast; both page sizes."""
-    return definitions(deepseek(heads=3, tp=1, nope=16, rope=8, vo=20, latent=24), (1, 4), tp=1)
+    node = deepseek(heads=3, tp=1, nope=16, rope=8, vo=20, latent=24)
+    quantised = definitions(node, (1, 4), tp=1, fp8=True)
+    return definitions(node, (1, 4), tp=1) | quantised
 
 
 @functools.cache

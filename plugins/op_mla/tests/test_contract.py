@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from mla_kit import deepseek
+import attrs
+from mla_kit import FP8_CACHE, deepseek
 
 import fibcore_op_mla
 from fibcore.plugin import Serving
@@ -20,4 +21,10 @@ class TestContract(PluginContract):
             Serving(tp=2, options={"page_size": (1, 4)}),
         ),
         (tree(deepseek(heads=2, tp=1)), Serving(options={"page_size": (64,)}, stages=("prefill",))),
+        (
+            attrs.evolve(
+                tree(deepseek(heads=2, tp=1, nope=16, rope=8, vo=20, latent=24)), config=FP8_CACHE
+            ),
+            Serving(options={"page_size": (1, 4)}),
+        ),
     ]

@@ -14,8 +14,10 @@ QUERY = 2 * 16 * 576
 OUTPUT = 2 * 16 * 512 + 4 * 16
 
 
-def made(kind: str, page_size: int = 64) -> Definition:
+def made(kind: str, page_size: int = 64, cache: str | None = None) -> Definition:
     parameters: dict[str, Scalar] = {"kind": kind, "num_qo_heads": 16}
+    if cache is not None:
+        parameters["cache_dtype"] = cache
     if kind == "ragged":
         parameters |= {"num_kv_heads": 16, "qk_dim": 192, "vo_dim": 128}
     else:
@@ -31,6 +33,15 @@ def test_decode_reads_a_latent_vector_once_for_all_heads() -> None:
     assert fibcore_cost(made("decode"), axes, values) == Cost(
         PAIR * 77, "bfloat16", 2 * QUERY + 77 * KEY + tables, 2 * OUTPUT
     )
+
+
+def test_a_cache_of_eight_bits_is_half_as_large() -> None:
+    axes = {"batch_size": 2, "len_indptr": 3, "num_pages": 9, "num_kv_indices": 3}
+    values = {"kv_indptr": [0, 1, 3], "kv_indices": [8, 1, 4], "kv_last_page_len": [10, 3]}
+    plain = fibcore_cost(made("decode"), axes, values)
+    cost = fibcore_cost(made("decode", cache="float8_e4m3fn"), axes, values)
+    assert plain is not None
+    assert cost == attrs.evolve(plain, bytes_read=plain.bytes_read - 77 * KEY // 2)
 
 
 @pytest.mark.parametrize("page_size", [1, 64])

@@ -88,6 +88,22 @@ def test_paged_prefill(page_size: int) -> None:
     assert definition.tag_values("stage") == ("prefill",)
 
 
+@pytest.mark.parametrize("kind", ["decode", "prefill_causal"])
+def test_a_cache_of_eight_bits_has_a_scale(kind: str) -> None:
+    plain = definitions()[f"mla_paged_{kind}_h16_ckv512_kpe64_ps64"]
+    definition = definitions(fp8=True)[f"{plain.name}_fp8kv"]
+    dtypes = {name: spec.dtype for name, spec in definition.inputs.items()}
+    expected = {name: spec.dtype for name, spec in plain.inputs.items()}
+    expected |= dict.fromkeys(["ckv_cache", "kpe_cache"], "float8_e4m3fn")
+    assert dtypes == {**expected, "kv_scale": "float32"}
+    assert list(dtypes)[-2:] == ["sm_scale", "kv_scale"]
+    assert shapes(definition) == {**shapes(plain), "kv_scale": None}
+    assert definition.axes == plain.axes
+    assert "The cache is float8_e4m3fn" in str(definition.description)
+    assert "fp8" not in plain.reference
+    assert fibcore_identify(definition).contradictions == ()
+
+
 def test_ragged_prefill() -> None:
     definition = definitions()["mla_ragged_prefill_causal_h16_qk192_vo128"]
     assert definition.op_type == "mla_ragged"

@@ -21,7 +21,7 @@ from fibcore.plugin import (
     with_origins,
 )
 from fibcore.testing.trees import TENSOR, call, module, tree
-from fibcore_op_mla import fibcore_extract
+from fibcore_op_mla import fibcore_extract, matcher
 
 UNKNOWN = Unknown("a branch could not be decided")
 
@@ -411,9 +411,30 @@ def test_what_a_model_assigned_later_wins() -> None:
     ],
 )
 def test_a_quantised_latent_cache_is_another_kernel(config: dict[str, Any]) -> None:
-    found = extract(deepseek(), config=config)
-    assert names(found) == ["mla_ragged_prefill_causal_h16_qk192_vo128"]
-    assert gaps(found) == ["mla_paged with float8_e4m3fn KV cache"]
+    found = extract(deepseek(), config=config, options={"page_size": (64,)})
+    assert names(found) == [
+        "mla_paged_decode_h16_ckv512_kpe64_ps64_fp8kv",
+        "mla_paged_prefill_causal_h16_ckv512_kpe64_ps64_fp8kv",
+        "mla_ragged_prefill_causal_h16_qk192_vo128",
+    ]
+    assert gaps(found) == []
+    assert "quantization:float8_e4m3fn" in found.kernels[0].tags
+    assert "quantization:float8_e4m3fn" not in found.kernels[2].tags
+
+
+@pytest.mark.parametrize(
+    ("dtype", "name"), [("float8_e5m2", "fp8e5m2kv"), ("nvfp4", None), (None, "")]
+)
+def test_other_caches_have_other_names_or_none(
+    monkeypatch: pytest.MonkeyPatch, dtype: str | None, name: str | None
+) -> None:
+    monkeypatch.setattr(matcher, "kv_cache_dtype", lambda tree: dtype)
+    found = extract(deepseek(), options={"page_size": (64,)}, stages=("decode",))
+    if name is None:
+        assert gaps(found) == ["mla_paged with nvfp4 KV cache"]
+        return
+    end = name and f"_{name}"
+    assert names(found) == [f"mla_paged_decode_h16_ckv512_kpe64_ps64{end}"]
 
 
 def test_fp8_weights_do_not_quantise_the_cache() -> None:

@@ -93,7 +93,7 @@ def test_wrong_sizes_are_refused(name: str) -> None:
     run = load_run(definition.reference)
     run(*inputs.values())
     for key, value in inputs.items():
-        if key != "sm_scale":
+        if isinstance(value, torch.Tensor):
             short = value[:-1] if value.ndim == 1 else value[..., :-1]
             wrong: dict[str, Any] = {**inputs, key: short}
             with pytest.raises(AssertionError):

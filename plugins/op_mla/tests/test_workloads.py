@@ -25,6 +25,14 @@ def made(kind: str) -> Definition:
     return found
 
 
+def test_a_quantised_cache_has_a_scale() -> None:
+    parameters: dict[str, Scalar] = {"kind": "decode", "num_qo_heads": 4, "page_size": 64}
+    parameters |= {"head_dim_ckv": 512, "head_dim_kpe": 64, "cache_dtype": "float8_e4m3fn"}
+    definition = fibcore_reference(Kernel("mla_paged", "mla_paged_x", parameters, {}, ()))
+    assert all(case.scalars["kv_scale"] == 0.5 for case in cases_of(definition))
+    assert all("kv_scale" not in case.scalars for case in cases_of(made("decode")))
+
+
 def cases_of(definition: Definition, seed: int = 0, **constants: Scalar) -> list[WorkloadCase]:
     found = fibcore_workloads(definition, constants, seed)
     assert found

@@ -26,6 +26,7 @@ PREFILL = [name for name in DEFINITIONS if "paged_prefill" in name]
 RAGGED = [name for name in DEFINITIONS if "ragged" in name]
 PAGED = DECODE + PREFILL
 LARGE_PAGES = [name for name in PAGED if name.endswith("ps4")]
+QUANTISED = [name for name in PAGED if name.endswith("fp8kv")]
 ALL = PAGED + RAGGED
 
 # Many steps of few keys.
@@ -199,6 +200,26 @@ MISTAKES: list[tuple[str, list[str], list[tuple[str, str]]]] = [
                 "torch.arange(size, device=device), (count - 2).clamp(min=0))",
             )
         ],
+    ),
+    (
+        "scale of the cache left out of the values",
+        [name for name in QUANTISED if name in DECODE],
+        [("mixed.mul_(float(kv_scale))", "pass")],
+    ),
+    (
+        "scale of the cache left out of the values",
+        [name for name in QUANTISED if name in PREFILL],
+        [("mixed.mul_(kv_scale)", "pass")],
+    ),
+    (
+        "scale of the cache left out of the logits",
+        [name for name in QUANTISED if name in DECODE],
+        [("scale *= float(kv_scale)", "pass")],
+    ),
+    (
+        "scale of the cache left out of the logits",
+        [name for name in QUANTISED if name in PREFILL],
+        [("float(sm_scale) * float(kv_scale)", "float(sm_scale)")],
     ),
     (
         "logits rounded to bfloat16",

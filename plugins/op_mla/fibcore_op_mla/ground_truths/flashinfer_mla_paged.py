@@ -26,12 +26,14 @@ def _flashinfer_mla_paged(
     sm_scale: float | torch.Tensor,
     qo_indptr: torch.Tensor | None = None,
     kv_last_page_len: torch.Tensor | None = None,
+    kv_scale: float | torch.Tensor = 1.0,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Output and base-2 log-sum-exp (`run` gives base 2 unless told otherwise).
 
     The kernel gets the sequences that have keys; older releases wrote nothing for the others,
     whose rows keep the values of the definition (0 and -inf). Unused memory of the cache is NaN
-    in some tests and is cleared, because the kernel may weigh masked keys with 0.
+    in some tests and is cleared, because the kernel may weigh masked keys with 0. A cache of eight
+    bits is converted for it, as SGLang does.
     """
     import flashinfer
 
@@ -49,6 +51,10 @@ def _flashinfer_mla_paged(
     if not bool(kept.any()):
         return output, lse
 
+    ckv_cache, kpe_cache = (
+        torch.nan_to_num(cache.to(q_nope.dtype)) for cache in (ckv_cache, kpe_cache)
+    )
+
     def offsets(lengths: torch.Tensor) -> torch.Tensor:
         return torch.nn.functional.pad(lengths.cumsum(0), (1, 0)).int()
 
@@ -65,15 +71,15 @@ def _flashinfer_mla_paged(
         q_pe.shape[2],
         page_size,
         qo_indptr is not None,  # causal
-        float(sm_scale),
+        float(sm_scale) * float(kv_scale),
         q_nope.dtype,
         ckv_cache.dtype,
     )
     output[rows], lse[rows] = wrapper.run(
         q_nope[rows],
         q_pe[rows],
-        torch.nan_to_num(ckv_cache),
-        torch.nan_to_num(kpe_cache),
+        ckv_cache,
+        kpe_cache,
         return_lse=True,
     )
-    return output, lse
+    return output * float(kv_scale), lse

@@ -33,6 +33,7 @@ def _sglang_mla_paged(
     sm_scale: float | torch.Tensor,
     qo_indptr: torch.Tensor | None = None,
     kv_last_page_len: torch.Tensor | None = None,
+    kv_scale: float | torch.Tensor = 1.0,
 ) -> tuple[torch.Tensor, None]:
     device = q_nope.device
     page_size = ckv_cache.shape[1]
@@ -54,7 +55,8 @@ def _sglang_mla_paged(
         req_to_token[row, :length] = tokens[begin : begin + length]
 
     rows = torch.repeat_interleave(kept, q_lens)
-    keys = torch.cat((ckv_cache, kpe_cache), -1).flatten(0, 1).unsqueeze(1).float()
+    keys = torch.cat((ckv_cache.float(), kpe_cache.float()), -1).flatten(0, 1).unsqueeze(1)
+    keys *= float(kv_scale)
     query = torch.cat((q_nope, q_pe), -1)[rows].float()
     result = torch.zeros((query.shape[0], *q_nope.shape[1:]), device=device)
     arguments: dict[str, Any] = {

@@ -58,6 +58,7 @@ def run(
     kv_indices: torch.Tensor,
     kv_last_page_len: torch.Tensor,  # only: pages
     sm_scale: float | torch.Tensor,
+    # only: fp8: kv_scale: float | torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Output [batch_size, heads, ckv] and base-2 log-sum-exp [batch_size, heads]."""
     batch_size = q_nope.shape[0]
@@ -79,6 +80,7 @@ def run(
     ]  # only: pages
 
     device, exact, scale = q_nope.device, exact_dtype(q_nope), float(sm_scale)
+    # only: fp8: scale *= float(kv_scale)
     output = torch.zeros_like(q_nope)
     lse = torch.full(q_nope.shape[:2], -math.inf, dtype=torch.float32, device=device)
     # The longest sequences first, so that those of about the same length share a group.
@@ -107,6 +109,7 @@ def run(
             else:
                 mixed.lerp_(means, torch.sigmoid(sums - total))
                 total = torch.logaddexp(total, sums)
+        # only: fp8: mixed.mul_(float(kv_scale))
         output[sequence] = mixed.to(output.dtype)
         lse[sequence] = total[..., 0]
         first += len(group)

@@ -60,6 +60,8 @@ def gather_keys(
     page = torch.minimum(page, (length - 1) // PAGE_SIZE)
     page = kv_indices[first_page + page]
     ckv, kpe = ckv_cache[page].flatten(1, 2), kpe_cache[page].flatten(1, 2)
+    # only: fp8: # Exact: a bfloat16 number has all bits that one of eight bits has.
+    # only: fp8: ckv, kpe = ckv.to(torch.bfloat16), kpe.to(torch.bfloat16)
     beyond = torch.arange(begin, begin + ckv.shape[1], device=length.device) >= length
     # Memory there may hold anything, NaN too, and 0 * NaN is NaN.
     return ckv.masked_fill_(beyond[..., None], 0), kpe, beyond
@@ -119,6 +121,7 @@ def attend(
     key_chunk: int,
     group_bytes: int,
     sm_scale: float,
+    # only: fp8: kv_scale: float,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Attention of tiles of queries over steps of keys, whose results are merged.
 
@@ -137,6 +140,7 @@ def attend(
         key_chunk: Keys in a step.
         group_bytes: What the tiles of a group may take together.
         sm_scale: Factor of the logits.
+        # only: fp8: kv_scale: Factor of the output.
 
     Returns:
         The output in the dtype of q_nope, and the base-2 log-sum-exp [total_q, heads] in float32:
@@ -185,6 +189,7 @@ def attend(
             else:
                 mixed.lerp_(means, torch.sigmoid(sums - total))
                 total = torch.logaddexp(total, sums)
+        # only: fp8: mixed.mul_(kv_scale)
         output[rows] = mixed.view(*rows.shape, heads, ckv).to(output.dtype)
         lse[rows] = total.view(*rows.shape, heads)
         first += len(rows)
@@ -225,6 +230,7 @@ def run(
     kv_indices: torch.Tensor,
     kv_last_page_len: torch.Tensor,  # only: pages
     sm_scale: float | torch.Tensor,
+    # only: fp8: kv_scale: float | torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Output [total_q, heads, ckv] and base-2 log-sum-exp [total_q, heads]."""
     total_q = q_nope.shape[0]
@@ -252,5 +258,6 @@ def run(
     tiles = causal_tiles(queries, lengths, starts[:-1], query_chunk)
     return attend(
         *(q_nope, q_pe, ckv_cache, kpe_cache, kv_indices, tiles),
-        *(key_chunk, group_bytes, float(sm_scale)),
+        *(key_chunk, group_bytes, float(sm_scale)),  # except: fp8
+        # only: fp8: *(key_chunk, group_bytes, float(sm_scale) * float(kv_scale), float(kv_scale)),
     )

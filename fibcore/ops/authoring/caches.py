@@ -1,0 +1,42 @@
+"""What a server keeps keys and values in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from fibcore.model.tree import ModelTree
+
+FP8 = "float8_e4m3fn"
+
+
+def kv_cache_dtype(tree: ModelTree) -> str | None:
+    """Dtype of a model's KV cache where it is quantised; None for the model's own dtype.
+
+    SGLang's `--kv-cache-dtype auto` takes FP8 from a ModelOpt checkpoint that says so:
+    `kv_cache_quant_algo`, or `kv_cache_scheme` in its flat format (`ModelRunner` of 0.5.9,
+    `srt/mem_cache/kv_cache_dtype.py` of 0.5.23). Other methods have a `kv_cache_scheme`, too, which
+    SGLang follows only when asked to.
+    """
+    return FP8 if any(_says_fp8(section) for section in _quantizations(tree)) else None
+
+
+def _quantizations(tree: ModelTree) -> Iterator[Mapping[str, Any]]:
+    """What the config says of quantisation, that of a nested text model first."""
+    for config in (tree.config.get("text_config"), tree.config):
+        found = config.get("quantization_config") if isinstance(config, Mapping) else None
+        if isinstance(found, Mapping):
+            yield found
+
+
+def _says_fp8(quantization: Mapping[str, Any]) -> bool:
+    for section in (quantization, quantization.get("quantization")):
+        algorithm = section.get("kv_cache_quant_algo") if isinstance(section, Mapping) else None
+        if isinstance(algorithm, str) and algorithm.upper() == "FP8":
+            return True
+    scheme = quantization.get("kv_cache_scheme")
+    if "quant_algo" not in quantization:
+        return False
+    if isinstance(scheme, Mapping):
+        return (scheme.get("type"), scheme.get("num_bits")) == ("float", 8)
+    return isinstance(scheme, str) and scheme.strip().upper() in ("FP8", "FLOAT8")

@@ -1,0 +1,54 @@
+"""The dtype of a KV cache, as a checkpoint asks for it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import pytest
+
+from fibcore.plugin import kv_cache_dtype
+from fibcore.testing.trees import tree
+
+FLOAT8 = {"type": "float", "num_bits": 8}
+
+
+def dtype_of(**config: Any) -> str | None:
+    return kv_cache_dtype(attrs.evolve(tree(), config=config))
+
+
+@pytest.mark.parametrize(
+    "quantization",
+    [
+        {"kv_cache_quant_algo": "FP8"},
+        {"quantization": {"kv_cache_quant_algo": "fp8"}},
+        {"quant_algo": "NVFP4", "kv_cache_scheme": FLOAT8},
+        {"quant_algo": "NVFP4", "kv_cache_scheme": " float8 "},
+    ],
+)
+def test_a_checkpoint_of_modelopt_asks_for_fp8(quantization: dict[str, Any]) -> None:
+    assert dtype_of(quantization_config=quantization) == "float8_e4m3fn"
+    nested = {"quantization_config": quantization}
+    assert dtype_of(text_config=nested) == "float8_e4m3fn"
+
+
+@pytest.mark.parametrize(
+    "quantization",
+    [
+        None,
+        {"quant_method": "fp8", "weight_block_size": [128, 128]},
+        {"quant_method": "compressed-tensors", "kv_cache_scheme": FLOAT8},
+        {"kv_cache_quant_algo": None},
+        {"kv_cache_quant_algo": "INT8"},
+        {"quant_algo": "NVFP4", "kv_cache_scheme": {"type": "int", "num_bits": 8}},
+        {"quant_algo": "NVFP4", "kv_cache_scheme": "INT8"},
+        {"quant_algo": "NVFP4"},
+    ],
+)
+def test_other_caches_have_the_dtype_of_the_model(quantization: Any) -> None:
+    assert dtype_of(quantization_config=quantization) is None
+
+
+def test_a_model_without_quantisation_has_no_dtype_of_its_own_for_the_cache() -> None:
+    assert dtype_of() is None
+    assert dtype_of(text_config=None) is None
