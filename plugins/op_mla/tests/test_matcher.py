@@ -428,7 +428,7 @@ def test_a_quantised_latent_cache_is_another_kernel(config: dict[str, Any]) -> N
 def test_other_caches_have_other_names_or_none(
     monkeypatch: pytest.MonkeyPatch, dtype: str | None, name: str | None
 ) -> None:
-    monkeypatch.setattr(matcher, "kv_cache_dtype", lambda tree: dtype)
+    monkeypatch.setattr(matcher, "kv_cache_dtype", lambda _: dtype)
     found = extract(deepseek(), options={"page_size": (64,)}, stages=("decode",))
     if name is None:
         assert gaps(found) == ["mla_paged with nvfp4 KV cache"]

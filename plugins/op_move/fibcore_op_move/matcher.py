@@ -17,6 +17,7 @@ from fibcore.plugin import (
     UndecidedError,
     decided_size,
     fact,
+    kv_cache_dtype,
     with_origins,
 )
 from fibcore_op_move.names import KINDS, OP_TYPE, PAGE_SIZE, Layout
@@ -47,7 +48,7 @@ def extract(tree: ModelTree, serving: Serving) -> Extraction:
     written; heads are a rank's. Copies and collectives have none, on purpose.
     """
     found = KernelCollector()
-    cache = _cache_dtype(tree)
+    cache = kv_cache_dtype(tree)
     for call in tree.kernel_calls:
         if not call.beside:
             continue
@@ -152,29 +153,3 @@ def _last_two(value: Any, what: str) -> tuple[Any, Any]:
     if not isinstance(value, TensorRef) or value.shape is None or len(value.shape) != 3:
         raise UndecidedError(f"{what} is {value}, of which no sizes are known")
     return value.shape[1], value.shape[2]
-
-
-def _cache_dtype(tree: ModelTree) -> str | None:
-    """Dtype of a quantised KV cache, as the model's file asks for; None for the model's own.
-
-    SGLang takes it from `kv_cache_quant_algo`, or from `kv_cache_scheme` in ModelOpt's flat format,
-    and knows FP8 alone.
-    """
-    nested = tree.config.get("text_config")
-    for config in (nested, tree.config):
-        quantization = config.get("quantization_config") if isinstance(config, Mapping) else None
-        if isinstance(quantization, Mapping) and _asks_for_fp8(quantization):
-            return "float8_e4m3fn"
-    return None
-
-
-def _asks_for_fp8(quantization: Mapping[str, Any]) -> bool:
-    inner = quantization.get("quantization")
-    for section in (quantization, inner):
-        algorithm = section.get("kv_cache_quant_algo") if isinstance(section, Mapping) else None
-        if isinstance(algorithm, str) and algorithm.upper() == "FP8":
-            return True
-    scheme = quantization.get("kv_cache_scheme") if "quant_algo" in quantization else None
-    if isinstance(scheme, Mapping):
-        return (scheme.get("type"), scheme.get("num_bits")) == ("float", 8)
-    return isinstance(scheme, str) and scheme.strip().upper() in ("FP8", "FLOAT8")
