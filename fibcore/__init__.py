@@ -34,6 +34,7 @@ _WHERE = {
     "explain": "fibcore.dataset.explanation",
     "export": "fibcore.exporting.run",
     "shapes": "fibcore.exporting.shapes",
+    "step": "fibcore.reports.step",
     "survey": "fibcore.reports.survey",
     "validate": "fibcore.validation.run",
     "diff": "fibcore.reports.diff",
@@ -71,6 +72,7 @@ __all__ = [
     "report",
     "run",
     "shapes",
+    "step",
     "survey",
     "validate",
     "verify",
@@ -95,6 +97,7 @@ if TYPE_CHECKING:
     from fibcore.reports.coverage import coverage
     from fibcore.reports.dataset import report
     from fibcore.reports.diff import diff
+    from fibcore.reports.step import step
     from fibcore.reports.survey import survey
     from fibcore.scaffolding import new_op
     from fibcore.traces import import_trace

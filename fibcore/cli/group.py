@@ -38,6 +38,7 @@ COMMANDS = {
     "publish": "publish",
     "report": "report",
     "run": "run",
+    "step": "step",
     "survey": "survey",
     "validate": "validate",
     "verify": "verify",

@@ -305,6 +305,7 @@ class TreeBuilder:
             tuple(self.export(self._indexed(a, at)) for a in call.args),
             {k: self.export(self._indexed(v, at)) for k, v in call.kwargs.items()},
             call.place,
+            call.order,
         )
 
     def _constant(

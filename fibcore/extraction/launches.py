@@ -125,7 +125,7 @@ def _candidates(
 def _counted(
     tree: ModelTree, stage: str, found: Sequence[_Candidate], heads: Collection[str]
 ) -> Iterator[Launch]:
-    """One entry for every kernel, in the order in which they are met."""
+    """One entry for every kernel, in the order in which the forward pass comes to their modules."""
     groups: dict[tuple[str, str], dict[_Key, list[_Candidate]]] = {}
     kept: dict[_Key, list[_Candidate]] = {}
     for one in found:
@@ -141,7 +141,9 @@ def _counted(
             alternatives.items(), key=lambda item: (len(item[1]), item[0][0] == "defined")
         )
         kept.setdefault(key, []).extend(chosen)
-    for (state, what, last), uses in kept.items():
+    for (state, what, last), uses in sorted(
+        kept.items(), key=lambda item: _first_call(tree, item[1][0].use.path, heads)
+    ):
         yield Launch(
             stage=stage,
             state=state,
@@ -154,6 +156,22 @@ def _counted(
 
 
 _Key = tuple[State, str, bool]
+
+
+def _first_call(tree: ModelTree, path: str, heads: Collection[str]) -> tuple[int, int]:
+    """What modules are ordered by: when the forward pass comes to them, or to what holds them.
+
+    Behind that come the heads, whose matrix is handed on, and last what is not called at all: the
+    sampler, which runs after the forward pass.
+    """
+    if path in heads:
+        return 1, 0
+    node = tree.find(path)
+    while node is not None and node.path:
+        if node.calls:
+            return 0, min(call.order for call in node.calls)
+        node = tree.parent(node.path)
+    return 2, 0
 
 
 def _behind_the_head(tree: ModelTree) -> set[str]:

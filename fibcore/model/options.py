@@ -45,6 +45,8 @@ class Option(Generic[Value]):
         choices: The words that a word can be, each with what reports call it; for words alone.
         recorded_as: Its name in origins and in lists of values, where that is not `name`.
         metavar: Stands for the value in `--help`, where the usual one would not do.
+        of_a_rank: The value at which kernels are what one rank runs, for reports about what a GPU
+            does; None where every value is.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Option(Generic[Value]):
     choices: Mapping[str, str] = attrs.field(factory=dict)
     recorded_as: str = attrs.field()
     metavar: str | None = None
+    of_a_rank: Value | None = None
 
     @recorded_as.default
     def _name(self) -> str:
@@ -128,6 +131,8 @@ class Option(Generic[Value]):
             return f"the option {self.name} has no default"
         if self.words != bool(self.choices):
             return f"the option {self.name} has words and no choices, or numbers with choices"
+        if self.of_a_rank is not None and not self.takes(self.of_a_rank):
+            return f"the option {self.name} cannot be {self.of_a_rank!r}, which is to be a rank's"
         try:
             same = self.checked(self.default) == self.default
         except UsageError:

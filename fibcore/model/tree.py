@@ -131,12 +131,14 @@ class Call:
         args: Positional argument values. A tensor of the forward pass is an `Unknown`.
         kwargs: Keyword argument values, likewise.
         place: Where the call stands.
+        order: When the forward pass first comes to it; of equal layers the first one's.
     """
 
     method: str
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
     place: SourcePlace
+    order: int = attrs.field(default=0, eq=False)
 
     def argument(self, position: int, *names: str) -> Any:
         """The argument at `position` or under one of `names`; None where it was not given."""

@@ -32,10 +32,10 @@ RESERVED = frozenset(
         *("all", "batch", "check", "config", "configs", "counts", "dask", "dataset"),
         *("description", "device", "disable_plugin", "display_name", "dry_run", "ep", "evidence"),
         *("evidence_dir", "exit_code", "flashinfer", "flashinfer_trace", "format", "gpu", "help"),
-        *("hf_repo_id", "jobs", "json", "memory_bytes", "memory_limit", "model_name", "op_type"),
-        *("options", "output", "progress", "prune", "quiet", "registry", "rows", "sglang"),
-        *("shipped", "show", "stage", "table", "target_dir", "timeout", "timeout_s", "tolerance"),
-        *("tp", "trace", "verbose", "web_dir"),
+        *("hf_repo_id", "jobs", "json", "keys", "memory_bytes", "memory_limit", "model_name"),
+        *("op_type", "options", "output", "prefill_sequences", "prefill_tokens", "progress"),
+        *("prune", "quiet", "registry", "rows", "sglang", "shipped", "show", "stage", "table"),
+        *("target_dir", "timeout", "timeout_s", "tolerance", "tp", "trace", "verbose", "web_dir"),
     }
 )
 """Names that options of op types cannot have, because commands and API functions have them."""

@@ -2,51 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import attrs
 
-from fibcore.benchmarking.costs.floors import floor
-from fibcore.benchmarking.costs.gpus import Gpu, gpu_called
-from fibcore.errors import FibcoreError
+from fibcore.benchmarking.costs.gpus import gpu_called
 from fibcore.extraction.launches import LAUNCH_STATES, Launch
-from fibcore.model.definition import Definition
 from fibcore.ops.registry import Registry
+from fibcore.reports.launch_costs import BATCHES, MOVES, Batch, LaunchCosts
 
 GPU = "H100"
 """The GPU whose floors weigh launches."""
-
-
-@attrs.frozen
-class Batch:
-    """What a step is given.
-
-    Attributes:
-        stage: "decode" or "prefill".
-        sequences: Sequences.
-        tokens: Tokens of all sequences that go through the model.
-        keys: Keys of each sequence, those of the step among them.
-    """
-
-    stage: str
-    sequences: int
-    tokens: int
-    keys: int
-
-    def __str__(self) -> str:
-        if self.tokens == self.sequences:
-            return f"{self.sequences} sequences with {self.keys} keys each"
-        return f"{self.tokens} tokens of {self.sequences} sequences"
-
-
-BATCHES = {
-    "decode": Batch("decode", sequences=64, tokens=64, keys=2048),
-    "prefill": Batch("prefill", sequences=4, tokens=8192, keys=2048),
-}
-"""The batch of each stage that launches are weighed at."""
 
 
 @attrs.frozen
@@ -71,12 +39,6 @@ class LaunchTotals:
 
 def _part_of(part: int, whole: int) -> str:
     return f"{part} ({100 * part / whole if whole else 0.0:.1f} %)"
-
-
-_MOVES = ("copy", "collective")
-_ROWS = ("M", "num_tokens", "nnz_kv", "seq_len", "total_q", "total_seq_len")
-"""Var axes whose size is the number of tokens that go through the model."""
-_DOUBLE = re.compile(r"(?P<whole>\w+) == (?P<factor>\d+) \* (?P<part>\w+)")
 
 
 @attrs.frozen
@@ -190,7 +152,7 @@ SHARE_COLUMNS = (
 
 def share_cells(step: StepShare) -> tuple[str, str, str, str, str]:
     """A step in a row of a table: its stage, both shares, what moves data, and what is lacking."""
-    moves = [f"{k.what} ({k.count})" for k in step.kernels if k.state in _MOVES]
+    moves = [f"{k.what} ({k.count})" for k in step.kernels if k.state in MOVES]
     gaps = [f"{k.what} ({k.count})" for k in step.kernels if k.state in ("named", "unknown")]
     return step.stage, step.launches_text, step.cost_text, ", ".join(moves), ", ".join(gaps)
 
@@ -219,15 +181,18 @@ def shares(found: Iterable[Launch], registry: Registry) -> tuple[StepShare, ...]
         registry: The plugins, which write definitions and count their costs.
     """
     several = list(found)
-    sizes = _Sizes(several, registry)
+    costs = LaunchCosts(several, registry)
     return tuple(
-        _share(batch, [one for one in several if one.stage == batch.stage], sizes)
+        _share(batch, [one for one in several if one.stage == batch.stage], costs)
         for batch in BATCHES.values()
     )
 
 
-def _share(batch: Batch, found: Iterable[Launch], sizes: _Sizes) -> StepShare:
-    kernels = [Weighed(one.state, one.what, one.count, sizes.seconds(one, batch)) for one in found]
+def _share(batch: Batch, found: Iterable[Launch], costs: LaunchCosts) -> StepShare:
+    gpu = gpu_called(GPU)
+    kernels = [
+        Weighed(one.state, one.what, one.count, costs.seconds(one, batch, gpu)) for one in found
+    ]
     counts: Counter[str] = Counter()
     without: Counter[str] = Counter()
     seconds: dict[str, float] = dict.fromkeys(LAUNCH_STATES, 0.0)
@@ -247,87 +212,3 @@ def _share(batch: Batch, found: Iterable[Launch], sizes: _Sizes) -> StepShare:
             sorted(kernels, key=lambda k: (-(k.floor or 0.0), -k.count, k.state, k.what))
         ),
     )
-
-
-class _Sizes:
-    """Floors of launches, from sizes that follow from the batch and from the model's constants.
-
-    Args:
-        found: All launches of the model.
-        registry: The plugins.
-    """
-
-    def __init__(self, found: Iterable[Launch], registry: Registry) -> None:
-        self._registry = registry
-        self._gpu: Gpu = gpu_called(GPU)
-        self._definitions: dict[str, Definition | None] = {}
-        self._constants: dict[str, int] = {}
-        for launch in found:
-            definition = self._definition(launch)
-            for name, size in (definition.const_axes if definition else {}).items():
-                self._constants.setdefault(name, size)
-
-    def _definition(self, launch: Launch) -> Definition | None:
-        """The definition of a launch; None where its plugin cannot write it, as others report."""
-        if launch.kernel is None:
-            return None
-        if launch.what not in self._definitions:
-            try:
-                self._definitions[launch.what] = self._registry.reference(launch.kernel)
-            except FibcoreError:
-                self._definitions[launch.what] = None
-        return self._definitions[launch.what]
-
-    def seconds(self, launch: Launch, batch: Batch) -> float | None:
-        """The floors of all its launches together; None where they are not known."""
-        if launch.state in _MOVES:
-            return None
-        definition = self._definition(launch)
-        if definition is None:
-            known = launch.weights is not None and launch.kernel is None
-            return launch.weights / self._gpu.bandwidth if known and launch.weights else None
-        axes = self._axes(launch, definition, batch)
-        if axes is None:
-            return None
-        try:
-            cost = self._registry.cost(definition, axes)
-        except FibcoreError:
-            return None
-        return floor(cost, self._gpu).seconds * launch.count
-
-    def _axes(self, launch: Launch, definition: Definition, batch: Batch) -> dict[str, int] | None:
-        """Sizes of the var axes, by FlashInfer's names; None where one is not known."""
-        pieces = {option.name for option in self._registry.options.several}
-        page = next((n for axis, n in definition.const_axes.items() if axis in pieces), 1)
-        pages = batch.sequences * -(-batch.keys // page)
-        rows = batch.sequences if launch.last_tokens else batch.tokens
-        of_sequences = not {"len_indptr", "batch_size_plus_1"}.isdisjoint(definition.axes)
-        table = {
-            **dict.fromkeys(_ROWS, rows),
-            "batch_size": batch.sequences if of_sequences else rows,
-            "num_seqs": batch.sequences,
-            **dict.fromkeys(("len_indptr", "batch_size_plus_1"), batch.sequences + 1),
-            "total_kv": batch.sequences * batch.keys,
-            "num_kv_indices": pages,
-            "num_pages": pages,
-            "max_seq_len": batch.keys,
-        }
-        facts = {n: f.value for n, f in launch.kernel.facts.items()} if launch.kernel else {}
-        found = {}
-        for name in definition.var_axes:
-            size = facts.get(name, table.get(name, self._constants.get(name)))
-            size = _part(definition, name) if size is None else size
-            if not isinstance(size, int):
-                return None
-            found[name] = int(size)
-        return found
-
-
-def _part(definition: Definition, axis: str) -> int | None:
-    """The size of an axis of which a constraint says that a const axis is a multiple."""
-    for constraint in definition.constraints:
-        match = _DOUBLE.fullmatch(constraint)
-        if match and match["part"] == axis:
-            whole = definition.const_axes.get(match["whole"])
-            return None if whole is None else whole // int(match["factor"])
-    return None

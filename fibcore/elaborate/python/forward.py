@@ -8,6 +8,7 @@ followed once.
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +61,7 @@ class Forward(Part):
         super().__init__(evaluator)
         self.running: list[Mod] = []
         self.calls: dict[int, list[Call]] = {}
+        self._order = itertools.count(1)
         self.operations: dict[int, list[Operation]] = {}
         self.lost: set[int] = set()
         self.given_away: dict[int, Any] = {}
@@ -248,7 +250,7 @@ class Forward(Part):
         self.ev.keep.append(target)
         if target.leaf:
             self.give_away(args, kwargs)
-        new = Call(method, tuple(args), dict(kwargs), place)
+        new = Call(method, tuple(args), dict(kwargs), place, next(self._order))
         here = [call for call in record if call.place == place and call.method == method]
         if not here or _given_of(new) not in map(_given_of, here):
             record.append(new)

@@ -12,6 +12,7 @@ SHAPES: Option[str] = Option(
     default="layer",
     help="GEMM sizes: of the whole layer, or of one tensor-parallel rank.",
     choices={"layer": "GEMMs of whole layers", "rank": "GEMMs of a rank"},
+    of_a_rank="rank",
 )
 """Whether N and K are those of the whole layer or of one tensor-parallel rank."""
 

@@ -1,0 +1,168 @@
+"""`fibcore.step`: derives the launches of a model's steps and weighs them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import attrs
+
+from fibcore.benchmarking.costs.floors import floor
+from fibcore.benchmarking.costs.gpus import GPUS, Gpu, gpu_called
+from fibcore.errors import UsageError
+from fibcore.extraction.find import few_collections
+from fibcore.extraction.findings import FoundModel, find_models
+from fibcore.extraction.launches import Launch
+from fibcore.extraction.report import source_label
+from fibcore.extraction.request import ModelsAsked, Request
+from fibcore.keywords import api, part, several, user_path
+from fibcore.ops.registry import Registry
+from fibcore.pages import need_for_pages
+from fibcore.pages.output import write_page
+from fibcore.reports.launch_costs import BATCHES, Batch, LaunchCosts
+from fibcore.reports.step.report import ModelSteps, Step, StepKernel, StepReport
+from fibcore.workspace import Where, Workspace
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+
+@api(ModelsAsked, options=True)
+def step(
+    model_name: str | Sequence[str],
+    *,
+    batch: int = BATCHES["decode"].sequences,
+    keys: int = BATCHES["decode"].keys,
+    prefill_tokens: int = BATCHES["prefill"].tokens,
+    prefill_sequences: int = BATCHES["prefill"].sequences,
+    gpu: str | Sequence[str] = (),
+    output: str | Path | None = None,
+    **asked: Unpack[ModelsAsked],
+) -> StepReport:
+    """Say what one decode step and one prefill step launch, and what that takes at least.
+
+    Kernels are those of one rank. A kernel with a definition has its cost; one without is taken to
+    read its weights; copies and collectives are listed and weigh nothing.
+
+    Args:
+        model_name: One model or several, as for `fibcore.extract`.
+        batch: Sequences of a decode step.
+        keys: Keys of each of them.
+        prefill_tokens: Tokens of a prefill step, all sequences together.
+        prefill_sequences: Sequences of a prefill step, without keys of before.
+        gpu: The GPUs; the first one decides shares. All that are known by default.
+        output: A page in HTML with the same, and pictures; none is written without it.
+        **asked: How the models are served, and where; see `ModelsAsked`, `Wanted` and `Where`.
+
+    Raises:
+        UsageError: a name, a number or an option is wrong.
+        SourceError: there is no source to elaborate.
+        MissingPackageError: the extra `report` is not installed, and a page is to be written.
+        DatasetError: the page cannot be written.
+    """
+    if output is not None:
+        need_for_pages()
+    batches = _batches(batch, keys, prefill_tokens, prefill_sequences)
+    gpus = tuple({one.name: one for one in map(gpu_called, several(gpu))}.values()) or GPUS
+    workspace = Workspace.of(**part(Where, asked))
+    registry, source = workspace.registry, workspace.source()
+    request = Request.of(
+        registry, asked, hf_repo_id=asked.get("hf_repo_id"), config=asked.get("config")
+    )
+    of_a_rank = {
+        name: option.of_a_rank
+        for name, option in registry.options.items()
+        if option.of_a_rank is not None
+    }
+    request = attrs.evolve(request, options={**of_a_rank, **request.options})
+    with few_collections():
+        found = find_models(
+            several(model_name), source, request, registry, progress=workspace.progress
+        )
+    report = StepReport(
+        source=source_label(source),
+        gpus=tuple(one.name for one in gpus),
+        models=tuple(_steps(model, batches, gpus, registry) for model in found.models),
+        refused=found.refused,
+    )
+    if output is None:
+        return report
+    from fibcore.reports.step.page import render
+
+    path = user_path(output, "--output")
+    write_page(path, render(report))
+    return attrs.evolve(report, output=str(path))
+
+
+def _batches(batch: int, keys: int, tokens: int, sequences: int) -> tuple[Batch, ...]:
+    for name, value in (
+        ("--batch", batch),
+        ("--keys", keys),
+        ("--prefill-tokens", tokens),
+        ("--prefill-sequences", sequences),
+    ):
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise UsageError(
+                "not a number of these", where=name, expected="at least 1", found=repr(value)
+            )
+    if tokens < sequences:
+        raise UsageError(
+            "every sequence has a token",
+            where="--prefill-tokens",
+            expected=f"at least {sequences}, for {sequences} sequences",
+            found=str(tokens),
+        )
+    return (
+        Batch("decode", batch, batch, keys),
+        Batch("prefill", sequences, tokens, -(-tokens // sequences)),
+    )
+
+
+def _steps(
+    model: FoundModel, batches: Iterable[Batch], gpus: Sequence[Gpu], registry: Registry
+) -> ModelSteps:
+    costs = LaunchCosts(model.launches, registry)
+    report = model.report
+    partial = (
+        *(f"missing: {missing}" for missing in report.missing),
+        *(f"undecided: {problem}" for problem in report.problems),
+        *(str(error) for error in report.errors),
+    )
+    return ModelSteps(
+        label=report.label,
+        steps=tuple(
+            _step(batch, [one for one in model.launches if one.stage == batch.stage], costs, gpus)
+            for batch in batches
+        ),
+        partial=partial,
+    )
+
+
+def _step(batch: Batch, found: Iterable[Launch], costs: LaunchCosts, gpus: Sequence[Gpu]) -> Step:
+    kernels = [_kernel(one, batch, costs, gpus) for one in found]
+    floors = {gpu.name: sum(k.floors.get(gpu.name, 0.0) for k in kernels) for gpu in gpus}
+    first = gpus[0].name
+    whole = floors[first] or 1.0  # nothing is a part of nothing
+    return Step(
+        stage=batch.stage,
+        batch=str(batch),
+        kernels=tuple(attrs.evolve(k, share=k.floors.get(first, 0.0) / whole) for k in kernels),
+        floors=floors,
+    )
+
+
+def _kernel(one: Launch, batch: Batch, costs: LaunchCosts, gpus: Sequence[Gpu]) -> StepKernel:
+    cost = costs.cost(one, batch)
+    limits = {} if cost is None else {gpu.name: floor(cost, gpu) for gpu in gpus}
+    return StepKernel(
+        what=one.what,
+        op_type="" if one.kernel is None else one.kernel.op_type,
+        state=one.state,
+        count=one.count,
+        flops=None if cost is None else cost.flops * one.count,
+        bytes=None if cost is None else cost.bytes_moved * one.count,
+        floors={name: limit.seconds * one.count for name, limit in limits.items()},
+        bound=limits[gpus[0].name].bound if limits else "",
+        share=0.0,
+    )
