@@ -36,6 +36,7 @@ class Capability(click.ParamType):  # type: ignore[type-arg]
 @cli.command("add-solutions")
 @options.chosen_definitions
 @options.all_definitions
+@click.option("--author", default="baseline", show_default=True, help="Whose they are.")
 @click.option(
     "--capability", type=Capability(), help="Only what runs on GPUs of this compute capability."
 )

@@ -19,8 +19,8 @@ from fibcore.dataset.seals import State
 from fibcore.errors import UsageError
 from fibcore.ops.hookspecs import GroundTruth
 
-TORCH = "solutions/torch/pick/pick_w4/torch_pick__pick_w4.json"
-FLASHINFER = "solutions/flashinfer/pick/pick_w4/flashinfer_pick__pick_w4.json"
+TORCH = "solutions/baseline/pick/pick_w4/torch_pick__pick_w4.json"
+FLASHINFER = "solutions/baseline/pick/pick_w4/flashinfer_pick__pick_w4.json"
 NAMES = ("flashinfer_pick__pick_w4", "torch_pick__pick_w4")
 
 
@@ -57,7 +57,7 @@ def test_a_solution_is_the_ground_truth_and_a_run(dataset: Path) -> None:
     found = solution(dataset, FLASHINFER)
     assert list(found) == ["name", "definition", "author", "spec", "sources", "description"]
     assert (found["name"], found["definition"]) == (NAMES[0], "pick_w4")
-    assert found["author"] == "flashinfer"
+    assert found["author"] == "baseline"
     assert found["spec"] == {
         "language": "python",
         "target_hardware": ["cuda"],
@@ -93,7 +93,7 @@ def test_run_of_several_outputs_returns_them_in_order(dataset: Path) -> None:
     toy.write(dataset, attrs.evolve(definition, outputs=outputs))
     source = "def two(table, indptr, scale):\n    return table, table + 1\n"
     add(dataset, [GroundTruth("two", "torch", "two", source)], definition_name=["pick_two"])
-    run = run_of(dataset, "solutions/torch/pick/pick_two/two__pick_two.json")
+    run = run_of(dataset, "solutions/baseline/pick/pick_two/two__pick_two.json")
     first, second = run(torch.ones(2, 4), torch.tensor([0, 1, 2]), 1.0)
     assert (first.dtype, second.dtype) == (torch.bfloat16, torch.int32)
     assert second.eq(2).all()
@@ -183,3 +183,13 @@ def test_the_command(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         result = CliRunner().invoke(cli, [*options, "--capability", wrong])
         assert result.exit_code == 2
         assert "a compute capability such as 9.0" in result.stderr
+
+
+def test_another_author(dataset: Path) -> None:
+    report = add(dataset, author="me")
+    path = TORCH.replace("baseline", "me")
+    assert path in report.written
+    assert solution(dataset, path)["author"] == "me"
+    for wrong in ("", "..", "a/b"):
+        with pytest.raises(UsageError, match="author"):
+            add(dataset, author=wrong)

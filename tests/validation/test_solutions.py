@@ -13,7 +13,7 @@ import pytest
 import fibcore
 from fibcore.validation.problems import ValidationProblem
 
-SOLUTION = "solutions/torch/pick/pick_w4/torch_pick__pick_w4.json"
+SOLUTION = "solutions/baseline/pick/pick_w4/torch_pick__pick_w4.json"
 Change = Callable[[dict[str, Any]], object]
 
 

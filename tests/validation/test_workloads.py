@@ -17,7 +17,7 @@ from fibcore.validation.problems import ValidationProblem
 from fibcore.validation.report import ValidationReport
 
 FILE = "workloads/pick/pick_w4.jsonl"
-SOLUTION = "solutions/torch/pick/pick_w4/torch_pick__pick_w4.json"
+SOLUTION = "solutions/baseline/pick/pick_w4/torch_pick__pick_w4.json"
 
 
 @pytest.fixture

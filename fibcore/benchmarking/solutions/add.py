@@ -10,9 +10,10 @@ from fibcore.benchmarking.solutions.report import AddSolutionsReport
 from fibcore.dataset import Dataset
 from fibcore.dataset.generated_files import GeneratedFiles
 from fibcore.dataset.selection import chosen_definitions, open_dataset
-from fibcore.errors import FibcoreError, PluginError
+from fibcore.errors import FibcoreError, PluginError, UsageError
 from fibcore.keywords import api, several
 from fibcore.model.definition import Definition
+from fibcore.ops.checks import FILE_NAME
 from fibcore.ops.hookspecs import GroundTruth
 from fibcore.workspace import Where, Workspace
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 Capability = tuple[int, int]
 
+AUTHOR = "baseline"
+"""The author of solutions that others are compared with."""
+
 
 @api(Where)
 def add_solutions(
@@ -30,11 +34,12 @@ def add_solutions(
     op_type: str | Sequence[str] = (),
     definition_name: str | Sequence[str] = (),
     all_: bool = False,
+    author: str = AUTHOR,
     capability: Capability | None = None,
     force: bool = False,
     **where: Unpack[Where],
 ) -> AddSolutionsReport:
-    """Write `solutions/<kind>/<op_type>/<definition>/<solution>.json`, one for each ground truth.
+    """Write `solutions/<author>/<op_type>/<definition>/<solution>.json`, one for each ground truth.
 
     Exactly one of the three selectors is required. A solution is the source of the ground truth
     that the reference tests compare with, and a `run` with the definition's inputs. Ground truths
@@ -46,15 +51,25 @@ def add_solutions(
         op_type: Op types whose definitions get solutions.
         definition_name: Names of single definitions.
         all_: Every definition of the dataset.
+        author: Whose solutions they are, which is a folder and a field. flashinfer-bench looks for
+            baselines of the author "baseline".
         capability: CUDA compute capability of the GPU to benchmark on, (9, 0): what needs another
             one is left out. Without it everything is written.
         force: Replace edited files too.
         **where: Where the dataset is, and the plugins; see `fibcore.workspace.Where`.
 
     Raises:
-        UsageError: no selector or several, an unknown op type or name.
+        UsageError: no selector or several, an unknown op type or name; an author that is no name
+            for a folder.
         DatasetError: there is no such dataset, or it cannot be written.
     """
+    if not FILE_NAME.fullmatch(author):
+        raise UsageError(
+            "not a name for an author",
+            where="--author",
+            expected="letters, digits and _ . + -",
+            found=repr(author),
+        )
     workspace = Workspace.of(**where)
     store, registry = open_dataset(workspace.dataset_folder, workspace.registry)
     with store.locked():
@@ -65,7 +80,7 @@ def add_solutions(
             definition_name=several(definition_name),
             all_=all_,
         )
-        writer = _Writer(store, registry, capability, force=force)
+        writer = _Writer(store, registry, author, capability, force=force)
         writer.problems += problems
         for definition in chosen:
             writer.add(definition)
@@ -76,10 +91,17 @@ class _Writer:
     """Writes the files of one call and remembers what became of them."""
 
     def __init__(
-        self, dataset: Dataset, registry: Registry, capability: Capability | None, *, force: bool
+        self,
+        dataset: Dataset,
+        registry: Registry,
+        author: str,
+        capability: Capability | None,
+        *,
+        force: bool,
     ) -> None:
         self.dataset = dataset
         self.registry = registry
+        self.author = author
         self.capability = capability
         self.files = GeneratedFiles(dataset, state_of, force=force)
         self.solutions: dict[str, tuple[str, ...]] = {}
@@ -118,11 +140,11 @@ class _Writer:
                     where = f"definition {definition.name}, ground truth {truth.name}"
                     message = "two ground truths of a definition have one entry"
                     raise PluginError(message, where=where, found=truth.entry)
-                text = render_solution(definition, truth)
+                text = render_solution(definition, truth, self.author)
             except PluginError as error:
                 self.problems.append(error)
                 continue
-            if self.files.write(file_of(definition, truth), text):
+            if self.files.write(file_of(definition, truth, self.author), text):
                 names.append(name)
         if names:
             self.solutions[definition.name] = tuple(names)

@@ -26,13 +26,12 @@ def solution_name(definition: Definition, truth: GroundTruth) -> str:
     return f"{truth.entry}__{definition.name}"
 
 
-def file_of(definition: Definition, truth: GroundTruth) -> str:
-    """The file of a solution, relative to the dataset. The kind of truth stands for the author."""
-    name = solution_name(definition, truth)
-    return solution_file(truth.kind, definition, name)
+def file_of(definition: Definition, truth: GroundTruth, author: str) -> str:
+    """The file of a solution, relative to the dataset."""
+    return solution_file(author, definition, solution_name(definition, truth))
 
 
-def render_solution(definition: Definition, truth: GroundTruth) -> str:
+def render_solution(definition: Definition, truth: GroundTruth, author: str) -> str:
     """The text of a solution's file.
 
     Raises:
@@ -49,7 +48,7 @@ def render_solution(definition: Definition, truth: GroundTruth) -> str:
     data: dict[str, Any] = {
         "name": name,
         "definition": definition.name,
-        "author": truth.kind,
+        "author": author,
         "spec": {
             "language": "python",
             "target_hardware": ["cuda"] if truth.device == "cuda" else ["cpu", "cuda"],
