@@ -34,7 +34,7 @@ def define(kernel: Kernel) -> Definition:
     if matrices.batched:
         axes = {"batch_size": var("Matrices: heads, or groups of them, of a rank."), **axes}
     for axis, size, features in (("N", n, "Output features."), ("K", k, "Input features.")):
-        axes[axis] = const(size, None if matrices.terse else features)
+        axes[axis] = const(size, features)
     for axis, size, _ in matrices.sizes(n, k):
         axes[axis] = const(size, _about(matrices, axis))
         constants[axis.upper()] = size
@@ -51,7 +51,7 @@ def define(kernel: Kernel) -> Definition:
         tags=kernel.tags,
         axes=axes,
         inputs=matrices.inputs,
-        outputs={"C": tensor(f"{batch}M N", matrices.output_dtype, _about_output(matrices))},
+        outputs={"C": tensor(f"{batch}M N", matrices.output_dtype, "The product.")},
         reference=render(text, constants),
     )
 
@@ -64,10 +64,6 @@ def _about(matrices: Format, axis: str) -> str:
     if matrices.scales == "group":
         return f"Groups of {matrices.block} along K."
     return f"Blocks of {matrices.block} along {axis[4].upper()}, rounded up."
-
-
-def _about_output(matrices: Format) -> str | None:
-    return None if matrices.terse else "The product."
 
 
 def _description(matrices: Format, n: int, k: int) -> str:

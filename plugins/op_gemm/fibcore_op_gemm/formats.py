@@ -72,7 +72,6 @@ class Format:
         batched: Whether there are several matrices.
         stored_n_k: Whether B is [N, K], as a linear layer stores it; else [K, N].
         scales_last: Whether the scales come after both matrices, as in FlashInfer's template.
-        terse: Whether M and the scales alone are described, as before others were.
         layers: The layers that have it.
         tags: Tags of its kernels.
     """
@@ -92,7 +91,6 @@ class Format:
     batched: bool = False
     stored_n_k: bool = True
     scales_last: bool = False
-    terse: bool = False
     layers: tuple[Layers, ...] = ()
     tags: tuple[str, ...] = ()
 
@@ -128,9 +126,7 @@ class Format:
             return f"{batch}num_n_blocks num_k_blocks"
         return f"{batch}{rows} num_k_blocks"
 
-    def _about(self, name: str) -> str | None:
-        if self.terse:
-            return None
+    def _about(self, name: str) -> str:
         what = "Activations" if name == "A" else "Weights"
         if self.packed:
             what += ", two numbers e2m1 a byte, the first in its four lower bits"
@@ -176,7 +172,6 @@ PLAIN = Format(
     description="General matrix multiply C = A · Bᵀ",
     dtype="float16",
     output_dtype="float16",
-    terse=True,
 )
 # Activations are quantised on the fly.
 FP8_BLOCK = Format(
@@ -186,7 +181,6 @@ FP8_BLOCK = Format(
     dtype=FP8,
     scales="block",
     block=BLOCK,
-    terse=True,
     layers=(Layers(FP8, "block", ("dynamic",), size=(BLOCK, BLOCK)),),
     tags=(
         "quantization:float8_e4m3fn",

@@ -31,10 +31,12 @@ def define(kernel: Kernel) -> Definition:
     fused_add, gemma = bool(kernel.parameters["fused_add"]), bool(kernel.parameters["gemma"])
     stem = function_name(gemma=gemma, fused_add=fused_add)
     rows = "batch_size hidden_size"
-    inputs: dict[str, TensorSpec] = {"hidden_states": tensor(rows, "bfloat16")}
+    inputs: dict[str, TensorSpec] = {
+        "hidden_states": tensor(rows, "bfloat16", "What is normalised.")
+    }
     if fused_add:
         inputs["residual"] = tensor(rows, "bfloat16", "Added to hidden_states before normalising.")
-    inputs["weight"] = tensor("hidden_size", "bfloat16")
+    inputs["weight"] = tensor("hidden_size", "bfloat16", "Multiplies every row.")
     template = files(__package__) / "references" / f"{stem}.py"
     return Definition(
         name=kernel.name,
@@ -43,10 +45,10 @@ def define(kernel: Kernel) -> Definition:
         tags=kernel.tags,
         axes={
             "batch_size": var("Rows: tokens, or tokens times heads."),
-            "hidden_size": const(hidden_size),
+            "hidden_size": const(hidden_size, "Columns of a row, which is what is normalised."),
         },
         inputs=inputs,
-        outputs={"output": tensor(rows, "bfloat16")},
+        outputs={"output": tensor(rows, "bfloat16", "The normalised rows times the weight.")},
         reference=render(
             template.read_text(encoding="utf-8"), {"HIDDEN_SIZE": hidden_size, "EPSILON": eps}
         ),
@@ -56,8 +58,11 @@ def define(kernel: Kernel) -> Definition:
 def _description(hidden_size: int, eps: float, *, fused_add: bool, gemma: bool) -> str:
     what = "hidden_states + residual" if fused_add else "hidden_states"
     times = "1 + weight" if gemma else "weight"
+    # The published definitions have one output; whoever puts a kernel in place has to know.
+    stream = " The sum, which a model keeps as its residual stream, is no output." * fused_add
     return (
         f"RMSNorm of {what} over rows of {hidden_size} elements, times {times}. Epsilon is {eps!r}."
+        f"{stream}"
     )
 
 

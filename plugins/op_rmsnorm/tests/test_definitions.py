@@ -33,7 +33,11 @@ def test_the_format_of_the_dataset(definition: Any, stem: str) -> None:
         expected["residual"] = rows
     expected["weight"] = {"shape": ["hidden_size"], "dtype": "bfloat16"}
     assert list(inputs.items()) == list(expected.items())
-    assert data["outputs"] == {"output": rows}
+    outputs = {n: {k: v[k] for k in ("shape", "dtype")} for n, v in data["outputs"].items()}
+    assert outputs == {"output": rows}
+    described = (*data["axes"].values(), *data["inputs"].values(), *data["outputs"].values())
+    assert all(one["description"] for one in described)
+    assert ("residual stream" in data["description"]) == ("fused" in stem)
     assert "constraints" not in data
     assert "Epsilon is 1e-05" in data["description"]
     assert "EPSILON = 1e-05\n" in data["reference"]
