@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import attrs
@@ -106,6 +106,7 @@ def sequence_cases(
     scalars: Mapping[str, int | float | bool],
     seed: int,
     tokens_per_page: int | None = None,
+    sizes: Callable[[Batch], Mapping[str, int]] | None = None,
 ) -> tuple[WorkloadCase, ...]:
     """Workloads of a kernel whose sequences stand one after the other, or in pages.
 
@@ -120,10 +121,11 @@ def sequence_cases(
         scalars: Values of its scalar inputs.
         seed: Of the page numbers.
         tokens_per_page: Of a paged cache; None where keys stand one after the other.
+        sizes: Sizes of a batch's axes beside those.
     """
     found = []
     for batch in batches:
-        axes = _axes(batch, tokens_per_page)
+        axes = _axes(batch, tokens_per_page) | dict(sizes(batch) if sizes is not None else {})
         found.append(
             WorkloadCase(
                 batch.label,

@@ -4,34 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import attrs
+
 from fibcore.plugin import Attended, Cost, Definition, attended, attention_cost, moved
-from fibcore_op_gqa.definitions import extras_of, kind_of
+from fibcore_op_gqa.definitions import extras_of, kind_of, widths
 from fibcore_op_gqa.names import PAGE_SIZE
 
 
 def cost(
     definition: Definition, axes: Mapping[str, int], values: Mapping[str, Sequence[int]]
 ) -> Cost | None:
-    """Two products of head_dim for each query head, query and key that it sees.
+    """Two products, with a key head and a value head, for each query head and key that it sees.
 
     Of the cache, the keys and values that a query sees are read, once; of the page table, their
-    pages. None for attention that is not this plugin's.
+    pages. With a mask, which is not looked at, queries are taken to see all keys of their sequence.
+    None for attention that is not this plugin's.
     """
     if kind_of(definition) is None:
         return None
     sizes = definition.const_axes
     page_size = sizes.get(PAGE_SIZE.name)
-    heads, width = sizes["num_qo_heads"], sizes["head_dim"]
-    key = sizes["num_kv_heads"] * width * 2  # bytes of a bfloat16 key of all heads
+    heads, both = sizes["num_qo_heads"], widths(definition)
     names = ("k", "v") if page_size is None else ("k_cache", "v_cache")
+    extras = extras_of(definition)
+    number = 2 if extras.cache is None else 1  # bytes
+    key, value = (sizes["num_kv_heads"] * width * number for width in both)
 
     def count(seen: Attended) -> Cost:
-        read = dict.fromkeys(names, seen.keys * key)
+        read = {names[0]: seen.keys * key, names[1]: seen.keys * value}
         if page_size is not None:
             read["kv_indices"] = 4 * seen.listed
-        return moved(definition, axes, 2 * 2 * width * heads * seen.pairs, "bfloat16", instead=read)
+        return moved(definition, axes, 2 * sum(both) * heads * seen.pairs, "bfloat16", instead=read)
 
-    extras = extras_of(definition)
     seen = attended(
         definition,
         axes,
@@ -41,4 +45,9 @@ def cost(
         chunk=extras.chunk,
         causal=extras.causal,
     )
+    if extras.mask:
+        assumes = ", and ".join(
+            word for word in (seen.assumes, "a mask shows every key of a sequence") if word
+        )
+        seen = attrs.evolve(seen, assumes=assumes, least=Attended(0, 0, 0))
     return attention_cost(seen, count)

@@ -24,7 +24,7 @@ from fibcore.plugin import (
     tensor,
     var,
 )
-from fibcore_op_gqa.names import KINDS, OWN_OP_TYPES, PLAIN, Extras, Kind
+from fibcore_op_gqa.names import CACHE_DTYPES, KINDS, OWN_OP_TYPES, PLAIN, Extras, Kind
 
 # Words in a name by which datasets mark attention that is not the plain one of this plugin, while
 # its tensors are the same.
@@ -48,7 +48,23 @@ _MARKS = {
 
 
 # What marks of the reference files say which lines are for: see `rendering.select`.
-MARKS = ("window", "cap", "pages", "local", "chunk", "sink", "full")
+_FEATURES = (
+    "window",
+    "cap",
+    "pages",
+    "local",
+    "chunk",
+    "sink",
+    "causal",
+    "full",
+    "fp8",
+    "vo",
+    "mask",
+)
+# Which inputs its functions hand on: none that only a variant has, sinks alone, others alone or
+# with sinks.
+_HANDED_ON = ("few", "sink_alone", "more", "sink_too")
+MARKS = (*_FEATURES, *_HANDED_ON)
 
 
 def define(kernel: Kernel) -> Definition:
@@ -76,13 +92,25 @@ def extras_of(definition: Definition) -> Extras:
             found |= {t.id: node.value.value for t in node.targets if isinstance(t, ast.Name)}
     window, cap = found.get("SLIDING_WINDOW"), found.get("LOGIT_CAP")
     chunk = found.get("ATTENTION_CHUNK")
+    cache = definition.inputs["k_cache"].dtype if "k_cache" in definition.inputs else None
     return Extras(
         window if isinstance(window, int) and window > 0 else None,
         float(cap) if isinstance(cap, (int, float)) and cap > 0 else None,
         chunk if isinstance(chunk, int) and chunk > 0 else None,
         "sinks" in definition.inputs,
-        found.get("CAUSAL") is not False,
+        found.get("CAUSAL") is not False and "custom_mask" not in definition.inputs,
+        definition.const_axes.get("head_dim_vo"),
+        cache if cache in CACHE_DTYPES else None,
+        "custom_mask" in definition.inputs,
     )
+
+
+def widths(definition: Definition) -> tuple[int, int]:
+    """Sizes of a key head and of a value head, of a definition of this plugin."""
+    axes = definition.const_axes
+    if "head_dim" in axes:
+        return axes["head_dim"], axes["head_dim"]
+    return axes["head_dim_qk"], axes["head_dim_vo"]
 
 
 def variant(definition: Definition) -> str:
@@ -100,7 +128,14 @@ def variant(definition: Definition) -> str:
     return ", ".join(sorted(named.union(known)))
 
 
-_SIZES_IN_NAME = {"h": "num_qo_heads", "kv": "num_kv_heads", "d": "head_dim", "ps": "page_size"}
+_SIZES_IN_NAME = {
+    "h": "num_qo_heads",
+    "kv": "num_kv_heads",
+    "d": "head_dim",
+    "qk": "head_dim_qk",
+    "vo": "head_dim_vo",
+    "ps": "page_size",
+}
 
 
 def contradictions(definition: Definition) -> tuple[str, ...]:
@@ -150,15 +185,17 @@ def kind_of(definition: Definition) -> Kind | None:
 def inputs(kind: Kind, page_size: int | None, extras: Extras = PLAIN) -> dict[str, TensorSpec]:
     """The inputs in order; `page_size` is None for the ragged kernel."""
     queries = _query_axis(kind)
-    specs = {"q": tensor(f"{queries} num_qo_heads head_dim", "bfloat16", "Queries.")}
+    wide, narrow = _head_axes(extras)
+    specs = {"q": tensor(f"{queries} num_qo_heads {wide}", "bfloat16", "Queries.")}
     if kind == "ragged":
-        shape = "total_kv num_kv_heads head_dim"
-        specs["k"] = tensor(shape, "bfloat16", "Keys of all sequences, one after the other.")
-        specs["v"] = tensor(shape, "bfloat16", "Values of all sequences, one after the other.")
+        shape, words = "total_kv num_kv_heads", "of all sequences, one after the other."
+        specs["k"] = tensor(f"{shape} {wide}", "bfloat16", f"Keys {words}")
+        specs["v"] = tensor(f"{shape} {narrow}", "bfloat16", f"Values {words}")
     else:
-        shape = "num_pages page_size num_kv_heads head_dim"
-        specs["k_cache"] = tensor(shape, "bfloat16", "Keys in pages; unused places hold anything.")
-        specs["v_cache"] = tensor(shape, "bfloat16", "Values, placed like the keys.")
+        shape, dtype = "num_pages page_size num_kv_heads", extras.cache or "bfloat16"
+        words = "Keys in pages; unused places hold anything."
+        specs["k_cache"] = tensor(f"{shape} {wide}", dtype, words)
+        specs["v_cache"] = tensor(f"{shape} {narrow}", dtype, "Values, placed like the keys.")
     if kind != "decode":
         specs["qo_indptr"] = tensor("len_indptr", "int32", "Where each sequence's queries begin.")
     if kind == "ragged":
@@ -172,10 +209,16 @@ def inputs(kind: Kind, page_size: int | None, extras: Extras = PLAIN) -> dict[st
             specs["kv_last_page_len"] = tensor(
                 "batch_size", "int32", "Tokens in the last page of each sequence."
             )
+    if extras.mask:
+        words = "Whether a query sees a key: the rows of a sequence's queries, one after the other."
+        specs["custom_mask"] = tensor("mask_len", "bool", words)
     if extras.sink:
         words = "Logit of each query head that joins the sum of its softmax and has no value."
         specs["sinks"] = tensor("num_qo_heads", "float32", words)
     specs["sm_scale"] = scalar("float32", "Factor of the logits before the softmax.")
+    if extras.cache is not None:
+        specs["k_scale"] = scalar("float32", "Factor of the numbers in k_cache.")
+        specs["v_scale"] = scalar("float32", "Factor of the numbers in v_cache.")
     return specs
 
 
@@ -186,7 +229,9 @@ def _outputs(kind: Kind, extras: Extras) -> dict[str, TensorSpec]:
         lse = "Base-2 logarithm of the sum of exp(logit), that of the sink included."
     return {
         "output": tensor(
-            f"{queries} num_qo_heads head_dim", "bfloat16", "Attention output; 0 without keys."
+            f"{queries} num_qo_heads {_head_axes(extras)[1]}",
+            "bfloat16",
+            "Attention output; 0 without keys.",
         ),
         "lse": tensor(
             f"{queries} num_qo_heads",
@@ -194,6 +239,13 @@ def _outputs(kind: Kind, extras: Extras) -> dict[str, TensorSpec]:
             lse,
         ),
     }
+
+
+def _head_axes(extras: Extras) -> tuple[str, str]:
+    """The axes of a key head and of a value head; FlashInfer's names where they are two."""
+    if extras.value_dim is None:
+        return "head_dim", "head_dim"
+    return "head_dim_qk", "head_dim_vo"
 
 
 def _query_axis(kind: Kind) -> str:
@@ -207,7 +259,12 @@ def _axes(kernel: Kernel, kind: Kind, page_size: int | None) -> dict[str, Axis]:
         axes["batch_size"] = var("Sequences, one query each.")
     axes["num_qo_heads"] = const(int(parameters["num_qo_heads"]), "Query heads of a rank.")
     axes["num_kv_heads"] = const(int(parameters["num_kv_heads"]), "KV heads of a rank.")
-    axes["head_dim"] = const(int(parameters["head_dim"]))
+    extras = _extras(kernel)
+    if extras.value_dim is None:
+        axes["head_dim"] = const(int(parameters["head_dim"]))
+    else:
+        axes["head_dim_qk"] = const(int(parameters["head_dim"]), "Size of a query and key head.")
+        axes["head_dim_vo"] = const(extras.value_dim, "Size of a value head.")
     if page_size is not None:
         axes["page_size"] = const(page_size, "Tokens in a page.")
         axes["num_pages"] = var("Pages of the cache.")
@@ -220,6 +277,8 @@ def _axes(kernel: Kernel, kind: Kind, page_size: int | None) -> dict[str, Axis]:
     axes["len_indptr"] = var("Sequences plus one.")
     if page_size is not None:
         axes["num_kv_indices"] = var("Pages in use, of all sequences.")
+    if extras.mask:
+        axes["mask_len"] = var("Pairs of a query and a key of its sequence, of all sequences.")
     return axes
 
 
@@ -245,9 +304,8 @@ def _description(kernel: Kernel, kind: Kind) -> str:
     extras = _extras(kernel)
     does = KINDS[kind].description
     if not extras.causal:
-        does = does.replace("Causal prefill", "Prefill").replace(
-            ".", ": a query sees all keys of its sequence."
-        )
+        sees = "" if extras.mask else ": a query sees all keys of its sequence"
+        does = does.replace("Causal prefill", "Prefill").replace(".", f"{sees}.")
     parts = [does, heads]
     if kind != "decode" and extras.causal:
         parts.append("The last query of a sequence is aligned with its last key.")
@@ -267,6 +325,12 @@ def _description(kernel: Kernel, kind: Kind) -> str:
         )
     if extras.sink:
         parts.append("Attention sinks: exp(sinks[h]) joins the sum of the softmax of head h.")
+    if extras.cache is not None:
+        parts.append(
+            f"The cache is {extras.cache}; keys are k_scale times its numbers, values v_scale."
+        )
+    if extras.mask:
+        parts.append("A query sees the keys that custom_mask says, whichever they are.")
     if "sm_scale" in parameters:
         scale = float(parameters["sm_scale"])
         head_dim = int(parameters["head_dim"])
@@ -281,7 +345,10 @@ def _extras(kernel: Kernel) -> Extras:
         cast("float | None", kernel.parameters.get("logit_cap")),
         cast("int | None", kernel.parameters.get("attention_chunk")),
         bool(kernel.parameters.get("sinks", False)),
-        bool(kernel.parameters.get("causal", True)),
+        bool(kernel.parameters.get("causal", True)) and "custom_mask" not in kernel.parameters,
+        cast("int | None", kernel.parameters.get("value_dim")),
+        cast("str | None", kernel.parameters.get("cache_dtype")),
+        bool(kernel.parameters.get("custom_mask", False)),
     )
 
 
@@ -296,6 +363,8 @@ def _reference(kernel: Kernel, kind: Kind, page_size: int | None) -> str:
         constants["PAGE_SIZE"] = page_size
     extras = _extras(kernel)
     constants |= extras.constants()
+    if extras.value_dim is not None:
+        constants["VALUE_DIM"] = extras.value_dim
     references = resources.files("fibcore_op_gqa") / "references"
     text = joined(references, f"{KINDS[kind].stem}.py")
     has = {
@@ -304,8 +373,16 @@ def _reference(kernel: Kernel, kind: Kind, page_size: int | None) -> str:
         "local": extras.local,
         "chunk": extras.chunk is not None,
         "sink": extras.sink,
-        "full": not extras.causal,
+        "causal": extras.causal,
+        "full": not extras.causal and not extras.mask,
+        "fp8": extras.cache is not None,
+        "vo": extras.value_dim is not None,
+        "mask": extras.mask,
     }
+    more = has["fp8"] or has["mask"]
+    has["few"] = not (more or extras.sink)
+    has["sink_alone"] = extras.sink and not more
+    has["more"], has["sink_too"] = more, extras.sink and more
     # With one token a page there is no last page that is not full.
     has["pages"] = page_size not in (None, 1)
     words = [word for word in MARKS if has[word]]

@@ -48,6 +48,10 @@ def implementations(definition: Definition) -> tuple[Implementation, ...]:
         )
     if not extras_of(definition).causal:
         found += rewritten(definition, "a causal mask", "CAUSAL = False", "CAUSAL = True")
+    if extras_of(definition).mask:
+        found += _masks(definition)
+    if extras_of(definition).cache is not None:
+        found += _scales(definition)
     return tuple(found)
 
 
@@ -153,6 +157,42 @@ def _extras(definition: Definition) -> tuple[Implementation, ...]:
         have = f"LOGIT_CAP = {extras.cap!r}\n"
         found += rewritten(definition, "the cap is left out", have, "LOGIT_CAP = 1e9\n")
     return tuple(found)
+
+
+def _masks(definition: Definition) -> list[Implementation]:
+    seen = "seen = custom_mask[offset[:, :, None] + column]"
+    all_seen = "seen = custom_mask[offset[:, :, None] + column] | True"
+    return [
+        *rewritten(definition, "the mask is left out", seen, all_seen),
+        # A draft then sees those that it does not follow.
+        *rewritten(
+            definition,
+            "a causal mask",
+            "visible = kv_len[owner, None] + 0 * row",
+            f"visible = ({_CAUSAL}).clamp(min=0)",
+            seen,
+            all_seen,
+        ),
+        *wrapped(definition, "the mask is one key off", custom_mask="custom_mask.roll(1)"),
+    ]
+
+
+def _scales(definition: Definition) -> list[Implementation]:
+    rounded = "((result[0] * float(v_scale)).to(result[0].dtype), result[1])"
+    return [
+        # As FlashInfer's wrappers do.
+        *wrapped(definition, "rounded before v_scale", right=True, v_scale="1.0", result=rounded),
+        *wrapped(definition, "k_scale is left out", k_scale="1.0"),
+        *wrapped(definition, "v_scale is left out", v_scale="1.0"),
+        *wrapped(
+            definition,
+            "the scales are swapped",
+            inputs={"k_scale": "v_scale", "v_scale": "k_scale"},
+        ),
+        *wrapped(
+            definition, "the cache holds numbers divided by scales", k_scale="1 / float(k_scale)"
+        ),
+    ]
 
 
 def _sinks(definition: Definition) -> tuple[Implementation, ...]:

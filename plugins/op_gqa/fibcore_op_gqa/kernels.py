@@ -18,6 +18,7 @@ from fibcore.plugin import (
 )
 from fibcore_op_gqa.layer_settings import Prompt, setting
 from fibcore_op_gqa.names import (
+    DRAFTS,
     KINDS,
     PAGE_SIZE,
     Extras,
@@ -25,26 +26,40 @@ from fibcore_op_gqa.names import (
     kernel_name,
 )
 
+# Layers whose keys are those of the sequence itself: the drafts are among them.
+_VERIFYING = ("causal", "bidirectional")
+
 
 @attrs.frozen
 class Sizes:
-    """Query heads and KV heads of a rank, and the size of a head."""
+    """Query heads and KV heads of a rank, and the size of a query and key head."""
 
     qo_heads: int
     kv_heads: int
     head_dim: int
 
 
-def kernels_run(serving: Serving, prompt: Prompt) -> Iterator[tuple[Kind, int | None]]:
-    """Kind and page size of each kernel that a layer runs, by what queries of a prompt see."""
+def kernels_run(
+    serving: Serving, prompt: Prompt, extras: Extras
+) -> Iterator[tuple[Kind, int | None, Extras]]:
+    """Kind, page size and function of each kernel that a layer runs.
+
+    `prompt` says what its queries of a prompt see, `extras` what it adds to plain attention.
+    """
+    # One query of a sequence sees all keys, causal or not.
+    decoding = attrs.evolve(extras, causal=True)
     if "decode" in serving.stages and prompt != "encoder":
         for page_size in serving.value(PAGE_SIZE):
-            yield "decode", page_size
-    if "prefill" in serving.stages and prompt == "causal":
+            yield "decode", page_size, decoding
+    if "decode" in serving.stages and prompt in _VERIFYING and serving.value(DRAFTS) == "tree":
         for page_size in serving.value(PAGE_SIZE):
-            yield "prefill", page_size
-    if "prefill" in serving.stages and prompt != "bidirectional":
-        yield "ragged", None
+            yield "prefill", page_size, attrs.evolve(extras, causal=False, mask=True)
+    if "prefill" in serving.stages and prompt in ("causal", "cross"):
+        for page_size in serving.value(PAGE_SIZE):
+            yield "prefill", page_size, extras
+    # SGLang reads an encoder's keys from the cache, which has them from the first call on.
+    if "prefill" in serving.stages and prompt in ("causal", "encoder"):
+        yield "ragged", None, extras
 
 
 def make_kernel(
@@ -67,7 +82,6 @@ def make_kernel(
         "num_kv_heads": fact(
             kv_heads, node, f"KV heads of {rank}; fewer heads than ranks are replicated"
         ),
-        "head_dim": fact(head_dim, node, "size of a query, key and value head"),
     }
     parameters: dict[str, Scalar] = {
         "kind": kind,
@@ -75,6 +89,12 @@ def make_kernel(
         "num_kv_heads": int(kv_heads),
         "head_dim": int(head_dim),
     }
+    if extras.value_dim is None:
+        facts["head_dim"] = fact(head_dim, node, "size of a query, key and value head")
+    else:
+        parameters["value_dim"] = int(extras.value_dim)
+        facts["head_dim_qk"] = fact(head_dim, node, "size of a query and key head")
+        facts["head_dim_vo"] = fact(extras.value_dim, node, "size of a value head")
     if page_size is not None:
         parameters["page_size"] = int(page_size)
         asked = with_origins(page_size, frozenset({PAGE_SIZE.origin}))
@@ -94,7 +114,11 @@ def make_kernel(
         facts["attention_chunk"] = fact(extras.chunk, node, note)
     if extras.sink:
         parameters["sinks"] = True
-    if not extras.causal:
+    if extras.cache is not None:
+        parameters["cache_dtype"] = extras.cache
+    if extras.mask:
+        parameters["custom_mask"] = True
+    elif not extras.causal:
         parameters["causal"] = False
     # An input of the kernel, so nothing hangs on it if it is unknown.
     if isinstance(scaling, int | float) and not isinstance(scaling, bool):
@@ -103,13 +127,16 @@ def make_kernel(
         if math.isclose(scaling, head_dim**-0.5):
             note += ", 1 / sqrt(head_dim)"
         facts["sm_scale"] = fact(scaling, node, note)
-    flashinfer = KINDS[kind].with_sinks if extras.sink else KINDS[kind].flashinfer
+    wrapped = "prefill" if kind == "decode" and extras.value_dim is not None else kind
+    flashinfer = KINDS[wrapped].with_sinks if extras.sink else KINDS[wrapped].flashinfer
+    # Drafts are verified where else a token each is decoded.
+    stage = "decode" if extras.mask else KINDS[kind].stage
     return Kernel(
         op_type=KINDS[kind].op_type,
         name=kernel_name(kind, qo_heads, kv_heads, head_dim, page_size, extras),
         parameters=parameters,
         facts=facts,
         uses=(),
-        tags=(f"stage:{KINDS[kind].stage}", f"tp:{serving.tp}", f"fi_api:{flashinfer}"),
-        choice=f"attention of {KINDS[kind].stage}",
+        tags=(f"stage:{stage}", f"tp:{serving.tp}", f"fi_api:{flashinfer}"),
+        choice=f"attention of {stage}",
     )

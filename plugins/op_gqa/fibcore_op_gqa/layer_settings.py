@@ -25,8 +25,9 @@ _PLAIN_KEYWORDS = frozenset(
 )
 
 
-Prompt = Literal["causal", "bidirectional", "encoder"]
-"""What queries of a prompt see: no later key, later ones where SGLang lets them, all keys."""
+Prompt = Literal["causal", "bidirectional", "encoder", "cross"]
+"""What queries of a prompt see: no later key, later ones where SGLang lets them, all keys, and all
+keys of an encoder's output, which stand in the cache."""
 
 _PROMPTS: dict[str, Prompt] = {
     "decoder": "causal",
@@ -52,7 +53,8 @@ class Variant:
         extras: The window, the cap, chunks and sinks, for which there are definitions.
         features: All else; what follows "gqa_paged with", such as "attention sinks".
         name: The whole name where it is no grouped query attention of a decoder at all.
-        prompt: What queries of a prompt see; decode is the same but for an encoder, which has none.
+        prompt: What queries of a prompt see; in decode a query sees all keys that there are. An
+            encoder has no decode.
     """
 
     extras: Extras = PLAIN
@@ -65,10 +67,11 @@ class Variant:
         """What it is called where no definition computes it."""
         if self.name is not None or not self.features:
             return self.name
-        if self.prompt == "encoder":
+        if self.prompt in ("encoder", "cross"):
             words = dict.fromkeys((*self.extras.words, *self.features))
             words.pop("not causal", None)
-            return f"encoder-only attention with {' and '.join(words)}"
+            kind = "encoder-only" if self.prompt == "encoder" else "cross"
+            return f"{kind} attention with {' and '.join(words)}"
         return "gqa_paged with " + " and ".join((*self.extras.words, *self.features))
 
 
@@ -112,10 +115,53 @@ def size(node: ModuleNode, name: str) -> int:
     return value
 
 
-def is_latent(node: ModuleNode) -> bool:
-    """Whether keys and values differ in width, as in multi-head latent attention."""
-    width = _known(node, "v_head_dim", -1)
-    return width not in (-1, None) and width != size(node, "head_dim")
+def value_dim(node: ModuleNode) -> int | None:
+    """Size of a value head, where it is not that of a key head; None where it is."""
+    if _known(node, "v_head_dim", -1) in (-1, None):
+        return None
+    width = size(node, "v_head_dim")
+    return None if width == size(node, "head_dim") else width
+
+
+def is_latent(node: ModuleNode, tree: ModelTree) -> bool:
+    """Whether it is latent attention, as op_mla tells, whose values are not as wide as its keys.
+
+    One KV head with values narrower than keys may also be a rank's share of plain attention with
+    two widths (MiMo-V2), so something has to show that its value is a latent vector: a linear layer
+    that takes it, or a layer beside it with as many KV heads as query heads.
+    """
+    if value_dim(node) is None:
+        return False
+    parent = tree.parent(node.path)
+    beside = tuple(parent.children.values()) if parent is not None else (node,)
+    layers = [other for other in beside if other.is_a("RadixAttention")]
+    sizes = [
+        tuple(setting(layer, name) for name in ("num_heads", "num_kv_heads", "head_dim"))
+        for layer in layers
+    ]
+    if not all(isinstance(number, int) for found in sizes for number in found):
+        return True  # op_mla says what is not known
+    narrow = [
+        layer
+        for layer, (_, kv_heads, key) in zip(layers, sizes, strict=True)
+        if kv_heads == 1 and (value_dim(layer) or key) < key
+    ]
+    if not narrow:
+        return False
+    paired = any(heads == kv_heads > 1 for heads, kv_heads, _ in sizes)
+    return paired or any(_takes(other, value_dim(layer)) for layer in narrow for other in beside)
+
+
+def _takes(node: ModuleNode, width: int | None) -> bool:
+    """Whether it is a linear layer that makes keys and values of vectors so wide.
+
+    The output projection, which takes the heads' values, is a `RowParallelLinear`.
+    """
+    return (
+        not node.is_a("RowParallelLinear")
+        and node.argument("input_size") == width
+        and node.argument("output_size") is not None
+    )
 
 
 def has_latent_twin(node: ModuleNode, tree: ModelTree) -> bool:
@@ -137,18 +183,20 @@ def has_latent_twin(node: ModuleNode, tree: ModelTree) -> bool:
 
 def variants(node: ModuleNode, tree: ModelTree) -> tuple[Variant, ...]:
     """The distinct ways in which the layer is run: one, or one for each kind of call."""
-    if _known(node, "is_cross_attention", False):
-        return (Variant(name="cross attention"),)
     prompt = _PROMPTS[_attention_type(node)]
+    if _known(node, "is_cross_attention", False):
+        if prompt != "causal":
+            return (Variant(name=f"cross attention of an {prompt} layer"),)
+        prompt = "cross"
     extras, features = _extras(node), list(_features(node, tree))
     chunk = _chunk(node, tree)
     if isinstance(chunk, int) and extras.window is None and prompt == "causal":
         extras = attrs.evolve(extras, chunk=chunk)
     elif chunk is not None:
         features.append(f"chunked local attention {chunk}".rstrip())
-    if prompt == "encoder":
+    if prompt in ("encoder", "cross"):
         extras = attrs.evolve(extras, causal=False)
-        # Its window reaches to both sides.
+        # An encoder's window reaches to both sides, and queries stand nowhere among other keys.
         features += [f"sliding window {extras.window}"] if extras.window is not None else []
     seen: dict[Variant, None] = {}
     calls = [_call_features(call) for call in node.calls] or [_uncalled_features(node, tree)]
@@ -169,14 +217,15 @@ def _attention_type(node: ModuleNode) -> str:
 
 
 def _extras(node: ModuleNode) -> Extras:
-    """The layer's window and cap."""
+    """The layer's window, cap and size of a value head."""
     window = _number(node, "sliding_window_size", -1)
     cap = _number(node, "logit_cap", 0.0)
     return Extras(
+        value_dim=value_dim(node),
         # SGLang reads 0 and None as "no window", and counts the keys before the query's own;
         # people, configs and names count that one too.
-        int(window) + 1 if window > 0 else None,
-        float(cap) if cap > 0 else None,
+        window=int(window) + 1 if window > 0 else None,
+        cap=float(cap) if cap > 0 else None,
     )
 
 
@@ -230,12 +279,36 @@ def _uncalled_features(node: ModuleNode, tree: ModelTree) -> tuple[bool, tuple[s
     return False, ()
 
 
+# Backends of vision towers whose `forward` takes a mask among arguments that it does not read
+# (`srt/layers/attention/vision.py` of 0.5.9 and 0.5.23).
+_WITHOUT_MASKS = (
+    "VisionFlash3Attention",
+    "VisionFlash4Attention",
+    "VisionFlashInferAttention",
+    "VisionTritonAttention",
+)
+
+
 def vision_features(node: ModuleNode) -> tuple[str, ...]:
     """What the attention of a vision tower adds to that of images without a mask of their own."""
     features = ["attention sinks"] if _known(node, "use_sink", False) else []
     window = _known(node, "window_size", (-1, -1))
     if window not in (None, (-1, -1), [-1, -1]):
         features.append("a window")
-    masks = [call.kwargs.get("attention_mask") for call in node.calls]
-    features += ["the call's argument attention_mask"] if any(m is not None for m in masks) else []
+    if is_given_a_mask(node) and backend_without_masks(node) is None:
+        features.append("the call's argument attention_mask")
     return tuple(features)
+
+
+def is_given_a_mask(node: ModuleNode) -> bool:
+    """Whether a call of a vision tower's attention may hand on a mask."""
+    return any(call.kwargs.get("attention_mask") is not None for call in node.calls)
+
+
+def backend_without_masks(node: ModuleNode) -> str | None:
+    """The backend of a vision tower's attention, where it does not read a mask that it is given.
+
+    None where it is another one, or not known.
+    """
+    classes = [child.class_name for child in (node, *node.children.values())]
+    return next((name for name in classes if name in _WITHOUT_MASKS), None)

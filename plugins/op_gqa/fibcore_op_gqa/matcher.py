@@ -25,7 +25,10 @@ from fibcore.plugin import (
 from fibcore_op_gqa.kernels import Sizes, kernels_run, make_kernel
 from fibcore_op_gqa.layer_settings import (
     UndecidedError,
+    Variant,
+    backend_without_masks,
     has_latent_twin,
+    is_given_a_mask,
     is_latent,
     setting,
     size,
@@ -38,8 +41,8 @@ from fibcore_op_gqa.names import (
 )
 
 _NO_DEFINITION = (
-    "gqa definitions are softmax attention, causal over a cache, with nothing but a window or "
-    "chunks, a cap and sinks"
+    "gqa definitions are softmax attention with nothing but a window or chunks, a cap, sinks and "
+    "a mask"
 )
 _BIDIRECTIONAL = (
     "SGLang lets queries of a prompt see later keys where it runs without CUDA graphs and chunked "
@@ -51,8 +54,8 @@ _VISION_BACKEND = re.compile(r"^Vision\w*Attention$")
 def extract(tree: ModelTree, serving: Serving) -> Extraction:
     """Kernels, uncovered variants and problems of every attention layer in `tree`.
 
-    Layers that are multi-head latent attention are left alone: those whose values are not as wide
-    as their keys, and their materialised twins.
+    Layers that are multi-head latent attention are left alone: those whose values are a latent
+    vector, and their materialised twins.
     """
     found = KernelCollector(lenient=("sm_scale",))
     unused = None if _has_windows(tree) else window_of_config(tree)
@@ -62,7 +65,7 @@ def extract(tree: ModelTree, serving: Serving) -> Extraction:
                 _layer(node, tree, serving, unused, found)
             except UndecidedError as undecided:
                 found.problem(undecided.what, undecided.reason, node)
-        elif node.is_a("VisionAttention"):
+        elif node.is_a("VisionAttention") or _is_backend_alone(node, tree):
             try:
                 _vision(node, serving, found)
             except UndecidedError as undecided:
@@ -70,20 +73,34 @@ def extract(tree: ModelTree, serving: Serving) -> Extraction:
     return found.finish()
 
 
+def _is_backend(node: ModuleNode) -> bool:
+    return node.leaf and _VISION_BACKEND.match(node.class_name) is not None
+
+
+def _is_backend_alone(node: ModuleNode, tree: ModelTree) -> bool:
+    """Whether it is the backend of a vision tower's attention in a module of the model's own."""
+    parent = tree.parent(node.path)
+    return _is_backend(node) and not (parent is not None and parent.is_a("VisionAttention"))
+
+
 def _vision(node: ModuleNode, serving: Serving, found: KernelCollector) -> None:
     """The attention of a vision tower: `VisionAttention` and the backend that it holds.
 
-    Its queries see all keys of an image, or of a window of it: a sequence of the ragged kernel.
+    Or such a backend alone (Gemma 4). Its queries see all keys of an image, or of a window of it: a
+    sequence of the ragged kernel.
     """
     found.claim(node)
     for child in node.children.values():
-        if child.leaf and _VISION_BACKEND.match(child.class_name):
+        if _is_backend(child):
             found.claim(child)
-    sizes = Sizes(
-        size(node, "num_attention_heads_per_partition"),
-        size(node, "num_attention_kv_heads_per_partition"),
-        size(node, "head_size"),
-    )
+    names = ("num_heads", "num_kv_heads", "head_dim")  # of a rank, in a backend
+    if not _is_backend(node):
+        names = (
+            "num_attention_heads_per_partition",
+            "num_attention_kv_heads_per_partition",
+            "head_size",
+        )
+    sizes = Sizes(*(size(node, name) for name in names))
     features = vision_features(node)
     if features:
         what = f"vision attention h{sizes.qo_heads} d{sizes.head_dim} with {' and '.join(features)}"
@@ -92,9 +109,12 @@ def _vision(node: ModuleNode, serving: Serving, found: KernelCollector) -> None:
     scaling = setting(node, "softmax_scale")
     scaling = sizes.head_dim**-0.5 if scaling is None else scaling
     _check_groups(sizes, serving)
-    for kind, page_size in kernels_run(serving, "encoder"):
-        extras = Extras(causal=False)
-        found.add(make_kernel(kind, page_size, node, serving, sizes, extras, scaling), node)
+    notes: tuple[str, ...] = ()
+    if is_given_a_mask(node):
+        notes = (f"{backend_without_masks(node)} does not read the mask that it is given",)
+    for kind, page_size, extras in kernels_run(serving, "encoder", Extras(causal=False)):
+        kernel = make_kernel(kind, page_size, node, serving, sizes, extras, scaling)
+        found.add(attrs.evolve(kernel, notes=notes), node)
 
 
 def _check_groups(sizes: Sizes, serving: Serving) -> None:
@@ -114,7 +134,7 @@ def _layer(
     found: KernelCollector,
 ) -> None:
     head_dim = size(node, "head_dim")
-    if is_latent(node) or has_latent_twin(node, tree):
+    if is_latent(node, tree) or has_latent_twin(node, tree):
         return
     sizes = Sizes(size(node, "num_heads"), size(node, "num_kv_heads"), head_dim)
     _check_groups(sizes, serving)
@@ -125,24 +145,30 @@ def _layer(
         if variant.prompt == "bidirectional":
             features = ("bidirectional attention over the prompt", *variant.extras.words)
             found.not_covered(f"gqa prefill with {' and '.join(features)}", _BIDIRECTIONAL, node)
-        notes = _notes(variant.extras, unused_window, node, tree)
-        # The cache alone is quantised: ragged prefill reads the fresh keys and values.
-        cache = cache_dtype(tree)
+        notes = _notes(variant, unused_window, node, tree)
         scaling = node.argument("scaling")
-        for kind, page_size in kernels_run(serving, variant.prompt):
-            if cache is None or page_size is None:
-                kernel = make_kernel(kind, page_size, node, serving, sizes, variant.extras, scaling)
-                found.add(attrs.evolve(kernel, notes=notes), node)
-        if cache is not None and serving.stages and variant.prompt != "encoder":
-            features = (*variant.extras.words, f"{cache} KV cache")
-            found.not_covered(f"gqa_paged with {' and '.join(features)}", _NO_DEFINITION, node)
+        for kind, page_size, plain in kernels_run(serving, variant.prompt, variant.extras):
+            # The cache alone is quantised: ragged prefill reads the fresh keys and values.
+            cache = None if page_size is None else cache_dtype(tree)
+            extras = attrs.evolve(plain, cache=cache)
+            if extras.mask and extras.local:
+                # A window is of keys before a query's own, and what stands before it in the cache
+                # may be other branches of its tree.
+                what = f"gqa_paged with {' and '.join(extras.words)}"
+                found.not_covered(what, _NO_DEFINITION, node)
+                continue
+            kernel = make_kernel(kind, page_size, node, serving, sizes, extras, scaling)
+            found.add(attrs.evolve(kernel, notes=notes), node)
 
 
 def _notes(
-    extras: Extras, unused_window: int | None, node: ModuleNode, tree: ModelTree
+    variant: Variant, unused_window: int | None, node: ModuleNode, tree: ModelTree
 ) -> tuple[str, ...]:
     """What a reader of the report should know about the layer's kernels."""
+    extras = variant.extras
     notes = [] if node.calls else [f"no call of {node.path} was seen: taken as a plain one"]
+    if variant.prompt == "cross":
+        return (*notes, "cross attention: its keys are those of the encoder's output")
     if unused_window is not None:
         notes.append(
             f"the config's sliding_window {unused_window} is not used by SGLang: "

@@ -73,12 +73,27 @@ PAGE_SIZE: Option[tuple[int, ...]] = Option(
 )
 """Tokens in a page of the paged KV cache."""
 
+DRAFTS: Option[str] = Option(
+    "drafts",
+    default="none",
+    help="Drafts of speculative decoding, which a tree-shaped mask verifies in one call.",
+    choices={"none": "no drafts", "tree": "trees of drafts"},
+)
+"""What decode verifies. Which keys a token of a tree sees is an input of the kernel."""
+
 OP_TYPES = (
-    OpType("gqa_paged", "grouped query attention over a paged KV cache", (PAGE_SIZE,)),
+    OpType("gqa_paged", "grouped query attention over a paged KV cache", (PAGE_SIZE, DRAFTS)),
     OpType("gqa_ragged", "grouped query attention over ragged keys and values"),
 )
 
 OWN_OP_TYPES = tuple(op_type.name for op_type in OP_TYPES)
+
+
+_CACHES = {"float8_e4m3fn": "fp8kv", "float8_e5m2": "fp8e5m2kv"}
+"""What names call a cache of a dtype."""
+
+CACHE_DTYPES = tuple(_CACHES)
+"""Dtypes of caches with scales that definitions have."""
 
 
 @attrs.frozen
@@ -93,7 +108,11 @@ class Extras:
         chunk: Keys of a chunk, counted from a sequence's first key; a query sees those of its own
             key's chunk alone. None for no chunks.
         sink: Whether a logit of each query head joins the sum of its softmax.
-        causal: Whether a query sees no key behind its own; False of ragged prefill alone.
+        causal: Whether a query sees no key behind its own; True of decode.
+        value_dim: Size of a value head, where it is not that of a key head; None where it is.
+        cache: Dtype of a cache whose numbers are multiplied by a scale for keys and one for
+            values; None for the dtype of the queries.
+        mask: Whether an input says which keys each query sees; `causal` is False then.
     """
 
     window: int | None = None
@@ -101,6 +120,9 @@ class Extras:
     chunk: int | None = None
     sink: bool = False
     causal: bool = True
+    value_dim: int | None = None
+    cache: str | None = None
+    mask: bool = False
 
     @property
     def local(self) -> bool:
@@ -113,7 +135,8 @@ class Extras:
         window = "" if self.window is None else f"_swa{self.window}"
         cap = "" if self.cap is None else f"_cap{self.cap:g}".replace(".", "p")
         chunk = "" if self.chunk is None else f"_chunk{self.chunk}"
-        return window + cap + chunk + ("_sink" if self.sink else "")
+        cache = "" if self.cache is None else f"_{_CACHES[self.cache]}"
+        return window + cap + chunk + cache + ("_sink" if self.sink else "")
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -122,8 +145,10 @@ class Extras:
             f"sliding window {self.window}": self.window is not None,
             f"logit cap {self.cap:g}" if self.cap is not None else "": self.cap is not None,
             f"chunked local attention {self.chunk}": self.chunk is not None,
+            f"{self.cache} KV cache": self.cache is not None,
             "attention sinks": self.sink,
-            "not causal": not self.causal,
+            "a mask of its own": self.mask,
+            "not causal": not self.causal and not self.mask,
         }
         return tuple(words for words, has in found.items() if has)
 
@@ -136,9 +161,19 @@ class Extras:
             found["LOGIT_CAP"] = self.cap
         if self.chunk is not None:
             found["ATTENTION_CHUNK"] = self.chunk
-        if not self.causal:
+        if not self.causal and not self.mask:
             found["CAUSAL"] = False
         return found
+
+    def stem(self, kind: Kind) -> str:
+        """What the names of such kernels of a kind begin with."""
+        causal = KINDS[kind].stem
+        if self.mask:
+            return causal.replace("_causal", "_custom_mask")
+        if self.causal:
+            return causal
+        # FlashInfer's tools call causal paged prefill `gqa_paged_prefill`.
+        return causal.replace("_causal", "_noncausal" if kind == "prefill" else "")
 
 
 PLAIN = Extras()
@@ -156,6 +191,8 @@ def kernel_name(
 
     Heads are those of one tensor-parallel rank; `page_size` is None for the ragged kernel.
     """
-    stem = KINDS[kind].stem if extras.causal else KINDS[kind].stem.removesuffix("_causal")
-    name = f"{stem}_h{qo_heads}_kv{kv_heads}_d{head_dim}"
+    width = f"d{head_dim}"
+    if extras.value_dim is not None:
+        width = f"qk{head_dim}_vo{extras.value_dim}"
+    name = f"{extras.stem(kind)}_h{qo_heads}_kv{kv_heads}_{width}"
     return (name if page_size is None else f"{name}_ps{page_size}") + extras.suffix

@@ -1,9 +1,9 @@
 """Sizes, inputs and properties of grouped query attention; needs torch alone.
 
-One file for paged decode, paged causal prefill and ragged prefill: which of them a definition is
-shows in its inputs, as attention sinks do; a sliding window, chunks, a cap on the logits and that
-it is not causal in the constants of its reference. Lengths of a case are tokens; page tables are
-made from them.
+One file for paged decode, paged prefill and ragged prefill: which of them a definition is shows in
+its inputs, as attention sinks, a mask and scales of an eight-bit cache do; a sliding window,
+chunks, a cap on the logits and that it is not causal in the constants of its reference. Lengths of
+a case are tokens; page tables are made from them.
 """
 
 import itertools
@@ -28,6 +28,7 @@ TOLERANCES = {
 _DECODE = ("q", "k_cache", "v_cache", "kv_indptr", "kv_indices")
 _PREFILL = ("q", "k_cache", "v_cache", "qo_indptr", "kv_indptr", "kv_indices")
 _RAGGED = ("q", "k", "v", "qo_indptr", "kv_indptr")
+_OPTIONAL = ("kv_last_page_len", "custom_mask", "sinks", "sm_scale", "k_scale", "v_scale")
 _KINDS = {_DECODE: "decode", _PREFILL: "prefill", _RAGGED: "ragged"}
 # Attention that is not plain can have the same tensors; then the name tells, or the constants of a
 # reference that has a window or a cap.
@@ -41,7 +42,7 @@ _NEVER = r"alibi"
 
 def _kind(definition: Data) -> str | None:
     """Which kernel this is ("decode", "prefill", "ragged"); None for any other attention."""
-    names = [n for n in definition["inputs"] if n not in ("kv_last_page_len", "sinks", "sm_scale")]
+    names = [name for name in definition["inputs"] if name not in _OPTIONAL]
     other = _NEVER
     other += "" if _window(definition) else f"|{_WINDOW}"
     other += "" if _cap(definition) else f"|{_CAP}"
@@ -73,7 +74,18 @@ def _chunk(definition: Data) -> int | None:
 
 def _causal(definition: Data) -> bool:
     """Whether a query sees no key behind its own."""
-    return not re.search(r"^CAUSAL = False\b", definition["reference"], re.MULTILINE)
+    full = re.search(r"^CAUSAL = False\b", definition["reference"], re.MULTILINE)
+    return not full and not _has_mask(definition)
+
+
+def _has_mask(definition: Data) -> bool:
+    """Whether an input says which keys each query sees."""
+    return "custom_mask" in definition["inputs"]
+
+
+def _has_scales(definition: Data) -> bool:
+    """Whether the cache's numbers are multiplied by scales."""
+    return "k_scale" in definition["inputs"]
 
 
 def _has_sinks(definition: Data) -> bool:
@@ -83,6 +95,13 @@ def _has_sinks(definition: Data) -> bool:
 
 def _axis(definition: Data, name: str) -> int:
     return int(definition["axes"][name]["value"])
+
+
+def _widths(definition: Data) -> tuple[int, int]:
+    """Sizes of a key head and of a value head."""
+    if "head_dim" in definition["axes"]:
+        return _axis(definition, "head_dim"), _axis(definition, "head_dim")
+    return _axis(definition, "head_dim_qk"), _axis(definition, "head_dim_vo")
 
 
 def cases(definition: Data) -> list[Data]:
@@ -96,7 +115,7 @@ def cases(definition: Data) -> list[Data]:
     page = _axis(definition, "page_size") if kind != "ragged" else 1
     some = max(page, 7)  # a length that fills pages, yet is not tiny when a page holds one token
     # Enough keys for kernels that split them, less where there are many heads.
-    width = _axis(definition, "num_kv_heads") * _axis(definition, "head_dim")
+    width = _axis(definition, "num_kv_heads") * _widths(definition)[0]
     many = max(2 * some + 5, min(1000, 2**19 // width))
     if kind == "decode":
         lengths = {
@@ -171,7 +190,7 @@ def make_inputs(
 
         pytest.skip(f"{definition['name']} is not the plain attention that these tests know")
     heads = _axis(definition, "num_qo_heads")
-    kv_heads, head_dim = _axis(definition, "num_kv_heads"), _axis(definition, "head_dim")
+    kv_heads, (head_dim, value_dim) = _axis(definition, "num_kv_heads"), _widths(definition)
     q_len = [pair[0] for pair in case["lengths"]]
     kv_len = [pair[1] for pair in case["lengths"]]
 
@@ -179,7 +198,7 @@ def make_inputs(
         return torch.randn(shape, generator=generator).to(torch.bfloat16)
 
     inputs: Data = {"q": normal(sum(q_len), heads, head_dim)}
-    k, v = normal(sum(kv_len), kv_heads, head_dim), normal(sum(kv_len), kv_heads, head_dim)
+    k, v = normal(sum(kv_len), kv_heads, head_dim), normal(sum(kv_len), kv_heads, value_dim)
     if kind == "ragged":
         inputs.update(k=k, v=v, qo_indptr=_indptr(q_len), kv_indptr=_indptr(kv_len))
     else:
@@ -193,15 +212,18 @@ def make_inputs(
         token = torch.cat([torch.arange(0), *tokens])
         place, slot = kv_indices[token // page].long(), token % page
         for name, values in (("k_cache", k), ("v_cache", v)):
-            cache = torch.full((count, page, kv_heads, head_dim), math.nan, dtype=torch.bfloat16)
+            shape = (count, page, *values.shape[1:])
+            cache = torch.full(shape, math.nan, dtype=torch.bfloat16)
             cache[place, slot] = values
-            inputs[name] = cache
+            inputs[name] = cache.to(getattr(torch, definition["inputs"][name]["dtype"]))
         if kind == "prefill":
             inputs["qo_indptr"] = _indptr(q_len)
         inputs.update(kv_indptr=_indptr(pages), kv_indices=kv_indices)
         if "kv_last_page_len" in definition["inputs"]:
             last = [(n - 1) % page + 1 if n else 0 for n in kv_len]
             inputs["kv_last_page_len"] = torch.tensor(last, dtype=torch.int32)
+    if _has_mask(definition):
+        inputs["custom_mask"] = _random_mask(q_len, kv_len, generator)
     if _has_sinks(definition):
         # As large as the sum over the keys is, so that they take about half of the weights; or
         # so large that only a difference of logits has an exponential.
@@ -209,7 +231,30 @@ def make_inputs(
         far = 100.0 if case.get("id") == "sinks_far_off" else 1.0
         inputs["sinks"] = sinks * far * (-1.0) ** torch.arange(heads) if far > 1 else sinks
     inputs["sm_scale"] = case["scale"] * head_dim**-0.5
+    if _has_scales(definition):
+        first, second = torch.rand(2, generator=generator).tolist()
+        inputs.update(k_scale=0.5 + first / 2, v_scale=1.25 + second / 2)
     return {n: x.to(device) if isinstance(x, torch.Tensor) else x for n, x in inputs.items()}
+
+
+def _random_mask(q_len: list[int], kv_len: list[int], generator: torch.Generator) -> torch.Tensor:
+    """Every second sequence verifies drafts, each after a random one of those before it.
+
+    Of the others each query sees random keys, among them such behind its own, and a few none.
+    """
+    parts = [torch.zeros((0, 0), dtype=torch.bool)]
+    for number, (n, m) in enumerate(zip(q_len, kv_len, strict=True)):
+        seen = torch.rand((n, m), generator=generator) < 0.7
+        seen &= torch.rand((n, 1), generator=generator) < 0.95
+        parents = torch.rand(n, generator=generator) * torch.arange(n)
+        if number % 2 == 0 and n <= m:
+            seen[:] = torch.arange(m) < m - n
+            for draft in range(n):
+                if draft:
+                    seen[draft] |= seen[int(parents[draft])]
+                seen[draft, m - n + draft] = True
+        parts.append(seen)
+    return torch.cat([part.flatten() for part in parts])
 
 
 def _indptr(lengths: list[int]) -> torch.Tensor:
@@ -253,13 +298,32 @@ def _reach(definition: Data, inputs: Data) -> torch.Tensor:
     return torch.tensor(counts)
 
 
-def _visible(definition: Data, inputs: Data) -> torch.Tensor:
-    """How many keys each query row sees."""
+def _seen(definition: Data, inputs: Data) -> list[torch.Tensor]:
+    """For each sequence, which of its keys each of its query rows sees: bool [rows, keys]."""
     reach = _reach(definition, inputs)
     window, chunk = _window(definition), _chunk(definition)
+    first = torch.zeros_like(reach)
     if chunk is not None:
-        return torch.where(reach > 0, (reach - 1) % chunk + 1, 0)
-    return reach if window is None else reach.clamp(max=window)
+        first = (reach - 1).clamp(min=0) // chunk * chunk
+    elif window is not None:
+        first = (reach - window).clamp(min=0)
+    found, begin = [], 0
+    places = _key_places(definition, inputs)
+    for (start, end), place in zip(_query_spans(definition, inputs), places, strict=True):
+        key = torch.arange(len(place[0]))
+        seen = (key >= first[start:end, None]) & (key < reach[start:end, None])
+        if _has_mask(definition):
+            mask = inputs["custom_mask"][begin : begin + seen.numel()]
+            seen = mask.cpu().view(seen.shape)
+            begin += seen.numel()
+        found.append(seen)
+    return found
+
+
+def _visible(definition: Data, inputs: Data) -> torch.Tensor:
+    """How many keys each query row sees."""
+    counts = [seen.sum(dim=1) for seen in _seen(definition, inputs)]
+    return torch.cat([torch.zeros(0, dtype=torch.long), *counts])
 
 
 def _sinks(definition: Data, inputs: Data) -> torch.Tensor:
@@ -276,25 +340,23 @@ def _dense(definition: Data, inputs: Data) -> tuple[torch.Tensor, torch.Tensor]:
     group = heads // _axis(definition, "num_kv_heads")
     q = inputs["q"].cpu().double()
     keys, values = (inputs[name].cpu() for name in _key_names(definition))
-    output = torch.zeros_like(q)
+    k_scale, v_scale = (float(inputs.get(name, 1.0)) for name in ("k_scale", "v_scale"))
+    output = q.new_zeros((*q.shape[:2], values.shape[-1]))
     sinks = _sinks(definition, inputs)
     lse = (sinks / math.log(2)).repeat(q.shape[0], 1)
-    reach, visible = _reach(definition, inputs), _visible(definition, inputs)
-    cap = _cap(definition)
-    places = _key_places(definition, inputs)
-    for (start, end), place in zip(_query_spans(definition, inputs), places, strict=True):
+    cap, masks = _cap(definition), _seen(definition, inputs)
+    spans, places = _query_spans(definition, inputs), _key_places(definition, inputs)
+    for (start, end), place, seen in zip(spans, places, masks, strict=True):
         if start == end or len(place[0]) == 0:
             continue
-        k = keys[place].double().movedim(0, 1)  # [kv head, key, head_dim]
-        v = values[place].double().movedim(0, 1)
+        k = _read(keys, place).movedim(0, 1) * k_scale  # [kv head, key, head_dim]
+        v = _read(values, place).movedim(0, 1) * v_scale
         rows = q[start:end].movedim(0, 1)  # [head, row, head_dim]
         logits = torch.cat([rows[h : h + 1] @ k[h // group].T for h in range(heads)])
         logits = logits * float(inputs["sm_scale"])
         if cap is not None:
             logits = cap * torch.tanh(logits / cap)
-        behind = torch.arange(k.shape[1]) >= reach[start:end, None]
-        before = torch.arange(k.shape[1]) < (reach - visible)[start:end, None]
-        logits = logits.masked_fill(behind | before, -math.inf)
+        logits = logits.masked_fill(~seen, -math.inf)
         # The sink is one more key, whose value is 0.
         column = sinks[:, None, None].expand(heads, end - start, 1)
         logits = torch.cat([logits, column], dim=2)
@@ -306,11 +368,25 @@ def _dense(definition: Data, inputs: Data) -> tuple[torch.Tensor, torch.Tensor]:
     return output, lse
 
 
+def _read(tensor: torch.Tensor, place: Places) -> torch.Tensor:
+    """What stands in these places, in float64."""
+    return tensor.double()[place] if tensor.element_size() == 1 else tensor[place].double()
+
+
+def _write(tensor: torch.Tensor, place: Places, values: torch.Tensor) -> None:
+    """Put `values`, rounded to the tensor's dtype, into these places."""
+    values = values.to(tensor.device, tensor.dtype)
+    if tensor.element_size() == 1:  # bytes: not every version of torch puts eight-bit numbers
+        tensor, values = tensor.view(torch.uint8), values.view(torch.uint8)
+    tensor[place] = values
+
+
 def _run(run: Run, inputs: Data) -> tuple[torch.Tensor, torch.Tensor]:
     """What `run` gives, on the CPU, its form checked."""
     output, lse = run(*inputs.values())
     q = inputs["q"]
-    assert output.shape == q.shape, f"output has shape {tuple(output.shape)}"
+    width = inputs["v" if "v" in inputs else "v_cache"].shape[-1]
+    assert output.shape == (*q.shape[:2], width), f"output has shape {tuple(output.shape)}"
     assert output.dtype == torch.bfloat16, f"output is {output.dtype}"
     assert lse.shape == q.shape[:2], f"lse has shape {tuple(lse.shape)}"
     assert lse.dtype == torch.float32, f"lse is {lse.dtype}"
@@ -347,32 +423,33 @@ def edges_of_a_batch(
         _equal(_run(run, inputs), _dense(definition, inputs))
 
 
+def _sees_the_last_alone(definition: Data) -> bool:
+    """Whether the last key of a sequence is one that some of its queries see and others do not."""
+    return _kind(definition) != "decode" and (_causal(definition) or _has_mask(definition))
+
+
 def keys_out_of_sight_do_not_matter(
     run: Run, definition: Data, case: Data, device: torch.device, generator: torch.Generator
 ) -> None:
     """Nothing changes with what unused places hold, keys behind a query's own or out of reach."""
     inputs = make_inputs(definition, case, device, generator)
     before = _run(run, inputs)
-    last_rows = [end - 1 for start, end in _query_spans(definition, inputs) if end > start]
-    reach = _reach(definition, inputs)
-    first_seen = reach - _visible(definition, inputs)
-    one_less = _kind(definition) != "decode" and _causal(definition)
-    for name in _key_names(definition):
-        changed = torch.full_like(inputs[name], -300.0).cpu()
-        spans = _query_spans(definition, inputs)
-        for (start, end), place in zip(spans, _key_places(definition, inputs), strict=True):
-            # In prefill only the last query of a sequence sees the last key, so all but that one
-            # query have to come out as before when it changes. No query sees what is before the
-            # window of the first one.
-            skipped = int(first_seen[start:end].amin()) if end > start else 0
-            stop = len(place[0]) - one_less
-            kept = tuple(x[skipped:stop] for x in place)
-            changed[kept] = inputs[name].cpu()[kept]
-        inputs[name] = changed.to(device)
-    after = _run(run, inputs)
     same = torch.ones(inputs["q"].shape[0], dtype=torch.bool)
-    if one_less:
-        same[last_rows] = False
+    changed = {name: torch.full(inputs[name].shape, -300.0) for name in _key_names(definition)}
+    changed = {name: x.to(inputs[name].dtype) for name, x in changed.items()}
+    spans, places = _query_spans(definition, inputs), _key_places(definition, inputs)
+    for span, place, seen in zip(spans, places, _seen(definition, inputs), strict=True):
+        kept = seen.any(dim=0)
+        if _sees_the_last_alone(definition) and len(kept):
+            # In prefill only the last query of a sequence sees the last key, so all but that one
+            # query have to come out as before when it changes.
+            kept[-1] = False
+            same[slice(*span)] = ~seen[:, -1]
+        kept_places = tuple(x[kept] for x in place)
+        for name, tensor in changed.items():
+            _write(tensor, kept_places, _read(inputs[name].cpu(), kept_places))
+    inputs.update({name: x.to(device) for name, x in changed.items()})
+    after = _run(run, inputs)
     _equal([x[same] for x in after], [x[same] for x in before], lse_tolerance=1e-5)
 
 
@@ -391,7 +468,11 @@ def order_in_memory_does_not_matter(
     sources = reversed(_key_places(definition, inputs))
     for source, target in zip(sources, _key_places(definition, moved), strict=True):
         for name in _key_names(definition):
-            moved[name][target] = inputs[name][source]
+            _write(moved[name], target, _read(inputs[name], source))
+    if _has_mask(definition):
+        parts = [seen.flatten() for seen in reversed(_seen(definition, inputs))]
+        moved["custom_mask"] = torch.cat([*parts, torch.zeros(0, dtype=torch.bool)]).to(device)
+    moved.update({name: inputs[name] for name in ("k_scale", "v_scale") if name in inputs})
     expected = [x[rows] for x in _run(run, inputs)]
     _equal(_run(run, moved), expected, lse_tolerance=1e-5)
 
@@ -401,17 +482,18 @@ def equal_values_come_out(
 ) -> None:
     """Where all values of a KV head are alike, its query heads give what the sink leaves of it."""
     inputs = make_inputs(definition, case, device, generator)
-    kv_heads, head_dim = _axis(definition, "num_kv_heads"), _axis(definition, "head_dim")
+    kv_heads, value_dim = _axis(definition, "num_kv_heads"), _widths(definition)[1]
     group = _axis(definition, "num_qo_heads") // kv_heads
-    value = torch.randn((kv_heads, head_dim), generator=generator).to(torch.bfloat16)
     name = _key_names(definition)[1]
+    value = torch.randn((kv_heads, value_dim), generator=generator).to(inputs[name].dtype)
     for place in _key_places(definition, inputs):
-        inputs[name][place] = value.to(device)
+        _write(inputs[name], place, value.expand(len(place[0]), -1, -1))
+    value = value.double() * inputs.get("v_scale", 1.0)
     output, lse = _run(run, inputs)
     # All of it where there is no sink, to which the lse then is not compared.
     left = -torch.expm1(_sinks(definition, inputs) - lse * math.log(2)) if lse.numel() else lse
     left = left if _has_sinks(definition) else torch.ones_like(lse)
-    expected = value.double().repeat_interleave(group, 0).expand(output.shape) * left[..., None]
+    expected = value.repeat_interleave(group, 0).expand(output.shape) * left[..., None]
     seen = _visible(definition, inputs) > 0
     near = 1e-3 if _has_sinks(definition) else 1e-6  # what is left is a difference
     torch.testing.assert_close(output[seen], expected[seen], rtol=1e-2, atol=near)
@@ -430,8 +512,11 @@ def zero_queries_count_keys(
     """
     inputs = make_inputs(definition, case, device, generator)
     inputs["q"] = torch.zeros_like(inputs["q"])
+    values = inputs[_key_names(definition)[1]]
     for place in _key_places(definition, inputs):
-        inputs[_key_names(definition)[1]][place] = 1.0
+        _write(values, place, torch.ones(len(place[0]), *values.shape[-2:]))
+    if _has_scales(definition):
+        inputs["v_scale"] = 1.0
     heads = _axis(definition, "num_qo_heads")
     if _has_sinks(definition):
         inputs["sinks"] = torch.arange(1, heads + 1, device=device).float().log()
@@ -449,10 +534,17 @@ def zero_queries_count_keys(
 def scale_multiplies_logits(
     run: Run, definition: Data, case: Data, device: torch.device, generator: torch.Generator
 ) -> None:
-    """Twice the queries at half the scale change nothing; the scale may be a tensor."""
+    """Twice the queries at half the scale change nothing; the scale may be a tensor.
+
+    A scale of the values multiplies the output.
+    """
     inputs = make_inputs(definition, case, device, generator)
     expected = _run(run, inputs)
     inputs["q"] = inputs["q"] * 2
+    if _has_scales(definition):
+        expected = (expected[0] * 2, expected[1])
+        inputs["k_scale"] = torch.tensor(inputs["k_scale"], device=device)
+        inputs["v_scale"] = torch.tensor(inputs["v_scale"] * 2, device=device)
     inputs["sm_scale"] = torch.tensor(inputs["sm_scale"] / 2, device=device)
     _equal(_run(run, inputs), expected, lse_tolerance=1e-5)
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from fibcore.plugin import Definition, Scalar, WorkloadCase
-from fibcore_op_gqa.definitions import extras_of, kind_of
+from fibcore_op_gqa.definitions import extras_of, kind_of, widths
 from fibcore_op_gqa.names import PAGE_SIZE, Kind
+from fibcore_op_gqa.verification import tree_masks, verified_batches
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from fibcore.plugin import Batch
 
     Arrays = Mapping[str, np.ndarray[Any, Any]]
+
+# Of keys and values in an eight-bit cache, which are about 1: neither is 1, nor as the other.
+_SCALES = {"k_scale": 1.5, "v_scale": 0.75}
 
 FEW_QUERIES = 512
 """Up to so many queries stand in the dataset where they cannot be random."""
@@ -30,7 +34,7 @@ def workloads(
     """Decode batches, or prompts and chunks; random k and v over shuffled pages.
 
     Queries are random too, except where logits have a cap, and so are sinks over the range of the
-    keys' sums. Every query has a key, because
+    keys' sums. With a mask, trees of drafts are verified. Every query has a key, because
     flashinfer-bench takes an lse of -inf for a wrong result. Empty for attention that is not this
     plugin's.
     """
@@ -39,24 +43,47 @@ def workloads(
         return ()
     from fibcore.plugin import decode_batches, prefill_batches, sequence_cases
 
-    if kind == "decode":
+    extras = extras_of(definition)
+    if extras.mask:
+        batches = verified_batches(seed, definition.name)
+    elif kind == "decode":
         batches = decode_batches(seed, definition.name)
     else:
         batches = prefill_batches(seed, definition.name, prefixes=kind == "prefill")
-    chunk = extras_of(definition).chunk
-    if chunk is not None:
-        batches.append(_around_chunks(kind, chunk))
-    scale = float(constants.get("sm_scale", definition.const_axes["head_dim"] ** -0.5))
+    if extras.chunk is not None:
+        batches.append(_around_chunks(kind, extras.chunk))
+    head_dim = widths(definition)[0]
+    scale = float(constants.get("sm_scale", head_dim**-0.5))
+    scalars = {"sm_scale": scale} | (_SCALES if extras.cache is not None else {})
     page_size = definition.const_axes.get(PAGE_SIZE.name)
-    cases = sequence_cases(definition, batches, {"sm_scale": scale}, seed, page_size)
-    extras = extras_of(definition)
+    cases = sequence_cases(definition, batches, scalars, seed, page_size, _pairs)
+    if extras.mask:
+        pairs = zip(cases, batches, strict=True)
+        cases = tuple(_with_mask(definition, case, batch, seed) for case, batch in pairs)
     if extras.sink:
         cases = tuple(_with_sinks(definition, case, page_size or 1, seed) for case in cases)
     cap = extras.cap
     if cap is None:
         return cases
-    std = cap / 8 / (scale * definition.const_axes["head_dim"] ** 0.5)
+    std = cap / 8 / (scale * head_dim**0.5)
     return tuple(_near_the_cap(definition, case, std, seed) for case in cases)
+
+
+def _pairs(batch: Batch) -> dict[str, int]:
+    """Elements of the masks of a batch's sequences."""
+    return {"mask_len": sum(n * m for n, m in zip(batch.queries, batch.keys, strict=True))}
+
+
+def _with_mask(definition: Definition, case: WorkloadCase, batch: Batch, seed: int) -> WorkloadCase:
+    """The case with the masks of trees of drafts."""
+    made = functools.partial(_masks, case.tensors, definition, batch, seed)
+    return attrs.evolve(case, tensors=made)
+
+
+def _masks(others: Callable[[], Arrays], definition: Definition, batch: Batch, seed: int) -> Arrays:
+    """The tensors of a case and a mask."""
+    mask = tree_masks(batch.queries, batch.keys, seed, definition.name, batch.label)
+    return {**others(), "custom_mask": mask}
 
 
 def _around_chunks(kind: Kind, chunk: int) -> Batch:
@@ -128,6 +155,6 @@ def _queries(
     axes = definition.const_axes
     edge = 3**0.5  # of an even distribution with the standard deviation 1
     draws = generator(seed, definition.name, "q", label)
-    q = draws.uniform(-edge, edge, queries, axes["num_qo_heads"], axes["head_dim"])
+    q = draws.uniform(-edge, edge, queries, axes["num_qo_heads"], widths(definition)[0])
     q[:, ::2] *= std
     return {**others(), "q": q}

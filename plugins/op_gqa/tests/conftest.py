@@ -42,6 +42,10 @@ def make_definitions(
     chunk: int | None = None,
     sink: bool = False,
     full: bool = False,
+    value_dim: int = -1,
+    fp8: bool = False,
+    mask: bool = False,
+    cross: bool = False,
 ) -> dict[str, Definition]:
     calls = [call(TENSOR, sinks=ParameterRef("sinks", (heads,)))] if sink else ()
     layer = attention(
@@ -53,10 +57,14 @@ def make_definitions(
         logit_cap=cap,
         use_irope=chunk is not None,
         attn_type="encoder_only" if full else "decoder",
+        v_head_dim=value_dim,
+        is_cross_attention=cross,
         calls=calls,
     )
-    model = attrs.evolve(tree(layer), config={"attention_chunk_size": chunk})
-    found = fibcore_extract(model, Serving(options={"page_size": page_sizes}))
+    quantization = {"kv_cache_quant_algo": "FP8"} if fp8 else None
+    config = {"attention_chunk_size": chunk, "quantization_config": quantization}
+    options = {"page_size": page_sizes, "drafts": "tree" if mask else "none"}
+    found = fibcore_extract(attrs.evolve(tree(layer), config=config), Serving(options=options))
     made = [fibcore_reference(kernel) for kernel in found.kernels]
     return {d.name: d for d in made if d is not None}
 
@@ -64,16 +72,22 @@ def make_definitions(
 def small_definitions() -> list[Definition]:
     """One of each reference and variant, so small that tests take milliseconds, pieces as small.
 
-    Plain attention has both page sizes; what has a window has a cap as well, and what has chunks
-    has sinks. A group has more heads than there are groups: neither stands for the other.
+    Plain attention has both page sizes; what has a window has a cap as well, what has chunks has
+    sinks, and what has an eight-bit cache has values of another width. A group has more heads than
+    there are groups: neither stands for the other.
     """
     forms: list[dict[str, Any]] = [
         {"page_sizes": (1, 4)},
         {"page_sizes": (4,), "window": 20, "cap": 3.0},
         {"page_sizes": (4,), "chunk": 20, "sink": True},
         {"full": True},
+        {"page_sizes": (4,), "fp8": True, "value_dim": 4},
+        {"page_sizes": (4,), "mask": True},
+        {"page_sizes": (4,), "cross": True},
     ]
-    made = [d for form in forms for d in make_definitions(6, 2, 8, **form).values()]
+    # Forms share kernels: those that their settings do not change.
+    named = {n: d for form in forms for n, d in make_definitions(6, 2, 8, **form).items()}
+    made = list(named.values())
     # Few keys at a time of one tile, and as on a GPU many tiles at once.
     sizes = {"decode": {"MAX_ELEMENTS": 2**7, "ON_GPU": 2**6}}
     others = {"MAX_ELEMENTS": 2**12, "ON_GPU": 2**5}

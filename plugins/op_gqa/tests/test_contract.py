@@ -54,9 +54,21 @@ LAYERS = (
 )
 
 
+OTHERS = (
+    layer(0, v_head_dim=8),
+    layer(1, v_head_dim=8, sinks=True, sliding_window_size=5),
+    layer(2, is_cross_attention=True),
+    layer(3),
+)
+FP8 = {"quantization_config": {"kv_cache_quant_algo": "FP8"}}
+
 MODEL = attrs.evolve(tree(*LAYERS), config={"attention_chunk_size": 6})
 
 
 class TestContract(PluginContract):
     plugin = fibcore_op_gqa
-    trees = ((MODEL, Serving(tp=2, options={"page_size": (1, 4)})),)
+    trees = (
+        (MODEL, Serving(tp=2, options={"page_size": (1, 4)})),
+        (tree(*OTHERS), Serving(options={"page_size": (4,), "drafts": "tree"})),
+        (attrs.evolve(tree(*OTHERS), config=FP8), Serving(options={"page_size": (1, 4)})),
+    )

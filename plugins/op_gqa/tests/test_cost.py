@@ -117,6 +117,38 @@ def test_without_a_causal_mask_every_query_sees_every_key(definitions: Definitio
     assert alike.certain.flops == PAIR * 2 * 15 * 15
 
 
+def test_an_eight_bit_cache_is_half_as_much_to_read(definitions: Definitions) -> None:
+    axes = {"batch_size": 2, "len_indptr": 3, "num_pages": 99, "num_kv_indices": 77}
+    values = {"kv_indptr": [0, 10, 77], "kv_indices": list(range(77))}
+    plain = of(definitions, "gqa_paged_decode_h4_kv2_d64_ps1")
+    eight = of(definitions, "gqa_paged_decode_h4_kv2_d64_ps1", fp8=True)
+    one, other = fibcore_cost(plain, axes, values), fibcore_cost(eight, axes, values)
+    assert one is not None
+    assert other == attrs.evolve(one, bytes_read=one.bytes_read - 77 * KEY // 2)
+
+
+def test_values_of_another_width(definitions: Definitions) -> None:
+    one = of(definitions, "gqa_ragged", value_dim=16)
+    cost = fibcore_cost(one, {"len_indptr": 2, "total_q": 9, "total_kv": 9}, {})
+    assert cost is not None
+    assert cost.flops == 2 * (64 + 16) * 4 * 45
+    assert cost.bytes_read == 9 * QUERY + 9 * 2 * (64 + 16) * 2 + 4 * (2 + 2)
+    assert cost.bytes_written == 9 * (4 * 16 * 2 + LSE)
+
+
+def test_a_mask_shows_what_it_may(definitions: Definitions) -> None:
+    one = of(definitions, "gqa_paged_prefill_custom_mask_h4_kv2_d64_ps1", mask=True)
+    axes = {"len_indptr": 3, "total_q": 8, "num_pages": 99, "num_kv_indices": 77, "mask_len": 308}
+    values = {"qo_indptr": [0, 4, 8], "kv_indptr": [0, 10, 77], "kv_indices": list(range(77))}
+    cost = fibcore_cost(one, axes, values)
+    assert cost is not None
+    assert cost.flops == PAIR * 4 * 77
+    assert cost.bytes_read == 8 * QUERY + 77 * KEY + 4 * (3 + 3 + 77) + 308
+    assert "a mask shows every key" in cost.assumes
+    assert cost.certain.flops == 0
+    assert cost.certain.bytes_read == 8 * QUERY + 4 * (3 + 3) + 308
+
+
 def test_chunks_bound_what_is_read(definitions: Definitions) -> None:
     axes = {"batch_size": 3, "len_indptr": 4, "num_pages": 99, "num_kv_indices": 77}
     values = {"kv_indptr": [0, 10, 26, 77], "kv_indices": list(range(77))}

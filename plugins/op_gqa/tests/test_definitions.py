@@ -216,6 +216,73 @@ def test_ragged_prefill_of_encoders_is_not_causal(definitions: Any) -> None:
     assert "ausal" not in d.reference.replace("CAUSAL", "").split("import")[0]
 
 
+def test_an_eight_bit_cache_has_two_scales(definitions: Any) -> None:
+    plain = definitions(4, 2, 64, (1, 16))
+    for name, d in definitions(4, 2, 64, (1, 16), fp8=True).items():
+        other = plain[name.removesuffix("_fp8kv")]
+        if d.op_type == "gqa_ragged":
+            assert d.to_json() == other.to_json()
+            continue
+        inputs = shapes(d.inputs)
+        assert list(inputs)[-3:] == ["sm_scale", "k_scale", "v_scale"]
+        assert inputs.pop("k_scale") == inputs.pop("v_scale") == (None, "float32")
+        expected = shapes(other.inputs)
+        expected |= dict.fromkeys(("k_cache", "v_cache"), (CACHE, "float8_e4m3fn"))
+        assert inputs == expected
+        assert shapes(d.outputs) == shapes(other.outputs)
+        assert d.constraints == other.constraints
+        assert "keys are k_scale times its numbers" in (d.description or "")
+        assert fibcore_identify(d).variant == "float8_e4m3fn KV cache"
+        assert "k_scale" not in other.reference
+
+
+def test_two_widths_have_axes_of_their_own(definitions: Any) -> None:
+    for name, d in definitions(4, 2, 64, (16,), value_dim=32).items():
+        assert "_qk64_vo32" in name
+        assert d.const_axes["head_dim_qk"] == 64
+        assert d.const_axes["head_dim_vo"] == 32
+        assert "head_dim" not in d.axes
+        specs = d.inputs | d.outputs
+        wide = {n for n, spec in specs.items() if "head_dim_qk" in (spec.shape or ())}
+        narrow = {n for n, spec in specs.items() if "head_dim_vo" in (spec.shape or ())}
+        keys = ("k", "v") if d.op_type == "gqa_ragged" else ("k_cache", "v_cache")
+        assert (wide, narrow) == ({"q", keys[0]}, {keys[1], "output"})
+        assert kind_of(d) is not None
+        assert fibcore_identify(d).contradictions == ()
+        wrong = attrs.evolve(d, name=name.replace("vo32", "vo16"))
+        assert fibcore_identify(wrong).contradictions
+
+
+def test_a_mask_is_one_more_input(definitions: Any) -> None:
+    found = definitions(4, 2, 64, (1, 16), mask=True)
+    for page_size in (1, 16):
+        d = found[f"gqa_paged_prefill_custom_mask_h4_kv2_d64_ps{page_size}"]
+        causal = found[f"gqa_paged_prefill_causal_h4_kv2_d64_ps{page_size}"]
+        inputs = shapes(d.inputs)
+        assert list(inputs)[-2:] == ["custom_mask", "sm_scale"]
+        assert inputs.pop("custom_mask") == (("mask_len",), "bool")
+        assert inputs == shapes(causal.inputs)
+        assert "mask_len" in d.var_axes
+        assert "aligned" not in (d.description or "")
+        assert "ausal" not in d.reference
+        assert fibcore_identify(d).variant == "a mask of its own"
+
+
+def test_cross_attention_prefills_without_a_causal_mask(definitions: Any) -> None:
+    found = definitions(4, 2, 64, (1, 16), cross=True)
+    plain = definitions(4, 2, 64, (1, 16))
+    for page_size in (1, 16):
+        decode = f"gqa_paged_decode_h4_kv2_d64_ps{page_size}"
+        assert found[decode].structure() == plain[decode].structure()
+        # FlashInfer calls causal attention `gqa_paged_prefill`.
+        d = found[f"gqa_paged_prefill_noncausal_h4_kv2_d64_ps{page_size}"]
+        causal = plain[f"gqa_paged_prefill_causal_h4_kv2_d64_ps{page_size}"]
+        assert d.structure() == causal.structure()
+        assert fibcore_identify(attrs.evolve(d, name="renamed")).variant == "not causal"
+        assert kind_of(d) == "prefill"
+    assert len(found) == 4
+
+
 def test_chunks_are_told_by_a_constant(definitions: Any) -> None:
     for name, d in definitions(4, 2, 64, (1, 16), chunk=512).items():
         assert name.endswith("_chunk512")

@@ -105,6 +105,9 @@ def test_sglang_rejects_a_missing_scale(
         {"sink": True},
         {"chunk": 9},
         {"full": True, "sink": True},
+        {"fp8": True, "value_dim": 8},
+        {"mask": True, "sink": True},
+        {"cross": True},
     ],
     ids=str,
 )
@@ -114,7 +117,10 @@ def test_flex_attention_agrees(
     pytest.importorskip("torch.nn.attention.flex_attention")
     for definition in definitions(4, 2, 16, (1, 4), **extras).values():
         run, flex = load_run(definition.reference), entry(truth_of(definition, "torch"))
-        for case in template.cases(definition):
+        cases = template.cases(definition)
+        if "decode" not in definition.name:
+            cases.append({"id": "odd", "lengths": [[5, 2], [2, 0], [0, 3], [1, 4]], "scale": 1.0})
+        for case in cases:
             inputs = template.inputs(definition, case)
             if case["id"].startswith("many_"):
                 continue  # slow without compilation
@@ -133,9 +139,49 @@ def test_a_cap_is_not_compared_with_sglang_nor_plain_attention_with_flex(definit
         ({"cap": 4.0, "sink": True}, ["torch"]),
         ({"chunk": 9}, ["torch"]),
         ({"full": True}, ["flashinfer", "sglang", "torch"]),
+        ({"value_dim": 128, "head_dim": 192}, ["flashinfer", "sglang", "torch"]),
+        ({"value_dim": 32}, ["sglang", "torch"]),
     ):
-        for definition in definitions(4, 2, 64, (1, 4), **extras).values():
+        sizes = {"heads": 4, "kv_heads": 2, "head_dim": 64, "page_sizes": (1, 4)}
+        for definition in definitions(**{**sizes, **extras}).values():
             assert [t.kind for t in fibcore_ground_truths(definition) or ()] == kinds
+
+
+@pytest.mark.parametrize(
+    ("extras", "name", "kinds"),
+    [
+        ({"fp8": True}, "gqa_paged_decode_h4_kv2_d64_ps4_fp8kv", ["flashinfer", "sglang", "torch"]),
+        (
+            {"fp8": True, "sink": True},
+            "gqa_paged_decode_h4_kv2_d64_ps4_fp8kv_sink",
+            ["flashinfer", "torch"],
+        ),
+        ({"mask": True}, "gqa_paged_prefill_custom_mask_h4_kv2_d64_ps4", ["flashinfer", "torch"]),
+        (
+            {"mask": True, "sink": True},
+            "gqa_paged_prefill_custom_mask_h4_kv2_d64_ps4_sink",
+            ["torch"],
+        ),
+        ({"cross": True}, "gqa_paged_prefill_noncausal_h4_kv2_d64_ps4", ["flashinfer", "torch"]),
+    ],
+)
+def test_which_ground_truths_variants_over_a_cache_have(
+    definitions: Any, extras: dict[str, Any], name: str, kinds: list[str]
+) -> None:
+    definition = definitions(4, 2, 64, (4,), **extras)[name]
+    assert [t.kind for t in fibcore_ground_truths(definition) or ()] == kinds
+
+
+@pytest.mark.parametrize("extras", [{"fp8": True}, {"value_dim": 8}], ids=str)
+def test_sglang_agrees_for_other_caches_and_widths(
+    definitions: Any, template: Any, load_run: Any, load_sglang: Any, extras: dict[str, Any]
+) -> None:
+    for definition in definitions(4, 2, 16, (4,), **extras).values():
+        run, sglang = load_run(definition.reference), entry(truth_of(definition, "sglang"))
+        for case in template.cases(definition):
+            inputs = template.inputs(definition, case)
+            output, _ = sglang(load_sglang, **inputs)
+            torch.testing.assert_close(output, run(*inputs.values())[0], rtol=1e-2, atol=8e-3)
 
 
 def test_ground_truths_of_several_windows_share_no_names(definitions: Any) -> None:
@@ -151,6 +197,13 @@ def test_ground_truths_of_several_windows_share_no_names(definitions: Any) -> No
         {"sink": True},
         {"chunk": 9},
         {"full": True},
+        {"cross": True},
+        {"fp8": True},
+        {"fp8": True, "sink": True},
+        {"value_dim": 32},
+        {"value_dim": 32, "window": 9},
+        {"mask": True},
+        {"mask": True, "fp8": True},
     ):
         for definition in definitions(4, 2, 64, (1, 4), **extras).values():
             for truth in fibcore_ground_truths(definition) or ():
@@ -278,6 +331,117 @@ def test_flashinfer_without_a_causal_mask(
     found = entry(truth_of(definition, "flashinfer"))(**inputs)
     torch.testing.assert_close(found, reference(*inputs.values()))
     assert Wrapper.seen["causal"] is False
+
+
+class OverACache:
+    """Stands in for FlashInfer's paged wrappers, as they are called for other caches and masks."""
+
+    reference: Any = None
+    seen: dict[str, Any]
+
+    def __init__(self, workspace: Any, layout: str, **options: Any) -> None:
+        assert not workspace.any()
+        assert layout == "NHD"
+        OverACache.seen = options
+
+    def plan(self, *sizes: Any, **settings: Any) -> None:
+        self.tables = [x for x in sizes if isinstance(x, torch.Tensor)]
+        OverACache.seen |= {"sizes": sizes[len(self.tables) :], **settings}
+
+    def run(self, q: Any, caches: Any, *, return_lse: bool, **scales: Any) -> Any:
+        assert return_lse
+        k_cache, v_cache = caches
+        # FlashInfer's wrapper checks both.
+        assert k_cache.stride() == v_cache.stride()
+        assert k_cache.dtype == OverACache.seen["kv_data_type"]
+        assert all(isinstance(scale, float) for scale in scales.values())
+        output, lse = OverACache.reference(q, k_cache, v_cache, self.tables, scales)
+        hidden = lse.isinf()
+        if "custom_mask" in OverACache.seen:  # the mean of values in place of 0
+            output = output + hidden[..., None].to(output.dtype)
+        return output, torch.where(hidden, -5e4, lse)
+
+
+@pytest.mark.parametrize(
+    ("extras", "name", "expected"),
+    [
+        (
+            {"fp8": True},
+            "gqa_paged_decode_h4_kv2_qk192_vo192_ps4_fp8kv",
+            {"sizes": (4, 2, 64, 4), "use_tensor_cores": False},
+        ),
+        (
+            {"fp8": True},
+            "gqa_paged_prefill_causal_h4_kv2_qk192_vo192_ps4_fp8kv",
+            {"sizes": (4, 2, 64, 4), "causal": True, "head_dim_vo": 64},
+        ),
+        (
+            {"head_dim": 192, "value_dim": 128},
+            "gqa_paged_decode_h4_kv2_qk192_vo128_ps4",
+            {"sizes": (4, 2, 192, 4), "causal": True, "head_dim_vo": 128},
+        ),
+        (
+            {"mask": True},
+            "gqa_paged_prefill_custom_mask_h4_kv2_d64_ps4",
+            {"sizes": (4, 2, 64, 4), "causal": False},
+        ),
+        (
+            {"cross": True},
+            "gqa_paged_prefill_noncausal_h4_kv2_d64_ps4",
+            {"sizes": (4, 2, 64, 4), "causal": False},
+        ),
+    ],
+)
+def test_flashinfer_is_called_rightly_for_other_caches_and_masks(
+    definitions: Any,
+    template: Any,
+    load_run: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    extras: dict[str, Any],
+    name: str,
+    expected: dict[str, Any],
+) -> None:
+    sizes = {"heads": 4, "kv_heads": 2, "head_dim": 64, "page_sizes": (4,)}
+    definition = definitions(**{**sizes, **extras})[name.replace("_qk192_vo192", "_d64")]
+    stand_ins = {
+        f"Batch{kind}WithPagedKVCacheWrapper": OverACache for kind in ("Decode", "Prefill")
+    }
+    monkeypatch.setitem(sys.modules, "flashinfer", SimpleNamespace(**stand_ins))  # type: ignore[arg-type]
+    reference, given = load_run(definition.reference), {}
+
+    def called(q: Any, k_cache: Any, v_cache: Any, tables: Any, scales: Any) -> Any:
+        inputs = {**given, "q": q, "k_cache": k_cache, "v_cache": v_cache, **scales}
+        offsets = list(tables)
+        if "causal" in OverACache.seen:
+            starts = offsets.pop(0)
+            one_each = torch.arange(len(q) + 1, dtype=torch.int32)
+            assert torch.equal(starts, given.get("qo_indptr", one_each))
+        for offset, wanted in zip(offsets, ("kv_indptr", "kv_indices"), strict=False):
+            assert torch.equal(offset, given[wanted])
+        if "custom_mask" in given:
+            seen = OverACache.seen
+            assert torch.equal(seen["custom_mask"], given["custom_mask"])
+            # FlashInfer takes this for the keys of each sequence.
+            pages = offsets[0][1:] - offsets[0][:-1]
+            keys = (pages - 1) * 4 + offsets[2]
+            assert torch.equal(seen["seq_lens"], keys)
+            rows = starts[1:] - starts[:-1]
+            assert int((rows * keys).sum()) == len(given["custom_mask"])
+        return reference(*inputs.values())
+
+    monkeypatch.setattr(OverACache, "reference", staticmethod(called))
+    flashinfer = entry(truth_of(definition, "flashinfer"))
+    cases = template.cases(definition)
+    for case in cases:
+        given.clear()
+        given.update(template.inputs(definition, case))
+        torch.testing.assert_close(flashinfer(**given), reference(*given.values()))
+        seen = OverACache.seen
+        assert {n: seen[n] for n in expected} == expected
+    nothing = template.inputs(definition, {"lengths": [], "scale": 1.0})
+    output, lse = flashinfer(**nothing)
+    assert (output.shape[0], lse.shape[0]) == (0, 0)
+    assert output.shape[2] == nothing["v_cache"].shape[-1]
 
 
 class WithSinks:

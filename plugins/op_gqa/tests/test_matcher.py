@@ -214,7 +214,14 @@ def test_global_layers_beside_windows_have_no_note(attention: Any) -> None:
             {"logit_cap": 30.0, "logit_capping_method": "other"},
             "gqa_paged with logit cap 30 and capping by other",
         ),
-        ({"is_cross_attention": True}, "cross attention"),
+        (
+            {"is_cross_attention": True, "sliding_window_size": 63},
+            "cross attention with sliding window 64",
+        ),
+        (
+            {"is_cross_attention": True, "attn_type": "encoder_only"},
+            "cross attention of an encoder layer",
+        ),
         (
             {"attn_type": "encoder_only", "sliding_window_size": 63},
             "encoder-only attention with sliding window 64",
@@ -267,7 +274,7 @@ def test_other_attention_is_named_and_never_passed_off_as_plain(
         {"sliding_window_size": None},
         {"sliding_window_size": 0},
         {"logit_cap": None},
-        {"v_head_dim": 128},
+        {"v_head_dim": 128},  # as wide as the keys
         {"v_head_dim": None},
         {"attn_type": Named("sglang.srt.layers.radix_attention.AttentionType.DECODER")},
         {"use_irope": 0},
@@ -390,6 +397,35 @@ def test_other_vision_attention_is_named(attributes: dict[str, Any], what: str) 
     assert (names(found), whats(found)) == ([], [f"vision attention h16 d72 with {what}"])
 
 
+def test_a_mask_counts_where_the_backend_of_a_vision_tower_reads_it() -> None:
+    flash = module("v.attn.qkv_backend", "sglang.srt.layers.attention.vision.VisionFlash3Attention")
+    node = vision(calls=(call(TENSOR, attention_mask=TENSOR),))
+    found = fibcore_extract(tree(attrs.evolve(node, children={"qkv_backend": flash})), Serving())
+    assert names(found) == ["gqa_ragged_prefill_h16_kv16_d72"]
+    assert found.kernels[0].notes == (
+        "VisionFlash3Attention does not read the mask that it is given",
+    )
+
+
+def test_a_backend_of_vision_attention_may_stand_alone() -> None:
+    def tower(name: str) -> Any:
+        sizes = {"num_heads": 16, "num_kv_heads": 16, "head_dim": 72, "softmax_scale": 1.0}
+        leaf = module(
+            "v.attn.qkv_backend",
+            f"sglang.srt.layers.attention.vision.{name}",
+            sizes,
+            calls=[call(q=TENSOR, attention_mask=Alternatives((TENSOR, None)))],
+        )
+        return tree(module("v.attn", "Gemma4VisionAttention", children=[leaf]))
+
+    found = fibcore_extract(tower("VisionTritonAttention"), Serving())
+    assert names(found) == ["gqa_ragged_prefill_h16_kv16_d72"]
+    assert found.claimed == {"v.attn.qkv_backend"}
+    assert found.kernels[0].facts["sm_scale"].value == 1.0
+    found = fibcore_extract(tower("VisionSdpaAttention"), Serving())
+    assert whats(found) == ["vision attention h16 d72 with the call's argument attention_mask"]
+
+
 def test_vision_attention_of_unknown_sizes_is_a_problem() -> None:
     found = fibcore_extract(tree(vision(head_size=Unknown("no key"))), Serving())
     assert ["no key" in p.reason for p in found.problems] == [True]
@@ -496,13 +532,114 @@ def test_other_chunks_are_named(
         {"quant_algo": "NVFP4", "kv_cache_scheme": "FP8"},
     ],
 )
-def test_fp8_cache_leaves_only_the_ragged_kernel(
+def test_an_fp8_cache_is_read_by_kernels_of_its_own(
     attention: Any, quantization: dict[str, Any]
 ) -> None:
     model = with_config(tree(attention()), quantization_config=quantization)
-    found = fibcore_extract(model, Serving())
-    assert names(found) == ["gqa_ragged_prefill_causal_h32_kv8_d128"]
-    assert whats(found) == ["gqa_paged with float8_e4m3fn KV cache"]
+    found = fibcore_extract(model, Serving(options={"page_size": (16,)}))
+    assert names(found) == [
+        "gqa_paged_decode_h32_kv8_d128_ps16_fp8kv",
+        "gqa_paged_prefill_causal_h32_kv8_d128_ps16_fp8kv",
+        "gqa_ragged_prefill_causal_h32_kv8_d128",  # fresh keys and values
+    ]
+    assert [k.parameters.get("cache_dtype") for k in found.kernels] == [
+        "float8_e4m3fn",
+        "float8_e4m3fn",
+        None,
+    ]
+    assert not found.not_covered
+    assert not found.problems
+
+
+def test_what_has_no_definition_is_named_once_with_its_cache(attention: Any) -> None:
+    node = attention(attributes={"xai_temperature_len": 8})
+    quantization = {"kv_cache_quant_algo": "FP8"}
+    found = fibcore_extract(with_config(tree(node), quantization_config=quantization), Serving())
+    assert names(found) == []
+    assert whats(found) == ["gqa_paged with temperature by position beyond 8"]
+
+
+def test_values_of_another_width_are_kernels_of_their_own(attention: Any) -> None:
+    width = with_origins(128, frozenset({"config:v_head_dim"}))
+    sinks = call(TENSOR, sinks=ParameterRef("sinks", (32,)))
+    node = attention(head_dim=192, v_head_dim=width, sliding_window_size=127, calls=[sinks])
+    found = fibcore_extract(tree(node), Serving(options={"page_size": (16,)}))
+    assert names(found) == [
+        "gqa_paged_decode_h32_kv8_qk192_vo128_ps16_swa128_sink",
+        "gqa_paged_prefill_causal_h32_kv8_qk192_vo128_ps16_swa128_sink",
+        "gqa_ragged_prefill_causal_h32_kv8_qk192_vo128_swa128_sink",
+    ]
+    for kernel in found.kernels:
+        assert kernel.facts["head_dim_qk"].value == 192
+        assert kernel.facts["head_dim_vo"].origins == ("config:v_head_dim",)
+        assert "head_dim" not in kernel.facts
+    found = fibcore_extract(tree(attention(head_dim=192, v_head_dim=128, calls=[PLAIN])), Serving())
+    # FlashInfer's decode has one width for both; its prefill takes one query a sequence.
+    wrapper = "fi_api:flashinfer.prefill.BatchPrefillWithPagedKVCacheWrapper"
+    assert wrapper in found.kernels[0].tags
+
+
+def test_one_kv_head_of_two_widths_is_latent_only_beside_what_shows_it(attention: Any) -> None:
+    narrow = {"num_heads": 16, "num_kv_heads": 1, "head_dim": 192, "v_head_dim": 128}
+
+    def layer(*beside: Any) -> Any:
+        leaf = attention("a.attn", calls=[PLAIN], **narrow)
+        return module("a", "MiMoV2Attention", children=[leaf, *beside])
+
+    linear = "sglang.srt.layers.linear.{}"
+    sizes = {"input_size": 128, "output_size": 64}
+    output = module("a.o_proj", linear.format("RowParallelLinear"), sizes)
+    up = module("a.kv_b_proj", linear.format("ColumnParallelLinear"), sizes)
+    options = {"page_size": (1,)}
+    found = fibcore_extract(tree(layer(output)), Serving(options=options))
+    assert names(found)[0] == "gqa_paged_decode_h16_kv1_qk192_vo128_ps1"
+    assert fibcore_extract(tree(layer(output, up)), Serving()) == Extraction()
+    other = attention("a.attn_mha", num_heads=16, num_kv_heads=16, v_head_dim=64)
+    assert fibcore_extract(tree(layer(output, other)), Serving()) == Extraction()
+    unknown = attention("a.attn_mha", num_kv_heads=Unknown("a branch"), head_dim=128)
+    # Whether that is latent attention is op_mla's to say.
+    assert fibcore_extract(tree(layer(output, unknown)), Serving()) == Extraction()
+
+
+def test_cross_attention_decodes_as_plain_and_prefills_without_a_causal_mask(
+    attention: Any,
+) -> None:
+    node = attention(is_cross_attention=True, calls=[PLAIN])
+    found = fibcore_extract(tree(node), Serving(options={"page_size": (16,)}))
+    # Keys stand in the cache: there is no ragged kernel.
+    assert names(found) == [
+        "gqa_paged_decode_h32_kv8_d128_ps16",
+        "gqa_paged_prefill_noncausal_h32_kv8_d128_ps16",
+    ]
+    assert [k.parameters.get("causal") for k in found.kernels] == [None, False]
+    assert all("encoder's output" in k.notes[0] for k in found.kernels)
+    assert not found.not_covered
+
+
+def test_trees_of_drafts_are_verified_with_a_mask(attention: Any) -> None:
+    options: dict[str, Any] = {"page_size": (16,), "drafts": "tree"}
+    found = fibcore_extract(tree(attention(calls=[PLAIN])), Serving(options=options))
+    assert names(found) == [
+        "gqa_paged_decode_h32_kv8_d128_ps16",
+        "gqa_paged_prefill_custom_mask_h32_kv8_d128_ps16",
+        "gqa_paged_prefill_causal_h32_kv8_d128_ps16",
+        "gqa_ragged_prefill_causal_h32_kv8_d128",
+    ]
+    verify = found.kernels[1]
+    assert verify.tags[0] == "stage:decode"
+    assert verify.choice == found.kernels[0].choice  # a step runs one of them
+    assert verify.parameters["custom_mask"] is True
+    for arguments in ({"is_cross_attention": True}, {"attn_type": "encoder_only"}):
+        other = fibcore_extract(tree(attention(**arguments)), Serving(options=options))
+        assert not any("mask" in name for name in names(other))
+
+
+def test_a_mask_beside_a_window_or_chunks_is_named(attention: Any) -> None:
+    options: dict[str, Any] = {"page_size": (1, 16), "drafts": "tree"}
+    node = attention(sliding_window_size=127, calls=[PLAIN])
+    found = fibcore_extract(tree(node), Serving(options=options))
+    assert whats(found) == ["gqa_paged with sliding window 128 and a mask of its own"]
+    assert len(found.kernels) == 5
 
 
 def test_quantised_weights_alone_leave_the_cache_as_it_is(attention: Any) -> None:

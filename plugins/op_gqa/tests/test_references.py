@@ -12,6 +12,8 @@ from fibcore.plugin import joined, render
 
 torch = pytest.importorskip("torch")
 
+SCALES = {"k_scale": 1.0, "v_scale": 1.0}
+
 FILES = sorted(
     entry.name
     for entry in (resources.files("fibcore_op_gqa") / "references").iterdir()
@@ -70,15 +72,55 @@ def test_properties_hold_with_a_window_and_a_cap(
         {"chunk": 5},
         {"full": True},
         {"full": True, "sink": True, "cap": 3.0},
+        {"fp8": True},
+        {"fp8": True, "window": 7, "cap": 3.0, "sink": True},
+        {"value_dim": 4},
+        {"value_dim": 12, "window": 7, "sink": True},
+        {"mask": True},
+        {"mask": True, "sink": True, "cap": 3.0, "fp8": True, "value_dim": 4},
+        {"cross": True},
+        {"cross": True, "sink": True, "fp8": True},
     ],
     ids=str,
 )
-def test_properties_hold_with_sinks_with_chunks_and_without_a_causal_mask(
+def test_properties_hold_for_variants(
     definitions: Any, template: Any, load_run: Any, extras: dict[str, Any]
 ) -> None:
     for definition in definitions(6, 2, 8, (5,), **extras).values():
         for _, check in template.checks(definition, load_run(definition.reference)):
             check()
+
+
+def test_scales_of_one_leave_plain_attention(
+    definitions: Any, template: Any, load_run: Any
+) -> None:
+    plain = definitions(4, 2, 8, (1, 5))
+    for name, definition in definitions(4, 2, 8, (1, 5), fp8=True).items():
+        if not name.endswith("_fp8kv"):
+            continue
+        other = plain[name.removesuffix("_fp8kv")]
+        for case in template.cases(other):
+            inputs = template.inputs(definition, case)
+            actual = load_run(definition.reference)(*{**inputs, **SCALES}.values())
+            wide = {n: x for n, x in inputs.items() if n not in SCALES}
+            wide |= {n: wide[n].to(torch.bfloat16) for n in ("k_cache", "v_cache")}
+            torch.testing.assert_close(actual, load_run(other.reference)(*wide.values()))
+
+
+def test_a_causal_mask_of_its_own_is_causal_attention(
+    definitions: Any, template: Any, load_run: Any
+) -> None:
+    found = definitions(4, 2, 8, (1, 5), mask=True)
+    for page_size in (1, 5):
+        masked = found[f"gqa_paged_prefill_custom_mask_h4_kv2_d8_ps{page_size}"]
+        causal = found[f"gqa_paged_prefill_causal_h4_kv2_d8_ps{page_size}"]
+        for case in template.cases(causal):
+            inputs = template.inputs(causal, case)
+            seen = template.module._seen(causal.to_dict(), inputs)
+            *others, scale = inputs.values()
+            mask = torch.cat([part.flatten() for part in seen])
+            actual = load_run(masked.reference)(*others, mask, scale)
+            torch.testing.assert_close(actual, load_run(causal.reference)(*inputs.values()))
 
 
 def test_chunks_of_llama_4_are_longer_than_what_goes_at_once(
@@ -208,12 +250,17 @@ def test_large_logits_do_not_overflow(definitions: Any, template: Any, load_run:
         ("gqa_paged_prefill_causal_h4_kv2_d8_ps4", {"kv_indices": (99,)}),
         ("gqa_ragged_prefill_causal_h4_kv2_d8", {"k": (5, 2, 8)}),
         ("gqa_ragged_prefill_causal_h4_kv2_d8", {"qo_indptr": (7,)}),
+        ("gqa_paged_decode_h4_kv2_qk8_vo4_ps4", {"v_cache": (5, 4, 2, 8)}),
+        ("gqa_paged_prefill_causal_h4_kv2_qk8_vo4_ps4", {"v_cache": (5, 4, 2, 8)}),
+        ("gqa_ragged_prefill_causal_h4_kv2_qk8_vo4", {"v": (8, 2, 8)}),
+        ("gqa_paged_prefill_custom_mask_h4_kv2_qk8_vo4_ps4", {"custom_mask": (7,)}),
     ],
 )
 def test_constraints_are_asserted(
     definitions: Any, template: Any, load_run: Any, name: str, change: dict[str, tuple[int, ...]]
 ) -> None:
-    definition = definitions(4, 2, 8, (4,))[name]
+    width = {"value_dim": 4, "mask": True} if "_vo4" in name else {}
+    definition = definitions(4, 2, 8, (4,), **width)[name]
     inputs = template.inputs(definition, {"lengths": [[1, 6], [1, 2]], "scale": 1.0})
     run = load_run(definition.reference)
     run(*inputs.values())

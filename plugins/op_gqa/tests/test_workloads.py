@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import attrs
 import pytest
 
@@ -91,6 +93,43 @@ def test_some_sequences_end_around_a_chunk(kind: str) -> None:
     (case,) = (c for c in cases if "of 8192 keys" in c.label)
     check_tables(definition, case)
     assert len(cases) == len(cases_of(made(kind))) + 1
+
+
+def test_scales_of_an_eight_bit_cache_differ_from_one_and_each_other() -> None:
+    for case in cases_of(made("decode", cache_dtype="float8_e4m3fn")):
+        assert len({1.0, case.scalars["k_scale"], case.scalars["v_scale"]}) == 3
+
+
+@pytest.mark.parametrize("kind", ["prefill", "prefill_ps1"])
+def test_masks_are_trees_of_drafts(kind: str) -> None:
+    definition = made(kind, custom_mask=True)
+    for case in cases_of(definition):
+        check_tables(definition, case)
+        tables = case.tensors()
+        queries = tables["qo_indptr"].tolist()
+        page = definition.const_axes["page_size"]
+        pages = [b - a for a, b in itertools.pairwise(tables["kv_indptr"].tolist())]
+        last = tables["kv_last_page_len"].tolist() if page > 1 else [1] * len(pages)
+        mask, begin = tables["custom_mask"], 0
+        assert mask.shape == (case.axes["mask_len"],)
+        for number, (start, end) in enumerate(itertools.pairwise(queries)):
+            n, m = end - start, (pages[number] - 1) * page + last[number]
+            seen = mask[begin : begin + n * m].reshape(n, m)
+            begin += n * m
+            assert seen[:, : m - n].all()
+            drafts = seen[:, m - n :]
+            for draft in range(n):
+                above = [other for other in range(draft) if drafts[draft, other]]
+                assert drafts[draft, draft]
+                assert not drafts[draft, draft + 1 :].any()
+                # What it follows, and all that this follows.
+                assert (
+                    not above
+                    or (drafts[draft, : above[-1] + 1] == drafts[above[-1], : above[-1] + 1]).all()
+                )
+        assert begin == len(mask)
+    # Trees, not chains.
+    assert not all(case.tensors()["custom_mask"].all() for case in cases_of(definition))
 
 
 def test_encoders_have_prompts_alone() -> None:

@@ -254,6 +254,56 @@ FULL = {
         "visible = torch.minimum(kv_len, q_len)[owner, None]",
     ),
 }
+SCALED = {
+    "k_scale is left out": (" * float(k_scale)", ""),
+    "k_scale divides": (" * float(k_scale)", " / float(k_scale)"),
+    "v_scale is left out": ("part = part * v_scale", "pass"),
+    "v_scale divides": ("part = part * v_scale", "part = part / v_scale"),
+    "the scales are swapped": (
+        "* float(k_scale)",
+        "* float(v_scale)",
+        "float(v_scale),",
+        "float(k_scale),",
+    ),
+    "v_scale multiplies the lse": (
+        "part = part * v_scale",
+        "part, part_lse = part * v_scale, part_lse * v_scale",
+    ),
+}
+WIDTHS = {
+    "all value heads are the first one": (
+        "return k.flatten(0, 1), v.flatten(0, 1)",
+        "return k.flatten(0, 1), v[:, :1].expand_as(v).flatten(0, 1)",
+    ),
+    "values are the front of the keys": (
+        "k_cache, v_cache, kv_indices)",
+        "k_cache, k_cache[..., :VALUE_DIM], kv_indices)",
+    ),
+}
+MASK = {
+    "the mask is left out": ("~seen[:, None, None]", "~seen[:, None, None] & False"),
+    "the mask says what is hidden": ("~seen[:, None, None]", "seen[:, None, None]"),
+    "the mask is causal as well": (
+        "visible = kv_len[owner, None] + 0 * row",
+        "visible = ((kv_len - q_len)[owner, None] + row + 1).clamp(min=0)",
+    ),
+    "the mask's rows are those of the first query": (
+        "+ row * kv_len[owner, None]",
+        "+ 0 * row * kv_len[owner, None]",
+    ),
+    "the mask's rows are as long as there are queries": (
+        "+ row * kv_len[owner, None]",
+        "+ row * torch.minimum(q_len, kv_len)[owner, None]",
+    ),
+    "all sequences have the first one's mask": (
+        "(pairs.cumsum(0) - pairs)[owner, None]",
+        "0 * owner[:, None]",
+    ),
+    "rows from which all is hidden are a mean": (
+        "output.masked_fill_(blind[..., None], 0.0)",
+        "output",
+    ),
+}
 _PLAIN_MASK = ("the mask shows one key too many", "the mask shows one key too few")
 KEPT = {name: change for name, change in EVERYWHERE.items() if name not in _PLAIN_MASK}
 KERNELS = {
@@ -273,6 +323,11 @@ KERNELS = {
     "gqa_ragged_prefill_causal_h4_kv2_d8_chunk6": CHUNK | PREFILL,
     "gqa_ragged_prefill_h4_kv2_d8": EVERYWHERE | RAGGED | FULL,
     "gqa_ragged_prefill_h4_kv2_d8_sink": SINK | FULL,
+    "gqa_paged_decode_h4_kv2_d8_ps1_fp8kv": EVERYWHERE | PAGED | SCALED,
+    "gqa_paged_prefill_causal_h4_kv2_d8_ps4_swa6_fp8kv_sink": SCALED,
+    "gqa_paged_decode_h4_kv2_qk8_vo4_ps4": WIDTHS,
+    "gqa_paged_prefill_custom_mask_h4_kv2_d8_ps4": MASK | PAGES_OF_SEVERAL,
+    "gqa_paged_prefill_noncausal_h4_kv2_d8_ps4": FULL | PAGES_OF_SEVERAL,
 }
 # Of one query a sequence: the last is the only one, and sees the last key.
 NOT_DECODE = (
@@ -300,7 +355,10 @@ MISTAKES = {
 def made(definitions: Any, kernel: str) -> Any:
     window, cap = 6 if "_swa6" in kernel else None, 3.0 if "_cap3" in kernel else 0.0
     chunk = 6 if "_chunk6" in kernel else None
-    others = {"chunk": chunk, "sink": "_sink" in kernel, "full": "prefill_h" in kernel}
+    others: dict[str, Any] = {"chunk": chunk, "sink": "_sink" in kernel}
+    others |= {"full": "prefill_h" in kernel, "fp8": "_fp8kv" in kernel}
+    others |= {"mask": "custom_mask" in kernel, "cross": "noncausal" in kernel}
+    others |= {"value_dim": 4} if "_vo4" in kernel else {}
     return definitions(4, 2, 8, (1, 4), window=window, cap=cap, **others)[kernel]
 
 

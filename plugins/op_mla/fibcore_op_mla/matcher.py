@@ -42,9 +42,9 @@ _NO_DEFINITION = "the dataset's mla definitions are plain softmax attention, cau
 def extract(tree: ModelTree, serving: Serving) -> Extraction:
     """Kernels, uncovered variants and problems of every latent attention module in `tree`.
 
-    Also names the attention layers that are neither latent nor grouped query attention, because
-    their values are not as wide as their keys. Absorbed layers of sparse attention, which see the
-    keys that an indexer chose, are left to the plugin of `dsa_paged`.
+    Also names the attention layers whose values are not as wide as their keys although they are no
+    latent attention. Absorbed layers of sparse attention, which see the keys that an indexer chose,
+    are left to the plugin of `dsa_paged`.
     """
     found = KernelCollector(lenient=LENIENT)
     for parent in tree.walk():
@@ -151,7 +151,7 @@ class _Finder:
             self.found.not_covered(
                 f"attention h{shape.heads} kv{shape.kv_heads} with head_dim {shape.key} and "
                 f"v_head_dim {shape.value}{''.join(extras)}",
-                "neither grouped query attention, where they are equal, nor latent attention",
+                "no latent attention, although its values are not as wide as its keys",
                 layer,
             )
         elif _is_absorbed(shape, latent):

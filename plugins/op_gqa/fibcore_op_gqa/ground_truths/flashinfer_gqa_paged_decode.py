@@ -1,6 +1,7 @@
 """FlashInfer's batch decode over a paged KV cache (`flashinfer/decode.py`)."""
 
 import math
+from typing import Any
 
 import torch
 
@@ -15,12 +16,13 @@ def flashinfer_gqa_paged_decode(
     kv_indptr: torch.Tensor,
     kv_indices: torch.Tensor,
     sm_scale: float | torch.Tensor,
-    **last_page: torch.Tensor,
+    **others: Any,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Output and base-2 lse of `BatchDecodeWithPagedKVCacheWrapper`.
 
     Its kernels stand for -inf by a large negative number (about -5e4, `math::inf` in
     `include/flashinfer/math.cuh`): the lse of a sequence without keys, whose output they set to 0.
+    An eight-bit cache has two scales, of which it multiplies the output by that of the values.
     """
     import flashinfer
 
@@ -30,7 +32,8 @@ def flashinfer_gqa_paged_decode(
         return torch.empty_like(q), torch.empty(q.shape[:2], dtype=torch.float32, device=q.device)
     # Pages of one token have no such input: each is full.
     full = (kv_indptr[1:] > kv_indptr[:-1]).int()
-    kv_last_page_len = last_page.get("kv_last_page_len", full)
+    kv_last_page_len = others.get("kv_last_page_len", full)
+    scales = {name: float(others[name]) for name in ("k_scale", "v_scale") if name in others}
     workspace = torch.zeros(128 * 2**20, dtype=torch.uint8, device=q.device)
     wrapper = flashinfer.BatchDecodeWithPagedKVCacheWrapper(
         workspace,
@@ -53,5 +56,5 @@ def flashinfer_gqa_paged_decode(
         window_left=(FLASHINFER_GQA_PAGED_DECODE_WINDOW or 0) - 1,
         logits_soft_cap=FLASHINFER_GQA_PAGED_DECODE_CAP or 0.0,
     )
-    output, lse = wrapper.run(q, (k_cache, v_cache), return_lse=True)
+    output, lse = wrapper.run(q, (k_cache, v_cache), return_lse=True, **scales)
     return output, lse.masked_fill(lse < -1e4, -math.inf)

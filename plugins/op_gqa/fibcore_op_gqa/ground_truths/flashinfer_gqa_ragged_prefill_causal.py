@@ -28,7 +28,8 @@ def flashinfer_gqa_ragged_prefill_causal(
     total_q, num_qo_heads, head_dim = q.shape
     num_kv_heads = k.shape[1]
     if total_q == 0:  # nothing to launch
-        return torch.empty_like(q), torch.empty(q.shape[:2], dtype=torch.float32, device=q.device)
+        nothing = q.new_empty((0, num_qo_heads, v.shape[-1]))
+        return nothing, torch.empty(q.shape[:2], dtype=torch.float32, device=q.device)
     workspace = torch.zeros(128 * 2**20, dtype=torch.uint8, device=q.device)
     wrapper = flashinfer.BatchPrefillWithRaggedKVCacheWrapper(workspace, "NHD", backend="fa2")
     wrapper.plan(
@@ -37,6 +38,7 @@ def flashinfer_gqa_ragged_prefill_causal(
         num_qo_heads,
         num_kv_heads,
         head_dim,
+        head_dim_vo=v.shape[-1],
         causal=FLASHINFER_GQA_RAGGED_PREFILL_CAUSAL_MASKED,
         sm_scale=float(sm_scale),
         # FlashInfer counts the keys before the query's own; -1 stands for all of them.

@@ -29,9 +29,10 @@ def flashinfer_gqa_ragged_sink(
     num_kv_heads = k.shape[1]
     alone = (sinks.float() / math.log(2)).repeat(total_q, 1)
     if total_q == 0:  # nothing to launch
-        return torch.empty_like(q), alone
+        return q.new_empty((0, num_qo_heads, v.shape[-1])), alone
+    value_dim = v.shape[-1]
     window_left = (FLASHINFER_GQA_RAGGED_SINK_WINDOW or 0) - 1  # without the query's own key
-    name = f"fibcore_sink_ragged_d{head_dim}_swa{window_left >= 0}"
+    name = f"fibcore_sink_ragged_d{head_dim}_{value_dim}_swa{window_left >= 0}"
     tensors, scalars = (["sink"], ["float"]), (["sm_scale"], ["double"])
     variant = ("AttentionSink", attention_sink_decl["fa2"])
     dtypes = (q.dtype, k.dtype, q.dtype, torch.int32)
@@ -39,7 +40,7 @@ def flashinfer_gqa_ragged_sink(
         torch.zeros(128 * 2**20, dtype=torch.uint8, device=q.device),
         "NHD",
         backend="fa2",
-        jit_args=[name, *dtypes, head_dim, head_dim, *tensors, *scalars, *variant],
+        jit_args=[name, *dtypes, head_dim, value_dim, *tensors, *scalars, *variant],
         jit_kwargs={"use_sliding_window": window_left >= 0},
     )
     wrapper.plan(
@@ -48,6 +49,7 @@ def flashinfer_gqa_ragged_sink(
         num_qo_heads,
         num_kv_heads,
         head_dim,
+        head_dim_vo=value_dim,
         causal=FLASHINFER_GQA_RAGGED_SINK_MASKED,
         window_left=window_left,
         q_data_type=q.dtype,

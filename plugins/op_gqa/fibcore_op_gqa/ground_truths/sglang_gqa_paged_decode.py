@@ -16,13 +16,14 @@ def sglang_gqa_paged_decode(
     kv_indptr: torch.Tensor,
     kv_indices: torch.Tensor,
     sm_scale: float | torch.Tensor,
-    **last_page: torch.Tensor,
+    **others: Any,
 ) -> tuple[torch.Tensor, None]:
     """Output of `_run_sdpa_forward_decode`; it gives no lse.
 
     It reads a cache of one token a place through a table of places, request by request. It runs
     in float32 here: in bfloat16 it would round the attention weights. It does not define what a
-    sequence without keys gives, so such rows are not handed to it and hold the definition's 0.
+    sequence without keys gives, so such rows are not handed to it and hold the definition's 0. It
+    knows no scales of an eight-bit cache: here they multiply the logits' factor and its output.
     """
     if tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 5):
         raise NotImplementedError("SGLang's function needs the enable_gqa of torch 2.5")
@@ -44,9 +45,9 @@ def sglang_gqa_paged_decode(
     page_size, num_kv_heads, head_dim = k_cache.shape[1:]
     pages = (kv_indptr[1:] - kv_indptr[:-1]).long()
     # Pages of one token have no such input: each is full.
-    last = last_page.get("kv_last_page_len", torch.ones_like(pages)).long()
+    last = others.get("kv_last_page_len", torch.ones_like(pages)).long()
     kv_len = torch.where(pages > 0, (pages - 1) * page_size + last, 0)
-    output = torch.zeros_like(q)
+    output = q.new_zeros((*q.shape[:2], v_cache.shape[-1]))
     some = kv_len.nonzero()[:, 0]
     if some.numel() == 0:
         return output, None
@@ -57,16 +58,16 @@ def sglang_gqa_paged_decode(
     result = attend(
         backend,
         q[some].float(),
-        torch.empty_like(q[some], dtype=torch.float32),
+        torch.empty_like(output[some], dtype=torch.float32),
         k_cache.reshape(-1, num_kv_heads, head_dim).float(),
-        v_cache.reshape(-1, num_kv_heads, head_dim).float(),
+        v_cache.reshape(-1, num_kv_heads, v_cache.shape[-1]).float(),
         page * page_size + position % page_size,
         torch.arange(some.numel(), device=q.device),
         kv_len[some],
-        scaling=float(sm_scale),
+        scaling=float(sm_scale) * float(others.get("k_scale", 1.0)),
         enable_gqa=q.shape[1] != num_kv_heads,
         causal=False,
         **window,
     )
-    output[some] = result.to(q.dtype)
+    output[some] = (result * float(others.get("v_scale", 1.0))).to(q.dtype)
     return output, None

@@ -17,14 +17,15 @@ def sglang_gqa_paged_prefill_causal(
     kv_indptr: torch.Tensor,
     kv_indices: torch.Tensor,
     sm_scale: float | torch.Tensor,
-    **last_page: torch.Tensor,
+    **others: Any,
 ) -> tuple[torch.Tensor, None]:
     """Output of `_run_sdpa_forward_extend`, causal; it gives no lse.
 
     It reads a cache of one token a place through a table of places, request by request. It runs
     in float32 here: in bfloat16 it would round the attention weights. It expects the keys of the
     queries to be in the cache and does not define what a query without keys gives, so such rows
-    are not handed to it and hold the definition's 0.
+    are not handed to it and hold the definition's 0. It knows no scales of an eight-bit cache: here
+    they multiply the logits' factor and its output.
     """
     if tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 5):
         raise NotImplementedError("SGLang's function needs the enable_gqa of torch 2.5")
@@ -46,13 +47,13 @@ def sglang_gqa_paged_prefill_causal(
     page_size, num_kv_heads, head_dim = k_cache.shape[1:]
     pages = (kv_indptr[1:] - kv_indptr[:-1]).long()
     # Pages of one token have no such input: each is full.
-    last = last_page.get("kv_last_page_len", torch.ones_like(pages)).long()
+    last = others.get("kv_last_page_len", torch.ones_like(pages)).long()
     kv_len = torch.where(pages > 0, (pages - 1) * page_size + last, 0)
     q_len = (qo_indptr[1:] - qo_indptr[:-1]).long()
     extend = torch.minimum(q_len, kv_len)  # the queries that see a key: the last ones
     owner = torch.repeat_interleave(q_len)
     keep = qo_indptr[1:].long()[owner] - torch.arange(q.shape[0], device=q.device) <= extend[owner]
-    output = torch.zeros_like(q)
+    output = q.new_zeros((*q.shape[:2], v_cache.shape[-1]))
     some = extend.nonzero()[:, 0]
     if some.numel() == 0:
         return output, None
@@ -63,18 +64,18 @@ def sglang_gqa_paged_prefill_causal(
     result = attend(
         backend,
         q[keep].float(),
-        torch.empty_like(q[keep], dtype=torch.float32),
+        torch.empty_like(output[keep], dtype=torch.float32),
         k_cache.reshape(-1, num_kv_heads, head_dim).float(),
-        v_cache.reshape(-1, num_kv_heads, head_dim).float(),
+        v_cache.reshape(-1, num_kv_heads, v_cache.shape[-1]).float(),
         page * page_size + position % page_size,
         torch.arange(some.numel(), device=q.device),
         kv_len[some],
         (kv_len - extend)[some],
         extend[some],
-        scaling=float(sm_scale),
+        scaling=float(sm_scale) * float(others.get("k_scale", 1.0)),
         enable_gqa=q.shape[1] != num_kv_heads,
         causal=True,
         **window,
     )
-    output[keep] = result.to(q.dtype)
+    output[keep] = (result * float(others.get("v_scale", 1.0))).to(q.dtype)
     return output, None

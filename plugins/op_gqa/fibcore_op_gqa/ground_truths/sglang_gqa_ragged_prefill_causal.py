@@ -51,7 +51,7 @@ def sglang_gqa_ragged_prefill_causal(
     pieces = -(-extend // kv_len.clamp(min=1))
     owner = torch.repeat_interleave(q_len)
     keep = qo_indptr[1:].long()[owner] - torch.arange(q.shape[0], device=q.device) <= extend[owner]
-    output = torch.zeros_like(q)
+    output = q.new_zeros((*q.shape[:2], v.shape[-1]))
     some = torch.repeat_interleave(pieces)  # a request each
     number = torch.arange(some.numel(), device=q.device) - (pieces.cumsum(0) - pieces)[some]
     taken = torch.minimum(kv_len[some], extend[some] - number * kv_len[some])
@@ -62,7 +62,7 @@ def sglang_gqa_ragged_prefill_causal(
     result = attend(
         backend,
         q[keep].float(),
-        torch.empty_like(q[keep], dtype=torch.float32),
+        torch.empty_like(output[keep], dtype=torch.float32),
         k.float(),
         v.float(),
         kv_indptr[:-1].long()[some, None] + position,

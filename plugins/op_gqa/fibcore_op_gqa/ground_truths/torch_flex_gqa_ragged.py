@@ -78,7 +78,7 @@ def torch_flex_gqa_ragged(
     lse of the sink alone.
     """
     starts, keys = qo_indptr.tolist(), kv_indptr.tolist()
-    output = torch.zeros_like(q)
+    output = q.new_zeros((*q.shape[:2], v.shape[-1]))
     sinks = others.get("sinks")
     lse = torch.full(q.shape[:2], -math.inf, dtype=torch.float32, device=q.device)
     if sinks is not None:

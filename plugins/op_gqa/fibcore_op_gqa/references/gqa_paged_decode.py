@@ -11,6 +11,7 @@ query sees,
     total = exp(sinks[h]) + sum_j exp(logit[j])  # only: sink
     lse[h] = log2(total)  # only: sink
 
+# only: fp8: The cache holds eight-bit numbers: k = k_scale * k_cache and v = v_scale * v_cache.
 The keys of sequence b stand in the pages kv_indices[kv_indptr[b] : kv_indptr[b + 1]], in order;  # only: pages
 all pages are full but the last, which holds kv_last_page_len[b] keys.  # only: pages
 # except: pages: The keys of sequence b stand in the pages kv_indices[kv_indptr[b] : kv_indptr[b + 1]], in order,
@@ -33,6 +34,7 @@ from fibcore_op_gqa.references.gqa_paged_prefill_causal import attend, attend_al
 NUM_QO_HEADS = 32
 NUM_KV_HEADS = 8
 HEAD_DIM = 128
+# only: vo: VALUE_DIM = 128
 PAGE_SIZE = 64
 SLIDING_WINDOW = 4096  # only: window
 # only: chunk: ATTENTION_CHUNK = 8192
@@ -54,7 +56,8 @@ def product(a: torch.Tensor, b: torch.Tensor, scale: float = 1.0) -> torch.Tenso
 
 
 def weighted_sum(weights: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-    """Float32 weights [n, rows, c] times v [n, c, HEAD_DIM], in float32."""
+    # only: vo: """Float32 weights [n, rows, c] times v [n, c, VALUE_DIM], in float32."""
+    """Float32 weights [n, rows, c] times v [n, c, HEAD_DIM], in float32."""  # except: vo
     if not (MIXED and v.is_cuda and v.dtype == torch.bfloat16):
         return product(weights, v.float())
     # The sum of two bfloat16 numbers holds 16 bits of a weight, and tensor cores multiply both.
@@ -62,7 +65,8 @@ def weighted_sum(weights: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
     halves = v.new_empty((n, 2, rows, c))
     halves[:, 0] = weights
     torch.sub(weights, halves[:, 0], out=halves[:, 1])
-    return product(halves.flatten(1, 2), v).view(n, 2, rows, HEAD_DIM).sum(dim=1)
+    return product(halves.flatten(1, 2), v).view(n, 2, rows, HEAD_DIM).sum(dim=1)  # except: vo
+    # only: vo: return product(halves.flatten(1, 2), v).view(n, 2, rows, VALUE_DIM).sum(dim=1)
 
 
 @torch.no_grad()
@@ -75,17 +79,23 @@ def run(
     kv_last_page_len: torch.Tensor,  # only: pages
     sinks: torch.Tensor,  # only: sink
     sm_scale: float | torch.Tensor,
+    # only: fp8: k_scale: float | torch.Tensor,
+    # only: fp8: v_scale: float | torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Compute the output, like q, and lse [batch_size, NUM_QO_HEADS] float32.
+    # only: vo: """Compute the output and lse [batch_size, NUM_QO_HEADS] float32.
+    """Compute the output, like q, and lse [batch_size, NUM_QO_HEADS] float32.  # except: vo
 
     q is [batch_size, NUM_QO_HEADS, HEAD_DIM], a cache
     [num_pages, PAGE_SIZE, NUM_KV_HEADS, HEAD_DIM]; sm_scale is a number or a 0-d tensor.
+    # only: vo: v_cache and the output have VALUE_DIM in the place of HEAD_DIM.
+    # only: fp8: k_scale and v_scale are numbers or 0-d tensors, too.
     sinks is [NUM_QO_HEADS].  # only: sink
     """
     batch_size, num_qo_heads, head_dim = q.shape
     assert (num_qo_heads, head_dim) == (NUM_QO_HEADS, HEAD_DIM)
     assert k_cache.shape[1:] == (PAGE_SIZE, NUM_KV_HEADS, HEAD_DIM)
-    assert v_cache.shape == k_cache.shape
+    assert v_cache.shape == k_cache.shape  # except: vo
+    # only: vo: assert v_cache.shape == (*k_cache.shape[:3], VALUE_DIM)
     assert kv_indptr.shape[0] == batch_size + 1
     assert kv_indices.shape[0] == kv_indptr[-1].item()
     assert kv_last_page_len.shape == (batch_size,)  # only: pages
@@ -99,7 +109,11 @@ def run(
     # A tile is the one query of a sequence.
     index = torch.arange(batch_size)[:, None]
     begin = kv_indptr[:-1]
+    # only: fp8: sm_scale, cache = float(sm_scale) * float(k_scale), (k_cache, v_cache, kv_indices)
     return attend_all(
-        # except: sink: q, index, kv_len[:, None], begin, (k_cache, v_cache, kv_indices), sm_scale
-        q, index, kv_len[:, None], begin, (k_cache, v_cache, kv_indices), sm_scale, sinks  # only: sink
+        # only: few: q, index, kv_len[:, None], begin, (k_cache, v_cache, kv_indices), sm_scale
+        q, index, kv_len[:, None], begin, (k_cache, v_cache, kv_indices), sm_scale, sinks  # only: sink_alone
+        # only: fp8: *(q, index, kv_len[:, None], begin, cache, sm_scale),
+        # only: sink_too: sinks,
+        # only: fp8: float(v_scale),
     )

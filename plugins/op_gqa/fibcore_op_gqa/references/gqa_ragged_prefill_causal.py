@@ -1,5 +1,5 @@
 # only: full: """Prefill attention: ragged queries, keys and values, grouped heads.
-"""Causal prefill attention: ragged queries, keys and values, grouped heads.  # except: full
+"""Causal prefill attention: ragged queries, keys and values, grouped heads.  # only: causal
 
 With query head h reading KV head g = h // (NUM_QO_HEADS // NUM_KV_HEADS), and the keys j that the
 query sees,
@@ -13,7 +13,7 @@ query sees,
     lse[h] = log2(total)  # only: sink
 
 The keys of sequence b are k[kv_indptr[b] : kv_indptr[b + 1]].
-Query i of a sequence with n queries and m keys sees the keys j <= i + m - n.  # except: full
+Query i of a sequence with n queries and m keys sees the keys j <= i + m - n.  # only: causal
 # only: full: A query sees all keys of its sequence.
 Of these it sees the last SLIDING_WINDOW alone, its own included.  # only: window
 # only: chunk: Of these it sees those of its own key's chunk alone: keys go by ATTENTION_CHUNK, from the first.
@@ -40,6 +40,7 @@ from fibcore_op_gqa.references.gqa_paged_prefill_causal import (
 NUM_QO_HEADS = 32
 NUM_KV_HEADS = 8
 HEAD_DIM = 128
+# only: vo: VALUE_DIM = 128
 SLIDING_WINDOW = 4096  # only: window
 # only: chunk: ATTENTION_CHUNK = 8192
 LOGIT_CAP = 50.0  # only: cap
@@ -58,14 +59,16 @@ def gather(
     begin: torch.Tensor,
     position: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Keys and values [n * NUM_KV_HEADS, c, HEAD_DIM] at positions [n, c] of n sequences.
+    # only: vo: """Keys [n * NUM_KV_HEADS, c, HEAD_DIM] and values at positions [n, c] of n sequences.
+    """Keys and values [n * NUM_KV_HEADS, c, HEAD_DIM] at positions [n, c] of n sequences.  # except: vo
 
     begin [n]: the first key of each.
     """
     keys, values = cache
     token = begin[:, None] + position
     # Tokens become the rows of a matrix for each head: those of one sequence without a copy.
-    k, v = (x.reshape(-1, NUM_KV_HEADS, HEAD_DIM)[token].transpose(1, 2) for x in (keys, values))
+    k, v = (x.reshape(-1, NUM_KV_HEADS, HEAD_DIM)[token].transpose(1, 2) for x in (keys, values))  # except: vo
+    # only: vo: k, v = (x[token].transpose(1, 2) for x in (keys, values))
     return k.flatten(0, 1), v.flatten(0, 1)
 
 
@@ -79,10 +82,12 @@ def run(
     sinks: torch.Tensor,  # only: sink
     sm_scale: float | torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Compute the output, like q, and lse [total_q, NUM_QO_HEADS] float32.
+    # only: vo: """Compute the output and lse [total_q, NUM_QO_HEADS] float32.
+    """Compute the output, like q, and lse [total_q, NUM_QO_HEADS] float32.  # except: vo
 
     q is [total_q, NUM_QO_HEADS, HEAD_DIM], k and v [total_kv, NUM_KV_HEADS, HEAD_DIM];
     sm_scale is a number or a 0-d tensor.
+    # only: vo: v and the output have VALUE_DIM in the place of HEAD_DIM.
     sinks is [NUM_QO_HEADS].  # only: sink
     """
     total_q, num_qo_heads, head_dim = q.shape
@@ -90,7 +95,8 @@ def run(
     assert (num_qo_heads, head_dim) == (NUM_QO_HEADS, HEAD_DIM)
     assert sinks.shape == (NUM_QO_HEADS,)  # only: sink
     assert k.shape[1:] == (NUM_KV_HEADS, HEAD_DIM)
-    assert v.shape == k.shape
+    assert v.shape == k.shape  # except: vo
+    # only: vo: assert v.shape == (*k.shape[:2], VALUE_DIM)
     assert qo_indptr.shape == kv_indptr.shape
     assert total_q == qo_indptr[-1].item()
     assert total_kv == kv_indptr[-1].item()
