@@ -168,7 +168,7 @@ def _masks(definition: Definition) -> list[Implementation]:
         *rewritten(
             definition,
             "a causal mask",
-            "visible = kv_len[owner, None] + 0 * row",
+            "visible = kv_len[owner, None].expand_as(row)",
             f"visible = ({_CAUSAL}).clamp(min=0)",
             seen,
             all_seen,

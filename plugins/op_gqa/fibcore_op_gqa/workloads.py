@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -12,7 +12,6 @@ import attrs
 from fibcore.plugin import Definition, Scalar, WorkloadCase
 from fibcore_op_gqa.definitions import extras_of, kind_of, widths
 from fibcore_op_gqa.names import PAGE_SIZE, Kind
-from fibcore_op_gqa.verification import tree_masks, verified_batches
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,6 +22,12 @@ if TYPE_CHECKING:
 
 # Of keys and values in an eight-bit cache, which are about 1: neither is 1, nor as the other.
 _SCALES = {"k_scale": 1.5, "v_scale": 0.75}
+
+# (sequences, median keys before the drafts, drafts each): what a server verifies in one call.
+_DRAFTS = (
+    *((1, 16, 8), (1, 128, 16), (1, 1024, 64), (1, 8192, 8), (4, 256, 16), (8, 1024, 8)),
+    *((16, 512, 16), (32, 1024, 8), (64, 256, 4)),
+)
 
 FEW_QUERIES = 512
 """Up to so many queries stand in the dataset where they cannot be random."""
@@ -45,7 +50,7 @@ def workloads(
 
     extras = extras_of(definition)
     if extras.mask:
-        batches = verified_batches(seed, definition.name)
+        batches = _verified_batches(seed, definition.name)
     elif kind == "decode":
         batches = decode_batches(seed, definition.name)
     else:
@@ -69,6 +74,51 @@ def workloads(
     return tuple(_near_the_cap(definition, case, std, seed) for case in cases)
 
 
+def _verified_batches(seed: int, name: str) -> list[Batch]:
+    """Batches of 1 to 64 sequences, each with keys of its own and 4 to 64 drafts after them.
+
+    A single sequence has 3 keys less than the power of two, so that no page is full.
+    """
+    from fibcore.plugin import Batch, generator
+
+    found = []
+    for count, median, drafts in _DRAFTS:
+        label = f"{count} x {drafts} drafts after about {median} keys"
+        before = [median - 3] if count == 1 else []
+        if not before:
+            before = list(generator(seed, name, label).lengths(count, median, 4 * median))
+        keys = tuple(length + drafts for length in before)
+        found.append(Batch(label, (drafts,) * count, keys))
+    return found
+
+
+def _tree_masks(
+    queries: Sequence[int], keys: Sequence[int], seed: int, *words: object
+) -> np.ndarray[Any, Any]:
+    """Bool [sum of queries * keys]: the masks of all sequences, one after the other.
+
+    The first draft of a sequence follows its last key; each other follows one that stands before it
+    in no order. A draft sees the keys before the drafts, those that it follows, and itself.
+    """
+    import numpy as np
+
+    from fibcore.plugin import generator
+
+    draws = generator(seed, "tree", *words)
+    parts = []
+    for count, length in zip(queries, keys, strict=True):
+        first = length - count
+        seen = np.zeros((count, length), dtype=np.bool_)
+        seen[:, :first] = True
+        parents = draws.uniform(0.0, 1.0, count)
+        for draft in range(count):
+            if draft:
+                seen[draft] |= seen[int(parents[draft] * draft) % draft]
+            seen[draft, first + draft] = True
+        parts.append(seen.reshape(-1))
+    return np.concatenate(parts)
+
+
 def _pairs(batch: Batch) -> dict[str, int]:
     """Elements of the masks of a batch's sequences."""
     return {"mask_len": sum(n * m for n, m in zip(batch.queries, batch.keys, strict=True))}
@@ -82,7 +132,7 @@ def _with_mask(definition: Definition, case: WorkloadCase, batch: Batch, seed: i
 
 def _masks(others: Callable[[], Arrays], definition: Definition, batch: Batch, seed: int) -> Arrays:
     """The tensors of a case and a mask."""
-    mask = tree_masks(batch.queries, batch.keys, seed, definition.name, batch.label)
+    mask = _tree_masks(batch.queries, batch.keys, seed, definition.name, batch.label)
     return {**others(), "custom_mask": mask}
 
 

@@ -107,7 +107,7 @@ def test_sglang_rejects_a_missing_scale(
         {"full": True, "sink": True},
         {"fp8": True, "value_dim": 8},
         {"mask": True, "sink": True},
-        {"cross": True},
+        {"cross": True, "cap": 4.0},
     ],
     ids=str,
 )

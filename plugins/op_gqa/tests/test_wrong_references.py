@@ -284,7 +284,7 @@ MASK = {
     "the mask is left out": ("~seen[:, None, None]", "~seen[:, None, None] & False"),
     "the mask says what is hidden": ("~seen[:, None, None]", "seen[:, None, None]"),
     "the mask is causal as well": (
-        "visible = kv_len[owner, None] + 0 * row",
+        "visible = kv_len[owner, None].expand_as(row)",
         "visible = ((kv_len - q_len)[owner, None] + row + 1).clamp(min=0)",
     ),
     "the mask's rows are those of the first query": (

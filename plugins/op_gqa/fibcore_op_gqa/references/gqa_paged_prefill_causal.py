@@ -291,7 +291,7 @@ def prefill(
     row = torch.minimum(number[:, None] * rows + torch.arange(rows), q_len[owner, None] - 1)
     visible = ((kv_len - q_len)[owner, None] + row + 1).clamp(min=0)  # only: causal
     # only: full: visible = kv_len[owner, None] - CAUSAL * (q_len[owner, None] - 1 - row)
-    # only: mask: visible = kv_len[owner, None] + 0 * row
+    # only: mask: visible = kv_len[owner, None].expand_as(row)
     # only: mask: pairs = q_len * kv_len
     # only: mask: offset = (pairs.cumsum(0) - pairs)[owner, None] + row * kv_len[owner, None]
     index = qo_indptr[owner, None] + row
@@ -351,7 +351,7 @@ def run(
     cache = k_cache, v_cache, kv_indices  # only: sink_alone
     # only: few: return prefill(q, qo_indptr, kv_len, begin, (k_cache, v_cache, kv_indices), sm_scale)
     return prefill(q, qo_indptr, kv_len, begin, cache, sm_scale, sinks)  # only: sink_alone
-    # only: mask: assert custom_mask.shape == (((qo_indptr[1:] - qo_indptr[:-1]) * kv_len).sum(),)
+    # only: mask: assert custom_mask.shape == (((qo_indptr[1:] - qo_indptr[:-1]) * kv_len).sum().item(),)
     # only: fp8: sm_scale = float(sm_scale) * float(k_scale)
     # only: more: cache = k_cache, v_cache, kv_indices
     # only: more: return prefill(
