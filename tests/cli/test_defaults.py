@@ -44,7 +44,7 @@ def defaults(name: str) -> dict[str, Any]:
 @pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_every_option_is_a_keyword_of_the_api(name: str) -> None:
     keywords = {word for f in CALLS[name] for word in getattr(fibcore, f).keywords}
-    options = {"page_size", "gemm_shapes", "sampling_order"}  # op types declare them
+    options = {"page_size", "gemm_shapes", "sampling_order", "drafts"}  # op types declare them
     assert set(defaults(name)) <= keywords | options
 
 

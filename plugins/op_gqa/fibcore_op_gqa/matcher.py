@@ -21,6 +21,7 @@ from fibcore.plugin import (
     ModelTree,
     ModuleNode,
     Serving,
+    kv_cache_dtype,
 )
 from fibcore_op_gqa.kernels import Sizes, kernels_run, make_kernel
 from fibcore_op_gqa.layer_settings import (
@@ -35,7 +36,7 @@ from fibcore_op_gqa.layer_settings import (
     variants,
     vision_features,
 )
-from fibcore_op_gqa.model_config import cache_dtype, config_value, window_of_config
+from fibcore_op_gqa.model_config import config_value, window_of_config
 from fibcore_op_gqa.names import (
     Extras,
 )
@@ -149,7 +150,7 @@ def _layer(
         scaling = node.argument("scaling")
         for kind, page_size, plain in kernels_run(serving, variant.prompt, variant.extras):
             # The cache alone is quantised: ragged prefill reads the fresh keys and values.
-            cache = None if page_size is None else cache_dtype(tree)
+            cache = None if page_size is None else kv_cache_dtype(tree)
             extras = attrs.evolve(plain, cache=cache)
             if extras.mask and extras.local:
                 # A window is of keys before a query's own, and what stands before it in the cache

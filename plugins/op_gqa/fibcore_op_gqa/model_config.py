@@ -44,31 +44,3 @@ def chunk_size(tree: ModelTree) -> int | str | None:
             known: int = with_origins(size, frozenset({origin}))
             return known
     return ""
-
-
-def cache_dtype(tree: ModelTree) -> str | None:
-    """Dtype of a quantised KV cache, None for the model's own dtype.
-
-    With `--kv-cache-dtype auto` SGLang takes it from the checkpoint (`kv_cache_quant_algo`, or
-    `kv_cache_scheme` in ModelOpt's flat format) and knows FP8 alone.
-    """
-    for config in _configs(tree):
-        quantization = config.get("quantization_config")
-        if not isinstance(quantization, Mapping):
-            continue
-        nested = quantization.get("quantization")
-        sections = [quantization, nested] if isinstance(nested, Mapping) else [quantization]
-        for section in sections:
-            algorithm = section.get("kv_cache_quant_algo")
-            if isinstance(algorithm, str) and algorithm.upper() == "FP8":
-                return "float8_e4m3fn"
-        scheme = quantization.get("kv_cache_scheme")
-        if "quant_algo" in quantization and (
-            (isinstance(scheme, str) and scheme.strip().upper() in ("FP8", "FLOAT8"))
-            or (
-                isinstance(scheme, Mapping)
-                and (scheme.get("type"), scheme.get("num_bits")) == ("float", 8)
-            )
-        ):
-            return "float8_e4m3fn"
-    return None
