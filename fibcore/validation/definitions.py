@@ -20,7 +20,10 @@ from fibcore.ops.registry import Registry
 from fibcore.references.reading import REFERENCE_IMPORTS, foreign_imports, unasserted_axes
 from fibcore.validation.problems import Severity, ValidationProblem, error, warning
 
-TAG_CATEGORIES = ("ep", "fi_api", "model", "quantization", "stage", "status", "tp")
+TAG_CATEGORIES = (
+    *("ep", "fi_api", "layout", "model", "quantization"),
+    *("sparse", "stage", "status", "tp"),
+)
 STATUSES = ("verified", "unverified")
 
 _DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")

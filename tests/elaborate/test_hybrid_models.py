@@ -395,13 +395,16 @@ def gqa(sizes: str, layers: int, suffix: str = "") -> dict[str, int]:
                 "mla_ragged_prefill_causal_h32_qk192_vo128": 7,
                 "moe_bf16_ds_routing_topk8_ng1_kg1_e256_h2304_i1024": 26,
                 "gemm_n_8192_k_512": 7,
+                "kda_decode_qk32_v32_d128_k_last": 20,
+                "kda_mtp_qk32_v32_d128_k_last": 20,
+                "kda_prefill_qk32_v32_d128_k_last": 20,
             },
             {
                 "FusedRMSNormGated": 20,
                 "batched GEMM b32_n512_k128 (absorbed query projection)": 7,
                 "batched GEMM b32_n128_k512 (absorbed value projection)": 7,
             },
-            {"RadixLinearAttention": 20},
+            {},
             id="kimi-linear",
         ),
         pytest.param(

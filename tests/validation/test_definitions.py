@@ -240,6 +240,7 @@ def test_tags(root: Path, tags: tuple[str, ...], severity: str, message: str) ->
 
 def test_tags_that_are_fine(root: Path) -> None:
     tags = ("tp:8", "ep:16", "stage:prefill", "quantization:float8_e4m3fn", "status:verified")
+    tags = (*tags, "layout:k-last", "sparse:topk")
     put(root, toy(tags=(*tags, "fi_api:flashinfer.norm.rmsnorm", "model:llama-3.1-8b")))
     assert check(root).problems == ()
 
