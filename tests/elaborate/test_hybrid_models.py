@@ -372,9 +372,11 @@ def gqa(sizes: str, layers: int, suffix: str = "") -> dict[str, int]:
                 "gemm_n_3352_k_1024": 36,
                 "gemm_n_1024_k_1536": 36,
                 "silu_and_mul_h4096": 36,
+                "mamba_ssu_decode_h24_d64_s128_ng1": 36,
+                "mamba_ssd_prefill_h24_d64_s128_ng1": 36,
             },
             {"causal convolution": 36, "Mixer2RMSNormGated": 36},
-            {"MambaMixer2": 36},
+            {},
             id="falcon-h1",
         ),
         pytest.param(
@@ -383,9 +385,11 @@ def gqa(sizes: str, layers: int, suffix: str = "") -> dict[str, int]:
                 **gqa("h12_kv4_d128", 4),
                 "gemm_n_6448_k_1536": 36,
                 "moe_bf16_renorm_topk6_e64_h1536_i512": 40,
+                "mamba_ssu_decode_h48_d64_s128_ng1": 36,
+                "mamba_ssd_prefill_h48_d64_s128_ng1": 36,
             },
             {"causal convolution": 36, "Mixer2RMSNormGated": 36},
-            {"MambaMixer2": 36},
+            {},
             id="granite-4-hybrid",
         ),
         pytest.param(
@@ -423,13 +427,19 @@ def gqa(sizes: str, layers: int, suffix: str = "") -> dict[str, int]:
         ),
         pytest.param(
             NEMOTRON_3,
-            {**gqa("h32_kv2_d128", 6), "gemm_n_10304_k_2688": 23, "gemm_n_128_k_2688": 23},
+            {
+                **gqa("h32_kv2_d128", 6),
+                "gemm_n_10304_k_2688": 23,
+                "gemm_n_128_k_2688": 23,
+                "mamba_ssu_decode_h64_d64_s128_ng8": 23,
+                "mamba_ssd_prefill_h64_d64_s128_ng8": 23,
+            },
             {
                 "causal convolution": 23,
                 "Mixer2RMSNormGated": 23,
                 "moe with relu2 activation, experts without a gate": 23,
             },
-            {"MambaMixer2": 23},
+            {},
             id="nemotron-3",
         ),
         pytest.param(
