@@ -104,8 +104,14 @@ def _model(model: ModelReport, out: Output) -> None:
     _remarks("no definition", model.not_covered, out)
     _remarks("moves data alone", model.moves, out)
     if model.unclaimed:
-        classes = ", ".join(f"{name} ({count})" for name, count in model.unclaimed.items())
+        classes = ", ".join(
+            f"{name} ({', '.join((str(count), *model.covered_by.get(name, ())))})"
+            for name, count in model.unclaimed.items()
+        )
         out.line(f"  not covered by any installed plugin: {classes}")
+        missing = sorted({one for several in model.covered_by.values() for one in several})
+        if missing:
+            out.line(f"  not installed or left out, and covering these: {', '.join(missing)}")
 
 
 def _remarks(label: str, remarks: Iterable[Remark], out: Output) -> None:

@@ -25,6 +25,7 @@ from fibcore.extraction.request import Request, check_models
 from fibcore.model.definition import Definition
 from fibcore.model.kernel import Kernel, NotCovered, Problem, Use, class_defaults
 from fibcore.model.tree import Missing
+from fibcore.ops.covering import covering
 from fibcore.ops.registry import Registry
 from fibcore.progress import Progress, report
 from fibcore.sources.tree import SourceTree
@@ -215,7 +216,8 @@ class _Search:
                     remark(n.what, n.reason, n.uses) for n in found.not_covered if not n.moves
                 ),
                 moves=tuple(remark(n.what, n.reason, n.uses) for n in found.not_covered if n.moves),
-                unclaimed=number_of_classes(found.unclaimed),
+                unclaimed=(unclaimed := number_of_classes(found.unclaimed)),
+                covered_by=covering(unclaimed, self.registry.distributions()),
                 warnings=(*model.notes, *found.tree.warnings, *not_followed(found.tree)),
                 errors=tuple(failed),
                 class_defaults=class_defaults(kernels),

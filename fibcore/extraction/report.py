@@ -75,6 +75,8 @@ class ModelReport:
         not_covered: Ops that plugins recognised and have no definition for.
         moves: Copies and collectives, which are no gaps: nobody defines those.
         unclaimed: Class name to number of layers that no installed plugin accounts for.
+        covered_by: Those of these names that a plugin covers which is not in use, with the
+            distributions to install.
         warnings: What a reader should know although nothing is missing.
         errors: Plugins that raised, as errors; the other plugins' kernels are in `kernels`.
         class_defaults: Keys that the config lacks and that constants of kernels were
@@ -94,6 +96,7 @@ class ModelReport:
     not_covered: tuple[Remark, ...] = ()
     moves: tuple[Remark, ...] = ()
     unclaimed: Mapping[str, int] = attrs.field(factory=dict)
+    covered_by: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
     warnings: tuple[str, ...] = ()
     errors: tuple[FibcoreError, ...] = ()
     class_defaults: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)

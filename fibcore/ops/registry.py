@@ -95,6 +95,10 @@ class Registry:
             hint="pip install fibcore[ops] installs fibcore's own; `fibcore plugins` lists them",
         )
 
+    def distributions(self) -> frozenset[str]:
+        """The distributions of the plugins in use."""
+        return frozenset(p.distribution for p in self._active.values() if p.distribution)
+
     def skipped(self) -> tuple[PluginInfo, ...]:
         """The plugins that are broken and therefore not used."""
         return tuple(p for p in self.plugins if p.status == "skipped")
