@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fibcore.cli.options import Command, PositiveInt, PositiveInts, Words, add
+from fibcore.model.launch import DEFAULT_GPU, GPUS
 from fibcore.model.serving import STAGES
 
 if TYPE_CHECKING:
@@ -55,6 +56,19 @@ def serving_sizes(command: Command) -> Command:
             "--stage", type=Words(*STAGES), metavar="S[,S]", help=f"Of {', '.join(STAGES)}."
         ),
         options_with_one_value,
+    )
+
+
+def launched(command: Command) -> Command:
+    """Add the options that say in SGLang's own words how a model is served."""
+    return add(
+        command,
+        click.option(
+            "--launch",
+            metavar="LINE|FILE",
+            help="A launch line of SGLang's server, or a YAML or JSON file of its options.",
+        ),
+        click.option("--gpu", metavar="GPU", help=f"{', '.join(GPUS)}.  [{DEFAULT_GPU}]"),
     )
 
 

@@ -18,11 +18,10 @@ PATHS_SHOWN = 3
 
 
 @cli.command("extract-kernel-definitions")
-@click.option(
-    "--model-name", multiple=True, required=True, metavar="NAME", help="Model (repeatable)."
-)
+@click.option("--model-name", multiple=True, metavar="NAME", help="Model (repeatable).")
 @options.model_constants
 @declared.serving_sizes
+@declared.launched
 @options.sglang
 @click.option("--dry-run", is_flag=True, help="Find everything, write nothing.")
 @options.common
@@ -31,7 +30,8 @@ def extract(out: Output, **given: Any) -> int:
 
     NAME is an SGLang model file (llama), an architecture class, a slug of the catalogue
     (llama-3.1-8b) or a Hub id; with --config any slug. TP and EP default to how the catalogue
-    says the model is served.
+    says the model is served; --launch says all of that in SGLang's own words, and names the model
+    where --model-name does not.
     """
     from fibcore.extraction.run import extract as api
 
@@ -85,6 +85,11 @@ def print_models(report: ExtractReport, out: Output) -> None:
 def _model(model: ModelReport, out: Output) -> None:
     out.line(model.label)
     out.line(f"  {model.architecture}, constants from {model.constants}, {model.source}")
+    if model.served:
+        out.line(f"  as served: {model.served}")
+    if model.ignored:
+        flags = ", ".join("--" + name.replace("_", "-") for name in model.ignored)
+        out.line(f"  note: options of the launch that decide about no kernel: {flags}")
     for cls, keys in model.class_defaults.items():
         out.line(f"  from class defaults: {', '.join(keys)} ({cls})")
     out.table(

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 )
 @options.model_constants
 @declared.serving_sizes
+@declared.launched
 @options.repositories
 @options.device
 @click.option("--tolerance", type=options.Tolerance(), help="rtol and atol of the tests.")

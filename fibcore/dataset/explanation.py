@@ -93,6 +93,8 @@ def _entry(entry: ProvenanceEntry, declared: DeclaredOptions) -> dict[str, Any]:
         "ep": entry.serving.ep,
         **usual,
         **entry.serving.options,
+        "gpu": entry.serving.gpu,
+        "launch": None if entry.serving.launch is None else entry.serving.launch.line,
         "kernel": entry.kernel,
         "constants": {
             name: {

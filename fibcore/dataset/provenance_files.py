@@ -28,6 +28,7 @@ from fibcore.model.definition import Definition
 from fibcore.model.forms import DataError
 from fibcore.model.json import configure, decode, from_data, to_data, to_text
 from fibcore.model.kernel import Fact, Scalar, Use
+from fibcore.model.launch import DEFAULT_GPU, Launch
 from fibcore.model.layer_paths import count_paths, expand_paths, group_uses
 from fibcore.model.options import OptionValue
 from fibcore.model.serving import Serving
@@ -221,6 +222,10 @@ def _entry_key(entry: ProvenanceEntry, definition: Definition, *, named: bool = 
     key = f"tp{entry.serving.tp}-ep{entry.serving.ep}"
     for name, value in sorted(entry.serving.options.items()):
         key += f"-{name}={value}" if named else f"-{value}"
+    if entry.serving.gpu != DEFAULT_GPU:
+        key += f" {entry.serving.gpu}"
+    if entry.serving.launch is not None and entry.serving.launch.line:
+        key += f" {entry.serving.launch.line}"
     # One model may need the kernel under two names, of which the dataset has one.
     if entry.kernel not in (None, definition.name):
         key += f":{entry.kernel}"
@@ -270,6 +275,7 @@ def _from_entry(entry: ProvenanceEntry, definition: Definition) -> _Entry:
             "tp": entry.serving.tp,
             "ep": entry.serving.ep,
             **dict(sorted(entry.serving.options.items())),
+            **_as_launched(entry.serving),
         },
         source=_Source("sglang", entry.source_version),
         kernel=_other_name(entry.kernel, definition),
@@ -281,9 +287,22 @@ def _from_entry(entry: ProvenanceEntry, definition: Definition) -> _Entry:
     )
 
 
+def _as_launched(serving: Serving) -> dict[str, OptionValue]:
+    """What else than sizes says how a model is served, where it is not the default."""
+    found: dict[str, OptionValue] = {}
+    if serving.gpu != DEFAULT_GPU:
+        found["gpu"] = serving.gpu
+    if serving.launch is not None and serving.launch.line:
+        found["launch"] = serving.launch.line
+    return found
+
+
 def _to_entry(model: str, entry: _Entry) -> ProvenanceEntry:
     options = dict(entry.serving)
     sizes: dict[str, Any] = {name: options.pop(name, None) for name in ("tp", "ep")}
+    sizes["gpu"] = options.pop("gpu", DEFAULT_GPU)
+    line = options.pop("launch", None)
+    sizes["launch"] = None if line is None else Launch(str(line))
     return ProvenanceEntry(
         model=model,
         hub_id=entry.hub_id,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from fibcore.model.tree import ModelTree
     from fibcore.sources.tree import SourceTree
 
-__all__ = ["elaborate", "model_files", "served_architecture"]
+__all__ = ["draft_of", "elaborate", "model_files", "served_architecture", "settle"]
 
 
 def elaborate(
@@ -47,3 +47,41 @@ def elaborate(
 
     session = Session(source, config, serving)
     return session.run(served_architecture(session.index, config, architecture))
+
+
+def settle(
+    source: SourceTree,
+    config: ModelConfig,
+    serving: Serving,
+    *,
+    architecture: str | None = None,
+) -> Serving:
+    """How a model is served once SGLang's server has decided about the options of its launch.
+
+    Args:
+        source: The SGLang source tree.
+        config: The model's config.
+        serving: How it is to be served.
+        architecture: The model class, where it is not the config's first architecture.
+
+    Raises:
+        ServingError: the server refuses the options.
+    """
+    from fibcore.elaborate.session import Session
+
+    session = Session(source, config, serving)
+    return session.settle(served_architecture(session.index, config, architecture))
+
+
+def draft_of(
+    source: SourceTree,
+    config: ModelConfig,
+    serving: Serving,
+    *,
+    architecture: str | None = None,
+) -> str | None:
+    """The class of the draft model that a checkpoint holds beside its model, if it holds one."""
+    from fibcore.elaborate.session import Session
+
+    session = Session(source, config, serving)
+    return session.draft(served_architecture(session.index, config, architecture))

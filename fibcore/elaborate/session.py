@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
-import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import attrs
 
 from fibcore.elaborate.build import TreeBuilder
 from fibcore.elaborate.following import Following
+from fibcore.elaborate.launching import settled_serving
 from fibcore.elaborate.python.budget import Exhausted
 from fibcore.elaborate.python.evaluator import Evaluator
 from fibcore.elaborate.python.mode import FORWARD
 from fibcore.elaborate.python.patterns import charging
 from fibcore.elaborate.python.values import Class, Func, Mod, Raised, Unforeseen
+from fibcore.elaborate.recursion import deep_recursion
 from fibcore.elaborate.sglang.architectures import find_architecture
 from fibcore.elaborate.sglang.config_loading import (
     core_sizes,
@@ -29,7 +28,10 @@ from fibcore.elaborate.sglang.environment import Environment
 from fibcore.elaborate.sglang.fact_checks import contradicted
 from fibcore.elaborate.sglang.index import SourceIndex
 from fibcore.elaborate.sglang.insides import activation_dtype
-from fibcore.elaborate.sglang.loader import prepare
+from fibcore.elaborate.sglang.launch.initialization import initialize
+from fibcore.elaborate.sglang.launch.model_options import adapters, as_served
+from fibcore.elaborate.sglang.launch.resolution import PARALLEL, resolve
+from fibcore.elaborate.sglang.loader import draft_architecture, prepare
 from fibcore.elaborate.sglang.model_arguments import (
     root_arguments,
     settle,
@@ -43,7 +45,7 @@ from fibcore.elaborate.transformers.config_object import from_file
 from fibcore.elaborate.transformers.config_reads import unread_keys
 from fibcore.errors import ConfigError, ElaborationError, FibcoreError, ServingError
 from fibcore.model.serving import Serving
-from fibcore.model.tree import Followed, Later, Missing, ModelTree
+from fibcore.model.tree import Followed, Later, Missing, ModelTree, SourcePlace
 
 if TYPE_CHECKING:
     from fibcore.configs.model_config import ModelConfig
@@ -58,7 +60,7 @@ class Session:
 
     def __init__(self, source: SourceTree, config: ModelConfig, serving: Serving) -> None:
         self.source = source
-        self.config = config
+        self.config = as_served(config, serving)
         self.serving = serving
         self.index = SourceIndex(source.root)
         self.config_label = "its config class"
@@ -66,7 +68,7 @@ class Session:
     def run(self, architecture: str) -> ModelTree:
         """The tree of the model class `architecture`."""
         module = find_architecture(self.index, architecture)
-        with _deep_recursion():
+        with deep_recursion():
             try:
                 return self._elaborate(module, architecture)
             except Raised as error:
@@ -89,20 +91,64 @@ class Session:
                     "the source nests deeper than can be followed", where=module.file
                 ) from None
 
-    def _elaborate(self, module: SourceModule, architecture: str) -> ModelTree:
+    def settle(self, architecture: str) -> Serving:
+        """How the model is served once the server has decided about the options of its launch.
+
+        Raises:
+            ServingError: the server refuses these options.
+        """
+        if self.serving.launch is None:
+            return self.serving
+        environment, ev = self._scene()
+        server = environment.shims.server
+        with deep_recursion(), charging(ev.budget.spend):
+            builder = self._builder(ev, environment)
+            config = load_config(builder, self.config.data, self.config.origins)
+            if not config.values.get("architectures"):
+                config.values["architectures"] = [architecture]
+            server.passes.config = config
+            found = resolve(ev, environment, config)
+            known = {
+                name: server.argument(ev, name, SourcePlace("server arguments", 1))
+                for name in PARALLEL
+                if server.has(ev, name)
+            }
+        given = self.serving.launch.arguments
+        known = {name: value for name, value in known.items() if isinstance(value, (int, bool))}
+        return settled_serving(self.serving, {**known, **given, **found.changed}, found.effective)
+
+    def draft(self, architecture: str) -> str | None:
+        """The draft model that the checkpoint holds beside this one; None where it holds none."""
+        environment, ev = self._scene()
+        with deep_recursion(), charging(ev.budget.spend):
+            builder = self._builder(ev, environment)
+            config = load_config(builder, self.config.data, self.config.origins)
+            algorithm = self.serving.argument("speculative_algorithm")
+            return draft_architecture(ev, environment, config, architecture, algorithm)
+
+    def _scene(self) -> tuple[Environment, Evaluator]:
         environment = Environment(self.serving, self.source.version)
+        return environment, Evaluator(self.index, environment)
+
+    def _builder(self, ev: Evaluator, environment: Environment) -> ConfigBuilder:
+        """What makes config objects, from now on also for the environment."""
         release = pins.transformers_table(self.source, environment.transformers_major)
         if release.note:
             environment.warnings.append(release.note)
-        ev = Evaluator(self.index, environment)
+        version = self.source.version or (self.source.commit or "")[:12]
+        builder = ConfigBuilder(ev, release.table, f"sglang {version}".strip(), OwnClasses(ev))
+        environment.use_configs(builder)
+        return builder
+
+    def _elaborate(self, module: SourceModule, architecture: str) -> ModelTree:
+        environment, ev = self._scene()
         with charging(ev.budget.spend):
-            return self._evaluate(ev, environment, release, module, architecture)
+            return self._evaluate(ev, environment, module, architecture)
 
     def _evaluate(
         self,
         ev: Evaluator,
         environment: Environment,
-        release: pins.ReleaseTable,
         module: SourceModule,
         architecture: str,
     ) -> ModelTree:
@@ -115,16 +161,17 @@ class Session:
                 where=module.file,
                 found=str(cls),
             )
-        version = self.source.version or (self.source.commit or "")[:12]
-        builder = ConfigBuilder(ev, release.table, f"sglang {version}".strip(), OwnClasses(ev))
-        environment.use_configs(builder)
+        builder = self._builder(ev, environment)
         config = load_config(builder, self.config.data, self.config.origins)
         self.config_label = config.label
         environment.warnings.extend(core_sizes(config))
         file = from_file(self.config.data, "", self.config.origins)
-        ev.notes.extend(prepare(ev, environment, config, architecture, file))
+        method = self.serving.argument("quantization")
+        ev.notes.extend(prepare(ev, environment, config, architecture, file, method))
         environment.shims.server.passes.config = config
-        quantizer = Quantizer(ev, quantization_data(self.config.data), cls, config)
+        if self.serving.launch is not None:
+            environment.warnings.extend(initialize(ev, environment))
+        quantizer = Quantizer(ev, quantization_data(self.config.data), cls, config, method)
         environment.shims.server.shared_experts = shared_experts(ev, cls, config, quantizer.config)
         settle(ev, cls, config, quantizer.config)
         missing: list[Missing] = []
@@ -150,10 +197,13 @@ class Session:
                 *tree.missing,
                 *missing,
                 *(Missing("layers", change.reason, change.place) for change in ev.changes),
+                *adapters(self.serving),
             ),
             warnings=tuple(environment.warnings),
             source_version=self.source.version or self.source.commit,
             config=dict(self.config.data),
+            kv_cache_dtype=self.serving.kv_cache_dtype,
+            asked=frozenset(environment.shims.server.asked),
             followed=Later(lambda: _followed(ev, following)),
         )
 
@@ -240,38 +290,10 @@ class Session:
 def _followed(ev: Evaluator, following: Following) -> Followed:
     """What is run beside modules, found after the model was elaborated."""
     ev.budget.restart()
-    with _deep_recursion(), charging(ev.budget.spend):
+    with deep_recursion(), charging(ev.budget.spend):
         return following.run()
 
 
 def _forward_method(ev: Evaluator, mod: Mod) -> Func | None:
     func = ev.classes.attr(mod.cls, "forward") if isinstance(mod.cls, Class) else None
     return func if isinstance(func, Func) else None
-
-
-class _Depth:
-    """The recursion limit belongs to the process; the last elaboration that ends puts it back."""
-
-    lock = threading.Lock()
-    users = 0
-    before = 0
-
-
-_DEPTH = _Depth()
-
-
-@contextlib.contextmanager
-def _deep_recursion() -> Iterator[None]:
-    """Room for an interpreter that runs inside the interpreter."""
-    with _DEPTH.lock:
-        if not _DEPTH.users:
-            _DEPTH.before = sys.getrecursionlimit()
-            sys.setrecursionlimit(max(_DEPTH.before, 12_000))
-        _DEPTH.users += 1
-    try:
-        yield
-    finally:
-        with _DEPTH.lock:
-            _DEPTH.users -= 1
-            if not _DEPTH.users:
-                sys.setrecursionlimit(_DEPTH.before)

@@ -11,6 +11,7 @@ import attrs
 
 from fibcore.errors import FibcoreError, ServingError
 from fibcore.extraction.agreement import agreed
+from fibcore.extraction.launch_records import recorded
 from fibcore.extraction.launches import Launch, launches
 from fibcore.extraction.request import Config, Request
 from fibcore.extraction.unclaimed import unclaimed_calls, unclaimed_modules
@@ -72,7 +73,9 @@ def find_kernels(
     Raises:
         FibcoreError: the model cannot be served like that, or not be elaborated at all.
     """
+    serving = settled(source, model, serving)
     tree = elaborated(source, model, serving)
+    serving = recorded(serving, tree)
     extractions, errors = registry.extract(tree, serving)
     for error in errors:
         if isinstance(error, ServingError):
@@ -94,6 +97,19 @@ def find_kernels(
         errors=errors,
         launches=launches(tree, [e for _, e in extractions], claimed, nobodys),
     )
+
+
+def settled(source: SourceTree, model: ResolvedModel, serving: Serving) -> Serving:
+    """How a model is served once the server has decided about the options of its launch.
+
+    Raises:
+        ServingError: the server refuses them.
+    """
+    if serving.launch is None:
+        return serving
+    from fibcore.elaborate import settle
+
+    return settle(source, model.config, serving, architecture=model.architecture)
 
 
 def elaborated(source: SourceTree, model: ResolvedModel, serving: Serving) -> ModelTree:

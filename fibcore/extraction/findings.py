@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from fibcore.dataset import ProvenanceEntry
 from fibcore.errors import FibcoreError
+from fibcore.extraction.drafts import draft_model, is_draft, of_draft
 from fibcore.extraction.find import FoundKernels, few_collections, find_kernels, resolve
+from fibcore.extraction.launch_records import described
 from fibcore.extraction.launches import Launch
 from fibcore.extraction.report import (
     ModelReport,
@@ -162,7 +164,7 @@ class _Search:
     ) -> None:
         self.source = source
         self.registry = registry
-        self.request = request
+        self.request = request.for_source(source)
         self.progress = progress
         self.found: list[FoundModel] = []
         self.refused: list[Refused] = []
@@ -177,10 +179,28 @@ class _Search:
             self.refused.append(Refused(name, error))
             return
         for tp, ep in request.combinations(model):
-            try:
-                self.found.append(self._at(name, model, tp, ep))
-            except FibcoreError as error:  # noqa: PERF203 - each on its own
-                self.refused.append(Refused(model.slug, error, tp, ep))
+            self._add(name, model, tp, ep)
+            for draft in self._drafts(model, tp, ep):
+                self._add(name, draft, tp, ep)
+
+    def _add(self, name: str, model: ResolvedModel, tp: int, ep: int) -> None:
+        try:
+            self.found.append(self._at(name, model, tp, ep))
+        except FibcoreError as error:
+            self.refused.append(Refused(model.slug, error, tp, ep))
+
+    def _drafts(self, model: ResolvedModel, tp: int, ep: int) -> Iterator[ResolvedModel]:
+        """The draft model that a launch runs beside a model, if it runs one."""
+        if self.request.launch is None:
+            return
+        serving = self.request.serving(model, tp, ep, self.registry.options)
+        try:
+            draft = draft_model(self.source, model, serving)
+        except FibcoreError as error:
+            self.refused.append(Refused(f"the draft model of {model.slug}", error, tp, ep))
+            return
+        if draft is not None:
+            yield draft
 
     def _at(self, name: str, model: ResolvedModel, tp: int, ep: int) -> FoundModel:
         """What a model has at one combination.
@@ -189,6 +209,8 @@ class _Search:
             FibcoreError: the model cannot be served like that, or not be elaborated at all.
         """
         serving = self.request.serving(model, tp, ep, self.registry.options)
+        if is_draft(model):
+            serving = of_draft(serving)
         if self.found:
             gc.collect()  # what the model before this one left
         report(self.progress, f"{model.slug}: elaborating at TP {tp}, EP {ep}")
@@ -208,8 +230,10 @@ class _Search:
                 architecture=found.tree.architecture,
                 constants=model.config.origin,
                 source=source_label(self.source),
-                tp=tp,
-                ep=ep,
+                tp=found.serving.tp,
+                ep=found.serving.ep,
+                served=described(found.serving),
+                ignored=() if found.serving.launch is None else found.serving.launch.ignored,
                 missing=missing_parts(found.tree),
                 problems=tuple(remark(p.what, p.reason, p.uses) for p in found.problems),
                 not_covered=tuple(

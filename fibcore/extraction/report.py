@@ -69,6 +69,9 @@ class ModelReport:
         source: Version or commit of the SGLang source, and where it lies.
         tp: Tensor-parallel size.
         ep: Expert-parallel size.
+        served: The options of the launch that decide about kernels, and the GPU where it is not the
+            usual one; "" where there is neither.
+        ignored: Options of the launch that decide about no kernel.
         kernels: The kernels, op type by op type.
         missing: What should be in the model tree and could not be elaborated.
         problems: What plugins could not decide.
@@ -90,6 +93,8 @@ class ModelReport:
     source: str
     tp: int
     ep: int
+    served: str = ""
+    ignored: tuple[str, ...] = ()
     kernels: tuple[FoundKernel, ...] = ()
     missing: tuple[Remark, ...] = ()
     problems: tuple[Remark, ...] = ()

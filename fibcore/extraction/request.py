@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import attrs
 
 from fibcore.errors import UsageError, nearest
-from fibcore.keywords import several
+from fibcore.keywords import part, several, user_path
+from fibcore.model.launch import DEFAULT_GPU, known_gpu
 from fibcore.model.options import AskedValue, OptionValue
 from fibcore.model.serving import STAGES, Serving
 from fibcore.ops.options import DeclaredOptions
@@ -18,6 +19,8 @@ from fibcore.workspace import Where
 
 if TYPE_CHECKING:
     from fibcore.configs.catalogue import ResolvedModel
+    from fibcore.elaborate.launching import ReadLaunch
+    from fibcore.sources.tree import SourceTree
 
 Config = str | Path | Mapping[str, Any] | None
 """A model's config: a file, plain data, or None for what its name stands for."""
@@ -44,11 +47,24 @@ class Wanted(TypedDict, total=False):
     options: Mapping[str, AskedValue]
 
 
+class Launched(TypedDict, total=False):
+    """How models are served, as SGLang's own command line says it.
+
+    Attributes:
+        launch: A launch line (`python -m sglang.launch_server --tp 8 ...`, or its options alone),
+            its words, or a YAML or JSON file of options; in place of `tp` and `ep`.
+        gpu: The GPU that the server runs on; an H100 by default.
+    """
+
+    launch: str | Path | Sequence[str] | None
+    gpu: str | None
+
+
 class WantedWhere(Where, Wanted, total=False):
     """The keywords of functions of the API about models: `Wanted` and `Where`."""
 
 
-class ModelsAsked(WantedWhere, total=False):
+class ModelsAsked(WantedWhere, Launched, total=False):
     """The keywords of functions of the API about models that have their config from somewhere.
 
     Attributes:
@@ -73,6 +89,8 @@ class Request:
             asked for.
         hf_repo_id: The Hub repository to take the config of the one model from.
         config: The config of the one model.
+        launch: The launch line, as it was given, or as a release reads it.
+        gpu: The GPU that the server runs on.
     """
 
     tp: tuple[int, ...] = ()
@@ -82,6 +100,8 @@ class Request:
     options: Mapping[str, OptionValue] = attrs.field(factory=dict)
     hf_repo_id: str | None = None
     config: Config = None
+    launch: str | Path | tuple[str, ...] | ReadLaunch | None = None
+    gpu: str = DEFAULT_GPU
 
     @classmethod
     def of(
@@ -101,6 +121,17 @@ class Request:
         """
         registry.check_there_are_plugins()
         stage = asked.get("stage")
+        launched = part(Launched, asked)
+        launch = launched.get("launch")
+        for name in ("tp", "ep") if launch is not None else ():
+            if asked.get(name) not in (None, ()):
+                raise UsageError(
+                    "a launch line gives the parallel sizes itself",
+                    where=f"--{name}, --launch",
+                    expected="one of the two",
+                    found=f"{name}={asked.get(name)} beside a launch line",
+                    hint=f"write --{name}-size into the launch line",
+                )
         return cls(
             tp=several(asked.get("tp")),
             ep=several(asked.get("ep")),
@@ -109,10 +140,40 @@ class Request:
             options=registry.options.asked(asked.get("options") or {}),
             hf_repo_id=hf_repo_id,
             config=config,
+            launch=_launch_line(launch),
+            gpu=known_gpu(launched.get("gpu")),
         )
+
+    def for_source(self, source: SourceTree) -> Request:
+        """The request with its launch line read as a release reads it.
+
+        Raises:
+            UsageError: an option of the launch line is unknown or cannot have its value.
+        """
+        from fibcore.elaborate.launching import ReadLaunch, read_launch
+
+        if self.launch is None or isinstance(self.launch, ReadLaunch):
+            return self
+        return attrs.evolve(self, launch=read_launch(source, self.launch))
+
+    @property
+    def read_launch(self) -> ReadLaunch | None:
+        """The launch line as it was read; None where there is none."""
+        from fibcore.elaborate.launching import ReadLaunch
+
+        return self.launch if isinstance(self.launch, ReadLaunch) else None
+
+    @property
+    def launched_model(self) -> tuple[str, ...]:
+        """The model that the launch line names, if it names one."""
+        read = self.read_launch
+        return () if read is None or read.model is None else (read.model,)
 
     def combinations(self, model: ResolvedModel) -> list[tuple[int, int]]:
         """The (TP, EP) pairs of a model; see `combinations`."""
+        read = self.read_launch if self.launch is not None else None
+        if read is not None:
+            return [(read.tp, read.ep)]
         return combinations(self.tp, self.ep, model)
 
     def serving(self, model: ResolvedModel, tp: int, ep: int, declared: DeclaredOptions) -> Serving:
@@ -121,12 +182,27 @@ class Request:
         Raises:
             ServingError: it cannot be.
         """
-        options = declared.completed(self.options, model.options)
-        return Serving(tp=tp, ep=ep, stages=self.stages, options=options)
+        read = self.read_launch if self.launch is not None else None
+        launch = None if read is None else read.launch
+        launched = {} if launch is None else declared.launched(launch.given)
+        options = declared.completed(self.options, launched, model.options)
+        return Serving(
+            tp=tp, ep=ep, stages=self.stages, options=options, gpu=self.gpu, launch=launch
+        )
 
     def wants(self, kernel_op_type: str) -> bool:
         """Whether kernels of an op type are wanted."""
         return not self.op_types or kernel_op_type in self.op_types
+
+
+def _launch_line(launch: str | Path | Sequence[str] | None) -> str | Path | tuple[str, ...] | None:
+    """A launch line as it was given; a text that is the name of a file of options as its path."""
+    if launch is None or isinstance(launch, Path):
+        return launch
+    if not isinstance(launch, str):
+        return tuple(launch)
+    is_file = launch.lower().endswith((".yaml", ".yml", ".json")) and " " not in launch.strip()
+    return user_path(launch.strip(), "--launch") if is_file else launch
 
 
 def check_models(names: Sequence[str], hf_repo_id: str | None, config: Config) -> None:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 @api(ModelsAsked, options=True)
 def extract(
-    model_name: str | Sequence[str], *, dry_run: bool = False, **asked: Unpack[ModelsAsked]
+    model_name: str | Sequence[str] = (), *, dry_run: bool = False, **asked: Unpack[ModelsAsked]
 ) -> ExtractReport:
     """Derive the kernel definitions of models and add them to a dataset.
 
@@ -41,7 +41,8 @@ def extract(
 
     Args:
         model_name: One or several of: an SGLang model file (`llama`), an architecture class, a
-            slug of the catalogue (`llama-3.1-8b`), a Hub id. With `config` any slug.
+            slug of the catalogue (`llama-3.1-8b`), a Hub id. With `config` any slug. May be left
+            out where a launch line names the model.
         dry_run: Find everything and write nothing.
         **asked: How the models are served, and where; see `ModelsAsked`, `Wanted` and `Where`.
 
@@ -56,12 +57,15 @@ def extract(
         DatasetError: the dataset cannot be read or written at all.
     """
     workspace = Workspace.of(**part(Where, asked))
-    names = several(model_name)
     hf_repo_id, config = asked.get("hf_repo_id"), asked.get("config")
-    check_models(names, hf_repo_id, config)
     request = Request.of(workspace.registry, asked, hf_repo_id=hf_repo_id, config=config)
+    names = several(model_name)
+    if names or request.launch is None:
+        check_models(names, hf_repo_id, config)
     root = workspace.dataset_folder
     source = workspace.source()
+    request = request.for_source(source)
+    names = names or request.launched_model
     with few_collections():
         found = find_models(names, source, request, workspace.registry, progress=workspace.progress)
         if not found.models and len(found.refused) == 1:

@@ -35,6 +35,8 @@ class Option(Generic[Value]):
     * An option with several values makes a kernel for each, which holds its value as the const
       axis `name`, and as a fact with `origin` among its origins. The catalogue may give a model
       other defaults.
+    * An option that has the name of an argument of SGLang's server has the value that a launch line
+      gives that.
     * An option with one value changes the kernels of a model as a whole. It is recorded with the
       tensor- and expert-parallel sizes where it is not the default.
 

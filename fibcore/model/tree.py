@@ -398,6 +398,9 @@ class ModelTree:
         warnings: What a reader should know although nothing is missing.
         source_version: Version or commit of the SGLang source.
         config: The config as elaborated (plain data).
+        kv_cache_dtype: The dtype of the KV cache as the server is told; "auto" follows the
+            checkpoint, which `config` describes.
+        asked: Server arguments that the source read while it was elaborated.
         followed: What is run beside modules; read by `kernel_calls` and the like.
     """
 
@@ -409,6 +412,8 @@ class ModelTree:
     warnings: tuple[str, ...] = ()
     source_version: str | None = None
     config: Mapping[str, Any] = attrs.field(factory=dict)
+    kv_cache_dtype: str = "auto"
+    asked: frozenset[str] = attrs.field(default=frozenset(), repr=False)
     followed: Later = attrs.field(factory=lambda: Later.known(Followed()), repr=False)
 
     @property

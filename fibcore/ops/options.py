@@ -72,6 +72,18 @@ class DeclaredOptions(Mapping[str, Option[Any]]):
             if given.get(name) not in (None, (), [])
         }
 
+    def launched(self, arguments: Mapping[str, object]) -> dict[str, OptionValue]:
+        """The values of options that have the names of server arguments that a launch gives.
+
+        Raises:
+            UsageError: an option cannot have this value.
+        """
+        return {
+            name: option.checked(arguments[name])
+            for name, option in self.items()
+            if arguments.get(name) is not None
+        }
+
     def completed(self, *given: Mapping[str, OptionValue]) -> dict[str, OptionValue]:
         """A value for every option: of the first mapping that has one, else the default.
 

@@ -1,11 +1,12 @@
 """The environment that the source sees: machine, parallel sizes, server arguments, flags.
 
-Facts are data: `facts.json` holds them by SGLang version range, and this module turns them into
-answers. A release whose module `within` lacks a function that is `"expected"` there gets a warning:
+Facts are data: `facts.json` holds them by SGLang version range and GPU, and this module turns them
+into answers. A release whose module `within` lacks a function that is `"expected"` there gets a
+warning:
 `"expected": {"get_exec": {"from": "0.5.17"}}` says that releases have it from 0.5.17 on.
 Values in the data are JSON, or one of
 
-* `"$tp"`, `"$ep"`, `"$moe_tp"`: a serving size (it remembers its origin),
+* `"$tp"`, `"$ep"`, `"$moe_tp"`, `"$attn_tp"`, …: a serving size (it remembers its origin),
 * `{"unknown": "reason"}`: not known on purpose,
 * `{"ext": "torch.float32"}`: a name of another package,
 * `{"object": {...}}`: a namespace with these attributes,
@@ -37,6 +38,7 @@ from fibcore.elaborate.python.values import ABSENT, Class, Ext, Namespace, Nativ
 from fibcore.elaborate.sglang import kernels
 from fibcore.elaborate.sglang.index import PACKAGE
 from fibcore.elaborate.sglang.leaves import Leaves
+from fibcore.elaborate.sglang.parallel_sizes import sizes_of
 from fibcore.elaborate.sglang.process_variables import ProcessVariables
 from fibcore.elaborate.sglang.shims import Shims
 from fibcore.elaborate.transformers.config_object import ConfigObject
@@ -85,7 +87,7 @@ class Environment(environment.Environment):
         self.serving = serving
         self.version = version
         self.configs: ConfigBuilder | None = None
-        self.shims = Shims(tp=self._size("tp"), ep=self._size("ep"))
+        self.shims = Shims(tp=self._size("tp"), ep=self._size("ep"), launch=serving.launch)
         self.variables = ProcessVariables(self.shims.server)
         self._leaves = Leaves()
         self._kernels: tuple[str, ...] = ()
@@ -103,6 +105,10 @@ class Environment(environment.Environment):
     def _applies(self, table: Mapping[str, Any], number: tuple[int, int, int] | None) -> bool:
         first = parse_version(table.get("from"))
         last = parse_version(table.get("to"))
+        if self.serving.gpu not in table.get("gpus", (self.serving.gpu,)):
+            return False
+        if number is None and "gpus" in table:
+            return True
         if number is None:
             # An unknown version is taken for the newest.
             return last is None or bool(table.get("newest"))
@@ -115,7 +121,10 @@ class Environment(environment.Environment):
         for entry in table.get("functions", ()):
             value = self.value(entry["value"])
             for name in entry["names"]:
-                self.functions.setdefault(name, []).append((entry.get("within", ""), value))
+                known = self.functions.setdefault(name, [])
+                # The first that is about a module counts: what holds for one GPU goes before.
+                at = 0 if "gpus" in table else len(known)
+                known.insert(at, (entry.get("within", ""), value))
             for name, releases in entry.get("expected", {}).items():
                 if self._applies({**releases, "newest": "to" not in releases}, number):
                     self.expected.setdefault(entry["within"], []).append(name)
@@ -174,12 +183,11 @@ class Environment(environment.Environment):
             return Namespace("environment", values, _unknown_attribute)
         raise ValueError(f"facts.json: unknown kind of value {kind!r}")
 
-    def _size(self, name: str) -> int:
-        tp, ep = self.serving.tp, self.serving.ep
-        sizes = {"tp": (tp, {"tp"}), "ep": (ep, {"ep"}), "moe_tp": (tp // ep, {"tp", "ep"})}
-        number, names = sizes[name]
-        value: int = with_origins(number, frozenset(f"serving:{n}" for n in names))
-        return value
+    def _size(self, name: str) -> Any:
+        number, names = sizes_of(self.serving)[name]
+        if isinstance(number, bool):
+            return number
+        return with_origins(number, frozenset(f"serving:{n}" for n in names))
 
     @contextlib.contextmanager
     def standing_in(self, functions: Mapping[str, Native]) -> Iterator[None]:
@@ -321,6 +329,10 @@ def _platform(values: dict[str, Any], *, methods: bool) -> Namespace:
         methods: Whether what is not among the values is asked by a call, `is_hip()`.
     """
     answers: dict[str, Any] = {"is_cuda": True, "is_cuda_alike": True}
+    if methods:  # answers to questions are given by calls
+        asked = {name for name, value in values.items() if isinstance(value, bool)}
+        answers.update({name: values[name] for name in asked})
+        values = {name: value for name, value in values.items() if name not in asked}
 
     def other(name: str) -> Any:
         if name.startswith(("is_", "has_", "supports_", "support_")):

@@ -9,6 +9,7 @@ model, and the layer count of a draft model. Both are elaborated like any other 
 from __future__ import annotations
 
 import ast
+import contextlib
 from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from fibcore.elaborate.python.budget import Exhausted
 from fibcore.elaborate.python.values import (
     ABSENT,
+    Bound,
     Class,
     Env,
     Func,
@@ -26,6 +28,7 @@ from fibcore.elaborate.python.values import (
     copied,
 )
 from fibcore.elaborate.sglang.quantization import QUANTIZATION_KEYS
+from fibcore.errors import ServingError
 from fibcore.model.tree import Alternatives, Unknown
 
 if TYPE_CHECKING:
@@ -40,6 +43,7 @@ _MODEL = "model"
 """What stands for the place of the model's file."""
 _READS_FILE = "transformers.PretrainedConfig.get_config_dict"
 _VERIFIES = "_verify_quantization"
+_DRAFTS = "_config_draft_model"
 _DRAFT = ("NextN", "MTP", "Eagle", "Eagle3", "DSpark", "DSparkModel", "DraftModel")
 """How the names of SGLang's draft models end (`srt/models`)."""
 
@@ -50,6 +54,7 @@ def prepare(
     config: Namespace,
     architecture: str,
     file: Mapping[str, Any],
+    quantization: str | None = None,
 ) -> list[Unknown]:
     """Write into a config what the loader would, as the source's `ModelConfig` does.
 
@@ -59,9 +64,13 @@ def prepare(
         config: The model's config; changed.
         architecture: The model class that will be constructed.
         file: The keys of the model's file, which the loader may read a second time.
+        quantization: The method that a launch asks for; None where it asks for none.
 
     Returns:
         What could not be followed; a step that fails leaves what the others settle.
+
+    Raises:
+        ServingError: the checkpoint does not go with that method.
     """
     environment.external_calls[_READS_FILE] = Native("get_config_dict", partial(_read_file, file))
     _run_branches(ev, config, architecture)
@@ -76,12 +85,15 @@ def prepare(
     if "is_draft_model" in names:
         given["is_draft_model"] = draft
     settled = Obj(cls, cls.place)
+    if quantization is not None and "quantization" in names:
+        given["quantization"] = quantization
     shadow = config.copy(dict(config.values))
     if not draft or not shadow.values.get("architectures"):
         # A draft model's config is the one of the model that it drafts for.
         shadow.values["architectures"] = [architecture]
     stand_ins = {"get_config": Native("get_config", lambda *_: shadow)}
-    if not any(_holds(config, key) for key in QUANTIZATION_KEYS):
+    plain = not any(_holds(config, key) for key in QUANTIZATION_KEYS)
+    if plain:
         # Nothing to verify, but its first line reads the classes of all quantisation methods.
         stand_ins[_VERIFIES] = Native(_VERIFIES, lambda *_: None)
     with ev.noting() as problems:
@@ -93,10 +105,88 @@ def prepare(
         except (Raised, Exhausted) as error:
             why = f"ModelConfig: {error or 'it goes on for too long'}"
             problems.append(Unknown(why, cls.place))
+    if quantization is not None and not plain:
+        _verify(ev, cls, settled)
     _take(config, settled.attrs.get("hf_config"))
     if draft:
         config.values["architectures"] = [architecture]
     return problems
+
+
+def _verify(ev: Evaluator, cls: Class, settled: Obj) -> None:
+    """Run the source's own check that a method goes with what the checkpoint says of itself."""
+    check = ev.classes.attr(cls, _VERIFIES)
+    if not isinstance(check, Func):
+        return
+    try:
+        with ev.budget.at_most(STEPS):
+            ev.calls.call(Bound(check, settled), [], {}, cls.place)
+    except Raised as error:
+        if error.explicit:
+            raise ServingError(
+                "SGLang refuses this quantisation of the checkpoint",
+                where=str(error.place or cls.place),
+                found=error.message,
+                hint="leave --quantization out; the checkpoint says how it is quantised",
+            ) from None
+    except Exhausted:
+        return
+
+
+def draft_architecture(
+    ev: Evaluator,
+    environment: Environment,
+    config: Namespace,
+    architecture: str,
+    algorithm: str | None,
+) -> str | None:
+    """The draft model that a checkpoint holds beside its model; None where it holds none.
+
+    `ModelConfig` gives the config of a draft model the architecture of that.
+
+    Args:
+        ev: The evaluator of the source tree.
+        environment: Its environment.
+        config: The model's config.
+        architecture: The model's class.
+        algorithm: The speculative algorithm.
+    """
+    cls = ev.modules.imported(f"{ev.index.package}.srt.configs.model_config", "ModelConfig")
+    if not isinstance(cls, Class):
+        return None
+    step = ev.classes.attr(cls, _DRAFTS)
+    given: dict[str, Any] = {}
+    if not isinstance(step, Func):  # older releases decide it in the constructor
+        step = ev.classes.attr(cls, "__init__")
+        given = {"model_path": _MODEL, "is_draft_model": True}
+    if not isinstance(step, Func):
+        return None
+    shadow = config.copy({**config.values, "architectures": [architecture]})
+    text = config.values.get("text_config")
+    made = Obj(cls, cls.place)
+    made.attrs.update(
+        hf_config=shadow,
+        hf_text_config=text if isinstance(text, Namespace) else shadow,
+        is_draft_model=True,
+        is_draft_quantization_explicit=False,
+        is_multi_layer_eagle=False,
+        quantization=None,
+        speculative_algorithm=algorithm,
+    )
+    stand_ins = {
+        "get_config": Native("get_config", lambda *_: shadow),
+        _VERIFIES: Native(_VERIFIES, lambda *_: None),
+    }
+    with (
+        contextlib.suppress(Raised, Exhausted),
+        ev.noting(),
+        environment.standing_in(stand_ins),
+        ev.budget.at_most(STEPS),
+    ):
+        ev.calls.call_function(step, [made], given, cls.place, tolerant=True)
+    found = shadow.values.get("architectures")
+    name = found[0] if isinstance(found, list) and found else None
+    return str(name) if isinstance(name, str) and name != architecture else None
 
 
 def _holds(config: Namespace, key: str) -> bool:

@@ -19,6 +19,7 @@ from fibcore.elaborate.python.values import (
 )
 from fibcore.elaborate.sglang.quantization_formats import (
     BY_NAME,
+    FP8,
     UNNAMED,
     CompressedTensors,
     describe,
@@ -100,13 +101,35 @@ def method_name(data: Mapping[str, Any]) -> str:
 _UPGRADES = {"awq": ("awq_marlin",), "gptq": ("gptq_marlin",)}
 
 
+_ONLINE = frozenset({"fp8", "mxfp8", "w8a8_fp8", "w8a8_int8"})
+"""Methods by which the server quantises weights while it loads them, whose formats are known."""
+
+
 class Quantizer:
-    """Asks the source's quantisation config what becomes of each layer."""
+    """Asks the source's quantisation config what becomes of each layer.
+
+    Args:
+        evaluator: The evaluator.
+        data: The quantisation section of the checkpoint's config; None where it has none.
+        model: The model's class.
+        config: The model's config.
+        online: The method by which a launch has plain weights quantised.
+    """
 
     def __init__(
-        self, evaluator: Evaluator, data: dict[str, Any] | None, model: Class, config: Any
+        self,
+        evaluator: Evaluator,
+        data: dict[str, Any] | None,
+        model: Class,
+        config: Any,
+        online: str | None = None,
     ) -> None:
         self.ev = evaluator
+        if data is None and online is not None:
+            data = {"quant_method": online}
+            self.online = True
+        else:
+            self.online = False
         self.data = data
         self.method = method_name(data) if data else ""
         self.config: Any = None
@@ -136,9 +159,12 @@ class Quantizer:
                 cls = self.ev.calls.call(lookup, [name], {}, place)
                 if not isinstance(cls, Class):
                     continue
-                self.config = self.ev.calls.call(
-                    self.ev.attributes.get(cls, "from_config", place), [section], {}, place
-                )
+                if self.online:  # there is no section to read
+                    self.config = self.ev.calls.call(cls, [], {}, place)
+                else:
+                    self.config = self.ev.calls.call(
+                        self.ev.attributes.get(cls, "from_config", place), [section], {}, place
+                    )
             except Raised as error:
                 if error.explicit and name == self.method:
                     refused = error  # by a `raise` of the source's own
@@ -260,7 +286,22 @@ class Quantizer:
         plain = {method.class_name.startswith("Unquantized") for method in methods}
         if len(plain) > 1:
             return Unknown("whether it is quantised", place)
-        return None if plain == {True} else self._describe(mod, prefix)
+        if plain == {True}:
+            return None
+        return self._online(methods, mod) if self.online else self._describe(mod, prefix)
+
+    def _online(self, methods: Any, mod: Mod) -> Quantization | Unknown | None:
+        """The format that the server gives plain weights when it loads them."""
+        if self.method not in _ONLINE:
+            return Unknown(f"how the server quantises weights with {self.method}", mod.place)
+        if self.method != "fp8" or _experts(mod):
+            return self._describe(mod, "")
+        # `process_weights_after_loading`: its kernels take a scale for each channel, others one.
+        channels = {m.attrs.get("cutlass_fp8_supported") for m in methods if isinstance(m, Obj)}
+        if channels not in ({True}, {False}):
+            return Unknown("the scales of weights that the server quantises to fp8", mod.place)
+        scales = "channel" if channels == {True} else "tensor"
+        return Quantization(self.method, FP8, scales, None, None, "dynamic")
 
     def _describe(self, mod: Mod, prefix: Any) -> Quantization | Unknown | None:
         data = self.data or {}

@@ -7,13 +7,14 @@ the path of the namespace it fills.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 from fibcore.elaborate.python.values import ABSENT, Bound, Class, Func, Namespace, Native, Obj
+from fibcore.elaborate.sglang.argument_bags import argument_bags
 from fibcore.elaborate.sglang.argument_namespaces import marked_namespaces
 from fibcore.elaborate.sglang.arguments import Args, Kwargs
 from fibcore.elaborate.sglang.resolution_passes import UNRESOLVED, ResolutionPasses
+from fibcore.model.launch import Launch
 from fibcore.model.tree import SourcePlace, Unknown
 
 if TYPE_CHECKING:
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
 
 _SAMPLING_BACKEND = "flashinfer"
 """What the default comes to where FlashInfer is installed, which the facts say."""
-_NS_PATH = re.compile(
-    r"^class (\w+)[^\n]*:.*?^    _NS_PATH = \"([\w.]+)\"", re.MULTILINE | re.DOTALL
-)
 
 
 class ServerArguments:
@@ -32,16 +30,23 @@ class ServerArguments:
     Args:
         tp: The tensor-parallel size.
         ep: The expert-parallel size.
+        launch: Options that the server was launched with; None for the source's defaults.
 
     Attributes:
+        asked: The arguments that the source read, of those that the launch gives.
         shared_experts: The layout of shared experts, which the loader of newer sources settles
             before it constructs the model.
         passes: What resolves arguments that are declared as "auto".
         undeclared: Namespaces and classes that were asked for, and that the source does not have.
     """
 
-    def __init__(self, *, tp: int, ep: int) -> None:
+    def __init__(self, *, tp: int, ep: int, launch: Launch | None = None) -> None:
         self._tp, self._ep = tp, ep
+        self._given: dict[str, Any] = {} if launch is None else dict(launch.arguments)
+        for name, size in (("tp_size", tp), ("ep_size", ep)):
+            if name in self._given:
+                self._given[name] = size  # the same number, which remembers its origin
+        self.asked: set[str] = set()
         self.shared_experts: Any = Unknown("the layout of shared experts")
         self.undeclared: list[str] = []
         self.passes = ResolutionPasses(self._declared)
@@ -69,6 +74,10 @@ class ServerArguments:
             "page_size": Unknown("the page size"),
             "model_path": Unknown("the model's path"),
         }
+        values.update(self._given)
+        if "attention_backend" in self._given:  # holds for both stages unless they have their own
+            for name in ("prefill_attention_backend", "decode_attention_backend"):
+                values[name] = self._given.get(name)
 
         def default(name: str) -> Any:
             cls = _server_args_class(ev)
@@ -89,7 +98,8 @@ class ServerArguments:
                     return found
             return Unknown(f"server argument {name}")
 
-        self._all = known = Namespace("server arguments", values, default)
+        self._all = known = _Arguments("server arguments", values, default)
+        known.asked = self.asked
         return known
 
     def has(self, ev: Evaluator, name: str) -> bool:
@@ -104,19 +114,13 @@ class ServerArguments:
     def _classes(self, ev: Evaluator) -> dict[str, list[Class]]:
         """The classes of server-argument fields, by namespace path."""
         if self._bags is None:
-            self._bags = {}
-            folder = ev.index.root / "srt" / "arg_groups" / "fields"
-            for path in sorted(folder.glob("*.py")):
-                space = ev.modules.space(f"{ev.index.package}.srt.arg_groups.fields.{path.stem}")
-                if space is None:
-                    continue
-                for name, bag in _NS_PATH.findall(space.source.text):
-                    cls = ev.modules.name_in(space, name)
-                    if isinstance(cls, Class):
-                        self._bags.setdefault(bag, []).append(cls)
+            self._bags = argument_bags(ev)
         return self._bags
 
     def _field(self, ev: Evaluator, bag: str, name: str) -> Any:
+        if name in self._given and self._declares(ev, bag, name):
+            self.asked.add(name)
+            return self._given[name]
         for cls in self._classes(ev).get(bag, ()):
             found = ev.classes.attr(cls, name)
             if found is not ABSENT:
@@ -126,6 +130,12 @@ class ServerArguments:
         if name in self._marks(ev).get(bag, ()):
             return self.argument(ev, name, SourcePlace("server arguments", 1))
         return ABSENT
+
+    def _declares(self, ev: Evaluator, bag: str, name: str) -> bool:
+        """Whether a namespace has a field of this name."""
+        return name in self._marks(ev).get(bag, ()) or any(
+            ev.classes.attr(cls, name) is not ABSENT for cls in self._classes(ev).get(bag, ())
+        )
 
     def _resolved(self, ev: Evaluator, name: str, declared: Any) -> Any:
         """A field as the server has it when it constructs a model."""
@@ -157,6 +167,8 @@ class ServerArguments:
                 self.undeclared.append(f"the namespace {path} of server arguments")
 
             def field(name: str) -> Any:
+                if (path, name) == ("model", "shared_experts"):
+                    return self.shared_experts  # settled later than others are read
                 found = self._field(ev, path, name)
                 if found is not ABSENT:
                     return found
@@ -165,15 +177,16 @@ class ServerArguments:
                     return self.bag(ev, inner)
                 return Unknown(f"server argument {inner}")
 
-            values = {}
+            values: dict[str, Any] = {}
             if path == "model":
-                values["shared_experts"] = self.shared_experts
                 values["model_path"] = Unknown("the model's path")
             if path == "exec.kernel":
                 values["attention_backend"] = Unknown("the attention backend")
                 values["sampling_backend"] = _SAMPLING_BACKEND
             if path == "device":
                 values["device"] = "cuda"
+            for name in [name for name in values if name in self._given]:
+                del values[name]
             self._by_path[path] = Namespace(path, values, field)
         return self._by_path[path]
 
@@ -210,6 +223,17 @@ class ServerArguments:
                 "forward flags", values, lambda name: Unknown(f"forward flag {name}")
             )
         return self._objects[dotted]
+
+
+class _Arguments(Namespace):
+    """The server's arguments, which write down what is read of them."""
+
+    __slots__ = ("asked",)
+    asked: set[str]
+
+    def find_attr(self, ev: Evaluator, name: str, place: SourcePlace) -> Any:
+        self.asked.add(name)
+        return super().find_attr(ev, name, place)
 
 
 def _server_args_class(ev: Evaluator) -> Class | None:

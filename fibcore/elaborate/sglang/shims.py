@@ -18,6 +18,7 @@ from fibcore.elaborate.sglang.residual_stream import ResidualStreams
 from fibcore.elaborate.sglang.runtime_context import RuntimeContext
 from fibcore.elaborate.sglang.server_arguments import ServerArguments
 from fibcore.elaborate.sglang.server_dict import ServerDict
+from fibcore.model.launch import Launch
 from fibcore.model.tree import SourcePlace, Unknown
 
 if TYPE_CHECKING:
@@ -31,18 +32,22 @@ class Shims:
     Args:
         tp: The tensor-parallel size.
         ep: The expert-parallel size.
+        launch: Options that the server was launched with.
 
     Attributes:
         configs: Makes config objects; None until there is one.
         server: The server's arguments.
+        attention_dp: Data-parallel groups of attention.
         streams: The residual stream that stage boundaries read and write.
         functions: What stands in for functions, by the name that facts have for it.
         objects: What makes objects of the environment, likewise; called with the fact's content.
     """
 
-    def __init__(self, *, tp: int, ep: int) -> None:
+    def __init__(self, *, tp: int, ep: int, launch: Launch | None = None) -> None:
         self.configs: ConfigBuilder | None = None
-        self.server = ServerArguments(tp=tp, ep=ep)
+        self._tp = tp
+        self.attention_dp = 1 if launch is None else launch.attention_dp
+        self.server = ServerArguments(tp=tp, ep=ep, launch=launch)
         self._runtime = RuntimeContext(self.server)
         self.streams = ResidualStreams()
         self.functions: dict[str, Callable[..., Any]] = {
@@ -50,6 +55,7 @@ class Shims:
             "forward_context": forward_context,
             "in_forward": in_forward,
             "lazy_import": lazy_import,
+            "local_attention_dp": self.local_attention_dp,
             "make_layers": make_layers,
             "make_layers_non_pp": partial(_layers, whole=False),
             "make_pp_layers": partial(_layers, whole=True),
@@ -68,6 +74,21 @@ class Shims:
             "parallel": self.server.parallel,
             "record": self._runtime.record,
         }
+
+    def local_attention_dp(
+        self, ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace
+    ) -> Any:
+        """`get_local_attention_dp_size()`: groups of attention on the ranks of a dense layer.
+
+        (`compute_dp_attention_local_info`.)
+        """
+        groups = self.attention_dp
+        if groups == 1:
+            return 1
+        dense = self.server.argument(ev, "moe_dense_tp_size", place)
+        if isinstance(dense, Unknown):
+            return dense
+        return max(1, groups // (self._tp // (dense or self._tp)))
 
     def model_class(self, ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
         """`_get_sgl_model_cls(self, config, auto_model_type)`: SGLang's model for a nested config.

@@ -8,16 +8,28 @@ from typing import Any
 from fibcore.model.tree import ModelTree
 
 FP8 = "float8_e4m3fn"
+_SERVED: Mapping[str, str | None] = {
+    "bf16": None,
+    "bfloat16": None,
+    "fp8_e4m3": FP8,
+    "fp8_e5m2": "float8_e5m2",
+    "fp4_e2m1": "float4_e2m1",
+    "fp4_mx_block16": "float4_e2m1",
+}
+"""Choices of `--kv-cache-dtype`; one that is not here stands for itself, so that none is plain."""
 
 
 def kv_cache_dtype(tree: ModelTree) -> str | None:
     """Dtype of a model's KV cache where it is quantised; None for the model's own dtype.
 
+    What the server is told with `--kv-cache-dtype` comes first.
     SGLang's `--kv-cache-dtype auto` takes FP8 from a ModelOpt checkpoint that says so:
     `kv_cache_quant_algo`, or `kv_cache_scheme` in its flat format (`ModelRunner` of 0.5.9,
     `srt/mem_cache/kv_cache_dtype.py` of 0.5.23). Other methods have a `kv_cache_scheme`, too, which
     SGLang follows only when asked to.
     """
+    if tree.kv_cache_dtype != "auto":
+        return _SERVED.get(tree.kv_cache_dtype, tree.kv_cache_dtype)
     return FP8 if any(_says_fp8(section) for section in _quantizations(tree)) else None
 
 

@@ -138,9 +138,8 @@ def _vocabulary(node: ModuleNode, serving: Serving | None) -> LinearSizes:
         return LinearSizes(Size(vocabulary, name, (arguments[name],)), k)
     ranks, sharded = 1, bool(decided(arguments.get("enable_tp", True), "enable_tp"))
     if sharded:
-        # Of the same size as the other group without data parallelism, so it only has to be known.
-        decided(arguments.get("use_attn_tp_group", False), "use_attn_tp_group")
-        ranks = _tp(serving)
+        of_attention = decided(arguments.get("use_attn_tp_group", False), "use_attn_tp_group")
+        ranks = _attention_tp(serving) if of_attention else _tp(serving)
     padding = arguments.get("padding_size", VOCAB_PADDING)
     if isinstance(padding, bool) or not isinstance(padding, int) or padding < 1:
         raise UndecidedError(f"padding_size is {padding}")
@@ -266,7 +265,7 @@ def _ranks(arguments: Mapping[str, Any], serving: Serving) -> int:
     """How many ranks a layer is split over.
 
     SGLang 0.5.9 has the argument `tp_size`, later versions a `parallel_group`; both default to the
-    tensor-parallel size. The attention group is as large where data parallelism is off.
+    tensor-parallel size. The attention group is smaller where attention is data-parallel.
     """
     if "tp_size" in arguments:
         size = decided(arguments.get("tp_size"), "tp_size")
@@ -274,9 +273,21 @@ def _ranks(arguments: Mapping[str, Any], serving: Serving) -> int:
     return _group(decided(arguments.get("parallel_group"), "parallel_group"), serving)
 
 
+def _attention_tp(serving: Serving) -> int:
+    launch = serving.launch
+    names = {"tp"}
+    if launch is not None:
+        names |= {"dp"} if launch.attention_dp > 1 else set()
+        names |= {"attn_cp"} if launch.attention_cp > 1 else set()
+    ranks: int = with_origins(serving.attention_tp, frozenset(f"serving:{n}" for n in names))
+    return ranks
+
+
 def _group(group: object, serving: Serving) -> int:
-    if group is None or group in ("tp", "attn_tp"):
+    if group is None or group == "tp":
         return _tp(serving)
+    if group == "attn_tp":
+        return _attention_tp(serving)
     if group == "replicated":
         return 1
     raise UndecidedError(f"the size of the parallel group {group} is not known")

@@ -82,8 +82,16 @@ class DatasetHoldings:
         return tuple(sorted(names))
 
     def served(self, model: str) -> dict[Served, None]:
-        """How a model was served when its definitions were extracted."""
-        entries = [e for p in self.provenance.values() for e in p.entries if e.model == model]
+        """How a model was served when its definitions were extracted.
+
+        Launches with options of their own are not among them: what sizes alone need is compared.
+        """
+        entries = [
+            entry
+            for provenance in self.provenance.values()
+            for entry in provenance.entries
+            if entry.model == model and entry.serving.launch is None
+        ]
         return dict.fromkeys(Served.recorded(entry.serving) for entry in entries)
 
     def values(self, option: Option[Any], model: str) -> set[Any]:

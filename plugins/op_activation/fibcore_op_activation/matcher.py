@@ -65,7 +65,7 @@ class _OtherFunctionError(Exception):
 def extract(tree: ModelTree, serving: Serving) -> Extraction:
     """The activations of `tree`, as one rank runs them, with every layer that runs each."""
     found = KernelCollector(lenient=("beta", "linear_beta"))
-    split: set[str] = set()
+    split: dict[str, int] = {}
     for node in tree.walk():
         if _KNOWN.isdisjoint((node.cls, *node.bases)):
             continue
@@ -75,14 +75,18 @@ def extract(tree: ModelTree, serving: Serving) -> Extraction:
             _match(tree, node, serving, found, split)
     extraction = found.finish()
     kernels = (
-        attrs.evolve(k, tags=(*k.tags, f"tp:{serving.tp}")) if k.name in split else k
+        attrs.evolve(k, tags=(*k.tags, f"tp:{split[k.name]}")) if k.name in split else k
         for k in extraction.kernels
     )
     return attrs.evolve(extraction, kernels=tuple(kernels))
 
 
 def _match(
-    tree: ModelTree, node: ModuleNode, serving: Serving, found: KernelCollector, split: set[str]
+    tree: ModelTree,
+    node: ModuleNode,
+    serving: Serving,
+    found: KernelCollector,
+    split: dict[str, int],
 ) -> None:
     """Add the kernel of a module, or say why it has none."""
     what = f"{node.class_name} kernel"
@@ -106,7 +110,8 @@ def _match(
         kernel = _kernel(node, activation, first)
         found.add(kernel, node)
         if first.splits_rows:
-            split.add(kernel.name)
+            origins = frozenset().union(*(fact.origins for fact in kernel.facts.values()))
+            split[kernel.name] = serving.ranks(origins)
 
 
 def _kernel(node: ModuleNode, activation: _Activation, first: Linear) -> Kernel:

@@ -18,6 +18,7 @@ from fibcore.plugin import (
     Unknown,
     decided,
     layer_vocabulary,
+    origins_of,
     rank_vocabulary,
 )
 from fibcore_op_embedding.names import OP_TYPE, kernel_name
@@ -167,4 +168,6 @@ def _check_class(node: ModuleNode) -> None:
 
 def _table(node: ModuleNode, serving: Serving) -> _Table:
     sizes = rank_vocabulary(node, serving)
-    return _Table(sizes, layer_vocabulary(node), serving.tp if sizes.sharded else 0)
+    origins = frozenset().union(*(origins_of(source) for source in sizes.n.sources))
+    ranks = serving.ranks(origins) if sizes.sharded else 0
+    return _Table(sizes, layer_vocabulary(node), ranks)

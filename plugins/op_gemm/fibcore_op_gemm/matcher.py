@@ -79,7 +79,8 @@ class _Matcher:
         self.found = KernelCollector(lenient=("batch_size",))
         self.handled: set[str] = set()  # paths of the modules whose weight is accounted for
         self.quantised: set[str] = set()  # paths of the layers among them that are
-        self.sharded: set[str] = set()  # names of kernels that tensor parallelism splits
+        # The ranks that tensor parallelism splits a kernel over, by its name.
+        self.sharded: dict[str, int] = {}
         self.remarks: dict[tuple[str, str], list[str]] = {}  # kernel and remark -> layers
         self.biased: dict[str, list[ModuleNode]] = {}  # kernel -> layers that add a bias
         self.grouped = {path: group for o in tree.operations for path, group in grouped(o)}
@@ -441,7 +442,9 @@ class _Matcher:
         self.found.add(kernel, node)
         self.handled.add(node.path)
         if shape.sharded and self.serving.value(SHAPES) == "rank":
-            self.sharded.add(kernel.name)
+            sources = (*shape.n.sources, *shape.k.sources)
+            origins = frozenset().union(*(origins_of(source) for source in sources))
+            self.sharded[kernel.name] = self.serving.ranks(origins)
 
     def _remark(self, kernel: Kernel, remark: str, path: str) -> None:
         self.remarks.setdefault((kernel.name, remark), []).append(path)
@@ -460,7 +463,7 @@ class _Matcher:
         for kernel in extraction.kernels:
             tags = kernel.tags
             if kernel.name in self.sharded:
-                tags = (*tags, f"tp:{self.serving.tp}")
+                tags = (*tags, f"tp:{self.sharded[kernel.name]}")
             notes = tuple(
                 f"{remark}: {_listed(paths)}"
                 for (name, remark), paths in self.remarks.items()

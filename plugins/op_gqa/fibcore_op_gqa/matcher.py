@@ -123,7 +123,7 @@ def _check_groups(sizes: Sizes, serving: Serving) -> None:
         raise UndecidedError(
             "attention heads",
             f"{sizes.qo_heads} query heads of a rank are no multiple of {sizes.kv_heads} KV heads "
-            f"(tensor-parallel size {serving.tp})",
+            f"(tensor-parallel size {serving.attention_tp})",
         )
 
 

@@ -121,7 +121,7 @@ def _kernel(
     if scale is not None:
         parameters["sm_scale"] = scale.value
         facts["sm_scale"] = scale
-    tags = [f"stage:{KINDS[kind].stage}", f"tp:{serving.tp}"]
+    tags = [f"stage:{KINDS[kind].stage}", f"tp:{serving.attention_tp}"]
     if "cache_dtype" in extra:
         tags.append(f"quantization:{extra['cache_dtype']}")
     if flashinfer_has(kind, *head_dims):
@@ -145,4 +145,4 @@ def _scale_fact(layer: ModuleNode, scale: float | None, head_dim: int | None) ->
 
 
 def _rank(serving: Serving) -> str:
-    return f"one of {serving.tp} tensor-parallel ranks"
+    return f"one of {serving.attention_tp} tensor-parallel ranks"

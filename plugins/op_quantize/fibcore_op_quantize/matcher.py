@@ -48,7 +48,9 @@ def extract(tree: ModelTree, serving: Serving) -> Extraction:
             _match(tree, call, serving, found, split)
     extraction = found.finish()
     kernels = (
-        attrs.evolve(k, tags=(*k.tags, f"tp:{serving.tp}")) if k.name in split else k
+        attrs.evolve(k, tags=(*k.tags, f"tp:{serving.ranks(k.facts['K'].origins)}"))
+        if k.name in split
+        else k
         for k in extraction.kernels
     )
     return attrs.evolve(extraction, kernels=tuple(kernels))

@@ -1,0 +1,1 @@
+"""Launch lines of SGLang's server: options as the source declares them, and what they settle."""

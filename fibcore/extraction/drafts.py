@@ -1,0 +1,77 @@
+"""Draft models of speculative decoding, which a launch runs beside the model that it serves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import attrs
+
+from fibcore.extraction.find import resolve
+from fibcore.model.serving import Serving
+from fibcore.sources.tree import SourceTree
+
+if TYPE_CHECKING:
+    from fibcore.configs.catalogue import ResolvedModel
+
+_SUFFIX = "-draft"
+_WITHOUT_MODEL = frozenset({"NGRAM"})
+"""Algorithms that guess from the text itself."""
+
+
+def draft_model(source: SourceTree, model: ResolvedModel, serving: Serving) -> ResolvedModel | None:
+    """The draft model of a launch; None where it names no algorithm, or one without a model.
+
+    `--speculative-draft-model-path` names it; without that it is in the model's own checkpoint,
+    and SGLang's `ModelConfig` says which class it has.
+
+    Raises:
+        FibcoreError: the model that the launch names has no config.
+    """
+    algorithm = serving.argument("speculative_algorithm")
+    if algorithm is None or str(algorithm).upper() in _WITHOUT_MODEL:
+        return None
+    path = serving.argument("speculative_draft_model_path")
+    if path is not None:
+        return _named(str(path), source)
+    from fibcore.elaborate import draft_of
+
+    found = draft_of(source, model.config, serving, architecture=model.architecture)
+    if found is None:
+        return None
+    slug = f"{model.slug}{_SUFFIX}"
+    return attrs.evolve(
+        model,
+        slug=slug,
+        config=attrs.evolve(model.config, slug=slug),
+        architecture=found,
+        notes=(*model.notes, f"the draft model in the checkpoint of {model.slug}"),
+    )
+
+
+def _named(path: str, source: SourceTree) -> ResolvedModel:
+    folder = Path(path).expanduser()
+    if folder.exists():
+        name = f"{folder.name}{_SUFFIX}"
+        found = resolve(name, source, config=folder)
+    else:
+        found = resolve(path, source)
+        name = f"{found.slug}{_SUFFIX}"
+    return attrs.evolve(found, slug=name, config=attrs.evolve(found.config, slug=name))
+
+
+def is_draft(model: ResolvedModel) -> bool:
+    """Whether a model is the draft of a launch."""
+    return model.slug.endswith(_SUFFIX)
+
+
+def of_draft(serving: Serving) -> Serving:
+    """How the draft model of a launch is served: quantised as it alone is told to be."""
+    launch = serving.launch
+    if launch is None:
+        return serving
+    arguments = {k: v for k, v in launch.arguments.items() if k != "quantization"}
+    own = arguments.get("speculative_draft_model_quantization")
+    if own not in (None, "unquant"):
+        arguments["quantization"] = own
+    return attrs.evolve(serving, launch=attrs.evolve(launch, arguments=arguments))
