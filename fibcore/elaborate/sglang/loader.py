@@ -106,6 +106,7 @@ def prepare(
             why = f"ModelConfig: {error or 'it goes on for too long'}"
             problems.append(Unknown(why, cls.place))
     if quantization is not None and not plain:
+        settled.attrs["quantization"] = quantization  # as before what else the step may settle
         _verify(ev, cls, settled)
     _take(config, settled.attrs.get("hf_config"))
     if draft:

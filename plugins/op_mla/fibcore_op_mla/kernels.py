@@ -121,7 +121,7 @@ def _kernel(
     if scale is not None:
         parameters["sm_scale"] = scale.value
         facts["sm_scale"] = scale
-    tags = [f"stage:{KINDS[kind].stage}", f"tp:{serving.attention_tp}"]
+    tags = [f"stage:{KINDS[kind].stage}", f"tp:{serving.ranks(sizes['num_qo_heads'].origins)}"]
     if "cache_dtype" in extra:
         tags.append(f"quantization:{extra['cache_dtype']}")
     if flashinfer_has(kind, *head_dims):

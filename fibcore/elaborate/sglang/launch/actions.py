@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from fibcore.elaborate.python.values import ABSENT, Class, Ext, Func, Namespace, Native, Raised
 from fibcore.elaborate.sglang.launch.declarations import Declared
-from fibcore.model.tree import Unknown
+from fibcore.model.tree import Alternatives, Unknown
 
 if TYPE_CHECKING:
     from fibcore.elaborate.python.evaluator import Evaluator
@@ -79,7 +79,7 @@ def _reader(ev: Evaluator, kind: Any) -> Callable[[str], Any]:
             value = ev.calls.call(kind, [text], {}, getattr(kind, "place", None))
         except Raised as error:
             raise argparse.ArgumentTypeError(error.message or error.kind) from None
-        return text if isinstance(value, Unknown) else value
+        return value if _known(value) else text
 
     read.__name__ = name or "value"
     return read
@@ -117,9 +117,16 @@ def _action(ev: Evaluator, cls: Class, option: Declared) -> type[argparse.Action
             except Raised as error:
                 raise argparse.ArgumentError(self, error.message or error.kind) from None
             for name, value in stored.items():
-                setattr(namespace, name, values if isinstance(value, Unknown) else value)
+                setattr(namespace, name, value if _known(value) else values)
 
     return SourceAction
+
+
+def _known(value: Any) -> bool:
+    """Whether nothing in a value is unknown."""
+    if isinstance(value, (list, tuple)):
+        return all(map(_known, value))
+    return not isinstance(value, (Unknown, Alternatives))
 
 
 def _refuse(ev: Evaluator, args: list[Any], kwargs: dict[str, Any], place: Any) -> Any:

@@ -56,6 +56,11 @@ _BY_MEMORY = ("chunked_prefill_size", "cuda_graph_config", "cuda_graph_max_bs", 
 """Arguments that the server computes from the memory of its GPU, and handlers calculate with."""
 _ABOUT_ALL = ("model_specific_adjustments",)
 """Topics whose handlers read what decides about no kernel as well."""
+_ABOUT_REQUESTS = frozenset({
+    "chunked_prefill_size", "cuda_graph_config", "load_format", "max_running_requests",
+    "mem_fraction_static", "schedule_conservativeness", "schedule_policy", "trust_remote_code",
+})  # fmt: skip
+"""Arguments that handlers calculate with, and that say which requests run or where files are."""
 STEPS = 400_000
 """The most that one handler takes: the largest, of model-specific adjustments, took 60,000."""
 _CHOSEN = "the server chooses by its machine"
@@ -110,7 +115,7 @@ def resolve(ev: Evaluator, environment: Environment, config: Namespace) -> Settl
                 if topic not in _ABOUT_ALL and any(
                     v is not at_first.get(n, ABSENT) for n, v in known.values.items()
                 ):
-                    effective |= asked
+                    effective |= asked - _ABOUT_REQUESTS
         if not ran:
             notes += _run_constructor(ev, known)
     for name in ("get_model_config", *(n for n in _BY_MEMORY if n not in before)):
