@@ -27,7 +27,11 @@ from fibcore.elaborate.python.values import (
     Raised,
     copied,
 )
-from fibcore.elaborate.sglang.quantization import QUANTIZATION_KEYS
+from fibcore.elaborate.sglang.quantization import (
+    QUANTIZATION_KEYS,
+    method_name,
+    quantization_data,
+)
 from fibcore.errors import ServingError
 from fibcore.model.tree import Alternatives, Unknown
 
@@ -44,6 +48,14 @@ _MODEL = "model"
 _READS_FILE = "transformers.PretrainedConfig.get_config_dict"
 _VERIFIES = "_verify_quantization"
 _DRAFTS = "_config_draft_model"
+_TAKEN_AS = frozenset({
+    ("compressed_tensors", "w8a8_fp8"),
+    ("compressed_tensors", "w8a8_int8"),
+    ("modelopt_fp4", "petit_nvfp4"),
+    ("awq", "moe_wna16"),
+    ("gptq", "moe_wna16"),
+})  # fmt: skip
+"""A checkpoint's method, and another by which the server may run it (`_verify_quantization`)."""
 _DRAFT = ("NextN", "MTP", "Eagle", "Eagle3", "DSpark", "DSparkModel", "DraftModel")
 """How the names of SGLang's draft models end (`srt/models`)."""
 
@@ -107,31 +119,55 @@ def prepare(
             problems.append(Unknown(why, cls.place))
     if quantization is not None and not plain:
         settled.attrs["quantization"] = quantization  # as before what else the step may settle
-        _verify(ev, cls, settled)
+        _verify(ev, cls, settled, quantization)
     _take(config, settled.attrs.get("hf_config"))
     if draft:
         config.values["architectures"] = [architecture]
     return problems
 
 
-def _verify(ev: Evaluator, cls: Class, settled: Obj) -> None:
-    """Run the source's own check that a method goes with what the checkpoint says of itself."""
+def _verify(ev: Evaluator, cls: Class, settled: Obj, asked: str) -> None:
+    """Run the source's own check that a method goes with what the checkpoint says of itself.
+
+    Where files beside the config would decide, methods that do not share a name are refused: what
+    the server would make of them is not known.
+    """
     check = ev.classes.attr(cls, _VERIFIES)
     if not isinstance(check, Func):
         return
+    refused: tuple[str, str] | None = None
     try:
         with ev.budget.at_most(STEPS):
             ev.calls.call(Bound(check, settled), [], {}, cls.place)
     except Raised as error:
         if error.explicit:
-            raise ServingError(
-                "SGLang refuses this quantisation of the checkpoint",
-                where=str(error.place or cls.place),
-                found=error.message,
-                hint="leave --quantization out; the checkpoint says how it is quantised",
-            ) from None
+            refused = (str(error.place or cls.place), error.message)
     except Exhausted:
-        return
+        pass
+    own = method_name(_section_of(settled) or {})
+    if refused is None and not _is_same(own, asked):
+        decided = settled.attrs.get("quantization")
+        if not isinstance(decided, str) or decided != asked:
+            found = f"the checkpoint is quantised by {own}, the launch asks for {asked}"
+            refused = (str(check.place), found)
+    if refused is not None:
+        raise ServingError(
+            "SGLang refuses this quantisation of the checkpoint",
+            where=refused[0],
+            found=refused[1],
+            hint="leave --quantization out; the checkpoint says how it is quantised",
+        )
+
+
+def _section_of(settled: Obj) -> dict[str, Any] | None:
+    config = settled.attrs.get("hf_config")
+    return quantization_data(config.values) if isinstance(config, Namespace) else None
+
+
+def _is_same(own: str, asked: str) -> bool:
+    """Whether two names are of one method: `modelopt` and `modelopt_fp4`, `awq` and `awq_marlin`."""
+    one, other = own.replace("-", "_"), asked.lower().replace("-", "_")
+    return one.startswith(other) or other.startswith(one) or (one, other) in _TAKEN_AS
 
 
 def draft_architecture(
