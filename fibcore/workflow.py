@@ -10,7 +10,7 @@ import attrs
 
 from fibcore.errors import FibcoreError
 from fibcore.extraction.report import ExtractReport
-from fibcore.extraction.request import ModelsAsked, Request
+from fibcore.extraction.request import ModelsLaunched, Request
 from fibcore.extraction.run import extract
 from fibcore.keywords import api, part
 from fibcore.processes.limits import WorkerLimits
@@ -90,7 +90,7 @@ class RunReport:
         }
 
 
-class RunAsked(ModelsAsked, WorkerLimits, total=False):
+class RunAsked(ModelsLaunched, WorkerLimits, total=False):
     """The keywords of `run`: those of `fibcore.extract`, and the limits of `fibcore.verify`."""
 
 
@@ -120,7 +120,7 @@ def run(
         evidence_dir: Folder with evidence of another machine (a GPU host), to be taken in where it
             is of the same references.
         **asked: How the models are served, where, and what the tests may use; see `RunAsked`,
-            `fibcore.extraction.request.ModelsAsked` and `fibcore.workspace.Where`.
+            `fibcore.extraction.request.ModelsLaunched` and `fibcore.workspace.Where`.
 
     Returns:
         The report of every step. What could not be done is in it, and its `exit_code` is 1 then.
@@ -141,7 +141,7 @@ def run(
     repositories = clone_repos(flashinfer=flashinfer, flashinfer_trace=flashinfer_trace, **place)
     place["sglang"] = asked["sglang"] = None  # the one that is in the folder now
     asked["registry"] = registry
-    extraction = extract(model_name, **part(ModelsAsked, asked))
+    extraction = extract(model_name, **part(ModelsLaunched, asked))
     result = RunReport(extraction, repositories)
     if not extraction.outcomes:
         nothing = FibcoreError("no kernel was found, so there is nothing to test")

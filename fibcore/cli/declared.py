@@ -66,7 +66,8 @@ def launched(command: Command) -> Command:
         click.option(
             "--launch",
             metavar="LINE|FILE",
-            help="A launch line of SGLang's server, or a YAML or JSON file of its options.",
+            help="A launch line of SGLang's server, or a YAML or JSON file of its options; "
+            "'catalogue' takes the catalogue's.",
         ),
         click.option("--gpu", metavar="GPU", help=f"{', '.join(GPUS)}.  [{DEFAULT_GPU}]"),
     )

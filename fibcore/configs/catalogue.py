@@ -26,6 +26,23 @@ ModelFiles = Mapping[str, tuple[str, ...]]
 
 
 @attrs.frozen
+class LaunchFact:
+    """A launch line by which a model is served, as somebody published it.
+
+    Attributes:
+        line: The line.
+        source: Where it is from.
+    """
+
+    line: str
+    source: str
+
+
+def _launch_facts(given: Iterable[Mapping[str, str]]) -> tuple[LaunchFact, ...]:
+    return tuple(LaunchFact(**fact) for fact in given)
+
+
+@attrs.frozen
 class CatalogueEntry:
     """One model of the catalogue.
 
@@ -38,6 +55,7 @@ class CatalogueEntry:
         options: Values of options that op types declare, by name, where they are not the default.
         aliases: Other names, and Hub ids of models with the same sizes.
         default_for: SGLang model files, architecture classes and model types that it stands for.
+        launches: Launch lines that were published for it, the usual one first.
         note: What a user should know about these facts; empty where there is nothing.
     """
 
@@ -49,7 +67,16 @@ class CatalogueEntry:
     options: Mapping[str, OptionValue] = attrs.field(factory=dict)
     aliases: tuple[str, ...] = attrs.field(default=(), converter=tuple)
     default_for: tuple[str, ...] = attrs.field(default=(), converter=tuple)
+    launches: tuple[LaunchFact, ...] = attrs.field(default=(), converter=_launch_facts)
     note: str = ""
+
+    @property
+    def launch(self) -> str:
+        """The launch line of its usual way of serving: the first published one, or its sizes'."""
+        if self.launches:
+            return self.launches[0].line
+        sizes = f"--tp-size {self.tp[0]} --ep-size {self.ep[0]}"
+        return f"python3 -m sglang.launch_server --model-path {self.hub_id} {sizes}"
 
     @property
     def architecture(self) -> str:

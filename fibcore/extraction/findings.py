@@ -175,25 +175,28 @@ class _Search:
         request = self.request
         try:
             model = resolve(name, self.source, hf_repo_id=request.hf_repo_id, config=request.config)
+            request = request.for_model(model.slug, self.source)
         except FibcoreError as error:
             self.refused.append(Refused(name, error))
             return
         for tp, ep in request.combinations(model):
-            self._add(name, model, tp, ep)
-            for draft in self._drafts(model, tp, ep):
-                self._add(name, draft, tp, ep)
+            self._add(name, model, request, tp, ep)
+            for draft in self._drafts(model, request, tp, ep):
+                self._add(name, draft, request, tp, ep)
 
-    def _add(self, name: str, model: ResolvedModel, tp: int, ep: int) -> None:
+    def _add(self, name: str, model: ResolvedModel, request: Request, tp: int, ep: int) -> None:
         try:
-            self.found.append(self._at(name, model, tp, ep))
+            self.found.append(self._at(name, model, request, tp, ep))
         except FibcoreError as error:
             self.refused.append(Refused(model.slug, error, tp, ep))
 
-    def _drafts(self, model: ResolvedModel, tp: int, ep: int) -> Iterator[ResolvedModel]:
+    def _drafts(
+        self, model: ResolvedModel, request: Request, tp: int, ep: int
+    ) -> Iterator[ResolvedModel]:
         """The draft model that a launch runs beside a model, if it runs one."""
-        if self.request.launch is None:
+        if request.launch is None:
             return
-        serving = self.request.serving(model, tp, ep, self.registry.options)
+        serving = request.serving(model, tp, ep, self.registry.options)
         try:
             draft = draft_model(self.source, model, serving)
         except FibcoreError as error:
@@ -202,13 +205,15 @@ class _Search:
         if draft is not None:
             yield draft
 
-    def _at(self, name: str, model: ResolvedModel, tp: int, ep: int) -> FoundModel:
+    def _at(
+        self, name: str, model: ResolvedModel, request: Request, tp: int, ep: int
+    ) -> FoundModel:
         """What a model has at one combination.
 
         Raises:
             FibcoreError: the model cannot be served like that, or not be elaborated at all.
         """
-        serving = self.request.serving(model, tp, ep, self.registry.options)
+        serving = request.serving(model, tp, ep, self.registry.options)
         if is_draft(model):
             serving = of_draft(serving)
         if self.found:

@@ -156,6 +156,8 @@ class ModelsReport:
                     },
                     "aliases": list(entry.aliases),
                     "default_for": list(entry.default_for),
+                    "launch": entry.launch,
+                    "launches": [attrs.asdict(fact) for fact in entry.launches],
                     "note": entry.note,
                 }
                 for entry in self.catalogue

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from fibcore.elaborate.launching import ReadLaunch
     from fibcore.sources.tree import SourceTree
 
+CATALOGUE = "catalogue"
+"""Stands for the catalogue's launch line of each model."""
+
 Config = str | Path | Mapping[str, Any] | None
 """A model's config: a file, plain data, or None for what its name stands for."""
 
@@ -52,7 +55,8 @@ class Launched(TypedDict, total=False):
 
     Attributes:
         launch: A launch line (`python -m sglang.launch_server --tp 8 ...`, or its options alone),
-            its words, or a YAML or JSON file of options; in place of `tp` and `ep`.
+            its words, or a YAML or JSON file of options; "catalogue" for how the catalogue says
+            that a model is launched. In place of `tp` and `ep`.
         gpu: The GPU that the server runs on; an H100 by default.
     """
 
@@ -64,7 +68,7 @@ class WantedWhere(Where, Wanted, total=False):
     """The keywords of functions of the API about models: `Wanted` and `Where`."""
 
 
-class ModelsAsked(WantedWhere, Launched, total=False):
+class ModelsAsked(WantedWhere, total=False):
     """The keywords of functions of the API about models that have their config from somewhere.
 
     Attributes:
@@ -74,6 +78,10 @@ class ModelsAsked(WantedWhere, Launched, total=False):
 
     hf_repo_id: str | None
     config: Config
+
+
+class ModelsLaunched(ModelsAsked, Launched, total=False):
+    """The keywords of functions of the API that take a launch line as well."""
 
 
 @attrs.frozen
@@ -144,6 +152,26 @@ class Request:
             gpu=known_gpu(launched.get("gpu")),
         )
 
+    def for_model(self, name: str, source: SourceTree) -> Request:
+        """The request for one model: `--launch catalogue` is the catalogue's line of that model.
+
+        Raises:
+            UsageError: the catalogue has no such model.
+        """
+        if self.launch != CATALOGUE:
+            return self
+        from fibcore.configs.catalogue import catalogue, find_entry
+
+        entry = find_entry(name)
+        if entry is None:
+            raise UsageError(
+                "the catalogue has no launch line of this model",
+                where=f"--launch {CATALOGUE}",
+                expected=", ".join(nearest(name, [e.slug for e in catalogue()])),
+                found=repr(name),
+            )
+        return attrs.evolve(self, launch=entry.launch).for_source(source)
+
     def for_source(self, source: SourceTree) -> Request:
         """The request with its launch line read as a release reads it.
 
@@ -152,7 +180,7 @@ class Request:
         """
         from fibcore.elaborate.launching import ReadLaunch, read_launch
 
-        if self.launch is None or isinstance(self.launch, ReadLaunch):
+        if self.launch is None or self.launch == CATALOGUE or isinstance(self.launch, ReadLaunch):
             return self
         return attrs.evolve(self, launch=read_launch(source, self.launch))
 

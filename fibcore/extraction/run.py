@@ -20,7 +20,7 @@ from fibcore.extraction.findings import (
     find_models,
 )
 from fibcore.extraction.report import ExtractReport, FoundKernel, ModelReport
-from fibcore.extraction.request import ModelsAsked, Request, check_models
+from fibcore.extraction.request import ModelsLaunched, Request, check_models
 from fibcore.keywords import api, part, several
 from fibcore.model.layer_paths import group_uses
 from fibcore.progress import report
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 
-@api(ModelsAsked, options=True)
+@api(ModelsLaunched, options=True)
 def extract(
-    model_name: str | Sequence[str] = (), *, dry_run: bool = False, **asked: Unpack[ModelsAsked]
+    model_name: str | Sequence[str] = (), *, dry_run: bool = False, **asked: Unpack[ModelsLaunched]
 ) -> ExtractReport:
     """Derive the kernel definitions of models and add them to a dataset.
 
@@ -44,7 +44,7 @@ def extract(
             slug of the catalogue (`llama-3.1-8b`), a Hub id. With `config` any slug. May be left
             out where a launch line names the model.
         dry_run: Find everything and write nothing.
-        **asked: How the models are served, and where; see `ModelsAsked`, `Wanted` and `Where`.
+        **asked: How the models are served, and where; see `ModelsLaunched`, `Wanted` and `Where`.
 
     Returns:
         The report. What could not be extracted is in it, and its `exit_code` is 1 then.

@@ -165,7 +165,7 @@ def _section_of(settled: Obj) -> dict[str, Any] | None:
 
 
 def _is_same(own: str, asked: str) -> bool:
-    """Whether two names are of one method: `modelopt` and `modelopt_fp4`, `awq` and `awq_marlin`."""
+    """Whether names are of one method: `modelopt` and `modelopt_fp4`, `awq` and `awq_marlin`."""
     one, other = own.replace("-", "_"), asked.lower().replace("-", "_")
     return one.startswith(other) or other.startswith(one) or (one, other) in _TAKEN_AS
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from fibcore.plugin import Fact, Kernel, ModuleNode, Scalar, Serving, decided_size, fact
+from fibcore.plugin import Fact, Kernel, ModuleNode, Scalar, Serving, decided_size, fact, origins_of
 from fibcore.plugin import with_origins as from_origins
 from fibcore_op_dsa.names import (
     FLASHINFER,
@@ -40,7 +40,8 @@ def attention_kernels(
     """
     topk = decided_size(indexer.argument("index_topk"), "index_topk")
     rope = shape.key - shape.latent
-    rank = f"query heads of one of {serving.tp} tensor-parallel ranks"
+    ranks = serving.ranks(origins_of(shape.heads))
+    rank = f"query heads of one of {ranks} tensor-parallel ranks"
     sizes = {
         "num_qo_heads": fact(shape.heads, layer, rank),
         "head_dim_ckv": fact(shape.latent, layer, "v_head_dim: the latent vector"),
@@ -50,7 +51,7 @@ def attention_kernels(
         "topk": fact(topk, indexer, "keys that the indexer chooses for a query"),
     }
     extra = {} if scale is None else {"sm_scale": fact(scale, layer, _scale_note(scale))}
-    tags = ["sparse:topk", f"tp:{serving.tp}"]
+    tags = ["sparse:topk", f"tp:{ranks}"]
     if flashinfer_has(shape.latent, rope):
         tags.append(f"fi_api:{FLASHINFER}")
     for page_size in serving.value(PAGE_SIZE):
