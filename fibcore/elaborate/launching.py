@@ -127,7 +127,7 @@ def settled_serving(
             arguments=arguments,
             attention_dp=groups,
             attention_cp=size("attn_cp_size", 1),
-            moe_dp=size("moe_dp_size", 1),
+            expert_dp=size("moe_dp_size", 1),
             decode_cp=size("dcp_size", 1),
             effective=effective,
         ),

@@ -10,7 +10,7 @@ from fibcore.model.tree import ModelTree
 
 READ_BY_PLUGINS = frozenset({
     "attention_backend", "decode_attention_backend", "dtype", "enable_lora",
-    "json_model_override_args", "kv_cache_dtype", "lora_paths", "page_size",
+    "json_model_override_args", "kv_cache_dtype", "lora_paths",
     "prefill_attention_backend", "quantization", "sampling_backend", "speculative_algorithm",
 })  # fmt: skip
 """Arguments that decide about kernels whether or not the model's source reads them."""
@@ -25,7 +25,7 @@ def recorded(serving: Serving, tree: ModelTree) -> Serving:
     launch = serving.launch
     if launch is None:
         return serving
-    known = tree.asked | READ_BY_PLUGINS | launch.effective
+    known = tree.asked | READ_BY_PLUGINS | launch.effective | serving.options.keys()
     line = " ".join(
         option_text(name, value) for name, value in sorted(launch.given.items()) if name in known
     )

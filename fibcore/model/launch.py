@@ -30,7 +30,7 @@ class Launch:
         variables: Variables of the server's environment.
         attention_dp: Data-parallel groups of attention inside of the tensor-parallel group.
         attention_cp: Ranks that share the context of attention.
-        moe_dp: Data-parallel groups of experts.
+        expert_dp: Data-parallel groups of experts.
         decode_cp: Ranks that share the cache of decoding.
         effective: Options that made the server change something.
         ignored: Options that decide about no kernel.
@@ -42,7 +42,7 @@ class Launch:
     variables: Mapping[str, str] = attrs.field(factory=dict, eq=False, repr=False)
     attention_dp: int = attrs.field(default=1, eq=False)
     attention_cp: int = attrs.field(default=1, eq=False)
-    moe_dp: int = attrs.field(default=1, eq=False)
+    expert_dp: int = attrs.field(default=1, eq=False)
     decode_cp: int = attrs.field(default=1, eq=False)
     effective: frozenset[str] = attrs.field(default=frozenset(), eq=False, repr=False)
     ignored: tuple[str, ...] = attrs.field(default=(), eq=False, repr=False)

@@ -71,9 +71,9 @@ class Serving:
         return max(1, self.tp // self.launch.attention_dp // self.launch.attention_cp)
 
     @property
-    def moe_tp(self) -> int:
+    def expert_tp(self) -> int:
         """The ranks that the intermediate size of one expert is split over."""
-        return max(1, self.tp // self.ep // (1 if self.launch is None else self.launch.moe_dp))
+        return max(1, self.tp // self.ep // (1 if self.launch is None else self.launch.expert_dp))
 
     def ranks(self, origins: Iterable[str]) -> int:
         """The ranks that a size was divided over, by its origins: all, or those of attention."""

@@ -98,7 +98,7 @@ def test_the_servers_own_checks_refuse(source: SourceTree) -> None:
 
 def test_an_expert_backend_settles_the_expert_parallel_size(source: SourceTree) -> None:
     serving = settled(source, "--tp 8 --moe-a2a-backend deepep")
-    assert (serving.tp, serving.ep, serving.moe_tp) == (8, 8, 1)
+    assert (serving.tp, serving.ep, serving.expert_tp) == (8, 8, 1)
 
 
 def test_what_decides_nothing_is_not_effective(newest: SourceTree) -> None:

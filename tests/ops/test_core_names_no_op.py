@@ -36,7 +36,16 @@ ALLOWED = (
     ("elaborate/sglang/kernels/", r"(sglang|deep_gemm)\..*", "names of functions in the source"),
     ("elaborate/sglang/", r"\w+_moe_kernel|\w+_mla_\w+|MLATokenToKVPool", "names in the source"),
     ("elaborate/", r"fbgemm_fp8|moe_wna16", "quantisation methods of SGLang"),
-    ("elaborate/", r"page_size|moe_tp", "server arguments of SGLang"),
+    (
+        "elaborate/",
+        r"page_size|moe_[td]p|moe_dp_size|moe_dense_tp_size",
+        "server arguments of SGLang",
+    ),
+    (
+        "elaborate/sglang/launch/",
+        r"moe_kernel_config|a2a_moe|initialize_\w+_config",
+        "names of functions in the source",
+    ),
     ("validation/", r"flashinfer\.norm\.rmsnorm", "an example of a qualified name in a message"),
     ("", r"SC_PAGE_SIZE", "a setting of the operating system"),
 )

@@ -22,7 +22,7 @@ def sizes_of(serving: Serving) -> Sizes:
     dp, cp, moe_dp, dcp = (
         launch.attention_dp,
         launch.attention_cp,
-        launch.moe_dp,
+        launch.expert_dp,
         launch.decode_cp,
     )
     attention = {"tp", *(["dp"] if dp > 1 else []), *(["attn_cp"] if cp > 1 else [])}
@@ -30,7 +30,7 @@ def sizes_of(serving: Serving) -> Sizes:
     return {
         "tp": (serving.tp, frozenset({"tp"})),
         "ep": (serving.ep, frozenset({"ep"})),
-        "moe_tp": (serving.moe_tp, frozenset(experts)),
+        "moe_tp": (serving.expert_tp, frozenset(experts)),
         "attn_tp": (serving.attention_tp, frozenset(attention)),
         "attn_dp": (dp, _origin("dp", dp)),
         "attn_cp": (cp, _origin("attn_cp", cp)),
