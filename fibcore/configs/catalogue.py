@@ -38,8 +38,8 @@ class LaunchFact:
     source: str
 
 
-def _launch_facts(given: Iterable[Mapping[str, str]]) -> tuple[LaunchFact, ...]:
-    return tuple(LaunchFact(**fact) for fact in given)
+def _launch_facts(given: Iterable[Mapping[str, str] | LaunchFact]) -> tuple[LaunchFact, ...]:
+    return tuple(fact if isinstance(fact, LaunchFact) else LaunchFact(**fact) for fact in given)
 
 
 @attrs.frozen

@@ -76,18 +76,16 @@ def test_configs_that_fit_no_model(names: tuple[str, ...], hf_repo_id: Any, conf
         check_models(names, hf_repo_id, config)
 
 
-def test_a_launch_line_gives_the_sizes_itself() -> None:
-    registry = Registry((), {})
+def test_a_launch_line_gives_the_sizes_itself(op_plugins: Registry) -> None:
     with pytest.raises(UsageError, match="gives the parallel sizes itself") as caught:
-        Request.of(registry, {"launch": "--tp 8", "tp": 4})  # type: ignore[typeddict-unknown-key]
+        Request.of(op_plugins, {"launch": "--tp 8", "tp": 4})  # type: ignore[typeddict-unknown-key]
     assert caught.value.where == "--tp, --launch"
 
 
-def test_a_launch_is_a_line_words_or_a_file() -> None:
-    registry = Registry((), {})
+def test_a_launch_is_a_line_words_or_a_file(op_plugins: Registry) -> None:
 
     def launch(given: object) -> object:
-        return Request.of(registry, {"launch": given}).launch  # type: ignore[typeddict-unknown-key]
+        return Request.of(op_plugins, {"launch": given}).launch  # type: ignore[typeddict-unknown-key]
 
     assert launch("--tp 8 --config x.yaml") == "--tp 8 --config x.yaml"
     assert launch("server.yaml") == Path("server.yaml")
@@ -95,9 +93,8 @@ def test_a_launch_is_a_line_words_or_a_file() -> None:
     assert launch(None) is None
 
 
-def test_a_gpu_without_facts_names_those_with_facts() -> None:
-    registry = Registry((), {})
-    assert Request.of(registry, {"gpu": "b200"}).gpu == "B200"  # type: ignore[typeddict-unknown-key]
+def test_a_gpu_without_facts_names_those_with_facts(op_plugins: Registry) -> None:
+    assert Request.of(op_plugins, {"gpu": "b200"}).gpu == "B200"  # type: ignore[typeddict-unknown-key]
     with pytest.raises(UsageError) as caught:
-        Request.of(registry, {"gpu": "A100"})  # type: ignore[typeddict-unknown-key]
+        Request.of(op_plugins, {"gpu": "A100"})  # type: ignore[typeddict-unknown-key]
     assert "H100" in str(caught.value.expected)
