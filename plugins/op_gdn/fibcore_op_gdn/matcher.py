@@ -25,6 +25,7 @@ from fibcore.plugin import (
     decided,
     decided_size,
     fact,
+    origins_of,
 )
 from fibcore_op_gdn.names import FORMS, OP_TYPE, Form, Gate, kernel_name
 
@@ -152,7 +153,8 @@ def _elements(value: Any) -> int | None:
 
 def _kernel(node: ModuleNode, serving: Serving, rule: _Rule, form: Form) -> Kernel:
     """The kernel of a layer in one form, with a fact for each constant."""
-    kind, rank = FORMS[form], f"of one of {serving.tp} tensor-parallel ranks"
+    ranks = serving.ranks(origins_of(rule.v_heads))
+    kind, rank = FORMS[form], f"of one of {ranks} tensor-parallel ranks"
     facts = {
         "num_q_heads": fact(rule.qk_heads, node, f"query heads {rank}"),
         "num_k_heads": fact(rule.qk_heads, node, f"key heads {rank}, as many as query heads"),
@@ -181,7 +183,7 @@ def _kernel(node: ModuleNode, serving: Serving, rule: _Rule, form: Form) -> Kern
         tags=(
             f"stage:{kind.stage}",
             "layout:k-last",
-            f"tp:{serving.tp}",
+            f"tp:{ranks}",
             *(() if api is None else (f"fi_api:{api}",)),
         ),
         choice=_CHOICE.format(stage=kind.stage),

@@ -14,6 +14,7 @@ from fibcore.plugin import (
     Scalar,
     Serving,
     fact,
+    origins_of,
     with_origins,
 )
 from fibcore_op_gqa.layer_settings import Prompt, setting
@@ -76,7 +77,8 @@ def make_kernel(
     `scaling` is the layer's factor of the logits, as far as it is known.
     """
     qo_heads, kv_heads, head_dim = sizes.qo_heads, sizes.kv_heads, sizes.head_dim
-    rank = f"one of {serving.tp} tensor-parallel ranks"
+    ranks = serving.ranks(origins_of(qo_heads))
+    rank = f"one of {ranks} tensor-parallel ranks"
     facts: dict[str, Fact] = {
         "num_qo_heads": fact(qo_heads, node, f"query heads of {rank}"),
         "num_kv_heads": fact(
@@ -137,6 +139,6 @@ def make_kernel(
         parameters=parameters,
         facts=facts,
         uses=(),
-        tags=(f"stage:{stage}", f"tp:{serving.tp}", f"fi_api:{flashinfer}"),
+        tags=(f"stage:{stage}", f"tp:{ranks}", f"fi_api:{flashinfer}"),
         choice=f"attention of {stage}",
     )

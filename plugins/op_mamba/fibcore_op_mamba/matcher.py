@@ -113,7 +113,8 @@ def _shared(groups: int, ranks: int) -> int:
 
 def _kernel(node: ModuleNode, serving: Serving, sizes: _Sizes, form: Form) -> Kernel:
     """The kernel of a mixer in one form, with a fact for each constant."""
-    kind, rank = FORMS[form], f"of one of {serving.tp} tensor-parallel ranks"
+    ranks = serving.ranks(origins_of(sizes.nheads))
+    kind, rank = FORMS[form], f"of one of {ranks} tensor-parallel ranks"
     return Kernel(
         op_type=kind.op_type,
         name=kernel_name(form, sizes.nheads, sizes.head_dim, sizes.dstate, sizes.ngroups),
@@ -135,7 +136,7 @@ def _kernel(node: ModuleNode, serving: Serving, sizes: _Sizes, form: Form) -> Ke
         uses=(),
         tags=(
             f"stage:{form}",
-            f"tp:{serving.tp}",
+            f"tp:{ranks}",
             *((f"fi_api:{kind.flashinfer}",) if kind.flashinfer else ()),
         ),
     )
