@@ -240,6 +240,10 @@ def _features(node: ModuleNode, tree: ModelTree) -> Iterator[str]:
     parent = tree.parent(node.path)
     if parent is not None and parent.attributes.get("alibi_slopes") is not None:
         yield "ALiBi biases"
+    if parent is not None and "compress_ratio" in parent.attributes:
+        # DeepSeek-V4 hands the layer to its backend, which reads a window of keys and, where the
+        # ratio is more than 1, others that are made of several each.
+        yield f"keys compressed by {parent.attributes['compress_ratio']}"
     positions = _known(node, "pos_encoding_mode", "NONE")
     if positions not in (None, "NONE"):
         yield f"position encoding {positions} inside"

@@ -349,6 +349,16 @@ def test_position_biases_and_dual_chunks_are_named(attention: Any) -> None:
     assert (names(found), whats(found)) == ([], ["gqa_paged with dual chunk attention 262144"])
 
 
+def test_a_layer_whose_backend_compresses_keys_is_named(attention: Any) -> None:
+    above = {"compress_ratio": 128, "attn_sink": ParameterRef("a.attn_sink", (64,))}
+    leaf = attention("a.attn_mqa", num_heads=64, num_kv_heads=1, head_dim=512)
+    found = fibcore_extract(
+        tree(module("a", "MQALayer", attributes=above, children=[leaf])), Serving()
+    )
+    assert names(found) == []
+    assert whats(found) == ["gqa_paged with attention sinks and keys compressed by 128"]
+
+
 def vision(calls: tuple[Any, ...] = (), **attributes: Any) -> Any:
     backend = module("v.attn.qkv_backend", "sglang.srt.layers.attention.vision.VisionSdpaAttention")
     linear = module("v.attn.proj", "sglang.srt.layers.linear.RowParallelLinear")
