@@ -41,6 +41,7 @@ def extracted(
         ("qwen3-8b", 1, "gqa_paged_decode_h32_kv8_d128_ps1", 36),
         ("qwen3-30b-a3b", 1, "gqa_paged_decode_h32_kv4_d128_ps1", 48),
         ("mixtral-8x7b", 2, "gqa_paged_decode_h16_kv4_d128_ps1", 32),
+        ("llama-3.1-70b-instruct-fp8", 4, "gqa_paged_decode_h16_kv2_d128_ps1_fp8kv", 80),
     ],
 )
 def test_plain_models(
