@@ -17,11 +17,11 @@ from fibcore.elaborate.python.values import (
     depending,
     hold,
 )
+from fibcore.elaborate.sglang.compressed_tensors import CompressedTensors, Reading
 from fibcore.elaborate.sglang.quantization_formats import (
     BY_NAME,
     FP8,
     UNNAMED,
-    CompressedTensors,
     describe,
     layers_named,
 )
@@ -196,7 +196,21 @@ class Quantizer:
                 for key, group in groups.items()
             }
         mapped["ignore"] = self._listed(names, data.get("ignore"))
-        return CompressedTensors(mapped)
+        return CompressedTensors(mapped, reading=self._reading())
+
+    def _reading(self) -> Reading:
+        """How the source reads names of layers to leave out: its own function tells."""
+        module = f"{self.ev.index.package}.srt.layers.quantization.compressed_tensors.utils"
+        asked = self.ev.modules.imported(module, "check_equal_or_regex_match")
+        place = SourcePlace(module.replace(".", "/") + ".py", 1)
+        ways: tuple[tuple[str, Reading], ...] = (("NAME", "part"), ("name", "end"))
+        try:
+            for entry, reading in ways:
+                if self.ev.calls.call(asked, ["model.name", [entry]], {}, place) is True:
+                    return reading
+        except Raised:
+            pass  # what it cannot do here says nothing; whole names are read by all releases
+        return "whole"
 
     def _listed(self, names: WeightNames, given: Any) -> list[str]:
         found = names.listed(list(given or ()))
@@ -328,10 +342,17 @@ class Quantizer:
         self, config: CompressedTensors, mod: Mod, prefix: str
     ) -> Quantization | Unknown | None:
         experts = _experts(mod)
-        if not isinstance(mod.cls, Class) or not (experts or mod.cls.derives("LinearBase")):
+        if not isinstance(mod.cls, Class):
             return None
-        names = tuple(c.name.rpartition(".")[2] for c in mod.cls.mro)
-        found = config.layer(prefix, names, experts=experts)
+        if mod.cls.derives("ParallelLMHead"):
+            place = mod.place or SourcePlace("", 1)
+            has = self.ev.attributes.find(self.config, "get_lm_head_scheme", place) is not ABSENT
+            found = config.head(prefix) if has else None
+        elif experts or mod.cls.derives("LinearBase"):
+            names = tuple(c.name.rpartition(".")[2] for c in mod.cls.mro)
+            found = config.layer(prefix, names, experts=experts)
+        else:
+            return None
         if isinstance(found, Unknown):
             return Unknown(found.reason, mod.place)
         return found

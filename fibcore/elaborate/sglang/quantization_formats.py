@@ -69,14 +69,15 @@ def integers(bits: Any) -> str:
     return f"int{int(bits)}"
 
 
-def _pair(value: Any) -> tuple[int, int] | None:
+def block_sizes(value: Any) -> tuple[int, int] | None:
+    """Rows and columns of a block, as a list gives them; None where it gives none."""
     if isinstance(value, (list, tuple)) and len(value) == 2:
         return int(value[0]), int(value[1])
     return None
 
 
 def _fp8(method: str, data: Mapping[str, Any], prefix: str, experts: bool) -> Answer:
-    block = _pair(data.get("weight_block_size"))
+    block = block_sizes(data.get("weight_block_size"))
     algorithm = str(data.get("quant_algo") or "").upper()
     if algorithm in ("FP8_PB_WO", "FP8_BLOCK_SCALES"):
         size = int(data.get("group_size") or 128)
@@ -193,7 +194,7 @@ def _bitsandbytes(method: str, data: Mapping[str, Any], prefix: str, experts: bo
 
 
 def _int8(method: str, data: Mapping[str, Any], prefix: str, experts: bool) -> Answer:
-    block = _pair(data.get("weight_block_size"))
+    block = block_sizes(data.get("weight_block_size"))
     return Quantization(method, "int8", "block" if block else "channel", block, None, "dynamic")
 
 
@@ -202,7 +203,7 @@ def _w4afp8(method: str, data: Mapping[str, Any], prefix: str, experts: bool) ->
     if experts:
         size = int(data.get("group_size") or 128)
         return Quantization(method, "int4", "group", None, size, "static")
-    block = _pair(data.get("weight_block_size")) or (128, 128)
+    block = block_sizes(data.get("weight_block_size")) or (128, 128)
     return Quantization(method, FP8, "block", block, None, "dynamic")
 
 
@@ -245,92 +246,6 @@ def _quark_config(data: Mapping[str, Any], name: str) -> Mapping[str, Any]:
         if fnmatch.fnmatch(name, pattern):
             return dict(config)
     return dict(data.get("global_quant_config") or {})
-
-
-class CompressedTensors:
-    """A compressed-tensors config: groups of layers, each with a format of its own.
-
-    Its targets are classes of the unquantised model ("Linear" means every linear layer, those of
-    experts included), names of layers, or `re:` patterns of names; its `ignore` names layers in the
-    same way (github.com/vllm-project/compressed-tensors, quantization/quant_config.py).
-
-    Args:
-        data: The config's section.
-    """
-
-    def __init__(self, data: Mapping[str, Any]) -> None:
-        self._ignored = list(data.get("ignore") or ())
-        groups = data.get("config_groups")
-        self._groups: list[Mapping[str, Any]] = (
-            list(groups.values()) if isinstance(groups, Mapping) else []
-        )
-        sparse = data.get("sparsity_config") or {}
-        self._sparse = sparse.get("format", "dense") != "dense"
-
-    def layer(self, prefix: str, classes: tuple[str, ...], *, experts: bool) -> Answer:
-        """What the config says of one layer.
-
-        Args:
-            prefix: The layer's name.
-            classes: The names of its class and base classes.
-            experts: Whether it holds the experts of a layer.
-        """
-        try:
-            return self._layer(prefix, classes, experts)
-        except (TypeError, ValueError, AttributeError, re.error) as error:
-            return Unknown(f"a compressed-tensors config that cannot be read: {error}")
-
-    def _layer(self, prefix: str, classes: tuple[str, ...], experts: bool) -> Answer:
-        names = checkpoint_names(prefix, experts=experts)
-        ignored = {any(names_layer(entry, name) for entry in self._ignored) for name in names}
-        if ignored == {True}:
-            return None
-        if len(ignored) > 1:
-            return Unknown(f"compressed-tensors that ignores only a part of {prefix}")
-        found = [self._group(name, prefix, classes) for name in names]
-        if any(g is not found[0] for g in found[1:]):
-            return Unknown(f"compressed-tensors with several formats in {prefix}")
-        if found[0] is None:
-            return Unknown(f"compressed-tensors without a group of layers for {prefix}")
-        if self._sparse:
-            return Unknown("compressed-tensors with sparse weights")
-        return self._weights(found[0])
-
-    def _group(self, name: str, prefix: str, classes: tuple[str, ...]) -> Mapping[str, Any] | None:
-        """The group of a layer: names come before classes."""
-        for by_class in (False, True):
-            for group in self._groups:
-                for target in group.get("targets") or ():
-                    if by_class and (target == "Linear" or target in classes):
-                        return group
-                    if not by_class and (names_layer(target, name) or names_layer(target, prefix)):
-                        return group
-        return None
-
-    def _weights(self, group: Mapping[str, Any]) -> Answer:
-        weights = group.get("weights")
-        if not weights:
-            return None
-        inputs = group.get("input_activations")
-        bits, kind = int(weights.get("num_bits", 0)), str(weights.get("type"))
-        if kind not in ("int", "float") or (kind == "float" and bits not in (4, 8)):
-            return Unknown(f"compressed-tensors weights of {bits} bits of {kind}")
-        dtype = {(8, "float"): FP8, (4, "float"): FP4}.get((bits, kind), integers(bits))
-        strategy = str(weights.get("strategy") or "tensor")
-        scheme = {"tensor_group": "group"}.get(strategy, strategy)
-        if scheme not in ("tensor", "channel", "group", "block"):
-            return Unknown(f"compressed-tensors with the strategy {strategy}")
-        pair = _pair(weights.get("block_structure"))
-        size = weights.get("group_size") if scheme == "group" else None
-        activation = None if not inputs else "dynamic" if inputs.get("dynamic") else "static"
-        return Quantization("compressed_tensors", dtype, scheme, pair, size, activation)
-
-
-def names_layer(entry: str, layer: str) -> bool:
-    """Whether an entry of a config's list names a layer: as it is, or as a `re:` pattern."""
-    if entry.startswith("re:"):
-        return matches(entry[3:], layer)
-    return entry == layer
 
 
 def layers_named(data: Mapping[str, Any]) -> Iterator[str]:

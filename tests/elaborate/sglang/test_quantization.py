@@ -110,6 +110,29 @@ def test_targets_that_are_names(real: Callable[..., ModelTree]) -> None:
         assert "without a group" in str(kind)
 
 
+def test_a_head_is_quantised_where_the_release_has_such_and_the_config_names_it(
+    real: Callable[..., ModelTree],
+) -> None:
+    section = compressed(FP8, targets=["Linear", "re:.*lm_head"])
+    tree = real({**LLAMA, "quantization_config": section})
+    (head,) = found(tree, "lm_head")
+    since = (tree.source_version or "") == "0.5.23"  # and 0.5.9, which has none
+    assert isinstance(head, Quantization) == since
+    plain = real({**LLAMA, "quantization_config": compressed(FP8)})
+    assert found(plain, "lm_head") == [None]
+
+
+def test_names_of_layers_to_leave_out_are_read_as_the_release_reads_them(
+    real: Callable[..., ModelTree],
+) -> None:
+    section = compressed(FP8, "lm_head", "mlp.down_proj", "self_attn.O_")
+    tree = real({**LLAMA, "quantization_config": section})
+    assert found(tree, "down_proj") == [None] * 3
+    # 0.5.9 takes any part of a path, in capitals or not.
+    kinds = [kind is None for kind in found(tree, "o_proj")]
+    assert kinds == [tree.source_version == "0.5.9"] * 3
+
+
 BLOCKS = {
     "quant_method": "fp8",
     "activation_scheme": "dynamic",

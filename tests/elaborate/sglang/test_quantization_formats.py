@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fibcore.elaborate.sglang.quantization import method_name, quantization_data
-from fibcore.elaborate.sglang.quantization_formats import CompressedTensors, describe
+from fibcore.elaborate.sglang.quantization_formats import describe
 from fibcore.model.tree import Quantization, Unknown
 
 FP8, FP4 = "float8_e4m3fn", "float4_e2m1"
@@ -190,65 +190,6 @@ def test_auto_round_leaves_layers_as_they_are() -> None:
     assert eight == ("int8", "group", 128, None)
 
 
-def test_groups_of_compressed_tensors_by_name_before_class() -> None:
-    four = {"num_bits": 4, "type": "int", "strategy": "group", "group_size": 128}
-    eight = {"num_bits": 8, "type": "float", "strategy": "channel"}
-    config = CompressedTensors(
-        {
-            "config_groups": {
-                "group_0": {"targets": ["Linear"], "weights": four},
-                "group_1": {
-                    "targets": ["re:.*down_proj", "re:.*self_attn.q_proj"],
-                    "weights": eight,
-                    "input_activations": {"dynamic": True},
-                },
-            },
-            "ignore": ["lm_head", "re:.*layers.7.*"],
-        }
-    )
-
-    def at(prefix: str, experts: bool = False) -> Any:
-        return shape(config.layer(prefix, ("RowParallelLinear", "LinearBase"), experts=experts))
-
-    assert at("model.layers.3.mlp.gate_up_proj") == ("int4", "group", 128, None)
-    assert at("model.layers.3.mlp.down_proj") == (FP8, "channel", None, "dynamic")
-    assert "several formats" in at(QKV)
-    assert "several formats" in at(EXPERTS, experts=True)
-    assert at("model.layers.7.mlp.down_proj") is None
-    assert at("lm_head") is None
-
-
-@pytest.mark.parametrize(
-    ("weights", "expected"),
-    [
-        (
-            {"num_bits": 4, "type": "float", "strategy": "tensor_group", "group_size": 16},
-            (FP4, "group", 16, None),
-        ),
-        (
-            {"num_bits": 8, "type": "float", "strategy": "block", "block_structure": [128, 128]},
-            (FP8, "block", (128, 128), None),
-        ),
-        ({"num_bits": 8, "type": "int", "strategy": "channel"}, ("int8", "channel", None, None)),
-        ({"num_bits": 6, "type": "float"}, "compressed-tensors weights of 6 bits of float"),
-        (None, None),
-    ],
-)
-def test_weights_of_compressed_tensors(weights: Any, expected: Any) -> None:
-    config = CompressedTensors(
-        {"config_groups": {"g": {"targets": ["Linear"], "weights": weights}}}
-    )
-    assert shape(config.layer("model.layers.0.o_proj", ("LinearBase",), experts=False)) == expected
-
-
-def test_sparse_weights_are_not_taken_for_dense() -> None:
-    group = {"targets": ["Linear"], "weights": {"num_bits": 8, "type": "float"}}
-    config = CompressedTensors(
-        {"config_groups": {"g": group}, "sparsity_config": {"format": "sparse-24-bitmask"}}
-    )
-    assert "sparse" in shape(config.layer("model.o_proj", (), experts=False))
-
-
 @pytest.mark.parametrize(
     "config",
     [
@@ -272,14 +213,3 @@ def test_the_form_of_hf_quant_config_inside_of_the_config() -> None:
 
 def test_no_section() -> None:
     assert quantization_data({"text_config": {}, "quantization_config": None}) is None
-
-
-@pytest.mark.parametrize("entry", ["re:[", "re:(", "re:(?P<a", "re:*"])
-@pytest.mark.parametrize("key", ["ignore", "targets"])
-def test_a_pattern_that_is_none_leaves_the_layer_unknown(entry: str, key: str) -> None:
-    group = {"targets": ["Linear"], "weights": {"num_bits": 8, "type": "float"}}
-    data: dict[str, Any] = {"config_groups": {"g": group}, "ignore": []}
-    (data if key == "ignore" else group)[key] = [entry]
-    found = CompressedTensors(data).layer("model.layers.0.mlp", ("LinearBase",), experts=False)
-    assert isinstance(found, Unknown)
-    assert "cannot be read" in found.reason
