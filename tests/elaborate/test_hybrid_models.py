@@ -374,6 +374,8 @@ def gqa(sizes: str, layers: int, suffix: str = "") -> dict[str, int]:
                 "silu_and_mul_h4096": 36,
                 "mamba_ssu_decode_h24_d64_s128_ng1": 36,
                 "mamba_ssd_prefill_h24_d64_s128_ng1": 36,
+                "causal_conv1d_update_d1792_w4_silu_bias": 36,
+                "causal_conv1d_prefill_d1792_w4_silu_bias": 36,
             },
             {"causal convolution": 36, "Mixer2RMSNormGated": 36},
             {},
@@ -413,9 +415,15 @@ def gqa(sizes: str, layers: int, suffix: str = "") -> dict[str, int]:
         ),
         pytest.param(
             LFM2,
-            {**gqa("h32_kv8_d64", 6), "gemm_n_6144_k_2048": 10, "rmsnorm_h64": 12},
+            {
+                **gqa("h32_kv8_d64", 6),
+                "gemm_n_6144_k_2048": 10,
+                "rmsnorm_h64": 12,
+                "causal_conv1d_update_d2048_w3": 10,
+                "causal_conv1d_prefill_d2048_w3": 10,
+            },
             {},
-            {"Lfm2ShortConv": 10},
+            {},
             id="lfm2",
         ),
         pytest.param(
