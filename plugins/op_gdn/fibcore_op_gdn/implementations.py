@@ -55,6 +55,7 @@ def _right(definition: Definition, form: Form) -> tuple[Implementation, ...]:
 
 
 def _wrong(definition: Definition, form: Form) -> tuple[Implementation, ...]:
+    sizes = definition.const_axes
     state = "initial_state" if form == "mtp" else "state"
     return (
         *rewritten(definition, "what the state answers is not taken off", *_CORRECTION[form]),
@@ -74,14 +75,19 @@ def _wrong(definition: Definition, form: Form) -> tuple[Implementation, ...]:
             "the output has no scale",
             scale="1.0",
         ),
-        *wrapped(
-            definition,
-            "value heads share keys in turns",
-            helpers=(
-                "def turned(x, heads):\n"
-                "    order = torch.arange(heads, device=x.device)\n"
-                "    return order.view(x.shape[-2], -1).t().flatten()"
-            ),
-            v="v[..., turned(q, v.shape[-2]), :]",
+        *(_shared_in_turns(definition) if 1 < sizes["num_q_heads"] < sizes["num_v_heads"] else ()),
+    )
+
+
+def _shared_in_turns(definition: Definition) -> tuple[Implementation, ...]:
+    """Values of heads in the order that they would have if they shared keys in turns."""
+    return wrapped(
+        definition,
+        "value heads share keys in turns",
+        helpers=(
+            "def turned(x, heads):\n"
+            "    order = torch.arange(heads, device=x.device)\n"
+            "    return order.view(x.shape[-2], -1).t().flatten()"
         ),
+        v="v[..., turned(q, v.shape[-2]), :]",
     )

@@ -158,3 +158,9 @@ def test_wrong_implementations_are_rejected(
 ) -> None:
     made = small_one(form, gate, None)
     assert_wrong_ones_rejected(templates[gate], made, fibcore_implementations(made))
+
+
+def test_keys_of_every_head_are_shared_by_nobody(definition: Make) -> None:
+    for heads, there in ((1, False), (4, True), (8, False)):
+        found = {one.name for one in fibcore_implementations(definition(qk_heads=heads))}
+        assert ("value heads share keys in turns" in found) == there

@@ -48,6 +48,7 @@ def _right(definition: Definition, form: Form) -> tuple[Implementation, ...]:
 
 
 def _wrong(definition: Definition) -> tuple[Implementation, ...]:
+    sizes = definition.const_axes
     heads = "torch.arange(x.shape[1], device=x.device).view(B.shape[1], -1).t().flatten()"
     return (
         *wrapped(definition, "nothing fades", A="A * 0.0"),
@@ -58,9 +59,9 @@ def _wrong(definition: Definition) -> tuple[Implementation, ...]:
         *wrapped(definition, "the step is not softplus", dt="dt.abs()"),
         *wrapped(definition, "the output is 10 % too large", result="(result[0] * 1.1, result[1])"),
         *wrapped(definition, "states stay as they were", result="(result[0], state.clone())"),
-        *wrapped(
-            definition,
-            "heads share groups in turns",
-            x=f"x[:, {heads}]",
+        *(
+            wrapped(definition, "heads share groups in turns", x=f"x[:, {heads}]")
+            if 1 < sizes["ngroups"] < sizes["nheads"]
+            else ()
         ),
     )

@@ -95,3 +95,9 @@ def test_wrong_implementations_are_rejected(
 ) -> None:
     made = small_one(form)
     assert_wrong_ones_rejected(templates[form], made, fibcore_implementations(made))
+
+
+def test_one_group_is_shared_in_any_order(definition: Make) -> None:
+    for groups, there in ((1, False), (8, True), (64, False)):
+        found = {one.name for one in fibcore_implementations(definition(n_groups=groups))}
+        assert ("heads share groups in turns" in found) == there
