@@ -3,7 +3,7 @@
 A file below `references/`, with what it imports from a neighbour in place of the import, runs by
 itself as the kernel with everything in it. A line that only
 some kernels need ends in `# only: WORD`, one that they must not have in `# except: WORD`; the
-words are the names of routings, activations and formats, `biased`, `groups` and `remote_experts`.
+words are those of the records, and what `Moe.words` has besides.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from fibcore_op_moe.kernel import Moe
 
 MARKS = frozenset(
     {
-        *routings.BY_NAME,
-        *activations.BY_NAME,
-        *formats.BY_NAME,
-        "biased",
-        "groups",
-        "remote_experts",
+        *(word for routing in routings.ROUTINGS for word in routing.words),
+        *(word for activation in activations.ACTIVATIONS for word in activation.words),
+        *(word for weights in formats.FORMATS for word in weights.words),
+        *("activated", "biased", "unbiased", "remote_experts", "unused_bias"),
+        *("groups", "two_best", "kept_groups"),
+        *("channel_gated", "channel_ungated", "tensor_gated", "tensor_ungated"),
+        *("nvfp4_gated", "nvfp4_ungated"),
     }
 )
 
@@ -74,6 +75,15 @@ def swap_function(text: str, name: str, other: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def add_function(text: str, before: str, other: str, name: str) -> str:
+    """`text` with the top-level function `name` of `other` before its own function `before`."""
+    start, _ = function_text(text, before)
+    first, last = function_text(other, name)
+    lines = text.splitlines()
+    lines[start:start] = [*other.splitlines()[first:last], "", ""]
+    return "\n".join(lines) + "\n"
+
+
 def reference(moe: Moe, constants: Mapping[str, object]) -> str:
     """The reference of a kernel.
 
@@ -81,16 +91,16 @@ def reference(moe: Moe, constants: Mapping[str, object]) -> str:
         moe: The kernel.
         constants: Values of the constants at the top of the file.
     """
-    words = {moe.routing.name, moe.activation.name, moe.weights.name} & MARKS
-    if moe.biased:
-        words.add("biased")
-    if moe.remote_experts:
-        words.add("remote_experts")
-    if moe.num_groups > 1:
-        words.add("groups")
-    text = select(whole(moe.weights.reference or moe.weights.name), words)
+    words, text = moe.words, whole(moe.weights.reference or moe.weights.name)
+    # A reference that has lines of its own for an activation needs no function for it.
+    activated = re.search(rf"# only: {moe.activation.name}\b", text) is None
+    text = select(text, words | {"activated"} if activated else words)
     if moe.routing.reference is not None:
-        other = source("references", f"{moe.routing.reference}.py")
+        other = select(source("references", f"{moe.routing.reference}.py"), words)
         text = swap_function(text, "route", other)
+    if activated:
+        other = source("references", "activations.py")
+        text = add_function(text, "apply_experts", other, moe.activation.name)
+        text = text.replace("activate(up, gate)", moe.activation.call)
     # The name of the function is where an emitted reference says which routing it has.
     return re.sub(r"\broute\(", f"{moe.routing.function}(", render(text, constants))

@@ -32,7 +32,9 @@ def cost(
     axes: Mapping[str, int],
     values: Mapping[str, Sequence[int]],  # noqa: ARG001 - the hook's
 ) -> Cost | None:
-    """Three products of hidden and intermediate size for each token and expert that it goes to.
+    """Products of hidden and intermediate size for each token and expert that it goes to.
+
+    Three where there is a gate, two where there is none.
 
     Weights are read of the experts alone that a token goes to. Which these are follows from the
     logits: tokens are taken to spread evenly, so that as many experts as can be are hit; certain
@@ -65,13 +67,16 @@ def _certainly(moe: Moe, tokens: int) -> Load:
 
 
 def _of(definition: Definition, axes: Mapping[str, int], moe: Moe, load: Load) -> Cost:
-    flops = 2 * 3 * moe.hidden_size * moe.intermediate_size * load.pairs
+    products = moe.activation.products
+    flops = 2 * products * moe.hidden_size * moe.intermediate_size * load.pairs
     read: dict[str, int] = {}
     for name, spec in definition.inputs.items():
         own = tensor_bytes(spec, definition, axes)
         if name == "routing_bias":
-            if not moe.routing.grouped:
+            if not moe.routing.biased:
                 read[name] = 0  # stands in the signature alone
+        elif name == "tid2eid":
+            read[name] = own // max(1, moe.vocab_size) * min(axes["seq_len"], moe.vocab_size)
         elif spec.shape and spec.shape[0] == "num_local_experts":
             read[name] = own // moe.num_local_experts * load.experts
         elif name in ("hidden_states", "hidden_states_scale"):

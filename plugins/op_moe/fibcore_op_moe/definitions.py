@@ -12,19 +12,27 @@ from fibcore.plugin import (
     tensor,
     var,
 )
+from fibcore_op_moe.activations import SWIGLU
 from fibcore_op_moe.assembling import reference
 from fibcore_op_moe.formats import BLOCK
 from fibcore_op_moe.kernel import Moe
+from fibcore_op_moe.routings import DS, INPUTS
 
 
 def routing_words(moe: Moe) -> str:
     """The routing, for people."""
-    words = moe.routing.description
-    if not moe.routing.grouped:
-        return words
-    if moe.top_groups < moe.num_groups:
+    routing, words = moe.routing, moe.routing.description
+    if routing.grouped and moe.top_groups < moe.num_groups:
         words += f" from the {moe.top_groups} best of {moe.num_groups} groups"
-    return words + ", normalised over the chosen and scaled"
+    elif routing.choice == "groups":
+        words += f", {moe.top_groups} of {moe.num_groups}"
+    elif routing.choice == "each_group":
+        words += f" of {moe.num_groups}"
+    if not routing.scaled:
+        return words
+    words += ", normalised over the chosen" if routing.renormalized else ", not normalised"
+    words += ", times a number of each expert" if "per_expert_scale" in routing.inputs else ""
+    return words + (" and scaled" if routing.renormalized else ", scaled")
 
 
 def define(kernel: Kernel) -> Definition:
@@ -45,16 +53,19 @@ def define(kernel: Kernel) -> Definition:
 
 
 def _description(moe: Moe) -> str:
-    where = (
-        f"{moe.num_local_experts} of {moe.num_experts} experts are on this rank; tokens that "
-        "choose none of them get 0."
-        if moe.remote_experts
-        else f"All {moe.num_experts} experts are on this rank."
-    )
+    where = f"All {moe.num_experts} experts are on this rank."
+    if moe.remote_experts:
+        where = (
+            f"{moe.num_local_experts} of {moe.num_experts} experts are on this rank; tokens that "
+            "choose none of them get 0."
+        )
+    words = moe.activation.description.removesuffix(",")
+    if moe.activation.gated:
+        words = f"{moe.activation.description} with the up projection stacked before the gate"
     return (
         f"Routed experts of a mixture-of-experts layer with {moe.weights.description}: "
         f"{routing_words(moe)}; {moe.top_k} expert{'s' if moe.top_k > 1 else ''} a token, "
-        f"{moe.activation.description} with the up projection stacked before the gate, "
+        f"{words}, "
         f"{'biases, ' if moe.biased else ''}weighted sum. {where} Shared experts "
         "are not part of it."
     )
@@ -73,8 +84,12 @@ def _axes(moe: Moe) -> dict[str, Axis]:
     axes["intermediate_size"] = const(
         moe.intermediate_size, "Intermediate size of one expert on this rank."
     )
-    axes["gemm1_out_size"] = const(2 * moe.intermediate_size, "Up and gate rows.")
-    if not moe.routing.grouped:
+    axes["gemm1_out_size"] = const(
+        moe.gemm1_rows, "Up and gate rows." if moe.activation.gated else "Up rows."
+    )
+    if "tid2eid" in moe.routing.inputs:
+        axes["vocab_size"] = const(moe.vocab_size, "Tokens of the vocabulary.")
+    if moe.routing is not DS:
         axes["top_k"] = const(moe.top_k, "Experts a token goes to.")
     if moe.weights.block_scaled:
         axes["num_hidden_blocks"] = const(
@@ -84,7 +99,7 @@ def _axes(moe: Moe) -> dict[str, Axis]:
             moe.intermediate_size // BLOCK, f"Blocks of {BLOCK} along intermediate_size."
         )
         axes["num_gemm1_out_blocks"] = const(
-            2 * moe.intermediate_size // BLOCK, f"Blocks of {BLOCK} along gemm1_out_size."
+            moe.gemm1_rows // BLOCK, f"Blocks of {BLOCK} along gemm1_out_size."
         )
     if moe.weights.packed:
         axes["num_packed_hidden"] = const(moe.hidden_size // 2, "Bytes of a row of hidden_size.")
@@ -92,10 +107,10 @@ def _axes(moe: Moe) -> dict[str, Axis]:
             moe.intermediate_size // 2, "Bytes of a row of intermediate_size."
         )
     if group := moe.weights.group:
-        axes["num_fp4_hidden_blocks"] = const(
+        axes[moe.weights.groups_axis("hidden")] = const(
             moe.hidden_size // group, f"Groups of {group} along hidden_size."
         )
-        axes["num_fp4_intermediate_blocks"] = const(
+        axes[moe.weights.groups_axis("intermediate")] = const(
             moe.intermediate_size // group, f"Groups of {group} along intermediate_size."
         )
     return axes
@@ -108,41 +123,59 @@ def inputs_of(moe: Moe) -> dict[str, TensorSpec]:
     dtype, group = moe.weights.dtype, moe.weights.group
     packed = "num_packed_" if moe.weights.packed else ""
     hidden, inner = (f"{packed}{n}" if packed else f"{n}_size" for n in ("hidden", "intermediate"))
-    pairs = " Two numbers e2m1 a byte, the first in its four lower bits." if packed else ""
+    kind = "e2m1" if moe.weights.packed == "float4_e2m1" else "of four bits with a sign"
+    pairs = f" Two numbers {kind} a byte, the first in its four lower bits." if packed else ""
     states, scales = moe.weights.packed_states, moe.weights.scale_dtype
+    channel, wide = moe.weights.channel_scaled, moe.routing.scaled
+    of_hidden, of_inner = (moe.weights.groups_axis(n) for n in ("hidden", "intermediate"))
     about = "Multiplies a group."
     if scales == "int8":
         about = "Multiplies a group by 2^(b - 127), b being the byte without a sign (e8m0)."
     inputs = {
         "routing_logits": tensor(
             f"seq_len {experts}",
-            "float32" if moe.routing.grouped else "bfloat16",
+            "float32" if wide else "bfloat16",
             "The router's output.",
         )
     }
-    if moe.routing.grouped:
+    if moe.routing.biased:
         inputs["routing_bias"] = tensor(
             experts, "bfloat16", "Correction bias; added to the scores for choosing alone."
+        )
+    for name in moe.routing.inputs:
+        own = INPUTS[name]
+        inputs[name] = (
+            tensor(own.shape.replace("experts", experts), own.dtype, own.description)
+            if own.shape
+            else scalar(own.dtype, own.description)
         )
     inputs["hidden_states"] = tensor(
         f"seq_len {hidden if states else 'hidden_size'}", dtype, pairs.strip() if states else None
     )
     if states:
-        inputs["hidden_states_scale"] = tensor("seq_len num_fp4_hidden_blocks", scales, about)
+        inputs["hidden_states_scale"] = tensor(f"seq_len {of_hidden}", scales, about)
     if block:
         inputs["hidden_states_scale"] = tensor("num_hidden_blocks seq_len", "float32")
+    if channel:
+        inputs["hidden_states_scale"] = tensor("seq_len", "float32", "Multiplies a token.")
     inputs["gemm1_weights"] = tensor(
         f"num_local_experts gemm1_out_size {hidden}",
         moe.weights.stored,
-        f"Up projection first, then gate: {moe.activation.of_gate} the second half.{pairs}",
+        f"Up projection first, then gate: {moe.activation.of_gate} the second half.{pairs}"
+        if moe.activation.gated
+        else f"Up projection.{pairs}",
     )
     if block:
         inputs["gemm1_weights_scale"] = tensor(
             "num_local_experts num_gemm1_out_blocks num_hidden_blocks", "float32"
         )
+    if channel:
+        inputs["gemm1_weights_scale"] = tensor(
+            "num_local_experts gemm1_out_size", "float32", "Multiplies an output channel."
+        )
     if group:
         inputs["gemm1_weights_scale"] = tensor(
-            "num_local_experts gemm1_out_size num_fp4_hidden_blocks", scales, about
+            f"num_local_experts gemm1_out_size {of_hidden}", scales, about
         )
     if moe.biased:
         inputs["gemm1_bias"] = tensor(
@@ -154,10 +187,16 @@ def inputs_of(moe: Moe) -> dict[str, TensorSpec]:
         inputs["output1_scales_scalar"] = tensor(
             "num_local_experts",
             "float32",
-            "Weight scale x activation scale / intermediate activation scale: for the up half.",
+            "Weight scale x activation scale / intermediate activation scale: for the up half."
+            if moe.activation is SWIGLU
+            else "The next, divided by the scale of the intermediate activations.",
         )
         inputs["output1_scales_gate_scalar"] = tensor(
-            "num_local_experts", "float32", "Weight scale x activation scale: for the gate half."
+            "num_local_experts",
+            "float32",
+            "Weight scale x activation scale: for the gate half."
+            if moe.activation is SWIGLU
+            else "Weight scale x activation scale: of the first product.",
         )
     inputs["gemm2_weights"] = tensor(
         f"num_local_experts hidden_size {inner}",
@@ -168,9 +207,13 @@ def inputs_of(moe: Moe) -> dict[str, TensorSpec]:
         inputs["gemm2_weights_scale"] = tensor(
             "num_local_experts num_hidden_blocks num_intermediate_blocks", "float32"
         )
+    if channel:
+        inputs["gemm2_weights_scale"] = tensor(
+            "num_local_experts hidden_size", "float32", "Multiplies an output channel."
+        )
     if group:
         inputs["gemm2_weights_scale"] = tensor(
-            "num_local_experts hidden_size num_fp4_intermediate_blocks", scales, about
+            f"num_local_experts hidden_size {of_inner}", scales, about
         )
     if moe.biased:
         inputs["gemm2_bias"] = tensor(
@@ -189,7 +232,7 @@ def inputs_of(moe: Moe) -> dict[str, TensorSpec]:
         inputs["output2_scales_scalar"] = tensor(
             "num_local_experts", "float32", "Intermediate activation scale x weight scale."
         )
-        if moe.routing.weight_on_input:
+        if moe.unused_bias:
             inputs["routing_bias"] = tensor(
                 experts, "bfloat16", "Taken for FlashInfer's signature and not used."
             )
@@ -197,8 +240,10 @@ def inputs_of(moe: Moe) -> dict[str, TensorSpec]:
         inputs["local_expert_offset"] = scalar(
             "int32", "Index among all experts of the first one on this rank."
         )
-    if moe.routing.grouped:
-        inputs["routed_scaling_factor"] = scalar("float32", "What a token's weights sum to.")
+    if moe.routing.scaled:
+        sums = moe.routing.renormalized and not moe.routing.inputs
+        words = "What a token's weights sum to." if sums else "Multiplies a token's weights."
+        inputs["routed_scaling_factor"] = scalar("float32", words)
     return inputs
 
 
@@ -209,11 +254,13 @@ def _constants(moe: Moe) -> dict[str, object]:
         "INTERMEDIATE_SIZE": moe.intermediate_size,
         "TOP_K": moe.top_k,
     }
+    constants["NUM_EXPERTS"] = moe.num_experts
     if moe.weights.group:
         constants["GROUP"] = moe.weights.group
-    if moe.weights.remote_experts:
-        constants["NUM_EXPERTS"] = moe.num_experts
+    if moe.vocab_size:
+        constants["VOCAB_SIZE"] = moe.vocab_size
     if moe.num_groups > 1:
         constants["NUM_GROUPS"] = moe.num_groups
-        constants["TOP_GROUPS"] = moe.top_groups
+        if moe.routing.choice != "each_group":
+            constants["TOP_GROUPS"] = moe.top_groups
     return constants

@@ -81,8 +81,9 @@ class Experts:
         expert_parallel: Whether expert parallelism divides the experts.
         sharded: Whether the intermediate size is already a rank's.
         activation: What an expert computes between its two products.
-        settings: The numbers of the activation, by argument.
+        settings: The numbers of the activation, by input.
         biased: Whether both products of an expert have a bias.
+        zero: Experts that the router has besides, which compute nothing.
     """
 
     num_experts: int
@@ -98,6 +99,7 @@ class Experts:
     activation: Activation = SWIGLU
     settings: Mapping[str, float] = attrs.field(factory=dict)
     biased: bool = False
+    zero: int = 0
 
 
 def is_experts(node: ModuleNode) -> bool:
@@ -156,29 +158,26 @@ def _format_of(node: ModuleNode) -> WeightFormat | None:
 
 
 def _computed(arguments: Arguments, weights: WeightFormat | None, findings: Findings) -> Computed:
-    """What the experts compute; a record in `findings` of what has no definition.
-
-    In most formats that is all but SwiGLU, y = up * silu(gate), without biases.
-    """
-    activation = arguments.word("activation", "silu")
-    if activation not in (None, "silu"):
-        findings.unsupported.append(f"{activation} activation")
-    if not arguments.flag("is_gated", default=True):
-        findings.unsupported.append("experts without a gate")
+    """What the experts compute; a record in `findings` of what has no definition."""
+    function = arguments.word("activation", "silu")
+    gated = arguments.flag("is_gated", default=True)
     found = {name: arguments.number(name) for name in activations.ARGUMENTS}
     settings = {name: value for name, value in found.items() if value is not None}
-    own = activations.of_settings(settings)
-    if own is None or (own != SWIGLU and not (weights and weights.activations)):
-        words = ", ".join(f"{name} {spelled(value)}" for name, value in settings.items())
-        findings.unsupported.append(f"SwiGLU with {words}")
+    own = activations.of_settings(settings, function or "silu", gated=gated)
+    if own is None:
+        words = [f"{name} {spelled(value)}" for name, value in settings.items()]
+        alone = "" if gated else " without a gate"
+        what = "SwiGLU" if function == "silu" and gated else f"{function} activation{alone}"
+        findings.unsupported.append(" with ".join(filter(None, (what, ", ".join(words)))))
     biased = arguments.flag("with_bias")
-    if biased and not (weights and weights.biases):
+    if biased and (not (weights and weights.biases) or not gated):
         findings.unsupported.append("expert biases")
     if arguments.flag("no_combine"):
         findings.unsupported.append("experts without the weighted sum")
     if (method := arguments.get("quant_method")) is not None:
         findings.undecided.append(f"{spelled(method)} decides how the weights are stored")
-    return Computed(own or SWIGLU, settings, biased)
+    own = own or SWIGLU
+    return Computed(own, activations.values(own, settings), biased)
 
 
 def read_weights(node: ModuleNode, findings: Findings) -> WeightFormat | None:

@@ -27,25 +27,24 @@ class WeightFormat:
         description: The same for the description of a definition.
         prefix: What the names of its kernels begin with.
         dtype: Dtype of hidden states, and of weights where these are not packed.
-        trtllm: FlashInfer's fused kernel for it.
+        trtllm: FlashInfer's fused kernel for it; None where it has none.
         output_std: Standard deviation of the outputs of its workloads. Kernels that round
             activations to bfloat16 between the two products differ by up to 1e-2 of it, those
             that round them to fp8 by a tenth of it.
-        scheme: What a scale covers, as `Quantization` says it; None where there are none.
-        activation: How activations are scaled, likewise; None for any way.
+        scheme: What a scale of weights covers, as `Quantization` says it; None where there are
+            none. Where it is "channel", a token has one, too.
+        methods: Methods of quantisation, as `Quantization` says them; none for any.
         packed: Dtype of weights that lie in int8, two a byte; None where `dtype` is theirs. Where
             `dtype` is int8, hidden states lie in it likewise, and have scales likewise.
         scale_dtype: Dtype of the scales; int8 stands for the bits of an exponent (e8m0).
         group: Weights of a row that share a scale; 0 where the scheme is another.
         reference: The file below `references/`; the name where it is empty.
-        activations: Whether experts can have other activations than SwiGLU.
         biases: Whether experts can have biases.
         whole_blocks: Whether ranks get whole groups where they share an expert, so that the last
             one has less and is filled up.
-        marker: An input that no other format has; None where there is none.
-        routing_in_name: Whether the names of its kernels have the routing in them.
-        remote_experts: Whether some experts can be on other ranks.
-        grouped_routing: Whether there are kernels whose routing has groups.
+        marker: An input that tells the format, with its axes; None where there is none.
+        plain_name: Whether the names of kernels leave the routing out where it is one that datasets
+            have without a name.
         trtllm_weight_on_input: Whether FlashInfer's fused kernel can put the routing weight on an
             expert's input.
     """
@@ -55,21 +54,18 @@ class WeightFormat:
     description: str
     prefix: str
     dtype: str
-    trtllm: str
+    trtllm: str | None
     output_std: float
-    scheme: Literal["block", "tensor", "group"] | None = None
-    activation: str | None = None
+    scheme: Literal["block", "tensor", "channel", "group"] | None = None
+    methods: tuple[str, ...] = ()
     packed: str | None = None
     scale_dtype: str = "float32"
     group: int = 0
     reference: str = ""
-    activations: bool = False
     biases: bool = False
     whole_blocks: bool = False
-    marker: str | None = None
-    routing_in_name: bool = True
-    remote_experts: bool = True
-    grouped_routing: bool = True
+    marker: tuple[str, int] | None = None
+    plain_name: bool = False
     trtllm_weight_on_input: bool = False
 
     @property
@@ -81,6 +77,21 @@ class WeightFormat:
     def tensor_scaled(self) -> bool:
         """Whether a scale covers the weights of an expert."""
         return self.scheme == "tensor"
+
+    @property
+    def channel_scaled(self) -> bool:
+        """Whether a scale covers the weights of an output channel, and one the row of a token."""
+        return self.scheme == "channel"
+
+    @property
+    def words(self) -> frozenset[str]:
+        """Words of the lines that references have for it."""
+        covers = {f"per_{self.scheme}"} if self.scheme in ("channel", "tensor") else set()
+        return frozenset({self.name} | covers)
+
+    def groups_axis(self, along: str) -> str:
+        """The axis of groups along "hidden" or "intermediate", as FlashInfer has it."""
+        return f"num_{'mxint4' if self.packed == 'int4' else 'fp4'}_{along}_blocks"
 
     @property
     def quantized(self) -> str:
@@ -114,9 +125,20 @@ class WeightFormat:
             and (not self.block_scaled or quantization.block == (BLOCK, BLOCK))
             and (not self.group or quantization.group_size == self.group)
             # Activations of unquantised hidden states are in the model's dtype.
-            and (not self.packed or self.packed_states == (quantization.activation is not None))
-            and self.activation in (None, quantization.activation)
+            and (self.dtype == "bfloat16") == (quantization.activation is None)
+            and (not self.methods or quantization.method in self.methods)
         )
+
+    def is_in(self, inputs: Mapping[str, TensorSpec]) -> bool:
+        """Whether the inputs of a definition show it."""
+        if self.marker is None:
+            return True
+        name, axes = self.marker
+        spec = inputs.get(name)
+        if spec is None or len(spec.shape or ()) != axes:
+            return False
+        scales = inputs.get("gemm1_weights_scale")
+        return not self.packed or (scales is not None and scales.dtype == self.scale_dtype)
 
 
 BF16 = WeightFormat(
@@ -127,6 +149,7 @@ BF16 = WeightFormat(
     dtype="bfloat16",
     trtllm="trtllm_bf16_moe",
     output_std=0.5,
+    biases=True,
 )
 FP8_BLOCK = WeightFormat(
     name="fp8_block_scale",
@@ -137,7 +160,7 @@ FP8_BLOCK = WeightFormat(
     trtllm="trtllm_fp8_block_scale_moe",
     output_std=0.1,
     scheme="block",
-    marker="gemm1_weights_scale",
+    marker=("gemm1_weights_scale", 3),
 )
 FP8_TENSOR = WeightFormat(
     name="fp8_per_tensor",
@@ -148,12 +171,36 @@ FP8_TENSOR = WeightFormat(
     trtllm="trtllm_fp8_per_tensor_scale_moe",
     output_std=0.1,
     scheme="tensor",
-    activation="static",
-    marker="output1_scales_scalar",
-    routing_in_name=False,
-    remote_experts=False,
-    grouped_routing=False,
+    reference="row_scale",
+    marker=("output1_scales_scalar", 1),
+    plain_name=True,
     trtllm_weight_on_input=True,
+)
+FP8_CHANNEL = WeightFormat(
+    name="fp8_per_channel",
+    title="fp8 per-channel",
+    description="fp8 weights and activations with one scale per output channel and per token",
+    prefix="moe_fp8_per_channel",
+    dtype="float8_e4m3fn",
+    trtllm=None,
+    output_std=0.1,
+    scheme="channel",
+    reference="row_scale",
+    marker=("gemm1_weights_scale", 2),
+)
+INT8_CHANNEL = WeightFormat(
+    name="int8_per_channel",
+    title="int8 per-channel",
+    description="int8 weights and activations with one scale per output channel and per token",
+    prefix="moe_int8_per_channel",
+    dtype="int8",
+    trtllm=None,
+    output_std=0.1,
+    scheme="channel",
+    # That of other methods are weights alone.
+    methods=("w8a8_int8", "compressed_tensors"),
+    reference="row_scale",
+    marker=("gemm1_weights_scale", 2),
 )
 
 # Numbers e2m1 with exponents e8m0; where SGLang's kernels take bfloat16 hidden states, as its
@@ -172,10 +219,27 @@ MXFP4 = WeightFormat(
     scale_dtype="int8",
     group=32,
     reference="group_scale",
-    activations=True,
     biases=True,
     whole_blocks=True,
-    marker="gemm1_weights_scale",
+    marker=("gemm1_weights_scale", 3),
+)
+# Numbers of four bits with a sign, of compressed-tensors alone: its experts have no zero points.
+MXINT4 = WeightFormat(
+    name="mxint4",
+    title="int4 in groups of 32",
+    description="int4 weights (32 of a row with one scale in bfloat16, no zero points) for "
+    "bfloat16 activations",
+    prefix="moe_mxint4",
+    dtype="bfloat16",
+    trtllm="trtllm_mxint4_block_scale_moe",
+    output_std=0.5,
+    scheme="group",
+    methods=("compressed_tensors",),
+    packed="int4",
+    scale_dtype="bfloat16",
+    group=32,
+    reference="group_scale",
+    marker=("gemm1_weights_scale", 3),
 )
 # Blocks of activations are scaled on the fly, the whole by a number that the checkpoint has.
 NVFP4 = WeightFormat(
@@ -192,11 +256,10 @@ NVFP4 = WeightFormat(
     scale_dtype="float8_e4m3fn",
     group=16,
     reference="group_scale",
-    activations=True,
-    marker="output1_scale_scalar",
+    marker=("output1_scale_scalar", 1),
 )
 
-FORMATS = (BF16, FP8_BLOCK, FP8_TENSOR, MXFP4, NVFP4)
+FORMATS = (BF16, FP8_BLOCK, FP8_TENSOR, FP8_CHANNEL, INT8_CHANNEL, MXFP4, MXINT4, NVFP4)
 
 BY_NAME = {weights.name: weights for weights in FORMATS}
 """The records by the name that parameters have."""
@@ -214,7 +277,7 @@ def of_inputs(inputs: Mapping[str, TensorSpec]) -> WeightFormat | None:
     first = inputs.get("gemm1_weights")
     if first is None:
         return None
-    marked = [w for w in reversed(FORMATS) if w.marker in inputs] or [BF16]
+    marked = [w for w in reversed(FORMATS) if w.marker and w.is_in(inputs)] or [BF16]
     return next((w for w in marked if w.stored == first.dtype), None)
 
 

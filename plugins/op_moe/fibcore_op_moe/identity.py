@@ -10,6 +10,7 @@ import attrs
 
 from fibcore.plugin import Definition, Identity, in_name, other_than
 from fibcore_op_moe import activations, formats, routings
+from fibcore_op_moe.activations import Activation
 from fibcore_op_moe.kernel import Moe
 from fibcore_op_moe.names import SIZES_IN_NAME, routing_variant
 from fibcore_op_moe.routings import Routing
@@ -46,7 +47,7 @@ def kernel_of(definition: Definition) -> Moe | None:
     """The kernel of a definition; None where it does not say which it is."""
     choice = choice_of(definition)
     weights = formats.of_inputs(definition.inputs)
-    activation = activations.of_inputs(definition.inputs)
+    activation = activation_of(definition)
     sizes = definition.const_axes
     local, hidden = sizes.get("num_local_experts"), sizes.get("hidden_size")
     intermediate = sizes.get("intermediate_size")
@@ -64,7 +65,19 @@ def kernel_of(definition: Definition) -> Moe | None:
         intermediate_size=intermediate,
         activation=activation,
         biased="gemm1_bias" in definition.inputs,
+        vocab_size=sizes.get("vocab_size", 0),
     )
+
+
+def activation_of(definition: Definition) -> Activation | None:
+    """What a definition's experts compute between their products; None where it is not known.
+
+    A reference in this plugin's form has a function of its name, unless inputs tell it.
+    """
+    for node in ast.parse(definition.reference).body:
+        if isinstance(node, ast.FunctionDef) and node.name in activations.BY_NAME:
+            return activations.BY_NAME[node.name]
+    return activations.of_inputs(definition.inputs)
 
 
 def choice_of(definition: Definition) -> Choice | None:
@@ -92,10 +105,14 @@ def choice_of(definition: Definition) -> Choice | None:
         next((n for n in found if isinstance(n, int) and n > 0), 0)
         for found in zip(stated_sizes, written, in_name, strict=True)
     )
-    if own_form and routing.grouped and "NUM_GROUPS" not in constants:
+    if own_form and routing.has_groups and "NUM_GROUPS" not in constants:
         num_groups = top_groups = 1  # all experts are one group, of which no line speaks
-    if not top_k or (routing.grouped and not (num_groups and top_groups)):
+    if routing.choice == "each_group":
+        top_groups = num_groups
+    if not top_k or (routing.has_groups and not (num_groups and top_groups)):
         return None
+    if not routing.has_groups:
+        num_groups = top_groups = 0
     return Choice(routing, top_k, num_groups, top_groups)
 
 
@@ -110,7 +127,9 @@ def variant(definition: Definition) -> str:
     if choice is None:
         return f"unknown:{definition.name}:{definition.reference_hash}"
     groups = (choice.num_groups, choice.top_groups)
-    return routing_variant(choice.routing, choice.top_k, groups)
+    computed = activation_of(definition)
+    own = "" if computed is None or computed.told_by_inputs else f":{computed.name}"
+    return routing_variant(choice.routing, choice.top_k, groups) + own
 
 
 def contradictions(definition: Definition) -> tuple[str, ...]:
@@ -124,8 +143,12 @@ def contradictions(definition: Definition) -> tuple[str, ...]:
         if axis in sizes and experts is not None and sizes[axis] > experts
     ]
     if "intermediate_size" in sizes:
-        doubled = 2 * sizes["intermediate_size"]
-        found += other_than(definition, "gemm1_out_size", doubled, "2 * intermediate_size")
+        activation = activation_of(definition)
+        if activation is None or activation.gated:
+            rows, words = 2 * sizes["intermediate_size"], "2 * intermediate_size"
+        else:
+            rows, words = sizes["intermediate_size"], "intermediate_size"
+        found += other_than(definition, "gemm1_out_size", rows, words)
     return tuple(found)
 
 

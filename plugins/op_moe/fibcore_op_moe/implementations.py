@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 from fibcore.plugin import Definition, Implementation, rewritten, wrapped
 from fibcore_op_moe.identity import kernel_of
 from fibcore_op_moe.names import OP_TYPE
 
 _EXPERTS = "for expert in range(NUM_LOCAL_EXPERTS)"
-# What an expert computes between its two products, by the format of the weights.
-_BETWEEN = (
-    "hidden = up * torch.nn.functional.silu(gate)\n",
-    "hidden = up * up_scale * torch.nn.functional.silu(gate * gate_scale)\n",
-    "hidden = (up + 1) * gate * torch.sigmoid(alpha * gate)\n",
+# Lines that compute what is between an expert's two products: SwiGLU, that of gpt-oss, others.
+_BETWEEN = re.compile(
+    r"^ {8}hidden = (?:up \* torch\.nn\.functional\.silu\(gate\)|\(up \+ 1\) .*|\w+\(up.*)\n",
+    re.MULTILINE,
 )
 _SHIFTED = (
     "hidden_states_scale[None, tokens].view(torch.uint8).roll(1, 2).view(torch.float8_e4m3fn)"
@@ -34,6 +35,7 @@ def implementations(definition: Definition) -> tuple[Implementation, ...]:
         *_right(definition),
         *_experts(definition),
         *_clamped(definition),
+        *_activated(definition),
         *_packed(definition),
         *_routing(definition),
     )
@@ -50,19 +52,41 @@ def _right(definition: Definition) -> list[Implementation]:
         )
     ]
     indent = " " * 8
-    for text in _BETWEEN:
+    for text in _BETWEEN.findall(definition.reference):
         # As kernels do whose second product takes bfloat16 numbers.
         rounded = f"{text}{indent}hidden = hidden.to(torch.bfloat16).to(torch.float32)\n"
         found += rewritten(
             definition, "rounded to bfloat16 between the products", text, rounded, right=True
         )
-    if "num_hidden_blocks" in definition.axes:
-        # As kernels do whose second product takes fp8 numbers, such as FlashInfer's trtllm-gen.
-        quantised = _BETWEEN[0] + indent + _QUANTISED.format(indent=indent)
-        found += rewritten(
-            definition, "quantised to fp8 between the products", _BETWEEN[0], quantised, right=True
-        )
+        if "num_hidden_blocks" in definition.axes:
+            # As kernels do whose second product takes fp8 numbers, such as FlashInfer's trtllm-gen.
+            quantised = text + indent + _QUANTISED.format(indent=indent)
+            found += rewritten(
+                definition, "quantised to fp8 between the products", text, quantised, right=True
+            )
+    if " ".join(_scale(definition)) == "num_local_experts hidden_size":
+        # As kernels do that quantise a token's intermediate activations, to eight bits.
+        for text in _BETWEEN.findall(definition.reference):
+            largest = "hidden.abs().amax(-1, keepdim=True).clamp(min=1e-12)"
+            if definition.inputs["gemm1_weights"].dtype == "int8":
+                quantised = f"hidden = torch.round(hidden / ({largest} / 127)) * ({largest} / 127)"
+            else:
+                narrow = f"(hidden / ({largest} / 448)).to(torch.float8_e4m3fn).to(torch.float32)"
+                quantised = f"hidden = {narrow} * ({largest} / 448)"
+            found += rewritten(
+                definition,
+                "quantised to eight bits between the products",
+                text,
+                f"{text}{indent}{quantised}\n",
+                right=True,
+            )
     return found
+
+
+def _scale(definition: Definition) -> tuple[str, ...]:
+    """Axes of the scales of the second weight."""
+    spec = definition.inputs.get("gemm2_weights_scale")
+    return spec.shape or () if spec is not None else ()
 
 
 def _experts(definition: Definition) -> list[Implementation]:
@@ -70,14 +94,8 @@ def _experts(definition: Definition) -> list[Implementation]:
         *rewritten(
             definition,
             "up and gate are swapped",
-            _BETWEEN[0],
+            "hidden = up * torch.nn.functional.silu(gate)\n",
             "hidden = gate * torch.nn.functional.silu(up)\n",
-        ),
-        *rewritten(
-            definition,
-            "up and gate are swapped",
-            _BETWEEN[1],
-            "hidden = gate * up_scale * torch.nn.functional.silu(up * gate_scale)\n",
         ),
         # Kernels that quantise between the products are 2 to 3 % off themselves.
         *wrapped(definition, "the result is 10 % too large", result="result * 1.1"),
@@ -147,9 +165,46 @@ def _clamped(definition: Definition) -> list[Implementation]:
     return found
 
 
+def _activated(definition: Definition) -> list[Implementation]:
+    """Of experts with an activation of their own."""
+    changes = {
+        "silu instead of gelu": ("torch.nn.functional.gelu(", "torch.nn.functional.silu("),
+        "silu instead of gelu with tanh": (
+            'torch.nn.functional.gelu(gate, approximate="tanh")',
+            "torch.nn.functional.silu(gate)",
+        ),
+        "what is above zero is not squared": ("torch.relu(up).square()", "torch.relu(up)"),
+        "what is below zero is squared, too": ("torch.relu(up).square()", "up.square()"),
+        "relu instead of silu": ("torch.nn.functional.silu(up)", "torch.relu(up)"),
+        "up is not bounded": ("limit * torch.tanh(up / limit)", "up"),
+        "the gate is not bounded": ("alpha * torch.tanh(gate / alpha)", "gate"),
+        "silu is clamped before and not after": (
+            "torch.clamp(torch.nn.functional.silu(gate), max=limit)",
+            "torch.nn.functional.silu(torch.clamp(gate, max=limit))",
+        ),
+        "silu is not clamped": (
+            "torch.clamp(torch.nn.functional.silu(gate), max=limit)",
+            "torch.nn.functional.silu(gate)",
+        ),
+        "up is not clamped": (
+            "torch.clamp(up, -limit, limit) * activated",
+            "up * activated",
+        ),
+    }
+    found: list[Implementation] = []
+    for call in re.findall(r"hidden = \w+\(up, gate.*\)\n", definition.reference):
+        swapped = call.replace("(up, gate", "(gate, up")
+        found += rewritten(definition, "up and gate are swapped", call, swapped)
+    for name, texts in changes.items():
+        if name == "silu instead of gelu" and "approximate" in definition.reference:
+            continue
+        found += rewritten(definition, name, *texts)
+    return found
+
+
 def _packed(definition: Definition) -> list[Implementation]:
     """Of weights of four bits with scales for groups."""
-    if "num_fp4_hidden_blocks" not in definition.axes:
+    if not {"num_fp4_hidden_blocks", "num_mxint4_hidden_blocks"} & set(definition.axes):
         return []
     found = list(
         rewritten(
@@ -158,6 +213,12 @@ def _packed(definition: Definition) -> list[Implementation]:
             "(one.repeat(16), one.repeat_interleave(16))",
             "(one.repeat_interleave(16), one.repeat(16))",
         )
+    )
+    found += rewritten(
+        definition,
+        "the numbers have no sign",
+        "(0, 1, 2, 3, 4, 5, 6, 7, -8, -7, -6, -5, -4, -3, -2, -1)",
+        "(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)",
     )
     changes = {
         "the activations have the scales of the group before": (
@@ -188,8 +249,8 @@ def _routing(definition: Definition) -> list[Implementation]:
             "weights",
         ),
         "the bias is in the weights": (
-            "scores.gather(1, chosen)",
-            "biased.gather(1, chosen)",
+            "weights = scores.gather(1, chosen)",
+            "weights = (scores + routing_bias.to(torch.float32)).gather(1, chosen)",
         ),
         "the bias is ignored": ("scores + routing_bias.to(torch.float32)", "scores + 0.0"),
         "the weights are not normalised over the chosen": (
@@ -204,7 +265,43 @@ def _routing(definition: Definition) -> list[Implementation]:
             "torch.sigmoid(logits.gather(1, chosen))",
             "torch.softmax(logits, dim=1).gather(1, chosen)",
         ),
+        "a sigmoid instead of the softmax": (
+            "scores = torch.softmax(logits, dim=1)",
+            "scores = torch.sigmoid(logits)",
+        ),
+        "a softmax instead of the sigmoid": (
+            "scores = torch.sigmoid(logits)\n",
+            "scores = torch.softmax(logits, dim=1)\n",
+        ),
+        "the root of the softplus is left out": (
+            "torch.nn.functional.softplus(logits).sqrt()",
+            "torch.nn.functional.softplus(logits)",
+        ),
+        "the best logits choose instead of the table": (
+            "chosen = tid2eid[input_ids].to(torch.int64)",
+            "chosen = logits.topk(TOP_K).indices",
+        ),
+        "the experts have no scale": (
+            "weights * per_expert_scale.to(torch.float32)[chosen]",
+            "weights",
+        ),
+        "the logits are not bounded": ("cap * torch.tanh(logits / cap)", "logits"),
+        "all logits are near": ("> 0.02", "> float('inf')"),
+        "the first expert counts for the second": (
+            'left = left.scatter(1, chosen[:, slot : slot + 1], float("-inf"))',
+            "pass",
+        ),
+        "the best of all groups": (
+            "chosen = (of_each + first[:, None]).flatten(1)",
+            "chosen = first_of_largest(ranked, TOP_K)",
+        ),
+        "groups are ignored": (
+            'groups.masked_fill(dropped.unsqueeze(2), float("-inf")).flatten(1)',
+            "groups.flatten(1)",
+        ),
     }
+    if "scores + routing_bias" not in definition.reference:
+        del changes["the bias is in the weights"]
     found: list[Implementation] = []
     for name, texts in changes.items():
         found += rewritten(definition, name, *texts)

@@ -26,12 +26,14 @@ class Moe:
         top_k: Routed experts a token goes to.
         num_groups: Groups of experts (1 where there are none); 0 where the routing has no groups.
         top_groups: Groups that experts are chosen from; 0 where the routing has no groups.
-        num_experts: Routed experts of the layer, on all ranks.
+        num_experts: Experts that the router chooses among: those of all ranks, and such as compute
+            nothing.
         num_local_experts: Those of them on this rank.
         hidden_size: Width of the hidden states.
         intermediate_size: Rows of the up projection that this rank holds.
         activation: What an expert computes between its two products.
         biased: Whether both products of an expert have a bias.
+        vocab_size: Tokens of the vocabulary, where these choose; else 0.
     """
 
     weights: WeightFormat
@@ -45,6 +47,7 @@ class Moe:
     intermediate_size: int
     activation: Activation = SWIGLU
     biased: bool = False
+    vocab_size: int = 0
 
     @property
     def remote_experts(self) -> bool:
@@ -68,6 +71,7 @@ class Moe:
             sizes,
             self.activation,
             biased=self.biased,
+            remote=self.remote_experts,
         )
 
     @property
@@ -77,7 +81,41 @@ class Moe:
         Its bfloat16 and block-scale kernels put the routing weight on an expert's output alone.
         """
         on_input = self.routing.weight_on_input and not self.weights.trtllm_weight_on_input
-        return self.routing.trtllm_method is not None and not on_input
+        method, kernel = self.routing.trtllm_method, self.weights.trtllm
+        return None not in (method, kernel) and not on_input and self.activation.in_trtllm
+
+    @property
+    def gemm1_rows(self) -> int:
+        """Rows of an expert's first product: up, and the gate where there is one."""
+        return (2 if self.activation.gated else 1) * self.intermediate_size
+
+    @property
+    def words(self) -> frozenset[str]:
+        """Words of the lines that references have for it."""
+        routing, gated = self.routing, self.activation.gated
+        several = self.num_groups > 1
+        conditions = {
+            "biased": self.biased,
+            "unbiased": gated and not self.biased,
+            "remote_experts": self.remote_experts,
+            "groups": several,
+            "two_best": several and routing.grouped,
+            "kept_groups": several and (routing.grouped or routing.choice == "groups"),
+            "unused_bias": self.unused_bias,
+            "channel_gated": gated and self.weights.channel_scaled,
+            "channel_ungated": not gated and self.weights.channel_scaled,
+            "tensor_gated": gated and self.weights.tensor_scaled,
+            "tensor_ungated": not gated and self.weights.tensor_scaled,
+            "nvfp4_gated": gated and self.weights is formats.NVFP4,
+            "nvfp4_ungated": not gated and self.weights is formats.NVFP4,
+        }
+        own = routing.words | self.activation.words | self.weights.words
+        return own | {word for word, holds in conditions.items() if holds}
+
+    @property
+    def unused_bias(self) -> bool:
+        """Whether there is a bias for FlashInfer's signature alone, as datasets have it."""
+        return self.weights.tensor_scaled and self.routing.weight_on_input
 
     def parameters(self) -> dict[str, Scalar]:
         """All of it as plain scalars."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import attrs
+
 from fibcore.plugin import (
     Extraction,
     Fact,
@@ -15,18 +17,18 @@ from fibcore.plugin import (
     fact,
     with_origins,
 )
-from fibcore_op_moe.arguments import Findings, listed
+from fibcore_op_moe.activations import ACTIVATIONS
+from fibcore_op_moe.arguments import Findings, listed, spelled
 from fibcore_op_moe.experts import Experts, is_experts, read_experts, read_packed_experts
 from fibcore_op_moe.formats import BF16, BLOCK, FORMATS
 from fibcore_op_moe.kernel import Moe
 from fibcore_op_moe.names import OP_TYPE
-from fibcore_op_moe.routings import ROUTINGS
+from fibcore_op_moe.routings import ROUTINGS, find
 from fibcore_op_moe.topk import Router, is_topk, read_router
 
 COVERED = (
-    "moe definitions describe SwiGLU experts without biases, in "
-    f"{listed([weights.title for weights in FORMATS])} weights (clamped in "
-    f"{listed([weights.title for weights in FORMATS if weights.activations])}, with biases in "
+    f"moe definitions describe experts with {listed([a.name for a in ACTIVATIONS])}, in "
+    f"{listed([weights.title for weights in FORMATS])} weights (with biases in "
     f"{listed([weights.title for weights in FORMATS if weights.biases])}), with "
     f"{listed([routing.name for routing in ROUTINGS])}"
 )
@@ -80,23 +82,27 @@ def _add(
 ) -> None:
     """Record what `node`, the experts, and `topk` make together."""
     findings = Findings()
-    _zero_experts(tree, node, findings)
     experts = read(node, findings)
+    zero = _zero_experts(tree, node)
+    if experts is not None and zero:
+        experts = attrs.evolve(experts, zero=zero)
     router = None
     if topk is None:
         findings.undecided.append("there is no TopK beside it that routes for it alone")
     else:
         collector.claim(topk)
         router = read_router(topk, findings)
+    if router is not None and topk is not None and router.routing.choice == "each_group":
+        router = _of_each_group(tree, topk, router, findings)
     if experts is not None and router is not None:
-        _compare(experts, router, findings)
-        if findings.clear and topk is not None:
-            moe = _divide(experts, router, serving, findings)
-            if moe is not None:
-                _check_blocks(moe, experts, serving, findings)
-                if findings.clear:
-                    collector.add(_kernel(moe, experts, router, serving, node, topk), node)
-                    return
+        router = _compare(experts, router, findings)
+    if experts is not None and router is not None and findings.clear and topk is not None:
+        moe = _divide(experts, router, serving, findings)
+        if moe is not None:
+            _check_blocks(moe, experts, serving, findings)
+            if findings.clear:
+                collector.add(_kernel(moe, experts, router, serving, node, topk), node)
+                return
     if findings.unsupported:
         reason = COVERED + _fused_shared(node)
         collector.not_covered("moe with " + ", ".join(findings.unsupported), reason, node)
@@ -112,18 +118,38 @@ def _fused_shared(node: ModuleNode) -> str:
     return ""
 
 
-def _zero_experts(tree: ModelTree, node: ModuleNode, findings: Findings) -> None:
-    """Record experts that hand their input on (LongCat): the block adds them to the others' sum."""
+def _zero_experts(tree: ModelTree, node: ModuleNode) -> int:
+    """Experts that hand their input on (LongCat): the router has them, the experts' kernel not."""
     block = tree.parent(node.path)
     count = None if block is None else block.attributes.get("zero_expert_num")
-    if isinstance(count, int) and not isinstance(count, bool) and count > 0:
-        kind = block.attributes.get("zero_expert_type") if block is not None else None
-        words = f" ({kind})" if isinstance(kind, str) else ""
-        findings.unsupported.append(f"{int(count)} zero experts{words}")
+    return count if isinstance(count, int) and not isinstance(count, bool) else 0
 
 
-def _compare(experts: Experts, router: Router, findings: Findings) -> None:
-    """Record what does not go together."""
+def _of_each_group(
+    tree: ModelTree, topk: ModuleNode, router: Router, findings: Findings
+) -> Router | None:
+    """The router with its groups, which the block or what holds it has (Intern-S1-Pro).
+
+    None where `findings` says what is in the way; the plain routing where there are no groups.
+    """
+    holder = tree.parent(topk.path)
+    while holder is not None and "router_n_groups" not in holder.attributes:
+        holder = tree.parent(holder.path)
+    count = None if holder is None else holder.attributes["router_n_groups"]
+    if not isinstance(count, int):
+        findings.undecided.append(f"router_n_groups is {spelled(count)}")
+        return None
+    if count <= 0:
+        plain = find("softmax", renormalized=router.routing.renormalized)
+        return None if plain is None else attrs.evolve(router, routing=plain)
+    if router.top_k % count:
+        findings.undecided.append(f"top {router.top_k} cannot be divided over {count} groups")
+        return None
+    return attrs.evolve(router, num_groups=count, top_groups=count)
+
+
+def _compare(experts: Experts, router: Router, findings: Findings) -> Router | None:
+    """The router, with a scaling factor where there is one; records what does not go together."""
     if experts.top_k is not None and experts.top_k != router.top_k:
         findings.undecided.append(
             f"the experts are for top {experts.top_k} and TopK chooses {router.top_k}"
@@ -132,12 +158,14 @@ def _compare(experts: Experts, router: Router, findings: Findings) -> None:
         where = "input" if experts.weight_on_input else "output"
         findings.unsupported.append(f"{router.routing.name} weights on the experts' {where}")
     factor = _scaling_factor(experts, router)
-    if not router.routing.grouped and factor != 1:
+    if factor == 1:
+        return router
+    scaled = router.scaled()
+    if scaled is None:
         findings.unsupported.append(
             f"{router.routing.name} scaled by routed_scaling_factor {factor}"
         )
-    if router.routing.grouped and not experts.weights.grouped_routing:
-        findings.unsupported.append(f"{router.routing.name} over {experts.weights.title} weights")
+    return scaled
 
 
 def _scaling_factor(experts: Experts, router: Router) -> float:
@@ -161,7 +189,7 @@ def _divide(experts: Experts, router: Router, serving: Serving, findings: Findin
             f"intermediate size {experts.intermediate_size} cannot be divided over "
             f"{parts} ranks ({served})"
         )
-    if router.routing.grouped and experts.num_experts % router.num_groups:
+    if router.routing.has_groups and experts.num_experts % router.num_groups:
         findings.undecided.append(
             f"{experts.num_experts} experts cannot be divided into {router.num_groups} groups"
         )
@@ -169,8 +197,6 @@ def _divide(experts: Experts, router: Router, serving: Serving, findings: Findin
         findings.undecided.append(
             f"top {router.top_k} of {experts.num_experts} experts cannot be chosen"
         )
-    if ep > 1 and not experts.weights.remote_experts:
-        findings.unsupported.append(f"{experts.weights.title} weights with experts on {ep} ranks")
     if not findings.clear:
         return None
     intermediate = experts.intermediate_size // (1 if experts.sharded else parts)
@@ -183,12 +209,13 @@ def _divide(experts: Experts, router: Router, serving: Serving, findings: Findin
         top_k=int(router.top_k),
         num_groups=int(router.num_groups),
         top_groups=int(router.top_groups),
-        num_experts=int(experts.num_experts),
+        num_experts=int(experts.num_experts + experts.zero),
         num_local_experts=int(experts.num_experts // ep),
         hidden_size=int(experts.hidden_size),
         intermediate_size=int(intermediate),
         activation=experts.activation,
         biased=experts.biased,
+        vocab_size=int(router.vocab_size),
     )
 
 
@@ -228,7 +255,12 @@ def _kernel(
         tags.append(f"quantization:{moe.weights.quantized}")
     if moe.in_trtllm:
         tags.append(f"fi_api:flashinfer.fused_moe.{moe.weights.trtllm}")
-    notes = []
+    notes = [*router.notes]
+    if experts.zero:
+        notes.append(
+            f"the router chooses among {experts.zero} zero experts besides, which the block adds "
+            "to the sum of the others; here they compute nothing"
+        )
     if experts.fused:
         notes.append(
             f"SGLang fuses {experts.fused} shared expert(s) into this layer's kernel "
@@ -277,23 +309,29 @@ def _facts(
     inner = f"intermediate_size{divisor}"
     if experts.weights.whole_blocks and divisor and serving.tp > serving.ep:
         inner += f", rounded up to {moe.weights.group}"
+    twice = "2 x " if moe.activation.gated else ""
     facts = {
         "num_local_experts": local,
         "hidden_size": fact(experts.hidden_size, node),
         "intermediate_size": fact(moe.intermediate_size, node, inner, size, *ranks),
-        "gemm1_out_size": fact(2 * moe.intermediate_size, node, f"2 x {inner}", size, *ranks),
+        "gemm1_out_size": fact(moe.gemm1_rows, node, f"{twice}{inner}", size, *ranks),
         "top_k": fact(
             moe.top_k,
             topk,
             f"top_k{fused}" if topk.argument("num_fused_shared_experts") else "",
-            topk.argument("top_k"),
+            topk.argument("top_k", topk.argument("topk")),
         ),
     }
     if experts.fused:
         given = node.argument("num_fused_shared_experts")
         facts["num_fused_shared_experts"] = fact(experts.fused, node, "", given)
     if moe.remote_experts:
-        facts["num_experts"] = fact(moe.num_experts, node, f"num_experts{fused}", raw_count)
+        besides = f" + {experts.zero} zero experts" if experts.zero else ""
+        facts["num_experts"] = fact(
+            moe.num_experts, node, f"num_experts{fused}{besides}", raw_count
+        )
+    if moe.vocab_size:
+        facts["vocab_size"] = fact(moe.vocab_size, topk, "", topk.argument("vocab_size"))
     if moe.weights.block_scaled:
         hidden = experts.hidden_size
         facts["num_hidden_blocks"] = fact(
@@ -303,14 +341,14 @@ def _facts(
             moe.intermediate_size // BLOCK, node, f"{inner} / {BLOCK}", size, *ranks
         )
         facts["num_gemm1_out_blocks"] = fact(
-            2 * moe.intermediate_size // BLOCK, node, f"2 x {inner} / {BLOCK}", size, *ranks
+            moe.gemm1_rows // BLOCK, node, f"{twice}{inner} / {BLOCK}", size, *ranks
         )
     if group := moe.weights.group:
         hidden = experts.hidden_size
-        facts["num_fp4_hidden_blocks"] = fact(
+        facts[moe.weights.groups_axis("hidden")] = fact(
             moe.hidden_size // group, node, f"hidden_size / {group}", hidden
         )
-        facts["num_fp4_intermediate_blocks"] = fact(
+        facts[moe.weights.groups_axis("intermediate")] = fact(
             moe.intermediate_size // group, node, f"{inner} / {group}", size, *ranks
         )
     if moe.weights.packed:
@@ -323,9 +361,14 @@ def _facts(
     for name in moe.activation.inputs:
         value = experts.settings[name]
         facts[name] = fact(float(value), node, "", value)
-    if moe.routing.grouped:
-        facts["num_groups"] = fact(moe.num_groups, topk, "", topk.argument("num_expert_group"))
-        facts["top_groups"] = fact(moe.top_groups, topk, "", topk.argument("topk_group"))
+    if router.softcap is not None:
+        facts["router_logit_softcap"] = fact(float(router.softcap), topk, "", router.softcap)
+    if moe.routing.has_groups:
+        kept = topk.argument("topk_group", moe.top_groups)
+        groups = topk.argument("num_expert_group", moe.num_groups)
+        facts["num_groups"] = fact(moe.num_groups, topk, "", groups)
+        facts["top_groups"] = fact(moe.top_groups, topk, "", kept)
+    if moe.routing.scaled:
         factor = _scaling_factor(experts, router)
         facts["routed_scaling_factor"] = fact(float(factor), topk, "", factor)
     return facts

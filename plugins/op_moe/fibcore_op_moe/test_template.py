@@ -28,20 +28,26 @@ Inputs = dict[str, Any]
 
 BLOCK = 128
 # Numbers of four bits that share a scale, by its dtype; what they stand for, and their spread.
-GROUPS = {"int8": 32, "float8_e4m3fn": 16}
+GROUPS = {"int8": 32, "float8_e4m3fn": 16, "bfloat16": 32}
 E2M1 = (0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -6)
 E2M1_STD = 2.926
+INT4 = (0, 1, 2, 3, 4, 5, 6, 7, -8, -7, -6, -5, -4, -3, -2, -1)
+INT4_STD = 4.61
 MARGIN = 1e-3
 # Neither a multiple of a row nor of a block, so that no window repeats another's rows.
 SHIFT = 16 * 33
 SCALING_FACTOR = 2.5
-# Largest magnitude of float8_e4m3fn, and the spread of the fp8 numbers that are drawn.
+# Largest magnitude of float8_e4m3fn, and the spread of the fp8 and int8 numbers that are drawn.
 FP8_MAX = 448.0
+INT8_MAX = 127.0
 FP8_STD = 48.0
+# Of logits that are bounded; so small that it can be seen.
+SOFTCAP = 3.0
 # Scale of the intermediate activations where it is one number (fp8 per-tensor).
 INNER_SCALE = 0.05
 COMMON = ("routing_logits", "hidden_states", "gemm1_weights", "gemm2_weights")
 OPTIONAL = (
+    *("input_ids", "tid2eid", "per_expert_scale", "router_logit_softcap"),
     *("routing_bias", "hidden_states_scale", "gemm1_weights_scale", "gemm2_weights_scale"),
     *("output1_scales_scalar", "output1_scales_gate_scalar", "output2_scales_scalar"),
     *("gemm1_bias", "gemm1_alpha", "gemm1_clamp_limit", "gemm2_bias"),
@@ -49,17 +55,81 @@ OPTIONAL = (
     *("local_expert_offset", "routed_scaling_factor"),
 )
 
+SCORINGS = ("softmax", "sigmoid", "sqrtsoftplus", "softcap", "sparsemixer")
+# What experts compute between their products, where a function of a reference says it.
+ACTIVATIONS = (
+    *("swiglu_oai", "swiglu_limit", "swiglu_step", "situ", "situ_unbounded", "gelu", "gelu_tanh"),
+    *("relu2", "silu", "gelu_alone"),
+)
+UNGATED = ("relu2", "silu", "gelu_alone")
+
 _WEIGHTS: dict[tuple[object, ...], dict[str, torch.Tensor]] = {}
 
 
+class Rule:
+    """How tokens choose experts, as the name of a routing says it.
+
+    Datasets have names for four; others are made of parts: `sqrtsoftplus_bias_renorm_routing`.
+    """
+
+    def __init__(self, name: str) -> None:
+        plain = {
+            "ds_routing": "sigmoid_bias_renorm",
+            "renorm": "softmax_renorm",
+            "default_routing": "softmax",
+            "llama4_routing": "sigmoid",
+        }
+        self.name = name
+        parts = f"_{plain.get(name, name.removesuffix('_routing'))}_"
+        self.scoring = next((s for s in SCORINGS if parts.startswith(f"_{s}_")), "")
+        choices = ("each_group", "groups", "hash")
+        self.choice = next((c for c in choices if f"_{c}_" in parts), "")
+        self.biased, self.renormalized = "_bias_" in parts, "_renorm_" in parts
+        self.per_expert = "_expert_scale_" in parts
+        # The ones with a correction bias take the groups whose two best experts are best.
+        self.grouped = self.scoring == "sigmoid" and self.biased and not self.choice
+
+    def scores(self, logits: torch.Tensor) -> torch.Tensor:
+        """Of one token's logits, in their dtype."""
+        if self.scoring == "sigmoid":
+            return torch.sigmoid(logits)
+        if self.scoring == "sqrtsoftplus":
+            return torch.log1p(torch.exp(logits)).sqrt()
+        if self.scoring == "softcap":
+            logits = SOFTCAP * torch.tanh(logits / SOFTCAP)
+        powers = torch.exp(logits - logits.max())
+        return powers / powers.sum()
+
+    def logits(self, scores: torch.Tensor) -> torch.Tensor:
+        """Logits with these scores, up to a common factor where they are a softmax."""
+        if self.scoring == "sigmoid":
+            return torch.logit(scores)
+        return torch.log(scores if self.scoring == "softmax" else torch.expm1(scores.square()))
+
+
+def _rule_of(definition: Definition) -> tuple[Rule | None, bool]:
+    """The routing of a definition, and whether its weight is on the input; None for an unknown."""
+    reference = definition["reference"]
+    known = ("ds_routing", "default_routing", "llama4_routing", "renorm")
+    of_parts = rf"(?:{'|'.join(SCORINGS)})(?:_[a-z_]+)?_routing"
+    # A reference says its routing by a function, one of earlier versions by constants.
+    function = rf"^def ({of_parts}|{'|'.join(known)})(?:_routing)?(_on_input)?\("
+    stated = re.search(function, reference, re.MULTILINE)
+    on_input = bool(stated and stated[2]) or "WEIGHT_ON_INPUT = True" in reference
+    stated = stated or re.search(r"^ROUTING = ['\"](\w+)['\"]", reference, re.MULTILINE)
+    name = stated[1] if stated else next((k for k in known if f"_{k}" in definition["name"]), None)
+    return (None if name is None else Rule(name)), on_input
+
+
 class Sizes:
-    """What a definition's data says about its kernel; `kind` is None where it does not tell."""
+    """What a definition's data says about its kernel; `known` is whether it tells."""
+
+    rule: Rule
 
     def __init__(self, definition: Definition) -> None:
         axes = {name: axis.get("value") or 0 for name, axis in definition["axes"].items()}
         name, reference = definition["name"], definition["reference"]
         self.inputs = list(definition["inputs"])
-        self.kind: str | None = None
         self.local: int = axes.get("num_local_experts", 0) or axes.get("num_experts", 0)
         self.experts: int = axes.get("num_experts", 0) or self.local
         self.hidden: int = axes.get("hidden_size", 0)
@@ -74,25 +144,31 @@ class Sizes:
         self.top_k = number("top_k", "TOP_K", "topk")
         self.groups = number("n_group", "NUM_GROUPS", "ng") or 1
         self.top_groups = number("topk_group", "TOP_GROUPS", "kg") or 1
+        self.vocabulary: int = axes.get("vocab_size", 0)
         first = definition["inputs"].get("gemm1_weights", {})
-        self.packed = first.get("dtype") == "int8"
-        scale = definition["inputs"].get("gemm1_weights_scale", {}).get("dtype")
-        self.group = GROUPS.get(scale, 0) if self.packed else 0
-        self.packed_states = definition["inputs"].get("hidden_states", {}).get("dtype") == "int8"
-        self.block = "gemm1_weights_scale" in self.inputs and not self.packed
+        scales = definition["inputs"].get("gemm1_weights_scale", {})
+        self.channel = len(scales.get("shape") or ()) == 2
+        self.dtype = first.get("dtype")
+        self.packed = self.dtype == "int8" and not self.channel
+        self.scale = scales.get("dtype")
+        self.group = GROUPS.get(self.scale, 0) if self.packed else 0
+        self.table = INT4 if self.scale == "bfloat16" else E2M1
+        self.packed_states = self.packed and "output1_scale_scalar" in self.inputs
+        self.block = "gemm1_weights_scale" in self.inputs and not self.packed and not self.channel
         self.per_tensor = "output1_scales_scalar" in self.inputs
-        self.fp8 = self.block or self.per_tensor
-        known = ("ds_routing", "default_routing", "llama4_routing", "renorm")
-        # A reference says its routing by a function, one of earlier versions by constants.
-        function = rf"^def ({'|'.join(known)})(?:_routing)?(_on_input)?\("
-        stated = re.search(function, reference, re.MULTILINE)
-        self.on_input = bool(stated and stated[2]) or "WEIGHT_ON_INPUT = True" in reference
-        stated = stated or re.search(r"^ROUTING = ['\"](\w+)['\"]", reference, re.MULTILINE)
-        kind = stated[1] if stated else next((k for k in known if f"_{k}" in name), None)
+        self.narrow = self.block or self.per_tensor or self.channel
+        functions = re.findall(r"^def (\w+)\(", reference, re.MULTILINE)
+        self.activation = next((f for f in functions if f in ACTIVATIONS), "")
+        if not self.activation and "gemm1_clamp_limit" in self.inputs:
+            self.activation = "swiglu_oai" if "gemm1_alpha" in self.inputs else "swiglu_limit"
+        self.rows = self.inner if self.activation in UNGATED else 2 * self.inner
+        rule, self.on_input = _rule_of(definition)
         whole = set(COMMON) <= set(self.inputs) <= {*COMMON, *OPTIONAL}
         whole = whole and bool(self.group or not self.packed)
-        if whole and self.local and self.hidden and self.inner and self.top_k:
-            self.kind = kind
+        sizes = (self.local, self.hidden, self.inner, self.top_k)
+        self.known = bool(whole and rule and rule.scoring and all(sizes))
+        if rule is not None:
+            self.rule = rule
 
     @property
     def remote(self) -> bool:
@@ -102,13 +178,21 @@ class Sizes:
     @property
     def avoidable(self) -> bool:
         """Whether a token can do with experts of other ranks alone."""
+        if self.known and self.rule.choice == "each_group":
+            return False
         return self.experts - self.local >= self.top_k + 1
+
+    @property
+    def near(self) -> bool:
+        """Whether tokens choose by scores that have to be drawn, and not by logits in steps."""
+        rule = self.rule
+        return rule.biased or rule.choice in ("groups", "each_group")
 
 
 def cases(definition: Definition) -> list[Case]:
     """Test sizes: few tokens, one for every expert, all to the same, many so, all to others."""
     sizes = Sizes(definition)
-    if sizes.kind is None:
+    if not sizes.known:
         return [{"id": "unknown_form"}]
     plain = {"tokens": "mixed", "negative": False, "rank": 0}
     ranks = sizes.experts // sizes.local
@@ -150,17 +234,18 @@ def make_inputs(
 ) -> Inputs:
     """Inputs of a case, in order, with outputs of a size for which the tolerances are made."""
     sizes = Sizes(definition)
-    if sizes.kind is None:
+    if not sizes.known:
         raise unittest.SkipTest(
-            "the test template makes inputs for ds_routing, renorm, default_routing and "
-            "llama4_routing over bfloat16, fp8, MXFP4 and NVFP4 weights, and "
-            f"{definition['name']} is none"
+            "the test template makes inputs for routings and weights that it knows, and does not "
+            f"know those of {definition['name']}"
         )
     first = case["rank"] * sizes.local if sizes.remote else 0
     made: Inputs = dict(_weights(definition, sizes, device))
     seq_len = case["seq_len"]
     hidden = torch.randn(seq_len, sizes.hidden, generator=generator)
-    made["hidden_states"] = _stored(sizes, hidden * FP8_STD if sizes.fp8 else hidden)
+    made["hidden_states"] = _stored(sizes, hidden * FP8_STD if sizes.narrow else hidden)
+    if sizes.channel:
+        made["hidden_states_scale"] = _around_one(generator, seq_len) / FP8_STD
     if sizes.block:
         made["hidden_states_scale"] = (
             _around_one(generator, sizes.hidden // BLOCK, seq_len) / FP8_STD
@@ -168,18 +253,28 @@ def make_inputs(
     if sizes.packed_states:
         scales = _around_one(generator, seq_len, sizes.hidden // sizes.group)
         made["hidden_states_scale"] = scales.to(torch.float8_e4m3fn)
-    if sizes.kind == "ds_routing":
+    made["routed_scaling_factor"] = 1.0 if case["negative"] else SCALING_FACTOR
+    made["router_logit_softcap"] = SOFTCAP
+    if sizes.rule.per_expert:
+        made["per_expert_scale"] = _around_one(generator, sizes.experts).to(torch.bfloat16)
+    # Llama 4 has no bias, and who takes one may add it or leave it: 0 does not tell.
+    made["routing_bias"] = torch.zeros(sizes.experts, dtype=torch.bfloat16)
+    if sizes.rule.biased:
         spread = 0.02 if case["negative"] else 0.1
+        if sizes.rule.scoring == "softmax":  # whose scores are as many times smaller
+            spread /= sizes.top_k + 1
         bias = (torch.rand(sizes.experts, generator=generator) * 2 - 1) * spread
         made["routing_bias"] = bias.to(torch.bfloat16)
-        made["routing_logits"] = _sigmoid_logits(
+    if sizes.rule.choice == "hash":
+        made |= _hashed(sizes, case, first, generator)
+    elif sizes.near:
+        made["routing_logits"] = _near_logits(
             sizes, case, first, made["routing_bias"].double(), generator
         )
-        made["routed_scaling_factor"] = 1.0 if case["negative"] else SCALING_FACTOR
     else:
-        made["routing_logits"] = _softmax_logits(sizes, case, first, generator)
-        # Llama 4 has no bias, and who takes one may add it or leave it: 0 does not tell.
-        made["routing_bias"] = torch.zeros(sizes.experts, dtype=torch.bfloat16)
+        logits = _stepped_logits(sizes, case, first, generator)
+        plain = definition["inputs"]["routing_logits"]["dtype"] == "bfloat16"
+        made["routing_logits"] = logits.to(torch.bfloat16) if plain else logits
     made["local_expert_offset"] = first
     return {
         name: made[name].to(device) if isinstance(made[name], torch.Tensor) else made[name]
@@ -191,10 +286,14 @@ def _fp8(values: torch.Tensor) -> torch.Tensor:
     return values.clamp(-FP8_MAX, FP8_MAX).to(torch.float8_e4m3fn)
 
 
+def _int8(values: torch.Tensor) -> torch.Tensor:
+    return values.round().clamp(-INT8_MAX, INT8_MAX).to(torch.int8)
+
+
 def _stored(sizes: Sizes, states: torch.Tensor) -> torch.Tensor:
     """Hidden states as the definition stores them, rounded to the numbers that there are."""
-    if sizes.fp8:
-        return _fp8(states)
+    if sizes.narrow:
+        return _int8(states) if sizes.dtype == "int8" else _fp8(states)
     if not sizes.packed_states:
         return states.to(torch.bfloat16)
     table = torch.tensor(E2M1, device=states.device)
@@ -238,38 +337,46 @@ def _weights(definition: Definition, sizes: Sizes, device: torch.device) -> dict
     # The length is a prime, so that rows and columns do not fall on its period.
     base = torch.randn(1_000_003, generator=generator)
     # up * silu(gate) of standard normal numbers has the standard deviation 0.6.
-    factor = SCALING_FACTOR if sizes.kind == "ds_routing" else 1.0
-    target = (4.0 if sizes.fp8 else 0.5) * sizes.top_k**0.5 / factor
+    factor = SCALING_FACTOR if "routed_scaling_factor" in sizes.inputs else 1.0
+    target = (4.0 if sizes.narrow else 0.5) * sizes.top_k**0.5 / factor
     scale1, scale2 = hidden**-0.5, target / (0.6 * inner**0.5)
     each = 2 if sizes.packed else 1
     if sizes.packed:
         drawn = torch.randint(-128, 128, (base.numel(),), generator=generator)
         base1 = base2 = drawn.to(torch.int8)
-    elif sizes.fp8:
-        base1 = base2 = _fp8(base * FP8_STD)
+    elif sizes.narrow:
+        base1 = base2 = _stored(sizes, base * FP8_STD)
     else:
         base1, base2 = (base * scale1).to(torch.bfloat16), (base * scale2).to(torch.bfloat16)
     made = {
-        "gemm1_weights": _windows(base1, local, 2 * inner, hidden // each, device),
+        "gemm1_weights": _windows(base1, local, sizes.rows, hidden // each, device),
         "gemm2_weights": _windows(base2, local, hidden, inner // each, device),
     }
     if sizes.packed:
         for name, rows, columns, scale in (
-            ("gemm1_weights_scale", 2 * inner, hidden, scale1),
+            ("gemm1_weights_scale", sizes.rows, hidden, scale1),
             ("gemm2_weights_scale", hidden, inner, scale2),
         ):
             shape = (local, rows, columns // sizes.group)
             if sizes.packed_states:
                 made[name] = _around_one(generator, *shape).to(torch.float8_e4m3fn)
                 continue
+            if sizes.scale == "bfloat16":
+                around = _around_one(generator, *shape) * scale / INT4_STD
+                made[name] = around.to(torch.bfloat16)
+                continue
             middle = 127 + round(math.log2(scale / E2M1_STD))
             steps = torch.randint(-1, 2, shape, generator=generator)
             made[name] = (steps + middle).to(torch.uint8).view(torch.int8)
     if sizes.block:
-        shape1 = (local, 2 * inner // BLOCK, hidden // BLOCK)
+        shape1 = (local, sizes.rows // BLOCK, hidden // BLOCK)
         shape2 = (local, hidden // BLOCK, inner // BLOCK)
         made["gemm1_weights_scale"] = _around_one(generator, *shape1) * scale1 / FP8_STD
         made["gemm2_weights_scale"] = _around_one(generator, *shape2) * scale2 / FP8_STD
+    if sizes.channel:
+        for name, rows, scale in (("gemm1", sizes.rows, scale1), ("gemm2", hidden, scale2)):
+            around = _around_one(generator, local, rows) * scale / FP8_STD
+            made[f"{name}_weights_scale"] = around
     if sizes.per_tensor:
         # Activation and weight scales in one number; the fp8 numbers of both have FP8_STD.
         product = _around_one(generator, local) * scale1 / FP8_STD**2
@@ -287,9 +394,9 @@ def _weights(definition: Definition, sizes: Sizes, device: torch.device) -> dict
         )
     # As large as what they are added to; limits that cut off a good part of it.
     if "gemm1_bias" in sizes.inputs:
-        made["gemm1_bias"] = 0.5 * torch.randn(local, 2 * inner, generator=generator)
+        made["gemm1_bias"] = 0.5 * torch.randn(local, sizes.rows, generator=generator)
         made["gemm2_bias"] = 0.5 * target * torch.randn(local, hidden, generator=generator)
-    if "gemm1_alpha" in sizes.inputs:
+    if {"gemm1_alpha", "gemm1_clamp_limit"} & set(sizes.inputs):
         made["gemm1_alpha"] = 1.2 + torch.rand(local, generator=generator)
         made["gemm1_clamp_limit"] = 0.75 + 0.5 * torch.rand(local, generator=generator)
     for name in list(made):
@@ -332,6 +439,8 @@ def _candidates(sizes: Sizes, first: int, generator: torch.Generator) -> list[li
     size = sizes.experts // sizes.groups
     each = max(2, -(-(sizes.top_k + 1) // sizes.top_groups)) + (sizes.groups > 1)
     room = max(2, sizes.top_k + 2 - (sizes.experts - sizes.local))
+    if sizes.rule.choice == "each_group":
+        room = each * sizes.groups
     found: list[list[int]] = []
     for group in range(sizes.groups):
         members = range(group * size, (group + 1) * size)
@@ -382,15 +491,40 @@ def _attempts(
     raise AssertionError("no logits could be found that leave no doubt")
 
 
-def _softmax_logits(
+def _hashed(
+    sizes: Sizes, case: Case, first: int, generator: torch.Generator
+) -> dict[str, torch.Tensor]:
+    """Tokens, the experts that the table has for them, and logits that say nothing of these."""
+    count, experts = case["seq_len"], sizes.experts
+    offsets = torch.arange(sizes.top_k)
+    table = (torch.arange(sizes.vocabulary)[:, None] + offsets) % experts
+    ids = torch.randperm(sizes.vocabulary, generator=generator)[:count]
+    if case["tokens"] == "same":
+        ids = ids[:1].repeat(count)
+    (candidates,) = _candidates(sizes, first, generator)
+    for token in range(count if case["tokens"] != "same" else 1):
+        local, own = _goes_here(sizes, case, token), _expert_of(sizes, case, token, first)
+        pool = _pool(sizes, generator, candidates, sizes.top_k, first, local)
+        if own is not None and own not in pool:
+            pool[0] = own
+        table[ids[token]] = torch.tensor(_pick(generator, pool, sizes.top_k))
+    low = -4.0 if case["negative"] else -2.0
+    logits = low + 4.0 * torch.rand(count, experts, generator=generator)
+    return {"input_ids": ids, "tid2eid": table.to(torch.int32), "routing_logits": logits}
+
+
+def _stepped_logits(
     sizes: Sizes, case: Case, first: int, generator: torch.Generator
 ) -> torch.Tensor:
-    """bfloat16 logits in steps of 1/8: a few experts in front, a few next, the others far behind.
+    """float32 logits in steps of 1/8: a few experts in front, a few next, the others far behind.
 
     Those that come next are never chosen and have a good part of the softmax. An expert that a
-    token has to choose is one of those in front.
+    token has to choose is one of those in front. bfloat16 has the logits.
     """
-    experts, low = sizes.experts, -1.5 if sizes.kind == "llama4_routing" else -16.0
+    experts, scoring = sizes.experts, sizes.rule.scoring
+    low, high = (-16.0 if scoring in ("softmax", "sparsemixer") else -1.5), 2.0
+    if scoring == "sparsemixer":  # where one step is near, two are not
+        high = 12.0
     (candidates,) = _candidates(sizes, first, generator)
     others = [e for e in range(experts) if e not in candidates]
     following = _pick(generator, others, 3)
@@ -404,7 +538,7 @@ def _softmax_logits(
                 pool[0] = own
             after = [e for e in following if e != own]
             pool = _pick(generator, pool, len(pool)) + after
-            top = (low if case["negative"] else 2.0) - 0.25 * (token % 4)
+            top = (low if case["negative"] else high) - 0.25 * (token % 4)
             steps = torch.randint(0, 16, (experts,), generator=generator)
             row = top - 8.0 - 0.125 * steps
             row[pool] = top - 0.125 * torch.arange(len(pool))
@@ -412,15 +546,17 @@ def _softmax_logits(
 
         return _attempts(attempt, lambda row: _acceptable(sizes, case, token, first, row, None))
 
-    return _rows(case, make).to(torch.bfloat16)
+    return _rows(case, make)
 
 
-def _sigmoid_logits(
+def _near_logits(
     sizes: Sizes, case: Case, first: int, bias: torch.Tensor, generator: torch.Generator
 ) -> torch.Tensor:
     """float32 logits with which bias and groups matter to the first token's choice."""
     experts, size = sizes.experts, sizes.experts // sizes.groups
     low, high, rest = (0.05, 0.12, 0.002) if case["negative"] else (0.35, 0.9, 0.01)
+    if sizes.rule.scoring == "softmax":  # of which only ratios count
+        low, high, rest = 0.35, 0.9, 1e-4
     candidates = _candidates(sizes, first, generator)
     home = sorted({e // size for e in range(first, first + sizes.local)})
 
@@ -442,7 +578,7 @@ def _sigmoid_logits(
             for group in filled:
                 pool = _pool(sizes, generator, candidates[group], max(2, each), first, local)
                 scores[pool] = low + (high - low) * torch.rand(len(pool), generator=generator)
-            if len(groups) > sizes.top_groups + 1:
+            if len(groups) > sizes.top_groups + 1 and sizes.rule.grouped:
                 # The best of all experts, alone in its group: the group is not kept.
                 alone = groups[sizes.top_groups + 1]
                 scores[(candidates[alone] or [alone * size])[-1]] = high + 0.05
@@ -450,7 +586,7 @@ def _sigmoid_logits(
                 # Two good experts, or their group would not be kept.
                 both = [own, own // size * size + (own + 1) % size]
                 scores[both] = high - (high - low) / 2 * torch.rand(2, generator=generator)
-            return torch.logit(scores.double()).float()
+            return sizes.rule.logits(scores.double()).float()
 
         return _attempts(attempt, lambda row: _acceptable(sizes, case, token, first, row, bias))
 
@@ -476,11 +612,12 @@ def _acceptable(
         return False
     if token or bias is None or case["tokens"] == "remote" or sizes.top_k >= sizes.experts:
         return True
-    if _choose(sizes, logits.double(), torch.zeros_like(bias))[0] == chosen:
+    without = torch.zeros_like(bias)
+    if sizes.rule.biased and _choose(sizes, logits.double(), without)[0] == chosen:
         return False  # the bias has to matter
-    if sizes.top_groups == sizes.groups:
+    if sizes.top_groups == sizes.groups and sizes.rule.choice != "each_group":
         return True
-    ungrouped = torch.topk(torch.sigmoid(logits.double()) + bias, sizes.top_k).indices
+    ungrouped = torch.topk(sizes.rule.scores(logits.double()) + bias, sizes.top_k).indices
     return set(ungrouped.tolist()) != chosen
 
 
@@ -488,14 +625,23 @@ def _choose(
     sizes: Sizes, logits: torch.Tensor, bias: torch.Tensor | None
 ) -> tuple[set[int], float]:
     """The set of experts of one token and the smallest gap that decided, in float64."""
-    if bias is None:
+    if bias is None or not sizes.near:
         ranked = torch.sort(logits, descending=True)
         gaps = ranked.values[:-1] - ranked.values[1:]
         chosen = set(ranked.indices[: sizes.top_k].tolist())
         return chosen, float(gaps[sizes.top_k - 1]) if sizes.top_k < sizes.experts else 1.0
-    scores, margin = (torch.sigmoid(logits) + bias).tolist(), 1.0
+    scores, margin = (sizes.rule.scores(logits) + bias).tolist(), 1.0
     size = sizes.experts // sizes.groups
-    rank = [sum(sorted(scores[g * size : (g + 1) * size])[-2:]) for g in range(sizes.groups)]
+    if sizes.rule.choice == "each_group":
+        of_each, found = sizes.top_k // sizes.groups, set[int]()
+        for group in range(sizes.groups):
+            best = sorted(range(group * size, (group + 1) * size), key=lambda e: -scores[e])
+            if of_each < size:
+                margin = min(margin, scores[best[of_each - 1]] - scores[best[of_each]])
+            found.update(best[:of_each])
+        return found, margin
+    best_of = 1 if sizes.rule.choice == "groups" else 2
+    rank = [sum(sorted(scores[g * size : (g + 1) * size])[-best_of:]) for g in range(sizes.groups)]
     order = sorted(range(sizes.groups), key=lambda g: -rank[g])
     if sizes.top_groups < sizes.groups:
         margin = rank[order[sizes.top_groups - 1]] - rank[order[sizes.top_groups]]
@@ -510,19 +656,39 @@ def _choose(
 # --- properties ----------------------------------------------------------------------------------
 
 
-def _weights_of_token(
-    sizes: Sizes, logits: torch.Tensor, bias: torch.Tensor | None, factor: float
-) -> dict[int, float]:
+def _weights_of_token(sizes: Sizes, inputs: Inputs, token: int) -> dict[int, float]:
     """{expert: weight} of one token, from the definition of the routing, in float64."""
-    chosen, _ = _choose(sizes, logits, bias)
-    if sizes.kind == "ds_routing":
-        scores = {e: float(torch.sigmoid(logits[e])) for e in chosen}
-        return {e: s / sum(scores.values()) * factor for e, s in scores.items()}
-    if sizes.kind == "llama4_routing":
-        return {e: float(torch.sigmoid(logits[e])) for e in chosen}
-    powers = torch.exp(logits - logits.max())
-    whole = powers.sum() if sizes.kind == "default_routing" else powers[list(chosen)].sum()
-    return {e: float(powers[e] / whole) for e in chosen}
+    logits = inputs["routing_logits"][token].double()
+    if sizes.rule.choice == "hash":
+        chosen = set(inputs["tid2eid"][inputs["input_ids"][token]].tolist())
+    else:
+        bias = inputs["routing_bias"].double() if "routing_bias" in inputs else None
+        bias = torch.zeros_like(logits) if bias is None and sizes.near else bias
+        chosen, _ = _choose(sizes, logits, bias)
+    if sizes.rule.scoring == "sparsemixer":
+        found = _mixed(logits.tolist(), sizes.top_k)
+    else:
+        scores = sizes.rule.scores(logits)
+        found = {e: float(scores[e]) for e in chosen}
+    whole = sum(found.values()) if sizes.rule.renormalized else 1.0
+    factor = float(inputs.get("routed_scaling_factor", 1.0)) / whole
+    scale = inputs["per_expert_scale"].double() if sizes.rule.per_expert else None
+    return {e: w * factor * (1.0 if scale is None else float(scale[e])) for e, w in found.items()}
+
+
+def _mixed(logits: list[float], count: int) -> dict[int, float]:
+    """{expert: weight} of the best logits, each its part of what is near it and not chosen yet."""
+    found: dict[int, float] = {}
+    for _ in range(count):
+        left = [e for e in range(len(logits)) if e not in found]
+        best = max(left, key=lambda e: logits[e])
+        near = [
+            e
+            for e in left
+            if (logits[best] - logits[e]) <= 0.02 * max(abs(logits[e]), logits[best])
+        ]
+        found[best] = 1 / sum(math.exp(logits[e] - logits[best]) for e in near)
+    return found
 
 
 def _spread(count: int, pieces: int, width: int) -> torch.Tensor:
@@ -556,29 +722,60 @@ def _expert_in_float64(
     else:
         first = inputs["gemm1_weights"][local][:, columns].double()
         second = inputs["gemm2_weights"][local][rows].double()
+    if sizes.channel:
+        first = first * inputs["gemm1_weights_scale"][local].double()[:, None]
+        second = second * inputs["gemm2_weights_scale"][local].double()[rows][:, None]
     if sizes.block:
-        down = torch.arange(2 * sizes.inner, device=x.device) // BLOCK
+        down = torch.arange(sizes.rows, device=x.device) // BLOCK
         blocks = inputs["gemm1_weights_scale"][local].double()
         first = first * blocks[down][:, columns // BLOCK]
         along = torch.arange(sizes.inner, device=x.device) // BLOCK
         second = second * inputs["gemm2_weights_scale"][local].double()[rows // BLOCK][:, along]
-    both = x @ first.T
+    whole = scale.get("output1_scales_gate_scalar", one)
+    both = x @ first.T * whole
     if "gemm1_bias" in inputs:
         both = both + inputs["gemm1_bias"][local].double()
-    up, gate = both[:, : sizes.inner], both[:, sizes.inner :]
-    up = up * scale.get("output1_scales_scalar", 1.0)
-    gate = gate * scale.get("output1_scales_gate_scalar", 1.0)
-    if "gemm1_alpha" in inputs:
-        limit, alpha = (float(inputs[f"gemm1_{n}"][local]) for n in ("clamp_limit", "alpha"))
-        up = torch.where(up > limit, limit, torch.where(up < -limit, -limit, up))
-        gate = torch.where(gate > limit, limit, gate)
-        activated = (up + 1) * gate / (1 + torch.exp(-alpha * gate))
-    else:
-        activated = up * gate / (1 + torch.exp(-gate))
+    activated = _activated(sizes, inputs, local, both) * (
+        scale.get("output1_scales_scalar", whole) / whole
+    )
     output = activated @ second.T
     if "gemm2_bias" in inputs:
         output = output + inputs["gemm2_bias"][local][rows].double()
     return output * scale.get("output2_scales_scalar", torch.ones_like(output[:1, :1]))
+
+
+def _activated(sizes: Sizes, inputs: Inputs, local: int, both: torch.Tensor) -> torch.Tensor:
+    """What an expert computes of its first product, [n, rows]: [n, inner]."""
+    name = sizes.activation
+    up, gate = both[:, : sizes.inner], both[:, sizes.inner :]
+    if name == "relu2":
+        return torch.where(up > 0, up, 0.0) ** 2
+    if name in ("silu", "gelu_alone"):
+        up, gate, name = torch.ones_like(up), up, name.removesuffix("_alone")
+    alpha, limit = (
+        float(inputs[key][local]) if key in inputs else 1.0
+        for key in ("gemm1_alpha", "gemm1_clamp_limit")
+    )
+    if name.startswith("swiglu_"):
+        up = torch.where(up > limit, limit, torch.where(up < -limit, -limit, up))
+    if name in ("swiglu_oai", "swiglu_limit"):
+        gate = torch.where(gate > limit, limit, gate)
+    if name == "swiglu_oai":
+        up = up + 1
+    elif not name.startswith("situ"):
+        alpha = 1.0
+    if name == "gelu":
+        return up * gate * (1 + torch.erf(gate / 2**0.5)) / 2
+    if name == "gelu_tanh":
+        inside = (2 / math.pi) ** 0.5 * (gate + 0.044715 * gate**3)
+        return up * gate * (1 + torch.tanh(inside)) / 2
+    if name.startswith("situ"):
+        up = up if name == "situ_unbounded" else limit * torch.tanh(up / limit)
+        return up * alpha * torch.tanh(gate / alpha) / (1 + torch.exp(-gate))
+    activated = gate / (1 + torch.exp(-alpha * gate))
+    if name == "swiglu_step":
+        activated = torch.where(activated > limit, limit, activated)
+    return up * activated
 
 
 def _unpacked(
@@ -593,9 +790,11 @@ def _unpacked(
     of_rows: torch.Tensor = inputs[f"{gemm}_weights"][local][rows]
     pairs = of_rows[:, columns // 2].contiguous().view(torch.uint8)
     bits = (pairs >> (4 * (columns % 2)).to(torch.uint8)) & 15
-    values = torch.tensor(E2M1, dtype=torch.float64, device=bits.device)[bits.long()]
-    scales = inputs[f"{gemm}_weights_scale"][local].view(torch.uint8)
-    scales = scales[rows][:, columns // sizes.group].contiguous()
+    values = torch.tensor(sizes.table, dtype=torch.float64, device=bits.device)[bits.long()]
+    scales = inputs[f"{gemm}_weights_scale"][local]
+    if sizes.scale == "bfloat16":
+        return values.mul_(scales[rows][:, columns // sizes.group].double())
+    scales = scales.view(torch.uint8)[rows][:, columns // sizes.group].contiguous()
     if sizes.packed_states:
         factors = scales.view(torch.float8_e4m3fn).double()
     else:
@@ -651,12 +850,15 @@ def agrees_with_float64(
         x = x * E2M1_STD * groups
     if sizes.block:
         x = x * inputs["hidden_states_scale"].T[:, columns // BLOCK].double()
-    bias = inputs["routing_bias"].double().cpu() if sizes.kind == "ds_routing" else None
-    factor = float(inputs.get("routed_scaling_factor", 1.0))
+    if sizes.channel:
+        x = x * inputs["hidden_states_scale"].double()[:, None]
     offset = int(inputs.get("local_expert_offset", 0))
     tokens: dict[int, list[tuple[int, float]]] = {}
-    for token, logits in enumerate(inputs["routing_logits"].double().cpu()):
-        for expert, weight in _weights_of_token(sizes, logits, bias, factor).items():
+    choosing = ("routing_logits", "routing_bias", "input_ids", "tid2eid", "per_expert_scale")
+    of_routing = {name: inputs[name].cpu() for name in choosing if name in inputs}
+    of_routing |= {n: inputs[n] for n in ("routed_scaling_factor",) if n in inputs}
+    for token in range(case["seq_len"]):
+        for expert, weight in _weights_of_token(sizes, of_routing, token).items():
             if 0 <= expert - offset < sizes.local:
                 tokens.setdefault(expert - offset, []).append((token, weight))
     expected = torch.zeros_like(actual)
@@ -679,7 +881,7 @@ def exponents_may_be_as_large_as_there_are(
 ) -> None:
     """Powers of two may go from the activations to the scales, up to 2^100 and 2^-127. NaN."""
     sizes = Sizes(definition)
-    if sizes.packed_states or not sizes.packed or case["id"] != "one_token":
+    if not sizes.packed or sizes.scale != "int8" or case["id"] != "one_token":
         return
     inputs = make_inputs(definition, case, device, generator)
     expected = run(*inputs.values()).double()

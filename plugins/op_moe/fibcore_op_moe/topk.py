@@ -14,6 +14,21 @@ from fibcore_op_moe import routings
 from fibcore_op_moe.arguments import Arguments, Findings, spelled
 from fibcore_op_moe.routings import Routing
 
+HASH_KNOWN = frozenset(
+    {
+        "topk",
+        "num_experts",
+        "num_fused_shared_experts",
+        "vocab_size",
+        "scoring_func",
+        "routed_scaling_factor",
+        "apply_routed_scaling_factor_on_output",
+        "layer_id",
+        "is_draft",
+    }
+)
+"""Every argument that `HashTopK` has in the SGLang versions that were read."""
+
 KNOWN = frozenset(
     {
         "top_k",
@@ -43,6 +58,12 @@ KNOWN = frozenset(
 """Every argument that `TopK` has in the SGLang versions that were read."""
 
 
+BIAS_OF_SOFTMAX = (
+    "the correction bias is part of the definition; SGLang's kernels for softmax scores on CUDA "
+    "leave it out, its native function adds it"
+)
+
+
 @attrs.frozen
 class Router:
     """How the tokens of a layer choose experts.
@@ -53,6 +74,9 @@ class Router:
         num_groups: Groups of experts (1 where there are none); 0 where the routing has no groups.
         top_groups: Groups that experts are chosen from; 0 where the routing has no groups.
         scaling_factor: What `TopK` was given as routed_scaling_factor.
+        softcap: What bounds the logits, where the routing has that.
+        vocab_size: Tokens of the vocabulary, where these choose; else 0.
+        notes: What to know of it, as sentences.
     """
 
     routing: Routing
@@ -60,6 +84,21 @@ class Router:
     num_groups: int = 0
     top_groups: int = 0
     scaling_factor: float | None = None
+    softcap: float | None = None
+    vocab_size: int = 0
+    notes: tuple[str, ...] = ()
+
+    def scaled(self) -> Router | None:
+        """The router whose weights are scaled; None where no record has that."""
+        mine = self.routing
+        if mine.scaled:
+            return self
+        routing = None
+        if not mine.weight_on_input:
+            routing = routings.find(
+                mine.scoring, biased=mine.biased, renormalized=mine.renormalized, scaled=True
+            )
+        return None if routing is None else attrs.evolve(self, routing=routing)
 
 
 def is_topk(node: ModuleNode) -> bool:
@@ -69,9 +108,10 @@ def is_topk(node: ModuleNode) -> bool:
 
 def read_router(node: ModuleNode, findings: Findings) -> Router | None:
     """What a `TopK` module does; None where `findings` says what is in the way."""
+    if node.is_a("HashTopK"):
+        return _hash(Arguments(node, findings), findings)
     if not node.is_a("TopK"):
-        words = "hash" if "Hash" in node.class_name else node.class_name
-        findings.unsupported.append(f"{words} routing")
+        findings.unsupported.append(f"{node.class_name} routing")
         return None
     arguments = Arguments(node, findings)
     arguments.only(KNOWN)
@@ -79,9 +119,12 @@ def read_router(node: ModuleNode, findings: Findings) -> Router | None:
     fused = arguments.get("num_fused_shared_experts", 0) or 0
     custom = arguments.get("custom_routing_function")
     factor = arguments.number("routed_scaling_factor")
-    groups = (0, 0)
+    groups, softcap, notes = (0, 0), None, tuple[str, ...]()
     if custom is not None:
-        routing = _custom(custom, findings)
+        renormalized = arguments.flag("renormalize", default=True)
+        routing, softcap = _custom(custom, findings, renormalized=renormalized)
+        if routing is not None and routing.grouped:
+            groups = (1, 1)
     else:
         routing, groups = _standard(arguments, findings)
     if routing is None or top_k is None or findings.undecided:
@@ -91,14 +134,49 @@ def read_router(node: ModuleNode, findings: Findings) -> Router | None:
     if routing.max_top_k is not None and routed > routing.max_top_k:
         findings.unsupported.append(f"{routing.title} routing to {routed} experts")
         return None
-    return Router(routing, routed, *groups, factor)
+    if routing.scoring == "softmax" and routing.biased:
+        notes = (BIAS_OF_SOFTMAX,)
+    return Router(routing, routed, *groups, factor, softcap, notes=notes)
 
 
-def _custom(custom: object, findings: Findings) -> Routing | None:
+def _hash(arguments: Arguments, findings: Findings) -> Router | None:
+    """A router that asks a table which experts a token of the vocabulary has."""
+    arguments.only(HASH_KNOWN)
+    top_k, vocab_size = arguments.integer("topk"), arguments.integer("vocab_size")
+    fused = arguments.get("num_fused_shared_experts", 0) or 0
+    scoring = arguments.word("scoring_func", "sqrtsoftplus")
+    factor = arguments.number("routed_scaling_factor")
+    if findings.undecided or top_k is None or vocab_size is None or scoring is None:
+        return None
+    routing = routings.find(
+        scoring,
+        choice="hash",
+        renormalized=scoring != "softmax",
+        inputs=("input_ids", "tid2eid"),
+    )
+    if routing is None:
+        findings.unsupported.append(f"{scoring} scoring with hash routing")
+        return None
+    routed = top_k - fused if fused else top_k
+    return Router(routing, routed, scaling_factor=factor, vocab_size=vocab_size)
+
+
+def _custom(
+    custom: object, findings: Findings, *, renormalized: bool
+) -> tuple[Routing | None, float | None]:
+    """The routing of a function of the model's own, and what it bounds the logits by."""
     routing = routings.of_custom_function(custom.name) if isinstance(custom, Named) else None
+    if routing is not None and routing.renormalized != renormalized:
+        routing = routings.find(
+            routing.scoring,
+            biased=routing.biased,
+            renormalized=renormalized,
+            choice=routing.choice,
+            inputs=routing.inputs,
+        )
     if routing is None:
         findings.unsupported.append(f"custom routing function {spelled(custom)}")
-    return routing
+    return routing, None
 
 
 def _standard(arguments: Arguments, findings: Findings) -> tuple[Routing | None, tuple[int, int]]:
@@ -113,25 +191,17 @@ def _standard(arguments: Arguments, findings: Findings) -> tuple[Routing | None,
         return None, (0, 0)
     if biased and grouped and scoring == "softmax":
         scoring = "sigmoid"  # whatever it is given
-    routing = routings.of_select_experts(scoring, biased=biased, renormalized=renormalized)
-    if routing is not None and routing.grouped:
-        return routing, (num_groups, top_groups)
-    if routing is not None and top_groups == num_groups:
-        return routing, (0, 0)
-    findings.unsupported.append(
-        _scoring_words(scoring, biased=biased)
-        if routing is None
-        else f"{scoring} scoring limited to {top_groups} of {num_groups} groups"
+    limited = grouped and not biased and top_groups < num_groups
+    routing = routings.find(
+        scoring,
+        biased=biased,
+        renormalized=renormalized,
+        choice="groups" if limited else "",
     )
+    if routing is not None:
+        return routing, (num_groups, top_groups) if routing.has_groups else (0, 0)
+    words = f"{scoring} scoring" + (" with a correction bias" if biased else "")
+    if limited:
+        words += f" limited to {top_groups} of {num_groups} groups"
+    findings.unsupported.append(words)
     return None, (0, 0)
-
-
-def _scoring_words(scoring: str, *, biased: bool) -> str:
-    """A routing without a record, for people."""
-    if scoring not in ("softmax", "sigmoid"):
-        return f"{scoring} scoring"
-    if not biased:
-        return f"{scoring} scoring without a correction bias"
-    if scoring == "sigmoid":
-        return "sigmoid scoring without normalisation over the chosen experts"
-    return f"{scoring} scoring with a correction bias"

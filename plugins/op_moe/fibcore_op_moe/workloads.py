@@ -1,8 +1,7 @@
 """Sizes to benchmark routed experts with, and the inputs that decide which experts run.
 
 flashinfer-bench draws weights and fp8 numbers of about one. What is made here keeps outputs in the
-range for which its tolerance of 1e-2 is meant, and routing free of ties: implementations break them
-differently, and then compute other experts.
+range for which its tolerance of 1e-2 is meant, and routing free of ties.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from fibcore.plugin import TOKENS, Definition, Scalar, WorkloadCase
-from fibcore_op_moe.activations import SWIGLU
+from fibcore_op_moe import drawn_routing
 from fibcore_op_moe.definitions import inputs_of
 from fibcore_op_moe.formats import BF16, BLOCK
 from fibcore_op_moe.identity import kernel_of
@@ -22,33 +21,25 @@ from fibcore_op_moe.kernel import Moe
 if TYPE_CHECKING:
     import numpy as np
 
-    from fibcore.plugin import Draws
-
     Arrays = dict[str, np.ndarray[Any, Any]]
 
 # With bfloat16 the hidden states stand in the dataset, 2 bytes an element: fewer sizes.
 BF16_TOKENS = (1, 8, 32, 128, 512, 2048, 8192)
 # Normal numbers that are cut off at 2, as flashinfer-bench draws fp8, have this standard deviation.
 CLAMPED_STD = 0.96
-# Of up * silu(gate) where up and gate are standard normal numbers.
+# Of up * silu(gate) where up and gate are standard normal numbers, and of max(up, 0)^2.
 SWIGLU_STD = 0.6
+RELU2_STD = 1.1
+# Of int8 numbers that are drawn evenly.
+INT8_STD = 73.9
+# Of numbers of four bits with a sign that are drawn evenly.
+INT4_STD = 4.61
 # Of bytes that are drawn evenly, read as two numbers e2m1 each.
 E2M1_STD = 2.926
 # Numbers of a clamped SwiGLU where no model says them, those of gpt-oss.
 ALPHA, LIMIT = 1.702, 7.0
 # Scale of the fp8 activations between the products, where it is one number.
 INNER_SCALE = 0.05
-# Least distance of sigmoid scores that decide, and of their sums. Kernels whose sigmoid is the fast
-# tanh of a GPU (`tanh.approx.f32`, 2^-11 off) have scores that are up to 2^-12 off: two of them
-# come 2^-11 nearer to each other, two sums of two 2^-10.
-MARGIN = 2.0**-9
-# Where a bias decides with sigmoid scores: the largest logit of a token, about the distance of one
-# that is chosen to it, and the largest bias. Every expert is chosen at least 0.4 times as often as
-# on average, three of four tokens choose others than without the bias, and weights with it in them
-# are 14 % off (8 of 256 or 384 experts, with groups and without).
-TOP = -1.0
-SPAN = 1.0
-BIAS = 0.05
 # With more tokens than these, every rank has a token.
 FEW_TOKENS = 64
 
@@ -67,6 +58,9 @@ def workloads(
             "local_expert_offset": _rank(definition, moe, index % ranks, tokens, seed)
             * moe.num_local_experts,
             "routed_scaling_factor": _factor(constants),
+            "router_logit_softcap": float(
+                constants.get("router_logit_softcap", drawn_routing.SOFTCAP)
+            ),
         }
         made.append(
             WorkloadCase(
@@ -87,24 +81,46 @@ def _rank(definition: Definition, moe: Moe, rank: int, tokens: int, seed: int) -
     if moe.num_local_experts == moe.num_experts or tokens > FEW_TOKENS:
         return rank
     ranks = moe.num_experts // moe.num_local_experts
-    hit = {expert // moe.num_local_experts for expert in _chosen(definition, moe, tokens, seed)}
+    hit = {
+        expert // moe.num_local_experts
+        for expert in drawn_routing.chosen(definition, moe, tokens, seed)
+    }
     return next((rank + i) % ranks for i in range(ranks) if (rank + i) % ranks in hit)
 
 
-def _chosen(definition: Definition, moe: Moe, tokens: int, seed: int) -> set[int]:
-    """The experts that are chosen by any token."""
+def _numbers_of(constants: Mapping[str, Scalar]) -> tuple[float, float]:
+    """Alpha and limit of a model's activation."""
+    alpha = float(constants.get("gemm1_alpha", ALPHA))
+    return alpha, float(constants.get("gemm1_clamp_limit", LIMIT))
+
+
+def _numbers(moe: Moe, alpha: float, limit: float) -> Arrays:
+    """The same numbers of the activation for each expert."""
     import numpy as np
 
-    made = _routing(definition, moe, tokens, seed)
-    scores = made["routing_logits"].astype(np.float64)
-    if moe.routing.grouped:
-        scores = 1.0 / (1.0 + np.exp(-scores)) + made["routing_bias"]
-        groups = scores.reshape(tokens, moe.num_groups, -1)
-        rank = np.sort(groups, axis=2)[:, :, -2:].sum(axis=2)
-        dropped = np.argsort(rank, axis=1)[:, : moe.num_groups - moe.top_groups]
-        np.put_along_axis(groups, dropped[:, :, None], -np.inf, axis=1)
-        scores = groups.reshape(tokens, -1)
-    return {int(expert) for expert in np.argsort(scores, axis=1)[:, -moe.top_k :].flatten()}
+    experts = moe.num_local_experts
+    return {
+        "gemm1_alpha": np.full(experts, alpha, np.float32),
+        "gemm1_clamp_limit": np.full(experts, limit, np.float32),
+    }
+
+
+def _between(moe: Moe, constants: Mapping[str, Scalar]) -> tuple[float, float]:
+    """The standard deviation of up and gate, and of what the activation makes of them.
+
+    Up and gate are about one; half of the limit where there is one, so that it cuts some off.
+    """
+    alpha, limit = _numbers_of(constants)
+    activation = moe.activation
+    if "gemm1_clamp_limit" in activation.inputs:
+        first = limit / 2
+        if activation.function == "situ":
+            return first, first * alpha / 2
+        # Of a gate above zero, and of up, or of up + 1.
+        return first, 0.7 * first * math.hypot(first, activation.beta)
+    if activation.inputs:
+        return alpha, alpha * alpha / 2
+    return 1.0, RELU2_STD if activation.name == "relu2" else SWIGLU_STD
 
 
 def _factor(constants: Mapping[str, Scalar]) -> float:
@@ -114,99 +130,68 @@ def _factor(constants: Mapping[str, Scalar]) -> float:
 def _tensors(
     definition: Definition, moe: Moe, tokens: int, constants: Mapping[str, Scalar], seed: int
 ) -> Mapping[str, np.ndarray[Any, Any]]:
-    made, factor = _routing(definition, moe, tokens, seed), _factor(constants)
+    made = drawn_routing.inputs(definition, moe, tokens, seed)
     if moe.weights.group:
         made |= _group_scales(definition, moe, tokens, constants, seed)
     elif moe.weights == BF16:
-        made |= _hidden_states(definition, moe, tokens, factor, seed)
+        made |= _hidden_states(definition, moe, tokens, constants, seed)
     else:
-        made |= _scales(definition, moe, tokens, factor, seed)
+        made |= _scales(definition, moe, tokens, constants, seed)
+    if moe.activation.inputs and moe.weights != BF16:
+        made |= _numbers(moe, *_numbers_of(constants))
     return {name: made[name] for name in definition.inputs if name in made}
 
 
-def _routing(definition: Definition, moe: Moe, tokens: int, seed: int) -> Arrays:
-    """Logits [tokens, num_experts] without ties, and for ds_routing a bias [num_experts]."""
-    import numpy as np
-
-    from fibcore.plugin import generator
-
-    draws = generator(seed, definition.name, "routing_logits", tokens)
-    experts = moe.num_experts
-    if not moe.routing.grouped:
-        # A row holds as many different bfloat16 numbers as there are experts, from -2 to 2.
-        step = 2.0 ** (2 - math.ceil(math.log2(experts)))
-        order = draws.permutations(tokens, experts)
-        made = {"routing_logits": ((order - experts // 2) * step).astype(np.float32)}
-        if "routing_bias" in definition.inputs:  # taken for the signature and not used
-            made["routing_bias"] = np.zeros(experts, np.float32)
-        return made
-    import ml_dtypes
-
-    # The same for all sizes, as for one layer.
-    bias = generator(seed, definition.name, "routing_bias").uniform(-BIAS, BIAS, experts)
-    bias = bias.astype(ml_dtypes.bfloat16).astype(np.float32)
-    logits = _descending(draws, moe, tokens)
-    unclear = _unclear(moe, logits, bias)
-    while unclear.any():
-        logits[unclear] = _descending(draws, moe, int(unclear.sum()))
-        unclear[unclear] = _unclear(moe, logits[unclear], bias)
-    return {"routing_logits": logits, "routing_bias": bias}
-
-
-def _descending(draws: Draws, moe: Moe, tokens: int) -> np.ndarray[Any, Any]:
-    """Logits [tokens, num_experts] from `TOP` down in even steps; bfloat16 has the largest."""
-    import numpy as np
-
-    step = SPAN * 2.0 ** -math.ceil(math.log2(moe.top_k))
-    return (TOP - draws.permutations(tokens, moe.num_experts) * step).astype(np.float32)
-
-
-def _unclear(
-    moe: Moe, logits: np.ndarray[Any, Any], bias: np.ndarray[Any, Any]
-) -> np.ndarray[Any, Any]:
-    """Marks [tokens]: where two experts or two groups are too close to say which one is chosen."""
-    import numpy as np
-
-    scores = 1.0 / (1.0 + np.exp(-logits.astype(np.float64))) + bias
-    groups = scores.reshape(len(scores), moe.num_groups, -1)
-    rank = np.sort(groups, axis=2)[:, :, -2:].sum(axis=2)
-    order = np.argsort(rank, axis=1)
-    unclear: np.ndarray[Any, Any] = np.zeros(len(scores), dtype=bool)
-    if moe.top_groups < moe.num_groups:
-        sorted_rank = np.take_along_axis(rank, order, axis=1)
-        unclear |= sorted_rank[:, -moe.top_groups] - sorted_rank[:, -moe.top_groups - 1] < MARGIN
-    kept = np.take_along_axis(groups, order[:, -moe.top_groups :, None], axis=1)
-    kept = np.sort(kept.reshape(len(scores), -1), axis=1)
-    if moe.top_k < kept.shape[1]:
-        unclear |= kept[:, -moe.top_k] - kept[:, -moe.top_k - 1] < MARGIN
-    return unclear
-
-
 def _hidden_states(
-    definition: Definition, moe: Moe, tokens: int, factor: float, seed: int
+    definition: Definition, moe: Moe, tokens: int, constants: Mapping[str, Scalar], seed: int
 ) -> Arrays:
     """Hidden states so small that weights of about one give outputs of about `output_std`.
 
-    For small x, up * silu(gate) is about up * gate / 2; the second product multiplies its standard
-    deviation by sqrt(intermediate_size), and the weighted sum by less than the sum of the weights.
+    For small x, up * silu(gate) is about up * gate / 2, as are most activations; the second product
+    multiplies its standard deviation by sqrt(intermediate_size), and the weighted sum by less than
+    the sum of the weights. Limits are as small as what they cut off, biases as what they are added
+    to.
     """
+    import numpy as np
+
     from fibcore.plugin import generator
 
-    between = moe.weights.output_std / (max(1.0, factor) * math.sqrt(moe.intermediate_size))
-    std = math.sqrt(2 * between) / math.sqrt(moe.hidden_size)
+    factor, activation = max(1.0, _factor(constants)), moe.activation
+    between = moe.weights.output_std / (factor * math.sqrt(moe.intermediate_size))
+    if activation.name == "relu2":
+        first = math.sqrt(between / RELU2_STD)
+    elif activation.beta or not activation.gated:
+        first = 2 * between  # of (up + 1) * gate / 2
+    else:
+        first = math.sqrt(2 * between)
     draws = generator(seed, definition.name, "hidden_states", tokens)
-    edge = std * math.sqrt(3)  # of an even distribution with that standard deviation
-    return {"hidden_states": draws.uniform(-edge, edge, tokens, moe.hidden_size)}
+    # Of an even distribution with that standard deviation.
+    edge = first / math.sqrt(moe.hidden_size) * math.sqrt(3)
+    experts, made = moe.num_local_experts, {}
+    made["hidden_states"] = draws.uniform(-edge, edge, tokens, moe.hidden_size)
+    if moe.biased:
+        for name, size, rows in (
+            ("gemm1_bias", first, moe.gemm1_rows),
+            ("gemm2_bias", moe.weights.output_std / factor, moe.hidden_size),
+        ):
+            of_rows = generator(seed, definition.name, name).uniform(-size, size, experts, rows)
+            made[name] = of_rows.astype(np.float32)
+    alpha, _ = _numbers_of(constants)
+    return made | _numbers(moe, first if activation.function == "situ" else alpha, first)
 
 
-def _scales(definition: Definition, moe: Moe, tokens: int, factor: float, seed: int) -> Arrays:
+def _scales(
+    definition: Definition, moe: Moe, tokens: int, constants: Mapping[str, Scalar], seed: int
+) -> Arrays:
     """Scales that differ by up to three; those of weights are the same for all sizes."""
     from fibcore.plugin import generator
 
     hidden, inner, experts = moe.hidden_size, moe.intermediate_size, moe.num_local_experts
-    first = 1 / (CLAMPED_STD**2 * math.sqrt(hidden))  # up and gate of about one
-    target = moe.weights.output_std / max(1.0, factor)
-    second = target / (CLAMPED_STD * SWIGLU_STD * math.sqrt(inner))
+    spread = INT8_STD if moe.weights.dtype == "int8" else CLAMPED_STD
+    up, between = _between(moe, constants)
+    first = up / (spread**2 * math.sqrt(hidden))
+    target = moe.weights.output_std / max(1.0, _factor(constants))
+    second = target / (spread * between * math.sqrt(inner))
 
     def around(name: str, middle: float, *shape: int) -> np.ndarray[Any, Any]:
         draws = generator(seed, definition.name, name)
@@ -220,9 +205,17 @@ def _scales(definition: Definition, moe: Moe, tokens: int, factor: float, seed: 
             "output2_scales_scalar": around("output2", second * INNER_SCALE, experts),
         }
     draws = generator(seed, definition.name, "hidden_states_scale", tokens)
+    if moe.weights.channel_scaled:
+        return {
+            "hidden_states_scale": draws.uniform(0.5, 1.5, tokens),
+            "gemm1_weights_scale": around("gemm1", first, experts, moe.gemm1_rows),
+            "gemm2_weights_scale": around("gemm2", second, experts, hidden),
+        }
     return {
         "hidden_states_scale": draws.uniform(0.5, 1.5, hidden // BLOCK, tokens),
-        "gemm1_weights_scale": around("gemm1", first, experts, 2 * inner // BLOCK, hidden // BLOCK),
+        "gemm1_weights_scale": around(
+            "gemm1", first, experts, moe.gemm1_rows // BLOCK, hidden // BLOCK
+        ),
         "gemm2_weights_scale": around("gemm2", second, experts, hidden // BLOCK, inner // BLOCK),
     }
 
@@ -230,10 +223,9 @@ def _scales(definition: Definition, moe: Moe, tokens: int, factor: float, seed: 
 def _group_scales(
     definition: Definition, moe: Moe, tokens: int, constants: Mapping[str, Scalar], seed: int
 ) -> Arrays:
-    """Powers of two that differ by up to four, biases, and the numbers of the activation.
+    """Scales of groups, and biases; those of weights are the same for all numbers of tokens.
 
-    Those of weights are the same for all numbers of tokens. Up and gate are about one; half of the
-    limit where there is one, so that it cuts some of them off.
+    Exponents differ by up to two, numbers by up to three times.
     """
     import numpy as np
 
@@ -241,17 +233,24 @@ def _group_scales(
 
     group, experts = moe.weights.group, moe.num_local_experts
     hidden, inner = moe.hidden_size, moe.intermediate_size
-    alpha = float(constants.get("gemm1_alpha", ALPHA))
-    limit = float(constants.get("gemm1_clamp_limit", LIMIT))
-    first, between = 1.0, SWIGLU_STD
-    if moe.activation != SWIGLU:
-        # Of a gate above zero, and of up + 1.
-        first = limit / 2
-        between = 0.7 * first * math.hypot(first, 1.0)
+    rows = moe.gemm1_rows
+    first, between = _between(moe, constants)
     target = moe.weights.output_std / max(1.0, _factor(constants))
 
     if moe.weights.packed_states:
-        return _fp4_scales(definition, moe, tokens, seed, (first, between, target, alpha, limit))
+        return _fp4_scales(definition, moe, tokens, seed, (first, between, target))
+    if moe.weights.scale_dtype == "bfloat16":
+
+        def around(name: str, middle: float, *shape: int) -> np.ndarray[Any, Any]:
+            draws = generator(seed, definition.name, name)
+            return draws.uniform(0.5 * middle, 1.5 * middle, *shape)
+
+        second = target / (between * INT4_STD * math.sqrt(inner))
+        up = first / (INT4_STD * math.sqrt(hidden))
+        return {
+            "gemm1_weights_scale": around("gemm1", up, experts, rows, hidden // group),
+            "gemm2_weights_scale": around("gemm2", second, experts, hidden, inner // group),
+        }
 
     def powers(name: str, middle: float, *shape: int) -> np.ndarray[Any, Any]:
         steps = generator(seed, definition.name, name).uniform(-1.5, 1.5, *shape).round()
@@ -266,15 +265,13 @@ def _group_scales(
     spread = E2M1_STD * math.sqrt((0.25 + 1 + 4) / 3)
     return {
         "gemm1_weights_scale": powers(
-            "gemm1", first / (spread * math.sqrt(hidden)), experts, 2 * inner, hidden // group
+            "gemm1", first / (spread * math.sqrt(hidden)), experts, rows, hidden // group
         ),
         "gemm2_weights_scale": powers(
             "gemm2", target / (between * spread * math.sqrt(inner)), experts, hidden, inner // group
         ),
-        "gemm1_bias": around_zero("gemm1_bias", first, experts, 2 * inner),
+        "gemm1_bias": around_zero("gemm1_bias", first, experts, rows),
         "gemm2_bias": around_zero("gemm2_bias", target, experts, hidden),
-        "gemm1_alpha": np.full(experts, alpha, np.float32),
-        "gemm1_clamp_limit": np.full(experts, limit, np.float32),
     }
 
 
@@ -283,7 +280,7 @@ def _fp4_scales(
     moe: Moe,
     tokens: int,
     seed: int,
-    sizes: tuple[float, float, float, float, float],
+    sizes: tuple[float, float, float],
 ) -> Arrays:
     """Scales of groups of about one, and for each expert one for the whole of each product.
 
@@ -292,13 +289,11 @@ def _fp4_scales(
         moe: Its kernel.
         tokens: Rows of the hidden states.
         seed: Of the draws.
-        sizes: Of up and gate, of what is between the products, of the output; alpha and limit.
+        sizes: Of up and gate, of what is between the products, of the output.
     """
-    import numpy as np
-
     from fibcore.plugin import generator
 
-    first, between, target, alpha, limit = sizes
+    first, between, target = sizes
     group, experts = moe.weights.group, moe.num_local_experts
     hidden, inner = moe.hidden_size, moe.intermediate_size
 
@@ -311,11 +306,9 @@ def _fp4_scales(
     second = target / (between * E2M1_STD * math.sqrt(inner))
     return {
         "hidden_states_scale": around("hidden_states_scale", 1.0, tokens, hidden // group),
-        "gemm1_weights_scale": around("gemm1", 1.0, experts, 2 * inner, hidden // group),
+        "gemm1_weights_scale": around("gemm1", 1.0, experts, moe.gemm1_rows, hidden // group),
         "gemm2_weights_scale": around("gemm2", 1.0, experts, hidden, inner // group),
         "output1_scale_scalar": gate / INNER_SCALE,
         "output1_scale_gate_scalar": gate,
         "output2_scale_scalar": around("output2", second * INNER_SCALE, experts),
-        "gemm1_alpha": np.full(experts, alpha, np.float32),
-        "gemm1_clamp_limit": np.full(experts, limit, np.float32),
     }

@@ -15,10 +15,40 @@ from fibcore.plugin import Definition, Kernel
 from fibcore.testing.mutations import with_constants
 from fibcore.testing.templates import Template, load_run
 from fibcore_op_moe import fibcore_reference
-from fibcore_op_moe.activations import SWIGLU_OAI
-from fibcore_op_moe.formats import BF16, FP8_BLOCK, FP8_TENSOR, MXFP4, NVFP4
+from fibcore_op_moe.activations import (
+    GELU,
+    GELU_ALONE,
+    GELU_TANH,
+    RELU2,
+    SILU,
+    SITU,
+    SITU_UNBOUNDED,
+    SWIGLU_LIMIT,
+    SWIGLU_OAI,
+    SWIGLU_STEP,
+)
+from fibcore_op_moe.formats import (
+    BF16,
+    FP8_BLOCK,
+    FP8_CHANNEL,
+    FP8_TENSOR,
+    INT8_CHANNEL,
+    MXFP4,
+    MXINT4,
+    NVFP4,
+    WeightFormat,
+)
 from fibcore_op_moe.kernel import Moe
-from fibcore_op_moe.routings import DEFAULT, DS, LLAMA4, RENORM
+from fibcore_op_moe.routings import DEFAULT, DS, LLAMA4, RENORM, SCORED, Routing
+
+
+def _scored(routing: Routing, weights: WeightFormat = BF16) -> Moe:
+    """A kernel of a routing that is made of parts, half of whose experts are on other ranks."""
+    top_k = routing.max_top_k or 4
+    groups = (4, 4 if routing.choice == "each_group" else 2) if routing.has_groups else (0, 0)
+    vocabulary = 512 if routing.choice == "hash" else 0
+    return Moe(weights, routing, top_k, *groups, 16, 8, 128, 64, vocab_size=vocabulary)
+
 
 # Small kernels of every form: a reference takes its sizes from its constants.
 SMALL = {
@@ -44,6 +74,29 @@ SMALL = {
     "nvfp4_oai": Moe(NVFP4, DS, 4, 1, 1, 16, 16, 192, 96, SWIGLU_OAI),
     "nvfp4_renorm": Moe(NVFP4, RENORM, 4, 0, 0, 16, 16, 192, 96),
     "nvfp4_llama4": Moe(NVFP4, LLAMA4, 1, 0, 0, 8, 8, 192, 96),
+    "tensor_ds_remote": Moe(FP8_TENSOR, DS, 4, 4, 2, 16, 8, 192, 96),
+    "channel_ds_remote": Moe(FP8_CHANNEL, DS, 4, 4, 2, 16, 8, 192, 96),
+    "channel_llama4": Moe(FP8_CHANNEL, LLAMA4, 1, 0, 0, 8, 8, 192, 96),
+    "int8_renorm": Moe(INT8_CHANNEL, RENORM, 4, 0, 0, 16, 16, 192, 96),
+    "mxint4_ds_remote": Moe(MXINT4, DS, 4, 4, 2, 16, 8, 192, 96),
+    "mxint4_renorm": Moe(MXINT4, RENORM, 4, 0, 0, 16, 16, 192, 96),
+    # What is computed between the products, each in another format.
+    "bf16_oai": Moe(BF16, RENORM, 2, 0, 0, 8, 8, 192, 96, SWIGLU_OAI, biased=True),
+    "bf16_gelu": Moe(BF16, RENORM, 2, 0, 0, 8, 8, 192, 96, GELU),
+    "bf16_gelu_tanh": Moe(BF16, RENORM, 2, 0, 0, 8, 8, 192, 96, GELU_TANH),
+    "bf16_relu2": Moe(BF16, DS, 4, 1, 1, 16, 16, 192, 96, RELU2),
+    "bf16_silu": Moe(BF16, RENORM, 2, 0, 0, 8, 8, 192, 96, SILU),
+    "fp8_limit": Moe(FP8_BLOCK, RENORM, 2, 0, 0, 8, 8, 256, 128, SWIGLU_LIMIT),
+    "fp8_relu2": Moe(FP8_BLOCK, RENORM, 2, 0, 0, 8, 8, 256, 256, RELU2),
+    "bf16_step": Moe(BF16, RENORM, 2, 0, 0, 8, 8, 192, 96, SWIGLU_STEP),
+    "mxfp4_situ": Moe(MXFP4, DS, 4, 1, 1, 16, 16, 192, 96, SITU),
+    "tensor_situ": Moe(FP8_TENSOR, RENORM, 2, 0, 0, 8, 8, 192, 96, SITU_UNBOUNDED),
+    "tensor_relu2": Moe(FP8_TENSOR, RENORM, 2, 0, 0, 8, 8, 192, 96, RELU2),
+    "nvfp4_relu2": Moe(NVFP4, DS, 4, 1, 1, 16, 16, 192, 96, RELU2),
+    "channel_gelu_alone": Moe(FP8_CHANNEL, RENORM, 2, 0, 0, 8, 8, 192, 96, GELU_ALONE),
+    "mxint4_limit": Moe(MXINT4, RENORM, 2, 0, 0, 8, 8, 192, 96, SWIGLU_LIMIT),
+    # Every routing that is made of parts.
+    **{routing.name: _scored(routing) for routing in SCORED},
 }
 
 
@@ -60,7 +113,16 @@ def small_definitions() -> list[Definition]:
     Numbers that could stand for each other differ: groups and their experts, blocks of both sizes.
     """
     left_out = ("fp8_ds", "fp8_default_remote", "mxfp4_oai", "mxfp4_default", "nvfp4_renorm")
-    names = [name for name in SMALL if name not in left_out]
+    # Of what is made of parts, some in which all lines are.
+    more = (
+        *("channel_ds_remote", "mxint4_ds_remote", "bf16_oai", "fp8_relu2", "nvfp4_relu2"),
+        *("mxfp4_situ", "bf16_step", "tensor_situ", "sparsemixer_routing", "softcap_routing"),
+        *("softmax_groups_routing", "softmax_each_group_renorm_routing"),
+        *("softmax_renorm_expert_scale_routing", "sigmoid_bias_routing"),
+        *("sqrtsoftplus_hash_renorm_routing", "sqrtsoftplus_bias_renorm_routing"),
+    )
+    plain = list(SMALL)[: list(SMALL).index("tensor_ds_remote")]
+    names = [name for name in (*plain, *more) if name not in left_out]
     return [
         with_constants(
             definition_of(moe),

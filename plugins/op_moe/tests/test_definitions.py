@@ -185,7 +185,7 @@ def test_references_are_plain(definition_of: Any, small: Any) -> None:
         assert "# except:" not in reference
         ast.parse(reference)
         assert reference == reference.rstrip() + "\n"
-        assert ("float(routed_scaling_factor)" in reference) == (moe.routing == DS)
+        assert ("float(routed_scaling_factor)" in reference) == moe.routing.scaled
         assert ("local_expert_offset" in reference) == moe.remote_experts
 
 

@@ -19,17 +19,28 @@ from fibcore_op_moe import fibcore_ground_truths, fibcore_test_template
 from fibcore_op_moe.formats import BF16, FP8_BLOCK, FP8_TENSOR
 from fibcore_op_moe.ground_truths import flashinfer_routes, trtllm_takes
 from fibcore_op_moe.kernel import Moe
-from fibcore_op_moe.routings import DEFAULT, DS, LLAMA4, RENORM
+from fibcore_op_moe.routings import DEFAULT, DS, LLAMA4, RENORM, SCORED
 
 DEEPSEEK = Moe(FP8_BLOCK, DS, 8, 8, 4, 256, 32, 7168, 2048)
 KIMI = Moe(FP8_BLOCK, DS, 8, 1, 1, 384, 48, 7168, 2048)
 MIXTRAL = Moe(BF16, RENORM, 2, 0, 0, 8, 8, 4096, 14336)
 SCOUT = Moe(FP8_TENSOR, LLAMA4, 1, 0, 0, 16, 16, 5120, 8192)
 SMALL_KINDS = ("fp8_ds_remote", "fp8_ds", "fp8_llama4", "bf16_ds_remote", "bf16_renorm_remote")
-ALL_KINDS = (*SMALL_KINDS, "bf16_default", "tensor_renorm", "tensor_default", "tensor_llama4")
+ALL_KINDS = (
+    *(*SMALL_KINDS, "bf16_default", "tensor_renorm", "tensor_default", "tensor_llama4"),
+    *("tensor_ds_remote", "channel_ds_remote", "channel_llama4", "int8_renorm"),
+    *("bf16_gelu", "bf16_gelu_tanh"),
+)
 PACKED_KINDS = (
     *("mxfp4_oai", "mxfp4_oai_remote", "mxfp4_ds_remote", "mxfp4_default", "mxfp4_llama4"),
     *("nvfp4_ds_remote", "nvfp4_oai", "nvfp4_renorm", "nvfp4_llama4"),
+    *("mxint4_ds_remote", "mxint4_renorm", "mxint4_limit", "mxfp4_situ", "nvfp4_relu2"),
+)
+# What SGLang and torch compute, and no kernel of FlashInfer's.
+OTHER_KINDS = (
+    *("bf16_oai", "bf16_relu2", "bf16_silu", "bf16_step", "fp8_limit", "fp8_relu2"),
+    *("tensor_situ", "tensor_relu2", "channel_gelu_alone"),
+    *(routing.name for routing in SCORED),
 )
 
 
@@ -119,7 +130,9 @@ def agree(template: Any, definition: Any, run: Any, entry: Any, tolerance: float
         assert int((~near).sum()) <= near.numel() / 10_000
 
 
-@pytest.mark.parametrize("kernel", [*ALL_KINDS, *PACKED_KINDS])
+@pytest.mark.parametrize(
+    "kernel", [*ALL_KINDS, *PACKED_KINDS, *(k for k in OTHER_KINDS if k != "softcap_routing")]
+)
 def test_references_agree_with_sglang(
     definition_of: Any, small: Any, template: Any, load_run: Any, kernel: str
 ) -> None:
@@ -139,7 +152,7 @@ def test_references_agree_with_sglang(
         pytest.skip(str(missing))
 
 
-@pytest.mark.parametrize("kernel", PACKED_KINDS)
+@pytest.mark.parametrize("kernel", [*PACKED_KINDS, *OTHER_KINDS, "channel_ds_remote"])
 def test_references_agree_with_torch(
     definition_of: Any, small: Any, template: Any, load_run: Any, kernel: str
 ) -> None:
@@ -184,6 +197,14 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         first, second = x.float().chunk(2, dim=1)
         return (torch.nn.functional.silu(first) * second).to(torch.bfloat16)
 
+    def geglu(approximate: str) -> Any:
+        def run(x: Any) -> Any:
+            first, second = x.float().chunk(2, dim=1)
+            activated = torch.nn.functional.gelu(first, approximate=approximate)
+            return (activated * second).to(torch.bfloat16)
+
+        return run
+
     def fused_topk_deepseek(
         scores: Any,
         bias: Any,
@@ -206,7 +227,10 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 
     module("flashinfer")
     module("flashinfer.gemm", SegmentGEMMWrapper=SegmentGEMMWrapper)
-    module("flashinfer.activation", silu_and_mul=silu_and_mul)
+    names = {"gelu_and_mul": "none", "gelu_tanh_and_mul": "tanh"}
+    geglus = {name: geglu(approximate) for name, approximate in names.items()}
+    module("flashinfer.activation", silu_and_mul=silu_and_mul, **geglus)
+    sys.modules["flashinfer"].activation = sys.modules["flashinfer.activation"]  # type: ignore[attr-defined]
     module("flashinfer.fused_moe", fused_topk_deepseek=fused_topk_deepseek)
     return used
 

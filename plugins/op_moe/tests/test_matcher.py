@@ -17,8 +17,8 @@ from fibcore.plugin import (
     Serving,
     Unknown,
 )
-from fibcore.testing.trees import module, tree
-from fibcore_op_moe import fibcore_extract, fibcore_reference
+from fibcore.testing.trees import TENSOR, call, module, tree
+from fibcore_op_moe import activations, fibcore_extract, fibcore_reference
 
 
 def found(node: ModuleNode, tp: int = 1, ep: int = 1) -> Extraction:
@@ -168,7 +168,11 @@ def test_per_tensor_weights(trees: Any) -> None:
     node = trees.simple(8, 2, 4096, 14336, experts={"quantization": trees.FP8_STATIC})
     assert names(found(node)) == ["trtllm_fp8_per_tensor_scale_moe_topk2_e8_h4096_i14336"]
     assert found(node).kernels[0].parameters["routing"] == "renorm"
-    assert "experts on 4 ranks" in not_covered(found(node, 4, 4))
+    (remote,) = found(node, 4, 4).kernels
+    assert remote.name == "trtllm_fp8_per_tensor_scale_moe_renorm_topk2_e2_h4096_i14336"
+    dynamic = Quantization("fp8", "float8_e4m3fn", "tensor", activation="dynamic")
+    node = trees.simple(8, 2, 4096, 14336, experts={"quantization": dynamic})
+    assert names(found(node)) == ["trtllm_fp8_per_tensor_scale_moe_topk2_e8_h4096_i14336"]
 
 
 def test_layers_of_the_same_sizes_are_one_kernel(trees: Any) -> None:
@@ -218,62 +222,59 @@ def test_arguments_of_kwargs_count(trees: Any) -> None:
         "moe_bf16_renorm_topk2_e8_h256_i128"
     ]
     biased = attrs.evolve(deepep, arguments={**arguments, "kwargs": {**extra, "with_bias": True}})
-    assert not_covered(found(trees.block(biased, trees.topk(2)))) == "moe with expert biases"
+    assert names(found(trees.block(biased, trees.topk(2)))) == [
+        "moe_bf16_bias_renorm_topk2_e8_h256_i128"
+    ]
 
 
 @pytest.mark.parametrize(
     ("child", "arguments", "what"),
     [
-        ("experts", {"activation": "gelu"}, "gelu activation"),
-        ("experts", {"activation": "relu2", "is_gated": False}, "relu2 activation"),
-        ("experts", {"is_gated": False}, "experts without a gate"),
-        ("experts", {"with_bias": True}, "expert biases"),
-        ("experts", {"no_combine": True}, "experts without the weighted sum"),
+        ("experts", {"activation": "relu"}, "relu activation"),
+        ("experts", {"activation": "relu2"}, "relu2 activation"),
         (
             "experts",
-            {"gemm1_alpha": 1.702, "gemm1_clamp_limit": 7.0},
-            "SwiGLU with gemm1_alpha 1.702, gemm1_clamp_limit 7.0",
+            {"activation": "gelu_tanh", "is_gated": False},
+            "gelu_tanh activation without a gate",
         ),
-        ("experts", {"swiglu_limit": 10.0}, "SwiGLU with swiglu_limit 10.0"),
+        ("experts", {"with_bias": True, "is_gated": False}, "expert biases"),
+        ("experts", {"no_combine": True}, "experts without the weighted sum"),
+        ("experts", {"gemm1_alpha": 1.702}, "SwiGLU with gemm1_alpha 1.702"),
+        (
+            "experts",
+            {"activation": "gelu", "gemm1_clamp_limit": 7.0},
+            "gelu activation with gemm1_clamp_limit 7.0",
+        ),
         (
             "experts",
             {"apply_router_weight_on_input": True},
             "renorm weights on the experts' input",
         ),
         (
-            "experts",
-            {"routed_scaling_factor": 2.5},
-            "renorm scaled by routed_scaling_factor 2.5",
+            "topk",
+            {"custom_routing_function": Named("sglang.srt.models.other.routing_function")},
+            "custom routing function routing_function",
         ),
         (
             "topk",
             {"custom_routing_function": Named("sglang.srt.models.phimoe.phimoe_routing_function")},
             "custom routing function phimoe_routing_function",
         ),
-        ("topk", {"scoring_func": "sqrtsoftplus"}, "sqrtsoftplus scoring"),
-        ("topk", {"scoring_func": "sigmoid"}, "sigmoid scoring without a correction bias"),
-        (
-            "topk",
-            {"correction_bias": ParameterRef("b", (8,))},
-            "softmax scoring with a correction bias",
-        ),
+        ("topk", {"scoring_func": "relu"}, "relu scoring"),
         (
             "topk",
             {
-                "correction_bias": ParameterRef("b", (8,)),
-                "scoring_func": "sigmoid",
-                "renormalize": False,
+                "scoring_func": "sqrtsoftplus",
+                "use_grouped_topk": True,
+                "num_expert_group": 8,
+                "topk_group": 3,
             },
-            "sigmoid scoring without normalisation over the chosen experts",
-        ),
-        (
-            "topk",
-            {"use_grouped_topk": True, "num_expert_group": 8, "topk_group": 3},
-            "softmax scoring limited to 3 of 8 groups",
+            "sqrtsoftplus scoring limited to 3 of 8 groups",
         ),
         (
             "topk",
             {
+                "renormalize": False,
                 "custom_routing_function": Named("llama4.Llama4MoE.custom_routing_function"),
             },
             "Llama-4 routing to 2 experts",
@@ -286,7 +287,7 @@ def test_what_no_definition_describes_is_named(
     extraction = found(changed(trees.simple(8, 2, 256, 128), child, **arguments))
     assert not_covered(extraction).startswith(f"moe with {what}")
     (only,) = extraction.not_covered
-    assert "SwiGLU experts without biases" in only.reason
+    assert "moe definitions describe experts with swiglu, swiglu_oai" in only.reason
     assert [use.path for use in only.uses] == ["model.layers.3.mlp.experts"]
     assert extraction.claimed == {"model.layers.3.mlp.experts", "model.layers.3.mlp.topk"}
 
@@ -336,10 +337,9 @@ def test_mxfp4_without_more_is_swiglu(trees: Any) -> None:
             "SwiGLU with gemm1_alpha 1.702, gemm1_beta 0.5, gemm1_clamp_limit 7.0",
         ),
         ({"gemm1_clamp_limit": None}, "SwiGLU with gemm1_alpha 1.702"),
-        ({"gemm1_alpha": None}, "SwiGLU with gemm1_clamp_limit 7.0"),
         (
             {"quantization": attrs.evolve(MXFP4, activation="dynamic")},
-            "SwiGLU with gemm1_alpha 1.702, gemm1_clamp_limit 7.0, expert biases, mxfp4 ",
+            "expert biases, mxfp4 float4_e2m1 (a scale per 32) weights",
         ),
     ],
 )
@@ -393,10 +393,7 @@ def test_gpt_oss_in_another_format_is_named_whole(trees: Any) -> None:
             "with_bias": True,
         },
     )
-    assert not_covered(found(node)) == (
-        "moe with SwiGLU with gemm1_alpha 1.702, gemm1_clamp_limit 7.0, expert biases, "
-        "awq int4 (a scale per 32) weights"
-    )
+    assert not_covered(found(node)) == ("moe with expert biases, awq int4 (a scale per 32) weights")
 
 
 @pytest.mark.parametrize(
@@ -411,12 +408,20 @@ def test_gpt_oss_in_another_format_is_named_whole(trees: Any) -> None:
             "awq int4 (a scale per 128) weights",
         ),
         (
-            Quantization("compressed-tensors", "float8_e4m3fn", "channel", activation="dynamic"),
-            "compressed-tensors float8_e4m3fn (a scale per channel) weights",
+            Quantization("compressed_tensors", "int4", "group", group_size=128),
+            "compressed_tensors int4 (a scale per 128) weights",
         ),
         (
-            Quantization("fp8", "float8_e4m3fn", "tensor", activation="dynamic"),
-            "fp8 float8_e4m3fn (a scale per tensor, dynamic activation scales) weights",
+            Quantization("compressed_tensors", "float8_e4m3fn", "channel"),
+            "compressed_tensors float8_e4m3fn (a scale per channel) weights",
+        ),
+        (
+            Quantization("fp8", "float8_e4m3fn", "tensor"),
+            "fp8 float8_e4m3fn (a scale per tensor) weights",
+        ),
+        (
+            Quantization("quark", "int8", "channel", activation="dynamic"),
+            "quark int8 (a scale per channel) weights",
         ),
         (
             Quantization("fp8", "float8_e4m3fn", "block", block=(1, 32), activation="dynamic"),
@@ -429,30 +434,238 @@ def test_other_weight_formats_are_named(trees: Any, quantization: Any, words: st
     assert not_covered(found(node)) == f"moe with {words}"
 
 
-def test_ds_routing_over_per_tensor_weights_has_no_definition(trees: Any) -> None:
-    node = trees.deepseek("0.5.9", fused=0, quantization=trees.FP8_STATIC)
-    assert not_covered(found(node)) == "moe with ds_routing over fp8 per-tensor weights"
+@pytest.mark.parametrize(
+    ("quantization", "words"),
+    [
+        (Quantization("modelopt", "float8_e4m3fn", "tensor", activation="static"), None),
+        (
+            Quantization("compressed_tensors", "float8_e4m3fn", "channel", activation="dynamic"),
+            "moe_fp8_per_channel",
+        ),
+        (
+            Quantization("w8a8_int8", "int8", "channel", activation="dynamic"),
+            "moe_int8_per_channel",
+        ),
+        (Quantization("compressed_tensors", "int4", "group", group_size=32), "moe_mxint4"),
+    ],
+)
+def test_every_format_has_every_routing(trees: Any, quantization: Any, words: str | None) -> None:
+    node = trees.deepseek("0.5.23", fused=0, quantization=quantization)
+    prefix = words or "trtllm_fp8_per_tensor_scale_moe"
+    (kernel,) = found(node, 8, 8).kernels
+    assert kernel.name == f"{prefix}_ds_routing_topk8_ng8_kg4_e32_h7168_i2048"
+    definition = fibcore_reference(kernel)
+    assert definition is not None
+    assert set(definition.const_axes) <= set(kernel.facts)
 
 
-def test_hash_routing_and_other_expert_classes_are_named(trees: Any) -> None:
-    hashed = module("model.layers.3.mlp.topk", "sglang.srt.layers.moe.hash_topk.HashTopK", {})
-    node = trees.block(trees.experts(8, 256, 128), hashed)
-    assert not_covered(found(node)) == "moe with hash routing"
+def hashed(trees: Any, topk: int = 6, **arguments: Any) -> Any:
+    """DeepSeek-V4's first layers, whose experts clamp."""
+    asked = module(
+        "model.layers.3.mlp.topk",
+        "sglang.srt.layers.moe.hash_topk.HashTopK",
+        {
+            "topk": topk,
+            "num_experts": 256,
+            "vocab_size": trees.config("vocab_size", 129280),
+            "scoring_func": "sqrtsoftplus",
+            "routed_scaling_factor": 1.5,
+            **arguments,
+        },
+        calls=[call(TENSOR, TENSOR, TENSOR)],
+    )
+    experts = trees.experts(
+        256, 4096, 2048, version="0.5.23", swiglu_limit=10.0, routed_scaling_factor=1.5
+    )
+    return trees.block(experts, asked)
+
+
+def test_tokens_of_the_vocabulary_choose_experts(trees: Any) -> None:
+    (kernel,) = found(hashed(trees)).kernels
+    assert kernel.name == (
+        "moe_bf16_swiglu_limit_sqrtsoftplus_hash_renorm_routing_topk6_e256_h4096_i2048"
+    )
+    facts = {name: (fact.value, fact.origins) for name, fact in kernel.facts.items()}
+    assert facts["vocab_size"] == (129280, ("config:vocab_size",))
+    assert facts["gemm1_clamp_limit"][0] == 10.0
+    assert facts["routed_scaling_factor"][0] == 1.5
+    assert facts["top_k"][0] == 6
+    # 0.5.13 counts the shared experts that it fuses in.
+    fused = found(hashed(trees, 7, num_fused_shared_experts=1)).kernels
+    assert [k.name for k in fused] == [kernel.name]
+    assert "new_switch of HashTopK" in problem(found(hashed(trees, new_switch=True)))
+    assert not_covered(found(hashed(trees, scoring_func="relu"))) == (
+        "moe with relu scoring with hash routing"
+    )
+
+
+def test_other_expert_classes_are_named(trees: Any) -> None:
     sink = trees.experts(8, 256, 128, cls="sglang.srt.models.inkling.InklingSharedFusedMoE")
     assert not_covered(found(trees.block(sink, trees.topk(2)))) == (
         "moe with experts of class InklingSharedFusedMoE"
     )
 
 
-def test_zero_experts_of_the_block_are_named(trees: Any) -> None:
+def test_zero_experts_are_chosen_and_compute_nothing(trees: Any) -> None:
+    """LongCat: softmax scores and a bias, among experts that hand their input on, too."""
+
     def block(**attributes: Any) -> Any:
-        made = trees.block(trees.experts(8, 256, 128), trees.topk(2))
+        bias = ParameterRef("b", (512,))
+        made = trees.block(
+            trees.experts(512, 256, 128),
+            trees.topk(12, renormalize=False, correction_bias=bias),
+        )
         return attrs.evolve(made, attributes=attributes)
 
-    zero = block(zero_expert_num=256, zero_expert_type="identity")
-    assert not_covered(found(zero)) == "moe with 256 zero experts (identity)"
-    assert not_covered(found(block(zero_expert_num=4))) == "moe with 4 zero experts"
-    assert names(found(block(zero_expert_num=0, zero_expert_type=None)))
+    (kernel,) = found(block(zero_expert_num=256, zero_expert_type="identity")).kernels
+    assert kernel.name == "moe_bf16_softmax_bias_routing_topk12_e512_h256_i128"
+    assert kernel.parameters["num_experts"] == 768
+    assert kernel.facts["num_experts"].value == 768
+    assert any("256 zero experts" in note for note in kernel.notes)
+    assert any("correction bias is part of the definition" in note for note in kernel.notes)
+    definition = fibcore_reference(kernel)
+    assert definition is not None
+    assert definition.const_axes["num_experts"] == 768
+    plain = found(block(zero_expert_num=0, zero_expert_type=None)).kernels[0]
+    assert plain.parameters["num_experts"] == 512
+
+
+BIAS = ParameterRef("b", (64,))
+GROUPED = {"use_grouped_topk": True, "num_expert_group": 8, "topk_group": 3}
+
+
+@pytest.mark.parametrize(
+    ("router", "routed"),
+    [
+        # DeepSeek-V2.
+        (
+            {"renormalize": False, **GROUPED, "routed_scaling_factor": 16.0},
+            "softmax_groups_routing_topk8_ng8_kg3",
+        ),
+        (GROUPED, "softmax_groups_renorm_routing_topk8_ng8_kg3"),
+        ({"scoring_func": "sigmoid"}, "sigmoid_renorm_routing_topk8"),
+        ({"scoring_func": "sigmoid", "renormalize": False}, "sigmoid_routing_topk8"),
+        (
+            {"scoring_func": "sigmoid", "renormalize": False, "correction_bias": BIAS},
+            "sigmoid_bias_routing_topk8_ng1_kg1",
+        ),
+        (
+            {"scoring_func": "sqrtsoftplus", "correction_bias": BIAS},
+            "sqrtsoftplus_bias_renorm_routing_topk8",
+        ),
+        ({"correction_bias": BIAS}, "softmax_bias_renorm_routing_topk8"),
+        ({"routed_scaling_factor": 2.5}, "softmax_renorm_routing_topk8"),
+        ({"routed_scaling_factor": 2.5, "renormalize": False}, "softmax_routing_topk8"),
+        (
+            {"custom_routing_function": Named("a.gemma4_causal.routing_function")},
+            "softmax_renorm_expert_scale_routing_topk8",
+        ),
+        (
+            {
+                "custom_routing_function": Named("b.AfmoeMoE._custom_routing_function"),
+                "routed_scaling_factor": 2.0,
+            },
+            "ds_routing_topk8_ng1_kg1",
+        ),
+        (
+            {
+                "custom_routing_function": Named("c.cohere2_moe.cohere2_sigmoid_topk"),
+                "renormalize": False,
+            },
+            "sigmoid_routing_topk8",
+        ),
+        (
+            {
+                "custom_routing_function": Named("d.moe.router.fused_moe_router_shim"),
+                "renormalize": False,
+            },
+            "softcap_routing_topk8",
+        ),
+    ],
+)
+def test_routings_of_parts(trees: Any, router: dict[str, Any], routed: str) -> None:
+    (kernel,) = found(trees.simple(64, 8, 256, 128, **router)).kernels
+    assert kernel.name == f"moe_bf16_{routed}_e64_h256_i128"
+    factor = router.get("routed_scaling_factor", 1.0)
+    assert kernel.facts["routed_scaling_factor"].value == factor
+    definition = fibcore_reference(kernel)
+    assert definition is not None
+    assert set(definition.const_axes) <= set(kernel.facts)
+
+
+def test_sparse_mixer_chooses_two(trees: Any) -> None:
+    mixer = {
+        "renormalize": False,
+        "custom_routing_function": Named("sglang.srt.models.phimoe.phimoe_routing_function"),
+    }
+    assert names(found(trees.simple(16, 2, 256, 128, **mixer))) == [
+        "moe_bf16_sparsemixer_routing_topk2_e16_h256_i128"
+    ]
+    assert not_covered(found(trees.simple(16, 3, 256, 128, **mixer))).endswith("to 3 experts")
+
+
+def test_each_group_has_its_experts(trees: Any) -> None:
+    """Intern-S1-Pro: what holds the block has the number of groups."""
+    own = Named("x.InternS1ProTextDecoderLayer._custom_routing_function")
+
+    def layer(groups: Any, **router: Any) -> Any:
+        inner = trees.simple(64, 8, 256, 128, custom_routing_function=own, **router)
+        return module(
+            "model.layers.3",
+            "x.InternS1ProTextDecoderLayer",
+            children=[inner],
+            attributes={"router_n_groups": groups},
+            leaf=False,
+        )
+
+    assert names(found(layer(4))) == [
+        "moe_bf16_softmax_each_group_renorm_routing_topk8_ng4_kg4_e64_h256_i128"
+    ]
+    assert names(found(layer(4, renormalize=False))) == [
+        "moe_bf16_softmax_each_group_routing_topk8_ng4_kg4_e64_h256_i128"
+    ]
+    assert names(found(layer(-1))) == ["moe_bf16_renorm_topk8_e64_h256_i128"]
+    assert "top 8 cannot be divided over 3 groups" in problem(found(layer(3)))
+    assert "router_n_groups is unknown" in problem(found(layer(Unknown("?"))))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "computed"),
+    [
+        ({"activation": "gelu"}, "gelu"),
+        ({"activation": "gelu_tanh"}, "gelu_tanh"),
+        ({"activation": "relu2", "is_gated": False}, "relu2"),
+        ({"is_gated": False}, "silu"),
+        ({"activation": "gelu", "is_gated": False}, "gelu_alone"),
+        ({"swiglu_limit": 10.0}, "swiglu_limit"),
+        ({"gemm1_clamp_limit": 7.0}, "swiglu_step"),
+        ({"gemm1_alpha": 1.702, "gemm1_clamp_limit": 7.0}, "swiglu_oai"),
+        ({"activation": "situ", "gemm1_alpha": 4.0, "gemm1_clamp_limit": 25.0}, "situ"),
+        ({"activation": "situ"}, "situ_unbounded"),
+    ],
+)
+def test_what_experts_compute_between_their_products(
+    trees: Any, arguments: dict[str, Any], computed: str
+) -> None:
+    (kernel,) = found(trees.simple(8, 2, 256, 128, experts=arguments)).kernels
+    assert kernel.name == f"moe_bf16_{computed}_renorm_topk2_e8_h256_i128"
+    numbers = {
+        name: arguments[key]
+        for key, name in (
+            ("gemm1_alpha", "gemm1_alpha"),
+            ("gemm1_clamp_limit", "gemm1_clamp_limit"),
+            ("swiglu_limit", "gemm1_clamp_limit"),
+        )
+        if key in arguments
+    }
+    if computed == "situ_unbounded":
+        numbers = {"gemm1_alpha": 4.0}
+    assert {n: f.value for n, f in kernel.facts.items() if n in activations.INPUTS} == numbers
+    rows = 256 if activations.BY_NAME[computed].gated else 128
+    assert kernel.facts["gemm1_out_size"].value == rows
+    definition = fibcore_reference(kernel)
+    assert definition is not None
+    assert definition.const_axes["gemm1_out_size"] == rows
 
 
 def test_combinations_that_cannot_be_are_refused_with_their_numbers(trees: Any) -> None:
@@ -509,8 +722,8 @@ def test_unknown_quantisation_is_a_problem(trees: Any) -> None:
 def test_unsupported_beats_unknown(trees: Any) -> None:
     """Whatever the unknown value is, there is no definition."""
     node = changed(trees.simple(8, 2, 256, 128), "topk", correction_bias=Unknown("?"))
-    node = changed(node, "experts", activation="gelu")
-    assert not_covered(found(node)) == "moe with gelu activation"
+    node = changed(node, "experts", activation="relu")
+    assert not_covered(found(node)) == "moe with relu activation"
 
 
 def test_experts_without_routing_beside_them_are_a_problem(trees: Any) -> None:
@@ -602,7 +815,7 @@ def test_a_topk_alone_is_a_problem(trees: Any) -> None:
 
 def test_fused_shared_experts_are_named_beside_what_has_no_definition(trees: Any) -> None:
     node = trees.experts(9, 256, 128)
-    arguments = {**node.arguments, "num_fused_shared_experts": 1, "with_bias": True}
+    arguments = {**node.arguments, "num_fused_shared_experts": 1, "no_combine": True}
     (only,) = found(trees.block(attrs.evolve(node, arguments=arguments), trees.topk(3))).not_covered
-    assert only.what == "moe with expert biases"
+    assert only.what == "moe with experts without the weighted sum"
     assert "SGLang fuses 1 shared expert(s) into this layer's kernel" in only.reason

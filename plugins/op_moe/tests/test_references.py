@@ -17,9 +17,17 @@ from torch.utils._pytree import tree_leaves
 from fibcore.plugin import render
 from fibcore.testing.idle_code import idle_code
 from fibcore.testing.wrong_references import assert_accepted
-from fibcore_op_moe.activations import SWIGLU_OAI
+from fibcore_op_moe.activations import ACTIVATIONS, SWIGLU, SWIGLU_OAI
 from fibcore_op_moe.assembling import select, source, whole
-from fibcore_op_moe.formats import BF16, FP8_BLOCK, FP8_TENSOR, MXFP4, NVFP4
+from fibcore_op_moe.formats import (
+    BF16,
+    FP8_BLOCK,
+    FP8_TENSOR,
+    INT8_CHANNEL,
+    MXFP4,
+    MXINT4,
+    NVFP4,
+)
 from fibcore_op_moe.identity import kernel_of
 from fibcore_op_moe.kernel import Moe
 from fibcore_op_moe.routings import DS, RENORM
@@ -48,6 +56,7 @@ def outputs(template: Any, definition: Any, run: Any, name: str = "sixteen_token
         ("fp8_block_scale", "fp8_ds_remote"),
         ("bf16", "bf16_ds_remote"),
         ("group_scale", "mxfp4_oai_ds_remote"),
+        ("row_scale", "channel_ds_remote"),
     ],
 )
 def test_file_runs_by_itself(
@@ -69,28 +78,19 @@ def test_file_runs_by_itself(
     emitted = outputs(template, definition, load_run(definition.reference))
     assert torch.equal(alone, emitted)
     # What is emitted for the kernel with everything in it is the file without its marks.
-    words = {"ds_routing", "groups", "remote_experts"}
-    if file == "group_scale":
-        words |= {"biased", "swiglu_oai", "mxfp4"}
-    assert select(render(text, constants), words) == definition.reference.replace(
+    assert select(render(text, constants), moe.words) == definition.reference.replace(
         "ds_routing(", "route("
     )
 
 
-def test_per_tensor_file_runs_by_itself(
-    definition_of: Any, small: Any, template: Any, load_run: Any
-) -> None:
-    moe = small["tensor_renorm"]
-    definition = definition_of(moe)
-    constants = {
-        "NUM_LOCAL_EXPERTS": moe.num_local_experts,
-        "HIDDEN_SIZE": moe.hidden_size,
-        "INTERMEDIATE_SIZE": moe.intermediate_size,
-    }
-    run = load_run(render(whole("fp8_per_tensor"), constants))
-    inputs = template.inputs(definition, case_of(template, definition, "sixteen_tokens"))
-    alone = run(**inputs, routing_bias=torch.zeros(moe.num_experts))
-    assert torch.equal(alone, load_run(definition.reference)(*inputs.values()))
+def test_activations_run_by_themselves() -> None:
+    namespace: dict[str, Any] = {}
+    exec(source("references", "activations.py"), namespace)  # noqa: S102 - our own file
+    given = {"up": torch.randn(3), "gate": torch.randn(3), "alpha": 1.5, "limit": 0.5}
+    for activation in ACTIVATIONS:
+        if activation is not SWIGLU:
+            namespace.update(given)
+            assert eval(activation.call, namespace).shape == (3,)  # noqa: S307 - our own call
 
 
 def test_emitted_references_have_no_idle_code(definition_of: Any, small: Any) -> None:
@@ -98,11 +98,20 @@ def test_emitted_references_have_no_idle_code(definition_of: Any, small: Any) ->
         assert idle_code(definition_of(moe).reference) == []
 
 
-@pytest.mark.parametrize("file", ["routing_renorm", "routing_default", "routing_llama4"])
-def test_routing_file_runs_by_itself(file: str) -> None:
+@pytest.mark.parametrize(
+    ("file", "experts", "given"),
+    [
+        ("routing_renorm", 12, ()),
+        ("routing_default", 12, ()),
+        ("routing_llama4", 12, ()),
+        ("routing_sparsemixer", 12, (1.0,)),
+        ("routing_scored", 256, (torch.zeros(256), 1.0)),
+    ],
+)
+def test_routing_file_runs_by_itself(file: str, experts: int, given: tuple[Any, ...]) -> None:
     namespace: dict[str, Any] = {}
     exec(source("references", f"{file}.py"), namespace)  # noqa: S102 - our own file
-    chosen, weights = namespace["route"](torch.randn(3, 12))
+    chosen, weights = namespace["route"](torch.randn(3, experts), *given)
     assert chosen.shape == weights.shape == (3, namespace["TOP_K"])
 
 
@@ -151,16 +160,21 @@ def test_scalars_may_be_tensors(
     assert torch.equal(run(*inputs.values()), plain)
 
 
-@pytest.mark.parametrize("kernel", ["fp8_ds_remote", "bf16_default", "tensor_llama4"])
+@pytest.mark.parametrize(
+    "kernel",
+    [
+        *("fp8_ds_remote", "bf16_default", "tensor_llama4", "channel_ds_remote"),
+        *("sqrtsoftplus_hash_renorm_routing", "sparsemixer_routing", "softmax_groups_routing"),
+    ],
+)
 def test_no_tokens_give_no_output(
     definition_of: Any, small: Any, template: Any, load_run: Any, kernel: str
 ) -> None:
     definition = definition_of(small[kernel])
     inputs = template.inputs(definition, case_of(template, definition, "one_token"))
-    for name in ("routing_logits", "hidden_states"):
-        inputs[name] = inputs[name][:0]
-    if "hidden_states_scale" in inputs:
-        inputs["hidden_states_scale"] = inputs["hidden_states_scale"][:, :0]
+    for name, spec in definition.inputs.items():
+        if "seq_len" in (spec.shape or ()):
+            inputs[name] = inputs[name].narrow(spec.shape.index("seq_len"), 0, 0)
     output = load_run(definition.reference)(*inputs.values())
     assert output.shape == (0, small[kernel].hidden_size)
     assert output.dtype == torch.bfloat16
@@ -175,7 +189,12 @@ def test_scores_that_underflow_give_zero(definition_of: Any, small: Any, load_ru
 
 
 @pytest.mark.parametrize(
-    "kernel", ["fp8_ds_remote", "bf16_default", "tensor_renorm", "mxfp4_oai", "nvfp4_oai"]
+    "kernel",
+    [
+        *("fp8_ds_remote", "bf16_default", "tensor_renorm", "mxfp4_oai", "nvfp4_oai"),
+        *("channel_ds_remote", "mxint4_limit", "bf16_oai", "fp8_relu2", "fp8_limit"),
+        *("sqrtsoftplus_hash_renorm_routing", "softmax_renorm_expert_scale_routing"),
+    ],
 )
 def test_sizes_are_asserted(
     definition_of: Any, small: Any, template: Any, load_run: Any, kernel: str
@@ -196,19 +215,25 @@ def test_sizes_are_asserted(
 class Largest(TorchDispatchMode):
     """Keeps the size of the largest float32 (or wider) tensor that an operation makes."""
 
-    def __init__(self) -> None:
+    def __init__(self, inputs: list[Any]) -> None:
         super().__init__()
         self.bytes = 0
+        tensors = [x for x in inputs if isinstance(x, torch.Tensor)]
+        self.given = {x.untyped_storage().data_ptr() for x in tensors}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         for leaf in tree_leaves(result):
             if isinstance(leaf, torch.Tensor) and leaf.dtype.itemsize >= 4:
-                self.bytes = max(self.bytes, leaf.untyped_storage().nbytes())
+                storage = leaf.untyped_storage()
+                if storage.data_ptr() not in self.given:
+                    self.bytes = max(self.bytes, storage.nbytes())
         return result
 
 
-@pytest.mark.parametrize("weights", [FP8_BLOCK, BF16, FP8_TENSOR, MXFP4, NVFP4])
+@pytest.mark.parametrize(
+    "weights", [FP8_BLOCK, BF16, FP8_TENSOR, INT8_CHANNEL, MXFP4, MXINT4, NVFP4]
+)
 def test_no_temporary_holds_an_expert(
     definition_of: Any, template: Any, load_run: Any, weights: str
 ) -> None:
@@ -217,7 +242,7 @@ def test_no_temporary_holds_an_expert(
     definition = definition_of(moe)
     inputs = template.inputs(definition, case_of(template, definition, "sixteen_tokens"))
     run = load_run(definition.reference)
-    largest = Largest()
+    largest = Largest([*inputs.values()])
     with largest:
         run(*inputs.values())
     piece = 4 * namespace_of(run)["INTERMEDIATE_CHUNK"] * moe.hidden_size
@@ -328,9 +353,12 @@ def test_inputs_have_no_near_ties(definition_of: Any, small: Any, template: Any)
     for moe in small.values():
         definition = definition_of(moe)
         sizes = sizes_of(definition.to_dict())
+        if moe.routing.choice == "hash":
+            continue  # which scores do not decide
         for case in template.cases(definition):
             inputs = template.inputs(definition, case)
-            bias = inputs["routing_bias"].double() if moe.routing == DS else None
+            bias = torch.zeros(moe.num_experts, dtype=torch.float64)
+            bias = inputs["routing_bias"].double() if moe.routing.biased else bias
             for logits in inputs["routing_logits"].double():
                 assert choose(sizes, logits, bias)[1] >= vars(template.module)["MARGIN"]
 
@@ -342,13 +370,15 @@ def test_template_skips_forms_that_it_does_not_know(definition_of: Any, template
         definition, name="moe_of_others", reference=f"def run({parameters}):\n    pass\n"
     )
     (case,) = template.cases(other)
-    with pytest.raises(unittest.SkipTest, match="moe_of_others is none"):
+    with pytest.raises(unittest.SkipTest, match="know those of moe_of_others"):
         template.inputs(other, case)
 
 
 TENSOR_CORES = ["fp8_ds_remote", "fp8_default_remote", "fp8_llama4", "bf16_ds_remote"]
 TENSOR_CORES += ["bf16_renorm_remote", "bf16_llama4", "tensor_renorm", "tensor_llama4"]
 TENSOR_CORES += ["mxfp4_oai_remote", "mxfp4_llama4", "nvfp4_oai", "nvfp4_llama4"]
+TENSOR_CORES += ["channel_ds_remote", "channel_llama4", "int8_renorm", "mxint4_ds_remote"]
+TENSOR_CORES += ["bf16_relu2", "bf16_oai", "fp8_relu2", "nvfp4_relu2"]
 
 
 TOGETHER = [

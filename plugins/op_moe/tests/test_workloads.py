@@ -12,10 +12,11 @@ import pytest
 
 from fibcore.plugin import Definition, WorkloadCase, scalar
 from fibcore_op_moe import fibcore_implementations, fibcore_workloads
+from fibcore_op_moe.drawn_routing import MARGIN
 from fibcore_op_moe.formats import BF16, FP8_BLOCK, FP8_TENSOR, MXFP4
 from fibcore_op_moe.kernel import Moe
 from fibcore_op_moe.routings import DEFAULT, DS
-from fibcore_op_moe.workloads import BF16_TOKENS, MARGIN
+from fibcore_op_moe.workloads import BF16_TOKENS
 
 FORMS = (
     *("fp8_ds_remote", "fp8_ds", "fp8_renorm", "fp8_default_remote", "fp8_llama4"),

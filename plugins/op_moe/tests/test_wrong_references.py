@@ -15,6 +15,7 @@ from fibcore.testing.wrong_references import (
     parameters,
 )
 from fibcore_op_moe import fibcore_implementations
+from fibcore_op_moe.routings import BY_NAME, SCORED, Routing
 
 torch = pytest.importorskip("torch")
 
@@ -309,21 +310,262 @@ LLAMA4 = {
     ),
 }
 TENSOR = {
-    "gate and up are swapped": (
-        "hidden = up * up_scale * torch.nn.functional.silu(gate * gate_scale)",
-        "hidden = gate * up_scale * torch.nn.functional.silu(up * gate_scale)",
-    ),
     "gate and up scales are swapped": (
-        "up * up_scale * torch.nn.functional.silu(gate * gate_scale)",
-        "up * gate_scale * torch.nn.functional.silu(gate * up_scale)",
+        "up, gate = up * gate_scalar, gate * gate_scalar",
+        "up, gate = up * up_scalar, gate * up_scalar",
+        "hidden *= up_scalar / gate_scalar",
+        "hidden *= gate_scalar / up_scalar",
     ),
-    "the gate is activated unscaled": ("silu(gate * gate_scale)", "silu(gate) * gate_scale"),
-    "the output scale is left out": ("return result * output_scale", "return result"),
+    "the gate is activated unscaled": (
+        "up, gate = up * gate_scalar, gate * gate_scalar",
+        "up = up * gate_scalar * gate_scalar",
+    ),
+    "the scale of the intermediate activations is left out": (
+        "        hidden *= up_scalar / gate_scalar\n",
+        "",
+    ),
+    "the output scale is left out": ("return result * output_scalar", "return result"),
     "a neighbour's scale": (
         "output2_scales_scalar[first:last, None, None],",
         "output2_scales_scalar[first - 1 : last - 1 or None, None, None],",
     ),
 }
+CHANNEL = {
+    "the gate has the up projection's scales": ("gate *= gate_scale[", "gate *= up_scale["),
+    "tokens have no scale": (
+        "up *= up_scale[:, :, start:stop] * x_scale",
+        "up *= up_scale[:, :, start:stop]",
+    ),
+    "the second product is not scaled": ("return result * gemm2_scale", "return result"),
+    "another pair's scale": (
+        "hidden_states_scale[tokens][order[pairs] // TOP_K]",
+        "hidden_states_scale[tokens][order[pairs] // TOP_K].roll(1)",
+    ),
+    "the first weight has a neighbour's scales": (
+        "gemm1_weights_scale[first:last, None],",
+        "gemm1_weights_scale.roll(1, 0)[first:last, None],",
+    ),
+    "the second weight has a neighbour's scales": (
+        "gemm2_weights_scale[first:last, None],",
+        "gemm2_weights_scale.roll(1, 0)[first:last, None],",
+    ),
+    "the scales of the channel before": (
+        "gemm1_weights_scale[first:last, None],",
+        "gemm1_weights_scale.roll(1, 1)[first:last, None],",
+    ),
+}
+INT4 = {
+    "the numbers have no sign": (
+        "(0, 1, 2, 3, 4, 5, 6, 7, -8, -7, -6, -5, -4, -3, -2, -1)",
+        "(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)",
+    ),
+    "the numbers lie eight too high": (
+        "(0, 1, 2, 3, 4, 5, 6, 7, -8, -7, -6, -5, -4, -3, -2, -1)",
+        "(-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7)",
+    ),
+    "the numbers of a byte are swapped": (
+        "(one.repeat(16), one.repeat_interleave(16))",
+        "(one.repeat_interleave(16), one.repeat(16))",
+    ),
+    "the first weight has the scales of the group before": (
+        "gemm1_weights_scale[first:last],",
+        "gemm1_weights_scale[first:last].roll(1, 2),",
+    ),
+    "the gate has the up projection's scales": (
+        "gate_scale[:, start:stop]",
+        "up_scale[:, start:stop]",
+    ),
+}
+# By the name of what experts compute between their products.
+ACTIVATED = {
+    "bf16_oai": {
+        "gate and up are swapped": ("swiglu_oai(up, gate, alpha", "swiglu_oai(gate, up, alpha"),
+        "up is clamped on one side": (
+            "torch.clamp(up, -limit, limit)",
+            "torch.clamp(up, max=limit)",
+        ),
+        "one is not added to up": ("(up + 1) * gate", "up * gate"),
+        "up has no bias": ("        up += up_bias[:, :, start:stop]\n", ""),
+        "the second product has no bias": (
+            "gemm2_bias.unsqueeze(1).repeat(1, x.shape[1], 1)",
+            "x.new_zeros(x.shape, dtype=torch.float32)",
+        ),
+    },
+    "bf16_gelu": {
+        "silu": ("functional.gelu(gate)", "functional.silu(gate)"),
+        "gate and up are swapped": ("= gelu(up, gate)", "= gelu(gate, up)"),
+    },
+    "bf16_gelu_tanh": {
+        "silu": ('functional.gelu(gate, approximate="tanh")', "functional.silu(gate)"),
+        "gate and up are swapped": ("= gelu_tanh(up, gate)", "= gelu_tanh(gate, up)"),
+    },
+    "bf16_relu2": {
+        "not squared": ("torch.relu(up).square()", "torch.relu(up)"),
+        "the square of all": ("torch.relu(up).square()", "up.square()"),
+        "silu": ("torch.relu(up).square()", "torch.nn.functional.silu(up)"),
+    },
+    "bf16_silu": {"relu": ("torch.nn.functional.silu(up)", "torch.relu(up)")},
+    "fp8_limit": {
+        "up is clamped on one side": (
+            "torch.clamp(up, -limit, limit)",
+            "torch.clamp(up, max=limit)",
+        ),
+        "the gate is clamped on both sides": (
+            "torch.clamp(gate, max=limit)",
+            "torch.clamp(gate, -limit, limit)",
+        ),
+        "the gate is not clamped": ("torch.clamp(gate, max=limit)", "gate"),
+        "clamped after silu": (
+            "up * torch.nn.functional.silu(gate)",
+            "up * torch.clamp(torch.nn.functional.silu(gate), max=limit)",
+            "torch.clamp(gate, max=limit)",
+            "gate",
+        ),
+        "a neighbour's limit": (
+            "gemm1_clamp_limit[first:last, None, None],",
+            "gemm1_clamp_limit.roll(1)[first:last, None, None],",
+        ),
+    },
+    "fp8_relu2": {"the square of all": ("torch.relu(up).square()", "up.square()")},
+    "bf16_step": {
+        "clamped before silu": (
+            "torch.clamp(torch.nn.functional.silu(gate), max=limit)",
+            "torch.nn.functional.silu(torch.clamp(gate, max=limit))",
+        ),
+        "up is not clamped": ("torch.clamp(up, -limit, limit) * activated", "up * activated"),
+    },
+    "mxfp4_situ": {
+        "up is not bounded": ("limit * torch.tanh(up / limit)", "up"),
+        "the gate is not bounded": ("alpha * torch.tanh(gate / alpha)", "gate"),
+        "alpha and limit are swapped": ("gate, alpha, limit)\n", "gate, limit, alpha)\n"),
+        "gate and up are swapped": ("situ(up, gate, alpha", "situ(gate, up, alpha"),
+    },
+    "tensor_situ": {"the gate is not bounded": ("alpha * torch.tanh(gate / alpha)", "gate")},
+    "tensor_relu2": {
+        "activated unscaled": (
+            "        up = up * gate_scalar\n        hidden = relu2(up)\n",
+            "        hidden = relu2(up) * gate_scalar\n",
+        )
+    },
+    "nvfp4_relu2": {
+        "activated unscaled": (
+            "        up = up * gate_scalar\n        hidden = relu2(up)\n",
+            "        hidden = relu2(up) * gate_scalar\n",
+        )
+    },
+    "channel_gelu_alone": {
+        "silu": ("torch.nn.functional.gelu(up)", "torch.nn.functional.silu(up)")
+    },
+    "mxint4_limit": {"the gate is not clamped": ("torch.clamp(gate, max=limit)", "gate")},
+}
+WEIGHTS = {
+    "the weights are not scaled": (" * float(routed_scaling_factor)", ""),
+    "the smallest are chosen": (
+        "first_of_largest(ranked, TOP_K)",
+        "first_of_largest(-ranked, TOP_K)",
+    ),
+}
+NORMALISED = {
+    "the weights are not normalised": (
+        "    weights = weights / (weights.sum(dim=1, keepdim=True) + 1e-20)\n",
+        "",
+    ),
+}
+NOT_NORMALISED = {
+    "the weights are normalised": (
+        "weights = scores.gather(1, chosen)\n",
+        "weights = scores.gather(1, chosen)\n    weights /= weights.sum(1, keepdim=True)\n",
+    ),
+}
+OF_BIAS = {
+    "the bias is in the weights": ("scores.gather(1, chosen)", "ranked.gather(1, chosen)"),
+    "the bias is ignored": ("scores + routing_bias.to(torch.float32)", "scores + 0.0"),
+}
+KEPT_GROUPS = {
+    "groups are ignored": ("groups.masked_fill(dropped", "groups.masked_fill((dropped < 0)"),
+    "one group too many is kept": ("TOP_GROUPS), False)", "TOP_GROUPS + 1), False)"),
+}
+BEST_GROUPS = {
+    "groups are ranked by their two best": (
+        "groups.amax(dim=2)",
+        "groups.topk(2, dim=2).values.sum(dim=2)",
+    ),
+}
+EACH_GROUP = {
+    "the best of all groups": (
+        "chosen = (of_each + first[:, None]).flatten(1)",
+        "chosen = first_of_largest(ranked, TOP_K)",
+    ),
+    "all of the first group": ("of_each + first[:, None]", "of_each"),
+}
+HASH = {
+    "the best logits choose": (
+        "tid2eid[input_ids].to(torch.int64)",
+        "first_of_largest(logits, TOP_K)",
+    ),
+    "the table of the token before": ("tid2eid[input_ids]", "tid2eid[input_ids - 1]"),
+    "experts of other tokens": ("tid2eid[input_ids]", "tid2eid[input_ids.flip(0)]"),
+}
+OTHER_SCORES = {
+    "softmax": {
+        "a sigmoid": ("torch.softmax(logits, dim=1)", "torch.sigmoid(logits)"),
+        "the logits": ("torch.softmax(logits, dim=1)", "logits"),
+    },
+    "sigmoid": {
+        "a softmax": ("torch.sigmoid(logits)", "torch.softmax(logits, dim=1)"),
+        "the root of the softplus": (
+            "torch.sigmoid(logits)",
+            "torch.nn.functional.softplus(logits).sqrt()",
+        ),
+    },
+    "sqrtsoftplus": {
+        "no root": ("softplus(logits).sqrt()", "softplus(logits)"),
+        "a sigmoid": (
+            "torch.nn.functional.softplus(logits).sqrt()",
+            "torch.sigmoid(logits)",
+        ),
+    },
+    "softcap": {
+        "no bound": ("cap * torch.tanh(logits / cap)", "logits"),
+        "a bound of one": ("cap * torch.tanh(logits / cap)", "torch.tanh(logits)"),
+    },
+    "sparsemixer": {
+        "all are near": ("> 0.02", "> float('inf')"),
+        "half as near": ("> 0.02", "> 0.005"),
+        "the first expert counts for the second": ("left = left.scatter", "_ = left.scatter"),
+        "the plain softmax": ("near = left.masked_fill(far,", "near = logits.masked_fill(far < 0,"),
+        "the weights are not scaled": (" * float(routed_scaling_factor)", ""),
+    },
+}
+
+
+# Routings with every part between them; that the others are right is tested of all.
+ROUTED = (
+    *("softmax_groups_routing", "softmax_bias_renorm_routing", "softmax_each_group_renorm_routing"),
+    *("softmax_renorm_expert_scale_routing", "softmax_hash_routing", "sigmoid_routing"),
+    *("sigmoid_groups_renorm_routing", "sigmoid_bias_routing", "sqrtsoftplus_bias_renorm_routing"),
+    *("sqrtsoftplus_hash_renorm_routing", "softcap_routing", "sparsemixer_routing"),
+)
+
+
+def mistakes_of(routing: Routing) -> dict[str, tuple[str, ...]]:
+    """Mistakes in a routing that is made of parts, by its parts."""
+    found: dict[str, tuple[str, ...]] = dict(OTHER_SCORES[routing.scoring])
+    if routing.scoring == "sparsemixer":
+        return found
+    found |= {name: texts for name, texts in WEIGHTS.items() if "ranked" not in texts[0]}
+    if routing.choice in ("", "groups"):
+        found |= WEIGHTS
+    found |= NORMALISED if routing.renormalized else NOT_NORMALISED
+    found |= OF_BIAS if routing.biased else {}
+    found |= KEPT_GROUPS if routing.grouped or routing.choice == "groups" else {}
+    found |= BEST_GROUPS if routing.choice == "groups" else {}
+    found |= {"each_group": EACH_GROUP, "hash": HASH}.get(routing.choice, {})
+    if "per_expert_scale" in routing.inputs:
+        found["no scale of experts"] = (" * per_expert_scale.to(torch.float32)[chosen]", "")
+    return found
+
+
 KERNELS = {
     "fp8_ds_remote": EXPERTS | EVERY | DS | GROUPS | REMOTE | BLOCKS,
     "fp8_ds": EXPERTS | EVERY | DS | BLOCKS,
@@ -347,6 +589,14 @@ KERNELS = {
     "nvfp4_oai": EVERY | DS | NVFP4 | OAI,
     "nvfp4_renorm": EVERY | RENORM,
     "nvfp4_llama4": LLAMA4,
+    "tensor_ds_remote": DS | GROUPS | REMOTE,
+    "channel_ds_remote": EXPERTS | EVERY | REMOTE | CHANNEL,
+    "channel_llama4": LLAMA4,
+    "int8_renorm": EXPERTS | CHANNEL,
+    "mxint4_ds_remote": EXPERTS | EVERY | REMOTE,
+    "mxint4_renorm": RENORM | INT4,
+    **ACTIVATED,
+    **{name: mistakes_of(BY_NAME[name]) for name in ROUTED},
 }
 # fp8_ds_remote has one block along intermediate_size, nvfp4_oai no biases.
 HARMLESS = {
@@ -371,7 +621,7 @@ def test_wrong_reference_is_rejected(
     assert_rejected(template, definition_of(small[kernel]), mistake)
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("kernel", dict.fromkeys([*KERNELS, *(r.name for r in SCORED)]))
 def test_right_reference_is_accepted(
     definition_of: Any, small: Any, template: Template, kernel: str
 ) -> None:

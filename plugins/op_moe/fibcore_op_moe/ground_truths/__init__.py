@@ -9,17 +9,25 @@ anywhere. What numbers a kernel takes is from FlashInfer 0.6.13
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from typing import Literal
 
-from fibcore.plugin import Definition, GroundTruth, joined, named_after
+from fibcore.plugin import Definition, GroundTruth, named_after
+from fibcore_op_moe.activations import GELU, GELU_TANH, SWIGLU
 from fibcore_op_moe.assembling import source
 from fibcore_op_moe.formats import BF16
 from fibcore_op_moe.identity import kernel_of
 from fibcore_op_moe.kernel import Moe
 from fibcore_op_moe.names import OP_TYPE, routing_suffix
+from fibcore_op_moe.routings import DS
 
 BLACKWELL = ((10, 0), (10, 3))
+
+FLASHINFER_ACTIVATIONS = {
+    SWIGLU: "silu_and_mul",
+    GELU: "gelu_and_mul",
+    GELU_TANH: "gelu_tanh_and_mul",
+}
+"""FlashInfer's functions of gate and up, by what experts compute between their products."""
 
 
 def choose(definition: Definition) -> Sequence[GroundTruth]:
@@ -33,7 +41,9 @@ def choose(definition: Definition) -> Sequence[GroundTruth]:
     truths = []
     if trtllm_takes(moe):
         truths.append(_trtllm(moe))
-    if moe.weights == BF16 and "flashinfer_cutlass_bf16_moe" in moe.routing.ground_truths:
+    plain = moe.activation is SWIGLU and not moe.biased
+    cutlass = "flashinfer_cutlass_bf16_moe" in moe.routing.ground_truths
+    if moe.weights == BF16 and plain and cutlass:
         truths.append(
             _truth(
                 moe,
@@ -43,12 +53,14 @@ def choose(definition: Definition) -> Sequence[GroundTruth]:
                 solution=False,  # where its kernels are not built, it says so and gives up
             )
         )
-    if moe.weights.packed:
-        return (*truths, _of_groups(moe, "sglang"), _of_groups(moe, "torch"))
-    if "flashinfer_moe_segment_gemm" in moe.routing.ground_truths:
+    gated = moe.activation in FLASHINFER_ACTIVATIONS and not moe.biased
+    segments = "flashinfer_moe_segment_gemm" in moe.routing.ground_truths
+    if segments and gated and not moe.weights.packed:
         truths.append(_segment_gemm(moe))
     if "sglang_moe" in moe.routing.ground_truths:
-        truths.append(_sglang(moe))
+        truths.append(_native(moe, "sglang"))
+    if not segments or not plain or moe.weights.packed or moe.weights.channel_scaled:
+        truths.append(_native(moe, "torch"))
     return tuple(truths)
 
 
@@ -56,11 +68,13 @@ def trtllm_takes(moe: Moe) -> bool:
     """Whether FlashInfer's fused kernel for these weights computes this function."""
     if not moe.in_trtllm or moe.weights.packed:
         return False  # its weights of four bits are in an order of their own
+    if moe.activation is not SWIGLU or moe.biased:
+        return False
     if moe.hidden_size % 128 or moe.intermediate_size % 128 or moe.num_experts % 4:
         return False
     if moe.num_experts <= moe.top_k or moe.num_experts > 512:
         return False
-    if not moe.routing.grouped:
+    if moe.routing is not DS:
         return moe.top_k <= 32
     size = moe.num_experts // moe.num_groups
     return (
@@ -76,7 +90,7 @@ def flashinfer_routes(moe: Moe) -> bool:
 
     Its check wants groups x kept groups >= top-k, which one group alone never gives.
     """
-    if not moe.routing.grouped or moe.top_k > min(8, moe.num_groups * moe.top_groups):
+    if moe.routing is not DS or moe.top_k > min(8, moe.num_groups * moe.top_groups):
         return False
     if moe.num_groups == 1:
         return moe.num_experts <= 384
@@ -97,55 +111,61 @@ def _trtllm(moe: Moe) -> GroundTruth:
         f"flashinfer_{kernel}",
         f"flashinfer.fused_moe.{kernel}",
         capability=BLACKWELL,
-        groups=moe.weights.grouped_routing,
     )
 
 
 def _segment_gemm(moe: Moe) -> GroundTruth:
-    routes = flashinfer_routes(moe)
+    routes, activate = flashinfer_routes(moe), FLASHINFER_ACTIVATIONS[moe.activation]
     return _truth(
         moe,
         "flashinfer_moe_segment_gemm",
         ("flashinfer.fused_moe.fused_topk_deepseek, " if routes else "torch routing, ")
-        + "flashinfer.gemm.SegmentGEMMWrapper, flashinfer.activation.silu_and_mul",
+        + f"flashinfer.gemm.SegmentGEMMWrapper, flashinfer.activation.{activate}",
         capability=((8, 9) if routes else (8, 0), None),
-        suffix="" if routes else "_torch_routing",
-        more={"ROUTES": routes},
+        suffix=_computed(moe) + ("" if routes else "_torch_routing"),
+        more={"ROUTES": routes, "ACTIVATION": activate},
     )
 
 
-def _sglang(moe: Moe) -> GroundTruth:
-    return GroundTruth(
-        name="sglang select_experts, moe_forward_native",
-        kind="sglang",
-        entry=f"sglang_moe_{_suffix(moe)}",
-        source=named_after(
-            source("ground_truths", "sglang_moe.py"), "sglang_moe", _suffix(moe), _constants(moe)
-        ),
-    )
-
-
-def _of_groups(moe: Moe, kind: Literal["sglang", "torch"]) -> GroundTruth:
-    """A ground truth for weights of four bits, of which groups share a scale."""
-    suffix = f"{_suffix(moe)}_{moe.weights.reference}"
-    powers = moe.weights.scale_dtype == "int8"
-    dequantised = "MXFP4QuantizeUtil.dequantize" if powers else "dequantize_nvfp4"
+def _native(moe: Moe, kind: Literal["sglang", "torch"]) -> GroundTruth:
+    """A ground truth that takes every form, written against SGLang's functions or torch alone."""
+    suffix, routing = _suffix(moe) + _computed(moe), moe.routing
     name = {
-        "sglang": f"sglang select_experts, {dequantised}, moe_forward_native",
+        "sglang": f"sglang {routing_function(moe)}, {_dequantising(moe)}moe_forward_native",
         "torch": "torch float32, dequantised an expert at a time",
     }[kind]
+    constants = {
+        **_constants(moe),
+        "SCORING": routing.scoring,
+        "CHOICE": routing.choice,
+        "RENORMALIZED": routing.renormalized,
+        "ON_INPUT": routing.weight_on_input,
+        "ACTIVATION": moe.activation.name,
+    }
     return GroundTruth(
         name=name,
         kind=kind,
         entry=f"{kind}_moe_{suffix}",
         source=named_after(
-            joined(files("fibcore_op_moe") / "ground_truths", f"{kind}_moe_group_scale.py"),
-            f"{kind}_moe",
-            suffix,
-            _constants(moe),
+            source("ground_truths", f"{kind}_moe.py"), f"{kind}_moe", suffix, constants
         ),
         solution=kind == "torch",
     )
+
+
+def routing_function(moe: Moe) -> str:
+    """SGLang's function that routes, for people."""
+    if moe.routing.scoring == "sparsemixer":
+        return "sparsemixer"
+    return "HashTopK" if moe.routing.choice == "hash" else "select_experts"
+
+
+def _dequantising(moe: Moe) -> str:
+    """SGLang's function that dequantises, for people, and what comes after it."""
+    if not moe.weights.packed or moe.weights.scale_dtype == "bfloat16":
+        return ""
+    powers = moe.weights.scale_dtype == "int8"
+    return "MXFP4QuantizeUtil.dequantize, " if powers else "dequantize_nvfp4, "
 
 
 def _suffix(moe: Moe) -> str:
@@ -153,11 +173,14 @@ def _suffix(moe: Moe) -> str:
     return routing_suffix(moe.routing, moe.top_k, moe.groups)
 
 
-def _constants(moe: Moe, groups: bool = True) -> dict[str, object]:
-    constants: dict[str, object] = {"ROUTING": moe.routing.name, "TOP_K": moe.top_k}
-    if groups:
-        constants |= {"NUM_GROUPS": moe.num_groups or 1, "TOP_GROUPS": moe.top_groups or 1}
-    return constants
+def _computed(moe: Moe) -> str:
+    """What sets the entries of different activations apart."""
+    return f"_{moe.activation.in_name}" if moe.activation.in_name else ""
+
+
+def _constants(moe: Moe) -> dict[str, object]:
+    groups = {"NUM_GROUPS": moe.num_groups or 1, "TOP_GROUPS": moe.top_groups or 1}
+    return {"TOP_K": moe.top_k, **groups}
 
 
 def _truth(
@@ -168,7 +191,6 @@ def _truth(
     capability: tuple[tuple[int, int], tuple[int, int] | None],
     suffix: str = "",
     more: Mapping[str, object] | None = None,
-    groups: bool = True,
     solution: bool = True,
 ) -> GroundTruth:
     """A ground truth of FlashInfer, from the file below `ground_truths/` that its entry names."""
@@ -181,7 +203,7 @@ def _truth(
             source("ground_truths", f"{file}.py"),
             file,
             suffix,
-            {**_constants(moe, groups), **(more or {})},
+            {"ROUTING": moe.routing.name, **_constants(moe), **(more or {})},
         ),
         device="cuda",
         min_capability=capability[0],

@@ -1,7 +1,7 @@
 """FlashInfer's kernels one after the other: routing, segment GEMM, activation, segment GEMM.
 
-For GPUs on which no fused kernel of FlashInfer does it. The segment GEMM takes bfloat16, so fp8
-weights of the experts that were chosen are dequantised, a few experts at a time.
+For GPUs on which no fused kernel of FlashInfer does it. The segment GEMM takes bfloat16, so
+weights of eight bits of the experts that were chosen are dequantised, a few experts at a time.
 """
 
 import torch
@@ -10,6 +10,8 @@ FLASHINFER_MOE_SEGMENT_GEMM_ROUTING = "ds_routing"
 FLASHINFER_MOE_SEGMENT_GEMM_TOP_K = 8
 FLASHINFER_MOE_SEGMENT_GEMM_NUM_GROUPS = 8
 FLASHINFER_MOE_SEGMENT_GEMM_TOP_GROUPS = 4
+# FlashInfer's function between the products.
+FLASHINFER_MOE_SEGMENT_GEMM_ACTIVATION = "silu_and_mul"
 # Whether FlashInfer's routing kernel is made for these numbers; torch routes where it is not.
 FLASHINFER_MOE_SEGMENT_GEMM_ROUTES = True
 # Bytes of bfloat16 weights that are held at a time.
@@ -66,9 +68,10 @@ def flashinfer_moe_segment_gemm(
     routed_scaling_factor: float = 1.0,
 ) -> torch.Tensor:
     """Weighted sum over the experts of this rank, in bfloat16."""
-    from flashinfer.activation import silu_and_mul
+    from flashinfer import activation
     from flashinfer.gemm import SegmentGEMMWrapper
 
+    activate = getattr(activation, FLASHINFER_MOE_SEGMENT_GEMM_ACTIVATION)
     count, inner = gemm1_weights.shape[0], gemm2_weights.shape[2]
     device = hidden_states.device
     weights, chosen = flashinfer_moe_segment_gemm_route(
@@ -77,7 +80,9 @@ def flashinfer_moe_segment_gemm(
 
     def dequantised(values: torch.Tensor, scales: torch.Tensor | None) -> torch.Tensor:
         values = values.float()
-        if scales is not None:
+        if scales is not None and scales.dim() == 1:
+            values = values * scales[:, None]
+        elif scales is not None:
             rows, columns = scales.shape
             blocks = values.view(rows, values.shape[0] // rows, columns, values.shape[1] // columns)
             blocks.mul_(scales[:, None, :, None])
@@ -86,20 +91,23 @@ def flashinfer_moe_segment_gemm(
     def first(expert: int) -> torch.Tensor:
         scales = None if gemm1_weights_scale is None else gemm1_weights_scale[expert]
         both = dequantised(gemm1_weights[expert], scales)
-        if output1_scales_scalar is not None and output1_scales_gate_scalar is not None:
-            both[:inner] *= output1_scales_scalar[expert]
-            both[inner:] *= output1_scales_gate_scalar[expert]
+        if output1_scales_gate_scalar is not None:
+            both *= output1_scales_gate_scalar[expert]
         return both.to(torch.bfloat16)
 
     def second(expert: int) -> torch.Tensor:
         scales = None if gemm2_weights_scale is None else gemm2_weights_scale[expert]
         down = dequantised(gemm2_weights[expert], scales)
+        if output1_scales_scalar is not None and output1_scales_gate_scalar is not None:
+            down *= output1_scales_scalar[expert] / output1_scales_gate_scalar[expert]
         if output2_scales_scalar is not None:
             down *= output2_scales_scalar[expert]
         return down.to(torch.bfloat16)
 
     x = hidden_states.float()
-    if hidden_states_scale is not None:
+    if hidden_states_scale is not None and hidden_states_scale.dim() == 1:
+        x = x * hidden_states_scale[:, None]
+    elif hidden_states_scale is not None:
         blocks = len(hidden_states_scale)
         x.view(len(x), blocks, x.shape[1] // blocks).mul_(hidden_states_scale.T[:, :, None])
     output = torch.zeros_like(x)
@@ -125,9 +133,9 @@ def flashinfer_moe_segment_gemm(
         rows = x[tokens] * weight if on_input else x[tokens]
         w1 = torch.stack([first(e) for e in part.tolist()])
         both = gemm.run(rows.to(torch.bfloat16), w1, len(part), True, seg_indptr=indptr)
-        # silu_and_mul activates the first half; ours has the gate second.
+        # FlashInfer activates the first half; ours has the gate second.
         both = torch.cat([both[:, inner:], both[:, :inner]], dim=1)
         w2 = torch.stack([second(e) for e in part.tolist()])
-        y = gemm.run(silu_and_mul(both), w2, len(part), True, seg_indptr=indptr).float()
+        y = gemm.run(activate(both), w2, len(part), True, seg_indptr=indptr).float()
         output.index_add_(0, tokens, y if on_input else y * weight)
     return output.to(torch.bfloat16)

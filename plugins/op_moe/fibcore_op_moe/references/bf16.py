@@ -3,8 +3,12 @@
 For every token, the router chooses experts among all of them and weighs them; every chosen expert
 that this rank holds computes
 
-    up, gate = x W1_up^T, x W1_gate^T        (gemm1_weights stacks up first, then gate)
-    y = (up * silu(gate)) W2^T
+    up, gate = x W1_up^T, x W1_gate^T        (gemm1_weights stacks up first, then gate)  # except: ungated
+    # only: biased: up, gate = up + b1_up, gate + b1_gate
+    # only: ungated: up = x W1^T
+    y = (up * silu(gate)) W2^T  # only: swiglu
+    # only: activated: y = h W2^T        (h is what the activation makes of these)
+    # only: biased: y = y + b2
 
 and the token's output is the weighted sum of the y, which is rounded once. Products and
 sums are float32; on a GPU tensor cores multiply bfloat16 numbers, which is exact, and sum in
@@ -30,7 +34,8 @@ HIDDEN_SIZE = 7168
 INTERMEDIATE_SIZE = 2048
 TOP_K = 8
 NUM_GROUPS = 8  # only: groups
-TOP_GROUPS = 4  # only: groups
+TOP_GROUPS = 4  # only: kept_groups
+# only: hash: VOCAB_SIZE = 129280
 # Sizes of the pieces of work, which bound the memory; no result depends on them.
 TOKEN_CHUNK = 4096
 # Of the intermediate size, which is whole on tensor cores.
@@ -54,16 +59,25 @@ def product(x: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
 def apply_experts(
     x: torch.Tensor,
     gemm1: torch.Tensor,
+    # only: biased: gemm1_bias: torch.Tensor,
+    # only: gemm1_alpha: alpha: torch.Tensor,
+    # only: gemm1_clamp_limit: limit: torch.Tensor,
     gemm2: torch.Tensor,
+    # only: biased: gemm2_bias: torch.Tensor,
 ) -> torch.Tensor:
     """What e experts make of n tokens each, x [e, n, HIDDEN_SIZE], in float32."""
-    result = x.new_zeros(x.shape, dtype=torch.float32)
+    # only: biased: up_bias, gate_bias = gemm1_bias.unsqueeze(1).chunk(2, dim=2)
+    # only: biased: result = gemm2_bias.unsqueeze(1).repeat(1, x.shape[1], 1)
+    result = x.new_zeros(x.shape, dtype=torch.float32)  # except: biased
     piece = INTERMEDIATE_SIZE if on_tensor_cores(x) else INTERMEDIATE_CHUNK
     for start in range(0, INTERMEDIATE_SIZE, piece):
         stop = min(start + piece, INTERMEDIATE_SIZE)
         up = product(x, gemm1[:, :INTERMEDIATE_SIZE][:, start:stop])
-        gate = product(x, gemm1[:, INTERMEDIATE_SIZE:][:, start:stop])
-        hidden = up * torch.nn.functional.silu(gate)
+        gate = product(x, gemm1[:, INTERMEDIATE_SIZE:][:, start:stop])  # except: ungated
+        # only: biased: up += up_bias[:, :, start:stop]
+        # only: biased: gate += gate_bias[:, :, start:stop]
+        hidden = up * torch.nn.functional.silu(gate)  # only: swiglu
+        # only: activated: hidden = activate(up, gate)
         result += product(hidden, gemm2[:, :, start:stop])
     return result
 
@@ -71,21 +85,37 @@ def apply_experts(
 @torch.no_grad()
 def run(
     routing_logits: torch.Tensor,
-    routing_bias: torch.Tensor,  # only: ds_routing
+    routing_bias: torch.Tensor,  # only: routing_bias
+    # only: hash: input_ids: torch.Tensor,
+    # only: hash: tid2eid: torch.Tensor,
+    # only: per_expert_scale: per_expert_scale: torch.Tensor,
+    # only: router_logit_softcap: router_logit_softcap: float | torch.Tensor,
     hidden_states: torch.Tensor,
     gemm1_weights: torch.Tensor,
+    # only: biased: gemm1_bias: torch.Tensor,
+    # only: gemm1_alpha: gemm1_alpha: torch.Tensor,
+    # only: gemm1_clamp_limit: gemm1_clamp_limit: torch.Tensor,
     gemm2_weights: torch.Tensor,
+    # only: biased: gemm2_bias: torch.Tensor,
     local_expert_offset: int | torch.Tensor,  # only: remote_experts
-    routed_scaling_factor: float | torch.Tensor,  # only: ds_routing
+    routed_scaling_factor: float | torch.Tensor,  # only: routed_scaling_factor
 ) -> torch.Tensor:
     """Output [seq_len, HIDDEN_SIZE] in bfloat16 of the experts that this rank holds."""
     seq_len = hidden_states.shape[0]
-    gemm1_out_size = 2 * INTERMEDIATE_SIZE
+    gemm1_out_size = 2 * INTERMEDIATE_SIZE  # except: ungated
+    # only: ungated: gemm1_out_size = INTERMEDIATE_SIZE
     assert routing_logits.shape == (seq_len, NUM_EXPERTS)
-    assert routing_bias.shape == (NUM_EXPERTS,)  # only: ds_routing
+    assert routing_bias.shape == (NUM_EXPERTS,)  # only: routing_bias
+    # only: hash: assert input_ids.shape == (seq_len,)
+    # only: hash: assert tid2eid.shape == (VOCAB_SIZE, TOP_K)
+    # only: per_expert_scale: assert per_expert_scale.shape == (NUM_EXPERTS,)
     assert hidden_states.shape == (seq_len, HIDDEN_SIZE)
     assert gemm1_weights.shape == (NUM_LOCAL_EXPERTS, gemm1_out_size, HIDDEN_SIZE)
+    # only: biased: assert gemm1_bias.shape == (NUM_LOCAL_EXPERTS, gemm1_out_size)
+    # only: gemm1_alpha: assert gemm1_alpha.shape == (NUM_LOCAL_EXPERTS,)
+    # only: gemm1_clamp_limit: assert gemm1_clamp_limit.shape == (NUM_LOCAL_EXPERTS,)
     assert gemm2_weights.shape == (NUM_LOCAL_EXPERTS, HIDDEN_SIZE, INTERMEDIATE_SIZE)
+    # only: biased: assert gemm2_bias.shape == (NUM_LOCAL_EXPERTS, HIDDEN_SIZE)
 
     first_local = int(local_expert_offset)  # only: remote_experts
     output = torch.empty((seq_len, HIDDEN_SIZE), dtype=torch.bfloat16, device=hidden_states.device)
@@ -97,8 +127,12 @@ def run(
         tokens = slice(start, start + TOKEN_CHUNK)
         chosen, weights = route(
             routing_logits[tokens],
-            routing_bias,  # only: ds_routing
-            routed_scaling_factor,  # only: ds_routing
+            routing_bias,  # only: routing_bias
+            # only: hash: input_ids[tokens],
+            # only: hash: tid2eid,
+            # only: per_expert_scale: per_expert_scale,
+            # only: router_logit_softcap: router_logit_softcap,
+            routed_scaling_factor,  # only: routed_scaling_factor
         )
         local = chosen - first_local  # only: remote_experts
         here = (local >= 0) & (local < NUM_LOCAL_EXPERTS)  # only: remote_experts
@@ -127,7 +161,11 @@ def run(
             outputs = apply_experts(
                 rows.view(last - first, -1, HIDDEN_SIZE),
                 gemm1_weights[first:last],
+                # only: biased: gemm1_bias[first:last],
+                # only: gemm1_alpha: gemm1_alpha[first:last, None, None],
+                # only: gemm1_clamp_limit: gemm1_clamp_limit[first:last, None, None],
                 gemm2_weights[first:last],
+                # only: biased: gemm2_bias[first:last],
             )
             y[pairs] = outputs.flatten(0, 1)[slots]
         output[tokens] = weighted_sum(y, order, weights)

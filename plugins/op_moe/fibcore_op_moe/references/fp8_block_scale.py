@@ -3,8 +3,10 @@
 For every token, the router chooses experts among all of them and weighs them; every chosen expert
 that this rank holds computes
 
-    up, gate = x W1_up^T, x W1_gate^T        (gemm1_weights stacks up first, then gate)
-    y = (up * silu(gate)) W2^T
+    up, gate = x W1_up^T, x W1_gate^T        (gemm1_weights stacks up first, then gate)  # except: ungated
+    # only: ungated: up = x W1^T
+    y = (up * silu(gate)) W2^T  # only: swiglu
+    # only: activated: y = h W2^T        (h is what the activation makes of these)
 
 and the token's output is the weighted sum of the y, which is rounded once. A block of 128 x 128
 weights shares one scale, and so do 128 consecutive activations of one token. Products and sums are
@@ -20,7 +22,8 @@ HIDDEN_SIZE = 7168
 INTERMEDIATE_SIZE = 2048
 TOP_K = 8
 NUM_GROUPS = 8  # only: groups
-TOP_GROUPS = 4  # only: groups
+TOP_GROUPS = 4  # only: kept_groups
+# only: hash: VOCAB_SIZE = 129280
 # Side of a block that shares one scale.
 BLOCK = 128
 # Sizes of the pieces of work, which bound the memory; no result depends on them.
@@ -166,19 +169,23 @@ def apply_experts(
     x: torch.Tensor,
     gemm1: torch.Tensor,
     gemm1_scale: torch.Tensor,
+    # only: gemm1_alpha: alpha: torch.Tensor,
+    # only: gemm1_clamp_limit: limit: torch.Tensor,
     gemm2: torch.Tensor,
     gemm2_scale: torch.Tensor,
 ) -> torch.Tensor:
     """What e experts make of n tokens each, x [e, n, HIDDEN_SIZE], in float32."""
-    up_scale, gate_scale = gemm1_scale.chunk(2, dim=1)
+    up_scale, gate_scale = gemm1_scale.chunk(2, dim=1)  # except: ungated
+    # only: ungated: up_scale = gemm1_scale
     result = x.new_zeros(x.shape, dtype=torch.float32)
     piece = INTERMEDIATE_SIZE if on_tensor_cores(x) else INTERMEDIATE_CHUNK
     for start in range(0, INTERMEDIATE_SIZE, piece):
         stop = min(start + piece, INTERMEDIATE_SIZE)
         blocks = slice(start // BLOCK, stop // BLOCK)
         up = product(x, gemm1[:, :INTERMEDIATE_SIZE][:, start:stop], up_scale[:, blocks])
-        gate = product(x, gemm1[:, INTERMEDIATE_SIZE:][:, start:stop], gate_scale[:, blocks])
-        hidden = up * torch.nn.functional.silu(gate)
+        gate = product(x, gemm1[:, INTERMEDIATE_SIZE:][:, start:stop], gate_scale[:, blocks])  # except: ungated
+        hidden = up * torch.nn.functional.silu(gate)  # only: swiglu
+        # only: activated: hidden = activate(up, gate)
         result += product(hidden, gemm2[:, :, start:stop], gemm2_scale[:, :, blocks])
     return result
 
@@ -230,29 +237,42 @@ def weighted_sum(y: torch.Tensor, order: torch.Tensor, weights: torch.Tensor) ->
 @torch.no_grad()
 def run(
     routing_logits: torch.Tensor,
-    routing_bias: torch.Tensor,  # only: ds_routing
+    routing_bias: torch.Tensor,  # only: routing_bias
+    # only: hash: input_ids: torch.Tensor,
+    # only: hash: tid2eid: torch.Tensor,
+    # only: per_expert_scale: per_expert_scale: torch.Tensor,
+    # only: router_logit_softcap: router_logit_softcap: float | torch.Tensor,
     hidden_states: torch.Tensor,
     hidden_states_scale: torch.Tensor,
     gemm1_weights: torch.Tensor,
     gemm1_weights_scale: torch.Tensor,
+    # only: gemm1_alpha: gemm1_alpha: torch.Tensor,
+    # only: gemm1_clamp_limit: gemm1_clamp_limit: torch.Tensor,
     gemm2_weights: torch.Tensor,
     gemm2_weights_scale: torch.Tensor,
     local_expert_offset: int | torch.Tensor,  # only: remote_experts
-    routed_scaling_factor: float | torch.Tensor,  # only: ds_routing
+    routed_scaling_factor: float | torch.Tensor,  # only: routed_scaling_factor
 ) -> torch.Tensor:
     """Output [seq_len, HIDDEN_SIZE] in bfloat16 of the experts that this rank holds."""
     seq_len = hidden_states.shape[0]
-    gemm1_out_size = 2 * INTERMEDIATE_SIZE
+    gemm1_out_size = 2 * INTERMEDIATE_SIZE  # except: ungated
+    # only: ungated: gemm1_out_size = INTERMEDIATE_SIZE
     hidden_blocks = HIDDEN_SIZE // BLOCK
     intermediate_blocks = INTERMEDIATE_SIZE // BLOCK
     assert HIDDEN_SIZE % BLOCK == 0
     assert INTERMEDIATE_SIZE % BLOCK == 0
     assert routing_logits.shape == (seq_len, NUM_EXPERTS)
-    assert routing_bias.shape == (NUM_EXPERTS,)  # only: ds_routing
+    assert routing_bias.shape == (NUM_EXPERTS,)  # only: routing_bias
+    # only: hash: assert input_ids.shape == (seq_len,)
+    # only: hash: assert tid2eid.shape == (VOCAB_SIZE, TOP_K)
+    # only: per_expert_scale: assert per_expert_scale.shape == (NUM_EXPERTS,)
     assert hidden_states.shape == (seq_len, HIDDEN_SIZE)
     assert hidden_states_scale.shape == (hidden_blocks, seq_len)
     assert gemm1_weights.shape == (NUM_LOCAL_EXPERTS, gemm1_out_size, HIDDEN_SIZE)
-    assert gemm1_weights_scale.shape == (NUM_LOCAL_EXPERTS, 2 * intermediate_blocks, hidden_blocks)
+    assert gemm1_weights_scale.shape == (NUM_LOCAL_EXPERTS, 2 * intermediate_blocks, hidden_blocks)  # except: ungated
+    # only: ungated: assert gemm1_weights_scale.shape == (NUM_LOCAL_EXPERTS, intermediate_blocks, hidden_blocks)
+    # only: gemm1_alpha: assert gemm1_alpha.shape == (NUM_LOCAL_EXPERTS,)
+    # only: gemm1_clamp_limit: assert gemm1_clamp_limit.shape == (NUM_LOCAL_EXPERTS,)
     assert gemm2_weights.shape == (NUM_LOCAL_EXPERTS, HIDDEN_SIZE, INTERMEDIATE_SIZE)
     assert gemm2_weights_scale.shape == (NUM_LOCAL_EXPERTS, hidden_blocks, intermediate_blocks)
 
@@ -265,8 +285,12 @@ def run(
         tokens = slice(start, start + TOKEN_CHUNK)
         chosen, weights = route(
             routing_logits[tokens],
-            routing_bias,  # only: ds_routing
-            routed_scaling_factor,  # only: ds_routing
+            routing_bias,  # only: routing_bias
+            # only: hash: input_ids[tokens],
+            # only: hash: tid2eid,
+            # only: per_expert_scale: per_expert_scale,
+            # only: router_logit_softcap: router_logit_softcap,
+            routed_scaling_factor,  # only: routed_scaling_factor
         )
         local = chosen - first_local  # only: remote_experts
         here = (local >= 0) & (local < NUM_LOCAL_EXPERTS)  # only: remote_experts
@@ -297,6 +321,8 @@ def run(
                 rows.view(last - first, -1, HIDDEN_SIZE),
                 gemm1_weights[first:last],
                 gemm1_weights_scale[first:last],
+                # only: gemm1_alpha: gemm1_alpha[first:last, None, None],
+                # only: gemm1_clamp_limit: gemm1_clamp_limit[first:last, None, None],
                 gemm2_weights[first:last],
                 gemm2_weights_scale[first:last],
             )

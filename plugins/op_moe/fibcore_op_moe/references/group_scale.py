@@ -4,17 +4,22 @@ For every token, the router chooses experts among all of them and weighs them; e
 that this rank holds computes
 
     up, gate = x W1_up^T + b1_up, x W1_gate^T + b1_gate    (up is stacked first, then gate)  # only: biased
-    # except: biased: up, gate = x W1_up^T, x W1_gate^T        (gemm1_weights stacks up first, then gate)
-    # only: nvfp4: up, gate = up * s_gate, gate * s_gate
+    # only: unbiased: up, gate = x W1_up^T, x W1_gate^T        (gemm1_weights stacks up first, then gate)
+    # only: ungated: up = x W1^T
+    # only: nvfp4_gated: up, gate = up * s_gate, gate * s_gate
+    # only: nvfp4_ungated: up = up * s_gate
     up, gate = up between -limit and limit, gate up to limit  # only: swiglu_oai
     h = (up + 1) * gate * sigmoid(alpha * gate)  # only: swiglu_oai
-    # except: swiglu_oai: h = up * silu(gate)
+    # only: swiglu: h = up * silu(gate)
+    # only: activated: h is what the activation makes of these
     # only: nvfp4: h = h * s_up / s_gate
     y = h W2^T + b2  # only: biased
     # except: biased: y = h W2^T
     # only: nvfp4: y = y * s_y
 
 and the token's output is the weighted sum of the y, which is rounded once. A byte of the weights
+# only: mxint4: holds two numbers of four bits, the first in its four lower bits, of which 8 to 15 stand for -8 to
+# only: mxint4: -1. Products and sums are float32; on a GPU tensor cores
 holds two numbers e2m1, the first in its four lower bits; a byte b of the scales, read without a  # only: mxfp4
 sign, stands for 2^(b - 127), 255 for NaN. Products and sums are float32; on a GPU tensor cores  # only: mxfp4
 # only: nvfp4: or of the hidden states holds two numbers e2m1, the first in its four lower bits. With s_x, s_1,
@@ -45,11 +50,14 @@ HIDDEN_SIZE = 7168
 INTERMEDIATE_SIZE = 2048
 TOP_K = 8
 NUM_GROUPS = 8  # only: groups
-TOP_GROUPS = 4  # only: groups
+TOP_GROUPS = 4  # only: kept_groups
+# only: hash: VOCAB_SIZE = 129280
 # Weights of a row that share one scale.
 GROUP = 32
-# Numbers e2m1 by their four bits.
-E2M1 = (0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -6)
+# Numbers e2m1 by their four bits.  # except: mxint4
+E2M1 = (0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -6)  # except: mxint4
+# only: mxint4: # Numbers by their four bits.
+# only: mxint4: INT4 = (0, 1, 2, 3, 4, 5, 6, 7, -8, -7, -6, -5, -4, -3, -2, -1)
 # Sizes of the pieces of work, which bound the memory; no result depends on them.
 TOKEN_CHUNK = 4096
 # Of the intermediate size, which is whole on tensor cores.
@@ -62,12 +70,15 @@ SUMMED_AT_ONCE = 2048
 
 
 def scaled(weights: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
-    """What weights [e, m, k / 2] and scales [e, m, k / GROUP] stand for, [e, m, k] in bfloat16.
+    # only: mxint4: """What weights [e, m, k / 2] and scales [e, m, k / GROUP] stand for, [e, m, k] in float32.
+    """What weights [e, m, k / 2] and scales [e, m, k / GROUP] stand for, [e, m, k] in bfloat16.  # except: mxint4
 
     It has as many exponents as the scales and more bits than the numbers: nothing is rounded.  # only: mxfp4
     # only: nvfp4: It has more bits than the products: nothing is rounded.
+    # only: mxint4: A product has 11 bits: nothing is rounded.
     """
-    one = torch.tensor(E2M1, dtype=torch.bfloat16, device=weights.device)
+    one = torch.tensor(E2M1, dtype=torch.bfloat16, device=weights.device)  # except: mxint4
+    # only: mxint4: one = torch.tensor(INT4, dtype=torch.float32, device=weights.device)
     pairs = torch.stack((one.repeat(16), one.repeat_interleave(16)), dim=1)
     index = weights.view(torch.uint8).to(torch.int32)
     values = torch.nn.functional.embedding(index, pairs).flatten(2)
@@ -77,6 +88,7 @@ def scaled(weights: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
     by_group = values.view(*scales.shape, GROUP)
     by_group.mul_(powers.view(torch.bfloat16).unsqueeze(3))  # only: mxfp4
     # only: nvfp4: by_group.mul_(scales.to(torch.bfloat16).unsqueeze(3))
+    # only: mxint4: by_group.mul_(scales.unsqueeze(3))
     return values
 
 
@@ -88,9 +100,16 @@ def product(x: torch.Tensor, weights: torch.Tensor, scales: torch.Tensor) -> tor
     whole = scaled(weights, scales)
     if not on_tensor_cores(x):
         return torch.bmm(x, whole.to(torch.float32).mT)
-    if x.dtype == torch.bfloat16:
-        return exact_product(x, whole)
-    return product_of_halves(x, whole)
+    # only: mxint4: # A bfloat16 number and what is left, which is one, too.
+    # only: mxint4: high = whole.to(torch.bfloat16)
+    # only: mxint4: excess = whole.sub_(high).to(torch.bfloat16)
+    # only: mxint4: if x.dtype == torch.bfloat16:
+    # only: mxint4:     return exact_product(x, high).add_(exact_product(x, excess))
+    # only: mxint4: # Without the low half of x times the rest, which float32 rounds away from the sum.
+    # only: mxint4: return product_of_halves(x, high).add_(exact_product(x.to(torch.bfloat16), excess))
+    if x.dtype == torch.bfloat16:  # except: mxint4
+        return exact_product(x, whole)  # except: mxint4
+    return product_of_halves(x, whole)  # except: mxint4
 
 
 def apply_experts(
@@ -98,8 +117,8 @@ def apply_experts(
     gemm1: torch.Tensor,
     gemm1_scale: torch.Tensor,
     gemm1_bias: torch.Tensor,  # only: biased
-    alpha: torch.Tensor,  # only: swiglu_oai
-    limit: torch.Tensor,  # only: swiglu_oai
+    alpha: torch.Tensor,  # only: gemm1_alpha
+    limit: torch.Tensor,  # only: gemm1_clamp_limit
     gemm2: torch.Tensor,
     gemm2_scale: torch.Tensor,
     gemm2_bias: torch.Tensor,  # only: biased
@@ -108,8 +127,9 @@ def apply_experts(
     # only: nvfp4: output_scalar: torch.Tensor,
 ) -> torch.Tensor:
     """What e experts make of n tokens each, x [e, n, HIDDEN_SIZE], in float32."""
-    gemm1_up, gemm1_gate = gemm1.chunk(2, dim=1)
-    up_scale, gate_scale = gemm1_scale.chunk(2, dim=1)
+    gemm1_up, gemm1_gate = gemm1.chunk(2, dim=1)  # except: ungated
+    up_scale, gate_scale = gemm1_scale.chunk(2, dim=1)  # except: ungated
+    # only: ungated: gemm1_up, up_scale = gemm1, gemm1_scale
     up_bias, gate_bias = gemm1_bias.unsqueeze(1).chunk(2, dim=2)  # only: biased
     result = gemm2_bias.unsqueeze(1).repeat(1, x.shape[1], 1)  # only: biased
     # except: biased: result = x.new_zeros(x.shape, dtype=torch.float32)
@@ -117,13 +137,15 @@ def apply_experts(
     for start in range(0, INTERMEDIATE_SIZE, piece):
         stop = min(start + piece, INTERMEDIATE_SIZE)
         up = product(x, gemm1_up[:, start:stop], up_scale[:, start:stop])
-        gate = product(x, gemm1_gate[:, start:stop], gate_scale[:, start:stop])
-        # only: nvfp4: up, gate = up * gate_scalar, gate * gate_scalar
+        gate = product(x, gemm1_gate[:, start:stop], gate_scale[:, start:stop])  # except: ungated
+        # only: nvfp4_gated: up, gate = up * gate_scalar, gate * gate_scalar
+        # only: nvfp4_ungated: up = up * gate_scalar
         up += up_bias[:, :, start:stop]  # only: biased
         gate += gate_bias[:, :, start:stop]  # only: biased
         up, gate = torch.clamp(up, -limit, limit), torch.clamp(gate, max=limit)  # only: swiglu_oai
         hidden = (up + 1) * gate * torch.sigmoid(alpha * gate)  # only: swiglu_oai
-        # except: swiglu_oai: hidden = up * torch.nn.functional.silu(gate)
+        # only: swiglu: hidden = up * torch.nn.functional.silu(gate)
+        # only: activated: hidden = activate(up, gate)
         # only: nvfp4: hidden *= up_scalar / gate_scalar
         packed, blocks = slice(start // 2, stop // 2), slice(start // GROUP, stop // GROUP)
         result += product(hidden, gemm2[:, :, packed], gemm2_scale[:, :, blocks])
@@ -134,14 +156,18 @@ def apply_experts(
 @torch.no_grad()
 def run(
     routing_logits: torch.Tensor,
-    routing_bias: torch.Tensor,  # only: ds_routing
+    routing_bias: torch.Tensor,  # only: routing_bias
+    # only: hash: input_ids: torch.Tensor,
+    # only: hash: tid2eid: torch.Tensor,
+    # only: per_expert_scale: per_expert_scale: torch.Tensor,
+    # only: router_logit_softcap: router_logit_softcap: float | torch.Tensor,
     hidden_states: torch.Tensor,
     # only: nvfp4: hidden_states_scale: torch.Tensor,
     gemm1_weights: torch.Tensor,
     gemm1_weights_scale: torch.Tensor,
     gemm1_bias: torch.Tensor,  # only: biased
-    gemm1_alpha: torch.Tensor,  # only: swiglu_oai
-    gemm1_clamp_limit: torch.Tensor,  # only: swiglu_oai
+    gemm1_alpha: torch.Tensor,  # only: gemm1_alpha
+    gemm1_clamp_limit: torch.Tensor,  # only: gemm1_clamp_limit
     gemm2_weights: torch.Tensor,
     gemm2_weights_scale: torch.Tensor,
     gemm2_bias: torch.Tensor,  # only: biased
@@ -149,25 +175,29 @@ def run(
     # only: nvfp4: output1_scale_gate_scalar: torch.Tensor,
     # only: nvfp4: output2_scale_scalar: torch.Tensor,
     local_expert_offset: int | torch.Tensor,  # only: remote_experts
-    routed_scaling_factor: float | torch.Tensor,  # only: ds_routing
+    routed_scaling_factor: float | torch.Tensor,  # only: routed_scaling_factor
 ) -> torch.Tensor:
     """Output [seq_len, HIDDEN_SIZE] in bfloat16 of the experts that this rank holds."""
     seq_len = hidden_states.shape[0]
-    gemm1_out_size = 2 * INTERMEDIATE_SIZE
+    gemm1_out_size = 2 * INTERMEDIATE_SIZE  # except: ungated
+    # only: ungated: gemm1_out_size = INTERMEDIATE_SIZE
     hidden_blocks = HIDDEN_SIZE // GROUP
     intermediate_blocks = INTERMEDIATE_SIZE // GROUP
     assert HIDDEN_SIZE % GROUP == 0
     assert INTERMEDIATE_SIZE % GROUP == 0
     assert routing_logits.shape == (seq_len, NUM_EXPERTS)
-    assert routing_bias.shape == (NUM_EXPERTS,)  # only: ds_routing
+    assert routing_bias.shape == (NUM_EXPERTS,)  # only: routing_bias
+    # only: hash: assert input_ids.shape == (seq_len,)
+    # only: hash: assert tid2eid.shape == (VOCAB_SIZE, TOP_K)
+    # only: per_expert_scale: assert per_expert_scale.shape == (NUM_EXPERTS,)
     assert hidden_states.shape == (seq_len, HIDDEN_SIZE)  # except: nvfp4
     # only: nvfp4: assert hidden_states.shape == (seq_len, HIDDEN_SIZE // 2)
     # only: nvfp4: assert hidden_states_scale.shape == (seq_len, hidden_blocks)
     assert gemm1_weights.shape == (NUM_LOCAL_EXPERTS, gemm1_out_size, HIDDEN_SIZE // 2)
     assert gemm1_weights_scale.shape == (NUM_LOCAL_EXPERTS, gemm1_out_size, hidden_blocks)
     assert gemm1_bias.shape == (NUM_LOCAL_EXPERTS, gemm1_out_size)  # only: biased
-    assert gemm1_alpha.shape == (NUM_LOCAL_EXPERTS,)  # only: swiglu_oai
-    assert gemm1_clamp_limit.shape == (NUM_LOCAL_EXPERTS,)  # only: swiglu_oai
+    assert gemm1_alpha.shape == (NUM_LOCAL_EXPERTS,)  # only: gemm1_alpha
+    assert gemm1_clamp_limit.shape == (NUM_LOCAL_EXPERTS,)  # only: gemm1_clamp_limit
     assert gemm2_weights.shape == (NUM_LOCAL_EXPERTS, HIDDEN_SIZE, INTERMEDIATE_SIZE // 2)
     assert gemm2_weights_scale.shape == (NUM_LOCAL_EXPERTS, HIDDEN_SIZE, intermediate_blocks)
     assert gemm2_bias.shape == (NUM_LOCAL_EXPERTS, HIDDEN_SIZE)  # only: biased
@@ -185,8 +215,12 @@ def run(
         tokens = slice(start, start + TOKEN_CHUNK)
         chosen, weights = route(
             routing_logits[tokens],
-            routing_bias,  # only: ds_routing
-            routed_scaling_factor,  # only: ds_routing
+            routing_bias,  # only: routing_bias
+            # only: hash: input_ids[tokens],
+            # only: hash: tid2eid,
+            # only: per_expert_scale: per_expert_scale,
+            # only: router_logit_softcap: router_logit_softcap,
+            routed_scaling_factor,  # only: routed_scaling_factor
         )
         local = chosen - first_local  # only: remote_experts
         here = (local >= 0) & (local < NUM_LOCAL_EXPERTS)  # only: remote_experts
@@ -219,8 +253,8 @@ def run(
                 gemm1_weights[first:last],
                 gemm1_weights_scale[first:last],
                 gemm1_bias[first:last],  # only: biased
-                gemm1_alpha[first:last, None, None],  # only: swiglu_oai
-                gemm1_clamp_limit[first:last, None, None],  # only: swiglu_oai
+                gemm1_alpha[first:last, None, None],  # only: gemm1_alpha
+                gemm1_clamp_limit[first:last, None, None],  # only: gemm1_clamp_limit
                 gemm2_weights[first:last],
                 gemm2_weights_scale[first:last],
                 gemm2_bias[first:last],  # only: biased
