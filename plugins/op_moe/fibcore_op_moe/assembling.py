@@ -98,6 +98,10 @@ def reference(moe: Moe, constants: Mapping[str, object]) -> str:
     if moe.routing.reference is not None:
         other = select(source("references", f"{moe.routing.reference}.py"), words)
         text = swap_function(text, "route", other)
+    if text.count("first_of_largest(") == 1:  # a table chooses
+        start, stop = function_text(text, "first_of_largest")
+        lines = text.splitlines(keepends=True)
+        text = "".join([*lines[:start], *lines[stop + 2 :]])
     if activated:
         other = source("references", "activations.py")
         text = add_function(text, "apply_experts", other, moe.activation.name)

@@ -80,7 +80,7 @@ def _axes(moe: Moe) -> dict[str, Axis]:
         axes["num_local_experts"] = const(
             moe.num_local_experts, "Routed experts, all of them on this rank."
         )
-    axes["hidden_size"] = const(moe.hidden_size)
+    axes["hidden_size"] = const(moe.hidden_size, "Width of the hidden states.")
     axes["intermediate_size"] = const(
         moe.intermediate_size, "Intermediate size of one expert on this rank."
     )
@@ -150,12 +150,16 @@ def inputs_of(moe: Moe) -> dict[str, TensorSpec]:
             else scalar(own.dtype, own.description)
         )
     inputs["hidden_states"] = tensor(
-        f"seq_len {hidden if states else 'hidden_size'}", dtype, pairs.strip() if states else None
+        f"seq_len {hidden if states else 'hidden_size'}",
+        dtype,
+        f"What the experts are given.{pairs if states else ''}",
     )
     if states:
         inputs["hidden_states_scale"] = tensor(f"seq_len {of_hidden}", scales, about)
     if block:
-        inputs["hidden_states_scale"] = tensor("num_hidden_blocks seq_len", "float32")
+        inputs["hidden_states_scale"] = tensor(
+            "num_hidden_blocks seq_len", "float32", f"Multiplies {BLOCK} numbers of a token."
+        )
     if channel:
         inputs["hidden_states_scale"] = tensor("seq_len", "float32", "Multiplies a token.")
     inputs["gemm1_weights"] = tensor(
@@ -167,7 +171,9 @@ def inputs_of(moe: Moe) -> dict[str, TensorSpec]:
     )
     if block:
         inputs["gemm1_weights_scale"] = tensor(
-            "num_local_experts num_gemm1_out_blocks num_hidden_blocks", "float32"
+            "num_local_experts num_gemm1_out_blocks num_hidden_blocks",
+            "float32",
+            f"Multiplies a block of {BLOCK} x {BLOCK} weights.",
         )
     if channel:
         inputs["gemm1_weights_scale"] = tensor(
@@ -205,7 +211,9 @@ def inputs_of(moe: Moe) -> dict[str, TensorSpec]:
     )
     if block:
         inputs["gemm2_weights_scale"] = tensor(
-            "num_local_experts num_hidden_blocks num_intermediate_blocks", "float32"
+            "num_local_experts num_hidden_blocks num_intermediate_blocks",
+            "float32",
+            f"Multiplies a block of {BLOCK} x {BLOCK} weights.",
         )
     if channel:
         inputs["gemm2_weights_scale"] = tensor(

@@ -501,7 +501,7 @@ EACH_GROUP = {
 HASH = {
     "the best logits choose": (
         "tid2eid[input_ids].to(torch.int64)",
-        "first_of_largest(logits, TOP_K)",
+        "logits.topk(TOP_K).indices",
     ),
     "the table of the token before": ("tid2eid[input_ids]", "tid2eid[input_ids - 1]"),
     "experts of other tokens": ("tid2eid[input_ids]", "tid2eid[input_ids.flip(0)]"),
