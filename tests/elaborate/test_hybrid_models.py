@@ -443,7 +443,7 @@ def gqa(sizes: str, layers: int, suffix: str = "") -> dict[str, int]:
                 "mamba_ssd_prefill_h64_d64_s128_ng8": 23,
                 "moe_bf16_relu2_ds_routing_topk6_ng1_kg1_e128_h2688_i1856": 23,
             },
-            {},
+            {"causal convolution": 23, "Mixer2RMSNormGated": 23},
             {},
             id="nemotron-3",
         ),
