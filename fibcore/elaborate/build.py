@@ -214,6 +214,9 @@ class TreeBuilder:
                     tuple(self.export(self._indexed(a, at)) for a in operation.args),
                     {k: self.export(self._indexed(v, at)) for k, v in operation.kwargs.items()},
                     operation.place,
+                    conditions=operation.conditions,
+                    possible=operation.possible,
+                    beside=operation.beside,
                 )
             )
         node = ModuleNode(

@@ -192,7 +192,7 @@ class Session:
             model=self.config.slug,
             architecture=architecture,
             root=node,
-            operations=tuple(tree.operations),
+            operations=tuple(o for o in tree.operations if not o.beside),
             missing=(
                 *tree.missing,
                 *missing,
@@ -204,7 +204,7 @@ class Session:
             config=dict(self.config.data),
             kv_cache_dtype=self.serving.kv_cache_dtype,
             asked=frozenset(environment.shims.server.asked),
-            followed=Later(lambda: _followed(ev, following)),
+            followed=Later(lambda: _followed(ev, following, tree)),
         )
 
     def _forward(self, ev: Evaluator, root: Mod, missing: list[Missing]) -> None:
@@ -287,11 +287,16 @@ class Session:
         return True
 
 
-def _followed(ev: Evaluator, following: Following) -> Followed:
-    """What is run beside modules, found after the model was elaborated."""
+def _followed(ev: Evaluator, following: Following, tree: TreeBuilder) -> Followed:
+    """What is run beside modules, found after the model was elaborated.
+
+    The models' own calls come first, then those below building blocks.
+    """
     ev.budget.restart()
     with deep_recursion(), charging(ev.budget.spend):
-        return following.run()
+        found = following.run()
+    own = (operation for operation in tree.operations if operation.beside)
+    return attrs.evolve(found, kernel_calls=(*own, *found.kernel_calls))
 
 
 def _forward_method(ev: Evaluator, mod: Mod) -> Func | None:

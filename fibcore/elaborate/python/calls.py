@@ -250,6 +250,8 @@ class Calls(Part):
             self.ev.forward.note_parameters(func.qualname, args, kwargs, place)
             if self.ev.launches.stops(func, args, kwargs, place):
                 return Unknown.tensor(f"tensor from {func.qualname}", place)
+            if self.ev.forward.notes(func, args, kwargs, place):
+                return Unknown.tensor(f"tensor from {func.qualname}", place)
             if not self.ev.launches.active and self.ev.environment.is_kernel(module):
                 self.ev.forward.give_away(args, kwargs)
                 return Unknown.tensor(f"tensor from {func.qualname}", place)

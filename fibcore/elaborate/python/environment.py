@@ -100,6 +100,16 @@ class Environment:
         """
         return False
 
+    def is_noted(self, name: str) -> bool:
+        """Whether a function of the tree is noted as one that runs on the device, in a model too.
+
+        Of a model's own forward pass, which calls much else that does, no more is noted.
+
+        Args:
+            name: Its dotted name.
+        """
+        return False
+
     def is_foreign_module(self, name: str) -> bool:
         """Whether a class outside of the tree is known to be one of modules."""
         return False

@@ -68,6 +68,7 @@ class Forward(Part):
         # Results by module, method and a summary of the arguments, with the decisions on the layer
         # index that they hang on, the layer that they are of, and what is carried on from there.
         self._memo: dict[Any, list[tuple[Tracker | None, Any, Mod, Any]]] = {}
+        self._depth = 0  # how many journals were open where the outermost module was called
 
     @contextlib.contextmanager
     def separate(self) -> Iterator[dict[int, list[Call]]]:
@@ -198,6 +199,8 @@ class Forward(Part):
     ) -> Any:
         if self.ev.environment.is_kernel(func.env.module.name):
             self.lost.add(id(target))  # what runs inside is not looked into
+        if not self.running:
+            self._depth = self.ev.writes.open
         self.running.append(target)
         try:
             if target.tracker is None:
@@ -268,13 +271,48 @@ class Forward(Part):
         if any(_is_weight(a) for a in (*args, *kwargs.values())):
             self.note_operation(name, args, kwargs, place)
 
-    def note_operation(self, name: str, args: Args, kwargs: Kwargs, place: SourcePlace) -> None:
-        """Record an operation of the module that runs; the same one again is no other."""
+    def notes(self, func: Func, args: Args, kwargs: Kwargs, place: SourcePlace) -> bool:
+        """Whether a function of the source is a kernel beside modules; its call is noted."""
+        if self.ev.launches.active or not self.ev.environment.is_noted(func.qualname):
+            return False
+        self.give_away(args, kwargs)
+        self.note_operation(func.qualname, args, kwargs, place, beside=True)
+        return True
+
+    def note_operation(
+        self,
+        name: str,
+        args: Args,
+        kwargs: Kwargs,
+        place: SourcePlace,
+        *,
+        beside: bool = False,
+        possible: bool = False,
+    ) -> None:
+        """Record an operation of the module that runs; the same one again is no other.
+
+        Args:
+            name: The function.
+            args: Positional arguments.
+            kwargs: Keyword arguments.
+            place: Where it stands.
+            beside: Whether it is a kernel by itself, beside modules.
+            possible: Whether that may not happen though no branch says so.
+        """
         if not self.ev.mode.forward or not self.running:
             return
         owner = self.running[-1]
         record = self.operations.setdefault(id(owner), [])
-        new = Operation(name, "", tuple(args), dict(kwargs), place)
+        new = Operation(
+            name,
+            "",
+            tuple(args),
+            dict(kwargs),
+            place,
+            conditions=tuple(self.ev.launches.conditions) if beside else (),
+            possible=possible or (beside and self.ev.writes.open > self._depth),
+            beside=beside,
+        )
         here = [noted for noted in record if noted.place == place and noted.function == name]
         if not here or _given_of(new) not in map(_given_of, here):
             record.append(new)

@@ -110,7 +110,7 @@ class Launches(Part):
             env: The scope that it stands in.
             holds: Whether it is the side that is taken where the condition is true.
         """
-        if not self.active:
+        if not (self.active or self.ev.mode.forward):
             yield
             return
         self.conditions.append(Condition(shortened(test), holds, env.module.place(test)))

@@ -274,6 +274,10 @@ class Environment(environment.Environment):
         """Whether a function launches kernels, by the tables of `kernels`."""
         return kernels.is_kernel(name)
 
+    def is_noted(self, name: str) -> bool:
+        """Whether a function is noted where a model calls it, by the tables of `kernels`."""
+        return kernels.is_noted(name)
+
     def is_foreign_module(self, name: str) -> bool:
         """Whether a class of another package is one of modules, with weights or without."""
         return self.weightless(name) or name in self._leaves.weighted_external

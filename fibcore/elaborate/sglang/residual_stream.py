@@ -25,6 +25,10 @@ _READ_OPTIONS = ("quant_format", "post_residual_addition")
 """What a call of `prepare` hands to the stage's read."""
 
 
+_SUM = "srt.layers.layer_boundary.ops.sum_output"
+"""The function that adds a stage's output up over ranks."""
+
+
 # What releases call the same.
 _AT_EXIT = ("applied_at_exit", "at_producer")
 _PLAIN = ("is_plain_add", "adds_plainly")
@@ -122,12 +126,16 @@ class _Applied(Value):
 class ResidualStreams:
     """The stream of the one batch that is followed.
 
+    Args:
+        ranks: How many ranks serve the model.
+
     Attributes:
         methods: What a stage boundary does, by the name of its method.
         functions: The functions of the source that read and write the stream.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, ranks: int) -> None:
+        self._ranks = ranks
         self._held: dict[str, Any] = {"stream": None}
         self.methods: dict[str, Callable[..., Any]] = {
             "prepare": self._prepare,
@@ -228,6 +236,7 @@ class ResidualStreams:
         apply = _field(_field(declaration, "output_transform"), "apply")
         if apply is not ABSENT:
             ev.calls.call(apply, [_tensor(place)], {}, place)
+        self._note_sum(ev, place)
         at_exit = _flag(ev, update, _AT_EXIT, place)
         if _flag(ev, update, _PLAIN, place) is not True:
             # Where the next read applies it, its modules are this stage's all the same.
@@ -245,6 +254,16 @@ class ResidualStreams:
                 after.append(Stream(stream.residual, update))
         self.carry(ev, merge(after))
         return _tensor(place)
+
+    def _note_sum(self, ev: Evaluator, place: SourcePlace) -> None:
+        """Note that ranks may add a stage's output up.
+
+        A stage says whether its output is a sum's part when the model is built, by much that is not
+        followed; the sum is taken at the stage's exit or by the kernel of the next norm.
+        """
+        if self._ranks > 1:
+            name = f"{ev.index.package}.{_SUM}"
+            ev.forward.note_operation(name, [_tensor(place)], {}, place, beside=True, possible=True)
 
     def _branch_input(
         self, ev: Evaluator, stage: Stage, args: Args, kwargs: Kwargs, place: SourcePlace

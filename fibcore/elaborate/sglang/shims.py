@@ -49,7 +49,7 @@ class Shims:
         self.attention_dp = 1 if launch is None else launch.attention_dp
         self.server = ServerArguments(tp=tp, ep=ep, launch=launch)
         self._runtime = RuntimeContext(self.server)
-        self.streams = ResidualStreams()
+        self.streams = ResidualStreams(tp)
         self.functions: dict[str, Callable[..., Any]] = {
             "context": self._runtime.context,
             "forward_context": forward_context,

@@ -27,9 +27,12 @@ def cost(
     if dtype != "bfloat16":
         return None
 
+    scaled = "embed_scale" in definition.inputs
+    flops = tokens * definition.const_axes["hidden_size"] if scaled else 0
+
     def reading(used: int) -> Cost:
         table = {"weight": min(used, rows) * definition.const_axes["hidden_size"] * _BYTES}
-        return moved(definition, axes, 0, dtype, instead=table)
+        return moved(definition, axes, flops, dtype, instead=table)
 
     part = "vocab_start_index" in definition.inputs
     ids, start = values.get("input_ids"), values.get("vocab_start_index") if part else (0,)

@@ -16,7 +16,7 @@ from fibcore.plugin import (
     tensor,
     var,
 )
-from fibcore_op_embedding.names import OP_TYPE, PART, WHOLE
+from fibcore_op_embedding.names import OP_TYPE, PART, SCALED, WHOLE
 
 
 def define(kernel: Kernel) -> Definition:
@@ -28,7 +28,7 @@ def define(kernel: Kernel) -> Definition:
     """
     vocab_size = int(kernel.parameters["vocab_size"])
     hidden_size = int(kernel.parameters["hidden_size"])
-    part = bool(kernel.parameters["part"])
+    part, scaled = bool(kernel.parameters["part"]), bool(kernel.parameters.get("scaled"))
     inputs: dict[str, TensorSpec] = {
         "input_ids": tensor("num_tokens", "int64", "Tokens, each a number of the vocabulary."),
         "weight": tensor(
@@ -39,12 +39,15 @@ def define(kernel: Kernel) -> Definition:
     if part:
         inputs["vocab_start_index"] = scalar("int32", "Token of the part's first row.")
         rows = "Rows of a rank's part of the table."
-    template = "vocab_parallel_embedding.py" if part else "embedding.py"
+    if scaled:
+        inputs["embed_scale"] = scalar("float32", "What every row is multiplied by.")
+    stem = "vocab_parallel_" * part + "scaled_" * scaled
+    template = f"{stem}embedding.py"
     source = (files(__package__) / "references" / template).read_text(encoding="utf-8")
     return Definition(
         name=kernel.name,
         op_type=OP_TYPE,
-        description=_description(vocab_size, hidden_size, part=part),
+        description=_description(vocab_size, hidden_size, part=part, scaled=scaled),
         tags=kernel.tags,
         axes={
             "num_tokens": var("Tokens of the batch."),
@@ -59,8 +62,13 @@ def define(kernel: Kernel) -> Definition:
     )
 
 
-def _description(vocab_size: int, hidden_size: int, *, part: bool) -> str:
+def _description(vocab_size: int, hidden_size: int, *, part: bool, scaled: bool) -> str:
     rows = f"{vocab_size} rows of {hidden_size} elements"
+    if scaled:
+        return (
+            "Embedding: the row of a table for each token, times embed_scale. "
+            f"The table has {rows}."
+        )
     if not part:
         return f"Embedding: the row of a table for each token. The table has {rows}."
     return (
@@ -79,7 +87,7 @@ def identify(definition: Definition) -> Identity:
 def has_known_tensors(definition: Definition) -> bool:
     """Whether inputs, outputs and axes are those that `define` gives."""
     return (
-        tuple(definition.inputs) in (WHOLE, PART)
+        tuple(definition.inputs) in (WHOLE, PART, SCALED)
         and tuple(definition.outputs) == ("output",)
         and definition.var_axes == ("num_tokens",)
         and set(definition.const_axes) == {"vocab_size", "hidden_size"}

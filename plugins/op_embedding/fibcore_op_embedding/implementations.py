@@ -14,9 +14,16 @@ def implementations(definition: Definition) -> tuple[Implementation, ...]:
         return ()
     if "vocab_start_index" in definition.inputs:
         return (*_of_both(definition), *_of_a_part(definition))
+    scaled: tuple[Implementation, ...] = ()
+    if "embed_scale" in definition.inputs:
+        scaled = (
+            *wrapped(definition, "rows are not scaled", embed_scale="1.0"),
+            *wrapped(definition, "scaled twice", embed_scale="embed_scale * embed_scale"),
+        )
     next_row = "(input_ids + 1) % len(weight)"
     return (
         *_of_both(definition),
+        *scaled,
         *wrapped(definition, "rows are one too far", input_ids=next_row),
     )
 

@@ -13,10 +13,12 @@ from fibcore.plugin import (
     ModelTree,
     ModuleNode,
     Named,
+    Scalar,
     Serving,
     UndecidedError,
     Unknown,
     decided,
+    fact,
     layer_vocabulary,
     origins_of,
     rank_vocabulary,
@@ -49,6 +51,8 @@ class _Table:
     sizes: LinearSizes
     whole: LinearSizes
     ranks: int
+    scale: float | None = None
+    """What every row is multiplied by; None where it stays as it is."""
 
     @property
     def part(self) -> bool:
@@ -57,7 +61,9 @@ class _Table:
     @property
     def name(self) -> str:
         rows = self.sizes if self.part else self.whole
-        return kernel_name(rows.n.value, rows.k.value, part=self.part)
+        return kernel_name(
+            rows.n.value, rows.k.value, part=self.part, scaled=self.scale is not None
+        )
 
 
 def extract(tree: ModelTree, serving: Serving) -> Extraction:
@@ -85,13 +91,6 @@ def _match(node: ModuleNode, serving: Serving, found: KernelCollector) -> None:
         return
     if any(call.method in _CALLS for call in node.calls):
         found.add(_kernel(node, table), node)
-        if node.is_a(_SCALED):
-            found.not_covered(
-                "product of embeddings with a number",
-                "the class multiplies what it has looked up; the op type has no such kernel",
-                node,
-                op_types=(),
-            )
     elif node.idle:
         found.not_covered(
             f"{table.name} that is not run",
@@ -113,6 +112,14 @@ def _kernel(node: ModuleNode, table: _Table) -> Kernel:
         "hidden_size": sizes.k.fact(node),
     }
     notes: tuple[str, ...] = ()
+    parameters: dict[str, Scalar] = {
+        "vocab_size": sizes.n.value,
+        "hidden_size": sizes.k.value,
+        "part": table.part,
+    }
+    if table.scale is not None:
+        parameters |= {"scaled": True, "embed_scale": float(table.scale)}
+        facts["embed_scale"] = fact(table.scale, node, "usual value of the input embed_scale")
     if table.part:
         facts["total_vocab_size"] = table.whole.n.fact(node)
     elif table.sizes.n.value != table.whole.n.value:
@@ -120,11 +127,7 @@ def _kernel(node: ModuleNode, table: _Table) -> Kernel:
     return Kernel(
         op_type=OP_TYPE,
         name=table.name,
-        parameters={
-            "vocab_size": sizes.n.value,
-            "hidden_size": sizes.k.value,
-            "part": table.part,
-        },
+        parameters=parameters,
         facts=facts,
         uses=(),
         tags=(f"tp:{table.ranks}",) if table.ranks else (),
@@ -170,4 +173,9 @@ def _table(node: ModuleNode, serving: Serving) -> _Table:
     sizes = rank_vocabulary(node, serving)
     origins = frozenset().union(*(origins_of(source) for source in sizes.n.sources))
     ranks = serving.ranks(origins) if sizes.sharded else 0
-    return _Table(sizes, layer_vocabulary(node), ranks)
+    scale = None
+    if node.is_a(_SCALED):
+        scale = decided(node.argument("embed_scale"), "embed_scale")
+        if isinstance(scale, bool) or not isinstance(scale, (int, float)):
+            raise UndecidedError(f"embed_scale is {scale!r}, not a number")
+    return _Table(sizes, layer_vocabulary(node), ranks, scale)

@@ -14,8 +14,11 @@ WHOLE = ("input_ids", "weight")
 """The inputs of a look-up in a whole table, in order."""
 PART = (*WHOLE, "vocab_start_index")
 """The same where the table is a rank's part."""
+SCALED = (*WHOLE, "embed_scale")
+"""The same where every row is multiplied by a number."""
 
 
-def kernel_name(vocab_size: int, hidden_size: int, *, part: bool) -> str:
+def kernel_name(vocab_size: int, hidden_size: int, *, part: bool, scaled: bool = False) -> str:
     """The definition's name: `embedding_v128256_h4096`, `vocab_parallel_embedding_v16032_h8192`."""
-    return f"{'vocab_parallel_' * part}embedding_v{vocab_size}_h{hidden_size}"
+    prefix = "scaled_" * scaled + "vocab_parallel_" * part
+    return f"{prefix}embedding_v{vocab_size}_h{hidden_size}"

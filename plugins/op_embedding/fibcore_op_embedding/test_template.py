@@ -39,8 +39,13 @@ def make_inputs(
     # The first and the last row, and the tokens beside them; with one token, a row that is there.
     edges = torch.tensor([start, start + rows - 1, start - 1, start + rows, start]) % total
     ids[: len(edges)] = edges[: len(ids)]
-    values = {"input_ids": ids, "weight": _table(definition, rows, generator)}
-    return _cast(definition, {**values, **({"vocab_start_index": start} if part else {})}, device)
+    values: Inputs = {"input_ids": ids, "weight": _table(definition, rows, generator)}
+    if part:
+        values["vocab_start_index"] = start
+    if "embed_scale" in definition["inputs"]:
+        # Like most, it is no number of 16 bits.
+        values["embed_scale"] = float(torch.tensor(math.sqrt(_size(definition, "hidden_size") + 3)))
+    return _cast(definition, values, device)
 
 
 def _table(definition: Definition, rows: int, generator: torch.Generator) -> torch.Tensor:
@@ -78,16 +83,19 @@ def _size(definition: Definition, axis: str) -> int:
 
 
 def _expected(inputs: Inputs) -> torch.Tensor:
-    """Token by token: its row, or zeros."""
+    """Token by token: its row, or zeros; scaled exactly and rounded once."""
     weight, start = inputs["weight"], inputs.get("vocab_start_index", 0)
     found = [int(one) - start for one in inputs["input_ids"]]
     nothing = torch.zeros_like(weight[0])
-    return torch.stack([weight[i] if 0 <= i < len(weight) else nothing for i in found])
+    rows = torch.stack([weight[i] if 0 <= i < len(weight) else nothing for i in found])
+    if "embed_scale" not in inputs:
+        return rows
+    return torch.mul(rows.double(), inputs["embed_scale"]).to(weight.dtype)
 
 
 def _bits(x: torch.Tensor) -> torch.Tensor:
-    """The bits of floating-point numbers: zeros have signs, and NaN is equal to itself."""
-    return x.contiguous().view(torch.uint8)
+    """The bits of floating-point numbers: zeros have signs, and NaN is equal to NaN."""
+    return x.masked_fill(x.isnan(), math.nan).contiguous().view(torch.uint8)
 
 
 def every_token_has_its_row(

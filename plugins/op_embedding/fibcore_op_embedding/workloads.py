@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -27,14 +28,17 @@ def workloads(
     if not has_known_tensors(definition):
         return ()
     rows = definition.const_axes["vocab_size"]
-    scalars: dict[str, int] = {}
+    scalars: dict[str, int | float] = {}
     total = rows
     if "vocab_start_index" in definition.inputs:
         total = int(constants.get("total_vocab_size", RANKS * rows))
         scalars["vocab_start_index"] = rows if rows < total else 0
+    if "embed_scale" in definition.inputs:
+        hidden = definition.const_axes["hidden_size"]
+        scalars["embed_scale"] = float(constants.get("embed_scale", math.sqrt(hidden)))
     made = []
     for tokens in TOKENS:
-        first = scalars.get("vocab_start_index", 0)
+        first = int(scalars.get("vocab_start_index", 0))
         tensors = functools.partial(_ids, definition.name, tokens, (first, rows, total), seed)
         axes = {"num_tokens": tokens}
         made.append(WorkloadCase(f"{tokens} tokens", axes, scalars=scalars, tensors=tensors))

@@ -42,9 +42,20 @@ def make_definition(tp: int = 1, vocab: int = 256, hidden: int = 64) -> Definiti
     return plugin.fibcore_reference(kernel)
 
 
+SCALED = "sglang.srt.models.gemma3_causal.Gemma3TextScaledWordEmbedding"
+
+
+def make_scaled(vocab: int = 256, hidden: int = 64) -> Definition:
+    """Makes a definition whose rows are multiplied by a number."""
+    sizes = {"num_embeddings": vocab, "embedding_dim": hidden, "embed_scale": 7.25}
+    layer = make_layer(cls=SCALED, bases=("torch.nn.Embedding",), **sizes)
+    (kernel,) = plugin.fibcore_extract(tree(layer), Serving()).kernels
+    return plugin.fibcore_reference(kernel)
+
+
 def small_definitions() -> list[Definition]:
-    """A whole table and a part of one, so small that tests take milliseconds."""
-    return [make_definition(1, 64, 8), make_definition(2, 128, 8)]
+    """A whole table, a part of one and a scaled one, so small that tests take milliseconds."""
+    return [make_definition(1, 64, 8), make_definition(2, 128, 8), make_scaled(64, 8)]
 
 
 @pytest.fixture
@@ -57,6 +68,12 @@ def layer() -> Callable[..., ModuleNode]:
 def definition() -> Callable[..., Definition]:
     """Makes a definition of a number of ranks, a vocabulary and a hidden size."""
     return make_definition
+
+
+@pytest.fixture
+def scaled() -> Callable[..., Definition]:
+    """Makes a definition with a number, of a vocabulary and a hidden size."""
+    return make_scaled
 
 
 @pytest.fixture(scope="session")

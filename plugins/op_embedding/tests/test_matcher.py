@@ -112,13 +112,22 @@ def test_what_is_not_split_is_whole_on_every_rank(node: ModuleNode) -> None:
     assert kernel.tags == ()
 
 
-def test_a_scaled_embedding_is_a_look_up_and_a_product(layer: Layer) -> None:
+def test_a_scaled_embedding_has_its_number_as_an_input(layer: Layer) -> None:
+    scale = origins(33.9, frozenset({"config:hidden_size"}))
     for cls, bases in ((SCALED, (TORCH,)), ("x.Gemma3nTextScaledWordEmbedding", (SCALED, TORCH))):
-        found = extract(layer(cls=cls, bases=bases, padding_idx=0, embed_scale=33.9), tp=2)
-        assert list(names(found)) == ["embedding_v128256_h4096"]
-        (product,) = found.not_covered
-        assert product.what == "product of embeddings with a number"
-        assert product.op_types == ()
+        found = extract(layer(cls=cls, bases=bases, padding_idx=0, embed_scale=scale), tp=2)
+        (kernel,) = found.kernels
+        assert kernel.name == "scaled_embedding_v128256_h4096"
+        assert kernel.parameters["embed_scale"] == 33.9
+        assert kernel.facts["embed_scale"].origins == ("config:hidden_size",)
+        assert not found.not_covered
+
+
+@pytest.mark.parametrize("value", [None, True, "a number", Unknown("it is read")])
+def test_a_number_that_is_not_known_is_a_problem(layer: Layer, value: Any) -> None:
+    found = extract(layer(cls=SCALED, bases=(TORCH,), embed_scale=value))
+    assert not found.kernels
+    assert "embed_scale" in found.problems[0].reason
 
 
 @pytest.mark.parametrize("cls", ["sglang.srt.models.opt.OPTLearnedPositionalEmbedding", "m.New"])

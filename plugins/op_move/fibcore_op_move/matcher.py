@@ -27,6 +27,7 @@ _WRITES: dict[str, Layout] = {"set_kv_buffer": "kv", "set_mla_kv_buffer": "mla"}
 # Words in the names of functions that send data between ranks, and of what they do besides.
 _COLLECTIVES = (
     *("all_reduce", "allreduce", "all_gather", "allgather", "reduce_scatter", "all_to_all"),
+    "sum_output",  # of a stage of a layer
     *("torch.distributed.broadcast", "torch.distributed.reduce"),
     *("torch.distributed.send", "torch.distributed.recv"),
 )
@@ -66,7 +67,7 @@ def _name_collective(call: Operation, found: KernelCollector) -> None:
     weights = [v.path for v in (*call.args, *call.kwargs.values()) if isinstance(v, ParameterRef)]
     names = sorted({".".join(path.split(".")[-2:]) for path in weights})
     reason = f"{_BETWEEN}; it reads {', '.join(names)} besides" if names else _BETWEEN
-    choice = _SUM if "reduce" in call.name else ""
+    choice = _SUM if "reduce" in call.name or "sum" in call.name else ""
     found.not_covered(call.name, reason, call, choice=choice, moves="collective")
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import attrs
 
 from fibcore.plugin import Cost, Definition, moved
-from fibcore_op_rope.definitions import has_known_tensors
+from fibcore_op_rope.definitions import has_known_tensors, has_rows
 
 # Of an element that is turned: two products and a sum.
 OPERATIONS = 3
@@ -22,6 +22,10 @@ def cost(
     With the positions, these are counted; without, every token is taken to have another one.
     None for a definition with other tensors.
     """
+    if has_rows(definition):
+        elements = axes["num_tokens"] * definition.const_axes["head_size"]
+        turned = elements * (axes["num_qo_heads"] + axes["num_kv_heads"])
+        return moved(definition, axes, OPERATIONS * turned, "float32")
     if not has_known_tensors(definition):
         return None
     tokens, rows = axes["num_tokens"], axes["max_seq_len"]

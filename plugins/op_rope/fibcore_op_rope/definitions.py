@@ -18,7 +18,17 @@ from fibcore.plugin import (
     tensor,
     var,
 )
-from fibcore_op_rope.names import GPTJ, INPUTS, NEOX, OP_TYPE, OUTPUTS, STYLES, VAR_AXES
+from fibcore_op_rope.names import (
+    GPTJ,
+    INPUTS,
+    NEOX,
+    OP_TYPE,
+    OUTPUTS,
+    ROWS,
+    ROWS_VAR_AXES,
+    STYLES,
+    VAR_AXES,
+)
 
 # Marks what only a reference has that leaves elements as they are.
 _PARTIAL = "partial"
@@ -36,6 +46,8 @@ def define(kernel: Kernel) -> Definition:
     cos_sin_cache [max_seq_len, rotary_dim] float32, positions [num_tokens] int64; outputs: q_out
     and k_out, as q and k.
     """
+    if kernel.parameters.get("rows"):
+        return _define_rows(kernel)
     head_size = int(kernel.parameters["head_size"])
     rotary_dim = int(kernel.parameters["rotary_dim"])
     style = str(kernel.parameters["style"])
@@ -74,6 +86,47 @@ def define(kernel: Kernel) -> Definition:
             "k_out": tensor(keys, "bfloat16", "Keys, turned."),
         },
         reference=render(source, {"HEAD_SIZE": head_size, "ROTARY_DIM": rotary_dim}),
+    )
+
+
+def _define_rows(kernel: Kernel) -> Definition:
+    """The definition of a kernel that is given every token's cosines and sines.
+
+    Axes: num_tokens, num_qo_heads, num_kv_heads (var), head_size. Inputs: q [num_tokens,
+    num_qo_heads, head_size] and k [num_tokens, num_kv_heads, head_size] bfloat16, cos and sin
+    [num_tokens, head_size] float32; outputs: q_out and k_out, as q and k.
+    """
+    head_size = int(kernel.parameters["head_size"])
+    template = files(__package__) / "references" / "rope_with_cos_sin.py"
+    queries, keys = "num_tokens num_qo_heads head_size", "num_tokens num_kv_heads head_size"
+    rows = "num_tokens head_size"
+    return Definition(
+        name=kernel.name,
+        op_type=OP_TYPE,
+        description=(
+            f"Rotary position embedding of queries and keys, with the cosines and sines of every "
+            f"token: of {head_size} elements of a head, pair j is "
+            f"{_PAIRS[NEOX].format(half=head_size // 2)} ({NEOX} style). Each element has a "
+            "cosine and a sine of its own."
+        ),
+        tags=kernel.tags,
+        axes={
+            "num_tokens": var("Tokens of the batch."),
+            "num_qo_heads": var("Query heads."),
+            "num_kv_heads": var("Key heads."),
+            "head_size": const(head_size, "Elements of a head, all of which are turned."),
+        },
+        inputs={
+            "q": tensor(queries, "bfloat16", "Queries."),
+            "k": tensor(keys, "bfloat16", "Keys."),
+            "cos": tensor(rows, "float32", "Cosines of each token, one for each element."),
+            "sin": tensor(rows, "float32", "Sines likewise."),
+        },
+        outputs={
+            "q_out": tensor(queries, "bfloat16", "Queries, turned."),
+            "k_out": tensor(keys, "bfloat16", "Keys, turned."),
+        },
+        reference=render(template.read_text(encoding="utf-8"), {"HEAD_SIZE": head_size}),
     )
 
 
@@ -130,6 +183,16 @@ def has_known_tensors(definition: Definition) -> bool:
         and tuple(definition.outputs) == OUTPUTS
         and definition.var_axes == VAR_AXES
         and {"head_size", "rotary_dim"} == set(definition.const_axes)
+    )
+
+
+def has_rows(definition: Definition) -> bool:
+    """Whether inputs, outputs and axes are those of a kernel that is given cosines and sines."""
+    return (
+        tuple(definition.inputs) == ROWS
+        and tuple(definition.outputs) == OUTPUTS
+        and definition.var_axes == ROWS_VAR_AXES
+        and {"head_size"} == set(definition.const_axes)
     )
 
 

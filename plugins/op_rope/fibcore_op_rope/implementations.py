@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fibcore.plugin import Definition, Implementation, rewritten, wrapped
-from fibcore_op_rope.definitions import has_known_tensors
+from fibcore_op_rope.definitions import has_known_tensors, has_rows
 
 _FIRST = "torch.addcmul(a * cos, b, sin, value=-1, out=out[..., first])"
 _SECOND = "torch.addcmul(b * cos, a, sin, out=out[..., second])"
@@ -13,6 +13,8 @@ _GPTJ = "first, second = slice(0, ROTARY_DIM, 2), slice(1, ROTARY_DIM, 2)"
 
 def implementations(definition: Definition) -> tuple[Implementation, ...]:
     """All of them; none for a definition with other tensors."""
+    if has_rows(definition):
+        return _of_rows(definition)
     if not has_known_tensors(definition):
         return ()
     return (*_right(definition), *_wrong(definition))
@@ -84,4 +86,43 @@ def _wrong(definition: Definition) -> tuple[Implementation, ...]:
             result="(result[0] * 1.02, result[1] * 1.02)",
         ),
         *rewritten(definition, "one of a pair is not turned", _FIRST, "out[..., first] = a"),
+    )
+
+
+def _of_rows(definition: Definition) -> tuple[Implementation, ...]:
+    """Those of a kernel that is given every token's cosines and sines."""
+    flipped = {name: f"{name}.flip(0)" for name in definition.inputs}
+    return (
+        *wrapped(
+            definition,
+            "tokens in the other order",
+            right=True,
+            result="(result[0].flip(0), result[1].flip(0))",
+            inputs=flipped,
+        ),
+        *rewritten(
+            definition,
+            "every product is rounded to float32",
+            "torch.addcmul(b * c[..., second], a, s[..., second], out=out[..., second])",
+            "out[..., second] = b * c[..., second] + a * s[..., second]",
+            right=True,
+        ),
+        *wrapped(definition, "it turns the other way", sin="-sin"),
+        *wrapped(definition, "cosines and sines are swapped", cos="sin", sin="cos"),
+        *wrapped(
+            definition, "a pair has one angle", cos="cos[:, : cos.shape[1] // 2].repeat(1, 2)"
+        ),
+        *wrapped(definition, "the first token's for all", cos="cos[:1].expand_as(cos)"),
+        *wrapped(definition, "keys are not turned", result="(result[0], k.clone())"),
+        *wrapped(
+            definition,
+            "the result is 2 % too large",
+            result="(result[0] * 1.02, result[1] * 1.02)",
+        ),
+        *rewritten(
+            definition,
+            "pairs stand side by side",
+            "slice(0, HEAD_SIZE // 2), slice(HEAD_SIZE // 2, HEAD_SIZE)",
+            "slice(0, HEAD_SIZE, 2), slice(1, HEAD_SIZE, 2)",
+        ),
     )

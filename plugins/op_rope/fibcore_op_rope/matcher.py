@@ -26,6 +26,7 @@ from fibcore.plugin import (
     fact,
     possible_values,
 )
+from fibcore_op_rope.functions import add_functions, turned_by_functions
 from fibcore_op_rope.names import API, GPTJ, NEOX, OP_TYPE, kernel_name
 
 _LAYERS = "sglang.srt.layers.rotary_embedding."
@@ -91,10 +92,15 @@ def extract(tree: ModelTree, serving: Serving) -> Extraction:  # noqa: ARG001 - 
     Heads are variable, so neither do tensor and expert parallelism.
     """
     found = KernelCollector(lenient=("scaling",))
+    add_functions(tree, found)
+    by_functions = turned_by_functions(tree)
     fused = _fused_functions(tree)
     for node in tree.walk():
         if _is_rotary(node):
             owner = node.path.rpartition(".")[0]
+            if owner in by_functions and not node.calls and node.leaf:
+                found.claim(node)  # the layer turns without it, by the function
+                continue
             _match(node, (*fused.get(node.path, ()), *fused.get(owner, ())), found)
     return found.finish()
 

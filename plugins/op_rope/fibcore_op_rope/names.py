@@ -16,7 +16,10 @@ INPUTS = ("q", "k", "cos_sin_cache", "positions")
 """The inputs of a definition, in order."""
 OUTPUTS = ("q_out", "k_out")
 """Its outputs, in order."""
+ROWS = ("q", "k", "cos", "sin")
+"""The inputs of a definition that is given every token's cosines and sines, in order."""
 VAR_AXES = ("num_tokens", "num_qo_heads", "num_kv_heads", "max_seq_len")
+ROWS_VAR_AXES = VAR_AXES[:-1]
 
 API = "flashinfer.rope.apply_rope_with_cos_sin_cache"
 """FlashInfer's function; SGLang calls the one that works in place."""
@@ -25,3 +28,8 @@ API = "flashinfer.rope.apply_rope_with_cos_sin_cache"
 def kernel_name(style: str, head_size: int, rotary_dim: int) -> str:
     """The definition's name, such as `rope_with_cos_sin_cache_neox_style_d128_rd64`."""
     return f"rope_with_cos_sin_cache_{style}_style_d{head_size}_rd{rotary_dim}"
+
+
+def rows_name(head_size: int) -> str:
+    """The same where every token's cosines and sines are given: `rope_with_cos_sin_..._d256`."""
+    return f"rope_with_cos_sin_{NEOX}_style_d{head_size}"

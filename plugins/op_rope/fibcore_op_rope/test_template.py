@@ -38,6 +38,11 @@ def make_inputs(
     Returns q, k, cos_sin_cache, positions in the definition's order.
     """
     tokens, rows = case["num_tokens"], case["max_seq_len"]
+    if _is_given_rows(definition):
+        heads = _heads(definition, case, generator)
+        row = (tokens, _size(definition, "head_size"))
+        values = {name: torch.randn(row, generator=generator) for name in ("cos", "sin")}
+        return _in_order(definition, {**heads, **values}, device)
     positions = torch.randint(0, rows, (tokens,), generator=generator)
     positions[-1], positions[0] = 0, rows - 1
     table = torch.randn(rows, _size(definition, "rotary_dim"), generator=generator)
@@ -61,7 +66,21 @@ def _cast(
     device: torch.device,
 ) -> Inputs:
     """The values in the definition's order and dtypes; definitions with others are skipped."""
+    if _is_given_rows(definition):
+        rows = table[positions]
+        half = rows.shape[-1] // 2
+        cos, sin = rows[:, :half].repeat(1, 2), rows[:, half:].repeat(1, 2)
+        return _in_order(definition, {**heads, "cos": cos, "sin": sin}, device)
     values = {**heads, "cos_sin_cache": table, "positions": positions}
+    return _in_order(definition, values, device)
+
+
+def _is_given_rows(definition: Definition) -> bool:
+    """Whether every token's cosines and sines are inputs, instead of a table and positions."""
+    return list(definition["inputs"]) == ["q", "k", "cos", "sin"]
+
+
+def _in_order(definition: Definition, values: Inputs, device: torch.device) -> Inputs:
     if set(definition["inputs"]) != set(values):
         import pytest
 
@@ -73,6 +92,8 @@ def _cast(
 
 
 def _size(definition: Definition, axis: str) -> int:
+    if axis == "rotary_dim" and _is_given_rows(definition):
+        axis = "head_size"  # all of it is turned
     return int(definition["axes"][axis]["value"])
 
 
@@ -88,6 +109,10 @@ def _pairs(definition: Definition) -> torch.Tensor:
 def _expected(definition: Definition, inputs: Inputs, name: str) -> torch.Tensor:
     """The turned q or k: a pair is a complex number times cos + i sin, in float64."""
     x, half = inputs[name].double().cpu(), _size(definition, "rotary_dim") // 2
+    if _is_given_rows(definition):
+        cos, sin = (inputs[n].double().cpu()[:, None] for n in ("cos", "sin"))
+        partner = torch.cat((-x[..., half:], x[..., :half]), dim=-1)
+        return (x * cos + partner * sin).to(inputs[name].device)
     rows = inputs["cos_sin_cache"].double().cpu()[inputs["positions"].cpu()]
     turn = torch.complex(rows[:, :half].contiguous(), rows[:, half:].contiguous())
     pairs = _pairs(definition)
@@ -134,8 +159,12 @@ def what_is_not_turned_stays(
     inputs["q"][..., -1], inputs["k"][0] = 1e30, -1e30
     for out, name in zip(_turned(run, inputs), "qk", strict=True):
         assert torch.equal(out[..., rotary_dim:], inputs[name][..., rotary_dim:])
-    inputs["cos_sin_cache"][:, : rotary_dim // 2] = 1.0
-    inputs["cos_sin_cache"][:, rotary_dim // 2 :] = 0.0
+    if _is_given_rows(definition):
+        inputs["cos"].fill_(1.0)
+        inputs["sin"].fill_(0.0)
+    else:
+        inputs["cos_sin_cache"][:, : rotary_dim // 2] = 1.0
+        inputs["cos_sin_cache"][:, rotary_dim // 2 :] = 0.0
     for out, name in zip(_turned(run, inputs), "qk", strict=True):
         assert torch.equal(out, inputs[name])
 
@@ -174,7 +203,7 @@ def tokens_do_not_mix(
     assert bool(q[2, 1].isnan().all())
     assert bool(k[3, 0].isnan().all())
     assert int(q.isnan().any(-1).sum()) == int(k.isnan().any(-1).sum()) == 1
-    tokens = ("q", "k", "positions")
+    tokens = ("q", "k", "positions", "cos", "sin")
     for one in range(5):
         alone = {n: v[one : one + 1] if n in tokens else v for n, v in inputs.items()}
         for out, whole in zip(run(*alone.values()), (q, k), strict=True):

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from fibcore.plugin import TOKENS, Definition, Scalar, WorkloadCase
-from fibcore_op_rope.definitions import has_known_tensors
+from fibcore_op_rope.definitions import has_known_tensors, has_rows
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,7 +34,7 @@ def workloads(
     Queries, keys and the table are random numbers: any are a table. None for a definition with
     other tensors.
     """
-    if not has_known_tensors(definition):
+    if not (has_known_tensors(definition) or has_rows(definition)):
         return ()
     cases = [(tokens, HEADS) for tokens in TOKENS]
     cases += [(tokens, LATENT_HEADS) for tokens in LATENT_TOKENS]
@@ -47,6 +47,10 @@ def workloads(
             "num_kv_heads": keys,
             "max_seq_len": POSITIONS,
         }
+        if has_rows(definition):  # all random: any numbers are cosines and sines
+            del axes["max_seq_len"]
+            made.append(WorkloadCase(label, axes))
+            continue
         tensors = functools.partial(_positions, definition.name, tokens, seed)
         made.append(WorkloadCase(label, axes, tensors=tensors))
     return tuple(made)

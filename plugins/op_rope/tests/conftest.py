@@ -11,9 +11,10 @@ import fibcore_op_rope as plugin
 from fibcore.plugin import Definition, ModuleNode, Named, Serving
 from fibcore.testing.mutations import with_constants
 from fibcore.testing.templates import Template
-from fibcore.testing.trees import TENSOR, call, module, tree
+from fibcore.testing.trees import TENSOR, call, module, operation, tree
 
 LAYERS = "sglang.srt.layers.rotary_embedding."
+TURN = f"{LAYERS}utils.apply_rotary_pos_emb_native"
 ARGUMENTS = {
     "head_size": 128,
     "rotary_dim": 128,
@@ -38,10 +39,22 @@ def make_definition(style: str = "neox", head_size: int = 128, rotary_dim: int =
     return plugin.fibcore_reference(kernel)
 
 
+def make_rows(head_size: int = 256, cls: str = "Gemma3Attention") -> Definition:
+    """Makes a definition that is given every token's cosines and sines."""
+    kept = {"Gemma3Attention": "head_dim", "VisionAttention": "head_size"}[cls]
+    layer = module("layer", f"sglang.srt.models.m.{cls}", attributes={kept: head_size})
+    turning = operation(TURN, *(TENSOR,) * 4, module="layer")
+    found = plugin.fibcore_extract(tree(layer, kernel_calls=[turning]), Serving())
+    (kernel,) = found.kernels
+    return plugin.fibcore_reference(kernel)
+
+
 def small_definitions() -> list[Definition]:
     """Both styles, whole and partial, so small that tests take milliseconds, in chunks as small."""
+    rows = with_constants(make_rows(16), CHUNK_ELEMENTS=720)
     sizes = (("neox", 24, 16), ("gptj", 24, 16), ("neox", 16, 16), ("gptj", 16, 16))
-    return [with_constants(make_definition(*size), CHUNK_ELEMENTS=720) for size in sizes]
+    cached = [with_constants(make_definition(*size), CHUNK_ELEMENTS=720) for size in sizes]
+    return [*cached, rows]
 
 
 @pytest.fixture
@@ -54,6 +67,12 @@ def layer() -> Callable[..., ModuleNode]:
 def definition() -> Callable[..., Definition]:
     """Makes a definition of a style, a head size and a rotary_dim."""
     return make_definition
+
+
+@pytest.fixture
+def rows() -> Callable[..., Definition]:
+    """Makes a definition that is given cosines and sines, of a head size."""
+    return make_rows
 
 
 @pytest.fixture(scope="session")

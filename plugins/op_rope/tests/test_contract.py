@@ -5,7 +5,9 @@ from __future__ import annotations
 import fibcore_op_rope
 from fibcore.plugin import ModuleNode, Serving
 from fibcore.testing.contract import PluginContract
-from fibcore.testing.trees import TENSOR, call, module, tree
+from fibcore.testing.trees import TENSOR, call, module, operation, tree
+
+TURN = "sglang.srt.layers.rotary_embedding.utils.apply_rotary_pos_emb_native"
 
 
 def layer(path: str, head_size: int, rotary_dim: int, *, neox: bool) -> ModuleNode:
@@ -31,5 +33,12 @@ class TestContract(PluginContract):
                 layer("partial_gptj", 24, 16, neox=False),
             ),
             Serving(tp=2),
+        ),
+        (
+            tree(
+                module("attn", "sglang.srt.models.m.Gemma3Attention", attributes={"head_dim": 16}),
+                kernel_calls=[operation(TURN, *(TENSOR,) * 4, module="attn")],
+            ),
+            Serving(),
         ),
     )

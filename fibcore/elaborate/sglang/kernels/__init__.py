@@ -8,6 +8,9 @@ One file for each library, of dotted names and their last parts:
 * `HELPER_NAMES`: how the last parts of such names begin,
 * `BESIDE`: words in the last parts of names of kernels that compute something else than the layer
   around them does: the quantisation of a GEMM's input is no part of the GEMM, as its epilogue is.
+
+Of what models call in their own forward passes, `NOTED` in `sglang` says what is noted: how the
+names of functions begin that no module stands for.
 """
 
 from __future__ import annotations
@@ -44,3 +47,9 @@ def is_beside(name: str) -> bool:
     return library is not None and (
         any(word in last for word in library.BESIDE) or name.startswith("torch.distributed.")
     )
+
+
+@cache
+def is_noted(name: str) -> bool:
+    """Whether a function is noted where a model's own forward pass calls it."""
+    return name.startswith(sglang.NOTED)

@@ -28,6 +28,16 @@ HELPER_NAMES = (
     # Names of classes begin with capitals.
     *map(chr, range(ord("A"), ord("Z") + 1)),
 )  # fmt: skip
+NOTED = (
+    "sglang.srt.distributed.communication_op.",
+    "sglang.srt.layers.dp_attention.attn_tp_all_reduce",
+    "sglang.srt.layers.dp_attention.attn_tp_reduce_scatter",
+    "sglang.srt.layers.dp_attention.attn_tp_all_gather",
+    "sglang.srt.layers.flashinfer_comm_fusion.flashinfer_allreduce",
+    # One module in older releases, a package in newer ones.
+    "sglang.srt.layers.rotary_embedding.apply_rotary_pos_emb",
+    "sglang.srt.layers.rotary_embedding.utils.apply_rotary_pos_emb",
+)
 BESIDE = (
     "quant", "all_reduce", "allreduce", "all_gather", "reduce_scatter", "store_cache",
     "set_kv_buffer", "set_mla_kv_buffer",

@@ -7,7 +7,7 @@ from importlib.resources import files
 import attrs
 
 from fibcore.plugin import Definition, GroundTruth, render
-from fibcore_op_rope.definitions import has_known_tensors, style_of
+from fibcore_op_rope.definitions import has_known_tensors, has_rows, style_of
 from fibcore_op_rope.names import API, NEOX, OP_TYPE
 
 _HEAD_SIZES = (64, 128, 256, 512)
@@ -18,7 +18,14 @@ def choose(definition: Definition) -> tuple[GroundTruth, ...]:
 
     Empty where the definition has other tensors, and for the op types of other plugins.
     """
-    if definition.op_type != OP_TYPE or not has_known_tensors(definition):
+    if definition.op_type != OP_TYPE:
+        return ()
+    if has_rows(definition):
+        return (
+            _truth("sglang apply_rotary_pos_emb_native", "sglang", entry="sglang_rope_rows"),
+            _truth("torch.roll", "torch", entry="torch_rope_rows"),
+        )
+    if not has_known_tensors(definition):
         return ()
     style = style_of(definition)
     found = [
@@ -56,8 +63,9 @@ def _flashinfer_has_it(definition: Definition, style: str) -> bool:
     )
 
 
-def _truth(name: str, kind: str, style: str) -> GroundTruth:
+def _truth(name: str, kind: str, style: str = "", entry: str = "") -> GroundTruth:
     """The ground truth whose function is called after its kind, with this style in its text."""
-    entry = f"{kind}_rope"
+    entry = entry or f"{kind}_rope"
     text = (files(__package__) / f"{entry}.py").read_text(encoding="utf-8")
-    return GroundTruth(name, kind, entry, render(text, {"IS_NEOX": style == NEOX}))
+    constants = {"IS_NEOX": style == NEOX} if style else {}
+    return GroundTruth(name, kind, entry, render(text, constants))

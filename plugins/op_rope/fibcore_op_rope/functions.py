@@ -1,0 +1,58 @@
+"""Finds the functions of models that turn queries and keys by cosines and sines they are given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from fibcore.plugin import (
+    Kernel,
+    KernelCollector,
+    ModelTree,
+    Operation,
+    UndecidedError,
+    decided_size,
+    fact,
+)
+from fibcore_op_rope.names import OP_TYPE, rows_name
+
+_FUNCTION = "apply_rotary_pos_emb"
+# Classes whose heads are turned as a whole, and where they keep the size of one.
+_WHOLE = {"Gemma3Attention": "head_dim", "VisionAttention": "head_size"}
+
+
+def add_functions(tree: ModelTree, found: KernelCollector) -> None:
+    """Add what the functions turn, with every layer that calls one."""
+    for call in _calls(tree):
+        node = tree.node_of(call)
+        kept = _WHOLE.get(node.class_name if node is not None else "")
+        if node is None or kept is None:
+            found.not_covered(
+                f"{call.name} of another class",
+                "which part of a head it turns is not known of the class that calls it",
+                call,
+            )
+            continue
+        try:
+            size = decided_size(node.attributes.get(kept), kept)
+            if size % 2:
+                raise UndecidedError(f"{size} elements of a head make no pairs")
+        except UndecidedError as why:
+            found.problem(f"{call.name} kernel", str(why), call)
+            continue
+        kernel = Kernel(
+            op_type=OP_TYPE,
+            name=rows_name(size),
+            parameters={"head_size": int(size), "rows": True},
+            facts={"head_size": fact(size, node, "elements of a head")},
+            uses=(),
+        )
+        found.add(kernel, call)
+
+
+def turned_by_functions(tree: ModelTree) -> set[str]:
+    """Paths of the layers that turn by such a function, whatever modules they hold."""
+    return {call.module for call in _calls(tree)}
+
+
+def _calls(tree: ModelTree) -> Iterator[Operation]:
+    return (call for call in tree.kernel_calls if call.name.startswith(_FUNCTION))
