@@ -216,6 +216,7 @@ class TreeBuilder:
                     operation.place,
                     conditions=operation.conditions,
                     possible=operation.possible,
+                    stage=operation.stage,
                     beside=operation.beside,
                 )
             )

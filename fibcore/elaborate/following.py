@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from fibcore.elaborate.python.forward import TENSOR_REASON, summary
+from fibcore.elaborate.python.launches import stage_of
 from fibcore.elaborate.python.values import (
     ABSENT,
     Class,
@@ -269,6 +270,7 @@ class _Kind:
                 callers=launch.callers,
                 conditions=launch.conditions,
                 possible=launch.possible or possible,
+                stage=stage_of(launch.conditions),
                 beside=self.block is None or is_beside(launch.function),
             )
             for launch in _distinct(launches)

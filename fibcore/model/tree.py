@@ -176,11 +176,14 @@ class Condition:
         test: The text of its condition.
         holds: Whether the side is taken where the condition is true, or where it is false.
         place: Where it stands.
+        stage: "decode" or "prefill" where the branch asks for the stage of a step, and that side is
+            taken in one of the two; else empty.
     """
 
     test: str
     holds: bool
     place: SourcePlace
+    stage: str = ""
 
     def __str__(self) -> str:
         return f"{'' if self.holds else 'not '}({self.test})"

@@ -7,6 +7,7 @@ knows of nothing, so that plain source is evaluated as it stands.
 
 from __future__ import annotations
 
+import ast
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -99,6 +100,15 @@ class Environment:
             name: Its dotted name, of the tree or of another package.
         """
         return False
+
+    def stage(self, test: ast.expr, *, holds: bool) -> str:
+        """The stage of a program in which a side of a branch is taken; empty where it is any.
+
+        Args:
+            test: The condition.
+            holds: Whether it is the side that is taken where the condition is true.
+        """
+        return ""
 
     def is_noted(self, name: str) -> bool:
         """Whether a function of the tree is noted as one that runs on the device, in a model too.

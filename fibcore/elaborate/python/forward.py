@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from fibcore.elaborate.python.budget import Exhausted
 from fibcore.elaborate.python.inherited_calls import inherit
+from fibcore.elaborate.python.launches import stage_of
 from fibcore.elaborate.python.limits import bounded
 from fibcore.elaborate.python.mode import following
 from fibcore.elaborate.python.part import Part
@@ -303,13 +304,15 @@ class Forward(Part):
             return
         owner = self.running[-1]
         record = self.operations.setdefault(id(owner), [])
+        conditions = tuple(self.ev.launches.conditions) if beside else ()
         new = Operation(
             name,
             "",
             tuple(args),
             dict(kwargs),
             place,
-            conditions=tuple(self.ev.launches.conditions) if beside else (),
+            conditions=conditions,
+            stage=stage_of(conditions),
             possible=possible or (beside and self.ev.writes.open > self._depth),
             beside=beside,
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -113,7 +113,8 @@ class Launches(Part):
         if not (self.active or self.ev.mode.forward):
             yield
             return
-        self.conditions.append(Condition(shortened(test), holds, env.module.place(test)))
+        stage = self.ev.environment.stage(test, holds=holds)
+        self.conditions.append(Condition(shortened(test), holds, env.module.place(test), stage))
         try:
             yield
         finally:
@@ -187,3 +188,8 @@ class Launches(Part):
                 self.ev.writes.open > self._depth,
             )
         )
+
+
+def stage_of(conditions: Iterable[Condition]) -> str:
+    """The stage that the branches around a call ask for; empty where none does."""
+    return next((condition.stage for condition in conditions if condition.stage), "")

@@ -24,6 +24,7 @@ Values in the data are JSON, or one of
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import json
 from collections.abc import Iterator, Mapping
@@ -41,6 +42,7 @@ from fibcore.elaborate.sglang.leaves import Leaves
 from fibcore.elaborate.sglang.parallel_sizes import sizes_of
 from fibcore.elaborate.sglang.process_variables import ProcessVariables
 from fibcore.elaborate.sglang.shims import Shims
+from fibcore.elaborate.sglang.step_stages import stage_of_side
 from fibcore.elaborate.transformers.config_object import ConfigObject
 from fibcore.elaborate.transformers.versions import parse_version
 from fibcore.model.serving import Serving
@@ -273,6 +275,10 @@ class Environment(environment.Environment):
     def is_launch(self, name: str) -> bool:
         """Whether a function launches kernels, by the tables of `kernels`."""
         return kernels.is_kernel(name)
+
+    def stage(self, test: ast.expr, *, holds: bool) -> str:
+        """The stage, decode or prefill, in which a side of a branch is taken."""
+        return stage_of_side(test, holds=holds)
 
     def is_noted(self, name: str) -> bool:
         """Whether a function is noted where a model calls it, by the tables of `kernels`."""
