@@ -22,6 +22,8 @@ from fibcore.model.tree import (
 _MODELS = "sglang.srt.models."
 # What only holds other modules.
 _CONTAINERS = frozenset({"ModuleList", "ModuleDict", "Sequential", "ParameterList"})
+# Tensors that are objects of classes of their own.
+_TENSORS = ("torch.nn.parameter.", "torch.nn.Buffer", "torch.nn.Parameter")
 
 
 def unclaimed(tree: ModelTree, claimed: Collection[str]) -> tuple[Use, ...]:
@@ -45,7 +47,9 @@ def unclaimed_modules(tree: ModelTree, claimed: Collection[str]) -> tuple[Use, .
     return tuple(
         use(node)
         for node in tree.walk()
-        if node.path not in claimed and (node.leaf or _computes(node, handed))
+        if node.path not in claimed
+        and not node.cls.startswith(_TENSORS)
+        and (node.leaf or _computes(node, handed))
     )
 
 

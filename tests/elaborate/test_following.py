@@ -256,6 +256,41 @@ def test_ranks_add_up_what_they_look_up(real: Real) -> None:
     assert not tree.not_followed
 
 
+def test_ranks_add_up_what_layers_give(real: Real) -> None:
+    tree = real(LLAMA, tp=2)
+    sums = ("sum_output", "tensor_model_parallel_all_reduce")
+    found = [o for o in tree.kernel_calls if o.name in sums and "layers." in o.module]
+    assert all(o.beside for o in found)
+    for layer in LAYERS:
+        here = [o for o in found if o.module.startswith(f"model.layers.{layer}")]
+        assert len(here) == 2, here
+    assert not [o for o in real(LLAMA).kernel_calls if o.name in sums]
+
+
+GEMMA = {
+    **LLAMA,
+    "architectures": ["Gemma3ForCausalLM"],
+    "model_type": "gemma3_text",
+    "head_dim": 128,
+    "hidden_activation": "gelu_pytorch_tanh",
+    "query_pre_attn_scalar": 128,
+    "sliding_window": 512,
+    "sliding_window_pattern": 2,
+}
+
+
+def test_functions_that_a_models_own_pass_calls(real: Real) -> None:
+    tree = real(GEMMA)
+    found = [o for o in tree.kernel_calls if o.name.startswith("apply_rotary_pos_emb")]
+    assert [o.module for o in found] == [f"model.layers.{n}.self_attn" for n in LAYERS]
+    assert all(o.beside and not o.possible and not o.conditions for o in found)
+    assert len(found[0].args) == 4
+    assert not [o for o in tree.operations if o.beside]
+    cls = tree.node_of(found[0])
+    assert cls is not None
+    assert cls.class_name == "Gemma3Attention"
+
+
 # -- experts -----------------------------------------------------------------------------------
 
 EXPERTS = {

@@ -29,6 +29,11 @@ def test_leaves_are_named_unless_claimed() -> None:
     assert paths(made, "b") == ["a"]
 
 
+def test_tensors_are_no_modules() -> None:
+    made = tree(module("bound", "torch.nn.parameter.Buffer"), module("a", "torch.nn.GELU"))
+    assert paths(made) == ["a"]
+
+
 def test_a_layer_that_was_gone_into_is_named_beside_its_parts() -> None:
     projection = module("mamba.in_proj", "sglang.srt.layers.linear.ColumnParallelLinear")
     cls = "sglang.srt.layers.attention.mamba.mamba.MambaMixer2"

@@ -30,6 +30,11 @@ _PLAIN = {
     _LAYERS + "NewGELU": "gelu_tanh",
     _LAYERS + "QuickGELU": "quick_gelu",
     _LAYERS + "ReLU2": "relu2",
+    # transformers calls one function by two names, from release to release.
+    "transformers.activations.GELUTanh": "gelu_tanh",
+    "transformers.activations.PytorchGELUTanh": "gelu_tanh",
+    "transformers.activations.NewGELUActivation": "gelu_tanh",
+    "transformers.activations.QuickGELUActivation": "quick_gelu",
     **{module + "SiLU": "silu" for module in _TORCH},
     **{module + "ReLU": "relu" for module in _TORCH},
 }

@@ -64,6 +64,25 @@ def test_a_rank_has_its_share(layer: Layer) -> None:
     assert fact.note == "gate_up_proj: output_sizes: (96 + 96) / tp"
 
 
+@pytest.mark.parametrize(
+    ("cls", "name"),
+    [
+        ("GELUTanh", "gelu_tanh"),
+        ("PytorchGELUTanh", "gelu_tanh"),
+        ("QuickGELUActivation", "quick_gelu"),
+    ],
+)
+def test_activations_of_transformers(cls: str, name: str) -> None:
+    found = extract(
+        held(
+            linear("mlp.up", "ColumnParallelLinear", 32, 64),
+            linear("mlp.down", "RowParallelLinear", 64, 32),
+            module("mlp.act", f"transformers.activations.{cls}", calls=[call(TENSOR)]),
+        )
+    )
+    assert [kernel.name for kernel in found.kernels] == [f"{name}_i64"]
+
+
 def test_a_size_remembers_its_config_key() -> None:
     size = origins(64, frozenset({"config:intermediate_size"}))
     found = extract(

@@ -120,6 +120,7 @@ def test_other_settings_leave_the_cache_as_it_is(write: Write, quantization: Any
     [
         (f"{COMMUNICATION}tensor_model_parallel_all_reduce", "sum over ranks"),
         ("sgl_kernel.all_reduce_reg", "sum over ranks"),
+        ("sglang.srt.layers.layer_boundary.ops.sum_output", "sum over ranks"),
         ("sglang.srt.layers.dp_attention.attn_tp_all_gather_into_tensor", ""),
         ("torch.distributed.all_to_all_single", ""),
         ("torch.distributed.broadcast", ""),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from fibcore.elaborate.python.environment import Environment
 from fibcore.elaborate.python.evaluator import Evaluator
 from fibcore.elaborate.python.index import ModuleIndex
-from fibcore.elaborate.python.launches import Launch
+from fibcore.elaborate.python.launches import Launch, stage_of
 from fibcore.elaborate.python.values import Ext, Tensor
 from fibcore.model.tree import Unknown
 
@@ -22,6 +23,9 @@ class Kernels(Environment):
 
     def is_launch(self, name: str) -> bool:
         return name.startswith(("fast.", "made.kernel", "torch.Tensor.argmax"))
+
+    def stage(self, test: ast.expr, *, holds: bool) -> str:
+        return ("first" if holds else "second") if ast.unparse(test) == "x.first" else ""
 
 
 def followed(plain: Any, text: str, *given: Any, steps: int = 10_000) -> tuple[list[Launch], Any]:
@@ -181,3 +185,14 @@ def test_a_plain_environment_has_no_kernels(plain: Any) -> None:
     with plain.evaluator.launches.following(1000) as (found, _):
         plain.evaluator.call("made", "f", X)
     assert found == []
+
+
+def test_branches_that_ask_for_a_stage(plain: Any) -> None:
+    found, _ = followed(
+        plain,
+        "def f(x):\n    if x.other:\n        if x.first:\n            fast.one(x)\n"
+        "        else:\n            fast.two(x)\n    fast.three(x)\n",
+        Unknown("x"),
+    )
+    stages = {launch.function: stage_of(launch.conditions) for launch in found}
+    assert stages == {"fast.one": "first", "fast.two": "second", "fast.three": ""}

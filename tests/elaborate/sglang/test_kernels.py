@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fibcore.elaborate.sglang.kernels import is_beside, is_kernel
+from fibcore.elaborate.sglang.kernels import is_beside, is_kernel, is_noted
 
 KERNELS = [
     "sgl_kernel.top_k_top_p_sampling_from_probs",
@@ -47,6 +47,14 @@ def test_kernels(name: str) -> None:
 @pytest.mark.parametrize("name", BOOKKEEPING)
 def test_what_is_none(name: str) -> None:
     assert not is_kernel(name)
+
+
+def test_what_is_noted_in_models() -> None:
+    assert is_noted("sglang.srt.distributed.communication_op.tensor_model_parallel_all_reduce")
+    assert is_noted("sglang.srt.layers.rotary_embedding.utils.apply_rotary_pos_emb_native")
+    assert is_noted("sglang.srt.layers.rotary_embedding.apply_rotary_pos_emb_native")
+    assert not is_noted("sglang.srt.layers.activation.SiluAndMul.forward")
+    assert not is_noted(KERNELS[7])
 
 
 def test_kernels_beside_the_layer_that_runs_them() -> None:
