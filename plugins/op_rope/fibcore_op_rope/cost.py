@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import attrs
 
 from fibcore.plugin import Cost, Definition, moved
-from fibcore_op_rope.definitions import has_known_tensors, has_rows
+from fibcore_op_rope.definitions import gives_angles, has_known_tensors, has_rows
 
 # Of an element that is turned: two products and a sum.
 OPERATIONS = 3
@@ -22,6 +22,10 @@ def cost(
     With the positions, these are counted; without, every token is taken to have another one.
     None for a definition with other tensors.
     """
+    if gives_angles(definition):
+        # A product, a cosine, a sine and their scaling for each pair.
+        pairs = axes["num_tokens"] * definition.const_axes["num_pairs"]
+        return moved(definition, axes, 5 * pairs, "float32")
     if has_rows(definition):
         elements = axes["num_tokens"] * definition.const_axes["head_size"]
         turned = elements * (axes["num_qo_heads"] + axes["num_kv_heads"])

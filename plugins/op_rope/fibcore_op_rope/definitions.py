@@ -14,11 +14,14 @@ from fibcore.plugin import (
     const,
     in_name,
     render,
+    scalar,
     select,
     tensor,
     var,
 )
 from fibcore_op_rope.names import (
+    ANGLES,
+    ANGLES_OUTPUTS,
     GPTJ,
     INPUTS,
     NEOX,
@@ -48,6 +51,8 @@ def define(kernel: Kernel) -> Definition:
     """
     if kernel.parameters.get("rows"):
         return _define_rows(kernel)
+    if kernel.parameters.get("angles"):
+        return _define_angles(kernel)
     head_size = int(kernel.parameters["head_size"])
     rotary_dim = int(kernel.parameters["rotary_dim"])
     style = str(kernel.parameters["style"])
@@ -127,6 +132,53 @@ def _define_rows(kernel: Kernel) -> Definition:
             "k_out": tensor(keys, "bfloat16", "Keys, turned."),
         },
         reference=render(template.read_text(encoding="utf-8"), {"HEAD_SIZE": head_size}),
+    )
+
+
+def _define_angles(kernel: Kernel) -> Definition:
+    """The definition of a kernel that gives every token's cosines and sines.
+
+    Axes: num_tokens (var), head_size, num_pairs. Inputs: positions [num_tokens] int64, inv_freq
+    [num_pairs] float32, attention_scaling float32; outputs: cos and sin [num_tokens, head_size]
+    bfloat16.
+    """
+    head_size = int(kernel.parameters["head_size"])
+    template = files(__package__) / "references" / "rotary_cos_sin.py"
+    rows = "num_tokens head_size"
+    return Definition(
+        name=kernel.name,
+        op_type=OP_TYPE,
+        description=(
+            "Cosines and sines for a rotary position embedding: those of a token's position times "
+            f"each of {head_size // 2} frequencies, twice one after the other, times "
+            "attention_scaling."
+        ),
+        tags=kernel.tags,
+        axes={
+            "num_tokens": var("Tokens of the batch."),
+            "head_size": const(head_size, "Elements of a head."),
+            "num_pairs": const(head_size // 2, "Pairs of them, each with a frequency."),
+        },
+        inputs={
+            "positions": tensor("num_tokens", "int64", "Position of each token."),
+            "inv_freq": tensor("num_pairs", "float32", "Angle of each pair from token to token."),
+            "attention_scaling": scalar("float32", "What all are multiplied by, 1 for most."),
+        },
+        outputs={
+            "cos": tensor(rows, "bfloat16", "Cosines of each token, one for each element."),
+            "sin": tensor(rows, "bfloat16", "Sines likewise."),
+        },
+        reference=render(template.read_text(encoding="utf-8"), {"NUM_PAIRS": head_size // 2}),
+    )
+
+
+def gives_angles(definition: Definition) -> bool:
+    """Whether inputs, outputs and axes are those of a kernel that gives cosines and sines."""
+    return (
+        tuple(definition.inputs) == ANGLES
+        and tuple(definition.outputs) == ANGLES_OUTPUTS
+        and definition.var_axes == ("num_tokens",)
+        and {"head_size", "num_pairs"} == set(definition.const_axes)
     )
 
 

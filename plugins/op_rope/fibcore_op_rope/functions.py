@@ -8,20 +8,26 @@ from fibcore.plugin import (
     Kernel,
     KernelCollector,
     ModelTree,
+    ModuleNode,
     Operation,
     UndecidedError,
     decided_size,
     fact,
 )
-from fibcore_op_rope.names import OP_TYPE, rows_name
+from fibcore_op_rope.names import OP_TYPE, angles_name, rows_name
 
 _FUNCTION = "apply_rotary_pos_emb"
 # Classes whose heads are turned as a whole, and where they keep the size of one.
 _WHOLE = {"Gemma3Attention": "head_dim", "VisionAttention": "head_size"}
 
 
+# What gives those layers their cosines and sines.
+_ANGLES = "sglang.srt.models.gemma3_causal.Gemma3RotaryEmbedding"
+
+
 def add_functions(tree: ModelTree, found: KernelCollector) -> None:
-    """Add what the functions turn, with every layer that calls one."""
+    """Add what the functions turn, with every layer that calls one, and what gives the angles."""
+    sizes: dict[int, int] = {}
     for call in _calls(tree):
         node = tree.node_of(call)
         kept = _WHOLE.get(node.class_name if node is not None else "")
@@ -47,6 +53,31 @@ def add_functions(tree: ModelTree, found: KernelCollector) -> None:
             uses=(),
         )
         found.add(kernel, call)
+        if node.class_name == "Gemma3Attention":
+            sizes[int(size)] = size
+    for node in tree.walk():
+        if node.cls == _ANGLES and node.calls and len(sizes) == 1:
+            _add_angles(node, next(iter(sizes.values())), found)
+
+
+def _add_angles(node: ModuleNode, size: int, found: KernelCollector) -> None:
+    """Add what gives cosines and sines to layers whose heads have a size."""
+    kernel = Kernel(
+        op_type=OP_TYPE,
+        name=angles_name(size),
+        parameters={"head_size": int(size), "angles": True},
+        facts={
+            "head_size": fact(size, node, "elements of a head that is turned by them"),
+            "num_pairs": fact(int(size) // 2, node, "head_size / 2", size),
+        },
+        uses=(),
+    )
+    found.add(kernel, node)
+
+
+def gives_angles(node: ModuleNode, found: KernelCollector) -> bool:
+    """Whether a module is one that gives angles, and was added as such."""
+    return node.cls == _ANGLES and node.path in found.finish().claimed
 
 
 def turned_by_functions(tree: ModelTree) -> set[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fibcore.plugin import Definition, Implementation, rewritten, wrapped
-from fibcore_op_rope.definitions import has_known_tensors, has_rows
+from fibcore_op_rope.definitions import gives_angles, has_known_tensors, has_rows
 
 _FIRST = "torch.addcmul(a * cos, b, sin, value=-1, out=out[..., first])"
 _SECOND = "torch.addcmul(b * cos, a, sin, out=out[..., second])"
@@ -13,6 +13,8 @@ _GPTJ = "first, second = slice(0, ROTARY_DIM, 2), slice(1, ROTARY_DIM, 2)"
 
 def implementations(definition: Definition) -> tuple[Implementation, ...]:
     """All of them; none for a definition with other tensors."""
+    if gives_angles(definition):
+        return _of_angles(definition)
     if has_rows(definition):
         return _of_rows(definition)
     if not has_known_tensors(definition):
@@ -125,4 +127,24 @@ def _of_rows(definition: Definition) -> tuple[Implementation, ...]:
             "slice(0, HEAD_SIZE // 2), slice(HEAD_SIZE // 2, HEAD_SIZE)",
             "slice(0, HEAD_SIZE, 2), slice(1, HEAD_SIZE, 2)",
         ),
+    )
+
+
+def _of_angles(definition: Definition) -> tuple[Implementation, ...]:
+    """Those of a kernel that gives every token's cosines and sines."""
+    return (
+        *wrapped(
+            definition,
+            "tokens in the other order",
+            right=True,
+            positions="positions.flip(0)",
+            result="(result[0].flip(0), result[1].flip(0))",
+        ),
+        *wrapped(definition, "positions are int32", right=True, positions="positions.int()"),
+        *wrapped(definition, "cosines and sines are swapped", result="result[::-1]"),
+        *wrapped(definition, "positions count from 1", positions="positions + 1"),
+        *wrapped(
+            definition, "frequencies of 16 bits", inv_freq="inv_freq.bfloat16().to(torch.float32)"
+        ),
+        *wrapped(definition, "scaled twice", attention_scaling="attention_scaling * 1.02"),
     )

@@ -26,7 +26,7 @@ from fibcore.plugin import (
     fact,
     possible_values,
 )
-from fibcore_op_rope.functions import add_functions, turned_by_functions
+from fibcore_op_rope.functions import add_functions, gives_angles, turned_by_functions
 from fibcore_op_rope.names import API, GPTJ, NEOX, OP_TYPE, kernel_name
 
 _LAYERS = "sglang.srt.layers.rotary_embedding."
@@ -98,6 +98,8 @@ def extract(tree: ModelTree, serving: Serving) -> Extraction:  # noqa: ARG001 - 
     for node in tree.walk():
         if _is_rotary(node):
             owner = node.path.rpartition(".")[0]
+            if gives_angles(node, found):
+                continue
             if owner in by_functions and not node.calls and node.leaf:
                 found.claim(node)  # the layer turns without it, by the function
                 continue

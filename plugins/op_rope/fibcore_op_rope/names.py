@@ -18,6 +18,9 @@ OUTPUTS = ("q_out", "k_out")
 """Its outputs, in order."""
 ROWS = ("q", "k", "cos", "sin")
 """The inputs of a definition that is given every token's cosines and sines, in order."""
+ANGLES = ("positions", "inv_freq", "attention_scaling")
+"""The inputs of a definition that gives every token's cosines and sines, in order."""
+ANGLES_OUTPUTS = ("cos", "sin")
 VAR_AXES = ("num_tokens", "num_qo_heads", "num_kv_heads", "max_seq_len")
 ROWS_VAR_AXES = VAR_AXES[:-1]
 
@@ -33,3 +36,8 @@ def kernel_name(style: str, head_size: int, rotary_dim: int) -> str:
 def rows_name(head_size: int) -> str:
     """The same where every token's cosines and sines are given: `rope_with_cos_sin_..._d256`."""
     return f"rope_with_cos_sin_{NEOX}_style_d{head_size}"
+
+
+def angles_name(head_size: int) -> str:
+    """The name of the definition that gives cosines and sines: `rotary_cos_sin_d256`."""
+    return f"rotary_cos_sin_d{head_size}"

@@ -38,6 +38,12 @@ def make_inputs(
     Returns q, k, cos_sin_cache, positions in the definition's order.
     """
     tokens, rows = case["num_tokens"], case["max_seq_len"]
+    if _gives_angles(definition):
+        positions = torch.randint(0, 100 * rows, (tokens,), generator=generator)
+        positions[-1] = 0
+        frequencies = torch.rand(_size(definition, "num_pairs"), generator=generator)
+        values = {"positions": positions, "inv_freq": frequencies, "attention_scaling": 1.3}
+        return _in_order(definition, values, device)
     if _is_given_rows(definition):
         heads = _heads(definition, case, generator)
         row = (tokens, _size(definition, "head_size"))
@@ -80,13 +86,20 @@ def _is_given_rows(definition: Definition) -> bool:
     return list(definition["inputs"]) == ["q", "k", "cos", "sin"]
 
 
-def _in_order(definition: Definition, values: Inputs, device: torch.device) -> Inputs:
+def _gives_angles(definition: Definition) -> bool:
+    """Whether cosines and sines are what it gives."""
+    return list(definition["inputs"]) == ["positions", "inv_freq", "attention_scaling"]
+
+
+def _in_order(definition: Definition, values: Any, device: torch.device) -> Inputs:
     if set(definition["inputs"]) != set(values):
         import pytest
 
         pytest.skip(f"no inputs are made for {', '.join(definition['inputs'])}")
     return {
         name: values[name].to(getattr(torch, spec["dtype"])).to(device)
+        if isinstance(values[name], torch.Tensor)
+        else values[name]
         for name, spec in definition["inputs"].items()
     }
 
@@ -144,6 +157,8 @@ def every_pair_is_turned(
     run: Run, definition: Definition, case: Case, device: torch.device, generator: torch.Generator
 ) -> None:
     """The formula, evaluated in float64, gives the same up to rounding; inputs stay as they are."""
+    if _gives_angles(definition):
+        return
     inputs = make_inputs(definition, case, device, generator)
     q, k = _turned(run, inputs)
     _assert_close(q, _expected(definition, inputs, "q"))
@@ -154,6 +169,8 @@ def what_is_not_turned_stays(
     run: Run, definition: Definition, case: Case, device: torch.device, generator: torch.Generator
 ) -> None:
     """Elements after the first rotary_dim are the same bits, and all are where the angle is 0."""
+    if _gives_angles(definition):
+        return
     inputs = make_inputs(definition, case, device, generator)
     rotary_dim = _size(definition, "rotary_dim")
     inputs["q"][..., -1], inputs["k"][0] = 1e30, -1e30
@@ -173,6 +190,8 @@ def products_depend_on_the_distance_alone(
     run: Run, definition: Definition, case: Case, device: torch.device, generator: torch.Generator
 ) -> None:
     """A query times a key is the same at positions (5, 2) and (5 + s, 2 + s)."""
+    if _gives_angles(definition):
+        return
     rotary_dim = _size(definition, "rotary_dim")
     inputs = make_inputs(definition, {**case, "num_tokens": 2}, device, generator)
     base = 10000.0 ** (-torch.arange(0, rotary_dim, 2) / rotary_dim)
@@ -195,6 +214,8 @@ def tokens_do_not_mix(
     run: Run, definition: Definition, case: Case, device: torch.device, generator: torch.Generator
 ) -> None:
     """A token comes out as it does alone, NaN stays in its head; no tokens give no tokens."""
+    if _gives_angles(definition):
+        return
     sizes = {"num_tokens": 5, "num_qo_heads": 3, "num_kv_heads": 2, "max_seq_len": 9}
     inputs = make_inputs(definition, sizes, device, generator)
     inputs["q"][2, 1] = math.nan
@@ -213,9 +234,31 @@ def tokens_do_not_mix(
         assert out.shape == none[name].shape
 
 
+def angles_are_positions_times_frequencies(
+    run: Run, definition: Definition, case: Case, device: torch.device, generator: torch.Generator
+) -> None:
+    """Cosines and sines of angles that are rounded to float32, each token's as it has it alone."""
+    if not _gives_angles(definition):
+        return
+    inputs = make_inputs(definition, case, device, generator)
+    before = {n: v.clone() for n, v in inputs.items() if isinstance(v, torch.Tensor)}
+    found = run(*inputs.values())
+    angles = inputs["positions"][:, None].float() * inputs["inv_freq"]
+    angles = angles.double().repeat(1, 2)
+    for one, right in zip(found, (angles.cos(), angles.sin()), strict=True):
+        assert one.dtype == getattr(torch, definition["outputs"]["cos"]["dtype"])
+        assert one.shape == right.shape, f"it has shape {tuple(one.shape)}"
+        _assert_close(one, right * inputs["attention_scaling"])
+    for name, value in before.items():
+        assert torch.equal(inputs[name], value), f"run changes its input {name}"
+    none = run(inputs["positions"][:0], inputs["inv_freq"], 1.0)
+    assert [tuple(one.shape) for one in none] == [(0, _size(definition, "head_size"))] * 2
+
+
 PROPERTIES = [
     every_pair_is_turned,
     what_is_not_turned_stays,
     products_depend_on_the_distance_alone,
     tokens_do_not_mix,
+    angles_are_positions_times_frequencies,
 ]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from fibcore.plugin import TOKENS, Definition, Scalar, WorkloadCase
-from fibcore_op_rope.definitions import has_known_tensors, has_rows
+from fibcore_op_rope.definitions import gives_angles, has_known_tensors, has_rows
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,6 +34,16 @@ def workloads(
     Queries, keys and the table are random numbers: any are a table. None for a definition with
     other tensors.
     """
+    if gives_angles(definition):
+        return tuple(
+            WorkloadCase(
+                f"{tokens} tokens",
+                {"num_tokens": tokens},
+                scalars={"attention_scaling": 1.0},
+                tensors=functools.partial(_angles, definition, tokens, seed),
+            )
+            for tokens in TOKENS
+        )
     if not (has_known_tensors(definition) or has_rows(definition)):
         return ()
     cases = [(tokens, HEADS) for tokens in TOKENS]
@@ -54,6 +64,16 @@ def workloads(
         tensors = functools.partial(_positions, definition.name, tokens, seed)
         made.append(WorkloadCase(label, axes, tensors=tensors))
     return tuple(made)
+
+
+def _angles(definition: Definition, tokens: int, seed: int) -> Mapping[str, np.ndarray[Any, Any]]:
+    """Positions, and frequencies that fall from 1 to 1 / 10000."""
+    import numpy as np
+
+    pairs = definition.const_axes["num_pairs"]
+    steps = np.arange(pairs, dtype=np.float64) / pairs
+    frequencies = (10000.0**-steps).astype(np.float32)
+    return {**_positions(definition.name, tokens, seed), "inv_freq": frequencies}
 
 
 def _positions(name: str, tokens: int, seed: int) -> Mapping[str, np.ndarray[Any, Any]]:

@@ -49,12 +49,23 @@ def make_rows(head_size: int = 256, cls: str = "Gemma3Attention") -> Definition:
     return plugin.fibcore_reference(kernel)
 
 
+def make_angles(head_size: int = 256) -> Definition:
+    """Makes the definition of what gives cosines and sines."""
+    attention = "sglang.srt.models.gemma3_causal.Gemma3Attention"
+    layer = module("layer", attention, attributes={"head_dim": head_size})
+    rotary = "sglang.srt.models.gemma3_causal.Gemma3RotaryEmbedding"
+    giving = module("rotary", rotary, calls=[call(TENSOR, TENSOR)])
+    turning = operation(TURN, *(TENSOR,) * 4, module="layer")
+    found = plugin.fibcore_extract(tree(layer, giving, kernel_calls=[turning]), Serving())
+    return plugin.fibcore_reference(found.kernels[1])
+
+
 def small_definitions() -> list[Definition]:
     """Both styles, whole and partial, so small that tests take milliseconds, in chunks as small."""
     rows = with_constants(make_rows(16), CHUNK_ELEMENTS=720)
     sizes = (("neox", 24, 16), ("gptj", 24, 16), ("neox", 16, 16), ("gptj", 16, 16))
     cached = [with_constants(make_definition(*size), CHUNK_ELEMENTS=720) for size in sizes]
-    return [*cached, rows]
+    return [*cached, rows, make_angles(16)]
 
 
 @pytest.fixture
@@ -73,6 +84,12 @@ def definition() -> Callable[..., Definition]:
 def rows() -> Callable[..., Definition]:
     """Makes a definition that is given cosines and sines, of a head size."""
     return make_rows
+
+
+@pytest.fixture
+def angles() -> Callable[..., Definition]:
+    """Makes a definition that gives cosines and sines, of a head size."""
+    return make_angles
 
 
 @pytest.fixture(scope="session")

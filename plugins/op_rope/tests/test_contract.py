@@ -37,6 +37,11 @@ class TestContract(PluginContract):
         (
             tree(
                 module("attn", "sglang.srt.models.m.Gemma3Attention", attributes={"head_dim": 16}),
+                module(
+                    "rotary",
+                    "sglang.srt.models.gemma3_causal.Gemma3RotaryEmbedding",
+                    calls=[call(TENSOR, TENSOR)],
+                ),
                 kernel_calls=[operation(TURN, *(TENSOR,) * 4, module="attn")],
             ),
             Serving(),

@@ -7,7 +7,7 @@ from importlib.resources import files
 import attrs
 
 from fibcore.plugin import Definition, GroundTruth, render
-from fibcore_op_rope.definitions import has_known_tensors, has_rows, style_of
+from fibcore_op_rope.definitions import gives_angles, has_known_tensors, has_rows, style_of
 from fibcore_op_rope.names import API, NEOX, OP_TYPE
 
 _HEAD_SIZES = (64, 128, 256, 512)
@@ -20,6 +20,12 @@ def choose(definition: Definition) -> tuple[GroundTruth, ...]:
     """
     if definition.op_type != OP_TYPE:
         return ()
+    if gives_angles(definition):
+        entry = "rotary_cos_sin"
+        return (
+            _truth("sglang Gemma3RotaryEmbedding.forward", "sglang", entry=f"sglang_{entry}"),
+            _truth("torch.polar", "torch", entry=f"torch_{entry}"),
+        )
     if has_rows(definition):
         return (
             _truth("sglang apply_rotary_pos_emb_native", "sglang", entry="sglang_rope_rows"),
