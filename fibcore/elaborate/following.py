@@ -25,7 +25,7 @@ from fibcore.elaborate.python.values import (
     Unforeseen,
 )
 from fibcore.elaborate.sglang import expert_runners, insides, sampler
-from fibcore.elaborate.sglang.cache_writes import cache_writes, is_attention
+from fibcore.elaborate.sglang.cache_writes import cache_writes, is_attention, untold_writes
 from fibcore.elaborate.sglang.kernels import is_beside
 from fibcore.model.tree import (
     Alternatives,
@@ -178,6 +178,7 @@ class Following:
             if call.method == UNTOLD:
                 why = "how it is called is not known, nor what it writes to the cache"
                 self.missing.append(Missing(block.node.path, why, block.node.place))
+                kind.add(way, untold_writes(self.ev, block.mod, self._dtype))
             else:
                 kind.add(way, cache_writes(self.ev, block.mod, call, self._dtype))
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from fibcore.elaborate.python.launches import Launch
 from fibcore.elaborate.python.values import Class, Ext, Func, Mod, Tensor
-from fibcore.model.tree import Alternatives, Call, SourcePlace, Unknown
+from fibcore.model.tree import Alternatives, Call, SourcePlace, Unknown, origins_of
 
 if TYPE_CHECKING:
     from fibcore.elaborate.python.evaluator import Evaluator
@@ -47,6 +47,25 @@ def cache_writes(ev: Evaluator, mod: Mod, call: Call, dtype: Any) -> list[Launch
     maybe = isinstance(keys, Alternatives) and None in keys.values
     possible = maybe or not (saved is None or saved is True)
     return [Launch(function, (mod, *given), {}, place, (), (), possible)]
+
+
+def untold_writes(ev: Evaluator, mod: Mod, dtype: Any) -> list[Launch]:
+    """What an attention layer may write of which no call is known.
+
+    Latent attention has one head of keys in every model, whose values are a part of it: it writes
+    nothing else, if it is called. Of other layers it is not known.
+
+    Args:
+        ev: The evaluator of the source tree.
+        mod: The attention layer.
+        dtype: The dtype of activations.
+    """
+    heads, size, values = (mod.args.get(n) for n in ("num_kv_heads", "head_dim", "v_head_dim"))
+    latent = heads == 1 and not any(o.startswith("serving:") for o in origins_of(heads))
+    if not (latent and isinstance(size, int) and isinstance(values, int) and 0 < values < size):
+        return []
+    function, place = _method(ev, *_LATENT)
+    return [Launch(function, (mod, *_tensors(mod, dtype, latent=True)), {}, place, (), (), True)]
 
 
 def _tensors(mod: Mod, dtype: Any, *, latent: bool) -> tuple[Tensor, ...]:
