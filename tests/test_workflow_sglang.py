@@ -46,6 +46,11 @@ def gqa(heads: int, kv: int, dim: int, count: int) -> dict[str, int]:
     return dict.fromkeys([*names, f"gqa_ragged_prefill_causal_{sizes}"], count)
 
 
+def appends(kv: int, dim: int, count: int) -> dict[str, int]:
+    """Writes to the cache, with pages of one size or the other."""
+    return {f"append_paged_kv_cache_kv{kv}_d{dim}_ps{page}": count for page in (1, 64)}
+
+
 def sampling(vocabulary: int) -> dict[str, int]:
     """What the sampler calls, each once: one way or another, as requests ask for."""
     filters = ("top_k", "top_p", "top_k_top_p")
@@ -67,6 +72,7 @@ def test_llama_8b(run: Extract) -> None:
         "silu_and_mul_h28672": 32,
         "embedding_v128256_h4096": 1,
         **gqa(32, 8, 128, 32),
+        **appends(8, 128, 32),
         "rmsnorm_h4096": 1,  # before the first layer there is no residual
         "fused_add_rmsnorm_h4096": 64,  # 31 + 32 in layers, and the last norm
         "rope_with_cos_sin_cache_neox_style_d128_rd128": 32,
@@ -97,6 +103,7 @@ def test_qwen3_normalises_queries_and_keys(run: Extract) -> None:
         "silu_and_mul_h24576": 36,
         "embedding_v151936_h4096": 1,
         **gqa(32, 8, 128, 36),
+        **appends(8, 128, 36),
         "rmsnorm_h128": 72,
         "rmsnorm_h4096": 1,
         "fused_add_rmsnorm_h4096": 72,
@@ -117,6 +124,7 @@ def test_deepseek_v3_is_the_workflow_documents_first_example(run: Extract) -> No
         "mla_paged_prefill_causal_h16_ckv512_kpe64_ps1": 61,
         "mla_paged_prefill_causal_h16_ckv512_kpe64_ps64": 61,
         "mla_ragged_prefill_causal_h16_qk192_vo128": 61,
+        "append_paged_mla_kv_cache_ckv512_kpe64": 61,
         # 256 experts over 8 ranks, in all layers but the first three
         "moe_fp8_block_scale_ds_routing_topk8_ng8_kg4_e32_h7168_i2048": 58,
         "vocab_parallel_embedding_v16160_h7168": 1,  # 129280 over 8 ranks
