@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterator
 
 from fibcore.elaborate.python.index import SourceModule, Statement
 
@@ -22,10 +23,8 @@ _CHANGE = (
     rf"(?:{_SUFFIX}+[ \t]*(?:[-+*/%&|^@]|//|\*\*|<<|>>)?=(?!=)|{_SUFFIX}*\.{_CHANGING}\()"
 )  # fmt: skip
 _CHANGED = re.compile(_CHANGE)
-_CLASS_WORDS = ("cls.", "cls[", "__class__", "type(self)", "__init_subclass__", "setattr(")
-_OF_CLASS = re.compile(
-    rf"(?:\bcls|__class__|\btype\(self\)){_CHANGE}|__init_subclass__|\bsetattr\("
-)
+_CLASS_WORDS = ("cls", "__class__", "type(self)")
+"""What stands for the class in its own methods."""
 
 
 def changes_class(module: SourceModule, name: str) -> bool:
@@ -40,26 +39,46 @@ def _changes_class(module: SourceModule, name: str) -> bool:
     for statement in module.mentioning(name):
         text = statement.text
         if statement.defines(name):
-            # The pattern is slow on long texts without what it begins with.
-            if any(word in text for word in _CLASS_WORDS) and _OF_CLASS.search(text):
+            if _changes_own_class(text):
                 return True
             if "self." in text and _changes_own_tables(statement):
                 return True
-        elif f"setattr({name}," in text or _is_changed_in(text, name):
+        elif f"setattr({name}," in text or _is_changed_in(text, name, part_of="."):
             return True
     return False
 
 
-def _is_changed_in(text: str, name: str) -> bool:
-    """Whether an attribute or item of a name is assigned to, or changed by a method."""
-    for after in ".[":
-        at = text.find(name + after)
-        while at >= 0:
-            free = at == 0 or not (text[at - 1].isalnum() or text[at - 1] in "_.")
-            if free and _CHANGED.match(text, at + len(name)):
-                return True
-            at = text.find(name + after, at + 1)
-    return False
+def _changes_own_class(text: str) -> bool:
+    """Whether the text of a class has to do with what changes it."""
+    if "__init_subclass__" in text or any(True for _ in _standing(text, "setattr(", "")):
+        return True
+    return any(_is_changed_in(text, word) for word in _CLASS_WORDS)
+
+
+def _is_changed_in(text: str, word: str, *, part_of: str = "") -> bool:
+    """Whether an attribute or item of what a word stands for is assigned to, or changed.
+
+    Args:
+        text: Source.
+        word: A name, or what else is followed by a dot or bracket.
+        part_of: A character in front of the word that makes it something else.
+    """
+    return any(
+        _CHANGED.match(text, at + len(word)) is not None
+        for after in ".["
+        for at in _standing(text, word + after, part_of)
+    )
+
+
+def _standing(text: str, word: str, part_of: str) -> Iterator[int]:
+    """Where a word begins in a text that is no end of a longer one."""
+    dunder = word.startswith("__")  # what stands in front of it changes nothing
+    at = text.find(word)
+    while at >= 0:
+        before = text[at - 1 : at]
+        if not before or dunder or not (before.isalnum() or before == "_" or before == part_of):
+            yield at
+        at = text.find(word, at + 1)
 
 
 def _changes_own_tables(statement: Statement) -> bool:
@@ -75,9 +94,15 @@ def _changes_own_tables(statement: Statement) -> bool:
             for target in inner.targets
             if isinstance(target, ast.Name)
         ]
-        if tables and re.search(rf"\bself\.(?:{'|'.join(tables)})\b{_CHANGE}", statement.text):
+        if tables and _changed_of_self(tables).search(statement.text):
             return True
     return False
+
+
+def _changed_of_self(tables: list[str]) -> re.Pattern[str]:
+    """What changes one of the attributes of `self`."""
+    # `self.` comes first, so that the search jumps from one to the next.
+    return re.compile(rf"self\.(?<!\wself\.)(?:{'|'.join(tables)})\b{_CHANGE}")
 
 
 def related(module: SourceModule, name: str) -> tuple[Statement, ...]:

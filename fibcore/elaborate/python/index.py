@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
-from fibcore.elaborate.python import lazy_methods
+from fibcore.elaborate.python import layout, lazy_methods
 from fibcore.elaborate.python.import_time import used_at_import
 from fibcore.elaborate.python.mangling import PRIVATE
 from fibcore.errors import SourceError
@@ -23,20 +23,7 @@ from fibcore.syntax import children, walk
 MAX_FILE = 2 << 20
 """Characters of a file: the largest seen has 445,000, and syntax takes 300 bytes for each."""
 _BINDS = re.compile(r"^(?:async\s+def|def|class)\s+(\w+)", re.MULTILINE)
-_GLOBAL = re.compile(r"^[ \t]+global[ \t]+([\w, \t]+)", re.MULTILINE)
 _NAME = re.compile(r"[^\W\d]\w*")
-# Comments and strings: where no statement can begin.
-_QUOTED = re.compile(
-    r"#[^\n]*"
-    r"|\"\"\"(?:[^\"\\]|\\.|\"(?!\"\"))*\"\"\""
-    r"|'''(?:[^'\\]|\\.|'(?!''))*'''"
-    r"|\"(?:[^\"\\\n]|\\.)*\""
-    r"|'(?:[^'\\\n]|\\.)*'",
-    re.DOTALL,
-)
-_HEAD = re.compile(
-    r"^(?![\s#)\]}]|else\b|elif\b|except\b|finally\b)(?P<decorator>@)?", re.MULTILINE
-)
 
 
 class Statement:
@@ -254,13 +241,15 @@ class SourceModule:
         """The top-level statements in order."""
         return tuple(
             Statement(self, text, line, position, start)
-            for position, (text, line, start) in enumerate(_split(self.text, self.strings))
+            for position, (text, line, start) in enumerate(
+                layout.statements(self.text, self.strings)
+            )
         )
 
     @cached_property
     def strings(self) -> list[tuple[int, int]]:
         """Where strings of several lines begin and end in the text."""
-        return [m.span() for m in _QUOTED.finditer(self.text) if "\n" in m.group()]
+        return layout.long_strings(self.text)
 
     def body_at(self, line: int) -> list[ast.stmt]:
         """The body of the function that stands in a line, by a parse of the whole file.
@@ -324,8 +313,7 @@ class SourceModule:
     @cached_property
     def declared_global(self) -> frozenset[str]:
         """The names that functions of the module may bind by a `global` statement."""
-        found = _GLOBAL.findall(self.text) if "global " in self.text else ()
-        return frozenset(name for names in found for name in _NAME.findall(names))
+        return layout.declared_global(self.text)
 
     @cached_property
     def has_private(self) -> bool:
@@ -357,35 +345,6 @@ class SourceModule:
             for node in s.nodes
             if isinstance(node, ast.ImportFrom) and node.names[0].name == "*"
         )
-
-
-def _split(text: str, strings: list[tuple[int, int]]) -> Iterator[tuple[str, int, int]]:
-    """Cut a module into top-level statements: text, first line, and where it begins.
-
-    A statement begins in the first column, outside of strings, with something that neither closes
-    a bracket nor continues a compound statement; decorators belong to what they decorate. A cut in
-    the wrong place (a bracket's contents in the first column) shows when the piece does not parse.
-    """
-    starts: list[int] = []
-    decorated = False
-    span = 0
-    for match in _HEAD.finditer(text):
-        at = match.start()
-        if at >= len(text):
-            break
-        while span < len(strings) and strings[span][1] <= at:
-            span += 1
-        if span < len(strings) and strings[span][0] < at:
-            continue
-        if not decorated:
-            starts.append(at)
-        decorated = match.group("decorator") is not None
-    line, before = 1, 0
-    for position, start in enumerate(starts):
-        end = starts[position + 1] if position + 1 < len(starts) else len(text)
-        line += text.count("\n", before, start)
-        before = start
-        yield text[start:end], line, start
 
 
 class ModuleIndex:

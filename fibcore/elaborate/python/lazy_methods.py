@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 
 LONG = 2000
 """Characters from which on a class is worth it."""
-_MEMBER = re.compile(r"^ {4}(?=[^\s#)\]}])", re.MULTILINE)
+_MEMBER = re.compile(r"\n {4}(?=[^\s#)\]}])")
 _END_OF_SIGNATURE = re.compile(r"^ {4}\)[^\n#]*:[ \t]*\n", re.MULTILINE)
 _DEF = re.compile(r" {4}def [^\n]*\n")
 Strings = Sequence[tuple[int, int]]
@@ -114,7 +114,7 @@ def _methods(text: str, strings: Strings) -> list[_Method]:
     starts: list[int] = []
     span = 0
     for match in _MEMBER.finditer(text):
-        at = match.start()
+        at = match.start() + 1
         while span < len(strings) and strings[span][1] <= at:
             span += 1
         if span == len(strings) or strings[span][0] >= at:

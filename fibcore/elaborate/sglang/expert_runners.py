@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from fibcore.elaborate.python.evaluator import Evaluator
 
 _FOLDER = "srt.layers.moe.moe_runner"
-_ENTRY = re.compile(r"^@(register_\w+)\(\s*\"(\w+)\",\s*\"(\w+)\",?\s*\)", re.MULTILINE)
+_ENTRY = re.compile(r"\n@(register_\w+)\(\s*\"(\w+)\",\s*\"(\w+)\",?\s*\)")
 _FUNCTION = re.compile(r"^def (\w+)", re.MULTILINE)
 _TABLES = {
     "get_fused_func": "register_fused_func",

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 UNRESOLVED = "auto"
 _FOLDER = "srt.arg_groups"
-_RUN = re.compile(r"\brun_post_process_pass\(\s*\w+,\s*(\w+)\s*\)")
+_RUN = re.compile(r"run_post_process_pass\((?<!\wrun_post_process_pass\()\s*\w+,\s*(\w+)\s*\)")
 
 
 class ResolutionPasses:
