@@ -23,6 +23,8 @@ _CHANGE = (
     rf"(?:{_SUFFIX}+[ \t]*(?:[-+*/%&|^@]|//|\*\*|<<|>>)?=(?!=)|{_SUFFIX}*\.{_CHANGING}\()"
 )  # fmt: skip
 _CHANGED = re.compile(_CHANGE)
+# `self.` comes first, so that the search jumps from one to the next.
+_OF_SELF = re.compile(r"self\.(?<!\wself\.)(\w+)")
 _CLASS_WORDS = ("cls", "__class__", "type(self)")
 """What stands for the class in its own methods."""
 
@@ -94,15 +96,17 @@ def _changes_own_tables(statement: Statement) -> bool:
             for target in inner.targets
             if isinstance(target, ast.Name)
         ]
-        if tables and _changed_of_self(tables).search(statement.text):
+        if tables and _changes_own(statement.text, tables):
             return True
     return False
 
 
-def _changed_of_self(tables: list[str]) -> re.Pattern[str]:
-    """What changes one of the attributes of `self`."""
-    # `self.` comes first, so that the search jumps from one to the next.
-    return re.compile(rf"self\.(?<!\wself\.)(?:{'|'.join(tables)})\b{_CHANGE}")
+def _changes_own(text: str, tables: list[str]) -> bool:
+    """Whether one of these attributes of `self` is changed."""
+    return any(
+        attribute[1] in tables and _CHANGED.match(text, attribute.end()) is not None
+        for attribute in _OF_SELF.finditer(text)
+    )
 
 
 def related(module: SourceModule, name: str) -> tuple[Statement, ...]:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
-from fibcore.elaborate.python import layout, lazy_methods
+from fibcore import layout
+from fibcore.elaborate.python import lazy_methods
 from fibcore.elaborate.python.import_time import used_at_import
 from fibcore.elaborate.python.mangling import PRIVATE
 from fibcore.errors import SourceError

@@ -12,12 +12,16 @@ import functools
 import io
 import math
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
+from fibcore import layout
 from fibcore.errors import FibcoreError
 
+_FUNCTION = re.compile(r"def +(?P<name>\w+)")
+_NO_ASSIGNMENT = ("def ", "class ", "@", "async ", "from ", "import ", '"""')
+"""Beginnings of statements that assign to no name of the module."""
 _MARK = re.compile(r"^(?P<code>.*?)  # (?P<kind>only|except): (?P<word>\w+)$")
 _ALTERNATIVE = re.compile(r"^(?P<indent> *)# (?P<kind>only|except): (?P<word>\w+): (?P<code>.*)$")
 
@@ -58,17 +62,11 @@ def render(template: str | Path | Readable, constants: Mapping[str, object]) -> 
     text = template if isinstance(template, str) else template.read_text(encoding="utf-8")
     lines = _lines(text)
     found: dict[str, ast.expr] = {}
-    for node in ast.parse(text).body:
-        if isinstance(node, ast.Assign) and len(node.targets) == 1:
-            target, value = node.targets[0], node.value
-        elif isinstance(node, ast.AnnAssign) and node.value is not None:
-            target, value = node.target, node.value
-        else:
-            continue
-        if isinstance(target, ast.Name) and target.id in constants:
-            if target.id in found:
-                raise FibcoreError("a template assigns a constant twice", found=target.id)
-            found[target.id] = value
+    for name, value in _assignments(text):
+        if name in constants:
+            if name in found:
+                raise FibcoreError("a template assigns a constant twice", found=name)
+            found[name] = value
     missing = sorted(set(constants) - set(found))
     if missing:
         raise FibcoreError(
@@ -86,6 +84,37 @@ def render(template: str | Path | Readable, constants: Mapping[str, object]) -> 
         tail = lines[last].encode()[value.end_col_offset or 0 :].decode()
         lines[first : last + 1] = [head + sources[name] + tail]
     return "".join(lines)
+
+
+def _assignments(text: str) -> Iterator[tuple[str, ast.expr]]:
+    """What top-level statements assign to one name: the name and the value, with its place."""
+    for node in _syntax(text, lambda piece: not piece.startswith(_NO_ASSIGNMENT)):
+        if isinstance(node, ast.Assign) and len(node.targets) == 1:
+            target, value = node.targets[0], node.value
+        elif isinstance(node, ast.AnnAssign) and node.value is not None:
+            target, value = node.target, node.value
+        else:
+            continue
+        if isinstance(target, ast.Name):
+            yield target.id, value
+
+
+def _syntax(text: str, wanted: Callable[[str], bool]) -> list[ast.stmt]:
+    """The syntax of the top-level statements whose text is wanted.
+
+    The functions of a template are most of it, and parsing them takes milliseconds.
+    """
+    found: list[ast.stmt] = []
+    for piece, line, _ in layout.statements(text, layout.long_strings(text)):
+        if wanted(piece):
+            try:
+                nodes = ast.parse(piece).body
+            except SyntaxError:  # cut in a wrong place
+                return ast.parse(text).body
+            for node in nodes:
+                ast.increment_lineno(node, line - 1)
+            found += nodes
+    return found
 
 
 def joined(folder: Folder, name: str) -> str:
@@ -121,9 +150,11 @@ def _imports(text: str, folder: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
 
 
 def _nodes(text: str, folder: str) -> list[ast.ImportFrom]:
+    if f".{folder}." not in text:
+        return []
     return [
         node
-        for node in ast.parse(text).body
+        for node in _syntax(text, lambda piece: piece.startswith("from "))
         if isinstance(node, ast.ImportFrom) and f".{folder}." in f"{node.module}"
     ]
 
@@ -134,10 +165,10 @@ def _with(text: str, folder: str, neighbour: str, names: tuple[str, ...], theirs
     node, lines = _nodes(text, folder)[0], _lines(text)
     # With the empty line behind it.
     del lines[node.lineno - 1 : (node.end_lineno or node.lineno) + 1]
-    text, found = "".join(lines), _functions(_lines(theirs))
+    text, found = "".join(lines), _functions(theirs)
     order = list(found)
     for name in sorted(names, key=lambda n: order.index(n) if n in order else -1, reverse=True):
-        own = _functions(_lines(text))
+        own = _functions(text)
         after = order[order.index(name) + 1 :] if name in order else []
         following = next((own[other] for other in after if other in own), None)
         if following is None:
@@ -151,21 +182,18 @@ def _with(text: str, folder: str, neighbour: str, names: tuple[str, ...], theirs
     return text
 
 
-def _functions(lines: list[str]) -> dict[str, str]:
+@functools.lru_cache(maxsize=64)
+def _functions(text: str) -> Mapping[str, str]:
     """Top-level function to its text, decorators before and empty lines and comments behind it."""
-    body = ast.parse("".join(lines)).body
-    starts = [_first_line(node) for node in body] + [len(lines)]
-    return {
-        node.name: "".join(lines[starts[index] : starts[index + 1]])
-        for index, node in enumerate(body)
-        if isinstance(node, ast.FunctionDef)
-    }
-
-
-def _first_line(node: ast.stmt) -> int:
-    """Where a statement begins, from 0."""
-    decorators: list[ast.expr] = getattr(node, "decorator_list", [])
-    return min([node.lineno, *(each.lineno for each in decorators)]) - 1
+    found: dict[str, str] = {}
+    for piece, _, _ in layout.statements(text, layout.long_strings(text)):
+        head = _FUNCTION.match(piece)
+        if head is not None:
+            found[head["name"]] = piece
+        elif piece.startswith("@"):
+            nodes = ast.parse(piece).body
+            found |= {node.name: piece for node in nodes if isinstance(node, ast.FunctionDef)}
+    return found
 
 
 def _lines(text: str) -> list[str]:
