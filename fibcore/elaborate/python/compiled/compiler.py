@@ -234,7 +234,6 @@ class Compiler:
 
         def narrowed(frame: Frame, found: Any) -> Any:
             def ends(values: list[Any]) -> Callable[[Any], bool]:
-                count(len(found))
                 own = list(frame)
                 for slot, value in zip(slots, values, strict=True):
                     own[slot] = value
@@ -245,7 +244,7 @@ class Compiler:
 
                 return at
 
-            kept = names.candidates(found, [frame[slot] for slot in slots], ends)
+            kept = names.candidates(found, [frame[slot] for slot in slots], ends, count)
             return found if kept is None else list(kept)
 
         return narrowed

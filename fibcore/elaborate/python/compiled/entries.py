@@ -10,7 +10,7 @@ or that have to do with the number.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 from fibcore.elaborate.python.compiled.operations import Items, Made, NotPlain
@@ -52,20 +52,42 @@ class Entries:
         self._outer: dict[str, list[int]] = {}
         self._shapes: dict[tuple[str, ...], list[int]] = {}
         self._related: dict[tuple[str, bool], frozenset[int]] = {}
+        self._alike: dict[str, list[list[int]]] = {}
+        self._cut: list[list[list[str]]] = []
+        words: dict[str, _Word] = {}
         for position, entry in enumerate(self.contents):
             texts = (entry,) if parts is None else tuple(entry[part] for part in parts)
             if not all(type(text) is str and text.isascii() for text in texts):
                 self.simple = False
                 return
-            for run in {run for text in texts for run in _RUN.findall(text)}:
-                self._runs.setdefault(run, []).append(position)
-            inner = {number for text in texts for number in _INNER.findall(text)}
-            for number in inner:
-                self._inner.setdefault(number, []).append(position)
-            for run in {r for text in texts for r in _OUTER.findall(_INNER.sub("", text))}:
-                self._outer.setdefault(run, []).append(position)
-            shape = tuple([_RUN.sub("0", text) for text in texts])
-            self._shapes.setdefault(shape, []).append(position)
+            cut = [text.split(".") for text in texts]
+            self._cut.append(cut)
+            self._note(position, cut, words)
+
+    def _note(self, position: int, cut: list[list[str]], words: dict[str, _Word]) -> None:
+        """Note the numbers of an entry, whose texts are cut at their dots."""
+        runs: set[str] = set()
+        inner: set[str] = set()
+        outer: set[str] = set()
+        shape: list[str] = []
+        for pieces in cut:
+            last = len(pieces) - 1
+            for place, piece in enumerate(pieces):
+                word = words.get(piece)
+                if word is None:
+                    word = words[piece] = _Word(piece)
+                shape.append(word.shape)
+                if word.runs:
+                    runs.update(word.runs)
+                    if word.number and 0 < place < last:
+                        inner.add(piece)
+                    else:
+                        outer.update(word.outer)
+            shape.append("/")  # no piece: texts end here
+        for found, known in ((runs, self._runs), (inner, self._inner), (outer, self._outer)):
+            for run in found:
+                known.setdefault(run, []).append(position)
+        self._shapes.setdefault(tuple(shape), []).append(position)
 
     def hold(self, holder: Any) -> bool:
         """Whether a list still holds what it held."""
@@ -90,6 +112,47 @@ class Entries:
                     found.update(positions)
         return frozenset(found)
 
+    def ending(self, number: str, ends: Ends) -> set[int]:
+        """The positions of entries that a loop may end at because of a number.
+
+        Args:
+            number: The only number in the variables that the body reads, with dots around it
+                wherever it is; no text is cut into pieces.
+            ends: Runs the loop's body for an entry.
+        """
+        if number not in self._alike:
+            self._alike[number] = self._groups(number)
+        found: set[int] = set()
+        for alike in self._alike[number]:
+            try:
+                ended = ends(self.contents[alike[0]])
+            except NotPlain:
+                ended = True
+            if ended:
+                found.update(alike)
+        for run, positions in self._outer.items():
+            if run in number or number in run:
+                found.update(positions)
+        return found
+
+    def _groups(self, number: str) -> list[list[int]]:
+        """The entries with a number between two dots, those together that end a loop alike.
+
+        Such a number equals the variables' or does not; which of the others it is, is all the same.
+        """
+        found: dict[tuple[str, ...], list[int]] = {}
+        for position in self._inner.get(number, ()):
+            key: list[str] = []
+            for pieces in self._cut[position]:
+                last = len(pieces) - 1
+                key += [
+                    "0" if 0 < place < last and piece != number and piece.isdigit() else piece
+                    for place, piece in enumerate(pieces)
+                ]
+                key.append("/")
+            found.setdefault(tuple(key), []).append(position)
+        return list(found.values())
+
     def related(self, number: str, *, whole: bool) -> frozenset[int]:
         """The positions of entries that have digits in common with a number.
 
@@ -106,6 +169,25 @@ class Entries:
                     found.update(positions)
             self._related[key] = frozenset(found)
         return self._related[key]
+
+
+class _Word:
+    """What stands between two dots of an entry.
+
+    Attributes:
+        runs: Its runs of digits.
+        outer: Those that are no part of a longer word.
+        number: Whether it is a number and nothing else.
+        shape: It with 0 for each run.
+    """
+
+    __slots__ = ("number", "outer", "runs", "shape")
+
+    def __init__(self, text: str) -> None:
+        self.runs = _RUN.findall(text)
+        self.outer = _OUTER.findall(text) if self.runs else self.runs
+        self.number = text.isdigit()
+        self.shape = _RUN.sub("0", text) if self.runs else text
 
 
 def _contents(holder: Any) -> tuple[Any, ...]:
@@ -128,7 +210,11 @@ class Names:
         self._known: dict[int, Entries] = {}
 
     def candidates(
-        self, holder: Any, values: list[Any], ends: Callable[[list[Any]], Ends]
+        self,
+        holder: Any,
+        values: list[Any],
+        ends: Callable[[list[Any]], Ends],
+        count: Callable[[int], None],
     ) -> Iterator[Any] | None:
         """The entries at which the loop may end, in their order; None where it may be at any.
 
@@ -136,6 +222,7 @@ class Names:
             holder: What the loop goes through.
             values: The variables that its body reads.
             ends: Makes, of such variables, a function that runs the body for an entry.
+            count: Is told of rounds before they are run.
         """
         if len(holder) < _FEW:
             return None
@@ -151,11 +238,17 @@ class Names:
             return None
         key = tuple(tuple(v) if type(v) is Made or type(v) is list else v for v in general)
         key = tuple(frozenset(v) if type(v) is set else v for v in key)
+        digits = any(_has_digits_of(value, "") for value in general)
         if key not in entries.ends:
-            digits = any(_has_digits_of(value, "") for value in general)
+            count(len(holder))
             entries.ends[key] = entries.where(ends(general), digits=digits)
         whole = not self._cuts and all(_between_dots(value) for value in values)
-        wanted = entries.related(number, whole=whole) | entries.ends[key]
+        related: Collection[int]
+        if whole and not digits:
+            related = entries.ending(number, ends(values))
+        else:
+            related = entries.related(number, whole=whole)
+        wanted = entries.ends[key].union(related)
         return (entries.contents[position] for position in sorted(wanted))
 
     def _entries(self, holder: Any) -> Entries:
