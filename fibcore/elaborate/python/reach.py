@@ -21,6 +21,9 @@ from fibcore.elaborate.python.values import (
 from fibcore.model.tree import Alternatives
 from fibcore.syntax import walk
 
+_SCALARS = (str, int, float, type(None))
+"""What holds nothing: most of a config."""
+
 
 def modules_within(values: Iterable[Any]) -> dict[int, Mod]:
     """The modules that somebody who is handed values gets at, by their ids."""
@@ -29,7 +32,7 @@ def modules_within(values: Iterable[Any]) -> dict[int, Mod]:
     pending = list(values)
     while pending:
         value = pending.pop()
-        if id(value) in seen:
+        if isinstance(value, _SCALARS) or id(value) in seen:
             continue
         seen.add(id(value))
         if isinstance(value, Mod):

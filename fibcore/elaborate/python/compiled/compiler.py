@@ -624,18 +624,32 @@ class Compiler:
                 raise NotPlain
             return found
 
+        own = {n.id for n in walk(key.body) if isinstance(n, ast.Name)} <= {spec.args[0].arg, "len"}
+        last: list[tuple[list[Any], list[Any]]] = []  # a table is often sorted for each name
+
         def sort(frame: Frame) -> Any:
             found = list(ops.items(values(frame)))
             ops.charge(len(found) >> 4)
             if len(found) < 2:
                 return ops.Made(map(ops.plain, found))
+            if last and last[0][0] == found:
+                return ops.Made(last[0][1])
             keys = [by(frame, value) for value in found]
             if len({type(k) for k in keys}) > 1:
                 raise NotPlain
             order = sorted(range(len(found)), key=keys.__getitem__, reverse=backwards)
-            return ops.Made(found[i] for i in order)
+            result = [found[i] for i in order]
+            if own and all(map(_is_text, found)):
+                last[:] = [(found, result)]
+            return ops.Made(result)
 
         return sort
+
+
+def _is_text(value: Any) -> bool:
+    """Whether only the same value equals one: text, None, or a tuple of those."""
+    kind = type(value)
+    return kind is str or value is None or (kind is tuple and all(map(_is_text, value)))
 
 
 def _not_plain(frame: Frame) -> Any:

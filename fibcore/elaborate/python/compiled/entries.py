@@ -129,7 +129,7 @@ class Entries:
             except NotPlain:
                 ended = True
             if ended:
-                found.update(alike)
+                found.add(alike[0])  # the loop does not come to the others
         for run, positions in self._outer.items():
             if run in number or number in run:
                 found.update(positions)
