@@ -58,6 +58,7 @@ class Budget:
     def __init__(self) -> None:
         self.steps = 0
         self.limit = MAX_STEPS
+        self._allowed = MAX_STEPS  # from where the limit was set; messages say it
         self._pause = _CHECKED_EACH
         self._started = time.thread_time()
         self._looked = time.monotonic()
@@ -71,11 +72,13 @@ class Budget:
     @contextlib.contextmanager
     def at_most(self, steps: int) -> Iterator[None]:
         """Allow so many steps inside, and go on with the old limit behind."""
-        outer, self.limit = self.limit, min(self.limit, self.steps + steps)
+        outer = self.limit, self._allowed
+        if self.steps + steps < self.limit:
+            self.limit, self._allowed = self.steps + steps, steps
         try:
             yield
         finally:
-            self.limit = outer
+            self.limit, self._allowed = outer
 
     def step(self) -> None:
         """Count one step.
@@ -109,7 +112,7 @@ class Budget:
         if self.steps > self.limit:
             self.steps -= steps  # it is not done
             taken = f" ({_count(steps)} for {what})" if what else ""
-            raise Exhausted(f"more than {_count(self.limit)} steps{taken}")
+            raise Exhausted(f"more than {_count(self._allowed)} steps{taken}")
         self._pause = self.steps + _CHECKED_EACH
         now = time.monotonic()
         if now - self._looked < _LOOK_AFTER:

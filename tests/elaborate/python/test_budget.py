@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from fibcore.elaborate.python import budget
+
 HEAD = """
 import torch
 import torch.nn.functional as F
@@ -49,3 +51,12 @@ def test_a_construction_that_never_ends_is_an_error(
     monkeypatch.setattr(budget, "MAX_STEPS", 500)
     with pytest.raises(ElaborationError, match="takes more than any model"):
         made.attributes("for i in range(100000):\n    self.x = i")
+
+
+def test_message_of_a_part_says_what_the_part_may_take() -> None:
+    spent = budget.Budget()
+    spent.spend(5000, "what was before")
+    with spent.at_most(100), pytest.raises(budget.Exhausted, match="more than 100 steps"):
+        spent.spend(101, "a part")
+    with pytest.raises(budget.Exhausted, match=f"more than {budget.MAX_STEPS:,} steps"):
+        spent.spend(budget.MAX_STEPS, "the whole")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _AFTER = 4
 """Calls of a function before it is compiled: most are called once or twice."""
 _MANY = 64
-"""Items of an argument that are reason enough to compile a function at once."""
+"""Items of an argument, or of what an object holds, that are reason enough to compile at once."""
 _ATTEMPTS = 4
 """Calls of a function that end as not plain before it is left to the evaluator for good."""
 _DEPTH = 12
@@ -110,7 +110,7 @@ class Functions(Part):
             return None
         if key not in self._known:
             seen = self._calls[key] = self._calls.get(key, 0) + 1
-            if seen < _AFTER and not any(type(a) in (list, dict) and len(a) > _MANY for a in args):
+            if seen < _AFTER and not any(map(_is_long, args)):
                 return None
             node = func.node
             if not isinstance(node, ast.FunctionDef) or not loops(node):
@@ -300,6 +300,14 @@ class _Function:
             if type(value) is not Obj:
                 ops.plain(value)
         return self.run(given)
+
+
+def _is_long(value: Any) -> bool:
+    """Whether an argument is a long container, or an object that holds one."""
+    kind = type(value)
+    if kind is Obj:
+        return any(type(v) in (list, dict) and len(v) > _MANY for v in value.attrs.values())
+    return kind in (list, dict) and len(value) > _MANY
 
 
 def _exact(value: Any) -> Any:
