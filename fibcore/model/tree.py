@@ -259,6 +259,8 @@ class Quantization:
         block: (rows, columns) of a weight block where scheme is "block".
         group_size: Elements a scale covers along K where scheme is "group".
         activation: "dynamic", "static" or None where activations stay in the model's dtype.
+        zero_points: Whether a number is taken off each weight before it is scaled, one for as many
+            weights as a scale (asymmetric integers).
     """
 
     method: str
@@ -267,6 +269,7 @@ class Quantization:
     block: tuple[int, int] | None = None
     group_size: int | None = None
     activation: str | None = None
+    zero_points: bool = False
 
 
 @attrs.frozen(eq=False)

@@ -264,7 +264,8 @@ def _quantization(weights: Arguments, activation: str | None) -> Answer:
     if scheme not in ("tensor", "channel", "group", "block"):
         return Unknown(f"compressed-tensors with the strategy {weights.strategy}")
     size = weights.group_size if scheme == "group" else None
-    return Quantization(METHOD, dtype, scheme, weights.block, size, activation)
+    zeros = kind == "int" and not weights.symmetric
+    return Quantization(METHOD, dtype, scheme, weights.block, size, activation, zeros)
 
 
 def names_layer(entry: str, layer: str) -> bool:

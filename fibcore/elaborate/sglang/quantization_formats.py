@@ -127,21 +127,25 @@ def _packed(method: str, data: Mapping[str, Any], prefix: str, experts: bool) ->
     """AWQ, GPTQ and what shares their packing: groups of integers along K."""
     bits = data.get("bits", data.get("w_bit", data.get("num_bits", 4)))
     size = data.get("group_size", data.get("q_group_size", 128))
+    symmetric = data.get("sym", True)
     for pattern, rule in (data.get("dynamic") or {}).items():
         if pattern.startswith("-:"):
             if matches(pattern[2:], prefix):
                 return None
         elif matches(pattern.removeprefix("+:"), prefix):
             bits, size = rule.get("bits", bits), rule.get("group_size", size)
+            symmetric = rule.get("sym", symmetric)
             break
-    return _grouped(method, integers(bits), int(size))
+    # AWQ's key and its default; GPTQ's is `sym`.
+    zeros = data.get("zero_point", method.startswith("awq") or not symmetric)
+    return _grouped(method, integers(bits), int(size), zeros=bool(zeros))
 
 
-def _grouped(method: str, dtype: str, size: int) -> Quantization:
+def _grouped(method: str, dtype: str, size: int, *, zeros: bool) -> Quantization:
     """Groups of that many weights; -1 stands for a whole row."""
     if size <= 0:
-        return Quantization(method, dtype, "channel", None, None, None)
-    return Quantization(method, dtype, "group", None, size, None)
+        return Quantization(method, dtype, "channel", zero_points=zeros)
+    return Quantization(method, dtype, "group", group_size=size, zero_points=zeros)
 
 
 def _auto_round(method: str, data: Mapping[str, Any], prefix: str, experts: bool) -> Answer:
@@ -162,7 +166,8 @@ def _auto_round(method: str, data: Mapping[str, Any], prefix: str, experts: bool
     if bits >= _FULL:
         return None
     if kind.startswith("int"):
-        return _grouped(method, integers(bits), size)
+        symmetric = rule.get("sym", data.get("sym", True))
+        return _grouped(method, integers(bits), size, zeros=not symmetric)
     if bits == 4 and ("fp" in kind or "float" in kind):
         return Quantization(method, FP4, "group", None, size, "dynamic")
     if bits == 8 and ("fp" in kind or "float" in kind):

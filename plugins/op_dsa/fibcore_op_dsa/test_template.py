@@ -156,13 +156,14 @@ def _attention_run(run: Run, inputs: Inputs) -> tuple[torch.Tensor, torch.Tensor
 
 def _dense(inputs: Inputs) -> tuple[torch.Tensor, torch.Tensor]:
     """Output and lse in float64: all keys of the cache, of which those not chosen are hidden."""
-    output = torch.zeros(inputs["q_nope"].shape, dtype=torch.float64)
-    lse = torch.full(inputs["q_nope"].shape[:2], -math.inf, dtype=torch.float64)
-    values = inputs["ckv_cache"].flatten(0, 1).double().nan_to_num().cpu()
-    keys = torch.cat((values, inputs["kpe_cache"].flatten(0, 1).double().nan_to_num().cpu()), -1)
-    q = torch.cat((inputs["q_nope"], inputs["q_pe"]), -1).double().cpu()
-    for token, indices in enumerate(inputs["sparse_indices"].cpu().long()):
-        hidden = torch.ones(len(keys), dtype=torch.bool)
+    device = inputs["q_nope"].device
+    output = torch.zeros(inputs["q_nope"].shape, dtype=torch.float64, device=device)
+    lse = torch.full(inputs["q_nope"].shape[:2], -math.inf, dtype=torch.float64, device=device)
+    values = inputs["ckv_cache"].flatten(0, 1).double().nan_to_num()
+    keys = torch.cat((values, inputs["kpe_cache"].flatten(0, 1).double().nan_to_num()), -1)
+    q = torch.cat((inputs["q_nope"], inputs["q_pe"]), -1).double()
+    for token, indices in enumerate(inputs["sparse_indices"].long()):
+        hidden = torch.ones(len(keys), dtype=torch.bool, device=device)
         hidden[indices[indices >= 0]] = False
         logits = (q[token] @ keys.T) * float(inputs["sm_scale"])
         logits = logits.masked_fill(hidden, -math.inf)

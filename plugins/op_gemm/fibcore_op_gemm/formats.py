@@ -339,7 +339,7 @@ def quantization_words(quantization: Quantization) -> str:
         scale = f"group of {quantization.group_size}"
     words = [
         f"{quantization.weight_dtype} weights ({quantization.method})",
-        f"one scale per {scale}",
+        f"one scale{' and zero point' if quantization.zero_points else ''} per {scale}",
     ]
     if quantization.activation is not None:
         words.append(f"{quantization.activation} activations")

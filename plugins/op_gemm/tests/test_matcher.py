@@ -456,8 +456,8 @@ def test_fp8_block_scale() -> None:
             "float4_e2m1 weights (petit_nvfp4), one scale per group of 16",
         ),
         (
-            Quantization("awq", "int4", "group", group_size=128),
-            "int4 weights (awq), one scale per group of 128",
+            Quantization("awq", "int4", "group", group_size=128, zero_points=True),
+            "int4 weights (awq), one scale and zero point per group of 128",
         ),
         (
             # Columns of large numbers are multiplied apart, in 16 bits.

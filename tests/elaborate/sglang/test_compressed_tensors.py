@@ -119,6 +119,16 @@ def test_what_sglang_refuses_is_not_known(weights: Any, inputs: Any, layout: str
     assert layout in found
 
 
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_asymmetric_integers_have_zero_points(symmetric: bool) -> None:
+    weights = part(4, "int", "group", group_size=128, symmetric=symmetric)
+    group = {"targets": ["Linear"], "weights": weights}
+    config = CompressedTensors({"config_groups": {"g": group}, "format": "pack-quantized"})
+    answer = config.layer(DOWN, ("LinearBase",), experts=False)
+    assert isinstance(answer, Quantization)
+    assert answer.zero_points is not symmetric
+
+
 def test_a_group_has_a_format_of_its_own() -> None:
     four, eight = part(4, "int", "group", group_size=32), part(8, "float", "channel")
     groups = {

@@ -152,6 +152,26 @@ def test_mixed_precision_of_modelopt_goes_by_the_algorithm_of_the_layer() -> Non
     assert "not known" in of("INT3")
 
 
+@pytest.mark.parametrize(
+    ("section", "zeros"),
+    [
+        ({"quant_method": "awq", "bits": 4}, True),
+        ({"quant_method": "awq", "bits": 4, "zero_point": False}, False),
+        ({"quant_method": "gptq", "bits": 4}, False),
+        ({"quant_method": "gptq", "bits": 4, "sym": False}, True),
+        ({"quant_method": "gptq", "bits": 4, "dynamic": {"+:.*qkv.*": {"sym": False}}}, True),
+        ({"quant_method": "gptq", "bits": 4, "group_size": -1, "sym": False}, True),
+        ({"quant_method": "auto-round", "bits": 4, "sym": False}, True),
+        ({"quant_method": "auto-round", "bits": 4}, False),
+        ({"quant_method": "fp8"}, False),
+    ],
+)
+def test_asymmetric_integers_have_zero_points(section: dict[str, Any], zeros: bool) -> None:
+    answer = describe(method_name(section), section, QKV, experts=False)
+    assert isinstance(answer, Quantization)
+    assert answer.zero_points is zeros
+
+
 def test_experts_of_w4afp8_are_integers() -> None:
     data = {"quant_method": "w4afp8"}
     assert shape(describe("w4afp8", data, EXPERTS, experts=True)) == (
