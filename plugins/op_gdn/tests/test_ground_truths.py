@@ -143,7 +143,7 @@ def test_flashinfers_prefill_gets_alpha_and_beta(
         return run(*inputs, scale)
 
     _fake(monkeypatch, "flashinfer.gdn_prefill", chunk_gated_delta_rule=chunk_gated_delta_rule)
-    _compare(made, templates["head"], rtol=1e-3)
+    _compare(made, templates["head"], rtol=1e-2)
 
 
 def test_flashinfers_kda_is_given_a_state_in_bfloat16(

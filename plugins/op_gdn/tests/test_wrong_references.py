@@ -51,8 +51,8 @@ STEP = [
     Mistake.of("read before the update", " + update * (k * q).sum(dim=-1, keepdim=True)", ""),
     Mistake.of(
         "a transposed update",
-        "(update.reshape(-1, HEAD_SIZE, 1), k.reshape(-1, 1, HEAD_SIZE))",
-        "(k.reshape(-1, HEAD_SIZE, 1), update.reshape(-1, 1, HEAD_SIZE))",
+        "update.reshape(-1, HEAD_SIZE, 1), k.reshape(-1, 1, HEAD_SIZE)",
+        "k.reshape(-1, HEAD_SIZE, 1), update.reshape(-1, 1, HEAD_SIZE)",
     ),
     Mistake.of("read by key", "answers[..., 1]", "answers[..., 0]"),
     Mistake.of(

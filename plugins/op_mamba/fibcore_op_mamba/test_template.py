@@ -114,11 +114,18 @@ def _expected(definition: Data, inputs: Inputs, lengths: list[int]) -> Outputs:
 
 
 def _assert_close(actual: torch.Tensor, expected: torch.Tensor, scale: float) -> None:
-    """Up to one rounding to bfloat16, and to float32 sums of numbers as large as `scale`."""
+    """Up to one rounding to bfloat16, and to float32 sums of numbers as large as `scale`, or more.
+
+    Sums of large numbers may come out small: what they are off by is held against the largest.
+    """
     assert actual.dtype == torch.bfloat16, f"an output is {actual.dtype}"
-    rtol = 0.52 * torch.finfo(torch.bfloat16).eps
+    largest = float(expected.nan_to_num().abs().max()) if expected.numel() else 0.0
     torch.testing.assert_close(
-        actual.double().cpu(), expected, rtol=rtol, atol=1e-5 * scale, equal_nan=True
+        actual.double().cpu(),
+        expected,
+        rtol=0.52 * torch.finfo(torch.bfloat16).eps,
+        atol=max(1e-5 * scale, 1e-6 * largest),
+        equal_nan=True,
     )
 
 

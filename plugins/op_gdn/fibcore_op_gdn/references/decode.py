@@ -58,8 +58,8 @@ def step(
     answers = faded @ torch.stack((k, q), dim=-1)
     update = beta * (v - answers[..., 0])
     output = answers[..., 1] + update * (k * q).sum(dim=-1, keepdim=True)
-    new_state = faded.view(-1, HEAD_SIZE, HEAD_SIZE)
-    new_state.baddbmm_(update.reshape(-1, HEAD_SIZE, 1), k.reshape(-1, 1, HEAD_SIZE))
+    written = update.reshape(-1, HEAD_SIZE, 1), k.reshape(-1, 1, HEAD_SIZE)
+    new_state = torch.baddbmm(faded.flatten(0, 1), *written)
     return output, new_state.view(state.shape)
 
 
