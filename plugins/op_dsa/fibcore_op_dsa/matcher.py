@@ -17,6 +17,7 @@ from fibcore.plugin import (
     ModuleNode,
     Serving,
     UndecidedError,
+    kv_cache_dtype,
 )
 from fibcore_op_dsa.kernels import LENIENT, attention_kernels, indexer_kernel
 from fibcore_op_dsa.settings import (
@@ -72,6 +73,9 @@ class _Finder:
         extras = list(features(layer, parent))
         if indexer.is_a(POOLED_INDEXER):
             extras.append("to pools of keys")
+        cache = self._cache()
+        if cache is not None:
+            extras.append(f"with {cache} KV cache")
         if extras:
             self.found.not_covered(
                 f"dsa sparse attention {' and '.join(extras)}",
@@ -98,6 +102,13 @@ class _Finder:
             self.found.add(indexer_kernel(node), node)
         except UndecidedError as why:
             self.found.problem(what, str(why), node)
+
+    def _cache(self) -> str | None:
+        """Dtype of the cache where the server is told one that is quantised.
+
+        Else SGLang takes bfloat16 on Hopper for such models, whatever their checkpoint says.
+        """
+        return None if self.tree.kv_cache_dtype == "auto" else kv_cache_dtype(self.tree)
 
     def _scale(self, layer: ModuleNode) -> float | None:
         """The layer's scale; it is an input, so the kernel is found without it, too."""

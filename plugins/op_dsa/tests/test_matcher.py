@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import attrs
 import pytest
 
 from fibcore.plugin import (
@@ -181,6 +182,18 @@ def test_pools_of_keys_are_named(layer: Make, indexer: Make) -> None:
         "dsa sparse attention to pools of keys",
         "dsa top-k indexer over pools of keys",
     ]
+
+
+def test_a_cache_that_the_server_is_told_to_quantise_is_named(layer: Make) -> None:
+    made = attrs.evolve(tree(layer()), kv_cache_dtype="fp8_e4m3")
+    found = fibcore_extract(made, Serving(tp=8))
+    (gap,) = found.not_covered
+    assert gap.what == "dsa sparse attention with float8_e4m3fn KV cache"
+    assert [kernel.name[:11] for kernel in found.kernels] == ["dsa_topk_in"]
+    # Left to itself it has bfloat16, also where a checkpoint asks for fp8.
+    config = {"quantization_config": {"kv_cache_quant_algo": "FP8"}}
+    for changes in ({"kv_cache_dtype": "bfloat16"}, {"config": config}):
+        assert len(fibcore_extract(attrs.evolve(tree(layer()), **changes), Serving()).kernels) == 3
 
 
 def test_keys_that_are_always_chosen_are_named(layer: Make, indexer: Make) -> None:
