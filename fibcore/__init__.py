@@ -34,6 +34,7 @@ _WHERE = {
     "explain": "fibcore.dataset.explanation",
     "export": "fibcore.exporting.run",
     "shapes": "fibcore.exporting.shapes",
+    "sizes": "fibcore.reports.sizes",
     "step": "fibcore.reports.step",
     "survey": "fibcore.reports.survey",
     "validate": "fibcore.validation.run",
@@ -72,6 +73,7 @@ __all__ = [
     "report",
     "run",
     "shapes",
+    "sizes",
     "step",
     "survey",
     "validate",
@@ -97,6 +99,7 @@ if TYPE_CHECKING:
     from fibcore.reports.coverage import coverage
     from fibcore.reports.dataset import report
     from fibcore.reports.diff import diff
+    from fibcore.reports.sizes import sizes
     from fibcore.reports.step import step
     from fibcore.reports.survey import survey
     from fibcore.scaffolding import new_op

@@ -38,6 +38,7 @@ COMMANDS = {
     "publish": "publish",
     "report": "report",
     "run": "run",
+    "sizes": "sizes",
     "step": "step",
     "survey": "survey",
     "validate": "validate",

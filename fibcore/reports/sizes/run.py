@@ -1,0 +1,170 @@
+"""`fibcore.sizes`: the parallel sizes that a checkpoint can be served at.
+
+A choice is tried: the model is elaborated at it, its server's checks run, the weights of layers are
+made as the source makes them, and plugins read what a rank has. What refuses is the reason.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import attrs
+
+from fibcore.errors import FibcoreError, UsageError
+from fibcore.extraction.find import FoundKernels, few_collections, find_kernels, resolve
+from fibcore.extraction.report import source_label
+from fibcore.extraction.request import ModelsAsked, Request, check_models
+from fibcore.keywords import api, part, several
+from fibcore.model.launch import Launch
+from fibcore.model.serving import Serving
+from fibcore.processes.sizes import parse_size
+from fibcore.progress import report
+from fibcore.reports.sizes.memory import has_experts, rank_memory
+from fibcore.reports.sizes.report import Size, SizesReport
+from fibcore.workspace import Where, Workspace
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from fibcore.configs.catalogue import ResolvedModel
+    from fibcore.sources.tree import SourceTree
+
+USUAL = (1, 2, 4, 8, 16)
+"""Ranks that are tried unless others are asked for: one GPU to two nodes of eight."""
+SHARE = 0.9
+"""The share of a GPU's memory for weights and cache, about SGLang's `--mem-fraction-static`."""
+_GIB = 2**30
+
+
+@api(ModelsAsked, options=True)
+def sizes(
+    model_name: str,
+    *,
+    gpu_memory: str | int | None = None,
+    dp: int | Sequence[int] | None = None,
+    **asked: Unpack[ModelsAsked],
+) -> SizesReport:
+    """Say which parallel sizes a checkpoint can be served at, and why it cannot at others.
+
+    Args:
+        model_name: The model, as for `fibcore.extract`.
+        gpu_memory: Memory of a GPU (`80G`); with it, whether the weights fit and how many tokens
+            the rest holds.
+        dp: Data-parallel groups of attention that are tried; by default 1, and for models with
+            experts as many as ranks.
+        **asked: The sizes to try (`tp`, `ep`), the config, and where; see `ModelsAsked`.
+
+    Raises:
+        UsageError: a name or an option is wrong.
+        SourceError: there is no source to elaborate.
+        ConfigError: the config cannot be read.
+    """
+    memory = None if gpu_memory is None else parse_size(gpu_memory, "--gpu-memory")
+    workspace = Workspace.of(**part(Where, asked))
+    hf_repo_id, config = asked.get("hf_repo_id"), asked.get("config")
+    check_models((model_name,), hf_repo_id, config)
+    request = Request.of(workspace.registry, asked, hf_repo_id=hf_repo_id, config=config)
+    source = workspace.source()
+    model = resolve(model_name, source, hf_repo_id=hf_repo_id, config=config)
+    search = _Search(source, model, request, workspace, memory)
+    with few_collections():
+        found = tuple(search.tried(several(dp)))
+    return SizesReport(
+        slug=model.slug,
+        architecture=search.architecture,
+        constants=model.config.origin,
+        source=source_label(source),
+        gpu_memory=memory,
+        share=SHARE,
+        sizes=found,
+    )
+
+
+class _Search:
+    """Tries one choice after the other."""
+
+    def __init__(
+        self,
+        source: SourceTree,
+        model: ResolvedModel,
+        request: Request,
+        workspace: Workspace,
+        memory: int | None,
+    ) -> None:
+        self.source, self.model, self.request = source, model, request
+        self.workspace, self.memory = workspace, memory
+        self.architecture = model.architecture or ""
+        self._usual: frozenset[str] | None = (
+            None  # undecided kinds that have nothing to do with sizes
+        )
+        self._experts: bool | None = None
+
+    def tried(self, dp: tuple[int, ...]) -> Iterator[Size]:
+        """Every choice, each with what refuses it or what a rank holds."""
+        for tp in self.request.tp or USUAL:
+            # The first choice tells whether there are experts to divide.
+            yield self._try(tp, 1, 1) if 1 in (self.request.ep or (1,)) else self._try(tp, tp, 1)
+            for ep, groups in self._further(tp, dp):
+                yield self._try(tp, ep, groups)
+
+    def _further(self, tp: int, dp: tuple[int, ...]) -> Iterator[tuple[int, int]]:
+        experts = bool(self._experts)
+        eps = self.request.ep or ((1, tp) if experts else (1,))
+        groups = dp or ((1, tp) if experts else (1,))
+        first = (1, 1) if 1 in (self.request.ep or (1,)) else (tp, 1)
+        choices = [(ep, group) for group in groups for ep in eps]
+        yield from (c for c in dict.fromkeys(choices) if c != first)
+
+    def _try(self, tp: int, ep: int, dp: int) -> Size:
+        report(self.workspace.progress, f"{self.model.slug}: TP {tp}, EP {ep}, DP {dp}")
+        gc.collect()
+        try:
+            serving = self._serving(tp, ep, dp)
+            found = find_kernels(self.source, self.model, serving, self.workspace.registry)
+        except UsageError:
+            raise
+        except FibcoreError as error:
+            return Size(tp, ep, dp, (error.found or error.message,), where=error.where or "")
+        self.architecture = found.tree.architecture
+        if self._experts is None:
+            self._experts = has_experts(found.tree)
+        reasons = self._undecided(found)
+        if reasons:
+            return Size(tp, ep, dp, reasons)
+        return self._sized(Size(tp, ep, dp), found)
+
+    def _serving(self, tp: int, ep: int, dp: int) -> Serving:
+        serving = self.request.serving(self.model, tp, ep, self.workspace.registry.options)
+        if dp == 1:
+            return serving
+        given = {"dp_size": dp, "enable_dp_attention": True}
+        return attrs.evolve(serving, launch=Launch("", arguments=given, given=given))
+
+    def _undecided(self, found: FoundKernels) -> tuple[str, ...]:
+        """What plugins cannot decide at these sizes, and could at the first ones that worked."""
+        kinds = {problem.what: problem.reason for problem in found.problems}
+        if self._usual is None:
+            self._usual = frozenset() if found.serving.tp > 1 else frozenset(kinds)
+        return tuple(
+            dict.fromkeys(reason for what, reason in kinds.items() if what not in self._usual)
+        )
+
+    def _sized(self, size: Size, found: FoundKernels) -> Size:
+        held = rank_memory(found.tree, found.serving)
+        size = attrs.evolve(
+            size,
+            weights=held.weights,
+            kv_per_token=held.per_token,
+            not_counted=tuple(f"{cls}: {why}" for cls, why in held.not_counted.items()),
+        )
+        if self.memory is None:
+            return size
+        left = int(self.memory * SHARE) - held.weights
+        if left <= 0:
+            need, have = held.weights / _GIB, self.memory / _GIB
+            why = f"weights of {need:.1f} GiB on a rank; {SHARE:.0%} of {have:.0f} GiB are usable"
+            return attrs.evolve(size, reasons=(why,))
+        tokens = left // held.per_token if held.per_token else None
+        return attrs.evolve(size, tokens=tokens)
