@@ -34,7 +34,7 @@ def test_help_lists_every_command(invoke: Invoke) -> None:
         *("run", "clone-repos", "extract-kernel-definitions", "add-reference-tests", "verify"),
         *("report", "survey", "add-workloads", "add-solutions", "certify", "publish"),
         *("plugins", "models", "validate", "explain", "diff", "import-trace", "add-new-model"),
-        *("cost", "coverage", "new-op", "export", "check", "step"),
+        *("cost", "coverage", "new-op", "export", "check", "step", "sizes"),
     }
     for name in COMMANDS:
         assert name in result.stdout

@@ -27,6 +27,7 @@ from fibcore.plugin import (
     decided,
     decided_size,
     fact,
+    origins_of,
     rank_sizes,
 )
 from fibcore_op_conv.names import OP_TYPE, STAGES, Form, Shape
@@ -207,5 +208,5 @@ def _kernel(
         },
         facts=facts,
         uses=(),
-        tags=(f"stage:{stage}", f"tp:{serving.tp}"),
+        tags=(f"stage:{stage}", f"tp:{serving.ranks(origins_of(shape.dim))}"),
     )
