@@ -19,6 +19,7 @@ from fibcore.elaborate.sglang.environment import Environment
 from fibcore.elaborate.sglang.index import SourceIndex
 from fibcore.elaborate.sglang.launch.command_line import CommandLine
 from fibcore.elaborate.sglang.launch.config_file import with_config_file
+from fibcore.elaborate.sglang.launch.resolution import PARALLEL
 from fibcore.elaborate.sglang.launch.words import WHERE, launch_words
 from fibcore.errors import ServingError, UsageError
 from fibcore.model.launch import Launch
@@ -129,6 +130,6 @@ def settled_serving(
             attention_cp=size("attn_cp_size", 1),
             expert_dp=size("moe_dp_size", 1),
             decode_cp=size("dcp_size", 1),
-            effective=effective,
+            effective=effective | frozenset(PARALLEL),
         ),
     )

@@ -177,7 +177,7 @@ def _scaling_factor(experts: Experts, router: Router) -> float:
 def _divide(experts: Experts, router: Router, serving: Serving, findings: Findings) -> Moe | None:
     """One rank's part; None and the numbers where they do not divide."""
     ep = serving.ep if experts.expert_parallel else 1
-    parts = serving.tp // ep
+    parts = serving.expert_tp if experts.expert_parallel else serving.tp
     served = f"TP {serving.tp}" + (f", EP {ep}" if experts.expert_parallel else "")
     if experts.num_experts % ep:
         findings.undecided.append(
@@ -267,7 +267,7 @@ def _kernel(
             f"({moe.num_experts + experts.fused} experts, top {moe.top_k + experts.fused}); "
             "the definition has the routed experts"
         )
-    ranks = serving.tp // serving.ep
+    ranks = serving.expert_tp
     if experts.weights.whole_blocks and moe.intermediate_size * ranks > experts.intermediate_size:
         notes.append(
             f"{experts.intermediate_size} over {ranks} ranks in groups of {moe.weights.group}: "
@@ -304,8 +304,13 @@ def _facts(
     local = fact(moe.num_local_experts, node, f"num_experts{fused}", raw_count)
     if moe.remote_experts:
         local = fact(moe.num_local_experts, node, f"num_experts{fused} / ep", raw_count, ep)
-    divisor = "" if experts.sharded else " / (tp / ep)" if experts.expert_parallel else " / tp"
     ranks = (tp, ep) if experts.expert_parallel else (tp,)
+    divisor = " / (tp / ep)" if experts.expert_parallel else " / tp"
+    if experts.expert_parallel and serving.expert_tp * serving.ep < serving.tp:
+        groups = serving.tp // serving.ep // serving.expert_tp
+        ranks = (*ranks, with_origins(groups, frozenset({"serving:moe_dp"})))
+        divisor = " / (tp / ep / moe_dp)"
+    divisor = "" if experts.sharded else divisor
     inner = f"intermediate_size{divisor}"
     if experts.weights.whole_blocks and divisor and serving.tp > serving.ep:
         inner += f", rounded up to {moe.weights.group}"
