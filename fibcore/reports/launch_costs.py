@@ -20,6 +20,7 @@ MOVES = ("copy", "collective")
 
 _ROWS = ("M", "num_tokens", "nnz_kv", "seq_len", "total_q", "total_seq_len")
 """Var axes whose size is the number of tokens that go through the model."""
+_OFFSETS = ("len_indptr", "batch_size_plus_1", "len_cu_seqlens")
 _DOUBLE = re.compile(r"(?P<whole>\w+) == (?P<factor>\d+) \* (?P<part>\w+)")
 
 
@@ -111,12 +112,13 @@ class LaunchCosts:
         page = next((n for axis, n in definition.const_axes.items() if axis in pieces), 1)
         pages = batch.sequences * -(-batch.keys // page)
         rows = batch.sequences if launch.last_tokens else batch.tokens
-        of_sequences = not {"len_indptr", "batch_size_plus_1"}.isdisjoint(definition.axes)
+        of_sequences = not set(_OFFSETS).isdisjoint(definition.axes)
         table = {
             **dict.fromkeys(_ROWS, rows),
             "batch_size": batch.sequences if of_sequences else rows,
-            "num_seqs": batch.sequences,
-            **dict.fromkeys(("len_indptr", "batch_size_plus_1"), batch.sequences + 1),
+            # Of states that are no pages, each sequence has one.
+            **dict.fromkeys(("num_seqs", "state_cache_size", "pool_size"), batch.sequences),
+            **dict.fromkeys(_OFFSETS, batch.sequences + 1),
             "total_kv": batch.sequences * batch.keys,
             "num_kv_indices": pages,
             "num_pages": pages,

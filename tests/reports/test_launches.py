@@ -124,6 +124,8 @@ def test_nothing_is_launched() -> None:
         ("batch_size-len_indptr", {}, (64, 4)),
         ("num_kv_indices", {}, (131072, 8192)),
         ("num_pages", {}, (2048, 128)),
+        ("state_cache_size", {}, (64, 4)),
+        ("len_cu_seqlens", {}, (65, 5)),
         ("half", {}, (500, 500)),
         ("num_heads", {"facts": {"num_heads": Fact(16, (), PLACE)}}, (16, 16)),
     ],
