@@ -24,6 +24,8 @@ TAG_CATEGORIES = (
     *("ep", "fi_api", "layout", "model", "quantization"),
     *("sparse", "stage", "status", "tp"),
 )
+TAGGED_STAGES = (*STAGES, "mtp", "indexer")
+"""Stages of tags: those of serving, and the kernels that published datasets tell apart by one."""
 STATUSES = ("verified", "unverified")
 
 _DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
@@ -149,8 +151,8 @@ def _check_tags(definition: Definition, path: str) -> Iterator[ValidationProblem
             yield problem("warning", "unknown category", ", ".join(TAG_CATEGORIES), tag)
         elif category in ("tp", "ep") and not re.fullmatch("[1-9][0-9]*", value):
             yield problem("error", "not a parallel size", f"{category}:8", tag)
-        elif category == "stage" and value not in STAGES:
-            yield problem("error", "unknown stage", " or ".join(STAGES), tag)
+        elif category == "stage" and value not in TAGGED_STAGES:
+            yield problem("error", "unknown stage", " or ".join(TAGGED_STAGES), tag)
         elif category == "quantization" and value not in WEIGHT_DTYPES:
             yield problem("warning", "unknown dtype", ", ".join(WEIGHT_DTYPES), tag)
         elif category == "fi_api" and not _DOTTED.fullmatch(value):

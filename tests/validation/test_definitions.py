@@ -238,8 +238,9 @@ def test_tags(root: Path, tags: tuple[str, ...], severity: str, message: str) ->
     assert listed(check(root)) == [(severity, "definitions/toy/toy_h8.json", "$.tags", message)]
 
 
-def test_tags_that_are_fine(root: Path) -> None:
-    tags = ("tp:8", "ep:16", "stage:prefill", "quantization:float8_e4m3fn", "status:verified")
+@pytest.mark.parametrize("stage", ["decode", "prefill", "mtp", "indexer"])
+def test_tags_that_are_fine(root: Path, stage: str) -> None:
+    tags = ("tp:8", "ep:16", f"stage:{stage}", "quantization:float8_e4m3fn", "status:verified")
     tags = (*tags, "layout:k-last", "sparse:topk")
     put(root, toy(tags=(*tags, "fi_api:flashinfer.norm.rmsnorm", "model:llama-3.1-8b")))
     assert check(root).problems == ()
