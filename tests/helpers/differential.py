@@ -74,6 +74,14 @@ class Comparison:
     known: int = 0
 
 
+@attrs.frozen
+class _Late:
+    """An exception that comes last, unless one that the evaluator passed over came before it."""
+
+    error: Raised
+    before: frozenset[str]
+
+
 class _OneModule(ModuleIndex):
     """An index of a single module whose text is given."""
 
@@ -126,7 +134,9 @@ def _bound(run: Callable[[], dict[str, Any]]) -> dict[str, Any] | BaseException:
     return {n: deepcopy(v) for n, v in found.items() if not n.startswith("__") and _is_data(v)}
 
 
-def evaluated(program: Program, names: list[str]) -> dict[str, Any] | Raised | Unknown:
+def evaluated(
+    program: Program, names: list[str]
+) -> dict[str, Any] | Raised | Unknown | _Late:
     """What the evaluator binds names to; or what it raises, or why it knows none of them."""
     evaluator = Evaluator(_OneModule(program.text))
     if not program.module:
@@ -139,11 +149,13 @@ def evaluated(program: Program, names: list[str]) -> dict[str, Any] | Raised | U
         return Unknown("the budget is used up")
 
 
-def _called(evaluator: Evaluator, function: str) -> dict[str, Any] | Raised | Unknown:
+def _called(evaluator: Evaluator, function: str) -> dict[str, Any] | Raised | Unknown | _Late:
+    passed_over = evaluator.writes.passed_over
+    passed_over.clear()
     try:
         result = evaluator.call(MODULE, function)
     except Raised as error:
-        return error
+        return _Late(error, frozenset(passed_over)) if passed_over else error
     except Exhausted:
         return Unknown("the budget is used up")
     if isinstance(result, dict):
@@ -184,7 +196,7 @@ def _in_turn(text: str, count: int) -> Iterator[Comparison]:
 
 def _comparison(
     expected: dict[str, Any] | BaseException,
-    evaluate: Callable[[], dict[str, Any] | Raised | Unknown],
+    evaluate: Callable[[], dict[str, Any] | Raised | Unknown | _Late],
 ) -> Comparison:
     if isinstance(expected, SyntaxError):
         raise expected
@@ -193,6 +205,12 @@ def _comparison(
     except (FibcoreError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError,
             RuntimeError, AssertionError, NameError) as error:  # fmt: skip
         return Comparison({"": f"the evaluator fails: {type(error).__name__}: {error}"})
+    if isinstance(found, _Late):
+        kinds = {kind.__name__ for kind in type(expected).__mro__}
+        if isinstance(expected, BaseException) and not kinds.isdisjoint(found.before):
+            found = Unknown(f"{found.error}, unless {sorted(found.before)} came before it")
+        else:
+            found = found.error
     if isinstance(found, Unknown):
         return Comparison(unknown={"": str(found)})
     if isinstance(expected, BaseException):

@@ -86,12 +86,11 @@ class Calls(Part):
         """A call as it stands in the source."""
         place = env.module.place(node)
         func = self.ev.expressions.eval(node.func, env)
-        args = self._positional(node, func, env)
-        if args is None:
-            return self.unbound(func, place, "unknown *arguments")
-        kwargs = self._named(node, env)
-        if kwargs is None:
-            return self.unbound(func, place, "unknown **arguments")
+        args, after = self._positional(node, func, env)
+        kwargs, others = self._named(node, env)
+        if after is not None or others:
+            why = "unknown **arguments" if after is None else "unknown *arguments"
+            return self.unbound(func, args, kwargs, [*(after or ()), *others], place, why)
         if self.ev.launches.active and isinstance(node.func, ast.Attribute):
             self.ev.launches.note_method(func, node.func.attr, args, kwargs, place)
         # These two ask for the scope that they are called in.
@@ -101,25 +100,32 @@ class Calls(Part):
             return born(dict(env.vars))
         return self.call(func, args, kwargs, place)
 
-    def _positional(self, node: ast.Call, func: Any, env: Env) -> list[Any] | None:
-        """The positional arguments; None where not even their number is known."""
+    def _positional(
+        self, node: ast.Call, func: Any, env: Env
+    ) -> tuple[list[Any], list[Any] | None]:
+        """The positional arguments, and what follows those of which the number is not known."""
         args: list[Any] = []
+        after: list[Any] | None = None
         for arg in node.args:
+            found = args if after is None else after
             if not isinstance(arg, ast.Starred):
-                args.append(self.ev.expressions.eval(arg, env))
+                found.append(self.ev.expressions.eval(arg, env))
                 continue
-            items = self._unpacked(self.ev.expressions.eval(arg.value, env))
-            if items is None:
-                if not self.ev.mode.forward or not isinstance(func, (Mod, Repeat)):
-                    return None
+            value = self.ev.expressions.eval(arg.value, env)
+            items = self._unpacked(value)
+            if items is not None:
+                found.extend(items)
+            elif self.ev.mode.forward and isinstance(func, (Mod, Repeat)):
                 # That the module is called is worth noting all the same.
-                items = [Unknown("unpacked arguments", env.module.place(node))]
-            args.extend(items)
-        return args
+                found.append(Unknown("unpacked arguments", env.module.place(node)))
+            else:
+                after = [*(after or ()), value]
+        return args, after
 
-    def _named(self, node: ast.Call, env: Env) -> dict[str, Any] | None:
-        """The keyword arguments; None where their names are not known."""
+    def _named(self, node: ast.Call, env: Env) -> tuple[dict[str, Any], list[Any]]:
+        """The keyword arguments, and what holds others whose names are not known."""
         kwargs: dict[str, Any] = {}
+        others: list[Any] = []
         for keyword in node.keywords:
             value = self.ev.expressions.eval(keyword.value, env)
             if keyword.arg is not None:
@@ -139,8 +145,8 @@ class Calls(Part):
             ):  # a proxy of a dict
                 kwargs.update({str(k): v for k, v in value.holder.items()})
             else:
-                return None
-        return kwargs
+                others += value.values() if isinstance(value, dict) else [value]
+        return kwargs, others
 
     def _unpacked(self, value: Any) -> list[Any] | None:
         """The items of `*value`; of several sequences of one length, item by item."""
@@ -175,8 +181,16 @@ class Calls(Part):
             return Unknown.tensor("the result of what is set when weights are loaded", at)
         return plain.not_callable(func, at)
 
-    def unbound(self, func: Any, place: SourcePlace, why: str) -> Any:
-        """A call whose arguments are not known; a class still gives an instance of it."""
+    def unbound(
+        self,
+        func: Any,
+        args: Args,
+        kwargs: Kwargs,
+        others: Iterable[Any],
+        place: SourcePlace,
+        why: str,
+    ) -> Any:
+        """A call with arguments beside those that are known; a class of modules still gives one."""
         if isinstance(func, Class) and self.ev.classes.is_module(func):
             mod = Mod(func, place)
             mod.unbound = Unknown(why, place)
@@ -187,28 +201,9 @@ class Calls(Part):
             self.ev.launches.note_unbound(func, why, place)
         if not self.ev.mode.forward:
             self.ev.exceptions.may_raise(place, "TypeError")
-            self._with_anything(func, unknown, place)
+            self.ev.unfollowed.with_anything(func, unknown, place, args, kwargs)
+            self.ev.doubts.hand_over(tuple(others), unknown)
         return unknown
-
-    def _with_anything(self, func: Any, unknown: Unknown, place: SourcePlace) -> None:
-        """Follow what a call does, whatever its arguments are."""
-        if isinstance(func, Alternatives):
-            self.ev.writes.mapped(func, lambda f: self._with_anything(f, unknown, place))
-        elif isinstance(func, Native):
-            self.ev.doubts.lose(func.owner, unknown)
-        elif isinstance(func, (Func, Bound)):
-            inner = func.func if isinstance(func, Bound) else func
-            if isinstance(inner, Func) and not isinstance(inner.node, ast.AsyncFunctionDef):
-                spec = inner.node.args
-                given = {a.arg: unknown for a in (*spec.posonlyargs, *spec.args, *spec.kwonlyargs)}
-                if isinstance(func, Bound):
-                    given.update({next(iter(given)): func.self} if given else {})
-                given.update({a.arg: unknown for a in (spec.vararg, spec.kwarg) if a is not None})
-                self.call_function(inner, [], {}, place, bound=given)
-        elif isinstance(func, Class):
-            init = self.ev.classes.attr(func, "__init__")
-            if isinstance(init, Func):
-                self._with_anything(Bound(init, Obj(func, place)), unknown, place)
 
     def call_function(
         self,
@@ -255,7 +250,7 @@ class Calls(Part):
             if not self.ev.launches.active and self.ev.environment.is_kernel(module):
                 self.ev.forward.give_away(args, kwargs)
                 return Unknown.tensor(f"tensor from {func.qualname}", place)
-        elif not tolerant:
+        elif not tolerant and bound is None:
             found = self.ev.compiled.call(func, args, kwargs, place)
             if found is not ABSENT:
                 return found

@@ -12,7 +12,7 @@ from fibcore.elaborate.python.part import Handlers, Part
 from fibcore.elaborate.python.pure import Seen, is_pure
 from fibcore.elaborate.python.values import ABSENT, Env, Raised, born
 from fibcore.elaborate.python.values.generators import doubt_end
-from fibcore.elaborate.python.values.iterators import Iterator, Undecided
+from fibcore.elaborate.python.values.iterators import Iterator, Undecided, unsettled
 from fibcore.model.tree import Alternatives, Unknown
 
 if TYPE_CHECKING:
@@ -47,11 +47,13 @@ class Comprehensions(Part):
         """A generator expression; of it, the first iterable alone is evaluated now."""
         first = self.ev.expressions.eval(node.generators[0].iter, env)
         place = env.module.place(node.generators[0].iter)
-        if isinstance(first, Unknown):
+        if isinstance(first, Unknown) and self.ev.mode.forward:
             return first
         iterator = self.ev.iteration.iterator(first, place)
         if isinstance(iterator, Unknown):
-            return Unknown("iteration over something unknown", place)
+            if self.ev.mode.forward:
+                return Unknown("iteration over something unknown", place)
+            iterator = unsettled("iterator", iterator)
         return GeneratorExpression(node, env, first, iterator)
 
     def all_of(self, node: ast.GeneratorExp, env: Env, first: Any) -> list[Any] | None:
@@ -114,9 +116,10 @@ class Comprehensions(Part):
                 return None
         rounds = self.ev.iteration.rounds(iterable, place)
         if rounds is None:
+            self.ev.exceptions.may_raise(place, "TypeError")
             known = isinstance(iterable, Unknown)
             lost = iterable if known else Unknown("iteration over something unknown", place)
-            self._any_rounds(generators, level, env, element, lost)
+            self.any_rounds(generators, level, env, element, lost)
             return lost
         doubt: Unknown | None = None
         try:
@@ -136,7 +139,7 @@ class Comprehensions(Part):
                 else:
                     doubt = once() or doubt
         except Undecided as undecided:
-            self._any_rounds(generators, level, env, element, undecided.reason)
+            self.any_rounds(generators, level, env, element, undecided.reason)
             return undecided.reason
         except Raised:
             # Since Python 3.12 a list comprehension has no frame that would keep it.
@@ -159,7 +162,7 @@ class Comprehensions(Part):
             return None
         return self._comprehend(generators, level + 1, scope, element, result, shared=shared)
 
-    def _any_rounds(
+    def any_rounds(
         self,
         generators: list[ast.comprehension],
         level: int,
@@ -223,6 +226,18 @@ class GeneratorExpression(Iterator):
             self.lose(ev, reason)
             raise Undecided(reason)
         return items
+
+    def take_any(self, ev: Evaluator, why: Unknown) -> None:
+        super().take_any(ev, why)
+        running = self.state["running"]
+        for iterator in running if isinstance(running, tuple) else ():
+            iterator.take_any(ev, why)
+        node = self.node
+        ev.comprehensions.any_rounds(node.generators, 0, self.env, lambda e: node.elt, why)
+
+    def is_quiet(self) -> bool:
+        # Not even where it stands: an expression that is written as an argument has no name.
+        return not isinstance(self.first, Iterator) and is_pure(self.node)
 
     def _next(self, ev: Evaluator) -> Any:
         try:

@@ -69,6 +69,7 @@ class Doubts(Part):
             inner = [values.owner]
         else:
             inner = list(values.attrs.values()) if type(values) is Obj else []
+        self.ev.unfollowed.handed([values], why)
         if depth:
             for value in inner:
                 self.hand_over(value, why, depth - 1)

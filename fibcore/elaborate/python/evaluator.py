@@ -52,6 +52,7 @@ from fibcore.elaborate.python.records import Records
 from fibcore.elaborate.python.special_methods import SpecialMethods
 from fibcore.elaborate.python.statements import Statements
 from fibcore.elaborate.python.texts import Texts
+from fibcore.elaborate.python.unfollowed import Unfollowed
 from fibcore.elaborate.python.values import ABSENT
 from fibcore.model.tree import SourcePlace, Unknown
 
@@ -100,6 +101,7 @@ class Evaluator:
         self.comparisons = Comparisons(self)
         self.comprehensions = Comprehensions(self)
         self.calls = Calls(self)
+        self.unfollowed = Unfollowed(self)
         self.compiled = Functions(self)
         for part in (
             self.expressions,

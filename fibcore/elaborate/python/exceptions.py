@@ -182,10 +182,13 @@ class Exceptions(Part):
         if self.ev.mode.caught:
             why = "an operation on something unknown"
             self._may_raise([Raised(kind, why, place) for kind in kinds], place)
+        else:
+            self.ev.writes.passed_over.update(kinds)
 
     def may_raise_anything(self, place: SourcePlace) -> None:
         """Note that a call of something unknown may raise what handlers around catch."""
         caught = self.ev.mode.caught
+        self.ev.writes.passed_over.add("Exception")
         if caught:
             why = "a call of something unknown"
             kinds = caught - {"BaseException"} or {"Exception"}
@@ -203,6 +206,8 @@ class Exceptions(Part):
             for error in errors
             if not caught.isdisjoint((error.kind, *exception_bases(Ext(error.kind)), *_CATCH_ALL))
         ]
+        if len(sides) < len(errors):
+            self.ev.writes.passed_over.update(error.kind for error in errors)
         if sides:
             why = Unknown("whether an operation on something unknown raised", place)
             self.ev.writes.choose([*sides, lambda: None], why)
@@ -299,6 +304,10 @@ class Exceptions(Part):
             status = self.ev.statements.block(handler.body, env)
         if error.scopes and handler.name and getrefcount(error.value) > _HOLDERS:
             self._doubt_ends(error)
+        elif self.ev.generators.made:
+            for scope in error.scopes:
+                if isinstance(scope, Env) and scope.func is not None:
+                    self.ev.generators.leave(scope.func.node, scope)
         error.release()
         return status
 

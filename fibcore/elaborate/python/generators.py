@@ -18,11 +18,12 @@ from fibcore.elaborate.python.reach import reached_by
 from fibcore.elaborate.python.values import ABSENT, Env, Func, Raised
 from fibcore.elaborate.python.values.exceptions import exception_of
 from fibcore.elaborate.python.values.functions import yields
-from fibcore.elaborate.python.values.generators import Generator, doubt_end
+from fibcore.elaborate.python.values.generators import Generator, generators_in
 from fibcore.elaborate.python.values.iterators import Iterator, Undecided
 from fibcore.model.tree import SourcePlace, Unknown
-from fibcore.syntax import walk
+from fibcore.syntax import children, walk
 
+_STAR = (ast.TryStar,) if hasattr(ast, "TryStar") else ()  # Python 3.11
 _SCOPES = (
     ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef, ast.ListComp, ast.SetComp,
     ast.DictComp, ast.GeneratorExp,
@@ -36,8 +37,31 @@ def _of_inner_scopes(node: ast.AST) -> frozenset[str]:
     known: frozenset[str] | None = getattr(node, "inner_names", None)
     if known is None:
         inner = [part for part in walk(node) if part is not node and isinstance(part, _SCOPES)]
-        names = {n.id for scope in inner for n in walk(scope) if isinstance(n, ast.Name)}
+        parts = (n for scope in inner for own in _own_parts(scope) for n in walk(own))
+        names = {n.id for n in parts if isinstance(n, ast.Name)}
         known = node.inner_names = frozenset(names)  # type: ignore[attr-defined]
+    return known
+
+
+def _own_parts(scope: ast.AST) -> list[ast.AST]:
+    """What is evaluated in a scope: of a comprehension, the first iterable is not."""
+    clauses = getattr(scope, "generators", None)
+    if not clauses:
+        return [scope]
+    own = [part for part in children(scope) if part is not clauses[0]]
+    return [*own, clauses[0].target, *clauses[0].ifs]
+
+
+def _is_quiet(node: ast.AST) -> bool:
+    """Whether a generator function does nothing where it is closed; remembered on its syntax."""
+    known: bool | None = getattr(node, "closes_quietly", None)
+    if known is None:
+        known = not any(
+            isinstance(part, ast.YieldFrom)
+            or (isinstance(part, (ast.Try, *_STAR, ast.With)) and yields(part))
+            for part in walk(node)
+        )
+        node.closes_quietly = known  # type: ignore[attr-defined]
     return known
 
 
@@ -55,22 +79,24 @@ class Generators(Part):
 
         Functions inside of it hold its scope, and that holds them.
         """
-        held = [name for name, value in env.vars.items() if isinstance(value, Generator)]
-        if not held:
+        held = {name: generators_in(value) for name, value in env.vars.items()}
+        if not any(held.values()):
             return
         inner = _of_inner_scopes(node)
         why = Unknown("when a generator is dropped that an inner function may use", None)
-        for name in held:
-            if name in inner:
-                doubt_end(env.vars[name], why)
-            else:
+        for name, generators in held.items():
+            if name not in inner and generators:
                 del env.vars[name]
+            for generator in generators if name in inner else ():
+                if generator.stands and not generator.quiet:
+                    generator.take_any(self.ev, why)
 
     def generator(self, func: Func, env: Env, place: SourcePlace) -> Generator:
         """What a call of a generator function gives."""
         self.made = True
         reached = partial(reached_by, func, env)
-        return Generator(self.ev, self._frame(func, env), reached, place)
+        quiet = _is_quiet(func.node)
+        return Generator(self.ev, self._frame(func, env), reached, place, quiet=quiet)
 
     def _frame(self, func: Func, env: Env) -> Frame[Any, Any, Any]:
         assert not isinstance(func.node, ast.Lambda)
@@ -83,6 +109,7 @@ class Generators(Part):
             raise Undecided(
                 Unknown("a generator that may have returned", env.module.place(func.node))
             )
+        self.leave(func.node, env)
         return status[1] if status is not None and status[0] == "return" else None
 
     def _block(self, body: list[ast.stmt], env: Env) -> Steps:

@@ -76,7 +76,7 @@ class Iteration(Part):
             raise Raised("TypeError", message, place)
         by_key = value.method(self.ev, "__getitem__", place)
         if by_key is not ABSENT:
-            return Pulling("iterator", _by_position(by_key, place), at=0)
+            return Pulling("iterator", _by_position(by_key, place), by_key, at=0)
         items = value.items(self.ev)
         if items is not None:
             return _over(items)

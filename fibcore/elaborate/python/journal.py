@@ -217,6 +217,9 @@ class Writes:
         """Whether a handler that is around may catch an exception."""
         self.ways_that_left = 0
         """How many ways have left a region so far."""
+        self.passed_over: set[str] = set()
+        """Exceptions that nothing catches, of sides that were not taken for them, by their names:
+        one that comes later is the program's own unless it was one of these."""
 
     @property
     def innermost(self) -> Journal | None:
@@ -296,7 +299,9 @@ class Writes:
 
     # -- ways through undecided statements -----------------------------------------------------
 
-    def either(self, sides: Sequence[Callable[[], Status]], env: Env, why: Unknown) -> Status:
+    def either(
+        self, sides: Sequence[Callable[[], Status]], env: Env | None, why: Unknown
+    ) -> Status:
         """Run every side of an undecided branch and merge their effects.
 
         Each side starts from the state before the branch: what the one before it wrote is taken
@@ -309,7 +314,7 @@ class Writes:
 
         Args:
             sides: The sides; each gives how it ended.
-            env: The scope of the function that the branch stands in.
+            env: The scope of the function that the branch stands in; None where no side leaves.
             why: Why it is not known which side is taken.
 
         Returns:
@@ -336,7 +341,7 @@ class Writes:
             return Unknown("none of the alternatives is a value")
         return self.choose(sides, Unknown("one of several values"))
 
-    def repeat(self, round_: Callable[[], Status], env: Env, why: Unknown) -> Status:
+    def repeat(self, round_: Callable[[], Status], env: Env | None, why: Unknown) -> Status:
         """Run a round any number of times, or never.
 
         What a round writes is merged with what was there, until another round adds nothing; what
@@ -400,13 +405,15 @@ class Writes:
         for raised, outcome in failures if outcomes else failures[1:]:
             if self.is_caught(raised):
                 self._leave(outcome, None)
+            else:
+                self.passed_over.add(raised.kind)
         if not outcomes:
             failed, outcome = failures[0]
             self._replay(outcome)  # what was written before it was raised stays
             raise failed
         return outcomes
 
-    def _join(self, outcomes: list[Outcome], env: Env, why: Unknown) -> Status:
+    def _join(self, outcomes: list[Outcome], env: Env | None, why: Unknown) -> Status:
         """Go on with one kind of outcome, and keep those that leave."""
         going = [o for o in outcomes if o.status is None]
         if not going:
@@ -416,7 +423,7 @@ class Writes:
             if outcome not in going and not self._leave(outcome, env):
                 # Nothing here waits for it: a frame of a generator, that looks for itself.
                 going.append(outcome)
-                if outcome.status is not None and outcome.status[0] == "return":
+                if env and outcome.status is not None and outcome.status[0] == "return":
                     env.maybe.append(outcome.status[1])
         self._merge_writes(going, why)
         status = going[0].status
@@ -470,6 +477,8 @@ class Writes:
         else:
             if self.is_caught(failed):
                 self._leave(attrs.evolve(last, status=("raise", failed)), None)
+            else:
+                self.passed_over.add(failed.kind)
         return self._join(outcomes, env, why)
 
     def take_no_more(self) -> None:

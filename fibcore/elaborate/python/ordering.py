@@ -36,18 +36,31 @@ class Ordering(Part):
             return items
         return [self.ev.calls.call(key, [item], {}, place) for item in items]
 
-    def _taken(
-        self, iterator: Iterator, key: Any, place: SourcePlace
-    ) -> tuple[list[Any], list[Any]]:
-        """What an iterator gives, and the keys, up to one that has no order among them."""
-        items: list[Any] = born([])
-        keys: list[Any] = []
+    def _in_turn(
+        self, name: str, fn: Callable[..., Any], iterator: Iterator, key: Any, place: SourcePlace
+    ) -> Any:
+        """The extreme of an iterator: each item is compared before the next one is asked for."""
+        best: list[tuple[Any, Any]] = []
+        plain: list[Any] = []
+        lost: Unknown | None = None
+        op = ast.Gt() if name == "max" else ast.Lt()
         while (item := iterator.take(self.ev)) is not ABSENT:
-            items.append(item)
-            keys += self._keys([item], key, place)
-            if len(keys) > 1 and is_plain([keys[0], keys[-1]]):
-                self.ev.comparisons.compare(ast.Lt(), keys[-1], keys[0], place)
-        return items, keys
+            asked = self._keys([item], key, place)[0]
+            if key is None and not best and isinstance(item, (int, float, str)):
+                if plain and isinstance(item, str) is not isinstance(plain[0], str):
+                    self.before(item, plain[0], place, op)  # raises
+                plain.append(item)  # numbers are followed together, not decision by decision
+                continue
+            for one in (*((v, v) for v in plain), (item, asked)):
+                try:
+                    if not best or (lost is None and self.before(one[1], best[0][1], place, op)):
+                        best = [one]
+                except Undecided as undecided:
+                    lost = undecided.reason
+            plain.clear()
+        if plain:
+            return self.extreme(name, fn, plain, None, place)
+        return lost if lost is not None else best[0][0] if best else ABSENT
 
     def _order(self, keys: list[Any], backwards: bool, place: SourcePlace) -> Any:
         """The positions of keys in their order."""
@@ -100,9 +113,8 @@ class Ordering(Part):
     ) -> Any:
         """`max(items, key=key)` or `min`, or Unknown; ABSENT of no items."""
         if isinstance(given, Iterator):
-            items, keys = self._taken(given, key, place)
-        else:
-            items, keys = given, self._keys(given, key, place)
+            return self._in_turn(name, fn, given, key, place)
+        items, keys = given, self._keys(given, key, place)
         if not items:
             return ABSENT
         inner = deep_unknown(keys)

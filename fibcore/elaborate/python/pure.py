@@ -18,7 +18,7 @@ _METHODS = frozenset((
 ))  # fmt: skip
 _BUILTINS = frozenset(("int", "str", "float", "bool", "len", "tuple", "frozenset", "abs"))
 _SYNTAX = (
-    ast.SetComp, ast.comprehension, ast.Call, ast.Attribute, ast.Name, ast.Constant, ast.Subscript,
+    ast.SetComp, ast.GeneratorExp, ast.comprehension, ast.Call, ast.Attribute, ast.Name, ast.Constant, ast.Subscript,
     ast.Tuple, ast.Compare, ast.BoolOp, ast.UnaryOp, ast.BinOp, ast.IfExp, ast.operator,
     ast.unaryop, ast.boolop, ast.cmpop,
 )  # fmt: skip
@@ -35,8 +35,8 @@ _CHANGES = (
 )  # fmt: skip
 
 
-def is_pure(node: ast.SetComp) -> bool:
-    """Whether a set of one clause follows from its items alone, by syntax; remembered on it."""
+def is_pure(node: ast.SetComp | ast.GeneratorExp) -> bool:
+    """Whether a set, or its like, of one clause follows from its items alone, by syntax; remembered on it."""
     known: bool | None = getattr(node, "is_pure", None)
     if known is None:
         known = len(node.generators) == 1 and all(
@@ -55,23 +55,25 @@ def _is_plain_call(node: ast.Call) -> bool:
     return isinstance(node.func, ast.Name) and node.func.id in _BUILTINS
 
 
-def changes_nothing(node: ast.FunctionDef) -> bool:
+def changes_nothing(node: ast.FunctionDef | ast.Lambda) -> bool:
     """Whether a function calls only itself and builtins that ask, and stores nowhere but in names.
 
     By syntax; remembered on it.
     """
     known: bool | None = getattr(node, "changes_nothing", None)
     if known is None:
-        known = not any(_may_change(part, node) for s in node.body for part in walk(s))
+        own = "" if isinstance(node, ast.Lambda) else node.name
+        body = [node.body] if isinstance(node, ast.Lambda) else node.body
+        known = not any(_may_change(part, own) for s in body for part in walk(s))
         node.changes_nothing = known  # type: ignore[attr-defined]
     return known
 
 
-def _may_change(part: ast.AST, function: ast.FunctionDef) -> bool:
+def _may_change(part: ast.AST, function: str) -> bool:
     if isinstance(part, ast.Call):
         func = part.func
         return not isinstance(func, ast.Name) or not (
-            func.id == function.name or func.id in _BUILTINS | _QUESTIONS
+            func.id == function or func.id in _BUILTINS | _QUESTIONS
         )
     if isinstance(part, (ast.Attribute, ast.Subscript)):
         return not isinstance(part.ctx, ast.Load)

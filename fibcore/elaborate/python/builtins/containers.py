@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fibcore.elaborate.python.builtins.table import builtin, enter
@@ -25,6 +26,9 @@ from fibcore.model.tree import Alternatives, SourcePlace, Unknown
 
 if TYPE_CHECKING:
     from fibcore.elaborate.python.evaluator import Evaluator
+
+_MAX_DOUBTS = 8
+"""Items of an iterator that may be the last one, before nothing is known of the rest."""
 
 
 @builtin("len")
@@ -130,12 +134,16 @@ def _dict(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
 def _sorted(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
     items = None if isinstance(args[0], Unknown) else ev.iteration.items(args[0], ordered=False)
     if items is None:
-        return Unknown("something unknown sorted", place)
+        unknown = Unknown("something unknown sorted", place)
+        ev.unfollowed.handed(kwargs.values(), unknown)
+        return unknown
     if kwargs.get("key") is not None and isinstance(args[0], (set, frozenset)):
         # Items with equal keys stay in the order of the set.
         items = ev.iteration.items(args[0])
         if items is None:
-            return Unknown("a set sorted by a key", place)
+            unknown = Unknown("a set sorted by a key", place)
+            ev.unfollowed.handed(kwargs.values(), unknown)
+            return unknown
     return ev.ordering.sorted(items, kwargs.get("key"), kwargs.get("reverse", False), place)
 
 
@@ -150,6 +158,8 @@ def _quantifier(name: str, stop: bool) -> None:
         unknown = Unknown(f"{name} of something unknown", place)
         if rounds is None:
             return unknown
+        if isinstance(args[0], Iterator) and not args[0].is_quiet():
+            return _asked_in_turn(ev, args[0], stop, unknown)
         undecided = False
         try:
             for item in rounds:
@@ -162,6 +172,28 @@ def _quantifier(name: str, stop: bool) -> None:
         return unknown if undecided else not stop
 
     enter(name, run)
+
+
+def _asked_in_turn(
+    ev: Evaluator, items: Iterator, stop: bool, unknown: Unknown, doubts: int = 0
+) -> Any:
+    """`any` or `all` of an iterator: behind an item that may have been the last one to be asked
+    for, all that asking does may not happen."""
+    try:
+        while (item := items.take(ev)) is not ABSENT:
+            truth = ev.operators.truth(item)
+            if truth is stop:
+                return stop
+            if truth is not None:
+                continue
+            if doubts == _MAX_DOUBTS:
+                items.take_any(ev, unknown)
+                return unknown
+            rest = partial(_asked_in_turn, ev, items, stop, unknown, doubts + 1)
+            return stop if ev.writes.choose([rest, lambda: stop], unknown) is stop else unknown
+    except Undecided:
+        return unknown
+    return not stop
 
 
 _quantifier("any", True)

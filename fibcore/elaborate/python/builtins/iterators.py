@@ -14,6 +14,7 @@ from fibcore.elaborate.python.values.iterators import (
     Pulling,
     Undecided,
     advanced,
+    unsettled,
 )
 from fibcore.model.tree import SourcePlace, Unknown
 
@@ -48,7 +49,7 @@ def _iter(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
             raise Undecided(Unknown("whether a sentinel came", place))
         return ABSENT if same else item
 
-    return Pulling("callable_iterator", pull)
+    return Pulling("callable_iterator", pull, call)
 
 
 @builtin("next")
@@ -83,7 +84,8 @@ def _enumerate(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) ->
     if unknown is not None:
         return unknown
     if not isinstance(start, int):
-        return Unknown("an enumeration from an unknown number", place)
+        why = Unknown("an enumeration from an unknown number", place)
+        return why if ev.mode.forward else unsettled("enumerate", why, inner)
 
     def pull(ev: Evaluator, it: Pulling) -> Any:
         item = inner.take(ev)
@@ -93,22 +95,24 @@ def _enumerate(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) ->
         it.keep(ev, "count", ev.operators.apply(lambda n: n + 1, [count], place))
         return (count, item)
 
-    return Pulling("enumerate", pull, count=start)
+    return Pulling("enumerate", pull, inner, count=start)
 
 
 @builtin("zip")
 def _zip(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
     columns, unknown = iterators(ev, args, place)
     if unknown is not None:
-        if not ev.mode.forward or not any(isinstance(c, Iterator) for c in columns):
+        if not any(isinstance(c, Iterator) for c in columns):
             return unknown
+        if not ev.mode.forward:
+            return unsettled("zip", unknown, *columns)
         # Modules and the parts of a tensor: there are as many as there are modules for them.
         part = Unknown("a part of something unknown", place)
         parts = Pulling("iterator", lambda ev, it: part)
         columns = [c if isinstance(c, Iterator) else parts for c in columns]
     strict = ev.operators.truth(kwargs.get("strict", False))
     if strict is None:
-        return Unknown("a zip that may be strict", place)
+        return unsettled("zip", Unknown("a zip that may be strict", place), *columns)
 
     def pull(ev: Evaluator, it: Pulling) -> Any:
         row = []
@@ -121,7 +125,7 @@ def _zip(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
             row.append(item)
         return tuple(row) if row else ABSENT
 
-    return Pulling("zip", pull)
+    return Pulling("zip", pull, *columns)
 
 
 def _same_length(ev: Evaluator, columns: list[Iterator], ended: int, place: SourcePlace) -> None:
@@ -138,7 +142,7 @@ def _map(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
         raise Raised("TypeError", "map() must have at least two arguments.", place)
     columns, unknown = iterators(ev, args[1:], place)
     if unknown is not None:
-        return unknown
+        return unknown if ev.mode.forward else unsettled("map", unknown, args[0], *columns)
 
     def pull(ev: Evaluator, it: Pulling) -> Any:
         row = []
@@ -149,14 +153,14 @@ def _map(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
             row.append(item)
         return ev.calls.call(args[0], row, {}, place)
 
-    return Pulling("map", pull)
+    return Pulling("map", pull, args[0], *columns)
 
 
 @builtin("filter")
 def _filter(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
     (inner,), unknown = iterators(ev, args[1:2], place)
     if unknown is not None:
-        return unknown
+        return unknown if ev.mode.forward else unsettled("filter", unknown, args[0])
 
     def pull(ev: Evaluator, it: Pulling) -> Any:
         while (item := inner.take(ev)) is not ABSENT:
@@ -169,7 +173,7 @@ def _filter(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> An
                 return item
         return ABSENT
 
-    return Pulling("filter", pull)
+    return Pulling("filter", pull, args[0], inner)
 
 
 @builtin("reversed")
@@ -195,7 +199,7 @@ def _reversed(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> 
         count = ev.calls.call(length, [], {}, place)
         if not isinstance(count, int):
             return Unknown("something unknown reversed", place)
-        return Pulling("reversed", _downwards(by_key, place), at=count - 1)
+        return Pulling("reversed", _downwards(by_key, place), by_key, at=count - 1)
     if isinstance(value, (set, frozenset, Iterator, int, float, type(None))):
         name = plain.kind_name(value)
         raise Raised("TypeError", f"{name!r} object is not reversible", place)

@@ -79,6 +79,11 @@ def _refused(ev: Evaluator, name: str, args: Args, place: SourcePlace) -> Any:
     raise Raised("TypeError", f"{name}() of something that is no number", place)
 
 
+def _check_byte(item: Any, place: SourcePlace) -> None:
+    if is_plain(item) and not isinstance(item, int):
+        raise Raised("TypeError", "an item of bytes that is no integer", place)
+
+
 def _asked(ev: Evaluator, name: str, args: Args, place: SourcePlace) -> Any:
     for method in _ASKED[name]:
         found = ev.special_methods.of(args[0], method, args[1:], place)
@@ -86,7 +91,7 @@ def _asked(ev: Evaluator, name: str, args: Args, place: SourcePlace) -> Any:
             goes_on = method == "__index__" and name != "int"
             return ev.calls.call(BUILTINS[name], [found], {}, place) if goes_on else found
     if name == "bytes" and len(args) == 1:
-        items = ev.iteration.items(args[0])
+        items = ev.iteration.each(args[0], lambda item: _check_byte(item, place))
         why = Unknown("bytes of an object", place)
         return why if items is None else ev.calls.call(BUILTINS[name], [items], {}, place)
     if len(args) == 1 and all(args[0].lacks(ev, method) for method in _ASKED[name]):
@@ -106,11 +111,20 @@ for _name, _fn in _PURE.items():
     _pure(_name, _fn)
 
 
+def _any_extreme(ev: Evaluator, name: str, kwargs: Kwargs, place: SourcePlace) -> Unknown:
+    """The extreme of items that are not known, for any number of which the key is asked."""
+    unknown = Unknown(f"{name} of something unknown", place)
+    ev.unfollowed.handed([kwargs.get("key")], unknown)
+    return unknown
+
+
 def _extreme(name: str, fn: Callable[..., Any]) -> None:
     def run(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
         if not set(kwargs) <= {"key", "default"}:
             raise Raised("TypeError", f"{name}() got another keyword", place)
         values: Any = args
+        if len(args) == 1 and isinstance(args[0], Obj):
+            args = [ev.iteration.iterator(args[0], place)]
         if len(args) == 1 and isinstance(args[0], Iterator):
             values = args[0]
         elif len(args) == 1:
@@ -118,14 +132,14 @@ def _extreme(name: str, fn: Callable[..., Any]) -> None:
             known = not isinstance(args[0], (Unknown, Alternatives))
             items = ev.iteration.items(args[0], ordered=keyed) if known else None
             if items is None:
-                return Unknown(f"{name} of something unknown", place)
+                return _any_extreme(ev, name, kwargs, place)
             values = items
         elif not args or "default" in kwargs:
             raise Raised("TypeError", f"{name}() takes other arguments", place)
         try:
             found = ev.ordering.extreme(name, fn, values, kwargs.get("key"), place)
         except Undecided:
-            return Unknown(f"{name} of something unknown", place)
+            return _any_extreme(ev, name, kwargs, place)
         if found is not ABSENT:
             return found
         if "default" in kwargs:
@@ -153,17 +167,39 @@ def _check_addend(start: Any, item: Any, place: SourcePlace) -> None:
 @builtin("sum")
 def _sum(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
     start = args[1] if len(args) > 1 else kwargs.get("start", 0)
-    known = not isinstance(args[0], (Unknown, Alternatives))
-    if isinstance(args[0], Iterator):
-        items = ev.iteration.each(args[0], lambda item: _check_addend(start, item, place))
-    else:
-        items = ev.iteration.items(args[0], ordered=False) if known else None
+    given = ev.iteration.iterator(args[0], place) if isinstance(args[0], Obj) else args[0]
+    if isinstance(given, Iterator):
+        return _sum_in_turn(ev, start, given, place)
+    known = not isinstance(given, (Unknown, Alternatives))
+    items = ev.iteration.items(given, ordered=False) if known else None
     if items is None:
         return Unknown("sum of something unknown", place)
-    if isinstance(args[0], (set, frozenset)) and not all(isinstance(i, int) for i in items):
-        items = ev.iteration.items(args[0])  # sums of floats depend on the order
+    if isinstance(given, (set, frozenset)) and not all(isinstance(i, int) for i in items):
+        items = ev.iteration.items(given)  # sums of floats depend on the order
         if items is None:
             return Unknown("sum of a set", place)
+    return _total(ev, start, items, place)
+
+
+def _sum_in_turn(ev: Evaluator, start: Any, given: Iterator, place: SourcePlace) -> Any:
+    """The sum of an iterator: each item is added before the next one is asked for."""
+    total, plain = start, []
+
+    def add(item: Any) -> None:
+        nonlocal total
+        if is_plain([total, item]):
+            _check_addend(total, item, place)
+            plain.append(item)  # together, as sums of floats are exact since Python 3.12
+            return
+        total = _total(ev, _total(ev, total, plain, place), [item], place)
+        plain.clear()
+
+    if ev.iteration.each(given, add) is None:
+        return Unknown("sum of something unknown", place)
+    return _total(ev, total, plain, place)
+
+
+def _total(ev: Evaluator, start: Any, items: list[Any], place: SourcePlace) -> Any:
     if isinstance(start, (str, bytes)):
         raise Raised("TypeError", "sum() can't sum strings [use ''.join(seq) instead]", place)
     inner = deep_unknown([start, *items], 1)

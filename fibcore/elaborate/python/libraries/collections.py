@@ -61,7 +61,9 @@ for _name in ("ChainMap", "Counter", "UserDict", "UserList", "deque"):
 
     @imitates(f"collections.{_name}")
     def _unknown(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
-        return Unknown("a container of collections", place)
+        unknown = Unknown("a container of collections", place)
+        ev.unfollowed.handed(args, unknown)
+        return unknown
 
 
 GENERICS.append("collections.")

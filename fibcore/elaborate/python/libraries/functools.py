@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fibcore.elaborate.python.libraries.table import imitates
@@ -26,9 +27,54 @@ if TYPE_CHECKING:
     from fibcore.model.tree import SourcePlace
 
 
+@imitates("functools.cmp_to_key")
+def _key_of(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
+    unknown = Unknown("an order by a function that compares", place)
+    return Native("cmp_to_key", partial(_unfollowed, [*args, *kwargs.values()], unknown))
+
+
 @imitates("functools.singledispatch", "functools.singledispatchmethod")
 def _single_dispatch(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
-    return Unknown("a function that dispatches by the class of its argument", place)
+    return Dispatching("singledispatch", args[:1], place)
+
+
+class Dispatching(Method):
+    """A function that dispatches by the class of its argument: any of several is called.
+
+    Attributes:
+        functions: The functions that it may call.
+        place: Where it was made.
+    """
+
+    __slots__ = ("functions", "place")
+
+    def __init__(self, name: str, functions: Args, place: SourcePlace) -> None:
+        why = Unknown("a function that dispatches by the class of its argument", place)
+        super().__init__(name, partial(_unfollowed, functions, why))
+        self.functions = functions
+        self.place = place
+
+    def find_attr(self, ev: Evaluator, name: str, place: SourcePlace) -> Any:
+        if name == "register":
+            return Native(name, self._register)
+        return Unknown.attribute(f"{name} of a function that dispatches", place)
+
+    def _register(self, ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
+        functions = [v for v in (*args, *kwargs.values()) if isinstance(v, Func)]
+        if not functions:  # of a class, it is a decorator
+            return Native("register", self._register)
+        ev.writes.changing(self.functions)
+        self.functions += functions
+        return functions[0]
+
+
+def _unfollowed(
+    functions: Args, why: Unknown, ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace
+) -> Unknown:
+    """A call of one of several functions, it is not known which or with what."""
+    ev.unfollowed.handed(functions, why)
+    ev.doubts.hand_over((*args, *kwargs.values()), why)
+    return why
 
 
 @imitates("functools.partial")
@@ -43,12 +89,15 @@ def _partial(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> A
 def _reduce(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
     rounds = ev.iteration.rounds(args[1], place)
     if rounds is None:
-        return Unknown("a reduction of something unknown", place)
+        unknown = Unknown("a reduction of something unknown", place)
+        ev.unfollowed.handed([args[0]], unknown)
+        return unknown
     total = args[2] if len(args) > 2 else ABSENT
     try:
         for item in rounds:
             total = item if total is ABSENT else ev.calls.call(args[0], [total, item], {}, place)
     except Undecided as undecided:
+        ev.unfollowed.handed([args[0]], undecided.reason)
         return undecided.reason
     if total is ABSENT:
         raise Raised("TypeError", "reduce() of empty iterable with no initial value", place)

@@ -11,7 +11,13 @@ from fibcore.elaborate.python.builtins.iterators import iterators
 from fibcore.elaborate.python.libraries.table import imitates
 from fibcore.elaborate.python.limits import MAX_CONTAINER
 from fibcore.elaborate.python.values import ABSENT, Args, Kwargs, Raised
-from fibcore.elaborate.python.values.iterators import Iterator, Positions, Pulling, Undecided
+from fibcore.elaborate.python.values.iterators import (
+    Iterator,
+    Positions,
+    Pulling,
+    Undecided,
+    unsettled,
+)
 from fibcore.model.tree import Alternatives, SourcePlace, Unknown
 
 if TYPE_CHECKING:
@@ -43,7 +49,7 @@ def _chained(name: str, outer: Iterator, place: SourcePlace) -> Pulling:
                 return item
             it.keep(ev, "inner", None)
 
-    return Pulling(name, pull, inner=None)
+    return Pulling(name, pull, outer, inner=None)
 
 
 @imitates("itertools.chain")
@@ -92,7 +98,7 @@ def _islice(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> An
     start, stop, step = bounds.start or 0, bounds.stop, bounds.step or 1
     given = [bound for bound in args[1:4] if bound is not None]
     if any(isinstance(bound, (Unknown, Alternatives)) for bound in given):
-        return Unknown("a slice of an iterator with unknown bounds", place)
+        return unsettled("islice", Unknown("a slice with unknown bounds", place), inner)
     if not all(isinstance(n, int) and n >= 0 for n in given) or args[3:4] == [0]:
         raise Raised("ValueError", "islice() takes None or integers from 0 up", place)
 
@@ -114,14 +120,14 @@ def _islice(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> An
         it.keep(ev, "wanted", wanted + step)
         return inner.take(ev)
 
-    return Pulling("islice", pull, wanted=start, at=0)
+    return Pulling("islice", pull, inner, wanted=start, at=0)
 
 
 @imitates("itertools.starmap")
 def _starmap(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
     (inner,), unknown = iterators(ev, args[1:2], place)
     if unknown is not None:
-        return unknown
+        return unknown if ev.mode.forward else unsettled("starmap", unknown, args[0])
 
     def pull(ev: Evaluator, it: Pulling) -> Any:
         item = inner.take(ev)
@@ -132,7 +138,7 @@ def _starmap(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> A
             raise Undecided(Unknown("unknown arguments", place))
         return ev.calls.call(args[0], row, {}, place)
 
-    return Pulling("starmap", pull)
+    return Pulling("starmap", pull, args[0], inner)
 
 
 def _while(name: str, *, take: bool) -> None:
@@ -140,7 +146,7 @@ def _while(name: str, *, take: bool) -> None:
     def run(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
         (inner,), unknown = iterators(ev, args[1:2], place)
         if unknown is not None:
-            return unknown
+            return unknown if ev.mode.forward else unsettled(name, unknown, args[0])
 
         def pull(ev: Evaluator, it: Pulling) -> Any:
             while (item := inner.take(ev)) is not ABSENT:
@@ -156,7 +162,7 @@ def _while(name: str, *, take: bool) -> None:
                     return item
             return ABSENT
 
-        return Pulling(name, pull)
+        return Pulling(name, pull, args[0], inner)
 
 
 _while("takewhile", take=True)
@@ -167,9 +173,9 @@ _while("dropwhile", take=False)
 def _accumulate(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
 
     (inner,), unknown = iterators(ev, args[:1], place)
-    if unknown is not None:
-        return unknown
     func = args[1] if len(args) > 1 else kwargs.get("func")
+    if unknown is not None:
+        return unknown if ev.mode.forward else unsettled("accumulate", unknown, func)
     initial = kwargs.get("initial")
 
     def pull(ev: Evaluator, it: Pulling) -> Any:
@@ -188,14 +194,14 @@ def _accumulate(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -
         it.keep(ev, "total", item)
         return item
 
-    return Pulling("accumulate", pull, total=ABSENT)
+    return Pulling("accumulate", pull, inner, func, total=ABSENT)
 
 
 @imitates("itertools.zip_longest")
 def _zip_longest(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
     columns, unknown = iterators(ev, args, place)
     if unknown is not None:
-        return unknown
+        return unknown if ev.mode.forward else unsettled("zip_longest", unknown, *columns)
 
     def pull(ev: Evaluator, it: Pulling) -> Any:
         row = [column.take(ev) for column in columns]
@@ -203,7 +209,7 @@ def _zip_longest(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) 
             return ABSENT
         return tuple(kwargs.get("fillvalue") if item is ABSENT else item for item in row)
 
-    return Pulling("zip_longest", pull)
+    return Pulling("zip_longest", pull, *columns)
 
 
 def _pooled(name: str, fn: Callable[..., Any]) -> None:

@@ -6,12 +6,20 @@ from collections.abc import Callable
 from typing import Any
 
 from fibcore.elaborate.python.libraries import table, torch_nn
+from fibcore.elaborate.python.libraries.decorators import TRANSPARENT
 from fibcore.elaborate.python.part import Part
 from fibcore.elaborate.python.values import ABSENT, Args, Ext, Kwargs, Mod, Native, Obj, Raised
+from fibcore.elaborate.python.values.iterators import Iterator
 from fibcore.model.tree import SourcePlace, Unknown
 
 _OF_PYTHON = frozenset(("math", "itertools", "operator", "functools", "collections", "copy", "re"))
 """Packages whose functions refuse arguments, and leave them as they are."""
+_CHANGING = frozenset((
+    "bisect.insort", "bisect.insort_left", "bisect.insort_right", "heapq.heapify", "heapq.heappop",
+    "heapq.heappush", "heapq.heappushpop", "heapq.heapreplace", "operator", "random.shuffle",
+    "struct.pack_into",
+))  # fmt: skip
+"""Functions of Python's own library, and whole packages, that change what they are handed."""
 
 
 class Libraries(Part):
@@ -97,11 +105,16 @@ class Libraries(Part):
         if self.ev.mode.forward:  # whatever it is, it computes with tensors
             return self.ev.forward.tensor_operation(ext.name, args, kwargs, place)
         package = ext.name.partition(".")[0]
-        if "." in ext.name and package not in self.ev.environment.careful_packages:
-            why = Unknown(f"something that was handed to {ext.name}()", place)
-            self.ev.doubts.hand_over((*args, *kwargs.values()), why)
-            self.ev.exceptions.may_raise_anything(place)
-        elif package in _OF_PYTHON:
+        given = (*args, *kwargs.values())
+        why = Unknown(f"something that was handed to {ext.name}()", place)
+        careful = "." not in ext.name or package in self.ev.environment.careful_packages
+        if not careful or package in _CHANGING or ext.name in _CHANGING:
+            self.ev.doubts.hand_over(given, why)
+        elif package in TRANSPARENT:
+            self.ev.unfollowed.handed([v for v in given if isinstance(v, Iterator)], why)
+        else:
+            self.ev.unfollowed.handed(given, why)
+        if not careful or package in _OF_PYTHON:
             self.ev.exceptions.may_raise_anything(place)
         if self.ev.environment.is_foreign_module(ext.name):
             return torch_nn.construct(self.ev, ext, args, kwargs, place)

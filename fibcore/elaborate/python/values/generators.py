@@ -50,11 +50,12 @@ class Generator(Iterator):
         frame: Runs the body, from one yield to the next.
         reached: Gives what the body may change.
         doubt: Why it is not known when nobody has it any more; None where that is known.
+        quiet: Whether nothing is done where it is closed.
     """
 
     __slots__ = (
-        "_lost", "doubt", "ev", "frame", "handled", "home", "place", "reached", "result", "running",
-        "started",
+        "_lost", "doubt", "ev", "frame", "handled", "home", "place", "quiet", "reached", "result",
+        "running", "started",
     )  # fmt: skip
     kind = "generator"
 
@@ -64,9 +65,12 @@ class Generator(Iterator):
         frame: Frame[Any, Any, Any],
         reached: Callable[[], list[Any]],
         place: SourcePlace,
+        *,
+        quiet: bool,
     ) -> None:
         super().__init__()
         self.ev = ev
+        self.quiet = quiet
         self.frame = frame
         self.reached = reached
         self.place = place
@@ -78,8 +82,17 @@ class Generator(Iterator):
         self.doubt: Unknown | None = None
         self._lost: Unknown | None = None
 
+    @property
+    def stands(self) -> bool:
+        """Whether its frame stands still at a yield."""
+        return self.started and not self.running and "ended" not in self.state
+
     def take(self, ev: Evaluator) -> Any:
         return self.send(ev, None)
+
+    def take_any(self, ev: Evaluator, why: Unknown) -> None:
+        if self._lost is None and "ended" not in self.state:
+            self._lose_all(why)
 
     def returned(self) -> Any:
         result, self.result = self.result, None
@@ -138,8 +151,7 @@ class Generator(Iterator):
     def __del__(self) -> None:
         """Close a generator that nobody has any more, as reference counts have it."""
         ev = self.ev
-        stands = self.started and not self.running and "ended" not in self.state
-        if not stands or self._lost is not None or _COLLECTING.now or not ev.calls.depth:
+        if not self.stands or self._lost is not None or _COLLECTING.now or not ev.calls.depth:
             return
         if ev.writes.innermost is self.home:
             with contextlib.suppress(Raised, Undecided, Exhausted):
@@ -250,9 +262,27 @@ def _stopped(error: Raised, place: SourcePlace) -> Raised:
 
 def doubt_end(value: Any, why: Unknown) -> None:
     """Note that it is not known when the generators that a value holds are dropped."""
+    for generator in generators_in(value):
+        generator.doubt = why
+
+
+def generators_in(value: Any, depth: int = 3) -> list[Generator]:
+    """The generators that a value holds, as far as it is small."""
     if isinstance(value, Generator):
-        value.doubt = why
-    elif isinstance(value, Iterator):
-        for held in value.state.values():
-            for each in held if isinstance(held, (list, tuple)) else (held,):
-                doubt_end(each, why)
+        return [value]
+    if not depth:
+        return []
+    held: Any = ()
+    if isinstance(value, Iterator):
+        held = (*value.state.values(), *value.uses)
+    elif isinstance(value, dict):
+        held = value.values()
+    elif isinstance(value, (list, tuple)):
+        held = value
+    if not held or len(held) > _FEW:
+        return []
+    return [found for each in held for found in generators_in(each, depth - 1)]
+
+
+_FEW = 32
+"""Items of a container that is looked through for generators."""

@@ -37,6 +37,8 @@ class Iterator(Value):
 
     __slots__ = ("state",)
     kind = "iterator"
+    uses: tuple[Any, ...] = ()
+    """The iterators that it takes from, and the functions that it calls, beside those in `state`."""
 
     def __init__(self) -> None:
         self.state: dict[str, Any] = born({})
@@ -51,13 +53,15 @@ class Iterator(Value):
         ev.budget.step()
         lost = self.state.get("lost")
         if lost is not None:
-            raise Undecided(lost if isinstance(lost, Unknown) else Unknown("one of two positions"))
+            why = lost if isinstance(lost, Unknown) else Unknown("one of two positions")
+            self.take_any(ev, why)
+            raise Undecided(why)
         if "ended" in self.state:
             return ABSENT
         try:
             item = self._next(ev)
         except Undecided as undecided:
-            self.lose(ev, undecided.reason)
+            self.take_any(ev, undecided.reason)
             raise
         if item is ABSENT:
             ev.writes.put(self.state, "ended", True)
@@ -70,6 +74,14 @@ class Iterator(Value):
     def lose(self, ev: Evaluator, reason: Unknown) -> None:
         """Note that nothing is known of it from here on."""
         ev.writes.put(self.state, "lost", reason)
+
+    def take_any(self, ev: Evaluator, why: Unknown) -> None:
+        """Take any number of items: what making them changes is not known, nor where it stands."""
+        self.lose(ev, why)
+
+    def is_quiet(self) -> bool:
+        """Whether nobody could tell how many of its items were taken."""
+        return False
 
     def rest(self, ev: Evaluator) -> list[Any]:
         """All items that are left; as `take` else."""
@@ -119,7 +131,9 @@ class Iterator(Value):
             while (found := self.take(ev)) is not ABSENT:
                 truth = ev.comparisons.same(found, item, place)
                 if truth is None:
-                    raise Undecided(Unknown("membership in an iterator", place))
+                    why = Unknown("membership in an iterator", place)
+                    self.take_any(ev, why)
+                    raise Undecided(why)
                 if truth:
                     return True
         except Undecided as undecided:
@@ -204,16 +218,32 @@ class Pulling(Iterator):
     Args:
         kind: What messages call it.
         pull: Gives the next item or ABSENT, as `take` does.
+        uses: The iterators that it takes from, and the functions that it calls.
         state: What it keeps; written by way of the journal alone.
     """
 
-    __slots__ = ("kind", "pull")
+    __slots__ = ("kind", "pull", "uses")
 
-    def __init__(self, kind: str, pull: Callable[[Evaluator, Pulling], Any], **state: Any) -> None:
+    def __init__(
+        self,
+        kind: str,
+        pull: Callable[[Evaluator, Pulling], Any],
+        *uses: Any,
+        **state: Any,
+    ) -> None:
         super().__init__()
         self.kind = kind
         self.pull = pull
+        self.uses = uses
         self.state.update(state)
+
+    def take_any(self, ev: Evaluator, why: Unknown) -> None:
+        super().take_any(ev, why)
+        for used in (*self.uses, *self.state.values()):
+            if isinstance(used, Iterator):
+                used.take_any(ev, why)
+            elif isinstance(used, Value):
+                ev.unfollowed.call(used, why)
 
     def _next(self, ev: Evaluator) -> Any:
         try:
@@ -226,6 +256,15 @@ class Pulling(Iterator):
     def keep(self, ev: Evaluator, name: str, value: Any) -> None:
         """Write something into its state."""
         ev.writes.put(self.state, name, value)
+
+
+def unsettled(kind: str, why: Unknown, *uses: Any) -> Pulling:
+    """An iterator of which not even the first item is known, that uses others and functions."""
+
+    def pull(ev: Evaluator, it: Pulling) -> Any:
+        raise Undecided(why)
+
+    return Pulling(kind, pull, *uses)
 
 
 class ByMethod(Iterator):
@@ -253,6 +292,10 @@ class ByMethod(Iterator):
         item = self._next(ev)
         if isinstance(item, Unknown) and not item.is_tensor:
             # It may have ended.
-            self.lose(ev, item)
+            self.take_any(ev, item)
             raise Undecided(item)
         return item
+
+    def take_any(self, ev: Evaluator, why: Unknown) -> None:
+        super().take_any(ev, why)
+        ev.unfollowed.call(self.next, why)
