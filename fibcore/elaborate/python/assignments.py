@@ -90,6 +90,8 @@ class Assignments(Part):
         """`owner[key] = value`."""
         if isinstance(owner, Value):
             owner.set_item(self.ev, key, value, place)
+        elif isinstance(owner, Unknown):
+            self.ev.exceptions.may_raise(place, "TypeError", "IndexError")
         elif isinstance(owner, Alternatives) or isinstance(key, Alternatives):
             each = self.ev.writes.mapped
             each(owner, lambda o: each(key, lambda k: self.set_item(o, k, value, place)))
@@ -120,6 +122,7 @@ class Assignments(Part):
             items = None if isinstance(value, Unknown) else self.ev.operators.items(value)
             if items is None or not is_plain(key):
                 why = Unknown("a list of which an unknown slice was replaced", place)
+                self.ev.exceptions.may_raise(place, "TypeError", "ValueError")
                 self.ev.doubts.lose(owner, why)
                 return
             value = items
@@ -197,7 +200,9 @@ class Assignments(Part):
 
     def delete_item(self, owner: Any, key: Any, place: SourcePlace) -> None:
         """`del owner[key]`."""
-        if isinstance(owner, Obj):
+        if isinstance(owner, Unknown):
+            self.ev.exceptions.may_raise(place, "KeyError", "IndexError", "TypeError")
+        elif isinstance(owner, Obj):
             found = owner.special(self.ev, "__delitem__", [key], place)
             if found is ABSENT:
                 owner.refuse_item(self.ev, "__delitem__", "__setitem__", place)

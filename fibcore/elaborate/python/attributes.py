@@ -76,6 +76,8 @@ class Attributes(Part):
         elif isinstance(owner, plain.PLAIN) and not self.ev.mode.forward:
             message = f"{plain.shown(owner)} has no attribute {name!r}"
             raise Raised("AttributeError", message, place)
+        elif isinstance(owner, Unknown):
+            self._may_refuse(place)
 
     def delete(self, owner: Any, name: str, place: SourcePlace) -> None:
         """`del owner.name`."""

@@ -200,7 +200,7 @@ class Calls(Part):
         if self.ev.launches.active:
             self.ev.launches.note_unbound(func, why, place)
         if not self.ev.mode.forward:
-            self.ev.exceptions.may_raise(place, "TypeError")
+            self.ev.exceptions.may_raise(place, "TypeError", "ValueError")
             self.ev.unfollowed.with_anything(func, unknown, place, args, kwargs)
             self.ev.doubts.hand_over(tuple(others), unknown)
         return unknown

@@ -115,6 +115,8 @@ class Classes(Part):
                 continue
             value = self.ev.expressions.eval(base, env)
             known = isinstance(value, (Class, Ext))
+            if isinstance(value, (Unknown, Alternatives)):
+                self.ev.exceptions.may_raise(env.module.place(base), "TypeError")
             bases.append(value if known else Ext("unknown." + shortened(base)))
         return bases
 

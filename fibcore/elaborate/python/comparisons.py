@@ -89,6 +89,8 @@ class Comparisons(Part):
             return self.ev.operators.negated(found) if isinstance(op, ast.NotIn) else found
         for side in (left, right):
             if isinstance(side, Unknown):
+                if not isinstance(op, (ast.Eq, ast.NotEq)):
+                    self.ev.exceptions.may_raise(place, "TypeError")
                 return side
         fn = _COMPARE[type(op)]
         if not isinstance(op, (ast.Eq, ast.NotEq)) and any(
@@ -98,6 +100,8 @@ class Comparisons(Part):
         if isinstance(left, PLAIN) and isinstance(right, PLAIN):
             inner = deep_unknown(left) or deep_unknown(right)
             if inner is not None:
+                if not isinstance(op, (ast.Eq, ast.NotEq)):
+                    self.ev.exceptions.may_raise(place, "TypeError")
                 return inner
             if isinstance(left, OrderedDict) and isinstance(right, OrderedDict):
                 return self.compare(op, list(left.items()), list(right.items()), place)
@@ -225,6 +229,7 @@ class Comparisons(Part):
     def contains(self, item: Any, container: Any, place: SourcePlace) -> Any:
         """`item in container`."""
         if isinstance(container, Unknown):
+            self.ev.exceptions.may_raise(place, "TypeError")
             return container
         if isinstance(container, Value):
             found = container.contains(self.ev, item, place)
@@ -232,10 +237,10 @@ class Comparisons(Part):
                 return found
         inner = deep_unknown(item)
         if inner is not None:
-            if container or not isinstance(container, (list, tuple, dict, set, frozenset)):
-                return inner
             if not isinstance(container, (list, tuple)):
                 self.ev.exceptions.may_raise(place, "TypeError")
+            if container or not isinstance(container, (list, tuple, dict, set, frozenset)):
+                return inner
             return False  # nothing is in what is empty
         if not isinstance(container, PLAIN):
             return Unknown(f"membership in {plain.kind_name(container)}", place)

@@ -71,6 +71,8 @@ class Contexts(Part):
         if not isinstance(manager, (Unknown, Alternatives)):
             name = plain.kind_name(manager)
             raise Raised("TypeError", f"{name!r} object is no context manager", place)
+        # Before Python 3.11 it was the other one.
+        self.ev.exceptions.may_raise(place, "TypeError", "AttributeError")
         return Unknown("what a with statement enters", place)
 
     def leave(self, manager: Any, error: Raised | None, place: SourcePlace) -> bool | None:

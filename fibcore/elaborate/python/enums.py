@@ -191,6 +191,7 @@ class Enums(Part):
             return Unknown(f"an enumeration made by {cls.name}()", place)
         value = args[0]
         if isinstance(value, (Unknown, Alternatives)):
+            self.ev.exceptions.may_raise(place, "ValueError")
             return Unknown(f"a member of {cls.name}", place)
         self.ev.layers.pin(value)
         if isinstance(value, EnumMember) and value.cls is cls:
@@ -217,6 +218,7 @@ class Enums(Part):
     def by_key(self, cls: Class, key: Any, place: SourcePlace) -> Any:
         """`cls[name]`."""
         if isinstance(key, (Unknown, Alternatives)):
+            self.ev.exceptions.may_raise(place, "KeyError", "TypeError")
             return Unknown("an enumeration member that is not known", place)
         found = self.by_name(cls).get(key) if isinstance(key, str) else None
         if found is None:

@@ -72,7 +72,7 @@ class Exceptions(Part):
         value = self._instance(self.ev.expressions.eval(node.exc, env), place)
         if not isinstance(value, ExceptionObject):
             self._refuse(value, place)
-            raise self._unknown(node.exc, env)
+            raise self._unknown(value, node.exc, env)
         if node.cause is not None:
             self._set_cause(value, self.ev.expressions.eval(node.cause, env), place)
         if self.handled:
@@ -102,8 +102,12 @@ class Exceptions(Part):
             message = "exceptions must derive from BaseException"
             raise Raised("TypeError", message, place)
 
-    def _unknown(self, node: ast.expr, env: Env) -> Raised:
+    def _unknown(self, value: Any, node: ast.expr, env: Env) -> Raised:
         """An exception of which no more is known than how it is written."""
+        if isinstance(value, Unknown) and not isinstance(node, ast.Call):
+            # Not even that: if it is none, another one is raised in its place.
+            some = SomeException(Ext("BaseException"), env.module.place(node))
+            return Raised("BaseException", ast.unparse(node), some.place, explicit=True, value=some)
         named = node.func if isinstance(node, ast.Call) else node
         arguments = node.args if isinstance(node, ast.Call) else []
         message = _template(arguments[0]) if arguments else ""

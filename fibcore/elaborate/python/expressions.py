@@ -169,6 +169,7 @@ class Expressions(Part):
                 items = self.ev.operators.items(starred) if known else None
                 if items is None:
                     unknown = Unknown("unknown starred items", env.module.place(element))
+                    self.ev.exceptions.may_raise(env.module.place(element), "TypeError")
                 values.extend(items or ())
             else:
                 values.append(self.eval(element, env))
@@ -187,6 +188,7 @@ class Expressions(Part):
                     self.ev.plain.method(result, "update", [value], {}, place)
                 else:
                     unknown = Unknown("a dict merged with something unknown", place)
+                    self.ev.exceptions.may_raise(place, "TypeError")
                 continue
             key = self.eval(key_node, env)
             self.ev.assignments.set_item(result, key, self.eval(value_node, env), place)
@@ -247,6 +249,8 @@ class Expressions(Part):
     def _formatted(self, piece: ast.FormattedValue, env: Env, place: SourcePlace) -> Any:
         value = self.eval(piece.value, env)
         if isinstance(value, (Unknown, Alternatives)):
+            if piece.format_spec is not None:
+                self.ev.exceptions.may_raise(place, "TypeError", "ValueError")
             return Unknown("text with an unknown part", place)
         spec = ""
         if piece.format_spec is not None:

@@ -149,6 +149,7 @@ class Operators(Part):
                 return found
             if found is ABSENT and all(map(_has_no_matmul, (left, right))):
                 raise Raised("TypeError", "unsupported operand types for @", place)
+            self.ev.exceptions.may_raise(place, "TypeError")
             return self.ev.forward.tensor_operation("torch.matmul", [left, right], {}, place)
         if isinstance(left, Unknown) or isinstance(right, Unknown):
             self.ev.exceptions.may_raise(place, "TypeError", "ZeroDivisionError")
@@ -181,7 +182,7 @@ class Operators(Part):
         if method is None or (isinstance(left, list) and op is ast.Mult):
             pass
         elif isinstance(right, (Unknown, Alternatives)):
-            self.ev.exceptions.may_raise(place, "TypeError")
+            self.ev.exceptions.may_raise(place, "TypeError", "ValueError")
             if isinstance(left, set) and op is not ast.BitOr:
                 self.ev.doubts.lose(left, Unknown("a set changed by something unknown", place))
             else:
@@ -210,6 +211,7 @@ class Operators(Part):
         if op is ast.Mod and isinstance(left, (str, bytes)):
             why = deep_unknown(right) or self.ev.texts.percent(left, right, place)
             if why is not None:
+                self.ev.exceptions.may_raise(place, "TypeError", "ValueError")
                 return why
         if any(is_open(side) for side in (left, right) if isinstance(side, (set, frozenset, dict))):
             if not any(
@@ -363,6 +365,7 @@ class Operators(Part):
 
         def each(part: Any) -> Any:
             if isinstance(part, Unknown):
+                self.ev.exceptions.may_raise(place, "TypeError")
                 return part
             part = plain_of(part) if not isinstance(node.op, ast.Invert) else part
             if isinstance(part, PLAIN):
@@ -429,6 +432,7 @@ class Operators(Part):
             if inner is None and is_open(value):
                 inner = Unknown("a part of a list of unknown length", place)
             if inner is not None:
+                self.ev.exceptions.may_raise(place, "TypeError")
                 held = one_of(value, inner) if isinstance(value, (list, tuple)) else inner
                 return held if held is inner else born([self.ev.doubts.entry(inner), held])
             if depends(bounds):
@@ -520,6 +524,7 @@ class Operators(Part):
             return values
         inner = deep_unknown(list(values), 1)
         if inner is not None:
+            self.ev.exceptions.may_raise(place, "TypeError")
             return inner
         for value in values:
             self.ev.layers.pin(value)

@@ -362,6 +362,8 @@ class Plain(Part):
                     partly.sort(reverse=bool(self.ev.operators.truth(reverse)))
             self.ev.writes.refill(value, partly)
             raise
+        if isinstance(found, Unknown):
+            self.ev.exceptions.may_raise(place, "TypeError")
         if not isinstance(found, Unknown):
             self.ev.writes.refill(value, found)
         elif is_open(value):

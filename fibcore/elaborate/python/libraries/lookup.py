@@ -12,7 +12,9 @@ from fibcore.elaborate.python.values import ABSENT, Args, Ext, Kwargs, Mod, Nati
 from fibcore.elaborate.python.values.iterators import Iterator
 from fibcore.model.tree import SourcePlace, Unknown
 
-_OF_PYTHON = frozenset(("math", "itertools", "operator", "functools", "collections", "copy", "re"))
+_OF_PYTHON = frozenset((
+    "math", "itertools", "operator", "functools", "collections", "copy", "re", "dataclasses", "regex",
+))  # fmt: skip
 """Packages whose functions refuse arguments, and leave them as they are."""
 _CHANGING = frozenset((
     "bisect.insort", "bisect.insort_left", "bisect.insort_right", "heapq.heapify", "heapq.heappop",
@@ -91,7 +93,12 @@ class Libraries(Part):
             return answer
         imitation = table.CALLS.get(name)
         if imitation is not None:
-            return imitation(self.ev, args, kwargs, place)
+            if not self.ev.mode.caught or name.partition(".")[0] not in _OF_PYTHON:
+                return imitation(self.ev, args, kwargs, place)
+            self.ev.refusals.note(name, args, kwargs, place)
+            found = imitation(self.ev, args, kwargs, place)
+            self.ev.refusals.note_unknown(args, kwargs, found, place)
+            return found
         for family in table.families(name):
             made = family(self.ev, name, args, kwargs, place)
             if made is not ABSENT:

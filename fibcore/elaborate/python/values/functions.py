@@ -337,9 +337,11 @@ class Native(_Function):
         return found
 
     def call(self, ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
+        if not ev.mode.caught:
+            return self.fn(ev, args, kwargs, place)
+        ev.refusals.note(self.name, args, kwargs, place)
         found = self.fn(ev, args, kwargs, place)
-        if type(found) is Unknown and ev.mode.caught and deep_unknown((args, kwargs)) is None:
-            ev.exceptions.may_raise_anything(place)  # what is not followed may be refused
+        ev.refusals.note_unknown(args, kwargs, found, place)
         return found
 
 
