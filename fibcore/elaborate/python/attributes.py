@@ -29,6 +29,7 @@ from fibcore.elaborate.python.values import (
 )
 from fibcore.elaborate.python.values.classes import is_of_source
 from fibcore.elaborate.python.values.exceptions import ExceptionObject
+from fibcore.elaborate.python.values.dicts import DefaultDict
 from fibcore.model.tree import Alternatives, SourcePlace, Unknown, UnknownKind
 
 
@@ -73,6 +74,11 @@ class Attributes(Part):
             owner.set_attr(self.ev, name, value, place)
         elif isinstance(owner, Alternatives):
             self.ev.writes.mapped(owner, lambda part: self.set(part, name, value, place))
+        elif isinstance(owner, DefaultDict) and name == "default_factory":
+            why = Unknown("a dict whose factory one side of a branch changed", place)
+            if self.ev.writes.open:  # branches take back what a dict holds, and no more
+                self.ev.doubts.lose(owner, why)
+            owner.factory = why if self.ev.writes.open else value
         elif isinstance(owner, plain.PLAIN) and not self.ev.mode.forward:
             message = f"{plain.shown(owner)} has no attribute {name!r}"
             raise Raised("AttributeError", message, place)

@@ -47,11 +47,14 @@ class Doubts(Part):
         elif isinstance(value, set):
             self.ev.writes.refill(value, {self.entry(why)})
         elif isinstance(value, dict):
+            changed = merge([Unknown(why.reason, why.place), ABSENT])
             for key in list(value):
-                self.ev.writes.put(value, key, Unknown(why.reason, why.place))
+                self.ev.writes.put(value, key, changed)
             self.ev.writes.put(value, OTHER_KEYS, why)
         elif type(value) is Obj:
-            self.lose(value.attrs, why)
+            for name in list(value.attrs):
+                self.ev.writes.put(value.attrs, name, Unknown(why.reason, why.place))
+            self.ev.writes.put(value.attrs, OTHER_KEYS, why)
 
     def hand_over(self, values: Any, why: Unknown, depth: int = 4) -> None:
         """Forget what is handed to a function that nothing is known of, and what is in it."""

@@ -27,6 +27,7 @@ from fibcore.elaborate.python.values.iterators import (
     Positions,
     Pulling,
     Undecided,
+    unsettled,
 )
 from fibcore.model.tree import Alternatives, SourcePlace, Unknown
 
@@ -43,7 +44,9 @@ class Iteration(Part):
         if isinstance(value, Unknown):
             return value
         if isinstance(value, Alternatives):
-            return Unknown("an iterator of one of several values", place)
+            why = Unknown("an iterator of one of several values", place)
+            stand = [part for part in value.values if isinstance(part, Iterator)]
+            return unsettled("iterator", why, *stand) if stand else why
         if is_open(value):
             return Unknown("an iterator of something of unknown length", place)
         if isinstance(value, _SEQUENCES):
@@ -97,6 +100,7 @@ class Iteration(Part):
         where they are known no further.
         """
         if isinstance(value, (Unknown, Alternatives)):
+            self._take_any(value)
             return None
         if isinstance(value, tuple):
             return iter(value)
@@ -108,6 +112,12 @@ class Iteration(Part):
         if isinstance(found, Unknown):
             return None
         return self._taken(found)
+
+    def _take_any(self, value: Any) -> None:
+        """Any number of items of whichever of several iterators it is."""
+        for part in value.values if isinstance(value, Alternatives) else ():
+            if isinstance(part, Iterator):
+                part.take_any(self.ev, Unknown("one of several iterators"))
 
     def _counted(self, value: range) -> Rounds[Any]:
         # However long it is: it may be left long before its end.
@@ -132,6 +142,8 @@ class Iteration(Part):
         if isinstance(value, (list, tuple, dict, range, str, bytes, set, frozenset)):
             size = limits.range_length(value) if isinstance(value, range) else len(value)
             self.ev.budget.spend(size, f"a walk through {plain.kind_name(value)}")
+        if isinstance(value, Alternatives):
+            self._take_any(value)
         if is_open(value):
             return None
         if isinstance(value, (list, tuple, dict, range)):

@@ -18,6 +18,7 @@ import attrs
 from fibcore.elaborate.python.values import (
     ABSENT,
     ACTIVE,
+    OTHER_KEYS,
     Env,
     Raised,
     Tracker,
@@ -28,7 +29,9 @@ from fibcore.elaborate.python.values import (
     merge,
     same,
 )
+from fibcore.elaborate.python.values.iterators import Iterator as Iterated
 from fibcore.elaborate.python.values.open_ended import is_doubtful
+from fibcore.elaborate.python.values.scopes import Variables
 from fibcore.model.tree import Alternatives, Unknown, UnknownKind
 
 DOUBTFUL = "an entry that depends on a branch"
@@ -72,6 +75,7 @@ class Journal:
             # Every key that it has; what it gets comes by `put`.
             for key in list(container):
                 self.note_cell(container, key)
+            self.note_order(container)
         else:
             self.note_whole(container)
 
@@ -87,7 +91,7 @@ class Journal:
 
     def note_order(self, container: dict[Any, Any]) -> None:
         """Remember the order of the keys before one of them is taken away."""
-        if type(container) is dict and id(container) not in self.orders:
+        if type(container) is not Variables and id(container) not in self.orders:
             self.orders[id(container)] = (container, list(container))
 
     def join(self, other: Journal) -> None:
@@ -113,9 +117,9 @@ class Journal:
             _equal_contents(before, container) for container, before in self.wholes.values()
         )
 
-    def undo(self) -> tuple[dict[tuple[int, Any], Any], dict[int, Any]]:
-        """Take everything back; returns what had been written."""
-        cells, wholes = {}, {}
+    def undo(self) -> tuple[dict[tuple[int, Any], Any], dict[int, Any], dict[int, list[Any]]]:
+        """Take everything back; returns what had been written, and the orders of keys."""
+        cells, wholes, orders = {}, {}, self.key_orders()
         for mark, (container, key, before) in self.cells.items():
             cells[mark] = container.get(key, ABSENT)
             _put(container, key, before)
@@ -127,7 +131,22 @@ class Journal:
             rest = [(key, value) for key, value in container.items() if key not in keys]
             container.clear()
             container.update([*known, *rest])
-        return cells, wholes
+        return cells, wholes, orders
+
+    def key_orders(self) -> dict[int, list[Any]]:
+        """The keys of dicts that lost some, or got more than one, in their order now."""
+        found = {mark: list(container) for mark, (container, _) in self.orders.items()}
+        added: set[int] = set()
+        for (mark, _), (container, _, before) in self.cells.items():
+            if before is ABSENT and type(container) is not Variables and mark not in found:
+                if mark in added:
+                    found[mark] = list(container)
+                added.add(mark)
+        return found
+
+
+def _parts(value: Any) -> tuple[Any, ...]:
+    return value.values if isinstance(value, Alternatives) else (value,)
 
 
 def _settled(before: Any, now: Any) -> bool:
@@ -174,12 +193,14 @@ class Outcome:
         status: How it ended.
         cells: The values that it left in dicts, and where; by their marks.
         wholes: The contents that it left in lists and sets.
+        orders: The keys of dicts whose order it may have changed.
         before: The same as they were before.
     """
 
     status: Status
     cells: Mapping[tuple[int, Any], Any]
     wholes: Mapping[int, Any]
+    orders: Mapping[int, list[Any]]
     before: Journal
 
 
@@ -370,12 +391,28 @@ class Writes:
 
     def _widen(self, journal: Journal, why: Unknown) -> None:
         for container, key, before in list(journal.cells.values()):
-            if not _settled(before, container.get(key, ABSENT)):
-                self.put(container, key, why)
+            now = container.get(key, ABSENT)
+            if not _settled(before, now):
+                parts = [p for v in (before, now) for p in _parts(v)]
+                for part in parts:
+                    self._forget(part, why)  # what is unknown now may be one of them
+                self.put(container, key, merge([why, ABSENT]) if ABSENT in parts else why)
         for container, before in list(journal.wholes.values()):
             if not _equal_contents(before, container):
                 lost = Unknown(f"{DOUBTFUL}: {why.reason}", why.place, UnknownKind.ENTRY)
                 self.refill(container, [lost])
+
+    def _forget(self, container: Any, why: Unknown) -> None:
+        """Forget what a container holds."""
+        if isinstance(container, dict):
+            for key in list(container):
+                self.put(container, key, merge([why, ABSENT]))
+            self.put(container, OTHER_KEYS, why)
+        elif isinstance(container, Iterated):
+            self.put(container.state, "lost", why)
+        elif isinstance(container, (list, set)):
+            lost = Unknown(f"{DOUBTFUL}: {why.reason}", why.place, UnknownKind.ENTRY)
+            self.refill(container, type(container)([lost]))
 
     def _keep(self, journal: Journal) -> None:
         """Note in the journal around it what an inner one has noted."""
@@ -397,11 +434,11 @@ class Writes:
                 failed = error
             finally:
                 self._journals.remove(journal)
-                cells, wholes = journal.undo()
+                written = journal.undo()
             if failed is None:
-                outcomes.append(Outcome(status, cells, wholes, journal))
+                outcomes.append(Outcome(status, *written, journal))
             else:
-                failures.append((failed, Outcome(("raise", failed), cells, wholes, journal)))
+                failures.append((failed, Outcome(("raise", failed), *written, journal)))
         for raised, outcome in failures if outcomes else failures[1:]:
             if self.is_caught(raised):
                 self._leave(outcome, None)
@@ -445,6 +482,7 @@ class Writes:
                 self.put(container, key, merge(values))
             elif first is not before:  # else every side left it as it was
                 self.put(container, key, first)
+        self._merge_orders(outcomes, marks, why)
         for list_mark, (container, contents_before) in lists.items():
             contents: list[Any] = [o.wholes.get(list_mark, contents_before) for o in outcomes]
             if all(_equal_contents(contents[0], other) for other in contents[1:]):
@@ -453,6 +491,36 @@ class Writes:
                 self.refill(container, _merge_sets(contents, why))
             else:
                 self.refill(container, _merge_lists(contents, why))
+
+    def _merge_orders(
+        self, outcomes: Sequence[Outcome], marks: Mapping[Any, Cell], why: Unknown
+    ) -> None:
+        """Order the keys of dicts as all sides left them, or note that it is not known."""
+        ordered = {mark for outcome in outcomes for mark in outcome.orders}
+        if not ordered:
+            return
+        containers = {mark: cell[0] for (mark, _), cell in marks.items() if mark in ordered}
+        for mark, container in containers.items():
+            keys = list(container)
+            left = [o.orders[mark] for o in outcomes if mark in o.orders]
+            if all(order == left[0] for order in left) and len(left) == len(outcomes):
+                self._reorder(container, left[0])
+                continue
+            for outcome in outcomes:
+                order = outcome.orders.get(mark)
+                if order is not None and [key for key in keys if key in set(order)] != order:
+                    self.put(container, OTHER_KEYS, why)
+                    break
+
+    def _reorder(self, container: dict[Any, Any], order: list[Any]) -> None:
+        """Put the keys of a dict in an order."""
+        keys = list(container)
+        if keys != order and set(keys) == set(order):
+            held = dict(container)
+            for key in keys:
+                self.put(container, key, ABSENT)
+            for key in order:
+                self.put(container, key, held[key])
 
     # -- regions -------------------------------------------------------------------------------
 
@@ -556,12 +624,14 @@ class Writes:
                 self._journals.remove(region.journal)
         if region.journal is None:
             return status, failed, None
-        cells, wholes = region.journal.undo()
-        return status, failed, Outcome(status, cells, wholes, region.journal)
+        return status, failed, Outcome(status, *region.journal.undo(), region.journal)
 
     def _replay(self, outcome: Outcome) -> None:
         for mark, (container, key, _) in outcome.before.cells.items():
             self.put(container, key, outcome.cells[mark])
+        for (mark, _), (container, _, _) in outcome.before.cells.items():
+            if mark in outcome.orders:
+                self._reorder(container, outcome.orders[mark])
         for mark_id, (container, _) in outcome.before.wholes.items():
             self.refill(container, outcome.wholes[mark_id])
 
@@ -588,10 +658,11 @@ class Writes:
             cells[mark] = container.get(key, ABSENT)
         for mark_id, (whole, _) in before.wholes.items():
             wholes[mark_id] = type(whole)(whole)
+        orders = {**before.key_orders(), **outcome.orders}
         before.join(outcome.before)
         cells.update(outcome.cells)
         wholes.update(outcome.wholes)
-        region.left.append(Outcome(outcome.status, cells, wholes, before))
+        region.left.append(Outcome(outcome.status, cells, wholes, orders, before))
         self.ways_that_left += 1
         return True
 

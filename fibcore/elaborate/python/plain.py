@@ -509,8 +509,10 @@ def _reorder(
 ) -> Any:
     """`popitem` and `move_to_end` of an OrderedDict."""
     given = [*args, *kwargs.values()]
-    if deep_unknown(given) is not None or not is_plain(given):
-        return Unknown(f"{name} with something unknown", place)
+    if deep_unknown(given) is not None or not is_plain(given) or is_open(value):
+        why = Unknown(f"{name} with something unknown", place)
+        ev.doubts.lose(value, why)
+        return why
     last = kwargs.get("last", args[-1] if len(args) > (name == "move_to_end") else True)
     if not value:
         raise Raised("KeyError", "dictionary is empty", place)

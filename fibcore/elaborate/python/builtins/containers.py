@@ -150,7 +150,7 @@ def _sorted(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> An
 def _quantifier(name: str, stop: bool) -> None:
     def run(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
         if isinstance(args[0], Alternatives):
-            return mapped(args[0], lambda value: run(ev, [value], kwargs, place))
+            return ev.writes.mapped(args[0], lambda value: run(ev, [value], kwargs, place))
         if isinstance(args[0], (set, frozenset)):
             rounds: Any = iter(args[0])
         else:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from fibcore.elaborate.python import plain
 from fibcore.elaborate.python.builtins.table import builtin
-from fibcore.elaborate.python.values import ABSENT, Args, Kwargs, Obj, Raised
+from fibcore.elaborate.python.values import ABSENT, Args, Kwargs, Obj, Raised, is_open
 from fibcore.elaborate.python.values.iterators import (
     ByMethod,
     Iterator,
@@ -16,7 +16,7 @@ from fibcore.elaborate.python.values.iterators import (
     advanced,
     unsettled,
 )
-from fibcore.model.tree import SourcePlace, Unknown
+from fibcore.model.tree import Alternatives, SourcePlace, Unknown
 
 if TYPE_CHECKING:
     from fibcore.elaborate.python.evaluator import Evaluator
@@ -57,6 +57,8 @@ def _next(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
     iterator = args[0]
     if isinstance(iterator, Unknown):
         return iterator
+    if isinstance(iterator, Alternatives):
+        return ev.writes.mapped(iterator, lambda v: _next(ev, [v, *args[1:]], kwargs, place))
     if isinstance(iterator, Obj):
         following = iterator.method(ev, "__next__", place)
         if following is not ABSENT:
@@ -181,6 +183,8 @@ def _reversed(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> 
     value = args[0]
     if isinstance(value, Unknown):
         return value
+    if is_open(value):
+        return Unknown("something of unknown length reversed", place)
     if isinstance(value, (list, tuple, str, range, bytes)):
         ev.layers.pin(value)
         return Positions(value, "reversed", backwards=True)

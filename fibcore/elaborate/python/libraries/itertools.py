@@ -150,7 +150,7 @@ def _while(name: str, *, take: bool) -> None:
 
         def pull(ev: Evaluator, it: Pulling) -> Any:
             while (item := inner.take(ev)) is not ABSENT:
-                if "free" in it.state:
+                if it.has("free"):
                     return item
                 truth = ev.operators.truth(ev.calls.call(args[0], [item], {}, place))
                 if truth is None:
@@ -186,6 +186,8 @@ def _accumulate(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -
         item = inner.take(ev)
         if item is ABSENT:
             return ABSENT
+        if isinstance(total, Alternatives):
+            raise Undecided(Unknown("an iterator that one side of a branch advanced", place))
         if total is not ABSENT:
             if func is None:
                 item = ev.operators.combine(ast.Add, total, item, place)

@@ -13,7 +13,7 @@ from fibcore.elaborate.python.limits import MAX_CONTAINER
 from fibcore.elaborate.python.values.base import ABSENT, Raised, Value
 from fibcore.elaborate.python.values.functions import Native
 from fibcore.elaborate.python.values.tracking import born
-from fibcore.model.tree import SourcePlace, Unknown
+from fibcore.model.tree import Alternatives, SourcePlace, Unknown
 
 if TYPE_CHECKING:
     from fibcore.elaborate.python.evaluator import Evaluator
@@ -56,9 +56,9 @@ class Iterator(Value):
             why = lost if isinstance(lost, Unknown) else Unknown("one of two positions")
             self.take_any(ev, why)
             raise Undecided(why)
-        if "ended" in self.state:
-            return ABSENT
         try:
+            if self.has("ended"):
+                return ABSENT
             item = self._next(ev)
         except Undecided as undecided:
             self.take_any(ev, undecided.reason)
@@ -102,6 +102,13 @@ class Iterator(Value):
     def returned(self) -> Any:
         """What it ended with: the result of a generator."""
         return None
+
+    def has(self, name: str) -> bool:
+        """Whether the state has a name, that it gets once."""
+        found = self.state.get(name, ABSENT)
+        if isinstance(found, Alternatives):
+            raise Undecided(Unknown("an iterator that one side of a branch advanced"))
+        return found is not ABSENT
 
     def at(self, name: str) -> int:
         """A number of the state."""

@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from fibcore.elaborate.python.values.functions import Func
 
 
+class Variables(dict[str, Any]):
+    """The variables of a scope: their order means nothing."""
+
+    __slots__ = ()
+
+
 class Env:
     """A scope: its variables and the scope around it.
 
@@ -45,7 +51,7 @@ class Env:
         *,
         tolerant: bool = False,
     ) -> None:
-        self.vars: dict[str, Any] = born({})
+        self.vars: dict[str, Any] = born(Variables())
         self.outer = outer
         self.module = module
         self.func = func
