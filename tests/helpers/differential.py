@@ -75,11 +75,11 @@ class Comparison:
 
 
 @attrs.frozen
-class _Late:
-    """An exception that comes last, unless one that the evaluator passed over came before it."""
+class _Unless:
+    """What a program comes to unless an exception that the evaluator passed over was raised."""
 
-    error: Raised
-    before: frozenset[str]
+    found: dict[str, Any] | Raised | Unknown
+    passed_over: frozenset[str]
 
 
 class _OneModule(ModuleIndex):
@@ -134,9 +134,7 @@ def _bound(run: Callable[[], dict[str, Any]]) -> dict[str, Any] | BaseException:
     return {n: deepcopy(v) for n, v in found.items() if not n.startswith("__") and _is_data(v)}
 
 
-def evaluated(
-    program: Program, names: list[str]
-) -> dict[str, Any] | Raised | Unknown | _Late:
+def evaluated(program: Program, names: list[str]) -> dict[str, Any] | Raised | Unknown | _Unless:
     """What the evaluator binds names to; or what it raises, or why it knows none of them."""
     evaluator = Evaluator(_OneModule(program.text))
     if not program.module:
@@ -149,13 +147,18 @@ def evaluated(
         return Unknown("the budget is used up")
 
 
-def _called(evaluator: Evaluator, function: str) -> dict[str, Any] | Raised | Unknown | _Late:
+def _called(evaluator: Evaluator, function: str) -> dict[str, Any] | Raised | Unknown | _Unless:
     passed_over = evaluator.writes.passed_over
     passed_over.clear()
+    found = _result(evaluator, function)
+    return _Unless(found, frozenset(passed_over)) if passed_over else found
+
+
+def _result(evaluator: Evaluator, function: str) -> dict[str, Any] | Raised | Unknown:
     try:
         result = evaluator.call(MODULE, function)
     except Raised as error:
-        return _Late(error, frozenset(passed_over)) if passed_over else error
+        return error
     except Exhausted:
         return Unknown("the budget is used up")
     if isinstance(result, dict):
@@ -196,7 +199,7 @@ def _in_turn(text: str, count: int) -> Iterator[Comparison]:
 
 def _comparison(
     expected: dict[str, Any] | BaseException,
-    evaluate: Callable[[], dict[str, Any] | Raised | Unknown | _Late],
+    evaluate: Callable[[], dict[str, Any] | Raised | Unknown | _Unless],
 ) -> Comparison:
     if isinstance(expected, SyntaxError):
         raise expected
@@ -205,12 +208,12 @@ def _comparison(
     except (FibcoreError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError,
             RuntimeError, AssertionError, NameError) as error:  # fmt: skip
         return Comparison({"": f"the evaluator fails: {type(error).__name__}: {error}"})
-    if isinstance(found, _Late):
+    if isinstance(found, _Unless):
         kinds = {kind.__name__ for kind in type(expected).__mro__}
-        if isinstance(expected, BaseException) and not kinds.isdisjoint(found.before):
-            found = Unknown(f"{found.error}, unless {sorted(found.before)} came before it")
+        if isinstance(expected, BaseException) and not kinds.isdisjoint(found.passed_over):
+            found = Unknown(f"unless one of these was raised: {sorted(found.passed_over)}")
         else:
-            found = found.error
+            found = found.found
     if isinstance(found, Unknown):
         return Comparison(unknown={"": str(found)})
     if isinstance(expected, BaseException):

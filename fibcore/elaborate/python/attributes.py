@@ -28,8 +28,8 @@ from fibcore.elaborate.python.values import (
     has_foreign_attributes,
 )
 from fibcore.elaborate.python.values.classes import is_of_source
-from fibcore.elaborate.python.values.exceptions import ExceptionObject
 from fibcore.elaborate.python.values.dicts import DefaultDict
+from fibcore.elaborate.python.values.exceptions import ExceptionObject
 from fibcore.model.tree import Alternatives, SourcePlace, Unknown, UnknownKind
 
 

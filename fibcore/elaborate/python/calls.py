@@ -16,7 +16,6 @@ from fibcore.elaborate.python.pure import changes_nothing
 from fibcore.elaborate.python.values import (
     ABSENT,
     Args,
-    Bound,
     Class,
     Env,
     Func,
@@ -24,7 +23,6 @@ from fibcore.elaborate.python.values import (
     Mod,
     Namespace,
     Native,
-    Obj,
     Raised,
     Repeat,
     Value,

@@ -629,9 +629,9 @@ class Writes:
     def _replay(self, outcome: Outcome) -> None:
         for mark, (container, key, _) in outcome.before.cells.items():
             self.put(container, key, outcome.cells[mark])
-        for (mark, _), (container, _, _) in outcome.before.cells.items():
-            if mark in outcome.orders:
-                self._reorder(container, outcome.orders[mark])
+        for (dict_id, _), (container, _, _) in outcome.before.cells.items():
+            if dict_id in outcome.orders:
+                self._reorder(container, outcome.orders[dict_id])
         for mark_id, (container, _) in outcome.before.wholes.items():
             self.refill(container, outcome.wholes[mark_id])
 

@@ -51,12 +51,12 @@ class Ordering(Part):
                     self.before(item, plain[0], place, op)  # raises
                 plain.append(item)  # numbers are followed together, not decision by decision
                 continue
-            for one in (*((v, v) for v in plain), (item, asked)):
-                try:
+            try:
+                for one in (*((v, v) for v in plain), (item, asked)):
                     if not best or (lost is None and self.before(one[1], best[0][1], place, op)):
                         best = [one]
-                except Undecided as undecided:
-                    lost = undecided.reason
+            except Undecided as undecided:
+                lost = undecided.reason
             plain.clear()
         if plain:
             return self.extreme(name, fn, plain, None, place)

@@ -18,9 +18,9 @@ _METHODS = frozenset((
 ))  # fmt: skip
 _BUILTINS = frozenset(("int", "str", "float", "bool", "len", "tuple", "frozenset", "abs"))
 _SYNTAX = (
-    ast.SetComp, ast.GeneratorExp, ast.comprehension, ast.Call, ast.Attribute, ast.Name, ast.Constant, ast.Subscript,
-    ast.Tuple, ast.Compare, ast.BoolOp, ast.UnaryOp, ast.BinOp, ast.IfExp, ast.operator,
-    ast.unaryop, ast.boolop, ast.cmpop,
+    ast.SetComp, ast.GeneratorExp, ast.comprehension, ast.Call, ast.Attribute, ast.Name,
+    ast.Constant, ast.Subscript, ast.Tuple, ast.Compare, ast.BoolOp, ast.UnaryOp, ast.BinOp,
+    ast.IfExp, ast.operator, ast.unaryop, ast.boolop, ast.cmpop,
 )  # fmt: skip
 _SCALARS = (str, int, float, bool, type(None))
 _LARGE = 32
@@ -36,14 +36,14 @@ _CHANGES = (
 
 
 def is_pure(node: ast.SetComp | ast.GeneratorExp) -> bool:
-    """Whether a set, or its like, of one clause follows from its items alone, by syntax; remembered on it."""
+    """Whether what one clause gives follows from its items alone, by syntax; remembered on it."""
     known: bool | None = getattr(node, "is_pure", None)
     if known is None:
         known = len(node.generators) == 1 and all(
             isinstance(part, _SYNTAX) and (not isinstance(part, ast.Call) or _is_plain_call(part))
             for part in walk(node)
         )
-        node.is_pure = known  # type: ignore[attr-defined]
+        node.is_pure = known  # type: ignore[union-attr]
     return known
 
 
@@ -55,7 +55,7 @@ def _is_plain_call(node: ast.Call) -> bool:
     return isinstance(node.func, ast.Name) and node.func.id in _BUILTINS
 
 
-def changes_nothing(node: ast.FunctionDef | ast.Lambda) -> bool:
+def changes_nothing(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> bool:
     """Whether a function calls only itself and builtins that ask, and stores nowhere but in names.
 
     By syntax; remembered on it.
@@ -65,7 +65,7 @@ def changes_nothing(node: ast.FunctionDef | ast.Lambda) -> bool:
         own = "" if isinstance(node, ast.Lambda) else node.name
         body = [node.body] if isinstance(node, ast.Lambda) else node.body
         known = not any(_may_change(part, own) for s in body for part in walk(s))
-        node.changes_nothing = known  # type: ignore[attr-defined]
+        node.changes_nothing = known  # type: ignore[union-attr]
     return known
 
 

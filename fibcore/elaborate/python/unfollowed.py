@@ -69,7 +69,7 @@ class Unfollowed(Part):
             return
         inner = func.func if isinstance(func, Bound) else func
         # A call inside of one is one of any number already.
-        if inner.node in self._inside or isinstance(func, Bound) and isinstance(func.self, Mod):
+        if inner.node in self._inside or (isinstance(func, Bound) and isinstance(func.self, Mod)):
             return
         if changes_nothing(inner.node):
             return

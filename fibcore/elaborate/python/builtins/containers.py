@@ -177,8 +177,10 @@ def _quantifier(name: str, stop: bool) -> None:
 def _asked_in_turn(
     ev: Evaluator, items: Iterator, stop: bool, unknown: Unknown, doubts: int = 0
 ) -> Any:
-    """`any` or `all` of an iterator: behind an item that may have been the last one to be asked
-    for, all that asking does may not happen."""
+    """`any` or `all` of an iterator.
+
+    Behind an item that may have been the last one to be asked for, nothing may happen at all.
+    """
     try:
         while (item := items.take(ev)) is not ABSENT:
             truth = ev.operators.truth(item)

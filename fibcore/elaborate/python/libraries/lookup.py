@@ -13,7 +13,8 @@ from fibcore.elaborate.python.values.iterators import Iterator
 from fibcore.model.tree import SourcePlace, Unknown
 
 _OF_PYTHON = frozenset((
-    "math", "itertools", "operator", "functools", "collections", "copy", "re", "dataclasses", "regex",
+    "collections", "copy", "dataclasses", "functools", "itertools", "math", "operator", "re",
+    "regex",
 ))  # fmt: skip
 """Packages whose functions refuse arguments, and leave them as they are."""
 _CHANGING = frozenset((

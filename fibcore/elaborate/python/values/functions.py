@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from fibcore.elaborate.python.values.base import ABSENT, Args, Kwargs, Raised, Value
-from fibcore.elaborate.python.values.merging import deep_unknown, same
+from fibcore.elaborate.python.values.merging import same
 from fibcore.model.tree import Unknown
 from fibcore.syntax import children
 

@@ -38,7 +38,7 @@ class Iterator(Value):
     __slots__ = ("state",)
     kind = "iterator"
     uses: tuple[Any, ...] = ()
-    """The iterators that it takes from, and the functions that it calls, beside those in `state`."""
+    """What it takes from and what it calls, beside iterators in `state`."""
 
     def __init__(self) -> None:
         self.state: dict[str, Any] = born({})
