@@ -23,6 +23,7 @@ from fibcore.elaborate.python.values import (
     Super,
     contradicts,
 )
+from fibcore.elaborate.python.values.dicts import ClassNames
 from fibcore.elaborate.python.values.exceptions import EXCEPTIONS
 from fibcore.model.tree import Alternatives, SourcePlace, Unknown
 
@@ -227,7 +228,7 @@ class Classes(Part):
         """`vars(cls)`: all that its body binds, in order."""
         held = {name: self.own_attr(cls, name) for name in list(cls.names)}
         held.update(cls.attrs)
-        found = _Names({name: value for name, value in held.items() if value is not ABSENT})
+        found = ClassNames({name: value for name, value in held.items() if value is not ABSENT})
         for name in self.slots(cls) or ():
             found[name] = Unknown(f"the slot {name}", cls.place)
         if held.get("__eq__", ABSENT) is not ABSENT:
@@ -266,25 +267,6 @@ class Classes(Part):
             isinstance(c, Ext) and (c.name.startswith("torch.nn.") or c.short in bases)
             for c in cls.mro
         )
-
-
-class _Names(dict[str, Any]):
-    """What a class holds; which special names Python adds differs between its versions."""
-
-    def __missing__(self, name: str) -> Any:
-        if name in self:
-            return Alternatives((Unknown(f"{name}, if Python adds it to a class"), ABSENT))
-        raise KeyError(name)
-
-    def __contains__(self, name: object) -> bool:
-        added = isinstance(name, str) and name.startswith("__") and name.endswith("__")
-        return added or super().__contains__(name)
-
-    def get(self, name: Any, default: Any = None) -> Any:
-        try:
-            return self[name]
-        except KeyError:
-            return default
 
 
 def _takes_options(base: Any) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Generator as Frame
 from functools import partial
+from sys import getrefcount
 from typing import Any
 
 from fibcore.elaborate.python.branches import leaves_block
@@ -65,6 +66,10 @@ def _is_quiet(node: ast.AST) -> bool:
     return known
 
 
+_HOLDERS = 4
+"""References to a generator that nothing but a variable holds: the variable's own, and of here."""
+
+
 class Generators(Part):
     """Makes generators, and runs their frames.
 
@@ -88,7 +93,8 @@ class Generators(Part):
             if name not in inner and generators:
                 del env.vars[name]
             for generator in generators if name in inner else ():
-                if generator.stands and not generator.quiet:
+                dropped = getrefcount(generator) <= _HOLDERS or env.vars[name] is not generator
+                if dropped and generator.stands and not generator.quiet:
                     generator.take_any(self.ev, why)
 
     def generator(self, func: Func, env: Env, place: SourcePlace) -> Generator:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fibcore.elaborate.python.libraries.table import GENERICS, imitates
+from fibcore.elaborate.python.libraries.table import CONSTANTS, GENERICS, imitates
 from fibcore.elaborate.python.values import Args, Ext, Kwargs
 
 if TYPE_CHECKING:
@@ -23,3 +23,4 @@ def _type_var(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> 
 
 
 GENERICS.append("typing.")
+CONSTANTS.update({f"{_name}.TYPE_CHECKING": False for _name in ("typing", "typing_extensions")})

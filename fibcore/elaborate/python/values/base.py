@@ -102,6 +102,8 @@ class Value:
     """The names of the exceptions that it swallows as a context."""
     comparable = True
     """Whether what no `__eq__` decides is equal where it is the same object."""
+    changeable = False
+    """Whether it is written to so often that one of many is still worth knowing."""
 
     def __repr__(self) -> str:
         # Python's own shows an address, which would differ in each process.

@@ -37,6 +37,7 @@ class Iterator(Value):
 
     __slots__ = ("state",)
     kind = "iterator"
+    changeable = True
     uses: tuple[Any, ...] = ()
     """What it takes from and what it calls, beside iterators in `state`."""
 

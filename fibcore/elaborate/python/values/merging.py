@@ -105,6 +105,8 @@ def merge(values: Iterable[Any]) -> Any:
 def _is_changeable(value: Any) -> bool:
     """Whether a value is a container, or a method of something."""
     owner = getattr(value, "owner", None) or getattr(value, "self", None)
+    if isinstance(value, Value) and value.changeable:
+        return True
     return isinstance(value, (list, dict, set)) or owner is not None
 
 

@@ -37,6 +37,7 @@ class Mod(Obj):
     """
 
     __slots__ = ("born", "entries", "leaf", "pending", "repeats", "tracker", "unbound")
+    changeable = False
 
     def __init__(self, cls: Any, place: SourcePlace | None = None) -> None:
         super().__init__(cls, place)

@@ -33,6 +33,7 @@ class Obj(Receiver):
     """
 
     __slots__ = ("args", "attrs", "cls", "place")
+    changeable = True
 
     def __init__(self, cls: Any, place: SourcePlace | None = None) -> None:
         self.cls = cls
