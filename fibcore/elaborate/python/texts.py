@@ -65,8 +65,9 @@ class Texts(Part):
                 found = self.ev.special_methods.of(value, "__format__", [spec], place)
                 if found is not ABSENT:
                     return found if isinstance(found, str) else Unknown("text", place)
-            if spec and conversion is None and self._is_number(value):
-                return self.text(value.value, place, None, spec)
+            number = self._number(value) if spec and conversion is None else None
+            if number is not None:
+                return self.text(number, place, None, spec)
             found = self._of_object(value, place, conversion, spec)
             if isinstance(found, str) and spec:
                 return self.ev.operators.apply(formatted, [found, spec], place)
@@ -106,10 +107,10 @@ class Texts(Part):
             return unknown
         return f"{value.cls.name}.{value.name}"
 
-    def _is_number(self, value: Any) -> bool:
-        """Whether a value is a member that is formatted as the number that it is."""
+    def _number(self, value: Any) -> Any:
+        """What a member is formatted as that is a number; None for any other value."""
         is_number = isinstance(value, EnumMember) and value.cls.derives("IntEnum")
-        return is_number and self._method(value.cls, "s") is None
+        return value.value if is_number and self._method(value.cls, "s") is None else None
 
     def _of_exception(
         self, value: Any, place: SourcePlace, conversion: str | None, spec: str
