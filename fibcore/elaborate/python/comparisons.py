@@ -45,6 +45,11 @@ _ORDERS = {
 """The methods of orders, and those that the right side is asked for."""
 
 
+_SMALL = range(-5, 257)
+_SHORT = 2
+"""Numbers and lengths of texts of which CPython keeps one each."""
+
+
 class Comparisons(Part):
     """Compares values."""
 
@@ -207,8 +212,7 @@ class Comparisons(Part):
     def _identical(left: Any, right: Any) -> bool | None:
         """`left is right`; None where that is not known.
 
-        Equal numbers and strings are taken for the same: source that compares them by identity
-        means the small ones, which CPython keeps once.
+        Of equal numbers and texts CPython keeps the small ones once; others may be one or two.
         """
         if left is None or right is None:
             other = right if left is None else left
@@ -220,8 +224,15 @@ class Comparisons(Part):
             return None
         if isinstance(left, Value):
             return left.identical(right)
-        if isinstance(left, (bool, int, str)) and isinstance(right, (bool, int, str)):
-            return isinstance(left, bool) is isinstance(right, bool) and left == right
+        if isinstance(left, bool) or isinstance(right, bool):
+            return left is right
+        for kind in (int, float, complex, str, bytes):
+            if isinstance(left, kind) and isinstance(right, kind):
+                if left != right:
+                    return False
+                small = len(left) < _SHORT if isinstance(left, (str, bytes)) else left in _SMALL
+                kept = small and kind not in (float, complex)
+                return True if left is right or kept else None
         if isinstance(left, (tuple, frozenset)) and type(left) is type(right):
             return left is right or None  # constants of the source may be one object or two
         return left is right

@@ -21,6 +21,7 @@ from fibcore.elaborate.python.values import (
     mapped,
     plain_of,
 )
+from fibcore.elaborate.python.values.dicts import ClassNames
 from fibcore.elaborate.python.values.iterators import Iterator, Undecided
 from fibcore.model.tree import Alternatives, SourcePlace, Unknown
 
@@ -43,7 +44,7 @@ def _len(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
             raise Raised("TypeError", f"object of type '{kind}' has no len()", place)
         if isinstance(value, (range, str)):
             return ev.operators.apply(len, [value], place)
-        if is_open(value):
+        if is_open(value) or type(value) is ClassNames:
             return Unknown("the length of something that may hold more", place)
         if isinstance(value, (dict, set, frozenset)):
             return Unknown("a length", place) if is_open(value) else len(value)
@@ -91,6 +92,8 @@ def _container(name: str, kind: Any) -> None:
             return born(kind())
         if isinstance(args[0], Unknown):
             return args[0]
+        if type(args[0]) is ClassNames:
+            return Unknown("the names that Python adds to a class", place)
         if kind in (set, frozenset) and isinstance(args[0], Iterator):
             items = ev.iteration.each(args[0], lambda item: _check_item(item, place))
         else:
@@ -132,7 +135,8 @@ def _dict(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
 
 @builtin("sorted")
 def _sorted(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
-    items = None if isinstance(args[0], Unknown) else ev.iteration.items(args[0], ordered=False)
+    known = not isinstance(args[0], (Unknown, ClassNames))
+    items = ev.iteration.items(args[0], ordered=False) if known else None
     if items is None:
         unknown = Unknown("something unknown sorted", place)
         ev.unfollowed.handed(kwargs.values(), unknown)

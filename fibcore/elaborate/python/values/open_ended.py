@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from typing import Any
 
 from fibcore.elaborate.python.values.base import ABSENT, Value
-from fibcore.elaborate.python.values.dicts import ClassNames
 from fibcore.model.tree import Alternatives, Unknown, UnknownKind
 
 
@@ -37,8 +36,7 @@ def is_open(value: Any) -> bool:
     if isinstance(value, (set, frozenset)):
         return any(isinstance(item, Unknown) for item in value)
     if isinstance(value, dict):
-        more = OTHER_KEYS in value or type(value) is ClassNames
-        return more or any(map(may_be_absent, value.values()))
+        return OTHER_KEYS in value or any(map(may_be_absent, value.values()))
     return False
 
 
