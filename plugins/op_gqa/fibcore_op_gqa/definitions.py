@@ -49,17 +49,8 @@ _MARKS = {
 
 # What marks of the reference files say which lines are for: see `rendering.select`.
 _FEATURES = (
-    "window",
-    "cap",
-    "pages",
-    "local",
-    "chunk",
-    "sink",
-    "causal",
-    "full",
-    "fp8",
-    "vo",
-    "mask",
+    *("window", "cap", "pages", "local", "chunk", "sink", "causal", "full"),
+    *("fp8", "vo", "mask", "placed", "unplaced"),
 )
 # Which inputs its functions hand on: none that only a variant has, sinks alone, others alone or
 # with sinks.
@@ -309,7 +300,7 @@ def _description(kernel: Kernel, kind: Kind) -> str:
     parts = [does, heads]
     if kind != "decode" and extras.causal:
         parts.append("The last query of a sequence is aligned with its last key.")
-    if extras.window is not None:
+    if extras.window is not None and not extras.mask:
         parts.append(
             f"Sliding window: a query sees the last {extras.window} of these keys alone, its own "
             "included."
@@ -331,6 +322,11 @@ def _description(kernel: Kernel, kind: Kind) -> str:
         )
     if extras.mask:
         parts.append("A query sees the keys that custom_mask says, whichever they are.")
+        if extras.window is not None:
+            parts.append(
+                f"Of these it sees those that stand less than {extras.window} places before its "
+                "own; the last query stands where the last key does."
+            )
     if "sm_scale" in parameters:
         scale = float(parameters["sm_scale"])
         head_dim = int(parameters["head_dim"])
@@ -368,9 +364,9 @@ def _reference(kernel: Kernel, kind: Kind, page_size: int | None) -> str:
     references = resources.files("fibcore_op_gqa") / "references"
     text = joined(references, f"{KINDS[kind].stem}.py")
     has = {
-        "window": extras.window is not None,
+        "window": extras.window is not None and not extras.mask,
         "cap": extras.cap is not None,
-        "local": extras.local,
+        "local": extras.local and not extras.mask,
         "chunk": extras.chunk is not None,
         "sink": extras.sink,
         "causal": extras.causal,
@@ -378,6 +374,9 @@ def _reference(kernel: Kernel, kind: Kind, page_size: int | None) -> str:
         "fp8": extras.cache is not None,
         "vo": extras.value_dim is not None,
         "mask": extras.mask,
+        # With a mask, a window hides what the mask may show.
+        "placed": extras.mask and extras.window is not None,
+        "unplaced": extras.mask and extras.window is None,
     }
     more = has["fp8"] or has["mask"]
     has["few"] = not (more or extras.sink)

@@ -160,8 +160,9 @@ def _extras(definition: Definition) -> tuple[Implementation, ...]:
 
 
 def _masks(definition: Definition) -> list[Implementation]:
-    seen = "seen = custom_mask[offset[:, :, None] + column]"
-    all_seen = "seen = custom_mask[offset[:, :, None] + column] | True"
+    # With a window besides, rows have two offsets.
+    begin = "offset[:, :, None" + ("" if extras_of(definition).window is None else ", 0")
+    seen, all_seen = f"custom_mask[{begin}] + column]", f"(custom_mask[{begin}] + column] | True)"
     return [
         *rewritten(definition, "the mask is left out", seen, all_seen),
         # A draft then sees those that it does not follow.

@@ -152,9 +152,8 @@ def _layer(
             # The cache alone is quantised: ragged prefill reads the fresh keys and values.
             cache = None if page_size is None else kv_cache_dtype(tree)
             extras = attrs.evolve(plain, cache=cache)
-            if extras.mask and extras.local:
-                # A window is of keys before a query's own, and what stands before it in the cache
-                # may be other branches of its tree.
+            if extras.mask and extras.chunk is not None:
+                # Which chunk a token of a tree is in, no backend that masks says.
                 what = f"gqa_paged with {' and '.join(extras.words)}"
                 found.not_covered(what, _NO_DEFINITION, node)
                 continue

@@ -314,7 +314,9 @@ def _seen(definition: Data, inputs: Data) -> list[torch.Tensor]:
         seen = (key >= first[start:end, None]) & (key < reach[start:end, None])
         if _has_mask(definition):
             mask = inputs["custom_mask"][begin : begin + seen.numel()]
-            seen = mask.cpu().view(seen.shape)
+            own = torch.arange(end - start)[:, None] + len(key) - (end - start)
+            near = key > own - window if window is not None else key >= 0
+            seen = mask.cpu().view(seen.shape) & near
             begin += seen.numel()
         found.append(seen)
     return found

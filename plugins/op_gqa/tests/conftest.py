@@ -83,10 +83,14 @@ def small_definitions() -> list[Definition]:
         {"full": True},
         {"page_sizes": (4,), "fp8": True, "value_dim": 4},
         {"page_sizes": (4,), "mask": True},
+        {"page_sizes": (4,), "mask": True, "window": 20},
         {"page_sizes": (4,), "cross": True},
     ]
     # Forms share kernels: those that their settings do not change.
-    named = {n: d for form in forms for n, d in make_definitions(6, 2, 8, **form).items()}
+    named: dict[str, Definition] = {}
+    for form in forms:
+        found = make_definitions(6, 2, 8, **form)
+        named |= {n: d for n, d in found.items() if "mask" not in form or "custom_mask" in n}
     made = list(named.values())
     # Few keys at a time of one tile, and as on a GPU many tiles at once.
     sizes = {"decode": {"MAX_ELEMENTS": 2**7, "ON_GPU": 2**6}}

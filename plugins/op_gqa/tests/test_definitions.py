@@ -268,6 +268,15 @@ def test_a_mask_is_one_more_input(definitions: Any) -> None:
         assert fibcore_identify(d).variant == "a mask of its own"
 
 
+def test_a_window_hides_what_a_mask_shows(definitions: Any) -> None:
+    name = "gqa_paged_prefill_custom_mask_h4_kv2_d64_ps16"
+    d = definitions(4, 2, 64, (16,), mask=True, window=512)[f"{name}_swa512"]
+    assert d.structure() == definitions(4, 2, 64, (16,), mask=True)[name].structure()
+    assert fibcore_identify(d).variant == "a mask of its own, sliding window 512"
+    assert "stand less than 512 places before its own" in (d.description or "")
+    assert kind_of(d) == "prefill"
+
+
 def test_cross_attention_prefills_without_a_causal_mask(definitions: Any) -> None:
     found = definitions(4, 2, 64, (1, 16), cross=True)
     plain = definitions(4, 2, 64, (1, 16))

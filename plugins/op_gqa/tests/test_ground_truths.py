@@ -106,7 +106,7 @@ def test_sglang_rejects_a_missing_scale(
         {"chunk": 9},
         {"full": True, "sink": True},
         {"fp8": True, "value_dim": 8},
-        {"mask": True, "sink": True},
+        {"mask": True, "sink": True, "window": 9},
         {"cross": True, "cap": 4.0},
     ],
     ids=str,
@@ -384,6 +384,11 @@ class OverACache:
             {"mask": True},
             "gqa_paged_prefill_custom_mask_h4_kv2_d64_ps4",
             {"sizes": (4, 2, 64, 4), "causal": False},
+        ),
+        (
+            {"mask": True, "window": 9},
+            "gqa_paged_prefill_custom_mask_h4_kv2_d64_ps4_swa9",
+            {"sizes": (4, 2, 64, 4), "causal": False, "window_left": 8},
         ),
         (
             {"cross": True},

@@ -644,12 +644,15 @@ def test_trees_of_drafts_are_verified_with_a_mask(attention: Any) -> None:
         assert not any("mask" in name for name in names(other))
 
 
-def test_a_mask_beside_a_window_or_chunks_is_named(attention: Any) -> None:
-    options: dict[str, Any] = {"page_size": (1, 16), "drafts": "tree"}
+def test_a_mask_may_have_a_window_besides_and_no_chunks(attention: Any) -> None:
+    options: dict[str, Any] = {"page_size": (16,), "drafts": "tree"}
     node = attention(sliding_window_size=127, calls=[PLAIN])
     found = fibcore_extract(tree(node), Serving(options=options))
-    assert whats(found) == ["gqa_paged with sliding window 128 and a mask of its own"]
-    assert len(found.kernels) == 5
+    assert names(found)[1] == "gqa_paged_prefill_custom_mask_h32_kv8_d128_ps16_swa128"
+    model = with_config(tree(attention(use_irope=True)), attention_chunk_size=8192)
+    found = fibcore_extract(model, Serving(options=options))
+    assert whats(found) == ["gqa_paged with chunked local attention 8192 and a mask of its own"]
+    assert len(found.kernels) == 3
 
 
 def test_quantised_weights_alone_leave_the_cache_as_it_is(attention: Any) -> None:

@@ -77,6 +77,7 @@ def test_properties_hold_with_a_window_and_a_cap(
         {"value_dim": 4},
         {"value_dim": 12, "window": 7, "sink": True},
         {"mask": True},
+        {"mask": True, "window": 7},
         {"mask": True, "sink": True, "cap": 3.0, "fp8": True, "value_dim": 4},
         {"cross": True},
         {"cross": True, "sink": True, "fp8": True},

@@ -304,6 +304,18 @@ MASK = {
         "output",
     ),
 }
+_FIRST = "first = (kv_len - q_len)[owner, None] + row + 1 - SLIDING_WINDOW"
+PLACED = {
+    "the window is left out": ("SLIDING_WINDOW = 6", "SLIDING_WINDOW = 10**6"),
+    "the window is one key too large": ("SLIDING_WINDOW = 6", "SLIDING_WINDOW = 7"),
+    "the window is one key too small": ("SLIDING_WINDOW = 6", "SLIDING_WINDOW = 5"),
+    "the window is that of the first query": (_FIRST, _FIRST.replace("row", "0 * row")),
+    "the window is counted from the first key": (
+        _FIRST,
+        _FIRST.replace("(kv_len - q_len)[owner, None] + ", ""),
+    ),
+    "the mask is left out": ("custom_mask[offset[:, :, None, 0] + column] &", ""),
+}
 _PLAIN_MASK = ("the mask shows one key too many", "the mask shows one key too few")
 KEPT = {name: change for name, change in EVERYWHERE.items() if name not in _PLAIN_MASK}
 KERNELS = {
@@ -327,6 +339,7 @@ KERNELS = {
     "gqa_paged_prefill_causal_h4_kv2_d8_ps4_swa6_fp8kv_sink": SCALED,
     "gqa_paged_decode_h4_kv2_qk8_vo4_ps4": WIDTHS,
     "gqa_paged_prefill_custom_mask_h4_kv2_d8_ps4": MASK | PAGES_OF_SEVERAL,
+    "gqa_paged_prefill_custom_mask_h4_kv2_d8_ps4_swa6": PLACED,
     "gqa_paged_prefill_noncausal_h4_kv2_d8_ps4": FULL | PAGES_OF_SEVERAL,
 }
 # Of one query a sequence: the last is the only one, and sees the last key.

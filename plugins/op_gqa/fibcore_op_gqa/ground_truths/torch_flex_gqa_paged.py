@@ -47,7 +47,7 @@ def torch_flex_gqa_paged_sequence(
         near = (key > own - window) & (key // chunk == own // chunk)
         seen = (key <= own) & near if TORCH_FLEX_GQA_PAGED_MASKED else key >= 0
         if mask is not None:
-            seen = mask[row, key]
+            seen = mask[row, key] & (key > own - window)
         return torch.where(seen, logit, -math.inf)
 
     rows, keys, values = (x.float().movedim(0, 1)[None] for x in (q, k, v))

@@ -22,6 +22,7 @@ Query i of a sequence with n queries and m keys sees the keys j <= i + m - n.  #
 # only: full: A query sees all keys of its sequence.
 # only: mask: Query i of a sequence with n queries and m keys sees the keys j with mask[i * m + j], where the
 # only: mask: mask of a sequence, n * m elements of custom_mask, follows that of the sequence before.
+# only: placed: Of these it sees those alone that stand less than SLIDING_WINDOW before its own, j = i + m - n.
 Of these it sees the last SLIDING_WINDOW alone, its own included.  # only: window
 # only: chunk: Of these it sees those of its own key's chunk alone: keys go by ATTENTION_CHUNK, from the first.
 # except: sink: A query that sees no key gives output 0 and lse -inf.
@@ -41,6 +42,7 @@ HEAD_DIM = 128
 # only: vo: VALUE_DIM = 128
 PAGE_SIZE = 64
 SLIDING_WINDOW = 4096  # only: window
+# only: placed: SLIDING_WINDOW = 4096
 # only: chunk: ATTENTION_CHUNK = 8192
 LOGIT_CAP = 50.0  # only: cap
 MAX_ELEMENTS = 2**20  # of one temporary tensor: bounds memory however long sequences grow
@@ -104,7 +106,9 @@ def hide(
     logits [tiles * NUM_KV_HEADS, group * rows, c], position [tiles, c], visible [tiles, rows].  # only: local
     All rows see the keys of the columns `shared`, which need no comparison.  # except: mask
     # only: mask: All rows have a sequence as long as the columns `shared`, which need no comparison.
-    # only: mask: offset [tiles, rows]: where in custom_mask the keys of a row begin.
+    # only: unplaced: offset [tiles, rows]: where in custom_mask the keys of a row begin.
+    # only: placed: offset [tiles, rows, 2]: where in custom_mask the keys of a row begin, and the first key that
+    # only: placed: its window has.
     """
     tiles, rows = visible.shape
     by_row = logits.view(tiles, NUM_KV_HEADS, -1, rows, logits.shape[2])
@@ -121,7 +125,8 @@ def hide(
     # only: chunk: hidden = position[:, None, early] < begun
     by_row[..., early].masked_fill_(hidden[:, None, None], HIDDEN)  # only: local
     # only: mask: column = torch.minimum(position, visible - 1)
-    # only: mask: seen = custom_mask[offset[:, :, None] + column]
+    # only: unplaced: seen = custom_mask[offset[:, :, None] + column]
+    # only: placed: seen = custom_mask[offset[:, :, None, 0] + column] & (position >= offset[:, :, None, 1])
     # only: mask: by_row.masked_fill_(~seen[:, None, None], HIDDEN)
 
 
@@ -294,6 +299,8 @@ def prefill(
     # only: mask: visible = kv_len[owner, None].expand_as(row)
     # only: mask: pairs = q_len * kv_len
     # only: mask: offset = (pairs.cumsum(0) - pairs)[owner, None] + row * kv_len[owner, None]
+    # only: placed: first = (kv_len - q_len)[owner, None] + row + 1 - SLIDING_WINDOW
+    # only: placed: offset = torch.stack((offset, first), dim=2)
     index = qo_indptr[owner, None] + row
     # only: few: return attend_all(q, index, visible, begin[owner], cache, sm_scale)
     return attend_all(q, index, visible, begin[owner], cache, sm_scale, sinks)  # only: sink_alone
