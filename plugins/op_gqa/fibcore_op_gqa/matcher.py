@@ -37,9 +37,7 @@ from fibcore_op_gqa.layer_settings import (
     vision_features,
 )
 from fibcore_op_gqa.model_config import config_value, window_of_config
-from fibcore_op_gqa.names import (
-    Extras,
-)
+from fibcore_op_gqa.names import CACHE_DTYPES, Extras
 
 _NO_DEFINITION = (
     "gqa definitions are softmax attention with nothing but a window or chunks, a cap, sinks and "
@@ -152,6 +150,10 @@ def _layer(
             # The cache alone is quantised: ragged prefill reads the fresh keys and values.
             cache = None if page_size is None else kv_cache_dtype(tree)
             extras = attrs.evolve(plain, cache=cache)
+            if cache is not None and cache not in CACHE_DTYPES:
+                words = attrs.evolve(variant.extras, cache=cache).words
+                found.not_covered(f"gqa_paged with {' and '.join(words)}", _NO_DEFINITION, node)
+                continue
             if extras.mask and extras.chunk is not None:
                 # Which chunk a token of a tree is in, no backend that masks says.
                 what = f"gqa_paged with {' and '.join(extras.words)}"

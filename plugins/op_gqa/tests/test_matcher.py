@@ -561,6 +561,24 @@ def test_an_fp8_cache_is_read_by_kernels_of_its_own(
     assert not found.problems
 
 
+@pytest.mark.parametrize(
+    ("served", "suffix"),
+    [("fp8_e4m3", "_fp8kv"), ("fp8_e5m2", "_fp8e5m2kv"), ("bf16", ""), ("mxfp8", None)],
+)
+def test_a_cache_is_of_the_dtype_that_the_server_is_told(
+    attention: Any, served: str, suffix: str | None
+) -> None:
+    model = attrs.evolve(tree(attention(calls=[PLAIN])), kv_cache_dtype=served)
+    found = fibcore_extract(model, Serving(options={"page_size": (1, 16)}))
+    paged = [name for name in names(found) if "paged" in name]
+    if suffix is None:
+        assert (paged, whats(found)) == ([], ["gqa_paged with mxfp8 KV cache"])
+    else:
+        assert len(paged) == 4
+        assert all(name.partition("_d128_ps")[2] in (f"1{suffix}", f"16{suffix}") for name in paged)
+        assert not found.not_covered
+
+
 def test_what_has_no_definition_is_named_once_with_its_cache(attention: Any) -> None:
     node = attention(attributes={"xai_temperature_len": 8})
     quantization = {"kv_cache_quant_algo": "FP8"}
