@@ -9,6 +9,7 @@ import click
 from fibcore.cli import options
 from fibcore.cli.group import cli
 from fibcore.cli.output import Output
+from fibcore.model.launch import DEFAULT_GPU
 
 if TYPE_CHECKING:
     from fibcore.dataset.explanation import Explanation
@@ -41,6 +42,10 @@ def _print(report: Explanation, out: Output) -> None:
         return
     for entry in report.to_dict()["provenance"]:
         sizes = f"TP {entry['tp']}, EP {entry['ep']}"
+        if entry["launch"]:
+            sizes += f", {entry['launch']}"
+        if entry["gpu"] != DEFAULT_GPU:
+            sizes += f", {entry['gpu']}"
         out.result(
             f"\n{entry['model']} ({entry['architecture']}, {sizes}, "
             f"sglang {entry['source_version'] or 'of unknown version'})"

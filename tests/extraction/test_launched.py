@@ -12,6 +12,7 @@ from fibcore.extraction.launch_records import described
 from fibcore.extraction.report import ExtractReport
 from fibcore.model.launch import Launch, option_text
 from fibcore.model.serving import Serving
+from fibcore.ops.registry import Registry
 
 LINE = (
     "python3 -m sglang.launch_server --model-path deepseek-v3 --tp 8 --dp-size 8 "
@@ -86,3 +87,15 @@ def test_a_draft_is_quantised_as_it_alone_is_told() -> None:
     assert of_draft(Serving(launch=Launch("", arguments=arguments))).argument("quantization") == (
         "w8a8_int8"
     )
+
+
+def test_explain_says_how_a_model_was_launched(
+    launched: tuple[ExtractReport, Path], op_plugins: Registry
+) -> None:
+    name = "mla_paged_decode_h128_ckv512_kpe64_ps64"
+    found = fibcore.explain(name, dataset=launched[1], registry=op_plugins).to_dict()
+    assert {entry["model"]: entry["gpu"] for entry in found["provenance"]} == {
+        "deepseek-v3": "H100",
+        "deepseek-v3-draft": "H100",
+    }
+    assert all("--enable-dp-attention" in entry["launch"] for entry in found["provenance"])
