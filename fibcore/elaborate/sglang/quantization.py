@@ -21,6 +21,7 @@ from fibcore.elaborate.sglang.compressed_tensors import CompressedTensors, Readi
 from fibcore.elaborate.sglang.quantization_formats import (
     BY_NAME,
     FP8,
+    TOLD_BY_NAME,
     UNNAMED,
     describe,
     layers_named,
@@ -235,7 +236,7 @@ class Quantizer:
         if isinstance(given, Unknown):
             return given
         if given is not self.config:
-            return Unknown("a quantisation config that the model made itself", mod.place)
+            return self._own(given, mod)
         if self.problem is not None:
             return self.problem
         prefix = arguments.get("prefix", "")
@@ -248,6 +249,22 @@ class Quantizer:
         if index is None or not isinstance(tracked, OriginStr):
             return self._known((id(mod.cls), str(prefix)), lambda: self._ask(mod, prefix))
         return self._of_repeated(mod, tracked, index)
+
+    def _own(self, given: Any, mod: Mod) -> Quantization | Unknown | None:
+        """What a config that the model made itself says of experts, where its method alone tells.
+
+        Kimi-K3 hands experts, which compressed-tensors has packed as MXFP4, to the method mxfp4.
+        """
+        place = mod.place or SourcePlace("", 1)
+        if isinstance(given, Obj) and _experts(mod):
+            name = self.ev.attributes.find(given, "get_name", place)
+            try:
+                method = ABSENT if name is ABSENT else self.ev.calls.call(name, [], {}, place)
+            except Raised as error:
+                return Unknown(f"get_name raised {error.kind}: {error.message}", error.place)
+            if method in TOLD_BY_NAME:
+                return describe(str(method), {}, "", experts=True)
+        return Unknown("a quantisation config that the model made itself", mod.place)
 
     def _known(
         self, key: Any, ask: Callable[[], Quantization | Unknown | None]

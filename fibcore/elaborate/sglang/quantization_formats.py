@@ -265,6 +265,9 @@ BY_NAME = frozenset((
 ))  # fmt: skip
 """Methods whose config tells the format of a layer by its name."""
 
+TOLD_BY_NAME = frozenset(("mxfp4",))
+"""Methods that store experts in one way, whatever their config says."""
+
 _METHODS: dict[str, Callable[[str, Mapping[str, Any], str, bool], Answer]] = {
     **dict.fromkeys(("fp8", "modelopt_fp8", "fbgemm_fp8", "ptpc_fp8", "w8a8_fp8"), _fp8),
     "mxfp8": _mxfp8,

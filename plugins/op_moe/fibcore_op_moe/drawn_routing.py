@@ -26,8 +26,8 @@ MARGIN = 2.0**-9
 # Where a bias or groups decide: the largest logit of a token, about the distance of one
 # that is chosen to it, and the largest bias. Every expert is chosen at least 0.4 times as often as
 # on average, three of four tokens choose others than without the bias, and weights with it in them
-# are 14 % off (8 of 256 or 384 experts, with groups and without). Of a softmax, scores, bias and
-# margin are smaller by about the number of experts a token.
+# are 14 % off (8 of 256 or 384 experts, with groups and without). Of a softmax, bias and margin go
+# with the distance of scores.
 TOP = -1.0
 SPAN = 1.0
 BIAS = 0.05
@@ -115,9 +115,18 @@ def _scores(routing: Routing, logits: Array) -> Array:
     return found
 
 
-def _smaller(moe: Moe) -> float:
-    """How many times smaller scores are than those of a sigmoid."""
-    return float(moe.top_k) if moe.routing.scoring == "softmax" else 1.0
+def _step(moe: Moe) -> float:
+    """The distance of logits that follow each other."""
+    return SPAN * 2.0 ** -math.ceil(math.log2(moe.top_k))
+
+
+def _bias_size(moe: Moe) -> float:
+    """The largest bias.
+
+    Softmax scores of logits in even steps are a geometric series; the last that is chosen is about
+    step / e, and step times that from the next. Three times that lets the bias decide.
+    """
+    return 3 * _step(moe) ** 2 / math.e if moe.routing.scoring == "softmax" else BIAS
 
 
 def _best_of(moe: Moe) -> int:
@@ -132,7 +141,7 @@ def _bias(definition: Definition, moe: Moe, seed: int) -> Array:
 
     from fibcore.plugin import generator
 
-    size = BIAS / _smaller(moe)
+    size = _bias_size(moe)
     bias = generator(seed, definition.name, "routing_bias").uniform(-size, size, moe.num_experts)
     found: Array = bias.astype(ml_dtypes.bfloat16).astype(np.float32)
     return found
@@ -165,8 +174,8 @@ def _descending(draws: Draws, moe: Moe, tokens: int) -> Array:
     """Logits [tokens, num_experts] from `TOP` down in even steps; bfloat16 has the largest."""
     import numpy as np
 
-    step = SPAN * 2.0 ** -math.ceil(math.log2(moe.top_k))
-    return (TOP - draws.permutations(tokens, moe.num_experts) * step).astype(np.float32)
+    order = draws.permutations(tokens, moe.num_experts)
+    return (TOP - order * _step(moe)).astype(np.float32)
 
 
 def _unclear(moe: Moe, logits: Array, bias: Array) -> Array:
@@ -176,7 +185,10 @@ def _unclear(moe: Moe, logits: Array, bias: Array) -> Array:
     unclear: Array = np.zeros(len(logits), dtype=bool)
     if moe.routing.choice == "each_group":
         return unclear  # logits alone decide, and none are equal
-    scores, margin = _scores(moe.routing, logits.astype(np.float64)) + bias, MARGIN / _smaller(moe)
+    scores, margin = (
+        _scores(moe.routing, logits.astype(np.float64)) + bias,
+        MARGIN * _bias_size(moe) / BIAS,
+    )
     groups = scores.reshape(len(scores), max(1, moe.num_groups), -1)
     top_groups = moe.top_groups or 1
     rank = np.sort(groups, axis=2)[:, :, -_best_of(moe) :].sum(axis=2)

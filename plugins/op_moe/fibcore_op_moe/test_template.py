@@ -523,8 +523,8 @@ def _stepped_logits(
     """
     experts, scoring = sizes.experts, sizes.rule.scoring
     low, high = (-16.0 if scoring in ("softmax", "sparsemixer") else -1.5), 2.0
-    if scoring == "sparsemixer":  # where one step is near, two are not
-        high = 12.0
+    if scoring == "sparsemixer":  # two steps from here are near, from lower they are not
+        high = 12.625
     (candidates,) = _candidates(sizes, first, generator)
     others = [e for e in range(experts) if e not in candidates]
     following = _pick(generator, others, 3)

@@ -85,7 +85,8 @@ def _rank(definition: Definition, moe: Moe, rank: int, tokens: int, seed: int) -
         expert // moe.num_local_experts
         for expert in drawn_routing.chosen(definition, moe, tokens, seed)
     }
-    return next((rank + i) % ranks for i in range(ranks) if (rank + i) % ranks in hit)
+    # Of experts that compute nothing there may be more than a rank has.
+    return next(((rank + i) % ranks for i in range(ranks) if (rank + i) % ranks in hit), rank)
 
 
 def _numbers_of(constants: Mapping[str, Scalar]) -> tuple[float, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
@@ -15,7 +15,7 @@ from fibcore_op_moe import fibcore_implementations, fibcore_workloads
 from fibcore_op_moe.drawn_routing import MARGIN
 from fibcore_op_moe.formats import BF16, FP8_BLOCK, FP8_TENSOR, MXFP4
 from fibcore_op_moe.kernel import Moe
-from fibcore_op_moe.routings import DEFAULT, DS
+from fibcore_op_moe.routings import DS, SCORED
 from fibcore_op_moe.workloads import BF16_TOKENS
 
 FORMS = (
@@ -24,6 +24,13 @@ FORMS = (
     *("tensor_renorm", "tensor_default", "tensor_llama4"),
     *("mxfp4_oai", "mxfp4_oai_remote", "mxfp4_ds_remote", "mxfp4_default", "mxfp4_llama4"),
     *("nvfp4_ds_remote", "nvfp4_oai", "nvfp4_renorm", "nvfp4_llama4"),
+)
+# Formats, activations and routings that have workloads of their own.
+MORE = (
+    *("tensor_ds_remote", "channel_ds_remote", "channel_gelu_alone", "int8_renorm"),
+    *("mxint4_renorm", "mxint4_limit", "bf16_oai", "bf16_gelu", "bf16_relu2", "bf16_step"),
+    *("fp8_limit", "fp8_relu2", "mxfp4_situ", "tensor_situ", "tensor_relu2", "nvfp4_relu2"),
+    *(routing.name for routing in SCORED),
 )
 Define = Callable[..., Definition]
 
@@ -119,6 +126,63 @@ def _chosen_of(moe: Moe, biased: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return np.sort(np.argsort(masked.reshape(len(biased), -1), axis=1)[:, -moe.top_k :], axis=1)
 
 
+@pytest.mark.parametrize("routing", [r.name for r in SCORED if r.biased or r.has_groups])
+def test_scores_of_parts_that_decide_are_apart(
+    routing: str, small: dict[str, Moe], definition_of: Define
+) -> None:
+    """Bits that a kernel rounds elsewhere change no choice, and the bias has to be there."""
+    moe = small[routing]
+    made = case_of(definition_of(moe), 2048).tensors()
+    logits = made["routing_logits"].astype(np.float64)
+    rng = np.random.default_rng(0)
+    chosen = [
+        _chosen_by_parts(moe, logits * (1 + error * rng.standard_normal(logits.shape)), made)
+        for error in (0.0, 1e-6)
+    ]
+    assert (chosen[0] == chosen[1]).all()
+    if moe.routing.biased:
+        without = {**made, "routing_bias": np.zeros(moe.num_experts)}
+        other = _chosen_by_parts(moe, logits, without)
+        assert (chosen[0] != other).any(axis=1).mean() > 0.1
+
+
+def _chosen_by_parts(
+    moe: Moe, logits: np.ndarray[Any, Any], made: Mapping[str, Any]
+) -> np.ndarray[Any, Any]:
+    """The experts of each token in their order."""
+    scores = {
+        "softmax": lambda x: np.exp(x) / np.exp(x).sum(axis=1, keepdims=True),
+        "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
+        "sqrtsoftplus": lambda x: np.sqrt(np.log1p(np.exp(x))),
+    }[moe.routing.scoring](logits)
+    scores = scores + made.get("routing_bias", 0.0)
+    groups = scores.reshape(len(scores), moe.num_groups or 1, -1)
+    if moe.routing.choice == "each_group":
+        best = np.argsort(-groups, axis=2)[:, :, : moe.top_k // moe.num_groups]
+        first = np.arange(moe.num_groups)[:, None] * groups.shape[2]
+        return np.sort((best + first).reshape(len(scores), -1), axis=1)
+    ranked = np.sort(groups, axis=2)
+    rank = ranked[:, :, -2:].sum(axis=2) if moe.routing.grouped else ranked[:, :, -1]
+    kept = np.argsort(rank, axis=1)[:, -(moe.top_groups or 1) :]
+    masked = np.full_like(groups, -np.inf)
+    rows = np.arange(len(groups))[:, None]
+    masked[rows, kept] = groups[rows, kept]
+    return np.sort(np.argsort(masked.reshape(len(scores), -1), axis=1)[:, -moe.top_k :], axis=1)
+
+
+def test_tokens_of_the_vocabulary_ask_a_table(small: dict[str, Moe], definition_of: Define) -> None:
+    moe = small["sqrtsoftplus_hash_renorm_routing"]
+    definition = definition_of(moe)
+    one, other = (case_of(definition, n).tensors() for n in (32, 512))
+    assert one["tid2eid"].shape == (moe.vocab_size, moe.top_k)
+    assert (one["tid2eid"] == other["tid2eid"]).all()
+    assert all(len(set(row)) == moe.top_k for row in one["tid2eid"].tolist())
+    assert one["input_ids"].dtype == np.int64
+    assert one["input_ids"].min() >= 0
+    assert one["input_ids"].max() < moe.vocab_size
+    assert len(set(other["input_ids"].tolist())) > 100
+
+
 def test_ranks_and_factors(small: dict[str, Moe], definition_of: Define) -> None:
     definition = definition_of(small["fp8_ds_remote"])
     scalars = [c.scalars for c in cases_of(definition, routed_scaling_factor=2.5)]
@@ -157,7 +221,7 @@ def test_inputs_of_others_are_not_guessed(small: dict[str, Moe], definition_of: 
     assert fibcore_workloads(other, {}, 0) == ()
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", [*FORMS, *MORE])
 def test_outputs_are_of_the_size_that_the_tolerance_is_for(
     form: str, small: dict[str, Moe], definition_of: Define, run_of: Callable[..., Any]
 ) -> None:
@@ -189,7 +253,8 @@ def test_outputs_are_of_the_size_that_the_tolerance_is_for(
     std = float(busy.std())
     # Weights of a token that do not sum to one make it smaller.
     assert std < 2 * moe.weights.output_std
-    assert std > moe.weights.output_std / (100 if moe.routing == DEFAULT else 8)
+    sums_to_one = moe.routing.renormalized or moe.routing.weight_on_input
+    assert std > moe.weights.output_std / (8 if sums_to_one else 100)
 
 
 @pytest.fixture

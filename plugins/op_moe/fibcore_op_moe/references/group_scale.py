@@ -99,7 +99,8 @@ def product(x: torch.Tensor, weights: torch.Tensor, scales: torch.Tensor) -> tor
     """
     whole = scaled(weights, scales)
     if not on_tensor_cores(x):
-        return torch.bmm(x, whole.to(torch.float32).mT)
+        return torch.bmm(x, whole.to(torch.float32).mT)  # except: mxint4
+        # only: mxint4: return torch.bmm(x, whole.mT)
     # only: mxint4: # A bfloat16 number and what is left, which is one, too.
     # only: mxint4: high = whole.to(torch.bfloat16)
     # only: mxint4: excess = whole.sub_(high).to(torch.bfloat16)
