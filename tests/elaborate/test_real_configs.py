@@ -111,6 +111,8 @@ def test_every_leaf_is_a_kernel_or_named(found: Found) -> None:
     # Who claims a call of a kernel reports the module in which it is called.
     assert reported <= {claim.partition(":")[0] for claim in found.claimed}
     for node in found.tree.walk():
+        if node.cls.startswith("torch.nn.parameter."):
+            continue  # a tensor
         if node.leaf and node.path not in reported | left:
             assert node.path in found.claimed
             inside_experts = re.search(r"\.experts\.\d+\.", node.path)
@@ -125,7 +127,8 @@ def test_nothing_is_missing(name: str, found: Found) -> None:
 def test_each_attention_layer_runs_all_stages_of_one_kernel_or_is_named(found: Found) -> None:
     stages: dict[str, set[str]] = {}
     sizes: dict[str, set[tuple[Any, ...]]] = {}
-    gaps = {use.path for entry in found.not_covered for use in entry.uses}
+    # What moves data and no more is beside the attention.
+    gaps = {use.path for entry in found.not_covered if not entry.moves for use in entry.uses}
     for kernel in found.kernels:
         if kernel.op_type == "dsa_paged" and kernel.parameters["kind"] == "attention":
             gaps |= {use.path for use in kernel.uses}  # one kernel of both stages

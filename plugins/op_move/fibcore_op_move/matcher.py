@@ -58,7 +58,8 @@ def extract(tree: ModelTree, serving: Serving) -> Extraction:
         elif any(word in call.function for word in _COLLECTIVES):
             _name_collective(call, found)
         elif any(word in call.name for word in _COPIES):
-            found.not_covered(call.name, _INTO, call, choice=_CHOICE, moves="copy")
+            found.claim(call)
+            found.not_covered(call.name, _INTO, call, op_types=(), choice=_CHOICE, moves="copy")
     return found.finish()
 
 
@@ -68,7 +69,8 @@ def _name_collective(call: Operation, found: KernelCollector) -> None:
     names = sorted({".".join(path.split(".")[-2:]) for path in weights})
     reason = f"{_BETWEEN}; it reads {', '.join(names)} besides" if names else _BETWEEN
     choice = _SUM if "reduce" in call.name or "sum" in call.name else ""
-    found.not_covered(call.name, reason, call, choice=choice, moves="collective")
+    found.claim(call)
+    found.not_covered(call.name, reason, call, op_types=(), choice=choice, moves="collective")
 
 
 def _match(call: Operation, cache: str | None, serving: Serving, found: KernelCollector) -> None:
@@ -79,11 +81,13 @@ def _match(call: Operation, cache: str | None, serving: Serving, found: KernelCo
     except UndecidedError as why:
         found.problem(f"{kind.stem} kernel", str(why), call)
         return
+    found.claim(call)
     if sizes is None:
         found.not_covered(
             f"{kind.stem} of keys and values of different sizes",
             "FlashInfer's kernel has one size for both",
             call,
+            op_types=(),
             choice=_CHOICE,
             moves="copy",
         )
@@ -93,6 +97,7 @@ def _match(call: Operation, cache: str | None, serving: Serving, found: KernelCo
             f"{kind.stem} with {cache} KV cache",
             "what is written is quantised on the way; no definition does both",
             call,
+            op_types=(),
             choice=_CHOICE,
         )
         return

@@ -52,12 +52,19 @@ def add_functions(tree: ModelTree, found: KernelCollector) -> None:
             facts={"head_size": fact(size, node, "elements of a head")},
             uses=(),
         )
-        found.add(kernel, call)
+        # A rotary embedding that the layer holds, and does not call, stands for the function.
+        held = [n for n in node.children.values() if _is_held(n)]
+        found.claim(call)
+        found.add(kernel, held[0] if held else call)
         if node.class_name == "Gemma3Attention":
             sizes[int(size)] = size
     for node in tree.walk():
         if node.cls == _ANGLES and node.calls and len(sizes) == 1:
             _add_angles(node, next(iter(sizes.values())), found)
+
+
+def _is_held(node: ModuleNode) -> bool:
+    return node.class_name.endswith("RotaryEmbedding") and node.leaf and not node.calls
 
 
 def _add_angles(node: ModuleNode, size: int, found: KernelCollector) -> None:

@@ -101,8 +101,7 @@ def extract(tree: ModelTree, serving: Serving) -> Extraction:  # noqa: ARG001 - 
             if gives_angles(node, found):
                 continue
             if owner in by_functions and not node.calls and node.leaf:
-                found.claim(node)  # the layer turns without it, by the function
-                continue
+                continue  # it stands for the function, and has its kernel
             _match(node, (*fused.get(node.path, ()), *fused.get(owner, ())), found)
     return found.finish()
 

@@ -31,10 +31,12 @@ AXES = {"num_tokens": 7, "num_qo_heads": 8, "num_kv_heads": 2}
 
 
 def extract(cls: str, attributes: dict[str, Any], *more: Any) -> Extraction:
-    layer = module("l.attn", f"sglang.srt.models.m.{cls}", attributes=attributes)
+    layer = module(
+        "l.attn", f"sglang.srt.models.m.{cls}", attributes=attributes, children=more, leaf=False
+    )
     name = f"{LAYERS}utils.apply_rotary_pos_emb_native"
     turning = operation(name, *(TENSOR,) * 4, module="l.attn")
-    return plugin.fibcore_extract(tree(layer, *more, kernel_calls=[turning]), Serving())
+    return plugin.fibcore_extract(tree(layer, kernel_calls=[turning]), Serving())
 
 
 @pytest.mark.parametrize(
@@ -49,14 +51,15 @@ def test_layers_that_call_the_function(cls: str, kept: str) -> None:
     assert not found.not_covered
 
 
-def test_a_module_beside_the_function_turns_nothing() -> None:
+def test_a_module_beside_the_function_stands_for_it() -> None:
     rotary = module(
         "l.attn.rotary_emb",
         f"{LAYERS}base.RotaryEmbedding",
         {"head_size": 80, "rotary_dim": 80, "is_neox_style": True},
     )
     found = extract("Gemma3Attention", {"head_dim": 80}, rotary)
-    assert len(found.kernels) == 1
+    (kernel,) = found.kernels
+    assert [use.path for use in kernel.uses] == ["l.attn.rotary_emb"]
     assert not found.not_covered
     assert "l.attn.rotary_emb" in found.claimed
 
