@@ -159,6 +159,7 @@ def test_modules_that_import_packages_of_an_extra_ask_for_it() -> None:
 def test_the_core_declares_what_it_imports() -> None:
     declared = names(project()["dependencies"])
     distributions = {"git": "gitpython", "importlib_metadata": "importlib-metadata"}
+    distributions["yaml"] = "pyyaml"
     for path in (ROOT / "fibcore").rglob("*.py"):
         for module in imports(ast.parse(path.read_bytes())):
             if module in sys.stdlib_module_names or module in MODULES or module == "fibcore":

@@ -24,7 +24,7 @@ FUNCTIONS = sorted(
 
 
 def test_every_function_of_the_api_takes_the_same_keywords() -> None:
-    assert len(FUNCTIONS) == 22
+    assert len(FUNCTIONS) == 27
     assert set(Where.__annotations__) == {
         *("target_dir", "dataset", "sglang", "registry", "disable_plugin", "progress")
     }
@@ -38,6 +38,7 @@ def test_every_function_of_the_api_takes_the_same_keywords() -> None:
 def test_a_keyword_that_is_wrong_is_refused_with_the_nearest(name: str) -> None:
     needed = {"hierarchy": ["m"], "explain": ["d"], "import_trace": ["t"], "run": ["m"]}
     needed |= {key: ["m"] for key in ("extract", "diff", "add_new_model")}
+    needed |= {key: ["m"] for key in ("check", "export", "shapes", "sizes", "step")}
     with pytest.raises(UsageError) as caught:
         getattr(fibcore, name)(
             *needed.get(name, ()), datset="x", registry=load_plugins(discover=False)

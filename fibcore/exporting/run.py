@@ -73,8 +73,11 @@ def export(
         FibcoreError: files cannot be written.
     """
     workspace = Workspace.of(**part(Where, asked))
+    chosen = Request.of(
+        workspace.registry, asked, hf_repo_id=asked.get("hf_repo_id"), config=asked.get("config")
+    )
     parts = _chosen(format, _formats(workspace.registry))
-    request = _request(workspace.registry, parts, asked)
+    request = _request(chosen, parts)
     files = () if configs is None else _config_files(user_path(configs, "--configs"))
     source = workspace.source()
     with few_collections():
@@ -141,11 +144,8 @@ def _op_types(parts: Iterable[ExportFormat]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(op_type for one in parts for op_type in one.op_types))
 
 
-def _request(registry: Registry, parts: Sequence[ExportFormat], asked: ModelsAsked) -> Request:
+def _request(chosen: Request, parts: Sequence[ExportFormat]) -> Request:
     """What of the models the format wants, at the options that it wants."""
-    chosen = Request.of(
-        registry, asked, hf_repo_id=asked.get("hf_repo_id"), config=asked.get("config")
-    )
     options = {name: value for one in parts for name, value in one.options.items()}
     wanted = _op_types(parts)
     if wanted and chosen.op_types and not set(wanted) & set(chosen.op_types):

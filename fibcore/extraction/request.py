@@ -127,7 +127,6 @@ class Request:
                 option cannot have the value.
             PluginError: no plugin is in use.
         """
-        registry.check_there_are_plugins()
         stage = asked.get("stage")
         launched = part(Launched, asked)
         launch = launched.get("launch")
@@ -140,7 +139,7 @@ class Request:
                     found=f"{name}={asked.get(name)} beside a launch line",
                     hint=f"write --{name}-size into the launch line",
                 )
-        return cls(
+        request = cls(
             tp=several(asked.get("tp")),
             ep=several(asked.get("ep")),
             stages=STAGES if stage is None else several(stage),
@@ -151,6 +150,8 @@ class Request:
             launch=_launch_line(launch),
             gpu=known_gpu(launched.get("gpu")),
         )
+        registry.check_there_are_plugins()  # what is wrong with a name is said first
+        return request
 
     def for_model(self, name: str, source: SourceTree) -> Request:
         """The request for one model: `--launch catalogue` is the catalogue's line of that model.

@@ -17,6 +17,7 @@ import first_principles
 import pytest
 
 from fibcore.errors import ConfigError, UnknownModelError
+from fibcore.extraction.agreement import agreed
 from fibcore.extraction.unclaimed import unclaimed_modules
 from fibcore.model.kernel import Kernel, NotCovered, Problem
 from fibcore.model.serving import Serving
@@ -79,6 +80,8 @@ def found(name: str, config: Any, real: Callable[..., ModelTree], op_plugins: Re
         pytest.skip(error.summary)
     extractions, errors = op_plugins.extract(tree, Serving())
     assert not errors
+    # What one plugin names gives way to another's kernel, as in every report.
+    extractions = agreed(extractions)
     return Found(
         tree.source_version or "",
         tree,

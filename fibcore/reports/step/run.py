@@ -66,10 +66,11 @@ def step(
     batches = _batches(batch, keys, prefill_tokens, prefill_sequences)
     gpus = tuple({one.name: one for one in map(gpu_called, several(gpu))}.values()) or GPUS
     workspace = Workspace.of(**part(Where, asked))
-    registry, source = workspace.registry, workspace.source()
+    registry = workspace.registry
     request = Request.of(
         registry, asked, hf_repo_id=asked.get("hf_repo_id"), config=asked.get("config")
     )
+    source = workspace.source()
     of_a_rank = {
         name: option.of_a_rank
         for name, option in registry.options.items()

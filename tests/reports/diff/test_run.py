@@ -156,8 +156,8 @@ def test_the_number_of_layers_is_compared(
 def test_what_is_not_covered_is_compared_with_its_reason(
     compare: Compare, other_source: Path
 ) -> None:
-    cross = "layer_id,\n            is_cross_attention=True,\n        )"
-    edit(other_source, "layer_id,\n        )", cross)
+    attention = "self.attn = RadixAttention("
+    edit(other_source, attention, f"self.alibi_slopes = [0.5]\n        {attention}")
     change = changes(compare())["replaced", "layers.*.attn"]
     assert {o.kind for o in change.before} == {"kernel"}
     assert {o.kind for o in change.after} == {"not covered"}
