@@ -22,6 +22,7 @@ from fibcore.extraction.report import (
     number_of_classes,
     remark,
     source_label,
+    unread,
 )
 from fibcore.extraction.request import Request, check_models
 from fibcore.model.definition import Definition
@@ -247,7 +248,12 @@ class _Search:
                 moves=tuple(remark(n.what, n.reason, n.uses) for n in found.not_covered if n.moves),
                 unclaimed=(unclaimed := number_of_classes(found.unclaimed)),
                 covered_by=covering(unclaimed, self.registry.distributions()),
-                warnings=(*model.notes, *found.tree.warnings, *not_followed(found.tree)),
+                warnings=(
+                    *model.notes,
+                    *found.tree.warnings,
+                    *not_followed(found.tree),
+                    *unread(found.serving),
+                ),
                 errors=tuple(failed),
                 class_defaults=class_defaults(kernels),
             ),

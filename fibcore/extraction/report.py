@@ -12,6 +12,7 @@ from fibcore.errors import FibcoreError
 from fibcore.model.json import to_data
 from fibcore.model.kernel import Use
 from fibcore.model.layer_paths import count_paths, group_uses
+from fibcore.model.serving import Serving
 from fibcore.model.tree import ModelTree, SourcePlace
 from fibcore.sources.tree import SourceTree
 
@@ -258,6 +259,14 @@ def not_followed(tree: ModelTree) -> tuple[str, ...]:
         f"what {first}{f' and {len(more)} more' if more else ''} launches may be more: {reason}"
         for reason, (first, *more) in paths.items()
     )
+
+
+def unread(serving: Serving) -> tuple[str, ...]:
+    """Variables of the environment before a launch line, which nothing reads, in a line."""
+    names = () if serving.launch is None else tuple(serving.launch.variables)
+    if not names:
+        return ()
+    return (f"variables before the launch line are not read: {', '.join(names)}",)
 
 
 def number_of_classes(uses: Iterable[Use]) -> dict[str, int]:
