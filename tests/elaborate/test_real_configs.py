@@ -17,7 +17,6 @@ import first_principles
 import pytest
 
 from fibcore.errors import ConfigError, UnknownModelError
-from fibcore.extraction.agreement import agreed
 from fibcore.extraction.unclaimed import unclaimed_modules
 from fibcore.model.kernel import Kernel, NotCovered, Problem
 from fibcore.model.serving import Serving
@@ -80,8 +79,6 @@ def found(name: str, config: Any, real: Callable[..., ModelTree], op_plugins: Re
         pytest.skip(error.summary)
     extractions, errors = op_plugins.extract(tree, Serving())
     assert not errors
-    # What one plugin names gives way to another's kernel, as in every report.
-    extractions = agreed(extractions)
     return Found(
         tree.source_version or "",
         tree,
@@ -156,6 +153,8 @@ def test_each_attention_layer_runs_all_stages_of_one_kernel_or_is_named(found: F
         assert len(sizes.get(layer.path, ())) <= 1, "one layer has one size"
         if not ran:
             assert layer.path in gaps
+        elif families == {"gqa"} and len(ran) > 2:
+            assert ran == STAGES  # a gap that another plugin names gives way to these
         elif families == {"mla"}:
             assert ran in (STAGES - {"ragged"}, {"ragged"})
         elif layer.path in gaps:  # bidirectional over the prompt
