@@ -70,6 +70,7 @@ from fibcore.ops.authoring.linears import (
 )
 from fibcore.ops.authoring.rendering import joined, named_after, render, select
 from fibcore.ops.authoring.tables import csv_text, json_text
+from fibcore.ops.authoring.testlists import attention_testlist, testlist
 from fibcore.ops.exports import (
     Device,
     Exported,
@@ -171,6 +172,7 @@ __all__ = [
     "WorkloadCase",
     "attended",
     "attention_cost",
+    "attention_testlist",
     "const",
     "csv_text",
     "decided",
@@ -206,6 +208,7 @@ __all__ = [
     "sequence_cases",
     "tensor",
     "tensor_bytes",
+    "testlist",
     "use",
     "var",
     "with_origins",

@@ -60,9 +60,7 @@ def check(
             expected="CSV or JSON",
             hint=f"fibcore coverage --check {path}",
         )
-    request = Request.of(
-        workspace.registry, asked, hf_repo_id=asked.get("hf_repo_id"), config=asked.get("config")
-    )
+    request = Request.of_models(workspace.registry, asked)
     records = read_table(path)
     source = workspace.source()
     with few_collections():

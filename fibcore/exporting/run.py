@@ -73,9 +73,7 @@ def export(
         FibcoreError: files cannot be written.
     """
     workspace = Workspace.of(**part(Where, asked))
-    chosen = Request.of(
-        workspace.registry, asked, hf_repo_id=asked.get("hf_repo_id"), config=asked.get("config")
-    )
+    chosen = Request.of_models(workspace.registry, asked)
     parts = _chosen(format, _formats(workspace.registry))
     request = _request(chosen, parts)
     files = () if configs is None else _config_files(user_path(configs, "--configs"))

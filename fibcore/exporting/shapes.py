@@ -84,12 +84,7 @@ def shapes(
         FibcoreError: a model cannot be served like that, or not be elaborated.
     """
     workspace = Workspace.of(**part(Where, asked))
-    request = Request.of(
-        workspace.registry,
-        asked,
-        hf_repo_id=asked.get("hf_repo_id"),
-        config=asked.get("config"),
-    )
+    request = Request.of_models(workspace.registry, asked)
     with few_collections():
         found = found_kernels(several(model_name), workspace, request)
     for refused in found.refused:

@@ -198,6 +198,18 @@ class Request:
         read = self.read_launch
         return () if read is None or read.model is None else (read.model,)
 
+    @classmethod
+    def of_models(cls, registry: Registry, asked: ModelsAsked) -> Request:
+        """What the keywords ask for, with where the one model has its config from.
+
+        Raises:
+            UsageError: as `of`.
+            PluginError: as `of`.
+        """
+        return cls.of(
+            registry, asked, hf_repo_id=asked.get("hf_repo_id"), config=asked.get("config")
+        )
+
     def combinations(self, model: ResolvedModel) -> list[tuple[int, int]]:
         """The (TP, EP) pairs of a model; see `combinations`."""
         read = self.read_launch if self.launch is not None else None

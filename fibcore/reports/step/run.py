@@ -67,9 +67,7 @@ def step(
     gpus = tuple({one.name: one for one in map(gpu_called, several(gpu))}.values()) or GPUS
     workspace = Workspace.of(**part(Where, asked))
     registry = workspace.registry
-    request = Request.of(
-        registry, asked, hf_repo_id=asked.get("hf_repo_id"), config=asked.get("config")
-    )
+    request = Request.of_models(registry, asked)
     source = workspace.source()
     of_a_rank = {
         name: option.of_a_rank

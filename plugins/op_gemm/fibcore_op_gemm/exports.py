@@ -17,6 +17,7 @@ from fibcore.plugin import (
     ServedKernel,
     csv_text,
     json_text,
+    testlist,
 )
 from fibcore_op_gemm import formats
 from fibcore_op_gemm.formats import BLOCK, Format
@@ -246,16 +247,14 @@ _ROUTINES: Mapping[Format, Callable[[Gemm, int], str]] = {
 
 def _testlist(request: ExportRequest) -> Exported:
     left_out: dict[str, str] = {}
-    lines: list[tuple[str]] = []
+    lines: list[str] = []
     for (matrices, *_), one in _shapes(gemms(request)).items():
         routine = _ROUTINES.get(matrices)
         if routine is None:
             left_out[one.name] = f"FlashInfer's benchmark has no routine for {matrices.name}"
             continue
-        lines += [(f"--routine {routine(one, m)} --case_tag {one.name}",) for m in request.rows]
-    text = "".join(f"{line}\n" for (line,) in lines)
-    files = (ExportedFile("testlist_gemm.txt", text),) if lines else ()
-    return Exported(files, ("line",), tuple(lines), left_out)
+        lines += (f"--routine {routine(one, m)} --case_tag {one.name}" for m in request.rows)
+    return testlist("testlist_gemm.txt", lines, left_out)
 
 
 FORMATS = (

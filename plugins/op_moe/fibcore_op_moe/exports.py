@@ -15,7 +15,9 @@ from fibcore.plugin import (
     ServedKernel,
     csv_text,
     json_text,
+    testlist,
 )
+from fibcore_op_moe.activations import SWIGLU
 from fibcore_op_moe.formats import BLOCK, WeightFormat
 from fibcore_op_moe.kernel import Moe
 from fibcore_op_moe.names import OP_TYPE
@@ -155,16 +157,20 @@ def _deepgemm(request: ExportRequest) -> Exported:
         if not moe.weights.block_scaled:
             left_out[served.definition.name] = f"DeepGEMM has no {moe.weights.name} weights"
             continue
-        rows.update(dict.fromkeys(_products(moe, request)))
+        width = served.definition.const_axes["gemm1_out_size"]
+        rows.update(dict.fromkeys(_products(moe, width, request)))
     files = (ExportedFile("deepgemm_grouped.csv", csv_text(columns, rows)),) if rows else ()
     return Exported(files, columns, tuple(rows), left_out)
 
 
-def _products(moe: Moe, request: ExportRequest) -> Iterator[tuple[str | int, ...]]:
-    """Both products of the experts at rows of all experts together, tokens times top k."""
+def _products(moe: Moe, width: int, request: ExportRequest) -> Iterator[tuple[str | int, ...]]:
+    """Both products of the experts at rows of all experts together, tokens times top k.
+
+    The first one has `width` columns: those of the gate, where there is one, and of the other half.
+    """
     for tokens in request.rows:
         for n, k in (
-            (2 * moe.intermediate_size, moe.hidden_size),
+            (width, moe.hidden_size),
             (moe.hidden_size, moe.intermediate_size),
         ):
             rows = tokens * moe.top_k
@@ -172,13 +178,14 @@ def _products(moe: Moe, request: ExportRequest) -> Iterator[tuple[str | int, ...
 
 
 def _testlist(request: ExportRequest) -> Exported:
-    lines: dict[tuple[str], None] = {}
+    lines: list[str] = []
     left_out: dict[str, str] = {}
     for served in request.kernels:
         moe = Moe.from_parameters(served.kernel.parameters)
         name = served.definition.name
         routing = _ROUTING.get(moe.routing.name)
-        if not moe.weights.block_scaled or routing is None:
+        plain = moe.activation == SWIGLU and not moe.biased
+        if not moe.weights.block_scaled or routing is None or not plain:
             left_out[name] = "FlashInfer's benchmark has no routine for it"
             continue
         groups = ""
@@ -189,17 +196,14 @@ def _testlist(request: ExportRequest) -> Exported:
                 f" --routed_scaling_factor {factor} --use_routing_bias"
             )
         local = f" --local_num_experts {moe.num_local_experts}" if moe.remote_experts else ""
-        for tokens in request.rows:
-            line = (
-                f"--routine trtllm_fp8_block_scale_moe --num_tokens {tokens}"
-                f" --hidden_size {moe.hidden_size} --intermediate_size {moe.intermediate_size}"
-                f" --num_experts {moe.num_experts} --top_k {moe.top_k}{local}{groups}"
-                f" --routing_method {routing} --case_tag {name}"
-            )
-            lines[(line,)] = None
-    text = "".join(f"{line}\n" for (line,) in lines)
-    files = (ExportedFile("testlist_moe.txt", text),) if lines else ()
-    return Exported(files, ("line",), tuple(lines), left_out)
+        lines += (
+            f"--routine trtllm_fp8_block_scale_moe --num_tokens {tokens}"
+            f" --hidden_size {moe.hidden_size} --intermediate_size {moe.intermediate_size}"
+            f" --num_experts {moe.num_experts} --top_k {moe.top_k}{local}{groups}"
+            f" --routing_method {routing} --case_tag {name}"
+            for tokens in request.rows
+        )
+    return testlist("testlist_moe.txt", lines, left_out)
 
 
 # What FlashInfer's benchmark calls routings.

@@ -8,10 +8,12 @@ import runpy
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
 from fibcore.plugin import Device, ExportRequest, Fact, Kernel, ServedKernel, Serving, SourcePlace
 from fibcore_op_moe import definitions, fibcore_exports
+from fibcore_op_moe.activations import BY_NAME
 from fibcore_op_moe.exports import Tuned, sglang_name, tuned, vllm_name
 from fibcore_op_moe.formats import BF16, FP8_BLOCK, NVFP4
 from fibcore_op_moe.kernel import Moe
@@ -21,6 +23,7 @@ from fibcore_op_moe.routings import DS, RENORM
 DEEPSEEK = Moe(FP8_BLOCK, DS, 8, 8, 4, 256, 256, 7168, 256)
 MIXTRAL = Moe(BF16, RENORM, 2, 0, 0, 8, 8, 4096, 7168)
 H100 = Device("H100", "NVIDIA H100 80GB HBM3")
+RELU2 = BY_NAME["relu2"]
 PLACE = SourcePlace("sglang/srt/models/example.py", 7)
 SGLANG_KEY = (
     "E=257,N=256,device_name=NVIDIA_H100_80GB_HBM3,dtype=fp8_w8a8,block_shape=[128, 128].json"
@@ -44,6 +47,12 @@ def test_shared_experts_count_where_sglang_fuses_them() -> None:
     assert tuned(served(DEEPSEEK, 1), with_shared=True) == Tuned(257, 256, "fp8_w8a8", True, False)
     assert tuned(served(DEEPSEEK, 1), with_shared=False) == Tuned(256, 256, "fp8_w8a8", True, False)
     assert tuned(served(MIXTRAL), with_shared=True) == Tuned(8, 7168, None, False, False)
+
+
+def test_experts_that_compute_otherwise_are_no_line_and_have_their_own_width() -> None:
+    odd = attrs.evolve(DEEPSEEK, activation=RELU2)
+    assert list(written("flashinfer-testlist", served(odd)).left_out) == [odd.name]
+    assert written("deepgemm", served(odd)).rows[0][3] == DEEPSEEK.intermediate_size
 
 
 def test_what_the_source_lacks_is_a_gap() -> None:
