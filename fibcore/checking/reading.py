@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import attrs
 
+from fibcore.configs.catalogue import find_entry
 from fibcore.errors import SourceError
 from fibcore.model.json import decode
 from fibcore.regular_files import read_bytes
@@ -117,3 +119,16 @@ def _record(
             next((sizes[name] for name in TP_KEYS if name in sizes), None),
             next((sizes[name] for name in EP_KEYS if name in sizes), None),
         )
+
+
+def named_models(record: TableRow) -> tuple[str, ...]:
+    """The model that a row names, by its column or by the words around it; empty for none."""
+    if record.model is not None:
+        return (record.model,)
+    labels = record.labels
+    spans = (
+        "-".join(labels[first:last])
+        for first, last in itertools.combinations(range(len(labels) + 1), 2)
+    )
+    known = (entry.slug for text in spans if (entry := find_entry(text)) is not None)
+    return tuple(dict.fromkeys(known))[:1]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,9 +9,8 @@ from typing import TYPE_CHECKING
 import attrs
 
 from fibcore.checking.comparing import KnownModel, compare
-from fibcore.checking.reading import TableRow, read_table
+from fibcore.checking.reading import TableRow, named_models, read_table
 from fibcore.checking.report import CheckReport
-from fibcore.configs.catalogue import find_entry
 from fibcore.errors import UsageError
 from fibcore.exporting.serving import found_kernels
 from fibcore.exporting.shapes import shape_of
@@ -88,7 +86,7 @@ class _Known:
 
     def models_of(self, record: TableRow) -> list[KnownModel]:
         """The models that a record may be about, as it says that they are served."""
-        names = _named(record) or self._names
+        names = named_models(record) or self._names
         return [one for name in names for one in self._model(name, record.tp, record.ep)]
 
     def _model(self, name: str, tp: int | None, ep: int | None) -> list[KnownModel]:
@@ -114,19 +112,6 @@ class _Known:
             name, workspace.source(), hf_repo_id=request.hf_repo_id, config=request.config
         )
         yield KnownModel(model.slug, model.config.origin, flat(model.config.data), shapes)
-
-
-def _named(record: TableRow) -> tuple[str, ...]:
-    """The model that a record names, by its column or by the words around it."""
-    if record.model is not None:
-        return (record.model,)
-    labels = record.labels
-    spans = (
-        "-".join(labels[first:last])
-        for first, last in itertools.combinations(range(len(labels) + 1), 2)
-    )
-    known = (entry.slug for text in spans if (entry := find_entry(text)) is not None)
-    return tuple(dict.fromkeys(known))[:1]
 
 
 def _choices(workspace: Workspace, request: Request) -> Iterable[dict[str, OptionValue]]:

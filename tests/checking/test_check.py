@@ -10,8 +10,11 @@ from typing import Any
 import pytest
 
 import fibcore
-from fibcore.checking.reading import read_table
+from fibcore.checking.comparing import KnownModel, compare
+from fibcore.checking.reading import TableRow, named_models, read_table
+from fibcore.checking.report import CheckReport, Verdict
 from fibcore.errors import SourceError, UsageError
+from fibcore.extraction.report import Refused
 
 Check = Callable[[str, str], Any]
 
@@ -47,11 +50,44 @@ def test_rows_of_kernels(check: Check, gemm: dict[str, int]) -> None:
     assert report.exit_code == 1
 
 
-def test_a_rank_has_its_own_shapes(check: Check, gemm: dict[str, int]) -> None:
-    report = check(
-        "shapes.csv", f"tp,N,K\n2,{gemm['N']},{gemm['K']}\n2,{gemm['N'] // 2},{gemm['K']}\n"
-    )
+def test_a_rank_has_its_own_shapes(check: Check, tiny_source: Path, tiny_config: Path) -> None:
+    def sizes(how: str) -> set[tuple[int, int]]:
+        found = fibcore.shapes(
+            "tiny", sglang=tiny_source, config=tiny_config, tp=2, op_type="gemm", gemm_shapes=how
+        )
+        return {(shape.sizes["N"], shape.sizes["K"]) for shape in found}
+
+    whole, rank = sizes("layer"), sizes("rank")
+    n, k = min(rank - whole)
+    first = min(whole - rank)
+    report = check("shapes.csv", f"tp,N,K\n2,{n},{k}\n2,{first[0]},{first[1]}\n")
     assert report.counts == {"right": 2, "wrong": 0, "unknown": 0}
+    assert report.exit_code == 0
+
+
+def test_of_several_models_one_that_has_a_row_is_enough() -> None:
+    row = TableRow("line 2", (), None, {"heads": 8})
+    models = [
+        KnownModel(name, "", {"num_attention_heads": n}, ()) for name, n in (("a", 4), ("b", 8))
+    ]
+    verdict = compare(row, models)
+    assert (verdict.state, verdict.model) == ("right", "b")
+    assert compare(row, models[:1]).state == "wrong"
+
+
+def test_models_are_named_by_a_column_or_by_what_stands_around() -> None:
+    def named(model: str | None, *labels: str) -> tuple[str, ...]:
+        return named_models(TableRow("$", labels, model, {"N": 1}))
+
+    assert named("foo", "deepseek-v3") == ("foo",)
+    assert named(None, "DeepSeek", "V3", "router") == ("deepseek-v3",)
+    assert named(None, "shapes") == ()
+
+
+def test_a_refused_model_is_no_success() -> None:
+    right = Verdict("line 2", "right", "a", "")
+    assert CheckReport("t", "s", (right,)).exit_code == 0
+    assert CheckReport("t", "s", (right,), (Refused("b", UsageError("no")),)).exit_code == 1
 
 
 def test_architectures(check: Check, tiny_config: Path) -> None:

@@ -32,6 +32,9 @@ def test_every_module_runs(
     exported = KernelBench(op_plugins).write(ExportRequest(served, (1,), ()))
     assert len(exported.files) > 5
     assert not exported.left_out
+    (norm,) = (f for f in exported.files if f.path.endswith("/rmsnorm_h64.py"))
+    (tmp_path / "norm.py").write_text(norm.text)
+    assert runpy.run_path(str(tmp_path / "norm.py"))["get_inputs"]()[0].shape == (300, 64)
     for file in exported.files:
         path = tmp_path / file.path.replace("/", "_")
         path.write_text(file.text.replace("CASE = -1", "CASE = 0"))
@@ -47,4 +50,4 @@ def test_shapes_say_where_sizes_come_from(served: tuple[ServedKernel, ...]) -> N
     shape = shape_of(next(s for s in served if s.definition.op_type == "gemm"))
     assert set(shape.sizes) == {"N", "K"}
     assert "config:hidden_size" in shape.origins["K"]
-    assert shape.to_dict()["layers"] == shape.layers > 0
+    assert shape.to_dict()["layers"] == shape.layers == 2

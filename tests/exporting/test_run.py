@@ -61,13 +61,21 @@ def test_tuned_configs_of_the_source_reach_the_format(
     asked: dict[str, Any], tmp_path: Path
 ) -> None:
     seen: list[ExportRequest] = []
-    key = "N=1,device_name=GPU.json"
-    (tmp_path / "theirs/configs").mkdir(parents=True)
-    (tmp_path / "theirs/configs" / key).write_text("{}")
-    made = registry(toy_format(seen, consumer="other"))
-    fibcore.export("some-tool", registry=made, shipped=tmp_path / "theirs", **asked)
-    fibcore.export("some-tool", registry=made, **asked)
-    assert [request.shipped for request in seen] == [{key}, None]
+    theirs, own = "N=1,device_name=GPU.json", "N=2,device_name=GPU.json"
+    for folder, key in ((tmp_path / "theirs", theirs), (asked["sglang"], own)):
+        (folder / "configs").mkdir(parents=True)
+        (folder / "configs" / key).write_text("{}")
+    sglang = asked["sglang"] / "sglang/configs"
+    (asked["sglang"] / "configs").rename(sglang)
+    for consumer, more in (
+        ("other", {"shipped": tmp_path / "theirs"}),
+        ("other", {}),
+        ("sglang", {}),
+        ("", {"shipped": tmp_path / "theirs"}),
+    ):
+        made = registry(toy_format(seen, consumer=consumer))
+        fibcore.export("some-tool", registry=made, **more, **asked)
+    assert [request.shipped for request in seen] == [{theirs}, None, {own}, None]
 
 
 def test_a_wrong_format_is_refused_with_the_nearest(asked: dict[str, Any]) -> None:
@@ -99,3 +107,42 @@ def test_formats_of_one_name_are_one(op_plugins: Registry) -> None:
 def test_gpus_have_the_names_that_drivers_report() -> None:
     found = devices(("h100", "NVIDIA_L40S"))
     assert [one.reported for one in found] == ["NVIDIA H100 80GB HBM3", "NVIDIA L40S"]
+
+
+def test_the_cores_own_formats_have_all_op_types(
+    asked: dict[str, Any], op_plugins: Registry
+) -> None:
+    report = fibcore.export("shapes", registry=op_plugins, **asked)
+    (table,) = report.tables
+    op_types = {row[table.columns.index("op_type")] for row in table.rows}
+    assert {"gemm", "rmsnorm", "gqa_paged"} <= op_types
+    narrow = fibcore.export("shapes", registry=op_plugins, op_type="gemm", **asked)
+    assert {row[3] for row in narrow.tables[0].rows} == {"gemm"}
+
+
+def test_a_format_decides_about_its_options(asked: dict[str, Any], op_plugins: Registry) -> None:
+    def widest(**more: Any) -> int:
+        rows = fibcore.export("gemm-csv", registry=op_plugins, **more, **asked).tables[0].rows
+        return max(int(row[7]) for row in rows)
+
+    assert widest(tp=2) == widest() // 2
+    assert widest(tp=2, gemm_shapes="layer") == widest() // 2
+
+
+def test_folders_name_models_and_a_refusal_is_no_success(
+    asked: dict[str, Any], op_plugins: Registry, tmp_path: Path
+) -> None:
+    text = asked["config"].read_text()
+    for name, config in (
+        ("first/config.json", text),
+        ("second.json", text),
+        ("third.json", text.replace("TinyForCausalLM", "NobodysModel")),
+    ):
+        (tmp_path / "configs" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "configs" / name).write_text(config)
+    report = fibcore.export(
+        "shapes", configs=tmp_path / "configs", sglang=asked["sglang"], registry=op_plugins
+    )
+    assert report.models == ("first", "second")
+    assert [one.name for one in report.refused] == ["third"]
+    assert report.exit_code == 1

@@ -11,6 +11,7 @@ from fibcore.model.kernel import Extraction, Kernel, KernelCollector, use
 from fibcore.model.tree import ModelTree, ModuleRef, ParameterRef
 from fibcore.testing.trees import TENSOR, call, module, operation, tree
 
+LOGITS = "sglang.srt.layers.logits_processor.LogitsProcessor"
 WEIGHT = ParameterRef("thing.weight", (8, 4), "bfloat16")
 
 
@@ -105,7 +106,7 @@ def test_rows_behind_the_head_are_last_tokens() -> None:
     head = module("lm_head", "ParallelLMHead")
     logits = module(
         "logits",
-        "sglang.srt.layers.logits_processor.LogitsProcessor",
+        LOGITS,
         calls=[call(TENSOR, TENSOR, ModuleRef("lm_head"))],
     )
     found = KernelCollector()
@@ -117,6 +118,24 @@ def test_rows_behind_the_head_are_last_tokens() -> None:
     )
     assert (first.what, first.count, first.last_tokens) == ("gemm", 1, True)
     assert (second.what, second.count, second.last_tokens) == ("gemm", 1, False)
+
+
+def test_order_is_that_of_the_calls_then_the_head_then_what_is_not_called() -> None:
+    nodes = [
+        module("sampler", "Sampler"),
+        module("lm_head", "ParallelLMHead"),
+        module("second", "A", calls=[attrs.evolve(call(TENSOR), order=5)]),
+        module("first", "A", calls=[attrs.evolve(call(TENSOR), order=2)]),
+        module("logits", LOGITS, calls=[call(TENSOR, TENSOR, ModuleRef("lm_head"))]),
+    ]
+    found = KernelCollector()
+    for node in nodes[:4]:
+        found.add(kernel(node.path), node)
+    found.claim(nodes[4])
+    made = every(tree(*nodes), found.finish())
+    assert [one.what for one in made if one.stage == "decode"] == [
+        *("first", "second", "lm_head", "sampler"),
+    ]
 
 
 def test_weights_are_those_that_modules_hold() -> None:

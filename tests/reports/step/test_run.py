@@ -45,6 +45,20 @@ def test_kernels_stand_in_the_order_of_the_forward_pass(stepped: Stepped) -> Non
     assert norm < attention < len(names) - 1
 
 
+def test_costs_are_those_of_all_launches_of_a_rank(stepped: Stepped) -> None:
+    step = stepped(gpu="H100", tp=2, batch=32).models[0].steps[0]
+    gemms = [kernel for kernel in step.kernels if kernel.op_type == "gemm"]
+    assert any(kernel.count == 2 for kernel in gemms)
+    for kernel in gemms:
+        n, k = map(int, kernel.what.removeprefix("gemm_n_").split("_k_"))
+        assert kernel.flops == 2 * 32 * n * k * kernel.count
+        moved = 2 * (32 * k + n * k + 32 * n) * kernel.count
+        assert kernel.bytes == moved
+        assert kernel.floors["H100"] == pytest.approx(moved / 3.35e12, rel=0.02)
+    # 64 columns of the output projection over two ranks; the dataset has whole layers.
+    assert "gemm_n_64_k_32" in [kernel.what for kernel in gemms]
+
+
 def test_a_larger_batch_takes_longer_and_a_rank_less(stepped: Stepped) -> None:
     def floor(**more: Any) -> float:
         return stepped(gpu="H200", **more).models[0].steps[0].floors["H200"]
