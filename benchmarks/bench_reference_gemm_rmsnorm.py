@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from measuring import megabytes, milliseconds
+from measuring import conclude, megabytes, milliseconds
 
 CHECKED_ROWS = 64
 PATIENCE_S = 0.3
@@ -160,12 +159,7 @@ def main() -> int:
                 f"{row['error']:9.1e}{row['peer_error']:9.1e}",
                 flush=True,
             )
-    if not found:
-        raise SystemExit(f"{options.dataset} has no such definitions; `make run` writes a dataset")
-    mean = math.exp(sum(math.log(r["speed"]) for r in found) / len(found))
-    print(f"geometric mean of the speed relative to the peer: {mean:.2f}")  # noqa: T201
-    if options.json:
-        options.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    conclude(found, options.dataset, options.json)
     return 0
 
 

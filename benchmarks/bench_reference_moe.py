@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from measuring import megabytes, milliseconds
+from measuring import conclude, megabytes, milliseconds
 
 BLOCK = 128
 CHECKED_TOKENS = 4
@@ -349,13 +349,7 @@ def main() -> int:
                 rows = measured(definition, tokens, device, options.patience, others)
             print("\n".join(map(line, rows)), flush=True)  # noqa: T201
             found += rows
-    speeds = [row["speed"] for row in found if row["who"] == "reference"]
-    if not speeds:
-        raise SystemExit(f"{options.dataset} has no such definitions; `make run` writes a dataset")
-    mean = math.exp(sum(map(math.log, speeds)) / len(speeds))
-    print(f"speed relative to the peer: geometric mean {mean:.2f}, least {min(speeds):.2f}")  # noqa: T201
-    if options.json:
-        options.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    conclude(found, options.dataset, options.json)
     return 0
 
 

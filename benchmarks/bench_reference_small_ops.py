@@ -13,13 +13,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from measuring import megabytes, milliseconds
+from measuring import conclude, megabytes, milliseconds
 from torch.nn import functional
 
 from fibcore.model.definition import Definition
@@ -269,12 +268,7 @@ def main() -> int:
                 f"{_text(row['peer_mb'], '.0f'):>9}{_text(row['error'], '.1e'):>9}",
                 flush=True,
             )
-    if not found:
-        raise SystemExit(f"{options.dataset} has no such definitions; `make run` writes a dataset")
-    mean = math.exp(sum(math.log(r["speed"]) for r in found) / len(found))
-    print(f"geometric mean of the speed relative to the peer: {mean:.2f}")  # noqa: T201
-    if options.json:
-        options.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    conclude(found, options.dataset, options.json)
     return 0
 
 

@@ -1,10 +1,12 @@
-"""The clock and the memory gauge of the benchmarks of references."""
+"""The clock, the memory gauge and the last lines of the benchmarks of references."""
 
 from __future__ import annotations
 
+import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -49,3 +51,26 @@ def megabytes(call: Call, device: str) -> float | None:
     torch.cuda.synchronize()
     del result
     return (torch.cuda.max_memory_allocated() - before) / 1e6
+
+
+def conclude(rows: Sequence[dict[str, Any]], dataset: Path, output: Path | None) -> None:
+    """Print how fast references are, all together, and write what was measured.
+
+    Args:
+        rows: What was measured; those of a reference have its "speed" relative to the peer.
+        dataset: The dataset, for the error.
+        output: The JSON file; None for none.
+
+    Raises:
+        SystemExit: nothing was measured.
+    """
+    speeds = [row["speed"] for row in rows if row.get("who", "reference") == "reference"]
+    if not speeds:
+        raise SystemExit(f"{dataset} has no such definitions; `make run` writes a dataset")
+    mean = math.exp(sum(map(math.log, speeds)) / len(speeds))
+    print(  # noqa: T201
+        f"speed relative to the peer: geometric mean {mean:.2f}, "
+        f"{min(speeds):.2f} to {max(speeds):.2f}"
+    )
+    if output is not None:
+        output.write_text(json.dumps(list(rows), indent=2) + "\n", encoding="utf-8")
