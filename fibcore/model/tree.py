@@ -261,6 +261,10 @@ class Quantization:
         activation: "dynamic", "static" or None where activations stay in the model's dtype.
         zero_points: Whether a number is taken off each weight before it is scaled, one for as many
             weights as a scale (asymmetric integers).
+        packing: How a checkpoint packs integers whose activations are not quantised: "awq", "gptq",
+            "gptq_v2" (of which zero points alone differ), "pack_quantized"; empty where it is not
+            known, and for other formats.
+        act_order: Whether a tensor says which group each element of K is in (`g_idx`).
     """
 
     method: str
@@ -270,6 +274,8 @@ class Quantization:
     group_size: int | None = None
     activation: str | None = None
     zero_points: bool = False
+    packing: str = ""
+    act_order: bool = False
 
 
 @attrs.frozen(eq=False)

@@ -55,6 +55,7 @@ class Arguments:
         block: Rows and columns of a block; None where there are no blocks.
         symmetric: Whether there are no zero points.
         dynamic: Whether scales are made on the fly; some are where the text "local" stands.
+        act_order: Whether elements of K are in groups by their activations, in any order.
     """
 
     bits: int
@@ -64,6 +65,7 @@ class Arguments:
     block: tuple[int, int] | None
     symmetric: bool
     dynamic: bool
+    act_order: bool = False
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> Arguments:
@@ -80,6 +82,8 @@ class Arguments:
             block=block_sizes(data.get("block_structure")),
             symmetric=bool(data.get("symmetric", True)),
             dynamic=bool(data.get("dynamic", False)),
+            # `ActivationOrdering`; with the others the groups are those of neighbours.
+            act_order=str(data.get("actorder")).lower() in ("group", "dynamic", "true"),
         )
 
     @property
@@ -265,7 +269,18 @@ def _quantization(weights: Arguments, activation: str | None) -> Answer:
         return Unknown(f"compressed-tensors with the strategy {weights.strategy}")
     size = weights.group_size if scheme == "group" else None
     zeros = kind == "int" and not weights.symmetric
-    return Quantization(METHOD, dtype, scheme, weights.block, size, activation, zeros)
+    alone = kind == "int" and activation is None
+    return Quantization(
+        METHOD,
+        dtype,
+        scheme,
+        weights.block,
+        size,
+        activation,
+        zeros,
+        packing="pack_quantized" if alone else "",
+        act_order=alone and scheme == "group" and weights.act_order,
+    )
 
 
 def names_layer(entry: str, layer: str) -> bool:

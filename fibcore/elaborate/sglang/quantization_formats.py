@@ -12,6 +12,8 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import attrs
+
 from fibcore.elaborate.python.patterns import matches
 from fibcore.model.tree import Quantization, Unknown
 
@@ -127,7 +129,7 @@ def _packed(method: str, data: Mapping[str, Any], prefix: str, experts: bool) ->
     """AWQ, GPTQ and what shares their packing: groups of integers along K."""
     bits = data.get("bits", data.get("w_bit", data.get("num_bits", 4)))
     size = data.get("group_size", data.get("q_group_size", 128))
-    symmetric = data.get("sym", True)
+    symmetric, act_order = data.get("sym", True), data.get("desc_act", False)
     for pattern, rule in (data.get("dynamic") or {}).items():
         if pattern.startswith("-:"):
             if matches(pattern[2:], prefix):
@@ -135,10 +137,24 @@ def _packed(method: str, data: Mapping[str, Any], prefix: str, experts: bool) ->
         elif matches(pattern.removeprefix("+:"), prefix):
             bits, size = rule.get("bits", bits), rule.get("group_size", size)
             symmetric = rule.get("sym", symmetric)
+            act_order = rule.get("desc_act", act_order)
             break
     # AWQ's key and its default; GPTQ's is `sym`.
-    zeros = data.get("zero_point", method.startswith("awq") or not symmetric)
-    return _grouped(method, integers(bits), int(size), zeros=bool(zeros))
+    zeros = bool(data.get("zero_point", method.startswith("awq") or not symmetric))
+    found = _grouped(method, integers(bits), int(size), zeros=zeros)
+    found = attrs.evolve(found, packing=_packing(method, data, zeros=zeros))
+    # One group needs no list of groups.
+    return attrs.evolve(found, act_order=bool(act_order) and int(size) > 0)
+
+
+def _packing(method: str, data: Mapping[str, Any], *, zeros: bool) -> str:
+    """How AWQ and GPTQ pack; the second form of GPTQ differs in zero points alone."""
+    if method.startswith("awq"):
+        return "awq"
+    layout = str(data.get("checkpoint_format") or "gptq")
+    if not method.startswith("gptq") or layout not in ("gptq", "gptq_v2"):
+        return ""  # tiles of a kernel's own (`checkpoint_format` "marlin")
+    return layout if zeros else "gptq"
 
 
 def _grouped(method: str, dtype: str, size: int, *, zeros: bool) -> Quantization:
@@ -166,8 +182,12 @@ def _auto_round(method: str, data: Mapping[str, Any], prefix: str, experts: bool
     if bits >= _FULL:
         return None
     if kind.startswith("int"):
-        symmetric = rule.get("sym", data.get("sym", True))
-        return _grouped(method, integers(bits), size, zeros=not symmetric)
+        zeros = not rule.get("sym", data.get("sym", True))
+        layout = str(data.get("packing_format") or "auto_round:auto_gptq")
+        made = _grouped(method, integers(bits), size, zeros=zeros)
+        if "awq" in layout:  # has them in any case
+            return attrs.evolve(made, packing="awq", zero_points=True)
+        return attrs.evolve(made, packing="gptq" if "gptq" in layout else "")
     if bits == 4 and ("fp" in kind or "float" in kind):
         return Quantization(method, FP4, "group", None, size, "dynamic")
     if bits == 8 and ("fp" in kind or "float" in kind):

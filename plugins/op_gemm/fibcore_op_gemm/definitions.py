@@ -16,9 +16,10 @@ from fibcore.plugin import (
     tensor,
     var,
 )
-from fibcore_op_gemm.formats import FORMATS, Format, named, of_definition
+from fibcore_op_gemm.formats import FORMATS, AnyFormat, named, of_definition
+from fibcore_op_gemm.weight_only import WORDS
 
-_WORDS = frozenset(word for matrices in FORMATS for word in matrices.words)
+_WORDS = frozenset((*(word for matrices in FORMATS for word in matrices.words), *WORDS))
 
 
 def define(kernel: Kernel) -> Definition:
@@ -36,7 +37,7 @@ def define(kernel: Kernel) -> Definition:
     for axis, size, features in (("N", n, "Output features."), ("K", k, "Input features.")):
         axes[axis] = const(size, features)
     for axis, size, _ in matrices.sizes(n, k):
-        axes[axis] = const(size, _about(matrices, axis))
+        axes[axis] = const(size, matrices.about(axis))
         constants[axis.upper()] = size
     constants |= {"BLOCK": matrices.block} if matrices.block is not None else {}
     # A reference has what it reads.
@@ -56,17 +57,7 @@ def define(kernel: Kernel) -> Definition:
     )
 
 
-def _about(matrices: Format, axis: str) -> str:
-    if axis == "packed_k":
-        return "Bytes along K, two elements in each."
-    if axis == "scalar":
-        return "The one element of a scale for a whole matrix."
-    if matrices.scales == "group":
-        return f"Groups of {matrices.block} along K."
-    return f"Blocks of {matrices.block} along {axis[4].upper()}, rounded up."
-
-
-def _description(matrices: Format, n: int, k: int) -> str:
+def _description(matrices: AnyFormat, n: int, k: int) -> str:
     return f"{matrices.description} with N = {n} and K = {k}. {matrices.details}".rstrip()
 
 

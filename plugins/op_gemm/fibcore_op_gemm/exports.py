@@ -20,7 +20,7 @@ from fibcore.plugin import (
     testlist,
 )
 from fibcore_op_gemm import formats
-from fibcore_op_gemm.formats import BLOCK, Format
+from fibcore_op_gemm.formats import BLOCK, AnyFormat
 from fibcore_op_gemm.names import OP_TYPE, SHAPES
 
 _RANK = {SHAPES.name: "rank"}
@@ -47,7 +47,7 @@ class Gemm:
     tp: int
     ep: int
     name: str
-    matrices: Format
+    matrices: AnyFormat
     n: int
     k: int
     batch: int | None
@@ -78,9 +78,9 @@ def _gemm(served: ServedKernel) -> Gemm:
     )
 
 
-def _shapes(found: Iterable[Gemm]) -> dict[tuple[Format, int, int, int | None], Gemm]:
+def _shapes(found: Iterable[Gemm]) -> dict[tuple[AnyFormat, int, int, int | None], Gemm]:
     """Each size once, whatever models have it."""
-    several: dict[tuple[Format, int, int, int | None], Gemm] = {}
+    several: dict[tuple[AnyFormat, int, int, int | None], Gemm] = {}
     for one in found:
         several.setdefault((one.matrices, one.n, one.k, one.batch), one)
     return several
@@ -116,7 +116,7 @@ def _row(one: Gemm) -> tuple[str | int, ...]:
 _BF16 = ("M", "N", "K", "bias", "dtype", "outdtype", "scaleAB")
 _SIZES = ("M", "N", "K")
 # The file of each format; None where aiter tunes none.
-_AITER: Mapping[Format, str] = {
+_AITER: Mapping[AnyFormat, str] = {
     formats.PLAIN: "bf16_untuned_gemm.csv",
     formats.FP8_BLOCK: "a8w8_blockscale_untuned_gemm.csv",
     formats.FP8_ROW: "a8w8_untuned_gemm.csv",
@@ -167,7 +167,7 @@ def _aiter_lines(
 
 # -- DeepGEMM ----------------------------------------------------------------------------------
 
-_DEEPGEMM = {
+_DEEPGEMM: Mapping[AnyFormat, str] = {
     formats.FP8_BLOCK: "fp8_gemm_nt",
     formats.PLAIN: "bf16_gemm_nt",
     formats.BMM_FP8_BLOCK: "fp8_einsum",
@@ -227,7 +227,7 @@ def _sglang(request: ExportRequest) -> Exported:
 
 # -- FlashInfer: lines of benchmarks/flashinfer_benchmark.py --testlist --------------------------
 
-_ROUTINES: Mapping[Format, Callable[[Gemm, int], str]] = {
+_ROUTINES: Mapping[AnyFormat, Callable[[Gemm, int], str]] = {
     formats.FP8_BLOCK: lambda g, m: f"gemm_fp8_nt_groupwise --m {m} --n {g.n} --k {g.k}",
     formats.PLAIN: lambda g, m: f"mm_bf16 --m {m} --n {g.n} --k {g.k} --out_dtype bfloat16",
     formats.NVFP4: lambda g, m: (

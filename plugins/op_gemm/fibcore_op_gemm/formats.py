@@ -11,6 +11,8 @@ from typing import Literal
 import attrs
 
 from fibcore.plugin import Definition, Quantization, TensorSpec, tensor
+from fibcore_op_gemm import weight_only
+from fibcore_op_gemm.weight_only import WeightOnly
 
 BLOCK = 128
 """Rows and columns of a weight block, and columns of an activation's, that one scale covers."""
@@ -149,6 +151,22 @@ class Format:
             yield "num_n_blocks", -(-n // self.block), f"N / {self.block}, rounded up"
         if self.scales == "tensor" or self.alpha:
             yield "scalar", 1, "one scale for a whole matrix"
+
+    def about(self, axis: str) -> str:
+        """What a const axis that follows is, for people."""
+        if axis == "packed_k":
+            return "Bytes along K, two elements in each."
+        if axis == "scalar":
+            return "The one element of a scale for a whole matrix."
+        if self.scales == "group":
+            return f"Groups of {self.block} along K."
+        return f"Blocks of {self.block} along {axis[4].upper()}, rounded up."
+
+    def misfit(self, n: int, k: int) -> str:  # noqa: ARG002 - others look at N too
+        """Why no such matrix can have N and K; empty where it can."""
+        if self.scales == "group" and k % (self.block or 1):
+            return f"K is {k}, no multiple of the {self.block} that a scale covers"
+        return ""
 
     def has(self, definition: Definition) -> bool:
         """Whether a definition has inputs like these, whatever it calls their axes."""
@@ -304,28 +322,36 @@ BMM_FP8_BLOCK = Format(
     ),
 )
 
+AnyFormat = Format | WeightOnly
+
 FORMATS = (
     *(PLAIN, FP8_BLOCK, FP8_ROW, FP8_TENSOR, INT8_ROW, MXFP8, NVFP4, MXFP4),
     *(BMM_BF16, BMM_FP8, BMM_FP8_BLOCK),
 )
-"""All formats; the first that a layer matches is its."""
+"""Those with a record of their own; the first that a layer matches is its.
+
+Formats of integer weights beside bfloat16 activations are made by `weight_only`.
+"""
 
 
-def of_quantization(quantization: Quantization | None) -> Format | None:
-    """The format of a layer; None where no record has it."""
+def of_quantization(quantization: Quantization | None) -> AnyFormat | None:
+    """The format of a layer; None where none is known."""
     if quantization is None:
         return PLAIN
-    return next((one for one in FORMATS if one.is_of(quantization)), None)
+    found = next((one for one in FORMATS if one.is_of(quantization)), None)
+    return found or weight_only.of_quantization(quantization)
 
 
-def named(name: str) -> Format:
+def named(name: str) -> AnyFormat:
     """The format of that name."""
-    return next(one for one in FORMATS if one.name == name)
+    made = weight_only.named(name)
+    return made if made is not None else next(one for one in FORMATS if one.name == name)
 
 
-def of_definition(definition: Definition) -> Format | None:
-    """The format that the inputs of a definition show; None where no record has it."""
-    return next((one for one in FORMATS if one.has(definition)), None)
+def of_definition(definition: Definition) -> AnyFormat | None:
+    """The format that the inputs of a definition show; None where none is known."""
+    found = next((one for one in FORMATS if one.has(definition)), None)
+    return found or weight_only.of_definition(definition)
 
 
 def quantization_words(quantization: Quantization) -> str:

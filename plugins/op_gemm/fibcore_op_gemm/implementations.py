@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fibcore.plugin import Definition, Implementation, wrapped
-from fibcore_op_gemm.formats import BLOCK, Format, of_definition
+from fibcore.plugin import Definition, Implementation, rewritten, wrapped
+from fibcore_op_gemm.formats import BLOCK, AnyFormat, Format, of_definition
+from fibcore_op_gemm.weight_only import WeightOnly
 
 # Bytes, because an fp8 tensor can neither be flipped nor joined.
 _HELPERS = '''
@@ -69,6 +70,10 @@ def implementations(definition: Definition) -> tuple[Implementation, ...]:
         *_wrong(definition, "the last column of C is left out", "without_last_column(result)"),
         *_wrong(definition, "C is 2 % too large", "result * 1.02"),
     ]
+    if isinstance(matrices, WeightOnly):
+        for one in _weight_only(definition, matrices):
+            found += one
+        return tuple(found)
     if n == k and not matrices.packed:
         found += _wrong(definition, "B is transposed", B="transposed(B)")
     if matrices.packed:
@@ -102,7 +107,44 @@ def _wrong_scales(
             yield _wrong(definition, "scales of the block before in N", B_scale=moved)
 
 
-def _right(definition: Definition, matrices: Format, columns: int) -> list[Implementation]:
+def _weight_only(
+    definition: Definition, matrices: WeightOnly
+) -> Iterator[tuple[Implementation, ...]]:
+    """Mistakes with packed integers, and kernels that round weights before the product."""
+    product, rounded = "product(A[rows], b)", "b.to(torch.bfloat16).to(torch.float32)"
+    yield rewritten(
+        definition,
+        "weights rounded to bfloat16",
+        *(product, product.replace("b)", f"{rounded})")),
+        right=True,
+    )
+    sizes = definition.const_axes
+    along_k = -1 if matrices.packing.name == "pack_quantized" else -2
+    if sizes["num_k_blocks"] > 1:
+        moved = f"rolled(B_scale, {along_k})"
+        yield _wrong(definition, "scales of the block before in K", B_scale=moved)
+    if sizes["N"] > 1:
+        moved = f"rolled(B_scale, {-3 - along_k})"
+        yield _wrong(definition, "scales of the row before", B_scale=moved)
+    if matrices.bits == 4:
+        yield _wrong(definition, "halves of bytes of B change places", B="swapped(B)")
+    words = "bytes of words in the other order"
+    yield _wrong(definition, words, B="B.view(*B.shape[:-1], -1, 4).flip(-1).flatten(-2)")
+    if matrices.zeros:
+        middle = -120 if matrices.bits == 4 else -128
+        same = f"torch.full_like(B_zeros, {middle})"
+        yield _wrong(definition, "the middle in place of zero points", B_zeros=same)
+        yield rewritten(definition, "zero points as they are stored", "[groups] + 1", "[groups]")
+    yield rewritten(definition, "the middle is not taken off", "q -= MIDDLE", "q -= 0")
+    if matrices.act_order:
+        groups = f"torch.arange({sizes['K']}, dtype=g_idx.dtype, device=g_idx.device)"
+        groups = f"{groups} // {sizes['K'] // sizes['num_k_blocks']}"
+        yield _wrong(definition, "groups in the order of K", g_idx=groups)
+    order = ("PLACES = (0, 4, 1, 5, 2, 6, 3, 7)", "PLACES = (0, 1, 2, 3, 4, 5, 6, 7)")
+    yield rewritten(definition, "columns in the order of words", *order)
+
+
+def _right(definition: Definition, matrices: AnyFormat, columns: int) -> list[Implementation]:
     half = columns // 2
     inputs = ", ".join(name for name in definition.inputs if name != "A")
     parts = (f"kept(A, 0, {half})", f"kept(A, {half}, {columns})")
@@ -117,7 +159,7 @@ def _right(definition: Definition, matrices: Format, columns: int) -> list[Imple
             result=sums,
         )
     ]
-    if matrices.packed or not matrices.stored_n_k:
+    if isinstance(matrices, WeightOnly) or matrices.packed or not matrices.stored_n_k:
         return found
     flipped = {name: f"reversed_columns({name})" for name in ("A", "B")}
     if matrices.block is not None:

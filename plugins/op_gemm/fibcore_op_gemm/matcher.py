@@ -30,6 +30,7 @@ from fibcore_op_gemm.formats import (
     BMM_FP8_BLOCK,
     FP8_BLOCK,
     PLAIN,
+    AnyFormat,
     Format,
     of_quantization,
     quantization_words,
@@ -177,16 +178,12 @@ class _Matcher:
         if matrices is None and node.quantization is not None:
             reason = "no definition describes a GEMM on weights of this format"
             if node.quantization.activation is None:
-                reason = (
-                    "weights alone are quantised, which each of its kernels packs in its own way"
-                )
+                reason = "weights alone are quantised, in a way of packing that no definition has"
             self._not_covered(f"gemm with {quantization_words(node.quantization)}", reason, node)
             return
         matrices = matrices or PLAIN
-        if matrices.scales == "group" and shape.k.value % (matrices.block or 1):
-            reason = (
-                f"K is {shape.k.value}, no multiple of the {matrices.block} that a scale covers"
-            )
+        reason = matrices.misfit(int(shape.n.value), int(shape.k.value))
+        if reason:
             self._problem(f"GEMM of a {node.class_name}", reason, node)
             return
         kernel = self._kernel(node, shape, matrices)
@@ -206,7 +203,7 @@ class _Matcher:
             self._remark(kernel, f"the model's sizes depend on tp={self.serving.tp}", node.path)
 
     def _kernel(
-        self, node: ModuleNode, shape: Shape, matrices: Format, batch: Size | None = None
+        self, node: ModuleNode, shape: Shape, matrices: AnyFormat, batch: Size | None = None
     ) -> Kernel:
         n, k = int(shape.n.value), int(shape.k.value)
         facts = {axis: _fact(size, node) for axis, size in (("N", shape.n), ("K", shape.k))}
@@ -247,7 +244,7 @@ class _Matcher:
         if isinstance(node.quantization, Unknown):
             self._problem("batched GEMM", f"its quantisation is {node.quantization}", node)
             return
-        formats = {PLAIN: BMM_BF16, FP8_BLOCK: BMM_FP8_BLOCK}
+        formats: dict[AnyFormat, Format] = {PLAIN: BMM_BF16, FP8_BLOCK: BMM_FP8_BLOCK}
         matrices = formats.get(of_quantization(node.quantization) or PLAIN)
         if matrices is None or (node.quantization is not None and matrices is BMM_BF16):
             what = f"batched GEMM b{n // rows}_n{rows}_k{int(shape.k.value)}"

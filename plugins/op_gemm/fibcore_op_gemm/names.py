@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fibcore.plugin import Option, OpType
-from fibcore_op_gemm.formats import Format
+from fibcore_op_gemm.formats import AnyFormat
 
 OP_TYPE = "gemm"
 
@@ -21,6 +21,6 @@ OP_TYPES = (
 )
 
 
-def kernel_name(matrices: Format, n: int, k: int) -> str:
+def kernel_name(matrices: AnyFormat, n: int, k: int) -> str:
     """The definition's name, such as `gemm_fp8_block_scale_n_4096_k_7168`."""
     return f"{matrices.name}_n_{n}_k_{k}"

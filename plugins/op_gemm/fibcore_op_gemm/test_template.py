@@ -2,6 +2,7 @@
 
 What matrices hold follows from the definition itself: a matrix with an axis `packed_k` has two e2m1
 numbers a byte, and a scale covers what its axes say. Scales in int8 are the bits of an exponent.
+Axes of B in bytes or words are those of integers that a checkpoint has packed (`INTEGERS`).
 """
 
 import math
@@ -26,6 +27,12 @@ SCALES = (
     ["N", "num_k_blocks"],
     ["num_n_blocks", "num_k_blocks"],
 )
+# Who packed integers, by the axes of B.
+INTEGERS = {
+    ("K", "n_bytes"): "awq",
+    ("k_words", "n_word_bytes"): "gptq",
+    ("N", "k_bytes"): "pack_quantized",
+}
 # Numbers e2m1 by their bits.
 E2M1 = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, -0.0, -0.5, -1.0, -1.5, -2.0, -3.0, -4.0, -6.0)
 
@@ -64,6 +71,14 @@ def make_inputs(
         elif name == "alpha":  # scales of few bits are about one
             size = _target(definition, "B") / (_spread(definition, "A") * _spread(definition, "B"))
             inputs[name] = torch.full((1,), size, dtype=torch.float32, device=device)
+        elif name == "B_zeros":
+            shape = _shape(definition, name, case)
+            bits = torch.randint(-128, 128, shape, generator=generator, dtype=torch.int8)
+            inputs[name] = bits.to(device)
+        elif name == "g_idx":
+            k, groups = _sizes(definition)[1], definition["axes"]["num_k_blocks"]["value"]
+            order = torch.randperm(k, generator=generator) // (k // groups)
+            inputs[name] = order.to(torch.int32).to(device)
         else:
             of = name.removesuffix("_scale")
             middle = _target(definition, of) / _spread(definition, of)
@@ -110,6 +125,8 @@ def _spread(definition: Definition, name: str) -> float:
         return _target(definition, name)
     if _packed(definition, name):
         return math.sqrt(sum(x * x for x in E2M1) / len(E2M1))
+    if name == "B" and _packer(definition):  # evenly drawn, less half their number or another one
+        return 2.0 ** _bits(definition) / math.sqrt(6 if "B_zeros" in definition["inputs"] else 12)
     return {"int8": 40.0}.get(definition["inputs"][name]["dtype"], 100.0)  # fp8 ends at 448
 
 
@@ -139,7 +156,7 @@ def _matrix(
 def _pool(
     definition: Definition, name: str, elements: int, generator: torch.Generator
 ) -> torch.Tensor:
-    if _packed(definition, name):
+    if _packed(definition, name) or (name == "B" and _packer(definition)):
         return torch.randint(-128, 128, (elements,), generator=generator, dtype=torch.int8)
     values = _spread(definition, name) * torch.randn(elements, generator=generator)
     dtype = _dtype(definition, name)
@@ -180,11 +197,24 @@ def _packed(definition: Definition, name: str) -> bool:
     return "packed_k" in definition["inputs"][name]["shape"]
 
 
+def _packer(definition: Definition) -> str:
+    """Who packed the integers of B; empty where it holds none."""
+    return INTEGERS.get(tuple(definition["inputs"]["B"]["shape"]), "")
+
+
+def _bits(definition: Definition) -> int:
+    """The bits of such an integer."""
+    sizes = [definition["axes"][axis]["value"] for axis in definition["inputs"]["B"]["shape"]]
+    return int(8 * math.prod(sizes) // math.prod(_sizes(definition)))
+
+
 def _check_layout(definition: Definition) -> None:
     """Skip definitions of others whose tensors are none of those that are known here."""
     inputs = definition["inputs"]
     names = sorted(name for name in inputs if name != "alpha")
     known = names in (["A", "B"], ["A", "A_scale", "B", "B_scale"])
+    if _packer(definition):
+        return
     for name in names[1::2] if known and len(names) > 2 else ():
         axes = [axis for axis in inputs[name]["shape"] or [] if axis != "batch_size"]
         known = known and axes in SCALES and inputs[name]["dtype"] in BLOCKS
@@ -202,6 +232,8 @@ def _values(
     columns: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """What elements of A or B stand for, in float64: of some rows, at some columns of K."""
+    if name == "B" and _packer(definition):
+        return _integers(definition, inputs, rows, columns)
     raw, scale = _words(inputs[name]), inputs.get(f"{name}_scale")
     raw = raw.mT if definition["inputs"][name]["shape"][-1] == "N" else raw
     k = _sizes(definition)[1]
@@ -224,6 +256,60 @@ def _values(
         of_rows = rows // block if axes[-2] == "num_n_blocks" else rows
         return values * factors[..., of_rows, :][..., columns // block]
     return values * factors[..., rows, None]
+
+
+def _integers(
+    definition: Definition,
+    inputs: Inputs,
+    rows: torch.Tensor | None,
+    columns: torch.Tensor | None,
+) -> torch.Tensor:
+    """What packed integers stand for, found one by one by the bytes that they are in."""
+    (size_n, size_k), device = _sizes(definition), inputs["B"].device
+    n = torch.arange(size_n, device=device) if rows is None else rows
+    k = torch.arange(size_k, device=device) if columns is None else columns
+    packer, bits = _packer(definition), _bits(definition)
+    per, along_n = 32 // bits, n[:, None]
+    if packer == "awq":
+        at = _in_word(along_n, per, bits, awq=True)
+        q = _bits_at(inputs["B"], k[None, :], *at, bits)
+    elif packer == "gptq":
+        byte, shift = _in_word(k[None, :] % per, per, bits)
+        q = _bits_at(inputs["B"], k[None, :] // per, 4 * along_n + byte, shift, bits)
+    else:
+        q = _bits_at(inputs["B"], along_n, *_in_word(k[None, :], per, bits), bits)
+    size = size_k // definition["axes"]["num_k_blocks"]["value"]
+    g = (inputs["g_idx"].long()[k] if "g_idx" in inputs else k // size)[None, :]
+    zero: torch.Tensor | int = 2 ** (bits - 1)
+    if "B_zeros" in inputs:
+        byte, shift = _in_word(along_n, per, bits, awq=packer == "awq")
+        if packer == "pack_quantized":
+            byte, shift = _in_word(along_n % per, per, bits)
+            zero = _bits_at(inputs["B_zeros"], along_n // per, 4 * g + byte, shift, bits)
+        else:
+            zero = _bits_at(inputs["B_zeros"], g, byte, shift, bits)
+        zero = zero + 1 if packer == "gptq" else zero  # of which it stores one less
+    scale = inputs["B_scale"].double()
+    scale = scale[along_n, g] if packer == "pack_quantized" else scale[g, along_n]
+    return (q - zero).double() * scale
+
+
+def _in_word(
+    index: torch.Tensor, per: int, bits: int, *, awq: bool = False
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """In which byte of a row of words an integer is, and how many bits up."""
+    place = index % per
+    if awq:
+        place = torch.tensor((0, 4, 1, 5, 2, 6, 3, 7), device=index.device)[place]
+    in_byte = 8 // bits
+    return index // per * 4 + place // in_byte, place % in_byte * bits
+
+
+def _bits_at(
+    x: torch.Tensor, row: torch.Tensor, column: torch.Tensor, shift: torch.Tensor, bits: int
+) -> torch.Tensor:
+    found: torch.Tensor = (x.view(torch.uint8)[row, column].long() >> shift) & (2**bits - 1)
+    return found
 
 
 def _exponents(bits: torch.Tensor) -> torch.Tensor:
@@ -275,7 +361,7 @@ def one_hot_rows_of_a_pick_columns_of_b(
     own = _values(definition, inputs, "A", None, where).diagonal(dim1=-2, dim2=-1)
     columns = _values(definition, inputs, "B", None, where).mT
     expected = columns * own[..., None] * _alpha(inputs)
-    unit = torch.finfo(output.dtype).eps if "A_scale" in inputs else 0
+    unit = torch.finfo(output.dtype).eps if "B_scale" in inputs else 0
     torch.testing.assert_close(output.double(), expected, rtol=unit, atol=0)
 
 

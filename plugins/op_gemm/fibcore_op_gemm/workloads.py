@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fibcore.plugin import TOKENS, Definition, Scalar, WorkloadCase
 from fibcore_op_gemm.formats import Format, of_definition
+from fibcore_op_gemm.weight_only import WeightOnly
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,7 +45,10 @@ def workloads(
         axes = {"M": m}
         if matrices.batched:
             axes = {"batch_size": int(constants.get("batch_size", HEADS)), "M": m}
-        if matrices.scales is None:
+        if isinstance(matrices, WeightOnly):
+            given = functools.partial(_weight_only, definition, matrices, seed)
+            cases.append(WorkloadCase(f"{m} rows", axes, tensors=given))
+        elif matrices.scales is None:
             cases.append(WorkloadCase(f"{m} rows", axes))
         else:
             scales = functools.partial(_scales, definition, matrices, seed, axes)
@@ -83,4 +87,29 @@ def _scales(
             found[name] = draws.uniform(0.5 * middle, 1.5 * middle, *shape)
     if matrices.alpha:
         found["alpha"] = generator(seed, definition.name, "alpha").uniform(size, size, 1)
+    return found
+
+
+def _weight_only(
+    definition: Definition, matrices: WeightOnly, seed: int
+) -> Mapping[str, np.ndarray[Any, Any]]:
+    """Scales of integers, which are drawn evenly like their zero points, and the groups' order."""
+    import numpy as np
+
+    from fibcore.plugin import generator
+
+    sizes = definition.const_axes
+    count = 2**matrices.bits
+    # Of evenly drawn integers, less half their number or another one.
+    std = math.sqrt(count**2 / (6 if matrices.zeros else 12))
+    middle = TARGET_STD / (std * math.sqrt(sizes["K"]))
+    shape = [sizes[axis] for axis in definition.inputs["B_scale"].shape or ()]
+    draws = generator(seed, definition.name, "B_scale")
+    found: dict[str, np.ndarray[Any, Any]] = {
+        "B_scale": draws.uniform(0.5 * middle, 1.5 * middle, *shape)
+    }
+    if matrices.act_order:
+        groups = np.arange(sizes["K"]) // (sizes["K"] // sizes["num_k_blocks"])
+        order = generator(seed, definition.name, "g_idx").uniform(0, 1, sizes["K"]).argsort()
+        found["g_idx"] = groups[order].astype(np.int32)
     return found

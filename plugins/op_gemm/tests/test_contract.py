@@ -21,6 +21,14 @@ OTHERS = (
     Quantization("mxfp8", "float8_e4m3fn", "group", group_size=32, activation="dynamic"),
     Quantization("modelopt_fp4", "float4_e2m1", "group", group_size=16, activation="static"),
     Quantization("quark", "float4_e2m1", "group", group_size=32, activation="dynamic"),
+    Quantization("awq", "int4", "group", group_size=64, zero_points=True, packing="awq"),
+    Quantization("gptq", "int4", "group", group_size=64, packing="gptq"),
+    Quantization("gptq", "int4", "group", group_size=64, packing="gptq", act_order=True),
+    Quantization("gptq", "int8", "channel", packing="gptq"),
+    Quantization("compressed_tensors", "int4", "channel", packing="pack_quantized"),
+    Quantization(
+        "compressed_tensors", "int8", "group", None, 32, None, True, packing="pack_quantized"
+    ),
 )
 
 

@@ -478,7 +478,7 @@ def test_other_formats_are_named_with_their_layers(quantization: Quantization, w
     (missing,) = found.not_covered
     assert missing.what == f"gemm with {words}"
     assert [u.path for u in missing.uses] == ["a", "b"]
-    assert ("packs in its own way" in missing.reason) == (quantization.activation is None)
+    assert ("a way of packing that no" in missing.reason) == (quantization.activation is None)
     assert not found.problems
 
 

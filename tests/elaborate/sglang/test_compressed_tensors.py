@@ -127,6 +127,20 @@ def test_asymmetric_integers_have_zero_points(symmetric: bool) -> None:
     answer = config.layer(DOWN, ("LinearBase",), experts=False)
     assert isinstance(answer, Quantization)
     assert answer.zero_points is not symmetric
+    assert answer.packing == "pack_quantized"
+
+
+@pytest.mark.parametrize(
+    ("order", "expected"),
+    [(None, False), ("group", True), ("weight", False), ("static", False), ("dynamic", True)],
+)
+def test_groups_in_the_order_of_activations(order: str | None, *, expected: bool) -> None:
+    weights = part(4, "int", "group", group_size=128, actorder=order)
+    group = {"targets": ["Linear"], "weights": weights}
+    config = CompressedTensors({"config_groups": {"g": group}, "format": "pack-quantized"})
+    answer = config.layer(DOWN, ("LinearBase",), experts=False)
+    assert isinstance(answer, Quantization)
+    assert answer.act_order is expected
 
 
 def test_a_group_has_a_format_of_its_own() -> None:

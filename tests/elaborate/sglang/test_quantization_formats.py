@@ -233,3 +233,59 @@ def test_the_form_of_hf_quant_config_inside_of_the_config() -> None:
 
 def test_no_section() -> None:
     assert quantization_data({"text_config": {}, "quantization_config": None}) is None
+
+
+def packed(answer: Any) -> Any:
+    """Packing, zero points, act-order of an answer."""
+    assert isinstance(answer, Quantization), answer
+    return answer.packing, answer.zero_points, answer.act_order
+
+
+@pytest.mark.parametrize(
+    ("section", "expected"),
+    [
+        ({"quant_method": "awq", "bits": 4}, ("awq", True, False)),
+        ({"quant_method": "awq", "bits": 4, "zero_point": False}, ("awq", False, False)),
+        ({"quant_method": "gptq", "bits": 4, "sym": True}, ("gptq", False, False)),
+        ({"quant_method": "gptq", "bits": 4, "desc_act": True}, ("gptq", False, True)),
+        # One group for all of K is in no order.
+        (
+            {"quant_method": "gptq", "bits": 4, "desc_act": True, "group_size": -1},
+            ("gptq", False, False),
+        ),
+        ({"quant_method": "gptq", "bits": 4, "sym": False}, ("gptq", True, False)),
+        # The second form differs in its zero points alone.
+        (
+            {"quant_method": "gptq", "bits": 4, "sym": False, "checkpoint_format": "gptq_v2"},
+            ("gptq_v2", True, False),
+        ),
+        (
+            {"quant_method": "gptq", "bits": 4, "sym": True, "checkpoint_format": "gptq_v2"},
+            ("gptq", False, False),
+        ),
+        ({"quant_method": "gptq", "checkpoint_format": "marlin"}, ("", False, False)),
+        ({"quant_method": "moe_wna16", "bits": 4}, ("", False, False)),
+        ({"quant_method": "auto-round", "bits": 4}, ("gptq", False, False)),
+        ({"quant_method": "auto-round", "bits": 4, "sym": False}, ("gptq", True, False)),
+        # It stores zero points that are all the middle.
+        (
+            {"quant_method": "auto-round", "bits": 4, "packing_format": "auto_round:auto_awq"},
+            ("awq", True, False),
+        ),
+        (
+            {"quant_method": "auto-round", "bits": 4, "packing_format": "auto_round:fp8"},
+            ("", False, False),
+        ),
+        ({"quant_method": "w8a8_int8"}, ("", False, False)),
+    ],
+)
+def test_how_integers_are_packed(section: dict[str, Any], expected: Any) -> None:
+    found = describe(method_name(section), section, QKV, experts=False)
+    assert packed(found) == expected
+
+
+def test_a_rule_of_gptq_says_what_layers_it_packs_in_another_order() -> None:
+    rules = {"+:.*qkv_proj": {"desc_act": True, "bits": 8}}
+    section = {"quant_method": "gptq", "bits": 4, "dynamic": rules}
+    assert packed(describe("gptq", section, QKV, experts=False)) == ("gptq", False, True)
+    assert packed(describe("gptq", section, "o_proj", experts=False)) == ("gptq", False, False)

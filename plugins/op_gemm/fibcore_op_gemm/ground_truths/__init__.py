@@ -10,6 +10,7 @@ from typing import Any
 from fibcore.plugin import Definition, GroundTruth
 from fibcore_op_gemm.formats import of_definition
 from fibcore_op_gemm.names import OP_TYPE
+from fibcore_op_gemm.weight_only import WeightOnly
 
 
 def choose(definition: Definition) -> tuple[GroundTruth, ...]:
@@ -20,6 +21,8 @@ def choose(definition: Definition) -> tuple[GroundTruth, ...]:
     if definition.op_type != OP_TYPE or list(definition.outputs) != ["C"]:
         return ()
     matrices = of_definition(definition)
+    if isinstance(matrices, WeightOnly):
+        return _of_weight_only()[matrices.packing.name]
     return _truths()[matrices.name] if matrices is not None else ()
 
 
@@ -45,6 +48,19 @@ def _flashinfer(
         packages=("flashinfer", *also),
         **needs,
     )
+
+
+@functools.cache
+def _of_weight_only() -> Mapping[str, tuple[GroundTruth, ...]]:
+    """By the packing's name, the preferred one first."""
+    exact = _truth("torch_gemm_weight_only", "torch float64, unpacked and scaled", "torch")
+    unpacked = _truth("sglang_gemm_unpack_cols", "sglang unpack_cols, matmul", "sglang")
+    dequantised = _truth("sglang_gemm_awq", "sglang awq_dequantize_decomposition, matmul", "sglang")
+    return {
+        "awq": (dequantised, exact),
+        "gptq": (unpacked, exact),
+        "pack_quantized": (unpacked, exact),
+    }
 
 
 @functools.cache
