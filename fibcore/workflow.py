@@ -12,7 +12,7 @@ from fibcore.errors import FibcoreError
 from fibcore.extraction.report import ExtractReport
 from fibcore.extraction.request import ModelsLaunched, Request
 from fibcore.extraction.run import extract
-from fibcore.keywords import api, part
+from fibcore.keywords import api, part, several
 from fibcore.processes.limits import WorkerLimits
 from fibcore.progress import report
 from fibcore.sources.repos_config import ReposConfig
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from fibcore.verification import AddTestsReport, VerifyReport
+
+
+MODEL = "llama"
+"""The model where none is named."""
 
 
 @attrs.frozen
@@ -96,7 +100,7 @@ class RunAsked(ModelsLaunched, WorkerLimits, total=False):
 
 @api(RunAsked, options=True)
 def run(
-    model_name: str | Sequence[str] = ("llama",),
+    model_name: str | Sequence[str] = (),
     *,
     flashinfer: str | None = None,
     flashinfer_trace: str | None = None,
@@ -111,7 +115,8 @@ def run(
     built-in catalogue take their place, and the report says so.
 
     Args:
-        model_name: One or several models, as for `fibcore.extract`.
+        model_name: One or several models, as for `fibcore.extract`; without one that of the launch
+            line, and without a launch line llama.
         flashinfer: FlashInfer's source, as for `fibcore.clone_repos`; what is there already stays
             if None. `sglang` likewise.
         flashinfer_trace: The dataset's source, likewise.
@@ -137,11 +142,12 @@ def run(
     check_usage(device, tolerance, evidence, **limits)
     place = part(Where, asked)
     place["registry"] = registry = Workspace.of(**place).registry
-    Request.of(registry, asked)  # what is wrong with it, before anything is downloaded
+    request = Request.of(registry, asked)  # what is wrong with it, before anything is downloaded
+    names = several(model_name) or (() if request.launch is not None else (MODEL,))
     repositories = clone_repos(flashinfer=flashinfer, flashinfer_trace=flashinfer_trace, **place)
     place["sglang"] = asked["sglang"] = None  # the one that is in the folder now
     asked["registry"] = registry
-    extraction = extract(model_name, **part(ModelsLaunched, asked))
+    extraction = extract(names, **part(ModelsLaunched, asked))
     result = RunReport(extraction, repositories)
     if not extraction.outcomes:
         nothing = FibcoreError("no kernel was found, so there is nothing to test")

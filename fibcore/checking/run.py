@@ -16,7 +16,7 @@ from fibcore.exporting.serving import found_kernels
 from fibcore.exporting.shapes import shape_of
 from fibcore.extraction.find import few_collections, resolve
 from fibcore.extraction.report import Refused, source_label
-from fibcore.extraction.request import ModelsAsked, Request
+from fibcore.extraction.request import ModelsLaunched, Request
 from fibcore.keywords import api, part, several, user_path
 from fibcore.reports.coverage.handkept.quantities import flat
 from fibcore.workspace import Where, Workspace
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from fibcore.model.options import OptionValue
 
 
-@api(ModelsAsked, options=True)
+@api(ModelsLaunched, options=True)
 def check(
-    table: str | Path, model_name: str | Sequence[str] = (), **asked: Unpack[ModelsAsked]
+    table: str | Path, model_name: str | Sequence[str] = (), **asked: Unpack[ModelsLaunched]
 ) -> CheckReport:
     """Hold a table of shapes or of architectures against the source.
 
@@ -42,8 +42,8 @@ def check(
             and the keys around them may name models. A page in Markdown is for
             `fibcore.coverage(check=...)`.
         model_name: The models of rows that name none.
-        **asked: How the models are served where a row does not say it, and where; see `Wanted` and
-            `Where`.
+        **asked: How the models are served where a row does not say it, and where; see
+            `ModelsLaunched`.
 
     Raises:
         UsageError: a name or an option is wrong.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @cli.command()
-@click.option("--model-name", required=True, metavar="NAME", help="Model.")
+@click.option("--model-name", default="", metavar="NAME", help="Model.")
 @click.option(
     "--web-dir",
     default=".",
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 @click.option("--tp", type=options.PositiveInts(), help="Tensor-parallel sizes, such as 1,8.")
 @click.option("--ep", type=options.PositiveInts(), help="Expert-parallel sizes.")
 @declared.options_with_several_values
+@declared.launched
 @options.sglang
 @click.option("--display-name", metavar="TEXT", help="Name for people.  [that of the Hub id]")
 @click.option("--description", metavar="TEXT", help="A sentence about the model.")

@@ -22,6 +22,7 @@ SHOWN = 20
 @click.option("--model-name", multiple=True, metavar="NAME", help="Model of rows that name none.")
 @options.model_constants
 @declared.serving_sizes
+@declared.launched
 @options.sglang
 @options.common
 def check(out: Output, table: Path, **given: Any) -> int:

@@ -31,6 +31,7 @@ COMMANDS_SHOWN = 6
     help="Take the config from this config.json.",
 )
 @declared.serving_sizes
+@declared.launched
 @options.sglang
 @click.option(
     "--check",

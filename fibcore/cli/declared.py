@@ -59,17 +59,34 @@ def serving_sizes(command: Command) -> Command:
     )
 
 
+_LAUNCH = (
+    "A launch line of SGLang's server, or a YAML or JSON file of its options; 'catalogue' takes "
+    "the catalogue's."
+)
+_GPU = f"{', '.join(GPUS)}.  [{DEFAULT_GPU}]"
+
+launch_line = click.option("--launch", metavar="LINE|FILE", help=_LAUNCH)
+"""Adds the option that says in SGLang's own words how a model is served."""
+
+
 def launched(command: Command) -> Command:
-    """Add the options that say in SGLang's own words how a model is served."""
+    """Add the options that say in SGLang's own words how, and on what, a model is served."""
+    return add(command, launch_line, click.option("--gpu", metavar="GPU", help=_GPU))
+
+
+def two_launches(command: Command) -> Command:
+    """Add the same options for a comparison, in which either may be given twice."""
     return add(
         command,
         click.option(
             "--launch",
+            multiple=True,
             metavar="LINE|FILE",
-            help="A launch line of SGLang's server, or a YAML or JSON file of its options; "
-            "'catalogue' takes the catalogue's.",
+            help=f"{_LAUNCH} Two of them are compared.",
         ),
-        click.option("--gpu", metavar="GPU", help=f"{', '.join(GPUS)}.  [{DEFAULT_GPU}]"),
+        click.option(
+            "--gpu", multiple=True, metavar="GPU", help=f"{_GPU}  Two of them are compared."
+        ),
     )
 
 

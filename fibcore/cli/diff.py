@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 
 
 @cli.command()
-@click.option(
-    "--model-name", multiple=True, required=True, metavar="NAME", help="Model (repeatable)."
-)
+@click.option("--model-name", multiple=True, metavar="NAME", help="Model (repeatable).")
 @click.option(
     "--sglang",
     multiple=True,
@@ -40,6 +38,7 @@ if TYPE_CHECKING:
     help="Compare with what FlashInfer's tracing wrote.",
 )
 @declared.serving_sizes
+@declared.two_launches
 @click.option("--exit-code", is_flag=True, help="Exit with 1 where the sides differ.")
 @options.common
 def diff(
@@ -47,13 +46,16 @@ def diff(
     model_name: tuple[str, ...],
     sglang: tuple[str, ...],
     config: tuple[str, ...],
+    launch: tuple[str, ...],
+    gpu: tuple[str, ...],
     exit_code: bool,
     **given: Any,
 ) -> int:
-    """Compare the kernels of two sources, two models or two configs, or with a trace dump.
+    """Compare kernels: of two sources, models, configs or launches, or with a trace dump.
 
     Two --sglang compare every model on both; two --model-name compare these on one source; two
-    --config compare two configs of one model; --trace compares extraction with a dump. Nothing is
+    --config compare two configs of one model, two --launch or --gpu two ways to serve it; --trace
+    compares extraction with a dump. Nothing is
     written. The exit status is 0 where everything was compared, 1 where a side failed or is
     partial, and with --exit-code also where the sides differ in more than source lines.
     """
@@ -63,6 +65,8 @@ def diff(
         model_name,
         sglang=sglang or None,
         config=_configs(config, model_name),
+        launch=launch or None,
+        gpu=gpu or None,
         progress=out.progress,
         **given,
     )
@@ -109,7 +113,10 @@ def _print(report: DiffReport, out: Output) -> None:
 def _pair(pair: ModelDiff, out: Output) -> None:
     out.line(pair.label)
     for mark, side in (("-", pair.before), ("+", pair.after)):
-        out.line(f"  {mark} {side.architecture}, constants from {side.constants}, {side.source}")
+        served = f", as served: {side.served}" if side.served else ""
+        out.line(
+            f"  {mark} {side.architecture}, constants from {side.constants}, {side.source}{served}"
+        )
     for change in pair.changes:
         if change.kind != "moved" or out.verbosity > 0:
             _change(change, out)

@@ -28,6 +28,7 @@ ROWS_SHOWN = 40
     help="All models whose config.json lies in this folder.",
 )
 @declared.serving_sizes
+@declared.launch_line
 @click.option("--rows", type=options.PositiveInts(), help="Rows of a shape, such as 1,64,4096.")
 @click.option("--gpu", multiple=True, metavar="NAME", help="GPU that keys are for (repeatable).")
 @click.option(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fibcore.cli import options
+from fibcore.cli import declared, options
 from fibcore.cli.group import cli
 from fibcore.cli.output import Output
 
@@ -20,19 +20,21 @@ if TYPE_CHECKING:
 @options.model_constants
 @click.option("--tp", type=options.PositiveInt(), help="Tensor-parallel size.")
 @click.option("--ep", type=options.PositiveInt(), help="Expert-parallel size.")
+@declared.launched
 @options.sglang
 @options.common
 def models(out: Output, name: str | None, **given: Any) -> int:
-    """List models, or show the module hierarchy of NAME."""
+    """List models, or show the module hierarchy of NAME, or of the model of a launch line."""
     from fibcore.extraction import hierarchy as api
 
-    if name is None:
-        about_one = [given.pop(option) for option in ("hf_repo_id", "config", "tp", "ep")]
+    if name is None and given["launch"] is None:
+        alone = ("hf_repo_id", "config", "tp", "ep", "launch", "gpu")
+        about_one = [given.pop(option) for option in alone]
         if any(value is not None for value in about_one):
-            raise click.UsageError("--hf-repo-id, --config, --tp and --ep need a NAME")
+            raise click.UsageError("--hf-repo-id, --config, --tp, --ep and --gpu need a NAME")
         _print_models(api.models(progress=out.progress, **given), out)
         return 0
-    report = api.hierarchy(name, progress=out.progress, **given)
+    report = api.hierarchy(name or "", progress=out.progress, **given)
     _print_hierarchy(report, out)
     return report.exit_code
 
@@ -67,6 +69,8 @@ def _print_hierarchy(report: HierarchyReport, out: Output) -> None:
     out.document(report.to_dict)
     out.line(f"{report.slug} (TP {report.tp}, EP {report.ep})")
     out.line(f"{report.architecture}, constants from {report.constants}, {report.source}")
+    if report.served:
+        out.line(f"as served: {report.served}")
     for row in report.rows:
         count = f" x{row.count}" if row.count > 1 else ""
         place = f"  {row.place}" if out.verbosity > 0 else ""

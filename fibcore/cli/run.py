@@ -22,9 +22,8 @@ if TYPE_CHECKING:
 @click.option(
     "--model-name",
     multiple=True,
-    default=("llama",),
     metavar="NAME",
-    help="Model (repeatable).  [llama]",
+    help="Model (repeatable).  [the launch line's, else llama]",
 )
 @options.model_constants
 @declared.serving_sizes

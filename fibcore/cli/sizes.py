@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fibcore.cli import options
+from fibcore.cli import declared, options
 from fibcore.cli.group import cli
 from fibcore.cli.output import Output
 
@@ -17,18 +17,20 @@ _GIB = 2**30
 
 
 @cli.command()
-@click.argument("model_name", metavar="MODEL")
+@click.argument("model_name", metavar="[MODEL]", required=False, default="")
 @options.model_constants
 @click.option("--tp", type=options.PositiveInts(), help="Ranks to try.  [default: 1,2,4,8,16]")
 @click.option("--ep", type=options.PositiveInts(), help="Expert-parallel sizes to try.")
 @click.option("--dp", type=options.PositiveInts(), help="Groups of attention to try.")
+@declared.launched
 @click.option("--gpu-memory", type=options.Size(), help="Memory of a GPU, such as 80G.")
 @options.sglang
 @options.common
 def sizes(out: Output, **given: Any) -> int:
     """Show which TP, EP and attention-DP sizes a checkpoint can be served at, and why not others.
 
-    MODEL is as for extract. Experts are tried whole and over all ranks, attention too.
+    MODEL is as for extract. Experts are tried whole and over all ranks, attention too. A launch
+    line alone is tried as it stands; sizes beside it take the place of its own.
     """
     from fibcore.reports.sizes import sizes as api
 

@@ -16,11 +16,10 @@ if TYPE_CHECKING:
 
 
 @cli.command()
-@click.option(
-    "--model-name", multiple=True, required=True, metavar="NAME", help="Model (repeatable)."
-)
+@click.option("--model-name", multiple=True, metavar="NAME", help="Model (repeatable).")
 @options.model_constants
 @declared.serving_sizes
+@declared.launch_line
 @click.option(
     "--batch", type=options.PositiveInt(), default=64, show_default=True, help="Decode sequences."
 )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fibcore.cli import options
+from fibcore.cli import declared, options
 from fibcore.cli.group import cli
 from fibcore.cli.output import Output
 
@@ -30,6 +30,7 @@ SHOWN = 15
 @click.option("--model-name", multiple=True, metavar="NAME", help="These models only (repeatable).")
 @click.option("--tp", type=options.PositiveInt(), help="Tensor-parallel size of all models.")
 @click.option("--ep", type=options.PositiveInt(), help="Expert-parallel size of all models.")
+@declared.launched
 @click.option("--jobs", type=options.PositiveInt(), help="Processes.  [default: one for each core]")
 @click.option(
     "--timeout",
@@ -67,6 +68,8 @@ def show(report: SurveyReport, out: Output) -> None:
     out.close()
     out.document(lambda: {**report.to_dict(), "timings": report.timings(), "output": report.output})
     out.line(report.source)
+    if report.served:
+        out.line(f"as served: {report.served}")
     out.table(
         ("architecture", "model", "state", "layers", "definitions", "not covered", "s"),
         [_cells(row) for row in report.rows],

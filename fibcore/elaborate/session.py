@@ -45,7 +45,7 @@ from fibcore.elaborate.transformers.config_object import from_file
 from fibcore.elaborate.transformers.config_reads import unread_keys
 from fibcore.errors import ConfigError, ElaborationError, FibcoreError, ServingError
 from fibcore.model.serving import Serving
-from fibcore.model.tree import Followed, Later, Missing, ModelTree, SourcePlace
+from fibcore.model.tree import Followed, Later, Missing, ModelTree, SourcePlace, Unknown
 
 if TYPE_CHECKING:
     from fibcore.configs.model_config import ModelConfig
@@ -166,12 +166,16 @@ class Session:
         self.config_label = config.label
         environment.warnings.extend(core_sizes(config))
         file = from_file(self.config.data, "", self.config.origins)
+        section = quantization_data(self.config.data)
         method = self.serving.argument("quantization")
-        ev.notes.extend(prepare(ev, environment, config, architecture, file, method))
+        if isinstance(method, Unknown) and section is not None:
+            method = None  # whatever the server makes of it, the checkpoint says what it holds
+        asked = method if isinstance(method, str) else None
+        ev.notes.extend(prepare(ev, environment, config, architecture, file, asked))
         environment.shims.server.passes.config = config
         if self.serving.launch is not None:
             environment.warnings.extend(initialize(ev, environment))
-        quantizer = Quantizer(ev, quantization_data(self.config.data), cls, config, method)
+        quantizer = Quantizer(ev, section, cls, config, method)
         environment.shims.server.shared_experts = shared_experts(ev, cls, config, quantizer.config)
         settle(ev, cls, config, quantizer.config)
         missing: list[Missing] = []

@@ -18,6 +18,7 @@ from fibcore.extraction.find import few_collections
 from fibcore.extraction.report import source_label
 from fibcore.extraction.request import ModelsAsked, Request
 from fibcore.keywords import api, part, several, user_path
+from fibcore.model.launch import gpu_of
 from fibcore.ops.exports import Exported, ExportFormat, ExportRequest
 from fibcore.ops.registry import Registry
 from fibcore.workspace import Where, Workspace
@@ -63,6 +64,7 @@ def export(
         output: The folder to write files to; none are written without it.
         rows: The rows (tokens) at which a shape is wanted; 1 to 8192 by default.
         gpu: The GPUs that keys of tuned configs are for: "H100", or what its driver reports.
+            Models are served on the first of them that facts describe, by default an H100.
         shipped: Folder of the consumer's source, in which tuned configs lie; SGLang's own for its
             formats.
         **asked: How the models are served, and where; see `ModelsAsked`, `Wanted` and `Where`.
@@ -73,9 +75,11 @@ def export(
         FibcoreError: files cannot be written.
     """
     workspace = Workspace.of(**part(Where, asked))
-    chosen = Request.of_models(workspace.registry, asked)
+    chosen = attrs.evolve(Request.of_models(workspace.registry, asked), gpu=gpu_of(several(gpu)))
     parts = _chosen(format, _formats(workspace.registry))
     request = _request(chosen, parts)
+    if configs is None:
+        chosen.check_named(several(model_name))
     files = () if configs is None else _config_files(user_path(configs, "--configs"))
     source = workspace.source()
     with few_collections():

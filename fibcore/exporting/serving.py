@@ -8,11 +8,9 @@ from pathlib import Path
 import attrs
 
 from fibcore.configs.catalogue import slugify
-from fibcore.errors import UsageError
 from fibcore.extraction.findings import Findings, find_models
 from fibcore.extraction.report import Refused
 from fibcore.extraction.request import Request
-from fibcore.model.serving import Serving
 from fibcore.ops.exports import ServedKernel
 from fibcore.workspace import Workspace
 
@@ -38,7 +36,7 @@ def found_kernels(
     """The kernels of models, and of the models of config files.
 
     Args:
-        names: The models, as for `fibcore.extract`.
+        names: The models, as for `fibcore.extract`; none for the one of the launch line.
         workspace: The source and the plugins.
         request: How they are served, and which op types are wanted.
         configs: Files of configs, each of a model that is called after its file.
@@ -46,11 +44,9 @@ def found_kernels(
     Raises:
         UsageError: there is no model.
     """
-    if not names and not configs:
-        raise UsageError("no model is named", where="--model-name", expected="at least one name")
     source, registry, progress = workspace.source(), workspace.registry, workspace.progress
     several: list[Findings] = []
-    if names:
+    if names or not configs:
         several.append(find_models(names, source, request, registry, progress=progress))
     for path in configs:
         asked = attrs.evolve(request, config=path)
@@ -65,10 +61,9 @@ def found_kernels(
 
 def _served(found: Findings) -> Iterable[ServedKernel]:
     for model in found.models:
-        serving = Serving(tp=model.report.tp, ep=model.report.ep)
         for one in model.defined:
             definition = found.derived[one.key].definition
-            yield ServedKernel(model.report.slug, serving, one.kernel, definition)
+            yield ServedKernel(model.report.slug, model.serving, one.kernel, definition)
 
 
 def _failures(found: Findings) -> Iterable[str]:

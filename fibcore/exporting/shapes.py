@@ -10,7 +10,7 @@ import attrs
 
 from fibcore.exporting.serving import found_kernels
 from fibcore.extraction.find import few_collections
-from fibcore.extraction.request import ModelsAsked, Request
+from fibcore.extraction.request import ModelsLaunched, Request
 from fibcore.keywords import api, part, several
 from fibcore.model.layer_paths import group_uses
 from fibcore.ops.authoring.tables import csv_text, json_text
@@ -68,15 +68,16 @@ class KernelShape:
         )
 
 
-@api(ModelsAsked, options=True)
+@api(ModelsLaunched, options=True)
 def shapes(
-    model_name: str | Sequence[str], **asked: Unpack[ModelsAsked]
+    model_name: str | Sequence[str] = (), **asked: Unpack[ModelsLaunched]
 ) -> tuple[KernelShape, ...]:
     """The sizes of the kernels of models, with where they come from; no dataset is looked at.
 
     Args:
-        model_name: One model or several, as for `fibcore.extract`.
-        **asked: How the models are served, and where; see `ModelsAsked`, `Wanted` and `Where`.
+        model_name: One model or several, as for `fibcore.extract`; may be left out where a launch
+            line names the model.
+        **asked: How the models are served, and where; see `ModelsLaunched`.
 
     Raises:
         UsageError: a name or an option is wrong.
@@ -85,6 +86,7 @@ def shapes(
     """
     workspace = Workspace.of(**part(Where, asked))
     request = Request.of_models(workspace.registry, asked)
+    request.check_named(several(model_name))
     with few_collections():
         found = found_kernels(several(model_name), workspace, request)
     for refused in found.refused:

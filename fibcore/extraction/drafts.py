@@ -62,7 +62,12 @@ def _named(path: str, source: SourceTree) -> ResolvedModel:
 
 def is_draft(model: ResolvedModel) -> bool:
     """Whether a model is the draft of a launch."""
-    return model.slug.endswith(_SUFFIX)
+    return is_draft_slug(model.slug)
+
+
+def is_draft_slug(slug: str) -> bool:
+    """Whether a model of this name is the draft of a launch."""
+    return slug.endswith(_SUFFIX)
 
 
 def of_draft(serving: Serving) -> Serving:

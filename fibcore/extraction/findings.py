@@ -24,9 +24,10 @@ from fibcore.extraction.report import (
     source_label,
     unread,
 )
-from fibcore.extraction.request import Request, check_models
+from fibcore.extraction.request import Request
 from fibcore.model.definition import Definition
 from fibcore.model.kernel import Kernel, NotCovered, Problem, Use, class_defaults
+from fibcore.model.serving import Serving
 from fibcore.model.tree import Missing
 from fibcore.ops.covering import covering
 from fibcore.ops.registry import Registry
@@ -90,6 +91,7 @@ class FoundModel:
     Attributes:
         report: The model, its source and what went wrong; no kernels, whose outcomes only a dataset
             knows.
+        serving: How it is served.
         kernels: The kernels of the op types that were asked for.
         defined: Those of them that have a definition.
         not_covered: Ops that these op types' plugins recognised and have no definition for.
@@ -100,6 +102,7 @@ class FoundModel:
     """
 
     report: ModelReport
+    serving: Serving
     kernels: tuple[Kernel, ...]
     defined: tuple[DefinedKernel, ...]
     not_covered: tuple[NotCovered, ...]
@@ -140,7 +143,7 @@ def find_models(
     """Every kernel of models, and its definition; no dataset is looked at.
 
     Args:
-        names: The models, as for `fibcore.extract`.
+        names: The models, as for `fibcore.extract`; none for the one of the launch line.
         source: SGLang's source.
         request: How the models are served, and what of them is asked for.
         registry: The plugins.
@@ -149,7 +152,7 @@ def find_models(
     Raises:
         UsageError: no name, or one config for several names.
     """
-    check_models(names, request.hf_repo_id, request.config)
+    names = request.named(names, source)
     search = _Search(source, registry, request, progress)
     with few_collections():
         for name in dict.fromkeys(names):
@@ -257,6 +260,7 @@ class _Search:
                 errors=tuple(failed),
                 class_defaults=class_defaults(kernels),
             ),
+            serving=found.serving,
             kernels=tuple(kernels),
             defined=tuple(defined),
             not_covered=found.not_covered,

@@ -8,12 +8,20 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from fibcore.errors import SourceError
-from fibcore.extraction.find import elaborated, few_collections, resolve
+from fibcore.extraction.find import elaborated, few_collections, resolve, settled
+from fibcore.extraction.launch_records import described, recorded
 from fibcore.extraction.report import missing_parts, source_label
-from fibcore.extraction.request import Config, combinations
-from fibcore.keywords import api
+from fibcore.extraction.request import (
+    Config,
+    Launched,
+    OnGpu,
+    Request,
+    launch_line,
+    sizes_of_a_launch,
+)
+from fibcore.keywords import api, part, several
 from fibcore.model.json import to_data
-from fibcore.model.serving import Serving
+from fibcore.model.launch import known_gpu
 from fibcore.model.tree import ModelTree, ModuleNode
 from fibcore.ops.options import DeclaredOptions
 from fibcore.workspace import Where, Workspace
@@ -59,6 +67,7 @@ class HierarchyReport:
         tp: Tensor-parallel size.
         ep: Expert-parallel size.
         rows: The modules, parents first, repeated layers once.
+        served: What else than the sizes says how it is served.
         missing: What could not be elaborated.
     """
 
@@ -69,6 +78,7 @@ class HierarchyReport:
     tp: int
     ep: int
     rows: tuple[ModuleRow, ...]
+    served: str = ""
     missing: tuple[str, ...] = ()
 
     @property
@@ -191,41 +201,64 @@ def models(**where: Unpack[Where]) -> ModelsReport:
     return ModelsReport(catalogue(), model_files(source), source_label(source), options)
 
 
-@api(Where)
+class HierarchyAsked(Where, Launched, OnGpu, total=False):
+    """The keywords of `hierarchy`: a launch line, its GPU, and where things are."""
+
+
+@api(HierarchyAsked)
 def hierarchy(
-    model_name: str,
+    model_name: str = "",
     *,
     hf_repo_id: str | None = None,
     config: Config = None,
     tp: int | None = None,
     ep: int | None = None,
-    **where: Unpack[Where],
+    **asked: Unpack[HierarchyAsked],
 ) -> HierarchyReport:
     """Elaborate a model and list its modules with their counts.
 
     Args:
-        model_name: As for `fibcore.extract`.
+        model_name: As for `fibcore.extract`; may be left out where a launch line names the model.
         hf_repo_id: Take the config from this Hub repository.
         config: Take the config from this file, or this plain data.
         tp: Tensor-parallel size; by default how the catalogue says the model is served.
         ep: Expert-parallel size, likewise.
-        **where: Where SGLang's source is; see `fibcore.workspace.Where`.
+        **asked: How it is launched, and where SGLang's source is; see
+            `fibcore.extraction.request.Launched`, `OnGpu` and `fibcore.workspace.Where`.
 
     Raises:
+        UsageError: an option is wrong, or no model is named.
         FibcoreError: no such model, a config that cannot be read, no source.
     """
-    source = Workspace.of(**where).source()
-    model = resolve(model_name, source, hf_repo_id=hf_repo_id, config=config)
-    tp, ep = combinations(() if tp is None else (tp,), () if ep is None else (ep,), model)[0]
+    request = Request(
+        tp=several(tp),
+        ep=several(ep),
+        hf_repo_id=hf_repo_id,
+        config=config,
+        launch=launch_line(asked.get("launch")),
+        gpu=known_gpu(asked.get("gpu")),
+    )
+    if request.launch is not None:
+        sizes_of_a_launch(tp=tp, ep=ep)
+    names = (model_name,) if model_name else ()
+    request.check_named(names)
+    source = Workspace.of(**part(Where, asked)).source()
+    request = request.for_source(source)
+    (name,) = request.named(names, source)
+    model = resolve(name, source, hf_repo_id=hf_repo_id, config=config)
+    request = request.for_model(model.slug, source)
+    tp, ep = request.combinations(model)[0]
+    serving = settled(source, model, request.serving(model, tp, ep, DeclaredOptions()))
     with few_collections():
-        tree = elaborated(source, model, Serving(tp=tp, ep=ep))
+        tree = elaborated(source, model, serving)
     return HierarchyReport(
         slug=model.slug,
         architecture=tree.architecture,
         constants=model.config.origin,
         source=source_label(source),
-        tp=tp,
-        ep=ep,
+        tp=serving.tp,
+        ep=serving.ep,
         rows=module_rows(tree),
+        served=described(recorded(serving, tree)),
         missing=tuple(str(m) for m in missing_parts(tree)),
     )

@@ -10,7 +10,7 @@ import attrs
 
 from fibcore.errors import UsageError, nearest
 from fibcore.keywords import part, several, user_path
-from fibcore.model.launch import DEFAULT_GPU, known_gpu
+from fibcore.model.launch import DEFAULT_GPU, Launch, known_gpu
 from fibcore.model.options import AskedValue, OptionValue
 from fibcore.model.serving import STAGES, Serving
 from fibcore.ops.options import DeclaredOptions
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 CATALOGUE = "catalogue"
 """Stands for the catalogue's launch line of each model."""
+
+LaunchLine = str | Path | Sequence[str]
+"""A launch line, its words, or a file of its options."""
 
 Config = str | Path | Mapping[str, Any] | None
 """A model's config: a file, plain data, or None for what its name stands for."""
@@ -57,15 +60,23 @@ class Launched(TypedDict, total=False):
         launch: A launch line (`python -m sglang.launch_server --tp 8 ...`, or its options alone),
             its words, or a YAML or JSON file of options; "catalogue" for how the catalogue says
             that a model is launched. In place of `tp` and `ep`.
+    """
+
+    launch: LaunchLine | None
+
+
+class OnGpu(TypedDict, total=False):
+    """What serves models.
+
+    Attributes:
         gpu: The GPU that the server runs on; an H100 by default.
     """
 
-    launch: str | Path | Sequence[str] | None
     gpu: str | None
 
 
-class WantedWhere(Where, Wanted, total=False):
-    """The keywords of functions of the API about models: `Wanted` and `Where`."""
+class WantedWhere(Where, Wanted, Launched, total=False):
+    """The keywords of functions of the API about models: `Wanted`, `Launched` and `Where`."""
 
 
 class ModelsAsked(WantedWhere, total=False):
@@ -80,8 +91,8 @@ class ModelsAsked(WantedWhere, total=False):
     config: Config
 
 
-class ModelsLaunched(ModelsAsked, Launched, total=False):
-    """The keywords of functions of the API that take a launch line as well."""
+class ModelsLaunched(ModelsAsked, OnGpu, total=False):
+    """The keywords of functions of the API about models on a GPU of their own."""
 
 
 @attrs.frozen
@@ -128,17 +139,9 @@ class Request:
             PluginError: no plugin is in use.
         """
         stage = asked.get("stage")
-        launched = part(Launched, asked)
-        launch = launched.get("launch")
-        for name in ("tp", "ep") if launch is not None else ():
-            if asked.get(name) not in (None, ()):
-                raise UsageError(
-                    "a launch line gives the parallel sizes itself",
-                    where=f"--{name}, --launch",
-                    expected="one of the two",
-                    found=f"{name}={asked.get(name)} beside a launch line",
-                    hint=f"write --{name}-size into the launch line",
-                )
+        launch = part(Launched, asked).get("launch")
+        if launch is not None:
+            sizes_of_a_launch(tp=asked.get("tp"), ep=asked.get("ep"))
         request = cls(
             tp=several(asked.get("tp")),
             ep=several(asked.get("ep")),
@@ -147,8 +150,8 @@ class Request:
             options=registry.options.asked(asked.get("options") or {}),
             hf_repo_id=hf_repo_id,
             config=config,
-            launch=_launch_line(launch),
-            gpu=known_gpu(launched.get("gpu")),
+            launch=launch_line(launch),
+            gpu=known_gpu(part(OnGpu, asked).get("gpu")),
         )
         registry.check_there_are_plugins()  # what is wrong with a name is said first
         return request
@@ -192,11 +195,27 @@ class Request:
 
         return self.launch if isinstance(self.launch, ReadLaunch) else None
 
-    @property
-    def launched_model(self) -> tuple[str, ...]:
-        """The model that the launch line names, if it names one."""
-        read = self.read_launch
-        return () if read is None or read.model is None else (read.model,)
+    def named(self, names: Sequence[str], source: SourceTree) -> tuple[str, ...]:
+        """The models that are named, else the one that the launch line names.
+
+        Raises:
+            UsageError: there is none; or the launch line cannot be read.
+        """
+        if not names and self.launch is not None:
+            read = self.for_source(source).read_launch
+            names = () if read is None or read.model is None else (read.model,)
+        check_models(names, self.hf_repo_id, self.config)
+        return tuple(names)
+
+    def check_named(self, names: Sequence[str]) -> None:
+        """Refuse what is wrong with the names of models before there is a source.
+
+        Raises:
+            UsageError: no model is named, and no launch line that may name one; or one config for
+                several models.
+        """
+        if names or self.launch is None:
+            check_models(names, self.hf_repo_id, self.config)
 
     @classmethod
     def of_models(cls, registry: Registry, asked: ModelsAsked) -> Request:
@@ -225,6 +244,8 @@ class Request:
         """
         read = self.read_launch if self.launch is not None else None
         launch = None if read is None else read.launch
+        if launch is None and self.gpu != DEFAULT_GPU:
+            launch = Launch("")  # the server decides by its machine, whatever options it has
         launched = {} if launch is None else declared.launched(launch.given)
         options = declared.completed(self.options, launched, model.options)
         return Serving(
@@ -236,7 +257,24 @@ class Request:
         return not self.op_types or kernel_op_type in self.op_types
 
 
-def _launch_line(launch: str | Path | Sequence[str] | None) -> str | Path | tuple[str, ...] | None:
+def sizes_of_a_launch(**given: Any) -> None:
+    """Refuse parallel sizes beside a launch line, which has them itself.
+
+    Raises:
+        UsageError: a size is given, by its name.
+    """
+    for name, value in given.items():
+        if value not in (None, ()):
+            raise UsageError(
+                "a launch line gives the parallel sizes itself",
+                where=f"--{name}, --launch",
+                expected="one of the two",
+                found=f"{name}={value} beside a launch line",
+                hint=f"write --{name}-size into the launch line",
+            )
+
+
+def launch_line(launch: LaunchLine | None) -> str | Path | tuple[str, ...] | None:
     """A launch line as it was given; a text that is the name of a file of options as its path."""
     if launch is None or isinstance(launch, Path):
         return launch

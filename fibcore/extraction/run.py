@@ -20,7 +20,7 @@ from fibcore.extraction.findings import (
     find_models,
 )
 from fibcore.extraction.report import ExtractReport, FoundKernel, ModelReport
-from fibcore.extraction.request import ModelsLaunched, Request, check_models
+from fibcore.extraction.request import ModelsLaunched, Request
 from fibcore.keywords import api, part, several
 from fibcore.model.layer_paths import group_uses
 from fibcore.progress import report
@@ -57,15 +57,11 @@ def extract(
         DatasetError: the dataset cannot be read or written at all.
     """
     workspace = Workspace.of(**part(Where, asked))
-    hf_repo_id, config = asked.get("hf_repo_id"), asked.get("config")
-    request = Request.of(workspace.registry, asked, hf_repo_id=hf_repo_id, config=config)
+    request = Request.of_models(workspace.registry, asked)
     names = several(model_name)
-    if names or request.launch is None:
-        check_models(names, hf_repo_id, config)
+    request.check_named(names)
     root = workspace.dataset_folder
     source = workspace.source()
-    request = request.for_source(source)
-    names = names or request.launched_model
     with few_collections():
         found = find_models(names, source, request, workspace.registry, progress=workspace.progress)
         if not found.models and len(found.refused) == 1:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import attrs
@@ -13,6 +13,8 @@ from fibcore.errors import UsageError, nearest
 DEFAULT_GPU = "H100"
 GPUS = ("H100", "H200", "B200", "MI300")
 """The GPUs that facts describe."""
+_ALSO = {"mi300x": "MI300", "mi325x": "MI300"}
+"""GPUs of the same architecture, which SGLang does not tell apart."""
 
 
 @attrs.frozen
@@ -67,7 +69,7 @@ def known_gpu(name: str | None) -> str:
     """
     if name is None:
         return DEFAULT_GPU
-    found = {known.lower(): known for known in GPUS}.get(name.strip().lower())
+    found = _described(name)
     if found is None:
         raise UsageError(
             "no facts describe this GPU",
@@ -76,3 +78,13 @@ def known_gpu(name: str | None) -> str:
             found=repr(name),
         )
     return found
+
+
+def gpu_of(names: Iterable[str]) -> str:
+    """The GPU that serves models where several are looked at: the first that facts describe."""
+    return next(filter(None, map(_described, names)), DEFAULT_GPU)
+
+
+def _described(name: str) -> str | None:
+    word = name.strip().lower()
+    return _ALSO.get(word) or {known.lower(): known for known in GPUS}.get(word)

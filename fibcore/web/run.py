@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from fibcore.configs.catalogue import find_entry
 from fibcore.dataset.files import write_elsewhere
-from fibcore.errors import DatasetError, UsageError, WebError
-from fibcore.extraction.hierarchy import HierarchyReport, hierarchy
+from fibcore.errors import DatasetError, WebError
+from fibcore.extraction.hierarchy import HierarchyAsked, HierarchyReport, hierarchy
 from fibcore.extraction.report import ExtractReport, ModelReport
-from fibcore.extraction.request import ModelsAsked, Request
+from fibcore.extraction.request import ModelsLaunched, Request
 from fibcore.extraction.run import extract
 from fibcore.extras import need
 from fibcore.keywords import api, part
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 
-@api(ModelsAsked, options=True)
+@api(ModelsLaunched, options=True)
 def add_new_model(
-    model_name: str,
+    model_name: str = "",
     *,
     web_dir: str | Path = ".",
     display_name: str | None = None,
@@ -41,7 +41,7 @@ def add_new_model(
     prune: bool = False,
     dry_run: bool = False,
     show: Callable[[str], None] | None = None,
-    **asked: Unpack[ModelsAsked],
+    **asked: Unpack[ModelsLaunched],
 ) -> AddModelReport:
     """Add a model to the web site's list, or bring its entry up to date.
 
@@ -50,7 +50,7 @@ def add_new_model(
     whatever else it has stays.
 
     Args:
-        model_name: As for `fibcore.extract`.
+        model_name: As for `fibcore.extract`; may be left out where a launch line names the model.
         web_dir: The site's repository, a folder above or below `apps/web`, or the file itself.
         display_name: The model's name for people; by default that of its Hub id.
         description: A sentence about it; by default its class, Hub id and parallel sizes.
@@ -58,7 +58,7 @@ def add_new_model(
         prune: Remove modules and definitions of the entry that the model does not have.
         dry_run: Write nothing.
         show: Called with the diff before the file is written.
-        **asked: How the model is served, and where; see `ModelsAsked`, `Wanted` and `Where`. The
+        **asked: How the model is served, and where; see `ModelsLaunched`. The
             config is that of `hf_repo_id`, the model's Hub id, unless `config` is given. The names
             of definitions are those of the dataset, which need not exist.
 
@@ -72,34 +72,36 @@ def add_new_model(
         FibcoreError: the model cannot be extracted at all.
     """
     need("web", "TypeScript files")
-    if not model_name.strip():
-        raise UsageError("no model is named", where="--model-name", expected="a name")
+    names = (model_name,) if model_name.strip() else ()
     asked["registry"] = registry = Workspace.of(**part(Where, asked)).registry
-    Request.of(registry, asked)  # what is wrong with it, before anything is read
+    # What is wrong with it, before anything is read.
+    Request.of(registry, asked).check_named(names)
     path = find_models_file(Path(web_dir))
     before = _read(path)
     hf_repo_id, config = asked.get("hf_repo_id"), asked.get("config")
     asked["hf_repo_id"] = config_id = hf_repo_id if config is None else None
-    found = extract(model_name, dry_run=True, **asked)
+    found = extract(names, dry_run=True, **asked)
     if not found.models:
         raise found.refused[0].error
     first = found.models[0]
+    several = [model for model in found.models if model.slug == first.slug]
+    launched = asked.get("launch") is not None  # and has the sizes then
     tree = hierarchy(
-        model_name,
+        first.name,
         hf_repo_id=config_id,
         config=config,
-        tp=first.tp,
-        ep=first.ep,
-        **part(Where, asked),
+        tp=None if launched else first.tp,
+        ep=None if launched else first.ep,
+        **part(HierarchyAsked, asked),
     )
     modules, astray = web_modules(
-        tree.architecture, tree.rows, _definitions(found.models), counts=counts
+        tree.architecture, tree.rows, _definitions(several), counts=counts
     )
-    hub_id = hf_repo_id or _hub_id(model_name, first)
+    hub_id = hf_repo_id or _hub_id(first)
     entry = WebEntry(
         id=first.slug,
         name=display_name or _display_name(hub_id or first.slug),
-        description=description or _description(found.models, hub_id),
+        description=description or _description(several, hub_id),
         modules=modules,
         renamed=display_name is not None,
         described=description is not None,
@@ -117,13 +119,14 @@ def add_new_model(
         architecture=tree.architecture,
         constants=tree.constants,
         source=tree.source,
-        sizes=tuple((m.tp, m.ep) for m in found.models),
+        sizes=tuple((m.tp, m.ep) for m in several),
         modules=modules,
         change=result.change,
         diff=diff,
         not_in_dataset=tuple(n for n, kind in found.outcomes.items() if kind in _NOT_THERE),
         notes=(
             *dict.fromkeys(warning for model in found.models for warning in model.warnings),
+            *_drafts(found.models, first.slug),
             *_notes(astray, counts, result.counts),
         ),
         failures=_failures(found, tree),
@@ -146,9 +149,9 @@ def _definitions(models: Sequence[ModelReport]) -> dict[str, list[str]]:
     return found
 
 
-def _hub_id(name: str, model: ModelReport) -> str | None:
-    if "/" in name:
-        return name
+def _hub_id(model: ModelReport) -> str | None:
+    if "/" in model.name:
+        return model.name
     entry = find_entry(model.slug)
     return entry.hub_id if entry is not None else None
 
@@ -161,7 +164,14 @@ def _display_name(name: str) -> str:
 def _description(models: Sequence[ModelReport], hub_id: str | None) -> str:
     sizes = " and ".join(f"TP {m.tp}, EP {m.ep}" for m in models)
     of = f" ({hub_id})" if hub_id else ""
-    return f"{models[0].architecture}{of}, kernels at {sizes}"
+    served = f", {models[0].served}" if models[0].served else ""
+    return f"{models[0].architecture}{of}, kernels at {sizes}{served}"
+
+
+def _drafts(models: Sequence[ModelReport], slug: str) -> Iterator[str]:
+    for model in models:
+        if model.slug != slug:
+            yield f"{model.slug}, which the launch runs beside it, is a model of its own"
 
 
 def _notes(astray: Sequence[str], counts: Counts, others: Counts | None) -> Iterator[str]:

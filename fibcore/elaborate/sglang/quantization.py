@@ -114,7 +114,8 @@ class Quantizer:
         data: The quantisation section of the checkpoint's config; None where it has none.
         model: The model's class.
         config: The model's config.
-        online: The method by which a launch has plain weights quantised.
+        online: The method by which a launch has plain weights quantised; Unknown where the server
+            decides on what is not known.
     """
 
     def __init__(
@@ -123,18 +124,21 @@ class Quantizer:
         data: dict[str, Any] | None,
         model: Class,
         config: Any,
-        online: str | None = None,
+        online: str | Unknown | None = None,
     ) -> None:
         self.ev = evaluator
-        if data is None and online is not None:
+        undecided = online if data is None and isinstance(online, Unknown) else None
+        if data is None and isinstance(online, str):
             data = {"quant_method": online}
             self.online = True
         else:
             self.online = False
-        self.data = data
+        self.data = {} if undecided is not None else data
         self.method = method_name(data) if data else ""
         self.config: Any = None
-        self.problem: Unknown | None = None
+        self.problem: Unknown | None = undecided
+        if undecided is not None:
+            self.config = Obj(Ext("quantization"), model.place)
         self._answers: dict[int, list[tuple[list[tuple[IndexFn, Any]], _Answer]]] = {}
         self._memo: dict[Any, Quantization | Unknown | None] = {}
         self._compressed: CompressedTensors | None = None

@@ -34,15 +34,21 @@ class CommandLines:
     def extract(
         self,
         model: str,
-        tp: int,
-        ep: int,
+        served: Sequence[str],
         options: Sequence[str],
         op_types: Sequence[str],
     ) -> str:
-        """Extracts the definitions of op types of a model; `options` are words as they stand."""
+        """Extracts the definitions of op types of a model.
+
+        Args:
+            model: The model.
+            served: Words that say how it is served.
+            options: Words of the options of op types.
+            op_types: The op types.
+        """
         words = ["extract-kernel-definitions", "--model-name", model]
         words += ["--config", str(self.config)] if self.config is not None else []
-        words += ["--tp", str(tp), "--ep", str(ep)]
+        words += served
         words += [word for op_type in op_types for word in ("--op-type", op_type)]
         words += options
         words += ["--sglang", self.sglang] if self.sglang is not None else []

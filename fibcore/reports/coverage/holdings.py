@@ -11,6 +11,7 @@ from fibcore.dataset import Dataset, Provenance
 from fibcore.dataset.inventory import Inventory
 from fibcore.errors import DatasetError, FibcoreError
 from fibcore.model.definition import Definition
+from fibcore.model.launch import DEFAULT_GPU
 from fibcore.model.options import Option, OptionValue
 from fibcore.model.serving import Serving
 from fibcore.ops.options import DeclaredOptions
@@ -27,20 +28,44 @@ class Served:
         tp: Tensor-parallel size.
         ep: Expert-parallel size; 0 stands for the usual one of a TP size.
         options: Options of op types that are recorded, (name, value) in the order of names.
+        launch: Options of its launch line that decide about kernels; "" without one.
+        gpu: The GPU that serves it.
     """
 
     tp: int
     ep: int
     options: tuple[tuple[str, OptionValue], ...] = ()
+    launch: str = ""
+    gpu: str = DEFAULT_GPU
 
     @classmethod
     def recorded(cls, serving: Serving) -> Served:
         """How a dataset says that a model was served."""
-        return cls(serving.tp, serving.ep, tuple(sorted(serving.options.items())))
+        line = "" if serving.launch is None else serving.launch.line
+        options = tuple(sorted(serving.options.items()))
+        return cls(serving.tp, serving.ep, options, line, serving.gpu)
+
+    @property
+    def line(self) -> str | None:
+        """A launch line that serves a model like this; None where the sizes say it all."""
+        if not self.launch:
+            return None
+        return f"{self.launch} --tp-size {self.tp} --ep-size {self.ep}"
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The words of a command line that say it, but for the options of op types."""
+        on = () if self.gpu == DEFAULT_GPU else ("--gpu", self.gpu)
+        if self.line is not None:
+            return ("--launch", self.line, *on)
+        return ("--tp", str(self.tp), "--ep", str(self.ep), *on)
 
     def label(self, declared: DeclaredOptions) -> str:
         """As people read it."""
-        return ", ".join((f"TP {self.tp}", f"EP {self.ep}", *declared.describe(dict(self.options))))
+        further = [self.launch] if self.launch else []
+        further += [f"on {self.gpu}"] if self.gpu != DEFAULT_GPU else []
+        options = declared.describe(dict(self.options))
+        return ", ".join((f"TP {self.tp}", f"EP {self.ep}", *options, *further))
 
 
 @attrs.define
@@ -82,15 +107,12 @@ class DatasetHoldings:
         return tuple(sorted(names))
 
     def served(self, model: str) -> dict[Served, None]:
-        """How a model was served when its definitions were extracted.
-
-        Launches with options of their own are not among them: what sizes alone need is compared.
-        """
+        """How a model was served when its definitions were extracted."""
         entries = [
             entry
             for provenance in self.provenance.values()
             for entry in provenance.entries
-            if entry.model == model and entry.serving.launch is None
+            if entry.model == model
         ]
         return dict.fromkeys(Served.recorded(entry.serving) for entry in entries)
 

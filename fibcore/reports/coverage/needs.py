@@ -8,6 +8,8 @@ from typing import Any
 
 import attrs
 
+from fibcore.errors import UsageError
+from fibcore.extraction.drafts import is_draft_slug
 from fibcore.extraction.findings import Findings, FoundModel, find_models
 from fibcore.extraction.report import Refused, Remark
 from fibcore.extraction.request import Request
@@ -30,7 +32,7 @@ UNCLAIMED = "no installed plugin covers it"
 
 
 _Found = tuple[FoundModel, Findings, Served]
-_How = tuple[str, int, int, tuple[str, ...]]
+_How = tuple[str, tuple[str, ...], tuple[str, ...]]
 
 
 class Deriver:
@@ -60,6 +62,7 @@ class Deriver:
         self.refused: list[Refused] = []
         self.found: dict[str, list[FoundModel]] = {}
         self._extracts: dict[tuple[str, str], _How] = {}
+        self._asked: dict[str, str] = {}  # drafts are extracted with the model beside them
         self._by_structure: dict[tuple[Any, ...], list[Definition]] = {}
         for definition in known.definitions.values():
             self._by_structure.setdefault(definition.structure(), []).append(definition)
@@ -74,18 +77,20 @@ class Deriver:
         options = {**self.request.options, **several}
         found = self._find(name, attrs.evolve(self.request, options=options))
         done = {served for _, _, served in found}
-        if not (self.request.tp or self.request.ep):
+        if not (self.request.tp or self.request.ep or self.request.launch):
             slugs = dict.fromkeys([name, *(model.report.slug for model, _, _ in found)])
             others = [s for slug in slugs for s in self.known.served(slug)]
             for served in dict.fromkeys([*others, *also]):
                 if served not in done:
                     request = attrs.evolve(
                         self.request,
-                        tp=(served.tp,),
-                        ep=(served.ep,) if served.ep else (),
+                        tp=() if served.line else (served.tp,),
+                        ep=(served.ep,) if served.ep and not served.line else (),
                         options={**several, **dict(served.options)},
+                        launch=served.line,
+                        gpu=served.gpu,
                     )
-                    new = [one for one in self._find(name, request) if one[2] not in done]
+                    new = [one for one in self._found(name, request) if one[2] not in done]
                     done.update((served, *(s for _, _, s in new)))
                     found += new
         by_slug: dict[str, list[_Found]] = {}
@@ -116,11 +121,23 @@ class Deriver:
                 found[option.name] = tuple(sorted(extra.union(usual or option.default)))
         return found
 
+    def _found(self, name: str, request: Request) -> list[_Found]:
+        """As `_find`; a launch line that this source cannot read is refused."""
+        try:
+            return self._find(name, request)
+        except UsageError as error:
+            self.refused.append(Refused(name, error))
+            return []
+
     def _find(self, name: str, request: Request) -> list[_Found]:
         findings = find_models((name,), self.source, request, self.registry, progress=self.progress)
         self.refused += findings.refused
-        options = tuple(sorted(self.registry.options.recorded(request.options).items()))
-        return [(m, findings, Served(m.report.tp, m.report.ep, options)) for m in findings.models]
+        return [(m, findings, self._served(m, request)) for m in findings.models]
+
+    def _served(self, model: FoundModel, request: Request) -> Served:
+        serving, recorded = model.serving, self.registry.options.recorded
+        options = request.options if serving.launch is None else serving.options
+        return Served.recorded(attrs.evolve(serving, options=recorded(options)))
 
     def _covered(
         self,
@@ -129,6 +146,8 @@ class Deriver:
         several: Mapping[str, OptionValue],
     ) -> ModelCoverage:
         first = found[0][0].report
+        if is_draft_slug(slug):
+            self._asked[slug] = first.name
         groups: dict[tuple[str, str], list[tuple[Kernel, Served, Definition | None]]] = {}
         for model, findings, served in found:
             for kernel in model.kernels:
@@ -208,7 +227,8 @@ class Deriver:
             notes=tuple(notes),
         )
         options = self._depends_on(kernel, several) | dict(served.options)
-        how = (slug, served.tp, served.ep, self.registry.options.command_line(options))
+        asked = self._asked.get(slug, slug)
+        how = (asked, served.words, self.registry.options.command_line(options))
         self._extracts[slug, kernel.name] = how
         command = self.commands.extract(*how, [kernel.op_type])
         return self._with_holding(need, definition, command)

@@ -12,8 +12,9 @@ import attrs
 from fibcore.dataset import Dataset
 from fibcore.dataset.inventory import read_inventory
 from fibcore.errors import FibcoreError, SourceError, UsageError
+from fibcore.extraction.drafts import is_draft_slug
 from fibcore.extraction.find import few_collections, resolve
-from fibcore.extraction.request import Config, Request, WantedWhere
+from fibcore.extraction.request import Config, OnGpu, Request, WantedWhere
 from fibcore.keywords import api, part, several
 from fibcore.ops.registry import Registry
 from fibcore.pages import need_for_pages
@@ -38,7 +39,11 @@ FOLDER = "reports"
 """Where the pages are below the dataset, unless another folder is named."""
 
 
-@api(WantedWhere, options=True)
+class CoverageAsked(WantedWhere, OnGpu, total=False):
+    """The keywords of `coverage`: how models are served, on what, and where things are."""
+
+
+@api(CoverageAsked, options=True)
 def coverage(
     model_name: str | Sequence[str] = (),
     *,
@@ -46,7 +51,7 @@ def coverage(
     check: str | Path | None = None,
     output: str | Path | None = None,
     dry_run: bool = False,
-    **asked: Unpack[WantedWhere],
+    **asked: Unpack[CoverageAsked],
 ) -> CoverageReport:
     """Say which of the definitions that models need a dataset has, and with what.
 
@@ -62,8 +67,7 @@ def coverage(
         output: Folder for coverage.md, coverage.html and coverage.json; by default `reports` of
             the dataset, and with `check` none.
         dry_run: Write nothing.
-        **asked: How the models are served, and where; see `fibcore.extraction.request.Wanted` and
-            `fibcore.workspace.Where`.
+        **asked: How the models are served, and where; see `CoverageAsked`.
 
     Raises:
         UsageError: a name or an option is wrong, or there is no model to look at.
@@ -96,7 +100,7 @@ def coverage(
     deriver = Deriver(known, source, registry, request, commands, workspace.progress)
     with few_collections():
         if page_text is None:
-            report = _cover(deriver, names or _models_of(known, root), {})
+            report = _cover(deriver, names or _chosen(request, known, root, source), {})
         else:
             assert check is not None
             report = _check(deriver, names, page_text, Path(check))
@@ -127,6 +131,14 @@ def _read(path: Path) -> str:
         ) from None
 
 
+def _chosen(
+    request: Request, known: DatasetHoldings, root: Path, source: SourceTree
+) -> tuple[str, ...]:
+    """The model that a launch line names, else those of the dataset."""
+    read = request.for_source(source).read_launch
+    return _models_of(known, root) if read is None or read.model is None else (read.model,)
+
+
 def _models_of(known: DatasetHoldings, root: Path) -> tuple[str, ...]:
     models = known.models()
     if not models:
@@ -143,7 +155,9 @@ def _cover(
     deriver: Deriver, names: Sequence[str], also: Mapping[str, list[Served]]
 ) -> CoverageReport:
     models: dict[str, ModelCoverage] = {}
-    for name in names:
+    for name in sorted(names, key=is_draft_slug):  # drafts come with the models beside them
+        if name in models and is_draft_slug(name):
+            continue
         for model in deriver.derive(name, also.get(name, ())):
             models.setdefault(model.slug, model)
     return CoverageReport(

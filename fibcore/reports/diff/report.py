@@ -12,7 +12,7 @@ from fibcore.extraction.report import ModelReport, Refused
 from fibcore.model.json import to_data
 from fibcore.model.kernel import Scalar
 
-Mode = Literal["sources", "models", "configs", "trace"]
+Mode = Literal["sources", "models", "configs", "servings", "trace"]
 OccurrenceKind = Literal["kernel", "not covered", "undecided", "missing", "no plugin"]
 ChangeKind = Literal["appears", "vanishes", "replaced", "changed", "moved"]
 
@@ -234,7 +234,8 @@ class DiffReport:
     """The result of `fibcore.diff`.
 
     Attributes:
-        mode: What was compared: two "sources", two "models", two "configs" of one model, or a
+        mode: What was compared: two "sources", two "models", two "configs" of one model, two
+            "servings" of it, or a
             "trace" with static extraction.
         models: The pairs that were compared.
         trace: The comparison with a dump.
@@ -300,6 +301,7 @@ def _side(model: ModelReport) -> dict[str, Any]:
         "source": model.source,
         "tp": model.tp,
         "ep": model.ep,
+        "served": model.served,
         "complete": model.complete,
         "errors": to_data(model.errors),
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -14,6 +14,7 @@ from fibcore.extraction.findings import Findings, FoundModel, find_models
 from fibcore.extraction.report import ModelReport, Refused
 from fibcore.extraction.request import Config, Request, Wanted
 from fibcore.keywords import api, part, several
+from fibcore.ops.registry import Registry
 from fibcore.reports.diff.comparing import compare
 from fibcore.reports.diff.report import DiffReport, Mode, ModelDiff
 from fibcore.sources.tree import SourceTree
@@ -32,10 +33,14 @@ class Compared(Place, Wanted, total=False):
         sglang: SGLang's source, or two of them; by default the repository in `target_dir`.
         config: The config of the one model; or two, of the two models or of one model before and
             after, where None stands for the config that the name means.
+        launch: A launch line, as for `fibcore.extract`, or two of them.
+        gpu: The GPU that the server runs on, or two of them.
     """
 
     sglang: str | Path | Sequence[str | Path] | None
     config: Config | Sequence[Config]
+    launch: str | Path | Sequence[str | Path] | None
+    gpu: str | Sequence[str] | None
 
 
 @attrs.frozen
@@ -45,23 +50,26 @@ class _Operand:
     names: tuple[str, ...]
     sglang: str | None
     config: Config
+    request: Request
 
 
 @api(Compared, options=True)
 def diff(
-    model_name: str | Sequence[str],
+    model_name: str | Sequence[str] = (),
     *,
     trace: str | Path | None = None,
     **asked: Unpack[Compared],
 ) -> DiffReport:
-    """Compare the kernels of two sources, two models or two configs, or of models and a dump.
+    """Compare kernels: of two sources, models, configs or launches, or of models and a dump.
 
     What is compared follows from what is given twice: two `sglang` compare every model on two
-    sources; two models compare them on one source; two `config` compare two configs of one model;
-    `trace` compares models with a dump of FlashInfer's tracing. Nothing is written.
+    sources; two models compare them on one source; two `config` compare two configs of one model,
+    two `launch` or two `gpu` two ways to serve it; `trace` compares models with a dump of
+    FlashInfer's tracing. Nothing is written.
 
     Args:
-        model_name: One or several models, as for `fibcore.extract`.
+        model_name: One or several models, as for `fibcore.extract`; may be left out where the
+            launch line names the model.
         trace: Folder (or one file) that FlashInfer's tracing wrote.
         **asked: The sources and configs, how the models are served, and where; see `Compared`,
             `fibcore.extraction.request.Wanted` and `fibcore.workspace.Place`.
@@ -81,8 +89,8 @@ def diff(
     configs = _configs(asked.get("config"))
     workspace = Workspace.of(**_without_source(asked))
     registry = workspace.registry
-    request = Request.of(registry, asked)
-    mode = _mode(names, sources, configs, trace)
+    requests = _requests(registry, asked)
+    mode = _mode(names, sources, configs, requests, trace)
     trees: dict[str | None, SourceTree] = {}
 
     def findings(operand: _Operand) -> Findings:
@@ -91,7 +99,7 @@ def diff(
         found = find_models(
             operand.names,
             trees[operand.sglang],
-            attrs.evolve(request, config=operand.config),
+            attrs.evolve(operand.request, config=operand.config),
             registry,
             progress=workspace.progress,
         )
@@ -103,16 +111,17 @@ def diff(
         from fibcore.traces import read_trace
 
         dump = read_trace(trace)
-        found = findings(_Operand(names, sources[0], configs[0]))
+        found = findings(_Operand(names, sources[0], configs[0], requests[0]))
         _refuse_nothing([found])
         return DiffReport(
             mode,
-            trace=compare_with_trace(found, dump, request, registry),
+            trace=compare_with_trace(found, dump, requests[0], registry),
             refused=tuple((BEFORE, refused) for refused in found.refused),
         )
-    before, after = (findings(operand) for operand in _operands(mode, names, sources, configs))
+    sides = _operands(mode, names, sources, configs, requests)
+    before, after = (findings(operand) for operand in sides)
     _refuse_nothing([before, after])
-    pairs, alone = _pairs(before.models, after.models, same_model=mode != "models")
+    pairs, alone = _pairs(before.models, after.models, mode)
     refused = [(BEFORE, r) for r in before.refused] + [(AFTER, r) for r in after.refused]
     return DiffReport(
         mode,
@@ -124,6 +133,34 @@ def diff(
             if not any(side == lacking and _explains(r, model, mode) for side, r in refused)
         ),
     )
+
+
+def _requests(registry: Registry, asked: Compared) -> tuple[Request, ...]:
+    """What is asked for of each side; one for both where neither launch nor GPU is given twice.
+
+    Raises:
+        UsageError: as `Request.of`, or more than two are given.
+    """
+    launches = _sides(asked.get("launch"), "--launch")
+    gpus = _sides(asked.get("gpu"), "--gpu")
+    wanted: Wanted = part(Wanted, asked)
+    both = max(len(launches), len(gpus))
+    return tuple(
+        Request.of(
+            registry,
+            {**wanted, "launch": launches[n % len(launches)], "gpu": gpus[n % len(gpus)]},  # type: ignore[typeddict-unknown-key]
+        )
+        for n in range(both)
+    )
+
+
+def _sides(given: Any, option: str) -> tuple[Any, ...]:
+    found = (given,) if given is None or isinstance(given, str | Path) else tuple(given) or (None,)
+    if len(found) > 2:
+        raise UsageError(
+            "a comparison has two sides", where=option, expected="at most two", found=str(found)
+        )
+    return found
 
 
 def _without_source(asked: Compared) -> Where:
@@ -148,6 +185,7 @@ def _mode(
     names: Sequence[str],
     sources: Sequence[str | None],
     configs: Sequence[Config],
+    requests: Sequence[Request],
     trace: str | Path | None,
 ) -> Mode:
     """What is compared with what.
@@ -155,8 +193,12 @@ def _mode(
     Raises:
         UsageError: not exactly one thing is given twice.
     """
-    if not names:
+    if not names and requests[0].launch is None:
         raise UsageError("no model is named", where="--model-name", expected="at least one name")
+    if len(requests) == 2:
+        if len(sources) == len(configs) == 1 and len(names) < 2 and trace is None:
+            return "servings"
+        raise _not_one(names, sources, configs, requests, trace)
     for option, values in (("--sglang", sources), ("--config", configs)):
         if len(values) > 2:
             raise UsageError(
@@ -179,12 +221,23 @@ def _mode(
         return "models"
     if len(sources) == 1 and len(names) == 1 and len(configs) == 2 and trace is None:
         return "configs"
-    raise UsageError(
+    raise _not_one(names, sources, configs, requests, trace)
+
+
+def _not_one(
+    names: Sequence[str],
+    sources: Sequence[str | None],
+    configs: Sequence[Config],
+    requests: Sequence[Request],
+    trace: str | Path | None,
+) -> UsageError:
+    return UsageError(
         "exactly one thing has two sides",
-        where="--model-name, --sglang, --config, --trace",
-        expected="two --sglang, or two --model-name, or two --config of one model, or --trace",
+        where="--model-name, --sglang, --config, --launch, --gpu, --trace",
+        expected="two --sglang, or two --model-name, or two --config, --launch or --gpu of one "
+        "model, or --trace",
         found=f"{len(names)} models, {len(sources)} sources, {len(configs)} configs, "
-        f"{'a' if trace is not None else 'no'} trace",
+        f"{len(requests)} ways of serving, {'a' if trace is not None else 'no'} trace",
     )
 
 
@@ -193,13 +246,19 @@ def _operands(
     names: tuple[str, ...],
     sources: Sequence[str | None],
     configs: Sequence[Config],
+    requests: Sequence[Request],
 ) -> tuple[_Operand, _Operand]:
-    if mode == "sources":
-        return (_Operand(names, sources[0], configs[0]), _Operand(names, sources[1], configs[0]))
-    if mode == "configs":
-        return (_Operand(names, sources[0], configs[0]), _Operand(names, sources[0], configs[1]))
-    one, other = configs if len(configs) == 2 else (None, None)
-    return (_Operand(names[:1], sources[0], one), _Operand(names[1:], sources[0], other))
+    before = _Operand(names, sources[0], configs[0], requests[0])
+    if mode == "models":
+        one, other = configs if len(configs) == 2 else (None, None)
+        return (
+            attrs.evolve(before, names=names[:1], config=one),
+            attrs.evolve(before, names=names[1:], config=other),
+        )
+    # What is given once is the same on both sides.
+    return before, attrs.evolve(
+        before, sglang=sources[-1], config=configs[-1], request=requests[-1]
+    )
 
 
 def _refuse_nothing(operands: Iterable[Findings]) -> None:
@@ -214,16 +273,20 @@ def _refuse_nothing(operands: Iterable[Findings]) -> None:
 
 
 def _pairs(
-    before: Sequence[FoundModel], after: Sequence[FoundModel], *, same_model: bool
+    before: Sequence[FoundModel], after: Sequence[FoundModel], mode: Mode
 ) -> tuple[list[ModelDiff], list[tuple[str, ModelReport]]]:
     """The combinations that stand against each other, and those that "before" or "after" lacks.
 
     A model stands against itself at the same sizes. Two models stand against each other at equal
-    sizes; where each is extracted at one pair of sizes, at these.
+    sizes; where each is extracted at one pair of sizes, at these. Two ways of serving are a model
+    against itself at whatever sizes.
     """
+    same_model = mode != "models"
 
     def key_of(model: FoundModel) -> tuple[object, ...]:
         report = model.report
+        if mode == "servings":
+            return (report.slug,)
         return (report.slug, report.tp, report.ep) if same_model else (report.tp, report.ep)
 
     def single(_: FoundModel) -> tuple[object, ...]:

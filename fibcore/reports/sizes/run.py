@@ -15,7 +15,7 @@ import attrs
 from fibcore.errors import FibcoreError, UsageError
 from fibcore.extraction.find import FoundKernels, few_collections, find_kernels, resolve
 from fibcore.extraction.report import source_label
-from fibcore.extraction.request import ModelsAsked, Request, check_models
+from fibcore.extraction.request import ModelsLaunched, Request
 from fibcore.keywords import api, part, several
 from fibcore.model.launch import Launch
 from fibcore.model.serving import Serving
@@ -36,25 +36,30 @@ USUAL = (1, 2, 4, 8, 16)
 SHARE = 0.9
 """The share of a GPU's memory for weights and cache, about SGLang's `--mem-fraction-static`."""
 _GIB = 2**30
+_GROUPS = ("dp_size", "enable_dp_attention", "attn_dp_size")
+"""Options that say how many groups of attention there are."""
 
 
-@api(ModelsAsked, options=True)
+@api(ModelsLaunched, options=True)
 def sizes(
-    model_name: str,
+    model_name: str = "",
     *,
     gpu_memory: str | int | None = None,
     dp: int | Sequence[int] | None = None,
-    **asked: Unpack[ModelsAsked],
+    **asked: Unpack[ModelsLaunched],
 ) -> SizesReport:
     """Say which parallel sizes a checkpoint can be served at, and why it cannot at others.
 
     Args:
-        model_name: The model, as for `fibcore.extract`.
+        model_name: The model, as for `fibcore.extract`; may be left out where a launch line names
+            it.
         gpu_memory: Memory of a GPU (`80G`); with it, whether the weights fit and how many tokens
             the rest holds.
         dp: Data-parallel groups of attention that are tried; by default 1, and for models with
             experts as many as ranks.
-        **asked: The sizes to try (`tp`, `ep`), the config, and where; see `ModelsAsked`.
+        **asked: The sizes to try (`tp`, `ep`), the config, the other options of the server
+            (`launch`, `gpu`), and where; see `ModelsLaunched`. A launch line alone is tried as it
+            stands; sizes that are named beside it take the place of its own.
 
     Raises:
         UsageError: a name or an option is wrong.
@@ -63,11 +68,14 @@ def sizes(
     """
     memory = None if gpu_memory is None else parse_size(gpu_memory, "--gpu-memory")
     workspace = Workspace.of(**part(Where, asked))
-    hf_repo_id, config = asked.get("hf_repo_id"), asked.get("config")
-    check_models((model_name,), hf_repo_id, config)
-    request = Request.of(workspace.registry, asked, hf_repo_id=hf_repo_id, config=config)
+    named = (model_name,) if model_name else ()
+    tp, ep = several(asked.pop("tp", None)), several(asked.pop("ep", None))
+    request = attrs.evolve(Request.of_models(workspace.registry, asked), tp=tp, ep=ep)
+    request.check_named(named)
     source = workspace.source()
-    model = resolve(model_name, source, hf_repo_id=hf_repo_id, config=config)
+    (name,) = request.named(named, source)
+    model = resolve(name, source, hf_repo_id=request.hf_repo_id, config=request.config)
+    request = request.for_source(source).for_model(model.slug, source)
     search = _Search(source, model, request, workspace, memory)
     with few_collections():
         found = tuple(search.tried(several(dp)))
@@ -103,6 +111,10 @@ class _Search:
 
     def tried(self, dp: tuple[int, ...]) -> Iterator[Size]:
         """Every choice, each with what refuses it or what a rank holds."""
+        read = self.request.read_launch
+        if read is not None and not (self.request.tp or self.request.ep or dp):
+            yield self._try(read.tp, read.ep, None)
+            return
         for tp in self.request.tp or USUAL:
             # The first choice tells whether there are experts to divide.
             yield self._try(tp, 1, 1) if 1 in (self.request.ep or (1,)) else self._try(tp, tp, 1)
@@ -117,17 +129,21 @@ class _Search:
         choices = [(ep, group) for group in groups for ep in eps]
         yield from (c for c in dict.fromkeys(choices) if c != first)
 
-    def _try(self, tp: int, ep: int, dp: int) -> Size:
+    def _try(self, tp: int, ep: int, groups: int | None) -> Size:
+        """Try a choice; without a number of groups, that of the launch line."""
+        dp = 1 if groups is None else groups
         report(self.workspace.progress, f"{self.model.slug}: TP {tp}, EP {ep}, DP {dp}")
         gc.collect()
         try:
-            serving = self._serving(tp, ep, dp)
+            serving = self._serving(tp, ep, groups)
             found = find_kernels(self.source, self.model, serving, self.workspace.registry)
         except UsageError:
             raise
         except FibcoreError as error:
             return Size(tp, ep, dp, (error.found or error.message,), where=error.where or "")
         self.architecture = found.tree.architecture
+        if groups is None and found.serving.launch is not None:
+            tp, ep, dp = found.serving.tp, found.serving.ep, found.serving.launch.attention_dp
         if self._experts is None:
             self._experts = has_experts(found.tree)
         reasons = self._undecided(found)
@@ -135,12 +151,19 @@ class _Search:
             return Size(tp, ep, dp, reasons)
         return self._sized(Size(tp, ep, dp), found)
 
-    def _serving(self, tp: int, ep: int, dp: int) -> Serving:
+    def _serving(self, tp: int, ep: int, dp: int | None) -> Serving:
         serving = self.request.serving(self.model, tp, ep, self.workspace.registry.options)
-        if dp == 1:
+        launch = serving.launch
+        if dp is None or (dp == 1 and launch is None):
             return serving
-        given = {"dp_size": dp, "enable_dp_attention": True}
-        return attrs.evolve(serving, launch=Launch("", arguments=given, given=given))
+        given = {} if launch is None else dict(launch.given)
+        for name in _GROUPS:
+            given.pop(name, None)
+        given |= {} if dp == 1 else {"dp_size": dp, "enable_dp_attention": True}
+        variables = {} if launch is None else launch.variables
+        return attrs.evolve(
+            serving, launch=Launch("", arguments=given, given=given, variables=variables)
+        )
 
     def _undecided(self, found: FoundKernels) -> tuple[str, ...]:
         """What plugins cannot decide at these sizes, and could at the first ones that worked."""

@@ -17,6 +17,7 @@ from fibcore.extraction.launches import Launch
 from fibcore.extraction.report import source_label
 from fibcore.extraction.request import ModelsAsked, Request
 from fibcore.keywords import api, part, several, user_path
+from fibcore.model.launch import gpu_of
 from fibcore.ops.registry import Registry
 from fibcore.pages import need_for_pages
 from fibcore.pages.output import write_page
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 @api(ModelsAsked, options=True)
 def step(
-    model_name: str | Sequence[str],
+    model_name: str | Sequence[str] = (),
     *,
     batch: int = BATCHES["decode"].sequences,
     keys: int = BATCHES["decode"].keys,
@@ -46,12 +47,14 @@ def step(
     read its weights; copies and collectives are listed and weigh nothing.
 
     Args:
-        model_name: One model or several, as for `fibcore.extract`.
+        model_name: One model or several, as for `fibcore.extract`; may be left out where a launch
+            line names the model.
         batch: Sequences of a decode step.
         keys: Keys of each of them.
         prefill_tokens: Tokens of a prefill step, all sequences together.
         prefill_sequences: Sequences of a prefill step, without keys of before.
-        gpu: The GPUs; the first one decides shares. All that are known by default.
+        gpu: The GPUs; the first one decides shares, and the first that facts describe serves the
+            models. All that are known by default.
         output: A page in HTML with the same, and pictures; none is written without it.
         **asked: How the models are served, and where; see `ModelsAsked`, `Wanted` and `Where`.
 
@@ -67,7 +70,8 @@ def step(
     gpus = tuple({one.name: one for one in map(gpu_called, several(gpu))}.values()) or GPUS
     workspace = Workspace.of(**part(Where, asked))
     registry = workspace.registry
-    request = Request.of_models(registry, asked)
+    request = attrs.evolve(Request.of_models(registry, asked), gpu=gpu_of(several(gpu)))
+    request.check_named(several(model_name))
     source = workspace.source()
     of_a_rank = {
         name: option.of_a_rank
@@ -129,7 +133,7 @@ def _steps(
         *(str(error) for error in report.errors),
     )
     return ModelSteps(
-        label=report.label,
+        label=", ".join(filter(None, (report.label, report.served))),
         steps=tuple(
             _step(batch, [one for one in model.launches if one.stage == batch.stage], costs, gpus)
             for batch in batches

@@ -59,7 +59,9 @@ def _surveyed(task: Task, source: SourceTree, registry: Registry) -> SurveyedMod
 def _examine(task: Task, source: SourceTree, registry: Registry) -> SurveyedModel:
     config = ModelConfig(task.model, None, task.config, task.origin)
     model = ResolvedModel(task.model, config, (task.tp,), (task.ep,), task.architecture)
-    serving = Serving(tp=task.tp, ep=task.ep)
+    launched = {} if task.launch is None else registry.options.launched(task.launch.given)
+    options = registry.options.completed({}, launched, {})
+    serving = Serving(tp=task.tp, ep=task.ep, options=options, gpu=task.gpu, launch=task.launch)
     found = find_kernels(source, model, serving, registry)
     for error in found.errors:
         if isinstance(error, ConfigError):
@@ -81,6 +83,9 @@ def _examine(task: Task, source: SourceTree, registry: Registry) -> SurveyedMode
         MissingOp(op.what, _layers(op.uses), op.reason) for op in found.not_covered if not op.moves
     ]
     not_covered += [MissingOp(use.cls.rpartition(".")[2], 1) for use in found.unclaimed]
+    task = attrs.evolve(
+        task, tp=found.serving.tp, ep=found.serving.ep
+    )  # the server may change them
     return task.surveyed(
         "failed" if failed else "partial" if reasons else "whole",
         reasons=(*failed, *reasons),

@@ -151,6 +151,7 @@ class SurveyReport:
         rows: The models, by architecture.
         unused: Files in folders of configs that gave no row.
         output: The folder of the written files.
+        served: How all models are served, where a launch line or a GPU says it.
         skipped_plugins: Installed plugins that were left out, and why.
         seconds: How long all of it took.
     """
@@ -159,6 +160,7 @@ class SurveyReport:
     rows: tuple[SurveyedModel, ...]
     unused: tuple[Unused, ...] = ()
     output: str = ""
+    served: str = ""
     skipped_plugins: tuple[str, ...] = ()
     seconds: float = 0.0
 

@@ -8,9 +8,20 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import attrs
+
 from fibcore.errors import UsageError
 from fibcore.extraction.report import source_label
-from fibcore.keywords import api, several
+from fibcore.extraction.request import (
+    CATALOGUE,
+    Launched,
+    OnGpu,
+    Request,
+    launch_line,
+    sizes_of_a_launch,
+)
+from fibcore.keywords import api, part, several
+from fibcore.model.launch import DEFAULT_GPU, known_gpu, option_text
 from fibcore.ops.registry import Registry
 from fibcore.pages import need_for_pages
 from fibcore.processes import machine
@@ -32,7 +43,11 @@ TIMEOUT_S = 300.0
 _STEP = "elaborating models"
 
 
-@api(Where)
+class SurveyAsked(Where, Launched, OnGpu, total=False):
+    """The keywords of `survey`: a launch line for all models, a GPU, and where things are."""
+
+
+@api(SurveyAsked)
 def survey(
     *,
     configs: str | Path | Sequence[str | Path] = (),
@@ -44,7 +59,7 @@ def survey(
     memory_bytes: int | str | None = None,
     output: str | Path | None = None,
     dask: str | None = None,
-    **where: Unpack[Where],
+    **asked: Unpack[SurveyAsked],
 ) -> SurveyReport:
     """Elaborate all architectures of a SGLang source and write what they need into a table.
 
@@ -65,7 +80,9 @@ def survey(
         output: Folder for survey.md, survey.json and survey.html; by default the dataset's
             `reports`.
         dask: Address of a Dask scheduler whose workers are to do the work.
-        **where: Where the source and the dataset are; see `fibcore.workspace.Where`. Plugins of a
+        **asked: How all models are launched, on what, and where the source and the dataset are; see
+            `fibcore.extraction.request.Launched`, `OnGpu` and `fibcore.workspace.Where`. A launch
+            line that names a model is about that one, unless others are named. Plugins of a
             `registry` do not go to other processes: the work is done in this one, and nothing ends
             a model that hangs.
 
@@ -84,7 +101,10 @@ def survey(
 
     start = time.perf_counter()
     need_for_pages()
-    workspace = Workspace.of(**where)
+    workspace = Workspace.of(**part(Where, asked))
+    request = Request(launch=launch_line(asked.get("launch")), gpu=known_gpu(asked.get("gpu")))
+    if request.launch is not None:
+        sizes_of_a_launch(tp=tp, ep=ep)
     progress = workspace.progress
     limits = check_limits(jobs=jobs, timeout_s=timeout_s, memory_bytes=memory_bytes, dask=dask)
     _check_registry(workspace.given_registry, jobs, dask)
@@ -93,9 +113,16 @@ def survey(
     folder = workspace.dataset_folder / "reports" if output is None else Path(output)
     source = workspace.source()
     report(progress, "looking for configs")
+    request = request.for_source(source)
+    read = request.read_launch
     folders = [Path(folder) for folder in several(configs)]
-    plan = plan_survey(source, configs=folders, names=several(model_name), tp=tp, ep=ep)
-    tasks = {n: item for n, item in enumerate(plan.items) if isinstance(item, Task)}
+    names = several(model_name) or (() if read is None or read.model is None else (read.model,))
+    plan = plan_survey(source, configs=folders, names=names, tp=tp, ep=ep)
+    tasks = {
+        n: _launched(item, request, source)
+        for n, item in enumerate(plan.items)
+        if isinstance(item, Task)
+    }
     rows = {n: item for n, item in enumerate(plan.items) if isinstance(item, SurveyedModel)}
     if dask is not None:
         from fibcore.reports.survey import on_cluster
@@ -126,11 +153,34 @@ def survey(
         rows=tuple(rows[number] for number in sorted(rows)),
         unused=plan.unused,
         output=str(folder),
+        served=_served(request),
         skipped_plugins=skipped_plugins,
         seconds=time.perf_counter() - start,
     )
     write(result, folder)
     return result
+
+
+def _launched(task: Task, request: Request, source: SourceTree) -> Task:
+    """A model as it is launched; as without a launch where the catalogue has no line for it."""
+    task = attrs.evolve(task, gpu=request.gpu)
+    try:
+        read = request.for_model(task.model, source).read_launch
+    except UsageError:
+        note = "the catalogue has no launch line of this model"
+        return attrs.evolve(task, notes=(*task.notes, note))
+    if read is None:
+        return task
+    return attrs.evolve(task, tp=read.tp, ep=read.ep, launch=read.launch)
+
+
+def _served(request: Request) -> str:
+    """What else than parallel sizes says how all models are served."""
+    read = request.read_launch
+    given = {} if read is None else {"tp_size": read.tp, "ep_size": read.ep, **read.launch.given}
+    parts = [option_text(name, value) for name, value in given.items()]
+    parts += ["as the catalogue launches each"] if request.launch == CATALOGUE else []
+    return " ".join(parts + ([f"on {request.gpu}"] if request.gpu != DEFAULT_GPU else []))
 
 
 def _check_registry(registry: Registry | None, jobs: int | None, dask: str | None) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import attrs
 
+from fibcore.model.launch import DEFAULT_GPU, Launch
 from fibcore.reports.survey.report import State, SurveyedModel
 
 
@@ -22,6 +23,8 @@ class Task:
         config: The parsed config.
         tp: Tensor-parallel size.
         ep: Expert-parallel size.
+        launch: Other options of the server; None where all have the source's defaults.
+        gpu: The GPU that the server runs on.
         notes: What a reader should know of the config.
         others: Model types to try where the defaults of this one's class make no model.
     """
@@ -33,6 +36,8 @@ class Task:
     config: Mapping[str, Any]
     tp: int = 1
     ep: int = 1
+    launch: Launch | None = None
+    gpu: str = DEFAULT_GPU
     notes: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 HANDLERS = (
     "deprecated_dp_attention",
+    "missing_default_values",
     "decode_context_parallelism",
     "model_specific_adjustments",
     "deterministic_inference",
@@ -54,7 +55,7 @@ PARALLEL = (
 
 _BY_MEMORY = ("chunked_prefill_size", "cuda_graph_config", "cuda_graph_max_bs", "cuda_graph_bs")
 """Arguments that the server computes from the memory of its GPU, and handlers calculate with."""
-_ABOUT_ALL = ("model_specific_adjustments",)
+_ABOUT_ALL = ("missing_default_values", "model_specific_adjustments")
 """Topics whose handlers read what decides about no kernel as well."""
 _ABOUT_REQUESTS = frozenset({
     "chunked_prefill_size", "cuda_graph_config", "load_format", "max_running_requests",
@@ -104,7 +105,7 @@ def resolve(ev: Evaluator, environment: Environment, config: Namespace) -> Settl
     notes: list[str] = []
     ran = False
     asked, effective = environment.shims.server.asked, set[str]()
-    with environment.standing_in(_stand_ins(known)):
+    with environment.standing_in(_stand_ins(known, config)):
         for topic in HANDLERS:
             call, arguments = _handler(ev, topic, known)
             if call is not None:
@@ -188,7 +189,7 @@ def _handler(ev: Evaluator, topic: str, known: Namespace) -> tuple[Any, list[Any
     return None, []
 
 
-def _stand_ins(known: Namespace) -> dict[str, Native]:
+def _stand_ins(known: Namespace, config: Namespace) -> dict[str, Native]:
     """What newer releases keep decisions with: here they are arguments like any other."""
 
     def declare(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
@@ -213,9 +214,11 @@ def _stand_ins(known: Namespace) -> dict[str, Native]:
         "run_hook": Native("run_hook", run_hook),
         "resolving_view": view,
         "resolved_view": view,
-        # The config is at hand, and the model is no single file.
+        "model_config_of": Native("model_config_of", lambda *_: _model_config(config)),
+        # The config is at hand: the model is no single file, nor what another server sends.
         "check_gguf_file": Native("check_gguf_file", lambda *_: False),
         "is_remote_url": Native("is_remote_url", lambda *_: False),
+        "parse_connector_type": Native("parse_connector_type", lambda *_: ""),
     }
 
 
