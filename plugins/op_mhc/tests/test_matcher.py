@@ -1,0 +1,85 @@
+"""The matcher on hand-written calls that mirror releases of SGLang."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from fibcore.plugin import Extraction, ModelTree, ParameterRef, Serving, Unknown
+from fibcore.plugin import with_origins as origins
+from fibcore.testing.trees import TENSOR, operation, tree
+from fibcore_op_mhc import fibcore_extract
+
+Make = Callable[..., ModelTree]
+
+
+def uses(found: Extraction) -> dict[str, list[str]]:
+    return {kernel.name: [use.path for use in kernel.uses] for kernel in found.kernels}
+
+
+def test_fused_kernels_run_at_the_norms_inside(fused: ModelTree) -> None:
+    found = fibcore_extract(fused, Serving(tp=8))
+    norm = "layers.0.post_attention_layernorm"
+    assert uses(found) == {
+        "mhc_pre_norm_hc4_h32": ["layers.0.input_layernorm"],
+        "mhc_fused_post_pre_hc4_h32": [norm],
+        "mhc_post_hc4_h32": [norm],
+    }
+    assert found.claimed == {"layers.0", "layers.0.input_layernorm", norm}
+    assert not found.problems
+    assert {k.op_type: k.tags for k in found.kernels} == {
+        "mhc_pre": (),
+        "mhc_fused_post_pre": ("fi_api:flashinfer.mhc.mhc_fused_post_pre",),
+        "mhc_post": ("fi_api:flashinfer.mhc.mhc_post",),
+    }
+
+
+def test_unfused_kernels_run_twice_in_a_layer(unfused: ModelTree) -> None:
+    found = fibcore_extract(unfused, Serving())
+    both = ["layers.0.hc_attn_fn", "layers.0.hc_ffn_fn"]
+    assert uses(found) == {"mhc_pre_hc4_h32": both, "mhc_post_hc4_h32": both}
+    assert "layers.0" in found.claimed
+
+
+def test_sizes_are_those_of_the_projection(mhc: Make) -> None:
+    fn = ParameterRef("layers.0.hc_attn_fn", (15, origins(96, frozenset({"config:x"}))), "float32")
+    kernel = fibcore_extract(mhc("mhc_pre", fn=fn), Serving()).kernels[0]
+    assert kernel.name == "mhc_pre_hc3_h32"
+    assert kernel.facts["hidden_size"].origins == ("config:x",)
+    assert kernel.tags == ()
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"fn": TENSOR},
+        {"fn": ParameterRef("layers.0.fn", (24, Unknown("hidden")), "float32")},
+        {"fn": ParameterRef("layers.0.fn", (24, 130), "float32")},
+        {"fn": ParameterRef("layers.0.fn", (23, 128), "float32")},
+        {"fn": ParameterRef("layers.0.fn", None, "float32")},
+        {"sinkhorn_repeat": Unknown("rounds")},
+        {"rms_eps": True},
+        {"hc_pre_eps": None},
+        {"norm_weight": Unknown("weight")},
+        {"norm_weight": TENSOR},
+        {"norm_weight": ParameterRef("elsewhere.weight", (32,), None)},
+    ],
+)
+def test_what_is_not_known_is_a_problem(mhc: Make, changed: dict[str, Any]) -> None:
+    found = fibcore_extract(mhc("mhc_pre", norm="input_layernorm", **changed), Serving())
+    assert [problem.what for problem in found.problems] == ["mhc_pre kernel"]
+    assert [k for k in found.kernels if k.op_type != "mhc_post"] == []
+
+
+def test_a_boundary_without_a_norm_is_a_problem(mhc: Make) -> None:
+    found = fibcore_extract(mhc("mhc_fused_post_pre"), Serving())
+    assert "no norm inside" in found.problems[0].reason
+
+
+def test_functions_of_others_are_left_alone() -> None:
+    calls = [operation("aiter.ops.mhc.mhc_pre", TENSOR), operation("sglang.x.mhc_head", TENSOR)]
+    found = fibcore_extract(tree(operations=calls), Serving())
+    assert not found.kernels
+    assert not found.problems
