@@ -43,7 +43,7 @@ UPSTREAM = {
     ),
     "flashinfer": Upstream(
         "https://github.com/flashinfer-ai/flashinfer.git",
-        PypiSource("flashinfer-python", "0.6.13"),
+        PypiSource("flashinfer-python", "0.7.4"),
         "",
     ),
 }

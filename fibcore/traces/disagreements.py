@@ -2,7 +2,8 @@
 
 FlashInfer takes each axis from the first tensor that has it and compares it with no other, so that
 a KV cache in another layout than the template's gives, say, 128 KV heads to a model that has 8.
-Only what the text shows is judged; nothing is run.
+Only what the text shows is judged; nothing is run. Statements in a branch hold for some calls
+alone, and are not judged.
 """
 
 from __future__ import annotations
@@ -30,11 +31,23 @@ def disagreements(
         for node in ast.walk(reference.function)
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
     }
-    for node in ast.walk(reference.function):
+    for node in _unconditional(reference.function):
         if isinstance(node, ast.Assign) and len(node.targets) == 1:
             yield from _reading(file, node, {p: n for p, n in inputs.items() if p not in rebound})
         elif isinstance(node, ast.Assert):
             yield from _asserted(file, node)
+
+
+def _unconditional(function: ast.FunctionDef) -> Iterator[ast.AST]:
+    """The nodes of a function without the sides of its branches."""
+    waiting: list[ast.AST] = list(function.body)
+    while waiting:
+        node = waiting.pop()
+        yield node
+        if isinstance(node, (ast.If, ast.IfExp)):
+            waiting.append(node.test)
+        else:
+            waiting.extend(ast.iter_child_nodes(node))
 
 
 def _reading(

@@ -2,7 +2,7 @@
 
 `FLASHINFER_TRACE_DUMP=1` makes FlashInfer write `<name>.json` into `FLASHINFER_TRACE_DUMP_DIR` when
 a traced function is first called with a new set of constant sizes
-(flashinfer-python 0.6.13, `flashinfer/api_logging.py` and `flashinfer/trace/template.py`). Files
+(flashinfer-python 0.7.4, `flashinfer/api_logging.py` and `flashinfer/trace/template.py`). Files
 are read as data; nothing in them is run.
 """
 

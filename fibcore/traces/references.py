@@ -1,9 +1,9 @@
 """The reference in a dump: what has to be done so that it has a `run` with the inputs in order.
 
 FlashInfer embeds the source of one Python function beside four imports
-(flashinfer-python 0.6.13, `flashinfer/trace/template.py`, `_render_reference_source`). It is not
+(flashinfer-python 0.7.4, `flashinfer/trace/template.py`, `_render_reference_source`). It is not
 called `run`, its parameters are those of the traced function, and helpers and typing names that it
-uses are not in the file. The function stays as it is; a `run` that calls it is added.
+uses are in the file only where its template lists them. The function stays as it is; a `run` that calls it is added.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import attrs
 from fibcore.errors import TraceError
 from fibcore.references.reading import REFERENCE_IMPORTS, foreign_imports
 from fibcore.syntax import MAX_NESTING, is_nested_deeply
+from fibcore.traces.reads import reads
 
 RUN = "run"
 _WRAPPED = "_traced_reference"
@@ -49,6 +50,11 @@ class Reference:
         names = [a.arg for a in plain[: len(plain) - len(args.defaults)]]
         pairs = zip(args.kwonlyargs, args.kw_defaults, strict=True)
         return (*names, *(a.arg for a, default in pairs if default is None))
+
+    @property
+    def open(self) -> tuple[str, ...]:
+        """Parameters that have no default, of those that it reads."""
+        return tuple(name for name in self.required if name in reads(self.function, {}))
 
     @property
     def parameters(self) -> tuple[str, ...]:
@@ -105,7 +111,8 @@ def analyse(source: str | None, where: str) -> Reference:
             found=", ".join(missing),
             hint="the tracing of this function leaves its helpers out; extract the kernel instead",
         )
-    return Reference(source, function, _returned(function), tuple(typing_names))
+    functions = {n.name: n for n in module.body if isinstance(n, ast.FunctionDef)}
+    return Reference(source, function, _Returns(functions).of(function), tuple(typing_names))
 
 
 def _function(module: ast.Module, place: str) -> ast.FunctionDef:
@@ -114,6 +121,7 @@ def _function(module: ast.Module, place: str) -> ast.FunctionDef:
         [f for f in functions if f.name == RUN],
         functions,
         [f for f in functions if f.name.endswith("_reference")],
+        _callers(functions),
     ):
         if len(wanted) == 1:
             return wanted[0]
@@ -123,6 +131,20 @@ def _function(module: ast.Module, place: str) -> ast.FunctionDef:
         expected="one function, or one that is called run",
         found=", ".join(f.name for f in functions) or "no function",
     )
+
+
+def _callers(functions: Sequence[ast.FunctionDef]) -> list[ast.FunctionDef]:
+    """The functions that no other one names: helpers stand before the reference that calls them."""
+    return [
+        one
+        for one in functions
+        if not any(
+            isinstance(node, ast.Name) and node.id == one.name
+            for other in functions
+            if other is not one
+            for node in ast.walk(other)
+        )
+    ]
 
 
 def _defined(module: ast.Module) -> set[str]:
@@ -149,32 +171,56 @@ def _free_names(source: str) -> set[str]:
     return used - have - set(dir(builtins))
 
 
-def _returned(function: ast.FunctionDef) -> int | None:
-    """How many values a function returns, where every return says the same."""
-    known: dict[str, int | None] = {}
-    counts = {_values(node.value, function, known) for node in _own_nodes(function, ast.Return)}
-    return counts.pop() if len(counts) == 1 else None if counts else 0
+class _Returns:
+    """How many values functions of a module return, as far as their text tells."""
 
+    def __init__(self, functions: Mapping[str, ast.FunctionDef]) -> None:
+        self.functions = functions
+        self.open: set[str] = set()
 
-def _values(
-    value: ast.expr | None, function: ast.FunctionDef, known: dict[str, int | None]
-) -> int | None:
-    if value is None:
-        return 0
-    if isinstance(value, ast.Tuple):
-        return None if any(isinstance(e, ast.Starred) for e in value.elts) else len(value.elts)
-    if isinstance(value, ast.Call):
-        # A method (x.to(...)) gives one tensor; a function may give any number.
-        root = value.func.value if isinstance(value.func, ast.Attribute) else None
+    def of(self, function: ast.FunctionDef) -> int | None:
+        """The number, where every return of a function says the same."""
+        if function.name in self.open:
+            return None  # it calls itself
+        self.open.add(function.name)
+        known: dict[str, int | None] = {}
+        returns = _own_nodes(function, ast.Return)
+        counts = {self._values(node.value, function, known) for node in returns}
+        self.open.remove(function.name)
+        return counts.pop() if len(counts) == 1 else None if counts else 0
+
+    def _values(
+        self, value: ast.expr | None, function: ast.FunctionDef, known: dict[str, int | None]
+    ) -> int | None:
+        if value is None:
+            return 0
+        if isinstance(value, ast.Tuple):
+            starred = any(isinstance(e, ast.Starred) for e in value.elts)
+            return None if starred else len(value.elts)
+        if isinstance(value, ast.Call):
+            return self._call(value, function)
+        if isinstance(value, ast.Name):
+            if value.id not in known:
+                known[value.id] = None  # for names that are bound to each other
+                bound = [n.value for n in _own_nodes(function, ast.Assign) if _binds(n, value.id)]
+                counts = {1 if _one_tensor(v) else self._values(v, function, known) for v in bound}
+                known[value.id] = 1 if counts <= {1} else None
+            return known[value.id]
+        one = (ast.BinOp, ast.Subscript, ast.Attribute, ast.UnaryOp)
+        return 1 if isinstance(value, one) else None
+
+    def _call(self, call: ast.Call, function: ast.FunctionDef) -> int | None:
+        """A function of the module returns what its text says.
+
+        A method (x.to(...)) gives one tensor; a function of a package may give any number.
+        """
+        callee = call.func
+        if isinstance(callee, ast.Name):
+            local = any(_binds(n, callee.id) for n in _own_nodes(function, ast.Assign))
+            known = self.functions.get(callee.id)
+            return None if known is None or local else self.of(known)
+        root = callee.value if isinstance(callee, ast.Attribute) else None
         return 1 if root is not None and not _is_a_package(root) else None
-    if isinstance(value, ast.Name):
-        if value.id not in known:
-            known[value.id] = None  # for names that are bound to each other
-            bound = [n.value for n in _own_nodes(function, ast.Assign) if _binds(n, value.id)]
-            counts = {1 if _one_tensor(v) else _values(v, function, known) for v in bound}
-            known[value.id] = 1 if counts <= {1} else None
-        return known[value.id]
-    return 1 if isinstance(value, (ast.BinOp, ast.Subscript, ast.Attribute, ast.UnaryOp)) else None
 
 
 def _binds(node: ast.Assign, name: str) -> bool:
@@ -212,14 +258,15 @@ def parameters_of(reference: Reference, inputs: Sequence[str], where: str) -> di
     """The parameter that takes each input.
 
     By name; an input and a required parameter that are left over alone belong together
-    (FlashInfer's norms have `hidden_states` in the dump and `input` in the reference).
+    (FlashInfer's norms have `hidden_states` in the dump and `input` in the reference). A parameter
+    without an input that the function never reads takes None, and is not in the result.
 
     Raises:
         TraceError: an input or a required parameter has no counterpart.
     """
     mapping = {name: name for name in inputs if name in reference.parameters}
     left = [name for name in inputs if name not in mapping]
-    open_ = [name for name in reference.required if name not in mapping]
+    open_ = [name for name in reference.open if name not in mapping]
     if len(left) == len(open_) == 1:
         mapping[left[0]], left, open_ = open_[0], [], []
     if reference.function.args.kwarg is not None:
@@ -267,9 +314,14 @@ def with_run(
         lines.insert(_after_imports(reference), words)
     given = {name: (written or {}).get(name, name) for name in inputs}
     by_parameter = {parameter: name for name, parameter in mapping.items()}
-    positional = [a.arg for a in function.args.posonlyargs if a.arg in by_parameter]
-    arguments = [given[by_parameter[p]] for p in positional]
+    needed = set(reference.required)
+    positional = [
+        a.arg for a in function.args.posonlyargs if a.arg in by_parameter or a.arg in needed
+    ]
+    arguments = [given[by_parameter[p]] if p in by_parameter else "None" for p in positional]
     arguments += [f"{p}={given[n]}" for n, p in mapping.items() if p not in positional]
+    unread = [p for p in reference.required if p not in by_parameter and p not in positional]
+    arguments += [f"{p}=None" for p in unread]
     call = f"{name}({', '.join(arguments)})"
     body = list(checks)
     if written:

@@ -1,6 +1,6 @@
 """A file of a dump made a definition: every repair is named, what cannot be repaired is refused.
 
-The faults are those of flashinfer-python 0.6.13 (`flashinfer/trace/template.py`,
+The faults are those of flashinfer-python 0.6.13 and 0.7.4 (`flashinfer/trace/template.py`,
 `build_fi_trace_fn`), found in dumps of all its templates.
 """
 
@@ -19,6 +19,7 @@ from fibcore.ops.checks import FILE_NAME
 from fibcore.ops.registry import Registry
 from fibcore.traces.disagreements import disagreements
 from fibcore.traces.reading import UNKNOWN, TracedTensor, TraceFile
+from fibcore.traces.reads import reads
 from fibcore.traces.references import Reference, analyse, is_whole, parameters_of, with_run
 
 INDEX_DTYPE = "int32"
@@ -82,6 +83,7 @@ class _Repair:
             self._note(place, "no key of a definition; left out")
         self._names()
         reference = analyse(file.reference, file.file)
+        self._unread_inputs(reference)
         self._absent_inputs(reference)
         mapping = parameters_of(reference, list(self.inputs), file.file)
         for place, expected, found in disagreements(file, reference, mapping):
@@ -130,6 +132,25 @@ class _Repair:
             if not FILE_NAME.fullmatch(value):
                 expected = "letters, digits, _ - + . (no . first)"
                 raise self._refusal(f"$.{key}", "it cannot be a file name", expected, repr(value))
+
+    def _unread_inputs(self, reference: Reference) -> None:
+        """Leave out optional inputs that are for the kernel alone."""
+        dtypes = {name: tensor.dtype for name, tensor in self.inputs.items()}
+        known = {name: dtype for name, dtype in dtypes.items() if dtype in DTYPES}
+        read = reads(reference.function, known)
+        unmatched = [name for name in reference.open if name not in self.inputs]
+        for name, tensor in list(self.inputs.items()):
+            if not tensor.optional or name in read or name in reference.required:
+                continue
+            if name in reference.parameters:
+                why = "the reference does not read this optional input"
+            elif reference.function.args.kwarg is None and not unmatched:
+                why = "the reference does not take this optional input"
+            else:
+                continue
+            del self.inputs[name]
+            self.dropped.add(name)
+            self._note(f"$.inputs.{name}", f"{why}; left out")
 
     def _absent_inputs(self, reference: Reference) -> None:
         """Tensors that the traced call did not get, so that their dtype is not known."""

@@ -1,17 +1,22 @@
-"""Real dumps: FlashInfer's tracing writes them before a kernel runs, so that no GPU is needed."""
+"""Real dumps: FlashInfer's tracing writes them before a kernel runs, so that no GPU is needed.
+
+They are made with this interpreter's FlashInfer, and with those of the interpreters that
+FIBCORE_FLASHINFER names, separated as PATH is.
+"""
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fibcore.dataset import Dataset
+from fibcore.errors import FibcoreError
 from fibcore.ops.registry import Registry
 from fibcore.reports.diff import DiffReport, diff
 from fibcore.traces import import_trace, read_trace
@@ -41,19 +46,40 @@ for page_size in (1, 16):
 other = tuple(torch.zeros(4, 64, 2, 16, dtype=bf16) for _ in "kv")  # 2 heads, pages of 64, as HND
 transposed = [t.transpose(1, 2) for t in other]
 call(flashinfer.decode.BatchDecodeWithPagedKVCacheWrapper.run, None, q, transposed)
+call(flashinfer.prefill.BatchPrefillWithRaggedKVCacheWrapper.run, None, q, q[:, :2], q[:, :2])
+latent = torch.zeros(4, 1, 32, dtype=bf16)
+call(flashinfer.mla.BatchMLAPagedAttentionWrapper.run, None, torch.zeros(2, 4, 32, dtype=bf16),
+     torch.zeros(2, 4, 8, dtype=bf16), latent, latent[..., :8])
 call(flashinfer.rope.apply_rope, torch.zeros(4, 4, 16, dtype=bf16),
      torch.zeros(4, 2, 16, dtype=bf16), torch.tensor([0, 4]), torch.tensor([0]))
 """
 
 
+INTERPRETERS = (
+    sys.executable,
+    *filter(None, os.environ.get("FIBCORE_FLASHINFER", "").split(os.pathsep)),
+)
+
+
+@pytest.fixture(scope="session", params=INTERPRETERS)
+def interpreter(request: pytest.FixtureRequest) -> str:
+    """A Python that can import FlashInfer and torch."""
+    python: str = request.param
+    done = subprocess.run(  # noqa: S603 - our own script
+        [python, "-c", "import flashinfer"], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        pytest.skip(f"{python} cannot import flashinfer, which real dumps need: {last}")
+    return python
+
+
 @pytest.fixture(scope="session")
-def dump(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def dump(interpreter: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What a few calls of FlashInfer leave, made without a GPU."""
-    if importlib.util.find_spec("flashinfer") is None or importlib.util.find_spec("torch") is None:
-        pytest.skip("flashinfer-python or torch is not installed; real dumps need both")
     folder = tmp_path_factory.mktemp("dump")
     done = subprocess.run(  # noqa: S603 - our own script
-        [sys.executable, "-c", SCRIPT],
+        [interpreter, "-c", SCRIPT],
         capture_output=True,
         text=True,
         check=False,
@@ -63,12 +89,21 @@ def dump(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "FLASHINFER_TRACE_DUMP_DIR": str(folder),
         },
     )
-    if "import flashinfer" in done.stderr:
-        last = done.stderr.strip().splitlines()[-1]
-        pytest.skip(f"flashinfer cannot be imported here: {last}")
     assert done.returncode == 0, done.stderr
     if not list(folder.glob("*.json")):
         pytest.skip(f"this flashinfer writes no dumps: {done.stdout[-500:]}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def templates(interpreter: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dump of every template whose inputs need no GPU."""
+    folder = tmp_path_factory.mktemp("templates")
+    script = Path(__file__).with_name("all_templates.py")
+    done = subprocess.run(  # noqa: S603 - our own script
+        [interpreter, str(script), str(folder)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
     return folder
 
 
@@ -97,9 +132,13 @@ def test_real_dumps_are_repaired_imported_and_run(
         *("rmsnorm_h64", "fused_add_rmsnorm_h64", "gelu_and_mul_h128", "gelu_tanh_and_mul_h128"),
         *("gqa_paged_decode_h4_kv2_d16_ps1", "gqa_paged_decode_h4_kv2_d16_ps16"),
         *("gqa_paged_prefill_h4_kv2_d16_ps1", "gqa_paged_prefill_h4_kv2_d16_ps16"),
+        *("gqa_ragged_h4_kv2_d16", "mla_paged_decode_h4_ckv32_kpe8_ps1"),
     }
     assert {kernel.outcome for kernel in report.kernels} == {"new"}
-    for name in ("rmsnorm_h64", "fused_add_rmsnorm_h64", "gqa_paged_decode_h4_kv2_d16_ps1"):
+    for name in (
+        *("rmsnorm_h64", "fused_add_rmsnorm_h64", "gqa_paged_decode_h4_kv2_d16_ps1"),
+        "mla_paged_decode_h4_ckv32_kpe8_ps1",
+    ):
         assert outcomes[name].executed, outcomes[name]
     # A cache in the other layout looks like one of 64 KV heads; RoPE's helpers are not in the dump.
     refused = {(error.where or "").split()[0]: error for error in report.refused}
@@ -112,13 +151,59 @@ def test_real_dumps_are_repaired_imported_and_run(
     assert {p: p.read_bytes() for p in root.rglob("*.json")} == before
 
 
+def test_every_template_is_taken_or_refused_for_what_its_file_shows(
+    templates: Path, tmp_path: Path, op_plugins: Registry
+) -> None:
+    """Each refusal is held against the file, without the code that refused it."""
+    report = import_trace(templates, dataset=tmp_path / "dataset", registry=op_plugins)
+    files = {path.name for path in templates.glob("*.json")}
+    refused = {(error.where or "").split()[0]: error for error in report.refused}
+    assert {kernel.file for kernel in report.kernels} | set(refused) == files
+    for name, error in refused.items():
+        assert _is_true(json.loads((templates / name).read_text()), error), (name, str(error))
+    taken = {kernel.traced.partition("_h")[0] for kernel in report.kernels}
+    assert {"gqa_paged_decode", "gqa_paged_prefill", "gqa_ragged", "mla_paged_decode"} <= taken
+
+
+def _is_true(data: dict[str, Any], error: FibcoreError) -> bool:
+    """Whether the file has the fault that it is refused for."""
+    source = data.get("reference")
+    found = error.found or ""
+    if error.message == "there is no reference":
+        return source is None
+    if error.message == "the reference needs more than it may":
+        return "from flashinfer" in source
+    if error.message == "the reference uses names that the dump does not define":
+        names = found.split(", ")
+        return all(f"{name}(" in source and f"def {name}(" not in source for name in names)
+    place = (error.where or "").split()[-1].split(".")
+    if place[1] not in ("inputs", "outputs"):
+        return False
+    dtype = data[place[1]][place[2]]["dtype"]
+    if error.message == "a dtype that the format does not have":
+        return dtype in ("uint8", "uint32")
+    return "the dtype" in error.message and dtype == "unknown" and f"{place[2]}=None" not in source
+
+
+def test_what_an_extracted_kernel_has_is_all_that_a_dump_of_attention_adds(
+    dump: Path, tmp_path: Path, op_plugins: Registry
+) -> None:
+    """Flags of the kernel's, such as return_lse, make no second definition."""
+    report = import_trace(dump, dataset=tmp_path / "a", registry=op_plugins)
+    attention = [k.name for k in report.kernels if k.op_type in ("gqa_paged", "mla_paged")]
+    for name in attention:
+        definition = Dataset(tmp_path / "a").get(name)
+        assert definition is not None
+        assert not {"return_lse", "ckv_scale", "kpe_scale"} & set(definition.inputs)
+
+
 def test_extracted_kernels_are_found_in_a_real_dump(compared: DiffReport) -> None:
     assert compared.mode == "trace"
     assert compared.trace is not None
     matched = {match.name: match for match in compared.trace.matched}
     assert set(matched) == {
         *("rmsnorm_h64", "fused_add_rmsnorm_h64", "gqa_paged_decode_h4_kv2_d16_ps1"),
-        "gqa_paged_prefill_causal_h4_kv2_d16_ps1",
+        *("gqa_paged_prefill_causal_h4_kv2_d16_ps1", "gqa_ragged_prefill_causal_h4_kv2_d16"),
     }
     assert all(match.differences == () for match in matched.values())
     prefill = matched["gqa_paged_prefill_causal_h4_kv2_d16_ps1"]

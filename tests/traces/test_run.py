@@ -258,7 +258,10 @@ def test_a_parameter_of_another_name_is_the_one_input_that_is_left(repaired: Fix
 
 
 def test_an_optional_input_that_was_not_passed_is_left_out(repaired: Fixed) -> None:
-    data = norm(reference=NORM.replace("weight):", "weight, bias=None):"))
+    source = NORM.replace("weight):", "weight, bias=None):").replace(
+        "    return y", "    bias\n    return y"
+    )
+    data = norm(reference=source)
     data["inputs"]["bias"] = {"shape": ["other"], "dtype": "unknown", "optional": True}
     data["axes"]["other"] = {"type": "const"}
     data["constraints"] = ["other == hidden_size"]
@@ -268,6 +271,72 @@ def test_an_optional_input_that_was_not_passed_is_left_out(repaired: Fixed) -> N
     assert "other" not in definition.axes
     assert definition.constraints == ()
     assert {"$.axes.other", "$.constraints[0]"} <= set(repairs)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "body", "why"),
+    [
+        ("weight", "", "does not take"),  # as attention's return_lse
+        ("weight, flag=False", "    del flag\n", "does not read"),  # as latent attention's
+        (
+            "weight, flag=None",
+            "    if hidden_states.dtype == torch.float8_e4m3fn:\n        weight = weight * flag\n",
+            "does not read",
+        ),
+    ],
+)
+def test_an_input_that_is_for_the_kernel_alone_is_left_out(
+    parameters: str, body: str, why: str, repaired: Fixed
+) -> None:
+    source = NORM.replace("weight):", f"{parameters}):")
+    source = source.replace("    return y", f"{body}    return y")
+    data = norm(reference=source)
+    data["inputs"]["flag"] = {"shape": None, "dtype": "int32", "optional": True}
+    definition, repairs = repaired(data)
+    assert list(definition.inputs) == ["hidden_states", "weight"]
+    assert why in repairs["$.inputs.flag"]
+
+
+def test_an_input_that_the_reference_reads_for_some_dtypes_stays_where_it_may(
+    repaired: Fixed,
+) -> None:
+    body = "    if hidden_states.dtype != torch.float8_e4m3fn:\n        weight = weight * flag\n"
+    source = NORM.replace("weight):", "weight, flag=None):")
+    data = norm(reference=source.replace("    x = hidden", f"{body}    x = hidden"))
+    data["inputs"]["flag"] = {"shape": None, "dtype": "float32", "optional": True}
+    definition, _ = repaired(data)
+    assert "flag" in definition.inputs
+
+
+def test_a_parameter_that_is_not_read_needs_no_input(repaired: Fixed) -> None:
+    source = NORM.replace("weight):", "weight, workspace_buffer):")
+    definition, _ = repaired(norm(reference=source))
+    assert "workspace_buffer=None" in definition.reference
+    assert list(definition.inputs) == ["hidden_states", "weight"]
+
+
+def test_the_reference_is_the_function_that_no_other_one_calls(repaired: Fixed) -> None:
+    helper = "def _scale_reference(x):\n    return x * 2\n\n"
+    source = NORM.replace("@torch", f"{helper}@torch", 1)
+    source = source.replace("    return y", "    y = _scale_reference(y)\n    return y")
+    definition, _ = repaired(norm(reference=source))
+    assert "return _rmsnorm_reference(" in definition.reference
+
+
+def test_the_values_of_a_function_of_the_file_are_counted(repaired: Fixed) -> None:
+    both = "def attend(q):\n    return q, q\n\n\n"
+    signature = "q, k_cache, v_cache, kv_indptr, kv_indices, sm_scale"
+    source = PREAMBLE + both + f"def run({signature}):\n    return attend(q)\n"
+    definition, _ = repaired(decode(reference=source))
+    assert definition.reference == source
+
+
+def test_what_a_branch_reads_is_no_disagreement(repaired: Fixed) -> None:
+    other = "        _, num_kv_heads, page_size, _ = k_cache.shape\n"
+    branch = f"    if sm_scale > 0:\n{other}"
+    source = DECODE.replace("    output = torch.zeros", f"{branch}    output = torch.zeros")
+    definition, _ = repaired(decode(page_size=16, reference=source))
+    assert definition.const_axes["page_size"] == 16
 
 
 def test_axes_that_tensors_have_are_declared_and_others_left_out(repaired: Fixed) -> None:
@@ -368,9 +437,9 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
         "which function",
     ),
     "a parameter that is no input": (
-        norm(reference=NORM.replace("weight):", "weight, workspace):")),
+        norm(reference=NORM.replace("weight):", "weight, bias):").replace("* weight", "* bias")),
         "$.reference",
-        "the parameter workspace is no input",
+        "the parameter bias is no input",
     ),
     "fewer values than outputs": (
         _changed(norm(), "outputs/second", {"shape": ["batch_size"], "dtype": "float32"}),
