@@ -3,7 +3,8 @@
 FlashInfer embeds the source of one Python function beside four imports
 (flashinfer-python 0.7.4, `flashinfer/trace/template.py`, `_render_reference_source`). It is not
 called `run`, its parameters are those of the traced function, and helpers and typing names that it
-uses are in the file only where its template lists them. The function stays as it is; a `run` that calls it is added.
+uses are in the file only where its template lists them. The function stays as it is; a `run` that
+calls it is added.
 """
 
 from __future__ import annotations

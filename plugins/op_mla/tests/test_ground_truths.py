@@ -1,7 +1,8 @@
 """How FlashInfer is called, against stand-ins that have its signatures and check what they get.
 
-The stand-ins have the parameters of FlashInfer 0.6.13, in order, and compute from what `plan` was
-given alone; whether FlashInfer's kernels agree is for a machine with a GPU to show.
+The stand-ins have the parameters of FlashInfer 0.6.13, in order, or those that 0.7.4 does not
+deprecate, and compute from what `plan` was given alone; whether FlashInfer's kernels agree is for a
+machine with a GPU to show.
 """
 # ruff: noqa: ARG002 - the stand-ins have the signatures of FlashInfer
 
@@ -106,6 +107,35 @@ class Paged:
         return torch.cat(outputs), torch.cat(sums)
 
 
+class Metadata:
+    """`flashinfer.mla.MLAPlanMetadata` of 0.7."""
+
+    @staticmethod
+    def csr(*, qo_indptr: Any, kv_indptr: Any, kv_indices: Any, kv_len_arr: Any) -> dict[str, Any]:
+        return dict(locals())
+
+
+class Paged07(Paged):
+    """The wrapper as 0.7 wants to be called."""
+
+    def plan(  # type: ignore[override]
+        self,
+        *,
+        metadata: Any,
+        query_layout: str = "packed",
+        kv_cache_layout: str = "packed",
+        lse_mode: str = "none",
+        **sizes: Any,
+    ) -> None:
+        assert (query_layout, kv_cache_layout, lse_mode) == ("split", "split", "base2")
+        super().plan(**metadata, **sizes)
+
+    def run(  # type: ignore[override]
+        self, *, query: Any, kv_cache: Any, return_lse: bool = False
+    ) -> tuple[Any, Any]:
+        return super().run(*query, *kv_cache, return_lse=return_lse)
+
+
 class Ragged:
     """`flashinfer.prefill.BatchPrefillWithRaggedKVCacheWrapper`."""
 
@@ -159,10 +189,13 @@ class Ragged:
         return torch.cat(outputs), torch.cat(sums)
 
 
-@pytest.fixture
-def flashinfer(monkeypatch: pytest.MonkeyPatch) -> Any:
+@pytest.fixture(params=["0.6.13", "0.7.4"])
+def flashinfer(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
+    mla: dict[str, Any] = {"BatchMLAPagedAttentionWrapper": Paged}
+    if request.param == "0.7.4":
+        mla = {"BatchMLAPagedAttentionWrapper": Paged07, "MLAPlanMetadata": Metadata}
     module = SimpleNamespace(
-        mla=SimpleNamespace(BatchMLAPagedAttentionWrapper=Paged),
+        mla=SimpleNamespace(**mla),
         prefill=SimpleNamespace(BatchPrefillWithRaggedKVCacheWrapper=Ragged),
     )
     monkeypatch.setitem(sys.modules, "flashinfer", module)

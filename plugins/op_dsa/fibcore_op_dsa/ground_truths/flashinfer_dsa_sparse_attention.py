@@ -48,25 +48,32 @@ def _flashinfer_dsa_sparse_attention(
     lengths = lengths[kept]
     workspace = torch.empty(128 * 1024 * 1024, dtype=torch.uint8, device=device)
     wrapper = flashinfer.mla.BatchMLAPagedAttentionWrapper(workspace, backend=backend)
+    tokens_of = {
+        "qo_indptr": torch.arange(len(lengths) + 1, dtype=torch.int32, device=device),
+        "kv_indptr": torch.nn.functional.pad(lengths.cumsum(0), (1, 0)).int(),
+        "kv_indices": sparse_indices[there].int(),
+        "kv_len_arr": lengths.int(),
+    }
+    query = (q_nope[kept], q_pe[kept])
+    cache = tuple(torch.nan_to_num(c).flatten(0, 1)[:, None] for c in (ckv_cache, kpe_cache))
+    plan: dict[str, Any] = tokens_of
+    run: dict[str, Any] = dict(
+        zip(("q_nope", "q_pe", "ckv_cache", "kpe_cache"), query + cache, strict=True)
+    )
+    if hasattr(flashinfer.mla, "MLAPlanMetadata"):  # FlashInfer 0.7 deprecates the form of 0.6
+        plan = {"metadata": flashinfer.mla.MLAPlanMetadata.csr(**tokens_of), "lse_mode": "base2"}
+        plan |= {"query_layout": "split", "kv_cache_layout": "split"}
+        run = {"query": query, "kv_cache": cache}
     wrapper.plan(
-        torch.arange(len(lengths) + 1, dtype=torch.int32, device=device),
-        torch.nn.functional.pad(lengths.cumsum(0), (1, 0)).int(),
-        sparse_indices[there].int(),
-        lengths.int(),
-        heads,
-        ckv,
-        q_pe.shape[2],
-        1,  # tokens in a page
-        False,  # causal: one query sees all that its table names
-        float(sm_scale),
-        q_nope.dtype,
-        ckv_cache.dtype,
+        **plan,
+        num_heads=heads,
+        head_dim_ckv=ckv,
+        head_dim_kpe=q_pe.shape[2],
+        page_size=1,
+        causal=False,  # one query sees all that its table names
+        sm_scale=float(sm_scale),
+        q_data_type=q_nope.dtype,
+        kv_data_type=ckv_cache.dtype,
     )
-    output[kept], lse[kept] = wrapper.run(
-        q_nope[kept],
-        q_pe[kept],
-        torch.nan_to_num(ckv_cache).flatten(0, 1)[:, None],
-        torch.nan_to_num(kpe_cache).flatten(0, 1)[:, None],
-        return_lse=True,
-    )
+    output[kept], lse[kept] = wrapper.run(**run, return_lse=True)
     return output, lse

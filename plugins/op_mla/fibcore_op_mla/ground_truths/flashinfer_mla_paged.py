@@ -61,25 +61,31 @@ def _flashinfer_mla_paged(
     workspace = torch.empty(128 * 1024 * 1024, dtype=torch.uint8, device=device)
     wrapper = flashinfer.mla.BatchMLAPagedAttentionWrapper(workspace, backend=backend)
     used_pages = torch.repeat_interleave(kept, pages.long())
+    pages_of = {
+        "qo_indptr": offsets(q_lens[kept]),
+        "kv_indptr": offsets(pages[kept]),
+        "kv_indices": kv_indices[used_pages].int(),
+        "kv_len_arr": kv_lens[kept],
+    }
+    query, cache = (q_nope[rows], q_pe[rows]), (ckv_cache, kpe_cache)
+    plan: dict[str, Any] = pages_of
+    run: dict[str, Any] = dict(
+        zip(("q_nope", "q_pe", "ckv_cache", "kpe_cache"), query + cache, strict=True)
+    )
+    if hasattr(flashinfer.mla, "MLAPlanMetadata"):  # FlashInfer 0.7 deprecates the form of 0.6
+        plan = {"metadata": flashinfer.mla.MLAPlanMetadata.csr(**pages_of), "lse_mode": "base2"}
+        plan |= {"query_layout": "split", "kv_cache_layout": "split"}
+        run = {"query": query, "kv_cache": cache}
     wrapper.plan(
-        offsets(q_lens[kept]),
-        offsets(pages[kept]),
-        kv_indices[used_pages].int(),
-        kv_lens[kept],
-        heads,
-        ckv,
-        q_pe.shape[2],
-        page_size,
-        qo_indptr is not None,  # causal
-        float(sm_scale) * float(kv_scale),
-        q_nope.dtype,
-        ckv_cache.dtype,
+        **plan,
+        num_heads=heads,
+        head_dim_ckv=ckv,
+        head_dim_kpe=q_pe.shape[2],
+        page_size=page_size,
+        causal=qo_indptr is not None,
+        sm_scale=float(sm_scale) * float(kv_scale),
+        q_data_type=q_nope.dtype,
+        kv_data_type=ckv_cache.dtype,
     )
-    output[rows], lse[rows] = wrapper.run(
-        q_nope[rows],
-        q_pe[rows],
-        ckv_cache,
-        kpe_cache,
-        return_lse=True,
-    )
+    output[rows], lse[rows] = wrapper.run(**run, return_lse=True)
     return output * float(kv_scale), lse
