@@ -161,6 +161,8 @@ class Exceptions(Part):
         truth = self.ev.operators.truth(self.ev.expressions.condition(node.test, env))
         if truth is None:
             self.may_raise(env.module.place(node), "AssertionError")
+            # What comes behind it runs where it holds.
+            self.ev.branches.narrow(node.test, env, positive=True)
         if truth is False:
             given = () if node.msg is None else (self.ev.expressions.eval(node.msg, env),)
             shown = self._explained(node.test, env)

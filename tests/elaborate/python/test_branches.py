@@ -229,6 +229,23 @@ def f(a):
 --
 self.x = f(5 if foreign.flag() else None)
 
+## narrowed behind an assertion => {5}
+a = None
+if foreign.flag():
+    a = 5
+assert a is not None
+self.x = a
+
+## an assertion that may not hold and is handled leaves both => {5, None}
+a = None
+try:
+    if foreign.flag():
+        a = 5
+    assert a is not None
+except AssertionError:
+    pass
+self.x = a
+
 ## narrowed attribute => {9, 5}
 class O:
     pass
