@@ -35,7 +35,13 @@ TOKENS = ("num_tokens", "nnz_kv", "batch_size", "M")
 
 
 def rope(definition: Definition, given: Inputs) -> Any:
-    """Halves, or elements that stand side by side, in float32."""
+    """Halves, or elements that stand side by side, in float32; of a table, its angles' sines."""
+    if "inv_freq" in given:
+        angles = torch.outer(given["positions"].float(), given["inv_freq"])
+        angles = torch.cat((angles, angles), -1)
+        scaling, dtype = given["attention_scaling"], definition.outputs["cos"].dtype
+        pair = (angles.cos() * scaling, angles.sin() * scaling)
+        return tuple(x.to(getattr(torch, dtype)) for x in pair)
     if "cos" in given:
         cos, sin = given["cos"][:, None], given["sin"][:, None]
         return tuple(_whole(given[name], cos, sin) for name in "qk")

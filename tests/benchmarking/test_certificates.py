@@ -315,6 +315,30 @@ def test_a_float64_evaluation_that_changes_its_inputs_is_none(tmp_path: Path) ->
     assert any("the evaluation in float64 changes its input table" in r for r in found.reasons)
 
 
+def test_an_output_of_one_byte_is_compared_in_its_format(tmp_path: Path) -> None:
+    """float64, rounded once: not a bfloat16 product that is rounded again."""
+    outputs = {"out": attrs.evolve(TOY.outputs["out"], dtype="float8_e4m3fn")}
+    source = TOY.reference.replace("table * scale", "(table * scale).to(torch.float8_e4m3fn)")
+    assert source != TOY.reference
+    quantised = attrs.evolve(TOY, reference=source, outputs=outputs)
+    toy.write(tmp_path, quantised)
+    fibcore.add_workloads(dataset=tmp_path, registry=toy.registry(), all_=True)
+    found = certify(tmp_path, wrapped(quantised, "half as large", scale="scale * 0.5"))
+    assert found.reasons == ()
+    assert set(verdicts(found, "half as large")) == {"rejected"}
+
+
+def test_a_drawn_output_has_no_certificate(tmp_path: Path) -> None:
+    outputs = {"out": attrs.evolve(TOY.outputs["out"], dtype="int64")}
+    source = TOY.reference.replace("table * scale", "torch.randint(0, 9999, table.shape)")
+    assert source != TOY.reference
+    toy.write(tmp_path, attrs.evolve(TOY, reference=source, outputs=outputs))
+    fibcore.add_workloads(dataset=tmp_path, registry=toy.registry(), all_=True)
+    found = certify(tmp_path, WRONG)
+    assert not found.certified
+    assert any("reference give other out: they are drawn" in r for r in found.reasons)
+
+
 def test_only_what_is_certified_is_exported() -> None:
     tolerance = {"rtol": 2.0**-20, "atol": 0.5, "required_matched_ratio": 1.0}
     rows = [

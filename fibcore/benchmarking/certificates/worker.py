@@ -5,7 +5,8 @@ errors against a float64 evaluation and the part of the elements that misses eac
 grid. Needs torch, and safetensors where a workload has tensors.
 
 The float64 evaluation is the reference itself with every floating-point dtype widened to float64,
-on inputs that are widened likewise, and on the path that it takes on a CPU.
+on inputs that are widened likewise, and on the path that it takes on a CPU. An output of one byte
+an element is rounded to its format once, at the end: such a format is what a quantisation computes.
 """
 
 from __future__ import annotations
@@ -107,7 +108,9 @@ class Measurement:
         self.device = torch.device(wanted)
         self.inputs = self._inputs()
         self.exact = self._exact()
-        self.yardsticks = self._outputs(run_of(self.definition["reference"]))
+        reference = run_of(self.definition["reference"])
+        self.yardsticks = self._outputs(reference)
+        self._refuse_draws(reference)
 
     def run(self) -> dict[str, Any]:
         """What is to be said of every implementation."""
@@ -223,9 +226,21 @@ class Measurement:
             if was != now:  # then it may have computed from what it had changed already
                 raise NotMeasurable(f"the evaluation in float64 changes its input {name}")
         for name, value in outputs.items():
-            if value.dtype.is_floating_point and value.dtype != self.torch.float64:
+            wide = value.dtype == self.torch.float64 or value.dtype.itemsize == 1
+            if value.dtype.is_floating_point and not wide:
                 raise NotMeasurable(f"the reference gives {name} in {value.dtype}, not in float64")
         return outputs
+
+    def _refuse_draws(self, run: Run) -> None:
+        """Refuse a definition whose output is drawn: a right kernel may draw another."""
+        again = self._outputs(run)
+        for name, value in self.yardsticks.items():
+            whole = not value.dtype.is_floating_point
+            if whole and not self.torch.equal(value, again[name]):
+                raise NotMeasurable(
+                    f"two runs of the reference give other {name}: they are drawn, and no tolerance"
+                    " tells right draws from wrong ones; benchmarks compare their distribution"
+                )
 
     def _versions(self, inputs: Sequence[Any]) -> list[int | None]:
         """How often each tensor was changed in place, by itself or through a view of it."""
