@@ -7,6 +7,7 @@ next to nothing.
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -41,6 +42,8 @@ _WHERE = {
     "diff": "fibcore.reports.diff",
     "report": "fibcore.reports.dataset",
     "import_trace": "fibcore.traces",
+    "list": "fibcore.reports.listing",
+    "tree": "fibcore.extraction.one_model",
     "cost": "fibcore.benchmarking.costs",
     "coverage": "fibcore.reports.coverage",
 }
@@ -76,9 +79,11 @@ __all__ = [
     "sizes",
     "step",
     "survey",
+    "tree",
     "validate",
     "verify",
 ]
+# `list` is a function of the API as well; `from fibcore import *` leaves Python's own in place.
 
 if TYPE_CHECKING:
     from fibcore.benchmarking.certificates.run import certify
@@ -91,6 +96,7 @@ if TYPE_CHECKING:
     from fibcore.exporting.run import export
     from fibcore.exporting.shapes import shapes
     from fibcore.extraction.hierarchy import hierarchy, models
+    from fibcore.extraction.one_model import tree
     from fibcore.extraction.run import extract
     from fibcore.model.definition import Definition
     from fibcore.model.serving import Serving
@@ -99,6 +105,7 @@ if TYPE_CHECKING:
     from fibcore.reports.coverage import coverage
     from fibcore.reports.dataset import report
     from fibcore.reports.diff import diff
+    from fibcore.reports.listing import list  # noqa: A004 - the command's name
     from fibcore.reports.sizes import sizes
     from fibcore.reports.step import step
     from fibcore.reports.survey import survey
@@ -119,5 +126,5 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def __dir__() -> list[str]:
-    return sorted(__all__)
+def __dir__() -> Sequence[str]:
+    return sorted({*__all__, *_WHERE})

@@ -16,7 +16,7 @@ from fibcore.workspace import Where, Workspace, plugins
 
 FUNCTIONS = sorted(
     name
-    for name in fibcore.__all__
+    for name in (*fibcore.__all__, "list")
     if callable(getattr(fibcore, name))
     and not isinstance(getattr(fibcore, name), type)
     and name != "hookimpl"
@@ -24,7 +24,7 @@ FUNCTIONS = sorted(
 
 
 def test_every_function_of_the_api_takes_the_same_keywords() -> None:
-    assert len(FUNCTIONS) == 27
+    assert len(FUNCTIONS) == 29
     assert set(Where.__annotations__) == {
         *("target_dir", "dataset", "sglang", "registry", "disable_plugin", "progress")
     }
@@ -38,7 +38,7 @@ def test_every_function_of_the_api_takes_the_same_keywords() -> None:
 def test_a_keyword_that_is_wrong_is_refused_with_the_nearest(name: str) -> None:
     needed = {"hierarchy": ["m"], "explain": ["d"], "import_trace": ["t"], "run": ["m"]}
     needed |= {key: ["m"] for key in ("extract", "diff", "add_new_model")}
-    needed |= {key: ["m"] for key in ("check", "export", "shapes", "sizes", "step")}
+    needed |= {key: ["m"] for key in ("tree", "check", "export", "shapes", "sizes", "step")}
     with pytest.raises(UsageError) as caught:
         getattr(fibcore, name)(
             *needed.get(name, ()), datset="x", registry=load_plugins(discover=False)
@@ -129,7 +129,8 @@ def test_a_broken_plugin_is_listed_with_the_reason() -> None:
 
 
 def test_every_public_name_can_be_had() -> None:
-    assert set(fibcore.__all__) == {"__version__", *fibcore._WHERE}
+    assert {*fibcore.__all__, "list"} == {"__version__", *fibcore._WHERE}
+    assert set(dir(fibcore)) == {"__version__", *fibcore._WHERE}
     for name in fibcore.__all__:
         assert getattr(fibcore, name) is not None
     with pytest.raises(AttributeError, match="nonsense"):

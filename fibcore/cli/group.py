@@ -32,6 +32,7 @@ COMMANDS = {
     "export": "export",
     "extract-kernel-definitions": "extract",
     "import-trace": "import_trace",
+    "list": "list",
     "models": "models",
     "new-op": "new_op",
     "plugins": "plugins",
@@ -74,9 +75,20 @@ class FibcoreGroup(click.Group):
         """The command that `args` begin with; a usage error names the nearest ones."""
         if self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
             known = [*self.list_commands(ctx), *SHORT]
-            near = nearest(args[0], known, at_least=60) or known
-            ctx.fail(f"No such command {args[0]!r}. Did you mean {' or '.join(near)}?")
+            *others, last = nearest(args[0], known)
+            near = f"{', '.join(others)} or {last}" if others else last
+            ctx.fail(f"No such command {args[0]!r}. Did you mean {near}?")
         return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands, each with the whole first sentence of its help."""
+        rows = []
+        for name in self.list_commands(ctx):
+            command = self.get_command(ctx, name)
+            assert command is not None
+            rows.append((name, command.get_short_help_str(limit=10_000)))
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
 
     def main(
         self,
@@ -87,7 +99,7 @@ class FibcoreGroup(click.Group):
         **extra: Any,
     ) -> Any:
         """Run a command line; exits with its status unless `standalone_mode` is off."""
-        arguments = list(sys.argv[1:] if args is None else args)
+        arguments = list(sys.argv[1:] if args is None else args) or ["--help"]
         status = _run(self, arguments, prog_name or "fibcore", complete_var, extra)
         if standalone_mode:
             sys.exit(status)

@@ -8,20 +8,11 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from fibcore.errors import SourceError
-from fibcore.extraction.find import elaborated, few_collections, resolve, settled
 from fibcore.extraction.launch_records import described, recorded
+from fibcore.extraction.one_model import OneAsked, elaborated_alone
 from fibcore.extraction.report import missing_parts, source_label
-from fibcore.extraction.request import (
-    Config,
-    Launched,
-    OnGpu,
-    Request,
-    launch_line,
-    sizes_of_a_launch,
-)
-from fibcore.keywords import api, part, several
+from fibcore.keywords import api
 from fibcore.model.json import to_data
-from fibcore.model.launch import known_gpu
 from fibcore.model.tree import ModelTree, ModuleNode
 from fibcore.ops.options import DeclaredOptions
 from fibcore.workspace import Where, Workspace
@@ -201,64 +192,28 @@ def models(**where: Unpack[Where]) -> ModelsReport:
     return ModelsReport(catalogue(), model_files(source), source_label(source), options)
 
 
-class HierarchyAsked(Where, Launched, OnGpu, total=False):
-    """The keywords of `hierarchy`: a launch line, its GPU, and where things are."""
-
-
-@api(HierarchyAsked)
-def hierarchy(
-    model_name: str = "",
-    *,
-    hf_repo_id: str | None = None,
-    config: Config = None,
-    tp: int | None = None,
-    ep: int | None = None,
-    **asked: Unpack[HierarchyAsked],
-) -> HierarchyReport:
+@api(OneAsked)
+def hierarchy(model_name: str = "", **asked: Unpack[OneAsked]) -> HierarchyReport:
     """Elaborate a model and list its modules with their counts.
 
     Args:
         model_name: As for `fibcore.extract`; may be left out where a launch line names the model.
-        hf_repo_id: Take the config from this Hub repository.
-        config: Take the config from this file, or this plain data.
-        tp: Tensor-parallel size; by default how the catalogue says the model is served.
-        ep: Expert-parallel size, likewise.
-        **asked: How it is launched, and where SGLang's source is; see
-            `fibcore.extraction.request.Launched`, `OnGpu` and `fibcore.workspace.Where`.
+        **asked: Its config, how it is served, and where SGLang's source is; see
+            `fibcore.extraction.one_model.OneAsked`.
 
     Raises:
         UsageError: an option is wrong, or no model is named.
         FibcoreError: no such model, a config that cannot be read, no source.
     """
-    request = Request(
-        tp=several(tp),
-        ep=several(ep),
-        hf_repo_id=hf_repo_id,
-        config=config,
-        launch=launch_line(asked.get("launch")),
-        gpu=known_gpu(asked.get("gpu")),
-    )
-    if request.launch is not None:
-        sizes_of_a_launch(tp=tp, ep=ep)
-    names = (model_name,) if model_name else ()
-    request.check_named(names)
-    source = Workspace.of(**part(Where, asked)).source()
-    request = request.for_source(source)
-    (name,) = request.named(names, source)
-    model = resolve(name, source, hf_repo_id=hf_repo_id, config=config)
-    request = request.for_model(model.slug, source)
-    tp, ep = request.combinations(model)[0]
-    serving = settled(source, model, request.serving(model, tp, ep, DeclaredOptions()))
-    with few_collections():
-        tree = elaborated(source, model, serving)
+    one = elaborated_alone(model_name, asked)
     return HierarchyReport(
-        slug=model.slug,
-        architecture=tree.architecture,
-        constants=model.config.origin,
-        source=source_label(source),
-        tp=serving.tp,
-        ep=serving.ep,
-        rows=module_rows(tree),
-        served=described(recorded(serving, tree)),
-        missing=tuple(str(m) for m in missing_parts(tree)),
+        slug=one.model.slug,
+        architecture=one.tree.architecture,
+        constants=one.model.config.origin,
+        source=source_label(one.source),
+        tp=one.serving.tp,
+        ep=one.serving.ep,
+        rows=module_rows(one.tree),
+        served=described(recorded(one.serving, one.tree)),
+        missing=tuple(str(m) for m in missing_parts(one.tree)),
     )

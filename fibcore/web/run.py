@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from fibcore.configs.catalogue import find_entry
 from fibcore.dataset.files import write_elsewhere
 from fibcore.errors import DatasetError, WebError
-from fibcore.extraction.hierarchy import HierarchyAsked, HierarchyReport, hierarchy
+from fibcore.extraction.hierarchy import HierarchyReport, hierarchy
+from fibcore.extraction.one_model import OneAsked
 from fibcore.extraction.report import ExtractReport, ModelReport
 from fibcore.extraction.request import ModelsLaunched, Request
 from fibcore.extraction.run import extract
@@ -86,14 +87,14 @@ def add_new_model(
     first = found.models[0]
     several = [model for model in found.models if model.slug == first.slug]
     launched = asked.get("launch") is not None  # and has the sizes then
-    tree = hierarchy(
-        first.name,
-        hf_repo_id=config_id,
-        config=config,
-        tp=None if launched else first.tp,
-        ep=None if launched else first.ep,
-        **part(HierarchyAsked, asked),
-    )
+    about: OneAsked = {
+        **part(OneAsked, asked),
+        "hf_repo_id": config_id,
+        "config": config,
+        "tp": None if launched else first.tp,
+        "ep": None if launched else first.ep,
+    }
+    tree = hierarchy(first.name, **about)
     modules, astray = web_modules(
         tree.architecture, tree.rows, _definitions(several), counts=counts
     )

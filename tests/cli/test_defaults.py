@@ -24,7 +24,12 @@ CALLS = {
 OUTPUT = {"json_mode", "quiet", "verbose"}
 """Options about what is printed, which no function of the API has."""
 
-RENAMED = {"cost": {"folder"}, "diff": {"exit_code"}, "models": {"name"}, "publish": {"dry_run"}}
+RENAMED = {
+    "cost": {"folder"},
+    "diff": {"exit_code"},
+    "models": {"name", "path"},
+    "publish": {"dry_run"},
+}
 """Of the command line alone; `publish` sends nothing without --yes, as the API without `yes`."""
 
 

@@ -34,7 +34,7 @@ def test_help_lists_every_command(invoke: Invoke) -> None:
         *("run", "clone-repos", "extract-kernel-definitions", "add-reference-tests", "verify"),
         *("report", "survey", "add-workloads", "add-solutions", "certify", "publish"),
         *("plugins", "models", "validate", "explain", "diff", "import-trace", "add-new-model"),
-        *("cost", "coverage", "new-op", "export", "check", "step", "sizes"),
+        *("cost", "coverage", "new-op", "export", "check", "step", "sizes", "list"),
     }
     for name in COMMANDS:
         assert name in result.stdout
@@ -61,6 +61,25 @@ def test_an_unknown_command_names_the_nearest(invoke: Invoke) -> None:
     result = invoke("extrac")
     assert result.exit_code == 2
     assert "Did you mean extract" in result.stderr
+    assert "Did you mean list, plugins or publish?" in invoke("lis").stderr
+    assert invoke("zzz").stderr.count(",") <= 2
+
+
+def test_no_command_is_a_request_for_help(invoke: Invoke) -> None:
+    alone = invoke()
+    assert alone.exit_code == 0
+    assert alone.stdout == invoke("--help").stdout
+    assert alone.stderr == ""
+
+
+def test_what_a_command_does_is_not_cut(invoke: Invoke) -> None:
+    listing = invoke("--help").stdout.partition("Commands:")[2]
+    assert "..." not in listing
+    words = "".join(listing.split())
+    for name in COMMANDS:
+        first = (command(name).help or "").partition("\n\n")[0]
+        sentence = " ".join(first.split()).partition(". ")[0].rstrip(".")
+        assert sentence.replace(" ", "") in words
 
 
 def failing(error: BaseException) -> Any:

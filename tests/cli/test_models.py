@@ -32,3 +32,20 @@ def test_models_shows_a_hierarchy_with_repeated_layers_once(
     attention = next(r for r in rows if r["cls"] == "RadixAttention")
     assert (attention["path"], attention["count"]) == ("layers.[0-1].attn", 2)
     assert invoke("models", "--tp", "2").exit_code == 2
+    assert invoke("models", "--tree", "layers.0").exit_code == 2
+
+
+def test_models_shows_single_modules_whole(
+    invoke: Invoke, tiny_source: Path, tiny_config: Path
+) -> None:
+    options = ("tiny", "--sglang", tiny_source, "--config", tiny_config, "--tree")
+    result = invoke("models", *options, "layers.*.attn")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.count("sglang.srt.layers.radix_attention.RadixAttention") == 2
+    assert "layer_id" in result.stdout
+    data = json.loads(invoke("models", *options, "layers.1.attn", "--json").stdout)
+    (one,) = data["modules"]
+    assert one["arguments"]["layer_id"] == "1"
+    wrong = invoke("models", *options, "layers.1.atn")
+    assert wrong.exit_code == 2
+    assert "layers.1.attn" in wrong.stderr
