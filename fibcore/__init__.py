@@ -69,6 +69,7 @@ __all__ = [
     "hierarchy",
     "hookimpl",
     "import_trace",
+    "list",
     "models",
     "new_op",
     "plugins",
@@ -83,7 +84,6 @@ __all__ = [
     "validate",
     "verify",
 ]
-# `list` is a function of the API as well; `from fibcore import *` leaves Python's own in place.
 
 if TYPE_CHECKING:
     from fibcore.benchmarking.certificates.run import certify
@@ -127,4 +127,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> Sequence[str]:
-    return sorted({*__all__, *_WHERE})
+    return sorted(__all__)
