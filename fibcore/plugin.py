@@ -54,7 +54,7 @@ from fibcore.model.tree import (
     origins_of,
     with_origins,
 )
-from fibcore.ops.authoring.caches import kv_cache_dtype
+from fibcore.ops.authoring.caches import kv_cache_dtype, linear_attention_dtype
 from fibcore.ops.authoring.consistency import in_name, not_a_multiple, other_than
 from fibcore.ops.authoring.costs import Attended, attended, attention_cost, moved
 from fibcore.ops.authoring.counts import TOKENS
@@ -189,6 +189,7 @@ __all__ = [
     "last_page_lengths",
     "layer_sizes",
     "layer_vocabulary",
+    "linear_attention_dtype",
     "moved",
     "named_after",
     "not_a_multiple",

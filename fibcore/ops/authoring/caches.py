@@ -19,6 +19,31 @@ _SERVED: Mapping[str, str | None] = {
 """Choices of `--kv-cache-dtype`; one that is not here stands for itself, so that none is plain."""
 
 
+_LINEAR: Mapping[str, str] = {
+    "BailingMoELinearAttention": "float32",
+    "MiniCPMLightningMixer": "bfloat16",
+}
+"""Classes of models that hold linear attention in a `RadixAttention`, and the dtype of its rows."""
+
+
+def linear_attention_dtype(path: str, tree: ModelTree) -> str | None:
+    """The dtype of queries, keys and values of linear attention that looks like softmax attention.
+
+    A server sends some calls of `RadixAttention` to its backend of linear attention, by the layer's
+    number (`LightningAttentionBackend` of `srt/layers/attention/linear`). Such a layer keeps a
+    state of each sequence and writes no keys. What holds the layer tells.
+
+    Args:
+        path: Where a `RadixAttention` stands.
+        tree: The model.
+
+    Returns:
+        The dtype; None for softmax attention.
+    """
+    holder = tree.parent(path)
+    return None if holder is None else _LINEAR.get(holder.class_name)
+
+
 def kv_cache_dtype(tree: ModelTree) -> str | None:
     """Dtype of a model's KV cache where it is quantised; None for the model's own dtype.
 

@@ -16,7 +16,7 @@ import attrs
 from fibcore.model.dtypes import TABLE
 from fibcore.model.serving import Serving
 from fibcore.model.tree import ModelTree, ModuleNode, ParameterRef, Quantization, Unknown
-from fibcore.ops.authoring.caches import kv_cache_dtype
+from fibcore.ops.authoring.caches import kv_cache_dtype, linear_attention_dtype
 from fibcore.ops.authoring.decided import UndecidedError, decided_size
 from fibcore.ops.authoring.linears import EMBEDDING, rank_sizes, rank_vocabulary
 
@@ -136,6 +136,8 @@ def _per_token(tree: ModelTree, bits: int) -> int | None:
     for node in tree.root.walk():
         if not node.is_a(_ATTENTION) or node.idle:
             continue
+        if linear_attention_dtype(node.path, tree) is not None:
+            continue  # it keeps a state of each sequence
         elements = _cached(node, latent)
         if elements is None:
             return None

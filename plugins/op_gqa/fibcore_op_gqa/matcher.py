@@ -22,6 +22,7 @@ from fibcore.plugin import (
     ModuleNode,
     Serving,
     kv_cache_dtype,
+    linear_attention_dtype,
 )
 from fibcore_op_gqa.kernels import Sizes, kernels_run, make_kernel
 from fibcore_op_gqa.layer_settings import (
@@ -47,6 +48,7 @@ _BIDIRECTIONAL = (
     "SGLang lets queries of a prompt see later keys where it runs without CUDA graphs and chunked "
     "prefill; " + _NO_DEFINITION
 )
+_LINEAR = "it keeps a state of each sequence, and no keys; gqa definitions are softmax attention"
 _VISION_BACKEND = re.compile(r"^Vision\w*Attention$")
 
 
@@ -132,6 +134,9 @@ def _layer(
     unused_window: int | None,
     found: KernelCollector,
 ) -> None:
+    if linear_attention_dtype(node.path, tree) is not None:
+        found.not_covered("linear attention", _LINEAR, node)
+        return
     head_dim = size(node, "head_dim")
     if is_latent(node, tree) or has_latent_twin(node, tree):
         return

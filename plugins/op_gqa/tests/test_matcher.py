@@ -629,6 +629,14 @@ def test_one_kv_head_of_two_widths_is_latent_only_beside_what_shows_it(attention
     assert fibcore_extract(tree(layer(output, unknown)), Serving()) == Extraction()
 
 
+def test_linear_attention_is_named(attention: Any) -> None:
+    holder = "sglang.srt.models.bailing_moe_linear.BailingMoELinearAttention"
+    node = module("a", holder, children=[attention("a.attn", calls=[PLAIN])])
+    found = fibcore_extract(tree(node), Serving())
+    assert not found.kernels
+    assert [n.what for n in found.not_covered] == ["linear attention"]
+
+
 def test_cross_attention_decodes_as_plain_and_prefills_without_a_causal_mask(
     attention: Any,
 ) -> None:

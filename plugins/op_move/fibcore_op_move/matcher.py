@@ -18,6 +18,7 @@ from fibcore.plugin import (
     decided_size,
     fact,
     kv_cache_dtype,
+    linear_attention_dtype,
     with_origins,
 )
 from fibcore_op_move.names import KINDS, OP_TYPE, PAGE_SIZE, Layout
@@ -54,7 +55,10 @@ def extract(tree: ModelTree, serving: Serving) -> Extraction:
         if not call.beside:
             continue
         if call.name in _WRITES:
-            _match(call, cache, serving, found)
+            if linear_attention_dtype(call.module, tree) is not None:
+                found.claim(call)  # it keeps a state, and writes no keys
+            else:
+                _match(call, cache, serving, found)
         elif any(word in call.function for word in _COLLECTIVES):
             _name_collective(call, found)
         elif any(word in call.name for word in _COPIES):

@@ -10,7 +10,7 @@ import pytest
 
 from fibcore.plugin import Extraction, Operation, ParameterRef, Serving, TensorRef, Unknown
 from fibcore.plugin import with_origins as origins
-from fibcore.testing.trees import TENSOR, operation, tree
+from fibcore.testing.trees import TENSOR, module, operation, tree
 from fibcore_op_move import matcher
 
 Write = Callable[..., Operation]
@@ -38,6 +38,17 @@ def test_writes_of_every_page_size(write: Write) -> None:
     assert found.claimed == {f"{path}:{key}" for path in layers}
     assert not found.not_covered
     assert not found.problems
+
+
+def test_linear_attention_writes_no_keys(write: Write) -> None:
+    attention = module("a.attn", "sglang.srt.layers.radix_attention.RadixAttention")
+    holder = "sglang.srt.models.bailing_moe_linear.BailingMoELinearAttention"
+    call = write(module="a.attn")
+    model = tree(module("a", holder, children=[attention]), kernel_calls=[call])
+    found = matcher.extract(model, Serving())
+    assert not found.kernels
+    assert len(found.claimed) == 1
+    assert not found.not_covered
 
 
 def test_latent_caches_leave_the_size_of_pages_open(write: Write) -> None:

@@ -62,6 +62,8 @@ _SHIFTED = _LAYERS + "Gemma4RMSNorm"
 
 # Norms of linear attention and state spaces: x / rms(x) * weight, times an activation of a gate.
 _GATED = re.compile(r"\.(layernorm_gated|fused_norm_gate)\.|Gated?$|Gated\w*Norm$")
+# Those of linear attention and of Mamba 2, and what derives from them: another op type.
+_ELSEWHERE = re.compile(r"\.(layernorm_gated\.RMSNorm|FusedRMSNormGated|Mixer2RMSNormGated)$")
 _GATE = "it multiplies by an activation of a gate; the op type has no such kernel"
 # Norms of rows that tensor parallelism splits.
 _SPLIT = re.compile(r"RMSNorm(TP|Sharded)$")
@@ -147,6 +149,8 @@ def _is_norm(node: ModuleNode) -> bool:
     if {node.cls, *node.bases} & {*_PLAIN, *_GEMMA, _SHIFTED, *_WEIGHTLESS}:
         return True
     if node.children or _NORM_NAME.search(node.class_name) is None:
+        return False
+    if any(_ELSEWHERE.search(cls) for cls in (node.cls, *node.bases)):
         return False
     return _GATED.search(node.cls) is not None or _CENTRED.search(node.class_name) is None
 

@@ -355,22 +355,10 @@ def test_norms_that_take_the_mean_off_are_left_to_others(cls: str) -> None:
 @pytest.mark.parametrize(
     ("cls", "what", "reason"),
     [
-        (FLA + "layernorm_gated.RMSNorm", "gated RMSNorm", "by an activation of a gate"),
         (FLA + "layernorm_gated.LayerNorm", "gated LayerNorm", "by an activation of a gate"),
-        (FLA + "kda.FusedRMSNormGated", "FusedRMSNormGated", "by an activation of a gate"),
         (
-            "sglang.kernels.ops.attention.fla.fused_norm_gate.FusedRMSNormGated",
-            "FusedRMSNormGated",
-            "by an activation of a gate",
-        ),
-        (
-            "sglang.srt.layers.attention.mamba.mixer2_rms_norm_gated.Mixer2RMSNormGated",
-            "Mixer2RMSNormGated",
-            "by an activation of a gate",
-        ),
-        (
-            "sglang.srt.models.bailing_moe_linear.BailingGroupRMSNormGate",
-            "BailingGroupRMSNormGate",
+            "sglang.srt.models.gigachat35.GigaChat35GatedRMSNorm",
+            "GigaChat35GatedRMSNorm",
             "by an activation of a gate",
         ),
         (
@@ -386,6 +374,23 @@ def test_other_norms_are_reported_by_name(cls: str, what: str, reason: str) -> N
     assert not found.problems
     assert [m.what for m in found.not_covered] == [what]
     assert reason in found.not_covered[0].reason
+
+
+@pytest.mark.parametrize(
+    ("cls", "bases"),
+    [
+        (FLA + "layernorm_gated.RMSNorm", ()),
+        (FLA + "kda.FusedRMSNormGated", ()),
+        ("sglang.srt.layers.attention.mamba.mixer2_rms_norm_gated.Mixer2RMSNormGated", ()),
+        (
+            "sglang.srt.models.bailing_moe_linear.BailingGroupRMSNormGate",
+            (FLA + "layernorm_gated.RMSNorm",),
+        ),
+    ],
+)
+def test_gated_norms_of_another_op_type_are_left_to_it(cls: str, bases: tuple[str, ...]) -> None:
+    node = other("n", cls, call(TENSOR, TENSOR), bases=bases, hidden_size=128, eps=1e-5)
+    assert extract(node) == Extraction()
 
 
 def test_a_norm_inside_a_fused_kernel_is_named_after_it() -> None:

@@ -7,8 +7,8 @@ from typing import Any
 import attrs
 import pytest
 
-from fibcore.plugin import kv_cache_dtype
-from fibcore.testing.trees import tree
+from fibcore.plugin import kv_cache_dtype, linear_attention_dtype
+from fibcore.testing.trees import module, tree
 
 FLOAT8 = {"type": "float", "num_bits": 8}
 
@@ -52,3 +52,20 @@ def test_other_caches_have_the_dtype_of_the_model(quantization: Any) -> None:
 def test_a_model_without_quantisation_has_no_dtype_of_its_own_for_the_cache() -> None:
     assert dtype_of() is None
     assert dtype_of(text_config=None) is None
+
+
+def test_linear_attention_is_told_by_what_holds_it() -> None:
+    layers = {
+        "ling": ("bailing_moe_linear.BailingMoELinearAttention", "float32"),
+        "minicpm": ("minicpm.MiniCPMLightningMixer", "bfloat16"),
+        "softmax": ("bailing_moe_linear.BailingMoEAttention", None),
+    }
+    cls = "sglang.srt.layers.radix_attention.RadixAttention"
+    model = tree(
+        *(
+            module(name, f"sglang.srt.models.{holder}", children=[module(f"{name}.attn", cls)])
+            for name, (holder, _) in layers.items()
+        )
+    )
+    for name, (_, dtype) in layers.items():
+        assert linear_attention_dtype(f"{name}.attn", model) == dtype
