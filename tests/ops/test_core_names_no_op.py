@@ -46,6 +46,7 @@ ALLOWED = (
         r"moe_kernel_config|a2a_moe|initialize_\w+_config",
         "names of functions in the source",
     ),
+    ("ops/authoring/", r"BailingMoELinearAttention", "a class of SGLang"),
     ("reports/sizes/", r"FusedMoE", "a class of SGLang"),
     ("validation/", r"flashinfer\.norm\.rmsnorm", "an example of a qualified name in a message"),
     ("", r"SC_PAGE_SIZE", "a setting of the operating system"),
