@@ -20,6 +20,7 @@ from fibcore.elaborate.sglang.index import SourceIndex
 from fibcore.elaborate.sglang.launch.command_line import CommandLine
 from fibcore.elaborate.sglang.launch.config_file import with_config_file
 from fibcore.elaborate.sglang.launch.resolution import PARALLEL
+from fibcore.elaborate.sglang.launch.variables import process_variables
 from fibcore.elaborate.sglang.launch.words import WHERE, launch_words
 from fibcore.errors import ServingError, UsageError
 from fibcore.model.launch import Launch
@@ -67,13 +68,14 @@ def read_launch(source: SourceTree, line: str | Path | Sequence[str]) -> ReadLau
     with deep_recursion(), charging(ev.budget.spend):
         parser = CommandLine(ev, release)
         given = parser.values(with_config_file(words.options, parser))
+        variables = process_variables(ev, environment, words.variables, release)
     model = given.pop(_MODEL, None)
     tp, ep = (_size(given.pop(name, 1), name) for name in _SIZES)
     return ReadLaunch(
         model=None if model is None else str(model),
         tp=tp,
         ep=ep,
-        launch=Launch("", arguments=given, given=given, variables=words.variables),
+        launch=Launch("", arguments=given, given=given, variables=variables),
     )
 
 
@@ -89,14 +91,18 @@ def _size(value: Any, name: str) -> int:
 
 
 def settled_serving(
-    serving: Serving, decided: Mapping[str, Any], effective: frozenset[str]
+    serving: Serving,
+    decided: Mapping[str, Any],
+    effective: frozenset[str],
+    variables: Mapping[str, Any],
 ) -> Serving:
     """A way of serving with what the server made of its options.
 
     Args:
         serving: The way of serving, with a launch.
         decided: Server arguments after the server's handlers, by name.
-        effective: Arguments on whose account the server changed something.
+        effective: Arguments, and variables, on whose account the server changed something.
+        variables: Variables of the environment that the server set.
 
     Raises:
         ServingError: a parallel size depends on what is not known.
@@ -131,5 +137,6 @@ def settled_serving(
             expert_dp=size("moe_dp_size", 1),
             decode_cp=size("dcp_size", 1),
             effective=effective | frozenset(PARALLEL),
+            decided=variables,
         ),
     )

@@ -115,7 +115,13 @@ class Session:
             }
         given = self.serving.launch.arguments
         known = {name: value for name, value in known.items() if isinstance(value, (int, bool))}
-        return settled_serving(self.serving, {**known, **given, **found.changed}, found.effective)
+        variables = environment.variables
+        return settled_serving(
+            self.serving,
+            {**known, **given, **found.changed},
+            found.effective | variables.asked,
+            variables.changed(),
+        )
 
     def draft(self, architecture: str) -> str | None:
         """The draft model that the checkpoint holds beside this one; None where it holds none."""
@@ -207,7 +213,7 @@ class Session:
             source_version=self.source.version or self.source.commit,
             config=dict(self.config.data),
             kv_cache_dtype=self.serving.kv_cache_dtype,
-            asked=frozenset(environment.shims.server.asked),
+            asked=frozenset(environment.shims.server.asked | environment.variables.asked),
             followed=Later(lambda: _followed(ev, following, tree)),
         )
 

@@ -160,6 +160,12 @@ def find_models(
     return Findings(tuple(search.found), tuple(search.refused), search.derived)
 
 
+def _ignored(serving: Serving) -> tuple[str, ...]:
+    """The options of a launch that decide about no kernel."""
+    launch = serving.launch
+    return () if launch is None else tuple(n for n in launch.ignored if n in launch.given)
+
+
 class _Search:
     """Looks at models one after the other and joins their definitions."""
 
@@ -242,7 +248,7 @@ class _Search:
                 tp=found.serving.tp,
                 ep=found.serving.ep,
                 served=described(found.serving),
-                ignored=() if found.serving.launch is None else found.serving.launch.ignored,
+                ignored=_ignored(found.serving),
                 missing=missing_parts(found.tree),
                 problems=tuple(remark(p.what, p.reason, p.uses) for p in found.problems),
                 not_covered=tuple(

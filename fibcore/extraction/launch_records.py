@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 import attrs
 
 from fibcore.model.launch import DEFAULT_GPU, option_text
@@ -19,8 +21,8 @@ READ_BY_PLUGINS = frozenset({
 def recorded(serving: Serving, tree: ModelTree) -> Serving:
     """A way of serving with the line of its launch that records are made with.
 
-    An option is in it where the model's source read it, or the server changed something on its
-    account; `ignored` of the launch has the names of the others.
+    An option or a variable is in it where the model's source read it, or the server changed
+    something on its account; `ignored` of the launch has the names of the others.
     """
     launch = serving.launch
     if launch is None:
@@ -30,9 +32,12 @@ def recorded(serving: Serving, tree: ModelTree) -> Serving:
         option_text(name, value) for name, value in sorted(launch.given.items()) if name in known
     )
     variables = " ".join(
-        f"{name}={value}" for name, value in sorted(launch.variables.items()) if name in tree.asked
+        f"{name}={shlex.quote(str(value))}"
+        for name, value in sorted(launch.variables.items())
+        if name in known
     )
-    ignored = tuple(sorted(name for name in launch.given if name not in known))
+    everything = (*launch.given, *launch.variables)
+    ignored = tuple(sorted(name for name in everything if name not in known))
     text = f"{variables} {line}".strip()
     return attrs.evolve(serving, launch=attrs.evolve(launch, line=text, ignored=ignored))
 

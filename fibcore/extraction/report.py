@@ -262,11 +262,12 @@ def not_followed(tree: ModelTree) -> tuple[str, ...]:
 
 
 def unread(serving: Serving) -> tuple[str, ...]:
-    """Variables of the environment before a launch line, which nothing reads, in a line."""
-    names = () if serving.launch is None else tuple(serving.launch.variables)
+    """Variables of the environment before a launch line that decide about nothing, in a line."""
+    launch = serving.launch
+    names = [] if launch is None else [n for n in launch.variables if n in launch.ignored]
     if not names:
         return ()
-    return (f"variables before the launch line are not read: {', '.join(names)}",)
+    return (f"variables before the launch line that decide about no kernel: {', '.join(names)}",)
 
 
 def number_of_classes(uses: Iterable[Use]) -> dict[str, int]:

@@ -29,25 +29,32 @@ class Launch:
         arguments: Server arguments by the names of the source's fields: what was given, and what
             the server made of it where it changed something.
         given: The options that were given, by the same names.
-        variables: Variables of the server's environment.
+        variables: Variables of the environment before the line, by the names that a release reads.
+        decided: Variables of the environment that the server set besides.
         attention_dp: Data-parallel groups of attention inside of the tensor-parallel group.
         attention_cp: Ranks that share the context of attention.
         expert_dp: Data-parallel groups of experts.
         decode_cp: Ranks that share the cache of decoding.
         effective: Options that made the server change something.
-        ignored: Options that decide about no kernel.
+        ignored: Options, and variables, that decide about no kernel.
     """
 
     line: str
     arguments: Mapping[str, Any] = attrs.field(factory=dict, eq=False, repr=False)
     given: Mapping[str, Any] = attrs.field(factory=dict, eq=False, repr=False)
-    variables: Mapping[str, str] = attrs.field(factory=dict, eq=False, repr=False)
+    variables: Mapping[str, Any] = attrs.field(factory=dict, eq=False, repr=False)
+    decided: Mapping[str, Any] = attrs.field(factory=dict, eq=False, repr=False)
     attention_dp: int = attrs.field(default=1, eq=False)
     attention_cp: int = attrs.field(default=1, eq=False)
     expert_dp: int = attrs.field(default=1, eq=False)
     decode_cp: int = attrs.field(default=1, eq=False)
     effective: frozenset[str] = attrs.field(default=frozenset(), eq=False, repr=False)
     ignored: tuple[str, ...] = attrs.field(default=(), eq=False, repr=False)
+
+    @property
+    def process(self) -> dict[str, Any]:
+        """Variables of the environment of the processes that run the model."""
+        return {**self.variables, **self.decided}
 
 
 def option_text(name: str, value: Any) -> str:

@@ -90,7 +90,7 @@ class Environment(environment.Environment):
         self.version = version
         self.configs: ConfigBuilder | None = None
         self.shims = Shims(tp=self._size("tp"), ep=self._size("ep"), launch=serving.launch)
-        self.variables = ProcessVariables(self.shims.server)
+        self.give_variables({} if serving.launch is None else serving.launch.process)
         self._leaves = Leaves()
         self._kernels: tuple[str, ...] = ()
         self.warnings: list[str] = []
@@ -103,6 +103,11 @@ class Environment(environment.Environment):
         for table in _tables():
             if self._applies(table, number):
                 self._load(table)
+
+    def give_variables(self, given: Mapping[str, Any]) -> None:
+        """Let the source find these variables of the environment of its process, and no others."""
+        self.variables = ProcessVariables(self.shims.server, given)
+        self.constants["os.environ"] = self.variables.environ
 
     def _applies(self, table: Mapping[str, Any], number: tuple[int, int, int] | None) -> bool:
         first = parse_version(table.get("from"))
@@ -235,7 +240,7 @@ class Environment(environment.Environment):
         return self.configs.construct(cls, kwargs)
 
     def process_variable(self, ev: Evaluator, name: str) -> Any:
-        """A variable that the server sets before it constructs a model."""
+        """A variable before the launch line, or that the server sets."""
         return self.variables.value(ev, name)
 
     def super_method(self, owner: Any, name: str) -> Any:

@@ -293,7 +293,9 @@ class Quantizer:
 
     def _by_name(self) -> bool:
         """Whether the decision can depend on a layer's name: some list or table names layers."""
-        return any(layers_named(self.data or {}))
+        left_out = self.config.attrs.get("ignored_layers") if isinstance(self.config, Obj) else None
+        # Variables of the environment add to what the checkpoint leaves out.
+        return any(layers_named(self.data or {})) or bool(left_out)
 
     def _ask(self, mod: Mod, prefix: Any) -> Quantization | Unknown | None:
         place = mod.place or SourcePlace("", 1)

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from fibcore.model.tree import Unknown
+
 SERVER = """
 import os
 class ServerArgs:
@@ -31,6 +33,23 @@ def test_a_variable_that_the_server_sets_is_read(read: Any) -> None:
     assert read("os.environ.get('COMPILED')") == "0"
     assert read("os.getenv('COMPILED', '7')") == "0"
     assert read("'COMPILED' in os.environ") is True
+
+
+def test_what_code_sets_is_read_and_may_be_removed(made: Any) -> None:
+    made.write("srt/server_args.py", SERVER)
+    body = (
+        "os.environ['A'] = '1'\nos.environ.setdefault('B', '2')\nos.environ.setdefault('A', '3')\n"
+        "os.environ['C'] = '4'\nself.gone = os.environ.pop('C')\n"
+        "self.a, self.b, self.c = os.getenv('A'), os.environ['B'], 'C' in os.environ"
+    )
+    found = made.attributes(body, "import os")
+    assert (found["a"], found["b"], found["c"], found["gone"]) == ("1", "2", False, "4")
+
+
+def test_what_may_be_set_is_unknown(made: Any) -> None:
+    made.write("srt/server_args.py", SERVER)
+    body = "if time.time() > 1:\n    os.environ['A'] = '1'\nself.x = os.getenv('A', '0')"
+    assert isinstance(made.attributes(body, "import os, time")["x"], Unknown)
 
 
 def test_others_are_not_set(read: Any) -> None:

@@ -44,6 +44,7 @@ HANDLERS = (
     "eplb_and_dispatch",
     "pipeline_parallelism",
     "speculative_decoding",
+    "environment_variables",
 )
 """The topics that decide which kernels run, in the server's order, by the ends of their names."""
 

@@ -25,6 +25,10 @@ TEXT = " ".join(OPTIONS)
         f"cd /srv && python -m sglang.launch_server {TEXT} && echo done",
         f"docker run --gpus all --shm-size 32g image python3 -m sglang.launch_server {TEXT}",
         f"python -m sglang.launch_server {TEXT} # the big one",
+        f"python -m sglang.launch_server {TEXT}\nsleep 10\n",
+        "python -m sglang.launch_server\n  --tp 8\n  --enable-dp-attention",
+        f"# don't stop\ncd /srv; python -m sglang.launch_server {TEXT}",
+        f"docker run --gpus all image bash -c 'cd /srv && python3 -m sglang.launch_server {TEXT}'",
     ],
 )
 def test_the_options_of_the_server_are_found(line: str) -> None:
@@ -35,6 +39,24 @@ def test_variables_of_the_environment_stand_before_the_server() -> None:
     words = launch_words("A=1 SGLANG_USE_AITER='x y' python -m sglang.launch_server --tp 2 B=3")
     assert words.variables == {"A": "1", "SGLANG_USE_AITER": "x y"}
     assert words.options == ("--tp", "2", "B=3")
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "export A=1\nexport B='x y'\n",
+        "export A=1 B='x y'; ",
+        "export A=1 && env B='x y' ",
+        "# one\nexport A=1\nC=3\nB='x y' ",
+        "docker run --env=A=1 -e B='x y' --env HF_TOKEN image ",
+        "docker run -eA=1 image bash -c \"export B='x y'\n",
+    ],
+)
+def test_variables_are_found_wherever_a_shell_has_them(before: str) -> None:
+    end = '"' if '"' in before else ""
+    words = launch_words(f"{before}python -m sglang.launch_server {TEXT}{end}")
+    assert words.variables == {"A": "1", "B": "x y"}
+    assert words.options == OPTIONS
 
 
 def test_words_that_are_split_already_are_taken_as_they_are() -> None:
