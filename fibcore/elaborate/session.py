@@ -29,9 +29,10 @@ from fibcore.elaborate.sglang.fact_checks import contradicted
 from fibcore.elaborate.sglang.index import SourceIndex
 from fibcore.elaborate.sglang.insides import activation_dtype
 from fibcore.elaborate.sglang.launch.initialization import initialize
-from fibcore.elaborate.sglang.launch.model_options import adapters, as_served
+from fibcore.elaborate.sglang.launch.model_options import as_served
 from fibcore.elaborate.sglang.launch.resolution import PARALLEL, resolve
 from fibcore.elaborate.sglang.loader import draft_architecture, prepare
+from fibcore.elaborate.sglang.lora import Adapters, adapters
 from fibcore.elaborate.sglang.model_arguments import (
     root_arguments,
     settle,
@@ -197,6 +198,7 @@ class Session:
             data, origins = self.config.data, self.config.origins
             unread = unread_keys(data, builder.reads, origins, lambda: origins_below(node))
             environment.warnings.extend(unread)
+        wrapped = adapters(ev, environment, node, self.serving)
         following = Following(ev, tree, activation_dtype(self.config.data), self.serving.tp)
         return ModelTree(
             model=self.config.slug,
@@ -207,14 +209,14 @@ class Session:
                 *tree.missing,
                 *missing,
                 *(Missing("layers", change.reason, change.place) for change in ev.changes),
-                *adapters(self.serving),
+                *wrapped.missing,
             ),
             warnings=tuple(environment.warnings),
             source_version=self.source.version or self.source.commit,
             config=dict(self.config.data),
             kv_cache_dtype=self.serving.kv_cache_dtype,
             asked=frozenset(environment.shims.server.asked | environment.variables.asked),
-            followed=Later(lambda: _followed(ev, following, tree)),
+            followed=Later(lambda: _followed(ev, following, tree, wrapped)),
         )
 
     def _forward(self, ev: Evaluator, root: Mod, missing: list[Missing]) -> None:
@@ -297,16 +299,18 @@ class Session:
         return True
 
 
-def _followed(ev: Evaluator, following: Following, tree: TreeBuilder) -> Followed:
+def _followed(
+    ev: Evaluator, following: Following, tree: TreeBuilder, wrapped: Adapters
+) -> Followed:
     """What is run beside modules, found after the model was elaborated.
 
-    The models' own calls come first, then those below building blocks.
+    The models' own calls come first, then those below building blocks, then those of adapters.
     """
     ev.budget.restart()
     with deep_recursion(), charging(ev.budget.spend):
         found = following.run()
     own = (operation for operation in tree.operations if operation.beside)
-    return attrs.evolve(found, kernel_calls=(*own, *found.kernel_calls))
+    return attrs.evolve(found, kernel_calls=(*own, *found.kernel_calls, *wrapped.calls))
 
 
 def _forward_method(ev: Evaluator, mod: Mod) -> Func | None:

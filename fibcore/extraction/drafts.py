@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from fibcore.configs.catalogue import ResolvedModel
 
 _SUFFIX = "-draft"
+_OF_TARGET = frozenset({"quantization", "enable_lora", "lora_paths"})
+"""Options about the target alone: a draft has a quantisation of its own, and no adapters."""
 _WITHOUT_MODEL = frozenset({"NGRAM"})
 """Algorithms that guess from the text itself."""
 
@@ -75,7 +77,7 @@ def of_draft(serving: Serving) -> Serving:
     launch = serving.launch
     if launch is None:
         return serving
-    arguments = {k: v for k, v in launch.arguments.items() if k != "quantization"}
+    arguments = {k: v for k, v in launch.arguments.items() if k not in _OF_TARGET}
     own = arguments.get("speculative_draft_model_quantization")
     if own not in (None, "unquant"):
         arguments["quantization"] = own

@@ -12,7 +12,8 @@ from fibcore.model.tree import ModelTree
 
 READ_BY_PLUGINS = frozenset({
     "attention_backend", "decode_attention_backend", "dtype", "enable_lora",
-    "json_model_override_args", "kv_cache_dtype", "lora_paths",
+    "json_model_override_args", "kv_cache_dtype", "lora_backend", "lora_paths",
+    "lora_target_modules", "max_lora_rank",
     "prefill_attention_backend", "quantization", "sampling_backend", "speculative_algorithm",
 })  # fmt: skip
 """Arguments that decide about kernels whether or not the model's source reads them."""

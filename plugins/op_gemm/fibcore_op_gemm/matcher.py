@@ -106,6 +106,7 @@ class _Matcher:
         for product in absorbed(self.tree):
             self._absorbed(product)
         self._inside()
+        self._adapters()
         return self._finish(self.found.finish())
 
     @staticmethod
@@ -230,6 +231,19 @@ class _Matcher:
         for call in self.tree.kernel_calls:
             if call.module in self.quantised and is_product(call):
                 self.found.claim(call)
+
+    def _adapters(self) -> None:
+        """Name the products of LoRA adapters that the server computes beside its layers."""
+        given = self.serving.argument
+        if not (given("lora_paths") or given("enable_lora") is True):
+            return
+        for call in self.tree.kernel_calls:
+            if call.beside and "lora" in call.function.lower():
+                rank = call.kwargs.get("max_lora_rank")
+                most = f" of rank {rank} at most" if isinstance(rank, int) else ""
+                reason = f"products with matrices of adapters{most}, which each request chooses"
+                self.found.claim(call)
+                self.found.not_covered(f"LoRA: {call.name}", reason, call)
 
     # -- batches of matrices ----------------------------------------------------------------------
 

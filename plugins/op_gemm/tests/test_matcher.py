@@ -7,6 +7,7 @@ from typing import Any
 import attrs
 import pytest
 
+from fibcore.model.launch import Launch
 from fibcore.plugin import (
     Alternatives,
     Extraction,
@@ -1021,3 +1022,14 @@ def test_experts_that_are_modules_are_gemms_only_where_they_are_called() -> None
     cls = LINEAR + "ReplicatedLinear"
     called = module(path, cls, sizes, bases=LINEAR_BASES, calls=[call(TENSOR)])
     assert only(extract(called)) == "gemm_n_1408_k_2048"
+
+
+def test_products_of_adapters_are_named() -> None:
+    shrink = Operation(
+        "sglang.kernels.ops.lora.shrink", "qkv", (), {"max_lora_rank": 16}, PLACE, beside=True
+    )
+    serving = Serving(launch=Launch("", arguments={"enable_lora": True}))
+    found = matcher.extract(tree(qkv(), kernel_calls=(shrink,)), serving)
+    (named,) = [op for op in found.not_covered if op.what == "LoRA: shrink"]
+    assert "of rank 16 at most" in named.reason
+    assert shrink.key in found.claimed

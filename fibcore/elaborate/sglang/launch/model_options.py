@@ -1,9 +1,9 @@
-"""Options of a launch about the model itself: its dtype, keys of its config, adapters, its code."""
+"""Options of a launch about the model itself: its dtype, keys of its config, its code."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -11,7 +11,6 @@ import attrs
 from fibcore.elaborate.sglang.launch.words import WHERE
 from fibcore.errors import ServingError, UsageError
 from fibcore.model.serving import Serving
-from fibcore.model.tree import Missing
 
 if TYPE_CHECKING:
     from fibcore.configs.model_config import ModelConfig
@@ -63,13 +62,3 @@ def _overridden(given: Any) -> dict[str, Any]:
             found=why,
         )
     return data
-
-
-def adapters(serving: Serving) -> Iterator[Missing]:
-    """What is missing of a model that is served with LoRA adapters: their products."""
-    if serving.argument("lora_paths") or serving.argument("enable_lora") is True:
-        yield Missing(
-            "lora",
-            "the server wraps linear layers for LoRA adapters, whose products are not followed",
-            None,
-        )
