@@ -89,6 +89,18 @@ def several(value: Any) -> tuple[Any, ...]:
     return tuple(dict.fromkeys(value))
 
 
+def listed(value: Any) -> tuple[Any, ...]:
+    """`several`, where one text may hold several things with commas between, as options do.
+
+    Text that is a number becomes it: "1,8" is (1, 8), "decode,prefill" two words.
+    """
+    parts: list[Any] = []
+    for one in several(value):
+        texts = [part.strip() for part in one.split(",")] if isinstance(one, str) else [one]
+        parts += [int(text) if str(text).isdecimal() else text for text in texts]
+    return tuple(dict.fromkeys(parts))
+
+
 class UnknownOptionError(UsageError):
     """No op type declares an option of this name.
 

@@ -10,6 +10,7 @@ import pytest
 
 import fibcore
 from fibcore.errors import PluginError, SourceError, UsageError
+from fibcore.keywords import listed
 from fibcore.ops.checks import RESERVED
 from fibcore.ops.registry import Registry, load_plugins
 from fibcore.workspace import Where, Workspace, plugins
@@ -134,3 +135,22 @@ def test_every_public_name_can_be_had() -> None:
         assert getattr(fibcore, name) is not None
     with pytest.raises(AttributeError, match="nonsense"):
         fibcore.nonsense  # noqa: B018 - asking is the point
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ("1,8", (1, 8)),
+        (8, (8,)),
+        ("8", (8,)),
+        ([1, "8,16"], (1, 8, 16)),
+        ("decode, prefill", ("decode", "prefill")),
+        (("decode", "decode"), ("decode",)),
+        (None, ()),
+        ("-1", ("-1",)),
+    ],
+)
+def test_the_api_takes_sizes_and_words_as_the_command_line_has_them(
+    given: Any, wanted: tuple[Any, ...]
+) -> None:
+    assert listed(given) == wanted

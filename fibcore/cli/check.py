@@ -53,7 +53,7 @@ def _print(report: CheckReport, out: Output) -> None:
         if len(shown) < len(rows) and shown:
             out.line(f"and {len(rows) - len(shown)} more that are {state} (-v shows them)")
     for refused in report.refused:
-        out.warn(f"refused: {refused.label}: {refused.error}")
+        out.warn(f"refused: {refused}")
     for failure in report.failures:
         out.warn(f"not complete: {failure}")
     counts = ", ".join(f"{number} {state}" for state, number in report.counts.items())

@@ -85,7 +85,7 @@ def _print(report: CoverageReport, out: Output) -> None:
     if report.page is None:
         _commands(report, out)
     for refused in report.refused:
-        out.warn(f"refused: {refused.label}: {refused.error}")
+        out.warn(f"refused: {refused}")
     for model in report.models:
         for remark in model.partial:
             out.warn(f"not complete: {model.slug}: {remark}")

@@ -101,7 +101,7 @@ def _print(report: DiffReport, out: Output) -> None:
     if report.trace is not None:
         _trace(report.trace, out)
     for side, refused in report.refused:
-        out.warn(f"refused: {side}: {refused.label}: {refused.error}")
+        out.warn(f"refused: {side}: {refused}")
     for pair in report.models:
         for side, model in (("before", pair.before), ("after", pair.after)):
             for error in model.errors:

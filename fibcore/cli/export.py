@@ -80,7 +80,7 @@ def _print(report: ExportReport, out: Output) -> None:
     for gap in report.gaps:
         out.line(f"not shipped: {gap}", level=1)
     for refused in report.refused:
-        out.warn(f"refused: {refused.label}: {refused.error}")
+        out.warn(f"refused: {refused}")
     for failure in report.failures:
         out.warn(f"not complete: {failure}")
     where = report.output or "not written, --output DIR does that"

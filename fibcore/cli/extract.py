@@ -72,7 +72,7 @@ def print_models(report: ExtractReport, out: Output) -> None:
     for plugin in report.skipped_plugins:
         out.warn(f"plugin left out: {plugin}")
     for refused in report.refused:
-        out.warn(f"refused: {refused.label}: {refused.error}")
+        out.warn(f"refused: {refused}")
     for model in report.models:
         for error in model.errors:
             out.warn(f"{model.label}: {error}")

@@ -70,7 +70,7 @@ def _print(report: StepReport, out: Output) -> None:
         for remark in model.partial:
             out.warn(f"not complete: {model.label}: {remark}")
     for refused in report.refused:
-        out.warn(f"refused: {refused.label}: {refused.error}")
+        out.warn(f"refused: {refused}")
     if report.output:
         out.line(f"written: {report.output}")
 

@@ -15,7 +15,7 @@ from fibcore.extraction.request import (
     launch_line,
     sizes_of_a_launch,
 )
-from fibcore.keywords import api, part, several
+from fibcore.keywords import api, listed, part
 from fibcore.model.launch import known_gpu
 from fibcore.model.serving import Serving
 from fibcore.model.tree import ModelTree
@@ -72,8 +72,8 @@ def elaborated_alone(model_name: str, asked: OneAsked) -> OneModel:
     tp, ep = asked.get("tp"), asked.get("ep")
     hf_repo_id, config = asked.get("hf_repo_id"), asked.get("config")
     request = Request(
-        tp=several(tp),
-        ep=several(ep),
+        tp=listed(tp),
+        ep=listed(ep),
         hf_repo_id=hf_repo_id,
         config=config,
         launch=launch_line(asked.get("launch")),

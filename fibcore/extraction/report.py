@@ -139,6 +139,10 @@ class Refused:
         sizes = f" (TP {self.tp}, EP {self.ep})" if self.tp is not None else ""
         return self.name + sizes
 
+    def __str__(self) -> str:
+        """The model and the error; a model that the error names already is said once."""
+        return str(self.error) if self.error.where == self.label else f"{self.label}: {self.error}"
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
         return {"name": self.name, "tp": self.tp, "ep": self.ep, "error": self.error.to_dict()}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import attrs
 
 from fibcore.errors import UsageError, nearest
-from fibcore.keywords import part, several, user_path
+from fibcore.keywords import listed, part, several, user_path
 from fibcore.model.launch import DEFAULT_GPU, Launch, known_gpu
 from fibcore.model.options import AskedValue, OptionValue
 from fibcore.model.serving import STAGES, Serving
@@ -143,9 +143,9 @@ class Request:
         if launch is not None:
             sizes_of_a_launch(tp=asked.get("tp"), ep=asked.get("ep"))
         request = cls(
-            tp=several(asked.get("tp")),
-            ep=several(asked.get("ep")),
-            stages=STAGES if stage is None else several(stage),
+            tp=listed(asked.get("tp")),
+            ep=listed(asked.get("ep")),
+            stages=STAGES if stage is None else listed(stage),
             op_types=known_op_types(asked.get("op_type", ()), registry),
             options=registry.options.asked(asked.get("options") or {}),
             hf_repo_id=hf_repo_id,

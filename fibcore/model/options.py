@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 import attrs
 
 from fibcore.errors import UsageError
+from fibcore.keywords import listed
 
 OptionValue = int | str | tuple[int, ...] | tuple[str, ...]
 """What an option can be set to."""
@@ -105,11 +106,7 @@ class Option(Generic[Value]):
         Raises:
             UsageError: it is no value of this option.
         """
-        items: tuple[object, ...]
-        if isinstance(value, Sequence) and not isinstance(value, str):
-            items = tuple(dict.fromkeys(value))
-        else:
-            items = (value,)
+        items = listed(value)
         if not items or (len(items) > 1 and not self.several) or not all(map(self.takes, items)):
             raise UsageError(
                 "the option cannot have this value",

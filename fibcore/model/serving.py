@@ -18,7 +18,7 @@ def _positive(_: object, attribute: attrs.Attribute[int], value: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ServingError(
             "a parallel size has to be a positive integer",
-            where=f"serving.{attribute.name}",
+            where=f"--{attribute.name}",
             expected="an integer of at least 1",
             found=repr(value),
         )
@@ -49,7 +49,7 @@ class Serving:
         if self.tp % self.ep:
             raise ServingError(
                 "the expert-parallel size has to divide the tensor-parallel size",
-                where="serving.ep",
+                where="--ep",
                 expected=f"a divisor of tp={self.tp}",
                 found=f"ep={self.ep}",
                 hint="SGLang spreads experts over the ranks of the tensor-parallel group",
@@ -58,7 +58,7 @@ class Serving:
             if stage not in STAGES:
                 raise ServingError(
                     "unknown stage",
-                    where="serving.stages",
+                    where="--stage",
                     expected=" or ".join(STAGES),
                     found=stage,
                 )

@@ -53,8 +53,8 @@ def test_values(option: Option[Any], value: object, expected: object) -> None:
 @pytest.mark.parametrize(
     ("option", "value"),
     [
-        *((BLOCKS, value) for value in (0, True, "16", 1.5, (16, -1), None, ())),
-        *((LANES, value) for value in ((1, 2), "4", 0)),
+        *((BLOCKS, value) for value in (0, True, "x", "16,", 1.5, (16, -1), None, ())),
+        *((LANES, value) for value in ((1, 2), "1,2", 0)),
         *((LAYOUT, value) for value in ("x", 3, ("nhd", "hnd"))),
     ],
 )
