@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fibcore.elaborate.transformers.summaries.summary import ClassSummary
+from fibcore.elaborate.transformers.versions import parse_version
 
 _PACKAGE = "fibcore.elaborate.transformers"
 TABLES = "config_tables"
@@ -64,6 +65,19 @@ def shipped_versions() -> list[str]:
     names = (f.name for f in files(_PACKAGE).joinpath(TABLES).iterdir())
     versions = [n[len("transformers-") : -len(".jsonl")] for n in names if n.endswith(".jsonl")]
     return sorted(versions, key=lambda v: [int(p) for p in v.split(".") if p.isdigit()])
+
+
+def lacks_class(version: object, model_type: object) -> bool:
+    """Whether a release of transformers has no config class for a model type, as far as is known.
+
+    A later release that lacks it says so for all before it.
+    """
+    asked = parse_version(version) if isinstance(version, str) else None
+    return asked is not None and any(
+        (parse_version(known) or asked) >= asked
+        and model_type not in shipped_table(known).model_types
+        for known in shipped_versions()
+    )
 
 
 @functools.cache

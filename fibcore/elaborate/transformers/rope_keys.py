@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from fibcore.elaborate.transformers.class_tables import lacks_class
 from fibcore.elaborate.transformers.summaries.summary import KEEPS_ROPE
 from fibcore.model.tree import Unknown, origins_of, with_origins
 
@@ -66,6 +67,19 @@ def _is_for_own_class(given: Mapping[str, Any]) -> bool:
     return isinstance(own, Mapping) and "AutoConfig" in own
 
 
+def _is_older(config: ConfigObject, rest: Mapping[str, Any]) -> bool:
+    """Whether a file was written for a class of its repository, or before transformers had one.
+
+    A published file of the latter kind has an `auto_map`, which one that was trimmed may lack.
+    """
+    if _is_for_own_class(rest):
+        return True
+    version, kind = (
+        config.values.get(key, rest.get(key)) for key in ("transformers_version", "model_type")
+    )
+    return lacks_class(version, kind)
+
+
 def modern_rope(
     config: ConfigObject, given: dict[str, Any], constants: Mapping[str, Any]
 ) -> dict[str, Any]:
@@ -87,7 +101,7 @@ def modern_rope(
     if _leaves_theta_to_class(values, rest):
         values["rope_parameters"] = _of_own_class(rest.pop("rope_scaling"))
         return rest
-    if constants.get(KEEPS_ROPE) and "rope_theta" in rest and _is_for_own_class(rest):
+    if constants.get(KEEPS_ROPE) and "rope_theta" in rest and _is_older(config, rest):
         values["rope_parameters"] = None
     elif constants.get(KEEPS_ROPE) or not _has_settings(values, rest):
         return rest

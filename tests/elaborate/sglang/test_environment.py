@@ -64,3 +64,13 @@ def test_versions_that_nobody_tested_are_warned_about(
     for warning in tree.warnings:
         assert "0.4.10 to 0.5.23" in warning
         assert str(version) in warning
+
+
+def test_heads_beside_the_config_are_not_there(made: Any) -> None:
+    made.write(
+        "srt/configs/model_config.py",
+        "def load_joint_head_config(path, revision):\n    return foreign()\n",
+    )
+    before = "from sglang.srt.configs.model_config import load_joint_head_config\n"
+    body = "self.x = load_joint_head_config('model', None) is None"
+    assert made.attributes(body, before, version="0.5.23")["x"] is True

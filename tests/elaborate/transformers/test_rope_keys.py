@@ -34,6 +34,17 @@ def test_rope_of_a_file_for_a_class_of_its_repository(made: Any, own: bool) -> N
     )
 
 
+@pytest.mark.parametrize(
+    ("version", "own"), [("4.40.1", True), ("4.57.1", True), ("5.19.0", False), (None, False)]
+)
+def test_rope_of_a_file_that_is_older_than_the_class(made: Any, version: Any, own: bool) -> None:
+    # transformers 4.57.1 has no class for this model type: the file is for its repository's.
+    file = {"model_type": "mimo_v2_flash", "rope_theta": 5e6, "num_hidden_layers": 2}
+    file |= {} if version is None else {"transformers_version": version}
+    found = made.attributes("self.x = config.rope_scaling", config=file, version="0.5.23")["x"]
+    assert ("sliding_attention" in found) == (not own)
+
+
 def test_the_base_frequency_of_a_class_that_is_not_read_is_unknown(made: Any) -> None:
     # The class of the repository has a default for it; its settings lack none of the file's.
     file = {
