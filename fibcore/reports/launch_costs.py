@@ -122,6 +122,8 @@ class LaunchCosts:
             "total_kv": batch.sequences * batch.keys,
             "num_kv_indices": pages,
             "num_pages": pages,
+            "max_num_pages": -(-batch.keys // page),
+            **_pools(definition, batch),
             "max_seq_len": batch.keys,
         }
         facts = {n: f.value for n, f in launch.kernel.facts.items()} if launch.kernel else {}
@@ -133,6 +135,16 @@ class LaunchCosts:
                 return None
             found[name] = int(size)
         return found
+
+
+def _pools(definition: Definition, batch: Batch) -> dict[str, int]:
+    """Pages of caches that have sizes of their own: `swa_num_pages` by `swa_page_size`."""
+    found = {}
+    for name in definition.var_axes:
+        page = definition.const_axes.get(f"{name.removesuffix('_num_pages')}_page_size")
+        if name.endswith("_num_pages") and page is not None:
+            found[name] = batch.sequences * -(-batch.keys // page)
+    return found
 
 
 def _part(definition: Definition, axis: str) -> int | None:

@@ -17,7 +17,7 @@ from fibcore_op_dsa.names import (
     flashinfer_has,
     indexer_name,
 )
-from fibcore_op_dsa.settings import Shape
+from fibcore_op_dsa.settings import Shape, indexer_sizes
 
 LENIENT = ("sm_scale",)
 """Parameters in which layers may differ that run the same kernel: they describe an input."""
@@ -69,10 +69,7 @@ def indexer_kernel(indexer: ModuleNode) -> Kernel:
     Raises:
         UndecidedError: a size is not known.
     """
-    heads, head_dim, topk = (
-        decided_size(indexer.argument(name), name)
-        for name in ("index_n_heads", "index_head_dim", "index_topk")
-    )
+    heads, head_dim, topk = indexer_sizes(indexer)
     sizes = {
         "num_index_heads": fact(heads, indexer, "index heads; no rank has a part of them"),
         "index_head_dim": fact(head_dim, indexer, "elements of an index query and key"),

@@ -17,10 +17,12 @@ from fibcore.plugin import (
     ModuleNode,
     Serving,
     UndecidedError,
+    decided,
     kv_cache_dtype,
 )
 from fibcore_op_dsa.kernels import LENIENT, attention_kernels, indexer_kernel
 from fibcore_op_dsa.settings import (
+    COMPRESSED_INDEXER,
     INDEXER,
     POOLED_INDEXER,
     Shape,
@@ -43,7 +45,7 @@ def extract(tree: ModelTree, serving: Serving) -> Extraction:
             last = indexer_of(node) or last
             for layer in layers:
                 finder.attention(layer, node, last)
-        if node.is_a(INDEXER, POOLED_INDEXER):
+        if node.is_a(INDEXER, POOLED_INDEXER, COMPRESSED_INDEXER):
             finder.indexer(node)
     return finder.found.finish()
 
@@ -93,6 +95,10 @@ class _Finder:
             if node.is_a(POOLED_INDEXER):
                 reason = "it chooses among pools of keys, which no definition does"
                 self.found.not_covered(f"{what} over pools of keys", reason, node)
+                return
+            if decided(node.attributes.get("use_fp4_indexer", False), "use_fp4_indexer") is True:
+                reason = "index keys are in FP4, and no definition has those"
+                self.found.not_covered(f"{what} in FP4", reason, node)
                 return
             forced = list(always_chosen(node))
             if forced:

@@ -16,6 +16,12 @@ INDEXER = "Indexer"
 POOLED_INDEXER = "IndexerKPool"
 """One that chooses among pools of keys (0.5.23)."""
 
+COMPRESSED_INDEXER = "C4Indexer"
+"""One that chooses among compressed keys, in layers/attention/dsv4 (since 0.5.12).
+
+It gives its scores to the same kernels. A page of compressed keys has those of 256 tokens, 4 each.
+"""
+
 # What a module of latent attention calls its switch to sparse attention, in 0.5.9 and 0.5.23. A
 # layer may be sparse without an indexer of its own, by an earlier layer's choice of keys.
 _SWITCHES = ("use_nsa", "use_dsa")
@@ -152,3 +158,18 @@ def _has_sinks(layer: ModuleNode, parent: ModuleNode) -> bool:
         "sink" in name and isinstance(value, ParameterRef)
         for name, value in parent.attributes.items()
     )
+
+
+def indexer_sizes(indexer: ModuleNode) -> tuple[int, int, int]:
+    """Index heads, elements of a key, and how many keys are chosen.
+
+    Raises:
+        UndecidedError: a size is not known.
+    """
+    if indexer.is_a(COMPRESSED_INDEXER):  # its constructor is given a config
+        names = ("n_heads", "head_dim", "index_topk")
+        found = [decided_size(indexer.attributes.get(name), name) for name in names]
+    else:
+        names = ("index_n_heads", "index_head_dim", "index_topk")
+        found = [decided_size(indexer.argument(name), name) for name in names]
+    return found[0], found[1], found[2]

@@ -184,6 +184,17 @@ def test_pools_of_keys_are_named(layer: Make, indexer: Make) -> None:
     ]
 
 
+def test_an_indexer_of_compressed_keys_is_the_same_choice() -> None:
+    sizes = {"n_heads": 64, "head_dim": 128, "index_topk": 512}
+    cls = "sglang.srt.layers.attention.dsv4.indexer.C4Indexer"
+    made = module("layers.2.self_attn.indexer", cls, attributes=sizes, leaf=False)
+    (kernel,) = extract(made).kernels
+    assert kernel.name == "dsa_topk_indexer_fp8_h64_d128_topk512_ps64"
+    in_fp4 = attrs.evolve(made, attributes={**sizes, "use_fp4_indexer": True})
+    (gap,) = extract(in_fp4).not_covered
+    assert gap.what == "dsa top-k indexer in FP4"
+
+
 def test_a_cache_that_the_server_is_told_to_quantise_is_named(layer: Make) -> None:
     made = attrs.evolve(tree(layer()), kv_cache_dtype="fp8_e4m3")
     found = fibcore_extract(made, Serving(tp=8))

@@ -275,12 +275,16 @@ def _call_features(call: Call) -> tuple[bool, tuple[str, ...]]:
 def _uncalled_features(node: ModuleNode, tree: ModelTree) -> tuple[bool, tuple[str, ...]]:
     """Whether unseen calls hand on sinks: what they hand on is held by the module above."""
     parent = tree.parent(node.path)
-    for name, value in parent.attributes.items() if parent is not None else ():
-        if "sink" in name.lower() and isinstance(value, ParameterRef | Unknown | Alternatives):
-            if not isinstance(value, ParameterRef):
-                raise UndecidedError("sinks of an attention layer", f"none or a parameter: {value}")
-            return True, ()
-    return False, ()
+    held = [
+        value
+        for name, value in (parent.attributes.items() if parent is not None else ())
+        if "sink" in name.lower() and isinstance(value, ParameterRef | Unknown | Alternatives)
+    ]
+    # What a module keeps beside its parameter, for one rank or padded, is made of that.
+    sink = any(isinstance(value, ParameterRef) for value in held)
+    if held and not sink:
+        raise UndecidedError("sinks of an attention layer", f"none or a parameter: {held[0]}")
+    return sink, ()
 
 
 # Backends of vision towers whose `forward` takes a mask among arguments that it does not read
