@@ -72,6 +72,15 @@ def _topk_beside(tree: ModelTree, node: ModuleNode) -> ModuleNode | None:
     return None
 
 
+def _own_router(tree: ModelTree, node: ModuleNode) -> ModuleNode | None:
+    """The router of a model's own beside these experts, where no `TopK` is (Zaya)."""
+    block = tree.parent(node.path)
+    beside = () if block is None else tuple(block.children.values())
+    if any(is_topk(inner) for child in beside for inner in child.walk()):
+        return None
+    return next((child for child in beside if child.class_name.endswith("Router")), None)
+
+
 def _add(
     collector: KernelCollector,
     tree: ModelTree,
@@ -87,7 +96,10 @@ def _add(
     if experts is not None and zero:
         experts = attrs.evolve(experts, zero=zero)
     router = None
-    if topk is None:
+    own = _own_router(tree, node) if topk is None else None
+    if own is not None:
+        findings.unsupported.append(f"the routing of {own.class_name}")
+    elif topk is None:
         findings.undecided.append("there is no TopK beside it that routes for it alone")
     else:
         collector.claim(topk)
@@ -102,12 +114,22 @@ def _add(
             _check_blocks(moe, experts, serving, findings)
             if findings.clear:
                 collector.add(_kernel(moe, experts, router, serving, node, topk), node)
+                _claim_holder(collector, tree, node, router)
                 return
     if findings.unsupported:
         reason = COVERED + _fused_shared(node)
         collector.not_covered("moe with " + ", ".join(findings.unsupported), reason, node)
     else:
         collector.problem("moe", "; ".join(findings.undecided), node)
+
+
+def _claim_holder(
+    collector: KernelCollector, tree: ModelTree, node: ModuleNode, router: Router
+) -> None:
+    """Claim what holds the experts, where the routing reads a parameter of its own (Gemma 4)."""
+    holder = tree.parent(node.path)
+    if holder is not None and set(router.routing.inputs) & set(holder.attributes):
+        collector.claim(holder)
 
 
 def _fused_shared(node: ModuleNode) -> str:

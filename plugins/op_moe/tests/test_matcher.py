@@ -593,6 +593,15 @@ def test_routings_of_parts(trees: Any, router: dict[str, Any], routed: str) -> N
     assert set(definition.const_axes) <= set(kernel.facts)
 
 
+def test_what_holds_a_number_of_each_expert_is_claimed(trees: Any) -> None:
+    routing = {"custom_routing_function": Named("a.gemma4_causal.routing_function")}
+    block = trees.simple(64, 8, 256, 128, **routing)
+    scale = ParameterRef(f"{block.path}.per_expert_scale", (64,), None)
+    assert block.path not in found(block).claimed
+    holding = attrs.evolve(block, attributes={"per_expert_scale": scale})
+    assert block.path in found(holding).claimed
+
+
 def test_sparse_mixer_chooses_two(trees: Any) -> None:
     mixer = {
         "renormalize": False,
@@ -724,6 +733,12 @@ def test_unsupported_beats_unknown(trees: Any) -> None:
     node = changed(trees.simple(8, 2, 256, 128), "topk", correction_bias=Unknown("?"))
     node = changed(node, "experts", activation="relu")
     assert not_covered(found(node)) == "moe with relu activation"
+
+
+def test_experts_that_a_router_of_the_model_serves_are_named(trees: Any) -> None:
+    router = module("model.layers.3.mlp.router", "sglang.srt.models.zaya.ZayaRouter")
+    block = trees.block(trees.experts(8, 256, 128), router)
+    assert not_covered(found(block)) == "moe with the routing of ZayaRouter"
 
 
 def test_experts_without_routing_beside_them_are_a_problem(trees: Any) -> None:

@@ -84,6 +84,8 @@ _SUM_CHOICE = "sum over ranks"
 _IGNORED = ("forward_with_allreduce_fusion_quant_per_group",)
 
 
+# What a router of Gemma 4 has that writes its own scale into the norm that it holds.
+_FOLDS = "_scale_fused"
 _ONES = "it has no weight: the kernel's is all ones"
 _ROUNDED = "rounds to the activations' dtype before the weight is applied"
 
@@ -115,6 +117,9 @@ def extract(tree: ModelTree, serving: Serving) -> Extraction:
     for node in tree.walk():
         if _is_norm(node):
             _match(node, fused.get(node.path, ()), found, is_folded=node.path in folded)
+            holder = tree.parent(node.path)
+            if holder is not None and _FOLDS in holder.attributes:
+                found.claim(holder)
             if serving.tp > 1:
                 _name_sum(tree, node, found)
     return found.finish()

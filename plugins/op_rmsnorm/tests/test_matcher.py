@@ -309,6 +309,15 @@ def test_norms_without_weight_have_one_of_ones(cls: str, arguments: dict[str, ob
     assert kernel.notes == ("it has no weight: the kernel's is all ones",)
 
 
+def test_a_router_that_writes_its_scale_into_its_norm_is_claimed() -> None:
+    cls, arguments = LAYERS + "Gemma4RMSNorm", {"dim": 128, "eps": 1e-6, "with_scale": False}
+    node = module("r.norm", cls, arguments, calls=[call(TENSOR)])
+    router = module("r", "sglang.srt.models.gemma4_causal.Gemma4Router", children=[node])
+    assert extract(router).claimed == {"r.norm"}
+    folded = attrs.evolve(router, attributes={"_scale_fused": True})
+    assert extract(folded).claimed == {"r", "r.norm"}
+
+
 @pytest.mark.parametrize(
     ("cls", "arguments", "notes"),
     [
