@@ -15,7 +15,10 @@ import sys
 import zipfile
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
+
+from packaging.version import InvalidVersion, Version
 
 from fibcore.errors import SourceError
 from fibcore.progress import Progress, report
@@ -85,7 +88,7 @@ def download_wheel(source: PypiSource, folder: Path, progress: Progress | None, 
     """
     command, version = _pip()
     raw = ["--progress-bar", "raw"] if version >= (24, 1) else []
-    said = ""
+    there: set[Version] = set()
     for python in PYTHONS:
         arguments = [
             *("download", "--no-deps", "--only-binary", ":all:", "--no-input"),
@@ -100,7 +103,7 @@ def download_wheel(source: PypiSource, folder: Path, progress: Progress | None, 
             if len(wheels) == 1:
                 return wheels[0]
             raise SourceError("pip left no wheel", where=source.origin)
-        said = output
+        there.update(_versions(output))
         if _UNREACHABLE.search(output):
             raise SourceError(
                 "the package index cannot be reached",
@@ -110,19 +113,40 @@ def download_wheel(source: PypiSource, folder: Path, progress: Progress | None, 
             )
         if not _NO_SUCH.search(output):
             raise SourceError("pip failed", where=source.origin, found=_complaint(output))
-    versions = _FROM_VERSIONS.search(said)
+    if not there and not _is_known(command, source.name, folder):
+        raise SourceError(
+            "no such package on the package index",
+            where=source.origin,
+            expected="the name of a package, as in pypi:sglang==0.5.9",
+            found=source.name,
+        )
     raise SourceError(
         "no wheel of this release on the package index",
         where=source.origin,
         expected="a release that has a wheel",
-        found=f"versions with a wheel: {_newest(versions.group(1) if versions else 'none')}",
+        found=f"versions with a wheel: {_newest(there)}",
         hint="unpack a source archive by hand and give its path",
     )
 
 
-def _newest(versions: str) -> str:
-    listed = versions.split(", ")
+def _versions(output: str) -> Iterator[Version]:
+    """The versions that pip found instead: those with a wheel for the Python that was asked for."""
+    found = _FROM_VERSIONS.search(output)
+    for text in found.group(1).split(", ") if found else ():
+        with suppress(InvalidVersion):  # "none"
+            yield Version(text)
+
+
+def _newest(versions: set[Version]) -> str:
+    listed = [str(version) for version in sorted(versions)] or ["none"]
     return ", ".join([*(["..."] if len(listed) > 8 else []), *listed[-8:]])
+
+
+def _is_known(command: list[str], name: str, folder: Path) -> bool:
+    """Whether the package index has the package, be it as source archives alone."""
+    arguments = ["index", "versions", "--pre", "--disable-pip-version-check", "--", name]
+    output = _run_pip([*command, *arguments], folder, None, "")
+    return output is None or not _NO_SUCH.search(output)
 
 
 def _pip() -> tuple[list[str], tuple[int, int]]:

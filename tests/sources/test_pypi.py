@@ -153,6 +153,50 @@ def test_what_pip_says_is_explained(
     assert caught.match(found)
 
 
+def test_versions_are_those_with_a_wheel_for_any_python(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wheels of newer releases are for one Python, those of older ones for all."""
+
+    def run(command: list[str], *_: object) -> str:
+        built = command[command.index("--python-version") + 1] == "3.11"
+        there = "0.5.2, 0.5.10, 0.5.15" if built else "0.5.2, 0.5.10"
+        return f"ERROR: Could not find a version (from versions: {there})\n"
+
+    monkeypatch.setattr(pypi, "_pip", lambda: (["pip"], (24, 1)))
+    monkeypatch.setattr(pypi, "_run_pip", run)
+    with pytest.raises(SourceError, match="no wheel of this release") as caught:
+        download_wheel(RELEASE, tmp_path, None, "sglang")
+    assert caught.value.found == "versions with a wheel: 0.5.2, 0.5.10, 0.5.15"
+
+
+@pytest.mark.parametrize(
+    ("index_says", "message", "found"),
+    [
+        ("ERROR: No matching distribution found for sglang\n", "no such package", "sglang"),
+        (None, "no wheel of this release", "versions with a wheel: none"),
+    ],
+)
+def test_a_package_that_does_not_exist_is_not_one_without_wheels(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    index_says: str | None,
+    message: str,
+    found: str,
+) -> None:
+    def run(command: list[str], *_: object) -> str | None:
+        if "index" in command:
+            assert command[-2:] == ["--", "sglang"]
+            return index_says
+        return "ERROR: Could not find a version (from versions: none)\n"
+
+    monkeypatch.setattr(pypi, "_pip", lambda: (["pip"], (24, 1)))
+    monkeypatch.setattr(pypi, "_run_pip", run)
+    with pytest.raises(SourceError, match=message) as caught:
+        download_wheel(RELEASE, tmp_path, None, "sglang")
+    assert caught.value.found == found
+
+
 def test_progress_and_interruption_of_pip(tmp_path: Path) -> None:
     seen: list[tuple[object, ...]] = []
     script = "print('Collecting x'); print('Downloading x'); print('Progress 5 of 10')"
