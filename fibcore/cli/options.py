@@ -152,7 +152,7 @@ def common(command: Command) -> Command:
         "--target-dir",
         default="./repos",
         show_default=True,
-        type=click.Path(file_okay=False, path_type=Path),
+        type=click.Path(file_okay=False),  # text: repos_config.json has it as it was typed
         help="Folder that holds the repositories.",
     )
     @click.option(

@@ -17,7 +17,7 @@ def test_clone_repos_links_local_sources(invoke: Invoke, tiny_source: Path, tmp_
     (tmp_path / "flashinfer" / "flashinfer" / "__init__.py").write_text("")
     (tmp_path / "trace" / "definitions").mkdir(parents=True)
     result = invoke(
-        *("clone-repos", "--target-dir", "r", "--sglang", tiny_source),
+        *("clone-repos", "--target-dir", "./r", "--sglang", tiny_source),
         *("--flashinfer", tmp_path / "flashinfer", "--flashinfer-trace", tmp_path / "trace"),
         "--json",
     )
@@ -25,6 +25,8 @@ def test_clone_repos_links_local_sources(invoke: Invoke, tiny_source: Path, tmp_
     data = json.loads(result.stdout)
     assert data["repositories"]["sglang"]["status"] == "linked"
     written = json.loads(Path("r/repos_config.json").read_text())
+    assert written["target_dir"] == "./r"
+    assert written["repositories"]["sglang"]["path"] == "./r/sglang"
     assert set(written["repositories"]) == {"sglang", "flashinfer", "flashinfer_trace"}
 
 
