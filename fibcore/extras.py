@@ -33,9 +33,9 @@ def need(extra: str, what: str, *modules: str, otherwise: str | None = None) -> 
         MissingPackageError: a package is not installed; the hint names the extra.
     """
     wanted = modules or EXTRAS[extra]
-    missing = [name for name in wanted if importlib.util.find_spec(name) is None]
-    if missing:
-        packages = " and ".join(name.replace("_", "-") for name in missing)
+    gone = missing(*wanted)
+    if gone:
+        packages = " and ".join(name.replace("_", "-") for name in gone)
         hint = f"pip install 'fibcore[{extra}]'"
         raise MissingPackageError(
             f"{what} need {packages}",
@@ -43,3 +43,8 @@ def need(extra: str, what: str, *modules: str, otherwise: str | None = None) -> 
             found=f"not installed: {packages}",
             hint=hint if otherwise is None else f"{hint}, or {otherwise}",
         )
+
+
+def missing(*modules: str) -> tuple[str, ...]:
+    """Those of some top-level modules that are not installed."""
+    return tuple(name for name in modules if importlib.util.find_spec(name) is None)

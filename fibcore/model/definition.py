@@ -128,7 +128,7 @@ class Definition:
         outputs: Output name to `TensorSpec`, in the order that `run` returns them.
         reference: Source of a module with a top-level `run`.
         description: For people.
-        tags: `category:value` strings, sorted and without repeats.
+        tags: `category:value` strings and flags (`fused`), sorted and without repeats.
         constraints: Python expressions over axes and inputs.
     """
 
@@ -250,8 +250,8 @@ def _check(d: Definition) -> None:
                     )
     for tag in d.tags:
         category, colon, value = tag.partition(":")
-        if not (category and colon and value):
-            _fail("tags", "a tag is category:value", found=repr(tag))
+        if not category or (colon and not value):
+            _fail("tags", "a tag is category:value, or a flag of one word", found=repr(tag))
     _check_constraints(d)
     _check_reference(d)
 

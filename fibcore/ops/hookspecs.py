@@ -49,11 +49,14 @@ class OpType:
         description: A line for people.
         options: Options of serving that its kernels depend on. Op types that share an option
             declare it identically.
+        parallel_tags: Whether its definitions may have the tags `tp:` and `ep:`. False for kernels
+            that published datasets give none, such as those of whole layers.
     """
 
     name: str
     description: str
     options: tuple[Option[Any], ...] = ()
+    parallel_tags: bool = True
 
 
 @attrs.frozen

@@ -69,7 +69,9 @@ class Registry:
             for option in op_type.options
         )
         self._op_types = {
-            op_type.name: RegisteredOpType(op_type.name, op_type.description, name)
+            op_type.name: RegisteredOpType(
+                op_type.name, op_type.description, name, op_type.parallel_tags
+            )
             for name, plugin in loaded.items()
             for op_type in plugin.op_types
         }

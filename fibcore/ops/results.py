@@ -19,6 +19,7 @@ class RegisteredOpType:
     name: str
     description: str
     plugin: str
+    parallel_tags: bool = True
 
 
 class HookError(PluginError):

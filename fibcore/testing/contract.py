@@ -42,6 +42,8 @@ from fibcore.testing.fresh_process import Tree
 from fibcore.testing.idle_code import idle_code
 from fibcore.testing.subject import Subject, extract
 from fibcore.testing.templates import load_source
+from fibcore.validation.completeness import check_descriptions
+from fibcore.validation.definitions import check_parallel_tags
 from fibcore.verification.module_rendering import TestedDefinition, render_module
 
 __all__ = ["CHECKS", "PluginContract", "Subject", "Tree"]
@@ -141,6 +143,11 @@ def check_definitions(subject: Subject) -> None:
         text = definition.to_json()
         assert Definition.from_json(text).to_json() == text
         assert definition.description, f"{definition.name} has no description"
+        problems = [str(p) for p in check_descriptions(definition, definition.name)]
+        problems += [
+            str(p) for p in check_parallel_tags(definition, definition.name, subject.registry)
+        ]
+        assert not problems, "\n".join(problems)
     by_kernel: dict[Any, str] = {}
     for definition in subject.definitions:
         key = (definition.structure(), subject.registry.variant(definition))

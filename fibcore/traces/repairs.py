@@ -294,8 +294,8 @@ class _Repair:
         kept = []
         for tag in self.file.tags:
             category, _, value = tag.partition(":")
-            if not (category and value):
-                self._note("$.tags", f"{tag!r} is no category:value; left out")
+            if not category or (":" in tag and not value):
+                self._note("$.tags", f"{tag!r} is no category:value and no flag; left out")
             elif category == "status":
                 if value != "unverified":
                     message = f"{tag}, which nothing proves here; status:unverified"

@@ -21,12 +21,14 @@ from fibcore.references.reading import REFERENCE_IMPORTS, foreign_imports, unass
 from fibcore.validation.problems import Severity, ValidationProblem, error, warning
 
 TAG_CATEGORIES = (
-    *("ep", "fi_api", "layout", "model", "quantization"),
-    *("sparse", "stage", "status", "tp"),
+    *("ep", "fi_api", "gpu", "layout", "model", "quantization"),
+    *("routing", "sparse", "stage", "status", "tp"),
 )
+FLAGS = ("fused",)
+"""Tags without a category."""
 TAGGED_STAGES = (*STAGES, "mtp", "indexer")
 """Stages of tags: those of serving, and the kernels that published datasets tell apart by one."""
-STATUSES = ("verified", "unverified")
+STATUSES = ("verified", "unverified", "reference")
 
 _DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 
@@ -129,6 +131,19 @@ def check_sizes(
         yield error(path, "$.axes", message, found=text)
 
 
+def check_parallel_tags(
+    definition: Definition, path: str, plugins: Registry
+) -> Iterator[ValidationProblem]:
+    """Warn about `tp:` and `ep:` on an op type whose definitions have none."""
+    op_type = plugins.op_types().get(definition.op_type)
+    if op_type is None or op_type.parallel_tags:
+        return
+    for tag in definition.tags:
+        if tag.partition(":")[0] in ("tp", "ep"):
+            message = f"{definition.op_type} has no such tag in published datasets"
+            yield warning(path, "$.tags", message, found=tag)
+
+
 def _first_difference(text: str, canonical: str) -> str:
     pairs = zip(text.split("\n"), canonical.split("\n"), strict=False)
     same = 0
@@ -146,8 +161,11 @@ def _check_tags(definition: Definition, path: str) -> Iterator[ValidationProblem
         return ValidationProblem(severity, path, "$.tags", message, expected, found)
 
     for tag in definition.tags:
-        category, _, value = tag.partition(":")
-        if category not in TAG_CATEGORIES:
+        category, colon, value = tag.partition(":")
+        if not colon:
+            if tag not in FLAGS:
+                yield problem("warning", "unknown flag", ", ".join(FLAGS), tag)
+        elif category not in TAG_CATEGORIES:
             yield problem("warning", "unknown category", ", ".join(TAG_CATEGORIES), tag)
         elif category in ("tp", "ep") and not re.fullmatch("[1-9][0-9]*", value):
             yield problem("error", "not a parallel size", f"{category}:8", tag)

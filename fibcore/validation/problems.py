@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal
 
 import attrs
@@ -9,6 +10,9 @@ import attrs
 from fibcore.errors import indented, one_line
 
 Severity = Literal["error", "warning"]
+
+CHECKS = ("layout", "definition", "workload", "solution", "trace", "baseline", "benchmark")
+"""What can be checked, as flashinfer-bench's own validation divides it."""
 
 
 @attrs.frozen
@@ -23,6 +27,7 @@ class ValidationProblem:
         message: What is wrong, as a sentence.
         expected: What would have been right.
         found: What was there instead.
+        check: Which of `CHECKS` found it.
     """
 
     severity: Severity
@@ -31,6 +36,7 @@ class ValidationProblem:
     message: str
     expected: str | None = None
     found: str | None = None
+    check: str = "definition"
 
     def __str__(self) -> str:
         where = self.path if self.place is None else f"{self.path} {self.place}"
@@ -62,3 +68,8 @@ def warning(
 ) -> ValidationProblem:
     """A problem that does not keep other tools from reading the file."""
     return ValidationProblem("warning", path, place, message, expected, found)
+
+
+def under(check: str, problems: Iterable[ValidationProblem]) -> list[ValidationProblem]:
+    """Problems as those of one of `CHECKS`."""
+    return [attrs.evolve(problem, check=check) for problem in problems]

@@ -12,7 +12,7 @@ from fibcore.dataset.files import read_text, relative
 from fibcore.dataset.layout import SOLUTIONS, solution_file
 from fibcore.model.definition import MAX_REFERENCE, Definition
 from fibcore.model.json import decode
-from fibcore.validation.problems import ValidationProblem, error, warning
+from fibcore.validation.problems import ValidationProblem, error
 
 LANGUAGES = ("python", "triton", "cpp", "cuda", "tilelang")
 
@@ -47,7 +47,7 @@ def check_solutions(
             continue
         found = list(_check(path, data, definitions))
         problems += found
-        if not any(problem.severity == "error" for problem in found):
+        if isinstance(data, dict) and isinstance(data.get("name"), str):
             first = names.setdefault(data["name"], path)
             if first != path:
                 message = "another solution has this name"
@@ -85,7 +85,7 @@ def _check(
         return
     wanted = solution_file(data["author"], definition, data["name"])
     if path != wanted:
-        yield warning(path, None, "not where its fields say", expected=wanted)
+        yield error(path, None, "not where its fields say", expected=wanted)
     yield from _entry(path, spec, texts, definition)
 
 

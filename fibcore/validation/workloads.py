@@ -146,8 +146,8 @@ def _content(
         wanted = ", ".join(definition.var_axes) or "none"
         raise _Wrong("$.workload.axes", "not the var axes", wanted, ", ".join(axes) or "none")
     for name, size in axes.items():
-        if type(size) is not int or size < 0:
-            raise _Wrong(f"$.workload.axes.{name}", "no size", found=repr(size))
+        if type(size) is not int or size < 1:
+            raise _Wrong(f"$.workload.axes.{name}", "no size", "a positive number", repr(size))
         if definition.const_axes.get(name, size) != size:
             fixed = str(definition.const_axes[name])
             raise _Wrong(f"$.workload.axes.{name}", "a const axis", fixed, str(size))
@@ -159,6 +159,10 @@ def _content(
         for name in names_in(constraint)
     }
     found = []
+    absent = [name for name in definition.inputs if name not in inputs]
+    if absent:
+        at = f"{place} $.workload.inputs"
+        found.append(error(path, at, "an input is missing", ", ".join(absent)))
     for name, spec in definition.inputs.items():
         if spec.shape is not None and _may_count(spec.dtype) and _random(inputs.get(name)):
             message = "random integers are hardly ever valid offsets or indices"

@@ -185,7 +185,8 @@ def test_references_run_on_their_inputs(
 
 def test_validation_agrees(dataset: Path, op_plugins: Registry) -> None:
     report = fibcore.validate(dataset, registry=op_plugins)
-    assert report.errors == ()
+    # Nobody has benchmarked it; everything else that flashinfer-bench's validation wants is there.
+    assert {p.message for p in report.problems} == {"no traces"}
     assert report.workloads > 100
     assert report.solutions > 60
 

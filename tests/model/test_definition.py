@@ -209,7 +209,7 @@ WRONG: dict[str, tuple[Callable[[dict[str, Any]], None], str, str]] = {
         "in inputs and in outputs",
     ),
     "tags as text": (change("tags", "model:llama"), "$.tags", "wrong type"),
-    "a tag without category": (change("tags", ["fast"]), "$.tags", "category:value"),
+    "a tag without category": (change("tags", [":fast"]), "$.tags", "category:value"),
     "a tag without value": (change("tags", ["model:"]), "$.tags", "category:value"),
     "a constraint of no sense": (change("constraints", ["n =="]), "$.constraints[0]", "expression"),
     "a constraint that assigns": (change("constraints", ["n = 1"]), "$.constraints[0]", "express"),

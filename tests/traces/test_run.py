@@ -204,8 +204,8 @@ def test_index_tensors_of_unknown_dtype_are_int32(repaired: Fixed) -> None:
 
 
 def test_extra_keys_and_tags_are_left_out_and_nothing_is_verified(repaired: Fixed) -> None:
-    definition, repairs = repaired(norm(tags=["fi_api:flashinfer.norm.rmsnorm", "fused"]))
-    assert definition.tags == ("fi_api:flashinfer.norm.rmsnorm", "status:unverified")
+    definition, repairs = repaired(norm(tags=["fi_api:flashinfer.norm.rmsnorm", "fused", "a:"]))
+    assert definition.tags == ("fi_api:flashinfer.norm.rmsnorm", "fused", "status:unverified")
     assert {"$.check", "$.init", "$.tags"} <= set(repairs)
     definition, repairs = repaired(norm())
     assert "status:unverified" in definition.tags
@@ -635,7 +635,9 @@ def test_an_imported_dataset_is_valid(
     load(dump(norm(), decode()))
     report = validate(tmp_path / "dataset", registry=op_plugins)
     assert report.ok
-    assert report.problems == ()
+    # FlashInfer describes a part of what it writes, and nobody has benchmarked it.
+    messages = {p.message for p in report.problems}
+    assert messages == {"no description", "no traces", "no baseline solution"}
 
 
 def test_explain_names_the_file(dump: Dump, load: Load, tmp_path: Path) -> None:

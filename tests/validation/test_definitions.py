@@ -50,9 +50,9 @@ def toy(name: str = "toy_h8", **changes: Any) -> Definition:
     values: dict[str, Any] = {
         "name": name,
         "op_type": "toy",
-        "axes": {"batch": var(), "size": const(8)},
-        "inputs": {"x": tensor("batch size", "bfloat16")},
-        "outputs": {"y": tensor("batch size", "bfloat16")},
+        "axes": {"batch": var("Rows."), "size": const(8, "Width.")},
+        "inputs": {"x": tensor("batch size", "bfloat16", "Rows.")},
+        "outputs": {"y": tensor("batch size", "bfloat16", "Doubled.")},
         "reference": REFERENCE,
         "tags": ("status:unverified", "model:llama"),
     }
@@ -88,6 +88,8 @@ def root(tmp_path: Path) -> Path:
 
 
 def check(root: Path, **options: Any) -> ValidationReport:
+    """Without what only benchmarked datasets have."""
+    options.setdefault("checks", ("layout", "definition", "workload", "solution"))
     return validate(root, registry=options.pop("registry", plugins()), **options)
 
 
@@ -97,7 +99,7 @@ def listed(report: ValidationReport) -> list[tuple[str, str, str | None, str]]:
 
 def test_a_good_dataset(root: Path) -> None:
     put(root, toy())
-    put(root, toy("toy_f16", inputs={"x": tensor("batch size", "float16")}))
+    put(root, toy("toy_f16", inputs={"x": tensor("batch size", "float16", "Rows.")}))
     report = check(root)
     assert report.ok
     assert report.problems == ()
@@ -136,7 +138,7 @@ def test_broken_files_are_errors_with_their_place(root: Path) -> None:
     report = check(root)
     assert not report.ok
     assert [(p.path, p.place) for p in report.errors] == [
-        ("definitions/toy/cut_off.json", "$ line 35 column 16"),
+        ("definitions/toy/cut_off.json", "$ line 39 column 16"),
         ("definitions/toy/dtype.json", "$.inputs.x.dtype"),
         ("definitions/toy/moved.json", "$.name"),
     ]
@@ -167,7 +169,7 @@ def other_form(definition: Definition, **options: Any) -> str:
 @pytest.mark.parametrize(
     ("text", "place"),
     [
-        (toy().to_json()[:-1], "line 37"),
+        (toy().to_json()[:-1], "line 41"),
         (toy().to_json().replace("\n", "\r\n"), "line 1"),
         (other_form(toy(), indent=4), "line 2"),
         (other_form(toy(), sort_keys=True), "line 2"),
@@ -181,6 +183,13 @@ def test_other_forms_are_warnings(root: Path, text: str, place: str) -> None:
     assert listed(report) == [
         ("warning", "definitions/toy/toy_h8.json", place, "not in canonical form")
     ]
+
+
+def test_flags_in_use_are_fine_and_others_are_named(root: Path) -> None:
+    put(root, toy(tags=("fused", "gpu:sm100", "routing:pre-computed", "status:reference")))
+    assert check(root).problems == ()
+    put(root, toy(tags=("fast", "status:unverified")))
+    assert [(p.message, p.found) for p in check(root).problems] == [("unknown flag", "fast")]
 
 
 def test_tags_in_another_order_are_a_warning(root: Path) -> None:
@@ -262,6 +271,33 @@ def test_one_kernel_under_two_names(root: Path) -> None:
     assert ["KeyError" in str(p.found) for p in report.errors] == [True, True]
 
 
+def test_what_nothing_describes_is_named(root: Path) -> None:
+    put(root, toy(axes={"batch": var("Rows."), "size": const(8)}))
+    found = [(p.severity, p.place, p.message) for p in check(root).problems]
+    assert found == [("warning", "$.axes.size.description", "no description")]
+
+
+def test_sizes_of_ranks_are_no_tags_of_an_op_type_that_has_none(root: Path) -> None:
+    put(root, toy(tags=("ep:2", "status:unverified", "tp:8")))
+    assert check(root).problems == ()
+    none = plugins(op_types=lambda: [OpType("toy", "a toy", parallel_tags=False)])
+    assert [p.found for p in check(root, registry=none).problems] == ["ep:2", "tp:8"]
+
+
+def test_checks_can_be_chosen(root: Path) -> None:
+    put(root, toy(tags=()))
+    (root / "definitions" / "notes.txt").write_text("")
+    (found,) = check(root, checks="layout").problems
+    assert (found.check, found.path) == ("layout", "definitions/notes.txt")
+    assert {p.check for p in check(root, checks=["layout", "definition"]).problems} == {
+        "layout",
+        "definition",
+    }
+    with pytest.raises(UsageError, match="no such check"):
+        check(root, checks="speed")
+    assert check(root, checks="benchmark", disable_gpu=True).problems == ()
+
+
 def test_names_that_other_systems_cannot_store(root: Path) -> None:
     put(root, toy("toy:h8"))
     assert listed(check(root)) == [
@@ -298,7 +334,7 @@ def test_files_that_cannot_be_read(root: Path) -> None:
 
 def test_a_part_of_the_dataset(root: Path) -> None:
     put(root, toy("good"))
-    put(root, toy("bad", tags=(), inputs={"x": tensor("batch size", "float16")}))
+    put(root, toy("bad", tags=(), inputs={"x": tensor("batch size", "float16", "Rows.")}))
     put(root, toy("broken"), "{")
     put(root, toy("other", op_type="other", tags=()))
     (root / "definitions" / "notes.txt").write_text("")

@@ -53,13 +53,6 @@ def test_a_choice_of_definitions_is_a_choice_of_their_files(dataset: Path) -> No
     assert {p.path for p in report.errors} == {FILE, SOLUTION}
 
 
-def test_traces_are_no_concern(dataset: Path) -> None:
-    trace = dataset / "traces/pick/pick_w4.jsonl"
-    trace.parent.mkdir(parents=True)
-    trace.write_text("whatever flashinfer-bench writes\n")
-    assert problems(dataset) == []
-
-
 Change = Callable[[dict[str, Any]], object]
 
 
@@ -199,9 +192,15 @@ def test_random_offsets_are_a_warning(dataset: Path) -> None:
     path.write_text(json.dumps(line) + "\n")
     (problem,) = problems(dataset)
     assert problem.severity == "warning"
+
+
+def test_an_input_that_is_missing_is_an_error(dataset: Path) -> None:
+    path = dataset / FILE
+    line = json.loads(path.read_text().splitlines()[0])
     del line["workload"]["inputs"]["indptr"]
     path.write_text(json.dumps(line) + "\n")
-    assert [p.severity for p in problems(dataset)] == ["warning"]
+    (problem,) = (p for p in problems(dataset) if p.severity == "error")
+    assert (problem.message, problem.expected) == ("an input is missing", "indptr")
 
 
 @pytest.mark.parametrize(("dtype", "warnings"), [("int16", 1), ("int8", 0)])

@@ -469,12 +469,12 @@ class _Matcher:
         self.handled.add(node.path)
 
     def _finish(self, extraction: Extraction) -> Extraction:
-        """Put tags and notes, which depend on all the layers of a kernel, on the kernels."""
+        """Put notes, which depend on all the layers of a kernel, on the kernels."""
         kernels = []
         for kernel in extraction.kernels:
-            tags = kernel.tags
-            if kernel.name in self.sharded:
-                tags = (*tags, f"tp:{self.sharded[kernel.name]}")
+            ranks = self.sharded.get(kernel.name)
+            # A note, for published datasets give this op type no tag tp.
+            share = () if ranks is None else (f"the share of one of {ranks} ranks",)
             notes = tuple(
                 f"{remark}: {_listed(paths)}"
                 for (name, remark), paths in self.remarks.items()
@@ -483,8 +483,7 @@ class _Matcher:
             kernels.append(
                 attrs.evolve(
                     kernel,
-                    tags=tags,
-                    notes=(*kernel.notes, *notes),
+                    notes=(*kernel.notes, *share, *notes),
                     facts={**kernel.facts, **self._bias(kernel.name)},
                 )
             )

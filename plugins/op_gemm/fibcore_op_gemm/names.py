@@ -17,7 +17,12 @@ SHAPES: Option[str] = Option(
 """Whether N and K are those of the whole layer or of one tensor-parallel rank."""
 
 OP_TYPES = (
-    OpType(OP_TYPE, "matrix products of linear layers, LM heads and router gates", (SHAPES,)),
+    OpType(
+        OP_TYPE,
+        "matrix products of linear layers, LM heads and router gates",
+        (SHAPES,),
+        parallel_tags=False,
+    ),
 )
 
 

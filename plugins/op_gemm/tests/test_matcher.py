@@ -341,13 +341,15 @@ def test_the_shapes_of_a_rank(parallel: dict[str, None]) -> None:
         tp=4,
         **RANK,
     )
-    assert {k.name: k.tags for k in found.kernels} == {
-        "gemm_n_1536_k_4096": ("tp:4",),
-        "gemm_n_4096_k_1024": ("tp:4",),
-        "gemm_n_7168_k_4096": ("tp:4",),
+    share = ("the share of one of 4 ranks",)
+    assert {k.name: k.notes for k in found.kernels} == {
+        "gemm_n_1536_k_4096": share,
+        "gemm_n_4096_k_1024": share,
+        "gemm_n_7168_k_4096": share,
         "gemm_n_64_k_4096": (),
-        "gemm_n_32064_k_4096": ("tp:4",),
+        "gemm_n_32064_k_4096": share,
     }
+    assert not any(k.tags for k in found.kernels)
     assert "serving:tp" in found.kernels[0].facts["N"].origins
     assert found.kernels[1].facts["K"].origins == ("config:hidden_size", "serving:tp")
 
@@ -739,7 +741,8 @@ def test_a_parameter_of_a_rank_is_no_whole_layer() -> None:
     found = extract(gate(), operations=(one,), tp=8)
     assert "32 is a rank's" in found.problems[0].reason
     found = extract(gate(), operations=(one,), tp=8, **RANK)
-    assert {k.name: k.tags for k in found.kernels} == {"gemm_n_32_k_7168": ("tp:8",)}
+    notes = {k.name: k.notes for k in found.kernels}
+    assert notes == {"gemm_n_32_k_7168": ("the share of one of 8 ranks",)}
 
 
 def attention(cls: str = "DeepseekV2AttentionMLA") -> ModuleNode:
@@ -786,9 +789,10 @@ def test_a_layer_of_several_matrices() -> None:
     (kernel,) = extract(layer, tp=4).kernels
     assert (kernel.name, kernel.facts["batch_size"].value) == ("bmm_bf16_n_4096_k_128", 2)
     (kernel,) = extract(layer, tp=4, **RANK).kernels
-    assert (kernel.name, kernel.tags) == (
+    assert (kernel.name, kernel.tags, kernel.notes) == (
         "bmm_bf16_n_1024_k_128",
-        ("fi_api:flashinfer.gemm.bmm_bf16", "tp:4"),
+        ("fi_api:flashinfer.gemm.bmm_bf16",),
+        ("the share of one of 4 ranks",),
     )
     found = extract(module("a", cls, {**sizes, "batch": Unknown("a number")}))
     assert "batch is" in found.problems[0].reason
@@ -1011,7 +1015,7 @@ def test_a_layer_that_the_model_widens_for_its_ranks_is_noted() -> None:
     assert kernel.name == "gemm_n_12800_k_4096"
     assert kernel.notes == ("the model's sizes depend on tp=16: gate_up_proj",)
     (kernel,) = extract(merged(output_sizes=[4096, widened]), tp=16, **RANK).kernels
-    assert kernel.notes == ()
+    assert kernel.notes == ("the share of one of 16 ranks",)
 
 
 def test_experts_that_are_modules_are_gemms_only_where_they_are_called() -> None:

@@ -252,7 +252,7 @@ def _axes(kernel: Kernel, kind: Kind, page_size: int | None) -> dict[str, Axis]:
     axes["num_kv_heads"] = const(int(parameters["num_kv_heads"]), "KV heads of a rank.")
     extras = _extras(kernel)
     if extras.value_dim is None:
-        axes["head_dim"] = const(int(parameters["head_dim"]))
+        axes["head_dim"] = const(int(parameters["head_dim"]), "Size of a head.")
     else:
         axes["head_dim_qk"] = const(int(parameters["head_dim"]), "Size of a query and key head.")
         axes["head_dim_vo"] = const(extras.value_dim, "Size of a value head.")

@@ -6,7 +6,11 @@ from fibcore.plugin import OpType
 
 OP_TYPE = "rmsnorm"
 
-OP_TYPES = (OpType(OP_TYPE, "RMSNorm of rows, with or without adding a residual first"),)
+OP_TYPES = (
+    OpType(
+        OP_TYPE, "RMSNorm of rows, with or without adding a residual first", parallel_tags=False
+    ),
+)
 
 GEMMA = "gemma"
 """The variant that multiplies by 1 + weight; its tensors are those of the plain kernel."""

@@ -6,7 +6,13 @@ from fibcore.plugin import OpType
 
 OP_TYPE = "rope"
 
-OP_TYPES = (OpType(OP_TYPE, "rotary position embedding of queries and keys, from a table"),)
+OP_TYPES = (
+    OpType(
+        OP_TYPE,
+        "rotary position embedding of queries and keys, from a table",
+        parallel_tags=False,
+    ),
+)
 
 NEOX, GPTJ = "neox", "gptj"
 STYLES = (NEOX, GPTJ)

@@ -17,7 +17,12 @@ ORDER: Option[str] = Option(
 """How top_k_top_p_sampling_from_probs combines its filters."""
 
 OP_TYPES = (
-    OpType(OP_TYPE, "softmax of logits, filters of probabilities, drawing of tokens", (ORDER,)),
+    OpType(
+        OP_TYPE,
+        "softmax of logits, filters of probabilities, drawing of tokens",
+        (ORDER,),
+        parallel_tags=False,
+    ),
 )
 
 JOINT = "joint"
