@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fibcore.extras import missing
 from fibcore.model.definition import Definition
+from fibcore.processes.machine import find_gpus
 from fibcore.validation.completeness import baselines
 from fibcore.validation.problems import ValidationProblem, error, warning
 from fibcore.validation.traces import PASSED
@@ -40,9 +41,7 @@ def _not_possible() -> str | None:
     gone = missing("torch", "flashinfer_bench")
     if gone:
         return f"not installed: {', '.join(gone)}"
-    import torch
-
-    return None if torch.cuda.is_available() else "there is no CUDA GPU"
+    return None if find_gpus() else "there is no CUDA GPU"
 
 
 def _run(
