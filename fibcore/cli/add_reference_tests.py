@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 )
 @options.all_definitions
 @click.option("--tolerance", type=options.Tolerance(), help="rtol and atol in place of defaults.")
+@click.option(
+    "--per-definition", is_flag=True, help="One test_<definition>.py each, not one an op type."
+)
 @click.option("--force", is_flag=True, help="Replace test files that were edited.")
 @options.common
 def add_reference_tests(out: Output, **given: Any) -> int:

@@ -25,6 +25,7 @@ FOLDED = ("trace", "baseline")
 @click.option(
     "--checks",
     type=options.Words(*CHECKS),
+    default=(),
     metavar="C[,C...]",
     help="What to check: layout, definition, workload, solution, trace, baseline, benchmark, which "
     "runs baselines on a GPU.  [all but benchmark]",
@@ -40,8 +41,6 @@ def validate(out: Output, **given: Any) -> int:
     """
     from fibcore.validation.run import validate as api
 
-    if given["checks"] is None:
-        del given["checks"]
     report = api(progress=out.progress, **given)
     _print(report, out)
     return 0 if report.ok else 1

@@ -52,7 +52,7 @@ def validate(
     execute: bool = False,
     op_type: str | Sequence[str] = (),
     definition_name: str | Sequence[str] = (),
-    checks: str | Sequence[str] = DEFAULT_CHECKS,
+    checks: str | Sequence[str] = (),
     disable_gpu: bool = False,
     baseline_author: str = "baseline",
     timeout_s: float = 120.0,
@@ -68,8 +68,8 @@ def validate(
         definition_name: Only these definitions; all by default.
         checks: What to check, of `fibcore.validation.problems.CHECKS`: "layout" (folders, names,
             duplicates), "definition", "workload", "solution", "trace", "baseline" (whether there
-            is one), "benchmark" (whether baselines pass on a GPU). All but the last by default,
-            which executes what the dataset holds.
+            is one), "benchmark" (whether baselines pass on a GPU). Where none is named, all but
+            the last, which executes what the dataset holds.
         disable_gpu: Leave out "benchmark".
         baseline_author: Whose solutions are the baselines.
         timeout_s: Seconds that a reference may take.
@@ -81,7 +81,7 @@ def validate(
         UsageError: no definition has one of the names or op types, or there is no such check.
         FibcoreError: `execute` without torch.
     """
-    wanted_checks = _wanted(several(checks), disable_gpu=disable_gpu)
+    wanted_checks = _wanted(several(checks) or DEFAULT_CHECKS, disable_gpu=disable_gpu)
     workspace = Workspace.of(**with_dataset(where, folder))
     root = workspace.dataset_folder
     if not (root / DEFINITIONS).is_dir():

@@ -44,6 +44,7 @@ def add_reference_tests(
     definitions_dir: str | Path | None = None,
     all_: bool = False,
     tolerance: float | None = None,
+    per_definition: bool = False,
     force: bool = False,
     **where: Unpack[Where],
 ) -> AddTestsReport:
@@ -62,6 +63,9 @@ def add_reference_tests(
         all_: Every definition of the dataset.
         tolerance: rtol and atol of the chosen definitions, in place of the defaults by dtype. It
             stays with a definition until another one is given, or `force`.
+        per_definition: One `test_<definition>.py` for each of the chosen definitions, as pull
+            requests to the published dataset have them. An op type that has its own module here
+            keeps it, and is refused: each definition would be tested twice.
         force: Replace edited files too, and go back to default tolerances.
         **where: Where the dataset is, and the plugins; see `fibcore.workspace.Where`.
 
@@ -91,7 +95,7 @@ def add_reference_tests(
             definition_name=definition_name,
             known_op_types=registry.op_types(),
         )
-        writer = _Writer(store, registry, force=force)
+        writer = _Writer(store, registry, force=force, per_definition=per_definition)
         writer.problems += selection.errors
         for wanted in op_type:
             if wanted not in selection.op_types:
@@ -172,8 +176,11 @@ def _from(plugin: str | None, error: PluginError) -> PluginError:
 class _Writer:
     """Writes the files of one call and remembers what became of them."""
 
-    def __init__(self, dataset: Dataset, registry: Registry, *, force: bool) -> None:
+    def __init__(
+        self, dataset: Dataset, registry: Registry, *, force: bool, per_definition: bool
+    ) -> None:
         self.dataset = dataset
+        self.per_definition = per_definition
         self.registry = registry
         self.force = force
         self.files = GeneratedFiles(dataset, state_of, force=force)
@@ -205,7 +212,6 @@ class _Writer:
             tolerance: Of the chosen definitions; None leaves theirs.
             whole: Whether the module is to cover all definitions of the op type.
         """
-        path = f"{FOLDER}/{module_file(op_type)}"
         try:
             template = self.registry.test_template(op_type)
             if template is None:
@@ -219,14 +225,49 @@ class _Writer:
         except PluginError as error:
             self.problems.append(error)
             return
+        path = f"{FOLDER}/{module_file(op_type)}"
         before = covered_definitions(self.files.read(path) or "")
+        if self.per_definition:
+            if self.files.read(path) is not None:
+                self.files.refused.append(
+                    Refusal(path, "its definitions would be tested twice; remove it first")
+                )
+                return
+            for definition in selection.of(op_type):
+                if definition.name in selection.names:
+                    self._add_one(definition, template, selection, tolerance)
+            return
         covered = [
             d
             for d in selection.of(op_type)
             if whole or d.name in before or d.name in selection.names
         ]
         offered = self._with_ground_truths(covered, before, selection.names, tolerance)
-        rendered = self._render(op_type, template, offered)
+        self._write(path, op_type, template, offered)
+
+    def _add_one(
+        self,
+        definition: Definition,
+        template: TestTemplate,
+        selection: Selection,
+        tolerance: float | None,
+    ) -> None:
+        """Write the module of one definition."""
+        path = f"{FOLDER}/{module_file(definition.name)}"
+        before = covered_definitions(self.files.read(path) or "")
+        offered = self._with_ground_truths([definition], before, selection.names, tolerance)
+        self._write(path, definition.op_type, template, offered, only=definition.name)
+
+    def _write(
+        self,
+        path: str,
+        op_type: str,
+        template: TestTemplate,
+        offered: Mapping[str, _Offered],
+        *,
+        only: str | None = None,
+    ) -> None:
+        rendered = self._render(op_type, template, offered, only)
         if rendered is None:
             return
         text, tested = rendered
@@ -265,7 +306,11 @@ class _Writer:
         return None if known is None else known.plugin
 
     def _render(
-        self, op_type: str, template: TestTemplate, offered: Mapping[str, _Offered]
+        self,
+        op_type: str,
+        template: TestTemplate,
+        offered: Mapping[str, _Offered],
+        only: str | None,
     ) -> tuple[str, dict[str, TestedDefinition]] | None:
         """The module's text and what it knows of definitions; None where the owner's does not work.
 
@@ -279,7 +324,7 @@ class _Writer:
         for plugin in (owner, *sorted(names - {owner})):
             tested = {name: each.of((*taken, plugin)) for name, each in offered.items()}
             try:
-                rendered = render_module(op_type, template, tested), tested
+                rendered = render_module(op_type, template, tested, only=only), tested
             except PluginError as error:
                 self.problems.append(_from(plugin, error))
                 if plugin == owner:

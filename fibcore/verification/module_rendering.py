@@ -16,9 +16,9 @@ from fibcore.verification.enclosing import PYTEST, enclosed, mark, scoped
 from fibcore.verification.joining import Joiner, Part, banner, clashing
 
 ALLOWED = frozenset({"numpy", "torch"}) | sys.stdlib_module_names
-TABLES = ("OP_TYPE", "GROUND_TRUTHS", "DEFINITIONS")
+TABLES = ("OP_TYPE", "ONLY", "GROUND_TRUTHS", "DEFINITIONS")
 
-DOCSTRING = '''"""Reference tests of the definitions in `definitions/{op_type}/`.
+DOCSTRING = '''"""Reference tests of {what}.
 
 From the dataset's folder:
 
@@ -65,21 +65,26 @@ class TestedDefinition:
     tolerance: float | None = None
 
 
-def module_file(op_type: str) -> str:
-    """The file name of an op type's test module."""
-    return f"test_{op_type}.py"
+def module_file(name: str) -> str:
+    """The file name of the test module of an op type, or of one definition."""
+    return f"test_{name}.py"
 
 
 def render_module(
-    op_type: str, template: TestTemplate, definitions: Mapping[str, TestedDefinition]
+    op_type: str,
+    template: TestTemplate,
+    definitions: Mapping[str, TestedDefinition],
+    *,
+    only: str | None = None,
 ) -> str:
-    """The text of `test_<op_type>.py`.
+    """The text of `test_<op_type>.py`, or of `test_<only>.py`.
 
     Args:
         op_type: The op type.
         template: Sizes, inputs and properties.
         definitions: Name to what the module knows of a definition. Sources that several
             definitions share are written once.
+        only: The one definition that the module is for, in place of all of the op type.
 
     Raises:
         PluginError: a source does not parse, imports what the tests cannot rely on, or is the
@@ -92,6 +97,7 @@ def render_module(
     tables = "\n".join(
         [
             _assign("OP_TYPE", op_type),
+            *(() if only is None else (_assign("ONLY", only),)),
             "# Implementations to compare with, and what they need.",
             _assign("GROUND_TRUTHS", {key: _row(truth) for key, truth in rows.items()}),
             "# The ground truths of each definition, the preferred one first.",
@@ -104,8 +110,9 @@ def render_module(
             ),
         ]
     )
+    what = f"the definition `{only}`" if only else f"the definitions in `definitions/{op_type}/`"
     sections = [
-        DOCSTRING.format(op_type=op_type, file=module_file(op_type)) + "\n" + imports + tables,
+        DOCSTRING.format(what=what, file=module_file(only or op_type)) + "\n" + imports + tables,
         *(part.section() for part in parts),
         banner("tests; the fixtures are in conftest.py") + "\n\n" + FOOTER,
     ]

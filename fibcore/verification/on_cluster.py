@@ -65,7 +65,7 @@ def run_on_cluster(
     Args:
         address: Of the Dask scheduler.
         dataset: The dataset's folder, on this machine.
-        modules: Op type to the path of its test module, relative to the dataset.
+        modules: Op type, or definition, to the path of its test module, relative to the dataset.
         definitions: Name of each definition to its op type.
         options: Options of the generated conftest.py, without `--sglang`.
         sglang: SGLang's source on this machine; None looks for it as the tests do, and leaves it
@@ -83,8 +83,9 @@ def run_on_cluster(
     tasks = {}
     for name, op_type in definitions.items():
         own = f"definitions/{op_type}/{name}.json"
-        files = {**shared[modules[op_type]], f"dataset/{own}": _read(dataset / own)}
-        tasks[name] = Task(name, op_type, modules[op_type], files, tuple(options), limits)
+        module = modules.get(name) or modules[op_type]
+        files = {**shared[module], f"dataset/{own}": _read(dataset / own)}
+        tasks[name] = Task(name, op_type, module, files, tuple(options), limits)
     with closing(cluster.run_on_cluster(address, run_task, tasks)) as results:
         for result in results:
             if result.value is not None:

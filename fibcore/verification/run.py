@@ -181,7 +181,7 @@ def _with_tests(selection: Selection, modules: Mapping[str, str]) -> dict[str, s
     chosen.sort(key=lambda d: (-_size(d), d.name))
     broken = [Path(error.path) for error in selection.errors]
     found = [(d.name, d.op_type) for d in chosen] + [(p.stem, p.parent.name) for p in broken]
-    return {name: op_type for name, op_type in found if op_type in modules}
+    return {name: op_type for name, op_type in found if op_type in modules or name in modules}
 
 
 def _size(definition: Definition) -> int:
@@ -195,11 +195,15 @@ def _size(definition: Definition) -> int:
 
 
 def _modules(dataset: Path, selection: Selection) -> tuple[dict[str, str], list[FibcoreError]]:
-    """The test modules by op type, and what to say of those that are missing."""
+    """The test modules by op type or definition, and what to say of those that are missing."""
     modules: dict[str, str] = {}
     problems: list[FibcoreError] = []
     for op_type in sorted(selection.op_types):
         path = f"{FOLDER}/{module_file(op_type)}"
+        own = {} if (dataset / path).is_file() else _own_modules(dataset, selection, op_type)
+        if own and (dataset / CONFTEST).is_file():
+            modules |= own
+            continue
         missing = next((p for p in (path, CONFTEST) if not (dataset / p).is_file()), None)
         if missing is None:
             modules[op_type] = path
@@ -213,3 +217,13 @@ def _modules(dataset: Path, selection: Selection) -> tuple[dict[str, str], list[
             )
         )
     return modules, problems
+
+
+def _own_modules(dataset: Path, selection: Selection, op_type: str) -> dict[str, str]:
+    """The modules of single definitions of an op type, of those that have one."""
+    paths = {
+        d.name: f"{FOLDER}/{module_file(d.name)}"
+        for d in selection.of(op_type)
+        if d.name in selection.names
+    }
+    return {name: path for name, path in paths.items() if (dataset / path).is_file()}

@@ -276,9 +276,9 @@ class _Scheduler:
 
     def _drop_module(self, nodeid: str, ending: Ending) -> None:
         """Go on without a test module that ends the process that reads it."""
-        op_types = [op for op, path in self.modules.items() if path == nodeid]
-        for op_type in op_types:  # none where another process met it before
-            del self.modules[op_type]
+        keys = [key for key, path in self.modules.items() if path == nodeid]
+        for key in keys:  # none where another process met it before
+            del self.modules[key]
             problem = FibcoreError(
                 "a test module ends the process that reads it",
                 where=nodeid,
@@ -286,7 +286,7 @@ class _Scheduler:
                 hint="fibcore add-reference-tests --force writes it anew",
             )
             self.problems.append(problem)
-            for name in [n for n in self.queue if self.work.definitions[n] == op_type]:
+            for name in [n for n in self.queue if key in (n, self.work.definitions[n])]:
                 self.queue.remove(name)
                 crash = f"the process that read {nodeid} {ending.reason}"
                 self.finished(DefinitionResult(name=name, crash=crash))

@@ -47,7 +47,7 @@ class LocalRun:
 
     Attributes:
         dataset: The dataset's folder.
-        modules: Op type to the path of its test module, relative to the dataset.
+        modules: Op type, or definition, to the path of its test module, relative to the dataset.
         definitions: Name of each definition to its op type, in the order in which they are to run.
         options: Options of the generated conftest.py.
         slots: Places for workers.
@@ -123,7 +123,7 @@ def local_run(
 
     Args:
         dataset: The dataset's folder.
-        modules: Op type to the path of its test module, relative to the dataset.
+        modules: Op type, or definition, to the path of its test module, relative to the dataset.
         definitions: Name of each definition to its op type.
         options: Options of the generated conftest.py.
         device: "auto", "cpu" or "cuda".

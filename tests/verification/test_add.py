@@ -51,6 +51,27 @@ def test_all_writes_conftest_and_module(dataset: Path) -> None:
     assert report.to_dict()["written"] == [CONFTEST, MODULE]
 
 
+def test_one_module_a_definition(dataset: Path) -> None:
+    report = add(dataset, all_=True, per_definition=True)
+    modules = [f"tests/references/test_scale_{letter}.py" for letter in "ab"]
+    assert report.written == (CONFTEST, *modules)
+    assert report.tests == dict(zip(("scale_a", "scale_b"), modules, strict=True))
+    text = (dataset / modules[0]).read_text()
+    assert covered_definitions(text) == {"scale_a": None}
+    assert 'ONLY = "scale_a"' in text
+    before = stamps(dataset)
+    assert add(dataset, definition_name=["scale_a"], per_definition=True).written == ()
+    assert stamps(dataset) == before
+
+
+def test_no_definition_is_tested_twice(dataset: Path) -> None:
+    add(dataset, all_=True)
+    report = add(dataset, all_=True, per_definition=True)
+    assert report.exit_code == 1
+    assert "twice" in report.refused[0].reason
+    assert report.written == ()
+
+
 def test_second_run_changes_no_byte(dataset: Path) -> None:
     add(dataset, all_=True)
     before = stamps(dataset)

@@ -115,6 +115,16 @@ def test_agreement_verifies_and_evidence_is_stable(dataset: Path) -> None:
     assert not list(dataset.rglob("__pycache__"))
 
 
+def test_modules_of_single_definitions_are_run(dataset: Path) -> None:
+    toy.write(dataset, toy.definition("scale_a"), toy.definition("scale_b"))
+    add_reference_tests(
+        dataset=dataset, definition_name="scale_a", per_definition=True, registry=toy.registry()
+    )
+    report = check(dataset)
+    tested = {d.name: d.passed > 0 for d in report.definitions}
+    assert tested == {"scale_a": True, "scale_b": False}
+
+
 def test_changed_reference_is_no_longer_verified(dataset: Path) -> None:
     definition = toy.definition(tags=("status:verified",))
     generate(dataset, definition)

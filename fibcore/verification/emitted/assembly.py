@@ -43,9 +43,10 @@ MODULES = {
 DOCSTRING = '''\
 """What the reference tests in this folder share; needs pytest and torch and nothing else.
 
-The test modules `test_<op_type>.py` beside this file hold tables (`OP_TYPE`, `GROUND_TRUTHS`,
-`DEFINITIONS`), ground truths and an input generator. From them and from the definitions in
-`definitions/<op_type>/*.json`, which are read when the tests are collected, this file makes
+The test modules `test_<op_type>.py` or `test_<definition>.py` beside this file hold tables
+(`OP_TYPE`, `GROUND_TRUTHS`, `DEFINITIONS`), ground truths and an input generator. From them and
+from the definitions in `definitions/<op_type>/*.json`, which are read when the tests are collected,
+this file makes
 
 * `test_definition_loads[NAME]`: the file is a definition with a usable `run`;
 * `test_agrees_with_ground_truth[NAME-CASE]`: `run` agrees with the first ground truth that can run

@@ -80,9 +80,13 @@ _SUBJECTS: dict[str, list[Subject]] = {}
 
 
 def subjects(module: ModuleType) -> list[Subject]:
-    """The definitions of a test module's op type, in order of their names."""
+    """The definitions of a test module's op type, in order of their names, or the one of its own.
+
+    A module that is written for one definition names it in ONLY.
+    """
     key = str(module.__file__)
     if key not in _SUBJECTS:
-        files = sorted((DATASET / "definitions" / module.OP_TYPE).glob("*.json"))
+        name = getattr(module, "ONLY", "*")
+        files = sorted((DATASET / "definitions" / module.OP_TYPE).glob(f"{name}.json"))
         _SUBJECTS[key] = [_subject(path, module) for path in files]
     return _SUBJECTS[key]
