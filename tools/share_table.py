@@ -3,19 +3,21 @@
     python tools/share_table.py --sglang 0.5.23=FOLDER [--configs DIR] [--jobs N] [--output FILE]
 
 FOLDER holds the package `sglang` of that release. The models are those of `MODELS`, of the built-in
-catalogue; with --configs the totals of all configs below DIR are added, which takes a while.
+catalogue, and those of `share_configs.json`, whose sizes were written down for this table; with
+--configs the totals of all configs below DIR are added, which takes a while.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import fibcore
-from fibcore.reports.launches import GPU, SHARE_COLUMNS, share_cells, share_note
+from fibcore.reports.launches import GPU, SHARE_COLUMNS, StepShare, share_cells, share_note
 from fibcore.reports.survey.report import SurveyedModel, SurveyReport
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -31,7 +33,16 @@ MODELS = (
     "kimi-k2-instruct",
     "gemma-3-1b-it",
     "llama-4-scout-17b-16e-instruct",
+    "qwen3-next-80b-a3b-instruct",
+    "qwen3.5-35b-a3b",
+    "glm-4.5",
+    "minimax-m2.7",
+    "nemotron-h-56b-base-8k",
 )
+CONFIGS = Path(__file__).with_name("share_configs.json")
+WRITTEN = " \\*"
+"""Behind the names of models whose configs are those of `CONFIGS`."""
+COMPUTES = "of what computes"
 
 
 def lines(
@@ -44,12 +55,18 @@ def lines(
     yield from share_note(GPU)
     yield "Products of linear layers are those of whole layers, as the dataset has them; attention"
     yield "and experts are a rank's. [survey.md](survey.md#share-of-kernels) says how is counted."
+    yield f"The share {COMPUTES} leaves out copies and collectives. Models with a star have sizes"
+    yield "that were written down for this table; the others are of the catalogue."
     yield ""
-    yield f"| model | TP/EP | {' | '.join(SHARE_COLUMNS)} |"
-    yield "| --- | --- | --- | ---: | ---: | --- | --- |"
+    first, second, *others = SHARE_COLUMNS
+    yield f"| model | TP/EP | {' | '.join((first, second, COMPUTES, *others))} |"
+    yield "| --- | --- | --- | ---: | ---: | ---: | --- | --- |"
     for row in rows:
         for step in row.steps:
-            yield f"| {row.model} | {row.tp}/{row.ep} | {' | '.join(share_cells(step))} |"
+            stage, launches, *rest = share_cells(step)
+            cells = " | ".join((stage, launches, _of_what_computes(step), *rest))
+            star = WRITTEN * row.origin.startswith("file:")
+            yield f"| {row.model}{star} | {row.tp}/{row.ep} | {cells} |"
     if everything is not None:
         yield ""
         with_steps = [row for row in everything.rows if any(step.total for step in row.steps)]
@@ -57,6 +74,12 @@ def lines(
         yield ""
         for stage, total in everything.launches.items():
             yield f"- {stage}: {total}"
+
+
+def _of_what_computes(step: StepShare) -> str:
+    """The share of launches that neither copy nor add up between ranks."""
+    computing = step.total - step.moves
+    return f"{100 * step.launches['defined'] / computing:.1f} %" if computing else ""
 
 
 def main() -> int:
@@ -71,8 +94,19 @@ def main() -> int:
     given = parser.parse_args()
     version, _, folder = given.sglang.partition("=")
     with tempfile.TemporaryDirectory() as nowhere:
+        written = json.loads(CONFIGS.read_text(encoding="utf-8"))
+        folder_of_configs = Path(nowhere) / "configs"
+        folder_of_configs.mkdir()
+        for name, config in written.items():
+            (folder_of_configs / f"{name}.json").write_text(json.dumps(config), encoding="utf-8")
+        names = (*MODELS, *written)
         found = fibcore.survey(
-            sglang=folder, model_name=MODELS, jobs=given.jobs, output=nowhere, target_dir=nowhere
+            sglang=folder,
+            configs=folder_of_configs,
+            model_name=names,
+            jobs=given.jobs,
+            output=nowhere,
+            target_dir=nowhere,
         )
         everything = None
         if given.configs is not None:
@@ -83,7 +117,7 @@ def main() -> int:
                 output=nowhere,
                 target_dir=nowhere,
             )
-    rows = sorted(found.rows, key=lambda row: MODELS.index(row.model))
+    rows = sorted(found.rows, key=lambda row: names.index(row.model))
     text = "\n".join(lines(version, rows, everything)) + "\n"
     given.output.write_text(text, encoding="utf-8")
     return found.exit_code

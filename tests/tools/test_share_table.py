@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from pathlib import Path
 from types import ModuleType
 
+import attrs
 import pytest
 
 from fibcore.reports.launches import StepShare, Weighed
@@ -45,7 +47,9 @@ def row() -> SurveyedModel:
 def test_a_row_for_each_step(tool: ModuleType) -> None:
     text = "\n".join(tool.lines("0.5.23", [row()], None))
     assert "SGLang 0.5.23" in text
-    row_of_step = "decode | 3 of 7 (42.9 %) | at most 75.0 % | all_reduce (2), a copy (1) |"
+    row_of_step = (
+        "decode | 3 of 7 (42.9 %) | 75.0 % | at most 75.0 % | all_reduce (2), a copy (1) |"
+    )
     assert f"| a-7b | 2/1 | {row_of_step} experts (1) |" in text
 
 
@@ -63,3 +67,16 @@ def test_the_page_of_the_repository_has_all_its_models(tool: ModuleType) -> None
     page = (TOOL.parents[1] / "docs" / "share.md").read_text("utf-8")
     for model in tool.MODELS:
         assert page.count(f"| {model} |") == 2, model
+
+
+def test_models_whose_sizes_were_written_down_have_a_star(tool: ModuleType) -> None:
+    text = "\n".join(tool.lines("0.5.23", [attrs.evolve(row(), origin="file:a.json")], None))
+    assert "| a-7b \\* | 2/1 |" in text
+
+
+def test_the_written_configs_name_their_architectures(tool: ModuleType) -> None:
+    written = json.loads(tool.CONFIGS.read_text("utf-8"))
+    assert not set(written) & set(tool.MODELS)
+    for name, config in written.items():
+        assert name == name.lower()
+        assert len(config["architectures"]) == 1
