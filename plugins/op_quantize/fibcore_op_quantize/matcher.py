@@ -14,7 +14,9 @@ from fibcore.plugin import (
     Kernel,
     KernelCollector,
     ModelTree,
+    ModuleNode,
     Operation,
+    Quantization,
     Serving,
     Size,
     TensorRef,
@@ -28,6 +30,7 @@ from fibcore_op_quantize.kinds import GROUPS, KINDS, Kind
 from fibcore_op_quantize.names import OP_TYPE, kernel_name
 
 _EXPERTS = "sglang.srt.layers.moe.fused_moe_triton.layer.FusedMoE"
+_COMPRESSED = "compressed_tensors"
 _QUANTISES = re.compile(r"(?<!de)quant", re.IGNORECASE)
 
 
@@ -46,6 +49,7 @@ def extract(tree: ModelTree, serving: Serving) -> Extraction:
             found.claim(call)  # between the products of experts, which are one definition
         else:
             _match(tree, call, serving, found, split)
+    _add_told(tree, {call.module for call in calls}, serving, found, split)
     extraction = found.finish()
     kernels = (
         attrs.evolve(k, tags=(*k.tags, f"tp:{serving.ranks(k.facts['K'].origins)}"))
@@ -54,6 +58,59 @@ def extract(tree: ModelTree, serving: Serving) -> Extraction:
         for k in extraction.kernels
     )
     return attrs.evolve(extraction, kernels=tuple(kernels))
+
+
+def _add_told(
+    tree: ModelTree,
+    called: set[str],
+    serving: Serving,
+    found: KernelCollector,
+    split: set[str],
+) -> None:
+    """Add what linear layers of compressed-tensors run, whose calls are not followed.
+
+    Which scheme such a layer has another package tells; how it quantises its input, the scheme.
+    """
+    for node in tree.walk():
+        format_ = node.quantization
+        if (
+            not isinstance(format_, Quantization)
+            or format_.method != _COMPRESSED
+            or format_.activation is None
+            or not node.calls
+            or node.path in called
+        ):
+            continue
+        try:
+            layer = rank_sizes(node, serving)
+            if layer is None:
+                continue  # experts, which quantise between their products
+            kind = _told_kind(format_)
+            if kind is None:
+                what = f"quantisation of the input of a {format_.weight_dtype} layer"
+                found.not_covered(what, "its calls are not followed", node, op_types=())
+                continue
+            kernel = _kernel(node, kind, layer.k)
+        except UndecidedError as why:
+            found.problem("quantisation of a linear layer's input", str(why), node)
+            continue
+        found.add(kernel, node, beside=True)
+        if "serving:tp" in kernel.facts["K"].origins:
+            split.add(kernel.name)
+
+
+def _told_kind(format_: Quantization) -> Kind | None:
+    """The kind that a layer's format tells (`apply_weights` of SGLang's schemes)."""
+    dynamic, whole = format_.activation == "dynamic", format_.scheme in ("channel", "tensor")
+    if format_.weight_dtype == "float8_e4m3fn":
+        if whole:
+            return KINDS["per_token_quant_fp8" if dynamic else "static_quant_fp8"]
+        block = format_.block
+        if dynamic and format_.scheme == "block" and block is not None and block[1] in GROUPS:
+            return KINDS[f"per_token_group_quant_fp8_g{block[1]}"]
+    if format_.weight_dtype == "int8" and whole and dynamic:
+        return KINDS["per_token_quant_int8"]
+    return None
 
 
 def _goes_into_experts(tree: ModelTree, call: Operation) -> bool:
@@ -87,7 +144,7 @@ def _match(
             split.add(kernel.name)
 
 
-def _kernel(call: Operation, kind: Kind, k: Size) -> Kernel:
+def _kernel(call: Operation | ModuleNode, kind: Kind, k: Size) -> Kernel:
     if kind.group and k.value % kind.group:
         raise UndecidedError(f"rows of {k.value} elements are no groups of {kind.group}")
     tags = ["quantization:" + ("float4_e2m1" if kind.packed else kind.dtype)]
@@ -103,7 +160,7 @@ def _kernel(call: Operation, kind: Kind, k: Size) -> Kernel:
     )
 
 
-def _facts(call: Operation, kind: Kind, k: Size) -> dict[str, Fact]:
+def _facts(call: Operation | ModuleNode, kind: Kind, k: Size) -> dict[str, Fact]:
     """A fact for each const axis; all follow from the length of a row."""
     found = {"K": fact(k.value, call, k.note, *k.sources)}
     for name, axis in axes(kind, k.value).items():

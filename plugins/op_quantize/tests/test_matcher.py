@@ -13,13 +13,15 @@ from fibcore.plugin import (
     Extraction,
     ModuleNode,
     Operation,
+    Quantization,
     Serving,
     TensorRef,
     Unknown,
 )
 from fibcore.plugin import with_origins as origins
 from fibcore.testing.sglang_modules import linear
-from fibcore.testing.trees import module, operation, tree
+from fibcore.testing.trees import TENSOR, module, operation, tree
+from fibcore.testing.trees import call as called
 from fibcore_op_quantize import matcher
 from fibcore_op_quantize.kinds import KINDS
 
@@ -164,3 +166,43 @@ def test_other_quantisations_are_named(one: Operation, reason: str) -> None:
 def test_what_is_no_quantisation_is_left_to_others() -> None:
     calls = (operation("torch.argmax", X), operation("sglang.kernels.dequant_fp8", X))
     assert extract(*calls) == Extraction()
+
+
+def compressed(path: str, dtype: str, scheme: str, activation: str, **changed: Any) -> ModuleNode:
+    """A linear layer of compressed-tensors, whose calls are not followed."""
+    node = linear(path, "ReplicatedLinear", 4096, 512)
+    block = (128, 128) if scheme == "block" else None
+    told = Quantization("compressed_tensors", dtype, scheme, block, None, activation)
+    return attrs.evolve(node, quantization=told, calls=(called(TENSOR),), **changed)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "scheme", "activation", "kind"),
+    [
+        ("float8_e4m3fn", "channel", "dynamic", "per_token_quant_fp8"),
+        ("float8_e4m3fn", "tensor", "dynamic", "per_token_quant_fp8"),
+        ("float8_e4m3fn", "tensor", "static", "static_quant_fp8"),
+        ("float8_e4m3fn", "block", "dynamic", "per_token_group_quant_fp8_g128"),
+        ("int8", "channel", "dynamic", "per_token_quant_int8"),
+    ],
+)
+def test_formats_of_compressed_tensors_tell(
+    dtype: str, scheme: str, activation: str, kind: str
+) -> None:
+    found = extract(modules=(compressed("a", dtype, scheme, activation),))
+    assert names(found) == {f"{kind}_k4096": ["a"]}
+    assert found.claimed == frozenset()  # beside the layer's product
+
+
+def test_layers_that_do_not_run_or_whose_calls_are_known_are_left_alone(call: Make) -> None:
+    node = compressed("a", "float8_e4m3fn", "channel", "dynamic")
+    known = call("per_token_quant_fp8", 4096, "a")
+    assert names(extract(known, modules=(node,))) == {"per_token_quant_fp8_k4096": ["a"]}
+    assert extract(modules=(attrs.evolve(node, calls=()),)) == Extraction()
+
+
+def test_a_format_that_tells_no_kind_is_named() -> None:
+    found = extract(modules=(compressed("a", "float4_e2m1", "group", "dynamic"),))
+    assert [n.what for n in found.not_covered] == [
+        "quantisation of the input of a float4_e2m1 layer"
+    ]
