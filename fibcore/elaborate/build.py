@@ -492,7 +492,7 @@ class TreeBuilder:
             path = self._owners.get(id(value.base or value), "?")
             shape = None if value.shape is None else tuple(self.export(s) for s in value.shape)
             return ParameterRef(path, shape, _dtype(value.dtype))
-        return Named(_class_name(value))
+        return Named(_class_name(value), _fields(value))
 
 
 def _computes(method: str) -> bool:
@@ -544,6 +544,16 @@ def _join(path: str, name: str) -> str:
 
 def _dtype(value: Any) -> str | None:
     return value.name.rpartition(".")[2] if isinstance(value, Ext) else None
+
+
+def _fields(value: Any) -> tuple[tuple[str, Any], ...]:
+    """What an object of a class of msgspec's holds, where that is plain values alone."""
+    if type(value) is not Obj or not isinstance(value.cls, Class):
+        return ()
+    if not value.cls.derives("Struct"):
+        return ()
+    plain = all(isinstance(part, (bool, int, float, str)) for part in value.attrs.values())
+    return tuple(value.attrs.items()) if plain else ()
 
 
 def _class_name(value: Any) -> str:

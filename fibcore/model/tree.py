@@ -117,9 +117,15 @@ class ParameterRef:
 
 @attrs.frozen
 class Named:
-    """A thing known by its name alone: `torch.bfloat16`, a class, a function."""
+    """A thing known by its name: `torch.bfloat16`, a class, a function.
+
+    Attributes:
+        name: The name; of an object that of its class.
+        fields: What a record of plain values holds, by name; empty for everything else.
+    """
 
     name: str
+    fields: tuple[tuple[str, bool | int | float | str], ...] = ()
 
 
 @attrs.frozen

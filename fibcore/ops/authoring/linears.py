@@ -13,7 +13,7 @@ import attrs
 
 from fibcore.model.kernel import Fact, fact
 from fibcore.model.serving import Serving
-from fibcore.model.tree import ModuleNode, with_origins
+from fibcore.model.tree import ModuleNode, Named, with_origins
 from fibcore.ops.authoring.decided import UndecidedError, decided, decided_size
 
 LINEAR = "sglang.srt.layers.linear."
@@ -290,7 +290,15 @@ def _group(group: object, serving: Serving) -> int:
         return _attention_tp(serving)
     if group == "replicated":
         return 1
+    if isinstance(group, Named) and group.name.endswith(_COPIED):
+        # Ranks that hold the same part, and how many of them do (since 0.5.22).
+        fields = dict(group.fields)
+        copies = decided_size(fields.get("replica_size"), "replica_size")
+        return _divide(_group(fields.get("group"), serving), copies, f"the group {fields}")
     raise UndecidedError(f"the size of the parallel group {group} is not known")
+
+
+_COPIED = "layers.linear.ReplicatedParallelGroup"
 
 
 def _divide(value: int, ranks: int, name: str) -> int:

@@ -10,6 +10,7 @@ from fibcore.plugin import (
     Alternatives,
     LinearSizes,
     ModuleNode,
+    Named,
     Serving,
     UndecidedError,
     Unknown,
@@ -53,6 +54,18 @@ QKV = {"hidden_size": 256, "head_size": 16, "total_num_heads": 16, "total_num_kv
         ),
         # Two key and value heads: each of four ranks has one, copied.
         (linear("QKVParallelLinear", **QKV), (320, 256, False), (96, 256, True)),
+        # Two of the four ranks hold the same part.
+        (
+            linear(
+                "ColumnParallelLinear",
+                parallel_group=Named(
+                    LINEAR + "ReplicatedParallelGroup", (("group", "attn_tp"), ("replica_size", 2))
+                ),
+                **PLAIN,
+            ),
+            (512, 256, False),
+            (256, 256, True),
+        ),
         (linear("ColumnParallelLinear", tp_size=1, **PLAIN), (512, 256, False), (512, 256, True)),
         (
             module("layer", "torch.nn.Linear", {"in_features": 8, "out_features": 3}),

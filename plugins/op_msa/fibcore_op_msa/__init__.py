@@ -1,0 +1,95 @@
+"""Block-sparse attention for fibcore: the op types `msa_sparse` and `msa_indexer`.
+
+Only the hooks stand here; each hands over to the module that does the work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+
+from fibcore.plugin import (
+    Cost,
+    Definition,
+    Extraction,
+    GroundTruth,
+    Identity,
+    Implementation,
+    Kernel,
+    ModelTree,
+    OpType,
+    Scalar,
+    Serving,
+    TestTemplate,
+    WorkloadCase,
+    hookimpl,
+)
+from fibcore_op_msa import (
+    cost,
+    definitions,
+    ground_truths,
+    implementations,
+    matcher,
+    names,
+    workloads,
+)
+
+fibcore_hook_api = 1
+
+
+@hookimpl
+def fibcore_op_types() -> Sequence[OpType]:
+    """The op types of this plugin."""
+    return names.OP_TYPES
+
+
+@hookimpl
+def fibcore_extract(tree: ModelTree, serving: Serving) -> Extraction:
+    """Block-sparse attention and the choice of its blocks in a model."""
+    return matcher.extract(tree, serving)
+
+
+@hookimpl
+def fibcore_reference(kernel: Kernel) -> Definition:
+    """The definition of a kernel of this plugin."""
+    return definitions.define(kernel)
+
+
+@hookimpl
+def fibcore_identify(definition: Definition) -> Identity:
+    """No variants; sizes that do not go together."""
+    return definitions.identify(definition)
+
+
+@hookimpl
+def fibcore_ground_truths(definition: Definition) -> Sequence[GroundTruth]:
+    """Torch in float64."""
+    return ground_truths.choose(definition)
+
+
+@hookimpl
+def fibcore_test_template(op_type: str) -> TestTemplate:
+    """Sizes, inputs and properties of the generated tests."""
+    return TestTemplate(op_type, (files(__package__) / "test_template.py").read_text("utf-8"))
+
+
+@hookimpl
+def fibcore_workloads(
+    definition: Definition, constants: Mapping[str, Scalar], seed: int
+) -> Sequence[WorkloadCase]:
+    """Decode batches."""
+    return workloads.workloads(definition, constants, seed)
+
+
+@hookimpl
+def fibcore_cost(
+    definition: Definition, axes: Mapping[str, int], values: Mapping[str, Sequence[int]]
+) -> Cost | None:
+    """Pairs of queries and keys, and the keys that are read."""
+    return cost.cost(definition, axes, values)
+
+
+@hookimpl
+def fibcore_implementations(definition: Definition) -> Sequence[Implementation]:
+    """Right and wrong kernels, by which benchmarks are tried."""
+    return implementations.implementations(definition)
