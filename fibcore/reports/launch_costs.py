@@ -123,7 +123,7 @@ class LaunchCosts:
             "num_kv_indices": pages,
             "num_pages": pages,
             "max_num_pages": -(-batch.keys // page),
-            **_pools(definition, batch),
+            **_pools(definition, batch, pieces),
             "max_seq_len": batch.keys,
         }
         facts = {n: f.value for n, f in launch.kernel.facts.items()} if launch.kernel else {}
@@ -137,12 +137,14 @@ class LaunchCosts:
         return found
 
 
-def _pools(definition: Definition, batch: Batch) -> dict[str, int]:
-    """Pages of caches that have sizes of their own: `swa_num_pages` by `swa_page_size`."""
+def _pools(definition: Definition, batch: Batch, pieces: Iterable[str]) -> dict[str, int]:
+    """Pages of caches that have sizes of their own: `swa_num_pages`, with its prefix the size's."""
     found = {}
     for name in definition.var_axes:
-        page = definition.const_axes.get(f"{name.removesuffix('_num_pages')}_page_size")
-        if name.endswith("_num_pages") and page is not None:
+        prefix = name.removesuffix("num_pages")
+        sizes = [definition.const_axes.get(prefix + piece) for piece in pieces]
+        page = next((size for size in sizes if size is not None), None)
+        if prefix not in ("", name) and page is not None:
             found[name] = batch.sequences * -(-batch.keys // page)
     return found
 
