@@ -59,8 +59,14 @@ def _print_models(report: ModelsReport, out: Output) -> None:
     out.close()
     out.document(report.to_dict)
     out.table(
-        ("slug", "Hub id", "architecture", "TP", "EP"),
-        [(e.slug, e.hub_id, e.architecture, _list(e.tp), _list(e.ep)) for e in report.catalogue],
+        ("slug", "Hub id", "architecture", "TP", "EP", "launch line from"),
+        [
+            (
+                *(e.slug, e.hub_id, e.architecture, _list(e.tp), _list(e.ep)),
+                e.launches[0].source if e.launches else "fibcore's default",
+            )
+            for e in report.catalogue
+        ],
         title="Models whose constants are built in",
     )
     out.line()

@@ -21,6 +21,9 @@ from fibcore.configs.model_config import ModelConfig, checked_config, load_confi
 from fibcore.errors import UnknownModelError, UsageError, nearest
 from fibcore.model.options import OptionValue
 
+DEFAULT_LAUNCH = "fibcore's default, the parallel sizes alone; no cookbook is named"
+"""What is said of a launch line that has no source."""
+
 ModelFiles = Mapping[str, tuple[str, ...]]
 """SGLang model files (`qwen2_moe`) and the architecture classes that each registers."""
 
@@ -77,6 +80,11 @@ class CatalogueEntry:
             return self.launches[0].line
         sizes = f"--tp-size {self.tp[0]} --ep-size {self.ep[0]}"
         return f"python3 -m sglang.launch_server --model-path {self.hub_id} {sizes}"
+
+    @property
+    def launch_source(self) -> str:
+        """Where `launch` is from; of what nobody published that it is fibcore's default."""
+        return self.launches[0].source if self.launches else DEFAULT_LAUNCH
 
     @property
     def architecture(self) -> str:

@@ -64,7 +64,8 @@ def export(
         output: The folder to write files to; none are written without it.
         rows: The rows (tokens) at which a shape is wanted; 1 to 8192 by default.
         gpu: The GPUs that keys of tuned configs are for: "H100", or what its driver reports.
-            Models are served on the first of them that facts describe, by default an H100.
+            Models are served on the first of them that facts describe; where definitions lack its
+            formats (MI300), and by default, as on an H100, which has the same sizes.
         shipped: Folder of the consumer's source, in which tuned configs lie; SGLang's own for its
             formats.
         **asked: How the models are served, and where; see `ModelsAsked`, `Wanted` and `Where`.
@@ -75,7 +76,7 @@ def export(
         FibcoreError: files cannot be written.
     """
     workspace = Workspace.of(**part(Where, asked))
-    chosen = attrs.evolve(Request.of_models(workspace.registry, asked), gpu=gpu_of(several(gpu)))
+    chosen = attrs.evolve(Request.of_models(workspace.registry, asked), gpu=_serves(several(gpu)))
     parts = _chosen(format, _formats(workspace.registry))
     request = _request(chosen, parts)
     if configs is None:
@@ -111,6 +112,12 @@ def export(
         refused=found.refused,
         failures=found.failures,
     )
+
+
+def _serves(names: Sequence[str]) -> str:
+    """The GPU that models are served on: definitions have no formats of MI300's 8-bit numbers."""
+    named = [name for name in names if gpu_of([name]) != "MI300"]
+    return gpu_of(named)
 
 
 def _formats(registry: Registry) -> Mapping[str, list[ExportFormat]]:

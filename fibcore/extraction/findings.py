@@ -186,6 +186,7 @@ class _Search:
         try:
             model = resolve(name, self.source, hf_repo_id=request.hf_repo_id, config=request.config)
             request = request.for_model(model.slug, self.source)
+            model = self.request.with_launch_source(model)
         except FibcoreError as error:
             self.refused.append(Refused(name, error))
             return

@@ -158,6 +158,7 @@ class ModelsReport:
                     "aliases": list(entry.aliases),
                     "default_for": list(entry.default_for),
                     "launch": entry.launch,
+                    "launch_source": entry.launch_source,
                     "launches": [attrs.asdict(fact) for fact in entry.launches],
                     "note": entry.note,
                 }

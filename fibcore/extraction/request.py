@@ -176,6 +176,16 @@ class Request:
             )
         return attrs.evolve(self, launch=entry.launch).for_source(source)
 
+    def with_launch_source(self, model: ResolvedModel) -> ResolvedModel:
+        """A model with a note of where its launch line is from, where that is the catalogue's."""
+        from fibcore.configs.catalogue import find_entry
+
+        entry = find_entry(model.slug) if self.launch == CATALOGUE else None
+        if entry is None:
+            return model
+        note = f"the catalogue's launch line: {entry.launch_source}"
+        return attrs.evolve(model, notes=(*model.notes, note))
+
     def for_source(self, source: SourceTree) -> Request:
         """The request with its launch line read as a release reads it.
 

@@ -73,6 +73,9 @@ _TABLE = (
     Dtype("int16", 16, "int", "I16", "int16", "numpy"),
     Dtype("int8", 8, "int", "I8", "int8", "numpy"),
     Dtype("bool", 8, "bool", "BOOL", "bool", "numpy"),
+    Dtype(
+        "float8_e4m3fnuz", 8, "float", "F8_E4M3FNUZ", "float8_e4m3fnuz", "ml_dtypes", tensor=False
+    ),
     Dtype("int4", 4, "int", None, None, None, tensor=False),
     Dtype("uint4", 4, "int", None, None, None, tensor=False),
     Dtype("uint8", 8, "int", "U8", "uint8", "numpy", tensor=False),

@@ -291,3 +291,10 @@ def test_what_is_no_hub_id() -> None:
         resolve_model("../config.json")
     with pytest.raises(UsageError, match="not a Hub id"):
         resolve_model("llama", hf_repo_id="llama")
+
+
+def test_a_launch_line_names_its_source_or_is_a_default() -> None:
+    lines = {entry.slug: entry.launch_source for entry in catalogue()}
+    assert lines["deepseek-v3"].startswith("SGLang's documentation")
+    assert lines["llama-3.1-8b"].startswith("fibcore's default")
+    assert all(lines.values())

@@ -147,6 +147,29 @@ def test_the_cache_dtype_and_keys_of_the_config_reach_the_tree(newest: SourceTre
     assert (found.config["torch_dtype"], found.config["a_key"]) == ("float16", 3)
 
 
+def test_8_bit_weights_are_those_of_the_gpu(newest: SourceTree) -> None:
+    serving = settled(newest, "--quantization fp8", gpu="MI300")
+    found = formats(tree(newest, serving))
+    assert {one.weight_dtype for one in found} == {"float8_e4m3fnuz"}
+
+
+def test_aiter_is_called_where_its_variable_is_set(newest: SourceTree) -> None:
+    config = {
+        **EXPERTS,
+        "quantization_config": {
+            "quant_method": "fp8",
+            "activation_scheme": "dynamic",
+            "weight_block_size": [128, 128],
+        },
+    }
+    called = {}
+    for line in ("--tp 1", "SGLANG_USE_AITER=1 --tp 1"):
+        found = tree(newest, settled(newest, line, config, gpu="MI300"), config)
+        called[line] = {c.name for c in found.kernel_calls if c.function.startswith("aiter.")}
+    assert not called["--tp 1"]
+    assert any("quant" in name for name in called["SGLANG_USE_AITER=1 --tp 1"])
+
+
 def test_adapters_are_missing(newest: SourceTree) -> None:
     found = tree(newest, settled(newest, "--enable-lora --lora-paths a=b"))
     assert [m.path for m in found.missing] == ["lora"]

@@ -13,7 +13,7 @@ def test_names_in_the_order_in_which_errors_list_them() -> None:
         *("float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2", "float4_e2m1"),
         *("int64", "int32", "int16", "int8", "bool"),
     ) == DTYPES
-    assert (*DTYPES, "int4", "uint4", "uint8") == WEIGHT_DTYPES
+    assert (*DTYPES, "float8_e4m3fnuz", "int4", "uint4", "uint8") == WEIGHT_DTYPES
 
 
 @pytest.mark.parametrize("dtype", TABLE.values(), ids=TABLE)

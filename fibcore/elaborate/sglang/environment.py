@@ -140,6 +140,7 @@ class Environment(environment.Environment):
         for name, value in table.get("external_calls", {}).items():
             self.external_calls[name] = self.value(value)
         self.absent_packages.update(table.get("absent_packages", ()))
+        self.absent_packages.difference_update(table.get("present_packages", ()))
         for name, members in table.get("lacking", {}).items():
             self.lacking.setdefault(name, set()).update(members)
         self._leaves.packages.extend(table.get("layer_packages", ()))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from fibcore.elaborate.python.values import (
     ABSENT,
     Class,
@@ -20,6 +22,7 @@ from fibcore.elaborate.python.values import (
 from fibcore.elaborate.sglang.compressed_tensors import CompressedTensors, Reading
 from fibcore.elaborate.sglang.quantization_formats import (
     BY_NAME,
+    FNUZ,
     FP8,
     TOLD_BY_NAME,
     UNNAMED,
@@ -234,6 +237,20 @@ class Quantizer:
             arguments: Constructor arguments of the layer itself.
             index: The index that tells it from `mod`; None where they are the same.
         """
+        found = self._of(mod, arguments, index)
+        if isinstance(found, Quantization) and found.weight_dtype == FP8 and self._fnuz():
+            # `normalize_e4m3fn_to_e4m3fnuz`, which all methods call when they have loaded weights.
+            return attrs.evolve(found, weight_dtype=FNUZ)
+        return found
+
+    def _fnuz(self) -> bool:
+        """Whether the GPU has numbers of 8 bits without infinities and a negative zero."""
+        module = f"{self.ev.index.package}.srt.layers.quantization.fp8_kernel"
+        return self.ev.environment.function("is_fp8_fnuz", module) is True
+
+    def _of(
+        self, mod: Mod, arguments: Mapping[str, Any], index: int | None = None
+    ) -> Quantization | Unknown | None:
         given = arguments.get("quant_config")
         if given is None or self.data is None:
             return None

@@ -23,6 +23,7 @@ Answer = Quantization | Unknown | None
 UNNAMED = "unknown"
 """The method of a config that names none."""
 FP8 = "float8_e4m3fn"
+FNUZ = "float8_e4m3fnuz"
 FP4 = "float4_e2m1"
 MERGED = {
     "qkv_proj": ("q_proj", "k_proj", "v_proj"),

@@ -28,6 +28,8 @@ _CONVENTIONS = {
 }
 # GEMMs that compute something else as well: another kernel.
 _WITH_MORE = {"tf32_hc_prenorm_gemm": "the sums of squares of its input's rows"}
+# AITER's `mm(inp, weights)` is a linear layer's product (`aiter/tuned_gemm.py`).
+_AITER = "aiter.tuned_gemm.tgemm.mm"
 # Names of their second argument.
 _WEIGHT_NAMES = ("weight", "mat2", "other", "w", "mat_b")
 _VIEWS = ("torch.Tensor.view", "torch.Tensor.reshape")
@@ -128,7 +130,7 @@ def _product(
         return attrs.evolve(made, more=_WITH_MORE[short])
     if short not in _CONVENTIONS:
         return attrs.evolve(made, trouble=f"how {operation.function} reads a weight is not known")
-    position, rows_are_n = _CONVENTIONS[short]
+    position, rows_are_n = (1, True) if operation.function == _AITER else _CONVENTIONS[short]
     if where == 0 and short in ("matmul", "mm", "__matmul__"):
         rows_are_n = True  # W · x, whose transpose is x · Wᵀ with W [N, K]
     elif where != position and where not in _WEIGHT_NAMES:

@@ -23,6 +23,7 @@ from fibcore.plugin import (
 )
 from fibcore.testing.trees import PLACE, TENSOR, call, module, tree
 from fibcore_op_gemm import fibcore_reference, matcher
+from fibcore_op_gemm.products import products
 
 LINEAR = "sglang.srt.layers.linear."
 EMBEDDING = "sglang.srt.layers.vocab_parallel_embedding."
@@ -1037,3 +1038,10 @@ def test_products_of_adapters_are_named() -> None:
     (named,) = [op for op in found.not_covered if op.what == "LoRA: shrink"]
     assert "of rank 16 at most" in named.reason
     assert shrink.key in found.claimed
+
+
+def test_aiters_product_is_a_linear_layers() -> None:
+    weight = ParameterRef("gate.weight", (256, 7168), None)
+    operation = Operation("aiter.tuned_gemm.tgemm.mm", "gate", (TENSOR, weight), {}, PLACE)
+    (product,) = products(operation)
+    assert (product.n, product.k) == (256, 7168)

@@ -18,13 +18,14 @@ from __future__ import annotations
 from functools import cache
 from types import ModuleType
 
-from fibcore.elaborate.sglang.kernels import deep_gemm, flashinfer, sgl_kernel, sglang, torch
+from fibcore.elaborate.sglang.kernels import deep_gemm, flashinfer, rocm, sgl_kernel, sglang, torch
 
 _LIBRARIES: dict[str, ModuleType] = {
     "torch": torch,
     "sgl_kernel": sgl_kernel,
     "flashinfer": flashinfer,
     "deep_gemm": deep_gemm,
+    "aiter": rocm,
     "sglang": sglang,
 }
 
