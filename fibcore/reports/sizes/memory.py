@@ -23,7 +23,7 @@ from fibcore.ops.authoring.linears import EMBEDDING, rank_sizes, rank_vocabulary
 EXPERTS = "FusedMoE"
 _ATTENTION = "RadixAttention"
 _FLOAT32 = 4
-_MODEL_BITS = {"float32": 32, "float": 32}
+_LONG = ("float32", "float")
 _NARROW_GROUP = 32
 """Groups up to this size have scales of a byte (MX formats, NVFP4), longer ones of two."""
 
@@ -51,7 +51,8 @@ def rank_memory(tree: ModelTree, serving: Serving) -> RankMemory:
         tree: The model at these sizes.
         serving: How it is served.
     """
-    bits = _MODEL_BITS.get(str(tree.config.get("torch_dtype") or tree.config.get("dtype")), 16)
+    # The server serves a checkpoint of float32 in 16 bits, unless `--dtype` says otherwise.
+    bits = 32 if serving.argument("dtype") in _LONG else 16
     total = 0
     lost: dict[str, str] = {}
     for node in tree.root.walk():

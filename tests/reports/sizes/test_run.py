@@ -135,3 +135,13 @@ def test_data_for_json_has_what_works(sizes: Sizes) -> None:
 def test_memory_has_to_be_a_size(sizes: Sizes) -> None:
     with pytest.raises(UsageError, match="no such size"):
         sizes(LLAMA, gpu_memory="much")
+
+
+def test_a_checkpoint_of_float32_is_served_in_16_bits(sizes: Sizes) -> None:
+    (short,) = sizes(LLAMA, tp=1).sizes
+    (long,) = sizes({**LLAMA, "torch_dtype": "float32"}, tp=1).sizes
+    (told,) = sizes(LLAMA, launch="--dtype float32").sizes
+    assert (long.weights, long.kv_per_token) == (short.weights, short.kv_per_token)
+    assert short.weights is not None
+    assert short.kv_per_token is not None
+    assert (told.weights, told.kv_per_token) == (2 * short.weights, 2 * short.kv_per_token)
