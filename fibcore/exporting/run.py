@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from fibcore.dataset.files import write_elsewhere
+from fibcore.dataset.files import write_bytes, write_elsewhere
 from fibcore.errors import UsageError, nearest
-from fibcore.exporting import kernelbench, shapes
+from fibcore.exporting import kernelbench, shapes, sol_execbench
 from fibcore.exporting.devices import devices
 from fibcore.exporting.report import ExportReport, FormatInfo
 from fibcore.exporting.serving import found_kernels
@@ -130,6 +130,12 @@ def _formats(registry: Registry) -> Mapping[str, list[ExportFormat]]:
             (),
             kernelbench.KernelBench(registry).write,
         ),
+        ExportFormat(
+            sol_execbench.NAME,
+            "problems of SOL-ExecBench: definitions, workloads with tolerances, a solution",
+            (),
+            sol_execbench.SolExecBench(registry).write,
+        ),
     )
     found: dict[str, list[ExportFormat]] = {}
     for one in (*own, *(one for _, one in registry.exports())):
@@ -205,4 +211,7 @@ def _write(folder: Path, written: Iterable[Exported]) -> None:
     for file in (file for one in written for file in one.files):
         path = folder / file.path
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_elsewhere(path, file.text)
+        if file.data is not None:
+            write_bytes(folder.absolute(), path.absolute(), file.data)
+        else:
+            write_elsewhere(path, file.text)

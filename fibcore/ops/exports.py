@@ -67,10 +67,17 @@ class ExportRequest:
 
 @attrs.frozen
 class ExportedFile:
-    """A file in a format: its path below the folder of the export, and its text."""
+    """A file in a format.
+
+    Attributes:
+        path: Its path below the folder of the export.
+        text: What it holds.
+        data: What it holds in place of a text, where it is no text.
+    """
 
     path: str
-    text: str
+    text: str = ""
+    data: bytes | None = None
 
 
 @attrs.frozen

@@ -166,13 +166,21 @@ class _Search:
         )
 
     def _undecided(self, found: FoundKernels) -> tuple[str, ...]:
-        """What plugins cannot decide at these sizes, and could at the first ones that worked."""
+        """What plugins cannot decide at these sizes, and could on a single rank."""
         kinds = {problem.what: problem.reason for problem in found.problems}
-        if self._usual is None:
-            self._usual = frozenset() if found.serving.tp > 1 else frozenset(kinds)
-        return tuple(
-            dict.fromkeys(reason for what, reason in kinds.items() if what not in self._usual)
-        )
+        if self._usual is None and kinds:
+            self._usual = frozenset(kinds if found.serving.tp == 1 else self._on_one_rank())
+        usual = self._usual or frozenset()
+        return tuple(dict.fromkeys(reason for what, reason in kinds.items() if what not in usual))
+
+    def _on_one_rank(self) -> set[str]:
+        """What plugins cannot decide on a single rank: sizes are not to blame for it."""
+        try:
+            serving = self._serving(1, 1, 1)
+            found = find_kernels(self.source, self.model, serving, self.workspace.registry)
+        except FibcoreError:
+            return set()
+        return {problem.what for problem in found.problems}
 
     def _sized(self, size: Size, found: FoundKernels) -> Size:
         held = rank_memory(found.tree, found.serving)
