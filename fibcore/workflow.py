@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import attrs
 
@@ -107,6 +107,7 @@ def run(
     device: str = "auto",
     tolerance: float | None = None,
     evidence_dir: str | Path | None = None,
+    force: bool = False,
     **asked: Unpack[RunAsked],
 ) -> RunReport:
     """Set up what is missing, extract models, write their reference tests and run them.
@@ -124,6 +125,7 @@ def run(
         tolerance: rtol and atol of the tests, in place of the defaults by dtype.
         evidence_dir: Folder with evidence of another machine (a GPU host), to be taken in where it
             is of the same references.
+        force: Run tests again of which nothing has changed since they ran.
         **asked: How the models are served, where, and what the tests may use; see `RunAsked`,
             `fibcore.extraction.request.ModelsLaunched` and `fibcore.workspace.Where`.
 
@@ -152,16 +154,29 @@ def run(
     if not extraction.outcomes:
         nothing = FibcoreError("no kernel was found, so there is nothing to test")
         return attrs.evolve(result, errors=(nothing,))
-    return _test(result, place, limits, device, tolerance, evidence)
+    how: _Tests = {
+        "device": device,
+        "tolerance": tolerance,
+        "evidence_dir": evidence,
+        "force": force,
+    }
+    return _test(result, place, limits, how)
+
+
+class _Tests(TypedDict):
+    """How the tests are run."""
+
+    device: str
+    tolerance: float | None
+    evidence_dir: Path | None
+    force: bool
 
 
 def _test(
     result: RunReport,
     place: Where,
     limits: WorkerLimits,
-    device: str,
-    tolerance: float | None,
-    evidence_dir: Path | None,
+    how: _Tests,
 ) -> RunReport:
     """Write and run the tests of what was extracted; a step that fails is an error of the report.
 
@@ -174,13 +189,11 @@ def _test(
     op_types = sorted({k.op_type for k in kernels if k.name in result.extraction.outcomes})
     try:
         report(place.get("progress"), "writing the reference tests")
-        tests = add_reference_tests(op_type=op_types, tolerance=tolerance, **place)
+        tests = add_reference_tests(op_type=op_types, tolerance=how["tolerance"], **place)
         result = attrs.evolve(result, tests=tests)
         verification = verify(
             definition_name=tuple(result.extraction.outcomes),
-            device=device,
-            tolerance=tolerance,
-            evidence_dir=evidence_dir,
+            **how,
             **limits,
             **place,
         )

@@ -229,6 +229,10 @@ def repositories(command: Command) -> Command:
     )
 
 
+rerun = click.option("--force", is_flag=True, help="Run tests again of which nothing has changed.")
+"""Adds the option that has unchanged tests run."""
+
+
 def workers(command: Command) -> Command:
     """Add the options that say on how many processes tests run, and what each may use."""
     return add(

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 @click.option("--tolerance", type=options.Tolerance(), help="rtol and atol of the tests.")
 @options.evidence
 @options.workers
+@options.rerun
 @options.common
 def run(out: Output, **given: Any) -> int:
     """Do the whole workflow: set up, extract, write tests, run them."""

@@ -25,6 +25,7 @@ STEP = "running the tests"
 @click.option("--sglang", metavar="SRC", help="SGLang source.  [the one in the target dir]")
 @options.evidence
 @options.workers
+@options.rerun
 @options.common
 def verify(out: Output, **given: Any) -> int:
     """Run reference tests, record evidence, set status tags.
@@ -65,10 +66,8 @@ class TestsDisplay:
         """Show what came of the tests of the definition that ended last."""
         if not sys.stderr.isatty():
             took = "" if result.seconds is None else f"{result.seconds:.1f} s, "
-            self.out.note(
-                f"[{self.done}/{self.total}] {result.name}: {result.outcome} "
-                f"({took}{result.worker})"
-            )
+            how = "as before, nothing changed" if result.unchanged else f"{took}{result.worker}"
+            self.out.note(f"[{self.done}/{self.total}] {result.name}: {result.outcome} ({how})")
 
 
 def _print(report: VerifyReport, out: Output) -> None:
@@ -104,6 +103,12 @@ def print_verified(report: VerifyReport, out: Output) -> None:
             for what, size in (("memory", d.memory_bytes), ("GPU memory", d.gpu_memory_bytes)):
                 amounts += [f"{size / 2**30:.1f} GiB of {what}"] if size else []
             out.line(f"  {d.name}: {', '.join(amounts)} ({d.worker})", level=1)
+    same = sum(d.unchanged for d in report.definitions)
+    if same:
+        out.line(
+            f"  {same} of {len(report.definitions)} definitions are unchanged since their tests"
+            " ran; --force runs them again"
+        )
     for reason, count in report.skip_reasons.items():
         out.line(f"  skipped {count}: {reason}")
     for definition in report.definitions:

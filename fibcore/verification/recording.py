@@ -107,9 +107,12 @@ class Recorder:
 
     def report(self, problems: Sequence[FibcoreError]) -> VerifyReport:
         """What was found, with these problems before those of single definitions."""
-        records = [record for name in sorted(self.results) for record in self.results[name].records]
-        counts = Counter(record["result"] for record in records)
-        reasons = Counter(r["reason"] for r in records if r["result"] == "skipped")
+        results = [self.results[name] for name in sorted(self.results)]
+        records = [record for result in results for record in result.records]
+        counts: Counter[str] = Counter()
+        for result in results:
+            counts.update(result.counts)
+        reasons = Counter(reason for result in results for reason in result.skip_reasons)
         return VerifyReport(
             dataset=self.dataset.root,
             definitions=tuple(self.definitions[name] for name in sorted(self.definitions)),
@@ -151,7 +154,7 @@ class Recorder:
             self.dataset.write(path, to_json(name, definition.op_type, runs))
         verdict = judge(present, runs)
         own = result.records
-        counts = Counter(record["result"] for record in own)
+        counts = result.counts
         crashes = [] if result.crash is None else [result.crash]
         if own and new is None and not crashes:
             crashes = ["its tests did not run to the end"]
@@ -179,4 +182,5 @@ class Recorder:
             seconds=result.seconds,
             memory_bytes=result.memory_bytes,
             gpu_memory_bytes=result.gpu_memory_bytes,
+            unchanged=result.unchanged,
         )

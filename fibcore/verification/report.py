@@ -79,6 +79,8 @@ class VerifiedDefinition:
         seconds: How long they took; None where they did not come to their end.
         memory_bytes: The most main memory that their process occupied meanwhile, where known.
         gpu_memory_bytes: The most GPU memory that torch reserved; None without a GPU.
+        unchanged: Whether its tests were not run, since nothing changed since they were; the
+            numbers are those of that run.
     """
 
     name: str
@@ -95,6 +97,7 @@ class VerifiedDefinition:
     seconds: float | None = None
     memory_bytes: int | None = None
     gpu_memory_bytes: int | None = None
+    unchanged: bool = False
 
 
 @attrs.frozen

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -25,6 +25,7 @@ class DefinitionResult:
         seconds: How long they took.
         memory_bytes: The most main memory that the process occupied meanwhile, where known.
         gpu_memory_bytes: The most GPU memory that torch reserved; None without a GPU.
+        unchanged: Whether the tests were not run, since `evidence` is of a run of the same.
     """
 
     name: str
@@ -36,13 +37,28 @@ class DefinitionResult:
     seconds: float | None = None
     memory_bytes: int | None = None
     gpu_memory_bytes: int | None = None
+    unchanged: bool = False
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """How many tests "passed", "skipped" and "failed"; of earlier ones where unchanged."""
+        if self.unchanged and self.evidence is not None:
+            return Counter(self.evidence["tests"])
+        return Counter(record["result"] for record in self.records)
+
+    @property
+    def skip_reasons(self) -> Sequence[str]:
+        """Why tests were skipped, once for each."""
+        tests = self.records
+        if self.unchanged and self.evidence is not None:
+            tests = (*self.evidence["cases"], *self.evidence.get("properties", ()))
+        return [str(t.get("reason", "")) for t in tests if t["result"] == "skipped"]
 
     @property
     def outcome(self) -> str:
         """What the evidence says: "passed", "failed", "skipped" or "incomplete"."""
-        counts = Counter(record["result"] for record in self.records)
-        if self.crash is not None or counts["failed"]:
+        if self.crash is not None or self.counts["failed"]:
             return "failed"
         if self.evidence is not None:
             return str(self.evidence["result"])
-        return "passed" if counts["passed"] else "skipped"
+        return "passed" if self.counts["passed"] else "skipped"

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import attrs
+
 from fibcore.dataset.selection import Selection, open_dataset, select
 from fibcore.errors import DatasetError, FibcoreError, SourceError, UsageError
 from fibcore.keywords import api, several
@@ -20,6 +22,7 @@ from fibcore.verification.report import VerifyReport
 from fibcore.verification.result import DefinitionResult
 from fibcore.verification.scheduler import run_tests
 from fibcore.verification.slots import local_run
+from fibcore.verification.unchanged import UnchangedTests
 from fibcore.workspace import Where, Workspace
 
 if TYPE_CHECKING:
@@ -42,6 +45,7 @@ def verify(
     timeout_s: float = TIMEOUT_S,
     memory_bytes: int | str | None = None,
     dask: str | None = None,
+    force: bool = False,
     finished: Callable[[DefinitionResult], None] | None = None,
     **where: Unpack[Where],
 ) -> VerifyReport:
@@ -55,6 +59,9 @@ def verify(
     The tests of a definition run in a worker process, one for each GPU, or several on the CPU; one
     that crashes, hangs or takes too much memory fails alone. Evidence and status are written as
     definitions end, so an interrupted call keeps what was found until then.
+
+    Tests that passed or were skipped before are not run again on this machine while nothing has
+    changed that they depend on: definition, tests, options, packages, SGLang's source.
 
     Args:
         op_type: Op types whose definitions are concerned.
@@ -70,6 +77,7 @@ def verify(
             is free; a definition that needs more than that is run again at the end, alone.
         dask: Address of a Dask scheduler whose workers are to run the tests instead of this
             machine; see `fibcore.processes.connection`.
+        force: Run tests again of which nothing has changed.
         finished: Called with the result of every definition as its tests end, after `progress`.
         **where: Where the dataset and SGLang's source are; see `fibcore.workspace.Where`. Without
             a source the tests that need one are skipped, with that reason. `progress` is called
@@ -126,7 +134,18 @@ def verify(
             if sglang is not None:
                 options += ["--sglang", str(sglang.absolute())]
             work = local_run(dataset, modules, definitions, options, device, jobs, limits)
-            problems += run_tests(work, recorder.take, tick=recorder.write_if_due)
+            earlier = UnchangedTests(work, selection.definitions, sglang)
+            known = {} if force else {n: r for n in definitions if (r := earlier.found(n))}
+            for result in known.values():
+                recorder.take(result)
+            left = {name: op for name, op in definitions.items() if name not in known}
+            if left:
+                work = local_run(dataset, modules, left, options, device, jobs, limits)
+
+                def take(result: DefinitionResult) -> None:
+                    recorder.take(attrs.evolve(result, evidence=earlier.marked(result)))
+
+                problems += run_tests(work, take, tick=recorder.write_if_due)
     finally:
         recorder.write()  # an interrupted call keeps what was found
     recorder.rest()

@@ -271,3 +271,55 @@ def test_what_is_no_address_is_wrong_usage(dataset: Path) -> None:
 def test_no_dataset(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="no dataset"):
         check(tmp_path / "nowhere")
+
+
+def test_tests_of_which_nothing_changed_are_not_run_again(dataset: Path) -> None:
+    toy.write_sglang(dataset.parent / "sglang")
+    generate(dataset, toy.definition(), toy.definition(name="scale_k8"))
+    ended: list[DefinitionResult] = []
+    first = check(dataset, finished=ended.append)
+    assert [result.unchanged for result in ended] == [False, False]
+    ended.clear()
+    second = check(dataset, finished=ended.append)
+    assert [result.unchanged for result in ended] == [True, True]
+    assert (second.passed, second.skipped, second.failed) == (first.passed, first.skipped, 0)
+    assert second.skip_reasons == first.skip_reasons
+    for name in ("scale_k4", "scale_k8"):
+        again, before = of(second, name), of(first, name)
+        assert again.unchanged
+        assert (again.verified, again.passed, again.skipped, again.ground_truths) == (
+            *(before.verified, before.passed, before.skipped, before.ground_truths),
+        )
+    ended.clear()
+    check(dataset, force=True, finished=ended.append)
+    assert [result.unchanged for result in ended] == [False, False]
+
+
+def test_what_tests_depend_on_has_them_run_again(dataset: Path) -> None:
+    generate(dataset, toy.definition())
+
+    def unchanged(**options: Any) -> bool:
+        (found,) = check(dataset, **options).definitions
+        return found.unchanged
+
+    assert not unchanged()
+    assert unchanged()
+    assert not unchanged(tolerance=0.5)
+    module = next((dataset / "tests" / "references").glob("test_*.py"))
+    module.write_text(module.read_text() + "\n# another line\n")
+    assert not unchanged()
+    conftest = module.with_name("conftest.py")
+    conftest.write_text(conftest.read_text() + "\n# another line\n")
+    assert not unchanged()
+    assert unchanged()
+    toy.write(dataset, toy.definition(constraints=("n > 0",)))
+    assert not unchanged()
+
+
+def test_what_failed_is_tried_again(dataset: Path) -> None:
+    toy.write_sglang(dataset.parent / "sglang")
+    generate(dataset, toy.definition(body="x * FACTOR + 1"))
+    assert check(dataset).failed
+    (again,) = check(dataset).definitions
+    assert again.failed
+    assert not again.unchanged
