@@ -21,7 +21,7 @@ from fibcore.model.tree import (
 
 _MODELS = "sglang.srt.models."
 # What only holds other modules.
-_CONTAINERS = frozenset({"ModuleList", "ModuleDict", "Sequential", "ParameterList"})
+_CONTAINERS = frozenset({"Module", "ModuleList", "ModuleDict", "Sequential", "ParameterList"})
 # Tensors that are objects of classes of their own.
 _TENSORS = ("torch.nn.parameter.", "torch.nn.Buffer", "torch.nn.Parameter")
 

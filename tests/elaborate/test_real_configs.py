@@ -130,7 +130,8 @@ def test_each_attention_layer_runs_all_stages_of_one_kernel_or_is_named(found: F
     # What moves data and no more is beside the attention.
     gaps = {use.path for entry in found.not_covered if not entry.moves for use in entry.uses}
     for kernel in found.kernels:
-        if kernel.op_type == "dsa_paged" and kernel.parameters["kind"] == "attention":
+        sparse = kernel.op_type == "dsa_paged" and kernel.parameters["kind"] == "attention"
+        if sparse or kernel.op_type in ("sparse_mla_dsv4", "msa_sparse"):
             gaps |= {use.path for use in kernel.uses}  # one kernel of both stages
         if not kernel.op_type.startswith(("gqa_", "mla_")):
             continue

@@ -44,6 +44,8 @@ def test_a_layer_that_was_gone_into_is_named_beside_its_parts() -> None:
 
 def test_containers_and_modules_of_a_model_compute_nothing_by_themselves() -> None:
     inner = module("list.0", MODELS + "Block", children=[module("list.0.act", "torch.nn.GELU")])
+    holder = module("holder", "torch.nn.Module", children=[module("holder.x", "a.Leaf")])
+    assert [use.path for use in unclaimed(tree(holder), ())] == ["holder.x"]
     made = tree(module("list", "torch.nn.ModuleList", children=[inner]))
     assert paths(made, "list.0.act") == []
 

@@ -35,6 +35,7 @@ class Plugins:
         names = kernel.name.split("-")
         axes = {name: var() for name in names} | {"N": const(1000)}
         axes |= {"piece": const(64)} if "num_pages" in names else {}
+        axes |= {"own_piece": const(32)} if "own_num_pages" in names else {}
         constraints = ("N == 2 * half",) if "half" in names else ()
         x = tensor(" ".join((*names, "N")), "bfloat16")
         return Definition(
@@ -124,6 +125,8 @@ def test_nothing_is_launched() -> None:
         ("batch_size-len_indptr", {}, (64, 4)),
         ("num_kv_indices", {}, (131072, 8192)),
         ("num_pages", {}, (2048, 128)),
+        ("own_num_pages", {}, (4096, 256)),
+        ("max_num_pages", {}, (2048, 2048)),
         ("state_cache_size", {}, (64, 4)),
         ("len_cu_seqlens", {}, (65, 5)),
         ("half", {}, (500, 500)),

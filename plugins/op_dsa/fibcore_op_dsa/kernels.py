@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from fibcore.plugin import Fact, Kernel, ModuleNode, Scalar, Serving, decided_size, fact, origins_of
 from fibcore.plugin import with_origins as from_origins
@@ -63,13 +64,13 @@ def attention_kernels(
         yield _kernel("attention", name, {**sizes, "page_size": page}, extra, tags, choice)
 
 
-def indexer_kernel(indexer: ModuleNode) -> Kernel:
+def indexer_kernel(indexer: ModuleNode, config: Mapping[str, Any]) -> Kernel:
     """The choice of keys. All ranks have all index heads.
 
     Raises:
         UndecidedError: a size is not known.
     """
-    heads, head_dim, topk = indexer_sizes(indexer)
+    heads, head_dim, topk = indexer_sizes(indexer, config)
     sizes = {
         "num_index_heads": fact(heads, indexer, "index heads; no rank has a part of them"),
         "index_head_dim": fact(head_dim, indexer, "elements of an index query and key"),

@@ -105,7 +105,7 @@ class _Finder:
                 reason = "no definition has keys that are chosen whatever their scores"
                 self.found.not_covered(f"{what} with {' and '.join(forced)}", reason, node)
                 return
-            self.found.add(indexer_kernel(node), node)
+            self.found.add(indexer_kernel(node, self.tree.config), node)
         except UndecidedError as why:
             self.found.problem(what, str(why), node)
 

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import attrs
 
-from fibcore.plugin import ModuleNode, Named, ParameterRef, UndecidedError, decided, decided_size
+from fibcore.plugin import (
+    ModuleNode,
+    Named,
+    ParameterRef,
+    UndecidedError,
+    decided,
+    decided_size,
+    with_origins,
+)
 
 INDEXER = "Indexer"
 """The module that chooses keys, in layers/attention/nsa (SGLang 0.5.9) and dsa (0.5.23)."""
@@ -160,15 +168,21 @@ def _has_sinks(layer: ModuleNode, parent: ModuleNode) -> bool:
     )
 
 
-def indexer_sizes(indexer: ModuleNode) -> tuple[int, int, int]:
+def indexer_sizes(indexer: ModuleNode, config: Mapping[str, Any]) -> tuple[int, int, int]:
     """Index heads, elements of a key, and how many keys are chosen.
+
+    The backend of the first releases with compressed keys reads the last one from the config.
 
     Raises:
         UndecidedError: a size is not known.
     """
     if indexer.is_a(COMPRESSED_INDEXER):  # its constructor is given a config
+        topk = config.get("index_topk")
+        if isinstance(topk, int):
+            topk = with_origins(topk, frozenset({"config:index_topk"}))
+        held = {"index_topk": topk, **indexer.attributes}
         names = ("n_heads", "head_dim", "index_topk")
-        found = [decided_size(indexer.attributes.get(name), name) for name in names]
+        found = [decided_size(held.get(name), name) for name in names]
     else:
         names = ("index_n_heads", "index_head_dim", "index_topk")
         found = [decided_size(indexer.argument(name), name) for name in names]

@@ -116,8 +116,10 @@ class _Finder:
         chooser = node.children.get("indexer")
         if ratio and chooser is not None:
             # How long its lists are; those of all compressed keys are as long as a sequence.
-            topk = decided_size(chooser.attributes.get("index_topk"), "index_topk")
-            found["extra_topk"] = fact(topk, chooser, "keys that the indexer chooses for a query")
+            topk = {**self.tree.config, **chooser.attributes}.get("index_topk")
+            found["extra_topk"] = fact(
+                decided_size(topk, "index_topk"), chooser, "keys that the indexer chooses"
+            )
         return found
 
     def compressor(self, node: ModuleNode) -> None:

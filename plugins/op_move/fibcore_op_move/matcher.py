@@ -58,13 +58,25 @@ def extract(tree: ModelTree, serving: Serving) -> Extraction:
             if linear_attention_dtype(call.module, tree) is not None:
                 found.claim(call)  # it keeps a state, and writes no keys
             else:
-                _match(call, cache, serving, found)
+                _match(call, None if _is_plain(tree, call) else cache, serving, found)
         elif any(word in call.function for word in _COLLECTIVES):
             _name_collective(call, found)
         elif any(word in call.name for word in _COPIES):
             found.claim(call)
             found.not_covered(call.name, _INTO, call, op_types=(), choice=_CHOICE, moves="copy")
     return found.finish()
+
+
+def _is_plain(tree: ModelTree, call: Operation) -> bool:
+    """Whether the cache has the model's dtype whatever the checkpoint says.
+
+    Left to itself SGLang keeps the latents of sparse attention so on Hopper (`use_nsa` of 0.5.9,
+    `use_dsa` of 0.5.23).
+    """
+    holder = tree.parent(call.module)
+    if holder is None or tree.kv_cache_dtype != "auto":
+        return False
+    return any(holder.attributes.get(switch) is True for switch in ("use_nsa", "use_dsa"))
 
 
 def _name_collective(call: Operation, found: KernelCollector) -> None:

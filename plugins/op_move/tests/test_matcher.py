@@ -164,3 +164,15 @@ def test_what_computes_and_what_is_the_modules_own_is_left_to_others(write: Writ
     quantises = operation("sgl_kernel.sgl_per_token_quant_fp8", TENSOR)
     own = operation("torch.nn.functional.linear", TENSOR, beside=False)
     assert extract(quantises, own, attrs.evolve(write(), beside=False)) == Extraction()
+
+
+def test_latents_of_sparse_attention_keep_the_dtype_of_the_model(write: Write) -> None:
+    config = {"quantization_config": {"kv_cache_quant_algo": "FP8"}}
+    call = write("mla", (1, 512), (1, 64), module="layer.attn")
+    for switch, kernels in (("use_dsa", 1), ("use_mla", 0)):
+        attention = module("layer.attn", "sglang.srt.layers.radix_attention.RadixAttention")
+        layer = module("layer", "Attention", attributes={switch: True}, children=[attention])
+        made = attrs.evolve(tree(layer, kernel_calls=[call]), config=config)
+        assert len(matcher.extract(made, Serving(options={"page_size": (1,)})).kernels) == kernels
+        told = attrs.evolve(made, kv_cache_dtype="fp8_e4m3")
+        assert not matcher.extract(told, Serving(options={"page_size": (1,)})).kernels
