@@ -138,5 +138,6 @@ def settled_serving(
             decode_cp=size("dcp_size", 1),
             effective=effective | frozenset(PARALLEL),
             decided=variables,
+            settled=True,
         ),
     )

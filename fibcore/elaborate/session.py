@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import attrs
 
+from fibcore.configs.model_config import load_config_file
 from fibcore.elaborate.build import TreeBuilder
 from fibcore.elaborate.following import Following
 from fibcore.elaborate.launching import settled_serving
@@ -14,7 +16,7 @@ from fibcore.elaborate.python.budget import Exhausted
 from fibcore.elaborate.python.evaluator import Evaluator
 from fibcore.elaborate.python.mode import FORWARD
 from fibcore.elaborate.python.patterns import charging
-from fibcore.elaborate.python.values import Class, Func, Mod, Raised, Unforeseen
+from fibcore.elaborate.python.values import Class, Func, Mod, Namespace, Raised, Unforeseen
 from fibcore.elaborate.recursion import deep_recursion
 from fibcore.elaborate.sglang.architectures import find_architecture
 from fibcore.elaborate.sglang.config_loading import (
@@ -108,7 +110,7 @@ class Session:
             if not config.values.get("architectures"):
                 config.values["architectures"] = [architecture]
             server.passes.config = config
-            found = resolve(ev, environment, config)
+            found = resolve(ev, environment, config, self._draft_config(builder))
             known = {
                 name: server.argument(ev, name, SourcePlace("server arguments", 1))
                 for name in PARALLEL
@@ -123,6 +125,14 @@ class Session:
             found.effective | variables.asked,
             variables.changed(),
         )
+
+    def _draft_config(self, builder: ConfigBuilder) -> Namespace | None:
+        """The config of the draft model that the launch names, where it lies in a local folder."""
+        path = self.serving.argument("speculative_draft_model_path")
+        if not isinstance(path, str) or not Path(path).expanduser().exists():
+            return None
+        found = load_config_file(path, "draft")
+        return load_config(builder, found.data, found.origins)
 
     def draft(self, architecture: str) -> str | None:
         """The draft model that the checkpoint holds beside this one; None where it holds none."""

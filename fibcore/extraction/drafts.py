@@ -33,7 +33,9 @@ def draft_model(source: SourceTree, model: ResolvedModel, serving: Serving) -> R
     algorithm = serving.argument("speculative_algorithm")
     if algorithm is None or str(algorithm).upper() in _WITHOUT_MODEL:
         return None
-    path = serving.argument("speculative_draft_model_path")
+    # As the launch has it: the server writes the model's own path where there is none.
+    given = {} if serving.launch is None else serving.launch.given
+    path = given.get("speculative_draft_model_path")
     if path is not None:
         return _named(str(path), source)
     from fibcore.elaborate import draft_of
@@ -62,18 +64,17 @@ def _named(path: str, source: SourceTree) -> ResolvedModel:
     return attrs.evolve(found, slug=name, config=attrs.evolve(found.config, slug=name))
 
 
-def is_draft(model: ResolvedModel) -> bool:
-    """Whether a model is the draft of a launch."""
-    return is_draft_slug(model.slug)
-
-
 def is_draft_slug(slug: str) -> bool:
     """Whether a model of this name is the draft of a launch."""
     return slug.endswith(_SUFFIX)
 
 
 def of_draft(serving: Serving) -> Serving:
-    """How the draft model of a launch is served: quantised as it alone is told to be."""
+    """How the draft model of a launch is served, once the server has decided about the target.
+
+    It is quantised as it is told to be, by default like the target; its experts have backends of
+    their own (`--speculative-moe-runner-backend`).
+    """
     launch = serving.launch
     if launch is None:
         return serving
@@ -81,4 +82,8 @@ def of_draft(serving: Serving) -> Serving:
     own = arguments.get("speculative_draft_model_quantization")
     if own not in (None, "unquant"):
         arguments["quantization"] = own
+    for name in ("moe_runner_backend", "moe_a2a_backend"):
+        backend = arguments.get(f"speculative_{name}")
+        if isinstance(backend, str):
+            arguments[name] = backend
     return attrs.evolve(serving, launch=attrs.evolve(launch, arguments=arguments))

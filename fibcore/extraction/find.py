@@ -102,10 +102,12 @@ def find_kernels(
 def settled(source: SourceTree, model: ResolvedModel, serving: Serving) -> Serving:
     """How a model is served once the server has decided about the options of its launch.
 
+    The server decides once, by its target model: a draft model is served as it decided.
+
     Raises:
         ServingError: the server refuses them.
     """
-    if serving.launch is None:
+    if serving.launch is None or serving.launch.settled:
         return serving
     from fibcore.elaborate import settle
 

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from fibcore.dataset import ProvenanceEntry
 from fibcore.errors import FibcoreError
-from fibcore.extraction.drafts import draft_model, is_draft, of_draft
-from fibcore.extraction.find import FoundKernels, few_collections, find_kernels, resolve
+from fibcore.extraction.drafts import draft_model, of_draft
+from fibcore.extraction.find import (
+    FoundKernels,
+    few_collections,
+    find_kernels,
+    resolve,
+    settled,
+)
 from fibcore.extraction.launch_records import described
 from fibcore.extraction.launches import Launch
 from fibcore.extraction.report import (
@@ -191,42 +197,45 @@ class _Search:
             self.refused.append(Refused(name, error))
             return
         for tp, ep in request.combinations(model):
-            self._add(name, model, request, tp, ep)
-            for draft in self._drafts(model, request, tp, ep):
-                self._add(name, draft, request, tp, ep)
+            serving = self._add(name, model, request, tp, ep)
+            if serving is not None and serving.launch is not None:
+                self._add_draft(name, model, serving)
 
-    def _add(self, name: str, model: ResolvedModel, request: Request, tp: int, ep: int) -> None:
+    def _add(
+        self, name: str, model: ResolvedModel, request: Request, tp: int, ep: int
+    ) -> Serving | None:
+        """Look at a model at one combination.
+
+        Returns:
+            How it is served, once the server has decided; None where it cannot be served so.
+        """
         try:
-            self.found.append(self._at(name, model, request, tp, ep))
+            serving = request.serving(model, tp, ep, self.registry.options)
+            serving = settled(self.source, model, serving)
+            self.found.append(self._at(name, model, serving))
         except FibcoreError as error:
             self.refused.append(Refused(model.slug, error, tp, ep))
+            return None
+        return serving
 
-    def _drafts(
-        self, model: ResolvedModel, request: Request, tp: int, ep: int
-    ) -> Iterator[ResolvedModel]:
-        """The draft model that a launch runs beside a model, if it runs one."""
-        if request.launch is None:
-            return
-        serving = request.serving(model, tp, ep, self.registry.options)
+    def _add_draft(self, name: str, model: ResolvedModel, serving: Serving) -> None:
+        """Look at the draft model that a launch runs beside a model, if it runs one."""
+        slug = f"the draft model of {model.slug}"
         try:
             draft = draft_model(self.source, model, serving)
+            if draft is not None:
+                slug = draft.slug
+                self.found.append(self._at(name, draft, of_draft(serving)))
         except FibcoreError as error:
-            self.refused.append(Refused(f"the draft model of {model.slug}", error, tp, ep))
-            return
-        if draft is not None:
-            yield draft
+            self.refused.append(Refused(slug, error, serving.tp, serving.ep))
 
-    def _at(
-        self, name: str, model: ResolvedModel, request: Request, tp: int, ep: int
-    ) -> FoundModel:
+    def _at(self, name: str, model: ResolvedModel, serving: Serving) -> FoundModel:
         """What a model has at one combination.
 
         Raises:
             FibcoreError: the model cannot be served like that, or not be elaborated at all.
         """
-        serving = request.serving(model, tp, ep, self.registry.options)
-        if is_draft(model):
-            serving = of_draft(serving)
+        tp, ep = serving.tp, serving.ep
         if self.found:
             gc.collect()  # what the model before this one left
         report(self.progress, f"{model.slug}: elaborating at TP {tp}, EP {ep}")

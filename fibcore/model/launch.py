@@ -35,6 +35,7 @@ class Launch:
         attention_cp: Ranks that share the context of attention.
         expert_dp: Data-parallel groups of experts.
         decode_cp: Ranks that share the cache of decoding.
+        settled: Whether the server's handlers have decided about it.
         effective: Options that made the server change something.
         ignored: Options, and variables, that decide about no kernel.
     """
@@ -48,6 +49,7 @@ class Launch:
     attention_cp: int = attrs.field(default=1, eq=False)
     expert_dp: int = attrs.field(default=1, eq=False)
     decode_cp: int = attrs.field(default=1, eq=False)
+    settled: bool = attrs.field(default=False, eq=False)
     effective: frozenset[str] = attrs.field(default=frozenset(), eq=False, repr=False)
     ignored: tuple[str, ...] = attrs.field(default=(), eq=False, repr=False)
 

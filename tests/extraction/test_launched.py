@@ -1,5 +1,6 @@
 """Tests of extraction by a launch line, on a real release: heads, drafts, records, tags."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -90,6 +91,64 @@ def test_a_draft_is_quantised_as_it_alone_is_told() -> None:
     assert of_draft(Serving(launch=Launch("", arguments=arguments))).argument("quantization") == (
         "w8a8_int8"
     )
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "architecture"),
+    [("EAGLE3", "LlamaForCausalLMEagle3"), ("STANDALONE", "LlamaForCausalLM")],
+)
+@pytest.mark.parametrize("version", ["0.5.9", "0.5.23"])
+def test_a_draft_in_a_local_folder_comes_too(
+    sglang: Callable[[str], Path], tmp_path: Path, algorithm: str, architecture: str, version: str
+) -> None:
+    config = {
+        "architectures": [architecture],
+        "model_type": "llama",
+        "hidden_size": 4096,
+        "intermediate_size": 8192,
+        "num_attention_heads": 16,
+        "num_key_value_heads": 4,
+        "head_dim": 128,
+        "num_hidden_layers": 1,
+        "vocab_size": 128256,
+        "draft_vocab_size": 32000,
+        "max_position_embeddings": 2048,
+        "rms_norm_eps": 1e-5,
+        "torch_dtype": "bfloat16",
+        "tie_word_embeddings": False,
+    }
+    folder = tmp_path / "small"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    line = (
+        f"--model-path llama-3.1-8b --tp 2 --speculative-algorithm {algorithm} --page-size 1 "
+        f"--speculative-draft-model-path {folder} --speculative-num-steps 3 "
+        "--speculative-eagle-topk 1 --speculative-num-draft-tokens 4"
+    )
+    report = fibcore.extract(
+        launch=line,
+        sglang=sglang(version),
+        dataset=tmp_path / "dataset",
+        dry_run=True,
+        op_type="gqa_paged",
+    )
+    assert not report.refused
+    target, draft = report.models
+    assert (draft.slug, draft.architecture) == ("small-draft", architecture)
+    assert {kernel.name for kernel in target.kernels} == {
+        "gqa_paged_decode_h16_kv4_d128_ps1",
+        "gqa_paged_prefill_causal_h16_kv4_d128_ps1",
+    }
+    assert {kernel.name for kernel in draft.kernels} == {
+        "gqa_paged_decode_h8_kv2_d128_ps1",
+        "gqa_paged_prefill_causal_h8_kv2_d128_ps1",
+    }
+
+
+def test_experts_of_a_draft_have_a_backend_of_their_own() -> None:
+    arguments = {"moe_runner_backend": "deep_gemm", "speculative_moe_runner_backend": "triton"}
+    served = of_draft(Serving(launch=Launch("", arguments=arguments)))
+    assert served.argument("moe_runner_backend") == "triton"
 
 
 def test_explain_says_how_a_model_was_launched(

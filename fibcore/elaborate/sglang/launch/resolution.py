@@ -86,13 +86,16 @@ class Settled:
     notes: tuple[str, ...]
 
 
-def resolve(ev: Evaluator, environment: Environment, config: Namespace) -> Settled:
+def resolve(
+    ev: Evaluator, environment: Environment, config: Namespace, draft: Namespace | None = None
+) -> Settled:
     """Run the handlers of a source tree over the arguments of a launch.
 
     Args:
         ev: The evaluator of the tree.
         environment: Its environment, which holds the server's arguments as they were given.
         config: The model's config.
+        draft: The config of the draft model that the launch names; None where it is not at hand.
 
     Raises:
         ServingError: the server refuses these options, by a check of the source.
@@ -106,7 +109,7 @@ def resolve(ev: Evaluator, environment: Environment, config: Namespace) -> Settl
     notes: list[str] = []
     ran = False
     asked, effective = environment.shims.server.asked, set[str]()
-    with environment.standing_in(_stand_ins(known, config)):
+    with environment.standing_in(_stand_ins(known, config, draft)):
         for topic in HANDLERS:
             call, arguments = _handler(ev, topic, known)
             if call is not None:
@@ -190,7 +193,7 @@ def _handler(ev: Evaluator, topic: str, known: Namespace) -> tuple[Any, list[Any
     return None, []
 
 
-def _stand_ins(known: Namespace, config: Namespace) -> dict[str, Native]:
+def _stand_ins(known: Namespace, config: Namespace, draft: Namespace | None) -> dict[str, Native]:
     """What newer releases keep decisions with: here they are arguments like any other."""
 
     def declare(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
@@ -209,12 +212,15 @@ def _stand_ins(known: Namespace, config: Namespace) -> dict[str, Native]:
         return ev.calls.call(argument(args, kwargs, 0, "builtin"), [known], {}, place)
 
     view = Native("view", lambda *_: known)
+    of_draft = draft or Unknown("the config of the draft model, which is not at hand")
     return {
         "declare_resolution": Native("declare_resolution", declare),
         "run_post_process_pass": Native("run_post_process_pass", run_pass),
         "run_hook": Native("run_hook", run_hook),
         "resolving_view": view,
         "resolved_view": view,
+        # The target's config is asked for by `model_config_of` and its like.
+        "get_config": Native("get_config", lambda *_: of_draft),
         "model_config_of": Native("model_config_of", lambda *_: _model_config(config)),
         # The config is at hand: the model is no single file, nor what another server sends.
         "check_gguf_file": Native("check_gguf_file", lambda *_: False),
