@@ -63,6 +63,7 @@ class _Candidate:
     choice: str
     stage: str
     kernel: Kernel | None = None
+    inside: bool = False
 
 
 def launches(
@@ -92,7 +93,8 @@ def launches(
         here = [
             one
             for one in found
-            if one.stage in ("", stage) and (one.kernel is not None or one.use.path not in idle)
+            if one.stage in ("", stage)
+            and (one.kernel is not None or one.inside or one.use.path not in idle)
         ]
         result += _counted(tree, stage, here, heads)
     return tuple(result)
@@ -111,7 +113,7 @@ def _candidates(
             yield _Candidate("defined", kernel.name, each, kernel.choice, stage, kernel)
     for op in (op for e in several for op in e.not_covered):
         for each in op.uses:
-            yield _Candidate(op.moves or "named", op.what, each, op.choice, "")
+            yield _Candidate(op.moves or "named", op.what, each, op.choice, "", inside=op.inside)
     for problem in (problem for e in several for problem in e.problems):
         for each in problem.uses:
             yield _Candidate("unknown", problem.what, each, "", "")

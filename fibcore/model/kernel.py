@@ -135,6 +135,8 @@ class NotCovered:
         choice: As in `Kernel`: what a step does in this way or by one of those kernels.
         moves: Whether it is a copy or a collective, which nobody defines: reports count those
             apart from what lacks a definition.
+        inside: Whether a module that nothing calls runs all the same, in the kernel of a function
+            that gets its parameters: a step launches it.
     """
 
     what: str
@@ -143,6 +145,7 @@ class NotCovered:
     op_types: tuple[str, ...] | None = None
     choice: str = ""
     moves: Moves = ""
+    inside: bool = False
 
 
 @attrs.frozen
@@ -174,7 +177,7 @@ class Extraction:
     problems: tuple[Problem, ...] = ()
 
 
-_Gap = tuple[str, str, tuple[str, ...] | None, str, Moves]
+_Gap = tuple[str, str, tuple[str, ...] | None, str, Moves, bool]
 """What tells one `NotCovered` from others: all of it but its uses."""
 
 
@@ -238,6 +241,7 @@ class KernelCollector:
         op_types: tuple[str, ...] | None = None,
         choice: str = "",
         moves: Moves = "",
+        inside: bool = False,
     ) -> None:
         """Record an op of `node` that has no definition.
 
@@ -250,10 +254,11 @@ class KernelCollector:
                 where they are None.
             choice: What a step does in this way or by another kernel; see `Kernel`.
             moves: Whether it is a copy or a collective; see `NotCovered`.
+            inside: Whether it runs in the kernel of a function; see `NotCovered`.
         """
         if op_types is None:
             self._claimed.add(claim(node))
-        gap = (what, reason, op_types, choice, moves)
+        gap = (what, reason, op_types, choice, moves, inside)
         self._not_covered.setdefault(gap, []).append(use(node))
 
     def problem(self, what: str, reason: str, node: ModuleNode | Operation) -> None:
@@ -271,8 +276,11 @@ class KernelCollector:
             kernels=kernels,
             claimed=frozenset(self._claimed),
             not_covered=tuple(
-                NotCovered(what, reason, tuple(uses), op_types, choice, moves)
-                for (what, reason, op_types, choice, moves), uses in self._not_covered.items()
+                NotCovered(what, reason, tuple(uses), op_types, choice, moves, inside)
+                for (
+                    (what, reason, op_types, choice, moves, inside),
+                    uses,
+                ) in self._not_covered.items()
             ),
             problems=tuple(Problem(*k, tuple(u)) for k, u in self._problems.items()),
         )

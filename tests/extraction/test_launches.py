@@ -87,6 +87,13 @@ def test_what_is_not_run_launches_nothing() -> None:
     assert counted(tree(*nodes), found) == {}
 
 
+def test_what_runs_in_the_kernel_of_a_function_is_launched() -> None:
+    node = attrs.evolve(module("norm", "Norm"), idle=True)
+    found = KernelCollector()
+    found.not_covered("norm inside fused", "why", node, inside=True)
+    assert counted(tree(node), found) == {"norm inside fused": ("named", 1)}
+
+
 def test_calls_that_nobody_claims_and_that_certainly_happen() -> None:
     node = module("thing", "Linear", attributes={"weight": WEIGHT})
     calls = [

@@ -25,15 +25,14 @@ def define(kernel: Kernel) -> Definition:
     """The definition of a kernel that the matcher found.
 
     Axes: batch_size (var), hidden_size. Inputs: hidden_states [batch_size, hidden_size],
-    for fused-add also residual of that shape, weight [hidden_size]; output: output. All bfloat16.
+    for fused-add also residual of that shape, weight [hidden_size]; output: output. All bfloat16,
+    but for rows of linear attention that are float32.
     """
     hidden_size, eps = int(kernel.parameters["hidden_size"]), float(kernel.parameters["eps"])
     fused_add, gemma = bool(kernel.parameters["fused_add"]), bool(kernel.parameters["gemma"])
     stem = function_name(gemma=gemma, fused_add=fused_add)
-    rows = "batch_size hidden_size"
-    inputs: dict[str, TensorSpec] = {
-        "hidden_states": tensor(rows, "bfloat16", "What is normalised.")
-    }
+    rows, dtype = "batch_size hidden_size", str(kernel.parameters.get("dtype", "bfloat16"))
+    inputs: dict[str, TensorSpec] = {"hidden_states": tensor(rows, dtype, "What is normalised.")}
     if fused_add:
         inputs["residual"] = tensor(rows, "bfloat16", "Added to hidden_states before normalising.")
     inputs["weight"] = tensor("hidden_size", "bfloat16", "Multiplies every row.")
@@ -48,7 +47,7 @@ def define(kernel: Kernel) -> Definition:
             "hidden_size": const(hidden_size, "Columns of a row, which is what is normalised."),
         },
         inputs=inputs,
-        outputs={"output": tensor(rows, "bfloat16", "The normalised rows times the weight.")},
+        outputs={"output": tensor(rows, dtype, "The normalised rows times the weight.")},
         reference=render(
             template.read_text(encoding="utf-8"), {"HIDDEN_SIZE": hidden_size, "EPSILON": eps}
         ),

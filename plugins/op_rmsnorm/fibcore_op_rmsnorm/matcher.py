@@ -22,6 +22,7 @@ from fibcore.plugin import (
     Unknown,
     decided,
     fact,
+    linear_attention_dtype,
     possible_values,
 )
 from fibcore_op_rmsnorm.names import OP_TYPE, function_name, kernel_name
@@ -76,6 +77,8 @@ _CENTRED = re.compile(r"(Layer|Group|Batch|Instance)Norm")
 
 # Methods of a norm that quantise what they normalise: another kernel.
 _QUANTISING = ("forward_with_per_tensor_quant_fusion",)
+# A function that is given a norm's weight and normalises rows, no more.
+_ALONE = "layernorm_fn"
 # A method of a norm that adds up over ranks first, in one kernel with the norm.
 _SUMMING = "forward_with_allreduce_fusion"
 # What plugins call the choice between this kernel and a sum that is one by itself.
@@ -116,8 +119,8 @@ def extract(tree: ModelTree, serving: Serving) -> Extraction:
     folded = {path for operation in tree.operations for path in _folded(operation)}
     for node in tree.walk():
         if _is_norm(node):
-            _match(node, fused.get(node.path, ()), found, is_folded=node.path in folded)
             holder = tree.parent(node.path)
+            _match(node, tree, fused.get(node.path, ()), found, is_folded=node.path in folded)
             if holder is not None and _FOLDS in holder.attributes:
                 found.claim(holder)
             if serving.tp > 1:
@@ -162,6 +165,7 @@ def _is_norm(node: ModuleNode) -> bool:
 
 def _match(
     node: ModuleNode,
+    tree: ModelTree,
     fused_functions: tuple[str, ...],
     found: KernelCollector,
     *,
@@ -176,6 +180,7 @@ def _match(
     except UndecidedError as why:
         found.problem(f"{node.class_name} kernel", str(why), node)
         return
+    holder = tree.parent(node.path)
     plain, fused, quantised, doubts = _read_calls(node.calls)
     for is_used, fused_add in ((plain, False), (fused, True)):
         if is_used:
@@ -186,12 +191,17 @@ def _match(
             "it writes fp8; the op type has no such kernel",
             node,
         )
+    if not node.calls and set(fused_functions) == {_ALONE} and holder is not None:
+        dtype = linear_attention_dtype(f"{holder.path}.attn", tree) or "bfloat16"
+        found.add(_kernel(node, norm, fused_add=False, dtype=dtype), node)
+        return
     if not node.calls and fused_functions:
         for function in fused_functions:
             found.not_covered(
                 f"{_name(norm, fused_add=False)} inside {function}",
                 "one kernel computes it together with what comes before or after",
                 node,
+                inside=True,
             )
         return
     if not node.calls and is_folded:
@@ -236,23 +246,27 @@ def _name(norm: _Norm, *, fused_add: bool) -> str:
     return kernel_name(norm.hidden_size, gemma=norm.gemma, fused_add=fused_add)
 
 
-def _kernel(node: ModuleNode, norm: _Norm, *, fused_add: bool) -> Kernel:
+def _kernel(node: ModuleNode, norm: _Norm, *, fused_add: bool, dtype: str = "bfloat16") -> Kernel:
     api = function_name(gemma=norm.gemma, fused_add=fused_add)
+    parameters: dict[str, int | float | str | bool] = {
+        "hidden_size": int(norm.hidden_size),
+        "eps": float(norm.eps),
+        "gemma": norm.gemma,
+        "fused_add": fused_add,
+    }
+    if dtype != "bfloat16":
+        parameters["dtype"] = dtype
     return Kernel(
         op_type=OP_TYPE,
-        name=_name(norm, fused_add=fused_add),
-        parameters={
-            "hidden_size": int(norm.hidden_size),
-            "eps": float(norm.eps),
-            "gemma": norm.gemma,
-            "fused_add": fused_add,
-        },
+        name=kernel_name(norm.hidden_size, gemma=norm.gemma, fused_add=fused_add, dtype=dtype),
+        parameters=parameters,
         facts={
             "hidden_size": fact(norm.hidden_size, node, "elements of a row that is normalised"),
             "eps": fact(norm.eps, node, "added to the mean square, below the root"),
         },
         uses=(),
-        tags=(f"fi_api:flashinfer.norm.{api}",),
+        # FlashInfer's kernels are for activations of 16 bits.
+        tags=(f"fi_api:flashinfer.norm.{api}",) if dtype == "bfloat16" else (),
         notes=norm.notes,
     )
 

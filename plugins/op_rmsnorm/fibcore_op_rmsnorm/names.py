@@ -24,6 +24,10 @@ def function_name(*, gemma: bool, fused_add: bool) -> str:
     return "gemma_" * gemma + "fused_add_" * fused_add + "rmsnorm"
 
 
-def kernel_name(hidden_size: int, *, gemma: bool, fused_add: bool) -> str:
-    """The definition's name, such as `gemma_fused_add_rmsnorm_h4096`."""
-    return f"{function_name(gemma=gemma, fused_add=fused_add)}_h{hidden_size}"
+def kernel_name(hidden_size: int, *, gemma: bool, fused_add: bool, dtype: str = "bfloat16") -> str:
+    """The definition's name, such as `gemma_fused_add_rmsnorm_h4096`.
+
+    A dtype of rows that is not bfloat16 is in the name.
+    """
+    behind = "" if dtype == "bfloat16" else f"_{dtype}"
+    return f"{function_name(gemma=gemma, fused_add=fused_add)}_h{hidden_size}{behind}"

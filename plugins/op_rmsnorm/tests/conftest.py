@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import attrs
 import pytest
 
 import fibcore_op_rmsnorm as plugin
@@ -28,10 +29,19 @@ def make_definition(stem: str, hidden_size: int = 4096, eps: float = 1e-5) -> De
     return plugin.fibcore_reference(make_kernel(stem, hidden_size, eps))
 
 
+def make_wide(hidden_size: int = 128) -> Definition:
+    """The definition whose rows are float32, as linear attention has them."""
+    kernel = make_kernel("rmsnorm", hidden_size)
+    name = f"rmsnorm_h{hidden_size}_float32"
+    parameters = {**kernel.parameters, "dtype": "float32"}
+    return plugin.fibcore_reference(attrs.evolve(kernel, name=name, parameters=parameters))
+
+
 def small_definitions() -> list[Definition]:
     """One of each reference, so small that tests take milliseconds, with chunks as small."""
     stems = ("rmsnorm", "fused_add_rmsnorm", "gemma_rmsnorm", "gemma_fused_add_rmsnorm")
-    return [with_constants(make_definition(stem, 512), CHUNK_ELEMENTS=512 * 40) for stem in stems]
+    made = [*(make_definition(stem, 512) for stem in stems), make_wide(512)]
+    return [with_constants(each, CHUNK_ELEMENTS=512 * 40) for each in made]
 
 
 @pytest.fixture
@@ -44,6 +54,12 @@ def kernel() -> Callable[..., Kernel]:
 def definition() -> Callable[..., Definition]:
     """Makes a definition of a name without sizes, a row length and an epsilon."""
     return make_definition
+
+
+@pytest.fixture
+def wide() -> Callable[..., Definition]:
+    """Makes a definition whose rows are float32."""
+    return make_wide
 
 
 @pytest.fixture(scope="session")

@@ -60,6 +60,13 @@ def test_ground_truths_of_several_epsilons_live_in_one_module(definition: Any) -
     assert len(entries) == 8
 
 
+def test_rows_of_float32_are_none_of_flashinfers(definition: Any) -> None:
+    made = definition("rmsnorm", 64)
+    rows = attrs.evolve(made.inputs["hidden_states"], dtype="float32")
+    wide = attrs.evolve(made, inputs={**made.inputs, "hidden_states": rows})
+    assert [truth.kind for truth in plugin.fibcore_ground_truths(wide)] == ["sglang"]
+
+
 def test_functions_with_other_tensors_have_no_ground_truth(definition: Any) -> None:
     base = definition("rmsnorm")
     two = attrs.evolve(base, outputs={**base.outputs, "scale": tensor("batch_size", "float32")})

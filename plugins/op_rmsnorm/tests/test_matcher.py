@@ -402,6 +402,25 @@ def test_gated_norms_of_another_op_type_are_left_to_it(cls: str, bases: tuple[st
     assert extract(node) == Extraction()
 
 
+@pytest.mark.parametrize(
+    ("holder", "name"),
+    [
+        ("bailing_moe_linear.BailingMoELinearAttention", "rmsnorm_h128_float32"),
+        ("another.Attention", "rmsnorm_h128"),
+    ],
+)
+def test_a_function_that_normalises_alone_is_the_norm(holder: str, name: str) -> None:
+    node = norm("a.query_layernorm", hidden_size=128)
+    attention = module("a.attn", "sglang.srt.layers.radix_attention.RadixAttention")
+    layer = module("a", f"sglang.srt.models.{holder}", children=[node, attention])
+    weight = ParameterRef("a.query_layernorm.weight", (128,), None)
+    given = Operation(FLA + "layernorm_gated.layernorm_fn", "a", (TENSOR, weight), {}, PLACE)
+    found = matcher.extract(tree(layer, operations=[given]), Serving())
+    assert names(found) == {name: ["a.query_layernorm"]}
+    assert not found.not_covered
+    assert not found.problems
+
+
 def test_a_norm_inside_a_fused_kernel_is_named_after_it() -> None:
     # Qwen3.5 in 0.5.23 never calls its norms of queries and keys: a kernel gets their weights.
     norms = [norm(f"layer.{name}_norm", hidden_size=256) for name in "qk"]

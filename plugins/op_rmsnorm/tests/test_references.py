@@ -32,6 +32,13 @@ def test_the_right_references_have_the_properties(
     assert failures(template, made.reference, made) == []
 
 
+def test_rows_of_float32_have_the_properties(wide: Any, template: Any) -> None:
+    made = wide(128)
+    assert made.inputs["hidden_states"].dtype == made.outputs["output"].dtype == "float32"
+    assert made.inputs["weight"].dtype == "bfloat16"
+    assert failures(template, made.reference, made) == []
+
+
 @pytest.mark.parametrize("stem", STEMS)
 def test_chunks_of_rows_leave_no_seam(definition: Any, template: Any, stem: str) -> None:
     made = definition(stem, 64)

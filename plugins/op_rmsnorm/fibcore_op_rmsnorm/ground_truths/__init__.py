@@ -24,12 +24,21 @@ def choose(definition: Definition) -> tuple[GroundTruth, ...]:
         eps = epsilon(definition)
     except DefinitionError:
         return ()
+    narrow = all(spec.dtype != "float32" for spec in definition.inputs.values())
     gemma = variant(definition) == GEMMA
     prefix = "gemma_" if gemma else ""
     kernel = prefix + ("fused_add_rmsnorm" if "residual" in definition.inputs else "rmsnorm")
     layer = "GemmaRMSNorm" if gemma else "RMSNorm"
     entry, source = _source(f"flashinfer_{prefix}rmsnorm", eps)
     native_entry, native_source = _source(f"sglang_{prefix}rmsnorm", eps)
+    native = GroundTruth(
+        name=f"sglang {layer}.forward_native",
+        kind="sglang",
+        entry=native_entry,
+        source=native_source,
+    )
+    if not narrow:  # FlashInfer's kernels are for activations of 16 bits
+        return (native,)
     return (
         GroundTruth(
             name=f"flashinfer.norm.{kernel}",
@@ -40,12 +49,7 @@ def choose(definition: Definition) -> tuple[GroundTruth, ...]:
             min_capability=(8, 0),
             packages=("flashinfer",),
         ),
-        GroundTruth(
-            name=f"sglang {layer}.forward_native",
-            kind="sglang",
-            entry=native_entry,
-            source=native_source,
-        ),
+        native,
     )
 
 
