@@ -38,9 +38,10 @@ class CheckReport:
     Attributes:
         table: The file.
         source: The SGLang source.
-        verdicts: One for each row.
+        verdicts: One for each row; of a page in sentences for each that is not right.
         refused: Models that could not be looked at.
         failures: What of the others is not complete, in a line each.
+        right: How many sentences of a page are right.
     """
 
     table: str
@@ -48,11 +49,13 @@ class CheckReport:
     verdicts: tuple[Verdict, ...]
     refused: tuple[Refused, ...] = ()
     failures: tuple[str, ...] = ()
+    right: int = 0
 
     @property
     def counts(self) -> dict[str, int]:
         """How many rows are right, wrong and unknown."""
         counts = Counter(verdict.state for verdict in self.verdicts)
+        counts["right"] += self.right
         return {state: counts[state] for state in ("right", "wrong", "unknown")}
 
     @property
@@ -60,7 +63,7 @@ class CheckReport:
         """0 where rows are right and none is wrong or unknown, else 1."""
         counts = self.counts
         whole = not self.refused and not self.failures
-        return 0 if whole and counts["right"] == len(self.verdicts) else 1
+        return 0 if whole and not (counts["wrong"] or counts["unknown"]) else 1
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, as `--json` prints it."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from fibcore.checking.comparing import KnownModel, compare
+from fibcore.checking.pages import SUFFIXES, check_page
 from fibcore.checking.reading import TableRow, named_models, read_table
 from fibcore.checking.report import CheckReport
 from fibcore.errors import UsageError
@@ -39,8 +40,8 @@ def check(
 
     Args:
         table: A file of CSV with column names, or of JSON, in which objects with numbers are rows
-            and the keys around them may name models. A page in Markdown is for
-            `fibcore.coverage(check=...)`.
+            and the keys around them may name models. A page in Markdown is held as by
+            `fibcore.coverage(check=...)`, against the dataset as well.
         model_name: The models of rows that name none.
         **asked: How the models are served where a row does not say it, and where; see
             `ModelsLaunched`.
@@ -51,13 +52,10 @@ def check(
     """
     workspace = Workspace.of(**part(Where, asked))
     path = user_path(table, "TABLE")
-    if path.suffix.lower() in (".md", ".markdown"):
-        raise UsageError(
-            "a page of sentences is no table",
-            where=str(path),
-            expected="CSV or JSON",
-            hint=f"fibcore coverage --check {path}",
-        )
+    if path.suffix.lower() in SUFFIXES:
+        if asked.pop("hf_repo_id", None) is not None:
+            raise UsageError("a page is held against --config or catalogue", where="--hf-repo-id")
+        return check_page(path, several(model_name), **asked)
     request = Request.of_models(workspace.registry, asked)
     records = read_table(path)
     source = workspace.source()

@@ -26,7 +26,7 @@ SHOWN = 20
 @options.sglang
 @options.common
 def check(out: Output, table: Path, **given: Any) -> int:
-    """Hold a TABLE of others, CSV or JSON, against the source.
+    """Hold a TABLE of others, CSV, JSON or a page in Markdown, against the source.
 
     Every row is right, wrong (with the true value and where it comes from) or unknown. The exit
     status is 0 where all are right.

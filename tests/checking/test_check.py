@@ -120,6 +120,27 @@ def test_what_is_no_table(tmp_path: Path, text: str) -> None:
         read_table(path)
 
 
-def test_a_page_is_for_another_command(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no table"):
-        fibcore.check(tmp_path / "page.md")
+def test_a_page_is_held_sentence_by_sentence(
+    tmp_path: Path, tiny_source: Path, tiny_config: Path, op_plugins: Any
+) -> None:
+    pytest.importorskip("markdown_it")
+    page = tmp_path / "page.md"
+    page.write_text(
+        "# tiny\n\n| Definition | Op Type | Status |\n|---|---|---|\n"
+        "| `rmsnorm_h64` | rmsnorm | missing |\n| `gemm_n_999_k_64` | gemm | missing |\n",
+        encoding="utf-8",
+    )
+    report = fibcore.check(
+        page,
+        "tiny",
+        config=tiny_config,
+        sglang=tiny_source,
+        registry=op_plugins,
+        dataset=tmp_path / "dataset",
+    )
+    wrong = [one for one in report.verdicts if "gemm_n_999_k_64" in one.row]
+    assert [one.state for one in wrong] == ["wrong"]
+    assert report.counts["right"] >= 1
+    assert report.exit_code == 1
+    with pytest.raises(UsageError, match="catalogue"):
+        fibcore.check(page, "tiny", hf_repo_id="a/b", sglang=tiny_source, registry=op_plugins)
