@@ -23,7 +23,9 @@ from fibcore.elaborate.python.values import (
     hashable,
     is_open,
 )
+from fibcore.elaborate.python.values.dicts import ClassNames
 from fibcore.elaborate.python.values.iterators import Undecided
+from fibcore.elaborate.python.values.open_ended import may_be_absent
 from fibcore.model.tree import Alternatives, SourcePlace, Unknown
 
 
@@ -103,10 +105,12 @@ class Assignments(Part):
             else:
                 self.ev.doubts.store_in_list(owner, key, value, why)
         elif isinstance(owner, dict):
+            refuse_class_names(owner, place)
             self.ev.layers.pin(key)
             key = self.ev.special_methods.key(owner, key, place)
             if isinstance(key, Unknown):
                 return
+            self.ev.doubts.order(owner, key, place)
             try:
                 self.ev.writes.put(owner, key, value)
             except TypeError as error:
@@ -219,9 +223,16 @@ class Assignments(Part):
             else:
                 self.ev.doubts.drop_from_list(owner, why)
         elif isinstance(owner, dict):
+            refuse_class_names(owner, place)
             if not hashable(key):
                 raise Raised("TypeError", "an unhashable key", place)
             self.ev.layers.pin(key)
+            key = self.ev.special_methods.key(owner, key, place)
+            if isinstance(key, Unknown):
+                self.ev.doubts.drop(owner, key)
+                return
+            if may_be_absent(owner.get(key, ABSENT)) or (key not in owner and OTHER_KEYS in owner):
+                self.ev.exceptions.may_raise(place, "KeyError")
             if key not in owner and OTHER_KEYS in owner:
                 return
             if key not in owner:
@@ -240,6 +251,12 @@ class Assignments(Part):
         elif isinstance(owner, plain.PLAIN):
             name = plain.kind_name(owner)
             raise Raised("TypeError", f"{name!r} object doesn't support item deletion", place)
+
+
+def refuse_class_names(owner: Any, place: SourcePlace) -> None:
+    """Raise for a write to what `cls.__dict__` gives, through which nothing can be written."""
+    if type(owner) is ClassNames:
+        raise Raised("TypeError", "a mappingproxy does not support item assignment", place)
 
 
 def _is_unknown_key(key: Any) -> bool:

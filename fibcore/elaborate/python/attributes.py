@@ -56,6 +56,7 @@ class Attributes(Part):
             self.ev.exceptions.may_raise(place, "AttributeError")
         if isinstance(found, Alternatives) and ABSENT in found.values:
             # Python would raise where it is not set; going on means that it is.
+            self.ev.exceptions.may_raise(place, "AttributeError")
             kept = tuple(v for v in found.values if v is not ABSENT)
             return kept[0] if len(kept) == 1 else Alternatives(kept)
         return found

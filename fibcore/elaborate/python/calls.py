@@ -12,7 +12,7 @@ from fibcore.elaborate.python import plain
 from fibcore.elaborate.python.branches import exits_of
 from fibcore.elaborate.python.journal import Status
 from fibcore.elaborate.python.part import Handlers, Part
-from fibcore.elaborate.python.pure import changes_nothing
+from fibcore.elaborate.python.pure import changes_nothing, handled_in
 from fibcore.elaborate.python.values import (
     ABSENT,
     Args,
@@ -258,7 +258,8 @@ class Calls(Part):
             made = self.ev.generators.generator(func, env, place)
             if not func.managed:
                 return made
-            return GeneratorContext(made, partial(self.call_function, func, args, kwargs, place))
+            again = partial(self.call_function, func, args, kwargs, place)
+            return GeneratorContext(made, again, handled_in(func.node))
         self.depth += 1
         self._running.append(func.node)
         self._names.append(func.qualname)

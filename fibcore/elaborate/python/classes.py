@@ -12,6 +12,7 @@ from fibcore.elaborate.python.metaclasses import Metaclasses
 from fibcore.elaborate.python.part import Part
 from fibcore.elaborate.python.values import (
     ABSENT,
+    OTHER_KEYS,
     Bound,
     Class,
     EnumMember,
@@ -43,6 +44,8 @@ class Classes(Part):
         self.metaclasses = Metaclasses(evaluator)
         # Counts changes of classes after which what is remembered of descriptors is found anew.
         self.generation = 0
+        # Whether any class got an attribute whose name is not known.
+        self.opened = False
 
     def attr(self, cls: Class, name: str, after: Class | None = None) -> Any:
         """What the MRO holds under `name` (functions unbound), or ABSENT; starts behind `after`."""
@@ -53,6 +56,10 @@ class Classes(Part):
                 value = self.own_attr(base, name)
                 if value is not ABSENT:
                     return value
+        if self.opened and not name.startswith("__"):
+            for base in mro[start:]:
+                if isinstance(base, Class) and OTHER_KEYS in base.attrs:
+                    return Unknown.attribute(f"{name}, which a class may have got", base.place)
         return ABSENT
 
     def own_attr(self, cls: Class, name: str) -> Any:
@@ -102,6 +109,9 @@ class Classes(Part):
         if "__slots__" in cls.names:
             self._check_slots(cls)
         options = {str(k): self.ev.expressions.eval(v, env) for k, v in given.items()}
+        if isinstance(made_by, (Unknown, Alternatives)):
+            self.bodies.complete(cls)
+            return Unknown(f"{cls.name}, a class whose metaclass is not known", place)
         made = self.metaclasses.made(cls, options, place)
         if cls.complete and made is cls:
             self.enum_members(cls)  # raises what an enumeration that Python refuses does

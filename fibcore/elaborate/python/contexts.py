@@ -11,7 +11,8 @@ from fibcore.elaborate.python import plain
 from fibcore.elaborate.python.journal import Status
 from fibcore.elaborate.python.mode import guarded
 from fibcore.elaborate.python.part import Handlers, Part
-from fibcore.elaborate.python.values import Env, Raised, Value
+from fibcore.elaborate.python.values import Class, Env, Ext, Obj, Raised, Value
+from fibcore.elaborate.python.values.contexts import Suppress
 from fibcore.model.tree import Alternatives, SourcePlace, Unknown
 
 
@@ -48,7 +49,11 @@ class Contexts(Part):
 
     def _mode(self, manager: Any) -> Any:
         # What a suppressing context swallows has to reach it.
-        names = manager.suppressed if isinstance(manager, Value) else frozenset()
+        names: frozenset[str] = frozenset()
+        for each in manager.values if isinstance(manager, Alternatives) else (manager,):
+            # In a forward pass a statement that raises is lost alone, if nothing says that it may.
+            if isinstance(each, Suppress) or (isinstance(each, Value) and not self.ev.mode.forward):
+                names |= each.swallows(self.ev)
         return guarded(self.ev.mode, names)
 
     def left_by(self, manager: Any, error: Raised, env: Env, place: SourcePlace) -> Status:
@@ -56,6 +61,8 @@ class Contexts(Part):
         self.ev.exceptions.caught(error)
         with self.ev.exceptions.handling(error):
             swallowed = self.leave(manager, error, place)
+        if swallowed is False and self.ev.writes.is_caught(error) and self._is_foreign(manager):
+            swallowed = None
         if swallowed is None:
             why = Unknown("whether a context swallows an exception", place)
             return self.ev.writes.either([lambda: None, partial(_raise, error)], env, why)
@@ -64,8 +71,18 @@ class Contexts(Part):
         self.ev.forward.note_abandoned()
         return None
 
+    def _is_foreign(self, manager: Any) -> bool:
+        """Whether nothing is known of how a context is left."""
+        if isinstance(manager, (Unknown, Ext)):
+            return True
+        if not isinstance(manager, Obj):
+            return False
+        return not isinstance(manager.cls, Class) or not manager.says(self.ev, "__exit__")
+
     def enter(self, manager: Any, place: SourcePlace) -> Any:
         """`manager.__enter__()`."""
+        if isinstance(manager, Alternatives):
+            return self.ev.writes.mapped(manager, lambda each: self.enter(each, place))
         if isinstance(manager, Value):
             return manager.enter(self.ev, place)
         if not isinstance(manager, (Unknown, Alternatives)):
@@ -77,6 +94,9 @@ class Contexts(Part):
 
     def leave(self, manager: Any, error: Raised | None, place: SourcePlace) -> bool | None:
         """`manager.__exit__(...)`; whether it swallows the exception, None where unknown."""
+        if isinstance(manager, Alternatives):
+            left = self.ev.writes.mapped(manager, lambda each: self.leave(each, error, place))
+            return left if isinstance(left, bool) else None
         return manager.leave(self.ev, error, place) if isinstance(manager, Value) else False
 
 

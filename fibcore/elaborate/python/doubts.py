@@ -16,15 +16,18 @@ from fibcore.elaborate.python.values import (
     OTHER_KEYS,
     Args,
     Bound,
+    Class,
     Mod,
     Namespace,
     Native,
     Obj,
     Partial,
+    hashable,
     is_open,
     merge,
     one_of,
 )
+from fibcore.elaborate.python.values.open_ended import may_be_absent
 from fibcore.model.tree import Alternatives, SourcePlace, Unknown, UnknownKind
 
 Whole = list[Any] | set[Any] | dict[Any, Any]
@@ -78,6 +81,8 @@ class Doubts(Part):
                 self.hand_over(value, why, depth - 1)
         if isinstance(values, (list, set, dict)) or type(values) is Obj:
             self.lose(values, why)
+        if type(values) is Obj:
+            self.ev.unfollowed.methods(values, why)
 
     # -- dicts ---------------------------------------------------------------------------------
 
@@ -89,6 +94,13 @@ class Doubts(Part):
         others = merge([owner[OTHER_KEYS], value]) if OTHER_KEYS in owner else value
         # Of modules it is known which may be there: a table of those that were made already.
         self.ev.writes.put(owner, OTHER_KEYS, others if _are_modules([others]) else why)
+
+    def order(self, owner: dict[Any, Any], key: Any, place: SourcePlace) -> None:
+        """Note what the order of a dict is where a key is set that may not have been there."""
+        if type(owner.get(key) if hashable(key) else None) is not Alternatives:
+            return
+        if may_be_absent(owner[key]) and next(reversed(owner)) is not key and len(owner) > 1:
+            self.ev.writes.put(owner, OTHER_KEYS, Unknown("a key that may have been set", place))
 
     def one_of_entries(self, owner: dict[Any, Any], why: Unknown) -> Any:
         """`owner[unknown]`."""
@@ -183,6 +195,7 @@ class Doubts(Part):
         elif isinstance(owner, Namespace):
             self.store(owner.values, value, why)
         elif isinstance(getattr(owner, "attrs", None), dict):
+            self.ev.classes.opened = self.ev.classes.opened or isinstance(owner, Class)
             self.store(owner.attrs, value, why)
 
     def drop_attribute(self, owner: Any, why: Unknown) -> None:

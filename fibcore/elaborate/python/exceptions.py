@@ -14,6 +14,7 @@ from fibcore.elaborate.python.exception_groups import ExceptionGroups
 from fibcore.elaborate.python.journal import Status
 from fibcore.elaborate.python.mode import guarded
 from fibcore.elaborate.python.part import Handlers, Part
+from fibcore.elaborate.python.pure import names_of_handler
 from fibcore.elaborate.python.values import Args, Class, Env, Ext, Func, Obj, Raised
 from fibcore.elaborate.python.values.classes import is_of_source
 from fibcore.elaborate.python.values.exceptions import (
@@ -251,7 +252,9 @@ class Exceptions(Part):
 
     def _guarded(self, node: Any, env: Env, handle: Callable[[Any, Raised, Env], Status]) -> Status:
         """A body with its handlers; what its `else` raises is none of theirs."""
-        names = frozenset(name for handler in node.handlers for name in _caught(handler))
+        names = frozenset(name for handler in node.handlers for name in names_of_handler(handler))
+        if not isinstance(node, ast.Try):  # of a group, whatever handlers of its parts are there
+            names |= {"BaseExceptionGroup"}
         mode = guarded(self.ev.mode, names)
         block = self.ev.statements.block
 
@@ -424,16 +427,6 @@ def kinds_of(error: Raised) -> frozenset[str]:
     cls = exception_of(error).cls
     own = [c.name.rpartition(".")[2] for c in cls.mro] if isinstance(cls, Class) else [error.kind]
     return frozenset((*own, *exception_bases(cls), *_CATCH_ALL))
-
-
-def _caught(handler: ast.ExceptHandler) -> Iterator[str]:
-    """The names of the exceptions that a handler catches, as they are written."""
-    if handler.type is None:
-        yield "BaseException"
-        return
-    types = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
-    for kind in types:
-        yield ast.unparse(kind).rpartition(".")[2]
 
 
 def _raise(error: Raised) -> Status:

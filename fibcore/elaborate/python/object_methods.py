@@ -17,6 +17,7 @@ from fibcore.elaborate.python.values import (
     Obj,
     Raised,
     has_foreign_attributes,
+    merge,
 )
 from fibcore.model.tree import Alternatives, SourcePlace, Unknown
 
@@ -101,6 +102,9 @@ def _get(ev: Any, owner: Obj, args: Args, place: SourcePlace) -> Any:
     if found is ABSENT:
         message = f"{owner.class_name} has no attribute {args[0]!r}"
         raise Raised("AttributeError", message, place)
+    if isinstance(found, Alternatives) and ABSENT in found.values:
+        ev.exceptions.may_raise(place, "AttributeError")
+        return merge(v for v in found.values if v is not ABSENT)
     return found
 
 

@@ -44,14 +44,16 @@ from fibcore.elaborate.python.values import (
     is_scalar,
     kind_of,
     mapped,
+    merge,
     one_of,
     plain_of,
     same,
     snapshot,
 )
 from fibcore.elaborate.python.values.classes import is_of_source
-from fibcore.elaborate.python.values.dicts import DefaultDict
+from fibcore.elaborate.python.values.dicts import ClassNames, DefaultDict
 from fibcore.elaborate.python.values.iterators import Iterator
+from fibcore.elaborate.python.values.open_ended import may_be_absent
 from fibcore.model.tree import Alternatives, SourcePlace, Unknown, UnknownKind, origins_of
 
 
@@ -396,6 +398,8 @@ class Operators(Part):
             return value.truth(self.ev)
         if isinstance(value, (list, dict, set)) and value:
             return is_filled(value)
+        if type(value) is ClassNames:
+            return True  # Python adds names to that of an empty body
         result = bool(bare(value)) if isinstance(value, PLAIN) else True
         fn = index_fn(value)
         if fn is not None:
@@ -413,7 +417,7 @@ class Operators(Part):
         if isinstance(key, Unknown):
             self.ev.exceptions.may_raise(place, "KeyError", "IndexError", "TypeError")
             if isinstance(value, dict):
-                return self.ev.doubts.one_of_entries(value, key)
+                return self._unknown_entry(value, key, place)
             if isinstance(value, (list, tuple)):
                 return one_of(value, key)
             if not isinstance(value, Obj) or isinstance(value, Mod):
@@ -427,6 +431,8 @@ class Operators(Part):
             if found is not ABSENT:
                 return found
         if isinstance(key, slice):
+            if not isinstance(value, (Value, dict)):
+                key = self.ev.special_methods.slice_of(key, place)
             bounds = [key.start, key.stop, key.step]
             inner = deep_unknown(bounds)
             if inner is None and is_open(value):
@@ -442,7 +448,7 @@ class Operators(Part):
             inner = deep_unknown(key)
             if inner is not None and isinstance(value, dict):
                 self.ev.exceptions.may_raise(place, "KeyError", "TypeError")
-                return self.ev.doubts.one_of_entries(value, inner)
+                return self._unknown_entry(value, inner, place)
             if inner is not None:
                 return inner
         if isinstance(value, str):
@@ -458,8 +464,14 @@ class Operators(Part):
                 return key
         if isinstance(holder, list) and is_open(holder):
             if not isinstance(key, int) or not 0 <= bare(key) < certain_length(holder):
+                self.ev.exceptions.may_raise(place, "IndexError")
                 return one_of(holder, Unknown("an entry of a list of unknown length", place))
         elif isinstance(holder, dict) and OTHER_KEYS in holder and key not in holder:
+            if isinstance(holder, DefaultDict) and holder.factory is not None:
+                return self._unknown_entry(
+                    holder, Unknown("an entry that may be in a dict", place), place
+                )
+            self.ev.exceptions.may_raise(place, "KeyError")
             return one_of(holder.values(), Unknown("an entry that may be in a dict", place))
         if isinstance(holder, DefaultDict) and holder.factory is not None:
             return self._default_item(holder, key, place)
@@ -472,12 +484,23 @@ class Operators(Part):
                 return Unknown(f"an object in the place of plain data: {error}", place)
             given = error.args if isinstance(error, KeyError) else None
             raise Raised(type(error).__name__, str(error), place, given=given) from None
+        if may_be_absent(result):
+            self.ev.exceptions.may_raise(place, "KeyError")
         fn = index_fn(key)
         if fn is None:
             self.ev.layers.pin(key)
             return bound(result)
         held = holder.copy() if isinstance(holder, (list, dict)) else holder
         return bound(self.looked_up(result, lambda i: held[fn(i)]))
+
+    def _unknown_entry(self, holder: dict[Any, Any], key: Unknown, place: SourcePlace) -> Any:
+        """`holder[unknown]`, which makes an entry where a missing one is made."""
+        if not isinstance(holder, DefaultDict) or holder.factory is None:
+            return self.ev.doubts.one_of_entries(holder, key)
+        made = self.ev.calls.call(holder.factory, [], {}, place)
+        found = one_of([*holder.values(), made], key)
+        self.ev.writes.put(holder, OTHER_KEYS, key)
+        return found
 
     def _default_item(self, holder: DefaultDict, key: Any, place: SourcePlace) -> Any:
         """`holder[key]`, which makes what is missing."""
@@ -488,7 +511,13 @@ class Operators(Part):
             made = self.ev.calls.call(holder.factory, [], {}, place)
             self.ev.writes.put(holder, bare(key), made)
             return made
-        return bound(holder[bare(key)])
+        held = holder[bare(key)]
+        if may_be_absent(held):
+            made = self.ev.calls.call(holder.factory, [], {}, place)
+            held = merge([*(v for v in held.values if v is not ABSENT), made])
+            self.ev.doubts.order(holder, bare(key), place)
+            self.ev.writes.put(holder, bare(key), held)
+        return held
 
     def looked_up(self, result: Any, at: Callable[[int], Any]) -> Any:
         """What was found under a key that depends on the layer index.

@@ -66,6 +66,9 @@ PLAIN = (
 )
 
 
+_SETS = (set, frozenset)
+
+
 def kind_name(value: Any) -> str:
     """What messages about the kind of a value call it."""
     return value.kind_name if isinstance(value, Value) else _type_name(value)
@@ -190,6 +193,8 @@ class Plain(Part):
         if inner is not None:
             self.ev.exceptions.may_raise(place, "TypeError", "ValueError")
             return inner
+        if name != "copy" and any(is_open(a) for a in (value, *args) if isinstance(a, _SETS)):
+            return Unknown(f"{name} of a set that may hold more", place)
         if name == "join" and any(isinstance(a, (set, frozenset)) and len(a) > 1 for a in args):
             return Unknown("text in the order of a set, another in each process", place)
         if name in ("format", "format_map") and isinstance(value, str):
@@ -394,6 +399,7 @@ class Plain(Part):
         key, default = args[0], args[1] if len(args) > 1 else None
         why = Unknown("an entry that may be in a dict", place)
         held = value.get(key, merge([why, ABSENT]) if OTHER_KEYS in value else ABSENT)
+        self.ev.doubts.order(value, key, place)
         if name == "pop":
             self.ev.writes.put(value, key, ABSENT)
             return bound(held, default) if len(args) > 1 else bound(held)

@@ -8,6 +8,7 @@ would go on until calls nest too deeply; one that changes nothing need not be fo
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
 from typing import Any
 
 from fibcore.syntax import walk
@@ -28,6 +29,8 @@ _LARGE = 32
 _QUESTIONS = frozenset(
     ("isinstance", "range", "list", "set", "dict", "min", "max", "sum", "sorted")
 )
+ANYTHING = frozenset(("BaseException",))
+"""What a context swallows that swallows whatever is raised."""
 _CHANGES = (
     ast.Global, ast.Nonlocal, ast.Delete, ast.Yield, ast.YieldFrom, ast.Await, ast.Raise, ast.Try,
     ast.With, ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef, ast.Lambda, ast.Assert,
@@ -78,6 +81,48 @@ def _may_change(part: ast.AST, function: str) -> bool:
     if isinstance(part, (ast.Attribute, ast.Subscript)):
         return not isinstance(part.ctx, ast.Load)
     return isinstance(part, _CHANGES)
+
+
+def says_nothing(node: ast.AST) -> bool:
+    """Whether a function certainly gives None or False, by syntax; remembered on it."""
+    known: bool | None = getattr(node, "says_nothing", None)
+    if known is None:
+        known = isinstance(node, ast.FunctionDef) and not any(
+            isinstance(part, (ast.Yield, ast.YieldFrom))
+            or (isinstance(part, ast.Return) and not _is_false(part.value))
+            for part in walk(node)
+        )
+        node.says_nothing = known  # type: ignore[attr-defined]
+    return known
+
+
+def _is_false(value: ast.expr | None) -> bool:
+    return value is None or (isinstance(value, ast.Constant) and not value.value)
+
+
+def handled_in(node: ast.AST) -> frozenset[str]:
+    """The names of the exceptions that a function handles in its body; remembered on it."""
+    known: frozenset[str] | None = getattr(node, "handled_in", None)
+    if known is None:
+        names: set[str] = set()
+        for part in walk(node):
+            if isinstance(part, ast.ExceptHandler):
+                names |= set(names_of_handler(part))
+            elif isinstance(part, ast.With):
+                names |= ANYTHING
+        known = frozenset(names)
+        node.handled_in = known  # type: ignore[attr-defined]
+    return known
+
+
+def names_of_handler(handler: ast.ExceptHandler) -> Iterator[str]:
+    """The names of the exceptions that a handler catches, as they are written."""
+    if handler.type is None:
+        yield "BaseException"
+        return
+    types = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
+    for kind in types:
+        yield ast.unparse(kind).rpartition(".")[2]
 
 
 class Seen:

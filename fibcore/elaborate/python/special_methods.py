@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 from typing import Any
 
 from fibcore.elaborate.python import plain
 from fibcore.elaborate.python.comparisons import holds_objects, objects_of
 from fibcore.elaborate.python.part import Part
 from fibcore.elaborate.python.plain import PLAIN
+from fibcore.elaborate.python.plain_types import is_plain
 from fibcore.elaborate.python.values import (
     ABSENT,
     Class,
@@ -95,10 +97,19 @@ class SpecialMethods(Part):
             return value.value
         found = self.of(value, "__index__", [], place)
         if found is not ABSENT:
+            if is_plain(found) and not isinstance(found, int):
+                raise Raised("TypeError", "__index__ returned no int", place)
             return found
-        if self._is_bare(value):
+        if self._is_bare(value) or (isinstance(value, Obj) and value.lacks(self.ev, "__index__")):
             raise Raised("TypeError", f"{plain.kind_name(value)} is no index", place)
         return Unknown("a position that is an object", place)
+
+    def slice_of(self, key: slice, place: SourcePlace) -> slice:
+        """A slice of plain data, with the positions that objects stand for."""
+        bounds = (key.start, key.stop, key.step)
+        if not any(isinstance(bound, _SOURCE) for bound in bounds):
+            return key
+        return slice(*(self.index(b, place) if isinstance(b, _SOURCE) else b for b in bounds))
 
     def in_place(self, op: str, left: Any, right: Any, place: SourcePlace) -> Any:
         """`left += right` by a method of its own; ABSENT without one."""
@@ -143,13 +154,13 @@ class SpecialMethods(Part):
     def _refused(self, op: str, left: Any, right: Any, place: SourcePlace) -> Any:
         """Raise TypeError where both sides are known not to have the operation."""
         shown = f"{op} on {plain.kind_name(left)} and {plain.kind_name(right)}"
-        formats = op == "Mod" and isinstance(left, (str, bytes))
-        repeats = op == "Mult" and any(
-            isinstance(side, (str, bytes, list, tuple)) and self.has(other, "__index__")
-            for side, other in ((left, right), (right, left))
-        )
-        if formats or repeats:
+        if op == "Mod" and isinstance(left, (str, bytes)):
             return Unknown(shown, place)
+        for side, other in ((left, right), (right, left)):
+            repeats = op == "Mult" and isinstance(side, (str, bytes, list, tuple))
+            if repeats and self.has(other, "__index__"):
+                count = self.index(other, place)
+                return self.ev.operators.combine(ast.Mult, side, count, place)
         if all(self._is_bare(side) for side in (left, right)):
             raise Raised("TypeError", f"unsupported operation: {shown}", place)
         return Unknown(shown, place)
@@ -204,7 +215,9 @@ class SpecialMethods(Part):
         attr = self.ev.classes.attr
         own = attr(value.cls, "__hash__")
         if isinstance(own, Func):
-            self.ev.calls.call_function(own, [value], {}, place)  # what it raises is raised
+            found = self.ev.calls.call_function(own, [value], {}, place)  # or what it raises
+            if is_plain(found) and not isinstance(found, int):
+                raise Raised("TypeError", "__hash__ method should return an integer", place)
             return "fields"
         record = self.ev.records.of(value.cls)
         if record is not None and ("__eq__" not in value.cls.names or record.makes_hash(value.cls)):

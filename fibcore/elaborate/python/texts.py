@@ -36,6 +36,32 @@ _PERCENT = re.compile(r"(%%|%[-#0 +]*\d*(?:\.\d+)?[a-zA-Z])")
 _METHODS = {"s": ("__str__", "__repr__"), "r": ("__repr__",)}
 
 
+class _Fields:
+    """The arguments of a format, and how its fields are numbered."""
+
+    def __init__(self, args: Args, kwargs: Mapping[Any, Any]) -> None:
+        self.args = args
+        self.kwargs = kwargs
+        self.number = 0
+        self.counts: bool | None = None
+        """Whether its fields are counted; None as long as none was met."""
+
+    def value(self, field: str, place: SourcePlace) -> Any:
+        """The argument that a field names."""
+        if field and not field.isdecimal():
+            if field not in self.kwargs:
+                raise Raised("KeyError", repr(field), place)
+            return self.kwargs[field]
+        if self.counts is (field != ""):
+            raise Raised("ValueError", "numbered fields and others", place)
+        self.counts = field == ""
+        position = self.number if field == "" else int(field[:6])
+        self.number += 1
+        if position >= len(self.args):
+            raise Raised("IndexError", f"no argument for field {position}", place)
+        return self.args[position]
+
+
 class Texts(Part):
     """Makes text of values."""
 
@@ -138,9 +164,13 @@ class Texts(Part):
         self, template: str, args: Args, kwargs: Mapping[Any, Any], place: SourcePlace
     ) -> Any:
         """`template.format(*args, **kwargs)`; fields that read attributes or items are Unknown."""
+        return self._filled(template, _Fields(args, kwargs), place)
+
+    def _filled(self, template: str, fields: _Fields, place: SourcePlace, depth: int = 2) -> Any:
+        """A template with its fields filled in; that of a format may have fields itself."""
+        if not depth:
+            raise Raised("ValueError", "Max string recursion exceeded", place)
         parts: list[Any] = []
-        number = 0
-        numbering: bool | None = None
         try:
             pieces = list(string.Formatter().parse(template))
         except ValueError as error:
@@ -149,23 +179,17 @@ class Texts(Part):
             parts.append(literal)
             if field is None:
                 continue
-            if conversion not in (None, "r", "s", "a") or "{" in (spec or ""):
+            named = field == "" or field.isdecimal() or field.isidentifier()
+            if conversion not in (None, "r", "s", "a") or not named:
+                self.ev.exceptions.may_raise(
+                    place, "ValueError", "KeyError", "IndexError", "AttributeError", "TypeError"
+                )
                 return Unknown(f"a format with the field {field!r}", place)
-            if field == "" or field.isdecimal():
-                if numbering is (field != ""):
-                    raise Raised("ValueError", "numbered fields and others", place)
-                numbering = field == ""
-                position = number if field == "" else int(field[:6])
-                number += 1
-                if position >= len(args):
-                    raise Raised("IndexError", f"no argument for field {position}", place)
-                value = args[position]
-            elif field.isidentifier():
-                if field not in kwargs:
-                    raise Raised("KeyError", repr(field), place)
-                value = kwargs[field]
-            else:
-                return Unknown(f"a format with the field {field!r}", place)
+            value = fields.value(field, place)
+            spec = self._filled(spec, fields, place, depth - 1) if spec else ""
+            if isinstance(spec, (Unknown, Alternatives)):
+                self.ev.exceptions.may_raise(place, "ValueError")
+                return Unknown("text in a format that is not known", place)
             part = self.text(value, place, conversion, spec or "")
             if not isinstance(part, str):
                 return part if isinstance(part, Unknown) else Unknown("text", place)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from fibcore.elaborate.python.part import Part
 from fibcore.elaborate.python.pure import changes_nothing
+from fibcore.elaborate.python.reach import Reach
 from fibcore.elaborate.python.values import ABSENT, Bound, Class, Func, Mod, Native, Obj, Partial
 from fibcore.elaborate.python.values.iterators import Iterator
 from fibcore.model.tree import Alternatives, SourcePlace, Unknown
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from fibcore.elaborate.python.evaluator import Evaluator
 
 _NOWHERE = SourcePlace("", 1)
+_MAKES = frozenset(("__init__", "__new__", "__init_subclass__", "__class_getitem__"))
+"""Methods that nobody calls of an object that is there."""
 _NONE: Mapping[str, Any] = {}
 
 
@@ -30,6 +33,7 @@ class Unfollowed(Part):
     def __init__(self, evaluator: Evaluator) -> None:
         super().__init__(evaluator)
         self._inside: list[ast.AST] = []
+        self._reach = Reach(evaluator)
 
     def handed(self, values: Iterable[Any], why: Unknown) -> None:
         """What a function may do with functions and iterators that it is handed."""
@@ -38,6 +42,27 @@ class Unfollowed(Part):
                 value.take_any(self.ev, why)
             elif isinstance(value, (Func, Bound, Partial, Native, Class, Alternatives)):
                 self.call(value, why)
+
+    def methods(self, obj: Obj, why: Unknown) -> None:
+        """What the methods of an object that is handed over may change beyond it."""
+        if not isinstance(obj.cls, Class):
+            return
+        for name in {n for base in obj.cls.mro if isinstance(base, Class) for n in base.names}:
+            if name in _MAKES:
+                continue
+            func = self._method(obj.cls, name)
+            if func is not None and func.node not in self._inside and self._reach.beyond(func):
+                self._any_number(Bound(func, obj), why)
+
+    def _method(self, cls: Class, name: str) -> Func | None:
+        """The function that a class holds under a name, where its body defines one."""
+        for base in cls.mro:
+            if isinstance(base, Class) and name in base.names:
+                if not isinstance(base.names[name][-1], ast.FunctionDef):
+                    return None
+                found = self.ev.classes.own_attr(base, name)
+                return found if isinstance(found, Func) else None
+        return None
 
     def call(self, func: Any, why: Unknown) -> None:
         """Any number of calls of a value, with whatever arguments."""
@@ -124,5 +149,7 @@ class Unfollowed(Part):
         given |= dict(zip(positional, args, strict=False))
         given |= {name: value for name, value in kwargs.items() if name in given}
         rest = [*args[len(positional) :], *(v for n, v in kwargs.items() if n not in given)]
-        self.ev.calls.call_function(func, [], {}, place, bound=given)
+        made = self.ev.calls.call_function(func, [], {}, place, bound=given)
+        if isinstance(made, Iterator):
+            made.take_any(self.ev, unknown)
         self.ev.doubts.hand_over(rest, unknown)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fibcore.elaborate.python.builtins.table import BUILTINS, builtin, enter
-from fibcore.elaborate.python.plain_types import plain_type
+from fibcore.elaborate.python.plain_types import is_plain, plain_type
 from fibcore.elaborate.python.values import (
     Args,
     Class,
@@ -13,6 +13,7 @@ from fibcore.elaborate.python.values import (
     Func,
     Kwargs,
     Native,
+    Obj,
     Raised,
     Super,
     Value,
@@ -108,8 +109,22 @@ def _type(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
 @builtin("super")
 def _super(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
     if len(args) == 2 and isinstance(args[0], Class):
+        if _is_no_instance(args[1], args[0]):
+            raise Raised("TypeError", "super(): no instance or subclass of the class", place)
         return Super(args[1], args[0])
     return Unknown("super() with other arguments", place)
+
+
+def _is_no_instance(value: Any, cls: Class) -> bool:
+    """Whether a value is certainly neither an instance of a class nor derived from it."""
+    if isinstance(value, Obj):
+        made_of = value.cls
+    elif isinstance(value, Class) and value.metaclass is None and not value.metaclass_name:
+        made_of = value
+    else:
+        return is_plain(value)
+    known = isinstance(made_of, Class) and not has_foreign_attributes(made_of)
+    return known and cls not in made_of.mro
 
 
 def _method_kind(kind: str) -> None:

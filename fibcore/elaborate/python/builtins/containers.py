@@ -58,8 +58,9 @@ def _len(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
 
 def _index(ev: Evaluator, value: Any, place: SourcePlace) -> Any:
     """A number, or an object that says which one it is."""
-    found = value.special(ev, "__index__", [], place) if isinstance(value, Obj) else ABSENT
-    return value if found is ABSENT else found
+    if isinstance(value, Obj) and value.method(ev, "__index__", place) is not ABSENT:
+        return ev.special_methods.index(value, place)
+    return value
 
 
 @builtin("range")

@@ -200,7 +200,7 @@ def _reversed(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> 
             if items is not None:
                 return Positions(items, "reversed", backwards=True)
             return Unknown("an object reversed", place)
-        count = ev.calls.call(length, [], {}, place)
+        count = value.length(ev, place)
         if not isinstance(count, int):
             return Unknown("something unknown reversed", place)
         return Pulling("reversed", _downwards(by_key, place), by_key, at=count - 1)

@@ -88,6 +88,7 @@ def _asked(ev: Evaluator, name: str, args: Args, place: SourcePlace) -> Any:
     for method in _ASKED[name]:
         found = ev.special_methods.of(args[0], method, args[1:], place)
         if found is not ABSENT:
+            _check_answer(name, method, found, place)
             goes_on = method == "__index__" and name != "int"
             return ev.calls.call(BUILTINS[name], [found], {}, place) if goes_on else found
     if name == "bytes" and len(args) == 1:
@@ -97,6 +98,20 @@ def _asked(ev: Evaluator, name: str, args: Args, place: SourcePlace) -> Any:
     if len(args) == 1 and all(args[0].lacks(ev, method) for method in _ASKED[name]):
         raise Raised("TypeError", f"{name}() of {args[0].class_name!r} object", place)
     return Unknown(f"{name} of an object", place)
+
+
+_ANSWERS: dict[str, tuple[type, ...]] = {
+    "__int__": (int,), "__index__": (int,), "__float__": (float,), "__bytes__": (bytes,),
+    "__complex__": (complex,),
+}  # fmt: skip
+"""What special methods have to give."""
+
+
+def _check_answer(name: str, method: str, found: Any, place: SourcePlace) -> None:
+    """Raise for an answer of a special method that is of another type."""
+    wanted = _ANSWERS.get(method)
+    if wanted and is_plain(found) and not isinstance(found, wanted):
+        raise Raised("TypeError", f"{name}(): {method} returned another type", place)
 
 
 _PURE: dict[str, Callable[..., Any]] = {

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from fibcore.elaborate.python.libraries.table import imitates
 from fibcore.elaborate.python.values import ABSENT, Args, Kwargs, Namespace, Raised, Value
+from fibcore.elaborate.python.values.open_ended import is_open
 from fibcore.model.tree import Unknown
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class MappingProxy(Value):
         return name.rpartition(".")[2] in ("Mapping", "Iterable", "Sized", "Container", "object")
 
     def truth(self, ev: Evaluator) -> bool | None:
-        return bool(self.holder)
+        return ev.operators.truth(self.holder)
 
     def equals(self, ev: Evaluator, other: Any, place: SourcePlace) -> Any:
         other = other.holder if isinstance(other, MappingProxy) else other
@@ -52,7 +53,11 @@ class MappingProxy(Value):
         return ev.operators.items(self.holder)
 
     def length(self, ev: Evaluator, place: SourcePlace) -> Any:
-        return len(self.holder)
+        return (
+            Unknown("the length of a proxy of a dict that may hold more", place)
+            if is_open(self.holder)
+            else len(self.holder)
+        )
 
 
 @imitates("types.MappingProxyType")

@@ -98,8 +98,6 @@ class Value:
     """
 
     __slots__ = ()
-    suppressed: frozenset[str] = frozenset()
-    """The names of the exceptions that it swallows as a context."""
     comparable = True
     """Whether what no `__eq__` decides is equal where it is the same object."""
     changeable = False
@@ -247,6 +245,10 @@ class Value:
     def enter(self, ev: Evaluator, place: SourcePlace) -> Any:
         """What `with value as x` binds to x."""
         return Unknown("what a with statement enters", place)
+
+    def swallows(self, ev: Evaluator) -> frozenset[str]:
+        """The names of the exceptions that it may swallow as a context."""
+        return frozenset()
 
     def leave(self, ev: Evaluator, error: Raised | None, place: SourcePlace) -> bool | None:
         """Leave a with statement; whether the exception is swallowed, None where unknown."""

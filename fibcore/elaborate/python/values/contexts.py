@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from fibcore.elaborate.python.pure import ANYTHING
 from fibcore.elaborate.python.values.base import ABSENT, Args, Kwargs, Raised, Value
 from fibcore.elaborate.python.values.classes import Class
 from fibcore.elaborate.python.values.exceptions import exception_of
@@ -49,11 +50,17 @@ def _failed(message: str, place: SourcePlace) -> Raised:
 class GeneratorContext(Context):
     """What a function below `contextlib.contextmanager` gives."""
 
-    __slots__ = ("again", "generator")
+    __slots__ = ("again", "generator", "handled")
 
-    def __init__(self, generator: Generator, again: Callable[[], Any]) -> None:
+    def __init__(
+        self, generator: Generator, again: Callable[[], Any], handled: frozenset[str]
+    ) -> None:
         self.generator = generator
         self.again = again
+        self.handled = handled
+
+    def swallows(self, ev: Evaluator) -> frozenset[str]:
+        return self.handled
 
     def enter(self, ev: Evaluator, place: SourcePlace) -> Any:
         try:
@@ -137,6 +144,9 @@ class Suppress(Context):
             kind.name.rpartition(".")[2] for kind in kinds if isinstance(kind, (Class, Ext))
         )
 
+    def swallows(self, ev: Evaluator) -> frozenset[str]:
+        return self.suppressed
+
     def enter(self, ev: Evaluator, place: SourcePlace) -> Any:
         return None
 
@@ -151,6 +161,9 @@ class ExitStack(Context):
 
     def __init__(self) -> None:
         self.leaving: list[Any] = born([])
+
+    def swallows(self, ev: Evaluator) -> frozenset[str]:
+        return ANYTHING  # whatever contexts it gets
 
     def enter(self, ev: Evaluator, place: SourcePlace) -> Any:
         return self

@@ -103,9 +103,22 @@ class EnumMember(Value):
         ev.layers.pin(other)
         if self.mixed and isinstance(other, Value) and not isinstance(other, EnumMember):
             return ABSENT
+        if self._may_be(other):
+            return Unknown("a comparison of members whose values are not known")
         return bool(self == other)
 
+    def _may_be(self, other: Any) -> bool:
+        """Whether it may be an alias of another member, because a value is not known."""
+        return (
+            isinstance(other, EnumMember)
+            and self.cls is other.cls
+            and self is not other
+            and (isinstance(self.value, Unknown) or isinstance(other.value, Unknown))
+        )
+
     def identical(self, other: Any) -> bool | None:
+        if self._may_be(other):
+            return None
         return isinstance(other, EnumMember) and self.cls is other.cls and self == other
 
     def find_attr(self, ev: Evaluator, name: str, place: SourcePlace) -> Any:
@@ -130,6 +143,8 @@ class EnumMember(Value):
     def _own(self, name: str, place: SourcePlace) -> Any:
         if "value" in name:
             return self.value
+        if isinstance(self.value, Unknown) and next(iter(self.cls.members or ()), "") != self.name:
+            return Unknown("the name of a member that may be another one's alias", place)
         return Unknown("the name of a combination", place) if self.name is None else self.name
 
     def set_attr(self, ev: Evaluator, name: str, value: Any, place: SourcePlace) -> None:
@@ -155,6 +170,8 @@ class EnumMember(Value):
             and item.cls is self.cls
             and self.cls.derives("Flag", "IntFlag")
         ):
+            if not isinstance(item.value, int) or not isinstance(self.value, int):
+                return Unknown("membership in a flag whose value is not known", place)
             return item.value & self.value == item.value
         if self.mixed and isinstance(self.value, str) and isinstance(item, str):
             return item in self.value

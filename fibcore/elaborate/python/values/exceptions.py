@@ -114,6 +114,12 @@ class ExceptionObject(Obj):
             return True
         return is_subclass(self.cls, Ext(name))
 
+    def lacks(self, ev: Evaluator, name: str) -> bool:
+        # What Python's own exceptions have is known, unlike what other packages' classes have.
+        if not _is_simple(self.cls) or name in _HAVE:
+            return False
+        return not isinstance(self.cls, Class) or ev.classes.attr(self.cls, name) is ABSENT
+
     def copied(self) -> Any:
         return Unknown("a copy of an exception", self.place)
 
@@ -197,6 +203,9 @@ class SomeException(ExceptionObject):
 
     def type_of(self, place: SourcePlace) -> Any:
         return Unknown("the class of an exception that is not known", place)
+
+    def lacks(self, ev: Evaluator, name: str) -> bool:
+        return False
 
     def is_of(self, cls: Any) -> bool | None:
         return None

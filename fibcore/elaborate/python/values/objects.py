@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fibcore.elaborate.python.budget import Exhausted
+from fibcore.elaborate.python.pure import ANYTHING, says_nothing
 from fibcore.elaborate.python.values.base import ABSENT, Args, Kwargs, Raised
 from fibcore.elaborate.python.values.classes import Class, has_foreign_attributes, is_of_source
 from fibcore.elaborate.python.values.external import Ext
@@ -198,7 +199,7 @@ class Obj(Receiver):
             raise Raised("TypeError", "__len__ should return an integer", place)
         if found < 0:
             raise Raised("ValueError", "__len__() should return >= 0", place)
-        return found
+        return int(found) if isinstance(found, bool) else found
 
     def is_callable(self, ev: Evaluator, place: SourcePlace) -> bool:
         return self.method(ev, "__call__", place) is not ABSENT
@@ -215,8 +216,14 @@ class Obj(Receiver):
     def variables(self) -> dict[str, Any] | None:
         return self.attrs
 
+    def swallows(self, ev: Evaluator) -> frozenset[str]:
+        left = ev.classes.attr(self.cls, "__exit__") if isinstance(self.cls, Class) else ABSENT
+        if isinstance(left, Func) and says_nothing(left.node):
+            return frozenset()
+        return frozenset() if left is ABSENT else ANYTHING
+
     def enter(self, ev: Evaluator, place: SourcePlace) -> Any:
-        if self.lacks(ev, "__enter__"):
+        if self.lacks(ev, "__enter__") or self.lacks(ev, "__exit__"):
             raise Raised("TypeError", f"{self.class_name!r} object is no context manager", place)
         entered = self.special(ev, "__enter__", [], place)
         return self if entered is ABSENT else entered
