@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import math
+import threading
 from collections.abc import Iterator
 
 # Fields that hold no nodes but text, numbers, or whether a name is loaded or stored.
@@ -26,6 +27,23 @@ class _Fields(dict[type[ast.AST], tuple[str, ...]]):
 
 
 _FIELDS = _Fields({ast.Constant: ()})
+_PARSING = threading.RLock()
+
+
+def parse_module(text: str) -> ast.Module:
+    """`ast.parse`, for threads: CPython counts the depth of the nodes that it makes in one place.
+
+    Where another thread parses meanwhile, it raises SystemError (CPython issue 106905). That can be
+    in the middle of a file, because the garbage collector may run Python there.
+    """
+    with _PARSING:
+        return ast.parse(text)
+
+
+def parse_expression(text: str) -> ast.expr:
+    """The syntax of an expression, for threads."""
+    with _PARSING:
+        return ast.parse(text, mode="eval").body
 
 
 def children(node: ast.AST) -> Iterator[ast.AST]:

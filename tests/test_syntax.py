@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ast
+import gc
+import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 import fibcore.elaborate.python.evaluator
-from fibcore.syntax import children, literal, walk
+from fibcore.syntax import children, literal, parse_module, walk
 
 CONTEXTS = (ast.Load, ast.Store, ast.Del)
 
@@ -40,3 +43,37 @@ def test_literals_read_back(value: object) -> None:
     text = literal(value)
     assert ast.literal_eval(text) == value
     assert max(map(len, text.splitlines())) <= 100
+
+
+def test_threads_parse_at_once() -> None:
+    text = "x = f(a, [b, c], {'d': e})\n" * 200
+    failures: list[BaseException] = []
+
+    def deeper(depth: int) -> None:
+        if depth:
+            deeper(depth - 1)
+            return
+        try:
+            for _ in range(10):
+                parse_module(text)
+        except SystemError as error:
+            failures.append(error)
+
+    def collected(phase: str, info: dict[str, int]) -> None:
+        """Python that the garbage collector runs, where another thread may come in."""
+
+    threshold, interval = gc.get_threshold(), sys.getswitchinterval()
+    gc.callbacks.append(collected)
+    gc.set_threshold(50)
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=deeper, args=(10 * n,)) for n in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+        gc.set_threshold(*threshold)
+        gc.callbacks.remove(collected)
+    assert not failures

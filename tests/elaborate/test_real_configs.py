@@ -28,15 +28,6 @@ NAMES = sorted(path.stem for path in CONFIGS.glob("*.json")) if CONFIGS.is_dir()
 STAGES = {"decode_ps1", "decode_ps64", "prefill_ps1", "prefill_ps64", "ragged"}
 # Modules that a plugin accounts for without a name of their own: they are parts of what it names.
 PARTS = ("LogitsProcessor", "TopK", "HashTopK", "Vision")
-# Configs whose sizes follow from rules that `first_principles` does not have.
-NO_RULES = {
-    "XiaomiMiMo--MiMo-V2-Flash": "heads of two kinds, dense and sparse layers by a table",
-    "deepseek-ai--DeepSeek-V4-Flash": "compressed attention and hash routing",
-    "google--gemma-4-26B-A4B": "global heads of another size than local ones",
-    "moonshotai--Kimi-K3": "linear attention in three of four layers, experts of a smaller width",
-    "nvidia--Kimi-K2.5-NVFP4": "weights and caches in formats without definition",
-    "nvidia--MiniMax-M3-NVFP4": "sparse attention in most layers",
-}
 # Modules that SGLang cannot construct either. The file of MiMo-V2-Flash is without its `auto_map`,
 # and transformers' own class has RoPE settings for each kind of layer, a dict of dicts: the table
 # of rotary embeddings (`get_rope`) raises TypeError for such a key.
@@ -90,9 +81,7 @@ def found(name: str, config: Any, real: Callable[..., ModelTree], op_plugins: Re
 
 
 @pytest.fixture(scope="module")
-def expected(name: str, config: Any) -> Any:
-    if name in NO_RULES:
-        pytest.skip(f"{name}: {NO_RULES[name]}")
+def expected(config: Any) -> Any:
     return first_principles.needs(config)
 
 
@@ -202,13 +191,15 @@ def _merged(
 
 
 def test_attention_has_the_heads_of_the_config(found: Found, expected: Any) -> None:
-    attention: Counter[tuple[str, int, int, int]] = Counter()
+    attention: Counter[tuple[str, int, int, int | tuple[int, int]]] = Counter()
     latent: Counter[tuple[int, int, int]] = Counter()
     for kernel in found.kernels:
-        plain = re.fullmatch(r"gqa_paged_decode_h(\d+)_kv(\d+)_d(\d+)_ps1(\w*)", kernel.name)
+        plain = re.fullmatch(
+            r"gqa_paged_decode_h(\d+)_kv(\d+)_(?:d(\d+)|qk(\d+)_vo(\d+))_ps1(\w*)", kernel.name
+        )
         if plain:
-            h, kv, d = map(int, plain.groups()[:3])
-            attention[plain[4], h, kv, d] += len(kernel.uses)
+            size = int(plain[3]) if plain[3] else (int(plain[4]), int(plain[5]))
+            attention[plain[6], int(plain[1]), int(plain[2]), size] += len(kernel.uses)
         absorbed = re.fullmatch(
             r"(?:mla_paged_decode|dsa_sparse_attention)_h(\d+)_ckv(\d+)_kpe(\d+)(?:_topk\d+)?_ps1"
             r"(?:_fp8kv)?",

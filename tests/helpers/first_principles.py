@@ -23,14 +23,15 @@ class Needs:
         gemms: (N, K) to the number of layers.
         shared: Those of `gemms` that are shared experts' and may be fused into the routed ones.
         attention: (query heads, KV heads, head_dim) to layers, by variant: "", "_swa4096", or the
-            name of one that no definition has.
+            name of one that no definition has. Where values are of another size than queries, in
+            place of `head_dim` both.
         latent: (query heads, latent size, rope size) to layers of absorbed latent attention.
         moe: (experts, top k, hidden size, intermediate size) to layers.
     """
 
     gemms: Counter[tuple[int, int]]
     shared: Counter[tuple[int, int]]
-    attention: Counter[tuple[str, int, int, int]]
+    attention: Counter[tuple[str, int, int, int | tuple[int, int]]]
     latent: Counter[tuple[int, int, int]]
     moe: Counter[tuple[int, int, int, int]]
 
@@ -41,8 +42,8 @@ def needs(config: Config) -> Needs:
     found = _Calculator(text, config.get("model_type", ""))
     found.language()
     vision = config.get("vision_config")
-    if vision is not None and "out_hidden_size" in vision:
-        found.qwen_vision(vision)
+    if vision is not None:
+        found.vision(vision, config)
     return Needs(found.gemms, found.shared, found.attention, found.latent, found.moe)
 
 
@@ -52,7 +53,7 @@ class _Calculator:
         self.kind = config.get("model_type", model_type)
         self.gemms: Counter[tuple[int, int]] = Counter()
         self.shared: Counter[tuple[int, int]] = Counter()
-        self.attention: Counter[tuple[str, int, int, int]] = Counter()
+        self.attention: Counter[tuple[str, int, int, int | tuple[int, int]]] = Counter()
         self.latent: Counter[tuple[int, int, int]] = Counter()
         self.moe: Counter[tuple[int, int, int, int]] = Counter()
         self.hidden = self.get("hidden_size", "d_model")
@@ -67,8 +68,16 @@ class _Calculator:
 
     def language(self) -> None:
         self.gemms[self.c["vocab_size"], self.hidden] += 1
-        if self.kind == "nemotron_h":
-            self.nemotron_h()
+        own = {
+            "nemotron_h": self.nemotron_h,
+            "mimo_v2_flash": self.mimo_v2,
+            "deepseek_v4": self.deepseek_v4,
+            "gemma4_text": self.gemma_4,
+            "kimi_linear": self.kimi_linear,
+            "minimax_m3_vl": self.minimax_m3,
+        }
+        if self.kind in own:
+            own[self.kind]()
             return
         if "kv_lora_rank" in self.c:
             self.latent_attention()
@@ -189,6 +198,169 @@ class _Calculator:
         self.gemms[self.hidden, inner] += counts["M"]
         self.gemms[self.c["intermediate_size"], self.hidden] += counts["-"]
         self.gemms[self.hidden, self.c["intermediate_size"]] += counts["-"]
+
+    def plain_attention(
+        self, layers: int, kv_heads: int, size: int, value: int, variant: str = ""
+    ) -> None:
+        """Layers whose queries, keys and values are one projection."""
+        heads = self.c["num_attention_heads"]
+        self.gemms[heads * size + kv_heads * (size + value), self.hidden] += layers
+        self.gemms[self.hidden, heads * value] += layers
+        sizes = size if size == value else (size, value)
+        self.attention[variant, heads, kv_heads, sizes] += layers
+
+    def experts(self, layers: int, number: int, top_k: int, size: int, width: int = 0) -> None:
+        """Routed experts and their router; of inputs of another width, where one is given."""
+        self.gemms[number, self.hidden] += layers
+        self.moe[number, top_k, width or self.hidden, size] += layers
+
+    def mimo_v2(self) -> None:
+        """MiMo-V2-Flash: windows by a table, with other heads and sinks; experts by another."""
+        windowed = sum(self.c["hybrid_layer_pattern"])
+        full = self.layers - windowed
+        kv_heads, value = self.c["num_key_value_heads"], self.c["v_head_dim"]
+        self.plain_attention(full, kv_heads, self.c["head_dim"], value)
+        # SGLang counts the keys before the query, and attends to that of the query beside them.
+        variant = f"_swa{self.c['sliding_window_size'] + 1}_sink"
+        kv_heads, value = self.c["swa_num_key_value_heads"], self.c["swa_v_head_dim"]
+        self.plain_attention(windowed, kv_heads, self.c["swa_head_dim"], value, variant)
+        sparse = sum(self.c["moe_layer_freq"])
+        self.mlp(self.layers - sparse, self.c["intermediate_size"])
+        top_k, size = self.c["num_experts_per_tok"], self.c["moe_intermediate_size"]
+        self.experts(sparse, self.c["n_routed_experts"], top_k, size)
+
+    def deepseek_v4(self) -> None:
+        """DeepSeek-V4: one key head, compressed by a table; the indexer where it is by 4.
+
+        What mixes the residual streams of a layer runs in one kernel with that; the last mixture
+        is a product of its own.
+        """
+        heads, size, rank = (self.c[n] for n in ("num_attention_heads", "head_dim", "q_lora_rank"))
+        self.gemms[rank + size, self.hidden] += self.layers
+        self.gemms[heads * size, rank] += self.layers
+        # The first half of the output projection is a product for each group.
+        self.gemms[self.hidden, self.c["o_groups"] * self.c["o_lora_rank"]] += self.layers
+        ratios = Counter(self.c["compress_ratios"][: self.layers])
+        for ratio, layers in ratios.items():
+            variant = f"attention sinks and keys compressed by {ratio}"
+            self.attention[variant, heads, 1, size] += layers
+            overlaps = 2 if ratio == 4 else 1
+            if ratio:
+                self.gemms[2 * overlaps * size, self.hidden] += layers  # what is kept, and weights
+        indexed = ratios[4]
+        number, own = self.c["index_n_heads"], self.c["index_head_dim"]
+        self.gemms[number * own, rank] += indexed
+        self.gemms[number, self.hidden] += indexed
+        self.gemms[2 * 2 * own, self.hidden] += indexed
+        self.gemms[self.c["hc_mult"], self.c["hc_mult"] * self.hidden] += 1
+        size = self.c["moe_intermediate_size"]
+        number, top_k = self.c["n_routed_experts"], self.c["num_experts_per_tok"]
+        self.experts(self.layers, number, top_k, size)
+        self.mlp(self.layers, self.c["n_shared_experts"] * size, shared=True)
+
+    def gemma_4(self) -> None:
+        """Gemma 4: global layers have other heads; experts beside a plain MLP in each layer."""
+        kinds = Counter(self.c["layer_types"])
+        size, kv_heads = self.c["head_dim"], self.c["num_key_value_heads"]
+        window = f"_swa{self.c['sliding_window']}"
+        self.plain_attention(kinds["sliding_attention"], kv_heads, size, size, window)
+        # Values are the keys there; SGLang's projection holds both all the same.
+        size, kv_heads = self.c["global_head_dim"], self.c["num_global_key_value_heads"]
+        self.plain_attention(kinds["full_attention"], kv_heads, size, size)
+        self.mlp(self.layers, self.c["intermediate_size"])
+        top_k, size = self.c["top_k_experts"], self.c["moe_intermediate_size"]
+        self.experts(self.layers, self.c["num_experts"], top_k, size)
+
+    def kimi_linear(self) -> None:
+        """Kimi-K3: delta attention with a gate for each channel, latent attention in some layers.
+
+        Experts are of a smaller width, which a projection on each side leads to and from.
+        """
+        linear = self.c["linear_attn_config"]
+        layers, heads, size = (len(linear["kda_layers"]), linear["num_heads"], linear["head_dim"])
+        inner = heads * size
+        self.gemms[4 * inner, self.hidden] += layers  # queries, keys, values, the output's gate
+        self.gemms[heads, self.hidden] += layers
+        self.gemms[size, self.hidden] += layers  # the decay, of a low rank
+        self.gemms[inner, size] += layers
+        self.gemms[self.hidden, inner] += layers
+        layers, self.layers = self.layers, len(linear["full_attn_layers"])
+        self.latent_attention()
+        if self.c["mla_use_output_gate"]:
+            gates = self.c["num_attention_heads"] * self.c["v_head_dim"]
+            self.gemms[gates, self.hidden] += self.layers
+        self.layers = layers
+        dense = self.c["first_k_dense_replace"]
+        self.mlp(dense, self.c["intermediate_size"])
+        width, size = self.c["routed_expert_hidden_size"], self.c["moe_intermediate_size"]
+        top_k = self.c["num_experts_per_token"]
+        self.experts(layers - dense, self.c["num_experts"], top_k, size, width)
+        self.gemms[width, self.hidden] += layers - dense
+        self.gemms[self.hidden, width] += layers - dense
+        self.mlp(layers - dense, self.c["num_shared_experts"] * size, shared=True)
+
+    def minimax_m3(self) -> None:
+        """MiniMax-M3: an index of its own chooses blocks of keys in most layers."""
+        sparse = self.c["sparse_attention_config"]
+        indexed = sum(sparse["sparse_attention_freq"])
+        kv_heads, size = self.c["num_key_value_heads"], self.c["head_dim"]
+        self.plain_attention(self.layers - indexed, kv_heads, size, size)
+        variant = "the call's argument idx_q and the call's argument idx_k"
+        self.plain_attention(indexed, kv_heads, size, size, variant)
+        for uses, without_value in zip(
+            sparse["sparse_attention_freq"], sparse["sparse_disable_index_value"], strict=True
+        ):
+            rows = sparse["sparse_num_index_heads"] + (1 if without_value else 2)
+            self.gemms[rows * sparse["sparse_index_dim"], self.hidden] += uses
+        moe = sum(self.c["moe_layer_freq"])
+        self.mlp(self.layers - moe, self.c["dense_intermediate_size"])
+        number, top_k = self.c["num_local_experts"], self.c["num_experts_per_tok"]
+        self.experts(moe, number, top_k, self.c["intermediate_size"])
+        self.mlp(moe, self.c["n_shared_experts"] * self.c["shared_intermediate_size"], shared=True)
+
+    # -- vision ---------------------------------------------------------------------------------
+
+    def vision(self, vision: Config, config: Config) -> None:
+        """The tower and what leads from it to the language model."""
+        if "out_hidden_size" in vision:
+            self.qwen_vision(vision)
+        elif "vt_hidden_size" in vision:
+            self.kimi_vision(vision)
+        elif vision.get("model_type") == "gemma4_vision":
+            self.gemma_vision(vision)
+        elif vision.get("model_type") == "clip_vision_model":
+            self.clip_vision(vision, config)
+
+    def tower(self, layers: int, hidden: int, inner: int, rows: int, size: int) -> None:
+        """Layers of attention and an MLP with `rows` of the size of its middle."""
+        self.gemms[3 * inner, hidden] += layers
+        self.gemms[hidden, inner] += layers
+        self.gemms[rows * size, hidden] += layers
+        self.gemms[hidden, size] += layers
+
+    def kimi_vision(self, vision: Config) -> None:
+        hidden, layers = vision["vt_hidden_size"], vision["vt_num_hidden_layers"]
+        inner = vision.get("qkv_hidden_size", hidden)
+        self.tower(layers, hidden, inner, 1, vision["vt_intermediate_size"])
+        height, width = vision["merge_kernel_size"]
+        merged = vision["mm_hidden_size"] * height * width
+        self.gemms[merged, merged] += 1
+        self.gemms[vision["text_hidden_size"], merged] += 1
+
+    def gemma_vision(self, vision: Config) -> None:
+        hidden, inner = vision["hidden_size"], vision["num_attention_heads"] * vision["head_dim"]
+        layers = vision["num_hidden_layers"]
+        self.tower(layers, hidden, inner, 2, vision["intermediate_size"])
+        self.gemms[hidden, 3 * vision["patch_size"] ** 2] += 1
+        self.gemms[self.hidden, hidden] += 1
+
+    def clip_vision(self, vision: Config, config: Config) -> None:
+        hidden, layers = vision["hidden_size"], vision["num_hidden_layers"]
+        self.tower(layers, hidden, hidden, 1, vision["intermediate_size"])
+        inner = config["projector_hidden_size"]
+        merged = vision["img_token_compression_config"]["spatial_merge_size"] ** 2 * self.hidden
+        for shape in ((inner, hidden), (self.hidden, inner), (inner, merged), (self.hidden, inner)):
+            self.gemms[shape] += 1
 
     def qwen_vision(self, vision: Config) -> None:
         size, depth = vision["hidden_size"], vision["depth"]

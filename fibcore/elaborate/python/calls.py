@@ -31,6 +31,7 @@ from fibcore.elaborate.python.values import (
     hashable,
     is_unknown,
     merge,
+    one_of,
 )
 from fibcore.elaborate.python.values.contexts import GeneratorContext
 from fibcore.model.tree import Alternatives, SourcePlace, Unknown, UnknownKind
@@ -320,11 +321,17 @@ class Calls(Part):
         cache: list[Any] | None = func.cache
         assert cache is not None
         given = [*args, *kwargs.values()]
+        again = self.ev.unfollowed.reach.beyond(func)
+        if again:  # then it matters how often it is called
+            for value in given:
+                self.ev.layers.pin(value)
         # What depends on a layer, or is not known, is each time another call.
         known = not any(depends(v) or is_unknown(v) for v in given)
-        for old in cache if known else ():
-            if not isinstance(old, tuple):
-                continue  # a call on one side of an undecided branch
+        doubtful = False
+        for old in cache:
+            if not known or not isinstance(old, tuple) or old[0] is None:
+                doubtful = True  # another call may have been one of the same arguments
+                continue
             old_args, old_kwargs, value = old
             if (
                 list(old_kwargs) == list(kwargs)
@@ -334,10 +341,16 @@ class Calls(Part):
                 return value
         plain_func = func.of_kind(func.kind)
         plain_func.cache = None
-        value = self.call_function(plain_func, args, kwargs, place)
-        if known:
+        run = partial(self.call_function, plain_func, args, kwargs, place)
+        why = Unknown("what a function with a cache has given before, if it has", place)
+        if again and doubtful:
+            before = one_of([old[2] if isinstance(old, tuple) else old for old in cache], why)
+            value = self.ev.writes.choose([run, lambda: before], why)
+        else:
+            value = run()
+        if known or again:
             self.ev.writes.changing(cache)
-            cache.append((list(args), dict(kwargs), value))
+            cache.append((list(args) if known else None, dict(kwargs), value))
         return value
 
     def bind_arguments(

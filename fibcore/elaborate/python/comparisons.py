@@ -21,6 +21,7 @@ from fibcore.elaborate.python.values import (
     Value,
     deep_unknown,
     depends,
+    hashable,
     plain_of,
 )
 from fibcore.elaborate.python.values.dicts import OrderedDict
@@ -139,7 +140,11 @@ class Comparisons(Part):
         """A view of a dict as a set; any other value as it is."""
         if not isinstance(value, DictView):
             return value
-        return self.ev.operators.make_set(value.now(), place)
+        items = value.now()
+        if not all(map(hashable, items)):  # Python asks another view for them, and not for hashes
+            self.ev.exceptions.may_raise(place, "TypeError")
+            return Unknown("a view with values that cannot be in a set", place)
+        return self.ev.operators.make_set(items, place)
 
     def equal(self, left: Any, right: Any, place: SourcePlace) -> Any:
         """`left == right`."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from fibcore.elaborate.python import plain
 from fibcore.elaborate.python.journal import Status
-from fibcore.elaborate.python.mode import guarded
+from fibcore.elaborate.python.mode import Mode, guarded
 from fibcore.elaborate.python.part import Handlers, Part
 from fibcore.elaborate.python.values import Class, Env, Ext, Obj, Raised, Value
 from fibcore.elaborate.python.values.contexts import Suppress
@@ -47,14 +47,18 @@ class Contexts(Part):
 
         return self.ev.writes.finishing(inside, finish, env, Unknown("how it was left", place))
 
-    def _mode(self, manager: Any) -> Any:
+    def _mode(self, manager: Any) -> Mode:
         # What a suppressing context swallows has to reach it.
+        return guarded(self.ev.mode, self.swallowed(manager))
+
+    def swallowed(self, manager: Any) -> frozenset[str]:
+        """The names of the exceptions that a context may swallow."""
         names: frozenset[str] = frozenset()
         for each in manager.values if isinstance(manager, Alternatives) else (manager,):
             # In a forward pass a statement that raises is lost alone, if nothing says that it may.
             if isinstance(each, Suppress) or (isinstance(each, Value) and not self.ev.mode.forward):
                 names |= each.swallows(self.ev)
-        return guarded(self.ev.mode, names)
+        return names
 
     def left_by(self, manager: Any, error: Raised, env: Env, place: SourcePlace) -> Status:
         """Leave a context by an exception, which it may swallow."""

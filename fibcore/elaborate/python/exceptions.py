@@ -270,6 +270,22 @@ class Exceptions(Part):
         why = Unknown("whether an exception was raised", env.module.place(node))
         return self.ev.writes.trying(body, handled, lambda: block(node.orelse, env), env, why)
 
+    def unless(self, kind: str, run: Callable[[], Any], otherwise: Any, place: SourcePlace) -> Any:
+        """What a function of Python's own comes to that handles an exception of its argument."""
+
+        def body() -> Status:
+            with self.ev.within(guarded(self.ev.mode, frozenset((kind,)))):
+                return ("return", run())
+
+        def handle(error: Raised) -> Status:
+            if kind not in (error.kind, *exception_bases(exception_of(error).cls)):
+                raise error
+            return ("return", otherwise)
+
+        why = Unknown(f"whether {kind} was raised", place)
+        status = self.ev.writes.trying(body, handle, lambda: None, None, why)
+        return None if status is None else status[1]
+
     def _handle(self, node: ast.Try, error: Raised, env: Env) -> Status:
         """Run the handler of an exception, or all that may be it."""
         self.caught(error)

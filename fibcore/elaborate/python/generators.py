@@ -7,14 +7,19 @@ as generators of this interpreter: a frame stands still where its own yield does
 from __future__ import annotations
 
 import ast
+import contextlib
+from collections.abc import Callable
 from collections.abc import Generator as Frame
+from collections.abc import Iterator as Iterator_
 from functools import partial
 from sys import getrefcount
 from typing import Any
 
 from fibcore.elaborate.python.branches import leaves_block
 from fibcore.elaborate.python.journal import Status
+from fibcore.elaborate.python.mode import guarded
 from fibcore.elaborate.python.part import Part
+from fibcore.elaborate.python.pure import names_of_handler
 from fibcore.elaborate.python.reach import reached_by
 from fibcore.elaborate.python.values import ABSENT, Env, Func, Raised
 from fibcore.elaborate.python.values.exceptions import exception_of
@@ -133,7 +138,7 @@ class Generators(Part):
         if not yields(node):
             if isinstance(node, ast.If) and leaves_block(node):
                 return (yield from self._if(node, env))
-            return self.ev.statements.execute(node, env)
+            return self._guarded(env, lambda: self.ev.statements.execute(node, env), node)
         self.ev.budget.step()
         if isinstance(node, ast.Expr):
             yield from self._value(node.value, env)
@@ -186,7 +191,37 @@ class Generators(Part):
             self.ev.names.bind(env, node.target.id, value)
             return value
         self._plain(node, env)
-        return self.ev.expressions.eval(node, env)
+        if not env.guards:
+            return self.ev.expressions.eval(node, env)
+        found = self._guarded(env, lambda: ("value", self.ev.expressions.eval(node, env)), node)
+        return None if found is None else found[1]
+
+    def _guarded(self, env: Env, run: Callable[[], Status], node: ast.AST) -> Status:
+        """Run what holds no yield, inside of handlers of the frame."""
+        if not env.guards:
+            return run()
+        left = self.ev.writes.ways_that_left
+        why = Unknown("whether a generator raised", env.module.place(node))
+
+        def body() -> Status:
+            with self.ev.within(guarded(self.ev.mode, env.guards)):
+                return run()
+
+        def handle(error: Raised) -> Status:
+            if self.ev.writes.ways_that_left > left:
+                raise Undecided(why)
+            raise error
+
+        return self.ev.writes.trying(body, handle, lambda: None, env, why)
+
+    @contextlib.contextmanager
+    def _inside_of(self, names: frozenset[str], env: Env) -> Iterator_[None]:
+        """While the frame stands where it handles exceptions."""
+        outer, env.guards = env.guards, env.guards | names
+        try:
+            yield
+        finally:
+            env.guards = outer
 
     def _delegate(self, value: Any, node: ast.YieldFrom, env: Env) -> Frame[Any, Any, Any]:
         place = env.module.place(node)
@@ -271,8 +306,10 @@ class Generators(Part):
 
     def _handled(self, node: ast.Try, env: Env) -> Steps:
         exceptions = self.ev.exceptions
+        names = frozenset(name for handler in node.handlers for name in names_of_handler(handler))
         try:
-            status = yield from self._block(node.body, env)
+            with self._inside_of(names, env):
+                status = yield from self._block(node.body, env)
         except Raised as error:
             exceptions.caught(error)
             handlers, certain = exceptions.fitting(node.handlers, error, env)
@@ -297,9 +334,10 @@ class Generators(Part):
         manager = yield from self._value(items[0].context_expr, env)
         entered = contexts.enter(manager, place)
         try:
-            if items[0].optional_vars is not None:
-                self.ev.assignments.assign(items[0].optional_vars, entered, env)
-            status = yield from self._with(items[1:], node, env)
+            with self._inside_of(contexts.swallowed(manager), env):
+                if items[0].optional_vars is not None:
+                    self.ev.assignments.assign(items[0].optional_vars, entered, env)
+                status = yield from self._with(items[1:], node, env)
         except Raised as error:
             return contexts.left_by(manager, error, env, place)
         contexts.leave(manager, None, place)

@@ -18,7 +18,7 @@ from fibcore.elaborate.python.import_time import used_at_import
 from fibcore.elaborate.python.mangling import PRIVATE
 from fibcore.errors import SourceError
 from fibcore.regular_files import read_text
-from fibcore.syntax import children, walk
+from fibcore.syntax import children, parse_module, walk
 
 MAX_FILE = 2 << 20
 """Characters of a file: the largest seen has 445,000, and syntax takes 300 bytes for each."""
@@ -56,7 +56,7 @@ class Statement:
                 self._nodes = self._class_nodes()
                 if self._nodes is None:
                     # Blank lines in front keep the line numbers of the file.
-                    self._nodes = ast.parse("\n" * (self._line - 1) + self.text).body
+                    self._nodes = parse_module("\n" * (self._line - 1) + self.text).body
             except (RecursionError, MemoryError):  # of the parser's own stack, too
                 raise SourceError(
                     "the source nests deeper than can be parsed",
@@ -271,7 +271,7 @@ class SourceModule:
             SourceError: the file is not Python that this interpreter can parse.
         """
         try:
-            return ast.parse(self.text).body
+            return parse_module(self.text).body
         except (RecursionError, MemoryError):
             raise SourceError(
                 "the source nests deeper than can be parsed", where=f"{self.file}:1"

@@ -558,7 +558,7 @@ class Writes:
         body: Callable[[], Status],
         handle: Callable[[Raised], Status],
         otherwise: Callable[[], Status],
-        env: Env,
+        env: Env | None,
         why: Unknown,
     ) -> Status:
         """Run a body whose exceptions are handled, those of undecided branches too."""

@@ -14,6 +14,8 @@ import ast
 import re
 from collections.abc import Callable, Sequence
 
+from fibcore.syntax import parse_module
+
 LONG = 2000
 """Characters from which on a class is worth it."""
 _MEMBER = re.compile(r"\n {4}(?=[^\s#)\]}])")
@@ -87,7 +89,7 @@ def parse(
         before = method.end
     parts.append(text[before:])
     try:
-        nodes = ast.parse("\n" * (line - 1) + "".join(parts)).body
+        nodes = parse_module("\n" * (line - 1) + "".join(parts)).body
     except SyntaxError:
         return None
     number, before = line, 0
@@ -143,7 +145,7 @@ def _with_body_of(
 
     def body() -> list[ast.stmt]:
         try:
-            (holder,) = ast.parse("\n" * (line - 2) + "class _:\n" + text).body
+            (holder,) = parse_module("\n" * (line - 2) + "class _:\n" + text).body
             (method,) = holder.body  # type: ignore[attr-defined]
         except (SyntaxError, ValueError):
             return otherwise(line)

@@ -42,7 +42,9 @@ class Names(Part):
                 if type(value) is not Alternatives:
                     return value
                 if may_be_absent(value):
-                    self.ev.exceptions.may_raise(env.module.place(node), "NameError")
+                    mine = scope is env and env.func is not None
+                    kind = "UnboundLocalError" if mine else "NameError"
+                    self.ev.exceptions.may_raise(env.module.place(node), kind)
                 return bound(value)
             if scope.is_class and scope.owner is not None and name in scope.owner.names:
                 # A name that the body binds later is looked up in the module, and nowhere between.

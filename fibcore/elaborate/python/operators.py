@@ -563,6 +563,8 @@ class Operators(Part):
                 key = self.ev.special_methods.key(found, value, place)
                 if isinstance(key, Unknown):
                     return key
+                if not hashable(key):
+                    raise Raised("TypeError", "an unhashable item of a set", place)
                 found[key] = None
             return set(found)
         try:

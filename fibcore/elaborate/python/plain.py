@@ -452,7 +452,8 @@ class Plain(Part):
             known = Unknown("a dict updated with others under unknown keys", place)
             self.ev.doubts.lose(value, item if isinstance(item, Unknown) else known)
         elif may_be_absent(item):
-            self.ev.writes.put(value, key, bound(item, value.get(key, ABSENT)))
+            there = [part for part in item.values if part is not ABSENT]
+            self.ev.writes.put(value, key, merge([*there, value.get(key, ABSENT)]))
         else:
             self.ev.assignments.set_item(value, key, item, place)
 

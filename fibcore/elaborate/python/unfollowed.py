@@ -33,7 +33,7 @@ class Unfollowed(Part):
     def __init__(self, evaluator: Evaluator) -> None:
         super().__init__(evaluator)
         self._inside: list[ast.AST] = []
-        self._reach = Reach(evaluator)
+        self.reach = Reach(evaluator)
 
     def handed(self, values: Iterable[Any], why: Unknown) -> None:
         """What a function may do with functions and iterators that it is handed."""
@@ -51,7 +51,7 @@ class Unfollowed(Part):
             if name in _MAKES:
                 continue
             func = self._method(obj.cls, name)
-            if func is not None and func.node not in self._inside and self._reach.beyond(func):
+            if func is not None and func.node not in self._inside and self.reach.beyond(func):
                 self._any_number(Bound(func, obj), why)
 
     def _method(self, cls: Class, name: str) -> Func | None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from fibcore.elaborate.python.values import ABSENT, Class, Env, Func, Namespace, Native, Raised
 from fibcore.elaborate.sglang.arguments import Args, Kwargs
 from fibcore.model.tree import SourcePlace, Unknown
+from fibcore.syntax import parse_expression
 
 if TYPE_CHECKING:
     from fibcore.elaborate.python.evaluator import Evaluator
@@ -109,7 +110,7 @@ def _own_forms(module: SourceModule) -> dict[str, ast.expr]:
     found: dict[str, ast.expr] = {}
     for match in _UPDATE.finditer(module.text):
         try:
-            node = ast.parse(f"({match['of'].strip().rstrip(',')})", mode="eval")
+            node = ast.Expression(parse_expression(f"({match['of'].strip().rstrip(',')})"))
         except SyntaxError:
             continue
         for part in ast.walk(node):

@@ -12,6 +12,7 @@ from fibcore.elaborate.python.index import SourceModule
 from fibcore.elaborate.python.values import Env, Ext, ModuleSpace, Raised
 from fibcore.elaborate.transformers.summaries.summary import BASE_NAMES, GIVEN, OWN, ClassSummary
 from fibcore.model.tree import Alternatives, Unknown, origins_of
+from fibcore.syntax import parse_expression
 
 if TYPE_CHECKING:
     from fibcore.elaborate.python.evaluator import Evaluator
@@ -116,4 +117,4 @@ class _NoFile(SourceModule):
 
 @functools.lru_cache(maxsize=4096)
 def _parsed(expression: str) -> ast.expr:
-    return ast.parse(expression, mode="eval").body
+    return parse_expression(expression)

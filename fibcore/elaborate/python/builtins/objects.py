@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fibcore.elaborate.python.builtins.table import builtin
 from fibcore.elaborate.python.values import (
     ABSENT,
+    PROPERTIES,
     Args,
     Class,
+    Func,
     Kwargs,
     Mod,
     ModuleSpace,
@@ -24,6 +27,21 @@ from fibcore.model.tree import Alternatives, SourcePlace, Unknown, UnknownKind
 
 if TYPE_CHECKING:
     from fibcore.elaborate.python.evaluator import Evaluator
+
+
+def _runs_code(ev: Evaluator, value: Any, name: str) -> bool:
+    """Whether reading an attribute of an object runs a function of the source."""
+    if type(value) is not Obj or not isinstance(value.cls, Class) or ev.mode.forward:
+        return False
+    attr = ev.classes.attr
+    if isinstance(attr(value.cls, "__getattribute__"), Func):
+        return True
+    if name in value.attrs:
+        return False
+    found = attr(value.cls, name)
+    if found is ABSENT:
+        return isinstance(attr(value.cls, "__getattr__"), Func)
+    return isinstance(found, Obj) or (isinstance(found, Func) and found.kind in PROPERTIES)
 
 
 @builtin("getattr")
@@ -46,6 +64,9 @@ def _getattr(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> A
         return ev.attributes.get(owner, name, place)
 
     def each(value: Any) -> Any:
+        if _runs_code(ev, value, name):
+            find = partial(ev.attributes.get, value, name, place)
+            return ev.exceptions.unless("AttributeError", find, args[2], place)
         found = ev.attributes.find(value, name, place)
         return args[2] if found is ABSENT else found
 
@@ -68,6 +89,10 @@ def _hasattr(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> A
     ev.layers.pin(name)
 
     def each(value: Any) -> Any:
+        if _runs_code(ev, value, name):
+            find = partial(ev.attributes.get, value, name, place)
+            found = ev.exceptions.unless("AttributeError", lambda: (find(), True)[1], False, place)
+            return found if isinstance(found, bool) else Unknown(f"hasattr {name}", place)
         try:
             found = ev.attributes.find(value, name, place)
         except Raised as error:

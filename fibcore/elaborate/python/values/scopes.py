@@ -29,13 +29,14 @@ class Env:
         tolerant: Whether a statement that raises is lost alone, and the next ones go on.
         nonlocals: The variables of scopes around this one, by the names declared nonlocal.
         maybe: Values of returns on one side of an undecided branch.
+        guards: Names of the exceptions that a generator handles where its frame stands.
     """
 
     is_class = False
     """Whether it is the scope of a class body, which functions inside do not see."""
 
     __slots__ = (
-        "func", "globals_", "maybe", "module", "nonlocals", "outer", "tolerant", "vars",
+        "func", "globals_", "guards", "maybe", "module", "nonlocals", "outer", "tolerant", "vars",
     )  # fmt: skip
 
     @property
@@ -59,6 +60,7 @@ class Env:
         self.globals_: set[str] | None = None
         self.nonlocals: dict[str, dict[str, Any]] = {}
         self.maybe: list[Any] = []
+        self.guards: frozenset[str] = frozenset()
 
 
 class LazyImport:

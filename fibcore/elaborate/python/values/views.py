@@ -8,7 +8,7 @@ from fibcore.elaborate.python.values.base import ABSENT, Args, Kwargs, Raised, V
 from fibcore.elaborate.python.values.functions import Native
 from fibcore.elaborate.python.values.merging import at_index
 from fibcore.elaborate.python.values.open_ended import is_open
-from fibcore.model.tree import Unknown
+from fibcore.model.tree import Unknown, UnknownKind
 
 if TYPE_CHECKING:
     from fibcore.elaborate.python.evaluator import Evaluator
@@ -50,7 +50,9 @@ class DictView(Value):
         return self.kind != "values"
 
     def now(self) -> list[Any]:
-        """What it shows now."""
+        """What it shows now; of a dict that may hold more, that this is not known."""
+        if is_open(self.holder):
+            return [Unknown("a view of a dict that may hold more", None, UnknownKind.ENTRY)]
         if self.kind == "items":
             return [tuple(item) for item in self.holder.items()]
         return list(self.holder if self.kind == "keys" else self.holder.values())
@@ -69,7 +71,7 @@ class DictView(Value):
         return DictView(at_index(self.holder, index, tracker), self.kind)
 
     def truth(self, ev: Evaluator) -> bool | None:
-        return bool(self.holder)
+        return ev.operators.truth(self.holder)
 
     def equals(self, ev: Evaluator, other: Any, place: SourcePlace) -> Any:
         if self is other:
@@ -78,6 +80,9 @@ class DictView(Value):
             return False
         if isinstance(other, DictView) and not other.is_set:
             return False
+        if isinstance(other, DictView) and self.kind == other.kind == "items":
+            # Values need no hash for that.
+            return ev.comparisons.equal(dict(self.holder), dict(other.holder), place)
         sides = [ev.operators.make_set(_items(side), place) for side in (self, other)]
         if any(isinstance(side, Unknown) for side in sides):
             return Unknown("a comparison of views with something unknown", place)
@@ -112,6 +117,8 @@ class DictView(Value):
         return None if is_open(self.holder) else self.now()
 
     def length(self, ev: Evaluator, place: SourcePlace) -> Any:
+        if is_open(self.holder):
+            return Unknown("the length of a view of a dict that may hold more", place)
         return len(self.holder)
 
     def call(self, ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:

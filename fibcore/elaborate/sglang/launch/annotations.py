@@ -17,6 +17,7 @@ import attrs
 from fibcore.elaborate.python.values import Class, Env, Ext
 from fibcore.elaborate.sglang.argument_bags import argument_bags
 from fibcore.model.tree import SourcePlace
+from fibcore.syntax import parse_expression
 
 if TYPE_CHECKING:
     from fibcore.elaborate.python.evaluator import Evaluator
@@ -124,7 +125,7 @@ def _parsed(node: ast.expr) -> ast.expr:
     """An annotation, also where it is written as a string."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         try:
-            return ast.parse(node.value, mode="eval").body
+            return parse_expression(node.value)
         except SyntaxError:
             return node
     return node

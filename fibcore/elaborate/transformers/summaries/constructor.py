@@ -21,7 +21,7 @@ from fibcore.elaborate.transformers.summaries.syntax import (
     parameters,
     self_attribute,
 )
-from fibcore.syntax import walk
+from fibcore.syntax import parse_expression, walk
 
 # Calls that set nothing: logging, and checks, whose refusals are not ours to make.
 _HARMLESS = re.compile(
@@ -251,7 +251,7 @@ class _Constructor:
         if func.attr != "setdefault":
             return False
         default = self.rewrite(node.args[1])
-        get = ast.parse(f"{GIVEN}.get({key!r})", mode="eval").body
+        get = parse_expression(f"{GIVEN}.get({key!r})")
         assert isinstance(get, ast.Call)
         get.args.append(default)
         self.draft.assign(key, get, guard)
@@ -307,8 +307,8 @@ def _changed(held: ast.expr, key: ast.expr, value: ast.expr) -> ast.expr:
     if not isinstance(position, int):
         return ast.Dict([None, key], [held, value])
     text = ast.unparse(held)
-    before = ast.parse(f"{text}[:{position}]", mode="eval").body
-    after = ast.parse(f"{text}[{position + 1}:]", mode="eval").body
+    before = parse_expression(f"{text}[:{position}]")
+    after = parse_expression(f"{text}[{position + 1}:]")
     parts: list[ast.expr] = [ast.Starred(before, ast.Load()), value]
     if position != -1:
         parts.append(ast.Starred(after, ast.Load()))

@@ -26,7 +26,7 @@ from fibcore.elaborate.transformers.summaries.syntax import (
     string_pairs,
 )
 from fibcore.regular_files import read_text
-from fibcore.syntax import walk
+from fibcore.syntax import parse_module, walk
 
 _CONFIG_FILE = "configuration_*.py"
 _CLASS = re.compile(r"^class (\w+)\b", re.MULTILINE)
@@ -144,7 +144,7 @@ class Release:
 
     def _tree(self, path: Path) -> ast.Module:
         if path not in self._trees:
-            self._trees[path] = ast.parse(read_text(path))
+            self._trees[path] = parse_module(read_text(path))
         return self._trees[path]
 
 

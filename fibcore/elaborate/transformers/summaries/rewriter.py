@@ -14,6 +14,7 @@ from typing import Any
 from fibcore.elaborate.transformers.summaries.draft import Draft
 from fibcore.elaborate.transformers.summaries.summary import GIVEN, OWN, NotExpressibleError
 from fibcore.elaborate.transformers.summaries.syntax import self_attribute
+from fibcore.syntax import parse_expression
 
 CHANGING = (
     "append",
@@ -86,9 +87,9 @@ class Rewriter(ast.NodeTransformer):
             return ast.Name(GIVEN, ast.Load())
         data = self.lineage.globals[min(self.level, len(self.lineage.globals) - 1)]
         if name in data:
-            return ast.parse(repr(data[name]), mode="eval").body
+            return parse_expression(repr(data[name]))
         if name == "Sequence":
-            return ast.parse("(list, tuple)", mode="eval").body
+            return parse_expression("(list, tuple)")
         if name in _BUILTINS or name in _KEPT or name.endswith("Config"):
             return node
         raise NotExpressibleError(name)
@@ -142,8 +143,8 @@ class Rewriter(ast.NodeTransformer):
         if name in self.lineage.properties or name in self.draft.unclear:
             raise NotExpressibleError(name)
         if function == "hasattr":
-            return ast.parse(f"{name!r} in {OWN}", mode="eval").body
-        get = ast.parse(f"{OWN}.get({name!r})", mode="eval").body
+            return parse_expression(f"{name!r} in {OWN}")
+        get = parse_expression(f"{OWN}.get({name!r})")
         assert isinstance(get, ast.Call)
         get.args += [self.visit(a) for a in node.args[2:]]
         return get
