@@ -71,6 +71,7 @@ from fibcore.ops.authoring.linears import (
 from fibcore.ops.authoring.rendering import joined, named_after, render, select
 from fibcore.ops.authoring.tables import csv_text, json_text
 from fibcore.ops.authoring.testlists import attention_testlist, testlist
+from fibcore.ops.authoring.trace_apply import PLANNED, Applied, trace_apply_format
 from fibcore.ops.exports import (
     Device,
     Exported,
@@ -117,8 +118,10 @@ _WITH_NUMPY = {
 
 __all__ = [
     "HOOK_API",
+    "PLANNED",
     "TOKENS",
     "Alternatives",
+    "Applied",
     "Attended",
     "Axis",
     "Batch",
@@ -210,6 +213,7 @@ __all__ = [
     "tensor",
     "tensor_bytes",
     "testlist",
+    "trace_apply_format",
     "use",
     "var",
     "with_origins",

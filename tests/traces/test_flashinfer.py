@@ -1,19 +1,16 @@
 """Real dumps: FlashInfer's tracing writes them before a kernel runs, so that no GPU is needed.
 
-They are made with this interpreter's FlashInfer, and with those of the interpreters that
-FIBCORE_FLASHINFER names, separated as PATH is.
+They are made with this interpreter's FlashInfer, and with those that FIBCORE_FLASHINFER names.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from flashinfer_python import INTERPRETERS, run, usable
 
 from fibcore.dataset import Dataset
 from fibcore.errors import FibcoreError
@@ -55,39 +52,20 @@ call(flashinfer.rope.apply_rope, torch.zeros(4, 4, 16, dtype=bf16),
 """
 
 
-INTERPRETERS = (
-    sys.executable,
-    *filter(None, os.environ.get("FIBCORE_FLASHINFER", "").split(os.pathsep)),
-)
-
-
 @pytest.fixture(scope="session", params=INTERPRETERS)
 def interpreter(request: pytest.FixtureRequest) -> str:
     """A Python that can import FlashInfer and torch."""
-    python: str = request.param
-    done = subprocess.run(  # noqa: S603 - our own script
-        [python, "-c", "import flashinfer"], capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        pytest.skip(f"{python} cannot import flashinfer, which real dumps need: {last}")
-    return python
+    return usable(request.param)
 
 
 @pytest.fixture(scope="session")
 def dump(interpreter: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What a few calls of FlashInfer leave, made without a GPU."""
     folder = tmp_path_factory.mktemp("dump")
-    done = subprocess.run(  # noqa: S603 - our own script
-        [interpreter, "-c", SCRIPT],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={
-            **os.environ,
-            "FLASHINFER_TRACE_DUMP": "1",
-            "FLASHINFER_TRACE_DUMP_DIR": str(folder),
-        },
+    done = run(
+        *(interpreter, "-c", SCRIPT),
+        FLASHINFER_TRACE_DUMP="1",
+        FLASHINFER_TRACE_DUMP_DIR=str(folder),
     )
     assert done.returncode == 0, done.stderr
     if not list(folder.glob("*.json")):
@@ -100,9 +78,7 @@ def templates(interpreter: str, tmp_path_factory: pytest.TempPathFactory) -> Pat
     """A dump of every template whose inputs need no GPU."""
     folder = tmp_path_factory.mktemp("templates")
     script = Path(__file__).with_name("all_templates.py")
-    done = subprocess.run(  # noqa: S603 - our own script
-        [interpreter, str(script), str(folder)], capture_output=True, text=True, check=False
-    )
+    done = run(interpreter, str(script), str(folder))
     assert done.returncode == 0, done.stderr
     return folder
 

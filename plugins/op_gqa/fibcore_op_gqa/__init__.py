@@ -26,6 +26,7 @@ from fibcore.plugin import (
     hookimpl,
 )
 from fibcore_op_gqa import (
+    applied,
     cost,
     definitions,
     exports,
@@ -100,4 +101,4 @@ def fibcore_implementations(definition: Definition) -> Sequence[Implementation]:
 @hookimpl
 def fibcore_exports() -> Sequence[ExportFormat]:
     """Lists of cases for benchmarks."""
-    return exports.FORMATS
+    return (*exports.FORMATS, *applied.FORMATS)

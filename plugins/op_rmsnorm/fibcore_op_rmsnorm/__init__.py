@@ -11,6 +11,7 @@ from importlib.resources import files
 from fibcore.plugin import (
     Cost,
     Definition,
+    ExportFormat,
     Extraction,
     GroundTruth,
     Identity,
@@ -25,6 +26,7 @@ from fibcore.plugin import (
     hookimpl,
 )
 from fibcore_op_rmsnorm import (
+    applied,
     cost,
     definitions,
     ground_truths,
@@ -93,3 +95,9 @@ def fibcore_cost(
 def fibcore_implementations(definition: Definition) -> Sequence[Implementation]:
     """Right and wrong kernels, by which benchmarks are tried."""
     return implementations.implementations(definition)
+
+
+@hookimpl
+def fibcore_exports() -> Sequence[ExportFormat]:
+    """Solutions that FlashInfer puts in place of its kernels."""
+    return applied.FORMATS

@@ -1,0 +1,48 @@
+"""RMSNorm in place of FlashInfer's at run time; see `fibcore.plugin.trace_apply_format`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fibcore.plugin import Applied, Definition, trace_apply_format
+from fibcore_op_rmsnorm.names import OP_TYPE, function_name
+
+PLAIN = '''
+def apply(hidden_states, weight):
+    """As `flashinfer.norm.rmsnorm` is called."""
+    return run(hidden_states, weight)
+'''
+
+FUSED = '''
+def apply(hidden_states, residual, weight):
+    """As `flashinfer.norm.fused_add_rmsnorm` is called: the residual becomes the sum."""
+    total = (hidden_states.to(torch.float32) + residual).to(residual.dtype)
+    return run(hidden_states, residual, weight), total
+'''
+# The definition has one output, so that its reference alone would leave the residual as it was.
+
+
+def _applied(definition: Definition) -> Sequence[Applied] | str:
+    for fused in (False, True):
+        stem = function_name(gemma=False, fused_add=fused)
+        if not definition.name.startswith(f"{stem}_h"):
+            continue
+        outputs = {"output": definition.outputs["output"]}
+        if fused:
+            outputs["residual"] = definition.inputs["residual"]
+        return (
+            Applied(
+                name=f"{stem}_h{definition.const_axes['hidden_size']}",
+                op_type=OP_TYPE,
+                fi_api=f"flashinfer.norm.{stem}",
+                inputs=definition.inputs,
+                outputs=outputs,
+                source=FUSED if fused else PLAIN,
+                written={"output": "input", "residual": "residual"} if fused else {},
+            ),
+        )
+    return "FlashInfer's trace templates have no such norm"
+
+
+FORMATS = (trace_apply_format((OP_TYPE,), _applied),)
+"""The formats that this plugin writes."""
