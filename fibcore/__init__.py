@@ -42,6 +42,7 @@ _WHERE = {
     "diff": "fibcore.reports.diff",
     "report": "fibcore.reports.dataset",
     "import_trace": "fibcore.traces",
+    "import_workloads": "fibcore.benchmarking.recorded",
     "list": "fibcore.reports.listing",
     "tree": "fibcore.extraction.one_model",
     "cost": "fibcore.benchmarking.costs",
@@ -69,6 +70,7 @@ __all__ = [
     "hierarchy",
     "hookimpl",
     "import_trace",
+    "import_workloads",
     "list",
     "models",
     "new_op",
@@ -88,6 +90,7 @@ __all__ = [
 if TYPE_CHECKING:
     from fibcore.benchmarking.certificates.run import certify
     from fibcore.benchmarking.costs import cost
+    from fibcore.benchmarking.recorded import import_workloads
     from fibcore.benchmarking.solutions import add_solutions
     from fibcore.benchmarking.workloads.add import add_workloads
     from fibcore.checking.run import check

@@ -32,6 +32,7 @@ COMMANDS = {
     "export": "export",
     "extract-kernel-definitions": "extract",
     "import-trace": "import_trace",
+    "import-workloads": "import_workloads",
     "list": "list",
     "models": "models",
     "new-op": "new_op",

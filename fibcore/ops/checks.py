@@ -32,7 +32,7 @@ RESERVED = frozenset(
         *("all", "batch", "check", "config", "configs", "counts", "dask", "dataset"),
         *("description", "device", "disable_plugin", "display_name", "dry_run", "ep", "evidence"),
         *("evidence_dir", "exit_code", "flashinfer", "flashinfer_trace", "format", "gpu", "help"),
-        *("hf_repo_id", "jobs", "json", "keys", "launch", "memory_bytes", "memory_limit"),
+        *("hf_repo_id", "jobs", "json", "keys", "launch", "log", "memory_bytes", "memory_limit"),
         *("model_name",),
         *("op_type", "options", "output", "prefill_sequences", "prefill_tokens", "progress"),
         *("prune", "quiet", "registry", "rows", "sglang", "shipped", "show", "stage", "table"),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fibcore.benchmarking.workloads import blobs, lines
 from fibcore.benchmarking.workloads.blobs import Blob
+from fibcore.benchmarking.workloads.origins import mark_synthetic
 from fibcore.benchmarking.workloads.report import AddWorkloadsReport, LeftOut
 from fibcore.dataset import BrokenFileError, Dataset, files
 from fibcore.dataset.files import read_text, relative
@@ -147,6 +148,10 @@ class _Writer:
         elif text:
             self.unchanged.append(path)
         self.workloads[definition.name] = len(made)
+        try:
+            mark_synthetic(self.dataset, definition.name, map(lines.uuid_of, made))
+        except BrokenFileError as error:
+            self.problems.append(error)
         if kept:
             self.kept[definition.name] = len(kept)
         self._tidy(definition, text)
