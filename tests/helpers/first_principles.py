@@ -233,8 +233,7 @@ class _Calculator:
         """DeepSeek-V4: one key head, compressed by a table; the indexer where it is by 4.
 
         What mixes the residual streams of a layer runs in one kernel with that; the last mixture
-        is a product of its own. Its attention is no grouped-query attention: op_dsv4's own tests
-        hold the sizes of that.
+        is a product of its own.
         """
         heads, size, rank = (self.c[n] for n in ("num_attention_heads", "head_dim", "q_lora_rank"))
         self.gemms[rank + size, self.hidden] += self.layers
@@ -243,6 +242,8 @@ class _Calculator:
         self.gemms[self.hidden, self.c["o_groups"] * self.c["o_lora_rank"]] += self.layers
         ratios = Counter(self.c["compress_ratios"][: self.layers])
         for ratio, layers in ratios.items():
+            variant = f"attention sinks and keys compressed by {ratio}"
+            self.attention[variant, heads, 1, size] += layers
             overlaps = 2 if ratio == 4 else 1
             if ratio:
                 self.gemms[2 * overlaps * size, self.hidden] += layers  # what is kept, and weights
