@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="The page.  [default: reports/index.html of the dataset]",
 )
+@click.option("--steps", is_flag=True, help="Show what steps of the models launch, with pictures.")
+@click.option("--gpu", multiple=True, metavar="NAME", help="GPU of steps (repeatable).  [all]")
+@options.sglang
 @options.common
 def report(out: Output, **given: Any) -> int:
     """Write one HTML page of the dataset, to search and filter.

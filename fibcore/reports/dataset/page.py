@@ -25,16 +25,19 @@ from fibcore.pages import (
 from fibcore.pages.axes import number
 from fibcore.pages.tables import natural
 from fibcore.reports.dataset.contents import Contents, Entry
+from fibcore.reports.dataset.steps import DatasetSteps
+from fibcore.reports.step_pictures import StepPart, step_parts
 
 TABLE = "definitions"
 
 
-def render(contents: Contents, name: str) -> str:
+def render(contents: Contents, name: str, steps: DatasetSteps | None = None) -> str:
     """The page's text.
 
     Args:
         contents: What the dataset holds.
         name: What the dataset is called on the page.
+        steps: Steps of its models; None where they are not to be shown.
     """
     entries = contents.entries
     return render_page(
@@ -49,9 +52,18 @@ def render(contents: Contents, name: str) -> str:
             if (plot := make(entries)) is not None
         ],
         gpus=GPUS,
+        steps=[] if steps is None else _steps(steps),
+        refused=() if steps is None else steps.refused,
         tally=_tally(entries, contents),
         contents=contents,
     )
+
+
+def _steps(steps: DatasetSteps) -> list[tuple[str, tuple[str, ...], list[StepPart]]]:
+    return [
+        (model.label, model.partial, list(step_parts(steps.gpus, number, model.steps)))
+        for number, model in enumerate(steps.models)
+    ]
 
 
 def _tally(entries: tuple[Entry, ...], contents: Contents) -> list[tuple[int, str, str]]:

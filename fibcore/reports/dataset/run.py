@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fibcore.dataset import Dataset
-from fibcore.keywords import api
+from fibcore.errors import UsageError
+from fibcore.keywords import api, several
 from fibcore.pages import need_for_pages
 from fibcore.pages.output import write_page
 from fibcore.reports.dataset.contents import gather
 from fibcore.reports.dataset.page import render
+from fibcore.reports.dataset.steps import dataset_steps
 from fibcore.reports.dataset.summary import DatasetReport
 from fibcore.workspace import Where, Workspace
 
@@ -22,7 +25,13 @@ PAGE = "reports/index.html"
 
 
 @api(Where)
-def report(*, output: str | Path | None = None, **where: Unpack[Where]) -> DatasetReport:
+def report(
+    *,
+    output: str | Path | None = None,
+    steps: bool = False,
+    gpu: str | Sequence[str] = (),
+    **where: Unpack[Where],
+) -> DatasetReport:
     """Write one self-contained HTML page of a dataset.
 
     The page needs no network and no other file. Nothing of the dataset is executed, and the same
@@ -30,17 +39,25 @@ def report(*, output: str | Path | None = None, **where: Unpack[Where]) -> Datas
 
     Args:
         output: The page; by default `reports/index.html` of the dataset.
+        steps: Show besides what one decode step and one prefill step of each model launch, with
+            pictures: the models are elaborated anew, as they were served.
+        gpu: The GPUs of these steps; the first one decides shares. All that are known by default.
         **where: Where the dataset is; see `fibcore.workspace.Where`.
 
     Raises:
+        UsageError: there is no such GPU, or one is named without `steps`.
+        SourceError: `steps`, and there is no source to elaborate.
         DatasetError: there is no dataset, or the page cannot be written.
         MissingPackageError: the extra `report` is not installed.
     """
     need_for_pages()
+    if gpu and not steps:
+        raise UsageError("GPUs are those of steps", where="--gpu", expected="--steps beside it")
     workspace = Workspace.of(**where)
     root = workspace.dataset_folder
     contents = gather(root, workspace.registry)
-    text = render(contents, root.absolute().name)
+    weighed = dataset_steps(contents, workspace, several(gpu)) if steps else None
+    text = render(contents, root.absolute().name, weighed)
     path = root / PAGE if output is None else Path(output)
     changed = Dataset(root).write(PAGE, text) if output is None else write_page(path, text)
     entries = contents.entries

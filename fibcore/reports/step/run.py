@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import attrs
 
-from fibcore.benchmarking.costs.floors import floor
-from fibcore.benchmarking.costs.gpus import GPUS, Gpu, gpu_called
-from fibcore.errors import UsageError
+from fibcore.benchmarking.costs.gpus import GPUS, gpu_called
 from fibcore.extraction.find import few_collections
-from fibcore.extraction.findings import FoundModel, find_models
-from fibcore.extraction.launches import Launch
+from fibcore.extraction.findings import find_models
 from fibcore.extraction.report import source_label
 from fibcore.extraction.request import ModelsAsked, Request
 from fibcore.keywords import api, part, several, user_path
 from fibcore.model.launch import gpu_of
-from fibcore.ops.registry import Registry
 from fibcore.pages import need_for_pages
 from fibcore.pages.output import write_page
-from fibcore.reports.launch_costs import BATCHES, Batch, LaunchCosts
-from fibcore.reports.step.report import ModelSteps, Step, StepKernel, StepReport
+from fibcore.reports.launch_costs import BATCHES
+from fibcore.reports.step.report import StepReport
+from fibcore.reports.steps import model_steps, step_batches
 from fibcore.workspace import Where, Workspace
 
 if TYPE_CHECKING:
@@ -66,7 +63,7 @@ def step(
     """
     if output is not None:
         need_for_pages()
-    batches = _batches(batch, keys, prefill_tokens, prefill_sequences)
+    batches = step_batches(batch, keys, prefill_tokens, prefill_sequences)
     gpus = tuple({one.name: one for one in map(gpu_called, several(gpu))}.values()) or GPUS
     workspace = Workspace.of(**part(Where, asked))
     registry = workspace.registry
@@ -86,7 +83,7 @@ def step(
     report = StepReport(
         source=source_label(source),
         gpus=tuple(one.name for one in gpus),
-        models=tuple(_steps(model, batches, gpus, registry) for model in found.models),
+        models=tuple(model_steps(model, batches, gpus, registry) for model in found.models),
         refused=found.refused,
     )
     if output is None:
@@ -96,76 +93,3 @@ def step(
     path = user_path(output, "--output")
     write_page(path, render(report))
     return attrs.evolve(report, output=str(path))
-
-
-def _batches(batch: int, keys: int, tokens: int, sequences: int) -> tuple[Batch, ...]:
-    for name, value in (
-        ("--batch", batch),
-        ("--keys", keys),
-        ("--prefill-tokens", tokens),
-        ("--prefill-sequences", sequences),
-    ):
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise UsageError(
-                "not a number of these", where=name, expected="at least 1", found=repr(value)
-            )
-    if tokens < sequences:
-        raise UsageError(
-            "every sequence has a token",
-            where="--prefill-tokens",
-            expected=f"at least {sequences}, for {sequences} sequences",
-            found=str(tokens),
-        )
-    return (
-        Batch("decode", batch, batch, keys),
-        Batch("prefill", sequences, tokens, -(-tokens // sequences)),
-    )
-
-
-def _steps(
-    model: FoundModel, batches: Iterable[Batch], gpus: Sequence[Gpu], registry: Registry
-) -> ModelSteps:
-    costs = LaunchCosts(model.launches, registry)
-    report = model.report
-    partial = (
-        *(f"missing: {missing}" for missing in report.missing),
-        *(f"undecided: {problem}" for problem in report.problems),
-        *(str(error) for error in report.errors),
-    )
-    return ModelSteps(
-        label=", ".join(filter(None, (report.label, report.served))),
-        steps=tuple(
-            _step(batch, [one for one in model.launches if one.stage == batch.stage], costs, gpus)
-            for batch in batches
-        ),
-        partial=partial,
-    )
-
-
-def _step(batch: Batch, found: Iterable[Launch], costs: LaunchCosts, gpus: Sequence[Gpu]) -> Step:
-    kernels = [_kernel(one, batch, costs, gpus) for one in found]
-    floors = {gpu.name: sum(k.floors.get(gpu.name, 0.0) for k in kernels) for gpu in gpus}
-    first = gpus[0].name
-    whole = floors[first] or 1.0  # nothing is a part of nothing
-    return Step(
-        stage=batch.stage,
-        batch=str(batch),
-        kernels=tuple(attrs.evolve(k, share=k.floors.get(first, 0.0) / whole) for k in kernels),
-        floors=floors,
-    )
-
-
-def _kernel(one: Launch, batch: Batch, costs: LaunchCosts, gpus: Sequence[Gpu]) -> StepKernel:
-    cost = costs.cost(one, batch)
-    limits = {} if cost is None else {gpu.name: floor(cost, gpu) for gpu in gpus}
-    return StepKernel(
-        what=one.what,
-        op_type="" if one.kernel is None else one.kernel.op_type,
-        state=one.state,
-        count=one.count,
-        flops=None if cost is None else cost.flops * one.count,
-        bytes=None if cost is None else cost.bytes_moved * one.count,
-        floors={name: limit.seconds * one.count for name, limit in limits.items()},
-        bound=limits[gpus[0].name].bound if limits else "",
-        share=0.0,
-    )
