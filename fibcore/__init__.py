@@ -43,6 +43,8 @@ _WHERE = {
     "report": "fibcore.reports.dataset",
     "import_trace": "fibcore.traces",
     "import_workloads": "fibcore.benchmarking.recorded",
+    "onboard": "fibcore.onboarding",
+    "track": "fibcore.onboarding",
     "list": "fibcore.reports.listing",
     "tree": "fibcore.extraction.one_model",
     "cost": "fibcore.benchmarking.costs",
@@ -74,6 +76,7 @@ __all__ = [
     "list",
     "models",
     "new_op",
+    "onboard",
     "plugins",
     "publish",
     "report",
@@ -82,6 +85,7 @@ __all__ = [
     "sizes",
     "step",
     "survey",
+    "track",
     "tree",
     "validate",
     "verify",
@@ -103,6 +107,7 @@ if TYPE_CHECKING:
     from fibcore.extraction.run import extract
     from fibcore.model.definition import Definition
     from fibcore.model.serving import Serving
+    from fibcore.onboarding import onboard, track
     from fibcore.ops.hookspecs import hookimpl
     from fibcore.publishing import publish
     from fibcore.reports.coverage import coverage

@@ -25,7 +25,7 @@ FUNCTIONS = sorted(
 
 
 def test_every_function_of_the_api_takes_the_same_keywords() -> None:
-    assert len(FUNCTIONS) == 30
+    assert len(FUNCTIONS) == 32
     assert set(Where.__annotations__) == {
         *("target_dir", "dataset", "sglang", "registry", "disable_plugin", "progress")
     }

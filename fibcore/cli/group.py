@@ -36,6 +36,7 @@ COMMANDS = {
     "list": "list",
     "models": "models",
     "new-op": "new_op",
+    "onboard": "onboard",
     "plugins": "plugins",
     "publish": "publish",
     "report": "report",
@@ -43,6 +44,7 @@ COMMANDS = {
     "sizes": "sizes",
     "step": "step",
     "survey": "survey",
+    "track": "track",
     "validate": "validate",
     "verify": "verify",
 }

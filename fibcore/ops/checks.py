@@ -29,7 +29,7 @@ from fibcore.ops.values import is_a, items, listed, mapping, shown
 
 RESERVED = frozenset(
     {
-        *("force", "limit", "log", "since", "workloads"),
+        *("force", "limit", "log", "since", "site", "workloads"),
         *("all", "batch", "check", "config", "configs", "counts", "dask", "dataset"),
         *("description", "device", "disable_plugin", "display_name", "dry_run", "ep", "evidence"),
         *("evidence_dir", "exit_code", "flashinfer", "flashinfer_trace", "format", "gpu", "help"),

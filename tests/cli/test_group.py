@@ -35,7 +35,7 @@ def test_help_lists_every_command(invoke: Invoke) -> None:
         *("report", "survey", "add-workloads", "add-solutions", "certify", "publish"),
         *("plugins", "models", "validate", "explain", "diff", "import-trace", "add-new-model"),
         *("cost", "coverage", "new-op", "export", "check", "step", "sizes", "list"),
-        "import-workloads",
+        *("import-workloads", "onboard", "track"),
     }
     for name in COMMANDS:
         assert name in result.stdout
