@@ -7,10 +7,10 @@ from fibcore_op_dsv4.definitions import kind_of
 
 
 def implementations(definition: Definition) -> tuple[Implementation, ...]:
-    """All of them; none for definitions of others.
+    """All of them; none for stores, and for definitions of others.
 
-    Of what is written in fp8 the right ones round as the reference does: no tolerance of bytes
-    tells a number on the border of two from a wrong one. The reference tests do.
+    What is stored are bytes, of which no tolerance tells a number on the border of two fp8 numbers
+    from a wrong one. The reference tests do, by what they stand for.
     """
     kind = kind_of(definition)
     if kind is None:
@@ -19,9 +19,7 @@ def implementations(definition: Definition) -> tuple[Implementation, ...]:
         return _attention(definition)
     if kind in ("overlap", "plain"):
         return _compress(definition)
-    if "out_loc" in definition.inputs:
-        return _store(definition)
-    return _query(definition)
+    return () if "out_loc" in definition.inputs else _query(definition)
 
 
 _MISSING = "logits.masked_fill_(~there[:, None], LOWEST)"
@@ -94,20 +92,6 @@ def _compress(definition: Definition) -> tuple[Implementation, ...]:
             definition,
             "new tokens are not kept",
             write_indices="torch.full_like(write_indices, -1)",
-        ),
-    )
-
-
-def _store(definition: Definition) -> tuple[Implementation, ...]:
-    each = {name: f"{name}.flip(0)" for name in ("kv", "positions", "out_loc")}
-    return (
-        *wrapped(definition, "tokens in the other order", right=True, inputs=each),
-        *wrapped(definition, "no weight", weight="torch.ones_like(weight)"),
-        *wrapped(definition, "not turned", positions="torch.zeros_like(positions)"),
-        *wrapped(definition, "nothing is stored", out_loc="torch.full_like(out_loc, -1)"),
-        *wrapped(definition, "places of other tokens", out_loc="out_loc.flip(0)"),
-        *rewritten(
-            definition, "no transform", "quantised(transformed(rotated(", "quantised((rotated("
         ),
     )
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     Arrays = Mapping[str, np.ndarray[Any, Any]]
 
-MOST_BYTES = 1 << 26
+MOST_BYTES = 1 << 24
 """Bytes of the caches of a workload: they cannot be random, and so they stand in the dataset."""
 
 LARGEST = 0x48

@@ -72,4 +72,4 @@ def test_definitions_of_others_are_not_guessed(small: Small) -> None:
 def test_caches_stay_small(small: Small) -> None:
     for case in fibcore_workloads(small["compressed"], {}, 0):
         pages = case.axes["swa_num_pages"] * 256 + case.axes["compressed_num_pages"] * 64
-        assert pages * 168 <= 1 << 26
+        assert pages * 168 <= 1 << 24

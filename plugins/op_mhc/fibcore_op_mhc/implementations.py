@@ -78,5 +78,4 @@ def _of_coefficients(definition: Definition) -> list[Implementation]:
         ),
         *wrapped(definition, "the bias is left out", hc_base="torch.zeros_like(hc_base)"),
         *wrapped(definition, "one scale for all", hc_scale="hc_scale[:1].expand(3)"),
-        *rewritten(definition, "softmax over the other index", "HC, HC), -1)", "HC, HC), -2)"),
     ]

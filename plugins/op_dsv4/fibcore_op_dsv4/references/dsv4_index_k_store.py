@@ -34,7 +34,7 @@ def rotated(x: torch.Tensor, cos_sin: torch.Tensor) -> torch.Tensor:
 
 def transformed(x: torch.Tensor) -> torch.Tensor:
     """Rows of float32 numbers after a Hadamard transform that keeps their length."""
-    matrix = torch.ones(1, 1, device=x.device)
+    matrix = x.new_ones(1, 1)
     while matrix.shape[0] < HEAD_DIM:
         matrix = torch.cat((torch.cat((matrix, matrix), 1), torch.cat((matrix, -matrix), 1)))
     return torch.matmul(x, matrix).mul_(HEAD_DIM**-0.5)
