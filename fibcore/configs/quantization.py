@@ -143,11 +143,11 @@ def check_quantization(data: Mapping[str, Any], where: str) -> None:
 
 def _check_section(section: Mapping[str, Any], place: str, *, top: bool = False) -> None:
     for key, value in section.items():
-        here = f"{place}.{key}"
         kind = None if key in _ONLY_AT_THE_TOP and not top else _TYPES.get(key)
         if value is not None and kind is not None and not kind.holds(value):
-            raise _wrong(here, kind.words, value)
+            raise _wrong(f"{place}.{key}", kind.words, value)
         if isinstance(value, dict):
+            here = f"{place}.{key}"
             _check_rules(value, here) if key in _LAYER_RULES else _check_section(value, here)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -182,7 +183,7 @@ class Session:
         config = load_config(builder, self.config.data, self.config.origins)
         self.config_label = config.label
         environment.warnings.extend(core_sizes(config))
-        file = from_file(self.config.data, "", self.config.origins)
+        file = partial(from_file, dict(self.config.data), "", self.config.origins)
         section = quantization_data(self.config.data)
         method = self.serving.argument("quantization")
         if isinstance(method, Unknown) and section is not None:

@@ -453,7 +453,7 @@ def _message(node: ast.expr, value: ExceptionObject) -> str:
     """What reports say of an exception: its first argument, else how that is written."""
     given = value.state["args"]
     if isinstance(given, tuple) and given and isinstance(given[0], str):
-        return str(given[0])
+        return given[0]
     if isinstance(node, ast.Call) and node.args:
         return _template(node.args[0])
     return ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -118,7 +119,22 @@ class Expressions(Part):
 
         `unknown or x` is true where `x` is, and `unknown and x` is false where `x` is.
         """
-        return self._holds(node, 0, env) if isinstance(node, ast.BoolOp) else self.eval(node, env)
+        if isinstance(node, ast.BoolOp):
+            return self._holds(node, 0, env)
+        value = self.eval(node, env)
+        if type(value) is re.Match and isinstance(node, ast.Call):
+            self._only_whether(value, node.func, env)
+        return value
+
+    def _only_whether(self, found: re.Match[str], func: ast.expr, env: Env) -> None:
+        """Note that nobody asks more of a match than whether there is one.
+
+        What it matched differs from layer to layer, and they are alike all the same.
+        """
+        if isinstance(func, ast.Attribute) and isinstance(func.value, ast.Name):
+            library = self.ev.names.lookup(func.value.id, env, func)
+            if isinstance(library, Ext) and library.name in ("re", "regex"):
+                self.ev.layers.only_whether(found)
 
     def _holds(self, node: ast.BoolOp, position: int, env: Env) -> Any:
         value = self.condition(node.values[position], env)

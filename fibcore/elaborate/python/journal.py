@@ -34,6 +34,8 @@ from fibcore.elaborate.python.values.open_ended import is_doubtful
 from fibcore.elaborate.python.values.scopes import Variables
 from fibcore.model.tree import Alternatives, Unknown, UnknownKind
 
+_LONG = 64
+"""Parts of a container that somebody may not want to go through to see whether it has changed."""
 DOUBTFUL = "an entry that depends on a branch"
 Status = tuple[str, Any] | None
 """Its end: None (fell through), ("return", value), ("break", None) or ("continue", None)."""
@@ -236,6 +238,7 @@ class Writes:
         self._regions: list[Region] = []
         self.is_caught: Callable[[Raised], bool] = lambda error: True
         """Whether a handler that is around may catch an exception."""
+        self._changed: set[int] = set()  # ids of long containers; another one's by now, perhaps
         self.ways_that_left = 0
         """How many ways have left a region so far."""
         self.passed_over: set[str] = set()
@@ -293,10 +296,18 @@ class Writes:
             journal.note_cell(container, key)
             if value is ABSENT:
                 journal.note_order(container)
+        if len(container) >= _LONG:
+            self._changed.add(id(container))
         _put(container, key, value)
+
+    def is_steady(self, container: Any) -> bool:
+        """Whether nothing has changed a container since it was made; false of short ones."""
+        return len(container) >= _LONG and id(container) not in self._changed
 
     def changing(self, container: Any) -> None:
         """Say that a list or set is about to change."""
+        if len(container) >= _LONG:
+            self._changed.add(id(container))
         tracker = ACTIVE.tracker
         if tracker is not None and tracker.outside is not None and tracker.is_outside(container):
             tracker.outside.note(container)

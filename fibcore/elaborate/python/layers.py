@@ -54,6 +54,17 @@ class Layers(Part):
         if fn is not None and ACTIVE.tracker is not None:
             ACTIVE.tracker.guards.append((fn, result))
 
+    def only_whether(self, value: Any) -> None:
+        """Note that no more is asked of a value than whether it is there.
+
+        Args:
+            value: What the last operation gave; nobody else has it.
+        """
+        guards = [] if ACTIVE.tracker is None else ACTIVE.tracker.guards
+        if guards and guards[-1][1] is value:
+            fn, _ = guards.pop()
+            self.guard(lambda i: fn(i) is not None, True)
+
     def pin(self, value: Any) -> None:
         """Note that a scalar is used as it is, so that only layers with the same one are equal.
 

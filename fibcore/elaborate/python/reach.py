@@ -39,23 +39,27 @@ def modules_within(values: Iterable[Any]) -> dict[int, Mod]:
     pending = list(values)
     while pending:
         value = pending.pop()
-        if isinstance(value, _SCALARS) or id(value) in seen:
+        if id(value) in seen:
             continue
         seen.add(id(value))
         if isinstance(value, Mod):
             found[id(value)] = value
-        pending.extend(_parts(value))
+        pending += [part for part in _parts(value) if not isinstance(part, _SCALARS)]
     return found
 
 
-def _parts(value: Any) -> Iterator[Any]:
+def _parts(value: Any) -> Iterable[Any]:
     """What a value holds."""
+    if isinstance(value, dict):
+        return value.values()
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return value
+    return _parts_of_object(value)
+
+
+def _parts_of_object(value: Any) -> Iterator[Any]:
     if isinstance(value, Alternatives):
         yield from value.values
-    elif isinstance(value, dict):
-        yield from value.values()
-    elif isinstance(value, (list, tuple, set, frozenset)):
-        yield from value
     elif isinstance(value, Obj):
         yield from value.attrs.values()
         yield from (getattr(value, "args", None) or {}).values()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,7 @@ from fibcore.elaborate.python.values import (
     Native,
     Obj,
     Raised,
-    copied,
+    born,
 )
 from fibcore.elaborate.sglang.quantization import (
     QUANTIZATION_KEYS,
@@ -65,7 +65,7 @@ def prepare(
     environment: Environment,
     config: Namespace,
     architecture: str,
-    file: Mapping[str, Any],
+    file: Callable[[], dict[str, Any]],
     quantization: str | None = None,
 ) -> list[Unknown]:
     """Write into a config what the loader would, as the source's `ModelConfig` does.
@@ -75,7 +75,7 @@ def prepare(
         environment: Its environment.
         config: The model's config; changed.
         architecture: The model class that will be constructed.
-        file: The keys of the model's file, which the loader may read a second time.
+        file: Reads the keys of the model's file, which the loader may do a second time.
         quantization: The method that a launch asks for; None where it asks for none.
 
     Returns:
@@ -279,12 +279,16 @@ def _parameters(function: ast.FunctionDef | None) -> Iterator[str]:
 
 
 def _read_file(
-    file: Mapping[str, Any], ev: Evaluator, args: list[Any], kwargs: dict[str, Any], place: Any
+    file: Callable[[], dict[str, Any]],
+    ev: Evaluator,
+    args: list[Any],
+    kwargs: dict[str, Any],
+    place: Any,
 ) -> Any:
     """`PretrainedConfig.get_config_dict(model)`: the file's keys, and what else it was given."""
     if args[:1] != [_MODEL]:
         return Unknown("the keys of another model's file", place)
-    return (copied(dict(file)), {})
+    return (born(file()), {})
 
 
 def _take(config: Namespace, changed: Any) -> None:

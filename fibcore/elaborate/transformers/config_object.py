@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fibcore.elaborate.python.values import ABSENT, Class, Ext, Namespace, Native
-from fibcore.model.tree import Unknown, origins_of, with_origins
+from fibcore.model.tree import OriginStr, Unknown, origins_of, with_origins
 
 if TYPE_CHECKING:
     from fibcore.elaborate.python.evaluator import Evaluator
@@ -145,10 +145,17 @@ def from_file(value: Any, path: str, origins: Mapping[str, str] | None = None) -
     """
     known = origins or {}
     if isinstance(value, dict):
-        return {k: from_file(v, f"{path}.{k}" if path else str(k), known) for k, v in value.items()}
+        # A quantisation config may name tens of thousands of layers here.
+        above = f"{path}." if path else ""
+        return {k: from_file(v, f"{above}{k}", known) for k, v in value.items()}
     if isinstance(value, list):
         return [from_file(v, path, known) for v in value]
-    return with_origins(value, frozenset((known.get(path, f"config:{path}"),)))
+    origin = frozenset((known.get(path, f"config:{path}"),))
+    if type(value) is not str:
+        return with_origins(value, origin)
+    marked = OriginStr(value)
+    marked.origins = origin
+    return marked
 
 
 def text_config(config: ConfigObject, order: Iterable[str] = TEXT_CONFIGS) -> ConfigObject | None:

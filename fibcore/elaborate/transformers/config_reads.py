@@ -82,14 +82,18 @@ class ConfigReads:
         )
 
 
-def _origins(value: Any) -> Iterator[str]:
-    if isinstance(value, dict):
-        value = list(value.values())
-    if isinstance(value, list | tuple):
-        for item in value:
-            yield from _origins(item)
-    else:
-        yield from origins_of(value)
+def _origins(value: Any) -> set[str]:
+    """The origins of all that a value of a config holds."""
+    found: set[str] = set()
+    pending = [value]
+    for part in pending:
+        if isinstance(part, dict):
+            pending += part.values()
+        elif isinstance(part, (list, tuple)):
+            pending += part
+        else:
+            found |= origins_of(part)
+    return found
 
 
 def _remembers(value: Any) -> bool:

@@ -274,6 +274,69 @@ def test_sizes_that_depend_on_the_layer(made: Any, counted: Counter[str], line: 
         assert counted["Layer"] == int(built)
 
 
+MATCHING = r"""
+import re
+from contextlib import suppress
+
+
+def looked_up(prefix):
+    raise ValueError(f"no entry for {prefix}")
+
+
+def caught(prefix):
+    with suppress(ValueError):
+        return looked_up(prefix)
+    return 0
+
+
+def told(prefix):
+    try:
+        return looked_up(prefix)
+    except ValueError as error:
+        return len(str(error))
+
+
+def number(prefix):
+    found = re.match(r".*\.(\d+)", prefix)
+    if found:
+        return int(found.group(1))
+"""
+
+
+@pytest.mark.parametrize(
+    ("size", "built", "expected"),
+    [
+        (r"64 if re.match(r'.*\.\d', prefix) else 32", 1, [64] * 4),
+        (r"64 if not re.match(r'.*\.[02]$', prefix) else 32", 2, [32, 64, 32, 64]),
+        ("number(prefix)", 4, [0, 1, 2, 3]),  # more of a match is asked than whether it is there
+        ("64 + caught(prefix)", 1, [64] * 4),
+        ("told(prefix)", 1, [len("no entry for model.layers.0")] * 4),
+    ],
+)
+def test_matches_and_exceptions_that_hold_a_layers_name(
+    made: Any, counted: Counter[str], size: str, built: int, expected: list[int]
+) -> None:
+    tree = made.tree(source(size) + MATCHING, config={"num_hidden_layers": 4})
+    assert [n.children["proj"].arguments["input_size"] for n in layers(tree)] == expected
+    assert counted["Layer"] == built
+
+
+def test_the_message_of_an_exception_that_a_layer_reports(made: Any) -> None:
+    more = "self.why = why(prefix)"
+    why = """
+
+def why(prefix):
+    try:
+        looked_up(prefix)
+    except ValueError as error:
+        return error.args[0]
+"""
+    tree = made.tree(source(more=more) + MATCHING + why, config={"num_hidden_layers": 3})
+    assert [n.attributes["why"] for n in layers(tree)] == [
+        f"no entry for model.layers.{number}" for number in range(3)
+    ]
+
+
 def test_a_size_that_a_branch_and_the_layer_decide(made: Any) -> None:
     text = "import foreign\n" + source("layer_id if foreign.flag() else 0")
     tree = made.tree(text, config={"num_hidden_layers": 4})

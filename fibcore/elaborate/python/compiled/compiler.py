@@ -44,6 +44,9 @@ class Outside(Protocol):
     def loop(self, rounds: int) -> None:
         """Count the rounds of a loop, before it is run."""
 
+    def is_steady(self, container: Any) -> bool:
+        """Whether nothing has changed a long container since it was made."""
+
 
 class _Unset:
     """Stands in a frame for a variable that is not bound."""
@@ -228,7 +231,7 @@ class Compiler:
         parts = None
         if isinstance(name, ast.Tuple):
             parts = tuple(n for n, e in enumerate(name.elts) if _names_in(e)[0] in blind.read)
-        names = Names(parts, cuts=blind.cuts)
+        names = Names(parts, cuts=blind.cuts, is_steady=self._outside.is_steady)
         slots = [self._slots[name] for name in sorted(blind.free)]
         count = self._outside.loop
 

@@ -22,6 +22,8 @@ _OUTER = re.compile(r"(?<![\w-])[0-9]+(?![\w-])")
 _RUN = re.compile(r"[0-9]+")
 _ANY = "\u0660"
 """A digit that no name has: it stands for a number of which nothing is known."""
+_DIGITS = tuple(range(0x660, 0x66A))
+"""Such digits, for those of a name in their order."""
 _FEW = 8
 """Entries of a list that is as well gone through."""
 
@@ -46,23 +48,25 @@ class Entries:
         self.contents = tuple(holder)
         self.simple = True
         self.ends: dict[Any, frozenset[int]] = {}
+        # Kept, so that no other list has its id; but for one that is made anew for each loop.
+        self._holder = None if type(holder) is Made else source_of(holder)
         self._held = _contents(holder)
+        self._texts: list[str] = []
         self._runs: dict[str, list[int]] = {}
         self._inner: dict[str, list[int]] = {}
         self._outer: dict[str, list[int]] = {}
         self._shapes: dict[tuple[str, ...], list[int]] = {}
         self._related: dict[tuple[str, bool], frozenset[int]] = {}
-        self._alike: dict[str, list[list[int]]] = {}
-        self._cut: list[list[list[str]]] = []
+        self._alike: dict[tuple[str, bool], list[tuple[str, int]]] = {}
+        self._ended: dict[tuple[Any, str], dict[str, bool]] = {}
         words: dict[str, _Word] = {}
         for position, entry in enumerate(self.contents):
             texts = (entry,) if parts is None else tuple(entry[part] for part in parts)
             if not all(type(text) is str and text.isascii() for text in texts):
                 self.simple = False
                 return
-            cut = [text.split(".") for text in texts]
-            self._cut.append(cut)
-            self._note(position, cut, words)
+            self._texts.append("\0".join(texts))
+            self._note(position, [text.split(".") for text in texts], words)
 
     def _note(self, position: int, cut: list[list[str]], words: dict[str, _Word]) -> None:
         """Note the numbers of an entry, whose texts are cut at their dots."""
@@ -89,8 +93,15 @@ class Entries:
                 known.setdefault(run, []).append(position)
         self._shapes.setdefault(tuple(shape), []).append(position)
 
-    def hold(self, holder: Any) -> bool:
-        """Whether a list still holds what it held."""
+    def hold(self, holder: Any, is_steady: Callable[[Any], bool]) -> bool:
+        """Whether a list still holds what it held.
+
+        Args:
+            holder: The list, or another one by now.
+            is_steady: Whether nothing ever changed a container: then it is not gone through.
+        """
+        if self._holder is not None and source_of(holder) is self._holder:
+            return is_steady(self._holder) or self._held == _contents(holder)
         return self._held == _contents(holder)
 
     def where(self, ends: Ends, *, digits: bool) -> frozenset[int]:
@@ -104,54 +115,47 @@ class Entries:
         found: set[int] = set()
         for alike in self._shapes.values():
             for positions in [[p] for p in alike] if digits else [alike]:
-                try:
-                    ended = ends(self.contents[positions[0]])
-                except NotPlain:
-                    ended = True  # it is to be looked at again for each name
-                if ended:
+                if self._ends(positions[0], ends):
                     found.update(positions)
         return frozenset(found)
 
-    def ending(self, number: str, ends: Ends) -> set[int]:
+    def ending(self, number: str, key: Any, ends: Ends, *, whole: bool) -> set[int]:
         """The positions of entries that a loop may end at because of a number.
 
+        A body that is blind to digits does with one number and one entry what it does with any
+        other two that have the same digits in common in the same places. So it is run once for
+        each way in which an entry has to do with a number, for all numbers together.
+
         Args:
-            number: The only number in the variables that the body reads, with dots around it
-                wherever it is; no text is cut into pieces.
+            number: The only number in the variables that the body reads.
+            key: Stands for these variables, but for the number.
             ends: Runs the loop's body for an entry.
+            whole: As for `related`.
         """
-        if number not in self._alike:
-            self._alike[number] = self._groups(number)
+        known = self._ended.setdefault((key, _renamed(number, number)), {})
         found: set[int] = set()
-        for alike in self._alike[number]:
-            try:
-                ended = ends(self.contents[alike[0]])
-            except NotPlain:
-                ended = True
+        for alike, position in self._ways(number, whole=whole):
+            ended = known.get(alike)
+            if ended is None:
+                ended = known[alike] = self._ends(position, ends)
             if ended:
-                found.add(alike[0])  # the loop does not come to the others
-        for run, positions in self._outer.items():
-            if run in number or number in run:
-                found.update(positions)
+                found.add(position)  # the loop does not come to the others
         return found
 
-    def _groups(self, number: str) -> list[list[int]]:
-        """The entries with a number between two dots, those together that end a loop alike.
+    def _ends(self, position: int, ends: Ends) -> bool:
+        try:
+            return ends(self.contents[position])
+        except NotPlain:
+            return True  # it is to be looked at again for each name
 
-        Such a number equals the variables' or does not; which of the others it is, is all the same.
-        """
-        found: dict[tuple[str, ...], list[int]] = {}
-        for position in self._inner.get(number, ()):
-            key: list[str] = []
-            for pieces in self._cut[position]:
-                last = len(pieces) - 1
-                key += [
-                    "0" if 0 < place < last and piece != number and piece.isdigit() else piece
-                    for place, piece in enumerate(pieces)
-                ]
-                key.append("/")
-            found.setdefault(tuple(key), []).append(position)
-        return list(found.values())
+    def _ways(self, number: str, *, whole: bool) -> list[tuple[str, int]]:
+        """The ways in which entries have to do with a number, each with its first entry."""
+        if (number, whole) not in self._alike:
+            first: dict[str, int] = {}
+            for position in sorted(self.related(number, whole=whole)):
+                first.setdefault(_renamed(number, self._texts[position]), position)
+            self._alike[number, whole] = list(first.items())
+        return self._alike[number, whole]
 
     def related(self, number: str, *, whole: bool) -> frozenset[int]:
         """The positions of entries that have digits in common with a number.
@@ -190,6 +194,17 @@ class _Word:
         self.shape = _RUN.sub("0", text) if self.runs else text
 
 
+def _renamed(number: str, text: str) -> str:
+    """A text with other digits for its own, in the order in which they come behind a number's."""
+    digits = dict.fromkeys(number + "".join(_RUN.findall(text)))
+    return text.translate(dict(zip(map(ord, digits), _DIGITS, strict=False)))
+
+
+def source_of(holder: Any) -> Any:
+    """The list or dict whose parts something holds."""
+    return holder.source if type(holder) is Items else holder
+
+
 def _contents(holder: Any) -> tuple[Any, ...]:
     if type(holder) is Items:
         return (*holder.source, *holder.source.values())
@@ -202,11 +217,15 @@ class Names:
     Args:
         parts: The parts of an entry that decide whether it ends; None for the whole of it.
         cuts: Whether texts are cut into pieces.
+        is_steady: Whether nothing ever changed a container.
     """
 
-    def __init__(self, parts: tuple[int, ...] | None, *, cuts: bool) -> None:
+    def __init__(
+        self, parts: tuple[int, ...] | None, *, cuts: bool, is_steady: Callable[[Any], bool]
+    ) -> None:
         self._parts = parts
         self._cuts = cuts
+        self._is_steady = is_steady
         self._known: dict[int, Entries] = {}
 
     def candidates(
@@ -244,18 +263,18 @@ class Names:
             entries.ends[key] = entries.where(ends(general), digits=digits)
         whole = not self._cuts and all(_between_dots(value) for value in values)
         related: Collection[int]
-        if whole and not digits:
-            related = entries.ending(number, ends(values))
-        else:
+        if digits:
             related = entries.related(number, whole=whole)
+        else:
+            related = entries.ending(number, key, ends(values), whole=whole)
         wanted = entries.ends[key].union(related)
         return (entries.contents[position] for position in sorted(wanted))
 
     def _entries(self, holder: Any) -> Entries:
-        key = id(holder.source if type(holder) is Items else holder)
+        key = id(source_of(holder))
         known = self._known.get(key)
         # The id may be another list's by now, or its contents others.
-        if known is None or not known.hold(holder):
+        if known is None or not known.hold(holder, self._is_steady):
             known = self._known[key] = Entries(holder, self._parts)
         return known
 

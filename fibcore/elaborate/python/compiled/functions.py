@@ -236,6 +236,10 @@ class _Function:
         """Count the rounds of a loop."""
         self._ev.budget.spend(1 + rounds // _ROUNDS, "the rounds of a loop")
 
+    def is_steady(self, container: Any) -> bool:
+        """Whether nothing has changed a long container since it was made."""
+        return self._ev.writes.is_steady(container)
+
     def attribute(self, owner: Any, name: str) -> Any:
         """An attribute of an object."""
         if type(owner) is not Obj:

@@ -58,7 +58,7 @@ def _size(value: Any) -> int:
         count += len(inner) + 1
         if count > MAX_COPIED:
             raise Exhausted(f"a copy of more than {MAX_COPIED:,} parts")
-        pending.extend(inner)
+        pending += [one for one in inner if not isinstance(one, str)]
     return count
 
 

@@ -29,7 +29,6 @@ class Raised(Exception):
 
     Attributes:
         kind: The name of its class.
-        message: What reports say of it.
         place: Where it was raised.
         explicit: Whether a raise statement did.
         value: The exception object; None until somebody asks for it.
@@ -48,19 +47,31 @@ class Raised(Exception):
         value: Any = None,
         given: tuple[Any, ...] | None = None,
     ) -> None:
-        super().__init__(f"{kind}: {message}")
+        super().__init__(kind)
         self.explicit = explicit
         self.kind = kind
-        self.message = message
+        self._message = message
         self.place = place
         self.value = value
         self.given = given
         self.scopes: list[Any] = []
 
+    @property
+    def message(self) -> str:
+        """What reports say of it.
+
+        A text that depends on a layer is read here and not before: most exceptions are caught, and
+        layers are alike whose names alone differ in a message that nobody reads.
+        """
+        return str(self._message)
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.message}"
+
     def again(self) -> Raised:
         """The same exception without what this one holds of frames, to be kept or raised anew."""
         return Raised(
-            self.kind, self.message, self.place,
+            self.kind, self._message, self.place,
             explicit=self.explicit, value=self.value, given=self.given,
         )  # fmt: skip
 

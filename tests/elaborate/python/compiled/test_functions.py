@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from fibcore.elaborate.python.compiled import functions as compiled
+from fibcore.elaborate.python.compiled.entries import Entries
 from fibcore.elaborate.python.evaluator import Evaluator
 from fibcore.elaborate.python.index import ModuleIndex
 
@@ -208,6 +209,65 @@ def test_a_list_that_changes_is_looked_at_anew(evaluator: Evaluator) -> None:
         assert evaluator.call("made", "excluded", layer, entries) is False
         entries[number] = layer
         assert evaluator.call("made", "excluded", layer, entries) is True
+
+
+CHANGING = """
+def excluded(name, entries):
+    return any(entry == name for entry in entries)
+
+
+def asked(change):
+    entries = [f"model.layers.{n}.mlp.gate" for n in range(200)]
+    found = []
+    for number in range(8):
+        name = f"model.layers.{number}.mlp.w1"
+        found.append(excluded(name, entries))
+        change(entries, name)
+        found.append(excluded(name, entries))
+    return found
+
+
+def appended(entries, name):
+    entries.append(name)
+
+
+def replaced(entries, name):
+    entries[100] = name
+
+
+def taken_back(entries, name):
+    entries.insert(0, name)
+    entries.remove(name)
+"""
+
+
+@pytest.mark.parametrize("change", ["appended", "replaced", "taken_back"])
+def test_a_long_list_that_the_source_changes_is_looked_at_anew(change: str, tmp_path: Path) -> None:
+    (tmp_path / "made.py").write_text(CHANGING, encoding="utf-8")
+    evaluator = Evaluator(ModuleIndex(tmp_path))
+    function = evaluator.value("made", change)
+    found = evaluator.call("made", "asked", function)
+    assert found == [False, change != "taken_back"] * 8
+
+
+def test_a_long_list_is_looked_at_once_for_all_numbers(
+    evaluator: Evaluator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rounds: list[Any] = []
+    ends = Entries._ends
+    monkeypatch.setattr(
+        Entries, "_ends", lambda self, at, run: (rounds.append(at), ends(self, at, run))[1]
+    )
+    names = [f"model.layers.{n}.mlp.{part}" for n in range(100) for part in ("gate", "w1")]
+
+    def ask(numbers: range) -> int:
+        rounds.clear()
+        for number in numbers:
+            assert evaluator.call("made", "excluded", f"model.layers.{number}.mlp", names) is False
+        return len(rounds)
+
+    assert ask(range(10, 60)) > 0
+    assert ask(range(60, 99)) == 0  # no number has to do with an entry in another way
 
 
 @pytest.mark.parametrize(
