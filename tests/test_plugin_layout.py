@@ -92,13 +92,26 @@ def test_the_package_holds_hooks_that_hand_over(plugin: Path) -> None:
     assert {node.name for node in hooks} | {"fibcore_exports"} == HOOKS
     for hook in hooks:
         assert [ast.unparse(mark) for mark in hook.decorator_list] == ["hookimpl"]
-        docstring, *statements = hook.body
+        docstring, *imports, statement = hook.body
         assert isinstance(docstring, ast.Expr), hook.name
-        (statement,) = statements
+        assert all(isinstance(node, ast.ImportFrom) for node in imports[:1]), hook.name
+        assert not imports[1:], hook.name
         assert isinstance(statement, ast.Return), hook.name
     others = [node for node in body[1:] if node not in hooks]
     assigned = [node for node in others if not isinstance(node, (ast.Import, ast.ImportFrom))]
     assert [ast.unparse(node) for node in assigned] == ["fibcore_hook_api = 1"]
+
+
+def test_an_extraction_imports_no_more_than_it_needs(plugin: Path) -> None:
+    package = package_of(plugin)
+    body = ast.parse((package / "__init__.py").read_text("utf-8")).body
+    imported = [
+        alias.name
+        for node in body
+        if isinstance(node, ast.ImportFrom) and node.module == package.name
+        for alias in node.names
+    ]
+    assert sorted(imported) == ["matcher", "names"]
 
 
 def test_the_projects_differ_in_names_and_descriptions_alone(folders: dict[str, Path]) -> None:

@@ -1,6 +1,7 @@
 """Attention of DeepSeek-V4 for fibcore: `sparse_mla_dsv4`, and what goes in and comes out.
 
-Only the hooks stand here; each hands over to the module that does the work.
+Only the hooks stand here; each hands over to the module that does the work, and imports it where
+an extraction does not need it.
 """
 
 from __future__ import annotations
@@ -24,15 +25,7 @@ from fibcore.plugin import (
     WorkloadCase,
     hookimpl,
 )
-from fibcore_op_dsv4 import (
-    cost,
-    definitions,
-    ground_truths,
-    implementations,
-    matcher,
-    names,
-    workloads,
-)
+from fibcore_op_dsv4 import matcher, names
 
 fibcore_hook_api = 1
 
@@ -52,18 +45,24 @@ def fibcore_extract(tree: ModelTree, serving: Serving) -> Extraction:
 @hookimpl
 def fibcore_reference(kernel: Kernel) -> Definition:
     """The definition of a kernel of this plugin."""
+    from fibcore_op_dsv4 import definitions
+
     return definitions.define(kernel)
 
 
 @hookimpl
 def fibcore_identify(definition: Definition) -> Identity:
     """No variants; sizes that do not go together."""
+    from fibcore_op_dsv4 import definitions
+
     return definitions.identify(definition)
 
 
 @hookimpl
 def fibcore_ground_truths(definition: Definition) -> Sequence[GroundTruth]:
     """FlashMLA where it is installed, torch in float64."""
+    from fibcore_op_dsv4 import ground_truths
+
     return ground_truths.choose(definition)
 
 
@@ -78,6 +77,8 @@ def fibcore_workloads(
     definition: Definition, constants: Mapping[str, Scalar], seed: int
 ) -> Sequence[WorkloadCase]:
     """Decode batches and numbers of tokens."""
+    from fibcore_op_dsv4 import workloads
+
     return workloads.workloads(definition, constants, seed)
 
 
@@ -86,10 +87,14 @@ def fibcore_cost(
     definition: Definition, axes: Mapping[str, int], values: Mapping[str, Sequence[int]]
 ) -> Cost | None:
     """Pairs of queries and keys, and bytes that are moved."""
+    from fibcore_op_dsv4 import cost
+
     return cost.cost(definition, axes, values)
 
 
 @hookimpl
 def fibcore_implementations(definition: Definition) -> Sequence[Implementation]:
     """Right and wrong kernels, by which benchmarks are tried."""
+    from fibcore_op_dsv4 import implementations
+
     return implementations.implementations(definition)

@@ -1,6 +1,7 @@
 """Matrix products of linear layers for fibcore: the op type `gemm`.
 
-Only the hooks stand here; each hands over to the module that does the work.
+Only the hooks stand here; each hands over to the module that does the work, and imports it where
+an extraction does not need it.
 """
 
 from __future__ import annotations
@@ -25,17 +26,7 @@ from fibcore.plugin import (
     WorkloadCase,
     hookimpl,
 )
-from fibcore_op_gemm import (
-    applied,
-    cost,
-    definitions,
-    exports,
-    ground_truths,
-    implementations,
-    matcher,
-    names,
-    workloads,
-)
+from fibcore_op_gemm import matcher, names
 
 fibcore_hook_api = 1
 
@@ -55,18 +46,24 @@ def fibcore_extract(tree: ModelTree, serving: Serving) -> Extraction:
 @hookimpl
 def fibcore_reference(kernel: Kernel) -> Definition:
     """The definition of a kernel of this plugin."""
+    from fibcore_op_gemm import definitions
+
     return definitions.define(kernel)
 
 
 @hookimpl
 def fibcore_identify(definition: Definition) -> Identity:
     """One function for given tensors, and sizes that go together."""
+    from fibcore_op_gemm import definitions
+
     return definitions.identify(definition)
 
 
 @hookimpl
 def fibcore_ground_truths(definition: Definition) -> Sequence[GroundTruth]:
     """Torch, cuBLAS, FlashInfer and SGLang, as the format has them."""
+    from fibcore_op_gemm import ground_truths
+
     return ground_truths.choose(definition)
 
 
@@ -81,6 +78,8 @@ def fibcore_workloads(
     definition: Definition, constants: Mapping[str, Scalar], seed: int
 ) -> Sequence[WorkloadCase]:
     """Numbers of rows."""
+    from fibcore_op_gemm import workloads
+
     return workloads.workloads(definition, constants, seed)
 
 
@@ -89,16 +88,22 @@ def fibcore_cost(
     definition: Definition, axes: Mapping[str, int], values: Mapping[str, Sequence[int]]
 ) -> Cost | None:
     """Products of M, N and K."""
+    from fibcore_op_gemm import cost
+
     return cost.cost(definition, axes, values)
 
 
 @hookimpl
 def fibcore_implementations(definition: Definition) -> Sequence[Implementation]:
     """Right and wrong kernels, by which benchmarks are tried."""
+    from fibcore_op_gemm import implementations
+
     return implementations.implementations(definition)
 
 
 @hookimpl
 def fibcore_exports() -> Sequence[ExportFormat]:
     """Lists of shapes, and keys of tuned configs."""
+    from fibcore_op_gemm import applied, exports
+
     return (*exports.FORMATS, *applied.FORMATS)

@@ -1,6 +1,7 @@
 """LayerNorm for fibcore: the op type `layernorm`.
 
-Only the hooks stand here; each hands over to the module that does the work.
+Only the hooks stand here; each hands over to the module that does the work, and imports it where
+an extraction does not need it.
 """
 
 from __future__ import annotations
@@ -24,15 +25,7 @@ from fibcore.plugin import (
     WorkloadCase,
     hookimpl,
 )
-from fibcore_op_layernorm import (
-    cost,
-    definitions,
-    ground_truths,
-    implementations,
-    matcher,
-    names,
-    workloads,
-)
+from fibcore_op_layernorm import matcher, names
 
 fibcore_hook_api = 1
 
@@ -52,18 +45,24 @@ def fibcore_extract(tree: ModelTree, serving: Serving) -> Extraction:
 @hookimpl
 def fibcore_reference(kernel: Kernel) -> Definition:
     """The definition of a kernel of this plugin."""
+    from fibcore_op_layernorm import definitions
+
     return definitions.define(kernel)
 
 
 @hookimpl
 def fibcore_identify(definition: Definition) -> Identity:
     """No variants; a size that the name gives otherwise."""
+    from fibcore_op_layernorm import definitions
+
     return definitions.identify(definition)
 
 
 @hookimpl
 def fibcore_ground_truths(definition: Definition) -> Sequence[GroundTruth]:
     """FlashInfer's kernel, SGLang's method, torch in float64."""
+    from fibcore_op_layernorm import ground_truths
+
     return ground_truths.choose(definition)
 
 
@@ -78,6 +77,8 @@ def fibcore_workloads(
     definition: Definition, constants: Mapping[str, Scalar], seed: int
 ) -> Sequence[WorkloadCase]:
     """Numbers of rows."""
+    from fibcore_op_layernorm import workloads
+
     return workloads.workloads(definition, constants, seed)
 
 
@@ -86,10 +87,14 @@ def fibcore_cost(
     definition: Definition, axes: Mapping[str, int], values: Mapping[str, Sequence[int]]
 ) -> Cost | None:
     """A few operations an element; memory decides."""
+    from fibcore_op_layernorm import cost
+
     return cost.cost(definition, axes, values)
 
 
 @hookimpl
 def fibcore_implementations(definition: Definition) -> Sequence[Implementation]:
     """Right and wrong kernels, by which benchmarks are tried."""
+    from fibcore_op_layernorm import implementations
+
     return implementations.implementations(definition)

@@ -1,6 +1,7 @@
 """Routed experts for fibcore: the op type `moe`.
 
-Only the hooks stand here; each hands over to the module that does the work.
+Only the hooks stand here; each hands over to the module that does the work, and imports it where
+an extraction does not need it.
 """
 
 from __future__ import annotations
@@ -25,17 +26,7 @@ from fibcore.plugin import (
     WorkloadCase,
     hookimpl,
 )
-from fibcore_op_moe import (
-    cost,
-    definitions,
-    exports,
-    ground_truths,
-    identity,
-    implementations,
-    matcher,
-    names,
-    workloads,
-)
+from fibcore_op_moe import matcher, names
 
 fibcore_hook_api = 1
 
@@ -55,18 +46,24 @@ def fibcore_extract(tree: ModelTree, serving: Serving) -> Extraction:
 @hookimpl
 def fibcore_reference(kernel: Kernel) -> Definition:
     """The definition of a kernel of this plugin."""
+    from fibcore_op_moe import definitions
+
     return definitions.define(kernel)
 
 
 @hookimpl
 def fibcore_identify(definition: Definition) -> Identity:
     """The routing, which tensors do not show, and sizes that go together."""
+    from fibcore_op_moe import identity
+
     return identity.identify(definition)
 
 
 @hookimpl
 def fibcore_ground_truths(definition: Definition) -> Sequence[GroundTruth]:
     """FlashInfer's kernels and SGLang's native functions."""
+    from fibcore_op_moe import ground_truths
+
     return ground_truths.choose(definition)
 
 
@@ -81,6 +78,8 @@ def fibcore_workloads(
     definition: Definition, constants: Mapping[str, Scalar], seed: int
 ) -> Sequence[WorkloadCase]:
     """Numbers of tokens, with routing that has no ties."""
+    from fibcore_op_moe import workloads
+
     return workloads.workloads(definition, constants, seed)
 
 
@@ -89,16 +88,22 @@ def fibcore_cost(
     definition: Definition, axes: Mapping[str, int], values: Mapping[str, Sequence[int]]
 ) -> Cost | None:
     """Tokens that experts of this rank get, and the weights of those that get any."""
+    from fibcore_op_moe import cost
+
     return cost.cost(definition, axes, values)
 
 
 @hookimpl
 def fibcore_implementations(definition: Definition) -> Sequence[Implementation]:
     """Right and wrong kernels, by which benchmarks are tried."""
+    from fibcore_op_moe import implementations
+
     return implementations.implementations(definition)
 
 
 @hookimpl
 def fibcore_exports() -> Sequence[ExportFormat]:
     """Keys of tuned configs, and lists of sizes."""
+    from fibcore_op_moe import exports
+
     return exports.FORMATS
