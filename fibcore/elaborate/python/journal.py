@@ -398,6 +398,8 @@ class Writes:
                 return None
             if attempt:
                 self._widen(probe, why)
+                if not probe.made_a_difference():
+                    return None  # the next round would begin where this one did
         return None
 
     def _widen(self, journal: Journal, why: Unknown) -> None:
