@@ -1,8 +1,9 @@
 """Speed and memory of extraction, with their peers measured in the same run.
 
-Every measurement is a whole process, started anew; the contestants take turns, so that a slow
-moment of the machine hits all of them, and medians are compared. The first round warms the file
-cache and is not counted.
+Every measurement is a whole process, started anew, and what is compared is processor time. The
+contestants take turns, so that a slow moment of the machine hits all of them, and medians are
+compared. The first round warms the file cache, has Python keep the bytecode of a checkout as pip
+does of what it installs, and is not counted.
 
     python benchmarks/bench_extract.py [--sglang SRC] [--configs DIR] [--repetitions 5] [--json]
 
@@ -13,37 +14,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
+
+from processes import as_installed, measure
 
 EXTRACT_LIMIT = 1.0  # of any model, in times of `import torch`
 IMPORT_LIMIT = 0.15  # what `import fibcore` costs beyond starting Python, likewise
 MEMORY_LIMIT_MB = 150.0
-
-
-def measure(command: list[str]) -> tuple[float, float]:
-    """Wall-clock seconds and peak resident memory in MB of one process.
-
-    Raises:
-        SystemExit: the command failed; its output is shown.
-    """
-    with tempfile.TemporaryFile() as log:
-        start = time.perf_counter()
-        child = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)  # noqa: S603 - our own command lines
-        _, status, usage = os.wait4(child.pid, 0)
-        seconds = time.perf_counter() - start
-        child.returncode = os.waitstatus_to_exitcode(status)
-        if child.returncode:
-            log.seek(0)
-            raise SystemExit(f"{' '.join(command)}\n{log.read().decode(errors='replace')}")
-    # Linux counts in KiB, macOS in bytes.
-    unit = 1 if sys.platform == "darwin" else 1024
-    return seconds, usage.ru_maxrss * unit / 1e6
 
 
 def contestants(
@@ -86,11 +66,12 @@ def main() -> int:
     seconds: dict[str, list[float]] = {}
     memory: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as scratch:
+        environment = as_installed(Path(scratch, "bytecode"))
         for repetition in range(options.repetitions + 1):
             folder = Path(scratch, str(repetition))
             commands = contestants(folder, options.target_dir, options.sglang, options.configs)
             for name, command in commands.items():
-                took, peak = measure(command)
+                took, peak = measure(command, environment)
                 if repetition:
                     seconds.setdefault(name, []).append(took)
                     memory.setdefault(name, []).append(peak)
