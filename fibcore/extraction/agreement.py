@@ -14,11 +14,11 @@ Named = tuple[str, Extraction]
 
 @attrs.frozen
 class _Cover:
-    """A kernel at one module.
+    """A kernel at one module, or one that a module is a part of.
 
     Attributes:
         plugin: The plugin that found it.
-        op_type: Its op type.
+        op_type: Its op type; empty where the module is a part of a kernel at another one.
         whole: Whether the plugin accounts for the module with it.
     """
 
@@ -50,7 +50,24 @@ def _covers(extractions: Iterable[Named]) -> dict[str, list[_Cover]]:
             for use in kernel.uses:
                 whole = use.path in extraction.claimed
                 found.setdefault(use.path, []).append(_Cover(plugin, kernel.op_type, whole))
+        for path in _accounted(extraction):
+            found.setdefault(path, []).append(_Cover(plugin, "", whole=True))
     return found
+
+
+def _accounted(extraction: Extraction) -> set[str]:
+    """Modules that a plugin accounts for by a kernel that it found at another one.
+
+    One kernel normalises queries and keys and turns them: three modules, whose kernel is at one.
+    """
+    if not extraction.kernels:
+        return set()
+    uses = [
+        *(kernel.uses for kernel in extraction.kernels),
+        *(gap.uses for gap in extraction.not_covered),
+        *(problem.uses for problem in extraction.problems),
+    ]
+    return set(extraction.claimed) - {use.path for several in uses for use in several}
 
 
 def _left(

@@ -59,6 +59,21 @@ def test_a_gap_gives_way_to_a_kernel_at_the_same_module() -> None:
     assert left(gaps([A]), kernels([B])) == ["a"]
 
 
+def test_a_gap_gives_way_to_a_kernel_that_the_module_is_a_part_of() -> None:
+    found = KernelCollector()
+    found.add(kernel("toy"), A)
+    found.claim(B)
+    assert left(gaps([A, B]), found.finish()) == []
+    doubtful = KernelCollector()
+    doubtful.add(kernel("toy"), A)
+    doubtful.problem("what it is", "it is not known", B)
+    assert left(gaps([B]), doubtful.finish()) == ["b"]
+    alone = KernelCollector()
+    alone.claim(B)
+    assert left(gaps([B]), alone.finish()) == ["b"]
+    assert left(gaps([B], op_types=("toy",)), found.finish()) == ["b"]
+
+
 def test_nothing_is_hidden_by_a_kernel_that_runs_beside() -> None:
     assert left(gaps([A]), kernels([A], beside=True)) == ["a"]
 

@@ -22,12 +22,18 @@ def test_tokens_from_one_to_8192(definition: Make, form: str) -> None:
 
 
 def test_sums_are_those_of_ranks_and_about_epsilon(definition: Make) -> None:
-    (sums,) = fibcore_workloads(definition("apply"), {}, 0)[3].tensors().values()
+    cases = fibcore_workloads(definition("apply"), {}, 0)
+    tensors = cases[3].tensors()
+    assert list(cases[-1].tensors()) == ["sums"]
+    sums = tensors["sums"]
     assert sums.shape == (2, 8)
     assert sums.dtype == np.float32
     means = sums / (np.array([[1536], [256]]) * 4)
     assert ((means[:, 1::2] > 0.4) & (means[:, 1::2] < 2.1)).all()
     assert ((means[:, ::2] > 4e-7) & (means[:, ::2] < 2.1e-6)).all()
+    for row, name in enumerate(("q", "k")):  # a rank's part is about as large as the whole
+        squares = (tensors[name] ** 2).mean(-1)
+        assert np.allclose(squares, means[row], rtol=0.3)
 
 
 def test_definitions_of_others_are_not_guessed(definition: Make) -> None:
