@@ -28,8 +28,22 @@ def test_tokens_from_one_to_8192(definition: Make) -> None:
 
 
 def test_one_position_has_no_map(definition: Make) -> None:
-    tensors = fibcore_workloads(definition(sections=None), {}, 0)[3].tensors()
-    assert {name: value.shape for name, value in tensors.items()} == {"positions": (8,)}
+    cases = fibcore_workloads(definition(sections=None, has_gate=False), {}, 0)
+    assert {name: value.shape for name, value in cases[3].tensors().items()} == {
+        "positions": (8,),
+        "q": (8, 16, 256),
+        "k": (8, 2, 256),
+    }
+    assert list(cases[-1].tensors()) == ["positions"]
+
+
+def test_heads_of_every_second_of_few_tokens_are_about_epsilon(definition: Make) -> None:
+    tensors = fibcore_workloads(definition(), {}, 0)[3].tensors()
+    assert tensors["q_gate"].shape == (8, 16, 512)
+    for name in ("q_gate", "k"):
+        squares = (tensors[name] ** 2).mean((-1, -2))
+        assert all(0.5 < value < 2 for value in squares[1::2])
+        assert all(1e-6 < value < 1e-5 for value in squares[0::2])
 
 
 def test_definitions_of_others_are_not_guessed(definition: Make) -> None:
