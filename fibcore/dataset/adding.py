@@ -14,6 +14,7 @@ from fibcore.dataset.merging import Variant, differences, merge
 from fibcore.dataset.outcome import Outcome, OutcomeKind
 from fibcore.dataset.provenance import ImportEntry, ProvenanceEntry
 from fibcore.dataset.provenance_files import ProvenanceFile, with_entry
+from fibcore.dataset.spelling import spelled
 from fibcore.errors import DatasetError
 from fibcore.model.definition import Definition
 from fibcore.ops.checks import FILE_NAME
@@ -112,7 +113,7 @@ class DefinitionWriter:
                 expected=folder,
                 found=definition.op_type,
             )
-        free = definition
+        free = attrs.evolve(definition, name=self._spelled(definition))
         version = 2
         kept: Definition | None = None
         while True:
@@ -131,7 +132,7 @@ class DefinitionWriter:
                     hint="rename one of the two",
                 )
             kept = kept or self.index.by_name[other].definition
-            free = attrs.evolve(definition, name=f"{definition.name}_v{version}")
+            free = attrs.evolve(definition, name=f"{self._spelled(definition)}_v{version}")
             version += 1
         self.store(free, None, self._provenance_file(free, entry, definition.name))
         return Outcome(
@@ -142,6 +143,15 @@ class DefinitionWriter:
             changed=True,
             differences=() if kept is None else differences(kept, free, self.variant),
         )
+
+    def _spelled(self, definition: Definition) -> str:
+        """The name of a new definition, with its sizes as the dataset's own names have them."""
+        beside = (
+            name
+            for name, stored in self.index.by_name.items()
+            if stored.definition.op_type == definition.op_type
+        )
+        return spelled(definition.name, beside)
 
     def _add_known(
         self,

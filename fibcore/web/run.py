@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fibcore.configs.catalogue import find_entry
 from fibcore.dataset.files import write_elsewhere
+from fibcore.dataset.spelling import spelled
 from fibcore.errors import DatasetError, WebError
 from fibcore.extraction.hierarchy import HierarchyReport, hierarchy
 from fibcore.extraction.one_model import OneAsked
@@ -96,7 +98,7 @@ def add_new_model(
     }
     tree = hierarchy(first.name, **about)
     modules, astray = web_modules(
-        tree.architecture, tree.rows, _definitions(several), counts=counts
+        tree.architecture, tree.rows, _definitions(several, before), counts=counts
     )
     hub_id = hf_repo_id or _hub_id(first)
     entry = WebEntry(
@@ -140,12 +142,19 @@ MAX_BYTES = 4 << 20
 _NOT_THERE = ("new", "not written")
 
 
-def _definitions(models: Sequence[ModelReport]) -> dict[str, list[str]]:
-    """Definition name to the paths of the modules that run it, over all parallel sizes."""
+_QUOTED = re.compile(rb"[\"']([A-Za-z_]\w*)[\"']")
+
+
+def _definitions(models: Sequence[ModelReport], text: bytes) -> dict[str, list[str]]:
+    """Definition name to the paths of the modules that run it, over all parallel sizes.
+
+    Names put their sizes as those that the file has, so that it lists no kernel in two spellings.
+    """
+    there = {name.decode() for name in _QUOTED.findall(text)}
     found: dict[str, list[str]] = {}
     for model in models:
         for kernel in model.kernels:
-            paths = found.setdefault(kernel.name, [])
+            paths = found.setdefault(spelled(kernel.name, there), [])
             paths += [path for pattern in kernel.paths for path in expand_paths(pattern)]
     return found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -77,3 +78,21 @@ def test_deduplication(kernels: list[Definition], batch: bool) -> None:
         before = files(root)
         assert run() == names
         assert files(root) == before
+
+
+@pytest.mark.parametrize(
+    ("there", "expected"),
+    [("gemm_n8_k8", "gemm_n64_k32"), ("gemm_n_8_k_8", "gemm_n_64_k_32"), (None, "gemm_n_64_k_32")],
+)
+def test_new_names_have_their_sizes_as_the_dataset_has_them(
+    there: str | None, expected: str, tmp_path: Path
+) -> None:
+    store = Dataset(tmp_path)
+    with store.locked():
+        if there is not None:
+            store.add(kernel(there, 8, "", "older", False), None)
+        outcome = store.add(kernel("gemm_n_64_k_32", 64, "", "newer", False), None)
+        again = store.add(kernel("gemm_n_64_k_32", 64, "", "newer", False), None)
+    assert (outcome.kind, outcome.name) == ("new", expected)
+    assert again.name == expected
+    assert len(store.read().definitions) == (1 if there is None else 2)

@@ -113,6 +113,13 @@ def test_definitions_have_the_names_of_the_dataset(
     assert report.not_in_dataset == ()
 
 
+def test_a_site_s_own_spelling_is_kept_and_no_kernel_listed_twice(add: Add, site: Path) -> None:
+    site.write_text(site.read_text() + '// "gemm_n8_k8", "gemm_n16_k8"\n')
+    listed = {name for module in add().modules for name in module.definitions}
+    assert {name for name in listed if "gemm" in name} == {"gemm_n128_k64", "gemm_n64_k64"}
+    assert "gemm_n_" not in site.read_text()
+
+
 def test_sizes_and_words_can_be_given(add: Add, site: Path) -> None:
     report = add(tp=(1, 2), page_size=16, display_name="T", description="d")
     assert report.sizes == ((1, 1), (2, 1))
