@@ -422,6 +422,8 @@ def _known(value: Any) -> Any:
         return tuple(map(_known, value))
     if isinstance(value, Alternatives):
         return "one of", _known(value.values)
+    if isinstance(value, (ModuleRef, ParameterRef)):
+        return type(value).__name__, value.path
     return summary(value)
 
 

@@ -20,6 +20,7 @@ from fibcore.elaborate.python.patterns import charging
 from fibcore.elaborate.python.values import Class, Func, Mod, Namespace, Raised, Unforeseen
 from fibcore.elaborate.recursion import deep_recursion
 from fibcore.elaborate.sglang.architectures import find_architecture
+from fibcore.elaborate.sglang.cache_dtypes import cache_dtype
 from fibcore.elaborate.sglang.config_loading import (
     core_sizes,
     load_config,
@@ -210,6 +211,8 @@ class Session:
             unread = unread_keys(data, builder.reads, origins, lambda: origins_below(node))
             environment.warnings.extend(unread)
         wrapped = adapters(ev, environment, node, self.serving)
+        dtype = self.serving.kv_cache_dtype
+        dtype = cache_dtype(ev, root) if dtype == "auto" else dtype
         following = Following(ev, tree, activation_dtype(self.config.data), self.serving.tp)
         return ModelTree(
             model=self.config.slug,
@@ -225,7 +228,7 @@ class Session:
             warnings=tuple(environment.warnings),
             source_version=self.source.version or self.source.commit,
             config=dict(self.config.data),
-            kv_cache_dtype=self.serving.kv_cache_dtype,
+            kv_cache_dtype=dtype,
             asked=frozenset(environment.shims.server.asked | environment.variables.asked),
             followed=Later(lambda: _followed(ev, following, tree, wrapped)),
         )

@@ -416,8 +416,8 @@ class ModelTree:
         warnings: What a reader should know although nothing is missing.
         source_version: Version or commit of the SGLang source.
         config: The config as elaborated (plain data).
-        kv_cache_dtype: The dtype of the KV cache as the server is told; "auto" follows the
-            checkpoint, which `config` describes.
+        kv_cache_dtype: The dtype of the KV cache as `--kv-cache-dtype` has it, told or found by the
+            source; "model" is the model's own, "auto" is what `config` says.
         asked: Server arguments that the source read while it was elaborated.
         followed: What is run beside modules; read by `kernel_calls` and the like.
     """

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from fibcore.elaborate.python import plain
+from fibcore.elaborate.python import plain, starred
 from fibcore.elaborate.python.branches import exits_of
 from fibcore.elaborate.python.journal import Status
 from fibcore.elaborate.python.part import Handlers, Part
@@ -89,7 +89,20 @@ class Calls(Part):
         kwargs, others = self._named(node, env)
         if after is not None or others:
             why = "unknown **arguments" if after is None else "unknown *arguments"
+            if self.ev.mode.forward and after is not None and not others:
+                given = starred.filled(func, args, kwargs, Unknown.tensor(why, place))
+                if given is not None:
+                    return self.call(func, given, kwargs, place)
             return self.unbound(func, args, kwargs, [*(after or ()), *others], place, why)
+        several = starred.spread(args)
+        if len(several) == 1:
+            return self._one(node, func, several[0], kwargs, env)
+        sides = [partial(self._one, node, func, one, dict(kwargs), env) for one in several]
+        return self.ev.writes.choose(sides, Unknown("one of several numbers of arguments", place))
+
+    def _one(self, node: ast.Call, func: Any, args: Args, kwargs: Kwargs, env: Env) -> Any:
+        """A call whose arguments are those."""
+        place = env.module.place(node)
         if self.ev.launches.active and isinstance(node.func, ast.Attribute):
             self.ev.launches.note_method(func, node.func.attr, args, kwargs, place)
         # These two ask for the scope that they are called in.
@@ -111,7 +124,7 @@ class Calls(Part):
                 found.append(self.ev.expressions.eval(arg, env))
                 continue
             value = self.ev.expressions.eval(arg.value, env)
-            items = self._unpacked(value)
+            items = self._unpacked(value, alone=not any(map(starred.is_several, found)))
             if items is not None:
                 found.extend(items)
             elif self.ev.mode.forward and isinstance(func, (Mod, Repeat)):
@@ -147,15 +160,21 @@ class Calls(Part):
                 others += value.values() if isinstance(value, dict) else [value]
         return kwargs, others
 
-    def _unpacked(self, value: Any) -> list[Any] | None:
-        """The items of `*value`; of several sequences of one length, item by item."""
+    def _unpacked(self, value: Any, *, alone: bool) -> list[Any] | None:
+        """The items of `*value`; of several sequences of one length, item by item.
+
+        Args:
+            value: What is unpacked.
+            alone: Whether no other of the call has several lengths: then it may have them.
+        """
         items = self.ev.operators.items
         if not isinstance(value, Alternatives):
             return items(value)
-        rows = [items(v) for v in value.values if v is not None and v is not ABSENT]
-        if not rows or any(r is None or len(r) != len(rows[0] or ()) for r in rows):
+        rows = starred.rows(value, items)
+        if rows is None:
             return None
-        return [merge(column) for column in zip(*(r for r in rows if r is not None), strict=True)]
+        columns = starred.columns(rows)
+        return [starred.Several(rows)] if columns is None and alone else columns
 
     def call(self, func: Any, args: Args, kwargs: Kwargs, place: SourcePlace | None) -> Any:
         """`func(*args, **kwargs)`."""

@@ -30,7 +30,8 @@ def cache_writes(ev: Evaluator, mod: Mod, call: Call, dtype: Any) -> list[Launch
     """What a call of an attention layer writes: `set_kv_buffer(layer, loc, k, v)` or the like.
 
     Keys and values are [number of tokens, heads, size]. Latent keys are given with keys of their
-    own for rotation; each is one head.
+    own for rotation, or in one piece with them, of which values are a part; each is one head. What
+    is written is the same, and the pool.
 
     Args:
         ev: The evaluator of the source tree.
@@ -41,7 +42,7 @@ def cache_writes(ev: Evaluator, mod: Mod, call: Call, dtype: Any) -> list[Launch
     keys, saved = call.argument(1, "k"), call.argument(4, "save_kv_cache")
     if keys is None or saved is False:
         return []
-    latent = call.kwargs.get("k_rope") is not None
+    latent = call.kwargs.get("k_rope") is not None or _is_latent(mod)
     function, place = _method(ev, *(_LATENT if latent else _PLAIN))
     given = _tensors(mod, dtype, latent=latent)
     maybe = isinstance(keys, Alternatives) and None in keys.values
@@ -60,12 +61,17 @@ def untold_writes(ev: Evaluator, mod: Mod, dtype: Any) -> list[Launch]:
         mod: The attention layer.
         dtype: The dtype of activations.
     """
-    heads, size, values = (mod.args.get(n) for n in ("num_kv_heads", "head_dim", "v_head_dim"))
-    latent = heads == 1 and not any(o.startswith("serving:") for o in origins_of(heads))
-    if not (latent and isinstance(size, int) and isinstance(values, int) and 0 < values < size):
+    if not _is_latent(mod):
         return []
     function, place = _method(ev, *_LATENT)
     return [Launch(function, (mod, *_tensors(mod, dtype, latent=True)), {}, place, (), (), True)]
+
+
+def _is_latent(mod: Mod) -> bool:
+    """Whether a layer has one head of keys in every model, whose values are a part of it."""
+    heads, size, values = (mod.args.get(n) for n in ("num_kv_heads", "head_dim", "v_head_dim"))
+    one = heads == 1 and not any(o.startswith("serving:") for o in origins_of(heads))
+    return one and isinstance(size, int) and isinstance(values, int) and 0 < values < size
 
 
 def _tensors(mod: Mod, dtype: Any, *, latent: bool) -> tuple[Tensor, ...]:

@@ -114,6 +114,7 @@ class Inputs:
         self._dtype = dtype
         width = _width(made)
         self._given = None if width is None else Tensor((Unknown(_TOKENS), width), dtype)
+        self._linear = isinstance(made.cls, Class) and made.cls.derives("LinearBase")
         experts = isinstance(made.cls, Class) and made.cls.derives("FusedMoE")
         self._routed = _routed(evaluator, made) if experts else None
 
@@ -122,7 +123,10 @@ class Inputs:
         args, kwargs = list(call.args), dict(call.kwargs)
         _as_annotated(self.ev, self._made, call, args, kwargs)
         if self._given is not None:
-            _give(args, kwargs, self._given)
+            if self._linear and args and _is_one_tensor(args[0]):
+                args[0] = self._given  # whatever made it, it is what is multiplied
+            else:
+                _give(args, kwargs, self._given)
         if self._routed is not None:
             if "topk_output" in kwargs:
                 kwargs["topk_output"] = self._routed
@@ -150,6 +154,13 @@ def _as_annotated(
             args[number] = tensor
         elif isinstance(kwargs.get(name), (Unknown, Alternatives)):
             kwargs[name] = tensor
+
+
+def _is_one_tensor(value: Any) -> bool:
+    """Whether what a linear layer is given is a tensor: some are given scales besides."""
+    parts = value.values if isinstance(value, Alternatives) else (value,)
+    known = isinstance(value, (Unknown, Alternatives))
+    return known and not any(isinstance(part, (tuple, list)) for part in parts)
 
 
 def _give(args: list[Any], kwargs: dict[str, Any], tensor: Tensor) -> None:

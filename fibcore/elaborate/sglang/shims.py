@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from fibcore.elaborate.python.forward import TENSOR_REASON
 from fibcore.elaborate.python.values import Ext, Mod, Namespace, Raised
 from fibcore.elaborate.sglang.arguments import Args, Kwargs, argument
+from fibcore.elaborate.sglang.attention_methods import attention_handler
 from fibcore.elaborate.sglang.index import SourceIndex, entry_classes
 from fibcore.elaborate.sglang.residual_stream import ResidualStreams
 from fibcore.elaborate.sglang.runtime_context import RuntimeContext
@@ -51,6 +52,7 @@ class Shims:
         self._runtime = RuntimeContext(self.server)
         self.streams = ResidualStreams(tp)
         self.functions: dict[str, Callable[..., Any]] = {
+            "attention_handler": attention_handler,
             "context": self._runtime.context,
             "forward_context": forward_context,
             "in_forward": in_forward,

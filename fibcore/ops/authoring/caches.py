@@ -9,6 +9,7 @@ from fibcore.model.tree import ModelTree
 
 FP8 = "float8_e4m3fn"
 _SERVED: Mapping[str, str | None] = {
+    "model": None,
     "bf16": None,
     "bfloat16": None,
     "fp8_e4m3": FP8,
@@ -16,7 +17,10 @@ _SERVED: Mapping[str, str | None] = {
     "fp4_e2m1": "float4_e2m1",
     "fp4_mx_block16": "float4_e2m1",
 }
-"""Choices of `--kv-cache-dtype`; one that is not here stands for itself, so that none is plain."""
+"""Choices of `--kv-cache-dtype`, and the model's own dtype.
+
+One that is not here stands for itself, so that none is plain.
+"""
 
 
 _LINEAR: Mapping[str, str] = {
@@ -47,11 +51,11 @@ def linear_attention_dtype(path: str, tree: ModelTree) -> str | None:
 def kv_cache_dtype(tree: ModelTree) -> str | None:
     """Dtype of a model's KV cache where it is quantised; None for the model's own dtype.
 
-    What the server is told with `--kv-cache-dtype` comes first.
-    SGLang's `--kv-cache-dtype auto` takes FP8 from a ModelOpt checkpoint that says so:
-    `kv_cache_quant_algo`, or `kv_cache_scheme` in its flat format (`ModelRunner` of 0.5.9,
-    `srt/mem_cache/kv_cache_dtype.py` of 0.5.23). Other methods have a `kv_cache_scheme`, too, which
-    SGLang follows only when asked to.
+    What the server is told with `--kv-cache-dtype` comes first, then what the release makes of the
+    checkpoint with `--kv-cache-dtype auto`: recent ones take FP8 from ModelOpt's
+    `kv_cache_quant_algo` and `kv_cache_scheme`, and from a compressed-tensors `kv_cache_scheme`.
+    Where neither is known (in trees that are written by hand), the config of a ModelOpt checkpoint
+    tells.
     """
     if tree.kv_cache_dtype != "auto":
         return _SERVED.get(tree.kv_cache_dtype, tree.kv_cache_dtype)

@@ -8,19 +8,23 @@ from typing import Any
 import pytest
 
 from fibcore.elaborate.python.values import Ext
-from fibcore.elaborate.sglang.cache_writes import cache_writes
-from fibcore.model.tree import Alternatives, Call, SourcePlace, Unknown
+from fibcore.elaborate.sglang.cache_writes import cache_writes, untold_writes
+from fibcore.model.tree import Alternatives, Call, SourcePlace, Unknown, with_origins
 
 PLACE = SourcePlace("made.py", 1)
 X = Unknown.tensor("a tensor", PLACE)
 
 
-def written(*args: Any, **kwargs: Any) -> list[Any]:
-    """What a layer of 2 heads of 64 writes when it is called."""
+PLAIN = {"num_kv_heads": 2, "head_dim": 64}
+LATENT = {"num_kv_heads": 1, "head_dim": 576, "v_head_dim": 512}
+
+
+def written(*args: Any, layer_of: Any = PLAIN, **kwargs: Any) -> list[Any]:
+    """What a layer, of 2 heads of 64 by default, writes when it is called."""
     nowhere = SimpleNamespace(
         index=SimpleNamespace(package="sglang"), modules=SimpleNamespace(space=lambda _: None)
     )
-    layer = SimpleNamespace(args={"num_kv_heads": 2, "head_dim": 64})
+    layer = SimpleNamespace(args=layer_of)
     call = Call("forward", args, kwargs, PLACE)
     found: Any = cache_writes(nowhere, layer, call, Ext("torch.bfloat16"))  # type: ignore[arg-type]
     return list(found)
@@ -46,3 +50,30 @@ def test_keys_and_values_are_written(keys: Any, saved: Any, possible: bool) -> N
     assert write.place.file.startswith("sglang/srt/mem_cache/")
     assert write.possible is possible
     assert [tensor.shape[1:] for tensor in write.args[2:]] == [(2, 64), (2, 64)]
+
+
+@pytest.mark.parametrize("apart", [True, False])
+def test_latent_keys_are_written_whether_those_for_rotation_are_given_apart(apart: bool) -> None:
+    (write,) = written(X, X, X, layer_of=LATENT, **({"k_rope": X} if apart else {}))
+    assert write.function.endswith(".set_mla_kv_buffer")
+    assert [tensor.shape[1:] for tensor in write.args[2:]] == [(1, 512), (1, 64)]
+
+
+def test_one_head_of_a_rank_is_not_latent() -> None:
+    heads = with_origins(1, frozenset({"serving:tp"}))
+    (write,) = written(X, X, X, layer_of={**LATENT, "num_kv_heads": heads})
+    assert write.function.endswith(".set_kv_buffer")
+    assert [tensor.shape[1:] for tensor in write.args[2:]] == [(1, 576), (1, 512)]
+
+
+def test_latent_attention_of_which_no_call_is_known_may_write_its_cache() -> None:
+    nowhere: Any = SimpleNamespace(
+        index=SimpleNamespace(package="sglang"), modules=SimpleNamespace(space=lambda _: None)
+    )
+    latent: Any = SimpleNamespace(args=LATENT)
+    (write,) = untold_writes(nowhere, latent, Ext("torch.bfloat16"))
+    assert write.function.endswith(".set_mla_kv_buffer")
+    assert write.possible
+    assert [tensor.shape[1:] for tensor in write.args[2:]] == [(1, 512), (1, 64)]
+    plain: Any = SimpleNamespace(args=PLAIN)
+    assert untold_writes(nowhere, plain, Ext("torch.bfloat16")) == []
