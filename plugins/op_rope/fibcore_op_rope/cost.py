@@ -43,7 +43,8 @@ def cost(
 
     positions = values.get("positions")
     if positions is not None:
-        return reading(len(set(positions)))
+        # Of several positions a token each gives a part of a row.
+        return reading(min(len(set(positions)), tokens))
     least = reading(min(tokens, 1))
     assumes = "every token has a position of its own"
     return attrs.evolve(reading(tokens), assumes=assumes, least=least)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.resources import files
 
 from fibcore.plugin import (
@@ -35,6 +35,8 @@ from fibcore_op_rope.names import (
 
 # Marks what only a reference has that leaves elements as they are.
 _PARTIAL = "partial"
+_WORDS = (*STYLES, _PARTIAL, "sections", "split", "interleaved")
+_SEVERAL = ("num_axes", "num_tokens")
 _PAIRS = {
     NEOX: "element j and element j + {half}",
     GPTJ: "elements 2 j and 2 j + 1",
@@ -56,14 +58,20 @@ def define(kernel: Kernel) -> Definition:
     head_size = int(kernel.parameters["head_size"])
     rotary_dim = int(kernel.parameters["rotary_dim"])
     style = str(kernel.parameters["style"])
+    sections = tuple(int(part) for part in str(kernel.parameters.get("sections", "")).split())
+    interleaved = bool(kernel.parameters.get("interleaved"))
     template = files(__package__) / "references" / "rope_with_cos_sin_cache.py"
     words = {style, *((_PARTIAL,) if rotary_dim < head_size else ())}
-    source = select(template.read_text(encoding="utf-8"), words, (*STYLES, _PARTIAL))
+    words |= {"sections", "interleaved" if interleaved else "split"} if sections else set()
+    source = select(template.read_text(encoding="utf-8"), words, _WORDS)
+    constants: dict[str, object] = {"HEAD_SIZE": head_size, "ROTARY_DIM": rotary_dim}
+    constants |= {"SECTIONS": sections} if sections else {}
     queries, keys = "num_tokens num_qo_heads head_size", "num_tokens num_kv_heads head_size"
     return Definition(
         name=kernel.name,
         op_type=OP_TYPE,
-        description=_description(style, head_size, rotary_dim),
+        description=_description(style, head_size, rotary_dim)
+        + (_several(sections, interleaved=interleaved) if sections else ""),
         tags=kernel.tags,
         axes={
             "num_tokens": var("Tokens of the batch."),
@@ -72,6 +80,7 @@ def define(kernel: Kernel) -> Definition:
             "head_size": const(head_size, "Elements of a head."),
             "rotary_dim": const(rotary_dim, "Elements of a head that are turned, its first ones."),
             "max_seq_len": var("Positions in the table."),
+            **({"num_axes": const(3, "Positions of a token.")} if sections else {}),
         },
         inputs={
             "q": tensor(queries, "bfloat16", "Queries."),
@@ -83,14 +92,16 @@ def define(kernel: Kernel) -> Definition:
                 "sines, with whatever scaling the model has.",
             ),
             "positions": tensor(
-                "num_tokens", "int64", "Row of the table for each token, from 0 to max_seq_len - 1."
+                "num_axes num_tokens" if sections else "num_tokens",
+                "int64",
+                "Row of the table for each token, from 0 to max_seq_len - 1.",
             ),
         },
         outputs={
             "q_out": tensor(queries, "bfloat16", "Queries, turned."),
             "k_out": tensor(keys, "bfloat16", "Keys, turned."),
         },
-        reference=render(source, {"HEAD_SIZE": head_size, "ROTARY_DIM": rotary_dim}),
+        reference=render(source, constants),
     )
 
 
@@ -192,9 +203,31 @@ def _description(style: str, head_size: int, rotary_dim: int) -> str:
     )
 
 
+def _several(sections: Sequence[int], *, interleaved: bool) -> str:
+    parts = " and ".join(str(section) for section in sections)
+    how = ", one pair after the other in turn" if interleaved else ", one section after the other"
+    return f" A token has three positions (MRoPE), which turn {parts} pairs{how}."
+
+
 def identify(definition: Definition) -> Identity:
-    """The style, and what contradicts it, the sizes or the name."""
-    return Identity(style_of(definition), tuple(_contradictions(definition)))
+    """The style and the sections, and what contradicts them, the sizes or the name."""
+    variant = " ".join((style_of(definition), *sections_of(definition)))
+    return Identity(variant, tuple(_contradictions(definition)))
+
+
+def sections_of(definition: Definition) -> tuple[str, ...]:
+    """The sections of a reference that was written here, and whether they take turns.
+
+    Empty where a token has one position, or others wrote it.
+    """
+    if definition.inputs.get("positions", scalar("int64")).shape != _SEVERAL:
+        return ()
+    found: tuple[str, ...] = ()
+    for node in ast.parse(definition.reference).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "SECTIONS":
+            found = tuple(str(part) for part in ast.literal_eval(node.value))
+    turns = any(isinstance(n, ast.Mod) for n in ast.walk(ast.parse(definition.reference)))
+    return (*found, *(("interleaved",) if found and turns else ()))
 
 
 def style_of(definition: Definition) -> str:
@@ -230,12 +263,18 @@ def _is_two(node: ast.AST | None) -> bool:
 
 def has_known_tensors(definition: Definition) -> bool:
     """Whether inputs, outputs and axes are those that `define` gives."""
+    several = {"num_axes"} if has_sections(definition) else set()
     return (
         tuple(definition.inputs) == INPUTS
         and tuple(definition.outputs) == OUTPUTS
         and definition.var_axes == VAR_AXES
-        and {"head_size", "rotary_dim"} == set(definition.const_axes)
+        and {"head_size", "rotary_dim", *several} == set(definition.const_axes)
     )
+
+
+def has_sections(definition: Definition) -> bool:
+    """Whether a token has several positions, each of which turns some of the pairs."""
+    return definition.inputs.get("positions", scalar("int64")).shape == _SEVERAL
 
 
 def has_rows(definition: Definition) -> bool:
@@ -258,5 +297,8 @@ def _contradictions(definition: Definition) -> Iterator[str]:
     rotary_dim = definition.const_axes.get("rotary_dim")
     if rotary_dim is not None and rotary_dim % 2:
         yield f"rotary_dim is {rotary_dim}, and pairs need an even number"
+    sections = [int(part) for part in sections_of(definition) if part.isdigit()]
+    if rotary_dim is not None and sections and 2 * sum(sections) != rotary_dim:
+        yield f"sections of {sum(sections)} pairs, and rotary_dim is {rotary_dim}"
     if head_size is not None and rotary_dim is not None and rotary_dim > head_size:
         yield f"rotary_dim is {rotary_dim}, more than head_size, {head_size}"

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from fibcore.plugin import Definition, Implementation, rewritten, wrapped
-from fibcore_op_rope.definitions import gives_angles, has_known_tensors, has_rows
+from fibcore_op_rope.definitions import (
+    gives_angles,
+    has_known_tensors,
+    has_rows,
+    has_sections,
+    sections_of,
+)
 
 _FIRST = "torch.addcmul(a * cos, b, sin, value=-1, out=out[..., first])"
 _SECOND = "torch.addcmul(b * cos, a, sin, out=out[..., second])"
@@ -23,7 +29,7 @@ def implementations(definition: Definition) -> tuple[Implementation, ...]:
 
 
 def _right(definition: Definition) -> tuple[Implementation, ...]:
-    flipped = {name: f"{name}.flip(0)" for name in ("q", "k", "positions")}
+    flipped = {"q": "q.flip(0)", "k": "k.flip(0)", "positions": "positions.flip(-1)"}
     return (
         *wrapped(
             definition,
@@ -74,8 +80,9 @@ def _wrong(definition: Definition) -> tuple[Implementation, ...]:
         *wrapped(
             definition,
             "tokens are counted from 0",
-            positions="(positions * 0 + 1).cumsum(0) % len(cos_sin_cache)",
+            positions="(positions * 0 + 1).cumsum(-1) % len(cos_sin_cache)",
         ),
+        *_wrong_sections(definition),
         *wrapped(definition, "keys are not turned", result="(result[0], k.clone())"),
         *wrapped(
             definition,
@@ -88,6 +95,24 @@ def _wrong(definition: Definition) -> tuple[Implementation, ...]:
             result="(result[0] * 1.02, result[1] * 1.02)",
         ),
         *rewritten(definition, "one of a pair is not turned", _FIRST, "out[..., first] = a"),
+    )
+
+
+def _wrong_sections(definition: Definition) -> tuple[Implementation, ...]:
+    """Mistakes with several positions a token."""
+    if not has_sections(definition):
+        return ()
+    turns = "torch.where(pairs < 3 * ends[pairs % 3], pairs % 3, 0)"
+    split = "torch.bucketize(pairs, ends.cumsum(0), right=True)"
+    sizes = [int(part) for part in sections_of(definition) if part.isdigit()]
+    ended = any(3 * size + axis < sum(sizes) for axis, size in enumerate(sizes) if axis)
+    first = "positions[:1].expand(3, -1)"
+    return (
+        *wrapped(definition, "the first position turns all pairs", positions=first),
+        *wrapped(definition, "rows and columns change places", positions="positions[[0, 2, 1]]"),
+        *rewritten(definition, "sections one after the other", turns, split),
+        *rewritten(definition, "sections take turns", split, turns),
+        *(rewritten(definition, "turns without an end", turns, "pairs % 3") if ended else ()),
     )
 
 

@@ -27,7 +27,7 @@ from fibcore.plugin import (
     possible_values,
 )
 from fibcore_op_rope.functions import add_functions, gives_angles, turned_by_functions
-from fibcore_op_rope.names import API, GPTJ, NEOX, OP_TYPE, kernel_name
+from fibcore_op_rope.names import API, GPTJ, NEOX, OP_TYPE, kernel_name, mrope_name
 
 _LAYERS = "sglang.srt.layers.rotary_embedding."
 
@@ -42,11 +42,13 @@ _SCALINGS = {
     "Llama3RotaryEmbedding": "Llama 3",
     "Phi3LongRoPEScaledRotaryEmbedding": "LongRoPE",
     "Gemma4RotaryEmbedding": "angle 0 but for the first pairs",
+    # Of several positions a token.
+    "MRotaryEmbedding": "none",
+    "YaRNScalingMRotaryEmbedding": "YaRN",
 }
 _SECTIONS = "a token has several positions, each of which turns some of the pairs"
+_SECTIONED = ("MRotaryEmbedding", "YaRNScalingMRotaryEmbedding")
 _OTHERS = {
-    "MRotaryEmbedding": _SECTIONS,
-    "YaRNScalingMRotaryEmbedding": _SECTIONS,
     "Ernie4_5_VLRotaryEmbedding": _SECTIONS,
     "BailingMRotaryEmbedding": _SECTIONS,
     "DualChunkRotaryEmbedding": "it turns every query by five tables",
@@ -79,9 +81,20 @@ class _Rope:
     turned: str
     """How rotary_dim follows."""
     scaling: str
+    sections: tuple[int, ...] = ()
+    """Pairs that each of a token's positions turns; empty where a token has one."""
+    interleaved: bool = False
 
     @property
     def name(self) -> str:
+        if self.sections:
+            return mrope_name(
+                self.style,
+                self.head_size,
+                self.rotary_dim,
+                self.sections,
+                interleaved=self.interleaved,
+            )
         return kernel_name(self.style, self.head_size, self.rotary_dim)
 
 
@@ -204,6 +217,7 @@ def _kernel(node: ModuleNode, rope: _Rope) -> Kernel:
             "head_size": int(rope.head_size),
             "rotary_dim": int(rope.rotary_dim),
             "scaling": rope.scaling,
+            **_parameters(rope),
         },
         facts={
             "head_size": fact(rope.head_size, node, "elements of a head"),
@@ -211,12 +225,20 @@ def _kernel(node: ModuleNode, rope: _Rope) -> Kernel:
             "is_neox_style": fact(
                 bool(neox), node, "whether the elements of a pair are half apart"
             ),
+            **({"num_axes": fact(3, node, "sections of pairs")} if rope.sections else {}),
         },
         uses=(),
-        tags=(f"fi_api:{API}",),
+        tags=() if rope.sections else (f"fi_api:{API}",),
         notes=(f"scaling of its table: {rope.scaling}",) if scaled else (),
         choice=_CHOICE,
     )
+
+
+def _parameters(rope: _Rope) -> dict[str, str | bool]:
+    if not rope.sections:
+        return {}
+    sections = " ".join(str(int(section)) for section in rope.sections)
+    return {"sections": sections, "interleaved": rope.interleaved}
 
 
 # --- the constructor ---------------------------------------------------------------------------
@@ -249,7 +271,23 @@ def _read_constructor(node: ModuleNode) -> _Rope:
         raise _OtherFunction(f"{rotary_dim} elements of a head make no pairs")
     if rotary_dim > head_size:
         raise _OtherFunction(f"its rotary_dim, {rotary_dim}, is more than a head of {head_size}")
-    return _Rope(NEOX if neox else GPTJ, head_size, rotary_dim, turned, scaling)
+    rope = _Rope(NEOX if neox else GPTJ, head_size, rotary_dim, turned, scaling)
+    return _with_sections(rope, node) if node.class_name in _SECTIONED else rope
+
+
+def _with_sections(rope: _Rope, node: ModuleNode) -> _Rope:
+    """The same with the sections of an embedding of several positions a token."""
+    given = decided(_argument(node, "mrope_section"), "mrope_section")
+    if not given:
+        return rope  # then it turns by one position
+    if node.argument("mrope_interleaved_glm", False) is not False:
+        raise _OtherFunction("its sections take turns as GLM's do, until each has had its pairs")
+    interleaved = decided(node.argument("mrope_interleaved", False), "mrope_interleaved")
+    known = isinstance(given, (list, tuple)) and len(given) == 3
+    sizes = [decided_size(size, "mrope_section") for size in given] if known else []
+    if not known or 2 * sum(sizes) != rope.rotary_dim:
+        raise UndecidedError(f"mrope_section is {given}, and {rope.rotary_dim // 2} pairs turn")
+    return attrs.evolve(rope, sections=tuple(map(int, sizes)), interleaved=bool(interleaved))
 
 
 def _argument(node: ModuleNode, name: str) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from fibcore.plugin import OpType
 
 OP_TYPE = "rope"
@@ -37,6 +39,15 @@ API = "flashinfer.rope.apply_rope_with_cos_sin_cache"
 def kernel_name(style: str, head_size: int, rotary_dim: int) -> str:
     """The definition's name, such as `rope_with_cos_sin_cache_neox_style_d128_rd64`."""
     return f"rope_with_cos_sin_cache_{style}_style_d{head_size}_rd{rotary_dim}"
+
+
+def mrope_name(
+    style: str, head_size: int, rotary_dim: int, sections: Sequence[int], *, interleaved: bool
+) -> str:
+    """The same with several positions a token: `mrope_with_..._d128_rd128_s16_24_24`."""
+    parts = "_".join(str(int(section)) for section in sections)
+    taking_turns = "_interleaved" if interleaved else ""
+    return f"m{kernel_name(style, head_size, rotary_dim)}_s{parts}{taking_turns}"
 
 
 def rows_name(head_size: int) -> str:

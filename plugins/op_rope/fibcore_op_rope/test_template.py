@@ -1,6 +1,7 @@
 """Sizes, inputs and properties for the reference tests of rotary position embeddings."""
 
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -49,8 +50,9 @@ def make_inputs(
         row = (tokens, _size(definition, "head_size"))
         values = {name: torch.randn(row, generator=generator) for name in ("cos", "sin")}
         return _in_order(definition, {**heads, **values}, device)
-    positions = torch.randint(0, rows, (tokens,), generator=generator)
-    positions[-1], positions[0] = 0, rows - 1
+    shape = (3, tokens) if _sections(definition) else (tokens,)
+    positions = torch.randint(0, rows, shape, generator=generator)
+    positions[..., -1], positions[..., 0] = 0, rows - 1
     table = torch.randn(rows, _size(definition, "rotary_dim"), generator=generator)
     return _cast(definition, _heads(definition, case, generator), table, positions, device)
 
@@ -110,6 +112,24 @@ def _size(definition: Definition, axis: str) -> int:
     return int(definition["axes"][axis]["value"])
 
 
+def _sections(definition: Definition) -> list[int]:
+    """Pairs that each of a token's positions turns, as the name says; empty for one position."""
+    found = re.search(r"_s(\d+)_(\d+)_(\d+)", definition["name"])
+    return [int(part) for part in found.groups()] if found else []
+
+
+def _axes(definition: Definition) -> list[int]:
+    """The position that turns each pair, as the name says."""
+    sections = _sections(definition)
+    if not definition["name"].endswith("_interleaved"):
+        return [axis for axis, size in enumerate(sections) for _ in range(size)]
+    axes = [0] * sum(sections)
+    for axis in (1, 2):
+        for pair in range(axis, min(3 * sections[axis], len(axes)), 3):
+            axes[pair] = axis
+    return axes
+
+
 def _pairs(definition: Definition) -> torch.Tensor:
     """Places [rotary_dim / 2, 2] of the elements of each pair, as the name says."""
     half = _size(definition, "rotary_dim") // 2
@@ -127,6 +147,9 @@ def _expected(definition: Definition, inputs: Inputs, name: str) -> torch.Tensor
         partner = torch.cat((-x[..., half:], x[..., :half]), dim=-1)
         return (x * cos + partner * sin).to(inputs[name].device)
     rows = inputs["cos_sin_cache"].double().cpu()[inputs["positions"].cpu()]
+    if _sections(definition):
+        axes = torch.tensor(_axes(definition) * 2)
+        rows = rows[axes, :, torch.arange(2 * half)].T
     turn = torch.complex(rows[:, :half].contiguous(), rows[:, half:].contiguous())
     pairs = _pairs(definition)
     turned = torch.view_as_complex(x[..., pairs]) * turn[:, None]
@@ -201,6 +224,7 @@ def products_depend_on_the_distance_alone(
     products = []
     for shift in (0, 1, 32):
         positions = torch.tensor([5, 2]) + shift
+        positions = positions.expand(3, -1) if _sections(definition) else positions
         q, k = run(*_cast(definition, heads, table, positions, device).values())
         products.append((q[0].double()[:, None] * k[1].double()).sum(-1))
     # Each element is off by half a unit of its last place, in q and in k.
@@ -226,12 +250,18 @@ def tokens_do_not_mix(
     assert int(q.isnan().any(-1).sum()) == int(k.isnan().any(-1).sum()) == 1
     tokens = ("q", "k", "positions", "cos", "sin")
     for one in range(5):
-        alone = {n: v[one : one + 1] if n in tokens else v for n, v in inputs.items()}
+        some = slice(one, one + 1)
+        alone = {n: _some(n, v, some) if n in tokens else v for n, v in inputs.items()}
         for out, whole in zip(run(*alone.values()), (q, k), strict=True):
             torch.testing.assert_close(out[0], whole[one], equal_nan=True)
-    none = {n: v[:0] if n in tokens else v for n, v in inputs.items()}
+    none = {n: _some(n, v, slice(0)) if n in tokens else v for n, v in inputs.items()}
     for out, name in zip(run(*none.values()), "qk", strict=True):
         assert out.shape == none[name].shape
+
+
+def _some(name: str, value: torch.Tensor, tokens: slice) -> torch.Tensor:
+    """The part of an input that some tokens have."""
+    return value[..., tokens] if name == "positions" else value[tokens]
 
 
 def angles_are_positions_times_frequencies(

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from fibcore.plugin import TOKENS, Definition, Scalar, WorkloadCase
-from fibcore_op_rope.definitions import gives_angles, has_known_tensors, has_rows
+from fibcore_op_rope.definitions import gives_angles, has_known_tensors, has_rows, has_sections
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,6 +21,8 @@ POSITIONS = 32768
 """Rows of the table."""
 DECODED = 256
 """Up to so many tokens are one of each sequence; more are prompts, one after the other."""
+_SIDE = 16
+_PATCHES = _SIDE * _SIDE
 _CONTEXT, _PROMPT = 2048, 1024  # medians of the lengths of sequences
 
 
@@ -61,7 +63,8 @@ def workloads(
             del axes["max_seq_len"]
             made.append(WorkloadCase(label, axes))
             continue
-        tensors = functools.partial(_positions, definition.name, tokens, seed)
+        several = _several if has_sections(definition) else _positions
+        tensors = functools.partial(several, definition.name, tokens, seed)
         made.append(WorkloadCase(label, axes, tensors=tensors))
     return tuple(made)
 
@@ -93,3 +96,20 @@ def _positions(name: str, tokens: int, seed: int) -> Mapping[str, np.ndarray[Any
         parts.append(np.arange(min(length, left), dtype=np.int64))
         left -= len(parts[-1])
     return {"positions": np.concatenate(parts)}
+
+
+def _several(name: str, tokens: int, seed: int) -> Mapping[str, np.ndarray[Any, Any]]:
+    """Three positions a token: the same for text, time, row and column within images.
+
+    A prompt has images of 16 x 16 patches, with as many tokens of text between them.
+    """
+    import numpy as np
+
+    text = _positions(name, tokens, seed)["positions"]
+    if tokens <= DECODED:
+        return {"positions": np.tile(text, (3, 1))}
+    image, place = text // _PATCHES % 2 == 1, text % _PATCHES
+    start = text - place
+    row, column = start + place // _SIDE, start + place % _SIDE
+    axes = [np.where(image, own, text) for own in (start, row, column)]
+    return {"positions": np.stack(axes).astype(np.int64)}

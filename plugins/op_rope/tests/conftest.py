@@ -39,6 +39,20 @@ def make_definition(style: str = "neox", head_size: int = 128, rotary_dim: int =
     return plugin.fibcore_reference(kernel)
 
 
+def make_sections(sections: tuple[int, int, int], *, interleaved: bool) -> Definition:
+    """Makes a definition of several positions a token, whose heads are turned whole."""
+    size = 2 * sum(sections)
+    layer = make_layer(
+        cls="mrope.MRotaryEmbedding",
+        head_size=size,
+        rotary_dim=size,
+        mrope_section=list(sections),
+        mrope_interleaved=interleaved,
+    )
+    (kernel,) = plugin.fibcore_extract(tree(layer), Serving()).kernels
+    return plugin.fibcore_reference(kernel)
+
+
 def make_rows(head_size: int = 256, cls: str = "Gemma3Attention") -> Definition:
     """Makes a definition that is given every token's cosines and sines."""
     kept = {"Gemma3Attention": "head_dim", "VisionAttention": "head_size"}[cls]
@@ -65,6 +79,8 @@ def small_definitions() -> list[Definition]:
     rows = with_constants(make_rows(16), CHUNK_ELEMENTS=720)
     sizes = (("neox", 24, 16), ("gptj", 24, 16), ("neox", 16, 16), ("gptj", 16, 16))
     cached = [with_constants(make_definition(*size), CHUNK_ELEMENTS=720) for size in sizes]
+    several = [make_sections((4, 2, 2), interleaved=turns) for turns in (False, True)]
+    cached += [with_constants(one, CHUNK_ELEMENTS=720) for one in several]
     return [*cached, rows, make_angles(16)]
 
 

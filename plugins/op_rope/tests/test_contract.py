@@ -22,6 +22,14 @@ def layer(path: str, head_size: int, rotary_dim: int, *, neox: bool) -> ModuleNo
     return module(path, cls, arguments, calls=[call(TENSOR, TENSOR, TENSOR)])
 
 
+def several(path: str, sections: list[int], *, interleaved: bool) -> ModuleNode:
+    """A layer of several positions a token."""
+    made = layer(path, 16, 16, neox=True)
+    cls = "sglang.srt.layers.rotary_embedding.mrope.MRotaryEmbedding"
+    more = {"mrope_section": sections, "mrope_interleaved": interleaved}
+    return module(path, cls, {**made.arguments, **more}, calls=[call(TENSOR, TENSOR, TENSOR)])
+
+
 class TestContract(PluginContract):
     plugin = fibcore_op_rope
     trees = (
@@ -31,6 +39,8 @@ class TestContract(PluginContract):
                 layer("partial", 24, 16, neox=True),
                 layer("gptj", 16, 16, neox=False),
                 layer("partial_gptj", 24, 16, neox=False),
+                several("sections", [4, 2, 2], interleaved=False),
+                several("turns", [4, 2, 2], interleaved=True),
             ),
             Serving(tp=2),
         ),

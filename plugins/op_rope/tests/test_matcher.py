@@ -122,8 +122,6 @@ def test_an_argument_that_is_missing_is_a_problem(layer: Layer) -> None:
 @pytest.mark.parametrize(
     "cls",
     [
-        "mrope.MRotaryEmbedding",
-        "mrope.YaRNScalingMRotaryEmbedding",
         "mrope.Ernie4_5_VLRotaryEmbedding",
         "bailing_mrope.BailingMRotaryEmbedding",
         "rope_variant.DualChunkRotaryEmbedding",

@@ -7,7 +7,14 @@ from importlib.resources import files
 import attrs
 
 from fibcore.plugin import Definition, GroundTruth, render
-from fibcore_op_rope.definitions import gives_angles, has_known_tensors, has_rows, style_of
+from fibcore_op_rope.definitions import (
+    gives_angles,
+    has_known_tensors,
+    has_rows,
+    has_sections,
+    sections_of,
+    style_of,
+)
 from fibcore_op_rope.names import API, NEOX, OP_TYPE
 
 _HEAD_SIZES = (64, 128, 256, 512)
@@ -34,6 +41,8 @@ def choose(definition: Definition) -> tuple[GroundTruth, ...]:
     if not has_known_tensors(definition):
         return ()
     style = style_of(definition)
+    if has_sections(definition):
+        return _of_sections(definition, style)
     found = [
         _truth("sglang RotaryEmbedding.forward_native", "sglang", style),
         _truth("torch.view_as_complex", "torch", style),
@@ -47,6 +56,25 @@ def choose(definition: Definition) -> tuple[GroundTruth, ...]:
         )
         found.insert(0, kernel)
     return tuple(found)
+
+
+def _of_sections(definition: Definition, style: str) -> tuple[GroundTruth, ...]:
+    """Those of several positions a token; none where it is not known which turns what."""
+    sections = sections_of(definition)
+    if not sections:
+        return ()
+    constants: dict[str, object] = {
+        "IS_NEOX": style == NEOX,
+        "SECTIONS": tuple(int(part) for part in sections if part.isdigit()),
+        "INTERLEAVED": "interleaved" in sections,
+    }
+    return tuple(
+        GroundTruth(name, kind, entry, render(files(__package__) / f"{entry}.py", constants))
+        for name, kind, entry in (
+            ("sglang MRotaryEmbedding.forward_native", "sglang", "sglang_mrope"),
+            ("torch.view_as_complex, each position's pairs", "torch", "torch_mrope"),
+        )
+    )
 
 
 def _flashinfer_has_it(definition: Definition, style: str) -> bool:
