@@ -87,3 +87,19 @@ def test_returns_of_all_sides_are_merged(env: Env) -> None:
     )
     assert writes.either([lambda: ("return", 1), lambda: None], env, WHY) is None
     assert env.maybe == [1]
+
+
+def test_rounds_end_where_the_next_one_would_begin_like_the_last_one(env: Env) -> None:
+    writes, found, rounds = Writes(), [1], []
+
+    def one_more() -> None:
+        rounds.append(len(found))
+        writes.changing(found)
+        found.append(2)
+
+    writes.repeat(one_more, env, WHY)
+    # The second round shows that it goes on growing, the third one that nothing else comes of it.
+    assert len(rounds) == 3
+    (entry,) = found
+    assert isinstance(entry, Unknown)
+    assert entry.kind is UnknownKind.ENTRY
