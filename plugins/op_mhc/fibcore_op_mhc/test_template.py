@@ -21,6 +21,11 @@ _KNOWN = {
 }
 
 
+# Sums of the streams in another order round to other bfloat16 numbers at times, and each of those
+# moves what 4 x 4096 products add up to.
+TOLERANCES = {"post_mix": (2e-4, 2e-4), "comb_mix": (2e-4, 2e-4)}
+
+
 def cases(definition: Definition) -> list[Case]:
     """Few and many tokens."""
     del definition
@@ -185,7 +190,9 @@ def small_streams_show_the_epsilons(
             mean = expected.square().mean(1, keepdim=True)
             expected = expected / (mean + _constants(definition)["NORM_EPS"]).sqrt()
             expected = expected * inputs["norm_weight"].double()
-        _close(outputs["layer_input"], expected, 2**-8, 1e-9)
+        # Terms may cancel, up to errors of the coefficients.
+        largest = float(expected.abs().max()) if expected.numel() else 0.0
+        _close(outputs["layer_input"], expected, 2**-8, 1e-3 * largest)
 
 
 def tokens_do_not_mix(
