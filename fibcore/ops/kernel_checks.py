@@ -121,8 +121,8 @@ def check_kernel(kernel: Kernel, own: Collection[str]) -> None:
 def _check_tags(tags: object, who: str) -> None:
     for tag in items(tags, str, f"{who} tags"):
         category, colon, value = tag.partition(":")
-        if not (category and colon and value):
-            raise ValueError(f"{who} a tag is category:value, not {tag!r}")
+        if not category or (colon and not value):
+            raise ValueError(f"{who} a tag is category:value or a flag, not {tag!r}")
         if tag.startswith(CORE_TAGS):
             raise ValueError(f"{who} the core sets the tag {tag!r}, a plugin does not")
 

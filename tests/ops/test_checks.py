@@ -30,7 +30,7 @@ BAD_KERNELS: dict[str, tuple[Kernel, str]] = {
     "an infinite parameter": (kernel(parameters={"h": float("inf")}), "not a finite"),
     "a status": (kernel(tags=("status:verified",)), "the core sets the tag"),
     "a model": (kernel(tags=("model:llama",)), "the core sets the tag"),
-    "a tag without category": (kernel(tags=("fast",)), "category:value"),
+    "a tag without category": (kernel(tags=(":fast",)), "category:value"),
     "tags that are a string": (kernel(tags="tp:1"), "tags is str"),
     "a user that does not exist": (
         kernel(uses=(Use("no.such.layer", "Norm", PLACE),)),

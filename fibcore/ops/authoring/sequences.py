@@ -26,6 +26,10 @@ _DECODE = (
     *((16, 1024), (16, 8192), (32, 512), (32, 4096), (64, 1024), (64, 2048), (128, 512)),
     *((128, 1024), (256, 256), (256, 1024)),
 )
+# InferenceX's random requests: (tokens of a prompt, tokens of its answer, requests at a time).
+_REQUESTS = ((1024, 1024, 64), (1024, 8192, 32), (8192, 1024, 16))
+_LEAST = 0.8
+"""What the lengths of such a request are at least, as a share of the most."""
 # New tokens of prompts without a prefix: (prompts, median).
 _PROMPTS = ((1, 1), (1, 128), (1, 1024), (1, 8192), (4, 512), (16, 256), (64, 64))
 # One sequence: new tokens, and keys before them.
@@ -58,7 +62,10 @@ class Batch:
 
 
 def decode_batches(seed: int, name: str) -> list[Batch]:
-    """Batches of 1 to 256 sequences with one query each and up to `LONGEST` keys."""
+    """Batches of 1 to 256 sequences with one query each and up to `LONGEST` keys.
+
+    Most have log-normal lengths; three are what InferenceX's random requests come to.
+    """
     found = []
     for count, median in _DECODE:
         single = median - _RAGGED
@@ -66,7 +73,17 @@ def decode_batches(seed: int, name: str) -> list[Batch]:
         draws = generator(seed, name, label)
         keys = [single] if count == 1 else draws.lengths(count, median, min(LONGEST, 8 * median))
         found.append(Batch(label, (1,) * count, tuple(keys)))
+    found[-1:-1] = [_answering(seed, name, *request) for request in _REQUESTS]
     return found
+
+
+def _answering(seed: int, name: str, isl: int, osl: int, count: int) -> Batch:
+    """Requests with random (isl, osl) in the middle of their answers, as a benchmark keeps them."""
+    label = f"{count} requests of up to {isl} in, {osl} out"
+    draws = generator(seed, name, label)
+    prompts = draws.uniform(_LEAST * isl, isl, count)
+    answered = draws.uniform(_LEAST * osl, osl, count) * draws.uniform(0.0, 1.0, count)
+    return Batch(label, (1,) * count, tuple(int(n) for n in prompts + answered))
 
 
 def prefill_batches(seed: int, name: str, *, prefixes: bool) -> list[Batch]:
@@ -83,6 +100,11 @@ def prefill_batches(seed: int, name: str, *, prefixes: bool) -> list[Batch]:
         label = f"{count} x {single} tokens" if count == 1 else f"{count} x about {median} tokens"
         draws = generator(seed, name, label)
         lengths = [single] if count == 1 else draws.lengths(count, median, 4 * median)
+        found.append(Batch(label, tuple(lengths), tuple(lengths)))
+    for isl, count in ((1024, 8), (8192, 2)):
+        label = f"{count} random prompts of up to {isl}"
+        drawn = generator(seed, name, label).uniform(_LEAST * isl, isl, count)
+        lengths = [int(n) for n in drawn]
         found.append(Batch(label, tuple(lengths), tuple(lengths)))
     if not prefixes:
         return found

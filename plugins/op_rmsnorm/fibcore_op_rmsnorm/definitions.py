@@ -58,7 +58,10 @@ def _description(hidden_size: int, eps: float, *, fused_add: bool, gemma: bool) 
     what = "hidden_states + residual" if fused_add else "hidden_states"
     times = "1 + weight" if gemma else "weight"
     # The published definitions have one output; whoever puts a kernel in place has to know.
-    stream = " The sum, which a model keeps as its residual stream, is no output." * fused_add
+    stream = (
+        " The sum, which a model keeps as its residual stream, is no output: what stands in for"
+        " FlashInfer's kernel, which overwrites residual with it, has to write it besides."
+    ) * fused_add
     return (
         f"RMSNorm of {what} over rows of {hidden_size} elements, times {times}. Epsilon is {eps!r}."
         f"{stream}"

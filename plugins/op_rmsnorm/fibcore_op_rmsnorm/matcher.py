@@ -266,7 +266,10 @@ def _kernel(node: ModuleNode, norm: _Norm, *, fused_add: bool, dtype: str = "bfl
         },
         uses=(),
         # FlashInfer's kernels are for activations of 16 bits.
-        tags=(f"fi_api:flashinfer.norm.{api}",) if dtype == "bfloat16" else (),
+        tags=(
+            *((f"fi_api:flashinfer.norm.{api}",) if dtype == "bfloat16" else ()),
+            *(("fused",) if fused_add else ()),
+        ),
         notes=norm.notes,
     )
 

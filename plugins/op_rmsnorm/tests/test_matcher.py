@@ -97,7 +97,7 @@ def test_facts_and_tags() -> None:
     assert kernel.facts["hidden_size"].origins == ("config:hidden_size",)
     assert kernel.facts["eps"].origins == ("config:rms_norm_eps",)
     assert kernel.facts["eps"].value == 1e-5
-    assert kernel.tags == ("fi_api:flashinfer.norm.fused_add_rmsnorm",)
+    assert kernel.tags == ("fi_api:flashinfer.norm.fused_add_rmsnorm", "fused")
     assert kernel.uses[0].path == "model.norm"
 
 
@@ -255,7 +255,7 @@ def test_gemma_norms_have_their_own_name() -> None:
         "gemma_rmsnorm_h1152",
         "gemma_fused_add_rmsnorm_h1152",
     ]
-    assert found.kernels[0].tags == ("fi_api:flashinfer.norm.gemma_fused_add_rmsnorm",)
+    assert found.kernels[0].tags == ("fi_api:flashinfer.norm.gemma_fused_add_rmsnorm", "fused")
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,26 @@ def test_decode_batches_reach_from_one_to_256_sequences() -> None:
     assert decode_batches(0, "other") != batches
 
 
+def test_random_requests_are_in_the_middle_of_their_answers() -> None:
+    """InferenceX's: lengths of at least 0.8 of the most, some of the answer written."""
+    found = {b.label: b.keys for b in decode_batches(0, "name") if "requests" in b.label}
+    assert list(found) == [
+        "64 requests of up to 1024 in, 1024 out",
+        "32 requests of up to 1024 in, 8192 out",
+        "16 requests of up to 8192 in, 1024 out",
+    ]
+    bounds = ((819, 2048), (819, 9216), (6553, 9216))
+    for keys, (least, most) in zip(found.values(), bounds, strict=True):
+        assert least <= min(keys) < max(keys) <= most
+        assert least < statistics.mean(keys) < most
+    prompts = [b for b in prefill_batches(0, "name", prefixes=False) if "random" in b.label]
+    assert [(b.size, max(b.queries) <= n) for b, n in zip(prompts, (1024, 8192), strict=True)] == [
+        (8, True),
+        (2, True),
+    ]
+    assert all(min(b.queries) >= 0.79 * max(b.queries) for b in prompts)
+
+
 def test_prefill_batches_have_prompts_chunks_and_mixes() -> None:
     batches = prefill_batches(0, "name", prefixes=True)
     assert 32768 - 64 < max(max(b.keys) for b in batches) < 32768
