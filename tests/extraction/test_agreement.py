@@ -53,6 +53,20 @@ def left(names: Extraction, covers: Extraction) -> list[str]:
     return [use.path for gap in one[0][1].not_covered for use in gap.uses]
 
 
+def test_a_gap_gives_way_where_a_module_is_a_part_of_what_runs_at_another() -> None:
+    def whole(*parts: ModuleNode) -> Extraction:
+        found = KernelCollector()
+        found.add(kernel("toy"), A)
+        for part in parts:
+            found.claim(part)
+        return found.finish()
+
+    assert left(gaps([A, B]), whole()) == ["b"]
+    assert left(gaps([A, B]), whole(B)) == []
+    # What another op type's kernel may be is no part of any.
+    assert left(gaps([B], op_types=("toy",)), whole(B)) == ["b"]
+
+
 def test_a_gap_gives_way_to_a_kernel_at_the_same_module() -> None:
     assert left(gaps([A]), kernels([A])) == []
     assert left(gaps([A, B]), kernels([B])) == ["a"]

@@ -90,7 +90,8 @@ def _seen(definition: Definition, batch: Batch, axes: Mapping[str, int], seed: i
         "swa_kv_cache": _cache(definition, "swa", axes["swa_num_pages"], draws),
         "sparse_indices": indices,
         "swa_topk_lens": np.minimum(np.array(batch.keys), min(topk, page)).astype(np.int32),
-        "sinks": draws.uniform(-1, 1, sizes["num_heads"]).astype(np.float32),
+        # As much weight as hundreds of keys have: a kernel that leaves them out is seen.
+        "sinks": draws.uniform(4, 7, sizes["num_heads"]).astype(np.float32),
     }
     if "compressed_page_size" not in sizes:
         return found

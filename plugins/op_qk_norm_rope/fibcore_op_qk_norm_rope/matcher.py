@@ -1,7 +1,8 @@
 """Finds norms of queries and keys that one kernel computes together with the rotary embedding.
 
 Qwen3.5's layers give the weights of both norms and the table to a function, and call neither the
-norms nor the rotary embedding (`fused_qk_gemma_rmsnorm_rope_gate` of SGLang).
+norms nor the rotary embedding (`fused_qk_gemma_rmsnorm_rope_gate` of SGLang). MiniMax-M3's do so
+with a row of queries, keys and values (`minimax_qknorm_rope`).
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from fibcore.plugin import (
 )
 from fibcore_op_qk_norm_rope.names import AXES, OP_TYPE, Shape
 
-_FUNCTION = "fused_qk_gemma_rmsnorm_rope_gate"
+_GATED, _MINIMAX = "fused_qk_gemma_rmsnorm_rope_gate", "minimax_qknorm_rope"
 _ROTARY = "sglang.srt.layers.rotary_embedding."
 # A class of rotary embeddings that takes several positions of a token, and its arguments.
 _SECTIONS = "mrope_section"
@@ -40,21 +41,21 @@ def extract(tree: ModelTree, serving: Serving) -> Extraction:  # noqa: ARG001 - 
     """
     found = KernelCollector(lenient=("eps",))
     for call in tree.operations:
-        if call.name == _FUNCTION:
+        if call.name in _WEIGHTS:
             _match(call, tree, found)
     return found.finish()
 
 
 def _match(call: Operation, tree: ModelTree, found: KernelCollector) -> None:
     """Add the kernel of a call, or say what is not known."""
-    norms = [_owner(call.argument(place, name), tree) for place, name in _WEIGHTS]
+    norms = [_owner(call.argument(place, name), tree) for place, name in _WEIGHTS[call.name]]
     node = norms[0] or tree.find(call.module)
-    if node is None:
-        return
+    if node is None or (call.name == _MINIMAX and node.calls):
+        return  # a norm that is called, too, is a kernel by itself
     try:
         rotary = _rotary(tree, call.module)
         shape = _shape(call, rotary)
-        eps = decided(call.argument(6, "eps"), "eps")
+        eps = decided(call.argument(_EPS[call.name], "eps"), "eps")
         if isinstance(eps, bool) or not isinstance(eps, int | float) or not 0 <= eps < 1:
             raise UndecidedError(f"eps is {eps!r}, not a small number")
     except UndecidedError as why:
@@ -66,7 +67,11 @@ def _match(call: Operation, tree: ModelTree, found: KernelCollector) -> None:
             found.claim(other)
 
 
-_WEIGHTS = ((2, "q_weight"), (3, "k_weight"))
+_WEIGHTS = {
+    _GATED: ((2, "q_weight"), (3, "k_weight")),
+    _MINIMAX: ((1, "q_weight"), (2, "k_weight")),
+}
+_EPS = {_GATED: 6, _MINIMAX: 8}
 
 
 def _owner(value: Any, tree: ModelTree) -> ModuleNode | None:
@@ -89,11 +94,19 @@ def _shape(call: Operation, rotary: ModuleNode) -> Shape:
     Raises:
         UndecidedError: something is not known, or does not fit.
     """
-    head, turned = (
-        decided_size(call.argument(place, name), name)
-        for place, name in ((9, "head_dim"), (10, "rotary_dim"))
-    )
-    gated = decided(call.argument(11, "has_gate"), "has_gate")
+    gated: Any = False
+    if call.name == _MINIMAX:
+        # A head is as long as the norm's weight; what is turned is the rotary embedding's.
+        weight = call.argument(1, "q_weight")
+        shape = weight.shape if isinstance(weight, ParameterRef) else None
+        head = decided_size(shape[0] if shape else None, "the size of the norm's weight")
+        turned = decided_size(rotary.argument("rotary_dim"), "rotary_dim")
+    else:
+        head, turned = (
+            decided_size(call.argument(place, name), name)
+            for place, name in ((9, "head_dim"), (10, "rotary_dim"))
+        )
+        gated = decided(call.argument(11, "has_gate"), "has_gate")
     if turned > head or turned % 2:
         raise UndecidedError(f"{turned} elements of a head of {head} cannot be turned")
     # Positions of a model that has pictures have three rows, whatever a request holds.

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from fibcore.plugin import Alternatives, Extraction, ModelTree, Serving, Unknown
+from fibcore.plugin import Alternatives, Extraction, ModelTree, ParameterRef, Serving, Unknown
 from fibcore.plugin import with_origins as origins
 from fibcore.testing.real_trees import real_tree, sglang_package
-from fibcore.testing.trees import TENSOR, operation, tree
+from fibcore.testing.trees import TENSOR, call, module, operation, tree
 from fibcore_op_qk_norm_rope import matcher
 
 Layers = Callable[..., ModelTree]
@@ -67,6 +67,36 @@ def test_sizes_that_do_not_fit_are_a_problem(layers: Layers) -> None:
     for turned in (300, 33):
         (problem,) = extract(layers(rotary_dim=turned)).problems
         assert "cannot be turned" in problem.reason
+
+
+def minimax(**changed: Any) -> ModelTree:
+    """A layer of MiniMax-M3: weights of both norms, the table, positions, heads, and epsilon."""
+    norms = [
+        module(f"a.{name}_norm", "x.GemmaRMSNorm", calls=changed.get("calls", ())) for name in "qk"
+    ]
+    cls = "sglang.srt.layers.rotary_embedding.base.RotaryEmbedding"
+    rotary = module("a.rotary_emb", cls, {"rotary_dim": changed.get("rotary_dim", 64)})
+    shape = changed.get("shape", (128,))
+    weights = [ParameterRef(f"a.{name}_norm.weight", shape, None) for name in "qk"]
+    given = (TENSOR, *weights, TENSOR, TENSOR, 8, 1, 1, changed.get("eps", 1e-6))
+    function = "sglang.kernels.ops.attention.minimax_qknorm_rope.minimax_qknorm_rope"
+    layer = module("a", "x.MiniMaxM3Attention", children=[*norms, rotary])
+    return tree(layer, operations=[operation(function, *given, module="a")])
+
+
+def test_a_row_of_queries_keys_and_values() -> None:
+    found = extract(minimax())
+    assert names(found) == {"qk_gemma_rmsnorm_rope_d128_rd64": ["a.q_norm"]}
+    assert found.claimed == {"a.q_norm", "a.k_norm", "a.rotary_emb"}
+    # Norms that another branch calls are kernels by themselves.
+    assert extract(minimax(calls=[call(TENSOR)])) == Extraction()
+
+
+@pytest.mark.parametrize("changed", [{"shape": None}, {"rotary_dim": None}, {"eps": 2}])
+def test_a_row_of_which_something_is_not_known_is_a_problem(changed: dict[str, Any]) -> None:
+    found = extract(minimax(**changed))
+    assert not found.kernels
+    assert len(found.problems) == 1
 
 
 def test_other_functions_are_left_to_others() -> None:
