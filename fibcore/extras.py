@@ -14,7 +14,10 @@ EXTRAS = {
     "dask": ("distributed",),
     "verify": ("pytest", "torch"),
 }
-"""The modules that each extra of pyproject.toml brings, by extra."""
+"""The modules that each extra of pyproject.toml brings, by extra; `all` brings them all."""
+
+SOURCES = {"sglang": "sglang", "flashinfer": "gpu"}
+"""The extra that installs a package whose source is read, by package."""
 
 
 def need(extra: str, what: str, *modules: str, otherwise: str | None = None) -> None:

@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from fibcore.errors import SourceError
+from fibcore.extras import SOURCES
 from fibcore.progress import Progress
 from fibcore.sources import layout
 from fibcore.sources.repos_config import repository_path
@@ -50,7 +51,7 @@ def find_source(
                 f"no {package} source",
                 where=str(target_dir),
                 expected=f"{target_dir}/{package}, or {package} installed",
-                hint=f"run `fibcore clone-repos`, or give --{package} SRC",
+                hint=f"run `fibcore clone-repos`, give --{package} SRC, or {_install(package)}",
             )
         return tree
     source = parse_source(spec, f"--{package}")
@@ -124,13 +125,18 @@ def _installed_root(package: str) -> Path | None:
     return Path(found.origin).parent
 
 
+def _install(package: str) -> str:
+    return f"pip install 'fibcore[{SOURCES[package]}]'"
+
+
 def _installed(package: str) -> SourceTree:
     root = _installed_root(package)
     if root is None:
         raise SourceError(
             f"{package} is not installed in this environment",
             where=f"--{package} installed",
-            hint=f"run `fibcore clone-repos`, or give --{package} a path, a git URL or pypi:",
+            hint=f"{_install(package)}, run `fibcore clone-repos`, or give --{package} a path, "
+            "a git URL or pypi:",
         )
     root = layout.require_package(root, package, f"--{package} installed")
     return tree_at(root, package, "installed")

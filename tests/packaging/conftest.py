@@ -123,6 +123,19 @@ def environment(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Make:
 
 
 @pytest.fixture
+def bare(built: Built, tmp_path: Path) -> Environment:
+    """A fresh environment with what the project's wheels declare, and without those wheels."""
+    own = metadata.distributions(path=[str(built.installed)])
+    requirements = [Requirement(text) for d in own for text in d.requires or ()]
+    if sys.platform == "win32":
+        pytest.skip("environments are made of links")
+    made = Environment(tmp_path / "bare")
+    venv.create(made.folder, with_pip=False, symlinks=True)
+    link(closure(requirements, ()), made.packages)
+    return made
+
+
+@pytest.fixture
 def install_wheel(tmp_path: Path) -> Callable[[Path, Environment], None]:
     """A function that builds the wheel of another project and installs it in an environment."""
 

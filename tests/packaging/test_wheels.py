@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import tarfile
 import zipfile
 from email.parser import Parser
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from packaging.requirements import Requirement
+
+import fibcore
 
 if TYPE_CHECKING:
     from conftest import Built
@@ -48,6 +54,36 @@ def test_a_wheel_has_the_license_and_says_so(name: str, built: Built) -> None:
     assert text == (ROOT / "LICENSE").read_bytes()
     assert about["License-Expression"] == "Apache-2.0"
     assert about["Requires-Python"] == ">=3.10"
+
+
+@pytest.mark.parametrize("name", PROJECTS)
+def test_a_source_archive_has_the_license(name: str, tmp_path: Path) -> None:
+    command = (sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", str(tmp_path))
+    done = subprocess.run(  # noqa: S603 - our own command line
+        command, cwd=PROJECTS[name], capture_output=True, text=True, check=False
+    )
+    if "No module named hatchling" in done.stderr:
+        pytest.skip("hatchling is not installed, so no archive can be built")
+    assert done.returncode == 0, done.stderr
+    (path,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(path) as archive:
+        top = path.name.removesuffix(".tar.gz")
+        held = archive.extractfile(f"{top}/LICENSE")
+        assert held is not None
+        assert held.read() == (ROOT / "LICENSE").read_bytes()
+
+
+@pytest.mark.parametrize("name", [name for name in PROJECTS if name != "fibcore"])
+def test_a_plugin_takes_this_fibcore_and_not_the_next_one(name: str, built: Built) -> None:
+    with wheel_of(name, built) as wheel:
+        info = next(f.partition("/")[0] for f in wheel.namelist() if ".dist-info/" in f)
+        about = Parser().parsestr(wheel.read(f"{info}/METADATA").decode())
+    required = [Requirement(text) for text in about.get_all("Requires-Dist", [])]
+    (core,) = (r.specifier for r in required if r.name == "fibcore")
+    major, minor = map(int, fibcore.__version__.split(".")[:2])
+    assert fibcore.__version__ in core
+    assert f"{major}.{minor + 1}.0" not in core
+    assert "0.0.1" not in core
 
 
 def test_data_files_are_where_the_code_looks_for_them() -> None:
