@@ -69,7 +69,7 @@ def environment() -> Environment:
     made.filters.update(
         python=highlight_python, as_cell=as_cell, filter_values=filter_values, groups=group_uses
     )
-    made.filters["inert"] = inert
+    made.filters.update(inert=inert, breakable=breakable)
     made.globals.update(asset=asset, script_hash=script_hash)
     return made
 
@@ -79,6 +79,27 @@ def asset(name: str) -> Any:
     from markupsafe import Markup
 
     return Markup(_read(name))  # noqa: S704 - the package's own file
+
+
+_LONG_WORD = re.compile(r"\S{14,}")
+_JOINT = re.compile(r"(?<=[A-Za-z0-9])(?=[A-Z][a-z])|(?<=[/_.:,=|-])(?=\w)")
+
+
+def breakable(text: object) -> Any:
+    """Escaped text whose long words may go on in the next line at their joints (`<wbr>`).
+
+    What is copied or searched stays the text alone.
+    """
+    from markupsafe import Markup, escape
+
+    def word(found: re.Match[str]) -> str:
+        return "<wbr>".join(str(escape(part)) for part in _JOINT.split(found[0]))
+
+    parts, at = [], 0
+    for found in _LONG_WORD.finditer(str(text)):
+        parts += [str(escape(str(text)[at : found.start()])), word(found)]
+        at = found.end()
+    return Markup("".join([*parts, str(escape(str(text)[at:]))]))  # noqa: S704 - escaped
 
 
 def inert(html: str) -> Any:

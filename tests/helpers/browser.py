@@ -27,6 +27,39 @@ OPTIONS = (
 )
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 
+WIDTHS = (420, 1000, 1400, 1920)
+
+_FAULTS = """
+const faults = [];
+const wide = document.documentElement.scrollWidth;
+if (wide > innerWidth) faults.push(`the page is ${wide} px wide`);
+const name = (e) => `${e.tagName.toLowerCase()}.${e.className} in ` +
+  (e.closest("section[data-table]")?.dataset.table ?? "the page") +
+  `: ${e.textContent.trim().slice(0, 40)}`;
+const light = (colour) => {
+  const [r, g, b, a = 1] = colour.match(/[\\d.]+/g).map(Number);
+  return a === 0 ? null : 0.2126 * r + 0.7152 * g + 0.0722 * b;
+};
+for (const e of document.querySelectorAll("body *")) {
+  if (!e.checkVisibility() || e.closest(".visually-hidden, .skip, pre, svg")) continue;
+  const style = getComputedStyle(e);
+  const matrix = innerWidth > 760 && e.querySelector(":scope > table.matrix");
+  const hides = style.overflowX !== "visible" && !e.matches("input, select") && !matrix;
+  if (hides && e.scrollWidth > e.clientWidth + 1) faults.push("clipped: " + name(e));
+  const box = e.getBoundingClientRect();
+  const framed = e.closest(".scroll:has(> table.matrix)");
+  if (box.right > innerWidth + 1 && !framed) faults.push("outside: " + name(e));
+  const own = [...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim());
+  if (!own || e.closest("option")) continue;
+  let ground = null;
+  for (let behind = e; behind && ground === null; behind = behind.parentElement) {
+    ground = light(getComputedStyle(behind).backgroundColor);
+  }
+  if (Math.abs(light(style.color) - ground) < 60) faults.push("not to be read: " + name(e));
+}
+return faults.slice(0, 12);
+"""
+
 
 class Browser:
     """One browser that shows one page after another.
@@ -94,6 +127,21 @@ class Browser:
     def log(self) -> list[str]:
         """What the console said since this was asked last: errors, warnings, blocked requests."""
         return [entry["message"] for entry in self.driver.get_log("browser")]
+
+    def layout_faults(self, page: Path) -> list[str]:
+        """What cannot be seen of a page at four widths, in light and in dark.
+
+        Nothing is cut off, the page does not scroll sideways, and text stands out from what is
+        behind it. Code (`pre`) and, on wide screens, matrices scroll in their own frames.
+        """
+        faults = []
+        self.open(page)
+        for width in WIDTHS:
+            for dark in (False, True):
+                self.look(width=width, height=900, dark=dark)
+                shades = "dark" if dark else "light"
+                faults += [f"{width} px, {shades}: {fault}" for fault in self.run(_FAULTS)]
+        return faults + self.log()
 
     def screenshot(self, path: Path, *, width: int, height: int, dark: bool = False) -> None:
         """The page as a PNG."""

@@ -98,7 +98,9 @@ def many(count: int) -> Table:
 class Elements(HTMLParser):
     """Tags and attributes of a page, and what is not balanced in it."""
 
-    VOID = frozenset({"meta", "link", "input", "img", "line", "path", "rect", "circle", "br"})
+    VOID = frozenset(
+        {"meta", "link", "input", "img", "line", "path", "rect", "circle", "br", "wbr"}
+    )
 
     def __init__(self, text: str) -> None:
         super().__init__()

@@ -11,6 +11,11 @@
     return { anchor, params: new URLSearchParams(cut < 0 ? "" : text.slice(cut + 1)) };
   }
 
+  // Long tables show so many rows until somebody asks for all.
+  const FOLDED = 30;
+  const FOLDED_SMALL = 10;
+  const small = matchMedia("(max-width: 760px)");
+
   let anchor = "";
   let timer = 0;
   function writeHash() {
@@ -18,7 +23,7 @@
     // Browsers allow so many changes a second.
     timer = setTimeout(() => {
       const params = new URLSearchParams();
-      for (const table of tables) table.save(params);
+      savePage(params);
       const state = params.toString();
       const hash = "#" + encodeURIComponent(anchor) + (state ? "?" + state : "");
       if (hash !== (location.hash || "#")) {
@@ -36,13 +41,15 @@
       this.selects = [...section.querySelectorAll("select[data-column]")];
       this.count = section.querySelector(".count");
       this.nothing = section.querySelector(".nothing");
+      this.more = section.querySelector("button.more");
+      this.whole = false;
       this.headers = [...this.table.querySelectorAll("thead th")];
       this.items = [...this.table.querySelectorAll(".item")].map((element, order) => {
         const row = element.matches("tr") ? element : element.querySelector("tr.summary");
         const cells = [...row.cells];
         const words = cells.map((cell) => cell.textContent + " " + (cell.title || ""));
         const text = (words.join(" ") + " " + (element.dataset.search || "")).toLowerCase();
-        return { element, row, cells, order, text };
+        return { element, row, cells, order, at: order, text, matches: true };
       });
       this.sorted = null;
       this.labels = this.selects.map((select) => [...select.options].map((o) => o.textContent));
@@ -58,14 +65,25 @@
       if (this.search) this.search.addEventListener("input", () => this.changed());
       for (const select of this.selects) select.addEventListener("change", () => this.changed());
       for (const button of this.section.querySelectorAll("button.reset")) {
-        button.addEventListener("click", () => { this.reset(); this.changed(); });
+        button.addEventListener("click", () => {
+          this.reset();
+          if (finder) finder.value = "";
+          searchPage();
+        });
       }
+      this.more.addEventListener("click", () => {
+        this.whole = !this.whole;
+        this.fold();
+        if (!this.whole) this.section.scrollIntoView({ block: "nearest" });
+        writeHash();
+      });
       this.headers.forEach((header, index) => {
         header.querySelector("button.sort").addEventListener("click", () => {
           const now = this.sorted;
           if (!now || now.index !== index) this.sorted = { index, down: false };
           else this.sorted = now.down ? null : { index, down: true };
           this.sort();
+          this.fold();
           writeHash();
         });
       });
@@ -107,12 +125,14 @@
       const counts = this.selects.map(() => new Map());
       const alls = this.selects.map(() => 0);
       let shown = 0;
+      const asked = finder ? finder.value.toLowerCase().split(/\s+/).filter(Boolean) : [];
       this.items.forEach((item, i) => {
-        const found = words.every((word) => item.text.includes(word));
+        const found = words.every((word) => item.text.includes(word))
+          && asked.every((word) => item.text.includes(word) || details(item).includes(word));
         const misses = [];
         chosen.forEach((value, f) => { if (value && !this.values[f][i].has(value)) misses.push(f); });
-        item.element.hidden = !found || misses.length > 0;
-        if (!item.element.hidden) shown += 1;
+        item.matches = found && misses.length === 0;
+        if (item.matches) shown += 1;
         // How many a filter's values would leave, given all the other filters.
         if (found) this.selects.forEach((_, f) => {
           if (misses.length && (misses.length > 1 || misses[0] !== f)) return;
@@ -126,12 +146,27 @@
           option.textContent = `${this.labels[f][o]} (${n})`;
         });
       });
+      this.fold();
+      this.nothing.hidden = shown > 0;
       if (!this.count) return; // nothing to search or filter by
       const all = this.items.length;
       this.count.textContent = shown === all ? `${all} rows` : `${shown} of ${all} rows`;
-      this.nothing.hidden = shown > 0;
       const filtered = words.length > 0 || chosen.some(Boolean);
       this.section.querySelector(".controls .reset").hidden = !filtered;
+    }
+
+    // Of the rows that match, the first ones are shown; a row that somebody opened stays.
+    fold() {
+      const most = small.matches ? FOLDED_SMALL : FOLDED;
+      const found = this.items.filter((item) => item.matches).sort((a, b) => a.at - b.at);
+      const folds = found.length > most + most / 2; // two rows more are not worth a button
+      const rest = new Set(this.whole || !folds ? [] : found.slice(most));
+      for (const item of this.items) {
+        const open = item.element.classList.contains("open");
+        item.element.hidden = !item.matches || (rest.has(item) && !open);
+      }
+      this.more.hidden = !folds;
+      this.more.textContent = this.whole ? `Show the first ${most} rows` : `Show all ${found.length} rows`;
     }
 
     sort() {
@@ -173,6 +208,7 @@
         const key = this.headers[this.sorted.index].dataset.key;
         params.set(`${this.id}.sort`, (this.sorted.down ? "-" : "") + key);
       }
+      if (this.whole) params.set(`${this.id}.rows`, "all");
     }
 
     load(params) {
@@ -186,9 +222,22 @@
       const key = sort.replace(/^-/, "");
       const index = this.headers.findIndex((header) => header.dataset.key === key);
       this.sorted = index < 0 ? null : { index, down: sort.startsWith("-") };
+      this.whole = params.get(`${this.id}.rows`) === "all";
       this.sort();
       this.show();
     }
+  }
+
+  // What a row's details say, opened or not.
+  function details(item) {
+    if (item.details === undefined) {
+      const inert = item.element.querySelector("tr.detail script[type='application/json']");
+      const shown = item.element.querySelector("div.detail");
+      const text = inert ? JSON.parse(inert.textContent) : shown ? shown.innerHTML : "";
+      const page = new DOMParser().parseFromString(text, "text/html");
+      item.details = page.body.textContent.toLowerCase();
+    }
+    return item.details;
   }
 
   // Details are inert text until somebody looks at them.
@@ -214,21 +263,73 @@
     if (!target) return;
     const table = tables.find((t) => t.section.contains(target));
     if (target.matches(".item")) {
-      if (target.hidden && table) { table.reset(); table.show(); writeHash(); }
+      const item = table && table.items.find((one) => one.element === target);
+      if (item && !item.matches) {
+        table.reset();
+        if (finder && finder.value) { finder.value = ""; searchPage(); }
+      }
       toggle(target, true);
+      if (table) { table.show(); writeHash(); }
+      target.hidden = false;
     }
     target.scrollIntoView({ block: "start" });
     const focus = target.querySelector("button.toggle");
     if (focus) focus.focus({ preventScroll: true });
   }
 
+  // One search for all tables of the page, and for what their rows open to.
+  const finder = document.querySelector("input.find");
+  const foundCount = document.querySelector(".found");
+  function searchPage() {
+    for (const table of tables) table.show();
+    found();
+    writeHash();
+  }
+  function found() {
+    if (!finder) return;
+    const asked = Boolean(finder.value.trim());
+    let rows = 0;
+    let places = 0;
+    for (const table of tables) {
+      const here = table.items.filter((item) => item.matches).length;
+      table.section.classList.toggle("empty-handed", asked && here === 0);
+      rows += here;
+      places += here > 0;
+    }
+    const words = `${rows} ${rows === 1 ? "row" : "rows"} in ${places} ${places === 1 ? "table" : "tables"}`;
+    foundCount.textContent = asked ? words : "";
+  }
+  function savePage(params) {
+    if (finder && finder.value) params.set("q", finder.value);
+    for (const table of tables) table.save(params);
+  }
+
   const tables = [...document.querySelectorAll("section[data-table]")]
     .filter((section) => section.querySelector("table.sortable"))
     .map((section) => new DataTable(section));
 
+  if (finder) {
+    finder.parentNode.hidden = tables.length < 2; // one table has its own
+    finder.addEventListener("input", searchPage);
+    finder.addEventListener("keydown", (event) => {
+      if (event.key !== "Escape" || !finder.value) return;
+      event.preventDefault();
+      finder.value = "";
+      searchPage();
+    });
+  }
+  small.addEventListener("change", () => { for (const table of tables) table.fold(); });
+  // Paper has no buttons.
+  addEventListener("beforeprint", () => {
+    for (const table of tables) for (const item of table.items) item.element.hidden = !item.matches;
+  });
+  addEventListener("afterprint", () => { for (const table of tables) table.fold(); });
+
   function load() {
     const { anchor: name, params } = readHash();
+    if (finder) finder.value = params.get("q") || "";
     for (const table of tables) table.load(params);
+    found();
     goTo(name);
   }
   addEventListener("hashchange", load);
@@ -241,7 +342,7 @@
     event.preventDefault();
     goTo(decodeURIComponent(link.getAttribute("href").slice(1)));
     const params = new URLSearchParams();
-    for (const table of tables) table.save(params);
+    savePage(params);
     const state = params.toString();
     history.pushState(null, "", "#" + encodeURIComponent(anchor) + (state ? "?" + state : ""));
   });
@@ -249,7 +350,8 @@
   document.addEventListener("keydown", (event) => {
     const typing = event.target.closest("input, select, textarea");
     if (event.key !== "/" || typing || event.ctrlKey || event.metaKey || event.altKey) return;
-    const first = document.querySelector("input[type=search]");
+    const inputs = [...document.querySelectorAll("input[type=search]")];
+    const first = inputs.find((input) => input.checkVisibility());
     if (first) { event.preventDefault(); first.focus(); first.select(); }
   });
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from fibcore import __version__
 from fibcore.pages import (
     Bar,
@@ -134,7 +132,7 @@ def _models(report: data.SurveyReport, anchors: dict[str, str]) -> Table:
                     sort=len(found.not_covered) if elaborated else None,
                     title=", ".join(o.op for o in found.not_covered),
                 ),
-                Cell(_breakable(_short(first)) + more, title=first),
+                Cell(_short(first, 160) + more, title=first),
             ),
             anchor=anchors[found.model],
             search=" ".join(
@@ -236,8 +234,3 @@ def _definitions(report: data.SurveyReport, anchors: dict[str, str]) -> Table:
 
 def _short(text: str, width: int = 48) -> str:
     return text if len(text) <= width else f"{text[: width - 1]}…"
-
-
-def _breakable(text: str) -> str:
-    """Text with places inside of long names where a line may end (zero-width spaces)."""
-    return re.sub(r"(?<=[/_.])(?=\w)", "\u200b", text)

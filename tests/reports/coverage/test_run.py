@@ -271,6 +271,11 @@ def test_output_elsewhere_and_dry_run(cover: Cover, dataset: Path, tmp_path: Pat
     assert not (dataset / "reports/coverage.html").exists()
 
 
+def test_nothing_is_cut_off_at_any_width(cover: Cover, dataset: Path, browser: Browser) -> None:
+    cover()
+    assert browser.layout_faults(dataset / "reports/coverage.html") == []
+
+
 def test_the_page_in_a_browser(cover: Cover, dataset: Path, browser: Browser) -> None:
     remove(dataset, DECODE)
     cover()

@@ -279,6 +279,10 @@ def shown(browser: Browser, dataset: Path) -> Browser:
     return browser
 
 
+def test_nothing_is_cut_off_at_any_width(shown: Browser, dataset: Path) -> None:
+    assert shown.layout_faults(dataset / "reports/index.html") == []
+
+
 def test_search_and_filters_narrow_together(shown: Browser) -> None:
     everything = shown.shown(NAMES)
     shown.choose("[data-key=op-type]", "gqa_paged")

@@ -630,6 +630,11 @@ def test_an_empty_survey_is_a_page() -> None:
     assert "0 architectures" in text
 
 
+def test_nothing_is_cut_off_at_any_width(browser: Browser, made_page: Path) -> None:
+    assert browser.layout_faults(made_page) == []
+    browser.look(width=1280, height=900)
+
+
 def test_models_are_sorted_filtered_and_opened(browser: Browser, made_page: Path) -> None:
     browser.open(made_page)
     names = "#table-models .summary th .toggle"
