@@ -39,8 +39,11 @@ input gives the same bytes.
 **Tables** (`table.html`, macro `table(t)` of a `Table`): a click or Enter on a header sorts
 (ascending, descending, as it was), `aria-sort` says so, numbers sort as numbers and names with
 numbers in them in their natural order, empty cells last. Above it a search input, a select for
-every column with `filter`, and how many rows are shown. `/` goes to the search input of the page's
-first table, Escape empties it. The state is in the URL's hash
+every column with `filter`, and how many rows match. Of long tables the first rows are shown and a
+button shows the rest; sorting, searching and filtering go over all rows. Where there are several
+tables, the input at the top of the page searches all of them and what their rows open to. `/` goes
+to the first search input, Escape empties it. Names break at their joints (`<wbr>`), and where the
+window is narrow every row is a card with its columns' names in it. The state is in the URL's hash
 (`#?models.q=llama&models.sort=-layers`), so that it can be bookmarked; `#ANCHOR` shows the row with
 that `TableRow.anchor`. Rows with `TableRow.data` open: the block of
 `{% call(row) table(t) %}...{% endcall %}` is rendered for each of them into inert text and becomes
