@@ -8,11 +8,11 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from fibcore.dataset.files import os_error, remove, write_text
 from fibcore.errors import DatasetError
 from fibcore.model.json import decode
+from fibcore.processes.locks import FileLock
 from fibcore.regular_files import read_bytes
 
 LOCK_NAME = ".fibcore.lock"
@@ -26,7 +26,8 @@ def locked(
 ) -> Iterator[None]:
     """Hold the lock of the dataset at `root`, whose folder is made where it is missing.
 
-    The operating system frees the lock when its holder ends, however that happens.
+    The operating system frees the lock when its holder ends, however that happens. Its file is
+    there only as long as it is held.
 
     Args:
         root: The dataset folder.
@@ -37,25 +38,22 @@ def locked(
         DatasetError: another process still holds it after `timeout_s`, or the folder cannot be
             written.
     """
-    import filelock  # costs 50 ms, which reading a dataset need not pay
-
     try:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise os_error(error, root, "make the dataset folder") from error
-    lock = filelock.FileLock(root / LOCK_NAME)
+    lock = FileLock(root / LOCK_NAME)
     try:
-        _acquire(lock, root, timeout_s, notify or _warn)
-    except filelock.Timeout:
+        held = _acquire(lock, root, timeout_s, notify or _warn)
+    except OSError as error:
+        raise os_error(error, root / LOCK_NAME, "lock the dataset") from error
+    if not held:
         raise DatasetError(
             f"another run has held the dataset's lock for over {timeout_s:g} s",
             where=str(root / LOCK_NAME),
             found=holder(root),
             hint="wait for that run or end it, then try again",
-        ) from None
-    except (OSError, NotImplementedError) as error:
-        known = error if isinstance(error, OSError) else OSError(str(error))
-        raise os_error(known, root / LOCK_NAME, "lock the dataset") from error
+        )
     try:
         # Only for the message that another run prints while it waits.
         with suppress(DatasetError):
@@ -67,14 +65,11 @@ def locked(
         lock.release()
 
 
-def _acquire(lock: Any, root: Path, timeout_s: float, notify: Callable[[str], None]) -> None:
-    import filelock
-
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        notify(f"waiting for another run that writes to {root} ({holder(root)})")
-        lock.acquire(timeout=timeout_s)
+def _acquire(lock: FileLock, root: Path, timeout_s: float, notify: Callable[[str], None]) -> bool:
+    if lock.acquire(timeout_s=0):
+        return True
+    notify(f"waiting for another run that writes to {root} ({holder(root)})")
+    return lock.acquire(timeout_s=timeout_s)
 
 
 def _warn(message: str) -> None:

@@ -17,7 +17,6 @@ from fibcore.configs.catalogue import find_entry
 from fibcore.dataset import Dataset
 from fibcore.dataset.files import write_elsewhere
 from fibcore.dataset.layout import DEFINITIONS, PROVENANCE
-from fibcore.dataset.locking import LOCK_NAME
 from fibcore.elaborate import model_files
 from fibcore.errors import FibcoreError, UsageError
 from fibcore.extraction.report import ExtractReport, source_label
@@ -158,7 +157,6 @@ def onboard(
         manifest.write(folder)
         if state == DONE:
             done.append(phase)
-    (work.dataset / LOCK_NAME).unlink(missing_ok=True)  # a pull request holds no lock
     return OnboardReport(slug, folder, manifest, tuple(done), kept, tuple(work.problems))
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from fibcore.errors import SourceError
 from fibcore.keywords import user_path
+from fibcore.processes.locks import FileLock
 from fibcore.progress import Progress, report
 
 PARTIAL = ".fibcore-partial-"
@@ -39,14 +40,10 @@ def locked(folder: Path, progress: Progress | None = None) -> Iterator[None]:
     Raises:
         SourceError: the folder cannot be created or written.
     """
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(str(folder / LOCK))
+    lock = FileLock(folder / LOCK)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
+        if not lock.acquire(timeout_s=0):
             report(progress, f"waiting for another run that works in {folder}")
             lock.acquire()
         sweep(folder)

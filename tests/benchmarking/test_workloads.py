@@ -54,7 +54,7 @@ def blobs(dataset: Path) -> set[str]:
 
 
 def snapshot(dataset: Path) -> dict[str, tuple[bytes, int]]:
-    files = (p for p in dataset.rglob("*") if p.is_file() and ".lock" not in p.name)
+    files = (p for p in dataset.rglob("*") if p.is_file())
     return {str(p): (p.read_bytes(), p.stat().st_mtime_ns) for p in files}
 
 

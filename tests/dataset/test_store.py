@@ -65,11 +65,11 @@ def dataset(root: Path) -> Dataset:
 
 
 def snapshot(root: Path) -> dict[str, tuple[bytes, int]]:
-    """Every file with its bytes and the time it was last written, the lock apart."""
+    """Every file with its bytes and the time it was last written."""
     return {
         p.relative_to(root).as_posix(): (p.read_bytes(), p.stat().st_mtime_ns)
         for p in sorted(root.rglob("*"))
-        if p.is_file() and p.name != ".fibcore.lock"
+        if p.is_file()
     }
 
 
