@@ -66,6 +66,10 @@ def _print(report: AddModelReport, out: Output) -> None:
     change = report.change
     for note in report.notes:
         out.line(f"note: {note}")
+    if change.removed:
+        out.line(f"another hierarchy, removed: {', '.join(change.removed)}")
+    for name, module in change.moved.items():
+        out.line(f"moved, not of the model: {name} to {module} (--prune removes it)")
     if change.kept:
         out.line(f"kept, not in the model: {', '.join(change.kept)} (--prune removes them)")
     for module, names in change.kept_definitions.items():

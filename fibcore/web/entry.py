@@ -20,6 +20,7 @@ class WebEntry:
         modules: Its modules.
         renamed: Whether `name` takes the place of the one that is there.
         described: Whether `description` does.
+        hub_id: The model's Hub id, by which an entry of another id is known to be this model.
     """
 
     id: str
@@ -28,6 +29,7 @@ class WebEntry:
     modules: tuple[WebModule, ...]
     renamed: bool = False
     described: bool = False
+    hub_id: str | None = None
 
     def members(self, module: WebModule) -> dict[str, Any]:
         """A module as it is written."""
@@ -57,8 +59,10 @@ class Change:
         kind: "added", "updated" or "unchanged".
         added: Modules that come in.
         changed: Module to the keys in which it changes.
-        removed: Modules that go.
-        kept: Modules of the file that the model does not have, and that stay.
+        removed: Modules that go, since they are of another hierarchy.
+        moved: Definition of a module that goes, which the model does not have, to the module that
+            lists it from now on.
+        kept: Modules of the file that the model does not have, and that stay: built by code.
         kept_definitions: Module to definitions of the file that the model does not have, likewise.
     """
 
@@ -66,5 +70,6 @@ class Change:
     added: list[str] = attrs.field(factory=list)
     changed: dict[str, list[str]] = attrs.field(factory=dict)
     removed: list[str] = attrs.field(factory=list)
+    moved: dict[str, str] = attrs.field(factory=dict)
     kept: list[str] = attrs.field(factory=list)
     kept_definitions: dict[str, list[str]] = attrs.field(factory=dict)

@@ -47,13 +47,17 @@ def check_edit(before: ModelsFile, data: bytes, where: str, wanted: WebEntry) ->
         )
 
 
+def plain(source: Source, entry: Entry) -> dict[str, Any]:
+    """An entry as plain data; what is no literal is None."""
+    return _Plain(source).of(entry.value) if entry.value is not None else {}
+
+
 def counts_of_others(file: ModelsFile, model: str) -> Counts | None:
     """How other entries count: a module in a block of 32 is there 32 times, or once in each."""
     others = [e for e in file.entries if e.value is not None and e.id != model]
     seen: set[Counts] = set()
     for entry in others[-_SAMPLE:]:
-        data = _Plain(file.source).of(entry.value) if entry.value is not None else {}
-        modules = data.get("modules")
+        modules = plain(file.source, entry).get("modules")
         modules = modules if isinstance(modules, dict) else {}
         for module in modules.values():
             if not isinstance(module, dict) or not isinstance(module.get("parent"), str):
@@ -73,7 +77,7 @@ def _others(file: ModelsFile, model: str) -> list[bytes]:
 def _has(source: Source, entry: Entry, wanted: WebEntry) -> bool:
     if entry.value is None:
         return False
-    data = _Plain(source).of(entry.value)
+    data = plain(source, entry)
     modules = data.get("modules")
     if not isinstance(modules, dict) or data.get("id", wanted.id) != wanted.id:
         return False

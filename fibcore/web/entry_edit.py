@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from fibcore.dataset.spelling import joined
 from fibcore.errors import WebError
 from fibcore.web.edits import Edits, Member, last_member
 from fibcore.web.entry import Change, WebEntry
 from fibcore.web.entry_check import check_edit, counts_of_others
 from fibcore.web.models_file import Entry, ModelsFile, read_models
 from fibcore.web.modules import Counts
+from fibcore.web.same_model import Joined, find_same, join
 from fibcore.web.style import style_of
 from fibcore.web.typescript import NOT_LITERAL, Property, Source, members, parse
 
@@ -46,14 +48,16 @@ def edited(data: bytes, where: str, wanted: WebEntry, *, prune: bool = False) ->
         data: The file's bytes.
         where: Its path, for messages.
         wanted: The entry.
-        prune: Remove modules and definitions of the entry that the model does not have; they stay
-            otherwise.
+        prune: Remove definitions, and modules built by code, that the model does not have; they
+            stay otherwise. Modules of another hierarchy go in any case: an entry has one.
 
     Raises:
         WebError: the file cannot be read, or not be edited safely.
     """
     file = read_models(parse(data, where))
-    entry = file.entry(wanted.id)
+    entry = find_same(file, wanted)
+    whole = join(file, entry, wanted, prune=prune) if entry else Joined(wanted)
+    wanted = whole.wanted
     sample = [entry] if entry else [e for e in file.entries if e.value is not None][-_SAMPLE:]
     nodes = [e.value for e in sample if e.value is not None] or [file.source.root]
     edits = Edits(file.source, style_of(file.source, nodes))
@@ -62,7 +66,8 @@ def edited(data: bytes, where: str, wanted: WebEntry, *, prune: bool = False) ->
         _add(edits, file, wanted)
         change = Change("added", added=[m.name for m in wanted.modules])
     else:
-        _Update(edits, wanted, prune, change).entry(entry)
+        change.moved = dict(whole.moved)
+        _Update(edits, wanted, prune, change, frozenset(whole.leftover)).entry(entry)
         if edits:
             change.kind = "updated"
     after = edits.apply()
@@ -90,6 +95,7 @@ class _Update:
     wanted: WebEntry
     prune: bool
     change: Change
+    leftover: frozenset[str] = frozenset()
 
     @property
     def source(self) -> Source:
@@ -118,17 +124,16 @@ class _Update:
         extra = [name for name in have if name not in data]
         known = [name for name in have if name in data]
         self.change.added += [name for name in data if name not in have]
-        if self.prune:
-            self.change.removed += extra
-        else:
-            self.change.kept += extra
-        if self.prune and extra and not known:
+        going = [name for name in extra if self.prune or name in self.leftover]
+        self.change.removed += going
+        self.change.kept += [name for name in extra if name not in going]
+        if going and not known and going == extra:
             indent = self.source.indentation(prop.node.start_byte).decode()
             self.edits.replace(holder, self.edits.style.value(data, indent, depth=1))
             return
         for name in known:
             self._module(name, have[name], data[name])
-        gone = [have[name].node for name in extra] if self.prune else []
+        gone = [have[name].node for name in going]
         for node in gone:
             self.edits.remove(holder, node)
         self._insert(holder, have, data, depth=2, module=True, without=gone)
@@ -151,18 +156,21 @@ class _Update:
         """Edit a list of definitions; whether it changes."""
         bare = self.source.resolve(prop.value) if prop.value is not None else prop.node
         values = [self.source.literal(n) for n in members(bare)] if bare.type == "array" else []
+        once = list({joined(v): v for v in reversed(values) if isinstance(v, str)}.values())[::-1]
+        doubled = len(once) < len([v for v in values if isinstance(v, str)])
         missing = [w for w in wanted if w not in values]
         extra = [v for v in values if isinstance(v, str) and v not in wanted]
         if extra and not self.prune:
             self.change.kept_definitions[name] = extra
-        if not missing and not (self.prune and extra):
+        if not missing and not doubled and not (self.prune and extra):
             return False
         holder = self._literal(prop, "array")
         if not all(isinstance(v, str) for v in values):
             raise self._unsafe(holder, "a list of string literals")
-        if self.prune:
+        if self.prune or doubled:
             indent = self.source.indentation(prop.node.start_byte).decode()
-            self.edits.replace(holder, self.edits.style.value(list(wanted), indent))
+            names = list(wanted) if self.prune else [*once, *missing]
+            self.edits.replace(holder, self.edits.style.value(names, indent))
             return True
         style = self.edits.style
         items: list[Member] = [

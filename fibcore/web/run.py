@@ -58,7 +58,8 @@ def add_new_model(
         display_name: The model's name for people; by default that of its Hub id.
         description: A sentence about it; by default its class, Hub id and parallel sizes.
         counts: "model" counts a module in the whole model, "parent" in each of its parents.
-        prune: Remove modules and definitions of the entry that the model does not have.
+        prune: Remove definitions of the entry that the model does not have. Modules of another
+            hierarchy go in any case, and what they list moves to the model's.
         dry_run: Write nothing.
         show: Called with the diff before the file is written.
         **asked: How the model is served, and where; see `ModelsLaunched`. The
@@ -108,6 +109,7 @@ def add_new_model(
         modules=modules,
         renamed=display_name is not None,
         described=description is not None,
+        hub_id=hub_id,
     )
     result = edited(before, str(path), entry, prune=prune)
     diff = unified_diff(before, result.data, path.name)
