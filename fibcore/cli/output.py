@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
+from fibcore.cli import layout
 from fibcore.errors import one_line
 
 if TYPE_CHECKING:
@@ -92,30 +93,48 @@ class Output:
         title: str = "",
         indent: int = 0,
     ) -> None:
-        """Print a table: drawn on a terminal where it fits, aligned plain lines elsewhere."""
+        """Print a table: drawn on a terminal, aligned plain lines elsewhere.
+
+        On a terminal no line is longer than it is and no word is broken: sentences go on in the
+        next line of their column, and where even that does not fit, the cells of a row stand below
+        the first one with their titles. Elsewhere a row is one line, for other programs.
+        """
         cells = [[one_line(printable(str(cell))) for cell in row] for row in rows]
         columns, title = [printable(column) for column in columns], printable(title)
         if self.verbosity < 0:
             return
-        widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
-        drawn = sum(widths) + 3 * len(widths) + 1
-        # Names that were cut to fit would be of no use.
-        if self.stream.isatty() and drawn <= shutil.get_terminal_size().columns:
-            # rich takes 0.1 s to import, which a pipe need not pay.
-            from rich.console import Console
-            from rich.markup import escape
-            from rich.table import Table
-
-            table = Table(*columns, title=title or None, title_justify="left")
-            for row in cells:
-                table.add_row(*(escape(cell) for cell in row))
-            Console(file=self.stream).print(table)
+        if self.stream.isatty():
+            self._fitted(columns, cells, title, indent)
             return
         if title:
             self.line(title)
+        widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
         for row in [list(columns), *cells]:
             text = "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True))
             self.line((" " * indent + text).rstrip())
+
+    def _fitted(
+        self, columns: Sequence[str], cells: Sequence[Sequence[str]], title: str, indent: int
+    ) -> None:
+        width = shutil.get_terminal_size().columns
+        found = layout.widths([columns, *cells], width - 3 * len(columns) - 1)
+        if found is None:
+            for line in [title] if title else []:
+                self.line(line)
+            for line in layout.stacked(columns, cells, width, indent):
+                self.line(line)
+            return
+        # rich takes 0.1 s to import, which a pipe need not pay.
+        from rich.console import Console
+        from rich.markup import escape
+        from rich.table import Table
+
+        table = Table(title=title or None, title_justify="left")
+        for column, one in zip(columns, found, strict=True):
+            table.add_column(escape(column), width=one, overflow="fold")
+        for row in cells:
+            table.add_row(*(escape(cell) for cell in row))
+        Console(file=self.stream, width=width).print(table)
 
     def document(self, data: Callable[[], Any]) -> None:
         """Print the JSON document that `data` gives; does nothing without `--json`.

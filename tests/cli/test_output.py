@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import sys
 
 import pytest
@@ -42,6 +43,53 @@ def test_a_terminal_gets_a_drawn_table_unless_names_would_be_cut(
     text = terminal.getvalue()
     assert ("│" in text) == drawn
     assert "gemm_n_6144_k_4096" in text
+
+
+WIDE = [
+    (
+        "activation",
+        "silu_and_mul_h4608",
+        3,
+        "sglang/srt/models/deepseek_v2.py:334",
+        "a reason " * 9,
+    ),
+    ("gemm", "gemm_fp8_block_scale_n_24576_k_1536", 61, "", ""),
+]
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80, 100, 140, 240])
+@pytest.mark.parametrize("rows", [WIDE, [(*row[:3], "", row[4]) for row in WIDE]])
+def test_a_table_fits_the_terminal_and_breaks_no_word(
+    monkeypatch: pytest.MonkeyPatch, columns: int, rows: list[tuple[object, ...]]
+) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    Output().table(("op type", "definition", "layers", "from", "why"), rows, indent=2)
+    text = re.sub(r"\x1b\[[0-9;]*m", "", terminal.getvalue())
+    assert max(map(len, text.splitlines())) <= columns + 6 * (columns == 40)  # a word is 46 long
+    words = set(text.replace("│", " ").split())
+    assert {word for row in rows for cell in row for word in str(cell).split()} <= words
+    if columns == 240:
+        assert len(text.splitlines()) == 6  # frame, titles, line, two rows, frame
+
+
+def test_stacked_rows_begin_with_what_tells_them_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setenv("COLUMNS", "40")
+    rows = [("gemm", f"gemm_n_{n}_k_4096_of_a_name", 0, "llama", "") for n in range(3)]
+    rows[1] = (*rows[1][:3], "qwen", "")
+    Output().table(("op type", "definition", "tests", "models", "why"), rows)
+    assert terminal.getvalue().splitlines() == [
+        "in every row: op type: gemm · tests: 0",
+        "gemm_n_0_k_4096_of_a_name",
+        "    models: llama",
+        "gemm_n_1_k_4096_of_a_name",
+        "    models: qwen",
+        "gemm_n_2_k_4096_of_a_name",
+        "    models: llama",
+    ]
 
 
 def test_with_json_people_read_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
