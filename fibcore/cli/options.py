@@ -174,7 +174,8 @@ def common(command: Command) -> Command:
         out = Output(json_mode=json_mode, verbosity=-1 if quiet else verbose)
         click.get_current_context().obj = out
         try:
-            return command(*args, out=out, **kwargs)
+            with out.at_work():
+                return command(*args, out=out, **kwargs)
         finally:
             out.close()
 

@@ -6,12 +6,14 @@ import json
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from fibcore.cli import layout
+from fibcore.cli import heartbeat, layout
+from fibcore.cli.heartbeat import Heartbeat
 from fibcore.errors import one_line
 
 if TYPE_CHECKING:
@@ -60,29 +62,59 @@ class Output:
         self.json_mode = json_mode
         self.verbosity = verbosity
         self._bars: Bars | None = None
+        self._beat: Heartbeat | None = None
+        self._step = ""
 
     @property
     def stream(self) -> TextIO:
         """Where people's lines go."""
         return sys.stderr if self.json_mode else sys.stdout
 
+    @contextmanager
+    def at_work(self, seconds: float = heartbeat.SECONDS) -> Iterator[None]:
+        """Say every few seconds that the work goes on, where nothing else is said; not with `-q`.
+
+        Bars on a terminal show their own time.
+        """
+        if self.verbosity < 0:
+            yield
+            return
+        self._beat = Heartbeat(self._still_at_work, seconds)
+        try:
+            with self._beat:
+                yield
+        finally:
+            self._beat = None
+
+    def _still_at_work(self, passed: float) -> None:
+        if self._bars is None or isinstance(self._bars, Lines):
+            click.echo(f"{self._step or 'at work'}, {passed:.0f} s", err=True)
+
+    def _heard(self) -> None:
+        if self._beat is not None:
+            self._beat.heard()
+
     def line(self, text: str = "", *, level: int = 0) -> None:
         """Print a line; `-q` leaves it out, `level` 1 needs `-v`."""
         if self.verbosity >= level:
+            self._heard()
             click.echo(one_text(text), file=self.stream)
 
     def result(self, text: str) -> None:
         """Print a line that is the answer itself; `-q` leaves it."""
+        self._heard()
         click.echo(one_text(text), file=self.stream)
 
     def warn(self, text: str) -> None:
         """Print a line that has to be seen, on standard error."""
         self.close()
+        self._heard()
         click.echo(one_text(text), err=True)
 
     def note(self, text: str) -> None:
         """Print a line about the work as it goes, on standard error; `-q` leaves it out."""
         if self.verbosity >= 0:
+            self._heard()
             click.echo(one_text(text), err=True)
 
     def table(
@@ -159,13 +191,16 @@ class Output:
         message = one_line(printable(message))
         if self._bars is None:
             self._bars = Bars() if sys.stderr.isatty() else Lines()
-        self._bars.show(message, done, total)
+        self._step = f"{message}: {done:g} of {total:g}" if done is not None and total else message
+        if self._bars.show(message, done, total):
+            self._heard()
 
     def close(self) -> None:
         """Take the progress bars away, so that lines can follow."""
         if self._bars is not None:
             self._bars.close()
             self._bars = None
+        self._step = ""
 
 
 class Bars:
@@ -175,8 +210,8 @@ class Bars:
         self._progress: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
 
-    def show(self, message: str, done: float | None, total: float | None) -> None:
-        """Create or move the bar of `message`."""
+    def show(self, message: str, done: float | None, total: float | None) -> bool:
+        """Create or move the bar of `message`; whether anything can be seen of it."""
         if self._progress is None:
             from rich.console import Console
             from rich.progress import (
@@ -202,6 +237,7 @@ class Bars:
                 self._progress.remove_task(self._tasks.pop(earlier))
             self._tasks[message] = self._progress.add_task(message, total=total)
         self._progress.update(self._tasks[message], completed=done, total=total)
+        return True
 
     def _open(self, task: TaskID) -> bool:
         assert self._progress is not None
@@ -221,15 +257,19 @@ class Lines(Bars):
         super().__init__()
         self._seen: dict[str, int] = {}
 
-    def show(self, message: str, done: float | None, total: float | None) -> None:
+    def show(self, message: str, done: float | None, total: float | None) -> bool:
         """Print `message` when it is new, and how far it is when another quarter is done."""
+        said = False
         quarters = int(4 * done / total) if done and total else 0
         if message not in self._seen:
             self._seen[message] = 0
             click.echo(message, err=True)
+            said = True
         if quarters > self._seen[message]:
             self._seen[message] = quarters
             click.echo(f"{message}: {25 * quarters}%", err=True)
+            said = True
+        return said
 
     def close(self) -> None:
         """Lines stay."""

@@ -6,6 +6,7 @@ import io
 import json
 import re
 import sys
+import time
 
 import pytest
 
@@ -158,6 +159,31 @@ def test_progress_on_a_terminal_is_bars_on_standard_error(
     assert "asking" in text
     assert "100%" in text
     assert capsys.readouterr().out == ""
+
+
+def test_long_work_says_what_it_is_at(capsys: pytest.CaptureFixture[str]) -> None:
+    out = Output()
+    with out.at_work(seconds=0.1):
+        out.progress("testing", 3, 8)
+        time.sleep(0.35)
+        out.close()
+        time.sleep(0.15)
+    time.sleep(0.15)  # nothing more once it is over
+    first, *more, last = capsys.readouterr().err.splitlines()
+    assert first == "testing"
+    assert set(more) == {"testing: 25%", "testing: 3 of 8, 0 s"}
+    assert last == "at work, 0 s"
+
+
+def test_work_that_speaks_for_itself_is_left_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    out = Output()
+    with out.at_work(seconds=0.4):
+        for n in range(8):
+            out.line(str(n))
+            time.sleep(0.08)
+    with Output(verbosity=-1).at_work(seconds=0.01):
+        time.sleep(0.1)
+    assert capsys.readouterr().err == ""
 
 
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\x9b31m\r\u202eabc\ud800\x7f"
