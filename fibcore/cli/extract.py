@@ -61,10 +61,9 @@ def print_models(report: ExtractReport, out: Output) -> None:
     for model in report.models:
         _model(model, out)
         out.line()
-    shared = {name: models for name, models in report.definitions.items() if len(models) > 1}
-    if shared:
+    if report.shared:
         out.line("Shared kernels:")
-        for name, models in shared.items():
+        for name, models in report.shared.items():
             out.line(f"  {name}: [{', '.join(models)}]")
         out.line()
     for conflict in report.conflicts:

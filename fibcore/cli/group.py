@@ -127,7 +127,7 @@ def _run(
         _flush()
         return int(result or 0)
     except FibcoreError as error:
-        if debug:
+        if debug and not getattr(error, "hook", None):  # that of a hook was shown as it happened
             _print_traceback()
         return _fail(out, str(error), error.to_dict(), error.exit_code)
     except click.UsageError as error:

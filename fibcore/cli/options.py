@@ -174,7 +174,7 @@ def common(command: Command) -> Command:
         out = Output(json_mode=json_mode, verbosity=-1 if quiet else verbose)
         click.get_current_context().obj = out
         try:
-            with out.at_work():
+            with out.at_work(), out.tracebacks():
                 return command(*args, out=out, **kwargs)
         finally:
             out.close()

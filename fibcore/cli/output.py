@@ -111,6 +111,25 @@ class Output:
         self._heard()
         click.echo(one_text(text), err=True)
 
+    @contextmanager
+    def tracebacks(self) -> Iterator[None]:
+        """With `-vv`, print what is logged meanwhile, with tracebacks, on standard error."""
+        if self.verbosity < 2:
+            yield
+            return
+        import logging  # 10 ms
+
+        handler, logger, warn = logging.Handler(), logging.getLogger("fibcore"), self.warn
+        handler.emit = lambda record: warn(handler.format(record))  # type: ignore[method-assign]
+        level = logger.level
+        logger.setLevel(logging.DEBUG)
+        logger.addHandler(handler)
+        try:
+            yield
+        finally:
+            logger.removeHandler(handler)
+            logger.setLevel(level)
+
     def note(self, text: str) -> None:
         """Print a line about the work as it goes, on standard error; `-q` leaves it out."""
         if self.verbosity >= 0:

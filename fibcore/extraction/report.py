@@ -158,6 +158,7 @@ class ExtractReport:
         models: One entry for every model and (TP, EP) combination.
         refused: Models and combinations that could not be extracted.
         definitions: Definition name to the slugs of the models of this run that use it.
+        shared: The same for definitions that several models use, with all models of the dataset.
         outcomes: Definition name to what became of it.
         conflicts: One line for every definition whose name was taken by a different kernel.
         errors: Plugins that could not be loaded although they were asked for, dataset files that
@@ -170,6 +171,7 @@ class ExtractReport:
     models: tuple[ModelReport, ...] = ()
     refused: tuple[Refused, ...] = ()
     definitions: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
+    shared: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
     outcomes: Mapping[str, str] = attrs.field(factory=dict)
     conflicts: tuple[str, ...] = ()
     errors: tuple[FibcoreError, ...] = ()
@@ -223,6 +225,7 @@ class ExtractReport:
                 name: {"outcome": outcome, "models": list(self.definitions.get(name, ()))}
                 for name, outcome in self.outcomes.items()
             },
+            "shared": {name: list(models) for name, models in self.shared.items()},
             "conflicts": list(self.conflicts),
             "errors": to_data(self.errors),
             "skipped_plugins": list(self.skipped_plugins),

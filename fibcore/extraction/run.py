@@ -88,6 +88,7 @@ def _write(found: Findings, workspace: Workspace, root: Path, *, dry_run: bool) 
         models=tuple(written.complete(model) for model in found.models),
         refused=found.refused,
         definitions={name: tuple(slugs) for name, slugs in written.models.items()},
+        shared={name: slugs for name, slugs in written.users.items() if len(slugs) > 1},
         outcomes=written.outcomes,
         conflicts=tuple(written.conflicts),
         errors=tuple(written.errors),
@@ -103,6 +104,7 @@ class _Written:
         names: Key of a definition to its name in the dataset.
         outcomes: Name in the dataset to outcome.
         models: Name in the dataset to the models that need it.
+        users: The same of all models that the dataset knows of, those of earlier runs among them.
         notes: Key of a definition to what a reader should know beside it.
         conflicts: One line for every definition whose name was taken by a different kernel.
         errors: Files that are broken, definitions that could not be written.
@@ -111,6 +113,7 @@ class _Written:
     names: dict[DefinitionKey, str] = attrs.field(factory=dict)
     outcomes: dict[str, str] = attrs.field(factory=dict)
     models: dict[str, dict[str, None]] = attrs.field(factory=dict)
+    users: dict[str, tuple[str, ...]] = attrs.field(factory=dict)
     notes: dict[DefinitionKey, list[str]] = attrs.field(factory=dict)
     conflicts: list[str] = attrs.field(factory=list)
     errors: list[FibcoreError] = attrs.field(factory=list)
@@ -133,6 +136,7 @@ class _Written:
         self.names[key] = first.name
         self.outcomes[first.name] = first.kind
         self.models.setdefault(first.name, {}).update(derived.models)
+        self.users[first.name] = tuple(sorted(last.definition.tag_values("model")))
         if first.kind == "conflict":
             self.conflicts.append(first.message)
         notes = self.notes.setdefault(key, [])

@@ -357,6 +357,11 @@ class Registry:
         except ConfigError:
             raise  # not a plugin's mistake: the model cannot be served like that
         except (Exception, SystemExit) as error:
+            import logging  # for errors alone
+
+            # Errors go into reports, which have no place for where in the plugin it happened.
+            log = logging.getLogger("fibcore.ops")
+            log.debug("plugin %s, hook %s, %s", info.label, hook, subject, exc_info=error)
             raise HookError(info, hook, "the plugin failed", subject, describe(error)) from error
         try:
             return check(result)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -210,6 +211,25 @@ def test_models_share_a_kernel_once(run: Callable[..., ExtractReport], trace: Pa
     assert {"model:one", "model:two"} <= set(tags)
     proof = json.loads((trace / "reports/provenance/toy_h8.json").read_text())
     assert set(proof["models"]) == {"one", "two"}
+
+
+def test_models_one_by_one_end_as_one_run_of_all_does(
+    run: Callable[..., ExtractReport], trace: Path
+) -> None:
+    models = {"two": [toy("b"), toy("c", 16)], "one": [toy("a")], "three": [toy("d", 16)]}
+    whole = run(models)
+    at_once = {p: p.read_bytes() for p in trace.rglob("*") if p.is_file()}
+    shutil.rmtree(trace)
+    single = [run({name: kernels}) for name, kernels in models.items()]
+    assert {p: p.read_bytes() for p in trace.rglob("*") if p.is_file()} == at_once
+    assert whole.shared == {"toy_h8": ("one", "two"), "toy_h16": ("three", "two")}
+    assert [report.shared for report in single] == [
+        {},
+        {"toy_h8": ("one", "two")},
+        {"toy_h16": ("three", "two")},
+    ]
+    assert single[1].to_dict()["shared"] == {"toy_h8": ["one", "two"]}
+    assert single[1].definitions == {"toy_h8": ("one",)}
 
 
 def test_models_that_differ_in_an_epsilon_share_the_definition_and_it_is_said(

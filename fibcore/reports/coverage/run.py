@@ -197,7 +197,7 @@ def _check(deriver: Deriver, names: Sequence[str], text: str, path: Path) -> Cov
         if name not in facts and len(names) == 1 and slugs:
             facts[name] = facts[slugs[0]]
     found, unchecked, checked = check_page(page, facts, deriver.known.definitions)
-    if not page.statements and not page.unknown:
+    if not found and not unchecked and not checked and not report.refused:
         raise SourceError(
             "the page says nothing of models or definitions",
             where=str(path),

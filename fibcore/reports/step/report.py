@@ -31,7 +31,9 @@ class StepReport:
 
     @property
     def exit_code(self) -> int:
-        """0 where every way was looked at and is whole, else 1."""
+        """0 where all was looked at and is whole, 2 where nothing but usage was wrong, else 1."""
+        if not self.models and self.refused:
+            return 2 if all(one.error.exit_code == 2 for one in self.refused) else 1
         return 1 if self.refused or any(model.partial for model in self.models) else 0
 
     def to_dict(self) -> dict[str, Any]:

@@ -46,7 +46,17 @@ class ConfigCollector:
         """Every config in a folder and below it, but not in hidden folders."""
         if not folder.exists():
             raise UsageError("there is no such folder", where="--configs", found=str(folder))
-        for path in [folder] if folder.is_file() else sorted(_json_files(folder)):
+        paths = [folder] if folder.is_file() else sorted(_json_files(folder))
+        if folder.is_file():
+            read_json_object(folder)  # what is named itself has to be a config
+        elif not paths:
+            raise UsageError(
+                "there is no config in this folder",
+                where="--configs",
+                expected="config.json files, in it or below it",
+                found=str(folder),
+            )
+        for path in paths:
             real = path.resolve()
             if path.name != QUANT_FILE and real not in self._seen:
                 self._seen.add(real)

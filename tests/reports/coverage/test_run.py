@@ -500,3 +500,12 @@ def test_where_no_model_is_found_pages_of_before_stay(cover: Cover) -> None:
     after = cover(model_name="no-such-model", config=None)
     assert (after.exit_code, after.written) == (1, ())
     assert page.read_text() == text
+
+
+def test_a_file_of_another_kind_is_no_page_without_contradictions(
+    cover: Cover, tmp_path: Path
+) -> None:
+    page = tmp_path / "page.py"
+    page.write_text("x = 1\n")
+    with pytest.raises(SourceError, match="says nothing"):
+        cover(check=page)

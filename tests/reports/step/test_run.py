@@ -82,3 +82,8 @@ def test_the_page_and_json(stepped: Stepped, tmp_path: Path) -> None:
 def test_sizes_that_make_no_sense(stepped: Stepped, wrong: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         stepped(**wrong)
+
+
+def test_a_name_that_nobody_knows_is_wrong_usage(tiny_source: Path, op_plugins: Any) -> None:
+    report = fibcore.step("tinyy", sglang=tiny_source, registry=op_plugins)
+    assert report.exit_code == 2

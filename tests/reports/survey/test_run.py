@@ -21,7 +21,7 @@ from waiting import wait_for
 
 from fibcore.cli import cli
 from fibcore.dataset import files
-from fibcore.errors import DatasetError, UnknownModelError, UsageError
+from fibcore.errors import ConfigError, DatasetError, UnknownModelError, UsageError
 from fibcore.ops.registry import Registry
 from fibcore.processes.connection import ClusterError
 from fibcore.reports.survey import SurveyedModel, SurveyReport, examine, survey
@@ -284,6 +284,16 @@ def test_names_restrict_a_survey(run: Callable[..., SurveyReport]) -> None:
     with pytest.raises(UnknownModelError, match="no architecture, model file or model") as raised:
         models("smal")
     assert "small" in str(raised.value.expected)
+
+
+def test_what_is_named_itself_has_to_hold_configs(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "page.py").write_text("x = 1")
+    with pytest.raises(ConfigError, match="not JSON"):
+        survey(sglang=str(source), configs=tmp_path / "page.py", output=tmp_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match="no config in this folder"):
+        survey(sglang=str(source), configs=tmp_path / "empty", output=tmp_path)
+    assert not list(tmp_path.glob("survey*"))
 
 
 def test_broken_and_foreign_configs_are_named(
