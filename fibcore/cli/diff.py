@@ -39,6 +39,12 @@ if TYPE_CHECKING:
 )
 @declared.serving_sizes
 @declared.two_launches
+@click.option(
+    "--output",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write a page in HTML.",
+)
 @click.option("--exit-code", is_flag=True, help="Exit with 1 where the sides differ.")
 @options.common
 def diff(
@@ -55,9 +61,9 @@ def diff(
 
     Two --sglang compare every model on both; two --model-name compare these on one source; two
     --config compare two configs of one model, two --launch or --gpu two ways to serve it; --trace
-    compares extraction with a dump. Nothing is
-    written. The exit status is 0 where everything was compared, 1 where a side failed or is
-    partial, and with --exit-code also where the sides differ in more than source lines.
+    compares extraction with a dump. Nothing is written but the page of --output. The exit status is
+    0 where everything was compared, 1 where a side failed or is partial, and with --exit-code also
+    where the sides differ in more than source lines.
     """
     from fibcore.reports.diff import diff as api
 
@@ -108,6 +114,8 @@ def _print(report: DiffReport, out: Output) -> None:
                 out.warn(f"{side}: {model.label}: {error}")
     for failure in report.failures:
         out.warn(f"not complete: {failure}")
+    if report.output:
+        out.line(f"written: {report.output}")
 
 
 def _pair(pair: ModelDiff, out: Output) -> None:

@@ -241,6 +241,7 @@ class DiffReport:
         trace: The comparison with a dump.
         refused: (side, model) that could not be extracted; side is "before" or "after".
         unpaired: Combinations of one side that the other side lacks, one line each.
+        output: The page that was written; None where none was asked for.
     """
 
     mode: Mode
@@ -248,6 +249,7 @@ class DiffReport:
     trace: TraceDiff | None = None
     refused: tuple[tuple[str, Refused], ...] = ()
     unpaired: tuple[str, ...] = ()
+    output: str | None = None
 
     @property
     def differs(self) -> bool:
@@ -285,6 +287,7 @@ class DiffReport:
             "refused": [{"side": side, **refused.to_dict()} for side, refused in self.refused],
             "unpaired": list(self.unpaired),
             "failures": list(self.failures),
+            "output": self.output,
             "exit_code": self.exit_code,
         }
 

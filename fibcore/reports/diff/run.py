@@ -13,9 +13,12 @@ from fibcore.errors import UsageError
 from fibcore.extraction.findings import Findings, FoundModel, find_models
 from fibcore.extraction.report import ModelReport, Refused
 from fibcore.extraction.request import Config, Request, Wanted
-from fibcore.keywords import api, part, several
+from fibcore.keywords import api, part, several, user_path
 from fibcore.ops.registry import Registry
+from fibcore.pages import need_for_pages
+from fibcore.pages.output import write_page
 from fibcore.reports.diff.comparing import compare
+from fibcore.reports.diff.page import render
 from fibcore.reports.diff.report import DiffReport, Mode, ModelDiff
 from fibcore.sources.tree import SourceTree
 from fibcore.workspace import Place, Where, Workspace
@@ -58,6 +61,7 @@ def diff(
     model_name: str | Sequence[str] = (),
     *,
     trace: str | Path | None = None,
+    output: str | Path | None = None,
     **asked: Unpack[Compared],
 ) -> DiffReport:
     """Compare kernels: of two sources, models, configs or launches, or of models and a dump.
@@ -65,12 +69,13 @@ def diff(
     What is compared follows from what is given twice: two `sglang` compare every model on two
     sources; two models compare them on one source; two `config` compare two configs of one model,
     two `launch` or two `gpu` two ways to serve it; `trace` compares models with a dump of
-    FlashInfer's tracing. Nothing is written.
+    FlashInfer's tracing. Nothing is written but the page that `output` names.
 
     Args:
         model_name: One or several models, as for `fibcore.extract`; may be left out where the
             launch line names the model.
         trace: Folder (or one file) that FlashInfer's tracing wrote.
+        output: A page in HTML with the same; none is written without it.
         **asked: The sources and configs, how the models are served, and where; see `Compared`,
             `fibcore.extraction.request.Wanted` and `fibcore.workspace.Place`.
 
@@ -84,7 +89,16 @@ def diff(
         TraceError: there is no dump, or nothing of it can be read.
         FibcoreError: no model of either side could be extracted; the first error.
     """
-    names = several(model_name)
+    if output is None:
+        return _compared(several(model_name), trace, asked)
+    need_for_pages()
+    path = user_path(output, "--output")
+    report = _compared(several(model_name), trace, asked)
+    write_page(path, render(report))
+    return attrs.evolve(report, output=str(path))
+
+
+def _compared(names: tuple[str, ...], trace: str | Path | None, asked: Compared) -> DiffReport:
     sources = _sources(asked.get("sglang"))
     configs = _configs(asked.get("config"))
     workspace = Workspace.of(**_without_source(asked))

@@ -6,7 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -15,6 +15,9 @@ from fibcore.cli import cli
 from fibcore.errors import FibcoreError, UnknownModelError, UsageError
 from fibcore.ops.registry import Registry
 from fibcore.reports.diff import Change, DiffReport, diff
+
+if TYPE_CHECKING:
+    from browser import Browser
 
 Compare = Callable[..., DiffReport]
 
@@ -110,6 +113,25 @@ def test_another_kernel_in_a_role_is_a_replacement_with_both_lines(
     assert change.after[0].where.startswith("sglang/srt/models/tiny.py:")
     (pair,) = report.models
     assert (pair.vanish, pair.appear) == (("gemm_n_64_k_64",), ("gemm_n_64_k_128",))
+
+
+def test_the_page_shows_what_differs_and_fits_every_window(
+    compare: Compare, other_source: Path, tmp_path: Path, browser: Browser
+) -> None:
+    old = "        self.o_proj = RowParallelLinear(\n            config.hidden_size,\n"
+    edit(other_source, old, old.replace("config.hidden_size", "2 * config.hidden_size"))
+    page = tmp_path / "pages/diff.html"
+    report = compare(output=page)
+    assert report.output == str(page)
+    assert browser.layout_faults(page) == []
+    browser.look(width=1280, height=900)
+    browser.choose("[data-table=changes-0] [data-key=change]", "replaced")
+    rows = "#table-changes-0 .item:not([hidden])"
+    assert browser.shown(f"{rows} td:nth-child(3)") == ["gemm_n_64_k_64 (2)"]
+    browser.find(f"{rows} button.toggle").click()
+    assert "layers.{0-1}.o_proj" in browser.find(f"{rows} div.detail").text
+    browser.type("input.find", "gemm_n_64_k_128")
+    assert browser.shown("#table-kernels-0 .item > *") == ["gemm_n_64_k_128", "after"]
 
 
 def test_a_role_of_one_side_appears_or_vanishes(compare: Compare, other_source: Path) -> None:
