@@ -49,7 +49,11 @@ def _changes(pair: ModelDiff, number: int) -> Table:
             Column("After"),
             Column("What differs"),
         ),
-        rows=(TableRow(_cells(change), data=change) for change in pair.changes),
+        # What moved and is the same otherwise comes last.
+        rows=(
+            TableRow(_cells(change), data=change)
+            for change in sorted(pair.changes, key=lambda change: change.kind == "moved")
+        ),
         empty="Nothing differs.",
     )
 
