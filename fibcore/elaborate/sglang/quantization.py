@@ -20,6 +20,7 @@ from fibcore.elaborate.python.values import (
     hold,
 )
 from fibcore.elaborate.sglang.compressed_tensors import CompressedTensors, Reading
+from fibcore.elaborate.sglang.fp4_experts import FLAG, MXFP4, has_fp4_experts
 from fibcore.elaborate.sglang.quantization_formats import (
     BY_NAME,
     FNUZ,
@@ -147,11 +148,11 @@ class Quantizer:
         self._compressed: CompressedTensors | None = None
         if data:
             names = WeightNames(evaluator, model, config, self.method)
-            self._load(model, names)
+            self._load(model, names, config)
             if self.method == "compressed_tensors":
                 self._compressed = self._compressed_with(names, data)
 
-    def _load(self, model: Class, names: WeightNames) -> None:
+    def _load(self, model: Class, names: WeightNames, model_config: Any) -> None:
         place = model.place
         module = f"{self.ev.index.package}.srt.layers.quantization"
         lookup = self.ev.modules.imported(module, "get_quantization_config")
@@ -184,6 +185,9 @@ class Quantizer:
                 continue
             if isinstance(self.config, Obj):
                 self.problem = names.apply(self.config)
+                if FLAG in self.config.attrs:
+                    told = has_fp4_experts(self.ev, self.data or {}, model_config)
+                    self.config.attrs[FLAG] = told
                 return
         if refused is not None:
             raise refused
@@ -364,6 +368,12 @@ class Quantizer:
             if isinstance(algorithm, Unknown):
                 return algorithm
             data = {**data, "quant_algo": str(algorithm)}
+        if _experts(mod) and isinstance(self.config, Obj):
+            fp4 = self.config.attrs.get(FLAG, False)
+            if isinstance(fp4, Unknown):
+                return fp4
+            if fp4 is True:
+                return describe(MXFP4, {}, "", experts=True)
         # The name is looked at where a format depends on it; then layers differ by their names.
         name = str(prefix) if self.method in BY_NAME else bare(prefix)
         found = describe(self.method, data, name, experts=_experts(mod))
