@@ -33,6 +33,7 @@ from fibcore.model.kernel import (
     fact,
     use,
 )
+from fibcore.model.launch import Launch
 from fibcore.model.options import Option
 from fibcore.model.serving import Serving
 from fibcore.model.shapes import tensor_bytes
@@ -145,6 +146,7 @@ __all__ = [
     "Implementation",
     "Kernel",
     "KernelCollector",
+    "Launch",
     "LinearSizes",
     "Missing",
     "ModelTree",

@@ -46,6 +46,8 @@ ALLOWED = (
         r"moe_kernel_config|a2a_moe|initialize_\w+_config",
         "names of functions in the source",
     ),
+    ("elaborate/sglang/", r"MLA", "a method of SGLang's attention backends"),
+    ("extraction/drafts.py", r"moe_(runner|a2a)_backend", "server arguments of SGLang"),
     ("ops/authoring/", r"BailingMoELinearAttention", "a class of SGLang"),
     ("reports/sizes/", r"FusedMoE", "a class of SGLang"),
     ("validation/", r"flashinfer\.norm\.rmsnorm", "an example of a qualified name in a message"),

@@ -7,10 +7,10 @@ from typing import Any
 import attrs
 import pytest
 
-from fibcore.model.launch import Launch
 from fibcore.plugin import (
     Alternatives,
     Extraction,
+    Launch,
     ModuleNode,
     ModuleRef,
     Named,

@@ -220,3 +220,40 @@ def test_experts_of_a_config_that_the_model_makes_itself(
     experts = found(real(config), "mlp.experts")
     kind = Quantization("mxfp4", "float4_e2m1", "group", group_size=32)
     assert experts == [kind] * 3
+
+
+DEEPSEEK_V4 = KIMI_K3.with_name("deepseek-ai--DeepSeek-V4-Flash.json")
+
+
+@pytest.mark.skipif(not DEEPSEEK_V4.is_file(), reason="the shared configs are not here")
+@pytest.mark.parametrize(
+    ("told", "in_section", "weights"),
+    [
+        ("fp4", {}, "float4_e2m1"),
+        ("fp8", {}, "float8_e4m3fn"),
+        (None, {}, "float4_e2m1"),  # as SGLANG_DSV4_FP4_EXPERTS has it by default
+        ("fp4", {"routed_experts_quant_method": "fp8"}, "float8_e4m3fn"),
+        ("fp8", {"routed_experts_quant_method": "mxfp4"}, "float4_e2m1"),
+    ],
+)
+def test_experts_of_four_bits_beside_layers_of_fp8(
+    real: Callable[..., ModelTree],
+    request: pytest.FixtureRequest,
+    told: str | None,
+    in_section: dict[str, str],
+    weights: str,
+) -> None:
+    if "0.5.9" in request.node.name:
+        pytest.skip("that release has no DeepSeek-V4")
+    config = json.loads(DEEPSEEK_V4.read_text(encoding="utf-8"))
+    config |= {"num_hidden_layers": 2, "compress_ratios": config["compress_ratios"][:3]}
+    config["expert_dtype"] = told
+    if told is None:
+        del config["expert_dtype"]
+    config["quantization_config"] |= in_section
+    tree = real(config)
+    experts = {q.weight_dtype for q in found(tree, ".experts")}
+    assert experts == {weights}
+    assert {q.weight_dtype for q in found(tree, ".o_proj") + found(tree, ".wq_b") if q} == {
+        "float8_e4m3fn"
+    }
