@@ -8,6 +8,7 @@
     nox -s mutation            every mutation of every reference against the tests' properties
     nox -s oracle              elaborated models against transformers' own classes
     nox -s packaging           wheels in fresh environments
+    nox -s docs                the site of docs/, where every warning is an error
     nox -s lock                write constraints.txt anew
 
 Arguments after `--` go to pytest: `nox -s tests-3.12 -- tests/dataset`.
@@ -153,6 +154,14 @@ def types(session: nox.Session) -> None:
     install(session, "lint", "test")
     packages = [str(path) for path in sorted(Path("plugins").glob("*/fibcore_op_*"))]
     session.run("mypy", "fibcore", *packages)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The site, in build/site; `-- serve` shows it while pages are written."""
+    install(session, "docs")
+    session.env["NO_MKDOCS_2_WARNING"] = "1"
+    session.run("mkdocs", *(session.posargs or ("build", "--strict")))
 
 
 @nox.session
