@@ -132,7 +132,7 @@ def _models(report: data.SurveyReport, anchors: dict[str, str]) -> Table:
                     sort=len(found.not_covered) if elaborated else None,
                     title=", ".join(o.op for o in found.not_covered),
                 ),
-                Cell(_short(first, 160) + more, title=first),
+                Cell(_short(first, 90) + more, title=first),
             ),
             anchor=anchors[found.model],
             search=" ".join(
