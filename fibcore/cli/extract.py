@@ -98,7 +98,8 @@ def _model(model: ModelReport, out: Output) -> None:
     )
     for kernel in model.kernels:
         for note in kernel.notes:
-            out.line(f"  note: {kernel.name}: {note}")
+            # By the derived name, which the table does not show where the dataset has another.
+            out.line(f"  note: {kernel.kernel}: {note}")
         for path in kernel.paths:
             out.line(f"  {kernel.name}: {path}", level=1)
     for warning in model.warnings:

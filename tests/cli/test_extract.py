@@ -39,6 +39,16 @@ def test_extract_as_json_is_one_document(invoke: Invoke, tiny: list[object]) -> 
     assert {d["outcome"] for d in again["definitions"].values()} == {"unchanged"}
 
 
+def test_notes_name_what_was_derived(invoke: Invoke, tiny: list[object]) -> None:
+    invoke("extract", *tiny, "--dataset", "d")
+    path = Path("d/definitions/rmsnorm/rmsnorm_h64.json")
+    data = json.loads(path.read_text())
+    path.with_name("norm_of_64.json").write_text(json.dumps({**data, "name": "norm_of_64"}))
+    path.unlink()
+    said = invoke("extract", *tiny, "--dataset", "d").stdout
+    assert "note: rmsnorm_h64: the dataset has this kernel as norm_of_64" in said
+
+
 def test_quiet_prints_the_result_alone(invoke: Invoke, tiny: list[object]) -> None:
     result = invoke("extract", *tiny, "-q")
     assert len(result.stdout.splitlines()) == 1

@@ -179,8 +179,16 @@ class _Setting:
 
         Raises:
             BrokenFileError: its workloads cannot be read.
-            PluginError: a plugin failed.
+            PluginError: a plugin failed, or none is in use for the op type.
         """
+        if definition.op_type not in self.registry.op_types():
+            # A certificate of before says more than one that nothing was tried for.
+            raise PluginError(
+                "no plugin in use has implementations to try",
+                where=definition.name,
+                found=f"op type {definition.op_type}",
+                hint="fibcore plugins lists them; pip install 'fibcore[ops]' has the project's own",
+            )
         workloads = self._workloads(definition)
         not_tried: dict[str, str] = {}
         reasons: list[str] = []

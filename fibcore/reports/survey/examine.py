@@ -12,7 +12,7 @@ import attrs
 
 from fibcore.configs.catalogue import ResolvedModel
 from fibcore.configs.model_config import ModelConfig
-from fibcore.errors import ConfigError, FibcoreError
+from fibcore.errors import ConfigError, FibcoreError, ServingError
 from fibcore.extraction.find import few_collections, find_kernels
 from fibcore.extraction.report import missing_parts, not_followed
 from fibcore.model.kernel import Use
@@ -45,7 +45,9 @@ def _surveyed(task: Task, source: SourceTree, registry: Registry) -> SurveyedMod
         with few_collections():
             return _examine(task, source, registry)
     except FibcoreError as error:
-        if task.origin.startswith("class:"):
+        # Sizes that were asked for and do not divide say nothing of whether there is a config.
+        sizes = isinstance(error, ServingError) and (task.tp, task.ep) != (1, 1)
+        if task.origin.startswith("class:") and not sizes:
             # Defaults of a class need not be a model: what every file has to say has no default.
             reason = Reason(
                 "no config", error.where or "", f"class defaults alone: {error.summary}"

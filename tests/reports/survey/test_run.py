@@ -190,6 +190,10 @@ def test_parallel_sizes_are_those_that_were_asked_for(run: Callable[..., SurveyR
     refused = rows(run(tp=3))["tiny-5"]
     assert refused.state == "refused"
     assert "tiny.py:" in refused.reasons[0].where
+    # The defaults of a class are a config; it is the size that does not go.
+    of_class = rows(run(tp=3))["SmallForCausalLM"]
+    assert of_class.origin == "class:small"
+    assert of_class.state == "refused"
     assert run(tp=3).exit_code == 0
 
 
