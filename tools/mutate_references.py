@@ -109,7 +109,8 @@ def subjects_of(folder: Path) -> list[Subject]:
     plugin = importlib.import_module(f"fibcore_{folder.name}")
     registry = load_plugins(extra={folder.name: plugin}, discover=False)
     found = []
-    for definition in conftest.small_definitions():
+    small = conftest.small_definitions()
+    for definition in small.values() if isinstance(small, dict) else small:
         template = registry.test_template(definition.op_type)
         assert template is not None
         found.append(Subject(folder, definition, template.source))

@@ -7,9 +7,12 @@ from collections.abc import Mapping, Sequence
 
 import attrs
 
+from fibcore.errors import TraceError
 from fibcore.model.definition import Definition, TensorSpec
 from fibcore.model.dtypes import TABLE
 from fibcore.traces.reading import UNKNOWN, TracedTensor, TraceFile
+from fibcore.traces.reads import reads
+from fibcore.traces.references import analyse
 
 Sizes = tuple[int | None, ...]
 """A shape with the sizes of const axes; None for an axis that varies."""
@@ -82,6 +85,18 @@ def match(definition: Definition, traced: TraceFile) -> tuple[str, ...] | None:
     return tuple(comparison.differences) if comparison.sized else None
 
 
+def _for_the_kernel_alone(traced: TraceFile) -> frozenset[str]:
+    """Optional scalars of a dump that its reference does not read, as flags of the kernel's are."""
+    optional = {n for n, t in traced.inputs.items() if t.optional and t.shape is None}
+    if not optional:
+        return frozenset()
+    try:
+        function = analyse(traced.reference, traced.file).function
+    except TraceError:  # nothing is known of what it reads
+        return frozenset()
+    return frozenset(optional - reads(function, {}))
+
+
 @attrs.define
 class _Comparison:
     """What was found so far: differences, and whether any size was held against another."""
@@ -110,7 +125,8 @@ class _Comparison:
         if any(len(t.shape or ()) > 1 and not t.optional for t in map(there.get, right) if t):
             return False
         self.differences += [f"{name} is not in the dump" for name in left]
-        self.differences += [f"{name} is in the dump alone" for name in right]
+        alone = _for_the_kernel_alone(self.traced)
+        self.differences += [f"{name} is in the dump alone" for name in right if name not in alone]
         return True
 
     def _paired(

@@ -19,6 +19,8 @@ from fibcore.reports.diff import DiffReport, diff
 from fibcore.traces import import_trace, read_trace
 
 SCRIPT = """
+import types
+
 import torch
 import flashinfer
 
@@ -45,7 +47,9 @@ transposed = [t.transpose(1, 2) for t in other]
 call(flashinfer.decode.BatchDecodeWithPagedKVCacheWrapper.run, None, q, transposed)
 call(flashinfer.prefill.BatchPrefillWithRaggedKVCacheWrapper.run, None, q, q[:, :2], q[:, :2])
 latent = torch.zeros(4, 1, 32, dtype=bf16)
-call(flashinfer.mla.BatchMLAPagedAttentionWrapper.run, None, torch.zeros(2, 4, 32, dtype=bf16),
+# Some releases ask the wrapper something before they trace.
+wrapper = types.SimpleNamespace(_warn_deprecated_positional_arguments=lambda *_, **__: None)
+call(flashinfer.mla.BatchMLAPagedAttentionWrapper.run, wrapper, torch.zeros(2, 4, 32, dtype=bf16),
      torch.zeros(2, 4, 8, dtype=bf16), latent, latent[..., :8])
 call(flashinfer.rope.apply_rope, torch.zeros(4, 4, 16, dtype=bf16),
      torch.zeros(4, 2, 16, dtype=bf16), torch.tensor([0, 4]), torch.tensor([0]))
