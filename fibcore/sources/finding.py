@@ -126,7 +126,8 @@ def _installed_root(package: str) -> Path | None:
 
 
 def _install(package: str) -> str:
-    return f"pip install 'fibcore[{SOURCES[package]}]'"
+    extra = SOURCES.get(package)
+    return f"pip install {package}" if extra is None else f"pip install 'fibcore[{extra}]'"
 
 
 def _installed(package: str) -> SourceTree:
