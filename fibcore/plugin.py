@@ -55,6 +55,7 @@ from fibcore.model.tree import (
     origins_of,
     with_origins,
 )
+from fibcore.ops.authoring.amd import amd_fp8
 from fibcore.ops.authoring.caches import kv_cache_dtype, linear_attention_dtype
 from fibcore.ops.authoring.consistency import in_name, not_a_multiple, other_than
 from fibcore.ops.authoring.costs import Attended, attended, attention_cost, moved
@@ -175,6 +176,7 @@ __all__ = [
     "Unknown",
     "Use",
     "WorkloadCase",
+    "amd_fp8",
     "attended",
     "attention_cost",
     "attention_testlist",

@@ -15,6 +15,7 @@ from fibcore.plugin import (
     ExportFormat,
     ExportRequest,
     ServedKernel,
+    amd_fp8,
     csv_text,
     json_text,
     testlist,
@@ -113,16 +114,26 @@ def _row(one: Gemm) -> tuple[str | int, ...]:
 
 # -- aiter: lists of untuned GEMMs below aiter/configs ------------------------------------------
 
-_BF16 = ("M", "N", "K", "bias", "dtype", "outdtype", "scaleAB")
 _SIZES = ("M", "N", "K")
-# The file of each format; None where aiter tunes none.
-_AITER: Mapping[AnyFormat, str] = {
-    formats.PLAIN: "bf16_untuned_gemm.csv",
-    formats.FP8_BLOCK: "a8w8_blockscale_untuned_gemm.csv",
-    formats.FP8_ROW: "a8w8_untuned_gemm.csv",
-    formats.INT8_ROW: "a8w8_untuned_gemm.csv",
-    formats.MXFP4: "a4w4_blockscale_untuned_gemm.csv",
-    formats.BMM_BF16: "bf16_untuned_batched_gemm.csv",
+_BF16_FILE, _FP8_ROW_FILE = "bf16_untuned_gemm.csv", "a8w8_bpreshuffle_untuned_gemm.csv"
+# The files of each format; none where aiter tunes none. Its tuner of `a8w8_untuned_gemm.csv` draws
+# int8 alone. fp8 blocks have a kernel for weights as they are, and one for shuffled ones: SGLang
+# calls the first before gfx950 and the other there.
+_AITER: Mapping[AnyFormat, tuple[str, ...]] = {
+    formats.PLAIN: (_BF16_FILE,),
+    formats.FP8_BLOCK: (
+        "a8w8_blockscale_untuned_gemm.csv",
+        "a8w8_blockscale_bpreshuffle_untuned_gemm.csv",
+    ),
+    formats.FP8_ROW: (_FP8_ROW_FILE,),
+    formats.INT8_ROW: ("a8w8_untuned_gemm.csv",),
+    formats.MXFP4: ("a4w4_blockscale_untuned_gemm.csv",),
+    formats.BMM_BF16: ("bf16_untuned_batched_gemm.csv",),
+}
+_AITER_COLUMNS = {
+    _BF16_FILE: (*_SIZES, "bias", "dtype", "outdtype", "scaleAB"),
+    _FP8_ROW_FILE: (*_SIZES, "q_dtype_w"),
+    "bf16_untuned_batched_gemm.csv": ("B", *_SIZES),
 }
 
 
@@ -130,14 +141,15 @@ def _aiter(request: ExportRequest) -> Exported:
     lines: dict[str, dict[tuple[str | int | bool, ...], None]] = {}
     left_out: dict[str, str] = {}
     for one in gemms(request):
-        name = _AITER.get(one.matrices)
-        if name is None:
+        names = _AITER.get(one.matrices, ())
+        if not names:
             left_out[one.name] = f"aiter has no list of untuned {one.matrices.name}"
-            continue
-        table = lines.setdefault(name, {})
-        table.update(dict.fromkeys(_aiter_lines(one, name, request.rows)))
+        for name in names:
+            table = lines.setdefault(name, {})
+            table.update(dict.fromkeys(_aiter_lines(one, name, request)))
     files = [
-        ExportedFile(name, csv_text(_aiter_columns(name), table)) for name, table in lines.items()
+        ExportedFile(name, csv_text(_AITER_COLUMNS.get(name, _SIZES), table))
+        for name, table in lines.items()
     ]
     rows = tuple(
         (file.path, line.replace(",", " ")) for file in files for line in file.text.splitlines()[1:]
@@ -145,22 +157,19 @@ def _aiter(request: ExportRequest) -> Exported:
     return Exported(tuple(files), ("file", "line"), rows, left_out)
 
 
-def _aiter_columns(name: str) -> tuple[str, ...]:
-    if name == _AITER[formats.PLAIN]:
-        return _BF16
-    return ("B", *_SIZES) if "batched" in name else _SIZES
-
-
 def _aiter_lines(
-    one: Gemm, name: str, grid: Iterable[int]
+    one: Gemm, name: str, request: ExportRequest
 ) -> Iterator[tuple[str | int | bool, ...]]:
-    for m in grid:
+    for m in request.rows:
         if "batched" in name:
             yield one.batch or 1, m, one.n, one.k
-        elif name == _AITER[formats.PLAIN]:
+        elif name == _BF16_FILE:
             # The dataset has these in float16; models run them in bfloat16.
             for bias in sorted({one.biased > 0, one.biased == one.layers}):
                 yield m, one.n, one.k, bias, "torch.bfloat16", "torch.bfloat16", False
+        elif name == _FP8_ROW_FILE:
+            for dtype in amd_fp8(request.devices):
+                yield m, one.n, one.k, dtype
         else:
             yield m, one.n, one.k
 
@@ -259,7 +268,9 @@ def _testlist(request: ExportRequest) -> Exported:
 
 FORMATS = (
     ExportFormat("gemm-csv", "GEMM shapes of a rank, as CSV and JSON", (OP_TYPE,), _table, _RANK),
-    ExportFormat("aiter", "AMD aiter's lists of untuned GEMMs", (OP_TYPE,), _aiter, _RANK),
+    ExportFormat(
+        "aiter", "AMD aiter's lists of untuned GEMMs and experts", (OP_TYPE,), _aiter, _RANK
+    ),
     ExportFormat("deepgemm", "DeepGEMM's sizes and groups", (OP_TYPE,), _deepgemm, _RANK),
     ExportFormat(
         "sglang-fp8-gemm",

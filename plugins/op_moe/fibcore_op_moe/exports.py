@@ -13,12 +13,21 @@ from fibcore.plugin import (
     ExportFormat,
     ExportRequest,
     ServedKernel,
+    amd_fp8,
     csv_text,
     json_text,
     testlist,
 )
 from fibcore_op_moe.activations import SWIGLU
-from fibcore_op_moe.formats import BLOCK, WeightFormat
+from fibcore_op_moe.formats import (
+    BF16,
+    BLOCK,
+    FP8_BLOCK,
+    FP8_CHANNEL,
+    FP8_TENSOR,
+    INT8_CHANNEL,
+    WeightFormat,
+)
 from fibcore_op_moe.kernel import Moe
 from fibcore_op_moe.names import OP_TYPE
 
@@ -53,15 +62,19 @@ def tuned(served: ServedKernel, *, with_shared: bool) -> Tuned | None:
     known, dtype = _dtype(moe.weights)
     if not known:
         return None
-    fused = served.kernel.facts.get("num_fused_shared_experts")
-    shared = int(fused.value) if fused is not None and with_shared else 0
     return Tuned(
-        experts=moe.num_local_experts + shared,
+        experts=moe.num_local_experts + (_shared(served) if with_shared else 0),
         intermediate=moe.intermediate_size,
         dtype=dtype,
         blocks=moe.weights.block_scaled,
         channels=str(moe.weights.scheme) == "channel",
     )
+
+
+def _shared(served: ServedKernel) -> int:
+    """Shared experts that SGLang fuses into the kernel."""
+    fused = served.kernel.facts.get("num_fused_shared_experts")
+    return 0 if fused is None else int(fused.value)
 
 
 def _dtype(weights: WeightFormat) -> tuple[bool, str | None]:
@@ -86,7 +99,14 @@ def sglang_name(config: Tuned, device: str) -> str:
 
 
 def vllm_name(config: Tuned, device: str) -> str:
-    """The file in which vLLM looks for a config; arguments as of `sglang_name`."""
+    """The file in which vLLM (0.33) looks for a config; arguments as of `sglang_name`.
+
+    Its names have no blanks, no word for int8 weights with int8 activations, and one for all H200.
+    """
+    if "H200" in device.split():
+        device = "NVIDIA H200"
+    if config.dtype == "int8_w8a8":
+        config = attrs.evolve(config, dtype=None)
     return _name(config, device, f",block_shape=[{BLOCK},{BLOCK}]" if config.blocks else "")
 
 
@@ -119,7 +139,7 @@ class _Keys:
             config = tuned(served, with_shared=self.with_shared)
             if config is None:
                 weights = served.kernel.parameters["weights"]
-                left_out[served.definition.name] = f"the Triton kernel has no {weights} weights"
+                left_out[served.definition.name] = f"{weights} weights have other kernels"
                 continue
             for device in request.devices:
                 found.setdefault((device, config), {})[_label(served)] = None
@@ -206,6 +226,57 @@ def _testlist(request: ExportRequest) -> Exported:
     return testlist("testlist_moe.txt", lines, left_out)
 
 
+# -- aiter: its list of untuned fused MoE kernels, aiter/configs/untuned_fmoe.csv ----------------
+
+_AITER_COLUMNS = (
+    *("token", "model_dim", "inter_dim", "expert", "topk", "act_type", "dtype"),
+    *("q_dtype_a", "q_dtype_w", "q_type", "use_g1u1", "doweight_stage1"),
+)
+# What a scale covers, for its tuner.
+_AITER_SCALES = {
+    BF16: "No",
+    FP8_BLOCK: "per_1x128",
+    FP8_CHANNEL: "per_Token",
+    FP8_TENSOR: "per_Tensor",
+    INT8_CHANNEL: "per_Token",
+}
+# As SGLang's `_aiter_activation` has it; without a gate its tuner has no kernel.
+_AITER_ACTIVATIONS = {"swiglu": "Silu", "gelu": "Gelu", "gelu_tanh": "Gelu"}
+
+
+def _aiter(request: ExportRequest) -> Exported:
+    lines: dict[tuple[str | int, ...], None] = {}
+    left_out: dict[str, str] = {}
+    for served in request.kernels:
+        moe = Moe.from_parameters(served.kernel.parameters)
+        if _AITER_ACTIVATIONS.get(moe.activation.name) is None or moe.biased:
+            left_out[served.definition.name] = "aiter's tuner has no such activation"
+        elif moe.weights not in _AITER_SCALES:
+            left_out[served.definition.name] = f"aiter's tuner has no {moe.weights.name} weights"
+        else:
+            lines.update(dict.fromkeys(_aiter_lines(served, moe, request)))
+    files = (ExportedFile("untuned_fmoe.csv", csv_text(_AITER_COLUMNS, lines)),) if lines else ()
+    rows = tuple((file.path, " ".join(map(str, line))) for file in files for line in lines)
+    return Exported(files, ("file", "line"), rows, left_out)
+
+
+def _aiter_lines(
+    served: ServedKernel, moe: Moe, request: ExportRequest
+) -> Iterator[tuple[str | int, ...]]:
+    """A token runs through the shared experts that SGLang fuses, too."""
+    shared = _shared(served)
+    fp8 = moe.weights.dtype.startswith("float8")
+    for dtype in amd_fp8(request.devices) if fp8 else (f"torch.{moe.weights.dtype}",):
+        for tokens in request.rows:
+            yield (
+                *(tokens, moe.hidden_size, moe.intermediate_size),
+                *(moe.num_local_experts + shared, moe.top_k + shared),
+                f"ActivationType.{_AITER_ACTIVATIONS[moe.activation.name]}",
+                *("torch.bfloat16", dtype, dtype, f"QuantType.{_AITER_SCALES[moe.weights]}"),
+                *(1, int(moe.routing.weight_on_input)),
+            )
+
+
 # What FlashInfer's benchmark calls routings.
 _ROUTING = {
     "ds_routing": "deepseek_v3",
@@ -229,6 +300,7 @@ FORMATS = (
         _Keys(vllm_name, "vllm_moe_keys.json", with_shared=False).write,
         consumer="vllm",
     ),
+    ExportFormat("aiter", "AMD aiter's lists of untuned GEMMs and experts", (OP_TYPE,), _aiter),
     ExportFormat("deepgemm", "DeepGEMM's sizes and groups", (OP_TYPE,), _deepgemm),
     ExportFormat(
         "flashinfer-testlist",
