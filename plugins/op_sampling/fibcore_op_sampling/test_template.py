@@ -280,7 +280,12 @@ def _assert_right(run: Run, definition: Definition, inputs: Inputs, calls: int, 
     if _draws(definition):
         _assert_drawn(definition, inputs, {"run": torch.cat(results)}, turns)
         return
-    _assert_close(results[0], _exactly(definition, inputs))
+    rtol = 2e-5
+    if "logits" in inputs:
+        # torch's softmax of a row adds up float32 numbers in as few as eight running sums, whose
+        # rounding grows with the row: 3e-5 for 128256 tokens on a CPU without AVX-512.
+        rtol = max(rtol, 2.0**-24 * _vocab_size(definition) / 64)
+    _assert_close(results[0], _exactly(definition, inputs), rtol)
 
 
 def _exactly(definition: Definition, inputs: Inputs) -> torch.Tensor:
@@ -291,9 +296,9 @@ def _exactly(definition: Definition, inputs: Inputs) -> torch.Tensor:
     return powers / powers.sum(dim=-1, keepdim=True)
 
 
-def _assert_close(actual: torch.Tensor, expected: torch.Tensor) -> None:
+def _assert_close(actual: torch.Tensor, expected: torch.Tensor, rtol: float) -> None:
     # Sums of float32 numbers, and an exponential: a few units in the last place of each.
-    torch.testing.assert_close(actual.double(), expected, rtol=2e-5, atol=1e-9)
+    torch.testing.assert_close(actual.double(), expected, rtol=rtol, atol=1e-9)
     zero = expected == 0
     assert not bool(actual[zero].any()), "a token that is left out has a probability"
 

@@ -26,6 +26,22 @@ def test_the_references_have_the_properties(
     assert_accepted(template, made, cases=template.cases(made)[:2])
 
 
+def test_the_sums_of_a_long_row_may_round(definition: Make, template: Template) -> None:
+    # In eight running sums, as torch adds on a CPU with AVX2 alone.
+    made = definition("softmax", 128256)
+
+    def run(logits: Any, temperature: Any) -> Any:
+        scaled = logits / temperature[:, None]
+        powers = (scaled - scaled.amax(dim=-1, keepdim=True)).exp()
+        sums = torch.zeros(len(powers), 8)
+        for part in powers.unflatten(-1, (-1, 8)).unbind(1):
+            sums += part
+        return powers / sums.sum(dim=-1, keepdim=True)
+
+    for _, check in template.checks(made, run, template.cases(made)[:2]):
+        check()
+
+
 def test_right_draws_pass_whatever_the_seed(definition: Make, template: Template) -> None:
     # 20 runs of a test that may fail in one of a million.
     made = definition("top_k_top_p_sampling_from_probs")
