@@ -14,7 +14,6 @@ from fibcore.extraction.request import ModelsLaunched, Request
 from fibcore.extraction.run import extract
 from fibcore.keywords import api, part, several
 from fibcore.processes.limits import WorkerLimits
-from fibcore.progress import report
 from fibcore.sources.repos_config import ReposConfig
 from fibcore.workspace import Where, Workspace, clone_repos
 
@@ -188,7 +187,6 @@ def _test(
     kernels = [k for m in result.extraction.models for k in m.kernels]
     op_types = sorted({k.op_type for k in kernels if k.name in result.extraction.outcomes})
     try:
-        report(place.get("progress"), "writing the reference tests")
         tests = add_reference_tests(op_type=op_types, tolerance=how["tolerance"], **place)
         result = attrs.evolve(result, tests=tests)
         verification = verify(

@@ -176,6 +176,9 @@ def common(command: Command) -> Command:
         try:
             with out.at_work(), out.tracebacks():
                 return command(*args, out=out, **kwargs)
+        except BaseException:
+            out.close(broken=True)
+            raise
         finally:
             out.close()
 

@@ -8,17 +8,14 @@ import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
 import click
 
 from fibcore.cli import heartbeat, layout
 from fibcore.cli.heartbeat import Heartbeat
+from fibcore.cli.steps import Steps, steps
 from fibcore.errors import one_line
-
-if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
-
 
 _CONTROLS = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]"
@@ -61,9 +58,9 @@ class Output:
     def __init__(self, *, json_mode: bool = False, verbosity: int = 0) -> None:
         self.json_mode = json_mode
         self.verbosity = verbosity
-        self._bars: Bars | None = None
+        self._steps: Steps | None = None
         self._beat: Heartbeat | None = None
-        self._step = ""
+        self._step = self._items = ""
 
     @property
     def stream(self) -> TextIO:
@@ -87,8 +84,8 @@ class Output:
             self._beat = None
 
     def _still_at_work(self, passed: float) -> None:
-        if self._bars is None or isinstance(self._bars, Lines):
-            click.echo(f"{self._step or 'at work'}, {passed:.0f} s", err=True)
+        if self._steps is None or not self._steps.moving:
+            click.echo(f"{self._step or 'at work'}{self._items}, {passed:.0f} s", err=True)
 
     def _heard(self) -> None:
         if self._beat is not None:
@@ -107,7 +104,6 @@ class Output:
 
     def warn(self, text: str) -> None:
         """Print a line that has to be seen, on standard error."""
-        self.close()
         self._heard()
         click.echo(one_text(text), err=True)
 
@@ -197,98 +193,75 @@ class Output:
             # The same document: JSON may write every character of a string by its number.
             click.echo(_CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
-    def progress(self, message: str, done: float | None = None, total: float | None = None) -> None:
+    @property
+    def progress(self) -> Following:
+        """What functions of the API take as `progress`; it shows nothing with `-q`."""
+        return Following(self)
+
+    def show(self, step: str, done: float | None = None, total: float | None = None) -> None:
         """Show how far long work is: a bar on a terminal, a line for every new step elsewhere.
 
         Args:
-            message: The step; steps with equal messages are the same bar.
+            step: The step; equal steps are the same bar.
             done: Units done, None where the step has no known length.
             total: Units in all.
         """
-        if self.verbosity < 0:
-            return
-        message = one_line(printable(message))
-        if self._bars is None:
-            self._bars = Bars() if sys.stderr.isatty() else Lines()
-        self._step = f"{message}: {done:g} of {total:g}" if done is not None and total else message
-        if self._bars.show(message, done, total):
+        step = one_line(printable(step))
+        self._step = f"{step}: {done:g} of {total:g}" if done is not None and total else step
+        if total and done is not None and done >= total:
+            self._step = self._items = ""  # what follows is something else
+        self._seen(self._at_steps().show(step, done, total))
+
+    def at(self, step: str, items: Sequence[str]) -> None:
+        """Show which items (definitions, phases) a step is at."""
+        named = one_line(printable(", ".join(items)))
+        self._items = f" ({named})" if named else ""
+        self._seen(self._at_steps().at(one_line(printable(step)), named))
+
+    def ended(self, step: str, result: str, seconds: float | None = None) -> None:
+        """Show what came of a step or an item, where it stays."""
+        self._items = ""
+        text = one_line(printable(result))
+        self._seen(self._at_steps().ended(one_line(printable(step)), text, seconds))
+
+    def _at_steps(self) -> Steps:
+        if self._steps is None:
+            self._steps = steps()
+        return self._steps
+
+    def _seen(self, said: bool) -> None:
+        if said:
             self._heard()
 
-    def close(self) -> None:
-        """Take the progress bars away, so that lines can follow."""
-        if self._bars is not None:
-            self._bars.close()
-            self._bars = None
-        self._step = ""
+    def close(self, *, broken: bool = False) -> None:
+        """Leave the steps as they ended, so that lines can follow.
+
+        Args:
+            broken: Whether the work ended before its time.
+        """
+        if self._steps is not None:
+            self._steps.close(broken=broken)
+            self._steps = None
+        self._step = self._items = ""
 
 
-class Bars:
-    """Progress bars on a terminal."""
+class Following:
+    """Shows the progress of work as an output does (see `fibcore.progress.Follower`)."""
 
-    def __init__(self) -> None:
-        self._progress: Progress | None = None
-        self._tasks: dict[str, TaskID] = {}
+    def __init__(self, out: Output) -> None:
+        self._out = out
 
-    def show(self, message: str, done: float | None, total: float | None) -> bool:
-        """Create or move the bar of `message`; whether anything can be seen of it."""
-        if self._progress is None:
-            from rich.console import Console
-            from rich.progress import (
-                BarColumn,
-                Progress,
-                TaskProgressColumn,
-                TextColumn,
-                TimeElapsedColumn,
-            )
+    def __call__(self, step: str, done: float | None = None, total: float | None = None) -> None:
+        """Show how far a step is."""
+        if self._out.verbosity >= 0:
+            self._out.show(step, done, total)
 
-            self._progress = Progress(
-                TextColumn("{task.description}", markup=False),
-                BarColumn(),
-                TaskProgressColumn(),
-                TimeElapsedColumn(),
-                console=Console(stderr=True),
-                transient=True,
-            )
-            self._progress.start()
-        if message not in self._tasks:
-            # A step of unknown length is over when the next one begins.
-            for earlier in [m for m, t in self._tasks.items() if self._open(t)]:
-                self._progress.remove_task(self._tasks.pop(earlier))
-            self._tasks[message] = self._progress.add_task(message, total=total)
-        self._progress.update(self._tasks[message], completed=done, total=total)
-        return True
+    def at(self, step: str, items: tuple[str, ...]) -> None:
+        """Show which items a step is at."""
+        if self._out.verbosity >= 0:
+            self._out.at(step, items)
 
-    def _open(self, task: TaskID) -> bool:
-        assert self._progress is not None
-        return self._progress.tasks[self._progress.task_ids.index(task)].total is None
-
-    def close(self) -> None:
-        """Remove the bars."""
-        if self._progress is not None:
-            self._progress.stop()
-        self._progress, self._tasks = None, {}
-
-
-class Lines(Bars):
-    """Progress where there is no terminal: a line when a step begins, and at every quarter."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._seen: dict[str, int] = {}
-
-    def show(self, message: str, done: float | None, total: float | None) -> bool:
-        """Print `message` when it is new, and how far it is when another quarter is done."""
-        said = False
-        quarters = int(4 * done / total) if done and total else 0
-        if message not in self._seen:
-            self._seen[message] = 0
-            click.echo(message, err=True)
-            said = True
-        if quarters > self._seen[message]:
-            self._seen[message] = quarters
-            click.echo(f"{message}: {25 * quarters}%", err=True)
-            said = True
-        return said
-
-    def close(self) -> None:
-        """Lines stay."""
+    def ended(self, step: str, result: str, seconds: float | None) -> None:
+        """Show what came of a step."""
+        if self._out.verbosity >= 0:
+            self._out.ended(step, result, seconds)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,8 +12,6 @@ from fibcore.cli.output import Output
 
 if TYPE_CHECKING:
     from fibcore.verification import DefinitionResult, VerifyReport
-
-STEP = "running the tests"
 
 
 @cli.command()
@@ -36,38 +33,15 @@ def verify(out: Output, **given: Any) -> int:
     """
     from fibcore.verification import verify as api
 
-    display = TestsDisplay(out)
+    ended: list[DefinitionResult] = []
     try:
-        report = api(progress=display.progress, finished=display.finished, **given)
+        report = api(progress=out.progress, finished=ended.append, **given)
     except KeyboardInterrupt:
-        out.warn(f"The tests of {display.done} definitions had ended; that is recorded.")
+        out.close(broken=True)
+        out.warn(f"The tests of {len(ended)} definitions had ended; that is recorded.")
         raise
     _print(report, out)
     return report.exit_code
-
-
-class TestsDisplay:
-    """Shows how far the tests are: a bar on a terminal, a line for each definition elsewhere."""
-
-    def __init__(self, out: Output) -> None:
-        self.out = out
-        self.done = 0
-        self.total = 0
-        if sys.stderr.isatty():
-            out.progress(STEP)
-
-    def progress(self, _: str, done: float | None, total: float | None) -> None:
-        """Show how many definitions' tests have ended."""
-        self.done, self.total = int(done or 0), int(total or 0)
-        if sys.stderr.isatty():
-            self.out.progress(STEP, done, total)
-
-    def finished(self, result: DefinitionResult) -> None:
-        """Show what came of the tests of the definition that ended last."""
-        if not sys.stderr.isatty():
-            took = "" if result.seconds is None else f"{result.seconds:.1f} s, "
-            how = "as before, nothing changed" if result.unchanged else f"{took}{result.worker}"
-            self.out.note(f"[{self.done}/{self.total}] {result.name}: {result.outcome} ({how})")
 
 
 def _print(report: VerifyReport, out: Output) -> None:

@@ -37,7 +37,7 @@ from fibcore.model.serving import Serving
 from fibcore.model.tree import Missing
 from fibcore.ops.covering import covering
 from fibcore.ops.registry import Registry
-from fibcore.progress import Progress, report
+from fibcore.progress import Progress, report, report_end
 from fibcore.sources.tree import SourceTree
 
 if TYPE_CHECKING:
@@ -238,7 +238,18 @@ class _Search:
         tp, ep = serving.tp, serving.ep
         if self.found:
             gc.collect()  # what the model before this one left
-        report(self.progress, f"{model.slug}: elaborating at TP {tp}, EP {ep}")
+        step = f"{model.slug}: elaborating at TP {tp}, EP {ep}"
+        report(self.progress, step)
+        try:
+            found = self._looked_at(name, model, serving)
+        except FibcoreError:
+            report_end(self.progress, step, "refused")
+            raise
+        partial = "" if found.report.complete else ", partial"
+        report_end(self.progress, step, f"{len(found.defined)} kernels{partial}")
+        return found
+
+    def _looked_at(self, name: str, model: ResolvedModel, serving: Serving) -> FoundModel:
         found = find_kernels(self.source, model, serving, self.registry, self.request)
         kernels = sorted(found.kernels, key=lambda kernel: kernel.op_type)
         defined: list[DefinedKernel] = []

@@ -26,7 +26,7 @@ from fibcore.keywords import api, part, user_path
 from fibcore.model.definition import Definition
 from fibcore.onboarding import texts
 from fibcore.onboarding.manifest import DONE, PHASES, Manifest
-from fibcore.progress import report
+from fibcore.progress import report, report_end
 from fibcore.sources.repos_config import repository_path
 from fibcore.verification import add_reference_tests
 from fibcore.web import add_new_model
@@ -143,11 +143,13 @@ def onboard(
     for number, phase in enumerate(PHASES):
         if phase in kept:
             continue
-        report(workspace.progress, f"onboarding: {phase}", number, len(PHASES))
+        step = f"onboarding: {phase}"
+        report(workspace.progress, step, number, len(PHASES))
         try:
             state = work.phases()[phase]()
         except FibcoreError as error:
             manifest.phases[phase] = f"failed: {error.summary}"
+            report_end(workspace.progress, step, "failed")
             manifest.write(folder)
             if phase in ("repositories", "discovery", "definitions"):
                 raise  # nothing of what follows can be done
@@ -155,6 +157,7 @@ def onboard(
             continue
         manifest.phases[phase] = state
         manifest.write(folder)
+        report_end(workspace.progress, step, state)
         if state == DONE:
             done.append(phase)
     return OnboardReport(slug, folder, manifest, tuple(done), kept, tuple(work.problems))
@@ -207,7 +210,8 @@ class _Onboarding:
     @property
     def _place(self) -> dict[str, Any]:
         """Where the pull request's dataset is, for functions of the API."""
-        return {"dataset": self.dataset, "registry": self.workspace.registry}
+        registry, progress = self.workspace.registry, self.workspace.progress
+        return {"dataset": self.dataset, "registry": registry, "progress": progress}
 
     def _repositories(self) -> str:
         source, place = self.workspace.source(), self.workspace.target_dir

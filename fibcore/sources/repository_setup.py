@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
 import attrs
 
 from fibcore.errors import FibcoreError, SourceError
-from fibcore.progress import Progress, report
+from fibcore.progress import Progress, report, report_end
 from fibcore.sources import git, git_files, layout
 from fibcore.sources.fetching import UPSTREAM, fetch
 from fibcore.sources.finding import find_source
@@ -74,6 +75,12 @@ class RepositorySetup:
 
     def attempt(self, kind: RepositoryKind, source: Source) -> Repository | FibcoreError:
         """Bring one repository about, or say why that cannot be."""
+        begun, outcome = time.monotonic(), self._attempted(kind, source)
+        result = outcome.status if isinstance(outcome, Repository) else "failed"
+        report_end(self.progress, kind.folder, result, time.monotonic() - begun)
+        return outcome
+
+    def _attempted(self, kind: RepositoryKind, source: Source) -> Repository | FibcoreError:
         try:
             return self.set_up(kind, source)
         except FibcoreError as error:

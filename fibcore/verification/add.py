@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from fibcore.dataset.selection import Selection, no_definitions, open_dataset, s
 from fibcore.errors import FibcoreError, PluginError, UsageError
 from fibcore.keywords import api, several
 from fibcore.model.definition import Definition
+from fibcore.progress import report, report_at, report_end
 from fibcore.verification.emitted import conftest_text
 from fibcore.verification.module_rendering import (
     TestedDefinition,
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
 FOLDER = "tests/references"
 CONFTEST = f"{FOLDER}/conftest.py"
+STEP = "writing the reference tests"
 
 
 @api(Where)
@@ -102,8 +105,15 @@ def add_reference_tests(
                 writer.problems.append(no_definitions(f"of the op type {wanted}"))
         if not op_type and not selection.op_types:
             writer.problems.append(no_definitions(f"in {dataset}"))
-        for name in selection.op_types:
+        total, progress = len(selection.op_types), workspace.progress
+        for done, name in enumerate(selection.op_types):
+            report(progress, STEP, done, total)
+            report_at(progress, STEP, name)
+            begun, before = time.monotonic(), len(writer.tests)
             writer.add_module(name, selection, tolerance, whole=not definition_name)
+            tested = f"tests of {len(writer.tests) - before} definitions"
+            report_end(progress, f"[{done + 1}/{total}] {name}", tested, time.monotonic() - begun)
+        report(progress, STEP, total, total)
         return writer.report()
 
 

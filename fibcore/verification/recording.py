@@ -12,7 +12,7 @@ from typing import Any
 from fibcore.dataset import Dataset
 from fibcore.errors import DatasetError, FibcoreError
 from fibcore.model.definition import Definition
-from fibcore.progress import Progress, report
+from fibcore.progress import Progress, report, report_end
 from fibcore.verification.evidence import evidence_path, judge, merge_run, read_runs, to_json
 from fibcore.verification.report import Failure, VerifiedDefinition, VerifyReport
 from fibcore.verification.result import DefinitionResult
@@ -77,7 +77,12 @@ class Recorder:
         if result.name in self.names:  # the others are files that hold no definition
             self.unwritten.append(result)
         self.write_if_due()
-        report(self.progress, STEP, len(self.results), self.total)
+        done = len(self.results)
+        how = "as before, nothing changed" if result.unchanged else result.worker
+        text = f"{result.outcome}, {how}" if how else result.outcome
+        name = f"[{done}/{self.total}] {result.name}"
+        report_end(self.progress, name, text, 0.0 if result.unchanged else result.seconds)
+        report(self.progress, STEP, done, self.total)
         if self.finished is not None:
             self.finished(result)
 

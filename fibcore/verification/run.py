@@ -14,10 +14,11 @@ from fibcore.errors import DatasetError, FibcoreError, SourceError, UsageError
 from fibcore.keywords import api, several
 from fibcore.model.definition import Definition
 from fibcore.processes.limits import Limits, WorkerLimits, check_limits
+from fibcore.progress import report, report_at
 from fibcore.verification.add import CONFTEST, FOLDER, check_tolerance
 from fibcore.verification.module_rendering import module_file
 from fibcore.verification.pytest_process import check_installed
-from fibcore.verification.recording import Recorder
+from fibcore.verification.recording import STEP, Recorder
 from fibcore.verification.report import VerifyReport
 from fibcore.verification.result import DefinitionResult
 from fibcore.verification.scheduler import run_tests
@@ -123,6 +124,8 @@ def verify(
         progress=workspace.progress,
         finished=finished,
     )
+    if definitions:
+        report(workspace.progress, STEP, 0, len(definitions))
     try:
         if dask is not None:
             from fibcore.verification.on_cluster import run_on_cluster
@@ -145,7 +148,11 @@ def verify(
                 def take(result: DefinitionResult) -> None:
                     recorder.take(attrs.evolve(result, evidence=earlier.marked(result)))
 
-                problems += run_tests(work, take, tick=recorder.write_if_due)
+                def begun(names: tuple[str, ...]) -> None:
+                    report_at(workspace.progress, STEP, *(names or ("starting workers",)))
+
+                begun(())
+                problems += run_tests(work, take, tick=recorder.write_if_due, begun=begun)
     finally:
         recorder.write()  # an interrupted call keeps what was found
     recorder.rest()

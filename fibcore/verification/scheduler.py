@@ -32,6 +32,7 @@ def run_tests(
     finished: Callable[[DefinitionResult], None],
     stop: threading.Event | None = None,
     tick: Callable[[], None] | None = None,
+    begun: Callable[[tuple[str, ...]], None] | None = None,
 ) -> list[FibcoreError]:
     """Run the tests of definitions; every definition has one result.
 
@@ -40,6 +41,7 @@ def run_tests(
         finished: Called with the result of every definition as its tests end, in this thread.
         stop: Ends the work early where it is set.
         tick: Called over and over meanwhile, in this thread.
+        begun: Called with the definitions in work whenever another one begins, in this thread.
 
     Returns:
         What kept tests from running that is no definition's fault.
@@ -48,7 +50,7 @@ def run_tests(
         FibcoreError: pytest could not begin, or `stop` was set.
     """
     with tempfile.TemporaryDirectory(prefix="fibcore-verify-") as folder:
-        scheduler = _Scheduler(work, Path(folder), finished, stop, tick)
+        scheduler = _Scheduler(work, Path(folder), finished, stop, tick, begun)
         try:
             scheduler.run()
         finally:
@@ -89,12 +91,14 @@ class _Scheduler:
         finished: Callable[[DefinitionResult], None],
         stop: threading.Event | None,
         tick: Callable[[], None] | None,
+        begun: Callable[[tuple[str, ...]], None] | None,
     ) -> None:
         self.work = work
         self.folder = folder
         self.finished = finished
         self.stop = stop
         self.tick = tick
+        self.begun = begun
         self.problems: list[FibcoreError] = []
         self.queue = list(work.definitions)
         self.heavy: list[str] = []
@@ -166,6 +170,12 @@ class _Scheduler:
             else:
                 seat.records = []
                 process.run(name)
+                if self.begun is not None:
+                    self.begun(self._in_work())
+
+    def _in_work(self) -> tuple[str, ...]:
+        processes = [seat.process for seat in self.seats if seat.process is not None]
+        return tuple(p.definition for p in processes if p.definition is not None)
 
     def _start(self, seat: _Seat) -> PytestProcess:
         self.started += 1
@@ -183,8 +193,7 @@ class _Scheduler:
         """
         cold = set()
         if slot.gpu is not None:
-            running = [s.process.definition for s in self.seats if s.process is not None]
-            cold = {self.work.definitions[name] for name in running if name is not None} - self.warm
+            cold = {self.work.definitions[name] for name in self._in_work()} - self.warm
         for index, name in enumerate(self.queue):
             if self.work.definitions[name] not in cold:
                 return self.queue.pop(index)

@@ -153,25 +153,64 @@ def test_progress_on_a_terminal_is_bars_on_standard_error(
     out = Output()
     out.progress("asking")
     out.progress("downloading", 1, 4)
+    out.progress.at("downloading", ("sglang", "flashinfer"))
+    time.sleep(0.3)  # bars are drawn ten times a second
     out.progress("downloading", 4, 4)
-    out.close()
+    out.progress("downloading", 4, 4)
+    out.progress("testing", 0, 3)
+    out.progress.ended("[1/3] rmsnorm_h64", "passed", 1.25)
+    out.close(broken=True)
     text = terminal.getvalue()
-    assert "asking" in text
-    assert "100%" in text
+    assert "downloading: sglang, flashinfer" in text
+    assert "25%" in text
     assert capsys.readouterr().out == ""
+    assert [re.fullmatch(r" *\d+\.\d s  (.*)", line)[1] for line in screen(text)] == [  # type: ignore[index]
+        "asking",
+        "downloading",
+        "[1/3] rmsnorm_h64: passed",
+        "testing: not finished",
+    ]
+    assert "   1.2 s  [1/3] rmsnorm_h64" in text
+
+
+def screen(text: str) -> list[str]:
+    """The lines that stay on a terminal: a line that is erased is not there."""
+    lines = []
+    for line in re.sub(r"\x1b\[(?!2K|1A)[?0-9;]*[a-zA-Z]", "", text).split("\n"):
+        rest = line.rpartition("\x1b[2K")[2].replace("\r", "").replace("\x1b[1A", "").rstrip()
+        lines += [rest] if rest else []
+    return lines
+
+
+def test_a_step_that_ends_elsewhere_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    out = Output()
+    out.progress("testing", 0, 4)
+    for done in range(1, 5):
+        out.progress.at("testing", (f"d{done}",))
+        out.progress.ended(f"[{done}/4] d{done}", "passed", 0.5)
+        out.progress("testing", done, 4)
+    out.close()
+    text = "".join(f"[{n}/4] d{n}: passed (0.5 s)\n" for n in range(1, 5))
+    assert capsys.readouterr().err == f"testing\n{text}"
+    quiet = Output(verbosity=-1)
+    quiet.progress("testing")
+    quiet.progress.at("testing", ("d",))
+    quiet.progress.ended("testing", "passed", None)
+    assert capsys.readouterr().err == ""
 
 
 def test_long_work_says_what_it_is_at(capsys: pytest.CaptureFixture[str]) -> None:
     out = Output()
     with out.at_work(seconds=0.1):
         out.progress("testing", 3, 8)
+        out.progress.at("testing", ("gemm_n_8_k_8",))
         time.sleep(0.35)
         out.close()
         time.sleep(0.15)
     time.sleep(0.15)  # nothing more once it is over
     first, *more, last = capsys.readouterr().err.splitlines()
     assert first == "testing"
-    assert set(more) == {"testing: 25%", "testing: 3 of 8, 0 s"}
+    assert set(more) == {"testing: 25%", "testing: 3 of 8 (gemm_n_8_k_8), 0 s"}
     assert last == "at work, 0 s"
 
 

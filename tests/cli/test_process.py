@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -59,6 +61,31 @@ def test_a_process_exits_with_the_status_and_prints_one_document(
     assert wrong.returncode == 2
     assert json.loads(wrong.stdout)["error"]["error"] == "UsageError"
     assert (tmp_path / "d/definitions/gemm/gemm_n_128_k_64.json").exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a pseudo-terminal is POSIX's")
+def test_on_a_terminal_steps_stay_and_other_programs_read_plain_text(command: Command) -> None:
+    import pty
+
+    main, other = pty.openpty()
+    done = subprocess.run(  # noqa: S603 - our own command line
+        command("d"),
+        stdout=subprocess.PIPE,
+        stderr=other,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "80"},
+        timeout=120,
+        check=False,
+    )
+    os.close(other)
+    seen = b""
+    with contextlib.suppress(OSError):  # Linux's end of a terminal that nobody holds any more
+        while part := os.read(main, 65536):
+            seen += part
+    os.close(main)
+    assert done.returncode == 0, seen
+    assert re.search(rb"\d\.\d s  tiny: elaborating at TP 1, EP 1: 12 kernels", seen), seen
+    assert b"\x1b" in seen
+    assert b"\x1b" not in done.stdout
 
 
 def test_extraction_imports_nothing_heavy(command: Command) -> None:

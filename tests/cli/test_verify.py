@@ -9,8 +9,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from fibcore.cli import cli
+from fibcore.dataset import Dataset
 from fibcore.errors import FibcoreError
 from fibcore.verification import DefinitionResult, VerifyReport
+from fibcore.verification.recording import Recorder
 
 
 def invoke(*args: object) -> Result:
@@ -25,10 +27,15 @@ def given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     def api(**options: Any) -> VerifyReport:
         seen.update(options)
         passed = ({"result": "passed"},)
-        options["progress"]("running the reference tests", 1, 2)
-        options["finished"](DefinitionResult("rmsnorm_h64", passed, worker="GPU 1", seconds=1.25))
-        options["progress"]("running the reference tests", 2, 2)
-        options["finished"](DefinitionResult("rmsnorm_h32", crash="it died", worker="GPU 0"))
+        taken = (
+            DefinitionResult("rmsnorm_h64", passed, worker="GPU 1", seconds=1.25),
+            DefinitionResult("rmsnorm_h32", crash="it died", worker="GPU 0"),
+        )
+        store = Dataset(tmp_path)
+        told = {"progress": options["progress"], "finished": options["finished"]}
+        recorder = Recorder(store, (), None, total=2, **told)
+        for result in taken:
+            recorder.take(result)
         if seen.get("interrupt"):
             raise KeyboardInterrupt
         return VerifyReport(tmp_path)
@@ -83,9 +90,10 @@ def test_wrong_numbers_are_wrong_usage(command: str, options: tuple[str, str]) -
 @pytest.mark.usefixtures("given")
 def test_progress_is_a_line_for_each_definition() -> None:
     result = invoke("verify", "--json")
-    assert result.stderr.splitlines()[:2] == [
-        "[1/2] rmsnorm_h64: passed (1.2 s, GPU 1)",
-        "[2/2] rmsnorm_h32: failed (GPU 0)",
+    assert result.stderr.splitlines()[:3] == [
+        "[1/2] rmsnorm_h64: passed, GPU 1 (1.2 s)",
+        "running the reference tests",
+        "[2/2] rmsnorm_h32: failed, GPU 0",
     ]
     assert "rmsnorm" not in result.stdout
     assert invoke("verify", "-q").stderr == ""

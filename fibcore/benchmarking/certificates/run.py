@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,7 +32,7 @@ from fibcore.processes.endings import Ending, How
 from fibcore.processes.limits import Limits
 from fibcore.processes.pool import Worker
 from fibcore.processes.sizes import GIB, format_size, parse_size
-from fibcore.progress import report
+from fibcore.progress import report, report_at, report_end
 from fibcore.regular_files import MAX_LINES_BYTES
 from fibcore.validation.workloads import check_workloads
 from fibcore.workspace import Where, Workspace
@@ -47,6 +48,7 @@ DEFAULT_MEMORY = GIB // 4
 """Bytes of inputs and outputs of a workload: a float64 evaluation takes several times as much."""
 
 DEFAULT_TIMEOUT_S = 1800.0
+STEP = "certifying"
 
 
 @attrs.frozen
@@ -138,15 +140,21 @@ def certify(
     written: list[str] = []
     with Worker(Program(WORKER), Limits(timeout_s)) as worker:
         for done, definition in enumerate(chosen):
-            report(workspace.progress, "certifying", done, len(chosen))
+            report(workspace.progress, STEP, done, len(chosen))
+            report_at(workspace.progress, STEP, definition.name)
+            item, begun = f"[{done + 1}/{len(chosen)}] {definition.name}", time.monotonic()
             try:
                 certificate = setting.certify(definition, worker)
             except (BrokenFileError, PluginError) as error:
                 problems.append(error)
+                report_end(workspace.progress, item, "failed", time.monotonic() - begun)
                 continue
             certificates.append(certificate)
+            result = "certified" if certificate.certified else "not certified"
+            report_end(workspace.progress, item, result, time.monotonic() - begun)
             if store.write(certificate.path, to_text(certificate.to_dict())):
                 written.append(certificate.path)
+    report(workspace.progress, STEP, len(chosen), len(chosen))
     if certificates and store.write(YAML, settings(_all(store))):
         written.append(YAML)
     return CertifyReport(store.root, tuple(certificates), tuple(written), tuple(problems))

@@ -22,7 +22,7 @@ from fibcore.model.kernel import Scalar
 from fibcore.model.shapes import device_bytes, shape_of
 from fibcore.ops.hookspecs import WorkloadCase
 from fibcore.processes.sizes import GIB, format_size, parse_size
-from fibcore.progress import report
+from fibcore.progress import report, report_at
 from fibcore.regular_files import MAX_LINES_BYTES
 from fibcore.validation.constraints import broken_constraints
 from fibcore.workspace import Where, Workspace
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 DEFAULT_LIMIT = 16 * GIB
 """Bytes of inputs and outputs that a workload may take unless another bound is given."""
+
+STEP = "writing workloads"
 
 
 @api(Where)
@@ -86,8 +88,10 @@ def add_workloads(
         writer = _Writer(store, registry, seed, max_bytes, limit)
         writer.problems += problems
         for done, definition in enumerate(chosen):
-            report(workspace.progress, "writing workloads", done, len(chosen))
+            report(workspace.progress, STEP, done, len(chosen))
+            report_at(workspace.progress, STEP, definition.name)
             writer.add(definition)
+        report(workspace.progress, STEP, len(chosen), len(chosen))
         return writer.report()
 
 

@@ -7,6 +7,7 @@ can call `fibcore.survey`, and so can a Dask worker, whose daemonic process may 
 from __future__ import annotations
 
 import base64
+import logging
 import pickle
 import sys
 import threading
@@ -25,6 +26,7 @@ from fibcore.reports.survey.task import Task
 from fibcore.sources.tree import SourceTree
 
 WORKER = Path(__file__).with_name("worker.py")
+_LOG = logging.getLogger("fibcore.survey")
 
 
 @attrs.frozen
@@ -34,10 +36,12 @@ class Setup:
     Attributes:
         source: The SGLang source.
         disable_plugin: Plugins to leave out.
+        logged: Whether somebody reads what is logged there, such as where a hook failed.
     """
 
     source: SourceTree
     disable_plugin: tuple[str, ...] = ()
+    logged: bool = attrs.field(factory=lambda: _LOG.isEnabledFor(logging.DEBUG))
 
 
 def make_worker(setup: Setup, limits: Limits) -> Worker:
@@ -81,6 +85,8 @@ def _pickled(value: Any) -> str:
 
 def _row(task: Task, answer: Answer | Ending) -> SurveyedModel:
     if not isinstance(answer, Ending):
+        for text in answer["log"]:
+            _LOG.debug("%s", text)
         row: SurveyedModel = pickle.loads(base64.b64decode(answer["row"]))  # noqa: S301 - our own process
         return row
     if answer.how is How.TIMEOUT:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import signal
@@ -486,8 +487,9 @@ def test_processes_give_the_same_as_this_one(run: Callable[..., SurveyReport]) -
 
 @pytest.mark.usefixtures("plugin")
 def test_a_model_that_kills_its_process_or_fails_takes_nothing_from_the_others(
-    source: Path, tiny_config: Path, tmp_path: Path
+    source: Path, tiny_config: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.DEBUG, logger="fibcore")
     configs = named_configs(tmp_path / "c", tiny_config, "dies", "fails", "good")
     report = survey(sglang=str(source), configs=configs, model_name="tiny", jobs=1, output=tmp_path)
     found = {row.model: (row.state, [r.kind for r in row.reasons]) for row in report.rows}
@@ -500,6 +502,8 @@ def test_a_model_that_kills_its_process_or_fails_takes_nothing_from_the_others(
     assert "a defect of this plugin" in rows(report)["fails"].reasons[0].text
     assert report.exit_code == 1
     assert len(report.failures) == 2
+    assert caplog.text.count("Traceback (most recent call last)") == 1  # out of its process
+    assert "fibcore_odd.py" in caplog.text
 
 
 @pytest.mark.usefixtures("plugin")
