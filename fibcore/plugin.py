@@ -73,7 +73,13 @@ from fibcore.ops.authoring.linears import (
 from fibcore.ops.authoring.rendering import joined, named_after, render, select
 from fibcore.ops.authoring.tables import csv_text, json_text
 from fibcore.ops.authoring.testlists import attention_testlist, testlist
-from fibcore.ops.authoring.trace_apply import PLANNED, Applied, trace_apply_format
+from fibcore.ops.authoring.trace_apply import (
+    CALLED,
+    EACH_QUERY,
+    PLANNED,
+    Applied,
+    trace_apply_format,
+)
 from fibcore.ops.exports import (
     Device,
     Exported,
@@ -119,6 +125,8 @@ _WITH_NUMPY = {
 }
 
 __all__ = [
+    "CALLED",
+    "EACH_QUERY",
     "HOOK_API",
     "PLANNED",
     "TOKENS",

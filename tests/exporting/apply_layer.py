@@ -33,11 +33,11 @@ def near(name, found, expected, tolerance=2e-2):
     assert difference <= tolerance * max(size, 1.0), (name, difference, size)
 
 
-def refused(word, function, *arguments):
+def refused(word, function, *arguments, **named):
     """Another style, or another plan, than the definition's."""
     message = ""
     try:
-        function(*arguments)
+        function(*arguments, **named)
     except RuntimeError as error:
         message = str(error)
     assert word in message, (function, message)
@@ -179,6 +179,14 @@ def paged(page_size, q, k, v, lengths, output, lse):
     )
     near(f"prefill {page_size}", prefill.run(q, tuple(caches)), output)
     near(f"prefill lse {page_size}", prefill.run(q, tuple(caches), return_lse=True)[1], lse)
+    # A prefix, which all queries see.
+    prefill._causal = False
+    everything = [
+        attend(q[a:b], k[a:b], v[a:b], b - a) for a, b in zip((0, 5), (5, 9), strict=True)
+    ]
+    found = prefill.run(q, tuple(caches), return_lse=True)
+    near(f"prefix {page_size}", found[0], torch.cat([part[0] for part in everything]))
+    near(f"prefix lse {page_size}", found[1], torch.cat([part[1] for part in everything]))
     decode = planned(
         flashinfer.decode.BatchDecodeWithPagedKVCacheWrapper,
         _paged_kv_indptr_buf=kv_indptr,

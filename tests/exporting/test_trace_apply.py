@@ -55,21 +55,64 @@ def interpreter(request: pytest.FixtureRequest) -> str:
     return usable(request.param, "flashinfer.trace_apply")
 
 
+LATENT = {
+    "architectures": ["DeepseekV3ForCausalLM"],
+    "model_type": "deepseek_v3",
+    "hidden_size": 256,
+    "intermediate_size": 256,
+    "num_key_value_heads": 4,
+    "q_lora_rank": 128,
+    "kv_lora_rank": 128,
+    "qk_nope_head_dim": 64,
+    "qk_rope_head_dim": 64,
+    "v_head_dim": 64,
+    "first_k_dense_replace": 1,
+    "moe_layer_freq": 1,
+    "moe_intermediate_size": 128,
+    "n_routed_experts": 8,
+    "n_shared_experts": 1,
+    "n_group": 2,
+    "topk_group": 1,
+    "num_experts_per_tok": 2,
+    "norm_topk_prob": True,
+    "scoring_func": "sigmoid",
+    "topk_method": "noaux_tc",
+    "routed_scaling_factor": 2.5,
+    "quantization_config": {
+        "quant_method": "fp8",
+        "activation_scheme": "dynamic",
+        "weight_block_size": [128, 128],
+        "fmt": "e4m3",
+    },
+}
+"""Latent attention and experts, with weights of fp8."""
+
+
+@pytest.mark.parametrize(
+    ("changes", "script", "parts"),
+    [
+        ({}, "apply_layer.py", ("activation", "decode", "gemm", "norm", "prefill", "rope")),
+        (LATENT, "apply_latent.py", ("fused_moe", "gemm", "mla", "norm", "prefill", "sampling")),
+    ],
+)
 def test_a_small_model_s_layer_is_as_without_it_and_every_function_is_hit(
-    export: Export, interpreter: str, tmp_path: Path
+    export: Export,
+    interpreter: str,
+    tmp_path: Path,
+    changes: dict[str, Any],
+    script: str,
+    parts: tuple[str, ...],
 ) -> None:
-    export()
-    script = Path(__file__).with_name("apply_layer.py")
+    export(**changes)
     # It writes sources into a cache below HOME.
-    done = run(interpreter, str(script), str(tmp_path / "applied"), HOME=str(tmp_path))
+    path = Path(__file__).with_name(script)
+    done = run(interpreter, str(path), str(tmp_path / "applied"), HOME=str(tmp_path))
     assert done.returncode == 0, done.stderr
     stats = json.loads(done.stdout)
     assert all(
         calls.get("hit") and not calls.get("fallback_no_candidate") for calls in stats.values()
     )
-    assert {name.rpartition("flashinfer.")[2].split(".")[0] for name in stats} == {
-        *("activation", "decode", "gemm", "norm", "prefill", "rope"),
-    }
+    assert {name.rpartition("flashinfer.")[2].split(".")[0] for name in stats} == {*parts}
 
 
 def test_there_is_one_solution_a_definition_of_its_name(export: Export, tmp_path: Path) -> None:
@@ -103,4 +146,5 @@ def test_what_flashinfer_s_names_do_not_tell_apart_is_left_out(export: Export) -
     assert windows
     assert all("window" in why for why in windows)
     assert not any("gqa" in file for file in report.files)
-    assert any("no such norm" in why for why in report.left_out.values())
+    (fused,) = (why for name, why in report.left_out.items() if "gemma_fused_add" in name)
+    assert "writes into the residual" in fused

@@ -1,8 +1,8 @@
 """Solutions that FlashInfer's `trace_apply` puts in place of its own kernels at run time.
 
-`flashinfer.trace_apply` (0.7.4) looks a call up by the name that FlashInfer's trace template of the
-function has for its sizes, and calls the one solution of that name with the template's inputs as
-keywords. Names and inputs differ from a dataset's, some outputs are tensors of the caller that are
+`flashinfer.trace_apply` (0.7.2 to 0.7.4) looks a call up by the name that FlashInfer's trace
+template of the function has for its sizes, and calls the one solution of that name with the
+template's inputs as keywords. Names and inputs differ from a dataset's, some outputs are tensors of the caller that are
 overwritten, and calls carry flags: a plugin says so in a table of `Applied`.
 """
 
@@ -19,8 +19,49 @@ from fibcore.ops.authoring.tables import json_text
 from fibcore.ops.exports import Exported, ExportedFile, ExportFormat, ExportRequest
 
 NAME = "trace-apply"
-VERSION = "0.7.4"
-"""The release of FlashInfer whose names, inputs and calls the tables hold."""
+VERSIONS = ("0.7.2", "0.7.4")
+"""Releases of FlashInfer whose names, inputs and calls the tables hold, the same in all of them."""
+
+CALLED = '''
+def called(**expected):
+    """Arguments of the call by name, defaults among them, each one of the values expected of it.
+
+    trace_apply hands a solution what its template lists; what else a call decides is not among it.
+    """
+    import sys
+
+    namespace = sys._getframe(2).f_locals.get("namespace")
+    if namespace is None:
+        raise RuntimeError("this solution is for flashinfer.trace_apply of FlashInfer 0.7")
+    for name, wanted in expected.items():
+        found = namespace.get(name)
+        if not any(found is one or (one is not None and found == one) for one in wanted):
+            raise RuntimeError(f"called with {name} = {found}; this solution is for {wanted}")
+    return namespace
+'''
+"""What solutions of functions begin with: `called`."""
+
+EACH_QUERY = '''
+def each_query(qo_indptr, kv_indptr, kv_indices, keys, per_page, causal):
+    """Pages of every query, as of a sequence of its own: indptr, indices, keys of the last page.
+
+    Sequence i has queries qo_indptr[i] to qo_indptr[i + 1] and keys[i] keys; the last of its
+    queries sees all of them, and the others too, unless they are causal.
+    """
+    queries = qo_indptr.long().diff()
+    sequence = torch.repeat_interleave(torch.arange(len(queries), device=keys.device), queries)
+    seen = keys.long()[sequence]
+    if causal:
+        place = torch.arange(len(sequence), device=keys.device) - qo_indptr.long()[sequence]
+        seen = (seen - queries[sequence] + place + 1).clamp(min=0)
+    pages = (seen + per_page - 1) // per_page
+    indptr = torch.cat((pages.new_zeros(1), pages.cumsum(0)))
+    page = torch.arange(int(indptr[-1]), device=keys.device)
+    page = page - torch.repeat_interleave(indptr[:-1], pages)
+    page = page + torch.repeat_interleave(kv_indptr.long()[sequence], pages)
+    return indptr.int(), kv_indices[page].int(), (seen - (pages - 1).clamp(min=0) * per_page).int()
+'''
+"""`each_query`, for solutions whose definition has one query a sequence."""
 
 PLANNED = '''
 def planned(q, **expected):
@@ -93,7 +134,8 @@ def trace_apply_format(
     """
     return ExportFormat(
         NAME,
-        f"solutions that flashinfer.trace_apply ({VERSION}) puts in place of FlashInfer's kernels",
+        f"solutions that flashinfer.trace_apply ({VERSIONS[0]} to {VERSIONS[-1]}) puts in place of "
+        "FlashInfer's kernels",
         tuple(op_types),
         lambda request: _write(request, table),
         options or {},

@@ -8,7 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fibcore.plugin import PLANNED, Applied, Definition, scalar, trace_apply_format
+from fibcore.plugin import (
+    EACH_QUERY,
+    PLANNED,
+    Applied,
+    Definition,
+    scalar,
+    trace_apply_format,
+)
 from fibcore_op_gqa.names import KINDS, Kind
 
 RETURN = "    return (output, lse) if return_lse else output\n"
@@ -29,12 +36,22 @@ PREFILL = '''
 def apply(
     q, k_cache, v_cache, qo_indptr, kv_indptr, kv_indices, sm_scale=None, return_lse=False
 ):
-    """As `BatchPrefillWithPagedKVCacheWrapper.run` is called, with what `plan` was given."""
-    namespace = planned(q, _causal=True, _custom_mask_buf=None, {plan})
+    """As `BatchPrefillWithPagedKVCacheWrapper.run` is called, with what `plan` was given.
+
+    Where the plan is not causal, as for a prefix that all queries see, each query is one of a
+    sequence of its own, which sees all of its keys.
+    """
+    namespace = planned(q, _custom_mask_buf=None, {plan})
     scale = q.shape[-1] ** -0.5 if sm_scale is None else sm_scale
     qo_indptr, kv_indptr, kv_indices = (on(q, t) for t in (qo_indptr, kv_indptr, kv_indices))
-    kv_indices = kv_indices[: int(kv_indptr[-1])]
-    output, lse = run(q, k_cache, v_cache, qo_indptr, kv_indptr, kv_indices, {last}scale)
+    kv_indices, last = kv_indices[: int(kv_indptr[-1])], {last}
+    if not namespace["self"]._causal:
+        keys = (kv_indptr.diff() - 1).clamp(min=0) * PAGE_SIZE + last
+        kv_indptr, kv_indices, last = each_query(
+            qo_indptr, kv_indptr, kv_indices, keys, PAGE_SIZE, False
+        )
+        qo_indptr = torch.arange(q.shape[0] + 1, dtype=torch.int32, device=q.device)
+    output, lse = run(q, k_cache, v_cache, qo_indptr, kv_indptr, kv_indices, {given}scale)
 '''
 
 RAGGED = '''
@@ -52,7 +69,7 @@ SOURCES: dict[Kind, tuple[str, str]] = {
 }
 """Kind to what FlashInfer's names begin with, and what is called."""
 
-LAST = 'on(q, namespace["self"]._paged_kv_last_page_len_buf), '
+LAST = 'on(q, namespace["self"]._paged_kv_last_page_len_buf)'
 """How full the last pages are, which the template leaves out."""
 
 
@@ -68,8 +85,12 @@ def _applied(definition: Definition) -> Sequence[Applied] | str:
         plan = '_window_left=-1, _logits_soft_cap=0.0, _pos_encoding_mode="NONE"'
         if kind != "ragged":
             plan += ', _kv_layout="NHD"'
-        last = LAST if "kv_last_page_len" in definition.inputs else ""
-        body = source.format(plan=plan, last=last).strip("\n") + "\n" + RETURN
+        paged = "kv_last_page_len" in definition.inputs
+        last = LAST if paged else "(kv_indptr.diff() > 0).int()"
+        if kind == "decode":
+            last = f"{LAST}, " if paged else ""
+        body = source.format(plan=plan, last=last, given="last, " if paged else "")
+        parts = (PLANNED, *((EACH_QUERY,) if kind == "prefill" else ()), body)
         inputs = {n: s for n, s in definition.inputs.items() if n != "kv_last_page_len"}
         return (
             Applied(
@@ -81,7 +102,7 @@ def _applied(definition: Definition) -> Sequence[Applied] | str:
                     "output": definition.outputs["output"],
                     "lse": definition.outputs["lse"],
                 },
-                source=f"{PLANNED.strip()}\n\n\n{body}",
+                source="\n\n\n".join(part.strip() for part in parts) + "\n" + RETURN,
                 optional=frozenset(n for n in inputs if n.endswith(("indptr", "indices", "scale")))
                 | {"return_lse"},
             ),

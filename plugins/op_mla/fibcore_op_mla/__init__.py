@@ -105,6 +105,6 @@ def fibcore_implementations(definition: Definition) -> Sequence[Implementation]:
 @hookimpl
 def fibcore_exports() -> Sequence[ExportFormat]:
     """Lists of cases for benchmarks."""
-    from fibcore_op_mla import exports
+    from fibcore_op_mla import applied, exports
 
-    return exports.FORMATS
+    return (*exports.FORMATS, *applied.FORMATS)

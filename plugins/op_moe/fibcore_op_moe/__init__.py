@@ -104,6 +104,6 @@ def fibcore_implementations(definition: Definition) -> Sequence[Implementation]:
 @hookimpl
 def fibcore_exports() -> Sequence[ExportFormat]:
     """Keys of tuned configs, and lists of sizes."""
-    from fibcore_op_moe import exports
+    from fibcore_op_moe import applied, exports
 
-    return exports.FORMATS
+    return (*exports.FORMATS, *applied.FORMATS)

@@ -12,6 +12,7 @@ from importlib.resources import files
 from fibcore.plugin import (
     Cost,
     Definition,
+    ExportFormat,
     Extraction,
     GroundTruth,
     Identity,
@@ -98,3 +99,11 @@ def fibcore_implementations(definition: Definition) -> Sequence[Implementation]:
     from fibcore_op_sampling import implementations
 
     return implementations.implementations(definition)
+
+
+@hookimpl
+def fibcore_exports() -> Sequence[ExportFormat]:
+    """Solutions that FlashInfer puts in place of its own kernels at run time."""
+    from fibcore_op_sampling import applied
+
+    return applied.FORMATS
