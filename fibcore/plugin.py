@@ -37,6 +37,7 @@ from fibcore.model.launch import Launch
 from fibcore.model.options import Option
 from fibcore.model.serving import Serving
 from fibcore.model.shapes import tensor_bytes
+from fibcore.model.step_batch import StepBatch
 from fibcore.model.tree import (
     Alternatives,
     Call,
@@ -177,6 +178,7 @@ __all__ = [
     "ServingError",
     "Size",
     "SourcePlace",
+    "StepBatch",
     "TensorRef",
     "TensorSpec",
     "TestTemplate",

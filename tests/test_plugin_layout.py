@@ -88,8 +88,9 @@ def test_references_and_ground_truths_have_folders_and_nothing_else_has(plugin: 
 def test_the_package_holds_hooks_that_hand_over(plugin: Path) -> None:
     body = ast.parse((package_of(plugin) / "__init__.py").read_text("utf-8")).body
     hooks = [node for node in body if isinstance(node, ast.FunctionDef)]
-    # Formats of other tools are there for few op types.
-    assert {node.name for node in hooks} | {"fibcore_exports"} == HOOKS
+    # Formats of other tools are there for few op types, sizes that names do not tell for fewer.
+    rare = {"fibcore_exports", "fibcore_step_sizes"}
+    assert {node.name for node in hooks} | rare == HOOKS
     for hook in hooks:
         assert [ast.unparse(mark) for mark in hook.decorator_list] == ["hookimpl"]
         docstring, *imports, statement = hook.body

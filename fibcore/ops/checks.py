@@ -202,6 +202,19 @@ def check_cost(result: object) -> Cost | None:
     return cost
 
 
+def check_step_sizes(result: object) -> dict[str, int]:
+    """What `fibcore_step_sizes` returned, as a dict.
+
+    Raises:
+        ValueError: it is no mapping from names to integers of at least 0.
+    """
+    found = mapping(result, "the result")
+    for name, size in found.items():
+        if type(size) is not int or size < 0:
+            raise ValueError(f"the size of {name} is {shown(size)}, not an integer of at least 0")
+    return {str(name): size for name, size in found.items() if isinstance(size, int)}
+
+
 def check_implementations(result: object) -> tuple[Implementation, ...]:
     """What `fibcore_implementations` returned, as a tuple.
 

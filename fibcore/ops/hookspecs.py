@@ -22,6 +22,7 @@ from fibcore.model.definition import Definition
 from fibcore.model.kernel import Extraction, Kernel, Scalar
 from fibcore.model.options import Option
 from fibcore.model.serving import Serving
+from fibcore.model.step_batch import StepBatch
 from fibcore.model.tree import ModelTree
 from fibcore.ops.exports import ExportFormat
 
@@ -273,6 +274,18 @@ def fibcore_cost(
     they are known; any of them may be missing. None where the plugin cannot tell, and without this
     hook: then every input is taken to be read whole, and no operations are counted. The functions
     `moved` and `attended` of `fibcore.plugin` help.
+    """
+
+
+@hookspec(firstresult=True)
+def fibcore_step_sizes(kernel: Kernel, batch: StepBatch) -> Mapping[str, int]:  # type: ignore[empty-body]
+    """Give sizes of var axes of a kernel in one step of a server.
+
+    Called for kernels of the plugin's op types, where a step is weighed. Only sizes that neither
+    FlashInfer's names (`batch_size`, `num_pages`, `num_tokens` and the like) nor the kernel's facts
+    tell need to be given: how many keys a window or a ratio leaves of those of a sequence, for
+    instance. Those that are given go before others. Empty, or without this hook, where there are
+    none.
     """
 
 

@@ -18,6 +18,7 @@ from fibcore.model.cost import Cost
 from fibcore.model.definition import Definition
 from fibcore.model.kernel import Extraction, Kernel, Scalar
 from fibcore.model.serving import Serving
+from fibcore.model.step_batch import StepBatch
 from fibcore.model.tree import ModelTree
 from fibcore.ops import checks, kernel_checks
 from fibcore.ops.authoring.costs import whole
@@ -294,6 +295,21 @@ class Registry:
             {"definition": definition, "axes": axes, "values": values or {}},
         )
         return found or whole(definition, axes)
+
+    def step_sizes(self, kernel: Kernel, batch: StepBatch) -> Mapping[str, int]:
+        """Sizes of var axes of a kernel in a step that its owner tells; empty where it tells none.
+
+        Raises:
+            HookError: the plugin raised, or returned what are no sizes.
+        """
+        found = self._ask_owner(
+            "fibcore_step_sizes",
+            kernel.op_type,
+            f"kernel {kernel.name}",
+            checks.check_step_sizes,
+            {"kernel": kernel, "batch": batch},
+        )
+        return found or {}
 
     def implementations(self, definition: Definition) -> tuple[Implementation, ...]:
         """Right and wrong implementations of a definition; empty where its owner has none.

@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-import attrs
-
 from fibcore.benchmarking.costs.floors import floor
 from fibcore.benchmarking.costs.gpus import Gpu
 from fibcore.errors import FibcoreError
 from fibcore.extraction.launches import Launch
 from fibcore.model.cost import Cost
 from fibcore.model.definition import Definition
+from fibcore.model.step_batch import StepBatch
 from fibcore.ops.registry import Registry
 
 MOVES = ("copy", "collective")
@@ -24,31 +23,9 @@ _OFFSETS = ("len_indptr", "batch_size_plus_1", "len_cu_seqlens")
 _DOUBLE = re.compile(r"(?P<whole>\w+) == (?P<factor>\d+) \* (?P<part>\w+)")
 
 
-@attrs.frozen
-class Batch:
-    """What a step is given.
-
-    Attributes:
-        stage: "decode" or "prefill".
-        sequences: Sequences.
-        tokens: Tokens of all sequences that go through the model.
-        keys: Keys of each sequence, those of the step among them.
-    """
-
-    stage: str
-    sequences: int
-    tokens: int
-    keys: int
-
-    def __str__(self) -> str:
-        if self.tokens == self.sequences:
-            return f"{self.sequences} sequences with {self.keys} keys each"
-        return f"{self.tokens} tokens of {self.sequences} sequences"
-
-
 BATCHES = {
-    "decode": Batch("decode", sequences=64, tokens=64, keys=2048),
-    "prefill": Batch("prefill", sequences=4, tokens=8192, keys=2048),
+    "decode": StepBatch("decode", sequences=64, tokens=64, keys=2048),
+    "prefill": StepBatch("prefill", sequences=4, tokens=8192, keys=2048),
 }
 """The batch of each stage that launches are weighed at."""
 
@@ -81,7 +58,7 @@ class LaunchCosts:
                 self._definitions[launch.what] = None
         return self._definitions[launch.what]
 
-    def cost(self, launch: Launch, batch: Batch) -> Cost | None:
+    def cost(self, launch: Launch, batch: StepBatch) -> Cost | None:
         """What one of its launches costs; None where that is not known.
 
         One without a definition reads its weights at least. What moves data has no cost.
@@ -93,20 +70,20 @@ class LaunchCosts:
             if launch.kernel is not None or not launch.weights:
                 return None
             return Cost(0, "bfloat16", launch.weights // launch.count, 0)
-        axes = self._axes(launch, definition, batch)
-        if axes is None:
-            return None
         try:
-            return self._registry.cost(definition, axes)
+            axes = self._axes(launch, definition, batch)
+            return None if axes is None else self._registry.cost(definition, axes)
         except FibcoreError:
             return None
 
-    def seconds(self, launch: Launch, batch: Batch, gpu: Gpu) -> float | None:
+    def seconds(self, launch: Launch, batch: StepBatch, gpu: Gpu) -> float | None:
         """The floors of all its launches together; None where they are not known."""
         cost = self.cost(launch, batch)
         return None if cost is None else floor(cost, gpu).seconds * launch.count
 
-    def _axes(self, launch: Launch, definition: Definition, batch: Batch) -> dict[str, int] | None:
+    def _axes(
+        self, launch: Launch, definition: Definition, batch: StepBatch
+    ) -> dict[str, int] | None:
         """Sizes of the var axes, by FlashInfer's names; None where one is not known."""
         pieces = {option.name for option in self._registry.options.several}
         page = next((n for axis, n in definition.const_axes.items() if axis in pieces), 1)
@@ -127,9 +104,10 @@ class LaunchCosts:
             "max_seq_len": batch.keys,
         }
         facts = {n: f.value for n, f in launch.kernel.facts.items()} if launch.kernel else {}
+        told = self._registry.step_sizes(launch.kernel, batch) if launch.kernel else {}
         found = {}
         for name in definition.var_axes:
-            size = facts.get(name, table.get(name, self._constants.get(name)))
+            size = told.get(name, facts.get(name, table.get(name, self._constants.get(name))))
             size = _part(definition, name) if size is None else size
             if not isinstance(size, int):
                 return None
@@ -137,7 +115,7 @@ class LaunchCosts:
         return found
 
 
-def _pools(definition: Definition, batch: Batch, pieces: Iterable[str]) -> dict[str, int]:
+def _pools(definition: Definition, batch: StepBatch, pieces: Iterable[str]) -> dict[str, int]:
     """Pages of caches that have sizes of their own: `swa_num_pages`, with its prefix the size's."""
     found = {}
     for name in definition.var_axes:

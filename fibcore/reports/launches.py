@@ -10,8 +10,9 @@ import attrs
 
 from fibcore.benchmarking.costs.gpus import gpu_called
 from fibcore.extraction.launches import LAUNCH_STATES, Launch
+from fibcore.model.step_batch import StepBatch
 from fibcore.ops.registry import Registry
-from fibcore.reports.launch_costs import BATCHES, MOVES, Batch, LaunchCosts
+from fibcore.reports.launch_costs import BATCHES, MOVES, LaunchCosts
 
 GPU = "H100"
 """The GPU whose floors weigh launches."""
@@ -188,7 +189,7 @@ def shares(found: Iterable[Launch], registry: Registry) -> tuple[StepShare, ...]
     )
 
 
-def _share(batch: Batch, found: Iterable[Launch], costs: LaunchCosts) -> StepShare:
+def _share(batch: StepBatch, found: Iterable[Launch], costs: LaunchCosts) -> StepShare:
     gpu = gpu_called(GPU)
     kernels = [
         Weighed(one.state, one.what, one.count, costs.seconds(one, batch, gpu)) for one in found

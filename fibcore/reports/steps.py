@@ -11,8 +11,9 @@ from fibcore.benchmarking.costs.gpus import Gpu
 from fibcore.errors import UsageError
 from fibcore.extraction.findings import FoundModel
 from fibcore.extraction.launches import Launch
+from fibcore.model.step_batch import StepBatch
 from fibcore.ops.registry import Registry
-from fibcore.reports.launch_costs import BATCHES, Batch, LaunchCosts
+from fibcore.reports.launch_costs import BATCHES, LaunchCosts
 
 
 @attrs.frozen
@@ -101,7 +102,7 @@ def step_batches(
     keys: int = BATCHES["decode"].keys,
     tokens: int = BATCHES["prefill"].tokens,
     sequences: int = BATCHES["prefill"].sequences,
-) -> tuple[Batch, ...]:
+) -> tuple[StepBatch, ...]:
     """The batches of a decode step and of a prefill step.
 
     Raises:
@@ -125,13 +126,13 @@ def step_batches(
             found=str(tokens),
         )
     return (
-        Batch("decode", batch, batch, keys),
-        Batch("prefill", sequences, tokens, -(-tokens // sequences)),
+        StepBatch("decode", batch, batch, keys),
+        StepBatch("prefill", sequences, tokens, -(-tokens // sequences)),
     )
 
 
 def model_steps(
-    model: FoundModel, batches: Iterable[Batch], gpus: Sequence[Gpu], registry: Registry
+    model: FoundModel, batches: Iterable[StepBatch], gpus: Sequence[Gpu], registry: Registry
 ) -> ModelSteps:
     """The steps of a model on each of the GPUs."""
     costs = LaunchCosts(model.launches, registry)
@@ -151,7 +152,9 @@ def model_steps(
     )
 
 
-def _step(batch: Batch, found: Iterable[Launch], costs: LaunchCosts, gpus: Sequence[Gpu]) -> Step:
+def _step(
+    batch: StepBatch, found: Iterable[Launch], costs: LaunchCosts, gpus: Sequence[Gpu]
+) -> Step:
     kernels = [_kernel(one, batch, costs, gpus) for one in found]
     floors = {gpu.name: sum(k.floors.get(gpu.name, 0.0) for k in kernels) for gpu in gpus}
     first = gpus[0].name
@@ -164,7 +167,7 @@ def _step(batch: Batch, found: Iterable[Launch], costs: LaunchCosts, gpus: Seque
     )
 
 
-def _kernel(one: Launch, batch: Batch, costs: LaunchCosts, gpus: Sequence[Gpu]) -> StepKernel:
+def _kernel(one: Launch, batch: StepBatch, costs: LaunchCosts, gpus: Sequence[Gpu]) -> StepKernel:
     cost = costs.cost(one, batch)
     limits = {} if cost is None else {gpu.name: floor(cost, gpu) for gpu in gpus}
     return StepKernel(

@@ -14,6 +14,7 @@ from fibcore.model.definition import const, var
 from fibcore.model.kernel import Extraction, Kernel, NotCovered, Use
 from fibcore.model.serving import Serving
 from fibcore.model.shapes import device_bytes
+from fibcore.ops import checks
 from fibcore.ops.hookspecs import Identity, TestTemplate
 from fibcore.ops.registry import HookError
 
@@ -207,3 +208,12 @@ def test_the_hook_is_given_the_var_axes() -> None:
     asked = registry(toy=plugin(cost=cost))
     assert asked.cost(TOY, {**SIZES, "hidden_size": 8}, {"x": [1]}) == COST
     assert seen == {"axes": SIZES, "values": {"x": [1]}}
+
+
+def test_sizes_of_a_step_are_integers() -> None:
+    assert checks.check_step_sizes({"num_windows": 0}) == {"num_windows": 0}
+    for wrong in ({"num_windows": -1}, {"num_windows": 1.5}, {"num_windows": True}):
+        with pytest.raises(ValueError, match="the size of num_windows is"):
+            checks.check_step_sizes(wrong)
+    with pytest.raises(ValueError, match="not a mapping"):
+        checks.check_step_sizes(3)

@@ -14,6 +14,7 @@ from fibcore.model.cost import Cost
 from fibcore.model.definition import Definition, const, tensor, var
 from fibcore.model.kernel import Fact, Kernel
 from fibcore.model.serving import Serving
+from fibcore.model.step_batch import StepBatch
 from fibcore.model.tree import SourcePlace
 from fibcore.ops.registry import Registry
 from fibcore.reports.launches import BATCHES, LaunchTotals, share_cells, shares
@@ -47,6 +48,9 @@ class Plugins:
             "def run(x):\n    return x\n",
             constraints=constraints,
         )
+
+    def step_sizes(self, kernel: Kernel, batch: StepBatch) -> dict[str, int]:
+        return {"told": batch.tokens // 4} if kernel.name == "told" else {}
 
     def cost(self, definition: Definition, axes: dict[str, int]) -> Cost:
         self.asked.append((definition.name, dict(axes)))
@@ -131,6 +135,7 @@ def test_nothing_is_launched() -> None:
         ("len_cu_seqlens", {}, (65, 5)),
         ("half", {}, (500, 500)),
         ("num_heads", {"facts": {"num_heads": Fact(16, (), PLACE)}}, (16, 16)),
+        ("told", {"facts": {"told": Fact(7, (), PLACE)}}, (16, 2048)),
     ],
 )
 def test_axes_follow_from_the_batch(

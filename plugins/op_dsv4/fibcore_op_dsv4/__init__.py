@@ -21,6 +21,7 @@ from fibcore.plugin import (
     OpType,
     Scalar,
     Serving,
+    StepBatch,
     TestTemplate,
     WorkloadCase,
     hookimpl,
@@ -90,6 +91,14 @@ def fibcore_cost(
     from fibcore_op_dsv4 import cost
 
     return cost.cost(definition, axes, values)
+
+
+@hookimpl
+def fibcore_step_sizes(kernel: Kernel, batch: StepBatch) -> Mapping[str, int]:
+    """Windows that end in a step, compressed keys of its sequences."""
+    from fibcore_op_dsv4 import cost
+
+    return cost.step_sizes(kernel, batch)
 
 
 @hookimpl

@@ -6,15 +6,39 @@ from collections.abc import Mapping, Sequence
 
 import attrs
 
-from fibcore.plugin import Cost, Definition, moved, tensor_bytes
+from fibcore.plugin import Cost, Definition, Kernel, StepBatch, moved, tensor_bytes
 from fibcore_op_dsv4.definitions import kind_of
-from fibcore_op_dsv4.names import KindName
+from fibcore_op_dsv4.names import PAGE_SIZE, KindName
 
 Values = Mapping[str, Sequence[int]]
 _CACHES = {
     "kv_cache": "updated_kv_cache",
     "k_index_cache_fp8": "updated_k_index_cache_fp8",
 }
+
+
+def step_sizes(kernel: Kernel, batch: StepBatch) -> dict[str, int]:
+    """Windows that end in a step, and compressed keys of sequences as long as the batch's.
+
+    A window ends with the token whose position is the last before a multiple of the ratio.
+    """
+    sizes = {name: int(size) for name, size in kernel.parameters.items() if type(size) is int}
+    if "window" in sizes:
+        ratio = sizes["window"] // (2 if kernel.parameters["kind"] == "overlap" else 1)
+        states = batch.sequences * sizes["window"]
+        return {"num_windows": _windows(ratio, batch), "num_states": states}
+    if "compressed_page_size" in sizes:
+        held = batch.keys * sizes["compressed_page_size"] // PAGE_SIZE
+        chosen = kernel.facts.get("extra_topk")
+        return {"extra_topk": held if chosen is None else min(held, int(chosen.value))}
+    if sizes.get("page_size", PAGE_SIZE) < PAGE_SIZE:  # a row is a window's, not a token's
+        return {"num_tokens": _windows(PAGE_SIZE // sizes["page_size"], batch)}
+    return {}
+
+
+def _windows(ratio: int, batch: StepBatch) -> int:
+    before = batch.keys - batch.tokens // batch.sequences
+    return batch.sequences * (batch.keys // ratio - before // ratio)
 
 
 def cost(definition: Definition, axes: Mapping[str, int], values: Values) -> Cost | None:

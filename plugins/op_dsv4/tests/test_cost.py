@@ -5,8 +5,8 @@ from __future__ import annotations
 import attrs
 import pytest
 
-from fibcore.plugin import Definition, var
-from fibcore_op_dsv4 import fibcore_cost
+from fibcore.plugin import Definition, Fact, Kernel, Scalar, SourcePlace, StepBatch, var
+from fibcore_op_dsv4 import fibcore_cost, fibcore_step_sizes
 
 Small = dict[str, Definition]
 
@@ -76,3 +76,30 @@ def test_definitions_of_others_are_not_guessed(small: Small, kind: str) -> None:
     made = small[kind]
     other = attrs.evolve(made, axes={**made.axes, "more": var()})
     assert fibcore_cost(other, dict.fromkeys(other.axes, 1), {}) is None
+
+
+@pytest.mark.parametrize(
+    ("parameters", "topk", "expected"),
+    [
+        ({"kind": "overlap", "window": 8}, None, {"num_windows": 3, "num_states": 24}),
+        ({"kind": "plain", "window": 128}, None, {"num_windows": 0, "num_states": 384}),
+        ({"kind": "compressed", "compressed_page_size": 2}, None, {"extra_topk": 31}),
+        ({"kind": "compressed", "compressed_page_size": 64}, 512, {"extra_topk": 512}),
+        ({"kind": "index_k_store", "page_size": 64}, None, {"num_tokens": 3}),
+        ({"kind": "k_store", "page_size": 256}, None, {}),
+        ({"kind": "inverse_rope"}, None, {}),
+    ],
+)
+def test_sizes_of_a_step_follow_from_the_lengths_of_sequences(
+    parameters: dict[str, Scalar], topk: int | None, expected: dict[str, int]
+) -> None:
+    facts = {} if topk is None else {"extra_topk": Fact(topk, (), SourcePlace("f.py", 1))}
+    kernel = Kernel("op", "name", parameters, facts, ())
+    batch = StepBatch("decode", sequences=3, tokens=3, keys=4000)
+    assert fibcore_step_sizes(kernel, batch) == expected
+
+
+def test_prompts_end_windows_all_along() -> None:
+    kernel = Kernel("op", "name", {"kind": "plain", "window": 128}, {}, ())
+    batch = StepBatch("prefill", sequences=2, tokens=512, keys=300)  # 44 keys before each
+    assert fibcore_step_sizes(kernel, batch)["num_windows"] == 2 * 2
