@@ -124,6 +124,10 @@ class Environment:
         """Whether a class outside of the tree is known to be one of modules."""
         return False
 
+    def may_have(self, base: str, name: str) -> bool:
+        """Whether a class outside of the source, or its instances, may have an attribute."""
+        return True
+
     def is_weight_attribute(self, name: str) -> bool:
         """Whether a program keeps an attribute of this name on its tensors."""
         return False

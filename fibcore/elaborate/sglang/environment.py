@@ -43,6 +43,7 @@ from fibcore.elaborate.sglang.parallel_sizes import sizes_of
 from fibcore.elaborate.sglang.process_variables import ProcessVariables
 from fibcore.elaborate.sglang.shims import Shims
 from fibcore.elaborate.sglang.step_stages import stage_of_side
+from fibcore.elaborate.transformers import model_attributes
 from fibcore.elaborate.transformers.config_object import ConfigObject
 from fibcore.elaborate.transformers.versions import parse_version
 from fibcore.model.serving import Serving
@@ -243,6 +244,10 @@ class Environment(environment.Environment):
     def process_variable(self, ev: Evaluator, name: str) -> Any:
         """A variable before the launch line, or that the server sets."""
         return self.variables.value(ev, name)
+
+    def may_have(self, base: str, name: str) -> bool:
+        """Of transformers' base class of models it is known which attributes it has."""
+        return base.rpartition(".")[2] not in self.module_bases or model_attributes.may_have(name)
 
     def super_method(self, owner: Any, name: str) -> Any:
         """What transformers' base classes of configs and of models do."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fibcore.model.tree import ModelTree, ModuleNode
+from fibcore.model.tree import ModelTree, ModuleNode, Unknown
 
 HEAD = """
 from torch import nn
@@ -35,3 +35,46 @@ def node(tree: ModelTree, path: str) -> ModuleNode:
 def test_an_instance_can_be_made_without_its_constructor(made: Any) -> None:
     init = "self.norm = RMSNorm.__new__(RMSNorm)\nnn.Module.__init__(self.norm)\nself.norm.size = 3"
     assert node(made.tree(model(init)), "norm").attributes == {"size": 3}
+
+
+def test_torch_registers_modules_under_names_of_properties(made: Any) -> None:
+    before = """
+
+class Base(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.norms = nn.ModuleList([RMSNorm(4)])
+        self.kept = RMSNorm(8)
+
+class Tower(Base):
+    def __init__(self):
+        super().__init__()
+        self.own = RMSNorm(16)
+        del self.norms
+        self.same = self.norms is self.own
+
+    @property
+    def norms(self):
+        return self.own
+
+    @property
+    def kept(self):
+        return 3
+"""
+    tower = node(made.tree(model("self.tower = Tower()", before=before)), "tower")
+    assert set(tower.children) == {"kept", "own"}
+    assert tower.attributes["same"] is True
+
+
+def test_transformers_base_class_of_models_has_the_attributes_of_its_table(made: Any) -> None:
+    init = """\
+self.own = getattr(type(self), "fusion_disable_reason", None)
+self.theirs = getattr(type(self), "config_class", None)
+self.of_instance = hasattr(self, "fusion_disable_reason")
+self.perhaps = hasattr(self, "warnings_issued")"""
+    text = "from transformers import PreTrainedModel\n" + model(init)
+    text = text.replace("class Model(nn.Module)", "class Model(PreTrainedModel)")
+    found = made.tree(text).root.attributes
+    assert (found["own"], found["of_instance"]) == (None, False)
+    assert isinstance(found["theirs"], Unknown)
+    assert isinstance(found["perhaps"], Unknown)

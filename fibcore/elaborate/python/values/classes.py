@@ -42,12 +42,23 @@ def has_foreign_attributes(cls: Class) -> bool:
     return any(isinstance(base, Ext) and base.short not in _HARMLESS for base in cls.mro)
 
 
-def may_inherit(cls: Class, name: str) -> bool:
+def may_have_foreign(ev: Evaluator, cls: Class, name: str) -> bool:
+    """Whether an instance may have an attribute from base classes outside of the source."""
+    return any(
+        isinstance(base, Ext)
+        and base.short not in _HARMLESS
+        and ev.environment.may_have(base.name, name)
+        for base in cls.mro
+    )
+
+
+def may_inherit(ev: Evaluator, cls: Class, name: str) -> bool:
     """Whether a base class outside of the source may have an attribute of this name."""
     return any(
         isinstance(base, Ext)
         and base.short not in _HARMLESS
         and name in _EXCEPTIONS.get(base.name, (name,))
+        and ev.environment.may_have(base.name, name)
         for base in cls.mro
     )
 
@@ -237,7 +248,7 @@ class Class(Value):
             for b in self.mro
         ):
             return Unknown.attribute(f"the slot {name}", place)
-        if may_inherit(self, name):
+        if may_inherit(ev, self, name):
             return Unknown.attribute(f"{self.name}.{name}, perhaps of a base class", place)
         return ABSENT
 

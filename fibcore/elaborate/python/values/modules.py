@@ -128,6 +128,18 @@ class Mod(Obj):
                 return found
         return super().find_attr(ev, name, place)
 
+    def store(self, ev: Evaluator, name: str, value: Any, place: SourcePlace) -> None:
+        if isinstance(value, Mod):  # torch registers it, and asks no property of the class
+            ev.writes.put(self.attrs, name, value)
+        else:
+            super().store(ev, name, value, place)
+
+    def drop(self, ev: Evaluator, name: str, place: SourcePlace) -> None:
+        if isinstance(self.attrs.get(name), Mod):
+            ev.writes.put(self.attrs, name, ABSENT)
+        else:
+            super().drop(ev, name, place)
+
     def _list_attr(self, name: str) -> Any:
         """A method of `ModuleList`, or an entry by its number."""
         entries = self.entries

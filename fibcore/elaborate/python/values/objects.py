@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING, Any
 from fibcore.elaborate.python.budget import Exhausted
 from fibcore.elaborate.python.pure import ANYTHING, says_nothing
 from fibcore.elaborate.python.values.base import ABSENT, Args, Kwargs, Raised
-from fibcore.elaborate.python.values.classes import Class, has_foreign_attributes, is_of_source
+from fibcore.elaborate.python.values.classes import (
+    Class,
+    has_foreign_attributes,
+    is_of_source,
+    may_have_foreign,
+)
 from fibcore.elaborate.python.values.external import Ext
 from fibcore.elaborate.python.values.functions import PROPERTIES, Bound, Func, Receiver
 from fibcore.elaborate.python.values.merging import copied, merge
@@ -305,7 +310,7 @@ class Obj(Receiver):
             getter = ev.classes.attr(self.cls, "__getattr__")
             if isinstance(getter, Func) and hooks:
                 return ev.calls.call(Bound(getter, self), [name], {}, place)
-            if has_foreign_attributes(self.cls):
+            if may_have_foreign(ev, self.cls, name):
                 why = f"attribute {name}, perhaps of a base class of {self.class_name}"
                 return Unknown.attribute(why, place)
         if isinstance(self.cls, Ext):
