@@ -2,8 +2,8 @@
 
 `flashinfer.trace_apply` (0.7.2 to 0.7.4) looks a call up by the name that FlashInfer's trace
 template of the function has for its sizes, and calls the one solution of that name with the
-template's inputs as keywords. Names and inputs differ from a dataset's, some outputs are tensors of the caller that are
-overwritten, and calls carry flags: a plugin says so in a table of `Applied`.
+template's inputs as keywords. Names and inputs differ from a dataset's, some outputs are tensors of
+the caller that are overwritten, and calls carry flags: a plugin says so in a table of `Applied`.
 """
 
 from __future__ import annotations
