@@ -23,7 +23,7 @@ _PROBE = """
 import json, torch
 count = torch.cuda.device_count() if torch.cuda.is_available() else 0
 about = [torch.cuda.get_device_properties(i) for i in range(count)]
-print(json.dumps([[a.name, a.total_memory] for a in about]))
+print(json.dumps([[a.name, a.total_memory, [a.major, a.minor]] for a in about]))
 """
 
 
@@ -35,11 +35,13 @@ class Gpu:
         id: What CUDA_VISIBLE_DEVICES calls it: an index or a UUID.
         name: What it is.
         memory_bytes: Its memory.
+        capability: Its CUDA compute capability.
     """
 
     id: str
     name: str
     memory_bytes: int
+    capability: tuple[int, int] = (0, 0)
 
 
 def find_gpus() -> tuple[Gpu, ...]:
@@ -72,7 +74,10 @@ def find_gpus() -> tuple[Gpu, ...]:
         )
     about = json.loads(process.stdout.strip().splitlines()[-1])
     ids = visible_ids(os.environ.get("CUDA_VISIBLE_DEVICES"), len(about))
-    return tuple(Gpu(i, name, memory) for i, (name, memory) in zip(ids, about, strict=True))
+    found = zip(ids, about, strict=True)
+    return tuple(
+        Gpu(i, name, memory, (major, minor)) for i, (name, memory, (major, minor)) in found
+    )
 
 
 def visible_ids(variable: str | None, count: int) -> list[str]:

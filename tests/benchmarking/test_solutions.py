@@ -15,12 +15,14 @@ import fibcore
 from fibcore.benchmarking.solutions import AddSolutionsReport
 from fibcore.benchmarking.solutions.render import state_of
 from fibcore.cli import cli
+from fibcore.dataset.needs import fits
 from fibcore.dataset.seals import State
 from fibcore.errors import UsageError
 from fibcore.ops.hookspecs import GroundTruth
 
 TORCH = "solutions/baseline/pick/pick_w4/torch_pick__pick_w4.json"
 FLASHINFER = "solutions/baseline/pick/pick_w4/flashinfer_pick__pick_w4.json"
+REFERENCE = "reference__pick_w4"
 NAMES = ("flashinfer_pick__pick_w4", "torch_pick__pick_w4")
 
 
@@ -120,8 +122,45 @@ def test_what_becomes_no_solution_is_said(dataset: Path) -> None:
     truth = GroundTruth("torch rows", "torch", "torch_pick", toy.TRUTH, solution=False)
     report = add(dataset, [truth])
     assert report.left_out["pick_w4"] == {"torch rows": "its plugin gives it for tests alone"}
-    assert report.without == ("pick_w4",)
-    assert report.exit_code == 1
+    assert report.solutions == {"pick_w4": (REFERENCE,)}
+    assert add(dataset, []).without == ("pick_w4",)
+
+
+def test_where_no_ground_truth_can_be_a_solution_the_reference_is(dataset: Path) -> None:
+    pytest.importorskip("torch", reason="references import torch")
+    path = f"solutions/baseline/pick/pick_w4/{REFERENCE}.json"
+    truth = GroundTruth("torch rows", "torch", "torch_pick", toy.TRUTH, solution=False)
+    report = add(dataset, [truth])
+    assert (report.written, report.without, report.exit_code) == ((path,), (), 0)
+    found = solution(dataset, path)
+    assert found["spec"]["target_hardware"] == ["cpu", "cuda"]
+    assert found["sources"][0]["content"] == toy.definition().reference
+    assert callable(run_of(dataset, path))
+    assert add(dataset, [truth]).unchanged == (path,)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "fitting"),
+    [
+        (None, None, [(8, 0), (9, 0), (12, 0)]),
+        ((9, 0), None, [(9, 0), (12, 0)]),
+        (None, (9, 0), [(8, 0), (9, 0)]),
+        ((9, 0), (9, 0), [(9, 0)]),
+        ((8, 9), (10, 3), [(9, 0)]),
+    ],
+)
+def test_a_solution_says_which_gpus_it_fits(
+    dataset: Path, low: Any, high: Any, fitting: list[tuple[int, int]]
+) -> None:
+    truth = GroundTruth(
+        *("torch rows", "torch", "torch_pick", toy.TRUTH),
+        device="cuda",
+        min_capability=low,
+        max_capability=high,
+    )
+    add(dataset, [truth])
+    description = solution(dataset, TORCH)["description"]
+    assert [c for c in ((8, 0), (9, 0), (12, 0)) if fits(description, c)] == fitting
 
 
 def test_edited_files_are_kept(dataset: Path) -> None:

@@ -53,7 +53,9 @@ def test_gpus_are_asked_of_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             cuda = N(
                 is_available=lambda: True,
                 device_count=lambda: 2,
-                get_device_properties=lambda i: N(name=f"GPU no. {i}", total_memory=1024),
+                get_device_properties=lambda i: N(
+                    name=f"GPU no. {i}", total_memory=1024, major=9, minor=i
+                ),
             )
             """
         )
@@ -64,7 +66,10 @@ def test_gpus_are_asked_of_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         "fibcore.processes.machine.importlib.util.find_spec",
         lambda _: type("Spec", (), {"origin": str(package / "__init__.py")}),
     )
-    assert machine.find_gpus() == (Gpu("6", "GPU no. 0", 1024), Gpu("4", "GPU no. 1", 1024))
+    assert machine.find_gpus() == (
+        Gpu("6", "GPU no. 0", 1024, (9, 0)),
+        Gpu("4", "GPU no. 1", 1024, (9, 1)),
+    )
     (package / "version.py").write_text("cuda: Optional[str] = None\nhip: Optional[str] = None\n")
     assert machine.find_gpus() == ()
     (package / "version.py").write_text("cuda: Optional[str] = '13.0'\n")

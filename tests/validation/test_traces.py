@@ -10,6 +10,7 @@ import pick_toy as toy
 import pytest
 
 import fibcore
+from fibcore.processes.machine import Gpu
 
 TRACES = "traces/pick/pick_w4.jsonl"
 DEFINITION = "definitions/pick/pick_w4.json"
@@ -127,3 +128,24 @@ def test_a_benchmark_needs_a_gpu(dataset: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("fibcore.validation.benchmark.find_gpus", tuple)
     assert found(dataset, "benchmark") == [("warning", "solutions", "no benchmark was run")]
     assert found(dataset, "benchmark", disable_gpu=True) == []
+
+
+def test_a_benchmark_leaves_out_what_needs_another_gpu_or_package(
+    dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[list[str]] = []
+    gpus = [Gpu("0", "A GPU", 1, (8, 0))]
+    monkeypatch.setattr("fibcore.validation.benchmark.missing", lambda *n: {*n} & {"flashinfer"})
+    monkeypatch.setattr("fibcore.validation.benchmark.find_gpus", lambda: tuple(gpus))
+
+    def run(_: Path, __: list[str], solutions: list[str]) -> tuple[()]:
+        ran.append(solutions)
+        return ()
+
+    monkeypatch.setattr("fibcore.validation.benchmark._run", run)
+    assert found(dataset, "benchmark") == []
+    monkeypatch.setattr("fibcore.validation.benchmark.missing", lambda *_: ())
+    assert found(dataset, "benchmark") == []
+    gpus[0] = Gpu("0", "A GPU", 1, (9, 0))
+    assert found(dataset, "benchmark") == []
+    assert ran == [[BASELINE], [BASELINE], ["flashinfer_pick__pick_w4", BASELINE]]

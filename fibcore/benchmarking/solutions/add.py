@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from fibcore.benchmarking.solutions.render import file_of, render_solution, solution_name, state_of
+from fibcore.benchmarking.solutions.render import (
+    REFERENCE,
+    file_of,
+    render_reference,
+    render_solution,
+    solution_name,
+    state_of,
+)
 from fibcore.benchmarking.solutions.report import AddSolutionsReport
 from fibcore.dataset import Dataset
 from fibcore.dataset.generated_files import GeneratedFiles
@@ -43,9 +50,10 @@ def add_solutions(
 
     Exactly one of the three selectors is required. A solution is the source of the ground truth
     that the reference tests compare with, and a `run` with the definition's inputs. Ground truths
-    out of SGLang are left out: they are read from its source, which a solution does not have. A
-    file that was edited since it was generated, or that fibcore did not write, is kept and
-    reported. The same call again changes no byte.
+    out of SGLang are left out: they are read from its source, which a solution does not have. Where
+    that leaves none, the definition's reference is its baseline. A file that was edited since it
+    was generated, or that fibcore did not write, is kept and reported. The same call again changes
+    no byte.
 
     Args:
         op_type: Op types whose definitions get solutions.
@@ -134,7 +142,7 @@ class _Writer:
             if reason is not None:
                 self.left_out.setdefault(definition.name, {})[truth.name] = reason
                 continue
-            name = solution_name(definition, truth)
+            name = solution_name(definition, truth.entry)
             try:
                 if name in names:
                     where = f"definition {definition.name}, ground truth {truth.name}"
@@ -144,7 +152,12 @@ class _Writer:
             except PluginError as error:
                 self.problems.append(error)
                 continue
-            if self.files.write(file_of(definition, truth, self.author), text):
+            if self.files.write(file_of(definition, name, self.author), text):
+                names.append(name)
+        if truths and len(self.left_out.get(definition.name, ())) == len(truths):
+            name = solution_name(definition, REFERENCE)
+            text = render_reference(definition, self.author)
+            if self.files.write(file_of(definition, name, self.author), text):
                 names.append(name)
         if names:
             self.solutions[definition.name] = tuple(names)

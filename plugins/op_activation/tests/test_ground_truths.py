@@ -22,13 +22,13 @@ EXPECTED = {
     "silu_and_mul": ["flashinfer", "sglang"],
     "gelu_and_mul": ["flashinfer", "sglang"],
     "gelu_tanh_and_mul": ["flashinfer", "sglang"],
-    "situ_and_mul": ["sglang"],
+    "situ_and_mul": ["sglang", "torch"],
     "silu": ["torch"],
     "gelu": ["torch"],
     "gelu_tanh": ["sglang", "torch"],
-    "quick_gelu": ["sglang"],
+    "quick_gelu": ["sglang", "torch"],
     "relu": ["torch"],
-    "relu2": ["sglang"],
+    "relu2": ["sglang", "torch"],
 }
 
 

@@ -31,7 +31,8 @@ def workloads(
     """Decode steps of 1 to 256 sequences, prompts of up to 8192 tokens.
 
     All is random but the rates and biases, which are as models begin with: with random ones states
-    would grow without end. None for a definition with other tensors.
+    would grow without end. What one head shares in a decode step is one number: SGLang hands views
+    of such, and FlashInfer's kernel takes nothing else. None for a definition with other tensors.
     """
     form = form_of(definition)
     if form is None:
@@ -80,14 +81,20 @@ def _steps(definition: Definition, seed: int) -> dict[str, np.ndarray[Any, Any]]
 def _cache(
     definition: Definition, axes: Mapping[str, int], seed: int
 ) -> dict[str, np.ndarray[Any, Any]]:
-    """Rates and biases, and a place of the cache for each sequence, in no order."""
+    """What heads share, and a place of the cache for each sequence, in no order."""
     import numpy as np
 
     from fibcore.plugin import generator
 
+    sizes = {**definition.const_axes, **axes}
+    shapes = {n: [sizes[a] for a in definition.inputs[n].shape or ()] for n in ("D", "dt")}
+    shared = {}
+    for name, shape in shapes.items():
+        drawn = generator(seed, definition.name, name).uniform(-1.0, 1.0, *shape[:-1])
+        shared[name] = np.ascontiguousarray(np.broadcast_to(drawn[..., None], shape))
     draws = generator(seed, definition.name, "places", *axes.values())
     places = draws.permutations(1, axes["state_cache_size"])[0, : axes["batch_size"]]
-    return {**_steps(definition, seed), "state_batch_indices": places.astype(np.int32)}
+    return {**_steps(definition, seed), **shared, "state_batch_indices": places.astype(np.int32)}
 
 
 def _sequences(

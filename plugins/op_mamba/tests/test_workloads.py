@@ -25,6 +25,16 @@ def test_decode_has_batches_and_places(definition: Make) -> None:
         assert case.axes["state_cache_size"] == len(places) + 3 > max(places)
 
 
+def test_heads_share_steps_and_factors_in_a_decode_step(definition: Make) -> None:
+    # FlashInfer's kernel reads one number for each head.
+    tensors = fibcore_workloads(definition(), {}, 0)[1].tensors()
+    assert tensors["dt"].shape == (2, 64, 64)
+    assert tensors["D"].shape == (64, 64)
+    for name in ("dt", "D"):
+        assert (tensors[name] == tensors[name][..., :1]).all()
+        assert len(np.unique(tensors[name])) > 32
+
+
 @pytest.mark.parametrize("form", ["decode", "prefill"])
 def test_heads_remember_and_forget(definition: Make, form: str) -> None:
     tensors = fibcore_workloads(definition(form), {}, 0)[0].tensors()

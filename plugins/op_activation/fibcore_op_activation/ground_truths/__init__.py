@@ -27,6 +27,8 @@ _TORCH = {
     "gelu_tanh": ("gelu", "tanh"),
     "relu": ("relu", ""),
 }
+# Kinds that torch has no function of: each has a file of its name here.
+_COMPOSED = ("situ_and_mul", "quick_gelu", "relu2")
 
 
 def choose(definition: Definition) -> tuple[GroundTruth, ...]:
@@ -68,12 +70,15 @@ def _sglang(kind: Kind) -> tuple[GroundTruth, ...]:
 
 
 def _torch(kind: Kind) -> tuple[GroundTruth, ...]:
-    if kind.name not in _TORCH:
+    entry, constants = "torch_activation", {}
+    if kind.name in _COMPOSED:
+        entry = f"torch_{kind.name}"
+    elif kind.name in _TORCH:
+        function, form = _TORCH[kind.name]
+        constants = {"FUNCTION": function, "APPROXIMATE": form}
+    else:
         return ()
-    function, form = _TORCH[kind.name]
-    constants = {"FUNCTION": function, "APPROXIMATE": form}
-    source = _source("torch_activation", constants)
-    return (GroundTruth("torch in float64", "torch", "torch_activation", source),)
+    return (GroundTruth("torch in float64", "torch", entry, _source(entry, constants)),)
 
 
 def _source(stem: str, constants: Mapping[str, object]) -> str:
