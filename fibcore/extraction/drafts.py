@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from fibcore.errors import FibcoreError
 from fibcore.extraction.find import resolve
 from fibcore.model.serving import Serving
 from fibcore.sources.tree import SourceTree
@@ -59,7 +60,12 @@ def _named(path: str, source: SourceTree) -> ResolvedModel:
         name = f"{folder.name}{_SUFFIX}"
         found = resolve(name, source, config=folder)
     else:
-        found = resolve(path, source)
+        try:
+            found = resolve(path, source)
+        except FibcoreError as error:
+            # `--config` is the target's.
+            error.hint = "--speculative-draft-model-path takes a folder with its config.json too"
+            raise
         name = f"{found.slug}{_SUFFIX}"
     return attrs.evolve(found, slug=name, config=attrs.evolve(found.config, slug=name))
 

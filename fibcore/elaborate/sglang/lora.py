@@ -33,6 +33,8 @@ _REGISTRY = "srt.lora.backend.lora_registry"
 _UTILS = "srt.lora.utils"
 _TABLE = "get_lora_layer"
 _REGISTERS = "register_lora_backend"
+_BEFORE = ("srt.lora.backend.base_backend", "get_backend_from_name")
+"""The function that chooses a backend, by its module, where releases (to 0.5.3) have no registry."""
 _NORMALISES = "get_normalized_target_modules"
 _ALL = ("all", "all-linear")
 _EXPERTS = ("gate_up_proj", "down_proj")
@@ -207,7 +209,9 @@ def _backend(ev: Evaluator, environment: Environment) -> Class:
     """The class of the LoRA backend that the launch names, or the release's default."""
     name = environment.shims.server.argument(ev, "lora_backend", _PLACE)
     module = ev.index.module(f"{ev.index.package}.{_REGISTRY}")
-    for node in () if module is None else module.whole:
+    if module is None:
+        return _chosen(ev, name)
+    for node in module.whole:
         if isinstance(node, ast.FunctionDef) and any(
             isinstance(mark, ast.Call)
             and ast.unparse(mark.func) == _REGISTERS
@@ -219,7 +223,23 @@ def _backend(ev: Evaluator, environment: Environment) -> Class:
                     found = ev.modules.imported(inside.module, inside.names[0].name)
                     if isinstance(found, Class):
                         return found
-    raise _UndecidedError(f"this source does not say what the LoRA backend {name} is")
+    raise _unsaid(name)
+
+
+def _chosen(ev: Evaluator, name: Any) -> Class:
+    """The class that the function of older releases chooses."""
+    function = _function(ev, *_BEFORE)
+    try:
+        found = ev.calls.call(function, [name], {}, function.place)
+    except Raised as error:
+        raise _UndecidedError(f"the LoRA backend {name}: {error.message}") from None
+    if isinstance(found, Class):
+        return found
+    raise _unsaid(name)
+
+
+def _unsaid(name: Any) -> _UndecidedError:
+    return _UndecidedError(f"this source does not say what the LoRA backend {name} is")
 
 
 def _function(ev: Evaluator, module: str, name: str) -> Func:

@@ -79,6 +79,14 @@ def test_another_backend_has_other_kernels(served: Served) -> None:
     }
 
 
+def test_releases_without_a_registry_choose_by_a_function(served: Served) -> None:
+    line = "--enable-lora --max-lora-rank 16 --lora-target-modules o_proj"
+    assert set(added(served(f"{line} --lora-backend csgmv", "0.5.3"))) == {
+        ("o_proj", SHRINK),
+        ("o_proj", EXPAND),
+    }
+
+
 def test_everything_is_wrapped_experts_too(served: Served) -> None:
     found = added(served("--enable-lora --max-lora-rank 16 --lora-target-modules all"))
     assert found["experts", "FusedMoEWithLoRA"] == 2
