@@ -34,7 +34,7 @@ _UTILS = "srt.lora.utils"
 _TABLE = "get_lora_layer"
 _REGISTERS = "register_lora_backend"
 _BEFORE = ("srt.lora.backend.base_backend", "get_backend_from_name")
-"""The function that chooses a backend, by its module, where releases (to 0.5.3) have no registry."""
+"""The function that chooses a backend, by its module, in releases (to 0.5.3) without a registry."""
 _NORMALISES = "get_normalized_target_modules"
 _ALL = ("all", "all-linear")
 _EXPERTS = ("gate_up_proj", "down_proj")

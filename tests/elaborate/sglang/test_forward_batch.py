@@ -69,3 +69,34 @@ def test_a_batch_is_of_any_mode_but_idle(made: Any, test: str, called: list[bool
     text = model("self.norm = RMSNorm(8)\nself.other = RMSNorm(8)", body, arguments=ARGUMENTS)
     tree = made.tree(text)
     assert [bool(calls(tree, name)) for name in ("norm", "other")] == called
+
+
+BUFFERS = """
+import torch
+
+class _Buffers:
+    _rows: int = 0
+
+    @classmethod
+    def set_rows(cls, rows):
+        cls._rows = rows
+
+def get_local_dp_buffer(group):
+    return torch.empty((_Buffers._rows, 8))
+
+def get_local_dp_buffer_len():
+    return _Buffers._rows
+"""
+
+
+@pytest.mark.parametrize(
+    "rows", ["get_local_dp_buffer(None).shape[0]", "get_local_dp_buffer_len()"]
+)
+def test_buffers_of_ranks_have_the_rows_of_a_step_not_those_before_it(made: Any, rows: str) -> None:
+    made.write("srt/layers/dp_attention.py", BUFFERS)
+    body = f"if {rows} == 0:\n    return x\nreturn self.norm(x)"
+    text = model("self.norm = RMSNorm(8)", body)
+    before = (
+        "from sglang.srt.layers.dp_attention import get_local_dp_buffer, get_local_dp_buffer_len\n"
+    )
+    assert len(calls(made.tree(before + text), "norm")) == 1
