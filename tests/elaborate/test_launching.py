@@ -170,6 +170,52 @@ def test_aiter_is_called_where_its_variable_is_set(newest: SourceTree) -> None:
     assert any("quant" in name for name in called["SGLANG_USE_AITER=1 --tp 1"])
 
 
+LATENT = {
+    "architectures": ["DeepseekV2ForCausalLM"],
+    "model_type": "deepseek_v2",
+    "hidden_size": 256,
+    "intermediate_size": 256,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 4,
+    "num_hidden_layers": 1,
+    "first_k_dense_replace": 1,
+    "q_lora_rank": None,
+    "kv_lora_rank": 128,
+    "qk_nope_head_dim": 64,
+    "qk_rope_head_dim": 64,
+    "v_head_dim": 64,
+    "moe_intermediate_size": 128,
+    "moe_layer_freq": 1,
+    "n_routed_experts": 4,
+    "n_shared_experts": 1,
+    "num_experts_per_tok": 2,
+    "vocab_size": 128,
+    "rope_scaling": {
+        "type": "yarn",
+        "factor": 40,
+        "mscale": 1.0,
+        "mscale_all_dim": 1.0,
+        "original_max_position_embeddings": 4096,
+    },
+}
+
+
+def test_aiter_s_rotary_embedding_is_a_module_that_leaves_the_scaling(newest: SourceTree) -> None:
+    scaling = {}
+    for line in ("--tp 1", "SGLANG_USE_AITER=1 --tp 1"):
+        found = tree(newest, settled(newest, line, LATENT, gpu="MI300"), LATENT)
+        assert not found.missing
+        modules = {node.path: node for node in found.walk()}
+        attention = modules["model.layers.0.self_attn"]
+        scaling[modules["model.layers.0.self_attn.rotary_emb"].cls] = attention.attributes[
+            "scaling"
+        ]
+    ours, theirs = scaling
+    assert ours.startswith("sglang.")
+    assert theirs == "aiter.rotary_embedding.RotaryEmbedding"
+    assert scaling[ours] == scaling[theirs] > 128**-0.5
+
+
 def test_adapters_are_missing(newest: SourceTree) -> None:
     found = tree(newest, settled(newest, "--enable-lora --lora-paths a=b"))
     assert [m.path for m in found.missing] == ["lora"]

@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fibcore.elaborate.python.forward import TENSOR_REASON
+from fibcore.elaborate.python.libraries import torch_nn
 from fibcore.elaborate.python.values import Ext, Mod, Namespace, Raised
 from fibcore.elaborate.sglang.arguments import Args, Kwargs, argument
 from fibcore.elaborate.sglang.attention_methods import attention_handler
@@ -64,6 +65,7 @@ class Shims:
             "model_class": self.model_class,
             "model_config": self.server.passes.model_config,
             "pp_indices": pp_indices,
+            "aiter_rope": aiter_rope,
             "rotary_cached": rotary_cached,
             "server_args": self.server.server_args,
             "server_dict": ServerDict(self.server).server_dict,
@@ -166,6 +168,16 @@ def rotary_cached(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace)
     table = ev.value("sglang.srt.layers.rotary_embedding.factory", "_ROPE_DICT")
     get = ev.attributes.find(table, "get", place)
     return ev.calls.call(get, [argument(args, kwargs, 0, "key")], {}, place)
+
+
+def aiter_rope(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
+    """`aiter.rotary_embedding.get_rope(…)`: a module of AITER's, whatever the scaling.
+
+    It reads what it is given and changes nothing of it (amd-aiter 0.1.7).
+    """
+    return torch_nn.construct(
+        ev, Ext("aiter.rotary_embedding.RotaryEmbedding"), args, kwargs, place
+    )
 
 
 def lazy_import(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
