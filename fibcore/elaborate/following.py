@@ -102,9 +102,17 @@ class Following:
     # -- building blocks -----------------------------------------------------------------------
 
     def _is_followed(self, block: Block) -> bool:
-        return is_attention(block.mod) or insides.is_gone_into(
-            block.mod, block.node.quantization, self._ranks
+        return (
+            is_attention(block.mod)
+            or self._is_gone_into(block)
+            or (self._ranks > 1 and any(map(insides.sums_over_ranks, self._calls(block))))
         )
+
+    def _is_gone_into(self, block: Block) -> bool:
+        return insides.is_gone_into(block.mod, block.node.quantization, self._ranks)
+
+    def _calls(self, block: Block) -> list[Call]:
+        return self.ev.forward.calls.get(id(block.mod)) or []
 
     def _kind_of(self, block: Block) -> tuple[_Kind, Ways]:
         """The kind that a building block is of, and the ways in which it is called."""
@@ -123,10 +131,13 @@ class Following:
 
     def _ways(self, block: Block) -> dict[Any, Call]:
         """The ways in which a building block is called, each by what tells it from others."""
-        calls = self.ev.forward.calls.get(id(block.mod)) or self._untold(block)
+        calls = self._calls(block)
+        if not (is_attention(block.mod) or self._is_gone_into(block)):
+            # Its other methods are one kernel, which its class tells.
+            calls = [call for call in calls if insides.sums_over_ranks(call)]
         return {
-            (call.method, summary(call.args), summary(dict(call.kwargs))): call
-            for call in reversed(calls)
+            (call.method, summary(call.args), summary(dict(call.kwargs)), _stage(call)): call
+            for call in reversed(calls or self._untold(block))
         }
 
     def _untold(self, block: Block) -> list[Call]:
@@ -157,7 +168,7 @@ class Following:
             for way, call in kind.ways.items():
                 args, kwargs = inputs.of(call)
                 method = "forward" if call.method == UNTOLD else call.method
-                key = (method, summary(args), summary(kwargs))
+                key = (method, summary(args), summary(kwargs), _stage(call))
                 if key not in gone:
                     start = len(found)
                     try:
@@ -166,7 +177,7 @@ class Following:
                         if call.method == UNTOLD and error.explicit:
                             continue  # The class refuses to be called, as an LM head does.
                         raise
-                    kind.add(way, found[start:], possible=call.method == UNTOLD)
+                    kind.add(way, found[start:], possible=call.method == UNTOLD, stage=_stage(call))
                 kind.join(way, gone.setdefault(key, way))
             return made
 
@@ -253,13 +264,16 @@ class _Kind:
         self._export = export
         self._operations: dict[Any, list[Operation]] = {}
 
-    def add(self, way: Any, launches: Iterable[Launch], *, possible: bool = False) -> None:
+    def add(
+        self, way: Any, launches: Iterable[Launch], *, possible: bool = False, stage: str = ""
+    ) -> None:
         """Note what is launched in one way of calling.
 
         Args:
             way: The way.
             launches: What is launched.
             possible: Whether it is not known if that way is gone.
+            stage: The stage in whose steps alone it is gone; empty where it is in both.
         """
         self._operations[way] = [
             Operation(
@@ -271,7 +285,7 @@ class _Kind:
                 callers=launch.callers,
                 conditions=launch.conditions,
                 possible=launch.possible or possible,
-                stage=stage_of(launch.conditions),
+                stage=stage or stage_of(launch.conditions),
                 beside=self.block is None or is_beside(launch.function),
             )
             for launch in _distinct(launches)
@@ -343,6 +357,11 @@ class _Kind:
         return None if shape is None else tuple(map(self._export, shape))
 
 
+def _stage(call: Call) -> str:
+    """The stage of a call which adds up over ranks where other calls leave that to others."""
+    return call.stage if insides.sums_over_ranks(call) else ""
+
+
 def _mark(value: Any) -> Any:
     """What tells arguments from others: their values, and where these came from."""
     if isinstance(value, dict):
@@ -407,7 +426,7 @@ def _once(operations: Iterable[Operation]) -> list[Operation]:
     found: dict[Any, Operation] = {}
     for operation in operations:
         given = _known([*operation.args, *operation.kwargs.values()])
-        key = (operation.function, operation.place, operation.callers, given)
+        key = (operation.function, operation.place, operation.callers, given, operation.stage)
         known = found.get(key)
         if known is None or (known.possible and not operation.possible):
             found[key] = operation

@@ -77,7 +77,8 @@ def launches(
     Every module, and every call of a function, that runs a kernel launches it once. Kernels with
     one `choice`, at modules of one module, are alternatives: as many are launched as the one with
     most uses has. What is known not to run launches nothing; of calls that no plugin claims only
-    those are counted that certainly happen.
+    those are counted that certainly happen. A module that runs inside of another kernel in steps of
+    one stage launches none of its own in those.
 
     Args:
         tree: The elaborated model.
@@ -96,6 +97,8 @@ def launches(
             if one.stage in ("", stage)
             and (one.kernel is not None or one.inside or one.use.path not in idle)
         ]
+        inside = {one.use.path for one in here if one.inside and one.stage}
+        here = [one for one in here if one.inside or one.use.path not in inside]
         result += _counted(tree, stage, here, heads)
     return tuple(result)
 
@@ -113,7 +116,8 @@ def _candidates(
             yield _Candidate("defined", kernel.name, each, kernel.choice, stage, kernel)
     for op in (op for e in several for op in e.not_covered):
         for each in op.uses:
-            yield _Candidate(op.moves or "named", op.what, each, op.choice, "", inside=op.inside)
+            state: State = op.moves or "named"
+            yield _Candidate(state, op.what, each, op.choice, op.stage, inside=op.inside)
     for problem in (problem for e in several for problem in e.problems):
         for each in problem.uses:
             yield _Candidate("unknown", problem.what, each, "", "")

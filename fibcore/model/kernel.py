@@ -136,7 +136,9 @@ class NotCovered:
         moves: Whether it is a copy or a collective, which nobody defines: reports count those
             apart from what lacks a definition.
         inside: Whether a module that nothing calls runs all the same, in the kernel of a function
-            that gets its parameters: a step launches it.
+            that gets its parameters: a step launches it. In steps of one stage, with `stage`, it
+            does so in place of its own kernel.
+        stage: "decode" or "prefill" where a step of that alone launches it; else empty.
     """
 
     what: str
@@ -146,6 +148,7 @@ class NotCovered:
     choice: str = ""
     moves: Moves = ""
     inside: bool = False
+    stage: str = ""
 
 
 @attrs.frozen
@@ -177,7 +180,7 @@ class Extraction:
     problems: tuple[Problem, ...] = ()
 
 
-_Gap = tuple[str, str, tuple[str, ...] | None, str, Moves, bool]
+_Gap = tuple[str, str, tuple[str, ...] | None, str, Moves, bool, str]
 """What tells one `NotCovered` from others: all of it but its uses."""
 
 
@@ -242,6 +245,7 @@ class KernelCollector:
         choice: str = "",
         moves: Moves = "",
         inside: bool = False,
+        stage: str = "",
     ) -> None:
         """Record an op of `node` that has no definition.
 
@@ -255,10 +259,11 @@ class KernelCollector:
             choice: What a step does in this way or by another kernel; see `Kernel`.
             moves: Whether it is a copy or a collective; see `NotCovered`.
             inside: Whether it runs in the kernel of a function; see `NotCovered`.
+            stage: The stage whose steps alone launch it; see `NotCovered`.
         """
         if op_types is None:
             self._claimed.add(claim(node))
-        gap = (what, reason, op_types, choice, moves, inside)
+        gap = (what, reason, op_types, choice, moves, inside, stage)
         self._not_covered.setdefault(gap, []).append(use(node))
 
     def problem(self, what: str, reason: str, node: ModuleNode | Operation) -> None:
@@ -276,9 +281,9 @@ class KernelCollector:
             kernels=kernels,
             claimed=frozenset(self._claimed),
             not_covered=tuple(
-                NotCovered(what, reason, tuple(uses), op_types, choice, moves, inside)
+                NotCovered(what, reason, tuple(uses), op_types, choice, moves, inside, stage)
                 for (
-                    (what, reason, op_types, choice, moves, inside),
+                    (what, reason, op_types, choice, moves, inside, stage),
                     uses,
                 ) in self._not_covered.items()
             ),

@@ -138,6 +138,7 @@ class Call:
         kwargs: Keyword argument values, likewise.
         place: Where the call stands.
         order: When the forward pass first comes to it; of equal layers the first one's.
+        stage: "decode" or "prefill" where it happens in one of the two alone; else empty.
     """
 
     method: str
@@ -145,6 +146,7 @@ class Call:
     kwargs: Mapping[str, Any]
     place: SourcePlace
     order: int = attrs.field(default=0, eq=False)
+    stage: str = ""
 
     def argument(self, position: int, *names: str) -> Any:
         """The argument at `position` or under one of `names`; None where it was not given."""

@@ -216,6 +216,54 @@ def test_aiter_s_rotary_embedding_is_a_module_that_leaves_the_scaling(newest: So
     assert scaling[ours] == scaling[theirs] > 128**-0.5
 
 
+def _sums(found: ModelTree) -> list[tuple[str, str, str]]:
+    """Sums over ranks of layers: function, stage, and the norm whose weight one reads."""
+    return [
+        (o.name, o.stage, getattr(o.kwargs.get("weight"), "path", ""))
+        for o in found.kernel_calls
+        if ("reduce" in o.name or o.name == "sum_output") and "embed" not in o.module
+    ]
+
+
+def test_sums_and_norms_are_one_kernel_where_the_server_fuses_them(newest: SourceTree) -> None:
+    config = {**SMALL, "num_hidden_layers": 2}
+    for line in ("--tp 2 --enable-flashinfer-allreduce-fusion", "--tp 2"):
+        found = _sums(tree(newest, settled(newest, line, config), config))
+        if line == "--tp 2":
+            assert found == [("sum_output", "", "")] * 4
+            continue
+        fused = "flashinfer_allreduce_residual_rmsnorm"
+        assert [norm for name, stage, norm in found if (name, stage) == (fused, "decode")] == [
+            "model.layers.0.post_attention_layernorm.weight",
+            "model.layers.1.input_layernorm.weight",
+            "model.layers.1.post_attention_layernorm.weight",
+        ]
+        # Long steps add up by themselves, and so does the last layer in every step.
+        assert found.count(("sum_output", "prefill", "")) == 4
+        assert found.count(("sum_output", "decode", "")) == 1
+        assert len(found) == 8
+
+
+@pytest.mark.parametrize("version", ["0.5.9", "0.5.18"])
+def test_older_releases_fuse_where_a_layer_says_so(
+    sglang: Callable[[str], Path], version: str
+) -> None:
+    source = tree_at(sglang(version) / "sglang", "sglang", "tests")
+    config = {**EXPERTS, "num_hidden_layers": 2}
+    found = _sums(tree(source, settled(source, "--tp 2", config), config))
+    fused = [norm for name, stage, norm in found if "rmsnorm" in name and stage == "decode"]
+    assert [norm.split(".")[-2:] for norm in fused] == [
+        ["post_attention_layernorm", "weight"],
+        ["input_layernorm", "weight"],
+        ["post_attention_layernorm", "weight"],
+    ]
+    if version != "0.5.9":  # which has no option against it
+        line = "--tp 2 --enforce-disable-flashinfer-allreduce-fusion"
+        off = _sums(tree(source, settled(source, line, config), config))
+        assert off
+        assert not [name for name, stage, _ in off if "rmsnorm" in name or stage == "decode"]
+
+
 def test_adapters_are_missing(newest: SourceTree) -> None:
     found = tree(newest, settled(newest, "--enable-lora --lora-paths a=b"))
     assert [m.path for m in found.missing] == ["lora"]

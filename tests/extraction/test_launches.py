@@ -94,6 +94,15 @@ def test_what_runs_in_the_kernel_of_a_function_is_launched() -> None:
     assert counted(tree(node), found) == {"norm inside fused": ("named", 1)}
 
 
+def test_what_runs_in_another_kernel_in_one_stage_has_its_own_in_the_other() -> None:
+    node = module("layer.norm", "Norm")
+    found = KernelCollector()
+    found.add(kernel("norm"), node)
+    found.not_covered("sum with norm", "why", node, op_types=(), inside=True, stage="decode")
+    assert counted(tree(node), found) == {"sum with norm": ("named", 1)}
+    assert counted(tree(node), found, "prefill") == {"norm": ("defined", 1)}
+
+
 def test_calls_that_nobody_claims_and_that_certainly_happen() -> None:
     node = module("thing", "Linear", attributes={"weight": WEIGHT})
     calls = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fibcore.elaborate.python import plain
 from fibcore.elaborate.python.forward import TENSOR_REASON
@@ -32,9 +32,21 @@ from fibcore.elaborate.python.values.dicts import DefaultDict
 from fibcore.elaborate.python.values.exceptions import ExceptionObject
 from fibcore.model.tree import Alternatives, SourcePlace, Unknown, UnknownKind
 
+if TYPE_CHECKING:
+    from fibcore.elaborate.python.evaluator import Evaluator
+
 
 class Attributes(Part):
-    """Reads and writes attributes."""
+    """Reads and writes attributes.
+
+    Attributes:
+        marks: The names that the program has set on anything, of those that tensors have by it
+            alone.
+    """
+
+    def __init__(self, evaluator: Evaluator) -> None:
+        super().__init__(evaluator)
+        self.marks: set[str] = set()
 
     def get(self, value: Any, name: str, place: SourcePlace) -> Any:
         """`value.name`; raises AttributeError as Python would."""
@@ -71,6 +83,8 @@ class Attributes(Part):
 
     def set(self, owner: Any, name: str, value: Any, place: SourcePlace) -> None:
         """`owner.name = value`; of one of several owners, each gets it."""
+        if self.ev.environment.is_mark(name):
+            self.marks.add(name)
         if isinstance(owner, Value):
             owner.set_attr(self.ev, name, value, place)
         elif isinstance(owner, Alternatives):

@@ -128,6 +128,10 @@ class Environment:
         """Whether a class outside of the source, or its instances, may have an attribute."""
         return True
 
+    def is_mark(self, name: str) -> bool:
+        """Whether a tensor has an attribute of this name only where the program has set it."""
+        return False
+
     def is_weight_attribute(self, name: str) -> bool:
         """Whether a program keeps an attribute of this name on its tensors."""
         return False

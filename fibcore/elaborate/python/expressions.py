@@ -109,6 +109,8 @@ class Expressions(Part):
         # What Python goes on from is no result.
         parts = value.values if isinstance(value, Alternatives) else (value,)
         results = [p for p in parts if self.ev.operators.truth(p) in (None, stop_at)]
+        if _is_truth_value(node.values[position]):
+            results = [stop_at]
         return self.ev.writes.choose(
             [lambda: merge(results), partial(self._operand, node, position + 1, env)],
             _undecided(node, env),
@@ -299,6 +301,16 @@ class Expressions(Part):
     def yield_(self, node: ast.Yield | ast.YieldFrom, env: Env) -> Any:
         # Frames of generators look for their yields themselves (`generators.py`).
         return Unknown("a yield outside of a generator's statements", env.module.place(node))
+
+
+def _is_truth_value(node: ast.expr) -> bool:
+    """Whether an expression gives True or False, whatever its operands are."""
+    if isinstance(node, ast.Compare):
+        # No class can give another answer to these.
+        return len(node.ops) == 1 and isinstance(
+            node.ops[0], (ast.Is, ast.IsNot, ast.In, ast.NotIn)
+        )
+    return isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not)
 
 
 def _undecided(node: ast.expr, env: Env) -> Unknown:

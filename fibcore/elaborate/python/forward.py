@@ -254,7 +254,8 @@ class Forward(Part):
         self.ev.keep.append(target)
         if target.leaf:
             self.give_away(args, kwargs)
-        new = Call(method, tuple(args), dict(kwargs), place, next(self._order))
+        stage = stage_of(self.ev.launches.conditions)
+        new = Call(method, tuple(args), dict(kwargs), place, next(self._order), stage)
         here = [call for call in record if call.place == place and call.method == method]
         if not here or _given_of(new) not in map(_given_of, here):
             record.append(new)
@@ -327,8 +328,8 @@ def _is_weight(value: Any) -> bool:
     return isinstance(value, Param) or (isinstance(value, Mod) and value.is_parameter)
 
 
-def _given_of(noted: Call | Operation) -> tuple[Any, Any]:
-    return summary(noted.args), summary(dict(noted.kwargs))
+def _given_of(noted: Call | Operation) -> tuple[Any, ...]:
+    return summary(noted.args), summary(dict(noted.kwargs)), noted.stage
 
 
 def _offset(value: Any, number: int | None) -> int | None:

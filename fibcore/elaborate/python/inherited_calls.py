@@ -49,7 +49,7 @@ def inherit(calls: Calls, operations: Operations, like: Mod, made: Mod, index: i
 def _mark(note: Call | Operation) -> Any:
     """What tells a call from another one of the same module."""
     name = note.method if isinstance(note, Call) else note.function
-    return (name, note.place, len(note.args), tuple(note.kwargs))
+    return (name, note.place, len(note.args), tuple(note.kwargs), note.stage)
 
 
 def _pairs(theirs: Any, mine: Any, met: set[int]) -> Iterator[tuple[Any, Any]]:

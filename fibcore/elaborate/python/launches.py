@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -114,7 +114,13 @@ class Launches(Part):
             yield
             return
         stage = self.ev.environment.stage(test, holds=holds)
-        self.conditions.append(Condition(shortened(test), holds, env.module.place(test), stage))
+        with self.taken_for(Condition(shortened(test), holds, env.module.place(test), stage)):
+            yield
+
+    @contextlib.contextmanager
+    def taken_for(self, condition: Condition) -> Iterator[None]:
+        """Take what happens inside for something that a condition asks for."""
+        self.conditions.append(condition)
         try:
             yield
         finally:
@@ -190,6 +196,6 @@ class Launches(Part):
         )
 
 
-def stage_of(conditions: Iterable[Condition]) -> str:
-    """The stage that the branches around a call ask for; empty where none does."""
-    return next((condition.stage for condition in conditions if condition.stage), "")
+def stage_of(conditions: Sequence[Condition]) -> str:
+    """The stage that the branches around a call ask for, the innermost first; empty without one."""
+    return next((condition.stage for condition in reversed(conditions) if condition.stage), "")

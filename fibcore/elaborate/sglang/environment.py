@@ -299,6 +299,10 @@ class Environment(environment.Environment):
         """Whether a class of another package is one of modules, with weights or without."""
         return self.weightless(name) or name in self._leaves.weighted_external
 
+    def is_mark(self, name: str) -> bool:
+        """Whether a tensor has an attribute of this name only where the source has set it."""
+        return name.startswith("_sglang_needs_")
+
     def is_weight_attribute(self, name: str) -> bool:
         """Whether SGLang keeps an attribute of this name on its weights."""
         return name.startswith("weight_loader") or name == "is_metadata"

@@ -8,6 +8,7 @@ Those are gone into: as the loader leaves them, with tensors in the sizes that t
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ NAMING = frozenset(("prefix", "layer_id", "layer_idx", "layer_name"))
 """Arguments of constructors that say which layer it is."""
 _WEIGHT_STEPS = 20_000
 """For what is done with the weights of a layer; some formats repack them number by number."""
+_SUMMING = re.compile(r"all_?reduce")
 _TOKENS = "the number of tokens"
 _TOPK = "srt.layers.moe.topk"
 _ROUTED = "StandardTopKOutput"
@@ -44,6 +46,11 @@ def is_gone_into(mod: Mod, quantization: Quantization | Unknown | None, ranks: i
     if cls.derives("FusedMoE"):
         return isinstance(quantization, Quantization) and quantization.activation is not None
     return cls.derives("TopK") or (ranks > 1 and cls.derives("VocabParallelEmbedding"))
+
+
+def sums_over_ranks(call: Call) -> bool:
+    """Whether a method of a building block, of a norm say, adds up over ranks besides."""
+    return _SUMMING.search(call.method) is not None
 
 
 def prepared(

@@ -14,9 +14,19 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from fibcore.elaborate.python.forward import TENSOR_REASON
-from fibcore.elaborate.python.values import ABSENT, Class, Mod, Native, Obj, Raised, Value, merge
+from fibcore.elaborate.python.values import (
+    ABSENT,
+    Class,
+    Mod,
+    Namespace,
+    Native,
+    Obj,
+    Raised,
+    Value,
+    merge,
+)
 from fibcore.elaborate.sglang.arguments import Args, Kwargs, argument
-from fibcore.model.tree import Alternatives, SourcePlace, Unknown
+from fibcore.model.tree import Alternatives, Condition, SourcePlace, Unknown
 
 if TYPE_CHECKING:
     from fibcore.elaborate.python.evaluator import Evaluator
@@ -27,11 +37,18 @@ _READ_OPTIONS = ("quant_format", "post_residual_addition")
 
 _SUM = "srt.layers.layer_boundary.ops.sum_output"
 """The function that adds a stage's output up over ranks."""
+_FUSIONS = "srt.layers.layer_boundary.fusions.allreduce"
+_OUTPUTS = "srt.layers.layer_boundary.output"
+_EXPERTS = "srt.layers.moe.utils"
+"""Modules of what one kernel does with a sum, a residual and a norm."""
+_FEW = "a batch of few tokens"
+"""What that kernel takes."""
 
 
 # What releases call the same.
 _AT_EXIT = ("applied_at_exit", "at_producer")
 _PLAIN = ("is_plain_add", "adds_plainly")
+_PLAIN_NORM = ("is_plain_norm",)
 _BEGIN = ("init_residual", "enter")
 
 
@@ -43,18 +60,28 @@ class Stream(Value):
         pending: The update that the last stage left for the next read; None where the residual
             is all there is.
         entered: Whether a stage has read its input yet.
+        owes: Whether the norm of the next read may add the update up over ranks in steps of few
+            tokens, in one kernel.
     """
 
-    __slots__ = ("entered", "pending", "residual")
+    __slots__ = ("entered", "owes", "pending", "residual")
 
-    def __init__(self, residual: Any = None, pending: Any = None, *, entered: bool = True) -> None:
+    def __init__(
+        self,
+        residual: Any = None,
+        pending: Any = None,
+        *,
+        entered: bool = True,
+        owes: bool = False,
+    ) -> None:
         self.residual = residual
         self.pending = pending
         self.entered = entered
+        self.owes = owes
 
     @property
     def _kind(self) -> Any:
-        return (self.entered, _kind(self.residual), _kind(self.pending))
+        return (self.entered, _kind(self.residual), _kind(self.pending), self.owes)
 
     def same_as(self, other: Any) -> bool:
         return bool(self._kind == other._kind)
@@ -136,6 +163,7 @@ class ResidualStreams:
 
     def __init__(self, ranks: int) -> None:
         self._ranks = ranks
+        self._takes: dict[str, bool] = {}
         self._held: dict[str, Any] = {"stream": None}
         self.methods: dict[str, Callable[..., Any]] = {
             "prepare": self._prepare,
@@ -197,7 +225,7 @@ class ResidualStreams:
         options = {k: v for k, v in kwargs.items() if k in _READ_OPTIONS}
         bound = [argument(args, kwargs, 1, "forward_batch"), kwargs.get("read_context")]
         read = _bound(ev, _field(stage.declaration, "read"), bound, place)
-        result = self._read(ev, read, stage.norm, options, place)
+        result = self._read(ev, read, stage.norm, options, place, _stage_kind(stage))
         pairs = [_pair(ev, each) for each in _each(result)]
         self.carry(
             ev,
@@ -209,7 +237,7 @@ class ResidualStreams:
         return merge(_tensor(place) if pair is None else pair[0] for pair in pairs)
 
     def _read(
-        self, ev: Evaluator, read: Any, norm: Any, options: Kwargs, place: SourcePlace
+        self, ev: Evaluator, read: Any, norm: Any, options: Kwargs, place: SourcePlace, kind: str
     ) -> Any:
         """What a read gives for the stream, after the update that is pending: input, residual."""
         results: list[Any] = []
@@ -217,6 +245,10 @@ class ResidualStreams:
             if not isinstance(stream, Stream):
                 ev.forward.give_away([read, norm], {})
                 return Unknown("a read of a residual stream that is not known", place)
+            if stream.owes:
+                with ev.launches.taken_for(Condition(_FEW, True, place, "decode")):
+                    if not self._fuse(ev, kind, read, norm, stream, options, place):
+                        self._note_sum(ev, place)
             try:
                 results.append(_run_read(ev, read, norm, stream, options, place))
             except Raised as error:
@@ -236,9 +268,15 @@ class ResidualStreams:
         apply = _field(_field(declaration, "output_transform"), "apply")
         if apply is not ABSENT:
             ev.calls.call(apply, [_tensor(place)], {}, place)
-        self._note_sum(ev, place)
         at_exit = _flag(ev, update, _AT_EXIT, place)
-        if _flag(ev, update, _PLAIN, place) is not True:
+        plain = _flag(ev, update, _PLAIN, place) is True
+        owes = plain and at_exit is False and self._may_owe(ev, _stage_kind(stage), place)
+        if owes:
+            with ev.launches.taken_for(Condition(_FEW, False, place, "prefill")):
+                self._note_sum(ev, place)
+        else:
+            self._note_sum(ev, place)
+        if not plain:
             # Where the next read applies it, its modules are this stage's all the same.
             method = ABSENT if update is ABSENT else ev.attributes.find(update, "update", place)
             if method is not ABSENT:
@@ -251,9 +289,11 @@ class ResidualStreams:
             elif at_exit:
                 after.append(Stream(_tensor(place)))
             else:
-                after.append(Stream(stream.residual, update))
+                after.append(Stream(stream.residual, update, owes=owes))
         self.carry(ev, merge(after))
         return _tensor(place)
+
+    # -- sums over ranks -----------------------------------------------------------------------
 
     def _note_sum(self, ev: Evaluator, place: SourcePlace) -> None:
         """Note that ranks may add a stage's output up.
@@ -265,6 +305,77 @@ class ResidualStreams:
             name = f"{ev.index.package}.{_SUM}"
             ev.forward.note_operation(name, [_tensor(place)], {}, place, beside=True, possible=True)
 
+    def _may_owe(self, ev: Evaluator, kind: str, place: SourcePlace) -> bool:
+        """Whether a kernel of the next norm may add up what a stage of a kind gives.
+
+        It is for the server's arguments and the machine to say, all the same for every layer: the
+        source's own answers are asked, and tokens of the batch are all that is left open.
+        """
+        if self._ranks == 1 or not kind:
+            return False
+        if kind not in self._takes:
+            one_sum = kind == "ATTENTION" or (
+                self._ask(ev, _EXPERTS, "post_experts_sum_is_one_all_reduce", [], place)
+                is not False
+            )
+            tokens = Unknown("the number of tokens", place)
+            answers = (
+                self._ask(ev, _FUSIONS, "flashinfer_ar_fusion_applies", [tokens], place),
+                self._ask(
+                    ev,
+                    _FUSIONS,
+                    "aiter_ar_fusion_applies",
+                    [_tensor(place), Unknown("the batch", place)],
+                    place,
+                ),
+            )
+            applies = any(
+                one is not ABSENT and ev.operators.truth(one) is not False for one in answers
+            )
+            self._takes[kind] = one_sum and applies
+        return self._takes[kind]
+
+    def _ask(
+        self, ev: Evaluator, module: str, name: str, args: list[Any], place: SourcePlace
+    ) -> Any:
+        """What a function of the source answers; ABSENT where there is none."""
+        space = ev.modules.space(f"{ev.index.package}.{module}")
+        func = ABSENT if space is None else ev.modules.name_in(space, name)
+        return ABSENT if func is ABSENT else ev.calls.call(func, args, {}, place)
+
+    def _fuse(
+        self,
+        ev: Evaluator,
+        kind: str,
+        read: Any,
+        norm: Any,
+        stream: Stream,
+        options: Kwargs,
+        place: SourcePlace,
+    ) -> bool:
+        """Whether one kernel may take the sum that an update owes with a read's norm.
+
+        The source's own function is followed, which calls the norm by its method for that.
+        """
+        if _flag(ev, read, _PLAIN_NORM, place) is not True or stream.residual is None:
+            return False
+        plan = Namespace("plan of a stage", {"norm": norm}, lambda n: Unknown(f"{n} of a plan"))
+        batch = Unknown("the batch", place)
+        if kind == "FFN":
+            given = [plan, _tensor(place), stream.residual, batch]
+            result = self._ask(ev, _FUSIONS, "fused_ffn_input", given, place)
+        elif kind == "ATTENTION":
+            group = self._ask(ev, _EXPERTS, "post_experts_reduction_group", [], place)
+            owed = self._ask(ev, _OUTPUTS, "UnreducedOutput", [_tensor(place), group], place)
+            given = [plan, owed, stream.residual, batch, options.get("post_residual_addition")]
+            space = ev.modules.space(f"{ev.index.package}.{_FUSIONS}")
+            func = ABSENT if space is None else ev.modules.name_in(space, "fused_attn_input")
+            keys = {"fuses_quant": False, "keep_bf16": False}
+            result = None if func is ABSENT else ev.calls.call(func, given, keys, place)
+        else:
+            return False
+        return result is not None and result is not ABSENT
+
     def _branch_input(
         self, ev: Evaluator, stage: Stage, args: Args, kwargs: Kwargs, place: SourcePlace
     ) -> Any:
@@ -272,6 +383,12 @@ class ResidualStreams:
         return _tensor(place)
 
     # -- the stream between and behind the stages ----------------------------------------------
+
+    def _settle(self, ev: Evaluator, place: SourcePlace) -> None:
+        """Take the sum that an update owes where no norm of a stage can."""
+        if any(isinstance(stream, Stream) and stream.owes for stream in self._streams()):
+            with ev.launches.taken_for(Condition(_FEW, True, place, "decode")):
+                self._note_sum(ev, place)
 
     def _streams(self) -> Iterator[Any]:
         yield from _each(self.current)
@@ -282,11 +399,13 @@ class ResidualStreams:
 
     def _clear(self, ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
         """`take_output(hidden_states, forward_batch)` and the like: the stream ends."""
+        self._settle(ev, place)
         self.carry(ev, None)
         return _tensor(place)
 
     def _write(self, ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
         """`fold(hidden_states, forward_batch)` and the like: the residual is all there is."""
+        self._settle(ev, place)
         self.carry(ev, Stream(args[0] if args else _tensor(place)))
         return args[0] if args else _tensor(place)
 
@@ -309,6 +428,7 @@ class ResidualStreams:
             if k not in ("capture", "capture_output", "finalize_norm", "handoff_norm", "layernorm")
             and k not in ("forward_batch", "hidden_states", "skip_empty")
         }
+        self._settle(ev, place)
         for stream in self._streams():
             if not isinstance(stream, Stream):
                 ev.forward.give_away([norm], {})
@@ -327,7 +447,7 @@ class ResidualStreams:
         """`read_output(hidden_states, forward_batch, read, norm)`: a read ends the stream."""
         bound = [argument(args, kwargs, 1, "forward_batch"), kwargs.get("read_context")]
         read = _bound(ev, argument(args, kwargs, 2, "read"), bound, place)
-        result = self._read(ev, read, argument(args, kwargs, 3, "norm"), {}, place)
+        result = self._read(ev, read, argument(args, kwargs, 3, "norm"), {}, place, "")
         self.carry(ev, None)
         return result
 
@@ -348,6 +468,12 @@ def _run_read(
     given_options = {k: v for k, v in options.items() if k == "quant_format"}
     method = ev.attributes.get(read, "read", place)
     return ev.calls.call(method, [value, norm], given_options, place)
+
+
+def _stage_kind(stage: Stage) -> str:
+    """What a stage is for, ATTENTION or FFN; empty where that is not known."""
+    kind = _field(stage.declaration, "kind")
+    return str(getattr(kind, "name", "")) if kind is not ABSENT else ""
 
 
 def _each(value: Any) -> tuple[Any, ...]:

@@ -84,9 +84,21 @@ def _name_collective(call: Operation, found: KernelCollector) -> None:
     weights = [v.path for v in (*call.args, *call.kwargs.values()) if isinstance(v, ParameterRef)]
     names = sorted({".".join(path.split(".")[-2:]) for path in weights})
     reason = f"{_BETWEEN}; it reads {', '.join(names)} besides" if names else _BETWEEN
-    choice = _SUM if "reduce" in call.name or "sum" in call.name else ""
+    if call.stage:
+        reason += f"; in steps of {call.stage}"
+    # The stage tells the kernel with the norm from a sum by itself.
+    choice = _SUM if not names and ("reduce" in call.name or "sum" in call.name) else ""
     found.claim(call)
-    found.not_covered(call.name, reason, call, op_types=(), choice=choice, moves="collective")
+    found.not_covered(
+        call.name,
+        reason,
+        call,
+        op_types=(),
+        choice=choice,
+        moves="collective",
+        inside=bool(names),
+        stage=call.stage,
+    )
 
 
 def _match(call: Operation, cache: str | None, serving: Serving, found: KernelCollector) -> None:

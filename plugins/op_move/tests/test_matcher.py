@@ -153,6 +153,15 @@ def test_a_collective_with_a_norm_says_which_weight_it_reads() -> None:
     assert op.what == "flashinfer_allreduce_residual_rmsnorm"
     assert op.reason.endswith("; it reads input_layernorm.weight besides")
     assert len(op.uses) == 2
+    assert op.inside
+    assert not op.choice
+
+
+def test_a_collective_of_one_stage_is_told_apart() -> None:
+    sums = operation(f"{COMMUNICATION}tensor_model_parallel_all_reduce", TENSOR)
+    found = extract(sums, attrs.evolve(sums, stage="prefill"))
+    assert [op.stage for op in found.not_covered] == ["", "prefill"]
+    assert found.not_covered[1].reason.endswith("; in steps of prefill")
 
 
 def test_other_caches_are_copies() -> None:

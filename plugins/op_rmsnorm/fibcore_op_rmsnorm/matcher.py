@@ -79,10 +79,6 @@ _CENTRED = re.compile(r"(Layer|Group|Batch|Instance)Norm")
 _QUANTISING = ("forward_with_per_tensor_quant_fusion",)
 # A function that is given a norm's weight and normalises rows, no more.
 _ALONE = "layernorm_fn"
-# A method of a norm that adds up over ranks first, in one kernel with the norm.
-_SUMMING = "forward_with_allreduce_fusion"
-# What plugins call the choice between this kernel and a sum that is one by itself.
-_SUM_CHOICE = "sum over ranks"
 # Does nothing but return None on CUDA; the model then calls another method.
 _IGNORED = ("forward_with_allreduce_fusion_quant_per_group",)
 
@@ -107,12 +103,12 @@ class _Norm:
     notes: tuple[str, ...] = ()
 
 
-def extract(tree: ModelTree, serving: Serving) -> Extraction:
+def extract(tree: ModelTree, serving: Serving) -> Extraction:  # noqa: ARG001 - the hook's
     """The RMSNorm kernels of `tree`, with every layer that runs each.
 
     A norm counts as fused-add where the forward pass hands it a residual, as plain where it does
-    not, and as both where both happen. Tensor and expert parallelism change no definition; with
-    several ranks one kernel may sum over them and normalise, which is named.
+    not, and as both where both happen. Tensor and expert parallelism change no definition: a
+    kernel that sums over ranks and normalises is a collective, and is named where those are.
     """
     found = KernelCollector(lenient=("eps",))
     fused = _fused_functions(tree)
@@ -123,8 +119,6 @@ def extract(tree: ModelTree, serving: Serving) -> Extraction:
             _match(node, tree, fused.get(node.path, ()), found, is_folded=node.path in folded)
             if holder is not None and _FOLDS in holder.attributes:
                 found.claim(holder)
-            if serving.tp > 1:
-                _name_sum(tree, node, found)
     return found.finish()
 
 
@@ -224,22 +218,6 @@ def _match(
         found.problem(
             f"{_name(norm, fused_add=False)} or {_name(norm, fused_add=True)}", doubt, node
         )
-
-
-def _name_sum(tree: ModelTree, node: ModuleNode, found: KernelCollector) -> None:
-    """Name the kernel that adds up over ranks, and then adds the residual and normalises."""
-    holder = tree.parent(node.path)
-    if holder is None or not any(call.method == _SUMMING for call in node.calls):
-        return
-    found.not_covered(
-        f"all-reduce with {node.class_name}",
-        "one kernel adds up over ranks, adds the residual and normalises; it reads "
-        f"{node.path.rpartition('.')[2]}.weight",
-        holder,
-        op_types=(),
-        choice=_SUM_CHOICE,
-        moves="collective",
-    )
 
 
 def _name(norm: _Norm, *, fused_add: bool) -> str:

@@ -256,6 +256,15 @@ if o.a is None:
     o.a = 9
 self.x = o.a
 
+## what is unknown and true or false at the end of `and` => {False, None}
+self.x = (not foreign.flag()) and None
+
+## a question of identity is no other value at the end of `and` => {False}
+self.x = (foreign.flag() is None) and False
+
+## `or` of what is true or false => {True, 4}
+self.x = (foreign.flag() in (1, 2)) or 4
+
 ## `or` drops what is false => {8, 3}
 a = 3 if foreign.flag() else None
 self.x = a or 8

@@ -26,6 +26,11 @@ MODE = "forward_batch.forward_mode"
         ("self.other.is_decode()", "", ""),
         ("is_decode()", "", ""),
         ("x", "", ""),
+        ("apply_flashinfer_allreduce_fusion(x.shape[0])", "decode", "prefill"),
+        ("(aiter_ar_fusion_applies(x) or y()) and hasattr(norm, 'z')", "decode", "prefill"),
+        ("x.shape[0] <= 4096 and args.enable_flashinfer_allreduce_fusion", "decode", "prefill"),
+        ("ranks > 1 and not should_allreduce_fusion and not x", "prefill", ""),
+        ("not skip_all_reduce", "prefill", "decode"),
     ],
 )
 def test_sides(test: str, true: str, false: str) -> None:

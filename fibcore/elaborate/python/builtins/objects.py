@@ -64,6 +64,8 @@ def _getattr(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> A
         return ev.attributes.get(owner, name, place)
 
     def each(value: Any) -> Any:
+        if ev.environment.is_mark(name) and isinstance(value, Unknown) and value.is_tensor:
+            return Unknown(f"hasattr {name}", place) if name in ev.attributes.marks else False
         if _runs_code(ev, value, name):
             find = partial(ev.attributes.get, value, name, place)
             return ev.exceptions.unless("AttributeError", find, args[2], place)
@@ -89,6 +91,8 @@ def _hasattr(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> A
     ev.layers.pin(name)
 
     def each(value: Any) -> Any:
+        if ev.environment.is_mark(name) and isinstance(value, Unknown) and value.is_tensor:
+            return Unknown(f"hasattr {name}", place) if name in ev.attributes.marks else False
         if _runs_code(ev, value, name):
             find = partial(ev.attributes.get, value, name, place)
             found = ev.exceptions.unless("AttributeError", lambda: (find(), True)[1], False, place)

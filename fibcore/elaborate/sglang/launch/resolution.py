@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from fibcore.elaborate.sglang.environment import Environment
 
 HANDLERS = (
+    "deprecated_args",
     "deprecated_dp_attention",
     "missing_default_values",
     "decode_context_parallelism",
@@ -56,7 +57,7 @@ PARALLEL = (
 
 _BY_MEMORY = ("chunked_prefill_size", "cuda_graph_config", "cuda_graph_max_bs", "cuda_graph_bs")
 """Arguments that the server computes from the memory of its GPU, and handlers calculate with."""
-_ABOUT_ALL = ("missing_default_values", "model_specific_adjustments")
+_ABOUT_ALL = ("deprecated_args", "missing_default_values", "model_specific_adjustments")
 """Topics whose handlers read what decides about no kernel as well."""
 _ABOUT_REQUESTS = frozenset({
     "chunked_prefill_size", "cuda_graph_config", "load_format", "max_running_requests",
@@ -130,7 +131,12 @@ def resolve(
         for name, value in known.values.items()
         if name not in before or value is not before[name]
     }
-    changed = {name: value for name, value in changed.items() if not name.startswith("_")}
+    # What is written under a name that is not known is the source's own bookkeeping.
+    changed = {
+        name: value
+        for name, value in changed.items()
+        if isinstance(name, str) and not name.startswith("_")
+    }
     return Settled(changed, frozenset(effective), tuple(notes))
 
 
@@ -211,6 +217,11 @@ def _stand_ins(known: Namespace, config: Namespace, draft: Namespace | None) -> 
     def run_hook(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
         return ev.calls.call(argument(args, kwargs, 0, "builtin"), [known], {}, place)
 
+    def get_config(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
+        # The target's config is asked for by `model_config_of` and its like, in older releases so.
+        path = argument(args, kwargs, 0, "model")
+        return config if path is known.values.get("model_path", ABSENT) else of_draft
+
     view = Native("view", lambda *_: known)
     of_draft = draft or Unknown("the config of the draft model, which is not at hand")
     return {
@@ -219,8 +230,7 @@ def _stand_ins(known: Namespace, config: Namespace, draft: Namespace | None) -> 
         "run_hook": Native("run_hook", run_hook),
         "resolving_view": view,
         "resolved_view": view,
-        # The target's config is asked for by `model_config_of` and its like.
-        "get_config": Native("get_config", lambda *_: of_draft),
+        "get_config": Native("get_config", get_config),
         "model_config_of": Native("model_config_of", lambda *_: _model_config(config)),
         # The config is at hand: the model is no single file, nor what another server sends.
         "check_gguf_file": Native("check_gguf_file", lambda *_: False),
