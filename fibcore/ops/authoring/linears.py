@@ -13,7 +13,7 @@ import attrs
 
 from fibcore.model.kernel import Fact, fact
 from fibcore.model.serving import Serving
-from fibcore.model.tree import ModuleNode, Named, with_origins
+from fibcore.model.tree import ModuleNode, Named, Operation, with_origins
 from fibcore.ops.authoring.decided import UndecidedError, decided, decided_size
 
 LINEAR = "sglang.srt.layers.linear."
@@ -39,8 +39,8 @@ class Size:
     note: str
     sources: tuple[object, ...] = ()
 
-    def fact(self, node: ModuleNode) -> Fact:
-        """The size as a fact about the layer."""
+    def fact(self, node: ModuleNode | Operation) -> Fact:
+        """The size as a fact about a layer, or about a call."""
         return fact(self.value, node, self.note, *self.sources)
 
 

@@ -24,6 +24,12 @@ _OTHERS = (
     ("leaky", "torch.relu(input)", "torch.nn.functional.leaky_relu(input, 0.02)"),
     ("the gate is not bounded", "gate.div_(beta).tanh_()", "gate.div_(beta)"),
     ("the other half is not bounded", "up.div_(linear_beta).tanh_()", "up.div_(linear_beta)"),
+    ("the gate is not clamped", ".clamp_(max=limit)", ""),
+    ("the gate is clamped on both sides", ".clamp_(max=limit)", ".clamp_(-limit, limit)"),
+    ("the other half is not clamped", ".clamp_(-limit, limit)", ""),
+    ("the other half is clamped on one side", ".clamp_(-limit, limit)", ".clamp_(max=limit)"),
+    ("nothing is added to the other half", "up.add_(1)", "up"),
+    ("alpha is left out", "alpha * gate", "gate"),
 )
 
 

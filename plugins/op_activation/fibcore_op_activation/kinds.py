@@ -66,6 +66,24 @@ _KINDS = (
             "linear_beta": "Bound of the other half: linear_beta * tanh(up / linear_beta).",
         },
     ),
+    Kind(
+        "silu_and_mul_clamp",
+        "min(gate, limit) / (1 + exp(-min(gate, limit))) * max(-limit, min(up, limit))",
+        8,
+        gated=True,
+        scalars={"limit": "The largest gate, and the largest up of either sign."},
+    ),
+    Kind(
+        "swiglu_oai_and_mul",
+        "min(gate, limit) / (1 + exp(-alpha * min(gate, limit))) "
+        "* (max(-limit, min(up, limit)) + 1)",
+        10,
+        gated=True,
+        scalars={
+            "alpha": "Multiplies the gate within the sigmoid.",
+            "limit": "The largest gate, and the largest up of either sign.",
+        },
+    ),
     Kind("silu", "x / (1 + exp(-x))", 4),
     Kind("gelu", _GELU.format(x="x"), 5),
     Kind("gelu_tanh", _GELU_TANH.format(x="x"), 9),

@@ -12,6 +12,7 @@ from fibcore.plugin import (
     KernelCollector,
     ModelTree,
     ModuleNode,
+    Operation,
     Serving,
     UndecidedError,
     decided,
@@ -51,6 +52,15 @@ _LEARNT = {
     _LAYERS + "ScaledActivation": "it divides by a weight",
 }
 _KNOWN = frozenset({*_PLAIN, *_GELU, _SITU, *_LEARNT})
+# Functions that models call in the place of a module: the kind, and where its scalars are given.
+# gemm1_beta is what is added to up, which is 1.
+_FUNCTIONS: dict[str, tuple[str, dict[str, tuple[int, str]]]] = {
+    "silu_and_mul_clamp": ("silu_and_mul_clamp", {"limit": (2, "swiglu_limit")}),
+    "swiglu_no_interleaved_with_alpha_and_limit": (
+        "swiglu_oai_and_mul",
+        {"alpha": (1, "gemm1_alpha"), "limit": (2, "gemm1_limit")},
+    ),
+}
 # A routed expert that is a module of its own: its weights go to one kernel with all the others'.
 _EXPERT = re.compile(r"(^|\.)experts\.\d+\.")
 
@@ -69,13 +79,19 @@ class _OtherFunctionError(Exception):
 
 def extract(tree: ModelTree, serving: Serving) -> Extraction:
     """The activations of `tree`, as one rank runs them, with every layer that runs each."""
-    found = KernelCollector(lenient=("beta", "linear_beta"))
+    found = KernelCollector(lenient=("beta", "linear_beta", "alpha", "limit"))
     split: dict[str, int] = {}
+    calls = [call for call in tree.kernel_calls if call.beside and call.name in _FUNCTIONS]
+    for call in calls:
+        _match_call(tree, call, serving, found, split)
+    instead = {call.module for call in calls}
     for node in tree.walk():
         if _KNOWN.isdisjoint((node.cls, *node.bases)):
             continue
         if not node.calls and _EXPERT.search(node.path):
             found.claim(node)
+        elif node.idle and node.path.rpartition(".")[0] in instead:
+            found.claim(node)  # the function stands in its place
         else:
             _match(tree, node, serving, found, split)
     extraction = found.finish()
@@ -84,6 +100,48 @@ def extract(tree: ModelTree, serving: Serving) -> Extraction:
         for k in extraction.kernels
     )
     return attrs.evolve(extraction, kernels=tuple(kernels))
+
+
+def _match_call(
+    tree: ModelTree,
+    call: Operation,
+    serving: Serving,
+    found: KernelCollector,
+    split: dict[str, int],
+) -> None:
+    """Add the kernel of a call of a function, or say why it has none."""
+    name, scalars = _FUNCTIONS[call.name]
+    try:
+        given = {n: decided(call.argument(*at), n) for n, at in scalars.items()}
+        activation = _Activation(KINDS[name], {n: _number(n, v) for n, v in given.items()})
+        _add(tree, call, activation, serving, found, split)
+    except NoLinearError:
+        reason = "no linear layer is beside it, so its rows are those of another operation"
+        found.claim(call)
+        found.not_covered(f"{call.name} outside of feed-forward layers", reason, call)
+    except UndecidedError as why:
+        found.problem(f"{call.name} kernel", str(why), call)
+
+
+def _add(
+    tree: ModelTree,
+    node: ModuleNode | Operation,
+    activation: _Activation,
+    serving: Serving,
+    found: KernelCollector,
+    split: dict[str, int],
+) -> None:
+    """Add the kernel of an activation.
+
+    Raises:
+        NoLinearError, UndecidedError: as `producer` has it.
+    """
+    first = producer(tree, node, serving, gated=activation.kind.gated)
+    kernel = _kernel(node, activation, first)
+    found.add(kernel, node)
+    if first.splits_rows:
+        origins = frozenset().union(*(fact.origins for fact in kernel.facts.values()))
+        split[kernel.name] = serving.ranks(origins)
 
 
 def _match(
@@ -103,7 +161,7 @@ def _match(
         activation = _activation(node)
         if not node.calls:
             raise UndecidedError("no call of it was found in the forward pass")
-        first = producer(tree, node, serving, gated=activation.kind.gated)
+        _add(tree, node, activation, serving, found, split)
     except NoLinearError:
         reason = "no linear layer is beside it, so its rows are those of another operation"
         found.not_covered(f"{node.class_name} outside of feed-forward layers", reason, node)
@@ -111,15 +169,9 @@ def _match(
         found.not_covered(node.class_name, str(other), node)
     except UndecidedError as why:
         found.problem(what, str(why), node)
-    else:
-        kernel = _kernel(node, activation, first)
-        found.add(kernel, node)
-        if first.splits_rows:
-            origins = frozenset().union(*(fact.origins for fact in kernel.facts.values()))
-            split[kernel.name] = serving.ranks(origins)
 
 
-def _kernel(node: ModuleNode, activation: _Activation, first: Linear) -> Kernel:
+def _kernel(node: ModuleNode | Operation, activation: _Activation, first: Linear) -> Kernel:
     kind, width = activation.kind, first.width
     api = (f"fi_api:flashinfer.activation.{kind.name}",) if kind.flashinfer else ()
     return Kernel(

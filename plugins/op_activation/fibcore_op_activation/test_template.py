@@ -32,12 +32,23 @@ def _situ(gate: torch.Tensor, up: torch.Tensor, beta: float, linear_beta: float)
     return bounded * linear_beta * torch.tanh(up / linear_beta)
 
 
+def _clamped(gate: torch.Tensor, up: torch.Tensor, limit: float) -> torch.Tensor:
+    return _silu(gate.clamp(max=limit)) * up.clamp(-limit, limit)
+
+
+def _swiglu_oai(gate: torch.Tensor, up: torch.Tensor, alpha: float, limit: float) -> torch.Tensor:
+    gate = gate.clamp(max=limit)
+    return gate / (1.0 + torch.exp(-alpha * gate)) * (up.clamp(-limit, limit) + 1.0)
+
+
 # Name without sizes to the formula, on float64 tensors: the halves of rows where it is gated.
 FORMULAS: dict[str, Formula] = {
     "silu_and_mul": lambda gate, up: _silu(gate) * up,
     "gelu_and_mul": lambda gate, up: _gelu(gate) * up,
     "gelu_tanh_and_mul": lambda gate, up: _gelu_tanh(gate) * up,
     "situ_and_mul": _situ,
+    "silu_and_mul_clamp": _clamped,
+    "swiglu_oai_and_mul": _swiglu_oai,
     "silu": _silu,
     "gelu": _gelu,
     "gelu_tanh": _gelu_tanh,
@@ -65,7 +76,7 @@ def make_inputs(
 
 def _inputs(definition: Definition, values: torch.Tensor, device: torch.device) -> Inputs:
     """The input in the definition's dtype, and the scalars."""
-    scalars = {"beta": 3.0, "linear_beta": 7.0}
+    scalars = {"beta": 3.0, "linear_beta": 7.0, "alpha": 1.5, "limit": 5.0}
     if not set(definition["inputs"]) <= {"input", *scalars}:
         import pytest
 

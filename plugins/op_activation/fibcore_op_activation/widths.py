@@ -6,7 +6,7 @@ is the input of another, both held by the module that holds it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import attrs
 
@@ -14,8 +14,10 @@ from fibcore.plugin import (
     LinearSizes,
     ModelTree,
     ModuleNode,
+    Operation,
     Serving,
     Size,
+    SourcePlace,
     UndecidedError,
     rank_sizes,
 )
@@ -47,7 +49,9 @@ class Linear:
         return attrs.evolve(n, note=f"{name}: {n.note}")
 
 
-def producer(tree: ModelTree, node: ModuleNode, serving: Serving, *, gated: bool) -> Linear:
+def producer(
+    tree: ModelTree, node: ModuleNode | Operation, serving: Serving, *, gated: bool
+) -> Linear:
     """The linear layer whose output an activation gets.
 
     The only one is it where it is called on a line before. Where several would fit, the lines
@@ -56,7 +60,8 @@ def producer(tree: ModelTree, node: ModuleNode, serving: Serving, *, gated: bool
 
     Args:
         tree: The model.
-        node: The activation.
+        node: The activation: a module, or the call of a function in the module that holds the
+            linear layers.
         serving: How the model is served.
         gated: Whether it gives rows half as wide as it gets.
 
@@ -64,22 +69,23 @@ def producer(tree: ModelTree, node: ModuleNode, serving: Serving, *, gated: bool
         NoLinearError: no linear layer is beside it.
         UndecidedError: they do not fit, several disagree, or a size is not known.
     """
-    holder = tree.parent(node.path)
+    holder = tree.find(node.module) if isinstance(node, Operation) else tree.parent(node.path)
+    places = [node.place] if isinstance(node, Operation) else [c.place for c in node.calls]
     beside = [] if holder is None else list(holder.children.values())
     linears = {n.path: found for n in beside if (found := _linear(n, serving)) is not None}
     if holder is None or not linears:
         raise NoLinearError
     before = after = list(linears.values())
-    if holder.cls in _SEQUENTIAL:
+    if holder.cls in _SEQUENTIAL and not isinstance(node, Operation):
         at = next(i for i, n in enumerate(beside) if n.path == node.path)
         before = [linears[n.path] for n in beside[:at] if n.path in linears][-1:]
         after = [linears[n.path] for n in beside[at:] if n.path in linears][:1]
     only = next(iter(linears.values()))
-    if len(linears) == 1 and _comes_after(only, node):
+    if len(linears) == 1 and _comes_after(only, places):
         return only  # the next one is held by another module, as BERT's is
     pairs = [(p, c) for p in before for c in after if p is not c and _fits(p, c, gated=gated)]
     if _disagree(pairs):
-        pairs = [pair for pair in pairs if _in_order(*pair, node)] or pairs
+        pairs = [pair for pair in pairs if _in_order(*pair, places)] or pairs
     if _disagree(pairs):
         pairs = [(p, c) for p, c in pairs if p.splits_rows and not c.splits_rows] or pairs
     if not pairs:
@@ -107,21 +113,21 @@ def _disagree(pairs: Iterable[tuple[Linear, Linear]]) -> bool:
     return len({(first.sizes.n.value, first.splits_rows) for first, _ in pairs}) > 1
 
 
-def _comes_after(only: Linear, node: ModuleNode) -> bool:
+def _comes_after(only: Linear, places: Sequence[SourcePlace]) -> bool:
     """Whether the source calls the activation on a line after the only linear layer beside it."""
-    return bool(node.calls and only.node.calls) and all(
-        before.place.file == here.place.file and before.place.line < here.place.line
+    return bool(places and only.node.calls) and all(
+        before.place.file == here.file and before.place.line < here.line
         for before in only.node.calls
-        for here in node.calls
+        for here in places
     )
 
 
-def _in_order(first: Linear, last: Linear, node: ModuleNode) -> bool:
+def _in_order(first: Linear, last: Linear, places: Sequence[SourcePlace]) -> bool:
     """Whether the source calls the first, the activation and the last in this order."""
     return any(
-        before.place.file == here.place.file == after.place.file
-        and before.place.line <= here.place.line <= after.place.line
+        before.place.file == here.file == after.place.file
+        and before.place.line <= here.line <= after.place.line
         for before in first.node.calls
-        for here in node.calls
+        for here in places
         for after in last.node.calls
     )

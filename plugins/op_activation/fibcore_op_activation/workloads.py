@@ -19,8 +19,11 @@ WIDEST = 8.0
 """Elements of small workloads lie evenly in -WIDEST to WIDEST: from there on GELU and SiLU are 0 or
 the element itself. A normal distribution has hardly any beyond 4, where forms of GELU differ."""
 
-SCALARS = {"beta": 4.0, "linear_beta": 25.0}
-"""Scalars of definitions that no model is known of: those of Kimi K3."""
+BEYOND = 1.5
+"""Where a limit clamps, elements go so many times as far."""
+
+SCALARS = {"beta": 4.0, "linear_beta": 25.0, "alpha": 1.702, "limit": 10.0}
+"""Scalars of definitions that no model is known of: those of Kimi K3, of gpt-oss, DeepSeek-V4's."""
 
 
 def workloads(
@@ -33,20 +36,23 @@ def workloads(
     width = definition.const_axes[kind.width]
     half = {HALF: width // 2} if kind.gated else {}
     scalars = {name: float(constants.get(name, SCALARS[name])) for name in kind.scalars}
+    widest = max(WIDEST, BEYOND * scalars.get("limit", 0.0))
     made = []
     for rows in TOKENS:
         label, axes = f"{rows} rows", {"num_tokens": rows, **half}
         if rows <= SMALL_ROWS:
-            tensors = functools.partial(_rows, definition.name, rows, width, seed)
+            tensors = functools.partial(_rows, definition.name, rows, width, seed, widest)
             made.append(WorkloadCase(label, axes, scalars, tensors=tensors))
         else:
             made.append(WorkloadCase(label, axes, scalars))
     return tuple(made)
 
 
-def _rows(name: str, rows: int, width: int, seed: int) -> Mapping[str, np.ndarray[Any, Any]]:
+def _rows(
+    name: str, rows: int, width: int, seed: int, widest: float
+) -> Mapping[str, np.ndarray[Any, Any]]:
     """Evenly distributed elements."""
     from fibcore.plugin import generator
 
     draws = generator(seed, name, "input", rows)
-    return {"input": draws.uniform(-WIDEST, WIDEST, rows, width)}
+    return {"input": draws.uniform(-widest, widest, rows, width)}

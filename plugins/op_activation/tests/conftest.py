@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 import fibcore_op_activation as plugin
-from fibcore.plugin import Definition, ModuleNode, Serving
+from fibcore.plugin import Definition, ModuleNode, Operation, Serving
 from fibcore.testing.mutations import with_constants
 from fibcore.testing.sglang_modules import linear
 from fibcore.testing.templates import Template
-from fibcore.testing.trees import TENSOR, call, module, tree
+from fibcore.testing.trees import TENSOR, call, module, operation, tree
 from fibcore_op_activation.kinds import KINDS
 
 LAYERS = "sglang.srt.layers.activation."
@@ -28,6 +28,18 @@ CLASSES: dict[str, tuple[str, dict[str, Any]]] = {
     "quick_gelu": (LAYERS + "QuickGELU", {}),
     "relu": ("torch.nn.ReLU", {}),
     "relu2": (LAYERS + "ReLU2", {}),
+}
+# Kind to function and arguments behind the tensor, for those that no class has.
+FUNCTIONS: dict[str, tuple[str, tuple[Any, ...]]] = {
+    "silu_and_mul_clamp": (
+        "sglang.kernels.ops.activation.silu_and_mul_clamp.silu_and_mul_clamp",
+        (TENSOR, 10.0),
+    ),
+    "swiglu_oai_and_mul": (
+        "sglang.srt.layers.moe.moe_runner.triton_utils.fused_moe."
+        "swiglu_no_interleaved_with_alpha_and_limit",
+        (1.702, 7.0),
+    ),
 }
 
 
@@ -45,13 +57,22 @@ def make_layer(kind: str, size: int = 4096, path: str = "mlp", **changed: Any) -
     else:
         first = linear(f"{path}.up_proj", "ColumnParallelLinear", 64, size, calls=[call(TENSOR)])
     last = linear(f"{path}.down_proj", "RowParallelLinear", size, 64, calls=[call(TENSOR)])
-    activation = make_activation(kind, f"{path}.act_fn", **changed)
-    children = [first, last, activation]
+    children = [first, last]
+    if kind not in FUNCTIONS:
+        children.append(make_activation(kind, f"{path}.act_fn", **changed))
     return module(path, "sglang.srt.models.example.MLP", children=children, leaf=False)
 
 
+def make_call(kind: str, path: str = "mlp", *arguments: Any) -> Operation:
+    """A call of the function of a kind, in a feed-forward layer."""
+    function, given = FUNCTIONS[kind]
+    return operation(function, TENSOR, *(arguments or given), module=path)
+
+
 def make_definition(kind: str, size: int = 4096) -> Definition:
-    (kernel,) = plugin.fibcore_extract(tree(make_layer(kind, size)), Serving()).kernels
+    calls = [make_call(kind)] if kind in FUNCTIONS else []
+    made = tree(make_layer(kind, size), kernel_calls=calls)
+    (kernel,) = plugin.fibcore_extract(made, Serving()).kernels
     return plugin.fibcore_reference(kernel)
 
 
@@ -75,6 +96,12 @@ def activation() -> Callable[..., ModuleNode]:
 def layer() -> Callable[..., ModuleNode]:
     """Makes a feed-forward layer with an activation of a kind, and a size."""
     return make_layer
+
+
+@pytest.fixture
+def function() -> Callable[..., Operation]:
+    """Makes a call of the function of a kind, in the layer of a path."""
+    return make_call
 
 
 @pytest.fixture

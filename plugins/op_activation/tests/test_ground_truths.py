@@ -23,6 +23,8 @@ EXPECTED = {
     "gelu_and_mul": ["flashinfer", "sglang"],
     "gelu_tanh_and_mul": ["flashinfer", "sglang"],
     "situ_and_mul": ["sglang", "torch"],
+    "silu_and_mul_clamp": ["torch"],
+    "swiglu_oai_and_mul": ["torch"],
     "silu": ["torch"],
     "gelu": ["torch"],
     "gelu_tanh": ["sglang", "torch"],

@@ -12,6 +12,7 @@ from fibcore.plugin import (
     Alternatives,
     Extraction,
     ModuleNode,
+    Operation,
     Serving,
     SourcePlace,
     Unknown,
@@ -24,6 +25,7 @@ from fibcore_op_activation.kinds import KINDS
 
 Layer = Callable[..., ModuleNode]
 LINEAR = "sglang.srt.layers.linear."
+ACTIVATIONS = "sglang.srt.layers.activation."
 
 
 def extract(*nodes: ModuleNode, tp: int = 1) -> Extraction:
@@ -34,12 +36,21 @@ def names(found: Extraction) -> dict[str, list[str]]:
     return {k.name: [u.path for u in k.uses] for k in found.kernels}
 
 
+def held_at(path: str) -> ModuleNode:
+    """A module without linear layers."""
+    return module(path, "sglang.srt.models.example.MLP", leaf=False)
+
+
 def held(*children: ModuleNode, cls: str = "sglang.srt.models.example.MLP") -> ModuleNode:
     """A module that holds others; their paths have to begin with `mlp.`."""
     return module("mlp", cls, children=children, leaf=False)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+CALLED = ("silu_and_mul_clamp", "swiglu_oai_and_mul")
+"""The kinds that are functions."""
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in CALLED])
 def test_each_kind_is_found_with_the_size_between_its_linear_layers(
     layer: Layer, kind: str
 ) -> None:
@@ -53,6 +64,45 @@ def test_each_kind_is_found_with_the_size_between_its_linear_layers(
     assert not found.not_covered
     assert not found.problems
     assert found.claimed == {"a.act_fn", "b.act_fn", "c.act_fn"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "scalars"),
+    [
+        ("silu_and_mul_clamp", {"limit": 10.0}),
+        ("swiglu_oai_and_mul", {"alpha": 1.702, "limit": 7.0}),
+    ],
+)
+def test_functions_are_found_in_the_layers_that_call_them(
+    layer: Layer, function: Callable[..., Operation], kind: str, scalars: dict[str, float]
+) -> None:
+    idle = attrs.evolve(module("a.act_fn", f"{ACTIVATIONS}SiluAndMul", {}), idle=True)
+    first = layer(kind, 96, "a")
+    first = attrs.evolve(first, children={**first.children, "act_fn": idle})
+    made = tree(first, layer(kind, 96, "b"), kernel_calls=[function(kind, p) for p in "ab"])
+    found = matcher.extract(made, Serving(tp=4))
+    (kernel,) = found.kernels
+    assert kernel.name == f"{kind}_h48"
+    assert [use.path for use in kernel.uses] == ["a", "b"]
+    assert {name: kernel.parameters[name] for name in scalars} == scalars
+    assert kernel.tags == ("tp:4",)
+    # The module that nobody calls is no gap where the function stands in its place.
+    assert not found.not_covered
+    assert len(found.claimed) == 3
+
+
+def test_functions_of_what_is_not_known_are_problems(
+    layer: Layer, function: Callable[..., Operation]
+) -> None:
+    unknown = function("silu_and_mul_clamp", "a", TENSOR, Unknown("a limit"))
+    alone = function("silu_and_mul_clamp", "b")
+    made = tree(layer("silu_and_mul_clamp", 96, "a"), held_at("b"), kernel_calls=[unknown, alone])
+    found = matcher.extract(made, Serving())
+    assert not found.kernels
+    assert [p.what for p in found.problems] == ["silu_and_mul_clamp kernel"]
+    assert [n.what for n in found.not_covered] == [
+        "silu_and_mul_clamp outside of feed-forward layers"
+    ]
 
 
 def test_a_rank_has_its_share(layer: Layer) -> None:

@@ -37,6 +37,16 @@ def test_scalars_are_the_models(definition: Make) -> None:
     assert found[0].scalars == {"beta": 2.0, "linear_beta": 9.0}
 
 
+def test_few_rows_reach_the_limit(definition: Make) -> None:
+    for kind in ("silu_and_mul_clamp", "swiglu_oai_and_mul"):
+        for limit in (10.0, 30.0):
+            found = fibcore_workloads(definition(kind, 64), {"limit": limit, "alpha": 1.5}, 0)
+            values = found[4].tensors()["input"]
+            for half in (values[:, :64], values[:, 64:]):
+                assert half.min() < -1.2 * limit
+                assert half.max() > 1.2 * limit
+
+
 def test_definitions_of_others_are_not_guessed(definition: Make) -> None:
     made = definition("relu2")
     inputs = {**made.inputs, "scale": scalar("float32")}

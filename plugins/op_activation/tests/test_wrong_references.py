@@ -22,7 +22,8 @@ pytest.importorskip("torch")
 Make = Callable[..., Definition]
 
 GATE, UP = "input[rows, :half]", "input[rows, half:]"
-GATED = ("silu_and_mul", "gelu_and_mul", "gelu_tanh_and_mul", "situ_and_mul")
+CLAMPED = ("silu_and_mul_clamp", "swiglu_oai_and_mul")
+GATED = ("silu_and_mul", "gelu_and_mul", "gelu_tanh_and_mul", "situ_and_mul", *CLAMPED)
 PRODUCT = {
     "silu_and_mul": "silu(gate)",
     "gelu_and_mul": "gelu(gate)",
@@ -108,6 +109,23 @@ MISTAKES["situ_and_mul"] += [
     ),
     ("the sigmoid is left out", "torch.sigmoid(gate)", "torch.ones_like(gate)"),
     ("beta is left out", ".mul_(beta)", ""),
+]
+for _kind in CLAMPED:
+    MISTAKES[_kind] += [
+        ("the gate is not clamped", ".clamp_(max=limit)", ""),
+        ("the gate is clamped on both sides", ".clamp_(max=limit)", ".clamp_(-limit, limit)"),
+        ("up is not clamped", ".clamp_(-limit, limit)", ""),
+        ("up is clamped above alone", ".clamp_(-limit, limit)", ".clamp_(max=limit)"),
+    ]
+MISTAKES["silu_and_mul_clamp"] += [
+    ("silu is clamped", ".clamp_(max=limit)", "", "silu(gate)", "silu(gate).clamp_(max=limit)"),
+    ("one is added to up", "silu(gate), up", "silu(gate), up.add_(1)"),
+    ("GELU", "silu(gate)", f"{F}gelu(gate)"),
+]
+MISTAKES["swiglu_oai_and_mul"] += [
+    ("nothing is added to up", "up.add_(1)", "up"),
+    ("alpha is left out", "alpha * gate", "gate"),
+    ("the sigmoid alone", ".mul_(gate)", ""),
 ]
 
 BY_KIND = {kind: [Mistake.of(*texts) for texts in found] for kind, found in MISTAKES.items()}

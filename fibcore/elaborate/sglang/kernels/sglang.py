@@ -34,6 +34,14 @@ NOTED = (
     "sglang.srt.layers.dp_attention.attn_tp_reduce_scatter",
     "sglang.srt.layers.dp_attention.attn_tp_all_gather",
     "sglang.srt.layers.flashinfer_comm_fusion.flashinfer_allreduce",
+    # Activations that models call as functions.
+    "sglang.kernels.ops.activation.silu_and_mul_clamp.silu_and_mul_clamp",
+    "sglang.kernels.ops.moe.dsv4.silu_and_mul_clamp",
+    "sglang.kernels.ops.attention.dsv4.moe.silu_and_mul_clamp",
+    "sglang.jit_kernel.dsv4.moe.silu_and_mul_clamp",
+    "sglang.jit_kernel.deepseek_v4.silu_and_mul_clamp",
+    "sglang.srt.layers.moe.moe_runner.triton_utils.fused_moe.swiglu_no_interleaved_with_alpha",
+    "sglang.srt.layers.moe.fused_moe_triton.fused_moe.swiglu_no_interleaved_with_alpha",
     # One module in older releases, a package in newer ones.
     "sglang.srt.layers.rotary_embedding.apply_rotary_pos_emb",
     "sglang.srt.layers.rotary_embedding.utils.apply_rotary_pos_emb",

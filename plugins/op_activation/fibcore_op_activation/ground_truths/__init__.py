@@ -29,6 +29,8 @@ _TORCH = {
 }
 # Kinds that torch has no function of: each has a file of its name here.
 _COMPOSED = ("situ_and_mul", "quick_gelu", "relu2")
+# Kind to what is added to its second half.
+_CLAMPED = {"silu_and_mul_clamp": 0.0, "swiglu_oai_and_mul": 1.0}
 
 
 def choose(definition: Definition) -> tuple[GroundTruth, ...]:
@@ -70,9 +72,11 @@ def _sglang(kind: Kind) -> tuple[GroundTruth, ...]:
 
 
 def _torch(kind: Kind) -> tuple[GroundTruth, ...]:
-    entry, constants = "torch_activation", {}
+    entry, constants = "torch_activation", dict[str, object]()
     if kind.name in _COMPOSED:
         entry = f"torch_{kind.name}"
+    elif kind.name in _CLAMPED:
+        entry, constants = "torch_clamped", {"OFFSET": _CLAMPED[kind.name]}
     elif kind.name in _TORCH:
         function, form = _TORCH[kind.name]
         constants = {"FUNCTION": function, "APPROXIMATE": form}
