@@ -29,6 +29,7 @@ CLASSES: dict[str, tuple[str, dict[str, Any]]] = {
     "relu": ("torch.nn.ReLU", {}),
     "relu2": (LAYERS + "ReLU2", {}),
 }
+EXPERTS = "sglang.srt.layers.moe.moe_runner.triton_utils.fused_moe."
 # Kind to function and arguments behind the tensor, for those that no class has.
 FUNCTIONS: dict[str, tuple[str, tuple[Any, ...]]] = {
     "silu_and_mul_clamp": (
@@ -36,8 +37,7 @@ FUNCTIONS: dict[str, tuple[str, tuple[Any, ...]]] = {
         (TENSOR, 10.0),
     ),
     "swiglu_oai_and_mul": (
-        "sglang.srt.layers.moe.moe_runner.triton_utils.fused_moe."
-        "swiglu_no_interleaved_with_alpha_and_limit",
+        f"{EXPERTS}swiglu_no_interleaved_with_alpha_and_limit",
         (1.702, 7.0),
     ),
 }
