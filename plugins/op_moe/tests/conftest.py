@@ -94,6 +94,7 @@ SMALL = {
     "tensor_relu2": Moe(FP8_TENSOR, RENORM, 2, 0, 0, 8, 8, 192, 96, RELU2),
     "nvfp4_relu2": Moe(NVFP4, DS, 4, 1, 1, 16, 16, 192, 96, RELU2),
     "channel_gelu_alone": Moe(FP8_CHANNEL, RENORM, 2, 0, 0, 8, 8, 192, 96, GELU_ALONE),
+    "mxfp4_limit": Moe(MXFP4, RENORM, 2, 0, 0, 8, 8, 192, 96, SWIGLU_LIMIT),
     "mxint4_limit": Moe(MXINT4, RENORM, 2, 0, 0, 8, 8, 192, 96, SWIGLU_LIMIT),
     # Every routing that is made of parts.
     **{routing.name: _scored(routing) for routing in SCORED},
