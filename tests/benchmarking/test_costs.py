@@ -35,6 +35,8 @@ TRACES = "traces/pick.jsonl"
         ("NVIDIA H100 PCIe", None),
         ("NVIDIA H100 NVL", None),
         ("NVIDIA H200 NVL", None),
+        ("AMD Instinct MI300X", gpu_called("MI300")),
+        ("AMD Instinct MI325X", None),
         ("NVIDIA GB200", None),
         ("NVIDIA GeForce RTX 4090", None),
     ],

@@ -41,7 +41,7 @@ def cost(
         folder: The dataset; the same as `dataset`.
         op_type: Op types; all where neither these nor names are given.
         definition_name: Names of single definitions.
-        gpu: GPUs to give floors for: "H100", "H200", "B200". All that are known by default.
+        gpu: GPUs to give floors for: "H100", "H200", "B200", "MI300X". All but the last by default.
         axes: Sizes of the var axes, in place of workloads and results. Each chosen definition has
             to have them.
         **where: Where the dataset is, and the plugins; see `fibcore.workspace.Where`.

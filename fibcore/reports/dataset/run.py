@@ -41,7 +41,8 @@ def report(
         output: The page; by default `reports/index.html` of the dataset.
         steps: Show besides what one decode step and one prefill step of each model launch, with
             pictures: the models are elaborated anew, as they were served.
-        gpu: The GPUs of these steps; the first one decides shares. All that are known by default.
+        gpu: The GPUs of these steps; the first one decides shares. H100, H200 and B200
+            by default.
         **where: Where the dataset is; see `fibcore.workspace.Where`.
 
     Raises:

@@ -51,7 +51,7 @@ def step(
         prefill_tokens: Tokens of a prefill step, all sequences together.
         prefill_sequences: Sequences of a prefill step, without keys of before.
         gpu: The GPUs; the first one decides shares, and the first that facts describe serves the
-            models. All that are known by default.
+            models. H100, H200 and B200 by default.
         output: A page in HTML with the same, and pictures; none is written without it.
         **asked: How the models are served, and where; see `ModelsAsked`, `Wanted` and `Where`.
 
