@@ -59,6 +59,7 @@ def test_ground_truths_of_deepseek_in_order(definition_of: Any) -> None:
 def test_ground_truths_of_mixtral_in_order(definition_of: Any) -> None:
     assert entries(fibcore_ground_truths(definition_of(MIXTRAL))) == [
         ("flashinfer_trtllm_bf16_moe_renorm_topk2", (10, 0), (10, 3)),
+        ("flashinfer_cute_dsl_bf16_moe_renorm_topk2", (9, 0), (9, 0)),
         ("flashinfer_cutlass_bf16_moe_renorm_topk2", (9, 0), (9, 0)),
         ("flashinfer_moe_segment_gemm_renorm_topk2_torch_routing", (8, 0), None),
         ("sglang_moe_renorm_topk2", None, None),
@@ -280,6 +281,36 @@ def test_cutlass_is_not_built_for_a_test(
     inputs = template.inputs(definition, template.cases(definition)[0])
     with pytest.raises(NotImplementedError, match="not built"):
         entry_of(truth)(**inputs)
+
+
+def test_the_experts_of_the_cute_dsl_take_up_before_gate_in_blocks(
+    definition_of: Any, small: Any, template: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: dict[str, Any] = {}
+
+    def kernel(*arguments: Any, **named: Any) -> Any:
+        given.update(named, weights=arguments[3], chosen=arguments[1])
+        return arguments[0]
+
+    module = ModuleType("flashinfer.fused_moe")
+    vars(module)["cute_dsl_fused_moe_bf16"] = kernel
+    monkeypatch.setitem(sys.modules, "flashinfer", ModuleType("flashinfer"))
+    monkeypatch.setitem(sys.modules, "flashinfer.fused_moe", module)
+    moe = attrs.evolve(small["bf16_default"], intermediate_size=64)
+    definition = definition_of(moe)
+    (truth,) = [t for t in fibcore_ground_truths(definition) or () if "cute_dsl" in t.entry]
+    inputs = template.inputs(definition, template.cases(definition)[0])
+    entry_of(truth)(**inputs)
+    up, gate = inputs["gemm1_weights"].chunk(2, 1)
+    blocks = [half[:, rows] for rows in (slice(0, 32), slice(32, 64)) for half in (up, gate)]
+    assert torch.equal(given["weights"], torch.cat(blocks, 1))
+    assert given["chosen"].dtype == torch.int32
+    assert (given["num_experts"], given["top_k"]) == (moe.num_experts, moe.top_k)
+    del vars(module)["cute_dsl_fused_moe_bf16"]
+    with pytest.raises(NotImplementedError, match="no CuTe DSL"):
+        entry_of(truth)(**inputs)
+    odd = fibcore_ground_truths(definition_of(attrs.evolve(moe, intermediate_size=48)))
+    assert not any("cute_dsl" in t.entry for t in odd or ())
 
 
 def test_default_routing_is_not_renorm_for_any_ground_truth(definition_of: Any) -> None:

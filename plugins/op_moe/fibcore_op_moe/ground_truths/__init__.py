@@ -8,12 +8,15 @@ anywhere. What numbers a kernel takes is from FlashInfer 0.6.13
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
+import attrs
+
 from fibcore.plugin import Definition, GroundTruth, named_after
 from fibcore_op_moe.activations import GELU, GELU_TANH, SWIGLU
-from fibcore_op_moe.assembling import source
+from fibcore_op_moe.assembling import source, swap_function
 from fibcore_op_moe.formats import BF16
 from fibcore_op_moe.identity import kernel_of
 from fibcore_op_moe.kernel import Moe
@@ -43,6 +46,8 @@ def choose(definition: Definition) -> Sequence[GroundTruth]:
         truths.append(_trtllm(moe))
     plain = moe.activation is SWIGLU and not moe.biased
     cutlass = "flashinfer_cutlass_bf16_moe" in moe.routing.ground_truths
+    if moe.weights == BF16 and plain and cutlass and not moe.intermediate_size % 32:
+        truths.append(_cute_dsl(moe))
     if moe.weights == BF16 and plain and cutlass:
         truths.append(
             _truth(
@@ -111,6 +116,28 @@ def _trtllm(moe: Moe) -> GroundTruth:
         f"flashinfer_{kernel}",
         f"flashinfer.fused_moe.{kernel}",
         capability=BLACKWELL,
+    )
+
+
+def _cute_dsl(moe: Moe) -> GroundTruth:
+    """Hopper's, which routes as the one of CUTLASS does."""
+    file, other = "flashinfer_cute_dsl_bf16_moe", "flashinfer_cutlass_bf16_moe"
+    own, text = (source("ground_truths", f"{name}.py") for name in (file, other))
+    text = text.replace(other, file).replace(other.upper(), file.upper())
+    text = swap_function(text, file, own)
+    before, about = (ast.get_docstring(ast.parse(one), clean=False) or "" for one in (text, own))
+    text = text.replace(before, about, 1)
+    like = _truth(
+        moe,
+        other,
+        "flashinfer.fused_moe.cute_dsl_fused_moe_bf16",
+        capability=((9, 0), (9, 0)),
+        solution=False,  # where FlashInfer has none of its kernels, it says so and gives up
+    )
+    suffix = _suffix(moe)
+    constants = {"ROUTING": moe.routing.name, **_constants(moe)}
+    return attrs.evolve(
+        like, entry=f"{file}_{suffix}", source=named_after(text, file, suffix, constants)
     )
 
 
