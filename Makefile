@@ -21,7 +21,9 @@ PYTEST_FLAGS ?= -n 2 --dist worksteal -q
 BENCH_FLAGS ?=
 
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt $(PIP_FLAGS)
+# Shows what a long command is at, and all that it said where it fails.
+SAY := $(PYTHON) tools/at_work.py
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --progress-bar off --constraint constraints.txt $(PIP_FLAGS)
 PROJECTS := $(wildcard plugins/*/pyproject.toml)
 PLUGINS := $(PROJECTS:/pyproject.toml=)
 # The peers that tests compare with. They would bring gigabytes of CUDA packages, which the tests do
@@ -31,7 +33,7 @@ PEERS_NEED := apache-tvm-ffi docstring-parser einops ninja nvidia-ml-py pydantic
 EDITABLE := --editable ".[all]" $(addprefix --editable ./,$(PLUGINS))
 # pip compiles what it installs, but not editable packages; where PYTHONDONTWRITEBYTECODE is set they
 # would be compiled anew at every start. What cannot be written here is only slower.
-COMPILE := $(BIN)/python -m compileall -q fibcore plugins || true
+COMPILE := $(BIN)/python -m compileall -q fibcore plugins
 
 # PyTorch's default wheels for Linux hold 2 GB of CUDA libraries; without an NVIDIA GPU its CPU
 # wheels do. Where that index cannot be reached, pip says so and takes the default ones.
@@ -50,28 +52,24 @@ $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
 	  echo "fibcore needs Python 3.10 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1 || echo missing)." \
 	       "Choose another: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
-	@echo "Creating $(VENV) with $$($(PYTHON) --version)"
-	@$(PYTHON) -m venv $(VENV)
+	@$(SAY) "Creating $(VENV) with $$($(PYTHON) --version)" $(PYTHON) -m venv $(VENV)
 
 # What `fibcore run` needs: the core, the plugins, and what runs the reference tests; besides what
 # every other command needs.
 $(VENV)/.installed-run: pyproject.toml $(PROJECTS) constraints.txt | $(BIN)/python
-	@echo "Installing fibcore, its extras and plugins into $(VENV)"
-	@$(PIP) hatchling editables
-	@$(PIP) $(TORCH_FLAGS) torch numpy
-	@$(PIP) --no-build-isolation $(EDITABLE)
-	@$(COMPILE)
+	@$(SAY) "Installing what builds packages into $(VENV)" $(PIP) hatchling editables
+	@$(SAY) "Installing PyTorch" $(PIP) $(TORCH_FLAGS) torch numpy
+	@$(SAY) "Installing fibcore, its extras and $(words $(PLUGINS)) plugins" $(PIP) --no-build-isolation $(EDITABLE)
+	@$(SAY) "Compiling fibcore" $(COMPILE) || true
 	@touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed-run
-	@echo "Installing the test requirements"
-	@$(PIP) --no-build-isolation --editable '.[test]'
-	@$(PIP) $(PEERS_NEED) && $(PIP) --no-deps $(PEERS) || echo "Tests that need $(PEERS) will be skipped" >&2
+	@$(SAY) "Installing the test requirements" $(PIP) --no-build-isolation --editable '.[test]'
+	@$(SAY) "Installing what peers need" $(PIP) $(PEERS_NEED) && $(SAY) "Installing peers" $(PIP) --no-deps $(PEERS) || echo "Tests that need $(PEERS) will be skipped" >&2
 	@touch $@
 
 $(VENV)/.installed-lint: $(VENV)/.installed-test
-	@echo "Installing the linters"
-	@$(PIP) --no-build-isolation --editable '.[lint]'
+	@$(SAY) "Installing the linters" $(PIP) --no-build-isolation --editable '.[lint]'
 	@touch $@
 
 run: $(VENV)/.installed-run
