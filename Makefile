@@ -64,7 +64,7 @@ $(VENV)/.installed-run: pyproject.toml $(PROJECTS) constraints.txt | $(BIN)/pyth
 	@touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed-run
-	@$(SAY) "Installing the test requirements" $(PIP) --no-build-isolation --editable '.[test]'
+	@$(SAY) "Installing the test requirements" $(PIP) --no-build-isolation --editable '.[test,docs]'
 	@$(SAY) "Installing what peers need" $(PIP) $(PEERS_NEED) && $(SAY) "Installing peers" $(PIP) --no-deps $(PEERS) || echo "Tests that need $(PEERS) will be skipped" >&2
 	@touch $@
 

@@ -27,7 +27,7 @@ def test_all_that_is_installed_for_tests_and_lint_is_pinned(closure_of: Closure)
     tomllib = pytest.importorskip("tomllib", reason="Python 3.10 reads no TOML")
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    own = ("all", "bench", "dask", "lint", "report", "test", "verify", "web")
+    own = ("all", "bench", "dask", "docs", "lint", "report", "test", "verify", "web")
     texts = [*project["dependencies"], *(text for name in own for text in extras[name])]
     needed = closure_of([Requirement(text) for text in texts], ())
     assert len(needed) > 60
