@@ -91,6 +91,11 @@ class Workspace:
             if name not in Where.__annotations__:
                 raise unknown_keyword("Workspace.of", name, Where.__annotations__)
         dataset, sglang = where.get("dataset"), where.get("sglang")
+        for name, path in (("dataset", dataset), ("target_dir", where.get("target_dir"))):
+            if path == "":
+                raise UsageError(
+                    "an empty text names no folder", where=name, expected="a path", found="''"
+                )
         return cls(
             target_dir=Path(where.get("target_dir") or "./repos"),
             dataset=None if dataset is None else Path(dataset),

@@ -112,4 +112,7 @@ def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    assert (tmp_path / "pictures/elaboration.svg").is_file()
+    for page in tmp_path.rglob("*.html"):  # read without a network
+        assert not re.search(r"<(?:script|img)[^>]+src=.?https?:", page.read_text("utf-8")), page
     assert "fibcore_extract" in (tmp_path / "api/plugin.html").read_text("utf-8")

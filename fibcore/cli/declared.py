@@ -94,7 +94,16 @@ class FibcoreCommand(click.Command):
     """A command whose placeholders become the options that op types declare."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse a command line; plugins that it disables declare nothing."""
+        """Parse a command line; plugins that it disables declare nothing.
+
+        An empty word names nothing, and as a path it would mean the current folder.
+        """
+        given = args[: args.index("--")] if "--" in args else args
+        for before, word in zip(("", *given), given, strict=False):
+            name, equals, value = word.partition("=")
+            if not word or (equals and not value and name.startswith("--")):
+                where = name or (before if before.startswith("-") else "an argument")
+                ctx.fail(f"{where} is empty; a shell variable may not be set.")
         ctx.meta[_DISABLED] = tuple(_disabled(args))
         return super().parse_args(ctx, args)
 

@@ -18,8 +18,9 @@ def plugins(out: Output, **given: Any) -> int:
     """List the plugins and their op types."""
     from fibcore.workspace import plugins as api
 
-    _print(api(progress=out.progress, **given), out)
-    return 0
+    report = api(progress=out.progress, **given)
+    _print(report, out)
+    return report.exit_code
 
 
 def _print(report: PluginsReport, out: Output) -> None:
@@ -38,6 +39,8 @@ def _print(report: PluginsReport, out: Output) -> None:
         ("op type", "plugin", "what it is"),
         [(o.name, o.plugin, o.description) for o in report.op_types],
     )
+    if report.exit_code:
+        out.warn("no plugin is in use; pip install 'fibcore[ops]' installs fibcore's own")
     for plugin in report.plugins:
         if plugin.status == "skipped":
             out.warn(f"left out: {plugin.label}: {plugin.cause}: {plugin.reason}")

@@ -19,6 +19,7 @@ from fibcore.dataset.files import write_elsewhere
 from fibcore.dataset.layout import DEFINITIONS, PROVENANCE
 from fibcore.elaborate import model_files
 from fibcore.errors import FibcoreError, UsageError
+from fibcore.extraction.find import resolve
 from fibcore.extraction.report import ExtractReport, source_label
 from fibcore.extraction.request import ModelsLaunched, Request
 from fibcore.extraction.run import extract
@@ -130,11 +131,16 @@ def onboard(
         FibcoreError: the model or the source cannot be had at all.
     """
     workspace = Workspace.of(**part(Where, asked))
-    Request.of_models(workspace.registry, asked)  # what is wrong with it, before anything is done
+    # What is wrong with it, before anything is done.
+    request = Request.of_models(workspace.registry, asked)
     slug = _slug(model_name)
     folder = user_path(output, "--output") / slug
     manifest = Manifest(slug) if force else Manifest.read(folder, slug)
     asked["registry"] = workspace.registry
+    if manifest.phases.get("definitions") != DONE:
+        resolve(
+            *(model_name, workspace.source()), hf_repo_id=request.hf_repo_id, config=request.config
+        )
     work = _Onboarding(
         model_name, workspace, folder, manifest, asked, workloads, log, limit, site, since
     )

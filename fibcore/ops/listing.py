@@ -17,6 +17,12 @@ class PluginsReport:
     plugins: tuple[PluginInfo, ...]
     op_types: tuple[RegisteredOpType, ...]
 
+    @property
+    def exit_code(self) -> int:
+        """0 where a plugin is in use, else 1: no command could find a kernel."""
+        return 0 if any(plugin.status == "active" for plugin in self.plugins) else 1
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
-        return {"plugins": to_data(self.plugins), "op_types": to_data(self.op_types)}
+        data = {"plugins": to_data(self.plugins), "op_types": to_data(self.op_types)}
+        return {**data, "exit_code": self.exit_code}

@@ -87,7 +87,7 @@ def find_and_load(
     given = dict(extra or {})
     announced = _entry_points() if discover else []
     known = {found.name for found in announced} | set(given)
-    _check_names("disable", disable, known)
+    _check_names("--disable-plugin", disable, known)
     _check_names("require", require, known)
     both = sorted(set(disable) & set(require))
     if both:

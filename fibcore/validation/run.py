@@ -99,6 +99,8 @@ def validate(
     chosen = [d for d in definitions if selection.definition(d)]
     run = _Run(store, plugins, selection, definitions, chosen, broken, baseline_author)
     problems = [problem for check in wanted_checks for problem in under(check, run.find(check))]
+    if not definitions and not broken:
+        problems.append(error(DEFINITIONS, None, "there are no definitions", "at least one"))
     executed: tuple[str, ...] = ()
     not_executed: dict[str, str] = {}
     if execute:

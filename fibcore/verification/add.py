@@ -113,7 +113,8 @@ def add_reference_tests(
             writer.add_module(name, selection, tolerance, whole=not definition_name)
             tested = f"tests of {len(writer.tests) - before} definitions"
             report_end(progress, f"[{done + 1}/{total}] {name}", tested, time.monotonic() - begun)
-        report(progress, STEP, total, total)
+        if total:
+            report(progress, STEP, total, total)
         return writer.report()
 
 

@@ -22,7 +22,9 @@ def test_disable_plugin_leaves_one_out(invoke: Invoke, monkeypatch: pytest.Monke
         return load_plugins(discover=False)
 
     monkeypatch.setattr("fibcore.workspace.load_plugins", load)
-    assert invoke("plugins", "--disable-plugin", "moe").exit_code == 0
+    done = invoke("plugins", "--disable-plugin", "moe")
+    assert done.exit_code == 1  # none is left
+    assert "fibcore[ops]" in done.stderr
     assert seen["disable"] == ("moe",)
 
 

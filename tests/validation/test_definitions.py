@@ -118,7 +118,8 @@ def test_a_good_dataset(root: Path) -> None:
 
 def test_it_is_the_public_function(root: Path) -> None:
     assert fibcore.validate is validate
-    assert fibcore.validate(root).ok
+    report = fibcore.validate(root)
+    assert [p.message for p in report.problems] == ["there are no definitions"]
 
 
 @pytest.mark.parametrize("path", ["missing", "file", "empty"])

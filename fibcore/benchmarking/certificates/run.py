@@ -154,7 +154,8 @@ def certify(
             report_end(workspace.progress, item, result, time.monotonic() - begun)
             if store.write(certificate.path, to_text(certificate.to_dict())):
                 written.append(certificate.path)
-    report(workspace.progress, STEP, len(chosen), len(chosen))
+    if chosen:
+        report(workspace.progress, STEP, len(chosen), len(chosen))
     if certificates and store.write(YAML, settings(_all(store))):
         written.append(YAML)
     return CertifyReport(store.root, tuple(certificates), tuple(written), tuple(problems))

@@ -91,7 +91,8 @@ def add_workloads(
             report(workspace.progress, STEP, done, len(chosen))
             report_at(workspace.progress, STEP, definition.name)
             writer.add(definition)
-        report(workspace.progress, STEP, len(chosen), len(chosen))
+        if chosen:
+            report(workspace.progress, STEP, len(chosen), len(chosen))
         return writer.report()
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fibcore.dataset import Dataset
+from fibcore.dataset.selection import no_definitions
 from fibcore.errors import UsageError
 from fibcore.keywords import api, several
 from fibcore.pages import need_for_pages
@@ -48,7 +49,7 @@ def report(
     Raises:
         UsageError: there is no such GPU, or one is named without `steps`.
         SourceError: `steps`, and there is no source to elaborate.
-        DatasetError: there is no dataset, or the page cannot be written.
+        DatasetError: there is no dataset, it has no definitions, or the page cannot be written.
         MissingPackageError: the extra `report` is not installed.
     """
     need_for_pages()
@@ -57,6 +58,8 @@ def report(
     workspace = Workspace.of(**where)
     root = workspace.dataset_folder
     contents = gather(root, workspace.registry)
+    if not contents.entries and not contents.problems:
+        raise no_definitions(f"in {root}")  # a page of before stays
     weighed = dataset_steps(contents, workspace, several(gpu)) if steps else None
     text = render(contents, root.absolute().name, weighed)
     path = root / PAGE if output is None else Path(output)
