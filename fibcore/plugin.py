@@ -63,6 +63,7 @@ from fibcore.ops.authoring.costs import Attended, attended, attention_cost, move
 from fibcore.ops.authoring.counts import TOKENS
 from fibcore.ops.authoring.decided import UndecidedError, decided, decided_size, possible_values
 from fibcore.ops.authoring.implementations import rewritten, wrapped
+from fibcore.ops.authoring.indexers import kernels_of_indexer
 from fibcore.ops.authoring.linears import (
     LinearSizes,
     Size,
@@ -202,6 +203,7 @@ __all__ = [
     "indptr",
     "joined",
     "json_text",
+    "kernels_of_indexer",
     "kv_cache_dtype",
     "last_page_lengths",
     "layer_sizes",

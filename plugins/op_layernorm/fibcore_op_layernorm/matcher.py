@@ -17,6 +17,7 @@ from fibcore.plugin import (
     UndecidedError,
     decided,
     fact,
+    kernels_of_indexer,
 )
 from fibcore_op_layernorm.forms import Form, form_of
 from fibcore_op_layernorm.names import OP_TYPE, kernel_name
@@ -88,8 +89,19 @@ def _match(
     if node.calls:
         found.add(kernel, node)
         return
+    try:
+        of_indexer = kernels_of_indexer(node, tree)
+    except UndecidedError as why:
+        found.problem(kernel.name, str(why), node)
+        return
+    if of_indexer == ():
+        found.add(kernel, node)
+        return
     holder = tree.parent(node.path)
-    if node.path in handed:
+    if of_indexer is not None:
+        what = f"{kernel.name} inside {of_indexer[-1]}"
+        reason = "one kernel computes it together with what comes before or after"
+    elif node.path in handed:
         what = f"{kernel.name} inside {handed[node.path]}"
         reason = "one kernel computes it together with what comes before or after"
     elif node.idle:

@@ -164,6 +164,23 @@ def test_a_layer_inside_a_building_block_that_was_not_followed_is_named(layer: L
     assert [n.what for n in found.not_covered] == ["layernorm_h4096 inside Indexer"]
 
 
+def test_an_indexer_calls_its_norm_or_hands_it_to_a_kernel(layer: Layer) -> None:
+    own = attrs.evolve(layer("indexer.k_norm"), calls=())
+    cls = "sglang.srt.layers.attention.dsa.dsa_indexer.Indexer"
+
+    def found(fuses: Any) -> Extraction:
+        attributes, calls = {"use_dsa_indexer_fusion": fuses}, [call(TENSOR)]
+        return extract(
+            module("indexer", cls, attributes=attributes, calls=calls, children=[own], leaf=False)
+        )
+
+    assert [k.name for k in found(fuses=False).kernels] == ["layernorm_h4096"]
+    assert [n.what for n in found(fuses=True).not_covered] == [
+        "layernorm_h4096 inside fused_k_indexer_norm_rope_store"
+    ]
+    assert "use_dsa_indexer_fusion" in found(fuses=Unknown("an option")).problems[0].reason
+
+
 def test_a_layer_whose_weight_goes_to_a_kernel_is_named_after_it(layer: Layer) -> None:
     own = attrs.evolve(layer(), calls=())
     weight = ParameterRef("norm.weight", (4096,))

@@ -24,6 +24,7 @@ from fibcore.plugin import (
     decided,
     decided_size,
     fact,
+    kernels_of_indexer,
     possible_values,
 )
 from fibcore_op_rope.functions import add_functions, gives_angles, turned_by_functions
@@ -115,7 +116,13 @@ def extract(tree: ModelTree, serving: Serving) -> Extraction:  # noqa: ARG001 - 
                 continue
             if owner in by_functions and not node.calls and node.leaf:
                 continue  # it stands for the function, and has its kernel
-            _match(node, (*fused.get(node.path, ()), *fused.get(owner, ())), found)
+            try:
+                of_indexer = kernels_of_indexer(node, tree)
+            except UndecidedError as why:
+                found.problem(f"{node.class_name} kernel", str(why), node)
+                continue
+            functions = of_indexer or (*fused.get(node.path, ()), *fused.get(owner, ()))
+            _match(node, functions, found, is_called=of_indexer == ())
     return found.finish()
 
 
@@ -156,7 +163,21 @@ def _modules(values: Iterable[Any]) -> Iterable[str]:
             yield from _modules(value.values())
 
 
-def _match(node: ModuleNode, fused_functions: tuple[str, ...], found: KernelCollector) -> None:
+def _match(
+    node: ModuleNode,
+    fused_functions: tuple[str, ...],
+    found: KernelCollector,
+    *,
+    is_called: bool = False,
+) -> None:
+    """Add the kernels of a rotary embedding, or say why it has none.
+
+    Args:
+        node: The module.
+        fused_functions: Functions that compute it together with something else.
+        found: Takes what is found.
+        is_called: Whether it is known to be called where calls are not followed.
+    """
     try:
         rope = _read_constructor(node)
     except _OtherFunction as other:
@@ -168,6 +189,7 @@ def _match(node: ModuleNode, fused_functions: tuple[str, ...], found: KernelColl
     alone, storing, table, doubts = _read_calls(node.calls)
     for doubt in doubts:
         found.problem(f"{rope.name}, alone or with writing the KV cache", doubt, node)
+    alone = alone or is_called
     if alone:
         found.add(_kernel(node, rope), node)
     if storing:

@@ -213,6 +213,24 @@ def test_one_that_is_known_not_to_run_is_named(layer: Layer) -> None:
     assert not_covered(found) == [f"{NAME} that is not run"]
 
 
+def test_an_indexer_calls_its_own_or_hands_the_table_to_a_kernel(layer: Layer) -> None:
+    own = layer("indexer.rotary_emb", calls=())
+    cls = "sglang.srt.layers.attention.dsa.dsa_indexer.Indexer"
+
+    def found(fuses: Any) -> Extraction:
+        attributes, calls = {"use_dsa_indexer_fusion": fuses}, [TURN]
+        return extract(
+            module("indexer", cls, attributes=attributes, calls=calls, children=[own], leaf=False)
+        )
+
+    assert list(names(found(fuses=False))) == [NAME]
+    assert not_covered(found(fuses=True)) == [
+        f"{NAME} inside fused_q_indexer_rope_first_quant",
+        f"{NAME} inside fused_k_indexer_norm_rope_store",
+    ]
+    assert "use_dsa_indexer_fusion" in found(fuses=Unknown("an option")).problems[0].reason
+
+
 @pytest.mark.parametrize(
     "operation",
     [
