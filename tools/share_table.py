@@ -39,6 +39,17 @@ MODELS = (
     "minimax-m2.7",
     "nemotron-h-56b-base-8k",
 )
+LARGE = (
+    "deepseek-v3.2",
+    "deepseek-v4-flash",
+    "deepseek-v4-pro",
+    "glm-5.1-fp8",
+    "glm-5.1-nvfp4",
+    "minimax-m3-bf16",
+    "minimax-m3-nvfp4",
+    "kimi-k3",
+)
+"""Models of `CONFIGS` that 8 GPUs serve together."""
 CONFIGS = Path(__file__).with_name("share_configs.json")
 WRITTEN = " \\*"
 """Behind the names of models whose configs are those of `CONFIGS`."""
@@ -100,14 +111,19 @@ def main() -> int:
         for name, config in written.items():
             (folder_of_configs / f"{name}.json").write_text(json.dumps(config), encoding="utf-8")
         names = (*MODELS, *written)
-        found = fibcore.survey(
-            sglang=folder,
-            configs=folder_of_configs,
-            model_name=names,
-            jobs=given.jobs,
-            output=nowhere,
-            target_dir=nowhere,
-        )
+        small = [name for name in names if name not in LARGE]
+        found = [
+            fibcore.survey(
+                sglang=folder,
+                configs=folder_of_configs,
+                model_name=some,
+                tp=tp,
+                jobs=given.jobs,
+                output=nowhere,
+                target_dir=nowhere,
+            )
+            for some, tp in ((small, None), (LARGE, 8))
+        ]
         everything = None
         if given.configs is not None:
             everything = fibcore.survey(
@@ -117,10 +133,11 @@ def main() -> int:
                 output=nowhere,
                 target_dir=nowhere,
             )
-    rows = sorted(found.rows, key=lambda row: names.index(row.model))
+    asked = [row for report in found for row in report.rows if row.model in names]
+    rows = sorted(asked, key=lambda row: names.index(row.model))
     text = "\n".join(lines(version, rows, everything)) + "\n"
     given.output.write_text(text, encoding="utf-8")
-    return found.exit_code
+    return max(report.exit_code for report in found)
 
 
 if __name__ == "__main__":
