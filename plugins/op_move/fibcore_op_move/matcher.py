@@ -110,6 +110,16 @@ def _match(call: Operation, cache: str | None, serving: Serving, found: KernelCo
         found.problem(f"{kind.stem} kernel", str(why), call)
         return
     found.claim(call)
+    if layout == "mla" and sizes is not None and not sizes["head_dim_kpe"]:
+        found.not_covered(
+            f"{kind.stem} of latent vectors alone",
+            "keys have no rope part; FlashInfer's kernel writes both",
+            call,
+            op_types=(),
+            choice=_CHOICE,
+            moves="copy",
+        )
+        return
     if sizes is None:
         found.not_covered(
             f"{kind.stem} of keys and values of different sizes",
@@ -169,7 +179,7 @@ def _sizes(call: Operation, layout: Layout) -> dict[str, int] | None:
     if layout == "mla":
         return {
             "head_dim_ckv": decided_size(first[1], "the size of a latent vector"),
-            "head_dim_kpe": decided_size(second[1], "the size of a rope part"),
+            "head_dim_kpe": 0 if second[1] == 0 else decided_size(second[1], "a rope part's size"),
         }
     heads = decided_size(first[0], "the number of key heads")
     size = decided_size(first[1], "the size of a key head")

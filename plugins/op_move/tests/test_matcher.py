@@ -94,6 +94,14 @@ def test_values_of_another_size_are_a_copy(write: Write) -> None:
     )
 
 
+def test_latent_vectors_without_a_rope_part_are_a_copy(write: Write) -> None:
+    found = extract(write("mla", (1, 512), (1, 0)))
+    (op,) = found.not_covered
+    assert (op.what, op.moves) == ("append_paged_mla_kv_cache of latent vectors alone", "copy")
+    assert not found.problems
+    assert extract(write("mla", (1, 512), (1, Unknown("size")))).problems
+
+
 @pytest.mark.parametrize(
     "quantization",
     [

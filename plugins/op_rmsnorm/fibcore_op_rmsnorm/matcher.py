@@ -85,6 +85,8 @@ _IGNORED = ("forward_with_allreduce_fusion_quant_per_group",)
 
 # What a router of Gemma 4 has that writes its own scale into the norm that it holds.
 _FOLDS = "_scale_fused"
+# Attention of towers, whose norms of queries and keys it calls itself.
+_TOWERS = "VisionAttention"
 _ONES = "it has no weight: the kernel's is all ones"
 _ROUNDED = "rounds to the activations' dtype before the weight is applied"
 
@@ -205,6 +207,9 @@ def _match(
             node,
         )
         return
+    if not node.calls and holder is not None and holder.is_a(_TOWERS):
+        _of_tower(node, norm, holder, found)
+        return
     if node.idle:
         found.not_covered(
             f"{_name(norm, fused_add=False)} that is not run",
@@ -218,6 +223,22 @@ def _match(
         found.problem(
             f"{_name(norm, fused_add=False)} or {_name(norm, fused_add=True)}", doubt, node
         )
+
+
+def _of_tower(node: ModuleNode, norm: _Norm, holder: ModuleNode, found: KernelCollector) -> None:
+    """A norm of a tower's queries or keys: its attributes say how attention applies it.
+
+    `VisionAttention.forward` stands among the kernels of attention, and is not followed.
+    """
+    if holder.attributes.get("qk_normalization_by_head_size") is True:
+        found.add(_kernel(node, norm, fused_add=False), node)
+        return
+    found.not_covered(
+        f"{_name(norm, fused_add=False)} inside {_TOWERS}",
+        "attention normalises queries and keys in one kernel, or first gathers what ranks have",
+        node,
+        inside=True,
+    )
 
 
 def _name(norm: _Norm, *, fused_add: bool) -> str:

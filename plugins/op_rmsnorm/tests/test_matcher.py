@@ -478,3 +478,22 @@ def test_a_norm_that_is_folded_into_another_weight_is_no_kernel() -> None:
     called = norm("layer.score_norm", call(TENSOR), hidden_size=256)
     found = matcher.extract(tree(called, operations=[folded]), Serving())
     assert [k.name for k in found.kernels] == ["rmsnorm_h256"]
+
+
+@pytest.mark.parametrize("by_head", [True, False])
+def test_attention_of_towers_says_how_it_applies_its_norms(by_head: bool) -> None:
+    # Its forward pass stands among the kernels, which are not followed.
+    size = 96 if by_head else 1536
+    norms = [norm(f"blocks.0.attn.{name}_norm", hidden_size=size) for name in "qk"]
+    attention = module(
+        "blocks.0.attn",
+        "sglang.srt.layers.attention.vision.VisionAttention",
+        attributes={"qk_normalization_by_head_size": by_head, "qk_normalization": not by_head},
+        children=norms,
+    )
+    found = extract(attention)
+    assert not found.problems
+    paths = ["blocks.0.attn.q_norm", "blocks.0.attn.k_norm"]
+    assert names(found) == ({"rmsnorm_h96": paths} if by_head else {})
+    missing = [(m.what, m.inside) for m in found.not_covered]
+    assert missing == ([] if by_head else [("rmsnorm_h1536 inside VisionAttention", True)])
