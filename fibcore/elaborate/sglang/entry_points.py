@@ -38,15 +38,25 @@ def follow_forward(ev: Evaluator, root: Mod, func: Func) -> None:
     Raises:
         Raised: the pass raises whatever it is given.
     """
-    optional = [name for name, default in func.defaults.items() if default is None]
-    if not any(_passes(ev, root, func, given) for given in (None, *optional)):
-        ev.forward.call_module(root, "forward", forward_arguments(ev, func), {}, func.place, func)
+    named = _naming(ev, root, func)
+    optional = [name for name, default in named.defaults.items() if default is None]
+    if not any(_passes(ev, root, func, named, given) for given in (None, *optional)):
+        ev.forward.call_module(root, "forward", forward_arguments(ev, named), {}, func.place, func)
 
 
-def _passes(ev: Evaluator, root: Mod, func: Func, given: str | None) -> bool:
+def _naming(ev: Evaluator, root: Mod, func: Func) -> Func:
+    """The forward pass; where that hands on all it gets, the next one that names arguments."""
+    for cls in root.cls.mro if func.node.args.vararg is not None else ():
+        found = ev.classes.own_attr(cls, "forward") if isinstance(cls, Class) else None
+        if isinstance(found, Func) and found.node.args.vararg is None:
+            return found
+    return func
+
+
+def _passes(ev: Evaluator, root: Mod, func: Func, named: Func, given: str | None) -> bool:
     try:
         with ev.forward.attempt():
-            values = forward_arguments(ev, func, given)
+            values = forward_arguments(ev, named, given)
             ev.forward.call_module(root, "forward", values, {}, func.place, func)
     except Raised as error:
         if not error.explicit:

@@ -49,6 +49,21 @@ def test_a_pass_that_raises_whatever_it_is_given(made: Any) -> None:
     assert kinds(tree, "norm") == ["plain"]
 
 
+def test_a_pass_that_hands_on_all_it_gets_takes_what_its_base_names(made: Any) -> None:
+    text = model(INIT, "return self.norm(x, forward_batch.a)", arguments="x, forward_batch, b=None")
+    text = text.replace("class Model(", "class Base(").replace("EntryClass = Model\n", "")
+    text += """
+class Model(Base):
+    def forward(self, *args, **kwargs):
+        return self.other(super().forward(*args, **kwargs))
+
+EntryClass = Model
+"""
+    tree = made.tree(text)
+    assert (kinds(tree, "norm"), kinds(tree, "other")) == (["fused"], ["plain"])
+    assert tree.missing == ()
+
+
 WORKER = """
 def run(draft_model, head, hidden):
     hidden = draft_model.project(hidden)
