@@ -31,7 +31,11 @@ def cost(
         return tensor_bytes(definition.inputs[name], definition, axes)
 
     rows, tokens = sum(map(size, kind.appended)), axes["nnz_kv"]
+    narrow = kind.dtype != "bfloat16"
     table = sum(map(size, TABLE))
     pages = min(tokens * _NUMBER, size("kv_indices")) + min(tokens * _NUMBER, size("kv_indptr"))
-    written = min(rows, sum(map(size, kind.caches)))
+    written = min(rows // (1 + narrow), sum(map(size, kind.caches)))
+    if narrow:  # each element is converted, where there are scales divided as well
+        elements, each = rows // 2, 1 + bool(kind.scales)
+        return Cost(each * elements, "float32", rows + table + pages, written)
     return Cost(0, definition.inputs[kind.appended[0]].dtype, rows + table + pages, written)

@@ -13,6 +13,7 @@ from fibcore.plugin import (
     const,
     in_name,
     render,
+    scalar,
     tensor,
     var,
 )
@@ -34,10 +35,12 @@ _ROWS: dict[Layout, tuple[str, str]] = {
     "kv": ("num_kv_heads head_dim", "num_kv_heads head_dim"),
     "mla": ("head_dim_ckv", "head_dim_kpe"),
 }
+_ROWS |= {"kv_fp8": _ROWS["kv"], "mla_fp8": _ROWS["mla"]}
 _WORDS: dict[Layout, tuple[str, str]] = {
     "kv": ("keys", "values"),
     "mla": ("latent vectors", "rope parts of keys"),
 }
+_WORDS |= {"kv_fp8": _WORDS["kv"], "mla_fp8": _WORDS["mla"]}
 _CONSTRAINTS = (
     "batch_size_plus_1 == batch_size + 1",
     "num_kv_indices == kv_indptr[-1].item()",
@@ -50,9 +53,10 @@ def define(kernel: Kernel) -> Definition:
     Axes: nnz_kv, num_pages, batch_size, batch_size_plus_1, num_kv_indices (var), and the const
     axes of the kind; page_size is a var axis of latent caches. Inputs: what is appended [nnz_kv,
     ...] bfloat16, batch_indices and positions [nnz_kv] int32, the two caches [num_pages, page_size,
-    ...] bfloat16, kv_indices, kv_indptr and kv_last_page_len int32. Outputs: the caches.
+    ...] bfloat16 or float8_e4m3fn, kv_indices, kv_indptr and kv_last_page_len int32, and of keys
+    and values in fp8 what they are divided by, k_scale and v_scale float32. Outputs: the caches.
     """
-    layout: Layout = "mla" if kernel.parameters["layout"] == "mla" else "kv"
+    layout = next(name for name in KINDS if name == kernel.parameters["layout"])
     kind = KINDS[layout]
     sizes = {axis: int(kernel.parameters[axis]) for axis in kind.consts.values()}
     template = files(__package__) / "references" / f"{kind.stem}.py"
@@ -93,7 +97,7 @@ def _tensors(layout: Layout) -> tuple[dict[str, TensorSpec], dict[str, TensorSpe
         "nnz_kv", "int32", "Position of each new token in its sequence, from 0."
     )
     inputs |= {
-        name: tensor(f"num_pages page_size {row}", "bfloat16", f"The cache of {what}.")
+        name: tensor(f"num_pages page_size {row}", kind.dtype, f"The cache of {what}.")
         for name, (row, what) in zip(kind.caches, parts, strict=True)
     }
     inputs["kv_indices"] = tensor(
@@ -105,25 +109,33 @@ def _tensors(layout: Layout) -> tuple[dict[str, TensorSpec], dict[str, TensorSpe
     inputs["kv_last_page_len"] = tensor(
         "batch_size", "int32", "Tokens in the last page of each sequence, new ones included."
     )
+    inputs |= {
+        name: scalar("float32", f"New {what} are divided by it before they are rounded.")
+        for name, what in zip(kind.scales, words, strict=False)
+    }
     outputs = {
-        name: tensor(f"num_pages page_size {row}", "bfloat16", f"The cache with the new {what}.")
+        name: tensor(f"num_pages page_size {row}", kind.dtype, f"The cache with the new {what}.")
         for name, (row, what) in zip(kind.outputs, parts, strict=True)
     }
     return inputs, outputs
 
 
 def _description(layout: Layout, sizes: dict[str, int]) -> str:
-    if layout == "mla":
+    rounded = {
+        "kv_fp8": " They are divided by k_scale and v_scale, and rounded to float8_e4m3fn.",
+        "mla_fp8": " They are rounded to float8_e4m3fn.",
+    }.get(layout, "")
+    if layout.startswith("mla"):
         row = f"{sizes['head_dim_ckv']} elements, and rope parts of {sizes['head_dim_kpe']}"
         return (
             f"Append to a paged cache of latent attention: latent vectors of {row}, of new tokens "
-            "go to the pages of their sequences; all else stays. Kernels write in place."
+            f"go to the pages of their sequences; all else stays. Kernels write in place.{rounded}"
         )
     heads, pages = f"{sizes['num_kv_heads']} heads of {sizes['head_dim']}", sizes["page_size"]
     return (
         f"Append to a paged KV cache: keys and values of {heads} elements of new tokens go to the "
         f"pages of their sequences, {pages} tokens in a page; all else stays. Kernels write in "
-        "place."
+        f"place.{rounded}"
     )
 
 
@@ -139,6 +151,7 @@ def layout_of(definition: Definition) -> Layout | None:
     for layout, kind in KINDS.items():
         if (
             tuple(definition.inputs) == kind.inputs
+            and definition.inputs[kind.caches[0]].dtype == kind.dtype
             and tuple(definition.outputs) == kind.outputs
             and set(definition.const_axes) == set(kind.consts.values())
             and set(definition.axes) <= set(_AXES)

@@ -13,7 +13,7 @@ def implementations(definition: Definition) -> tuple[Implementation, ...]:
     if layout is None:
         return ()
     first, second = KINDS[layout].appended
-    page = "PAGE_SIZE" if layout == "kv" else "page_size"
+    page = "PAGE_SIZE" if layout.startswith("kv") else "page_size"
     entries = "entries = kv_indptr[batch_indices] + positions"
     return (
         *wrapped(
@@ -37,6 +37,14 @@ def implementations(definition: Definition) -> tuple[Implementation, ...]:
             kv_indices="torch.arange(len(kv_indices), device=kv_indices.device)",
         ),
         *wrapped(definition, "what is written second is 0", inputs={second: f"{second} * 0"}),
+        *(
+            one
+            for scale in KINDS[layout].scales
+            for one in (
+                *rewritten(definition, f"{scale} is left out", f" / {scale}", ""),
+                *rewritten(definition, f"{scale} multiplies", f" / {scale}", f" * {scale}"),
+            )
+        ),
         *rewritten(
             definition,
             "pages and places in pages are mixed up",

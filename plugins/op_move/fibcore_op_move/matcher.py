@@ -21,7 +21,7 @@ from fibcore.plugin import (
     linear_attention_dtype,
     with_origins,
 )
-from fibcore_op_move.names import KINDS, OP_TYPE, PAGE_SIZE, Layout
+from fibcore_op_move.names import FP8, KINDS, OP_TYPE, PAGE_SIZE, Layout
 
 # Methods of SGLang's pools that hold keys and values: (layer, places, two tensors).
 _WRITES: dict[str, Layout] = {"set_kv_buffer": "kv", "set_mla_kv_buffer": "mla"}
@@ -58,7 +58,7 @@ def extract(tree: ModelTree, serving: Serving) -> Extraction:
             if linear_attention_dtype(call.module, tree) is not None:
                 found.claim(call)  # it keeps a state, and writes no keys
             else:
-                _match(call, None if _is_plain(tree, call) else cache, serving, found)
+                _match(tree, call, None if _is_plain(tree, call) else cache, serving, found)
         elif any(word in call.function for word in _COLLECTIVES):
             _name_collective(call, found)
         elif any(word in call.name for word in _COPIES):
@@ -73,8 +73,13 @@ def _is_plain(tree: ModelTree, call: Operation) -> bool:
     Left to itself SGLang keeps the latents of sparse attention so on Hopper (`use_nsa` of 0.5.9,
     `use_dsa` of 0.5.23).
     """
+    return tree.kv_cache_dtype == "auto" and _is_sparse(tree, call)
+
+
+def _is_sparse(tree: ModelTree, call: Operation) -> bool:
+    """Whether attention is sparse, whose fp8 cache has scales among the numbers."""
     holder = tree.parent(call.module)
-    if holder is None or tree.kv_cache_dtype != "auto":
+    if holder is None:
         return False
     return any(holder.attributes.get(switch) is True for switch in ("use_nsa", "use_dsa"))
 
@@ -101,9 +106,17 @@ def _name_collective(call: Operation, found: KernelCollector) -> None:
     )
 
 
-def _match(call: Operation, cache: str | None, serving: Serving, found: KernelCollector) -> None:
+def _match(
+    tree: ModelTree,
+    call: Operation,
+    cache: str | None,
+    serving: Serving,
+    found: KernelCollector,
+) -> None:
     layout = _WRITES[call.name]
     kind = KINDS[layout]
+    if cache == FP8 and not _is_sparse(tree, call):
+        layout, cache = ("kv_fp8" if layout == "kv" else "mla_fp8"), None
     try:
         sizes = _sizes(call, layout)
     except UndecidedError as why:
@@ -133,13 +146,13 @@ def _match(call: Operation, cache: str | None, serving: Serving, found: KernelCo
     if cache is not None:
         found.not_covered(
             f"{kind.stem} with {cache} KV cache",
-            "what is written is quantised on the way; no definition does both",
+            "what is written is quantised on the way, by numbers that stand in the cache as well",
             call,
             op_types=(),
             choice=_CHOICE,
         )
         return
-    for page_size in serving.value(PAGE_SIZE) if layout == "kv" else (None,):
+    for page_size in serving.value(PAGE_SIZE) if layout.startswith("kv") else (None,):
         found.add(_kernel(call, layout, sizes, page_size), call)
 
 
@@ -147,7 +160,7 @@ def _kernel(
     call: Operation, layout: Layout, sizes: Mapping[str, int], page_size: int | None
 ) -> Kernel:
     kind = KINDS[layout]
-    rank = " of one rank" if layout == "kv" else ""
+    rank = " of one rank" if layout.startswith("kv") else ""
     facts = {
         axis: fact(size, call, f"{axis.replace('_', ' ')} that is written{rank}")
         for axis, size in sizes.items()
@@ -163,7 +176,7 @@ def _kernel(
         parameters={"layout": layout, **known},
         facts=facts,
         uses=(),
-        tags=(f"fi_api:{kind.api}",),
+        tags=(f"fi_api:{kind.api}",) if kind.api else ("quantization:float8_e4m3fn",),
         choice=_CHOICE,
     )
 
@@ -176,7 +189,7 @@ def _sizes(call: Operation, layout: Layout) -> dict[str, int] | None:
     """
     first = _last_two(call.argument(2, "cache_k", "cache_k_nope"), "what is written first")
     second = _last_two(call.argument(3, "cache_v", "cache_k_rope"), "what is written second")
-    if layout == "mla":
+    if layout.startswith("mla"):
         return {
             "head_dim_ckv": decided_size(first[1], "the size of a latent vector"),
             "head_dim_kpe": 0 if second[1] == 0 else decided_size(second[1], "a rope part's size"),

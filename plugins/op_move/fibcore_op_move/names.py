@@ -17,8 +17,12 @@ PAGE_SIZE: Option[tuple[int, ...]] = Option(
 
 OP_TYPES = (OpType(OP_TYPE, "writes of new keys and values to a paged KV cache", (PAGE_SIZE,)),)
 
-Layout = Literal["kv", "mla"]
-"""Keys and values of heads, or latent vectors and the rope parts of keys."""
+Layout = Literal["kv", "mla", "kv_fp8", "mla_fp8"]
+"""Keys and values of heads, or latent vectors and the rope parts of keys; in caches of the model's
+dtype, or of fp8, to which they are rounded on the way."""
+
+FP8 = "float8_e4m3fn"
+"""SGLang's name for the dtype of fp8 caches."""
 
 TABLE = ("batch_indices", "positions")
 """Inputs that say which token an entry is, between what is appended and the caches."""
@@ -35,19 +39,23 @@ class Kind:
         appended: The inputs that are appended.
         caches: The inputs that they are appended to.
         consts: Const axes, by the letters that stand before their sizes in names.
-        api: FlashInfer's function.
+        api: FlashInfer's function; empty where it has none.
+        dtype: Of the caches, as definitions call it.
+        scales: Inputs by which what is appended is divided before it is rounded.
     """
 
     stem: str
     appended: tuple[str, str]
     caches: tuple[str, str]
     consts: dict[str, str]
-    api: str
+    api: str = ""
+    dtype: str = "bfloat16"
+    scales: tuple[str, ...] = ()
 
     @property
     def inputs(self) -> tuple[str, ...]:
         """The inputs of a definition, in order."""
-        return (*self.appended, *TABLE, *self.caches, *PAGES)
+        return (*self.appended, *TABLE, *self.caches, *PAGES, *self.scales)
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -75,3 +83,13 @@ KINDS: dict[Layout, Kind] = {
         api="flashinfer.page.append_paged_mla_kv_cache",
     ),
 }
+KINDS["kv_fp8"] = attrs.evolve(
+    KINDS["kv"],
+    stem="append_paged_kv_cache_fp8",
+    api="",
+    dtype="float8_e4m3fn",
+    scales=("k_scale", "v_scale"),
+)
+KINDS["mla_fp8"] = attrs.evolve(
+    KINDS["mla"], stem="append_paged_mla_kv_cache_fp8", api="", dtype="float8_e4m3fn"
+)

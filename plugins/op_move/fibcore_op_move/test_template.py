@@ -18,10 +18,13 @@ Inputs = dict[str, Any]
 
 _TABLE = ("batch_indices", "positions")
 _PAGES = ("kv_indices", "kv_indptr", "kv_last_page_len")
-_KINDS = {
+_KINDS: dict[str, tuple[str, ...]] = {
     "kv": ("append_key", "append_value", *_TABLE, "k_cache", "v_cache", *_PAGES),
     "mla": ("append_ckv", "append_kpe", *_TABLE, "ckv_cache", "kpe_cache", *_PAGES),
 }
+# What fp8 caches of keys and values have besides; no powers of two, which would show less.
+_SCALES = {"k_scale": 0.37, "v_scale": 1.9}
+_KINDS["scaled"] = (*_KINDS["kv"], *_SCALES)
 # Tokens in a page where the definition leaves that open.
 PAGE_SIZE = 8
 
@@ -68,17 +71,25 @@ def make_inputs(
     values: list[torch.Tensor] = [
         *(_normal(generator, len(tokens), *row) for row in rows),
         *(sequences, positions),
-        *(_normal(generator, count, page, *row) for row in rows),
+        *(_normal(generator, count, page, *row).to(_dtype(definition)) for row in rows),
         # Page 0 stays unused: what goes to the wrong page is seen.
         torch.randperm(count - 1, generator=generator)[: sum(pages)].int() + 1,
         torch.tensor([0, *itertools.accumulate(pages)], dtype=torch.int32),
         torch.tensor([(n - 1) % page + 1 if n else 0 for _, n in lengths], dtype=torch.int32),
     ]
-    return {name: value.to(device) for name, value in zip(names, values, strict=True)}
+    given = {name: value.to(device) for name, value in zip(names, values, strict=False)}
+    return {**given, **{name: _SCALES[name] for name in names if name in _SCALES}}
 
 
 def _normal(generator: torch.Generator, *shape: int) -> torch.Tensor:
     return torch.randn(shape, generator=generator).to(torch.bfloat16)
+
+
+def _dtype(definition: Definition) -> torch.dtype:
+    """Of the caches."""
+    name = list(definition["inputs"])[4]
+    word = definition["inputs"][name]["dtype"]
+    return torch.float8_e4m3fn if word == "float8_e4m3fn" else torch.bfloat16
 
 
 def _page_size(definition: Definition) -> int:
@@ -98,8 +109,11 @@ def _bits(x: torch.Tensor) -> torch.Tensor:
 
 def _expected(inputs: Inputs) -> tuple[torch.Tensor, torch.Tensor]:
     """Token by token: its page, its place there."""
-    first, second, sequences, positions, *caches, numbers, begins, _ = inputs.values()
+    first, second, sequences, positions, *caches, numbers, begins, _ = list(inputs.values())[:9]
     keys, values = (cache.clone() for cache in caches)
+    if "k_scale" in inputs:
+        first, second = first.float() / inputs["k_scale"], second.float() / inputs["v_scale"]
+    first, second = first.to(keys.dtype), second.to(keys.dtype)
     page_size = keys.shape[1]
     for token, (sequence, position) in enumerate(
         zip(sequences.tolist(), positions.tolist(), strict=True)
@@ -120,7 +134,8 @@ def new_tokens_have_their_places_and_all_else_stays(
     for rows in (first, second, *caches):
         if rows.shape[0]:
             rows[0].view(-1)[: len(odd)] = odd.to(rows.dtype)
-    before = {name: value.clone() for name, value in inputs.items()}
+    tensors = {name: value for name, value in inputs.items() if isinstance(value, torch.Tensor)}
+    before = {name: value.clone() for name, value in tensors.items()}
     expected = _expected(inputs)
     found = run(*inputs.values())
     assert len(found) == 2
@@ -130,7 +145,7 @@ def new_tokens_have_their_places_and_all_else_stays(
         assert torch.equal(_bits(one), _bits(right))
     for one in found:
         one.fill_(1.0)  # a cache that was given would show now
-    for name, value in inputs.items():
+    for name, value in tensors.items():
         assert torch.equal(_bits(value), _bits(before[name])), f"run changes its input {name}"
 
 

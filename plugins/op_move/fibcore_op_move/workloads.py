@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from fibcore.plugin import Definition, Scalar, WorkloadCase
 from fibcore_op_move.definitions import layout_of
+from fibcore_op_move.names import KINDS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 PAGE_SIZE = 64
 """Tokens in a page where no const axis says it."""
+
+SCALES = (0.5, 0.25)
+"""What keys and values of about one are divided by, so that fp8 holds them and one sees it."""
 
 
 def workloads(
@@ -27,8 +31,10 @@ def workloads(
 
     None for a definition with other tensors.
     """
-    if layout_of(definition) is None:
+    layout = layout_of(definition)
+    if layout is None:
         return ()
+    scalars = dict(zip(KINDS[layout].scales, SCALES, strict=False))
     from fibcore.plugin import decode_batches, page_counts, pool_size, prefill_batches
 
     page_size = definition.const_axes.get("page_size", PAGE_SIZE)
@@ -48,7 +54,7 @@ def workloads(
         }
         axes = {name: sizes[name] for name in definition.var_axes}
         tensors = functools.partial(_tensors, definition.name, batch, page_size, seed)
-        found.append(WorkloadCase(batch.label, axes, tensors=tensors))
+        found.append(WorkloadCase(batch.label, axes, scalars, tensors=tensors))
     return tuple(found)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import attrs
 import pytest
 
 import fibcore_op_move as plugin
@@ -30,16 +31,17 @@ def make_write(
 
 
 def make_definition(layout: str = "kv", page_size: int = 4) -> Definition:
-    latent = layout == "mla"
-    call = make_write(layout, (1, 16), (1, 8)) if latent else make_write(layout, (2, 8))
+    base, _, fp8 = layout.partition("_")
+    call = make_write(base, (1, 16), (1, 8)) if base == "mla" else make_write(base, (2, 8))
     serving = Serving(options={"page_size": (page_size,)})
-    (kernel,) = plugin.fibcore_extract(tree(kernel_calls=[call]), serving).kernels
+    made = attrs.evolve(tree(kernel_calls=[call]), kv_cache_dtype="fp8_e4m3" if fp8 else "auto")
+    (kernel,) = plugin.fibcore_extract(made, serving).kernels
     return plugin.fibcore_reference(kernel)
 
 
 def small_definitions() -> list[Definition]:
     """One of each layout, so small that tests take milliseconds."""
-    return [make_definition("kv"), make_definition("mla")]
+    return [make_definition(layout) for layout in ("kv", "mla", "kv_fp8", "mla_fp8")]
 
 
 @pytest.fixture

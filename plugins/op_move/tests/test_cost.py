@@ -29,6 +29,15 @@ def test_what_is_appended_is_read_and_written_once(definition: Make, layout: str
     assert found == Cost(0, "bfloat16", 7 * row + table, 7 * row)
 
 
+@pytest.mark.parametrize(("layout", "row", "each"), [("kv_fp8", 2 * 2 * 8, 2), ("mla_fp8", 24, 1)])
+def test_fp8_is_written_in_half_the_bytes(
+    definition: Make, layout: str, row: int, each: int
+) -> None:
+    table = 7 * 4 * 2 + 7 * 4 + 4 * 4
+    found = fibcore_cost(definition(layout), AXES, {})
+    assert found == Cost(each * 7 * row, "float32", 7 * row * 2 + table, 7 * row)
+
+
 def test_no_more_than_the_cache_is_written(definition: Make) -> None:
     found = fibcore_cost(definition(), {**AXES, "num_pages": 1}, {})
     assert found is not None

@@ -63,8 +63,25 @@ def test_the_format_of_latent_caches(definition: Make) -> None:
     ]
 
 
+def test_the_format_of_caches_of_fp8(definition: Make) -> None:
+    made = definition("kv_fp8", 4)
+    assert made.name == "append_paged_kv_cache_fp8_kv2_d8_ps4"
+    assert made.tags == ("quantization:float8_e4m3fn",)
+    inputs = form(made)["in"]
+    assert [dtype for _, _, dtype in inputs[:6]] == [
+        *("bfloat16",) * 2,
+        *("int32",) * 2,
+        *("float8_e4m3fn",) * 2,
+    ]
+    assert inputs[9:] == [("k_scale", None, "float32"), ("v_scale", None, "float32")]
+    assert {dtype for _, _, dtype in form(made)["out"]} == {"float8_e4m3fn"}
+    latent = definition("mla_fp8")
+    assert latent.name == "append_paged_mla_kv_cache_fp8_ckv16_kpe8"
+    assert len(latent.inputs) == 9
+
+
 def test_everything_is_described(definition: Make) -> None:
-    for layout in ("kv", "mla"):
+    for layout in ("kv", "mla", "kv_fp8", "mla_fp8"):
         data = definition(layout).to_dict()
         parts = [data, *data["axes"].values(), *data["inputs"].values(), *data["outputs"].values()]
         assert all(part["description"] for part in parts)

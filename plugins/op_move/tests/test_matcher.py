@@ -112,13 +112,21 @@ def test_latent_vectors_without_a_rope_part_are_a_copy(write: Write) -> None:
     ],
 )
 @pytest.mark.parametrize("nested", [True, False])
-def test_a_quantised_cache_is_no_copy(
+def test_a_cache_of_fp8_is_another_kernel(
     write: Write, quantization: dict[str, Any], nested: bool
 ) -> None:
     config = {"quantization_config": quantization}
     found = extract(write(), config={"text_config": config} if nested else config)
-    (op,) = found.not_covered
-    assert (op.what, op.moves) == ("append_paged_kv_cache with float8_e4m3fn KV cache", "")
+    assert not found.not_covered
+    kernel = found.kernels[0]
+    assert kernel.name == "append_paged_kv_cache_fp8_kv8_d128_ps1"
+    assert kernel.tags == ("quantization:float8_e4m3fn",)
+
+
+def test_a_cache_of_other_numbers_is_no_copy(write: Write) -> None:
+    made = attrs.evolve(tree(kernel_calls=[write()]), kv_cache_dtype="fp8_e5m2")
+    (op,) = matcher.extract(made, Serving(options={"page_size": (1,)})).not_covered
+    assert (op.what, op.moves) == ("append_paged_kv_cache with float8_e5m2 KV cache", "")
 
 
 @pytest.mark.parametrize(
@@ -186,10 +194,16 @@ def test_what_computes_and_what_is_the_modules_own_is_left_to_others(write: Writ
 def test_latents_of_sparse_attention_keep_the_dtype_of_the_model(write: Write) -> None:
     config = {"quantization_config": {"kv_cache_quant_algo": "FP8"}}
     call = write("mla", (1, 512), (1, 64), module="layer.attn")
-    for switch, kernels in (("use_dsa", 1), ("use_mla", 0)):
+    for switch, name in (
+        ("use_dsa", "append_paged_mla_kv_cache_ckv512_kpe64"),
+        ("use_mla", "append_paged_mla_kv_cache_fp8_ckv512_kpe64"),
+    ):
         attention = module("layer.attn", "sglang.srt.layers.radix_attention.RadixAttention")
         layer = module("layer", "Attention", attributes={switch: True}, children=[attention])
         made = attrs.evolve(tree(layer, kernel_calls=[call]), config=config)
-        assert len(matcher.extract(made, Serving(options={"page_size": (1,)})).kernels) == kernels
+        (kernel,) = matcher.extract(made, Serving(options={"page_size": (1,)})).kernels
+        assert kernel.name == name
         told = attrs.evolve(made, kv_cache_dtype="fp8_e4m3")
-        assert not matcher.extract(told, Serving(options={"page_size": (1,)})).kernels
+        found = matcher.extract(told, Serving(options={"page_size": (1,)}))
+        # Told to, it keeps scales among the numbers, which is another layout.
+        assert bool(found.kernels) is (switch == "use_mla")

@@ -16,14 +16,14 @@ Make = Callable[..., Definition]
 
 
 @pytest.mark.parametrize("page_size", [1, 4, 64])
-@pytest.mark.parametrize("layout", ["kv", "mla"])
+@pytest.mark.parametrize("layout", ["kv", "mla", "kv_fp8", "mla_fp8"])
 def test_the_references_have_the_properties(
     definition: Make, template: Template, layout: str, page_size: int
 ) -> None:
     assert_accepted(template, definition(layout, page_size))
 
 
-@pytest.mark.parametrize("layout", ["kv", "mla"])
+@pytest.mark.parametrize("layout", ["kv", "mla", "kv_fp8", "mla_fp8"])
 @pytest.mark.parametrize("number", [0, 1, 4, 5, 7, 8])
 def test_sizes_are_checked(definition: Make, template: Template, layout: str, number: int) -> None:
     made = definition(layout)

@@ -14,7 +14,7 @@ from fibcore_op_move import fibcore_workloads
 Make = Callable[..., Definition]
 
 
-@pytest.mark.parametrize("layout", ["kv", "mla"])
+@pytest.mark.parametrize("layout", ["kv", "mla", "kv_fp8", "mla_fp8"])
 def test_every_token_has_a_place_of_its_own(definition: Make, layout: str) -> None:
     made = definition(layout, 64)
     found = fibcore_workloads(made, {}, 0)
@@ -29,7 +29,8 @@ def test_every_token_has_a_place_of_its_own(definition: Make, layout: str) -> No
         assert numbers.max() < case.axes["num_pages"]
         assert case.axes["batch_size_plus_1"] == len(begins)
         assert begins[-1] == case.axes["num_kv_indices"] == len(numbers)
-        assert ("page_size" in case.axes) is (layout == "mla")
+        assert ("page_size" in case.axes) is layout.startswith("mla")
+        assert len(case.scalars) == 2 * (layout == "kv_fp8")
         assert all(array.dtype == np.int32 for array in values.values())
 
 

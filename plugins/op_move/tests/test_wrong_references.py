@@ -67,7 +67,36 @@ def mistakes(page: str, caches: tuple[str, str], appended: tuple[str, str]) -> l
     ]
 
 
+def mistakes_of_fp8(page: str, rows: tuple[str, str]) -> list[Mistake]:
+    first, second = rows
+    return [
+        Mistake.of("the page table is left out", "kv_indices[entries].long()", "entries.long()"),
+        Mistake.of("pages are one too far", f"positions // {page}", f"(positions + 1) // {page}"),
+        Mistake.of("the second is not written", f".index_copy(0, slots, {second})", ""),
+        Mistake.of("the first is written twice", f"slots, {second}", f"slots, {first}"),
+        Mistake.of("the bits of the sign are lost", f"slots, {first}", f"slots, {first} & 127"),
+    ]
+
+
+SCALED = [
+    *mistakes_of_fp8("PAGE_SIZE", ("new_keys", "new_values")),
+    Mistake.of("the scale of keys is left out", " / k_scale", ""),
+    Mistake.of("the scale of values multiplies", " / v_scale", " * v_scale"),
+    Mistake.of("the scales are swapped", " / k_scale", " / v_scale", " / v_scale", " / k_scale"),
+    Mistake.of(
+        "rounded to bfloat16 first",
+        "append_key.to(torch.float32) / k_scale",
+        "(append_key / k_scale)",
+    ),
+    Mistake.of(
+        "towards zero",
+        "(append_key.to(torch.float32) / k_scale)",
+        "(append_key.float() / k_scale * 0.97)",
+    ),
+]
 BY_LAYOUT = {
+    "kv_fp8": SCALED,
+    "mla_fp8": mistakes_of_fp8("page_size", ("new_latent", "new_rope")),
     "kv": mistakes("PAGE_SIZE", ("k_cache", "v_cache"), ("append_key", "append_value")),
     "mla": mistakes("page_size", ("ckv_cache", "kpe_cache"), ("append_ckv", "append_kpe")),
 }
@@ -80,7 +109,7 @@ def test_wrong_references_are_rejected(
     assert_rejected(template, definition(layout), mistake, crashes=CRASHES)
 
 
-@pytest.mark.parametrize("layout", ["kv", "mla"])
+@pytest.mark.parametrize("layout", ["kv", "mla", "kv_fp8", "mla_fp8"])
 def test_wrong_implementations_are_rejected(
     definition: Make, template: Template, layout: str
 ) -> None:

@@ -27,7 +27,7 @@ def choose(definition: Definition) -> tuple[GroundTruth, ...]:
         entry=f"torch_{kind.stem}",
         source=_text(f"torch_{kind.stem}"),
     )
-    if layout == "mla" and definition.const_axes != _LATENT:
+    if not kind.api or (layout == "mla" and definition.const_axes != _LATENT):
         return (of_torch,)
     flashinfer = GroundTruth(
         name=kind.api,
