@@ -14,6 +14,7 @@ from fibcore.plugin import (
     KernelCollector,
     ModelTree,
     ModuleNode,
+    ModuleRef,
     Named,
     Operation,
     ParameterRef,
@@ -87,6 +88,8 @@ _IGNORED = ("forward_with_allreduce_fusion_quant_per_group",)
 _FOLDS = "_scale_fused"
 # Attention of towers, whose norms of queries and keys it calls itself.
 _TOWERS = "VisionAttention"
+# What SGLang's modules that are one kernel derive from.
+_FUSED_OP = "BaseFusedOp"
 _ONES = "it has no weight: the kernel's is all ones"
 _ROUNDED = "rounds to the activations' dtype before the weight is applied"
 
@@ -125,7 +128,11 @@ def extract(tree: ModelTree, serving: Serving) -> Extraction:  # noqa: ARG001 - 
 
 
 def _fused_functions(tree: ModelTree) -> dict[str, tuple[str, ...]]:
-    """Path of a module to the functions that the forward pass hands its parameters to."""
+    """Path of a module to the functions that the forward pass hands its parameters to.
+
+    Modules that are one fused kernel each are such functions: they are constructed with the norms
+    whose weights they read.
+    """
     functions: dict[str, dict[str, None]] = {}
     for operation in tree.operations:
         for value in (*operation.args, *operation.kwargs.values()):
@@ -134,6 +141,12 @@ def _fused_functions(tree: ModelTree) -> dict[str, tuple[str, ...]]:
                 if isinstance(one, ParameterRef) and not operation.function.startswith("torch."):
                     owner = one.path.rpartition(".")[0]
                     functions.setdefault(owner, {})[operation.function.rpartition(".")[2]] = None
+    for node in tree.walk():
+        if node.calls and node.is_a(_FUSED_OP):
+            for value in node.arguments.values():
+                for one in possible_values(value):
+                    if isinstance(one, ModuleRef):
+                        functions.setdefault(one.path, {})[node.class_name] = None
     return {
         path: tuple(name for name in names if name.isidentifier())
         for path, names in functions.items()

@@ -10,6 +10,7 @@ from fibcore.plugin import (
     Call,
     Extraction,
     ModuleNode,
+    ModuleRef,
     Named,
     Operation,
     ParameterRef,
@@ -497,3 +498,22 @@ def test_attention_of_towers_says_how_it_applies_its_norms(by_head: bool) -> Non
     assert names(found) == ({"rmsnorm_h96": paths} if by_head else {})
     missing = [(m.what, m.inside) for m in found.not_covered]
     assert missing == ([] if by_head else [("rmsnorm_h1536 inside VisionAttention", True)])
+
+
+@pytest.mark.parametrize("is_called", [True, False])
+def test_a_module_that_is_one_kernel_names_the_norms_it_is_made_with(is_called: bool) -> None:
+    # Muse-Spark's boundaries: a norm, the residual and the next norm.
+    norms = [norm(f"layer.{name}_norm") for name in ("post", "pre")]
+    boundary = module(
+        "layer.boundary",
+        "sglang.kernels.ops.layernorm.muse_spark_norm_residual.FusedPostNormResidualPreNorm",
+        {one.path.rpartition(".")[2]: ModuleRef(one.path) for one in norms},
+        bases=("sglang.kernels.fused_op.BaseFusedOp", "torch.nn.Module"),
+        calls=[call(TENSOR)] if is_called else [],
+    )
+    found = extract(*norms, boundary)
+    inside = (m for m in found.not_covered if " inside " in m.what)
+    missing = [(m.what, [u.path for u in m.uses], m.inside) for m in inside]
+    what = "rmsnorm_h4096 inside FusedPostNormResidualPreNorm"
+    assert missing == ([(what, [n.path for n in norms], True)] if is_called else [])
+    assert bool(found.problems) is not is_called
