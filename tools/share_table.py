@@ -137,7 +137,10 @@ def main() -> int:
     rows = sorted(asked, key=lambda row: names.index(row.model))
     text = "\n".join(lines(version, rows, everything)) + "\n"
     given.output.write_text(text, encoding="utf-8")
-    return max(report.exit_code for report in found)
+    missing = [name for name in names if not any(row.model == name and row.steps for row in rows)]
+    if missing:
+        print(f"no row for {', '.join(missing)}", file=sys.stderr)  # noqa: T201
+    return max(int(bool(missing)), *(report.exit_code for report in found))
 
 
 if __name__ == "__main__":

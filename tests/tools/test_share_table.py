@@ -65,7 +65,9 @@ def test_totals_of_many_configs(tool: ModuleType) -> None:
 
 def test_the_page_of_the_repository_has_all_its_models(tool: ModuleType) -> None:
     page = (TOOL.parents[1] / "docs" / "share.md").read_text("utf-8")
-    for model in tool.MODELS:
+    written = json.loads(tool.CONFIGS.read_text("utf-8"))
+    assert set(tool.LARGE) <= set(written)
+    for model in (*tool.MODELS, *(f"{name}{tool.WRITTEN}" for name in written)):
         assert page.count(f"| {model} |") == 2, model
 
 
