@@ -78,3 +78,16 @@ self.perhaps = hasattr(self, "warnings_issued")"""
     assert (found["own"], found["of_instance"]) == (None, False)
     assert isinstance(found["theirs"], Unknown)
     assert isinstance(found["perhaps"], Unknown)
+
+
+def test_looking_at_a_function_does_not_call_it(made: Any) -> None:
+    before = """
+import inspect
+
+KEPT = {"n": 1}
+
+def keep(x):
+    KEPT["n"] = x
+"""
+    init = "inspect.signature(keep)\nself.kept = KEPT['n']"
+    assert made.tree(model(init, before=before)).root.attributes["kept"] == 1

@@ -23,6 +23,8 @@ _CHANGING = frozenset((
     "struct.pack_into",
 ))  # fmt: skip
 """Functions of Python's own library, and whole packages, that change what they are handed."""
+_LOOKING = frozenset(("inspect.getfullargspec", "inspect.getsource", "inspect.signature"))
+"""Functions that look at a function and do not call it."""
 
 
 class Libraries(Part):
@@ -118,7 +120,7 @@ class Libraries(Part):
         careful = "." not in ext.name or package in self.ev.environment.careful_packages
         if not careful or package in _CHANGING or ext.name in _CHANGING:
             self.ev.doubts.hand_over(given, why)
-        elif package in TRANSPARENT:
+        elif package in TRANSPARENT or ext.name in _LOOKING:
             self.ev.unfollowed.handed([v for v in given if isinstance(v, Iterator)], why)
         else:
             self.ev.unfollowed.handed(given, why)
