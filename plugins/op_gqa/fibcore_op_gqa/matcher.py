@@ -148,7 +148,8 @@ def _layer(
             continue
         if variant.prompt == "bidirectional":
             features = ("bidirectional attention over the prompt", *variant.extras.words)
-            found.not_covered(f"gqa prefill with {' and '.join(features)}", _BIDIRECTIONAL, node)
+            what = f"gqa prefill with {' and '.join(features)}"
+            found.not_covered(what, _BIDIRECTIONAL, node, stage="prefill")
         notes = _notes(variant, unused_window, node, tree)
         scaling = node.argument("scaling")
         for kind, page_size, plain in kernels_run(serving, variant.prompt, variant.extras):

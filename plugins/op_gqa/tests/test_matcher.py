@@ -326,6 +326,7 @@ def test_prompt_bidirectional_attention_with_a_window(attention: Any) -> None:
     assert whats(found) == [
         "gqa prefill with bidirectional attention over the prompt and sliding window 512"
     ]
+    assert [op.stage for op in found.not_covered] == ["prefill"]
 
 
 def test_prompt_bidirectional_attention_decodes_as_plain(attention: Any) -> None:
