@@ -54,6 +54,11 @@ def snippets(text: str) -> list[Snippet]:
     return found
 
 
+def parts(several: list[Snippet], count: int = 8) -> list[list[Snippet]]:
+    """The snippets in so many parts, for processes to share; a test each would cost more."""
+    return [several[number::count] for number in range(count)]
+
+
 def evaluated(folder: Path, text: str, name: str) -> tuple[Evaluator, Any]:
     """What the evaluator gives for a name of the module `made`; what it raises stands for it."""
     (folder / "made.py").write_text(text, encoding="utf-8")

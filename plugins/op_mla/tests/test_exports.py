@@ -7,7 +7,7 @@ from typing import Any
 from fibcore.plugin import ExportRequest, Kernel, ServedKernel, Serving
 from fibcore_op_mla import definitions, fibcore_exports
 
-(FORMAT,) = fibcore_exports()
+(FORMAT,) = (one for one in fibcore_exports() if one.name == "flashinfer-testlist")
 SIZES = {"num_qo_heads": 16, "head_dim_ckv": 512, "head_dim_kpe": 64, "page_size": 64}
 
 
