@@ -48,6 +48,13 @@ def written_anew(text: str, sglang: Path) -> str:
             printed(folders[2], model)
         several = printed(folders[2], *SEVERAL)
     text = _put(text, r"llama-3\.1-8b \(TP 1, EP 1\)\n", r"\.\.\.\n", llama.partition("\n\n")[0])
+    rows = re.findall(r"^  \w+ +\w+ +new ", llama, re.MULTILINE)
+    summary = (
+        f"definitions: {len(rows)} new, 0 merged, 0 unchanged, 0 conflicting; models: 1, "
+        f"0 of them partial, 0 refused\ntests: … passed, 0 skipped, 0 failed; {len(rows)} of "
+        f"{len(rows)} definitions verified against a ground truth\n"
+    )
+    text = _put(text, r"definitions: \d+ new, 0 merged", "```", summary)
     text = _put(text, r"deepseek-v3 \(TP 8, EP 8\)\n", "```", deepseek.rstrip())
     return _put(text, "Shared kernels:\n", "```", several[several.index("Shared kernels:") :])
 

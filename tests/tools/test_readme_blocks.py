@@ -31,3 +31,9 @@ def test_blocks_are_what_the_commands_print(
         difflib.unified_diff(text.splitlines(), anew.splitlines(), lineterm="", n=0)
     )
     assert not changed, f"python tools/readme_blocks.py SGLANG writes them anew:\n{changed}"
+
+
+def test_the_definitions_of_the_evidence_are_counted() -> None:
+    folder = ROOT / "data" / "evidence"
+    count = len([path for path in folder.rglob("*.json") if "benchmarks" not in path.parts])
+    assert f"{count:,} definitions" in (folder / "README.md").read_text("utf-8")
