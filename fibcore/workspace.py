@@ -39,7 +39,8 @@ class Place(TypedDict, total=False):
         dataset: Folder of the dataset; by default the flashinfer-trace repository in `target_dir`.
         registry: The plugins; by default all that are installed.
         disable_plugin: Plugins to leave out, by name, where no registry is given.
-        progress: Called as `progress(step, done, total)` while the work goes on.
+        progress: Called as `progress(step, done, total)` while the work goes on; a
+            `fibcore.progress.Follower` is told besides what a step is at, and what came of it.
     """
 
     target_dir: str | Path

@@ -20,6 +20,7 @@ from shown_commands import Shown, shown_commands
 import fibcore
 from fibcore.cli import cli
 from fibcore.ops.registry import Registry
+from fibcore.reports.survey.run import _here
 
 ROOT = Path(__file__).parents[1]
 MADE_UP = Path(__file__).with_name("data") / "sglang"
@@ -116,6 +117,11 @@ def place(
     """A folder with all the files that commands name, and a dataset of Llama."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("fibcore.workspace.load_plugins", lambda **_: op_plugins)
+    # A survey's processes take seconds to start, and have tests of their own.
+    monkeypatch.setattr(
+        "fibcore.reports.survey.run.examine_all",
+        lambda tasks, setup, *_: _here(tasks, setup.source, op_plugins),
+    )
     source = tmp_path / "repos/sglang"
     source.parent.mkdir()
     source.symlink_to(made_up)
