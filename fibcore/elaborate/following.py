@@ -347,7 +347,8 @@ class _Kind:
         """A parameter of a module beside the building block, by the way to it from there."""
         if not isinstance(value, ParameterRef) or self.block is None:
             return value
-        own, other = self.block.node.path.split("."), value.path.split(".")
+        # A layer that others equal is written down for each of them: both paths are its last ones.
+        own, other = self._export(self.block.mod).path.split("."), value.path.split(".")
         common = 0
         while common < min(len(own), len(other)) and own[common] == other[common]:
             common += 1

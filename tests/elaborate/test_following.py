@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from fibcore.elaborate.following import _Kind
+from fibcore.elaborate.python.launches import Launch
+from fibcore.elaborate.python.values import Ext, Mod, Param
 from fibcore.model.tree import (
     ModelTree,
     ModuleRef,
     Operation,
     ParameterRef,
+    SourcePlace,
     TensorRef,
     Unknown,
     origins_of,
@@ -367,6 +372,23 @@ def test_the_bias_of_a_router_is_that_of_each_layer(real: Real) -> None:
         (f"model.layers.{n}.mlp.topk", f"model.layers.{n}.mlp.gate.e_score_correction_bias")
         for n in (1, 2)
     }
+
+
+def test_neighbours_of_a_shared_block_are_those_of_each_layer() -> None:
+    """The block and its neighbour have the paths of the last layer that shares them."""
+    block: Any = SimpleNamespace(node=SimpleNamespace(path="layers.3.mlp.topk"), mod=Mod(Ext("C")))
+    paths = {id(block.mod): "layers.7.mlp.topk"}
+    bias = Param((16,), None)
+
+    def export(value: Any) -> Any:
+        if value is bias:
+            return ParameterRef("layers.7.mlp.gate.bias", value.shape)
+        return ModuleRef(paths[id(value)])
+
+    kind = _Kind(block, export)
+    kind.add("", [Launch("kernel", (bias,), {}, SourcePlace("a.py", 1), (), (), possible=False)])
+    (found,) = kind.at("layers.5.mlp.topk", frozenset([""]))
+    assert found.args[0].path == "layers.5.mlp.gate.bias"
 
 
 def test_latent_attention_writes_its_cache_once_however_it_is_called(real: Real) -> None:

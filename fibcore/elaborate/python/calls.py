@@ -30,6 +30,7 @@ from fibcore.elaborate.python.values import (
     depends,
     hashable,
     is_unknown,
+    may_be_absent,
     merge,
     one_of,
 )
@@ -43,6 +44,8 @@ MAX_DEPTH = 48
 """Deeper nested calls than any model has; each takes many frames of this interpreter."""
 
 
+_GIVEN = "given"
+"""The key under which a function with a cache has what it gives without arguments."""
 _RECURSIONS = 2
 """Calls of a function in each other before it is asked whether they come to anything."""
 _MANY_RECURSIONS = 8
@@ -110,7 +113,7 @@ class Calls(Part):
             return self.ev.classes.make_super(env, place)
         if func is self.ev.builtins["locals"]:
             return born(dict(env.vars))
-        return self.call(func, args, kwargs, place)
+        return self.call(func, args, kwargs, place, _method(func, node.func))
 
     def _positional(
         self, node: ast.Call, func: Any, env: Env
@@ -176,8 +179,23 @@ class Calls(Part):
         columns = starred.columns(rows)
         return [starred.Several(rows)] if columns is None and alone else columns
 
-    def call(self, func: Any, args: Args, kwargs: Kwargs, place: SourcePlace | None) -> Any:
-        """`func(*args, **kwargs)`."""
+    def call(
+        self,
+        func: Any,
+        args: Args,
+        kwargs: Kwargs,
+        place: SourcePlace | None,
+        method: str | None = None,
+    ) -> Any:
+        """`func(*args, **kwargs)`.
+
+        Args:
+            func: What is called.
+            args: Positional arguments.
+            kwargs: Keyword arguments.
+            place: Where the call stands.
+            method: What a method of something unknown is noted as; None for anything else.
+        """
         at = place or SourcePlace("", 1)
         if isinstance(func, Value):
             return func.call(self.ev, args, kwargs, at)
@@ -185,7 +203,7 @@ class Calls(Part):
             return self.ev.writes.mapped(func, lambda f: self.call(f, args, kwargs, at))
         if isinstance(func, Unknown):
             name = f"unknown function ({func.reason})"
-            self.ev.forward.note_parameters(name, args, kwargs, at)
+            self.ev.forward.note_parameters(name if method is None else method, args, kwargs, at)
             self.ev.forward.give_away(args, kwargs)
             if self.ev.mode.forward:
                 # Whatever method of whatever module it is, it computes with tensors.
@@ -265,7 +283,10 @@ class Calls(Part):
                 return Unknown.tensor(f"tensor from {func.qualname}", place)
             if self.ev.forward.notes(func, args, kwargs, place):
                 return Unknown.tensor(f"tensor from {func.qualname}", place)
-            if not self.ev.launches.active and self.ev.environment.is_kernel(module):
+            # A function of a kernel package that is given nothing computes nothing: it tells what
+            # is turned on, and with that which way the forward pass goes.
+            computes = bool(args or kwargs) and self.ev.environment.is_kernel(module)
+            if computes and not self.ev.launches.active:
                 self.ev.forward.give_away(args, kwargs)
                 return Unknown.tensor(f"tensor from {func.qualname}", place)
         elif not tolerant and bound is None:
@@ -327,9 +348,7 @@ class Calls(Part):
     def _body(self, node: ast.FunctionDef, env: Env) -> Status:
         """The body of a function, which returns on some sides of undecided branches."""
         body = node.body
-        # A return at the end, or none, leaves no way that goes on while another has returned.
-        early = body[:-1] if isinstance(body[-1], ast.Return) else body
-        if exits_of(early):
+        if _returns_early(node):
             return self.ev.writes.within(
                 "return", env, partial(self.ev.statements.block, body, env)
             )
@@ -339,7 +358,10 @@ class Calls(Part):
         """What a function with a cache gives: of the same arguments, the same object."""
         cache: list[Any] | None = func.cache
         assert cache is not None
+        assert func.only is not None
         given = [*args, *kwargs.values()]
+        if not given:
+            return self._remembered_alone(func, func.only, place)
         again = self.ev.unfollowed.reach.beyond(func)
         if again:  # then it matters how often it is called
             for value in given:
@@ -370,6 +392,29 @@ class Calls(Part):
         if known or again:
             self.ev.writes.changing(cache)
             cache.append((list(args) if known else None, dict(kwargs), value))
+        return value
+
+    def _remembered_alone(self, func: Func, only: dict[str, Any], place: SourcePlace) -> Any:
+        """What a function with a cache gives without arguments, of which there is one call alone.
+
+        Args:
+            func: The function.
+            only: What it has given, under one key.
+            place: Where the call stands.
+        """
+        before = only.get(_GIVEN, ABSENT)
+        if before is not ABSENT and not may_be_absent(before):
+            return before
+        plain_func = func.of_kind(func.kind)
+        plain_func.cache = plain_func.only = None
+        run = partial(self.call_function, plain_func, [], {}, place)
+        if before is ABSENT:
+            value = run()
+        else:  # one side of a branch called it
+            known = merge(part for part in before.values if part is not ABSENT)
+            why = Unknown("whether a function with a cache has been called before", place)
+            value = self.ev.writes.choose([run, lambda: known], why)
+        self.ev.writes.put(only, _GIVEN, value)
         return value
 
     def bind_arguments(
@@ -410,6 +455,26 @@ class Calls(Part):
                 missing = Unknown("an argument that may be missing", place)
                 found[name] = merge([*kept, func.defaults.get(name, missing)])
         return found
+
+
+def _returns_early(node: ast.FunctionDef) -> bool:
+    """Whether a function may return before its end; remembered on its syntax."""
+    known: bool | None = getattr(node, "returns_early", None)
+    if known is None:
+        body = node.body
+        # A return at the end, or none, leaves no way that goes on while another has returned.
+        known = bool(exits_of(body[:-1] if isinstance(body[-1], ast.Return) else body))
+        node.returns_early = known  # type: ignore[attr-defined]
+    return known
+
+
+def _method(func: Any, syntax: ast.expr) -> str | None:
+    """What a call of a method is noted as whose object the server sets: its name."""
+    if not isinstance(func, Unknown) or func.kind is not UnknownKind.ATTRIBUTE:
+        return None
+    if not isinstance(syntax, ast.Attribute):
+        return None
+    return f"unknown object ({func.reason}).{syntax.attr}"
 
 
 def _same_call(left: Args, right: Args) -> bool:

@@ -185,6 +185,44 @@ def test_the_forward_batch_is_not_known(made: Any) -> None:
     assert kinds(made.tree(text), "norm") == ["plain", "fused"]
 
 
+SETTINGS = """
+import functools
+
+@functools.lru_cache
+def is_overlapped():
+    return False
+
+def has_kernel(x):
+    return False
+"""
+
+
+@pytest.mark.parametrize(
+    ("test", "expected"),
+    [("is_overlapped()", ["plain"]), ("has_kernel(x)", ["fused", "plain"])],
+)
+def test_settings_of_kernel_packages_decide(made: Any, test: str, expected: list[str]) -> None:
+    made.write("srt/layers/moe/utils.py", SETTINGS)
+    text = model(
+        "self.norm = RMSNorm(8)",
+        f"if foreign.flag():\n    is_overlapped()\nif {test}:\n    return self.norm(x, x)\n"
+        "return self.norm(x)",
+        "from sglang.srt.layers.moe.utils import has_kernel, is_overlapped\n",
+    )
+    assert kinds(made.tree(text), "norm") == expected
+
+
+def test_methods_of_what_the_server_sets_have_their_names(made: Any) -> None:
+    text = model(
+        "self.weight = nn.Parameter(torch.empty(8))",
+        "forward_batch.pool.store(x, weight=self.weight)",
+        arguments="x, forward_batch",
+    )
+    found = operation(made.tree(text))
+    assert found.name == "store"
+    assert found.kwargs["weight"].path == "weight"
+
+
 def operation(tree: ModelTree) -> Operation:
     (found,) = tree.operations
     return found

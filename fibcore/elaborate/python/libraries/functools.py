@@ -115,7 +115,7 @@ def _cache(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any
 
 def _remembering(func: Func) -> Func:
     made = func.of_kind(func.kind)
-    made.cache = []
+    made.cache, made.only = [], {}
     return made
 
 

@@ -49,6 +49,7 @@ class Func(_Function):
         cls: The class whose body it stands in.
         kind: What decorators made of it: "property", "staticmethod" and the like.
         cache: What it gave so far, where it remembers that; else None.
+        only: What it gave without arguments, likewise, under a key.
         setter: What a property is set by; None where it cannot be set.
         deleter: What a property is deleted by.
         attrs: Attributes that it was given.
@@ -57,7 +58,7 @@ class Func(_Function):
 
     __slots__ = (
         "attrs", "cache", "cls", "defaults", "deleter", "env", "is_generator", "kind",
-        "managed", "node", "qualname", "setter",
+        "managed", "node", "only", "qualname", "setter",
     )  # fmt: skip
 
     def __init__(
@@ -75,6 +76,7 @@ class Func(_Function):
         self.kind = kind
         self.defaults: dict[str, Any] = {}
         self.cache: list[tuple[Args, Kwargs, Any]] | None = None
+        self.only: dict[str, Any] | None = None
         self.setter: Any = None
         self.deleter: Any = None
         self.attrs: dict[str, Any] = {}
@@ -114,7 +116,7 @@ class Func(_Function):
         made = Func(self.node, self.env, self.qualname, self.cls, kind)
         made.defaults, made.attrs = self.defaults, self.attrs
         made.setter, made.deleter = self.setter, self.deleter
-        made.cache, made.managed = self.cache, self.managed
+        made.cache, made.only, made.managed = self.cache, self.only, self.managed
         return made
 
     def find_attr(self, ev: Evaluator, name: str, place: SourcePlace) -> Any:
@@ -163,6 +165,9 @@ class Func(_Function):
         def clear(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
             if self.cache is not None:
                 ev.writes.refill(self.cache, [])
+            only = self.only or {}
+            for key in list(only):
+                ev.writes.put(only, key, ABSENT)
 
         return Native(name, clear)
 
@@ -200,6 +205,8 @@ class Func(_Function):
 
 def _generates(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
     """Whether a function is a generator."""
+    if getattr(node, "has_no_yield", False):  # a method whose body nobody has looked at yet
+        return False
     return any(map(yields, node.body))
 
 
