@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Iterator, Mapping
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import attrs
@@ -458,6 +458,20 @@ class ModelTree:
         """The module in whose forward pass an operation happens."""
         return self.find(operation.module) or self.parts.get(operation.module)
 
+    @cached_property
+    def _nodes(self) -> dict[str, ModuleNode]:
+        """The modules by their paths from the root, by the names of children."""
+        found = {"": self.root}
+        pending = [("", self.root)]
+        while pending:
+            path, node = pending.pop()
+            for name, child in node.children.items():
+                inner = f"{path}.{name}" if path else name
+                if inner not in found:
+                    found[inner] = child
+                    pending.append((inner, child))
+        return found
+
     @property
     def partial(self) -> bool:
         """Whether something that should be there is missing."""
@@ -469,17 +483,7 @@ class ModelTree:
 
     def find(self, path: str) -> ModuleNode | None:
         """The module at `path`, or None."""
-        node: ModuleNode | None = self.root
-        rest = path
-        while node is not None and rest:
-            # Names of children may hold dots themselves, so a path cannot just be split.
-            for name, child in node.children.items():
-                if rest == name or rest.startswith(name + "."):
-                    node, rest = child, rest[len(name) + 1 :]
-                    break
-            else:
-                node = None
-        return node
+        return self._nodes.get(path)
 
     def parent(self, path: str) -> ModuleNode | None:
         """The module that holds the one at `path`; None for the root."""

@@ -54,10 +54,9 @@ class _Paths:
 
     def __init__(self, tree: ModelTree) -> None:
         self._tree = tree
-        self._paths = {node.path for node in tree.walk()}
 
     def __contains__(self, path: str) -> bool:
-        return path in self._paths or path in self._tree.parts
+        return self._tree.find(path) is not None or path in self._tree.parts
 
 
 def _is_claim(claim: object, paths: _Paths) -> bool:

@@ -84,6 +84,7 @@ def find_and_load(
         UsageError: `disable` or `require` names a plugin that does not exist, or both name one.
         PluginError: a required plugin cannot be used.
     """
+    _installed_version.cache_clear()
     given = dict(extra or {})
     announced = _entry_points() if discover else []
     known = {found.name for found in announced} | set(given)
@@ -266,7 +267,6 @@ def _version_conflict(requirements: Iterable[str]) -> str | None:
     unclear = [text for text in requirements if not _plainly_met(text)]
     if not unclear:
         return None
-    import importlib_metadata
     from packaging.requirements import InvalidRequirement, Requirement
 
     for text in unclear:
@@ -279,13 +279,27 @@ def _version_conflict(requirements: Iterable[str]) -> str | None:
         if requirement.name == PROJECT:
             from fibcore import __version__ as version
         else:
-            try:
-                version = importlib_metadata.version(requirement.name)
-            except importlib_metadata.PackageNotFoundError:
+            installed = _installed_version(requirement.name)
+            if installed is None:
                 continue
+            version = installed
         if not requirement.specifier.contains(version, prereleases=True):
             return f"it needs {requirement}, {version} is installed"
     return None
+
+
+@functools.cache
+def _installed_version(distribution: str) -> str | None:
+    """The version of a distribution, for which all of `sys.path` is looked through; None for none.
+
+    Nearly every plugin requires the same few. What is installed is read anew for each loading.
+    """
+    import importlib_metadata
+
+    try:
+        return importlib_metadata.version(distribution)
+    except importlib_metadata.PackageNotFoundError:
+        return None
 
 
 _PLAIN = re.compile(r"([A-Za-z0-9_.-]+)((?:,?(?:>=|<)\d+(?:\.\d+)*)*)")
@@ -297,18 +311,16 @@ def _plainly_met(text: str) -> bool:
 
     It is what nearly every plugin says; `packaging`, which decides all else, takes 14 ms to import.
     """
-    import importlib_metadata
-
     found = _PLAIN.fullmatch(text.replace(" ", ""))
     if found is None:
         return False
     if found[1] == PROJECT:
         from fibcore import __version__ as version
     else:
-        try:
-            version = importlib_metadata.version(found[1])
-        except importlib_metadata.PackageNotFoundError:
+        installed = _installed_version(found[1])
+        if installed is None:
             return False
+        version = installed
     if not re.fullmatch(r"\d+(\.\d+)*", version):
         return False
     have = _release(version)

@@ -273,7 +273,7 @@ def test_plain_requirements_are_met_where_packaging_says_so(
 ) -> None:
     from packaging.requirements import Requirement
 
-    monkeypatch.setattr("importlib_metadata.version", lambda _: version)
+    monkeypatch.setattr("fibcore.ops.loading._installed_version", lambda _: version)
     text = f"thing{bounds}"
     assert loading._plainly_met(text) == Requirement(text).specifier.contains(version)
     assert not loading._plainly_met(f"{text}; python_version < '4'")

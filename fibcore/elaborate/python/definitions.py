@@ -137,6 +137,9 @@ def _kind(name: str) -> str | None:
 
 
 def shortened(node: ast.AST, limit: int = 60) -> str:
-    """The source of a piece of syntax, cut where it is long."""
-    text = ast.unparse(node)
+    """The source of a piece of syntax, cut where it is long; remembered on it."""
+    text: str | None = getattr(node, "shown", None)
+    if text is None:
+        text = ast.unparse(node)
+        node.shown = text  # type: ignore[attr-defined]
     return text if len(text) <= limit else text[: limit - 3] + "..."

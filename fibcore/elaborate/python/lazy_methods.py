@@ -34,6 +34,8 @@ class FunctionDef(ast.FunctionDef):
     # Only made from the parser's own nodes, by `_with_body_of`.
     _parse: Callable[[], list[ast.stmt]]
     _parsed: list[ast.stmt] | None
+    has_no_yield: bool
+    """Whether its text shows, without a parse, that it is no generator."""
 
     @property
     def body(self) -> list[ast.stmt]:
@@ -156,3 +158,4 @@ def _with_body_of(
     node.__class__ = FunctionDef
     node._parse = body  # type: ignore[attr-defined]
     node._parsed = None  # type: ignore[attr-defined]
+    node.has_no_yield = "yield" not in text  # type: ignore[attr-defined]

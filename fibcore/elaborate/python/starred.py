@@ -25,10 +25,10 @@ def is_several(value: Any) -> bool:
 
 def spread(args: Args) -> list[Args]:
     """The arguments, once for each of the sequences that one of them may be unpacked from."""
-    at = next((number for number, value in enumerate(args) if is_several(value)), None)
-    if at is None:
-        return [args]
-    return [[*args[:at], *row, *args[at + 1 :]] for row in args[at].rows]
+    for at, value in enumerate(args):
+        if type(value) is Several:
+            return [[*args[:at], *row, *args[at + 1 :]] for row in value.rows]
+    return [args]
 
 
 def rows(value: Alternatives, items: Callable[[Any], list[Any] | None]) -> list[list[Any]] | None:

@@ -115,11 +115,11 @@ class ModuleSpace(Value):
 
     def place(self, node: ast.AST) -> SourcePlace:
         """Where a piece of the module's syntax stands."""
-        line = getattr(node, "lineno", 1)
-        found = self._places.get(line)
-        if found is None:  # asked for at every expression, and the same for all of a line
-            found = self._places[line] = SourcePlace(self.source.file, line)
-        return found
+        try:  # asked for at every expression, and the same for all of a line
+            return self._places[node.lineno]  # type: ignore[attr-defined]
+        except (AttributeError, KeyError):
+            line = getattr(node, "lineno", 1)
+            return self._places.setdefault(line, SourcePlace(self.source.file, line))
 
     @property
     def dotted_name(self) -> str:
