@@ -22,7 +22,7 @@ MAX_STEPS = 4_000_000
 """Ten times what any model takes that has been seen."""
 MAX_SECONDS = 14.0
 """Of the processor, for one elaboration; the models that have been seen take up to three."""
-MAX_GROWTH = 640 << 20
+MAX_GROWTH = 448 << 20
 """Bytes by which the process may grow during one elaboration."""
 _CHECKED_EACH = 32
 """Steps between looks at a clock: few, because one of them may go through a million items."""

@@ -40,6 +40,17 @@ def test_the_platform_is_cuda(made: Any) -> None:
     )
 
 
+def test_kernels_are_not_compiled(made: Any) -> None:
+    """The source looks whether one compiles, in as many ways as its cache has files."""
+    made.write("jit_kernel/utils.py", "def load_jit(*args):\n    raise RuntimeError('no nvcc')\n")
+    before = (
+        "from sglang.jit_kernel.utils import load_jit\ndef can_fuse():\n"
+        "    try:\n        load_jit('rope')\n        return True\n"
+        "    except Exception:\n        return False\n"
+    )
+    assert made.attributes("self.x = can_fuse()", before)["x"] is True
+
+
 @pytest.mark.parametrize(
     ("version", "warned"),
     [
