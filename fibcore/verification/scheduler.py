@@ -25,6 +25,8 @@ from fibcore.verification.slots import LocalRun, Slot
 POLL_S = 0.02
 STARTS = 3
 """Times that a process is started without getting anywhere before its slot is given up."""
+OUT_OF_MEMORY = "CUDA out of memory"
+"""How torch's error begins where a GPU, or a process's share of one, has no more memory."""
 
 
 def run_tests(
@@ -117,7 +119,10 @@ class _Scheduler:
         if self.heavy:
             self.queue, self.heavy, self.alone = self.heavy, [], True
             self.limits = self.work.alone
-            self.seats = self.seats[:1]
+            whole = attrs.evolve(
+                self.seats[0].slot, gpu_memory_bytes=self.work.alone_gpu_memory_bytes
+            )
+            self.seats = [_Seat(whole)]
             self._loop()
 
     def kill(self) -> None:
@@ -224,6 +229,9 @@ class _Scheduler:
         """Give the result of a definition whose tests were all run."""
         name, ending = event["definition"], process.child.ending()
         self.warm.add(self.work.definitions[name])
+        if self._wants_more_of_the_gpu(seat):
+            self.heavy.append(name)
+            return
         evidence = process.evidence(name)
         crash = problem = None
         failed = any(record["result"] == "failed" for record in seat.records)
@@ -270,6 +278,14 @@ class _Scheduler:
         now, later = self.limits.memory_bytes, self.work.alone.memory_bytes
         more = now is not None and (later is None or later > now)
         return (ending.how is How.MEMORY and more) or ending.killed_from_outside
+
+    def _wants_more_of_the_gpu(self, seat: _Seat) -> bool:
+        """Whether tests failed for memory that the GPU has, and this slot's share of it has not."""
+        share, later = seat.slot.gpu_memory_bytes, self.work.alone_gpu_memory_bytes
+        if self.alone or share is None or (later is not None and later <= share):
+            return False
+        failed = (record for record in seat.records if record["result"] == "failed")
+        return any(OUT_OF_MEMORY in str(record.get("reason", "")) for record in failed)
 
     def _fail(self, seat: _Seat, name: str, process: PytestProcess, ending: Ending) -> None:
         test = process.test or name

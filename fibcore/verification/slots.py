@@ -53,7 +53,8 @@ class LocalRun:
         slots: Places for workers.
         limits: What each definition may use.
         alone: What a definition may use that is run again while no other is, because its process
-            was ended for memory.
+            was ended for memory, or its share of a GPU did not do.
+        alone_gpu_memory_bytes: What it may then use of the GPU's memory; None for all.
     """
 
     dataset: Path
@@ -63,6 +64,7 @@ class LocalRun:
     slots: Sequence[Slot]
     limits: Limits
     alone: Limits
+    alone_gpu_memory_bytes: int | None = None
 
 
 def default_jobs(definitions: int) -> int:
@@ -146,4 +148,5 @@ def local_run(
         slots=slots,
         limits=Limits(limits.timeout_s, memory),
         alone=Limits(limits.timeout_s, alone),
+        alone_gpu_memory_bytes=gpu_memory,
     )

@@ -112,6 +112,18 @@ def test_what_needs_more_than_its_share_runs_again_alone(fake: Fake) -> None:
     assert "over the limit of 0.2 GiB" in (runs["big_2"].crash or "")
 
 
+def test_what_needs_more_than_its_share_of_a_gpu_runs_again_alone(fake: Fake) -> None:
+    slots = make_slots(gpus("7"), 4, jobs=2)
+    runs = fake.run(["gpubig_1", "slow_1", "slow_2"], slots)
+    assert {run.outcome for run in runs.values()} == {"passed"}
+    assert fake.lines[-2:] == ["start 7 None", "7 gpubig_1"]  # with all of the GPU
+    # A limit that the user gave is kept, and nothing is gained by another try.
+    limited = make_slots(gpus("7"), 4, jobs=2, gpu_memory_bytes=GIB)
+    runs = fake.run(["gpubig_2", "slow_1"], limited, alone_gpu=GIB)
+    assert runs["gpubig_2"].outcome == "failed"
+    assert fake.lines.count("7 gpubig_2") == 1
+
+
 def test_killed_by_the_system_runs_again_alone(fake: Fake) -> None:
     slots = [Slot("CPU 0"), Slot("CPU 1")]
     runs = fake.run(["kill_1", "slow_1", "slow_2", "slow_3"], slots)

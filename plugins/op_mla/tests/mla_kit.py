@@ -88,9 +88,9 @@ def definitions(
     return {d.name: d for d in made if d is not None}
 
 
-def small_definitions() -> dict[str, Definition]:
+def small_definitions(heads: int = 3) -> dict[str, Definition]:
     """Definitions of few heads and small head sizes, so that tests are fast; both page sizes."""
-    node = deepseek(heads=3, tp=1, nope=16, rope=8, vo=20, latent=24)
+    node = deepseek(heads=heads, tp=1, nope=16, rope=8, vo=20, latent=24)
     quantised = definitions(node, (1, 4), tp=1, fp8=True)
     return definitions(node, (1, 4), tp=1) | quantised
 

@@ -4,6 +4,10 @@ from typing import Any
 
 import torch
 
+# Rows of a tile of queries, a row being one head of one query. Where a tile ends within a query,
+# the kernels may leave out the last key that it sees; FlashInfer 0.7 refuses, older ones do not.
+TILE_ROWS = 128
+
 
 def flashinfer_mla_paged_fa2(**inputs: Any) -> tuple[torch.Tensor, torch.Tensor]:
     """The backend written for compute capability 8.0 and up."""
@@ -39,6 +43,10 @@ def _flashinfer_mla_paged(
 
     device = q_nope.device
     heads, ckv = q_nope.shape[1], q_nope.shape[2]
+    if qo_indptr is not None and TILE_ROWS % heads:
+        raise NotImplementedError(
+            f"a causal mask needs a number of heads that divides {TILE_ROWS}, not {heads}"
+        )
     page_size = ckv_cache.shape[1]
     pages = kv_indptr.diff()
     last = torch.full_like(pages, page_size) if kv_last_page_len is None else kv_last_page_len
