@@ -115,6 +115,29 @@ def test_a_small_model_s_layer_is_as_without_it_and_every_function_is_hit(
     assert {name.rpartition("flashinfer.")[2].split(".")[0] for name in stats} == {*parts}
 
 
+WIDER = {"hidden_size": 512, "intermediate_size": 1024, "vocab_size": 1024}
+WIDER |= {"num_attention_heads": 8, "head_dim": 64, "max_position_embeddings": 256}
+"""Sizes that FlashInfer has kernels for."""
+
+
+def test_logits_on_a_gpu_are_as_without_it(
+    export: Export, interpreter: str, tmp_path: Path
+) -> None:
+    done = run(interpreter, "-c", "import torch; assert torch.cuda.is_available()")
+    if done.returncode:
+        pytest.skip("there is no CUDA GPU")
+    export(**WIDER)
+    path = Path(__file__).with_name("apply_on_gpu.py")
+    done = run(interpreter, str(path), str(tmp_path / "applied"))
+    assert done.returncode == 0, done.stderr
+    stats = json.loads(done.stdout.splitlines()[-1])
+    assert all(
+        calls.get("hit") and not calls.get("fallback_no_candidate") for calls in stats.values()
+    )
+    parts = {name.rpartition("flashinfer.")[2].split(".")[0] for name in stats}
+    assert parts == {"activation", "decode", "norm", "prefill", "rope"}
+
+
 def test_there_is_one_solution_a_definition_of_its_name(export: Export, tmp_path: Path) -> None:
     report = export()
     root = tmp_path / "applied"

@@ -41,7 +41,7 @@ ALPHA, LIMIT = 1.702, 7.0
 # Where gate * sigmoid(gate) is most below zero: of a gate that is cut off there from below one sees
 # it. At a limit of 10 it is 5e-4, which no tolerance shows.
 LOWEST = 1.5
-# One workload in so many has a limit of about that in the place of the model's.
+# One workload in so many, and the first, has a limit of about that in the place of the model's.
 LOW_EVERY = 4
 # Scale of the fp8 activations between the products, where it is one number.
 INNER_SCALE = 0.05
@@ -99,7 +99,8 @@ def _rank(definition: Definition, moe: Moe, rank: int, tokens: int, seed: int) -
 def _is_low(moe: Moe, index: int) -> bool:
     """Whether a workload has a low limit: of a gate that is clamped from above alone."""
     of_gate = moe.activation.name in ("swiglu_limit", "swiglu_oai")
-    return of_gate and moe.weights != BF16 and index % LOW_EVERY == LOW_EVERY - 1
+    low = index == 0 or index % LOW_EVERY == LOW_EVERY - 1
+    return of_gate and moe.weights != BF16 and low
 
 
 def _numbers_of(constants: Mapping[str, Scalar]) -> tuple[float, float]:

@@ -328,7 +328,7 @@ def test_some_limits_are_so_low_that_a_clamped_gate_shows_below_zero(
     definition, wrong = definition_of(small[form]), "gate is clamped on both sides"
     assert [
         c.axes["seq_len"] for c in cases_of(definition) if c.tensors()["gemm1_clamp_limit"][0] < 2
-    ] == [8, 128, 2048]
+    ] == [1, 8, 128, 2048]
     right, found = _right_and_wrong(
         definition, run_of, wrong, 128, gemm1_alpha=1.702, gemm1_clamp_limit=limit
     )
