@@ -59,9 +59,9 @@ def test_ground_truths_of_deepseek_in_order(definition_of: Any) -> None:
 def test_ground_truths_of_mixtral_in_order(definition_of: Any) -> None:
     assert entries(fibcore_ground_truths(definition_of(MIXTRAL))) == [
         ("flashinfer_trtllm_bf16_moe_renorm_topk2", (10, 0), (10, 3)),
-        ("flashinfer_cute_dsl_bf16_moe_renorm_topk2", (9, 0), (9, 0)),
         ("flashinfer_cutlass_bf16_moe_renorm_topk2", (9, 0), (9, 0)),
         ("flashinfer_moe_segment_gemm_renorm_topk2_torch_routing", (8, 0), None),
+        ("flashinfer_cute_dsl_bf16_moe_renorm_topk2", (9, 0), (9, 0)),
         ("sglang_moe_renorm_topk2", None, None),
     ]
 
