@@ -235,11 +235,14 @@ def test_a_folder_without_definitions_is_no_dataset(tmp_path: Path) -> None:
         fibcore.report(dataset=tmp_path)
 
 
-def test_a_dataset_without_any_definition_has_a_page(tmp_path: Path) -> None:
+def test_a_dataset_without_any_definition_has_no_page(tmp_path: Path) -> None:
     (tmp_path / "definitions").mkdir()
-    report = fibcore.report(dataset=tmp_path)
-    assert report.exit_code == 0
-    assert "no definitions" in page_of(tmp_path)
+    (tmp_path / "reports").mkdir()
+    before = tmp_path / "reports" / "index.html"
+    before.write_text("of before")
+    with pytest.raises(DatasetError, match="there are no definitions"):
+        fibcore.report(dataset=tmp_path)
+    assert before.read_text() == "of before"
 
 
 def test_the_command(dataset: Path, tmp_path: Path) -> None:
