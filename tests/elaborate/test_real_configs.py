@@ -105,7 +105,8 @@ def test_every_leaf_is_a_kernel_or_named(found: Found) -> None:
         if node.leaf and node.path not in reported | left:
             assert node.path in found.claimed
             inside_experts = re.search(r"\.experts\.\d+\.", node.path)
-            assert inside_experts or node.class_name.startswith(PARTS), node.path
+            # A module that is not run may be claimed with the function that is called instead.
+            assert inside_experts or node.idle or node.class_name.startswith(PARTS), node.path
 
 
 def test_nothing_is_missing(name: str, found: Found) -> None:
