@@ -7,6 +7,7 @@ tests of the plugins find them there, or by the environment variable FIBCORE_SGL
 from __future__ import annotations
 
 import functools
+import gc
 import importlib
 import json
 import os
@@ -41,6 +42,18 @@ _CACHE = Path(os.environ.get("FIBCORE_TEST_CACHE") or Path.home() / ".cache" / "
 
 class NoSourceError(Exception):
     """Why SGLang's source cannot be had."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _kept_apart() -> Iterator[None]:
+    """Leave what earlier modules keep, elaborated models by the gigabyte, to no later collection.
+
+    Collections are time of the process, which an elaboration may have so much of and no more.
+    """
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()  # for those who look at the referrers of objects, as Hypothesis does
 
 
 def sglang_folder(version: str) -> Path:

@@ -83,7 +83,7 @@ def test_the_page_has_the_files_that_the_tests_take_from_it() -> None:
 def test_every_hook_is_documented() -> None:
     page = PAGE.read_text(encoding="utf-8")
     hooks = {n: h for n, h in vars(hookspecs).items() if n.startswith("fibcore_")}
-    assert len(hooks) == 10
+    assert len(hooks) == 11
     for name, hook in hooks.items():
         assert f"`{name}`" in page
         assert "Called " in hook.__doc__
