@@ -1,4 +1,4 @@
-"""Hyper-connections (mHC) for fibcore: the op types `mhc_post`, `mhc_pre`, `mhc_fused_post_pre`.
+"""Hyper-connections (mHC) for fibcore: the op types `mhc_post`, `mhc_pre`, `mhc_head` and others.
 
 Only the hooks stand here; each hands over to the module that does the work, and imports it where
 an extraction does not need it.

@@ -27,7 +27,8 @@ def cost(
         flops += 2 * streams * (streams + 1) * hidden
     if kind != "post":
         # The projection, the sum of squares, and the weighted sum.
-        flops += 2 * (sizes["mhc_mix"] + 1) * sizes["hc_hidden_size"] + 2 * streams * hidden
+        mix = streams if kind == "head" else sizes["mhc_mix"]
+        flops += 2 * (mix + 1) * sizes["hc_hidden_size"] + 2 * streams * hidden
     if kind in ("pre_norm", "post_pre"):
         flops += 4 * hidden
     return moved(definition, axes, flops * axes["num_tokens"], "float32")

@@ -30,7 +30,8 @@ _AXES = {
     "hidden_size": "Elements of a stream.",
     "mhc_mix": "Numbers that coefficients are made of: hc + hc + hc * hc.",
     "hc_hidden_size": "Elements of all streams of a token.",
-    "scale_size": "Scales: of the weights before, of those behind, of the matrix.",
+    "scale_size": "Scales: of the weights before, of those behind, of the matrix; or of the first "
+    "alone.",
 }
 _CONST_AXES = ("hc", "hidden_size", "mhc_mix", "hc_hidden_size", "scale_size")
 CONSTANTS = (
@@ -42,6 +43,8 @@ CONSTANTS = (
     "norm_eps",
 )
 """Constants of the references that are no axes."""
+HEAD_CONSTANTS = ("rms_eps", "hc_pre_eps")
+"""Those of the kernel behind the last layer."""
 
 _STREAMS = "num_tokens hc hidden_size"
 _MATRIX = "num_tokens hc hc"
@@ -68,6 +71,11 @@ _PRE_OUTPUTS = {
     "comb_mix": tensor(_MATRIX, "float32", "Matrix for the streams behind the next layer."),
     "layer_input": tensor(_ROWS, "bfloat16", "What the next layer is given."),
 }
+_HEAD_INPUTS = {
+    **_PRE_INPUTS,
+    "fn": tensor("hc hc_hidden_size", "float32", "Projection of all streams of a token."),
+    "hc_base": tensor("hc", "float32", "Added to what is projected and scaled."),
+}
 _BEFORE = {"residual": tensor(_STREAMS, "bfloat16", "Streams.")}
 _BEHIND = "Streams behind the layer."
 
@@ -76,12 +84,14 @@ INPUTS: dict[Kind, dict[str, TensorSpec]] = {
     "pre": {**_BEFORE, **_PRE_INPUTS},
     "pre_norm": {**_BEFORE, **_PRE_INPUTS, **_NORM},
     "post_pre": {**_POST_INPUTS, **_PRE_INPUTS, **_NORM},
+    "head": {**_BEFORE, **_HEAD_INPUTS},
 }
 OUTPUTS: dict[Kind, dict[str, TensorSpec]] = {
     "post": {"out": tensor(_STREAMS, "bfloat16", _BEHIND)},
     "pre": _PRE_OUTPUTS,
     "pre_norm": _PRE_OUTPUTS,
     "post_pre": {"residual_cur": tensor(_STREAMS, "bfloat16", _BEHIND), **_PRE_OUTPUTS},
+    "head": {"out": tensor(_ROWS, "bfloat16", "What the last norm is given.")},
 }
 
 
@@ -161,6 +171,11 @@ _DESCRIPTIONS: dict[Kind, str] = {
     "pre_norm": (
         "Hyper-connections (mHC): what a layer is given of the streams, normalised. "
         f"{_PRE}. The layer's RMSNorm is part of it."
+    ),
+    "head": (
+        "Hyper-connections (mHC): what the last norm is given, a weighted sum of the streams "
+        "behind the last layer. Weights are sigmoid(scale * (a projection of all streams of a "
+        "token, divided by their root mean square) + base) + eps."
     ),
     "post_pre": (
         f"{_POST}. {_PRE}. The next layer's RMSNorm is part of it. Kernels may round what they "

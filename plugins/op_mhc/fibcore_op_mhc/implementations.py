@@ -12,6 +12,8 @@ def implementations(definition: Definition) -> tuple[Implementation, ...]:
     if kind is None:
         return ()
     found: list[Implementation] = []
+    if kind == "head":
+        return tuple(_of_head(definition))
     if kind in ("post", "post_pre"):
         found += _of_streams(definition)
     if kind != "post":
@@ -45,16 +47,45 @@ def _of_streams(definition: Definition) -> list[Implementation]:
     ]
 
 
+_TF32 = "(fn.view(torch.int32) & -8192).view(torch.float32)"
+"""What tensor cores multiply in kernels of float32 weights: TF32 has 10 bits."""
+
+
+def _of_head(definition: Definition) -> list[Implementation]:
+    sums = "torch.rsqrt(root.square() / HC_HIDDEN_SIZE + RMS_EPS)"
+    return [
+        *wrapped(definition, "projected in TF32", right=True, fn=_TF32),
+        *rewritten(
+            definition,
+            "sums of products, one by one",
+            "torch.bmm(pre[:, None], residual.float())[:, 0]",
+            "(pre[..., None] * residual.float()).sum(1)",
+            right=True,
+        ),
+        *rewritten(definition, "not divided by the root mean square", f" * {sums}", ""),
+        *rewritten(
+            definition,
+            "the weights before are doubled",
+            "torch.sigmoid(mixes * hc_scale + hc_base)",
+            "2 * torch.sigmoid(mixes * hc_scale + hc_base)",
+        ),
+        *rewritten(
+            definition,
+            "a softmax over streams",
+            "torch.sigmoid(mixes * hc_scale + hc_base)",
+            "torch.softmax(mixes * hc_scale + hc_base, -1)",
+        ),
+        *wrapped(definition, "the bias is left out", hc_base="torch.zeros_like(hc_base)"),
+        *wrapped(definition, "the scale is left out", hc_scale="torch.ones_like(hc_scale)"),
+        *wrapped(definition, "streams of the token before", residual="residual.roll(1, 0)"),
+        *wrapped(definition, "streams in another order", residual="residual.flip(1)"),
+    ]
+
+
 def _of_coefficients(definition: Definition) -> list[Implementation]:
     sums = "torch.rsqrt(root.square() / HC_HIDDEN_SIZE + RMS_EPS)"
     return [
-        # What tensor cores multiply in kernels of float32 weights: TF32 has 10 bits.
-        *wrapped(
-            definition,
-            "projected in TF32",
-            right=True,
-            fn="(fn.view(torch.int32) & -8192).view(torch.float32)",
-        ),
+        *wrapped(definition, "projected in TF32", right=True, fn=_TF32),
         *rewritten(
             definition,
             "rounded before the weight",

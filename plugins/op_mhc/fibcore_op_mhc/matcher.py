@@ -1,7 +1,8 @@
 """Finds hyper-connections in a model tree: calls of SGLang's functions on a layer's parameters.
 
-A fused call reads the weight of a norm besides, which its module does not compute by itself then:
-that module is where the kernel runs. One without runs where the layer's projection is.
+A call behind the last layer makes one row of the streams, with a projection of its own; it runs
+there. A fused call reads the weight of a norm besides, which its module does not compute by itself
+then: that module is where the kernel runs. One without runs where the layer's projection is.
 """
 
 from __future__ import annotations
@@ -24,16 +25,19 @@ from fibcore.plugin import (
     decided_size,
     fact,
 )
-from fibcore_op_mhc.definitions import CONSTANTS
+from fibcore_op_mhc.definitions import CONSTANTS, HEAD_CONSTANTS
 from fibcore_op_mhc.names import FLASHINFER, FLASHINFER_STREAMS, OP_TYPE_OF, Kind, kernel_name
 
-_PRE, _POST_PRE = "mhc_pre", "mhc_fused_post_pre"
+_PRE, _POST_PRE, _HEAD = "mhc_pre", "mhc_fused_post_pre", "fused_hc_head"
 _TAKEN = ("fn", "hc_scale", "hc_base", *CONSTANTS[:5])
 _SIGNATURES = {
     # Where SGLang's functions have what (`layers/mhc.py`, `kernels/ops/layernorm/mhc.py`).
     _PRE: ("residual", *_TAKEN),
     _POST_PRE: ("x", "residual", "post_layer_mix", "comb_res_mix", *_TAKEN),
 }
+# (`kernels/ops/layernorm/mhc_head.py`), and what the constants are called here.
+_HEAD_SIGNATURE = ("x", "fn", "hc_scale", "hc_base", "norm_eps", "hc_eps")
+_HEAD_NAMES = dict(zip(HEAD_CONSTANTS, ("norm_eps", "hc_eps"), strict=True))
 _LIBRARY = "sglang."
 
 _User = ModuleNode | Operation
@@ -44,6 +48,11 @@ def extract(tree: ModelTree, serving: Serving) -> Extraction:  # noqa: ARG001 - 
     found = KernelCollector(lenient=CONSTANTS)
     calls: list[tuple[Operation, _User]] = []
     for call in tree.operations:
+        if call.name == _HEAD and call.function.startswith(_LIBRARY):
+            try:
+                _add_head(tree, call, found)
+            except UndecidedError as why:
+                found.problem(f"{call.name} kernel", str(why), call)
         if call.name in _SIGNATURES and call.function.startswith(_LIBRARY):
             try:
                 calls.append((call, _add(tree, call, found)))
@@ -77,6 +86,31 @@ def _add(tree: ModelTree, call: Operation, found: KernelCollector) -> _User:
     found.add(_kernel(call, kind), user)
     found.claim(owner)
     return user
+
+
+def _add_head(tree: ModelTree, call: Operation, found: KernelCollector) -> None:
+    """Record the kernel behind the last layer, at the parameter that it projects with."""
+    owner = tree.node_of(call)
+    if owner is None:
+        raise UndecidedError("the module that calls it is not known")
+    given = {name: call.argument(at, name) for at, name in enumerate(_HEAD_SIGNATURE)}
+    fn = given["fn"] = call.argument(1, "hc_fn")
+    sizes = _head_sizes(call, fn)
+    streams, hidden = int(sizes["hc"].value), int(sizes["hidden_size"].value)
+    numbers = {name: _number(given[theirs], theirs) for name, theirs in _HEAD_NAMES.items()}
+    kernel = Kernel(
+        op_type=OP_TYPE_OF["head"],
+        name=kernel_name("head", streams, hidden),
+        parameters={"kind": "head", **{n: one.value for n, one in sizes.items()}, **numbers},
+        facts={
+            **sizes,
+            **{n: fact(one, call, "", given[_HEAD_NAMES[n]]) for n, one in numbers.items()},
+        },
+        uses=(),
+    )
+    place = fn.path if isinstance(fn, ParameterRef) else call.module
+    found.add(kernel, attrs.evolve(call, module=place))
+    found.claim(owner)
 
 
 def _norm(tree: ModelTree, weight: object) -> ModuleNode:
@@ -153,6 +187,25 @@ def _sizes(call: Operation, fn: object) -> dict[str, Fact]:
         "mhc_mix": fact(mix, call, "rows of the projection"),
         "hc_hidden_size": fact(whole, call, "columns of the projection"),
         "scale_size": fact(3, call, "one for each part of what is projected"),
+    }
+
+
+def _head_sizes(call: Operation, fn: object) -> dict[str, Fact]:
+    """Const axes of the kernel behind the last layer.
+
+    Raises:
+        UndecidedError: they are not known, or not those of one weight a stream.
+    """
+    if not isinstance(fn, ParameterRef) or fn.shape is None or len(fn.shape) != 2:
+        raise UndecidedError(f"the projection is {fn}")
+    streams, whole = (decided_size(size, "a size of the projection") for size in fn.shape)
+    if whole % streams:
+        raise UndecidedError(f"a projection of {whole} to {streams} is not that of any streams")
+    return {
+        "hc": fact(streams, call, "rows of the projection"),
+        "hidden_size": fact(whole // streams, call, "columns of the projection / hc", whole),
+        "hc_hidden_size": fact(whole, call, "columns of the projection"),
+        "scale_size": fact(1, call, "one for all that is projected"),
     }
 
 

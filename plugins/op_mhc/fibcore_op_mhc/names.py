@@ -6,14 +6,16 @@ from typing import Literal
 
 from fibcore.plugin import OpType
 
-Kind = Literal["post", "pre", "pre_norm", "post_pre"]
-"""Streams behind a layer; what goes into one, as it is or normalised; both in one kernel."""
+Kind = Literal["post", "pre", "pre_norm", "post_pre", "head"]
+"""Streams behind a layer; what goes into one, as it is or normalised; both in one kernel; what the
+last norm is given."""
 
 OP_TYPE_OF: dict[Kind, str] = {
     "post": "mhc_post",
     "pre": "mhc_pre",
     "pre_norm": "mhc_pre",
     "post_pre": "mhc_fused_post_pre",
+    "head": "mhc_head",
 }
 
 STEMS: dict[Kind, str] = {
@@ -21,6 +23,7 @@ STEMS: dict[Kind, str] = {
     "pre": "mhc_pre",
     "pre_norm": "mhc_pre_norm",
     "post_pre": "mhc_fused_post_pre",
+    "head": "mhc_head",
 }
 """What names of definitions begin with."""
 
@@ -29,6 +32,7 @@ FILES: dict[Kind, str] = {
     "pre": "mhc_pre",
     "pre_norm": "mhc_pre",
     "post_pre": "mhc_fused_post_pre",
+    "head": "mhc_head",
 }
 """The files of the references."""
 
@@ -36,6 +40,7 @@ OP_TYPES = (
     OpType("mhc_post", "streams of hyper-connections behind a layer"),
     OpType("mhc_pre", "what a layer is given of the streams, and the coefficients behind it"),
     OpType("mhc_fused_post_pre", "both, at the boundary of two layers"),
+    OpType("mhc_head", "the row that is left of the streams behind the last layer"),
 )
 
 FLASHINFER: dict[Kind, str] = {

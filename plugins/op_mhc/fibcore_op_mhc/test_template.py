@@ -53,10 +53,11 @@ def make_inputs(
         "comb_res_mix": torch.softmax(normal(tokens, hc, hc), -1),
     }
     if "fn" in definition["inputs"]:
-        mix, whole = _size(definition, "mhc_mix"), _size(definition, "hc_hidden_size")
+        mix = hc if _is_head(definition) else _size(definition, "mhc_mix")
+        whole = _size(definition, "hc_hidden_size")
         made |= {
             "fn": normal(mix, whole) / math.sqrt(whole),
-            "hc_scale": torch.tensor([0.75, 1.5, 2.0]),
+            "hc_scale": torch.tensor([0.75, 1.5, 2.0])[: _size(definition, "scale_size")],
             "hc_base": normal(mix) / 2,
             "norm_weight": (1 + normal(hidden) / 4).bfloat16(),
         }
@@ -65,6 +66,11 @@ def make_inputs(
 
 def _size(definition: Definition, axis: str) -> int:
     return int(definition["axes"][axis]["value"])
+
+
+def _is_head(definition: Definition) -> bool:
+    """Whether it is of what is left of the streams behind the last layer."""
+    return "fn" in definition["inputs"] and "out" in definition["outputs"]
 
 
 def _outputs(run: Run, definition: Definition, inputs: Inputs) -> dict[str, torch.Tensor]:
@@ -126,6 +132,19 @@ def _coefficients(
     return pre, post * eps["HC_POST_MULT_VALUE"], matrix
 
 
+def _head(definition: Definition, inputs: Inputs) -> torch.Tensor:
+    """The weighted sum of the streams behind the last layer, in float64."""
+    eps, streams = _constants(definition), inputs["residual"].double()
+    flat = streams.flatten(1)
+    root = (flat.square().mean(1, keepdim=True) + eps["RMS_EPS"]).sqrt()
+    logits = (flat / root) @ inputs["fn"].double().T * inputs["hc_scale"].double()
+    weights = torch.sigmoid(logits + inputs["hc_base"].double()) + eps["HC_PRE_EPS"]
+    total = torch.zeros_like(streams[:, 0])
+    for stream in range(streams.shape[1]):
+        total += weights[:, stream, None] * streams[:, stream]
+    return total
+
+
 def _close(actual: torch.Tensor, expected: torch.Tensor, rtol: float, atol: float) -> None:
     torch.testing.assert_close(actual.double().cpu(), expected.double().cpu(), rtol=rtol, atol=atol)
 
@@ -138,6 +157,8 @@ def equals_float64(
     before = {name: value.clone() for name, value in inputs.items()}
     outputs = _outputs(run, definition, inputs)
     streams = inputs["residual"]
+    if _is_head(definition):
+        _close(outputs.pop("out"), _head(definition, inputs), 2**-8, 1e-5)
     for name in ("out", "residual_cur"):
         if name in outputs:
             # Sums of what is of both signs: an error is one of the largest term.
@@ -181,6 +202,9 @@ def small_streams_show_the_epsilons(
             if name in inputs:
                 inputs[name] = inputs[name] * factor
         outputs = _outputs(run, definition, inputs)
+        if _is_head(definition):
+            _close(outputs["out"], _head(definition, inputs), 2**-8, 2**-20 * factor)
+            continue
         streams = outputs["residual_cur"] if "x" in inputs else inputs["residual"]
         pre, post, matrix = _coefficients(definition, inputs, streams)
         _close(outputs["post_mix"], post, 1e-5, 1e-6)
@@ -193,6 +217,20 @@ def small_streams_show_the_epsilons(
         # Terms may cancel, up to errors of the coefficients.
         largest = float(expected.abs().max()) if expected.numel() else 0.0
         _close(outputs["layer_input"], expected, 2**-8, 1e-3 * largest)
+
+
+def weights_are_never_below_their_epsilon(
+    run: Run, definition: Definition, case: Case, device: Device, generator: torch.Generator
+) -> None:
+    """Where sigmoids are 0, epsilons are the weights: a layer is given so much of its streams."""
+    if "fn" not in definition["inputs"] or "norm_weight" in definition["inputs"]:
+        return
+    inputs = make_inputs(definition, case, device, generator)
+    inputs["hc_base"] = inputs["hc_base"] - 100
+    row = "out" if _is_head(definition) else "layer_input"
+    found = _outputs(run, definition, inputs)[row]
+    expected = _constants(definition)["HC_PRE_EPS"] * inputs["residual"].double().sum(1)
+    _close(found, expected, 2**-7, 1e-9)
 
 
 def tokens_do_not_mix(
@@ -214,5 +252,6 @@ PROPERTIES = [
     equals_float64,
     the_matrix_is_doubly_stochastic,
     small_streams_show_the_epsilons,
+    weights_are_never_below_their_epsilon,
     tokens_do_not_mix,
 ]

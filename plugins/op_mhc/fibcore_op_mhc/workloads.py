@@ -46,11 +46,13 @@ def _tensors(definition: Definition, tokens: int, seed: int) -> Mapping[str, np.
     streams = sizes["hc"]
     made: dict[str, np.ndarray[Any, Any]] = {}
     if "fn" in definition.inputs:
-        shape = (sizes["mhc_mix"], sizes["hc_hidden_size"])
+        # Behind the last layer there are weights of the streams alone.
+        rows = sizes.get("mhc_mix", streams)
+        shape = (rows, sizes["hc_hidden_size"])
         spread = (3 / sizes["hc_hidden_size"]) ** 0.5
         made["fn"] = draws.uniform(-spread, spread, *shape).astype(np.float32)
         made["hc_scale"] = draws.uniform(0.5, 1.5, sizes["scale_size"]).astype(np.float32)
-        made["hc_base"] = draws.uniform(-1, 1, sizes["mhc_mix"]).astype(np.float32)
+        made["hc_base"] = draws.uniform(-1, 1, rows).astype(np.float32)
     if "comb_res_mix" in definition.inputs:
         made["post_layer_mix"] = draws.uniform(0, 2, tokens, streams).astype(np.float32)
         mix = draws.uniform(0.1, 1, tokens, streams, streams)

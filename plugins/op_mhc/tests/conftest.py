@@ -47,6 +47,22 @@ def make_call(
     return operation(MHC + name, module=layer, **{**given, **more})
 
 
+def make_head(streams: int = 4, hidden: int = 32, **more: Any) -> Operation:
+    """The call behind the last layer, on the model's parameters."""
+    given: dict[str, Any] = {
+        "x": TENSOR,
+        "hc_fn": ParameterRef("model.hc_head_fn", (streams, streams * hidden), "float32"),
+        "hc_scale": ParameterRef("model.hc_head_scale", (1,), "float32"),
+        "hc_base": ParameterRef("model.hc_head_base", (streams,), "float32"),
+        "norm_eps": 1e-6,
+        "hc_eps": 2e-6,
+        **more,
+    }
+    name = "sglang.kernels.ops.layernorm.mhc_head.fused_hc_head"
+    x, fn, scale, base = (given.pop(n) for n in ("x", "hc_fn", "hc_scale", "hc_base"))
+    return operation(name, x, fn, scale, base, module="model", **given)
+
+
 def make_layer(path: str = "layers.0") -> Any:
     """A layer with two norms."""
     cls = "sglang.srt.layers.layernorm.RMSNorm"
@@ -76,7 +92,8 @@ def unfused_model(streams: int = 4, hidden: int = 32) -> ModelTree:
 def small_definitions() -> dict[str, Definition]:
     """One of each kind, by what its name begins with; four streams and three."""
     found: dict[str, Definition] = {}
-    for made in (whole_model(), unfused_model(3, 40)):
+    head = tree(module("model", "sglang.srt.models.example.Model"), operations=[make_head(3, 40)])
+    for made in (whole_model(), unfused_model(3, 40), head):
         for kernel in plugin.fibcore_extract(made, Serving()).kernels:
             definition = plugin.fibcore_reference(kernel)
             found.setdefault(definition.name.partition("_hc")[0], definition)
@@ -92,6 +109,13 @@ def small() -> dict[str, Definition]:
 def mhc() -> Callable[..., ModelTree]:
     """Makes the tree of one layer with a call."""
     return lambda *given, **more: make_tree(make_call(*given, **more))
+
+
+@pytest.fixture
+def head() -> Callable[..., ModelTree]:
+    """Makes the tree of a model with the call behind its last layer."""
+    holder = module("model", "sglang.srt.models.example.Model")
+    return lambda **more: tree(holder, operations=[make_head(**more)])
 
 
 @pytest.fixture(scope="session")

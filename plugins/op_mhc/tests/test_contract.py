@@ -31,13 +31,25 @@ def mhc(name: str, *, norm: bool, streams: int = 4) -> Operation:
     return operation(f"sglang.kernels.ops.layernorm.mhc.{name}", module="a", **given)
 
 
+HEAD = operation(
+    "sglang.kernels.ops.layernorm.mhc_head.fused_hc_head",
+    TENSOR,
+    ParameterRef("a.hc_head_fn", (4, 4 * HIDDEN), "float32"),
+    ParameterRef("a.hc_head_scale", (1,), "float32"),
+    ParameterRef("a.hc_head_base", (4,), "float32"),
+    module="a",
+    norm_eps=1e-6,
+    hc_eps=1e-6,
+)
+
+
 class TestContract(PluginContract):
     plugin = fibcore_op_mhc
     trees = (
         (
             tree(
                 LAYER,
-                operations=[mhc("mhc_pre", norm=True), mhc("mhc_fused_post_pre", norm=True)],
+                operations=[mhc("mhc_pre", norm=True), mhc("mhc_fused_post_pre", norm=True), HEAD],
             ),
             Serving(),
         ),

@@ -30,6 +30,13 @@ def test_what_a_layer_is_given(small: Small) -> None:
     )
 
 
+def test_what_is_left_of_the_streams(small: Small) -> None:
+    found = fibcore_cost(small["mhc_head"], AXES, {})
+    weights = 4 * (3 * 120 + 1 + 3)
+    flops = 7 * (2 * 4 * 120 + 2 * 3 * 40)
+    assert found == Cost(flops, "float32", weights + 7 * 120 * 2, 7 * 40 * 2)
+
+
 def test_norms_and_boundaries_cost_more(small: Small) -> None:
     post, norm, both = (
         fibcore_cost(small[kind], AXES, {})

@@ -33,6 +33,17 @@ GIVEN = {"post_mix": WEIGHTS, "comb_mix": MATRIX, "layer_input": ROWS}
             {**POST, **PRE, **NORM},
             {"residual_cur": STREAMS, **GIVEN},
         ),
+        (
+            "mhc_head",
+            "mhc_head",
+            {
+                "residual": STREAMS,
+                "fn": ("hc", "hc_hidden_size"),
+                "hc_scale": ("scale_size",),
+                "hc_base": ("hc",),
+            },
+            {"out": ROWS},
+        ),
     ],
 )
 def test_the_format(
@@ -58,6 +69,8 @@ def test_a_reference_has_what_its_kind_needs(small: Small) -> None:
     assert "NORM_EPS = 1e-06" in small["mhc_pre_norm"].reference
     assert "def spread" in small["mhc_fused_post_pre"].reference
     assert "SINKHORN_REPEAT" not in small["mhc_post"].reference
+    assert "HC_PRE_EPS = 2e-06" in small["mhc_head"].reference
+    assert small["mhc_head"].const_axes["scale_size"] == 1
     assert small["mhc_pre"].const_axes == {
         "hc": 3,
         "hidden_size": 40,
@@ -81,4 +94,4 @@ def test_sizes_that_do_not_go_together_are_said(small: Small) -> None:
 
 def test_op_types() -> None:
     types = [t.name for t in plugin.fibcore_op_types()]
-    assert types == ["mhc_post", "mhc_pre", "mhc_fused_post_pre"]
+    assert types == ["mhc_post", "mhc_pre", "mhc_fused_post_pre", "mhc_head"]

@@ -16,7 +16,7 @@ from fibcore.testing.templates import Template, load_run, load_source
 torch = pytest.importorskip("torch")
 
 Small = dict[str, Definition]
-KINDS = ["mhc_post", "mhc_pre", "mhc_pre_norm", "mhc_fused_post_pre"]
+KINDS = ["mhc_post", "mhc_pre", "mhc_pre_norm", "mhc_fused_post_pre", "mhc_head"]
 
 
 @pytest.mark.parametrize(
@@ -26,6 +26,7 @@ KINDS = ["mhc_post", "mhc_pre", "mhc_pre_norm", "mhc_fused_post_pre"]
         ("mhc_pre", ["sglang", "torch"]),
         ("mhc_pre_norm", ["torch"]),
         ("mhc_fused_post_pre", ["flashinfer", "torch"]),
+        ("mhc_head", ["sglang", "torch"]),
     ],
 )
 def test_ground_truths_in_order_of_preference(small: Small, kind: str, expected: list[str]) -> None:
@@ -59,7 +60,7 @@ def test_torch_agrees(small: Small, template: Template, kind: str) -> None:
     check(template, made, getattr(load_source(truth.source, "truth"), truth.entry))
 
 
-@pytest.mark.parametrize("kind", ["mhc_post", "mhc_pre"])
+@pytest.mark.parametrize("kind", ["mhc_post", "mhc_pre", "mhc_head"])
 def test_sglang_agrees(small: Small, template: Template, kind: str) -> None:
     package = sglang_package("0.5.23")
     if package is None:

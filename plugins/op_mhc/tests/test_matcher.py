@@ -51,6 +51,37 @@ def test_sizes_are_those_of_the_projection(mhc: Make) -> None:
     assert kernel.tags == ()
 
 
+def test_the_head_runs_at_its_projection(head: Make) -> None:
+    found = fibcore_extract(head(), Serving(tp=8))
+    assert uses(found) == {"mhc_head_hc4_h32": ["model.hc_head_fn"]}
+    assert found.claimed >= {"model"}
+    (kernel,) = found.kernels
+    assert kernel.parameters == {
+        "kind": "head",
+        "hc": 4,
+        "hidden_size": 32,
+        "hc_hidden_size": 128,
+        "scale_size": 1,
+        "rms_eps": 1e-6,
+        "hc_pre_eps": 2e-6,
+    }
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"hc_fn": TENSOR},
+        {"hc_fn": ParameterRef("model.fn", None, "float32")},
+        {"hc_fn": ParameterRef("model.fn", (4, 130), "float32")},
+        {"hc_eps": Unknown("epsilon")},
+    ],
+)
+def test_what_is_not_known_of_the_head_is_a_problem(head: Make, changed: dict[str, Any]) -> None:
+    found = fibcore_extract(head(**changed), Serving())
+    assert [problem.what for problem in found.problems] == ["fused_hc_head kernel"]
+    assert not found.kernels
+
+
 @pytest.mark.parametrize(
     "changed",
     [
@@ -79,7 +110,7 @@ def test_a_boundary_without_a_norm_is_a_problem(mhc: Make) -> None:
 
 
 def test_functions_of_others_are_left_alone() -> None:
-    calls = [operation("aiter.ops.mhc.mhc_pre", TENSOR), operation("sglang.x.mhc_head", TENSOR)]
+    calls = [operation("aiter.ops.mhc.mhc_pre", TENSOR), operation("sglang.x.mhc_top", TENSOR)]
     found = fibcore_extract(tree(operations=calls), Serving())
     assert not found.kernels
     assert not found.problems

@@ -11,7 +11,7 @@ from fibcore.testing.wrong_references import assert_accepted
 torch = pytest.importorskip("torch")
 
 Small = dict[str, Definition]
-KINDS = ["mhc_post", "mhc_pre", "mhc_pre_norm", "mhc_fused_post_pre"]
+KINDS = ["mhc_post", "mhc_pre", "mhc_pre_norm", "mhc_fused_post_pre", "mhc_head"]
 
 
 @pytest.mark.parametrize("kind", KINDS)

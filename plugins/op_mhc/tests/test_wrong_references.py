@@ -69,11 +69,23 @@ BOUNDARY = [
     ),
     Mistake.of("the streams before are given", "gathered(streams,", "gathered(residual,"),
 ]
+HEAD = [
+    *COEFFICIENTS[:4],
+    Mistake.of("no bias", " + hc_base", " + 0 * hc_base"),
+    Mistake.of("no scale", "mixes * hc_scale", "mixes"),
+    Mistake.of("a softmax over streams", "torch.sigmoid(mixes", "(lambda m: m.softmax(-1))(mixes"),
+    Mistake.of("tanh for sigmoid", "torch.sigmoid(mixes", "torch.tanh(mixes"),
+    Mistake.of(
+        "all streams count alike", "gathered(residual, pre)", "gathered(residual, 0 * pre + 0.5)"
+    ),
+    *COEFFICIENTS[-1:],
+]
 BY_KIND = {
     "mhc_post": STREAMS,
     "mhc_pre": COEFFICIENTS,
     "mhc_pre_norm": [*COEFFICIENTS, *NORM],
     "mhc_fused_post_pre": [*STREAMS, *COEFFICIENTS, *NORM, *BOUNDARY],
+    "mhc_head": HEAD,
 }
 
 

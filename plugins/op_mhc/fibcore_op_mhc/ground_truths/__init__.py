@@ -6,7 +6,7 @@ from importlib.resources import files
 from typing import Any
 
 from fibcore.plugin import Definition, GroundTruth, render
-from fibcore_op_mhc.definitions import CONSTANTS, kind_of
+from fibcore_op_mhc.definitions import CONSTANTS, HEAD_CONSTANTS, kind_of
 from fibcore_op_mhc.names import FILES, FLASHINFER, FLASHINFER_STREAMS, Kind
 
 
@@ -16,7 +16,8 @@ def choose(definition: Definition) -> tuple[GroundTruth, ...]:
     Empty for a definition whose tensors are not this plugin's, and for other op types.
     """
     kind = kind_of(definition)
-    if kind is None or (kind != "post" and len(_constants(definition)) < len(CONSTANTS[:5])):
+    needed = 0 if kind == "post" else len(HEAD_CONSTANTS if kind == "head" else CONSTANTS[:5])
+    if kind is None or len(_constants(definition)) < needed:
         return ()  # nothing that is known to compute the same
     return tuple(_truths(definition, kind))
 
@@ -36,6 +37,8 @@ def _truths(definition: Definition, kind: Kind) -> list[GroundTruth]:
     if kind in ("post", "pre"):
         name = f"sglang _{FILES[kind]}_torch"
         found.append(_truth(name, "sglang", f"sglang_{FILES[kind]}", constants))
+    if kind == "head":
+        found.append(_truth("sglang hc_head_torch", "sglang", "sglang_mhc_head", constants))
     stem = "torch_mhc_pre_norm" if kind == "pre_norm" else f"torch_{FILES[kind]}"
     return [*found, _truth("torch in float64", "torch", stem, constants)]
 
