@@ -1,0 +1,85 @@
+"""Ground truths: which there are, and that the references agree with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+import pytest
+
+import fibcore_op_dsa_index as plugin
+from fibcore.plugin import Definition, Extraction, ModuleNode
+from fibcore.testing.templates import Template, load_run, load_source
+from fibcore_op_dsa_index.names import KINDS
+
+torch = pytest.importorskip("torch")
+
+Small = dict[str, Definition]
+
+
+def test_sglang_has_128_elements(
+    small: Small, indexer: Callable[..., ModuleNode], found: Callable[..., Extraction]
+) -> None:
+    for kernel in found(indexer()).kernels:
+        first, last = plugin.fibcore_ground_truths(plugin.fibcore_reference(kernel))
+        assert (first.device, first.packages) == ("cuda", ("sglang",))
+        assert first.name.removeprefix("sglang ") in {kind.function for kind in KINDS.values()}
+        assert (last.name, last.device) == ("torch in float64", "any")
+        assert ("EPS = 1e-06" in first.source) is (kernel.parameters["kind"] == "k_store")
+    for made in small.values():
+        assert [t.name for t in plugin.fibcore_ground_truths(made)] == ["torch in float64"]
+
+
+def test_no_ground_truths_for_what_is_not_known(small: Small) -> None:
+    for made in small.values():
+        others: list[dict[str, Any]] = [
+            {"op_type": "of_another_plugin"},
+            {"outputs": {**made.outputs, "more": next(iter(made.outputs.values()))}},
+        ]
+        for other in others:
+            assert plugin.fibcore_ground_truths(attrs.evolve(made, **other)) == ()
+    made = small["k_store"]
+    unknown = attrs.evolve(made, reference=made.reference.replace("EPS = 1e-06", ""))
+    assert plugin.fibcore_ground_truths(unknown) == ()
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_torch_agrees(small: Small, template: Template, kind: str) -> None:
+    made = small[kind]
+    truth = plugin.fibcore_ground_truths(made)[-1]
+    entry = getattr(load_source(truth.source, "truth"), truth.entry)
+    for case in template.cases(made):
+        inputs = template.inputs(made, case)
+        actual, expected = load_run(made.reference)(*inputs.values()), entry(**inputs)
+        for name, one, other in zip(made.outputs, parts(actual), parts(expected), strict=True):
+            template.module.compare(made.to_dict(), case, name, one, other, close, inputs)
+
+
+def close(one: Any, other: Any) -> None:
+    torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-7)
+
+
+def parts(outputs: Any) -> tuple[Any, ...]:
+    return outputs if isinstance(outputs, tuple) else (outputs,)
+
+
+def test_caches_that_differ_are_seen(small: Small, template: Template) -> None:
+    made = small["k_store"]
+    case = template.cases(made)[1]
+    inputs = template.inputs(made, case)
+    right = load_run(made.reference)(*inputs.values())
+    (name,) = made.outputs
+
+    def compare(wrong: Any) -> None:
+        template.module.compare(made.to_dict(), case, name, right, wrong, close, inputs)
+
+    compare(right.clone())
+    used = set(inputs["out_loc"].tolist())
+    free = next(place for place in range(right.shape[0] * right.shape[1]) if place not in used)
+    for place in (int(inputs["out_loc"][0]), free):
+        wrong = right.clone()
+        page, at = divmod(place, right.shape[1])
+        wrong.view(right.shape[0], -1)[page, at * (right.shape[-1] - 4)] ^= 0x40
+        with pytest.raises(AssertionError):
+            compare(wrong)
