@@ -57,7 +57,11 @@ from fibcore.model.tree import (
     with_origins,
 )
 from fibcore.ops.authoring.amd import amd_fp8
-from fibcore.ops.authoring.caches import kv_cache_dtype, linear_attention_dtype
+from fibcore.ops.authoring.caches import (
+    has_block_scales,
+    kv_cache_dtype,
+    linear_attention_dtype,
+)
 from fibcore.ops.authoring.consistency import in_name, not_a_multiple, other_than
 from fibcore.ops.authoring.costs import Attended, attended, attention_cost, moved
 from fibcore.ops.authoring.counts import TOKENS
@@ -198,6 +202,7 @@ __all__ = [
     "decode_batches",
     "fact",
     "generator",
+    "has_block_scales",
     "hookimpl",
     "in_name",
     "indptr",

@@ -212,7 +212,7 @@ class Session:
             environment.warnings.extend(unread)
         wrapped = adapters(ev, environment, node, self.serving)
         dtype = self.serving.kv_cache_dtype
-        dtype = cache_dtype(ev, root) if dtype == "auto" else dtype
+        dtype = cache_dtype(ev, root, config) if dtype == "auto" else dtype
         following = Following(ev, tree, activation_dtype(self.config.data), self.serving.tp)
         return ModelTree(
             model=self.config.slug,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from fibcore.model.serving import Serving
 from fibcore.model.tree import ModelTree
 
 FP8 = "float8_e4m3fn"
@@ -46,6 +47,39 @@ def linear_attention_dtype(path: str, tree: ModelTree) -> str | None:
     """
     holder = tree.parent(path)
     return None if holder is None else _LINEAR.get(holder.class_name)
+
+
+_BACKENDS = (
+    *("dsa_prefill_backend", "dsa_decode_backend"),
+    *("nsa_prefill_backend", "nsa_decode_backend"),  # until 0.5.12 or so
+)
+_PLAIN_ROWS = ("trtllm", "tilelang", "triton", "aiter")
+"""Backends of attention to chosen keys whose fp8 caches hold nothing but the numbers."""
+_HOPPER = ("H100", "H200")
+
+
+def has_block_scales(serving: Serving) -> bool | None:
+    """Whether an fp8 cache of latent attention to chosen keys holds scales among its numbers.
+
+    FlashMLA's kernels read rows of latent numbers in fp8, a float32 scale for 128 of them, and the
+    rope part in bfloat16; TensorRT-LLM's and TileLang's read plain numbers
+    (`calculate_mla_kv_cache_dim` of SGLang 0.5.23, `model_runner_kv_cache_mixin.py` of 0.5.9). The
+    backends that the launch gives tell, or that the server made of it. On Hopper FlashMLA's is the
+    one by default.
+
+    Args:
+        serving: How the model is served.
+
+    Returns:
+        None where neither the launch nor the GPU tells.
+    """
+    told = [serving.argument(name) for name in _BACKENDS]
+    named = [backend for backend in told if isinstance(backend, str)]
+    if any(backend in _PLAIN_ROWS for backend in named):
+        return False
+    if serving.gpu in _HOPPER or any(backend.startswith("flashmla") for backend in named):
+        return True
+    return None
 
 
 def kv_cache_dtype(tree: ModelTree) -> str | None:

@@ -20,7 +20,7 @@ def cost(definition: Definition, axes: Mapping[str, int], values: Values) -> Cos
     kind = kind_of(definition)
     if kind is None:
         return None
-    if kind == "attention":
+    if kind != "indexer":
         return _attention(definition, axes, values.get("sparse_indices"))
     return _indexer(definition, axes, values)
 
@@ -35,6 +35,8 @@ def _attention(
     def count(pairs: int, keys: int) -> Cost:
         flops = 2 * (2 * ckv + kpe) * sizes["num_qo_heads"] * pairs
         read = {"ckv_cache": 2 * ckv * keys, "kpe_cache": 2 * kpe * keys}
+        if "kv_dim" in sizes:
+            read = {"kv_cache": sizes["kv_dim"] * keys}
         return moved(definition, axes, flops, "bfloat16", instead=read)
 
     if indices is not None:

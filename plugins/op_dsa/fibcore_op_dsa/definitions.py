@@ -15,12 +15,14 @@ from fibcore.plugin import (
     TensorSpec,
     const,
     in_name,
+    joined,
+    other_than,
     render,
     scalar,
     tensor,
     var,
 )
-from fibcore_op_dsa.names import OP_TYPE, SCALE_BYTES, STEMS, Kind
+from fibcore_op_dsa.names import OP_TYPE, SCALE_BYTES, STEMS, Kind, bytes_of_row
 
 
 def define(kernel: Kernel) -> Definition:
@@ -28,7 +30,7 @@ def define(kernel: Kernel) -> Definition:
     kind = cast(Kind, kernel.parameters["kind"])
     axes = _AXES[kind](kernel.parameters)
     constants = {n.upper(): axis.value for n, axis in axes.items() if axis.value is not None}
-    text = (files(__package__) / "references" / f"{STEMS[kind]}.py").read_text(encoding="utf-8")
+    text = joined(files(__package__) / "references", f"{STEMS[kind]}.py")
     return Definition(
         name=kernel.name,
         op_type=kernel.op_type,
@@ -63,6 +65,12 @@ def identify(definition: Definition) -> Identity:
     """No variant; sizes that the name gives otherwise, and a scale that does not fit its bytes."""
     kind: Kind = "indexer" if "num_index_heads" in definition.axes else "attention"
     found = list(in_name(definition, _SIZES_IN_NAME[kind]))
+    sizes = definition.const_axes
+    if "kv_dim" in sizes and {"head_dim_ckv", "head_dim_kpe"} <= set(sizes):
+        row = bytes_of_row(sizes["head_dim_ckv"], sizes["head_dim_kpe"])
+        found += other_than(
+            definition, "kv_dim", row, "a latent vector, its scales and a rope part"
+        )
     head_dim = definition.const_axes.get("index_head_dim")
     bytes_of_key = definition.const_axes.get("head_dim_with_scale")
     if head_dim is None or bytes_of_key is None:
@@ -83,6 +91,31 @@ def kind_of(definition: Definition) -> Kind | None:
         if same and _plain(definition.outputs) == _plain(outputs(kind)):
             return kind
     return None
+
+
+_CACHES: dict[str, dict[str, TensorSpec]] = {
+    "attention": {
+        "ckv_cache": tensor(
+            "num_pages page_size head_dim_ckv",
+            "bfloat16",
+            "Latent vectors in pages, keys and values at once; unused places hold anything.",
+        ),
+        "kpe_cache": tensor(
+            "num_pages page_size head_dim_kpe",
+            "bfloat16",
+            "Rope part of the keys, placed like the latent vectors.",
+        ),
+    },
+    "scaled": {
+        "kv_cache": tensor(
+            "num_pages page_size kv_dim",
+            "int8",
+            "Bytes of tokens: latent vector, which is key and value at once, in float8_e4m3fn, a "
+            "float32 scale for 128 of its elements, rope part of the key in bfloat16; unused "
+            "places hold anything.",
+        ),
+    },
+}
 
 
 def inputs(kind: Kind) -> dict[str, TensorSpec]:
@@ -120,16 +153,7 @@ def inputs(kind: Kind) -> dict[str, TensorSpec]:
         "q_pe": tensor(
             "num_tokens num_qo_heads head_dim_kpe", "bfloat16", "Rope part of the queries."
         ),
-        "ckv_cache": tensor(
-            "num_pages page_size head_dim_ckv",
-            "bfloat16",
-            "Latent vectors in pages, keys and values at once; unused places hold anything.",
-        ),
-        "kpe_cache": tensor(
-            "num_pages page_size head_dim_kpe",
-            "bfloat16",
-            "Rope part of the keys, placed like the latent vectors.",
-        ),
+        **_CACHES[kind],
         "sparse_indices": tensor(
             "num_tokens topk",
             "int32",
@@ -186,6 +210,11 @@ def _attention_axes(parameters: Mapping[str, Scalar]) -> dict[str, Axis]:
     }
 
 
+def _scaled_axes(parameters: Mapping[str, Scalar]) -> dict[str, Axis]:
+    row = const(int(parameters["kv_dim"]), "Bytes of a token, with scales and rope part.")
+    return {**_attention_axes(parameters), "kv_dim": row}
+
+
 def _indexer_axes(parameters: Mapping[str, Scalar]) -> dict[str, Axis]:
     def size(name: str, description: str) -> Axis:
         return const(int(parameters[name]), description)
@@ -205,10 +234,11 @@ def _indexer_axes(parameters: Mapping[str, Scalar]) -> dict[str, Axis]:
     }
 
 
-_AXES = {"attention": _attention_axes, "indexer": _indexer_axes}
+_AXES = {"attention": _attention_axes, "scaled": _scaled_axes, "indexer": _indexer_axes}
 
 _CONSTRAINTS: dict[Kind, tuple[str, ...]] = {
     "attention": ("sparse_indices.shape[-1] == topk", "ckv_cache.shape[1] == page_size"),
+    "scaled": ("sparse_indices.shape[-1] == topk", "kv_cache.shape[1] == page_size"),
     "indexer": ("topk <= max_num_pages * page_size",),
 }
 
@@ -227,6 +257,8 @@ def _description(parameters: Mapping[str, Scalar], kind: Kind) -> str:
         "share the cached latent vectors and rope parts as keys, and the latents are the values.",
         f"{parameters['num_qo_heads']} query heads of one tensor-parallel rank.",
     ]
+    if kind == "scaled":
+        words.append("Latent vectors are kept in fp8, with a scale for 128 elements.")
     if "sm_scale" in parameters:
         words.append(f"The model's sm_scale is {float(parameters['sm_scale']):.9g}.")
     return " ".join(words)

@@ -20,7 +20,8 @@ def implementations(definition: Definition) -> tuple[Implementation, ...]:
     Two right kernels choose keys in another order, and of keys with equal scores others: no
     tolerance of an output tells them from wrong ones. The reference tests do, by the scores.
     """
-    if kind_of(definition) != "attention":
+    kind = kind_of(definition)
+    if kind not in ("attention", "scaled"):
         return ()
     softmax = "torch.softmax(logits, -1)"
     return (
@@ -71,5 +72,35 @@ def implementations(definition: Definition) -> tuple[Implementation, ...]:
         ),
         *wrapped(
             definition, "the rope part is left out of the logits", q_pe="torch.zeros_like(q_pe)"
+        ),
+        *(_of_scales(definition) if kind == "scaled" else ()),
+    )
+
+
+def _of_scales(definition: Definition) -> tuple[Implementation, ...]:
+    """Those of a cache that holds scales among its numbers."""
+    values, product = "scales.repeat_interleave(BLOCK, -1)", "scales[:, None, :, block]"
+    return (
+        # As FlashMLA's kernel makes them before it multiplies.
+        *rewritten(
+            definition,
+            "values rounded to bfloat16",
+            f"numbers.float() * {values}",
+            f"(numbers.float() * {values}).bfloat16().float()",
+            right=True,
+        ),
+        *rewritten(definition, "values have no scales", f" * {values}", ""),
+        *rewritten(definition, "products have no scales", f"some * {product}", "some"),
+        *rewritten(
+            definition,
+            "scales of the block before",
+            ".view(torch.float32)",
+            ".view(torch.float32).roll(1, -1)",
+        ),
+        *rewritten(
+            definition,
+            "one scale for all blocks",
+            ".view(torch.float32)",
+            ".view(torch.float32)[..., :1].expand(*place.shape, HEAD_DIM_CKV // BLOCK)",
         ),
     )

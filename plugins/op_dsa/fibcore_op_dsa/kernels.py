@@ -13,8 +13,11 @@ from fibcore_op_dsa.names import (
     OP_TYPE,
     PAGE_SIZE,
     SCALE_BYTES,
+    SCALED_BLOCK,
+    SCALED_PAGE_SIZE,
     Kind,
     attention_name,
+    bytes_of_row,
     flashinfer_has,
     indexer_name,
 )
@@ -39,6 +42,57 @@ def attention_kernels(
     Raises:
         UndecidedError: how many keys are chosen is not known.
     """
+    sizes, extra, ranks = _sizes(layer, shape, indexer, scale, serving)
+    ckv, kpe, topk = (int(sizes[n].value) for n in ("head_dim_ckv", "head_dim_kpe", "topk"))
+    tags = ["sparse:topk", f"tp:{ranks}"]
+    if flashinfer_has(ckv, kpe):
+        tags.append(f"fi_api:{FLASHINFER}")
+    for page_size in serving.value(PAGE_SIZE):
+        asked = from_origins(page_size, frozenset({PAGE_SIZE.origin}))
+        page = fact(asked, layer, "tokens in a page of the KV cache")
+        name = attention_name(shape.heads, ckv, kpe, topk, page_size)
+        yield _kernel("attention", name, {**sizes, "page_size": page}, extra, tags, _CHOICE)
+
+
+def scaled_kernel(
+    layer: ModuleNode, shape: Shape, indexer: ModuleNode, scale: float | None, serving: Serving
+) -> Kernel:
+    """Attention to the chosen keys of a cache of fp8 with scales, in decode and prefill.
+
+    Prefill calls the same kernel on Hopper (`_set_default_nsa_backends` of SGLang 0.5.9,
+    `_dsa_split_backend_resolution` of 0.5.23: `flashmla_kv` for both stages).
+
+    Args:
+        layer: The absorbed RadixAttention layer.
+        shape: Its sizes.
+        indexer: The module that chooses the keys.
+        scale: Factor of the logits; None where it is not known.
+        serving: Over how many ranks the heads are split.
+
+    Raises:
+        UndecidedError: how many keys are chosen is not known.
+    """
+    sizes, extra, ranks = _sizes(layer, shape, indexer, scale, serving)
+    ckv, kpe, topk = (int(sizes[n].value) for n in ("head_dim_ckv", "head_dim_kpe", "topk"))
+    page = "tokens in a page of a cache with scales, the only size of FlashMLA's kernel"
+    row = f"bytes of a token: numbers in fp8, a scale for {SCALED_BLOCK}, rope part in bfloat16"
+    sizes |= {
+        "page_size": fact(SCALED_PAGE_SIZE, layer, page),
+        "kv_dim": fact(bytes_of_row(ckv, kpe), layer, row, shape.key, shape.latent),
+    }
+    name = attention_name(shape.heads, ckv, kpe, topk, SCALED_PAGE_SIZE, "scaled")
+    tags = ["sparse:topk", f"tp:{ranks}", "quantization:float8_e4m3fn"]
+    return _kernel("scaled", name, sizes, extra, tags, _CHOICE)
+
+
+# A step reads one cache, with pages of one size.
+_CHOICE = "attention to chosen keys"
+
+
+def _sizes(
+    layer: ModuleNode, shape: Shape, indexer: ModuleNode, scale: float | None, serving: Serving
+) -> tuple[dict[str, Fact], dict[str, Fact], int]:
+    """The sizes but those of the cache, what else the model says, and the ranks of the heads."""
     topk = decided_size(indexer.argument("index_topk"), "index_topk")
     rope = shape.key - shape.latent
     ranks = serving.ranks(origins_of(shape.heads))
@@ -52,16 +106,7 @@ def attention_kernels(
         "topk": fact(topk, indexer, "keys that the indexer chooses for a query"),
     }
     extra = {} if scale is None else {"sm_scale": fact(scale, layer, _scale_note(scale))}
-    tags = ["sparse:topk", f"tp:{ranks}"]
-    if flashinfer_has(shape.latent, rope):
-        tags.append(f"fi_api:{FLASHINFER}")
-    for page_size in serving.value(PAGE_SIZE):
-        asked = from_origins(page_size, frozenset({PAGE_SIZE.origin}))
-        page = fact(asked, layer, "tokens in a page of the KV cache")
-        name = attention_name(shape.heads, shape.latent, rope, topk, page_size)
-        # A step reads a cache with pages of one size.
-        choice = "attention to chosen keys"
-        yield _kernel("attention", name, {**sizes, "page_size": page}, extra, tags, choice)
+    return sizes, extra, ranks
 
 
 def indexer_kernel(indexer: ModuleNode, config: Mapping[str, Any]) -> Kernel:

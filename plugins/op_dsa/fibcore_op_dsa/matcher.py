@@ -18,9 +18,11 @@ from fibcore.plugin import (
     Serving,
     UndecidedError,
     decided,
+    has_block_scales,
     kv_cache_dtype,
 )
-from fibcore_op_dsa.kernels import LENIENT, attention_kernels, indexer_kernel
+from fibcore_op_dsa.kernels import LENIENT, attention_kernels, indexer_kernel, scaled_kernel
+from fibcore_op_dsa.names import FP8, SCALED_BLOCK
 from fibcore_op_dsa.settings import (
     COMPRESSED_INDEXER,
     INDEXER,
@@ -76,8 +78,11 @@ class _Finder:
         if indexer.is_a(POOLED_INDEXER):
             extras.append("to pools of keys")
         cache = self._cache()
-        if cache is not None:
+        scaled = cache == FP8 and has_block_scales(self.serving) is True
+        if cache is not None and not scaled:
             extras.append(f"with {cache} KV cache")
+        if scaled and shape.latent % SCALED_BLOCK:
+            extras.append(f"with scales of {SCALED_BLOCK} of {shape.latent} elements")
         if extras:
             self.found.not_covered(
                 f"dsa sparse attention {' and '.join(extras)}",
@@ -85,7 +90,11 @@ class _Finder:
                 layer,
             )
             return
-        for kernel in attention_kernels(layer, shape, indexer, self._scale(layer), self.serving):
+        scale = self._scale(layer)
+        if scaled:
+            self.found.add(scaled_kernel(layer, shape, indexer, scale, self.serving), layer)
+            return
+        for kernel in attention_kernels(layer, shape, indexer, scale, self.serving):
             self.found.add(kernel, layer)
 
     def indexer(self, node: ModuleNode) -> None:
@@ -110,9 +119,10 @@ class _Finder:
             self.found.problem(what, str(why), node)
 
     def _cache(self) -> str | None:
-        """Dtype of the cache where the server is told one that is quantised.
+        """Dtype of the cache where it is quantised, as the server is told or the GPU decides.
 
-        Else SGLang takes bfloat16 on Hopper for such models, whatever their checkpoint says.
+        Left to itself SGLang takes bfloat16 on Hopper for such models, whatever their checkpoint
+        says. Trees of a release say what it comes to, others "auto".
         """
         return None if self.tree.kv_cache_dtype == "auto" else kv_cache_dtype(self.tree)
 

@@ -8,11 +8,16 @@ from fibcore.plugin import Option, OpType
 
 OP_TYPE = "dsa_paged"
 
-Kind = Literal["attention", "indexer"]
-"""Attention to the keys that were chosen, and their choice."""
+FP8 = "float8_e4m3fn"
+"""The dtype of the numbers in caches with scales."""
+
+Kind = Literal["attention", "scaled", "indexer"]
+"""Attention to the keys that were chosen, in a cache of bfloat16 or of fp8 with scales, and their
+choice."""
 
 STEMS: dict[Kind, str] = {
     "attention": "dsa_sparse_attention",
+    "scaled": "dsa_sparse_attention_fp8_block_scale",
     "indexer": "dsa_topk_indexer_fp8",
 }
 """What names begin with, by kind; the files of the references have these names, too."""
@@ -30,7 +35,16 @@ the only size that DeepGEMM's kernel has.
 """
 
 SCALE_BYTES = 4
-"""Bytes of the float32 scale that an index key has."""
+"""Bytes of the float32 scale that an index key has, or a block of a latent vector."""
+
+SCALED_BLOCK = 128
+"""Elements of a latent vector that have a scale in common, in a cache of fp8.
+
+`DSATokenToKVPool.quant_block_size` of SGLang; FlashMLA calls the format V32_FP8Sparse.
+"""
+
+SCALED_PAGE_SIZE = 64
+"""Tokens in a page of such a cache: what SGLang asserts before it calls FlashMLA's kernel."""
 
 OP_TYPES = (
     OpType(
@@ -47,9 +61,20 @@ FLASHINFER_TRTLLM = "flashinfer.mla.trtllm_batch_decode_with_kv_cache_mla"
 """The kernel of FlashInfer for Blackwell that takes chosen keys."""
 
 
-def attention_name(heads: int, ckv: int, kpe: int, topk: int, page_size: int) -> str:
+FLASHMLA = "flash_mla.flash_mla_with_kvcache"
+"""DeepSeek's kernel for caches of fp8 with scales, which SGLang calls on Hopper."""
+
+
+def bytes_of_row(ckv: int, kpe: int) -> int:
+    """Bytes of a token in a cache of fp8 with scales: numbers, scales, rope part in bfloat16."""
+    return ckv + ckv // SCALED_BLOCK * SCALE_BYTES + 2 * kpe
+
+
+def attention_name(
+    heads: int, ckv: int, kpe: int, topk: int, page_size: int, kind: Kind = "attention"
+) -> str:
     """The definition's name, `dsa_sparse_attention_h16_ckv512_kpe64_topk2048_ps64`."""
-    return f"{STEMS['attention']}_h{heads}_ckv{ckv}_kpe{kpe}_topk{topk}_ps{page_size}"
+    return f"{STEMS[kind]}_h{heads}_ckv{ckv}_kpe{kpe}_topk{topk}_ps{page_size}"
 
 
 def indexer_name(heads: int, head_dim: int, topk: int, page_size: int) -> str:

@@ -18,6 +18,8 @@ Device = torch.device | str
 TOLERANCES = {"lse": (1e-3, 5e-3)}
 # What stands in a page table behind a sequence's last page: no cache has so many pages.
 NO_PAGE = 2**31 - 1
+# Elements of a latent vector that have a scale in common, in a cache of bytes.
+BLOCK = 128
 
 
 def cases(definition: Definition) -> list[Case]:
@@ -128,21 +130,49 @@ def _attention_inputs(
 
     chosen = torch.zeros(num_pages * page_size, dtype=torch.bool)
     chosen[indices[indices >= 0].long()] = True
-    caches = []
-    for width in (ckv, kpe):
-        cache = normal(num_pages * page_size, width)
-        cache[~chosen] = math.nan
-        caches.append(cache.view(num_pages, page_size, width))
+    parts = {"ckv_cache": normal(len(chosen), ckv), "kpe_cache": normal(len(chosen), kpe)}
+    for part in parts.values():
+        part[~chosen] = math.nan
+    if "kv_cache" in definition["inputs"]:
+        parts = {"kv_cache": _bytes_of(parts["ckv_cache"], parts["kpe_cache"], generator)}
     return {
         "q_nope": normal(len(keys), heads, ckv),
         "q_pe": normal(len(keys), heads, kpe),
-        "ckv_cache": caches[0],
-        "kpe_cache": caches[1],
+        **{name: part.view(num_pages, page_size, -1) for name, part in parts.items()},
         "sparse_indices": indices,
         # As if each head had 128 dimensions beside the rotary ones before absorption; that is
         # not the size of the latent space.
         "sm_scale": 1 / math.sqrt(128 + kpe),
     }
+
+
+def _bytes_of(latent: torch.Tensor, rope: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Bytes of tokens [n, kv_dim]: numbers of fp8, a float32 scale for a block, bfloat16.
+
+    Scales are those that make the largest number fp8's, times up to two: of about the same size,
+    and no powers of two. Some are larger or smaller than those beside them.
+    """
+    blocks = latent.float().view(len(latent), -1, BLOCK)
+    scales = blocks.abs().amax(-1) / 448 * (1 + torch.rand(blocks.shape[:2], generator=generator))
+    numbers = (blocks / scales[..., None]).to(torch.float8_e4m3fn)
+    scales[::3, 0] *= 1.5
+    scales[1::3, -1] /= 8
+    parts = (numbers.flatten(1), scales, rope)
+    return torch.cat([part.contiguous().view(torch.int8) for part in parts], 1)
+
+
+def _caches(inputs: Inputs) -> tuple[torch.Tensor, torch.Tensor]:
+    """Latent vectors and rope parts of all places [n, ...] in float64; 0 for what is no number."""
+    if "ckv_cache" in inputs:
+        parts = inputs["ckv_cache"].double(), inputs["kpe_cache"].double()
+    else:
+        cache, width = inputs["kv_cache"], inputs["q_nope"].shape[2]
+        end = width + width // BLOCK * 4
+        numbers = cache[..., :width].contiguous().view(torch.float8_e4m3fn).double()
+        scales = cache[..., width:end].contiguous().view(torch.float32).double()
+        latent = (numbers.view(*scales.shape, BLOCK) * scales[..., None]).flatten(-2)
+        parts = latent, cache[..., end:].contiguous().view(torch.bfloat16).double()
+    return parts[0].flatten(0, 1).nan_to_num(), parts[1].flatten(0, 1).nan_to_num()
 
 
 def _attention_run(run: Run, inputs: Inputs) -> tuple[torch.Tensor, torch.Tensor]:
@@ -159,8 +189,8 @@ def _dense(inputs: Inputs) -> tuple[torch.Tensor, torch.Tensor]:
     device = inputs["q_nope"].device
     output = torch.zeros(inputs["q_nope"].shape, dtype=torch.float64, device=device)
     lse = torch.full(inputs["q_nope"].shape[:2], -math.inf, dtype=torch.float64, device=device)
-    values = inputs["ckv_cache"].flatten(0, 1).double().nan_to_num()
-    keys = torch.cat((values, inputs["kpe_cache"].flatten(0, 1).double().nan_to_num()), -1)
+    values, rope = _caches(inputs)
+    keys = torch.cat((values, rope), -1)
     q = torch.cat((inputs["q_nope"], inputs["q_pe"]), -1).double()
     for token, indices in enumerate(inputs["sparse_indices"].long()):
         hidden = torch.ones(len(keys), dtype=torch.bool, device=device)

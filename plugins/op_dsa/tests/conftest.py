@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import attrs
 import pytest
 
 import fibcore_op_dsa as plugin
@@ -61,20 +62,24 @@ def small_tree() -> ModuleNode:
 
 
 def make_definitions(
-    node: ModuleNode | None = None, page_sizes: tuple[int, ...] = (1, 64)
+    node: ModuleNode | None = None, page_sizes: tuple[int, ...] = (1, 64), cache: str = "auto"
 ) -> dict[str, Definition]:
     """Definitions of one attention module, by what their names begin with and their page size."""
     serving = Serving(tp=8, options={"page_size": page_sizes})
-    found = plugin.fibcore_extract(tree(node or make_layer()), serving)
+    made = attrs.evolve(tree(node or make_layer()), kv_cache_dtype=cache)
+    found = plugin.fibcore_extract(made, serving)
     return {kernel.name: plugin.fibcore_reference(kernel) for kernel in found.kernels}
 
 
 def small_definitions() -> list[Definition]:
     """One of each reference, so small that tests take milliseconds, with chunks as small."""
     attention, indexer = make_definitions(small_tree(), (4,)).values()
+    node = make_layer(indexer=make_indexer(index_topk=100), heads=3, latent=256, rope=8)
+    scaled, _ = make_definitions(node, (4,), "fp8_e4m3").values()
     return [
         with_constants(attention, CPU_KEYS=200, GPU_KEYS=400),
         with_constants(indexer, CPU_KEYS=256, GPU_KEYS=512),
+        with_constants(scaled, CPU_KEYS=200, GPU_KEYS=400),
     ]
 
 
@@ -98,8 +103,8 @@ def definitions() -> Callable[..., dict[str, Definition]]:
 
 @pytest.fixture
 def small() -> dict[str, Definition]:
-    """The two definitions in small sizes: "attention" and "indexer"."""
-    return dict(zip(("attention", "indexer"), small_definitions(), strict=True))
+    """The definitions in small sizes: "attention", "indexer" and "scaled"."""
+    return dict(zip(("attention", "indexer", "scaled"), small_definitions(), strict=True))
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,16 @@ def test_attention_reads_the_keys_that_are_seen_once(small: Small) -> None:
     assert found == Cost(2 * (24 + 8 + 24) * 3 * 5, "bfloat16", read, written)
 
 
+def test_bytes_of_a_cache_with_scales_are_read_once(small: Small) -> None:
+    axes = {"num_tokens": 3, "num_pages": 5}
+    indices = [0, 1, 2, *[-1] * 97, 2, 3, *[-1] * 98, *[-1] * 100]
+    found = fibcore_cost(small["scaled"], axes, {"sparse_indices": indices})
+    plain = 3 * 3 * (256 + 8) * 2 + 3 * 100 * 4  # queries and indices
+    assert found is not None
+    assert found.flops == 2 * (2 * 256 + 8) * 3 * 5
+    assert found.bytes_read == plain + 4 * (256 + 2 * 4 + 2 * 8)
+
+
 def test_attention_without_indices_takes_all_that_may_be(small: Small) -> None:
     found = fibcore_cost(small["attention"], {"num_tokens": 2, "num_pages": 5}, {})
     assert found is not None

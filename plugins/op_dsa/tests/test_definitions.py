@@ -111,3 +111,17 @@ def test_definitions_of_others_are_not_taken_for_ours(definitions: Make) -> None
         assert kind_of(attrs.evolve(one, outputs=outputs)) is None
         inputs = {**one.inputs, next(iter(one.inputs)): tensor("num_pages", "int32")}
         assert kind_of(attrs.evolve(one, inputs=inputs)) is None
+
+
+def test_a_cache_with_scales(definitions: Make) -> None:
+    made = next(iter(definitions(None, (64,), "fp8_e4m3").values()))
+    assert made.name == "dsa_sparse_attention_fp8_block_scale_h16_ckv512_kpe64_topk2048_ps64"
+    assert made.const_axes["kv_dim"] == 656
+    assert list(made.inputs) == ["q_nope", "q_pe", "kv_cache", "sparse_indices", "sm_scale"]
+    assert made.inputs["kv_cache"].shape == ("num_pages", "page_size", "kv_dim")
+    assert made.inputs["kv_cache"].dtype == "int8"
+    assert "Latent vectors are kept in fp8, with a scale for 128 elements." in made.description
+    assert "KV_DIM = 656\n" in made.reference
+    assert kind_of(made) == "scaled"
+    axes = {**made.axes, "kv_dim": const(576)}
+    assert plugin.fibcore_identify(attrs.evolve(made, axes=axes)).contradictions

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -73,7 +74,7 @@ def entry_of(truth: GroundTruth) -> Callable[..., Any]:
     return found
 
 
-@pytest.mark.parametrize("kind", ["attention", "indexer"])
+@pytest.mark.parametrize("kind", ["attention", "indexer", "scaled"])
 def test_torch_agrees(small: Small, template: Template, kind: str) -> None:
     made = small[kind]
     truth = plugin.fibcore_ground_truths(made)[-1]
@@ -88,6 +89,54 @@ def test_sglangs_attention_agrees(small: Small, template: Template, version: str
     source = sglang(version)
     for case in template.cases(made):
         check(template, made, case, lambda **inputs: entry_of(truth)(source, **inputs))
+
+
+def test_truths_of_caches_with_scales(definitions: Make, small: Small) -> None:
+    made = next(iter(definitions(None, (64,), "fp8_e4m3").values()))
+    truths = plugin.fibcore_ground_truths(made)
+    stem = "dsa_sparse_attention_fp8_block_scale"
+    assert [truth.entry for truth in truths] == [
+        f"{kind}_{stem}" for kind in ("flash_mla", "sgl_kernel", "flashinfer", "sglang", "torch")
+    ]
+    assert [truth.packages for truth in truths[:3]] == [
+        ("flash_mla",),
+        ("sgl_kernel",),
+        ("flashinfer",),
+    ]
+    assert [t.kind for t in plugin.fibcore_ground_truths(small["scaled"])] == ["sglang", "torch"]
+
+
+def test_sglangs_dequantised_keys_agree(small: Small, template: Template) -> None:
+    made, source = small["scaled"], sglang("0.5.9")
+    truth = plugin.fibcore_ground_truths(made)[0]
+    for case in template.cases(made)[:5]:
+        check(template, made, case, lambda **inputs: entry_of(truth)(source, **inputs))
+
+
+def test_flashmla_is_given_what_it_takes(
+    small: Small, template: Template, definitions: Make
+) -> None:
+    """Heads in 64s, bytes of pages, keys that nobody sees cleared; empty rows stay as defined."""
+    made = small["scaled"]
+    inputs = template.inputs(made, {"keys": [0, 5, 9]})
+    real = next(iter(definitions(None, (64,), "fp8_e4m3").values()))
+    module = load_source(plugin.fibcore_ground_truths(real)[0].source, "ground_truth")
+    given: dict[str, Any] = {}
+
+    def attend(query: Any, cache: Any, indices: Any) -> Any:
+        given.update(query=query, cache=cache, indices=indices)
+        rows = len(query)
+        return torch.ones(rows, 1, 64, 256).bfloat16(), torch.full((rows, 64, 1), math.log(2.0))
+
+    output, lse = module.flash_mla_attended(
+        attend, *(inputs[n] for n in ("q_nope", "q_pe", "kv_cache", "sparse_indices"))
+    )
+    assert given["query"].shape == (2, 1, 64, 264)
+    assert given["cache"].shape == (*inputs["kv_cache"].shape[:2], 1, inputs["kv_cache"].shape[2])
+    assert given["indices"].shape == (2, 1, 100)
+    assert output[:, 0, 0].tolist() == [0.0, 1.0, 1.0]
+    assert lse[:, 2].tolist() == [-math.inf, 1.0, 1.0]
+    assert int((given["cache"].view(torch.int8) != 0).any(-1).sum()) == 14
 
 
 def test_sglangs_scores_agree(

@@ -195,12 +195,27 @@ def test_an_indexer_of_compressed_keys_is_the_same_choice() -> None:
     assert gap.what == "dsa top-k indexer in FP4"
 
 
-def test_a_cache_that_the_server_is_told_to_quantise_is_named(layer: Make) -> None:
+def test_a_cache_that_the_server_is_told_to_quantise_is_another_kernel(layer: Make) -> None:
     made = attrs.evolve(tree(layer()), kv_cache_dtype="fp8_e4m3")
     found = fibcore_extract(made, Serving(tp=8))
-    (gap,) = found.not_covered
+    assert not found.not_covered
+    # Prefill calls the same kernel, and it has one size of pages.
+    assert [kernel.name for kernel in found.kernels] == [
+        "dsa_sparse_attention_fp8_block_scale_h16_ckv512_kpe64_topk2048_ps64",
+        "dsa_topk_indexer_fp8_h64_d128_topk2048_ps64",
+    ]
+    kernel = found.kernels[0]
+    assert kernel.parameters["kv_dim"] == 656
+    assert kernel.tags == ("sparse:topk", "tp:8", "quantization:float8_e4m3fn")
+    assert kernel.choice == fibcore_extract(tree(layer()), Serving()).kernels[0].choice
+    (gap,) = fibcore_extract(made, Serving(gpu="B200")).not_covered
     assert gap.what == "dsa sparse attention with float8_e4m3fn KV cache"
-    assert [kernel.name[:11] for kernel in found.kernels] == ["dsa_topk_in"]
+    odd = attrs.evolve(tree(layer(latent=320)), kv_cache_dtype="fp8_e4m3")
+    (gap,) = fibcore_extract(odd, Serving()).not_covered
+    assert gap.what == "dsa sparse attention with scales of 128 of 320 elements"
+    other = attrs.evolve(made, kv_cache_dtype="fp8_e5m2")
+    (gap,) = fibcore_extract(other, Serving()).not_covered
+    assert gap.what == "dsa sparse attention with float8_e5m2 KV cache"
     # Left to itself it has bfloat16, also where a checkpoint asks for fp8.
     config = {"quantization_config": {"kv_cache_quant_algo": "FP8"}}
     for changes in ({"kv_cache_dtype": "bfloat16"}, {"config": config}):

@@ -17,7 +17,7 @@ Make = Callable[..., dict[str, Definition]]
 Small = dict[str, Definition]
 
 
-@pytest.mark.parametrize("kind", ["attention", "indexer"])
+@pytest.mark.parametrize("kind", ["attention", "indexer", "scaled"])
 @pytest.mark.parametrize("keys", [1, 100, 1 << 20])
 def test_the_references_have_the_properties(
     small: Small, template: Template, kind: str, keys: int

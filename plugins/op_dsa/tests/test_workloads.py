@@ -34,6 +34,24 @@ def test_attention_has_keys_of_each_sequence(definitions: Make) -> None:
     assert (short.tensors()["sparse_indices"] >= 0).sum() == 101
 
 
+def test_bytes_of_a_cache_are_numbers(definitions: Make) -> None:
+    made = next(iter(definitions(None, (64,), "fp8_e4m3").values()))
+    found = fibcore_workloads(made, {}, 0)
+    assert 8 <= len(found) < 21
+    for case in found[:3]:
+        values = case.tensors()
+        cache = values["kv_cache"]
+        assert (cache.shape, cache.dtype) == ((case.axes["num_pages"], 64, 656), np.int8)
+        assert (cache[..., :512].view(np.uint8) & 0x7F).max() == 0x48
+        scales = np.ascontiguousarray(cache[..., 512:528]).view(np.float32)
+        assert 0.125 <= scales.min() < scales.max() <= 0.5
+        rope = np.ascontiguousarray(cache[..., 528:]).view(np.uint16).astype(np.uint32) << 16
+        assert 1.9 < np.abs(rope.view(np.float32)).max() <= 2.0
+        indices = values["sparse_indices"]
+        assert ((indices >= 0).sum(1) > 0).all()
+        assert indices.max() < case.axes["num_pages"] * 64
+
+
 def test_a_scale_is_taken_from_the_heads_where_no_model_says_it(definitions: Make) -> None:
     found = fibcore_workloads(definitions()[ATTENTION], {}, 0)
     assert found[0].scalars == {"sm_scale": 192**-0.5}

@@ -114,8 +114,25 @@ INDEXER = [
 ]
 
 
+SCALED = [
+    Mistake.of(
+        "missing keys are not hidden", "logits.masked_fill_(missing[:, None], LOWEST)", "pass"
+    ),
+    Mistake.of("what is no number is multiplied", ".masked_fill_(missing[..., None], 0)", ""),
+    Mistake.of("products have no scales", "some * scales[:, None, :, block]", "some"),
+    Mistake.of("values have no scales", " * scales.repeat_interleave(BLOCK, -1)", ""),
+    Mistake.of("scales of the first block", "scales[:, None, :, block]", "scales[:, None, :, 0]"),
+    Mistake.of("scales element by element", "repeat_interleave(BLOCK, -1)", "repeat(1, 1, BLOCK)"),
+    Mistake.of("the rope part stands first", "rows[..., end:]", "rows[..., : 2 * HEAD_DIM_KPE]"),
+    Mistake.of("no rope part", "product(q_pe[own]", "product(0 * q_pe[own]"),
+    Mistake.of("numbers of e5m2", "view(torch.float8_e4m3fn)", "view(torch.float8_e5m2)"),
+    Mistake.of("a natural logarithm", "lse.mul_(math.log2(math.e))", "lse"),
+]
+
+
 @pytest.mark.parametrize(
-    ("kind", "mistake"), parameters({"attention": ATTENTION, "indexer": INDEXER})
+    ("kind", "mistake"),
+    parameters({"attention": ATTENTION, "indexer": INDEXER, "scaled": SCALED}),
 )
 def test_wrong_references_are_rejected(
     small: Small, template: Template, kind: str, mistake: Mistake
@@ -123,8 +140,9 @@ def test_wrong_references_are_rejected(
     assert_rejected(template, small[kind], mistake, crashes=CRASHES)
 
 
-def test_wrong_implementations_are_rejected(small: Small, template: Template) -> None:
-    made = small["attention"]
+@pytest.mark.parametrize("kind", ["attention", "scaled"])
+def test_wrong_implementations_are_rejected(small: Small, template: Template, kind: str) -> None:
+    made = small[kind]
     assert_wrong_ones_rejected(template, made, fibcore_implementations(made))
 
 

@@ -34,7 +34,11 @@ def cost(
     narrow = kind.dtype != "bfloat16"
     table = sum(map(size, TABLE))
     pages = min(tokens * _NUMBER, size("kv_indices")) + min(tokens * _NUMBER, size("kv_indptr"))
-    written = min(rows // (1 + narrow), sum(map(size, kind.caches)))
+    row = definition.const_axes.get("kv_dim", rows // (1 + narrow) // max(1, tokens))
+    written = min(row * tokens, sum(map(size, kind.caches)))
+    if kind.implied:  # a latent vector's elements are held against the largest, and divided
+        elements = definition.const_axes["head_dim_ckv"] * tokens
+        return Cost(2 * elements, "float32", rows + table + pages, written)
     if narrow:  # each element is converted, where there are scales divided as well
         elements, each = rows // 2, 1 + bool(kind.scales)
         return Cost(each * elements, "float32", rows + table + pages, written)

@@ -37,6 +37,7 @@ def implementations(definition: Definition) -> tuple[Implementation, ...]:
             kv_indices="torch.arange(len(kv_indices), device=kv_indices.device)",
         ),
         *wrapped(definition, "what is written second is 0", inputs={second: f"{second} * 0"}),
+        *(_of_scales(definition) if layout == "mla_block_scale" else ()),
         *(
             one
             for scale in KINDS[layout].scales
@@ -50,6 +51,50 @@ def implementations(definition: Definition) -> tuple[Implementation, ...]:
             "pages and places in pages are mixed up",
             f"{entries} // {page}",
             f"{entries} % {page}",
+        ),
+    )
+
+
+def _of_scales(definition: Definition) -> tuple[Implementation, ...]:
+    """Those of a cache that holds scales among its numbers."""
+    divided, largest = "(blocks / scales)", "blocks.abs().amax(-1, keepdim=True)"
+    return (
+        # As SGLang's kernel has it.
+        *rewritten(
+            definition, "times the inverse", divided, "(blocks * (1.0 / scales))", right=True
+        ),
+        # As the function does that SGLang 0.5.9 holds it against.
+        *rewritten(
+            definition,
+            "scales are rounded to bfloat16",
+            f"{largest} / FP8_MAX",
+            f"({largest} / FP8_MAX).bfloat16().float()",
+            right=True,
+        ),
+        *rewritten(definition, "scales are left out", divided, "blocks"),
+        *rewritten(
+            definition, "scales of the block before", divided, "(blocks / scales.roll(1, 1))"
+        ),
+        *rewritten(
+            definition,
+            "one scale for all blocks",
+            largest,
+            "blocks.abs().amax().expand(tokens, HEAD_DIM_CKV // BLOCK, 1)",
+        ),
+        *rewritten(definition, "the largest without its sign", "blocks.abs().amax", "blocks.amax"),
+        *rewritten(
+            definition, "scales are too small by a third", "FP8_MAX = 448.0", "FP8_MAX = 672.0"
+        ),
+        *rewritten(
+            definition,
+            "numbers are 3 % too small",
+            "numbers.to(torch.float8_e4m3fn)",
+            "(numbers * 0.97).to(torch.float8_e4m3fn)",
+        ),
+        *wrapped(
+            definition,
+            "the rope part is rounded to fp8",
+            append_kpe="append_kpe.to(torch.float8_e4m3fn).to(torch.bfloat16)",
         ),
     )
 

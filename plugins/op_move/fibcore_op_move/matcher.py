@@ -17,11 +17,21 @@ from fibcore.plugin import (
     UndecidedError,
     decided_size,
     fact,
+    has_block_scales,
     kv_cache_dtype,
     linear_attention_dtype,
     with_origins,
 )
-from fibcore_op_move.names import FP8, KINDS, OP_TYPE, PAGE_SIZE, Layout
+from fibcore_op_move.names import (
+    FP8,
+    KINDS,
+    OP_TYPE,
+    PAGE_SIZE,
+    SCALED_BLOCK,
+    Kind,
+    Layout,
+    bytes_of_row,
+)
 
 # Methods of SGLang's pools that hold keys and values: (layer, places, two tensors).
 _WRITES: dict[str, Layout] = {"set_kv_buffer": "kv", "set_mla_kv_buffer": "mla"}
@@ -71,7 +81,7 @@ def _is_plain(tree: ModelTree, call: Operation) -> bool:
     """Whether the cache has the model's dtype whatever the checkpoint says.
 
     Left to itself SGLang keeps the latents of sparse attention so on Hopper (`use_nsa` of 0.5.9,
-    `use_dsa` of 0.5.23).
+    `use_dsa` of 0.5.23). Trees of a release say what it comes to, others "auto".
     """
     return tree.kv_cache_dtype == "auto" and _is_sparse(tree, call)
 
@@ -115,15 +125,18 @@ def _match(
 ) -> None:
     layout = _WRITES[call.name]
     kind = KINDS[layout]
-    if cache == FP8 and not _is_sparse(tree, call):
-        layout, cache = ("kv_fp8" if layout == "kv" else "mla_fp8"), None
+    # Where nobody says what rows of an fp8 cache of sparse attention hold, it stays without.
+    scales = has_block_scales(serving) if _is_sparse(tree, call) else False
+    if cache == FP8 and scales is not None:
+        quantised: dict[Layout, Layout] = {"kv": "kv_fp8", "mla": "mla_fp8"}
+        layout, cache = ("mla_block_scale" if scales else quantised[layout]), None
     try:
         sizes = _sizes(call, layout)
     except UndecidedError as why:
         found.problem(f"{kind.stem} kernel", str(why), call)
         return
     found.claim(call)
-    if layout == "mla" and sizes is not None and not sizes["head_dim_kpe"]:
+    if "head_dim_kpe" in sizes and not sizes["head_dim_kpe"]:
         found.not_covered(
             f"{kind.stem} of latent vectors alone",
             "keys have no rope part; FlashInfer's kernel writes both",
@@ -133,19 +146,23 @@ def _match(
             moves="copy",
         )
         return
-    if sizes is None:
+    if layout == "mla_block_scale" and sizes["head_dim_ckv"] % SCALED_BLOCK:
         found.not_covered(
-            f"{kind.stem} of keys and values of different sizes",
-            "FlashInfer's kernel has one size for both",
+            f"{kind.stem} of {sizes['head_dim_ckv']} elements with scales of {SCALED_BLOCK}",
+            "SGLang's kernel takes whole blocks alone",
             call,
             op_types=(),
             choice=_CHOICE,
-            moves="copy",
         )
         return
+    if "head_dim_qk" in sizes:
+        if layout == "kv_fp8":
+            cache = FP8
+        layout = "kv_widths"
     if cache is not None:
+        widths = " of two widths" if layout == "kv_widths" else ""
         found.not_covered(
-            f"{kind.stem} with {cache} KV cache",
+            f"{kind.stem}{widths} with {cache} KV cache",
             "what is written is quantised on the way, by numbers that stand in the cache as well",
             call,
             op_types=(),
@@ -166,6 +183,11 @@ def _kernel(
         for axis, size in sizes.items()
     }
     known = {axis: int(size) for axis, size in sizes.items()}
+    if "kv_dim" in kind.implied:
+        parts = sizes["head_dim_ckv"], sizes["head_dim_kpe"]
+        note = "bytes of a row: fp8 numbers, float32 scales of 128 each, bfloat16 rope part"
+        known["kv_dim"] = bytes_of_row(*map(int, parts))
+        facts["kv_dim"] = fact(known["kv_dim"], call, note, *parts)
     if page_size is not None:
         known["page_size"] = int(page_size)
         asked = with_origins(page_size, frozenset({PAGE_SIZE.origin}))
@@ -176,13 +198,19 @@ def _kernel(
         parameters={"layout": layout, **known},
         facts=facts,
         uses=(),
-        tags=(f"fi_api:{kind.api}",) if kind.api else ("quantization:float8_e4m3fn",),
+        tags=_tags(kind),
         choice=_CHOICE,
     )
 
 
-def _sizes(call: Operation, layout: Layout) -> dict[str, int] | None:
-    """The sizes of what is written; None where keys and values differ in them.
+def _tags(kind: Kind) -> tuple[str, ...]:
+    if kind.api:
+        return (f"fi_api:{kind.api}",)
+    return () if kind.dtype == "bfloat16" else ("quantization:float8_e4m3fn",)
+
+
+def _sizes(call: Operation, layout: Layout) -> dict[str, int]:
+    """The sizes of what is written; of heads two where keys and values differ in them.
 
     Raises:
         UndecidedError: they are not known.
@@ -196,8 +224,11 @@ def _sizes(call: Operation, layout: Layout) -> dict[str, int] | None:
         }
     heads = decided_size(first[0], "the number of key heads")
     size = decided_size(first[1], "the size of a key head")
-    if (heads, size) != (second[0], decided_size(second[1], "the size of a value head")):
-        return None
+    others, width = second[0], decided_size(second[1], "the size of a value head")
+    if heads != others:
+        raise UndecidedError(f"{heads} key heads are written beside {others} value heads")
+    if size != width:
+        return {"num_kv_heads": heads, "head_dim_qk": size, "head_dim_vo": width}
     return {"num_kv_heads": heads, "head_dim": size}
 
 

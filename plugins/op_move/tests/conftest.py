@@ -11,7 +11,7 @@ import pytest
 import fibcore_op_move as plugin
 from fibcore.plugin import Definition, ModuleRef, Operation, Serving, TensorRef, Unknown
 from fibcore.testing.templates import Template
-from fibcore.testing.trees import operation, tree
+from fibcore.testing.trees import module, operation, tree
 
 TOKENS = Unknown("the number of tokens")
 POOLS = "sglang.srt.mem_cache.memory_pool."
@@ -30,18 +30,35 @@ def make_write(
     )
 
 
+LAYOUTS = ("kv", "kv_widths", "mla", "kv_fp8", "mla_fp8", "mla_block_scale")
+"""All layouts; `sizes` of the calls that write them."""
+
+SIZES: dict[str, tuple[tuple[int, int], tuple[int, int]]] = {
+    "kv": ((2, 8), (2, 8)),
+    "kv_widths": ((2, 8), (2, 6)),
+    "mla": ((1, 16), (1, 8)),
+    "kv_fp8": ((2, 8), (2, 8)),
+    "mla_fp8": ((1, 16), (1, 8)),
+    "mla_block_scale": ((1, 256), (1, 8)),
+}
+
+
 def make_definition(layout: str = "kv", page_size: int = 4) -> Definition:
-    base, _, fp8 = layout.partition("_")
-    call = make_write(base, (1, 16), (1, 8)) if base == "mla" else make_write(base, (2, 8))
+    call = make_write("mla" if layout.startswith("mla") else "kv", *SIZES[layout], module="a.attn")
     serving = Serving(options={"page_size": (page_size,)})
-    made = attrs.evolve(tree(kernel_calls=[call]), kv_cache_dtype="fp8_e4m3" if fp8 else "auto")
-    (kernel,) = plugin.fibcore_extract(made, serving).kernels
+    attention = module("a.attn", "sglang.srt.layers.radix_attention.RadixAttention")
+    sparse = {"use_dsa": layout == "mla_block_scale"}
+    made = tree(
+        module("a", "Attention", attributes=sparse, children=[attention]), kernel_calls=[call]
+    )
+    dtype = "fp8_e4m3" if layout.endswith(("fp8", "scale")) else "auto"
+    (kernel,) = plugin.fibcore_extract(attrs.evolve(made, kv_cache_dtype=dtype), serving).kernels
     return plugin.fibcore_reference(kernel)
 
 
 def small_definitions() -> list[Definition]:
     """One of each layout, so small that tests take milliseconds."""
-    return [make_definition(layout) for layout in ("kv", "mla", "kv_fp8", "mla_fp8")]
+    return [make_definition(layout) for layout in LAYOUTS]
 
 
 @pytest.fixture

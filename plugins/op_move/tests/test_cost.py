@@ -38,6 +38,19 @@ def test_fp8_is_written_in_half_the_bytes(
     assert found == Cost(each * 7 * row, "float32", 7 * row * 2 + table, 7 * row)
 
 
+def test_scales_are_written_besides(definition: Make) -> None:
+    table = 7 * 4 * 2 + 7 * 4 + 4 * 4
+    found = fibcore_cost(definition("mla_block_scale"), AXES, {})
+    row = 256 + 2 * 4 + 2 * 8
+    assert found == Cost(2 * 7 * 256, "float32", 7 * (256 + 8) * 2 + table, 7 * row)
+
+
+def test_keys_and_values_of_two_sizes(definition: Make) -> None:
+    found = fibcore_cost(definition("kv_widths"), AXES, {})
+    assert found is not None
+    assert (found.flops, found.bytes_written) == (0, 7 * 2 * (8 + 6) * 2)
+
+
 def test_no_more_than_the_cache_is_written(definition: Make) -> None:
     found = fibcore_cost(definition(), {**AXES, "num_pages": 1}, {})
     assert found is not None

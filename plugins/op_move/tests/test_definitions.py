@@ -7,7 +7,7 @@ from collections.abc import Callable
 import attrs
 
 import fibcore_op_move as plugin
-from fibcore.plugin import Definition
+from fibcore.plugin import Definition, const
 
 Make = Callable[..., Definition]
 
@@ -80,8 +80,35 @@ def test_the_format_of_caches_of_fp8(definition: Make) -> None:
     assert len(latent.inputs) == 9
 
 
+def test_the_format_of_a_cache_of_bytes(definition: Make) -> None:
+    made = definition("mla_block_scale")
+    assert made.name == "append_paged_mla_kv_cache_fp8_block_scale_ckv256_kpe8"
+    assert made.const_axes == {"head_dim_ckv": 256, "head_dim_kpe": 8, "kv_dim": 280}
+    cache = ("num_pages", "page_size", "kv_dim")
+    assert form(made)["in"][4:] == [
+        ("kv_cache", cache, "int8"),
+        ("kv_indices", ("num_kv_indices",), "int32"),
+        ("kv_indptr", ("batch_size_plus_1",), "int32"),
+        ("kv_last_page_len", ("batch_size",), "int32"),
+    ]
+    assert form(made)["out"] == [("updated_kv_cache", cache, "int8")]
+    assert "BLOCK = 128\n" in made.reference
+    axes = {**made.axes, "kv_dim": const(272)}
+    assert plugin.fibcore_identify(attrs.evolve(made, axes=axes)).contradictions
+
+
+def test_keys_and_values_of_two_sizes(definition: Make) -> None:
+    made = definition("kv_widths")
+    assert made.name == "append_paged_kv_cache_kv2_qk8_vo6_ps4"
+    assert [spec.shape[-1] for spec in made.outputs.values() if spec.shape] == [
+        "head_dim_qk",
+        "head_dim_vo",
+    ]
+    assert "keys of 2 heads of 8 elements, and values of 6," in made.description
+
+
 def test_everything_is_described(definition: Make) -> None:
-    for layout in ("kv", "mla", "kv_fp8", "mla_fp8"):
+    for layout in ("kv", "kv_widths", "mla", "kv_fp8", "mla_fp8", "mla_block_scale"):
         data = definition(layout).to_dict()
         parts = [data, *data["axes"].values(), *data["inputs"].values(), *data["outputs"].values()]
         assert all(part["description"] for part in parts)

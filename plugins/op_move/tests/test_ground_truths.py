@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -10,6 +12,7 @@ import pytest
 
 import fibcore_op_move as plugin
 from fibcore.plugin import Definition, const
+from fibcore.testing.harness import harness
 from fibcore.testing.templates import Template, load_run, load_source
 
 torch = pytest.importorskip("torch")
@@ -51,7 +54,9 @@ def test_no_ground_truths_for_what_is_not_known(definition: Make) -> None:
 
 
 @pytest.mark.parametrize("page_size", [1, 4])
-@pytest.mark.parametrize("layout", ["kv", "mla", "kv_fp8", "mla_fp8"])
+@pytest.mark.parametrize(
+    "layout", ["kv", "kv_widths", "mla", "kv_fp8", "mla_fp8", "mla_block_scale"]
+)
 def test_the_references_agree_with_torch(
     definition: Make, template: Template, layout: str, page_size: int
 ) -> None:
@@ -60,5 +65,44 @@ def test_the_references_agree_with_torch(
     entry, run = getattr(load_source(truth.source, "truth"), truth.entry), load_run(made.reference)
     for case in template.cases(made):
         inputs = template.inputs(made, case)
-        for one, other in zip(run(*inputs.values()), entry(**inputs), strict=True):
-            assert torch.equal(one.view(torch.uint8), other.view(torch.uint8))
+        compare(template, made, inputs, run(*inputs.values()), entry(**inputs))
+
+
+def compare(
+    template: Template, made: Definition, inputs: dict[str, Any], found: Any, expected: Any
+) -> None:
+    """As a generated test does; caches of numbers have the same bits."""
+    pairs = zip(*((x if isinstance(x, tuple) else (x,)) for x in (found, expected)), strict=True)
+    for name, (one, other) in zip(made.outputs, pairs, strict=True):
+        template.module.compare(made.to_dict(), {}, name, one, other, equal, inputs)
+
+
+def equal(one: Any, other: Any) -> None:
+    assert torch.equal(one.view(torch.uint8), other.view(torch.uint8))
+
+
+def test_truths_of_bytes(definition: Make) -> None:
+    truths = plugin.fibcore_ground_truths(definition("mla_block_scale"))
+    assert [(t.kind, t.device) for t in truths] == [
+        ("sglang", "cuda"),
+        ("sglang", "any"),
+        ("torch", "any"),
+    ]
+
+
+def test_the_reference_agrees_with_sglangs_function(definition: Make, template: Template) -> None:
+    cache = os.environ.get("FIBCORE_TEST_CACHE") or Path.home() / ".cache" / "fibcore-tests"
+    package = Path(cache) / "sglang-0.5.9" / "sglang"
+    if not package.is_dir():
+        pytest.skip(f"the source of SGLang 0.5.9 is not in {cache}")
+    made = definition("mla_block_scale")
+    truth, run = plugin.fibcore_ground_truths(made)[1], load_run(made.reference)
+    entry = getattr(load_source(truth.source, "truth"), truth.entry)
+    for case in template.cases(made):
+        inputs = template.inputs(made, case)
+        expected = entry(harness().SGLangSource(package), **inputs)
+        compare(template, made, inputs, run(*inputs.values()), expected)
+        changed = expected.clone()
+        changed[0] += 1  # a page that no sequence has
+        with pytest.raises(AssertionError, match="another place"):
+            compare(template, made, inputs, changed, expected)

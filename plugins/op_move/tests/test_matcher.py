@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 import pytest
 
-from fibcore.plugin import Extraction, Operation, ParameterRef, Serving, TensorRef, Unknown
+from fibcore.plugin import Extraction, Launch, Operation, ParameterRef, Serving, TensorRef, Unknown
 from fibcore.plugin import with_origins as origins
 from fibcore.testing.trees import TENSOR, module, operation, tree
 from fibcore_op_move import matcher
@@ -85,13 +85,17 @@ def test_a_tensor_of_which_nothing_is_known_is_a_problem(write: Write) -> None:
     assert extract(nothing).problems
 
 
-def test_values_of_another_size_are_a_copy(write: Write) -> None:
+def test_values_may_have_another_size(write: Write) -> None:
     found = extract(write(first=(8, 192), second=(8, 128)))
-    (op,) = found.not_covered
-    assert (op.what, op.moves) == (
-        "append_paged_kv_cache of keys and values of different sizes",
-        "copy",
-    )
+    assert list(names(found)) == [
+        "append_paged_kv_cache_kv8_qk192_vo128_ps1",
+        "append_paged_kv_cache_kv8_qk192_vo128_ps64",
+    ]
+    assert found.kernels[0].tags == ()
+    in_fp8 = {"quantization_config": {"kv_cache_quant_algo": "FP8"}}
+    (op,) = extract(write(first=(8, 192), second=(8, 128)), config=in_fp8).not_covered
+    assert op.what == "append_paged_kv_cache of two widths with float8_e4m3fn KV cache"
+    assert extract(write(first=(8, 128), second=(4, 128))).problems
 
 
 def test_latent_vectors_without_a_rope_part_are_a_copy(write: Write) -> None:
@@ -204,6 +208,31 @@ def test_latents_of_sparse_attention_keep_the_dtype_of_the_model(write: Write) -
         (kernel,) = matcher.extract(made, Serving(options={"page_size": (1,)})).kernels
         assert kernel.name == name
         told = attrs.evolve(made, kv_cache_dtype="fp8_e4m3")
-        found = matcher.extract(told, Serving(options={"page_size": (1,)}))
+        (kernel,) = matcher.extract(told, Serving(options={"page_size": (1,)})).kernels
         # Told to, it keeps scales among the numbers, which is another layout.
-        assert bool(found.kernels) is (switch == "use_mla")
+        scaled = switch == "use_dsa"
+        assert ("fp8_block_scale" in kernel.name) is scaled
+        # Kernels of other GPUs may read plain rows, and the launch does not say which is chosen.
+        found = matcher.extract(told, Serving(gpu="B200"))
+        assert [op.what for op in found.not_covered] == [
+            "append_paged_mla_kv_cache with float8_e4m3fn KV cache"
+        ] * scaled
+
+
+def test_bytes_of_a_row_with_scales(write: Write) -> None:
+    attention = module("layer.attn", "sglang.srt.layers.radix_attention.RadixAttention")
+    layer = module("layer", "Attention", attributes={"use_nsa": True}, children=[attention])
+
+    def found(latent: int, serving: Serving) -> Extraction:
+        call = write("mla", (1, latent), (1, 64), module="layer.attn")
+        made = attrs.evolve(tree(layer, kernel_calls=[call]), kv_cache_dtype="fp8_e4m3")
+        return matcher.extract(made, serving)
+
+    (kernel,) = found(512, Serving()).kernels
+    assert kernel.name == "append_paged_mla_kv_cache_fp8_block_scale_ckv512_kpe64"
+    assert kernel.parameters["kv_dim"] == 656
+    (op,) = found(320, Serving()).not_covered
+    assert op.what == "append_paged_mla_kv_cache of 320 elements with scales of 128"
+    plain = Launch("a line", arguments={"dsa_decode_backend": "trtllm"})
+    (kernel,) = found(512, Serving(gpu="B200", launch=plain)).kernels
+    assert kernel.name == "append_paged_mla_kv_cache_fp8_ckv512_kpe64"

@@ -16,21 +16,27 @@ Make = Callable[..., Definition]
 
 
 @pytest.mark.parametrize("page_size", [1, 4, 64])
-@pytest.mark.parametrize("layout", ["kv", "mla", "kv_fp8", "mla_fp8"])
+@pytest.mark.parametrize(
+    "layout", ["kv", "kv_widths", "mla", "kv_fp8", "mla_fp8", "mla_block_scale"]
+)
 def test_the_references_have_the_properties(
     definition: Make, template: Template, layout: str, page_size: int
 ) -> None:
     assert_accepted(template, definition(layout, page_size))
 
 
-@pytest.mark.parametrize("layout", ["kv", "mla", "kv_fp8", "mla_fp8"])
-@pytest.mark.parametrize("number", [0, 1, 4, 5, 7, 8])
-def test_sizes_are_checked(definition: Make, template: Template, layout: str, number: int) -> None:
+@pytest.mark.parametrize(
+    "layout", ["kv", "kv_widths", "mla", "kv_fp8", "mla_fp8", "mla_block_scale"]
+)
+def test_sizes_are_checked(definition: Make, template: Template, layout: str) -> None:
     made = definition(layout)
-    values = list(template.inputs(made, template.cases(made)[0]).values())
-    values[number] = torch.zeros((*values[number].shape[:-1], values[number].shape[-1] + 1))
-    with pytest.raises(AssertionError):
-        load_run(made.reference)(*values)
+    inputs = template.inputs(made, template.cases(made)[0])
+    checked = [name for name in inputs if name.startswith("append") or name.endswith("cache")]
+    for name in (*checked, "kv_indptr", "kv_last_page_len"):
+        shape = inputs[name].shape
+        wrong = torch.zeros((*shape[:-1], shape[-1] + 1))
+        with pytest.raises(AssertionError):
+            load_run(made.reference)(*{**inputs, name: wrong}.values())
 
 
 def test_latent_caches_have_the_same_pages(definition: Make, template: Template) -> None:

@@ -14,7 +14,9 @@ from fibcore_op_move import fibcore_workloads
 Make = Callable[..., Definition]
 
 
-@pytest.mark.parametrize("layout", ["kv", "mla", "kv_fp8", "mla_fp8"])
+@pytest.mark.parametrize(
+    "layout", ["kv", "kv_widths", "mla", "kv_fp8", "mla_fp8", "mla_block_scale"]
+)
 def test_every_token_has_a_place_of_its_own(definition: Make, layout: str) -> None:
     made = definition(layout, 64)
     found = fibcore_workloads(made, {}, 0)

@@ -94,7 +94,51 @@ SCALED = [
         "(append_key.float() / k_scale * 0.97)",
     ),
 ]
+PACKED = [
+    Mistake.of("the page table is left out", "kv_indices[entries].long()", "entries.long()"),
+    Mistake.of("pages are one too far", "positions // page_size", "(positions + 1) // page_size"),
+    Mistake.of(
+        "rope parts stand before the scales",
+        "    )\n    rows =",
+        "    )\n    parts = parts[::2] + parts[1:2]\n    rows =",
+    ),
+    Mistake.of(
+        "scales stand first",
+        "    )\n    rows =",
+        "    )\n    parts = parts[1], parts[0], parts[2]\n    rows =",
+    ),
+    Mistake.of("a block of zeros is no number", ".masked_fill(scales == 0, 0.0)", ""),
+    Mistake.of(
+        "a block of zeros has a scale of 1",
+        "/ FP8_MAX\n",
+        "/ FP8_MAX\n    scales[scales == 0] = 1.0\n",
+    ),
+    Mistake.of(
+        "scales are powers of two",
+        "/ FP8_MAX\n",
+        "/ FP8_MAX\n    scales = torch.exp2(scales.log2().ceil())\n",
+    ),
+    Mistake.of("times the inverse", "(blocks / scales)", "(blocks * (1 / scales))"),
+    Mistake.of(
+        "scales in bfloat16", "/ FP8_MAX\n", "/ FP8_MAX\n    scales = scales.bfloat16().float()\n"
+    ),
+    Mistake.of("scales of the block before", "(blocks / scales)", "(blocks / scales.roll(1, 1))"),
+    Mistake.of("the largest without its sign", ".abs().amax", ".amax"),
+    Mistake.of("half a block", "BLOCK = 128", "BLOCK = 64"),
+    Mistake.of(
+        "all else is 0",
+        "kv_cache.flatten(0, 1).index_copy(",
+        "torch.zeros_like(kv_cache.flatten(0, 1)).index_copy(",
+    ),
+    Mistake.of(
+        "the cache is written in place",
+        "kv_cache.flatten(0, 1).index_copy(",
+        "kv_cache.view(-1, KV_DIM).index_copy_(",
+    ),
+]
 BY_LAYOUT = {
+    "mla_block_scale": PACKED,
+    "kv_widths": mistakes("PAGE_SIZE", ("k_cache", "v_cache"), ("append_key", "append_value")),
     "kv_fp8": SCALED,
     "mla_fp8": mistakes_of_fp8("page_size", ("new_latent", "new_rope")),
     "kv": mistakes("PAGE_SIZE", ("k_cache", "v_cache"), ("append_key", "append_value")),
@@ -109,7 +153,9 @@ def test_wrong_references_are_rejected(
     assert_rejected(template, definition(layout), mistake, crashes=CRASHES)
 
 
-@pytest.mark.parametrize("layout", ["kv", "mla", "kv_fp8", "mla_fp8"])
+@pytest.mark.parametrize(
+    "layout", ["kv", "kv_widths", "mla", "kv_fp8", "mla_fp8", "mla_block_scale"]
+)
 def test_wrong_implementations_are_rejected(
     definition: Make, template: Template, layout: str
 ) -> None:

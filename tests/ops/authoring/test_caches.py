@@ -7,7 +7,8 @@ from typing import Any
 import attrs
 import pytest
 
-from fibcore.plugin import kv_cache_dtype, linear_attention_dtype
+from fibcore.model.launch import Launch
+from fibcore.plugin import Serving, has_block_scales, kv_cache_dtype, linear_attention_dtype
 from fibcore.testing.trees import module, tree
 
 FLOAT8 = {"type": "float", "num_bits": 8}
@@ -69,3 +70,22 @@ def test_linear_attention_is_told_by_what_holds_it() -> None:
     )
     for name, (_, dtype) in layers.items():
         assert linear_attention_dtype(f"{name}.attn", model) == dtype
+
+
+@pytest.mark.parametrize(
+    ("gpu", "arguments", "expected"),
+    [
+        ("H100", {}, True),
+        ("H200", {"dsa_prefill_backend": "flashmla_sparse"}, True),
+        ("H100", {"dsa_prefill_backend": "tilelang", "dsa_decode_backend": "tilelang"}, False),
+        ("B200", {}, None),
+        ("B200", {"dsa_decode_backend": "trtllm"}, False),
+        ("B200", {"nsa_decode_backend": "flashmla_kv"}, True),
+        ("MI300", {"dsa_decode_backend": None}, None),
+    ],
+)
+def test_backends_say_whether_an_fp8_cache_holds_scales(
+    gpu: str, arguments: dict[str, Any], expected: bool | None
+) -> None:
+    serving = Serving(gpu=gpu, launch=Launch("a line", arguments=arguments))
+    assert has_block_scales(serving) is expected

@@ -9,10 +9,26 @@ import attrs
 
 from fibcore.plugin import Definition, GroundTruth, render
 from fibcore_op_dsa.definitions import kind_of
-from fibcore_op_dsa.names import FLASHINFER, FLASHINFER_TRTLLM, flashinfer_has
+from fibcore_op_dsa.names import (
+    FLASHINFER,
+    FLASHINFER_TRTLLM,
+    FLASHMLA,
+    STEMS,
+    flashinfer_has,
+)
 
 BLACKWELL = (10, 0)
 HOPPER = (9, 0)
+FLASHMLA_KEYS = 64
+"""FlashMLA's kernel reads so many of the chosen keys at a time."""
+
+_SCALED = STEMS["scaled"]
+# Functions that stand beside the one that does their work.
+_FILES = {
+    f"sglang_{_SCALED}": "sglang_dsa_sparse_attention",
+    f"flashinfer_{_SCALED}": "flashinfer_dsa_sparse_attention",
+    f"sgl_kernel_{_SCALED}": f"flash_mla_{_SCALED}",
+}
 
 
 def choose(definition: Definition) -> tuple[GroundTruth, ...]:
@@ -23,6 +39,8 @@ def choose(definition: Definition) -> tuple[GroundTruth, ...]:
     kind = kind_of(definition)
     if kind == "attention":
         return tuple(_attention(definition))
+    if kind == "scaled":
+        return tuple(_scaled(definition))
     return tuple(_indexer(definition)) if kind == "indexer" else ()
 
 
@@ -69,6 +87,47 @@ def _attention(definition: Definition) -> list[GroundTruth]:
     ]
 
 
+def _scaled(definition: Definition) -> list[GroundTruth]:
+    """FlashMLA's kernel as its two packages have it, then kernels on what SGLang dequantises."""
+    axes = definition.const_axes
+    found = []
+    if flashinfer_has(axes["head_dim_ckv"], axes["head_dim_kpe"]):
+        gpu: dict[str, Any] = {"device": "cuda", "min_capability": HOPPER}
+        flashmla = {**gpu, "max_capability": HOPPER}
+        if axes["topk"] % FLASHMLA_KEYS == 0:
+            found = [
+                _truth(
+                    FLASHMLA, "torch", f"flash_mla_{_SCALED}", packages=("flash_mla",), **flashmla
+                ),
+                _truth(
+                    "sgl_kernel.flash_mla.flash_mla_with_kvcache",
+                    "torch",
+                    f"sgl_kernel_{_SCALED}",
+                    packages=("sgl_kernel",),
+                    **flashmla,
+                ),
+            ]
+        found.append(
+            _truth(
+                f"{FLASHINFER} (fa3) of dequantised keys",
+                "flashinfer",
+                f"flashinfer_{_SCALED}",
+                packages=("flashinfer",),
+                **flashmla,
+            )
+        )
+    return [
+        *found,
+        _truth(
+            "sglang _dequantize_k_cache_ref and torch-native attention",
+            "sglang",
+            f"sglang_{_SCALED}",
+            solution=False,  # it gives no log-sum-exp
+        ),
+        _truth("torch in float64", "torch", f"torch_{_SCALED}"),
+    ]
+
+
 def _indexer(definition: Definition) -> list[GroundTruth]:
     found = [
         _truth(
@@ -100,6 +159,6 @@ def _indexer(definition: Definition) -> list[GroundTruth]:
 
 def _truth(name: str, kind: str, entry: str, **more: Any) -> GroundTruth:
     """The ground truth whose file is called after its function, less the backend."""
-    stem = entry.removesuffix("_fa2").removesuffix("_fa3")
+    stem = _FILES.get(entry, entry.removesuffix("_fa2").removesuffix("_fa3"))
     text = (files(__package__) / f"{stem}.py").read_text(encoding="utf-8")
     return GroundTruth(name, kind, entry, text, **more)

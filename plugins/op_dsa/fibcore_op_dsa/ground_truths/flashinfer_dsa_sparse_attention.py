@@ -77,3 +77,22 @@ def _flashinfer_dsa_sparse_attention(
     )
     output[kept], lse[kept] = wrapper.run(**run, return_lse=True)
     return output, lse
+
+
+def flashinfer_dsa_sparse_attention_fp8_block_scale(
+    q_nope: torch.Tensor,
+    q_pe: torch.Tensor,
+    kv_cache: torch.Tensor,
+    sparse_indices: torch.Tensor,
+    sm_scale: float | torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Output and base-2 log-sum-exp; keys are rounded to bfloat16, as FlashMLA's kernel does."""
+    width = q_nope.shape[2]
+    middle = width + width // 128 * 4
+    latent = kv_cache[..., :width].contiguous().view(torch.float8_e4m3fn).float()
+    scales = kv_cache[..., width:middle].contiguous().view(torch.float32)
+    latent = (latent.view(*scales.shape, 128) * scales[..., None]).flatten(-2)
+    rope = kv_cache[..., middle:].contiguous().view(torch.bfloat16)
+    return _flashinfer_dsa_sparse_attention(
+        "fa3", q_nope, q_pe, latent.to(q_nope.dtype), rope, sparse_indices, sm_scale
+    )

@@ -54,3 +54,27 @@ def sglang_dsa_sparse_attention(
     )
     output[kept] = result.to(output.dtype)
     return output, None
+
+
+def sglang_dsa_sparse_attention_fp8_block_scale(
+    load_sglang: Callable[..., Callable[..., Any]],
+    q_nope: torch.Tensor,
+    q_pe: torch.Tensor,
+    kv_cache: torch.Tensor,
+    sparse_indices: torch.Tensor,
+    sm_scale: float | torch.Tensor,
+) -> tuple[torch.Tensor, None]:
+    """The output, and None: this implementation gives no log-sum-exp.
+
+    What SGLang 0.5.9 holds its kernel against makes bfloat16 of the cache, as its prefill does for
+    kernels that take no fp8.
+    """
+    dequantise = load_sglang(
+        "srt/layers/attention/nsa/dequant_k_cache.py", "_dequantize_k_cache_ref"
+    )
+    width, rope = q_nope.shape[2], q_pe.shape[2]
+    plain = dequantise(kv_cache[:, :, None].view(torch.float8_e4m3fn), width, 128, width + rope)
+    plain = plain.view(*kv_cache.shape[:2], width + rope)
+    return sglang_dsa_sparse_attention(
+        load_sglang, q_nope, q_pe, plain[..., :width], plain[..., width:], sparse_indices, sm_scale
+    )

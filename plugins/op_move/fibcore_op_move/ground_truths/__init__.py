@@ -21,6 +21,9 @@ def choose(definition: Definition) -> tuple[GroundTruth, ...]:
     if layout is None:
         return ()
     kind = KINDS[layout]
+    if layout == "mla_block_scale":
+        return _scaled()
+    # Assignment knows no sizes, so keys and values of two sizes have the function of one.
     of_torch = GroundTruth(
         name="torch.Tensor.index_put_",
         kind="torch",
@@ -39,6 +42,26 @@ def choose(definition: Definition) -> tuple[GroundTruth, ...]:
         packages=("flashinfer",),
     )
     return (flashinfer, of_torch)
+
+
+def _scaled() -> tuple[GroundTruth, ...]:
+    """SGLang's kernel in Triton, its function in torch in some releases, torch in float64."""
+    file = f"sglang_{KINDS['mla_block_scale'].source}"
+    text, triton = _text(file), f"{file}_triton"
+    last = f"torch_{KINDS['mla_block_scale'].source}"
+    return (
+        GroundTruth(
+            name="sglang quantize_k_cache (Triton)",
+            kind="sglang",
+            entry=triton,
+            source=_text(triton),
+            device="cuda",
+            min_capability=(8, 9),  # of numbers in float8_e4m3fn
+            packages=("triton",),
+        ),
+        GroundTruth(name="sglang _quantize_k_cache_ref", kind="sglang", entry=file, source=text),
+        GroundTruth(name="torch in float64", kind="torch", entry=last, source=_text(last)),
+    )
 
 
 def _text(entry: str) -> str:
