@@ -48,7 +48,7 @@ def imported(file: Path) -> Iterator[str]:
             yield node.module or ""
 
 
-EMITTED = ("ground_truths/*.py", "references/*.py", "test_template.py")
+EMITTED = ("ground_truths/*.py", "references/*.py", "*test_template.py")
 """Files of a plugin's package that emitted tests hold; nothing imports them."""
 
 ALLOWED = {

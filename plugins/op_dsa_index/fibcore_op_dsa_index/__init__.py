@@ -60,7 +60,7 @@ def fibcore_identify(definition: Definition) -> Identity:
 
 @hookimpl
 def fibcore_ground_truths(definition: Definition) -> Sequence[GroundTruth]:
-    """SGLang's kernels where it is installed, torch in float64."""
+    """Torch in float64."""
     from fibcore_op_dsa_index import ground_truths
 
     return ground_truths.choose(definition)

@@ -65,6 +65,3 @@ PAGE_SIZE = 64
 
 SCALE_BYTES = 4
 """Bytes of the float32 scale that an index key has."""
-
-SGLANG_SIZES = {"head_dim": 128, "rope_dim": 64}
-"""The sizes that SGLang's kernels are written for."""

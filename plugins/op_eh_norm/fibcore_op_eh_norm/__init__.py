@@ -60,7 +60,7 @@ def fibcore_identify(definition: Definition) -> Identity:
 
 @hookimpl
 def fibcore_ground_truths(definition: Definition) -> Sequence[GroundTruth]:
-    """SGLang's kernel where it is installed, FlashInfer's norms, torch in float64."""
+    """FlashInfer's norms, torch in float64."""
     from fibcore_op_eh_norm import ground_truths
 
     return ground_truths.choose(definition)

@@ -20,8 +20,3 @@ FUNCTION = "fused_eh_norm"
 def kernel_name(hidden_size: int) -> str:
     """The definition's name, `fused_eh_norm_h7168`."""
     return f"{FUNCTION}_h{hidden_size}"
-
-
-def sglang_has(hidden_size: int) -> bool:
-    """Whether SGLang's kernel is compiled for rows of this size."""
-    return 256 < hidden_size <= 8192 and hidden_size % 256 == 0

@@ -70,7 +70,7 @@ def fibcore_ground_truths(definition: Definition) -> Sequence[GroundTruth]:
 @hookimpl
 def fibcore_test_template(op_type: str) -> TestTemplate:
     """Sizes, inputs and properties of the generated tests."""
-    return TestTemplate(op_type, (files(__package__) / "test_template.py").read_text("utf-8"))
+    return TestTemplate(op_type, (files(__package__) / names.TEMPLATES[op_type]).read_text("utf-8"))
 
 
 @hookimpl

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from fibcore.plugin import Cost, Definition, moved
+from fibcore_op_gated_rmsnorm import silu_gate
 from fibcore_op_gated_rmsnorm.definitions import shape_of
 
 # Of an element: its square, the sum of squares, the factors of row and weight; exponential, sum and
@@ -21,6 +22,8 @@ def cost(
 
     None for a definition with other tensors or axes.
     """
+    if definition.op_type == silu_gate.SILU_GATE:
+        return silu_gate.cost(definition, axes)
     shape = shape_of(definition)
     if shape is None:
         return None

@@ -2,7 +2,7 @@
 
 SGLang has three classes. `layernorm_gated.RMSNorm` and `FusedRMSNormGated` normalise heads of
 linear attention and multiply by an activation of the gate behind it. `Mixer2RMSNormGated` of
-Mamba 2 multiplies first, and normalises groups of the channels that a rank has.
+Mamba 2 multiplies first, and normalises groups of the channels that a rank has, or nothing.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from fibcore.plugin import (
     possible_values,
     with_origins,
 )
-from fibcore_op_gated_rmsnorm.names import ACTIVATIONS, OP_TYPE, Shape
+from fibcore_op_gated_rmsnorm.names import ACTIVATIONS, OP_TYPE, SILU_GATE, Shape
 
 _ROWS = "layernorm_gated.RMSNorm"
 _FUSED = "FusedRMSNormGated"
@@ -87,6 +87,9 @@ def _match(
     try:
         holder = tree.parent(node.path)
         _check_calls(node, holder)
+        if read is _mixer and not decided(_given(node, "use_rms_norm", True), "use_rms_norm"):
+            found.add(_gate(node, holder, serving), node)
+            return
         norm = read(node, holder)
         eps = _epsilon(node)
     except _OtherFunction as other:
@@ -148,6 +151,29 @@ def _given(node: ModuleNode, name: str, default: Any = None) -> Any:
     return node.attributes[name] if name in node.attributes else node.argument(name, default)
 
 
+def _ranks(node: ModuleNode, holder: ModuleNode | None) -> int:
+    kept = node if holder is None or "tp_size" in node.attributes else holder
+    return decided_size(kept.attributes.get("tp_size"), "tp_size")
+
+
+def _gate(node: ModuleNode, holder: ModuleNode | None, serving: Serving) -> Kernel:
+    """The kernel of a mixer that multiplies by its gate and normalises nothing."""
+    full = decided_size(node.argument("full_hidden_size"), "full_hidden_size")
+    ranks = _ranks(node, holder)
+    if full % ranks:
+        raise UndecidedError(f"{full} channels do not fit {ranks} ranks")
+    size = _part(full, ranks)
+    shared = serving.ranks(origins_of(size))
+    return Kernel(
+        op_type=SILU_GATE,
+        name=f"{SILU_GATE}_h{size}",
+        parameters={"hidden_size": int(size)},
+        facts={"hidden_size": fact(size, node, "elements of a row of one rank")},
+        uses=(),
+        tags=(f"tp:{shared}",) if shared > 1 else (),
+    )
+
+
 def _rows(node: ModuleNode, _: ModuleNode | None) -> _Norm:
     hidden = decided_size(_given(node, "hidden_size"), "hidden_size")
     group = decided(_given(node, "group_size"), "group_size")
@@ -168,12 +194,9 @@ def _fused(node: ModuleNode, _: ModuleNode | None) -> _Norm:
 
 
 def _mixer(node: ModuleNode, holder: ModuleNode | None) -> _Norm:
-    if not decided(_given(node, "use_rms_norm", True), "use_rms_norm"):
-        raise _OtherFunction("that multiplies by its gate alone")
     full = decided_size(node.argument("full_hidden_size"), "full_hidden_size")
     groups = decided_size(node.argument("full_n_groups"), "full_n_groups")
-    kept = node if holder is None or "tp_size" in node.attributes else holder
-    ranks = decided_size(kept.attributes.get("tp_size"), "tp_size")
+    ranks = _ranks(node, holder)
     if full % ranks or full % groups:
         raise UndecidedError(f"{full} channels do not fit {groups} groups on {ranks} ranks")
     if groups % ranks:

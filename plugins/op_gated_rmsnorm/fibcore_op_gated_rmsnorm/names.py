@@ -10,7 +10,16 @@ from fibcore.plugin import OpType
 
 OP_TYPE = "gated_rmsnorm"
 
-OP_TYPES = (OpType(OP_TYPE, "RMSNorm of rows or groups, times an activation of a gate"),)
+SILU_GATE = "silu_gate"
+"""The op type of mixers that multiply by their gate and normalise nothing."""
+
+OP_TYPES = (
+    OpType(OP_TYPE, "RMSNorm of rows or groups, times an activation of a gate"),
+    OpType(SILU_GATE, "rows times SiLU of a gate, without a norm"),
+)
+
+TEMPLATES = {OP_TYPE: "test_template.py", SILU_GATE: "silu_gate_test_template.py"}
+"""The file of each op type's tests."""
 
 Activation = Literal["silu", "sigmoid"]
 ACTIVATIONS: dict[str, Activation] = {"silu": "silu", "swish": "silu", "sigmoid": "sigmoid"}

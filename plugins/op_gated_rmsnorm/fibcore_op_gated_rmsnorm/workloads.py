@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from fibcore.plugin import TOKENS, Definition, Scalar, WorkloadCase
+from fibcore_op_gated_rmsnorm import silu_gate
 from fibcore_op_gated_rmsnorm.definitions import epsilon, shape_of
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ def workloads(
     Where there are few rows, every second one is so small that epsilon matters: in rows of standard
     normal numbers, no kernel that forgets it shows.
     """
+    if definition.op_type == silu_gate.SILU_GATE:
+        return silu_gate.workloads(definition)
     if shape_of(definition) is None:
         return ()
     small = 2 * math.sqrt(epsilon(definition) or 0.0)

@@ -67,12 +67,17 @@ def make_definition(**changed: Any) -> Definition:
     return plugin.fibcore_reference(kernel)
 
 
+def make_gate(hidden: int = 256) -> Definition:
+    """The definition of a mixer that has no norm."""
+    node = make_mixer(full_hidden_size=hidden, use_rms_norm=False)
+    (kernel,) = plugin.fibcore_extract(tree(node), Serving()).kernels
+    return plugin.fibcore_reference(kernel)
+
+
 def small_definitions() -> list[Definition]:
     """One of each reference, so small that tests take milliseconds, with chunks as small."""
-    return [
-        with_constants(make_definition(hidden_size=256, **changed), CHUNK_ELEMENTS=256 * 40)
-        for changed in VARIANTS.values()
-    ]
+    made = [make_definition(hidden_size=256, **changed) for changed in VARIANTS.values()]
+    return [with_constants(one, CHUNK_ELEMENTS=256 * 40) for one in (*made, make_gate())]
 
 
 @pytest.fixture
@@ -91,6 +96,17 @@ def mixer() -> Callable[..., ModuleNode]:
 def definition() -> Callable[..., Definition]:
     """Makes a definition of a layer with other arguments of its constructor."""
     return make_definition
+
+
+@pytest.fixture
+def gate() -> Callable[..., Definition]:
+    """Makes the definition of a mixer without a norm."""
+    return make_gate
+
+
+@pytest.fixture(scope="session")
+def gate_template() -> Template:
+    return Template.of(plugin, "silu_gate", seed=7)
 
 
 @pytest.fixture(scope="session")

@@ -24,12 +24,12 @@ def rows(path: str, hidden_size: int, group_size: int | None, activation: str) -
     return module(path, cls, arguments, calls=[call(TENSOR, TENSOR)])
 
 
-def mixer(path: str, hidden_size: int, groups: int) -> ModuleNode:
+def mixer(path: str, hidden_size: int, groups: int, *, norm: bool = True) -> ModuleNode:
     arguments = {"full_hidden_size": hidden_size, "full_n_groups": groups, "eps": 1e-5}
     cls = MAMBA + "mixer2_rms_norm_gated.Mixer2RMSNormGated"
-    norm = module(f"{path}.norm", cls, {**arguments, "use_rms_norm": True})
+    inside = module(f"{path}.norm", cls, {**arguments, "use_rms_norm": norm})
     sizes = {"tp_size": 1}
-    return module(path, MAMBA + "mamba.MambaMixer2", children=[norm], attributes=sizes)
+    return module(path, MAMBA + "mamba.MambaMixer2", children=[inside], attributes=sizes)
 
 
 NORMS = (
@@ -39,6 +39,7 @@ NORMS = (
     rows("sigmoid_groups", 64, 16, "sigmoid"),
     mixer("first", 48, 1),
     mixer("first_groups", 96, 2),
+    mixer("gate_alone", 48, 1, norm=False),
 )
 
 

@@ -130,16 +130,37 @@ def test_another_function_is_named_as_not_covered(layer: Layer, changed: Any, wh
     assert [n.what.endswith(what) for n in found.not_covered] == [True]
 
 
-def test_a_mixer_without_a_norm_and_a_weight_in_float32_are_named(
-    layer: Layer, mixer: Layer
-) -> None:
+def test_a_weight_in_float32_is_named(layer: Layer) -> None:
     weight = ParameterRef("o_norm.weight", (128,), "float32")
-    found = extract(attrs.evolve(layer(), attributes={"weight": weight}), mixer(use_rms_norm=False))
+    found = extract(attrs.evolve(layer(), attributes={"weight": weight}))
     assert not found.kernels
-    assert [n.what for n in found.not_covered] == [
-        "RMSNorm whose weight is float32",
-        "Mixer2RMSNormGated that multiplies by its gate alone",
-    ]
+    assert [n.what for n in found.not_covered] == ["RMSNorm whose weight is float32"]
+
+
+def test_a_mixer_without_a_norm_multiplies_by_its_gate(mixer: Layer) -> None:
+    size = origins(21504, frozenset({"config:mamba_d_ssm"}))
+    found = extract(mixer(use_rms_norm=False, full_hidden_size=size, full_n_groups=2, ranks=4))
+    (kernel,) = found.kernels
+    assert (kernel.op_type, kernel.name) == ("silu_gate", "silu_gate_h5376")
+    assert kernel.facts["hidden_size"].origins == ("config:mamba_d_ssm",)
+    assert [use.path for use in kernel.uses] == ["mixer.norm"]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"full_hidden_size": Unknown("size")},
+        {"full_hidden_size": 8191},
+        {"ranks": Unknown("ranks")},
+        {"use_rms_norm": Unknown("whether there is a norm")},
+    ],
+)
+def test_what_is_not_known_of_a_mixer_without_a_norm_is_a_problem(
+    mixer: Layer, changed: Any
+) -> None:
+    found = extract(mixer(**{"use_rms_norm": False, "ranks": 2, **changed}))
+    assert not found.kernels
+    assert len(found.problems) == 1
 
 
 def test_a_norm_without_a_weight_is_the_kernel_with_a_note(layer: Layer) -> None:

@@ -3,43 +3,26 @@
 from __future__ import annotations
 
 from importlib.resources import files
-from typing import Any
 
 from fibcore.plugin import Definition, GroundTruth, render
 from fibcore_op_dsa_index.definitions import kind_of
-from fibcore_op_dsa_index.names import KINDS, SGLANG_SIZES
-
-HOPPER = (9, 0)
+from fibcore_op_dsa_index.names import KINDS
 
 
 def choose(definition: Definition) -> tuple[GroundTruth, ...]:
-    """SGLang's kernel where it is installed and has the sizes, then torch in float64.
+    """Torch in float64, written another way; no library has these functions.
 
     Empty for a definition whose tensors are not this plugin's, and for other op types.
     """
     kind = kind_of(definition)
     if kind is None:
         return ()
-    eps = _eps(definition)
+    entry, eps = f"torch_{KINDS[kind].op_type}", _eps(definition)
     if kind == "k_store" and eps is None:
         return ()  # nothing that is known to compute the same
-    stem, sizes = KINDS[kind].op_type, definition.const_axes
-    found = [_truth("torch in float64", f"torch_{stem}", eps)]
-    if all(sizes[axis] == size for axis, size in SGLANG_SIZES.items()):
-        gpu: dict[str, Any] = {
-            "device": "cuda",
-            "packages": ("sglang",),
-            "min_capability": HOPPER,
-        }
-        found.insert(0, _truth(f"sglang {KINDS[kind].function}", f"sglang_{stem}", eps, **gpu))
-    return tuple(found)
-
-
-def _truth(name: str, entry: str, eps: float | None, **more: Any) -> GroundTruth:
-    # An installed SGLang is imported, and not read: these are kernels of CUDA.
     text = (files(__package__) / f"{entry}.py").read_text(encoding="utf-8")
-    constants = {"EPS": eps} if "\nEPS = " in text else {}
-    return GroundTruth(name, "torch", entry, render(text, constants), **more)
+    constants = {} if eps is None else {"EPS": eps}
+    return (GroundTruth("torch in float64", "torch", entry, render(text, constants)),)
 
 
 def _eps(definition: Definition) -> float | None:
