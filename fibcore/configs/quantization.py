@@ -109,6 +109,8 @@ _TYPES: Mapping[str, _Type] = {
 
 # GPTQModel's rules for layers have the name by which compressed-tensors says how activations are.
 _ONLY_AT_THE_TOP = ("dynamic",)
+# How ModelOpt itself was called: its own notation, where num_bits may be [2, 1] for float4_e2m1.
+_OF_THE_LIBRARY = ("modelopt_quant_config",)
 _LAYER_RULES = ("quantized_layers", "dynamic", "extra_config", "layer_quant_config")
 """Objects whose keys are names of layers, and not keys of a format."""
 
@@ -143,6 +145,8 @@ def check_quantization(data: Mapping[str, Any], where: str) -> None:
 
 def _check_section(section: Mapping[str, Any], place: str, *, top: bool = False) -> None:
     for key, value in section.items():
+        if key in _OF_THE_LIBRARY:
+            continue
         kind = None if key in _ONLY_AT_THE_TOP and not top else _TYPES.get(key)
         if value is not None and kind is not None and not kind.holds(value):
             raise _wrong(f"{place}.{key}", kind.words, value)

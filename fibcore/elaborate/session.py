@@ -21,6 +21,7 @@ from fibcore.elaborate.python.values import Class, Func, Mod, Namespace, Raised,
 from fibcore.elaborate.recursion import deep_recursion
 from fibcore.elaborate.sglang.architectures import find_architecture
 from fibcore.elaborate.sglang.cache_dtypes import cache_dtype
+from fibcore.elaborate.sglang.checkpoint_files import without_quantization
 from fibcore.elaborate.sglang.config_loading import (
     core_sizes,
     load_config,
@@ -186,6 +187,8 @@ class Session:
         environment.warnings.extend(core_sizes(config))
         file = partial(from_file, dict(self.config.data), "", self.config.origins)
         section = quantization_data(self.config.data)
+        if section is None:
+            environment.external_calls.update(without_quantization())
         method = self.serving.argument("quantization")
         if isinstance(method, Unknown) and section is not None:
             method = None  # whatever the server makes of it, the checkpoint says what it holds

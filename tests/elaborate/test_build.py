@@ -216,3 +216,43 @@ EntryClass = Model
         assert len(node.calls) == 1
     assert not tree.find("shared").leaf
     assert tree.missing == ()
+
+
+def test_an_instance_without_constructor_that_nothing_calls_is_no_part(made: Any) -> None:
+    source = """
+from torch import nn
+import torch
+from sglang.srt.layers.layernorm import RMSNorm
+
+class Weighted(nn.Module):
+    def __init__(self, size):
+        super().__init__()
+        self.size = size
+        self.weight = nn.Parameter(torch.empty(size))
+
+    def forward(self, x):
+        return x * self.weight
+
+    def load(self, x):
+        return x
+
+class Model(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        helper = Weighted.__new__(Weighted)
+        nn.Module.__init__(helper)
+        helper.size = 8
+        object.__setattr__(self, "helper", helper)
+        self.norm = RMSNorm(8)
+
+    def load_weights(self, weights):
+        self.helper.load(weights)
+
+    def forward(self, x):
+        return {called}
+
+EntryClass = Model
+"""
+    assert list(made.tree(source.format(called="self.norm(x)")).root.children) == ["norm"]
+    called = made.tree(source.format(called="self.helper(self.norm(x))")).root.children
+    assert list(called) == ["helper", "norm"]

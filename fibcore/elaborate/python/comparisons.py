@@ -255,7 +255,8 @@ class Comparisons(Part):
         if inner is not None:
             if not isinstance(container, (list, tuple)):
                 self.ev.exceptions.may_raise(place, "TypeError")
-            if container or not isinstance(container, (list, tuple, dict, set, frozenset)):
+            # Of text nothing is asked: not even whether it is empty, which "" would be in as well.
+            if not isinstance(container, (list, tuple, dict, set, frozenset)) or container:
                 return inner
             return False  # nothing is in what is empty
         if not isinstance(container, PLAIN):

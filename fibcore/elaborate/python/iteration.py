@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from collections.abc import Iterator as Rounds
 from typing import Any
@@ -36,6 +37,17 @@ _SEQUENCES = (list, tuple, str, range, bytes)
 
 class Iteration(Part):
     """Makes iterators, and goes through what can be iterated."""
+
+    _any_order = False
+
+    @contextlib.contextmanager
+    def any_order(self) -> Rounds[None]:
+        """Take texts of a set in alphabetical order inside: whoever uses them asks for no order."""
+        outer, self._any_order = self._any_order, True
+        try:
+            yield
+        finally:
+            self._any_order = outer
 
     def iterator(self, value: Any, place: SourcePlace) -> Any:
         """`iter(value)`, or Unknown; raises TypeError as Python would."""
@@ -152,7 +164,13 @@ class Iteration(Part):
             self.ev.layers.pin(value)
             return list(value)
         if isinstance(value, (set, frozenset)):
-            return None if ordered and has_order_of_hashes(value) else list(value)
+            if not ordered or not has_order_of_hashes(value):
+                return list(value)
+            return (
+                sorted(value)
+                if self._any_order and all(isinstance(v, str) for v in value)
+                else None
+            )
         if isinstance(value, Obj):
             found = self.iterator(value, value.place or SourcePlace("", 1))
             return found.items(self.ev) if isinstance(found, Iterator) else None

@@ -13,6 +13,8 @@ Values in the data are JSON, or one of
 * `{"tuple": [...]}`,
 * `{"argument": N}`: the call's own argument N,
 * `{"call": value}`: a function that returns the value,
+* `{"in_any_order": "dotted.function"}`: the source's own function, which makes a list of a set of
+  names of which nobody asks for an order,
 * `{"native": "name"}`: a shim of `fibcore.elaborate.sglang.shims`,
 * `{"bag": "exec"}`: a namespace of server arguments at their defaults, read from the source,
 * `{"parallel": {...}}`: these values, else the defaults of the source's `Parallel` fields,
@@ -35,7 +37,7 @@ from typing import TYPE_CHECKING, Any
 
 from fibcore.elaborate.python import environment
 from fibcore.elaborate.python.attributes import keep_keywords
-from fibcore.elaborate.python.values import ABSENT, Class, Ext, Namespace, Native, Obj
+from fibcore.elaborate.python.values import ABSENT, Class, Ext, Func, Namespace, Native, Obj
 from fibcore.elaborate.sglang import kernels
 from fibcore.elaborate.sglang.index import PACKAGE
 from fibcore.elaborate.sglang.leaves import Leaves
@@ -176,6 +178,10 @@ class Environment(environment.Environment):
             return tuple(self.value(v) for v in content)
         if kind == "argument":
             return Native("argument", lambda ev, args, kwargs, place, n=content: args[n])
+        if kind == "in_any_order":
+            return Native(
+                kind, lambda ev, args, kwargs, place: self._in_any_order(ev, content, args, kwargs)
+            )
         if kind == "native":
             return Native(content, self.shims.functions[content])
         if kind in ("bag", "parallel", "record", "forward_flags"):
@@ -191,6 +197,21 @@ class Environment(environment.Environment):
             values = {k: self.value(v) for k, v in content.items()}
             return Namespace("environment", values, _unknown_attribute)
         raise ValueError(f"facts.json: unknown kind of value {kind!r}")
+
+    def _in_any_order(
+        self, ev: Evaluator, qualname: str, args: list[Any], kwargs: dict[str, Any]
+    ) -> Any:
+        """Call a function of the source where lists of sets are in alphabetical order."""
+        module, _, name = qualname.rpartition(".")
+        func = ev.modules.imported(module, name)
+        if not isinstance(func, Func):
+            return Unknown(f"{qualname} is no function of the source")
+        facts = self.functions.pop(name)  # it is what stands for it, and would be called again
+        try:
+            with ev.iteration.any_order():
+                return ev.calls.call_function(func, args, kwargs, func.place)
+        finally:
+            self.functions[name] = facts
 
     def _size(self, name: str) -> Any:
         number, names = sizes_of(self.serving)[name]

@@ -10,8 +10,8 @@ releases hand some arguments to the processes of the model as variables, which t
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from fibcore.elaborate.python.values import (
     ABSENT,
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from fibcore.elaborate.python.evaluator import Evaluator
     from fibcore.elaborate.sglang.server_arguments import ServerArguments
 
+_OVERRIDES = "srt.arg_groups.model_overrides"
+_ALL_OVERRIDES = "srt.arg_groups.overrides"
+"""Where releases keep what they do for single architectures: a file for each, or one for all."""
 _SETTER = "_handle_environment_variables"
 """The method of `ServerArgs` that sets them."""
 
@@ -80,7 +83,7 @@ class ProcessVariables:
     def _evaluate(self, ev: Evaluator, name: str) -> Any:
         module = ev.index.module(f"{ev.index.package}.srt.server_args")
         if module is None or f'os.environ["{name}"] = ' not in module.text:
-            return ABSENT
+            return self._set_for_model(ev, name)
         cls = ev.modules.imported(module.name, "ServerArgs")
         setter = ev.classes.attr(cls, _SETTER) if isinstance(cls, Class) else ABSENT
         if not isinstance(setter, Func) or isinstance(setter.node, ast.Lambda):
@@ -95,6 +98,55 @@ class ProcessVariables:
                 except Raised as error:
                     return Unknown(f"environment variable {name}: {error.message}", place)
         return ABSENT
+
+    def _set_for_model(self, ev: Evaluator, name: str) -> Any:
+        """What the overrides of the model's architecture set a variable to, whatever else holds.
+
+        `@_register_for("InklingForConditionalGeneration")` before a function whose body has
+        `envs.NAME.set(True)`. One that stands inside of a branch is not known.
+        """
+        config = self._server.passes.config
+        names = config.values.get("architectures") if isinstance(config, Namespace) else None
+        if not isinstance(names, list):
+            return ABSENT
+        for function, call in _settings(ev, name, {str(n) for n in names}):
+            plain = isinstance(call.args[0], ast.Constant) if len(call.args) == 1 else False
+            if not plain or not any(getattr(s, "value", None) is call for s in function.body):
+                return Unknown(f"environment variable {name}, which {function.name} may set")
+            return str(ast.literal_eval(call.args[0]))
+        return ABSENT
+
+
+def _settings(
+    ev: Evaluator, name: str, architectures: set[str]
+) -> Iterator[tuple[ast.FunctionDef, ast.Call]]:
+    """The calls `envs.NAME.set(...)` in functions that are registered for an architecture."""
+    folder = ev.index.root.joinpath(*_OVERRIDES.split("."))
+    modules = [_ALL_OVERRIDES, *(f"{_OVERRIDES}.{p.stem}" for p in sorted(folder.glob("*.py")))]
+    for path in modules:
+        module = ev.index.module(f"{ev.index.package}.{path}")
+        if module is None or f"envs.{name}.set(" not in module.text:
+            continue
+        for function in module.whole:
+            if isinstance(function, ast.FunctionDef) and architectures & _registered(function):
+                yield from ((function, c) for c in ast.walk(function) if _sets(c, name))
+
+
+def _registered(function: ast.FunctionDef) -> set[str]:
+    """The texts that a function's decorators are given: names of architectures."""
+    calls = [d for d in function.decorator_list if isinstance(d, ast.Call)]
+    given = [a.value for d in calls for a in d.args if isinstance(a, ast.Constant)]
+    return {value for value in given if isinstance(value, str)}
+
+
+def _sets(node: ast.AST, name: str) -> TypeGuard[ast.Call]:
+    """Whether a node is `envs.NAME.set(...)`."""
+    function = node.func if isinstance(node, ast.Call) else None
+    return (
+        isinstance(function, ast.Attribute)
+        and function.attr == "set"
+        and ast.unparse(function.value) == f"envs.{name}"
+    )
 
 
 class _Environ(Namespace):

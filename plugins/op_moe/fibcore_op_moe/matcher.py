@@ -13,6 +13,7 @@ from fibcore.plugin import (
     KernelCollector,
     ModelTree,
     ModuleNode,
+    Named,
     Serving,
     fact,
     with_origins,
@@ -73,12 +74,19 @@ def _topk_beside(tree: ModelTree, node: ModuleNode) -> ModuleNode | None:
 
 
 def _own_router(tree: ModelTree, node: ModuleNode) -> ModuleNode | None:
-    """The router of a model's own beside these experts, where no `TopK` is (Zaya)."""
+    """The router of a model's own beside these experts, where no `TopK` is (Zaya, Inkling)."""
     block = tree.parent(node.path)
     beside = () if block is None else tuple(block.children.values())
     if any(is_topk(inner) for child in beside for inner in child.walk()):
         return None
-    return next((child for child in beside if child.class_name.endswith("Router")), None)
+    ends = ("Router", "Gate") if _takes_choice(node) else ("Router",)
+    return next((child for child in beside if child.class_name.endswith(ends)), None)
+
+
+def _takes_choice(node: ModuleNode) -> bool:
+    """Whether the layer is told that it is called with a choice (`RoutingMethodType.TopK`)."""
+    method = node.argument("routing_method_type")
+    return isinstance(method, Named) and method.name.endswith(".RoutingMethodType.TopK")
 
 
 def _add(

@@ -741,6 +741,17 @@ def test_experts_that_a_router_of_the_model_serves_are_named(trees: Any) -> None
     assert not_covered(found(block)) == "moe with the routing of ZayaRouter"
 
 
+def test_a_gate_that_chooses_itself_is_the_routing_where_the_experts_are_told_so(
+    trees: Any,
+) -> None:
+    gate = module("model.layers.3.mlp.gate", "sglang.srt.models.inkling_common.moe.InklingGate")
+    told = Named("sglang.srt.layers.moe.utils.RoutingMethodType.TopK")
+    block = trees.block(trees.experts(8, 256, 128, routing_method_type=told), gate)
+    assert not_covered(found(block)) == "moe with the routing of InklingGate"
+    # Without that word a gate gives logits, and who chooses is not known.
+    assert "no TopK beside it" in problem(found(trees.block(trees.experts(8, 256, 128), gate)))
+
+
 def test_experts_without_routing_beside_them_are_a_problem(trees: Any) -> None:
     assert "no TopK beside it" in problem(found(trees.block(trees.experts(8, 256, 128))))
     two = trees.block(

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from fibcore.model.tree import Unknown
+
 
 def test_environment_variables_are_at_their_defaults(made: Any) -> None:
     before = "import os"
@@ -85,3 +87,16 @@ def test_heads_beside_the_config_are_not_there(made: Any) -> None:
     before = "from sglang.srt.configs.model_config import load_joint_head_config\n"
     body = "self.x = load_joint_head_config('model', None) is None"
     assert made.attributes(body, before, version="0.5.23")["x"] is True
+
+
+def test_names_of_a_set_are_in_alphabetical_order_where_nobody_asks_for_one(made: Any) -> None:
+    path = "srt/models/inkling_common/quantization/config.py"
+    made.write(
+        path, "def _map_exclude_modules(names):\n    return list({n + '.x' for n in names})\n"
+    )
+    before = "from sglang.srt.models.inkling_common.quantization.config import _map_exclude_modules"
+    found = made.attributes(
+        "self.names = _map_exclude_modules(['b', 'a'])\nself.others = list({'b', 'a'})", before
+    )
+    assert found["names"] == ["a.x", "b.x"]
+    assert isinstance(found["others"], Unknown)

@@ -62,3 +62,35 @@ def test_one_that_is_not_set_raises_and_is_named(made: Any) -> None:
     made.write("srt/server_args.py", SERVER)
     body = "try:\n    self.x = os.environ['HOME']\nexcept KeyError:\n    self.x = 'none'"
     assert made.attributes(body, "import os")["x"] == "none"
+
+
+OVERRIDES = """
+from sglang.srt.environ import envs
+
+def _register_for(*names):
+    return lambda function: function
+
+@_register_for("Model", "ModelMTP")
+def _model_overrides(server_args, hf_config):
+    envs.WANTED.set(True)
+    if server_args.speculative:
+        envs.DOUBTFUL.set(True)
+    return {}
+
+@_register_for("Another")
+def _other_overrides(server_args, hf_config):
+    envs.OTHER.set(True)
+    return {}
+"""
+
+
+@pytest.mark.parametrize("file", ["overrides.py", "model_overrides/made.py"])
+def test_what_the_overrides_of_an_architecture_set_is_read(made: Any, file: str) -> None:
+    made.write("srt/server_args.py", SERVER)
+    made.write(f"srt/arg_groups/{file}", OVERRIDES)
+    body = "\n".join(
+        f"self.{n.lower()} = os.getenv({n!r})" for n in ("WANTED", "DOUBTFUL", "OTHER")
+    )
+    found = made.attributes(body, "import os")
+    assert (found["wanted"], found["other"]) == ("True", None)
+    assert isinstance(found["doubtful"], Unknown)

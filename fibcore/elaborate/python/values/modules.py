@@ -28,6 +28,7 @@ class Mod(Obj):
     Attributes:
         entries: The entries of a `ModuleList` and the like; None for any other module.
         leaf: Whether it is a building block.
+        bare: Whether it was made by `__new__` without its constructor.
         pending: Runs the `__init__` of a leaf, which waits until somebody reads an attribute: most
             are never asked, and their constructors allocate weights in ways of their own.
         tracker: The decisions on the layer index of a layer that others may repeat.
@@ -36,13 +37,14 @@ class Mod(Obj):
         unbound: Why its arguments are not known, where they are not.
     """
 
-    __slots__ = ("born", "entries", "leaf", "pending", "repeats", "tracker", "unbound")
+    __slots__ = ("bare", "born", "entries", "leaf", "pending", "repeats", "tracker", "unbound")
     changeable = False
 
     def __init__(self, cls: Any, place: SourcePlace | None = None) -> None:
         super().__init__(cls, place)
         self.entries: list[Any] | None = None
         self.leaf = False
+        self.bare = False
         self.pending: Callable[[], None] | None = None
         self.unbound: Unknown | None = None
         self.tracker: Tracker | None = None
