@@ -187,8 +187,8 @@ class TreeBuilder:
                 self._above.pop()
                 whole = node.leaf or not node.children
                 idle = whole and not node.calls and self._is_idle(mod, name)
-                if idle and _lends_methods(self._source(child)[0]):
-                    continue
+                if idle and name in mod.unregistered:
+                    continue  # no submodule, and nothing runs it: it lends methods of its class
                 children[name] = attrs.evolve(node, idle=True) if idle else node
             elif isinstance(child, Repeat) and not isinstance(child.like, Mod):
                 self.missing.append(Missing(inner, "a layer that is not known", mod.place))
@@ -532,18 +532,6 @@ def _holds_moving(value: Any) -> bool:
     return any(
         _holds_moving(part) if isinstance(part, (list, tuple, dict)) else _moves(part)
         for part in (value.values() if isinstance(value, dict) else value)
-    )
-
-
-def _lends_methods(mod: Any) -> bool:
-    """Whether a module was made by `__new__` alone and holds no weights, for methods of its class.
-
-    Inkling's shared experts load their weights by those of a `FusedMoE` that has none.
-    """
-    return (
-        isinstance(mod, Mod)
-        and mod.bare
-        and not any(isinstance(v, Param) for v in mod.attrs.values())
     )
 
 

@@ -218,7 +218,7 @@ EntryClass = Model
     assert tree.missing == ()
 
 
-def test_an_instance_without_constructor_that_nothing_calls_is_no_part(made: Any) -> None:
+def test_what_torch_does_not_register_and_nothing_calls_is_no_part(made: Any) -> None:
     source = """
 from torch import nn
 import torch
@@ -242,7 +242,7 @@ class Model(nn.Module):
         helper = Weighted.__new__(Weighted)
         nn.Module.__init__(helper)
         helper.size = 8
-        object.__setattr__(self, "helper", helper)
+        {kept}
         self.norm = RMSNorm(8)
 
     def load_weights(self, weights):
@@ -253,6 +253,12 @@ class Model(nn.Module):
 
 EntryClass = Model
 """
-    assert list(made.tree(source.format(called="self.norm(x)")).root.children) == ["norm"]
-    called = made.tree(source.format(called="self.helper(self.norm(x))")).root.children
-    assert list(called) == ["helper", "norm"]
+    kept = 'object.__setattr__(self, "helper", helper)'
+
+    def children(kept: str, called: str) -> list[str]:
+        return list(made.tree(source.format(kept=kept, called=called)).root.children)
+
+    assert children(kept, "self.norm(x)") == ["norm"]
+    assert children(kept, "self.helper(self.norm(x))") == ["helper", "norm"]
+    assert children("self.helper = helper", "self.norm(x)") == ["helper", "norm"]
+    assert children(f"{kept}; self.helper = helper", "self.norm(x)") == ["helper", "norm"]

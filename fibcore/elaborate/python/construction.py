@@ -131,8 +131,6 @@ class Construction(Part):
         if any(isinstance(b, Ext) and b.short in _CONTAINERS for b in cls.mro):
             return Unknown(f"an instance of {cls.name}, which is a builtin container", place)
         made = Mod(cls, place) if self.ev.classes.is_module(cls) else Obj(cls, place)
-        if isinstance(made, Mod):
-            made.bare = True
         self.ev.keep.append(made)
         return made
 

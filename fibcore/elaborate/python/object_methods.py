@@ -125,6 +125,8 @@ def _unbound(ev: Any, name: str, args: Args, place: SourcePlace) -> Any:
 def _enter(name: str) -> None:
     @imitates(f"object.{name}")
     def run(ev: Any, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
+        if name == "__setattr__" and args and isinstance(args[0], Mod):
+            args[0].unregistered |= {a for a in args[1:2] if isinstance(a, str)}
         return _unbound(ev, name, args, place)
 
 

@@ -28,28 +28,30 @@ class Mod(Obj):
     Attributes:
         entries: The entries of a `ModuleList` and the like; None for any other module.
         leaf: Whether it is a building block.
-        bare: Whether it was made by `__new__` without its constructor.
         pending: Runs the `__init__` of a leaf, which waits until somebody reads an attribute: most
             are never asked, and their constructors allocate weights in ways of their own.
         tracker: The decisions on the layer index of a layer that others may repeat.
         repeats: Those others.
         born: The tracker of the layer that it is a part of; None outside of layers.
         unbound: Why its arguments are not known, where they are not.
+        unregistered: Names that `object.__setattr__` gave a value, of which torch learns nothing.
     """
 
-    __slots__ = ("bare", "born", "entries", "leaf", "pending", "repeats", "tracker", "unbound")
+    __slots__ = (
+        "born", "entries", "leaf", "pending", "repeats", "tracker", "unbound", "unregistered",
+    )  # fmt: skip
     changeable = False
 
     def __init__(self, cls: Any, place: SourcePlace | None = None) -> None:
         super().__init__(cls, place)
         self.entries: list[Any] | None = None
         self.leaf = False
-        self.bare = False
         self.pending: Callable[[], None] | None = None
         self.unbound: Unknown | None = None
         self.tracker: Tracker | None = None
         self.repeats: list[Repeat] = []
         self.born = ACTIVE.tracker
+        self.unregistered: frozenset[str] = frozenset()
 
     @property
     def number(self) -> int | None:
@@ -207,6 +209,8 @@ class Mod(Obj):
         self.complete()
         if building and self.born is not None:
             ev.layers.note_change(self, name, value, place)
+        if name in self.unregistered:
+            self.unregistered -= {name}
         super().set_attr(ev, name, value, place)
 
 
