@@ -118,7 +118,10 @@ class ConfigBuilder:
         found = self.class_of(given.get("model_type"), top=top)
         if isinstance(found, Class):
             return self._from_dict(found, given, name)
-        return self.make(found, given, name)
+        made = self.make(found, given, name)
+        if found is None and not top and given.get("model_type") is None:
+            made.base = {k: v for k, v in made.values.items() if k not in given}
+        return made
 
     # -- classes of transformers ---------------------------------------------------------------
 

@@ -35,9 +35,13 @@ class ConfigObject(Namespace):
         class_name: The name of its class.
         release: The release that defines the class, `transformers 4.57.1`; "" where not known.
         reads: Where it is noted what is read of it.
+
+    Attributes:
+        base: What transformers' base class gives it, where it stands for an object of the file that
+            has no class: one that code of the checkpoint's repository may have left a dict.
     """
 
-    __slots__ = ("class_name", "cls", "missing", "reads", "release", "renamed")
+    __slots__ = ("base", "class_name", "cls", "missing", "reads", "release", "renamed")
     is_mapping = True
 
     def __init__(
@@ -60,6 +64,7 @@ class ConfigObject(Namespace):
         self.class_name = class_name
         self.release = release
         self.reads = reads
+        self.base: dict[str, Any] = {}
 
     @property
     def label(self) -> str:
@@ -173,7 +178,8 @@ def text_config(config: ConfigObject, order: Iterable[str] = TEXT_CONFIGS) -> Co
 def plain(value: Any) -> Any:
     """A config as nested dicts."""
     if isinstance(value, ConfigObject):
-        return {k: plain(v) for k, v in value.values.items()}
+        base = value.base
+        return {k: plain(v) for k, v in value.values.items() if k not in base or v is not base[k]}
     return value
 
 

@@ -49,6 +49,10 @@ _BIDIRECTIONAL = (
     "prefill; " + _NO_DEFINITION
 )
 _LINEAR = "it keeps a state of each sequence, and no keys; gqa definitions are softmax attention"
+_NOT_TOLD = (
+    "the backend is told no number of heads: it takes queries and keys as the module that holds it "
+    "shapes them"
+)
 _VISION_BACKEND = re.compile(r"^Vision\w*Attention$")
 
 
@@ -101,6 +105,9 @@ def _vision(node: ModuleNode, serving: Serving, found: KernelCollector) -> None:
             "num_attention_kv_heads_per_partition",
             "head_size",
         )
+    if _is_backend(node) and all(setting(node, name) is None for name in names):
+        found.not_covered(f"{node.class_name} of the sizes of its queries", _NOT_TOLD, node)
+        return
     sizes = Sizes(*(size(node, name) for name in names))
     features = vision_features(node)
     if features:

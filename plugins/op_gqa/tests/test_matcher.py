@@ -437,6 +437,16 @@ def test_a_backend_of_vision_attention_may_stand_alone() -> None:
     assert whats(found) == ["vision attention h16 d72 with the call's argument attention_mask"]
 
 
+def test_a_backend_that_is_told_no_sizes_is_named() -> None:
+    told = {"use_data_parallel": True, "workspace_buffer": None}  # Kimi-K3's tower on 0.5.17
+    name = "sglang.srt.layers.attention.vision.VisionTritonAttention"
+    found = fibcore_extract(tree(module("v.attn.impls.triton_attn", name, told)), Serving())
+    assert whats(found) == ["VisionTritonAttention of the sizes of its queries"]
+    assert not found.problems
+    half = module("v.attn.impls.triton_attn", name, told | {"num_heads": 16})
+    assert fibcore_extract(tree(half), Serving()).problems
+
+
 def test_vision_attention_of_unknown_sizes_is_a_problem() -> None:
     found = fibcore_extract(tree(vision(head_size=Unknown("no key"))), Serving())
     assert ["no key" in p.reason for p in found.problems] == [True]

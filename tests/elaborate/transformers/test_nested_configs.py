@@ -25,3 +25,25 @@ def test_a_vision_config_that_names_the_type_of_a_whole_model(made: Any) -> None
         },
     )["x"]
     assert found == (3, 1152)
+
+
+def test_a_part_that_nobody_has_a_class_for_is_a_dict_of_what_the_file_has(made: Any) -> None:
+    # Code of a repository leaves it a dict, which a dataclass of the source is made of by `**`.
+    before = """
+from dataclasses import dataclass
+
+@dataclass
+class AudioConfig:
+    dim: int = 3
+    depth: int = 4
+"""
+    body = """
+audio = config.audio_config
+if hasattr(audio, "to_dict"):
+    audio = audio.to_dict()
+made = AudioConfig(**audio)
+config.audio_config.depth = 6
+self.x = (made.dim, made.depth, sorted(config.audio_config.to_dict()))
+"""
+    config = {"model_type": "unheard-of", "audio_config": {"dim": 5}}
+    assert made.attributes(body, before, config=config)["x"] == (5, 4, ["depth", "dim"])
