@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from fibcore.plugin import Cost, Definition, moved
 from fibcore_op_gated_rmsnorm import silu_gate
 from fibcore_op_gated_rmsnorm.definitions import shape_of
+from fibcore_op_gated_rmsnorm.names import SILU_GATE
 
 # Of an element: its square, the sum of squares, the factors of row and weight; exponential, sum and
 # quotient of the gate's activation, its product with the gate (SiLU), and that with the row.
@@ -22,7 +23,7 @@ def cost(
 
     None for a definition with other tensors or axes.
     """
-    if definition.op_type == silu_gate.SILU_GATE:
+    if definition.op_type == SILU_GATE:
         return silu_gate.cost(definition, axes)
     shape = shape_of(definition)
     if shape is None:

@@ -20,7 +20,7 @@ from fibcore.plugin import (
     var,
 )
 from fibcore_op_gated_rmsnorm import silu_gate
-from fibcore_op_gated_rmsnorm.names import INPUTS, OP_TYPE, Activation, Shape
+from fibcore_op_gated_rmsnorm.names import INPUTS, OP_TYPE, SILU_GATE, Activation, Shape
 
 _WORDS = ("sigmoid", "first", "groups")
 
@@ -33,7 +33,7 @@ def define(kernel: Kernel) -> Definition:
     output: output, as hidden_states. All bfloat16.
     """
     parameters = kernel.parameters
-    if kernel.op_type == silu_gate.SILU_GATE:
+    if kernel.op_type == SILU_GATE:
         return silu_gate.define(kernel)
     shape = Shape(
         int(parameters["hidden_size"]),
@@ -140,7 +140,7 @@ def _gate_first(reference: str) -> bool | None:
 
 def identify(definition: Definition) -> Identity:
     """The variant, and what contradicts sizes or name."""
-    if definition.op_type == silu_gate.SILU_GATE:
+    if definition.op_type == SILU_GATE:
         return silu_gate.identify(definition)
     shape = shape_of(definition)
     return Identity("" if shape is None else shape.variant, tuple(_contradictions(definition)))

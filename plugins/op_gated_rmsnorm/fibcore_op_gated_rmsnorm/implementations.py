@@ -5,7 +5,7 @@ from __future__ import annotations
 from fibcore.plugin import Definition, Implementation, rewritten, wrapped
 from fibcore_op_gated_rmsnorm import silu_gate
 from fibcore_op_gated_rmsnorm.definitions import epsilon, shape_of
-from fibcore_op_gated_rmsnorm.names import Shape
+from fibcore_op_gated_rmsnorm.names import SILU_GATE, Shape
 
 _ROWS = "rms_norm(x, (HIDDEN_SIZE,), scale, EPSILON)"
 _GROUPS = "rms_norm(parts, (GROUP_SIZE,), eps=EPSILON).view(x.shape) * scale"
@@ -16,7 +16,7 @@ _OTHER = {"silu": "sigmoid", "sigmoid": "silu"}
 
 def implementations(definition: Definition) -> tuple[Implementation, ...]:
     """All of them; none for a norm with other inputs."""
-    if definition.op_type == silu_gate.SILU_GATE:
+    if definition.op_type == SILU_GATE:
         return silu_gate.implementations(definition)
     shape = shape_of(definition)
     if shape is None:

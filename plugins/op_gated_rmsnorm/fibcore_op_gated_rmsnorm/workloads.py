@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from fibcore.plugin import TOKENS, Definition, Scalar, WorkloadCase
 from fibcore_op_gated_rmsnorm import silu_gate
 from fibcore_op_gated_rmsnorm.definitions import epsilon, shape_of
+from fibcore_op_gated_rmsnorm.names import SILU_GATE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,7 +29,7 @@ def workloads(
     Where there are few rows, every second one is so small that epsilon matters: in rows of standard
     normal numbers, no kernel that forgets it shows.
     """
-    if definition.op_type == silu_gate.SILU_GATE:
+    if definition.op_type == SILU_GATE:
         return silu_gate.workloads(definition)
     if shape_of(definition) is None:
         return ()

@@ -7,7 +7,7 @@ from importlib.resources import files
 from fibcore.plugin import Definition, GroundTruth, render
 from fibcore_op_gated_rmsnorm import silu_gate
 from fibcore_op_gated_rmsnorm.definitions import epsilon, shape_of
-from fibcore_op_gated_rmsnorm.names import Shape
+from fibcore_op_gated_rmsnorm.names import SILU_GATE, Shape
 
 
 def choose(definition: Definition) -> tuple[GroundTruth, ...]:
@@ -16,7 +16,7 @@ def choose(definition: Definition) -> tuple[GroundTruth, ...]:
     Empty where the definition has other tensors or does not say its epsilon, and for the op types
     of other plugins. FlashInfer's kernel (rmsnorm_sigmoid_gate) has no weight.
     """
-    if definition.op_type == silu_gate.SILU_GATE:
+    if definition.op_type == SILU_GATE:
         return silu_gate.ground_truths(definition)
     shape, eps = shape_of(definition), epsilon(definition)
     if shape is None or eps is None:
