@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fibcore.plugin import (
+    Call,
     Kernel,
     KernelCollector,
     ModelTree,
     ModuleNode,
     Operation,
     UndecidedError,
+    Unknown,
+    decided,
     decided_size,
     fact,
+    possible_values,
 )
 from fibcore_op_rope.names import OP_TYPE, angles_name, rows_name
 
@@ -22,6 +26,7 @@ _WHOLE = {"Gemma3Attention": "head_dim", "VisionAttention": "head_size"}
 
 
 # What gives those layers their cosines and sines.
+_TOWER = "sglang.srt.layers.attention.vision.VisionAttention"
 _ANGLES = "sglang.srt.models.gemma3_causal.Gemma3RotaryEmbedding"
 
 
@@ -45,13 +50,7 @@ def add_functions(tree: ModelTree, found: KernelCollector) -> None:
         except UndecidedError as why:
             found.problem(f"{call.name} kernel", str(why), call)
             continue
-        kernel = Kernel(
-            op_type=OP_TYPE,
-            name=rows_name(size),
-            parameters={"head_size": int(size), "rows": True},
-            facts={"head_size": fact(size, node, "elements of a head")},
-            uses=(),
-        )
+        kernel = _rows(size, node)
         # A rotary embedding that the layer holds, and does not call, stands for the function.
         held = [n for n in node.children.values() if _is_held(n)]
         found.claim(call)
@@ -61,6 +60,60 @@ def add_functions(tree: ModelTree, found: KernelCollector) -> None:
     for node in tree.walk():
         if node.cls == _ANGLES and node.calls and len(sizes) == 1:
             _add_angles(node, next(iter(sizes.values())), found)
+
+
+def add_towers(tree: ModelTree, found: KernelCollector) -> tuple[str, ...]:
+    """Add what attention of towers turns by the cosines and sines that its calls give it.
+
+    `VisionAttention.forward` stands among the kernels of attention, and is not followed: where it
+    gets any, it calls the function of this module on whole heads.
+
+    Returns:
+        Paths of the layers that turn so.
+    """
+    followed = turned_by_functions(tree)
+    paths = []
+    for node in tree.walk():
+        if node.cls != _TOWER or node.path in followed or not any(map(_is_given, node.calls)):
+            continue
+        own = "customized_position_embedding_applier"
+        try:
+            function = decided(node.attributes.get(own), own)
+            if function is not None:
+                name = str(getattr(function, "name", own)).rpartition(".")[2]
+                reason = "the tower gives attention a function of its own that turns"
+                found.not_covered(f"rotary embedding by {name}", reason, node)
+                continue
+            size = decided_size(node.attributes.get("head_size"), "head_size")
+            if size % 2:
+                raise UndecidedError(f"{size} elements of a head make no pairs")
+        except UndecidedError as why:
+            found.problem("rotary embedding of a tower", str(why), node)
+            continue
+        found.add(_rows(size, node), node)
+        paths.append(node.path)
+    return tuple(paths)
+
+
+def _is_given(call: Call) -> bool:
+    """Whether a call of a tower's attention gives it cosines and sines."""
+    # forward(x, cu_seqlens=None, position_embeddings=None, ...)
+    given = [call.argument(2, "position_embeddings"), call.kwargs.get("rotary_pos_emb_cos")]
+    return any(
+        value is not None and not (isinstance(value, Unknown) and not value.is_tensor)
+        for each in given
+        for value in possible_values(each)
+    )
+
+
+def _rows(size: int, node: ModuleNode) -> Kernel:
+    return Kernel(
+        op_type=OP_TYPE,
+        name=rows_name(size),
+        parameters={"head_size": int(size), "rows": True},
+        facts={"head_size": fact(size, node, "elements of a head")},
+        uses=(),
+    )
 
 
 def _is_held(node: ModuleNode) -> bool:

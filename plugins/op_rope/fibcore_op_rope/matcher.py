@@ -27,7 +27,7 @@ from fibcore.plugin import (
     kernels_of_indexer,
     possible_values,
 )
-from fibcore_op_rope.functions import add_functions, gives_angles, turned_by_functions
+from fibcore_op_rope.functions import add_functions, add_towers, gives_angles, turned_by_functions
 from fibcore_op_rope.names import API, GPTJ, NEOX, OP_TYPE, kernel_name, mrope_name
 
 _LAYERS = "sglang.srt.layers.rotary_embedding."
@@ -107,6 +107,7 @@ def extract(tree: ModelTree, serving: Serving) -> Extraction:  # noqa: ARG001 - 
     """
     found = KernelCollector(lenient=("scaling",))
     add_functions(tree, found)
+    towers = add_towers(tree, found)
     by_functions = turned_by_functions(tree)
     fused = _fused_functions(tree)
     for node in tree.walk():
@@ -122,6 +123,10 @@ def extract(tree: ModelTree, serving: Serving) -> Extraction:  # noqa: ARG001 - 
                 found.problem(f"{node.class_name} kernel", str(why), node)
                 continue
             functions = of_indexer or (*fused.get(node.path, ()), *fused.get(owner, ()))
+            if _gives_table(node) and any(path.startswith(f"{owner}.") for path in towers):
+                # Rows of a table are a view of it; the tower's attention turns by them.
+                found.claim(node)
+                continue
             _match(node, functions, found, is_called=of_indexer == ())
     return found.finish()
 
@@ -130,6 +135,11 @@ def _is_rotary(node: ModuleNode) -> bool:
     if node.cls.startswith(_LAYERS):
         return True
     return not node.children and _NAME.search(node.class_name) is not None
+
+
+def _gives_table(node: ModuleNode) -> bool:
+    """Whether a rotary embedding is asked for rows of its table, and for nothing else."""
+    return bool(node.calls) and all(_TABLE.match(call.method) for call in node.calls)
 
 
 def _fused_functions(tree: ModelTree) -> dict[str, tuple[str, ...]]:

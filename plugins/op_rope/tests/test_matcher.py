@@ -213,6 +213,39 @@ def test_one_that_is_known_not_to_run_is_named(layer: Layer) -> None:
     assert not_covered(found) == [f"{NAME} that is not run"]
 
 
+def tower(*calls: Call, head_size: Any = 72, own: Any = None) -> ModuleNode:
+    """A block of a tower with its attention, as it is constructed and called."""
+    attributes = {"head_size": head_size, "customized_position_embedding_applier": own}
+    cls = "sglang.srt.layers.attention.vision.VisionAttention"
+    attention = module("visual.blocks.0.attn", cls, attributes=attributes, calls=calls)
+    return module("visual.blocks.0", "sglang.srt.models.a.Block", children=[attention])
+
+
+def test_attention_of_towers_turns_by_what_it_is_given(layer: Layer) -> None:
+    by_name = call(TENSOR, rotary_pos_emb_cos=TENSOR, rotary_pos_emb_sin=TENSOR)
+    table = layer("visual.rotary_pos_emb", calls=(call(TENSOR, method="get_cos_sin"),))
+    for given in (by_name, call(TENSOR, TENSOR, (TENSOR, TENSOR))):
+        found = extract(table, tower(given))
+        assert names(found) == {"rope_with_cos_sin_neox_style_d72": ["visual.blocks.0.attn"]}
+        # Rows of the table are no launch.
+        assert not found.not_covered
+        assert "visual.rotary_pos_emb" in found.claimed
+    nothing = extract(tower(call(TENSOR, position_embeddings=None)))
+    assert not nothing.kernels
+    assert not nothing.not_covered
+
+
+def test_towers_that_turn_otherwise_are_named_or_problems() -> None:
+    given = call(TENSOR, position_embeddings=TENSOR)
+    found = extract(tower(given, own=Named("sglang.srt.models.a._applier")))
+    assert not found.kernels
+    assert not_covered(found) == ["rotary embedding by _applier"]
+    for changed in ({"head_size": 71}, {"head_size": Unknown("size")}, {"own": Unknown("own")}):
+        found = extract(tower(given, **changed))
+        assert not found.kernels
+        assert [problem.what for problem in found.problems] == ["rotary embedding of a tower"]
+
+
 def test_an_indexer_calls_its_own_or_hands_the_table_to_a_kernel(layer: Layer) -> None:
     own = layer("indexer.rotary_emb", calls=())
     cls = "sglang.srt.layers.attention.dsa.dsa_indexer.Indexer"
