@@ -25,6 +25,7 @@ from fibcore.plugin import (
     origins_of,
 )
 from fibcore_op_gemm.absorbed import Absorbed, absorbed, format_of
+from fibcore_op_gemm.convolutions import dimensions, patches_shape
 from fibcore_op_gemm.formats import (
     BMM_BF16,
     BMM_FP8_BLOCK,
@@ -119,6 +120,9 @@ class _Matcher:
         if node.is_a(_BATCHED):
             self._batched_layer(node)
             return
+        if dimensions(node) is not None:
+            self._patches(node)
+            return
         if _CONVOLUTION.search(node.path) and not node.calls and self._is_linear(node):
             reason = "a linear layer that is never called and only holds a convolution's weight"
             self._not_covered("causal convolution", reason, node)
@@ -157,6 +161,26 @@ class _Matcher:
         elif self._named_linear(node):
             reason = f"{node.cls} is none of the linear layers that this plugin knows"
             self._not_covered(node.class_name, reason, node)
+
+    def _patches(self, node: ModuleNode) -> None:
+        """Add the GEMM of a convolution whose patches lie side by side, or name it.
+
+        One that nothing calls may only hold the weight of a causal convolution.
+        """
+        if not node.calls:
+            return
+        try:
+            shape = patches_shape(node)
+        except UndecidedError as why:
+            self._problem(f"GEMM of a {node.class_name}", str(why), node)
+            return
+        if shape is None:
+            reason = (
+                "what it multiplies are no patches side by side: the op type has no such kernel"
+            )
+            self._not_covered(f"{node.class_name} of overlapping patches", reason, node)
+            return
+        self._add(node, shape)
 
     @staticmethod
     def _named_linear(node: ModuleNode) -> bool:

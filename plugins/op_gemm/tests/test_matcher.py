@@ -564,6 +564,89 @@ def test_an_unknown_format_is_a_problem() -> None:
     assert "unknown method" in found.problems[0].reason
 
 
+# --- convolutions of patches -------------------------------------------------------------------
+
+
+def convolution(cls: str = "torch.nn.Conv2d", **changed: Any) -> ModuleNode:
+    """What takes pictures apart in a tower; torch's modules have the arguments that were given."""
+    arguments = {"in_channels": 3, "out_channels": 1152, "kernel_size": 14, "stride": 14, **changed}
+    return module("patch_embed.proj", cls, arguments, calls=[call(TENSOR)])
+
+
+@pytest.mark.parametrize(
+    ("node", "name"),
+    [
+        (convolution(bias=False), "gemm_n_1152_k_588"),
+        (convolution(kernel_size=(14, 7), stride=[14, 7], padding=(0, 0)), "gemm_n_1152_k_294"),
+        (
+            convolution(
+                "sglang.srt.layers.conv.Conv2dLayer", padding="valid", dilation=1, groups=1
+            ),
+            "gemm_n_1152_k_588",
+        ),
+        (
+            convolution(
+                "sglang.srt.layers.conv.Conv3dLayer",
+                kernel_size=[2, 16, 16],
+                stride=(2, 16, 16),
+                out_channels=config(1024, "hidden_size"),
+            ),
+            "gemm_n_1024_k_1536",
+        ),
+        (convolution("torch.nn.Conv1d", kernel_size=4, stride=4), "gemm_n_1152_k_12"),
+    ],
+)
+def test_a_convolution_of_patches_side_by_side_is_a_gemm(node: ModuleNode, name: str) -> None:
+    found = extract(node)
+    assert only(found) == name
+    assert not found.problems
+    assert not found.not_covered
+
+
+def test_the_gemm_of_a_convolution_knows_its_origins_and_its_bias() -> None:
+    size = config(14, "patch_size")
+    found = extract(convolution(kernel_size=size, stride=size, bias=True))
+    (kernel,) = found.kernels
+    assert kernel.facts["K"].origins == ("config:patch_size",)
+    assert kernel.facts["biased_layers"].value == 1
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"stride": 7},
+        {"stride": (14, 7)},
+        {"padding": 1},
+        {"padding": "same"},
+        {"dilation": 2},
+        {"groups": 3},
+    ],
+)
+def test_convolutions_of_overlapping_patches_are_named(changed: dict[str, Any]) -> None:
+    found = extract(convolution(**changed))
+    assert [gap.what for gap in found.not_covered] == ["Conv2d of overlapping patches"]
+    assert not found.kernels
+
+
+@pytest.mark.parametrize("name", ["kernel_size", "stride", "out_channels", "groups", "padding"])
+@pytest.mark.parametrize("value", [Unknown("a size"), Alternatives((14, 7))])
+def test_convolutions_of_unknown_sizes_are_problems(name: str, value: Any) -> None:
+    found = extract(convolution(**{name: value}))
+    assert not found.kernels
+    assert len(found.problems) == 1
+
+
+@pytest.mark.parametrize("value", [(14, Unknown("a size")), (14, 14, 14), True])
+def test_kernels_of_other_dimensions_are_problems(value: Any) -> None:
+    found = extract(convolution(kernel_size=value))
+    assert not found.kernels
+    assert len(found.problems) == 1
+
+
+def test_a_convolution_that_nothing_calls_is_left_to_others() -> None:
+    assert extract(attrs.evolve(convolution(), calls=())) == Extraction()
+
+
 # --- what is no plain GEMM ---------------------------------------------------------------------
 
 

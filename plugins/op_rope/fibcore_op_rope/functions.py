@@ -26,6 +26,7 @@ _WHOLE = {"Gemma3Attention": "head_dim", "VisionAttention": "head_size"}
 
 
 # What gives those layers their cosines and sines.
+_TOWER_FUNCTION = "sglang.srt.layers.rotary_embedding.apply_rotary_pos_emb"
 _TOWER = "sglang.srt.layers.attention.vision.VisionAttention"
 _ANGLES = "sglang.srt.models.gemma3_causal.Gemma3RotaryEmbedding"
 
@@ -82,7 +83,8 @@ def add_towers(tree: ModelTree, found: KernelCollector) -> tuple[str, ...]:
             if function is not None:
                 name = str(getattr(function, "name", own)).rpartition(".")[2]
                 reason = "the tower gives attention a function of its own that turns"
-                found.not_covered(f"rotary embedding by {name}", reason, node)
+                # Attention itself is another's kernel, which does not turn.
+                found.not_covered(f"rotary embedding by {name}", reason, node, op_types=(OP_TYPE,))
                 continue
             size = decided_size(node.attributes.get("head_size"), "head_size")
             if size % 2:
@@ -90,7 +92,9 @@ def add_towers(tree: ModelTree, found: KernelCollector) -> tuple[str, ...]:
         except UndecidedError as why:
             found.problem("rotary embedding of a tower", str(why), node)
             continue
-        found.add(_rows(size, node), node)
+        # The layer is not accounted for with it: it attends besides.
+        turn = Operation(_TOWER_FUNCTION, node.path, (), {}, node.calls[0].place)
+        found.add(_rows(size, node), turn)
         paths.append(node.path)
     return tuple(paths)
 

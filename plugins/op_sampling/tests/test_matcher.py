@@ -10,7 +10,7 @@ import pytest
 import fibcore_op_sampling as plugin
 from fibcore.plugin import Extraction, Missing, Operation, Serving, TensorRef, Unknown, with_origins
 from fibcore.testing.real_trees import VERSIONS, real_tree, sglang_package
-from fibcore.testing.trees import TENSOR, module, operation, tree
+from fibcore.testing.trees import TENSOR, call, module, operation, tree
 from fibcore_op_sampling.names import KINDS
 
 BOTH = "flashinfer.sampling.top_k_top_p_sampling_from_probs"
@@ -126,6 +126,17 @@ def test_models_without_logits_and_drafts_have_none() -> None:
     assert plugin.fibcore_extract(tree(), Serving()) == Extraction()
     for architecture in ("DeepseekV3ForCausalLMNextN", "LlamaForCausalLMEagle3", "Qwen3_5MTP"):
         assert extract(sampling("torch.softmax"), architecture=architecture) == Extraction()
+
+
+def test_poolers_run_for_embeddings_alone() -> None:
+    logits = module(
+        "logits", "sglang.srt.layers.logits_processor.LogitsProcessor", calls=[call(TENSOR)]
+    )
+    pooler = module("pooler", "sglang.srt.layers.pooler.Pooler")
+    assert plugin.fibcore_extract(tree(logits, pooler), Serving()).claimed == {"pooler"}
+    called = attrs.evolve(pooler, calls=(call(TENSOR),))
+    for nodes in ((pooler,), (logits, called)):
+        assert not plugin.fibcore_extract(tree(*nodes), Serving()).claimed
 
 
 def test_a_sampler_that_cannot_be_followed_is_a_problem() -> None:
