@@ -211,7 +211,8 @@ def _init_of_base(owner: Obj, ev: Any, args: Args, kwargs: Kwargs, place: Source
     """`super().__init__(...)`, where no class of the source has it."""
     if (args or kwargs) and isinstance(owner.cls, Class) and is_of_source(owner.cls):
         raise Raised("TypeError", "object.__init__() takes exactly one argument", place)
-    keep_keywords(owner, kwargs)
+    known = ev.libraries.module_sizes(owner, args, kwargs) if isinstance(owner, Mod) else None
+    keep_keywords(owner, kwargs if known is None else known)
 
 
 def keep_keywords(owner: Obj, given: dict[str, Any]) -> None:

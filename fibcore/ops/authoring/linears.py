@@ -158,7 +158,9 @@ def _round_up(value: int, unit: int) -> int:
 
 
 def _whole(node: ModuleNode, n: str, k: str) -> LinearSizes:
-    arguments = _arguments(node)
+    # A subclass of torch's with a constructor of its own has its sizes from that of the base class.
+    held = {name: node.attributes[name] for name in (n, k) if name in node.attributes}
+    arguments = {**held, **_arguments(node)}
     return LinearSizes(
         Size(_int(arguments, n), n, (arguments[n],)), Size(_int(arguments, k), k, (arguments[k],))
     )

@@ -82,6 +82,10 @@ class Libraries(Part):
         """Do what the `__init__` of a module's base class outside of the source does."""
         torch_nn.init(self.ev, mod, args, kwargs, place)
 
+    def module_sizes(self, mod: Mod, args: Args, kwargs: Kwargs) -> dict[str, Any] | None:
+        """What the `__init__` of such a base class keeps of its arguments; None if not known."""
+        return torch_nn.init_attributes(mod, args, kwargs)
+
     def call(self, ext: Ext, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
         """Call an opaque name."""
         name = ext.name

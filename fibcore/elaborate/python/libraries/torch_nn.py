@@ -104,6 +104,23 @@ def init(ev: Evaluator, mod: Mod, args: Args, kwargs: Kwargs, place: SourcePlace
     mod.leaf = isinstance(mod.cls, Ext) and mod.cls.short != "Module"
 
 
+def init_attributes(mod: Mod, args: Args, kwargs: Kwargs) -> dict[str, Any] | None:
+    """What torch's `__init__` keeps under the names of its parameters; None where nobody knows.
+
+    That is for classes of the source that call it themselves: `super().__init__(n, m, bias=False)`.
+    Sizes are kept as they are given; a bias becomes a parameter of that name, or None.
+    """
+    base = next((b for b in mod.cls.mro if isinstance(b, Ext)), None)
+    spec = None if base is None else _PARAMETERS.get(base.short)
+    if spec is None:
+        return None
+    found = {n: d for n, d in spec if d is not ABSENT}
+    found.update({n: a for (n, _), a in zip(spec, args, strict=False)})
+    found.update({n: kwargs[n] for n, _ in spec if n in kwargs})
+    found.pop("bias", None)
+    return found
+
+
 def _fill(ev: Evaluator, mod: Mod, kind: str, args: Args, place: SourcePlace) -> None:
     """Put the entries into a list of modules; a dict of modules has them as attributes."""
     mod.entries = born([])

@@ -59,3 +59,21 @@ def test_parameters_are_known_of_a_module_that_holds_no_others(made: Any) -> Non
     assert (found["few"], found["none"]) == (1, None)
     assert isinstance(found["some"], Unknown)
     assert isinstance(found["more"], Unknown)
+
+
+def test_a_subclass_has_the_sizes_that_it_hands_to_torchs_constructor(made: Any) -> None:
+    before = """
+class Patches(nn.Linear):
+    def __init__(self, patch, width, bias=False, **factory):
+        super().__init__(3 * patch**2, width, bias=bias, **factory)
+        self.patch = patch
+
+class Scaled(nn.LayerNorm):
+    def __init__(self, width):
+        super().__init__(width, eps=1e-6)
+"""
+    body = "p, s = Patches(4, 64), Scaled(8)\nself.x = (p.in_features, p.out_features, p.patch)\n"
+    body += "self.y = (s.normalized_shape, s.eps, s.elementwise_affine)"
+    found = made.attributes(body, before)
+    assert found["x"] == (48, 64, 4)
+    assert found["y"] == (8, 1e-6, True)
