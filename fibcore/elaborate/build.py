@@ -126,6 +126,7 @@ class TreeBuilder:
         for name, value in mod.attrs.items():
             if name is OTHER_KEYS:
                 continue  # `_node` tells of it: a path needs a name
+            value = _made_late(value)
             if isinstance(value, (Mod, Repeat, Alternatives, Unknown)) or _foreign(value):
                 yield name, value
             elif isinstance(value, (list, tuple)) and any(isinstance(v, Mod) for v in value):
@@ -533,6 +534,18 @@ def _holds_moving(value: Any) -> bool:
         _holds_moving(part) if isinstance(part, (list, tuple, dict)) else _moves(part)
         for part in (value.values() if isinstance(value, dict) else value)
     )
+
+
+def _made_late(value: Any) -> Any:
+    """A module that a forward pass keeps once it was needed, in place of whether it is there yet.
+
+    `if self.op is None: self.op = FusedRouting(...)`: a call of it comes behind that.
+    """
+    if isinstance(value, Alternatives):
+        held = [v for v in value.values if v is not ABSENT and v is not None]
+        if len(held) == 1 and isinstance(held[0], Mod) and held[0].late:
+            return held[0]
+    return value
 
 
 def _foreign(value: Any) -> bool:

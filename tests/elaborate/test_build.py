@@ -262,3 +262,35 @@ EntryClass = Model
     assert children(kept, "self.helper(self.norm(x))") == ["helper", "norm"]
     assert children("self.helper = helper", "self.norm(x)") == ["helper", "norm"]
     assert children(f"{kept}; self.helper = helper", "self.norm(x)") == ["helper", "norm"]
+
+
+def test_a_module_that_the_forward_pass_makes_when_it_first_needs_it_is_a_part(made: Any) -> None:
+    source = """
+from torch import nn
+import foreign
+from sglang.srt.layers.layernorm import RMSNorm
+
+class Model(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        {early}
+
+    def lazy(self):
+        op = getattr(self, "op", None)
+        if op is None:
+            op = self.op = RMSNorm(8)
+        return op
+
+    def forward(self, x):
+        if foreign.enabled > 0:
+            return {called}
+        return x
+
+EntryClass = Model
+"""
+    late = made.tree(source.format(early="pass", called="self.lazy()(x)"))
+    assert not late.missing
+    assert late.root.children["op"].arguments["hidden_size"] == 8
+    early = "if foreign.enabled > 0: self.op = RMSNorm(8)"
+    undecided = made.tree(source.format(early=early, called="self.op(x)"))
+    assert [m.path for m in undecided.missing] == ["op"]

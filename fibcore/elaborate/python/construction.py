@@ -139,6 +139,7 @@ class Construction(Part):
     def module(self, cls: Class, args: Args, kwargs: Kwargs, place: SourcePlace) -> Mod:
         """A module of a class of the source."""
         mod = Mod(cls, place)
+        mod.late = self.ev.mode.forward
         self.ev.keep.append(mod)
         init = self.ev.classes.attr(cls, "__init__")
         if not isinstance(init, Func):

@@ -131,7 +131,8 @@ def _fused_functions(tree: ModelTree) -> dict[str, tuple[str, ...]]:
     """Path of a module to the functions that the forward pass hands its parameters to.
 
     Modules that are one fused kernel each are such functions: they are constructed with the norms
-    whose weights they read.
+    whose weights they read. So are building blocks that are called with a norm: Muse-Spark's
+    experts normalise what they quantise.
     """
     functions: dict[str, dict[str, None]] = {}
     for operation in tree.operations:
@@ -147,6 +148,11 @@ def _fused_functions(tree: ModelTree) -> dict[str, tuple[str, ...]]:
                 for one in possible_values(value):
                     if isinstance(one, ModuleRef):
                         functions.setdefault(one.path, {})[node.class_name] = None
+        elif node.leaf:  # into what it does with a norm that it is handed nobody looks
+            for call in node.calls:
+                for value in (*call.args, *call.kwargs.values()):
+                    if isinstance(value, ModuleRef) and value.path != node.path:
+                        functions.setdefault(value.path, {})[node.class_name] = None
     return {
         path: tuple(name for name in names if name.isidentifier())
         for path, names in functions.items()

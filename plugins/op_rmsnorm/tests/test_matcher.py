@@ -500,6 +500,21 @@ def test_attention_of_towers_says_how_it_applies_its_norms(by_head: bool) -> Non
     assert missing == ([] if by_head else [("rmsnorm_h1536 inside VisionAttention", True)])
 
 
+@pytest.mark.parametrize("leaf", [True, False])
+def test_a_norm_that_a_building_block_is_called_with_is_inside_of_it(leaf: bool) -> None:
+    one = norm("layer.pre_expert_norm")
+    experts = module(
+        "layer.experts",
+        "sglang.srt.layers.muse_spark.muse_spark_fp4_moe.MuseSpark1xFp4Experts",
+        calls=[call(TENSOR, pre_expert_norm=ModuleRef(one.path))],
+        leaf=leaf,
+    )
+    found = extract(one, experts)
+    inside = [m.what for m in found.not_covered if " inside " in m.what]
+    assert inside == (["rmsnorm_h4096 inside MuseSpark1xFp4Experts"] if leaf else [])
+    assert bool(found.problems) is not leaf
+
+
 @pytest.mark.parametrize("is_called", [True, False])
 def test_a_module_that_is_one_kernel_names_the_norms_it_is_made_with(is_called: bool) -> None:
     # Muse-Spark's boundaries: a norm, the residual and the next norm.

@@ -34,17 +34,20 @@ class Mod(Obj):
         repeats: Those others.
         born: The tracker of the layer that it is a part of; None outside of layers.
         unbound: Why its arguments are not known, where they are not.
+        late: Whether a forward pass made it, which may do so on one side of a branch.
         unregistered: Names that `object.__setattr__` gave a value, of which torch learns nothing.
     """
 
     __slots__ = (
-        "born", "entries", "leaf", "pending", "repeats", "tracker", "unbound", "unregistered",
+        "born", "entries", "late", "leaf", "pending", "repeats", "tracker", "unbound",
+        "unregistered",
     )  # fmt: skip
     changeable = False
 
     def __init__(self, cls: Any, place: SourcePlace | None = None) -> None:
         super().__init__(cls, place)
         self.entries: list[Any] | None = None
+        self.late = False
         self.leaf = False
         self.pending: Callable[[], None] | None = None
         self.unbound: Unknown | None = None
