@@ -75,7 +75,10 @@ class _Finder:
         ratio = decided(node.attributes.get("compress_ratio"), "compress_ratio")
         layer = node.children.get("attn_mqa")
         if layer is None:
-            raise UndecidedError("it has no layer of attention")
+            if not any(child.is_a("RadixAttention") for child in node.children.values()):
+                raise UndecidedError("it has no layer of attention")
+            self.found.not_covered(f"{_NAME} of {node.class_name}", _OF_A_BLOCK, node)
+            return
         if ratio not in _RATIOS:
             self.found.claim(node)
             why = "its caches have other layouts, and its queries go to one kernel with more"
@@ -198,6 +201,10 @@ class _Finder:
 
 
 _NAME = "sparse_mla_dsv4"
+_OF_A_BLOCK = (
+    "a draft of several tokens at once has a layer of attention of its own, in which all tokens of "
+    "a block see each other"
+)
 _TAGS: dict[str, tuple[str, ...]] = {_NAME: ("sparse:topk", "quantization:float8_e4m3fn")}
 _PAGE = "tokens in a page, which SGLang's backend fixes"
 _BYTES = "an fp8 byte an element, two a turned one, 8 of scales"

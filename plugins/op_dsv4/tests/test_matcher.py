@@ -75,6 +75,17 @@ def test_layouts_of_other_ratios_are_named(layer: Make, found: Find, ratio: int)
     ]
 
 
+def test_attention_of_a_draft_that_writes_blocks_is_named(layer: Make, found: Find) -> None:
+    made = layer(0)
+    attention = made.children.pop("attn_mqa")  # type: ignore[attr-defined]
+    assert [p.reason for p in found(made).problems] == ["it has no layer of attention"]
+    made.children["attn"] = attention  # type: ignore[index]
+    result = found(made)
+    assert not result.problems
+    assert not result.kernels
+    assert [gap.what for gap in result.not_covered] == ["sparse_mla_dsv4 of MQALayer"]
+
+
 def test_an_indexer_in_fp4_is_named(layer: Make, indexer: Make, found: Find) -> None:
     result = found(layer(4, indexer=indexer(use_fp4_indexer=True)))
     assert [gap.what for gap in result.not_covered] == ["dsv4 index queries in FP4"]
