@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from fibcore.dataset import ProvenanceEntry
 from fibcore.errors import FibcoreError
+from fibcore.extraction.alone import whole_without
 from fibcore.extraction.drafts import draft_model, of_draft
 from fibcore.extraction.find import (
     FoundKernels,
@@ -283,6 +284,7 @@ class _Search:
                     *found.tree.warnings,
                     *not_followed(found.tree),
                     *unread(found.serving),
+                    *self._remedy(found),
                 ),
                 errors=tuple(failed),
                 class_defaults=class_defaults(kernels),
@@ -296,6 +298,12 @@ class _Search:
             unclaimed=found.unclaimed,
             launches=found.launches,
         )
+
+    def _remedy(self, found: FoundKernels) -> Iterator[str]:
+        """What of a model would be whole, where a part of it is missing."""
+        words = whole_without(self.source, found.model.config, found.serving, found.tree)
+        if words is not None:
+            yield words
 
     def _define(self, kernel: Kernel, found: FoundKernels) -> DefinedKernel:
         """Make the definition of a kernel, or join it to the one that an earlier model brought.

@@ -1,0 +1,68 @@
+"""What would be whole of a file whose model holds a part of another package's, such as a tower.
+
+What runs inside of transformers' or timm's classes is not in SGLang's source, and the part is
+missing. The language model beside it is whole: SGLang builds it alone from a file that lacks the
+part's section, or from the language model's own section. Which of these it is, is tried.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import attrs
+
+from fibcore.configs.model_config import ModelConfig
+from fibcore.configs.quantization import SECTIONS
+from fibcore.errors import FibcoreError
+from fibcore.model.serving import Serving
+from fibcore.model.tree import ModelTree
+from fibcore.sources.tree import SourceTree
+
+_TEXT = ("text_config", "llm_config", "language_config")
+"""Sections of the language model."""
+_MANY, _ONE = "ForConditionalGeneration", "ForCausalLM"
+
+
+def whole_without(
+    source: SourceTree, config: ModelConfig, serving: Serving, tree: ModelTree
+) -> str | None:
+    """Say what of a file is whole where the model's tree lacks a part; None where nothing is known.
+
+    Args:
+        source: SGLang's source.
+        config: The model's config.
+        serving: How it is served.
+        tree: The tree.
+    """
+    if not tree.missing:
+        return None
+    from fibcore.elaborate import elaborate
+
+    for words, data in _files(config.data, tree.architecture):
+        try:
+            found = elaborate(source, attrs.evolve(config, data=data), serving)
+        except FibcoreError:
+            continue
+        if not found.missing:
+            return f"what would do: {words}"
+    return None
+
+
+def _files(data: Mapping[str, Any], architecture: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Files that hold less than one, in words and as data."""
+    for key, section in data.items():
+        if key.endswith("_config") and key not in (*_TEXT, *SECTIONS) and isinstance(section, dict):
+            words = f'the file without its "{key}", of which the rest of the model is whole'
+            yield words, {k: v for k, v in data.items() if k != key}
+    if any(data.get(key) is not None for key in SECTIONS):
+        return  # which speaks of weights by the names that they have in the whole model
+    for key in _TEXT:
+        section = data.get(key)
+        if isinstance(section, dict):
+            names = section.get("architectures") or [architecture.replace(_MANY, _ONE)]
+            words = f'the file\'s "{key}" alone, with "architectures": ["{names[0]}"]'
+            yield (
+                f"{words}, the language model, which is whole",
+                {**section, "architectures": names},
+            )

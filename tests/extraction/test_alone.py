@@ -1,0 +1,73 @@
+"""A model with a tower of another package says which file would be whole."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from fibcore.configs.model_config import ModelConfig
+from fibcore.extraction.alone import whole_without
+from fibcore.model.serving import Serving
+from fibcore.sources.tree import SourceTree
+
+SOURCE = """
+from torch import nn
+from transformers import CLIPVisionModel
+from sglang.srt.layers.layernorm import RMSNorm
+
+class ModelForCausalLM(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.norm = RMSNorm(config.hidden_size)
+
+    def forward(self, x):
+        return self.norm(x)
+
+class ModelForConditionalGeneration(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.language_model = ModelForCausalLM(config.text_config)
+        if {condition}:
+            self.tower = CLIPVisionModel(config.vision_config)
+
+    def get_image_feature(self, x):
+        return self.tower(x)
+
+    def forward(self, x):
+        return self.language_model(x)
+
+EntryClass = [ModelForConditionalGeneration, ModelForCausalLM]
+"""
+FILE = {
+    "architectures": ["ModelForConditionalGeneration"],
+    "model_type": "made",
+    "text_config": {"hidden_size": 64},
+    "vision_config": {"hidden_size": 32},
+}
+LANGUAGE = '"text_config" alone, with "architectures": ["ModelForCausalLM"]'
+
+
+@pytest.mark.parametrize(
+    ("condition", "more", "words"),
+    [
+        ("getattr(config, 'vision_config', None) is not None", {}, 'without its "vision_config"'),
+        ("True", {}, LANGUAGE),
+        # Names of layers that are quantised are those of the whole model.
+        (
+            "True",
+            {"quantization_config": {"quant_method": "fp8", "activation_scheme": "dynamic"}},
+            None,
+        ),
+        ("False", {}, None),
+    ],
+)
+def test_which_file_would_be_whole(
+    made: Any, condition: str, more: dict[str, Any], words: str | None
+) -> None:
+    data = {**FILE, **more}
+    tree = made.tree(SOURCE.format(condition=condition), config=data)
+    source = SourceTree(made.root, "0.5.9", None, "made up")
+    found = whole_without(source, ModelConfig("made", None, data, "given"), Serving(), tree)
+    assert found is None if words is None else words in str(found)
+    assert bool(tree.missing) is (condition != "False")
