@@ -12,9 +12,10 @@ from typing import Any
 
 import attrs
 
-from fibcore.configs.model_config import ModelConfig
+from fibcore.configs.catalogue import ResolvedModel
 from fibcore.configs.quantization import SECTIONS
 from fibcore.errors import FibcoreError
+from fibcore.extraction.find import elaborated
 from fibcore.model.serving import Serving
 from fibcore.model.tree import ModelTree
 from fibcore.sources.tree import SourceTree
@@ -25,23 +26,24 @@ _MANY, _ONE = "ForConditionalGeneration", "ForCausalLM"
 
 
 def whole_without(
-    source: SourceTree, config: ModelConfig, serving: Serving, tree: ModelTree
+    source: SourceTree, model: ResolvedModel, serving: Serving, tree: ModelTree
 ) -> str | None:
     """Say what of a file is whole where the model's tree lacks a part; None where nothing is known.
 
     Args:
         source: SGLang's source.
-        config: The model's config.
+        model: The model.
         serving: How it is served.
         tree: The tree.
     """
     if not tree.missing:
         return None
-    from fibcore.elaborate import elaborate
-
-    for words, data in _files(config.data, tree.architecture):
+    for words, data in _files(model.config.data, tree.architecture):
+        config = attrs.evolve(model.config, data=data)
         try:
-            found = elaborate(source, attrs.evolve(config, data=data), serving)
+            found = elaborated(
+                source, attrs.evolve(model, config=config, architecture=None), serving
+            )
         except FibcoreError:
             continue
         if not found.missing:

@@ -301,7 +301,7 @@ class _Search:
 
     def _remedy(self, found: FoundKernels) -> Iterator[str]:
         """What of a model would be whole, where a part of it is missing."""
-        words = whole_without(self.source, found.model.config, found.serving, found.tree)
+        words = whole_without(self.source, found.model, found.serving, found.tree)
         if words is not None:
             yield words
 

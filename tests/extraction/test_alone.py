@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from fibcore.configs.catalogue import ResolvedModel
 from fibcore.configs.model_config import ModelConfig
 from fibcore.extraction.alone import whole_without
 from fibcore.model.serving import Serving
@@ -68,6 +69,8 @@ def test_which_file_would_be_whole(
     data = {**FILE, **more}
     tree = made.tree(SOURCE.format(condition=condition), config=data)
     source = SourceTree(made.root, "0.5.9", None, "made up")
-    found = whole_without(source, ModelConfig("made", None, data, "given"), Serving(), tree)
+    config = ModelConfig("made", None, data, "given")
+    model = ResolvedModel("made", config, (1,), (1,), None)
+    found = whole_without(source, model, Serving(), tree)
     assert found is None if words is None else words in str(found)
     assert bool(tree.missing) is (condition != "False")
