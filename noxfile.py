@@ -5,6 +5,7 @@
     nox -s lowest              the tests of the core with the lowest versions that it supports
     nox -s coverage            the tests with branch coverage, which has a floor
     nox -s differential        many new random programs in CPython and in the evaluator
+    nox -s thorough            every case of tests of which CI takes a share
     nox -s mutation            every mutation of every reference against the tests' properties
     nox -s oracle              elaborated models against transformers' own classes
     nox -s packaging           wheels in fresh environments
@@ -71,6 +72,14 @@ def pytest(session: nox.Session, *default: str, always: tuple[str, ...] = ()) ->
 def tests(session: nox.Session) -> None:
     """All tests, in the versions of the lock."""
     install(session, "test")
+    pytest(session)
+
+
+@nox.session
+def thorough(session: nox.Session) -> None:
+    """All tests, with every case of those that take a share of theirs."""
+    install(session, "test")
+    session.env["FIBCORE_TEST_ALL"] = "1"
     pytest(session)
 
 

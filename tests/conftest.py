@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     from browser import Browser
     from dask_cluster import Cluster
 
+# Collections are time of the process, of which an elaboration may have so much and no more; with
+# the usual limits they go through what all tests before have left.
+gc.set_threshold(100_000, 50, 100)
+
 SGLANG_VERSIONS = ("0.5.9", "0.5.23")
 
 _CACHE = Path(os.environ.get("FIBCORE_TEST_CACHE") or Path.home() / ".cache" / "fibcore-tests")
@@ -42,18 +46,6 @@ _CACHE = Path(os.environ.get("FIBCORE_TEST_CACHE") or Path.home() / ".cache" / "
 
 class NoSourceError(Exception):
     """Why SGLang's source cannot be had."""
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _kept_apart() -> Iterator[None]:
-    """Leave what earlier modules keep, elaborated models by the gigabyte, to no later collection.
-
-    Collections are time of the process, which an elaboration may have so much of and no more.
-    """
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()  # for those who look at the referrers of objects, as Hypothesis does
 
 
 def sglang_folder(version: str) -> Path:
@@ -248,7 +240,7 @@ def real(request: pytest.FixtureRequest) -> Callable[..., ModelTree]:
     """A function from a config and serving sizes to the tree, for each real source."""
     folder = _or_skip(request.param)
 
-    @functools.cache
+    @functools.lru_cache(maxsize=8)  # a tree takes tens of megabytes
     def elaborated(config: str, tp: int, ep: int) -> ModelTree:
         source = SourceTree(folder / "sglang", request.param, None, "PyPI")
         return elaborate(

@@ -16,7 +16,7 @@ from fibcore.elaborate.python.evaluator import Evaluator
 from fibcore.elaborate.python.patterns import charging
 from fibcore.elaborate.recursion import deep_recursion
 from fibcore.elaborate.sglang.environment import Environment
-from fibcore.elaborate.sglang.index import SourceIndex
+from fibcore.elaborate.sglang.index import index_of
 from fibcore.elaborate.sglang.launch.command_line import CommandLine
 from fibcore.elaborate.sglang.launch.config_file import with_config_file
 from fibcore.elaborate.sglang.launch.resolution import PARALLEL
@@ -63,7 +63,7 @@ def read_launch(source: SourceTree, line: str | Path | Sequence[str]) -> ReadLau
     """
     words = launch_words(["--config", str(line)] if isinstance(line, Path) else line)
     environment = Environment(Serving(), source.version)
-    ev = Evaluator(SourceIndex(source.root), environment)
+    ev = Evaluator(index_of(source.root), environment)
     release = f"SGLang {source.version or source.commit or ''}".strip()
     with deep_recursion(), charging(ev.budget.spend):
         parser = CommandLine(ev, release)

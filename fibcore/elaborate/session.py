@@ -31,7 +31,7 @@ from fibcore.elaborate.sglang.config_loading import (
 from fibcore.elaborate.sglang.entry_points import follow_forward, follow_others
 from fibcore.elaborate.sglang.environment import Environment
 from fibcore.elaborate.sglang.fact_checks import contradicted
-from fibcore.elaborate.sglang.index import SourceIndex
+from fibcore.elaborate.sglang.index import index_of
 from fibcore.elaborate.sglang.insides import activation_dtype
 from fibcore.elaborate.sglang.launch.initialization import initialize
 from fibcore.elaborate.sglang.launch.model_options import as_served
@@ -68,7 +68,7 @@ class Session:
         self.source = source
         self.config = as_served(config, serving)
         self.serving = serving
-        self.index = SourceIndex(source.root)
+        self.index = index_of(source.root)
         self.config_label = "its config class"
 
     def run(self, architecture: str) -> ModelTree:

@@ -32,7 +32,7 @@ from fibcore.model.serving import Serving
 from fibcore.model.shapes import device_bytes
 from fibcore.model.tree import ModelTree, ModuleNode, Unknown
 from fibcore.ops.checks import top_level_names
-from fibcore.ops.hookspecs import GroundTruth
+from fibcore.ops.hookspecs import GroundTruth, WorkloadCase
 from fibcore.references.reading import foreign_imports, unasserted_axes
 from fibcore.references.running import ReferenceRunner
 from fibcore.testing import trees as hand_written
@@ -110,6 +110,7 @@ def check_unknown_arguments(subject: Subject) -> None:
     Each argument of each module of the trees is made `Unknown`, one at a time; the plugin has to
     report a problem or do without it. A `ConfigError` is a fair answer too.
     """
+    as_before = {kernel.name: kernel for kernel in subject.kernels}
     for tree, serving in subject.trees:
         for node in tree.walk():
             for argument in node.arguments:
@@ -117,7 +118,8 @@ def check_unknown_arguments(subject: Subject) -> None:
                 try:
                     found = extract(subject.registry, (changed, serving))
                     for kernel in found.kernels:
-                        subject.registry.reference(kernel)
+                        if kernel != as_before.get(kernel.name):
+                            subject.registry.reference(kernel)
                 except ConfigError:
                     continue
                 except FibcoreError as error:
@@ -258,16 +260,22 @@ def _ground_truths(subject: Subject, definition: Definition) -> tuple[GroundTrut
 def check_workloads(subject: Subject) -> None:
     """Workloads have different labels, fit the definition and its constraints, and repeat.
 
-    Asked of every definition, and of one whose inputs are not what the plugin makes them.
+    Asked of every definition, and of one whose inputs are not what the plugin makes them. Tensors
+    are made twice for one definition of each op type: large ones take most of the time.
     """
+    repeated: set[str] = set()
     for definition in subject.definitions:
         first = _workloads(subject, definition)
         if first is None:
             continue  # the hook is optional
         assert first, f"{definition.name}: fibcore_workloads returned no case"
-        assert _workloads(subject, definition) == first, (
-            f"{definition.name}: the same seed gives other workloads"
-        )
+        if definition.op_type in repeated:
+            again = subject.registry.workloads(definition, {}, 0) or ()
+            same = [_sizes(case) for case in again] == [case[:3] for case in first]
+        else:
+            repeated.add(definition.op_type)
+            same = _workloads(subject, definition) == first
+        assert same, f"{definition.name}: the same seed gives other workloads"
         foreign = attrs.evolve(
             definition,
             inputs={**definition.inputs, "of_another_dataset": scalar("int32")},
@@ -289,7 +297,7 @@ def check_costs(subject: Subject) -> None:
         nothing = {name: int(name.startswith("len_")) for name in definition.var_axes}
         for axes, tensors in (*sizes, (nothing, dict)):
             known = {
-                name: [int(number) for number in array.reshape(-1)]
+                name: array.reshape(-1).tolist()
                 for name, array in tensors().items()
                 if TABLE[definition.inputs[name].dtype].kind == "int"
             }
@@ -314,10 +322,11 @@ def _workloads(subject: Subject, definition: Definition) -> list[Any] | None:
     cases = subject.registry.workloads(definition, {}, 0)
     if cases is None:
         return None
-    return [
-        (case.label, dict(case.axes), dict(case.scalars), encoded(definition, case))
-        for case in cases
-    ]
+    return [(*_sizes(case), encoded(definition, case)) for case in cases]
+
+
+def _sizes(case: WorkloadCase) -> tuple[str, dict[str, int], dict[str, Any]]:
+    return case.label, dict(case.axes), dict(case.scalars)
 
 
 def check_implementations(subject: Subject) -> None:

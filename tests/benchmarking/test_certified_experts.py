@@ -9,6 +9,7 @@ import pytest
 
 import fibcore
 from fibcore.plugin import Definition, Kernel
+from fibcore.testing.shares import a_share
 
 pytest.importorskip("torch")
 
@@ -28,7 +29,9 @@ def small(weights: str, groups: int, kept: int) -> Definition:
 
 @pytest.fixture(
     scope="module",
-    params=[("fp8_block_scale", 4, 2), ("bf16", 1, 1), ("mxfp4", 1, 1), ("nvfp4", 4, 2)],
+    params=a_share(
+        [("fp8_block_scale", 4, 2), ("bf16", 1, 1), ("mxfp4", 1, 1), ("nvfp4", 4, 2)], 2
+    ),
     ids=str,
 )
 def certificate(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:

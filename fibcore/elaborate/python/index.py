@@ -209,6 +209,7 @@ class SourceModule:
     def __init__(self, name: str, path: Path, file: str, is_package: bool) -> None:
         self.name = name
         self.path = path
+        self.state = state_of(path)
         self.file = file
         self.is_package = is_package
         self._binding: dict[str, tuple[Statement, ...]] = {}
@@ -347,6 +348,15 @@ class SourceModule:
         )
 
 
+def state_of(path: Path) -> tuple[int, ...] | None:
+    """What tells one content of a file from another; None where there is no such file."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
 class ModuleIndex:
     """The modules of a folder, by dotted name.
 
@@ -366,6 +376,22 @@ class ModuleIndex:
         if name not in self._modules:
             self._modules[name] = self._find(name)
         return self._modules[name]
+
+    @property
+    def size(self) -> int:
+        """Characters of the files that were read."""
+        read = (m for m in self._modules.values() if m is not None and "text" in vars(m))
+        return sum(len(module.text) for module in read)
+
+    def is_current(self) -> bool:
+        """Whether the files that were asked for are those that are there."""
+        for name, module in self._modules.items():
+            if module is None:
+                if self._find(name) is not None:
+                    return False
+            elif module.state != state_of(module.path):
+                return False
+        return True
 
     def holds(self, name: str) -> bool:
         """Whether a dotted name belongs to the folder, by what it begins with."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from fibcore.elaborate.sglang.config_loading import loaded_as
-from fibcore.elaborate.sglang.index import SourceIndex, entry_classes
+from fibcore.elaborate.sglang.index import SourceIndex, entry_classes, index_of
 from fibcore.errors import ConfigError, ElaborationError, UnknownModelError, nearest
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def model_files(source: SourceTree) -> Mapping[str, tuple[str, ...]]:
     Raises:
         ElaborationError: the tree holds no model files.
     """
-    index = SourceIndex(source.root)
+    index = index_of(source.root)
     found = {m.path.stem: entry_classes(m) for m in index.model_modules()}
     found = {stem: names for stem, names in found.items() if names}
     if not found:

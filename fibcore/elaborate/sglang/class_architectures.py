@@ -18,6 +18,8 @@ from fibcore.model.serving import Serving
 if TYPE_CHECKING:
     from fibcore.elaborate.sglang.index import SourceIndex
 
+_QUANTIZATION = "quantization"
+
 
 def class_architecture(index: SourceIndex, data: Mapping[str, Any]) -> str | None:
     """The model class that the config class of a file's model type writes into the config.
@@ -37,6 +39,9 @@ def class_architecture(index: SourceIndex, data: Mapping[str, Any]) -> str | Non
     if module is None or ".architectures" not in module.text:
         return None
     table = table_of(pinned_transformers(index.root), NEWEST_MAJOR).table
+    if _QUANTIZATION not in module.text:
+        # Sections that name every layer of a checkpoint are most of its file.
+        data = {key: value for key, value in data.items() if _QUANTIZATION not in key}
     builder = ConfigBuilder(ev, table, "sglang", classes)
     environment.use_configs(builder)
     try:

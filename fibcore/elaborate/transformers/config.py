@@ -226,6 +226,8 @@ class ConfigBuilder:
         for key, value in config.values.items():
             if isinstance(value, Unknown) and key in given:
                 config.values[key] = given[key]  # the file's word, where the class's is not known
+            elif isinstance(value, (dict, list)) and value is given.get(key):
+                continue  # the file's own, to its last part: of as many as a checkpoint has layers
             elif not isinstance(value, ConfigObject):
                 config.values[key] = config.default(key, value)
         make_nested(self, config, known=True)

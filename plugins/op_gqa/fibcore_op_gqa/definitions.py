@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import math
 import re
+from collections.abc import Mapping
+from functools import lru_cache
 from importlib import resources
 from typing import cast
 
@@ -77,10 +79,7 @@ def define(kernel: Kernel) -> Definition:
 
 def extras_of(definition: Definition) -> Extras:
     """What the constants of a reference in this plugin's form, and the inputs, say."""
-    found: dict[str, object] = {}
-    for node in ast.parse(definition.reference).body:
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
-            found |= {t.id: node.value.value for t in node.targets if isinstance(t, ast.Name)}
+    found = _constants(definition.reference)
     window, cap = found.get("SLIDING_WINDOW"), found.get("LOGIT_CAP")
     chunk = found.get("ATTENTION_CHUNK")
     cache = definition.inputs["k_cache"].dtype if "k_cache" in definition.inputs else None
@@ -94,6 +93,16 @@ def extras_of(definition: Definition) -> Extras:
         cache if cache in CACHE_DTYPES else None,
         "custom_mask" in definition.inputs,
     )
+
+
+@lru_cache(maxsize=64)  # each workload of a definition asks
+def _constants(reference: str) -> Mapping[str, object]:
+    """Names that statements of a reference's module assign a constant to, with it."""
+    found: dict[str, object] = {}
+    for node in ast.parse(reference).body:
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
+            found |= {t.id: node.value.value for t in node.targets if isinstance(t, ast.Name)}
+    return found
 
 
 def widths(definition: Definition) -> tuple[int, int]:

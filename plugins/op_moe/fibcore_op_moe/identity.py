@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from collections.abc import Mapping
 
@@ -74,7 +75,7 @@ def activation_of(definition: Definition) -> Activation | None:
 
     A reference in this plugin's form has a function of its name, unless inputs tell it.
     """
-    for node in ast.parse(definition.reference).body:
+    for node in _statements(definition.reference):
         if isinstance(node, ast.FunctionDef) and node.name in activations.BY_NAME:
             return activations.BY_NAME[node.name]
     return activations.of_inputs(definition.inputs)
@@ -152,13 +153,19 @@ def contradictions(definition: Definition) -> tuple[str, ...]:
     return tuple(found)
 
 
+@functools.lru_cache(maxsize=64)  # each workload of a definition asks, some of them thrice
+def _statements(reference: str) -> tuple[ast.stmt, ...]:
+    """The statements of a reference's module; not to be changed."""
+    return tuple(ast.parse(reference).body)
+
+
 def _routing_of(reference: str, constants: Mapping[str, object]) -> Routing | None:
     """The routing that a reference in this plugin's form says; None for any other reference.
 
     The function that computes it has its name. In references of earlier versions constants say it,
     `ROUTING = "renorm"` and `WEIGHT_ON_INPUT = True`.
     """
-    for node in ast.parse(reference).body:
+    for node in _statements(reference):
         if isinstance(node, ast.FunctionDef) and node.name in routings.BY_FUNCTION:
             return routings.BY_FUNCTION[node.name]
     routing = routings.BY_NAME.get(str(constants.get("ROUTING")))
@@ -170,7 +177,7 @@ def _routing_of(reference: str, constants: Mapping[str, object]) -> Routing | No
 def _constants_of(reference: str) -> dict[str, object]:
     """Top-level `NAME = literal` assignments of a source."""
     found: dict[str, object] = {}
-    for node in ast.parse(reference).body:
+    for node in _statements(reference):
         if (
             isinstance(node, ast.Assign)
             and len(node.targets) == 1

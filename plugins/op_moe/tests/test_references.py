@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import unittest
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch.utils._pytree import tree_leaves
 
 from fibcore.plugin import render
 from fibcore.testing.idle_code import idle_code
+from fibcore.testing.shares import a_share
 from fibcore.testing.wrong_references import assert_accepted
 from fibcore_op_moe.activations import ACTIVATIONS, SWIGLU, SWIGLU_OAI
 from fibcore_op_moe.assembling import select, source, whole
@@ -389,8 +391,9 @@ TOGETHER = [
 ]
 
 
-@pytest.mark.parametrize("constants", TOGETHER)
-@pytest.mark.parametrize("kernel", TENSOR_CORES)
+@pytest.mark.parametrize(
+    ("kernel", "constants"), a_share(itertools.product(TENSOR_CORES, TOGETHER), 3)
+)
 def test_products_on_tensor_cores(
     definition_of: Any,
     small: Any,

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from fibcore.testing.shares import a_share
 from fibcore.testing.templates import Template
 from fibcore.testing.wrong_references import (
     Mistake,
@@ -614,21 +615,21 @@ MISTAKES = {
 }
 
 
-@pytest.mark.parametrize(("kernel", "mistake"), parameters(MISTAKES))
+@pytest.mark.parametrize(("kernel", "mistake"), a_share(parameters(MISTAKES), 4))
 def test_wrong_reference_is_rejected(
     definition_of: Any, small: Any, template: Template, kernel: str, mistake: Mistake
 ) -> None:
     assert_rejected(template, definition_of(small[kernel]), mistake)
 
 
-@pytest.mark.parametrize("kernel", dict.fromkeys([*KERNELS, *(r.name for r in SCORED)]))
+@pytest.mark.parametrize("kernel", a_share(dict.fromkeys([*KERNELS, *(r.name for r in SCORED)]), 2))
 def test_right_reference_is_accepted(
     definition_of: Any, small: Any, template: Template, kernel: str
 ) -> None:
     assert_accepted(template, definition_of(small[kernel]))
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("kernel", a_share(KERNELS, 3))
 def test_wrong_implementations_are_rejected(
     definition_of: Any, small: Any, template: Template, kernel: str
 ) -> None:

@@ -99,9 +99,9 @@ def test_small_probabilities_are_drawn_as_often_as_they_should_be(definition: Ma
     row = torch.full((1, vocab_size), 2.0**-26)
     row[0, 0] = 1.0 - (vocab_size - 1) * 2.0**-26
     torch.manual_seed(5)
-    draws = torch.cat([run(row.expand(64, -1)) for _ in range(128)])
-    # 2^17 · 2^-26 = 2^-9 of 8192 draws: 16, give or take 4; within 5 of these.
-    assert 1 <= int((draws > 0).sum()) <= 40
+    draws = torch.cat([run(row.expand(64, -1)) for _ in range(64)])
+    # 2^17 · 2^-26 = 2^-9 of 4096 draws: 8, give or take 3; with numbers of 24 bits 0, or 32.
+    assert 1 <= int((draws > 0).sum()) <= 20
     assert int((draws > vocab_size // 2).sum()) >= 1
 
 

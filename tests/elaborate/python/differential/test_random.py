@@ -21,7 +21,7 @@ FIRST = int(os.environ.get("FIBCORE_RANDOM_FIRST", "0"))
 """The seed of the first program."""
 SMALLEST = 100
 """Programs of which Hypothesis makes the smallest that differs."""
-FUNCTIONS = MORE or 3000
+FUNCTIONS = MORE or 1000
 MODULES = FUNCTIONS // 50
 """Programs whose statements are a module's own, which are evaluated each by itself."""
 PARTS = 10
