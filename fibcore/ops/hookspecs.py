@@ -181,6 +181,12 @@ class TestTemplate:
               default comparison. With a further parameter `inputs` it is given the case's inputs
               by name: where outputs are drawn at random, each of the two is held against what
               the inputs make probable.
+            * optionally `figures(definition, name, value, inputs) -> torch.Tensor | None`: what an
+              output stands for that no tolerance compares as it is, in numbers that a tolerance
+              compares: of indices the scores of what they name, of bytes the numbers that are read
+              there. Right outputs have the same figures up to rounding; an output that cannot be
+              right has NaN. None for outputs that are compared as they are. Certificates are of
+              figures then. `value` may hold anything, and is not changed.
     """
 
     __test__ = False  # not a test class, whatever pytest thinks of the name

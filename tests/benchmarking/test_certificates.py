@@ -26,6 +26,7 @@ from fibcore.cli import cli
 from fibcore.errors import UsageError
 from fibcore.model.definition import Definition
 from fibcore.ops.hookspecs import Implementation, hookimpl
+from fibcore.ops.hookspecs import TestTemplate as Template
 from fibcore.plugin import rewritten, wrapped
 
 torch = pytest.importorskip("torch")
@@ -48,6 +49,34 @@ class Plugin(toy.Plugin):
 TOY = toy.definition()
 WRONG = wrapped(TOY, "2 % too large", scale="scale * 1.02")
 RIGHT = wrapped(TOY, "rounded twice", right=True, result="result.half().bfloat16()")
+
+
+FIGURES = """import torch
+
+PROPERTIES = []
+
+
+def cases(definition):
+    return [{"id": "one"}]
+
+
+def make_inputs(definition, case, device, generator):
+    return {}
+
+
+def figures(definition, name, value, inputs):
+    if name != "out":
+        return None
+    return value.double().sort(0).values if value.isfinite().all() else value.double()
+"""
+
+
+class WithFigures(Plugin):
+    """The toy op type, of which rows may come in any order."""
+
+    @hookimpl
+    def fibcore_test_template(self, op_type: str) -> Template:
+        return Template(op_type, FIGURES)
 
 
 @pytest.fixture
@@ -89,6 +118,26 @@ def test_right_ones_are_accepted_and_wrong_ones_rejected(dataset: Path) -> None:
     for name in ("2 % too large", "zeros"):
         assert verdicts(found, name) == ["rejected"] * 3
     assert set(found.left_out) >= {"flashinfer.pick"}  # on the CPU
+
+
+def test_outputs_are_compared_by_what_they_stand_for(dataset: Path) -> None:
+    other = wrapped(TOY, "rows in another order", right=True, result="result.flip(0)")
+    plain = certify(dataset, other, WRONG)
+    assert not plain.certified
+    (found,) = fibcore.certify(
+        dataset=dataset,
+        registry=toy.registry(WithFigures(other, WRONG)),
+        definition_name="pick_w4",
+        device="cpu",
+        limit=3,
+    ).certificates
+    assert found.reasons == ()
+    assert found.certified
+    assert (found.figures, found.yardstick) == (("out",), "float64")
+    assert verdicts(found, "rows in another order") == ["accepted"] * 3
+    assert verdicts(found, "2 % too large") == ["rejected"] * 3
+    # A benchmark compares the rows themselves.
+    assert "pick_w4" not in (dataset / YAML).read_text()
 
 
 def test_errors_are_those_against_float64(dataset: Path) -> None:

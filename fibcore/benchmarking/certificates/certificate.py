@@ -101,6 +101,9 @@ class Certificate:
         workloads: What was found on each.
         left_out: Ground truths that did not run here, and why.
         not_tried: Uuids of workloads that were left out, and why.
+        figures: Outputs that are compared by what they stand for: indices by the scores of what
+            they name, bytes by numbers. The tolerance is one of those, and no benchmark's.
+        yardstick: What errors are against: "float64", or the ground truth that stands in for it.
     """
 
     definition: str
@@ -115,6 +118,8 @@ class Certificate:
     workloads: tuple[OnWorkload, ...]
     left_out: Mapping[str, str]
     not_tried: Mapping[str, str]
+    figures: tuple[str, ...] = ()
+    yardstick: str = "float64"
 
     @property
     def path(self) -> str:
@@ -129,12 +134,14 @@ class Certificate:
 
 @attrs.frozen
 class Measured:
-    """What a worker said of a workload: `implementations` and `machine` are its answer's."""
+    """What a worker said of a workload: what follows its axes is the answer's."""
 
     uuid: str
     axes: Mapping[str, int]
     implementations: Sequence[Mapping[str, Any]]
     machine: Mapping[str, str]
+    figures: Sequence[str] = ()
+    yardstick: str = "float64"
 
     def tables(self, *, right: bool) -> list[Table]:
         """The tables of `separable`."""
@@ -200,6 +207,8 @@ def certify_measured(
             if "left_out" in one
         },
         not_tried=not_tried,
+        figures=tuple(sorted({name for one in measured for name in one.figures})),
+        yardstick=measured[0].yardstick if measured else "float64",
     )
 
 
@@ -332,7 +341,8 @@ def settings(certificates: Iterable[Mapping[str, Any]]) -> str:
         certificates: Certificates as plain data.
     """
     lines = ["# Tolerances that tell right from wrong; the certificates beside this file say how."]
-    found = [c for c in certificates if c["certified"]]
+    # What outputs stand for, flashinfer-bench does not compare.
+    found = [c for c in certificates if c["certified"] and not c.get("figures")]
     lines.append("definition_config:" if found else "definition_config: {}")
     for one in sorted(found, key=lambda c: str(c["definition"])):
         lines.append(f"  {one['definition']}:")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -49,6 +50,8 @@ DEFAULT_MEMORY = GIB // 4
 
 DEFAULT_TIMEOUT_S = 1800.0
 STEP = "certifying"
+FIGURES = "figures"
+"""The function of a test template that says what an output stands for."""
 
 
 @attrs.frozen
@@ -228,6 +231,7 @@ class _Setting:
                 Measured(
                     *(workload["uuid"], workload["axes"]),
                     *(answer["implementations"], answer["machine"]),
+                    *(answer["figures"], answer["yardstick"]),
                 )
             )
         return certify_measured(definition, measured, self.seed, not_tried, reasons)
@@ -260,11 +264,24 @@ class _Setting:
             "definition": definition.to_dict(),
             "implementations": to_data(self.registry.implementations(definition)),
             "truths": to_data(list(truths.truths)),
+            "template": self._template(definition.op_type),
             "root": str(self.dataset.root.absolute()),
             "device": self.device,
             "seed": self.seed,
             "sglang": self.sglang,
         }
+
+    def _template(self, op_type: str) -> str | None:
+        """The source of the test template, where it says what outputs stand for."""
+        template = self.registry.test_template(op_type)
+        if template is None:
+            return None
+        names = {
+            node.name
+            for node in ast.parse(template.source).body
+            if isinstance(node, ast.FunctionDef)
+        }
+        return template.source if FIGURES in names else None
 
 
 def _spread(workloads: list[dict[str, Any]], limit: int | None) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fibcore.plugin import Definition, Implementation, rewritten, wrapped
 from fibcore_op_dsa.definitions import kind_of
+from fibcore_op_dsa.names import Kind
 
 _WITHOUT_LAST = '''
 def without_last(indices):
@@ -15,14 +16,73 @@ def without_last(indices):
 
 
 def implementations(definition: Definition) -> tuple[Implementation, ...]:
-    """Those of sparse attention; none for the choice of keys, and for definitions of others.
+    """Those of sparse attention and of the choice of keys; none for definitions of others.
 
-    Two right kernels choose keys in another order, and of keys with equal scores others: no
-    tolerance of an output tells them from wrong ones. The reference tests do, by the scores.
+    Two right kernels choose keys in another order, and of keys with equal scores others: the
+    template's `figures` compare the scores of what is chosen.
     """
     kind = kind_of(definition)
-    if kind not in ("attention", "scaled"):
+    if kind is None:
         return ()
+    return _choice(definition) if kind == "indexer" else _attention(definition, kind)
+
+
+def _choice(definition: Definition) -> tuple[Implementation, ...]:
+    products = "product(q, k.mT).relu_()"
+    return (
+        *rewritten(
+            definition,
+            "a page of keys at a time",
+            *("CPU_KEYS = 4096", "CPU_KEYS = 1", "GPU_KEYS = 262144", "GPU_KEYS = 8192"),
+            right=True,
+        ),
+        *wrapped(
+            definition,
+            "keys in another order",
+            right=True,
+            result="result.sort(-1, descending=True).values",
+        ),
+        # As SGLang's function in torch has it.
+        *rewritten(
+            definition,
+            "products rounded to bfloat16",
+            products,
+            "product(q, k.mT).relu_().bfloat16().float()",
+            right=True,
+        ),
+        *rewritten(definition, "negative products count", products, "product(q, k.mT)"),
+        *rewritten(definition, "scales are left out", "[:, 0].mul_(scale)", "[:, 0]"),
+        *rewritten(
+            definition, "scales of the key before", ".mul_(scale)", ".mul_(scale.roll(1, 1))"
+        ),
+        *rewritten(
+            definition,
+            "the keys with the smallest scores",
+            ", -1).indices",
+            ", -1, largest=False).indices",
+        ),
+        *wrapped(definition, "weights without sign", weights="weights.abs()"),
+        *wrapped(definition, "all heads have one weight", weights="torch.ones_like(weights)"),
+        *wrapped(
+            definition,
+            "the last head is left out",
+            weights="torch.cat((weights[:, :-1], 0 * weights[:, -1:]), 1)",
+        ),
+        *wrapped(definition, "the last key is not seen", seq_lens="seq_lens - 1"),
+        *wrapped(definition, "pages of the query before", block_table="block_table.roll(1, 0)"),
+        *wrapped(
+            definition,
+            "queries of the sequence before",
+            q_index_fp8="q_index_fp8.view(torch.int8).roll(1, 0).view(q_index_fp8.dtype)",
+        ),
+        *wrapped(definition, "keys of the query before", result="result.roll(1, 0)"),
+        *wrapped(
+            definition, "the key before each", result="torch.where(result > 0, result - 1, result)"
+        ),
+    )
+
+
+def _attention(definition: Definition, kind: Kind) -> tuple[Implementation, ...]:
     softmax = "torch.softmax(logits, -1)"
     return (
         *rewritten(

@@ -360,6 +360,18 @@ def _scores(
     return scores, (products @ weights.abs()) * scales, magnitudes * scales
 
 
+def _no_choice(chosen: torch.Tensor, tokens: torch.Tensor) -> str:
+    """Why a list [topk] cannot be a choice among the keys at some places; "" where it can be."""
+    own, count = chosen[chosen >= 0].long(), min(len(chosen), len(tokens))
+    if len(own) != count:
+        return f"{len(own)} keys are chosen, not {count}"
+    if not bool((chosen[count:] == -1).all()):
+        return "behind the keys that are chosen stands not -1"
+    if int(torch.isin(tokens, own).sum()) != count:
+        return "keys of others, or a key twice"
+    return ""
+
+
 def _assert_chosen(inputs: Inputs, chosen: torch.Tensor, who: str, *, exact: bool) -> None:
     """As many different keys of each sequence as there may be, none worse than one left out."""
     topk, rows = chosen.shape[1], chosen.shape[0]
@@ -367,21 +379,42 @@ def _assert_chosen(inputs: Inputs, chosen: torch.Tensor, who: str, *, exact: boo
     assert rows == len(inputs["seq_lens"])
     for row in range(rows):
         tokens = _tokens(inputs, row)
-        own = chosen[row][chosen[row] >= 0].long()
+        where, wrong = f"{who}, query {row}", _no_choice(chosen[row], tokens)
+        assert not wrong, f"{where}: {wrong}"
         count = min(topk, len(tokens))
-        where = f"{who}, query {row}"
-        assert len(own) == count, f"{where}: {len(own)} keys are chosen, not {count}"
-        rest = chosen[row, count:]
-        assert bool((rest == -1).all()), f"{where}: behind the keys that are chosen stands not -1"
-        taken = torch.isin(tokens, own)
-        assert int(taken.sum()) == count, f"{where}: keys of others, or a key twice"
         if count in (0, len(tokens)):
             continue
+        taken = torch.isin(tokens, chosen[row].long())
         scores, sums, magnitudes = _scores(inputs, row, values[tokens], all_scales[tokens])
         slack = 2.0**-18 * magnitudes if exact else 2.0**-8 * sums + 2.0**-10 * magnitudes
         worst = (scores + slack)[taken].min()
         best = (scores - slack)[~taken].max()
         assert worst >= best, f"{where}: a key with a score of {best} is left out for {worst}"
+
+
+def figures(
+    definition: Definition, name: str, value: torch.Tensor, inputs: Inputs
+) -> torch.Tensor | None:
+    """Scores of the chosen keys [batch_size, topk] from the largest on, in float64.
+
+    They are over the largest magnitude of a query's scores, so that all queries count alike; places
+    without a key have 0. Of a list that is no choice all scores are NaN. Of equal scores either
+    key may be chosen: that is seen in no score. None for other outputs.
+    """
+    del definition
+    if name != "topk_indices":
+        return None
+    values, all_scales = _unpacked(inputs["k_index_cache_fp8"])
+    found = torch.zeros(value.shape, dtype=torch.float64, device=value.device)
+    for row, chosen in enumerate(value):
+        tokens = _tokens(inputs, row)
+        if _no_choice(chosen, tokens):
+            found[row] = math.nan
+            continue
+        scores, _, _ = _scores(inputs, row, values[tokens], all_scales[tokens])
+        own = scores[torch.isin(tokens, chosen.long())].sort(descending=True).values
+        found[row, : len(own)] = own / scores.abs().max() if len(own) else own
+    return found
 
 
 def best_keys_are_chosen(

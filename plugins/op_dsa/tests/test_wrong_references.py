@@ -140,11 +140,7 @@ def test_wrong_references_are_rejected(
     assert_rejected(template, small[kind], mistake, crashes=CRASHES)
 
 
-@pytest.mark.parametrize("kind", ["attention", "scaled"])
+@pytest.mark.parametrize("kind", ["attention", "scaled", "indexer"])
 def test_wrong_implementations_are_rejected(small: Small, template: Template, kind: str) -> None:
     made = small[kind]
     assert_wrong_ones_rejected(template, made, fibcore_implementations(made))
-
-
-def test_choices_have_no_implementations(small: Small) -> None:
-    assert fibcore_implementations(small["indexer"]) == ()

@@ -7,10 +7,10 @@ from fibcore_op_dsv4.definitions import kind_of
 
 
 def implementations(definition: Definition) -> tuple[Implementation, ...]:
-    """All of them; none for stores, and for definitions of others.
+    """All of them; none for definitions of others.
 
-    What is stored are bytes, of which no tolerance tells a number on the border of two fp8 numbers
-    from a wrong one. The reference tests do, by what they stand for.
+    What is stored are bytes, in which a number on the border of two fp8 numbers may be either: the
+    template's `figures` say what they stand for.
     """
     kind = kind_of(definition)
     if kind is None:
@@ -19,9 +19,10 @@ def implementations(definition: Definition) -> tuple[Implementation, ...]:
         return _attention(definition)
     if kind in ("overlap", "plain"):
         return _compress(definition)
-    return () if "out_loc" in definition.inputs else _query(definition)
+    return _store(definition) if "out_loc" in definition.inputs else _query(definition)
 
 
+_NO_LAST = "torch.cat((out_loc[:-1], torch.full_like(out_loc[-1:], -1)))"
 _MISSING = "logits.masked_fill_(~there[:, None], LOWEST)"
 
 
@@ -92,6 +93,72 @@ def _compress(definition: Definition) -> tuple[Implementation, ...]:
             definition,
             "new tokens are not kept",
             write_indices="torch.full_like(write_indices, -1)",
+        ),
+    )
+
+
+def _store(definition: Definition) -> tuple[Implementation, ...]:
+    least, keys = "clamp(min=LEAST)", "normalised(kv[kept]) * weight.float()"
+    turned = "one * cos - other * sin, one * sin + other * cos"
+    return (
+        *rewritten(
+            definition,
+            "as complex numbers",
+            turned,
+            "(torch.complex(one, other) * torch.complex(cos, sin)).real, "
+            "(torch.complex(one, other) * torch.complex(cos, sin)).imag",
+            right=True,
+        ),
+        # A root and a quotient in place of one of both.
+        *rewritten(
+            definition,
+            "divided by the root",
+            "x * torch.rsqrt(x.square().mean(-1, keepdim=True) + EPS)",
+            "x / torch.sqrt(x.square().mean(-1, keepdim=True) + EPS)",
+            right=True,
+        ),
+        *rewritten(definition, "not normalised", keys, "kv[kept].float() * weight.float()"),
+        *rewritten(definition, "the weight is left out", keys, "normalised(kv[kept])"),
+        *rewritten(
+            definition,
+            "turned the other way",
+            turned,
+            "one * cos + other * sin, other * cos - one * sin",
+        ),
+        *wrapped(definition, "not turned", positions="torch.zeros_like(positions)"),
+        *wrapped(definition, "places of the token before", out_loc="out_loc.roll(1, 0)"),
+        *wrapped(definition, "one place further", out_loc="out_loc + (out_loc >= 0).int()"),
+        *wrapped(definition, "the last token is left out", out_loc=_NO_LAST),
+        *rewritten(definition, "no transform", "transformed(rotated(", "(rotated("),
+        *rewritten(
+            definition,
+            "scales are 5 % too large",
+            f"{least} / FP8_MAX\n    scaled",
+            f"{least} / FP8_MAX * 1.05\n    scaled",
+        ),
+        *rewritten(
+            definition,
+            "scales are not those that divide",
+            "torch.float8_e4m3fn), scale",
+            "torch.float8_e4m3fn), scale * 1.05",
+        ),
+        *rewritten(
+            definition,
+            "scales are one byte further",
+            "scales[..., : exponent.shape[1]]",
+            "scales[..., 1 : 1 + exponent.shape[1]]",
+        ),
+        *rewritten(
+            definition,
+            "exponents are one too small",
+            "exponent.to(torch.uint8)",
+            "(exponent - 1).to(torch.uint8)",
+        ),
+        *rewritten(
+            definition,
+            "all elements are fp8",
+            ".bfloat16().view(torch.uint8)",
+            ".to(torch.float8_e4m3fn).bfloat16().view(torch.uint8)",
         ),
     )
 

@@ -449,6 +449,14 @@ def _nothing_else_is_new(
     updated: torch.Tensor, before: torch.Tensor, places: torch.Tensor, latent: bool
 ) -> None:
     """Bytes of places that nothing goes to, and the byte of a vector that is no scale."""
+    found = _something_else(updated, before, places, latent)
+    assert not found, found
+
+
+def _something_else(
+    updated: torch.Tensor, before: torch.Tensor, places: torch.Tensor, latent: bool
+) -> str:
+    """What is written beside what belongs to places; "" for nothing."""
     page_size, size = before.shape[1], before.shape[-1]
     data = size - 8 if latent else size - 4
     kept = torch.ones(len(before), page_size, dtype=torch.bool, device=before.device)
@@ -457,9 +465,11 @@ def _nothing_else_is_new(
     for begin, width in ((0, data), (page_size * data, size - data)):
         part = slice(begin, begin + page_size * width)
         rows = [x[:, part].reshape(len(before), page_size, width) for x in (one, other)]
-        assert torch.equal(rows[0][kept], rows[1][kept]), "something else is written"
-        if latent and width == 8:
-            assert torch.equal(rows[0][..., -1], rows[1][..., -1]), "what is no scale is written"
+        if not torch.equal(rows[0][kept], rows[1][kept]):
+            return "something else is written"
+        if latent and width == 8 and not torch.equal(rows[0][..., -1], rows[1][..., -1]):
+            return "what is no scale is written"
+    return ""
 
 
 # --- all ------------------------------------------------------------------------------------------
@@ -492,6 +502,28 @@ PROPERTIES = [
     stored_rows_equal_float64,
     tokens_do_not_mix,
 ]
+
+
+def figures(
+    definition: Definition, name: str, value: torch.Tensor, inputs: Inputs
+) -> torch.Tensor | None:
+    """What bytes of new rows stand for, in float64, and a last 0.
+
+    None for outputs that are no caches of bytes. Where anything else is written, all is NaN.
+    """
+    if name not in ("updated_kv_cache", "updated_k_index_cache_fp8"):
+        return None
+    latent = name == "updated_kv_cache"
+    places = inputs["out_loc"][inputs["out_loc"] >= 0].long()
+    if latent:
+        rows = _latents(value, _size(definition, "head_dim"))[places]
+    else:
+        rows = _index_keys(value, definition)[places]
+    found: torch.Tensor = torch.nn.functional.pad(rows.flatten(), (0, 1))
+    before = inputs[name.removeprefix("updated_")]
+    if _something_else(value, before, places, latent):
+        found.fill_(math.nan)
+    return found
 
 
 def compare(

@@ -226,15 +226,7 @@ def test_wrong_references_are_rejected(
     assert_rejected(template, small[kind], mistake, crashes=CRASHES)
 
 
-STORES = [kind for kind in KINDS if kind.endswith("_store")]
-
-
-@pytest.mark.parametrize("kind", STORES)
-def test_stores_have_no_implementations(small: Small, kind: str) -> None:
-    assert fibcore_implementations(small[kind]) == ()
-
-
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in STORES])
+@pytest.mark.parametrize("kind", list(KINDS))
 def test_wrong_implementations_are_rejected(small: Small, template: Template, kind: str) -> None:
     made = small[kind]
     assert_wrong_ones_rejected(template, made, fibcore_implementations(made))

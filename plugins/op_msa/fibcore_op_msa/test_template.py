@@ -165,28 +165,44 @@ def best_blocks_are_chosen(
     _assert_chosen(definition, inputs, chosen, "the reference")
 
 
+def _always(definition: Definition, count: int) -> set[int]:
+    """Of so many blocks, those that are chosen whatever their scores."""
+    lines = dict(line.partition(" = ")[::2] for line in definition["reference"].splitlines())
+    init, local = (int(lines[name]) for name in ("INIT_BLOCKS", "LOCAL_BLOCKS"))
+    return set(range(min(init, count))) | set(range(max(0, count - local), count))
+
+
+def _no_choice(own: torch.Tensor, count: int, always: set[int]) -> str:
+    """Why a list [topk] cannot be a choice among so many blocks; "" where it can be."""
+    kept = min(len(own), count)
+    if not bool((own[kept:] == -1).all()):
+        return "behind the blocks stands not -1"
+    taken = set(own[:kept].tolist())
+    if len(taken) != kept:
+        return "a block twice"
+    if not taken <= set(range(count)):
+        return "blocks that there are not"
+    if len(always) <= kept and not always <= taken:
+        return "a block that is always chosen is left out"
+    return ""
+
+
 def _assert_chosen(definition: Definition, inputs: Inputs, chosen: torch.Tensor, who: str) -> None:
     """As many different blocks as there may be, those that always are, and none worse."""
     block, topk = _size(definition, "block_size"), _size(definition, "topk")
-    lines = dict(line.partition(" = ")[::2] for line in definition["reference"].splitlines())
-    init, local = (int(lines[name]) for name in ("INIT_BLOCKS", "LOCAL_BLOCKS"))
     rows, heads = inputs["q"].shape[:2]
     assert chosen.shape == (rows, heads, topk), f"{who} gives {tuple(chosen.shape)}"
     for row in range(rows):
         keys = _keys(inputs, row, "k_cache", 0)
         count = -(-len(keys) // block)
+        always = _always(definition, count)
         for head in range(heads):
             where, own = f"{who}, query {row}, head {head}", chosen[row, head]
-            kept = min(topk, count)
-            assert bool((own[kept:] == -1).all()), f"{where}: behind the blocks stands not -1"
-            taken = set(own[:kept].tolist())
-            assert len(taken) == kept, f"{where}: a block twice"
-            assert taken <= set(range(count)), f"{where}: blocks that there are not"
+            wrong = _no_choice(own, count, always)
+            assert not wrong, f"{where}: {wrong}"
+            taken = set(own[: min(topk, count)].tolist())
             scores = keys @ inputs["q"][row, head].double()
             slack = 2.0**-18 * (keys.abs() @ inputs["q"][row, head].double().abs())
-            always = set(range(min(init, count))) | set(range(max(0, count - local), count))
-            if len(always) <= kept:
-                assert always <= taken, f"{where}: a block that is always chosen is left out"
             rest = set(range(count)) - taken - always
             ranked = taken - always
             if rest and ranked:
@@ -194,6 +210,36 @@ def _assert_chosen(definition: Definition, inputs: Inputs, chosen: torch.Tensor,
                 worst = min(float((scores + slack)[spans[index]].max()) for index in ranked)
                 best = max(float((scores - slack)[spans[index]].max()) for index in rest)
                 assert worst >= best, f"{where}: a block with {best} is left out for {worst}"
+
+
+def figures(
+    definition: Definition, name: str, value: torch.Tensor, inputs: Inputs
+) -> torch.Tensor | None:
+    """Scores of the chosen blocks [num_tokens, heads, topk] from the largest on, in float64.
+
+    Blocks that are always chosen, and places without a block, have 0. Of a list that is no choice
+    all scores are NaN. Of equal scores either block may be chosen: that is seen in no score. None
+    for other outputs.
+    """
+    if name != "block_indices":
+        return None
+    block = _size(definition, "block_size")
+    found = torch.zeros(value.shape, dtype=torch.float64, device=value.device)
+    for row, lists in enumerate(value):
+        keys = _keys(inputs, row, "k_cache", 0)
+        count = -(-len(keys) // block)
+        always = _always(definition, count)
+        scores = inputs["q"][row].double() @ keys.T
+        rest = count * block - len(keys)
+        scores = torch.nn.functional.pad(scores, (0, rest), value=-math.inf)
+        best = scores.view(len(lists), count, block).amax(-1)
+        for head, own in enumerate(lists):
+            if _no_choice(own, count, always):
+                found[row, head] = math.nan
+                continue
+            ranked = sorted(set(own[: min(len(own), count)].tolist()) - always)
+            found[row, head, : len(ranked)] = best[head, ranked].sort(descending=True).values
+    return found
 
 
 def queries_do_not_mix(

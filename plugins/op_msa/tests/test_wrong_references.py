@@ -115,10 +115,7 @@ def test_blocks_in_front_that_are_left_out_are_rejected(
     assert_rejected(template, with_init, mistake)
 
 
-def test_wrong_implementations_are_rejected(small: Small, template: Template) -> None:
-    made = small["attention"]
+@pytest.mark.parametrize("kind", ["attention", "indexer"])
+def test_wrong_implementations_are_rejected(small: Small, template: Template, kind: str) -> None:
+    made = small[kind]
     assert_wrong_ones_rejected(template, made, fibcore_implementations(made))
-
-
-def test_choices_have_no_implementations(small: Small) -> None:
-    assert fibcore_implementations(small["indexer"]) == ()
