@@ -14,12 +14,12 @@ def implementations(definition: Definition) -> tuple[Implementation, ...]:
         return ()
     return (
         *wrapped(definition, "streams in another order", right=True, blocks="blocks.flip(1)"),
-        # As kernels do that read the weight in the dtype of the streams.
-        *wrapped(
+        *rewritten(
             definition,
-            "the weight is rounded",
+            "sums of products, one by one",
+            "torch.bmm(weights[:, None], streams)[:, 0]",
+            "(weights[..., None] * streams).sum(1)",
             right=True,
-            score_weight="score_weight.bfloat16().float()",
         ),
         *rewritten(definition, "a mean", _SCORES, f"0 * {_SCORES}"),
         *rewritten(
