@@ -291,6 +291,8 @@ def _read_constructor(node: ModuleNode) -> _Rope:
     neox = decided(_argument(node, "is_neox_style"), "is_neox_style")
     if not isinstance(neox, bool):
         raise UndecidedError(f"is_neox_style is {neox!r}, neither true nor false")
+    if any(_argument(node, name) == 0 for name in ("head_size", "rotary_dim")):
+        raise _OtherFunction("it turns 0 elements of a head: queries and keys are as they were")
     head_size, rotary_dim = (
         decided_size(_argument(node, "head_size"), "head_size"),
         decided_size(_argument(node, "rotary_dim"), "rotary_dim"),

@@ -102,6 +102,14 @@ def test_gemma_4_turns_whole_heads(layer: Layer) -> None:
     assert kernel.facts["rotary_dim"].origins == ("config:global_head_dim",)
 
 
+def test_one_that_turns_nothing_is_named(layer: Layer) -> None:
+    # GLM-5.3's indexer, where heads have no part that is turned.
+    for sizes in ({"head_size": 0, "rotary_dim": 0}, {"rotary_dim": 0}):
+        found = extract(layer(**sizes))
+        assert (found.kernels, found.problems) == ((), ())
+        assert [gap.what for gap in found.not_covered] == ["RotaryEmbedding"]
+
+
 @pytest.mark.parametrize("name", ["head_size", "rotary_dim", "is_neox_style"])
 @pytest.mark.parametrize("value", [Unknown("it is read"), Alternatives((2, 4)), "two", None])
 def test_what_is_not_known_is_a_problem(layer: Layer, name: str, value: Any) -> None:
