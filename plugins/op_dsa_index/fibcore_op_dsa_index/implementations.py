@@ -7,13 +7,19 @@ from fibcore_op_dsa_index.definitions import kind_of
 
 
 def implementations(definition: Definition) -> tuple[Implementation, ...]:
-    """All of them; none for stores, and for definitions of others.
+    """All of them; none for definitions of others.
 
-    What is stored are bytes, of which no tolerance tells a number on the border of two fp8 numbers
-    from a wrong one. The reference tests do, by what they stand for.
+    What is stored are bytes, in which a number on the border of two fp8 numbers may be either: the
+    template's `figures` say what they stand for.
     """
-    if kind_of(definition) != "q":
+    kind = kind_of(definition)
+    if kind is None:
         return ()
+    more = _query(definition) if kind == "q" else _store(definition)
+    return (*_turns(definition), *more)
+
+
+def _turns(definition: Definition) -> tuple[Implementation, ...]:
     turned = "one * cos - other * sin, one * sin + other * cos"
     return (
         *rewritten(
@@ -37,6 +43,31 @@ def implementations(definition: Definition) -> tuple[Implementation, ...]:
             "reshape(*x.shape[:-1], ROPE_DIM // 2, 2)",
             "reshape(*x.shape[:-1], 2, ROPE_DIM // 2).mT",
         ),
+    )
+
+
+def _store(definition: Definition) -> tuple[Implementation, ...]:
+    norm = "torch.nn.functional.layer_norm(k.float(), (HEAD_DIM,), weight, bias, EPS)"
+    return (
+        *rewritten(definition, "not normalised", norm, "k.float() * weight + bias"),
+        *wrapped(definition, "the bias is left out", bias="torch.ones_like(bias) * 0.5"),
+        *wrapped(definition, "places of the token before", out_loc="out_loc.roll(1, 0)"),
+        *wrapped(definition, "the last token is left out", out_loc=_AGAIN),
+        *rewritten(
+            definition,
+            "scales are not those that divide",
+            "torch.float8_e4m3fn), scale",
+            "torch.float8_e4m3fn), scale * 1.05",
+        ),
+    )
+
+
+_AGAIN = "torch.cat((out_loc[:-1], out_loc[:1]))"
+"""The last token over the first one: its own place stays as it was."""
+
+
+def _query(definition: Definition) -> tuple[Implementation, ...]:
+    return (
         *rewritten(
             definition,
             "scales are left out",

@@ -189,6 +189,11 @@ def _keys(cache: torch.Tensor, head_dim: int) -> tuple[torch.Tensor, torch.Tenso
 
 def _nothing_else_is_new(updated: torch.Tensor, before: torch.Tensor, places: torch.Tensor) -> None:
     """Bytes of places that nothing goes to."""
+    assert _is_kept(updated, before, places), "something else is written"
+
+
+def _is_kept(updated: torch.Tensor, before: torch.Tensor, places: torch.Tensor) -> bool:
+    """Whether the bytes of places that nothing goes to are those of before."""
     page_size, data = before.shape[1], before.shape[-1] - 4
     kept = torch.ones(len(before), page_size, dtype=torch.bool, device=before.device)
     kept.view(-1)[places] = False
@@ -196,7 +201,9 @@ def _nothing_else_is_new(updated: torch.Tensor, before: torch.Tensor, places: to
     for begin, width in ((0, data), (page_size * data, 4)):
         part = slice(begin, begin + page_size * width)
         rows = [x[:, part].reshape(len(before), page_size, width) for x in (one, other)]
-        assert torch.equal(rows[0][kept], rows[1][kept]), "something else is written"
+        if not torch.equal(rows[0][kept], rows[1][kept]):
+            return False
+    return True
 
 
 def tokens_do_not_mix(
@@ -232,6 +239,24 @@ PROPERTIES = [
     stored_keys_equal_float64,
     tokens_do_not_mix,
 ]
+
+
+def figures(
+    definition: Definition, name: str, value: torch.Tensor, inputs: Inputs
+) -> torch.Tensor | None:
+    """What bytes of new keys stand for, in float64, and a last 0.
+
+    None for outputs that are no caches of bytes. Where anything else is written, all is NaN.
+    """
+    if name != f"updated_{_CACHE}":
+        return None
+    places = inputs["out_loc"]
+    values, scales = _keys(value, _size(definition, "head_dim"))
+    rows = (values * scales[:, None])[places]
+    found: torch.Tensor = torch.nn.functional.pad(rows.flatten(), (0, 1))
+    if not _is_kept(value, inputs[_CACHE], places):
+        found.fill_(math.nan)
+    return found
 
 
 def compare(

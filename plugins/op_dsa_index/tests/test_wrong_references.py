@@ -108,10 +108,7 @@ def test_wrong_references_are_rejected(
     assert_rejected(template, small[kind], mistake, crashes=CRASHES)
 
 
-def test_stores_have_no_implementations(small: Small) -> None:
-    assert fibcore_implementations(small["k_store"]) == ()
-
-
-def test_wrong_implementations_are_rejected(small: Small, template: Template) -> None:
-    made = small["q"]
+@pytest.mark.parametrize("kind", list(BY_KIND))
+def test_wrong_implementations_are_rejected(small: Small, template: Template, kind: str) -> None:
+    made = small[kind]
     assert_wrong_ones_rejected(template, made, fibcore_implementations(made))
