@@ -53,9 +53,9 @@ def run(
         missing = place == -1
         # The last key of the cache stands in for those, and may be no number: 0 * NaN is NaN.
         rows = cache[place].masked_fill_(missing[..., None], 0)
-        numbers = rows[..., :HEAD_DIM_CKV].contiguous().view(torch.float8_e4m3fn)
-        scales = rows[..., HEAD_DIM_CKV:end].contiguous().view(torch.float32)
-        kpe = rows[..., end:].contiguous().view(torch.bfloat16)
+        numbers = rows[..., :HEAD_DIM_CKV].view(torch.float8_e4m3fn)
+        scales = rows[..., HEAD_DIM_CKV:end].view(torch.float32)
+        kpe = rows[..., end:].view(torch.bfloat16)
         logits = product(q_pe[own].to(exact), kpe.to(exact).mT)
         # Numbers of fp8 are exact in any dtype; scales of a block multiply its product.
         for block in range(HEAD_DIM_CKV // BLOCK):
