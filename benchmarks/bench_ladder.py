@@ -23,15 +23,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ladder_report import differences, page, summary
 
-from fibcore.elaborate import session
-from fibcore.elaborate.sglang.index import SourceIndex
 from fibcore.errors import FibcoreError, UnknownModelError
 from fibcore.extraction.find import FoundKernels, few_collections, find_kernels, resolve
 from fibcore.extraction.report import missing_parts, number_of_classes
@@ -85,9 +82,8 @@ def _climb(
     if not todo:
         return
     source = tree_at(sources / f"sglang-{version}" / "sglang", "sglang", f"sglang-{version}")
-    with _parsed_once(source):
-        for config in todo:
-            known[config.stem] = _look(source, config, registry)
+    for config in todo:  # the process keeps the syntax of the source for all of them
+        known[config.stem] = _look(source, config, registry)
     results.save()
 
 
@@ -171,17 +167,6 @@ def _commit() -> str:
     command = ["git", "rev-parse", "--short", "HEAD"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603
     return done.stdout.strip() or "unknown"
-
-
-@contextmanager
-def _parsed_once(source: SourceTree) -> Iterator[None]:
-    """Let all elaborations inside share the syntax of a source tree."""
-    index, before = SourceIndex(source.root), session.SourceIndex
-    session.SourceIndex = lambda _: index  # type: ignore[assignment, misc]
-    try:
-        yield
-    finally:
-        session.SourceIndex = before  # type: ignore[misc]
 
 
 class _TooLongError(Exception):
