@@ -47,6 +47,7 @@ ALLOWED = (
     ("elaborate/sglang/", r"MLA", "a method of SGLang's attention backends"),
     ("extraction/drafts.py", r"moe_(runner|a2a)_backend", "server arguments of SGLang"),
     ("ops/authoring/", r"BailingMoELinearAttention", "a class of SGLang"),
+    ("ops/authoring/", r"flashmla", "a value of a server argument of SGLang"),
     ("reports/sizes/", r"FusedMoE", "a class of SGLang"),
     ("validation/", r"flashinfer\.norm\.rmsnorm", "an example of a qualified name in a message"),
     ("", r"SC_PAGE_SIZE", "a setting of the operating system"),
