@@ -342,6 +342,7 @@ class _Calculator:
         hidden, layers = vision["vt_hidden_size"], vision["vt_num_hidden_layers"]
         inner = vision.get("qkv_hidden_size", hidden)
         self.tower(layers, hidden, inner, 1, vision["vt_intermediate_size"])
+        self.gemms[hidden, 3 * vision["patch_size"] ** 2] += 1  # a convolution of patches
         height, width = vision["merge_kernel_size"]
         merged = vision["mm_hidden_size"] * height * width
         self.gemms[merged, merged] += 1
@@ -357,6 +358,8 @@ class _Calculator:
     def clip_vision(self, vision: Config, config: Config) -> None:
         hidden, layers = vision["hidden_size"], vision["num_hidden_layers"]
         self.tower(layers, hidden, hidden, 1, vision["intermediate_size"])
+        frames = vision["img_token_compression_config"]["temporal_patch_size"]
+        self.gemms[hidden, vision["num_channels"] * frames * vision["patch_size"] ** 2] += 1
         inner = config["projector_hidden_size"]
         merged = vision["img_token_compression_config"]["spatial_merge_size"] ** 2 * self.hidden
         for shape in ((inner, hidden), (self.hidden, inner), (inner, merged), (self.hidden, inner)):
@@ -364,6 +367,8 @@ class _Calculator:
 
     def qwen_vision(self, vision: Config) -> None:
         size, depth = vision["hidden_size"], vision["depth"]
+        frames = vision["in_channels"] * vision["temporal_patch_size"]
+        self.gemms[size, frames * vision["patch_size"] ** 2] += 1
         self.gemms[3 * size, size] += depth
         self.gemms[size, size] += depth
         self.gemms[vision["intermediate_size"], size] += depth
