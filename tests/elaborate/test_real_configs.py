@@ -28,8 +28,9 @@ CONFIGS = Path(__file__).parents[3] / "shared" / "configs"
 NAMES = a_share(sorted(path.stem for path in CONFIGS.glob("*.json")), 3)
 STAGES = {"decode_ps1", "decode_ps64", "prefill_ps1", "prefill_ps64", "ragged"}
 # Modules that a plugin accounts for without a name of their own: they are parts of what it names.
-# A tower reads a table of a rotary embedding, and what turns by it has a name.
-PARTS = ("LogitsProcessor", "TopK", "HashTopK", "Vision", "RotaryEmbedding")
+# A tower reads a table of a rotary embedding, and what turns by it has a name; a pooler is not run
+# where logits are wanted.
+PARTS = ("LogitsProcessor", "TopK", "HashTopK", "Vision", "RotaryEmbedding", "Pooler")
 # Modules that SGLang cannot construct either. The file of MiMo-V2-Flash is without its `auto_map`,
 # and transformers' own class has RoPE settings for each kind of layer, a dict of dicts: the table
 # of rotary embeddings (`get_rope`) raises TypeError for such a key.

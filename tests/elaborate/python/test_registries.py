@@ -47,7 +47,8 @@ def register_function(
     return decorator
 
 
-registered = register_function
+def registered(kind, name):
+    return register_function(kind, name)
 
 
 def find(kind, name):
@@ -114,6 +115,16 @@ def test_what_was_registered_is_found(made: Any, registry: str) -> None:
         "from sglang.srt.pool.base import find, registered",
     )
     assert found["two"] == 3
+
+
+@pytest.mark.parametrize("registry", [METHOD, FUNCTION], ids=["method", "function"])
+def test_what_no_other_file_registers_is_not_there(made: Any, registry: str) -> None:
+    made.write("srt/pool/base.py", registry)
+    found = made.attributes(
+        'self.three, self.all = find("none", "three"), sorted(table)',
+        "from sglang.srt.pool.base import find, table",
+    )
+    assert (found["three"], found["all"]) == (None, ["own"])
 
 
 def test_a_table_that_is_filled_when_it_is_asked_is_none(made: Any) -> None:
