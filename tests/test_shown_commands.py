@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Callable
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -21,6 +22,7 @@ import fibcore
 from fibcore.cli import cli
 from fibcore.ops.registry import Registry
 from fibcore.reports.survey.run import _here
+from fibcore.testing.shares import thorough
 
 ROOT = Path(__file__).parents[1]
 MADE_UP = Path(__file__).with_name("data") / "sglang"
@@ -50,6 +52,9 @@ NOT_RUN = {
 
 REAL = ("--launch", "--tree", "add-reference-tests --op-type m")
 """What needs more of SGLang than the made-up one has."""
+
+LONG = {("docs/survey.md", 0)}
+"""Blocks that take minutes: this one looks at every model of the catalogue, several times."""
 
 PARTIAL = {"fibcore add-solutions --all"}
 """What ends with 1 here: FlashInfer has no kernels for heads as small as the made-up ones."""
@@ -140,7 +145,7 @@ def place(
     return tmp_path
 
 
-def runnable() -> list[list[Shown]]:
+def runnable() -> list[Any]:
     """The commands to type of each block of each page, without those that are not run."""
     found = [
         shown
@@ -149,10 +154,15 @@ def runnable() -> list[list[Shown]]:
         and not any(re.match(pattern, shown.text) for pattern in NOT_RUN)
         and shown.page != "docs/tutorial.md"  # tests/test_site.py takes that one as a whole
     ]
-    return [list(block) for _, block in groupby(found, lambda one: (one.page, one.block))]
+    return [
+        pytest.param(
+            list(block), id=f"{page}-{number}", marks=[thorough] if (page, number) in LONG else []
+        )
+        for (page, number), block in groupby(found, lambda one: (one.page, one.block))
+    ]
 
 
-@pytest.mark.parametrize("block", runnable(), ids=lambda b: f"{b[0].page}-{b[0].block}")
+@pytest.mark.parametrize("block", runnable())
 def test_commands_do_what_the_page_says(
     block: list[Shown], place: Path, made_up: Path, sglang: Callable[[str], Path]
 ) -> None:

@@ -6,10 +6,17 @@ import os
 from collections.abc import Iterable
 from typing import TypeVar
 
+import pytest
+
 T = TypeVar("T")
 
 ALL = "FIBCORE_TEST_ALL"
 """The variable of the environment that asks for every case."""
+
+thorough = pytest.mark.skipif(
+    not os.environ.get(ALL), reason=f"one of the long ones: {ALL} is not set (nox -s thorough)"
+)
+"""The mark of a long test for which others stand in, but where every case is asked for."""
 
 
 def a_share(cases: Iterable[T], one_in: int) -> list[T]:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import scale_toy as toy
 
+from fibcore.testing.shares import thorough
 from fibcore.verification import add_reference_tests
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
@@ -163,6 +164,7 @@ def test_other_sglang_version_is_a_skip_and_the_next_ground_truth_serves(dataset
     assert "negative" in run["cases"][0]["outputs"]
 
 
+@thorough
 def test_sglang_by_variable_and_by_configuration(dataset: Path) -> None:
     sglang = toy.write_sglang(dataset.parent / "elsewhere" / "fork")
     generate(dataset, toy.definition())
@@ -179,6 +181,7 @@ def test_sglang_by_variable_and_by_configuration(dataset: Path) -> None:
     assert "no SGLang source there" in result.output
 
 
+@thorough
 def test_xdist_says_the_same(dataset: Path) -> None:
     pytest.importorskip("xdist", reason="pytest-xdist is not installed")
     toy.write_sglang(dataset.parent / "sglang")
@@ -276,6 +279,7 @@ def test_faults_of_the_template_fail(dataset: Path) -> None:
     assert "returned True; a property asserts and returns nothing" in result.output
 
 
+@thorough
 def test_two_datasets_at_once_and_no_argument_at_all(tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     toy.write_sglang(tmp_path / "sglang")

@@ -13,6 +13,7 @@ import scale_toy as toy
 
 from fibcore.dataset import Dataset
 from fibcore.errors import DatasetError, FibcoreError, MissingPackageError, UsageError
+from fibcore.testing.shares import thorough
 from fibcore.verification import (
     DefinitionResult,
     VerifiedDefinition,
@@ -295,6 +296,7 @@ def test_tests_of_which_nothing_changed_are_not_run_again(dataset: Path) -> None
     assert [result.unchanged for result in ended] == [False, False]
 
 
+@thorough
 def test_what_tests_depend_on_has_them_run_again(dataset: Path) -> None:
     generate(dataset, toy.definition())
 

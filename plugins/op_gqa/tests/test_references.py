@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from fibcore.plugin import joined, render
+from fibcore.testing.shares import a_share
 
 torch = pytest.importorskip("torch")
 
@@ -64,24 +65,27 @@ def test_properties_hold_with_a_window_and_a_cap(
 
 @pytest.mark.parametrize(
     "extras",
-    [
-        {"sink": True},
-        {"sink": True, "window": 7},
-        {"sink": True, "cap": 3.0, "chunk": 9},
-        {"chunk": 1},
-        {"chunk": 5},
-        {"full": True},
-        {"full": True, "sink": True, "cap": 3.0},
-        {"fp8": True},
-        {"fp8": True, "window": 7, "cap": 3.0, "sink": True},
-        {"value_dim": 4},
-        {"value_dim": 12, "window": 7, "sink": True},
-        {"mask": True},
-        {"mask": True, "window": 7},
-        {"mask": True, "sink": True, "cap": 3.0, "fp8": True, "value_dim": 4},
-        {"cross": True},
-        {"cross": True, "sink": True, "fp8": True},
-    ],
+    a_share(
+        [
+            {"sink": True},
+            {"sink": True, "window": 7},
+            {"sink": True, "cap": 3.0, "chunk": 9},
+            {"chunk": 1},
+            {"chunk": 5},
+            {"full": True},
+            {"full": True, "sink": True, "cap": 3.0},
+            {"fp8": True},
+            {"fp8": True, "window": 7, "cap": 3.0, "sink": True},
+            {"value_dim": 4},
+            {"value_dim": 12, "window": 7, "sink": True},
+            {"mask": True},
+            {"mask": True, "window": 7},
+            {"mask": True, "sink": True, "cap": 3.0, "fp8": True, "value_dim": 4},
+            {"cross": True},
+            {"cross": True, "sink": True, "fp8": True},
+        ],
+        2,
+    ),
     ids=str,
 )
 def test_properties_hold_for_variants(
@@ -177,8 +181,10 @@ def test_decode_reads_no_more_keys_than_the_window(
     torch.testing.assert_close(run(*inputs.values()), expected)
 
 
-@pytest.mark.parametrize(("elements", "rows"), [(1, 1), (2000, 3), (2**14, 128)])
-@pytest.mark.parametrize("window", [None, 6])
+@pytest.mark.parametrize(
+    ("elements", "rows", "window"),
+    a_share([(1, 1, None), (1, 1, 6), (2000, 3, 6), (2000, 3, None), (2**14, 128, None)], 2),
+)
 def test_properties_hold_however_small_the_chunks(
     definitions: Any, template: Any, load_run: Any, elements: int, rows: int, window: int | None
 ) -> None:

@@ -32,6 +32,7 @@ from fibcore.reports.survey.page import page
 from fibcore.reports.survey.report import family
 from fibcore.reports.survey.writing import FILES, markdown
 from fibcore.sources.tree import SourceTree
+from fibcore.testing.shares import thorough
 
 if TYPE_CHECKING:
     from browser import Browser
@@ -183,6 +184,7 @@ def test_a_row_says_what_the_model_needs(run: Callable[..., SurveyReport]) -> No
     assert [(o.op, o.layers) for o in row.not_covered] == [("VocabParallelEmbedding", 1)]
 
 
+@thorough
 def test_parallel_sizes_are_those_that_were_asked_for(run: Callable[..., SurveyReport]) -> None:
     report = run(tp=2)
     assert {r.tp for r in report.rows if r.state == "whole"} == {2}
@@ -279,6 +281,7 @@ def test_the_catalogue_stands_in_where_no_folder_has_a_config(
     assert list(rows(run(model_name="meta-llama/Llama-3.1-70B"))) == ["llama-3.1-70b"]
 
 
+@thorough
 def test_names_restrict_a_survey(run: Callable[..., SurveyReport]) -> None:
     def models(*names: str) -> list[str]:
         return [r.model for r in run(model_name=names).rows]
@@ -550,6 +553,7 @@ def test_an_interrupt_ends_the_processes_and_keeps_the_old_report(
     wait_for(lambda: not any(map(_runs, workers)), "the end of the workers")
 
 
+@thorough
 @pytest.mark.usefixtures("installed_plugins")
 def test_a_dask_cluster_gives_the_same(
     run: Callable[..., SurveyReport], tmp_path: Path, dask_cluster: Cluster
