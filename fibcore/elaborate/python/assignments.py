@@ -10,7 +10,6 @@ from fibcore.elaborate.python import plain
 from fibcore.elaborate.python.journal import Status
 from fibcore.elaborate.python.part import Handlers, Part
 from fibcore.elaborate.python.plain_types import is_plain
-from fibcore.elaborate.python.registries import is_registry
 from fibcore.elaborate.python.values import (
     ABSENT,
     OTHER_KEYS,
@@ -44,24 +43,13 @@ class Assignments(Part):
     def assignment(self, node: ast.Assign, env: Env) -> Status:
         value = self.ev.expressions.eval(node.value, env)
         for target in node.targets:
-            self._open_registry(target, value, env)
             self.assign(target, value, env)
         return None
 
     def annassign(self, node: ast.AnnAssign, env: Env) -> Status:
         if node.value is not None:
-            value = self.ev.expressions.eval(node.value, env)
-            self._open_registry(node.target, value, env)
-            self.assign(node.target, value, env)
+            self.assign(node.target, self.ev.expressions.eval(node.value, env), env)
         return None
-
-    def _open_registry(self, target: ast.expr, value: Any, env: Env) -> None:
-        """Note that a dict of a module or a class holds what other modules register in it."""
-        if env.func is not None or type(value) is not dict or not isinstance(target, ast.Name):
-            return
-        if OTHER_KEYS not in value and is_registry(env.module.source, target.id):
-            why = f"what other modules register in {target.id}"
-            self.ev.writes.put(value, OTHER_KEYS, Unknown(why, env.module.place(target)))
 
     def augassign(self, node: ast.AugAssign, env: Env) -> Status:
         """`target += value`; what the target consists of is evaluated once."""

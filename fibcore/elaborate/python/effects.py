@@ -45,7 +45,7 @@ def _changes_class(module: SourceModule, name: str) -> bool:
                 return True
             if "self." in text and _changes_own_tables(statement):
                 return True
-        elif f"setattr({name}," in text or is_changed_in(text, name, part_of="."):
+        elif f"setattr({name}," in text or _is_changed_in(text, name, part_of="."):
             return True
     return False
 
@@ -54,10 +54,10 @@ def _changes_own_class(text: str) -> bool:
     """Whether the text of a class has to do with what changes it."""
     if "__init_subclass__" in text or any(True for _ in _standing(text, "setattr(", "")):
         return True
-    return any(is_changed_in(text, word) for word in _CLASS_WORDS)
+    return any(_is_changed_in(text, word) for word in _CLASS_WORDS)
 
 
-def is_changed_in(text: str, word: str, *, part_of: str = "") -> bool:
+def _is_changed_in(text: str, word: str, *, part_of: str = "") -> bool:
     """Whether an attribute or item of what a word stands for is assigned to, or changed.
 
     Args:

@@ -218,8 +218,6 @@ class SourceModule:
         self.changed_classes: dict[str, bool] = {}
         # What `quiet` found out about classes.
         self.quiet_classes: dict[str, bool] = {}
-        # What `registries` found out about containers.
-        self.registries: dict[str, bool] = {}
 
     @cached_property
     def text(self) -> str:
