@@ -21,14 +21,7 @@ if sys.platform != "win32":
 MAX_STEPS = 4_000_000
 """Ten times what any model takes that has been seen."""
 MAX_SECONDS = 14.0
-"""Of the processor, for one elaboration; the models that have been seen take up to three.
-
-On a machine whose processor is slower, or shared with others, as many times as many.
-"""
-_USUAL = 0.0015
-"""Seconds that `_timed_loop` takes on the machine that `MAX_SECONDS` is for."""
-_SLOWEST = 4.0
-"""How many times as slow a machine is taken for at most."""
+"""Of the processor, for one elaboration; the models that have been seen take up to three."""
 MAX_GROWTH = 448 << 20
 """Bytes by which the process may grow during one elaboration."""
 _CHECKED_EACH = 32
@@ -68,7 +61,6 @@ class Budget:
         self._allowed = MAX_STEPS  # from where the limit was set; messages say it
         self._pause = _CHECKED_EACH
         self._started = time.thread_time()
-        self._seconds = MAX_SECONDS
         self._looked = time.monotonic()
         self._memory = _peak_memory()
 
@@ -126,30 +118,12 @@ class Budget:
         if now - self._looked < _LOOK_AFTER:
             return
         self._looked = now
-        taken_s = time.thread_time() - self._started
-        if taken_s > self._seconds:
-            self._seconds = max(self._seconds, MAX_SECONDS * _slowness())
-            if taken_s > self._seconds:
-                during = f" ({what})" if what else ""
-                raise Exhausted(f"more than {self._seconds:.3g} s of the processor's time{during}")
+        if time.thread_time() - self._started > MAX_SECONDS:
+            during = f" ({what})" if what else ""
+            raise Exhausted(f"more than {MAX_SECONDS:g} s of the processor's time{during}")
         if _peak_memory() - self._memory > MAX_GROWTH:
             during = f" ({what})" if what else ""
             raise Exhausted(f"more than {MAX_GROWTH >> 20} MiB of memory{during}")
-
-
-def _slowness() -> float:
-    """How many times as long as usual the processor takes now; 1 for a faster one."""
-    middle = sorted(_timed_loop() for _ in range(3))[1]
-    return min(max(middle / _USUAL, 1.0), _SLOWEST)
-
-
-def _timed_loop() -> float:
-    """Seconds of the processor that a loop takes, of what an evaluator does most."""
-    started = time.thread_time()
-    kept: dict[int, int] = {}
-    for number in range(40_000):
-        kept[number & 255] = number ^ 3
-    return time.thread_time() - started
 
 
 def _peak_memory() -> int:

@@ -60,20 +60,3 @@ def test_message_of_a_part_says_what_the_part_may_take() -> None:
         spent.spend(101, "a part")
     with pytest.raises(budget.Exhausted, match=f"more than {budget.MAX_STEPS:,} steps"):
         spent.spend(budget.MAX_STEPS, "the whole")
-
-
-@pytest.mark.parametrize(("slowness", "ends"), [(0.5, 3), (1.0, 3), (2.0, 5), (100.0, 9)])
-def test_a_slow_machine_may_take_as_many_times_as_long(
-    monkeypatch: pytest.MonkeyPatch, slowness: float, ends: int
-) -> None:
-    """At most four times 2 s, each step a second long."""
-    clock = iter(range(100))
-    monkeypatch.setattr(budget.time, "thread_time", lambda: float(next(clock)))
-    monkeypatch.setattr(budget, "MAX_SECONDS", 2.0)
-    monkeypatch.setattr(budget, "_LOOK_AFTER", 0.0)
-    monkeypatch.setattr(budget, "_CHECKED_EACH", 0)
-    monkeypatch.setattr(budget, "_timed_loop", lambda: slowness * budget._USUAL)
-    spent = budget.Budget()
-    with pytest.raises(budget.Exhausted, match="s of the processor's time"):
-        all(spent.step() is None for _ in range(50))
-    assert next(clock) == ends + 1
