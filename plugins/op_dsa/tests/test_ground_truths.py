@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import attrs
@@ -36,9 +38,10 @@ def test_ground_truths_in_order_of_preference(definitions: Make) -> None:
     ]
     truths = plugin.fibcore_ground_truths(made[INDEXER])
     assert [truth.entry for truth in truths] == [
-        "flashinfer_dsa_topk_indexer",
+        "torch_scaled_mm_dsa_topk_indexer",
         "sglang_dsa_topk_indexer",
         "deep_gemm_dsa_topk_indexer",
+        "flashinfer_dsa_topk_indexer",
         "torch_dsa_topk_indexer",
     ]
     assert all("TOPK = 2048\n" in truth.source for truth in truths)
@@ -154,9 +157,53 @@ def test_sglangs_scores_agree(
         check(template, made, case, lambda **inputs: entry_of(truth)(source, **inputs))
     inputs = template.inputs(small["indexer"], {"keys": [3]})
     with pytest.raises(NotImplementedError):
-        entry_of(plugin.fibcore_ground_truths(small["indexer"])[1])(
+        entry_of(plugin.fibcore_ground_truths(small["indexer"])[0])(
             source, **{**inputs, "q_index_fp8": inputs["q_index_fp8"][..., :8]}
         )
+
+
+def test_products_of_fp8_agree(
+    layer: Callable[..., Any],
+    indexer: Callable[..., Any],
+    definitions: Make,
+    template: Template,
+    small: Small,
+) -> None:
+    node = layer(indexer=indexer(index_n_heads=16, index_head_dim=32, index_topk=100))
+    made = definitions(node)["dsa_topk_indexer_fp8_h16_d32_topk100_ps64"]
+    truth = plugin.fibcore_ground_truths(made)[0]
+    assert (truth.device, truth.min_capability) == ("cuda", (8, 9))
+    for case in template.cases(made):
+        check(template, made, case, entry_of(truth))
+    others = [t.entry for t in plugin.fibcore_ground_truths(small["indexer"])]
+    assert truth.entry not in others  # 3 heads are no multiple of 16
+
+
+def test_flashinfers_choice_waits_for_no_compiler(
+    template: Template, small: Small, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its module is used where it is built, and only there."""
+    (truth,) = (t for t in plugin.fibcore_ground_truths(small["indexer"]) if t.kind == "flashinfer")
+    assert not truth.solution
+    package, jit = ModuleType("flashinfer"), ModuleType("flashinfer.jit.topk")
+    built = SimpleNamespace(is_compiled=False)
+    monkeypatch.setattr(jit, "gen_topk_module", lambda: built, raising=False)
+    given: list[Any] = []
+
+    def transform(*arguments: Any) -> Any:
+        given.extend(arguments)
+        return torch.zeros(2, 100)
+
+    monkeypatch.setattr(package, "top_k_page_table_transform", transform, raising=False)
+    for name, one in (("flashinfer", package), ("flashinfer.jit.topk", jit)):
+        monkeypatch.setitem(sys.modules, name, one)
+    inputs = template.inputs(small["indexer"], {"keys": [70, 3]})
+    with pytest.raises(NotImplementedError, match="not built"):
+        entry_of(truth)(**inputs)
+    assert not given
+    built.is_compiled = True
+    entry_of(truth)(**inputs)
+    assert given[2].tolist() == [70, 3]
 
 
 def sglang(version: str) -> Any:

@@ -19,6 +19,10 @@ from fibcore_op_dsa.names import (
 
 BLACKWELL = (10, 0)
 HOPPER = (9, 0)
+ADA = (8, 9)
+"""The first GPUs whose tensor cores multiply fp8."""
+FP8_MULTIPLE = 16
+"""Rows, columns and inner size of a product of fp8 in cuBLASLt are multiples of it, but one."""
 FLASHMLA_KEYS = 64
 """FlashMLA's kernel reads so many of the chosen keys at a time."""
 
@@ -32,7 +36,7 @@ _FILES = {
 
 
 def choose(definition: Definition) -> tuple[GroundTruth, ...]:
-    """FlashInfer where it has the sizes, then SGLang, then torch in float64.
+    """Kernels where they have the sizes, then SGLang, then torch in float64.
 
     Empty for a definition whose tensors are not this plugin's, and for other op types.
     """
@@ -129,14 +133,20 @@ def _scaled(definition: Definition) -> list[GroundTruth]:
 
 
 def _indexer(definition: Definition) -> list[GroundTruth]:
-    found = [
-        _truth(
-            "flashinfer.top_k_page_table_transform of scores in float64",
-            "flashinfer",
-            "flashinfer_dsa_topk_indexer",
-            device="cuda",
-            packages=("flashinfer",),
-        ),
+    """Those that need no compiler come first; FlashInfer's is used where it is built already."""
+    axes = definition.const_axes
+    found = []
+    if not axes["num_index_heads"] % FP8_MULTIPLE and not axes["index_head_dim"] % FP8_MULTIPLE:
+        found.append(
+            _truth(
+                "torch._scaled_mm of fp8 and torch.topk",
+                "torch",
+                "torch_scaled_mm_dsa_topk_indexer",
+                device="cuda",
+                min_capability=ADA,
+            )
+        )
+    found += [
         _truth(
             "sglang fp8_paged_mqa_logits_torch and torch.topk",
             "sglang",
@@ -149,6 +159,14 @@ def _indexer(definition: Definition) -> list[GroundTruth]:
             device="cuda",
             min_capability=HOPPER,
             packages=("deep_gemm",),
+        ),
+        _truth(
+            "flashinfer.top_k_page_table_transform of scores in float64",
+            "flashinfer",
+            "flashinfer_dsa_topk_indexer",
+            device="cuda",
+            packages=("flashinfer",),
+            solution=False,  # where it is not built, it says so and gives up
         ),
         _truth("torch in float64", "torch", "torch_dsa_topk_indexer"),
     ]

@@ -15,10 +15,15 @@ def flashinfer_dsa_topk_indexer(
     """The keys with the largest scores [batch_size, topk], -1 behind them.
 
     FlashInfer has the choice and the look-up in a page table of one-token pages in a kernel, and
-    no kernel for the scores, which are float32 for it.
+    no kernel for the scores, which are float32 for it. Its module takes more than 14 minutes to
+    compile on 16 cores, so it is used where it is built already (by the package
+    flashinfer-jit-cache, or by an earlier use).
     """
     import flashinfer
+    from flashinfer.jit.topk import gen_topk_module
 
+    if not gen_topk_module().is_compiled:
+        raise NotImplementedError("FlashInfer's module topk is not built on this machine")
     batch_size, _, dim = q_index_fp8.shape
     page_size = k_index_cache_fp8.shape[1]
     cache, device = k_index_cache_fp8.flatten(1), block_table.device
