@@ -13,6 +13,7 @@ from fibcore.elaborate.python.branches import exits_of
 from fibcore.elaborate.python.journal import Status
 from fibcore.elaborate.python.part import Handlers, Part
 from fibcore.elaborate.python.pure import changes_nothing, handled_in
+from fibcore.elaborate.python.registrars import WORD
 from fibcore.elaborate.python.values import (
     ABSENT,
     Args,
@@ -277,6 +278,7 @@ class Calls(Part):
         if isinstance(func.node, ast.AsyncFunctionDef):
             self.ev.forward.give_away(args, kwargs)
             return Unknown("an async function", place)
+        registers = bool(func.env.module.source.registrars) and _registers(func)
         if self.ev.mode.forward:
             self.ev.forward.note_parameters(func.qualname, args, kwargs, place)
             if self.ev.launches.stops(func, args, kwargs, place):
@@ -289,7 +291,7 @@ class Calls(Part):
             if computes and not self.ev.launches.active:
                 self.ev.forward.give_away(args, kwargs)
                 return Unknown.tensor(f"tensor from {func.qualname}", place)
-        elif not tolerant and bound is None:
+        elif not tolerant and bound is None and not registers:
             found = self.ev.compiled.call(func, args, kwargs, place)
             if found is not ABSENT:
                 return found
@@ -304,6 +306,7 @@ class Calls(Part):
         self.depth += 1
         self._running.append(func.node)
         self._names.append(func.qualname)
+        self.ev.registries.registering += registers
         try:
             if isinstance(func.node, ast.Lambda):
                 return self.ev.expressions.eval(func.node.body, env)
@@ -315,6 +318,7 @@ class Calls(Part):
             self.depth -= 1
             self._running.pop()
             self._names.pop()
+            self.ev.registries.registering -= registers
         if self.ev.generators.made:
             self.ev.generators.leave(func.node, env)
         return status[1] if status is not None and status[0] == "return" else None
@@ -455,6 +459,12 @@ class Calls(Part):
                 missing = Unknown("an argument that may be missing", place)
                 found[name] = merge([*kept, func.defaults.get(name, missing)])
         return found
+
+
+def _registers(func: Func) -> bool:
+    """Whether a function registers something, by its name or that of the one around it."""
+    around = func.env.func
+    return WORD in func.qualname or (around is not None and WORD in around.qualname)
 
 
 def _returns_early(node: ast.FunctionDef) -> bool:

@@ -10,6 +10,7 @@ from fibcore.elaborate.python.definitions import shortened
 from fibcore.elaborate.python.mangling import mangle
 from fibcore.elaborate.python.metaclasses import Metaclasses
 from fibcore.elaborate.python.part import Part
+from fibcore.elaborate.python.registrars import registry_of
 from fibcore.elaborate.python.values import (
     ABSENT,
     OTHER_KEYS,
@@ -69,9 +70,10 @@ class Classes(Part):
             for position, value in cls.former[name]:
                 if position > at:  # it had not been changed yet
                     return value
-        if name in cls.attrs:
-            return cls.attrs[name]
-        return self.bodies.attr(cls, name)
+        value = cls.attrs[name] if name in cls.attrs else self.bodies.attr(cls, name)
+        if cls.registry is not None and name in cls.registry.tables:
+            self.ev.registries.read_of(cls)
+        return value
 
     # -- how classes are made ------------------------------------------------------------------
 
@@ -81,7 +83,9 @@ class Classes(Part):
             mangle(node)
         place = env.module.place(node)
         cls = Class(node, env.module, env, self._bases(node, env))
-        cls.position = env.module.at if env.outer is None else None
+        if env.outer is None:
+            cls.position = env.module.at
+            cls.registry = registry_of(env.module.source, node)
         # Decorators of records are asked for by their names.
         cls.decorators = [ast.unparse(d).partition("(")[0] for d in node.decorator_list]
         given = {k.arg: k.value for k in node.keywords}

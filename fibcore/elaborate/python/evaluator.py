@@ -50,6 +50,7 @@ from fibcore.elaborate.python.ordering import Ordering
 from fibcore.elaborate.python.plain import Plain
 from fibcore.elaborate.python.records import Records
 from fibcore.elaborate.python.refusals import Refusals
+from fibcore.elaborate.python.registries import Registries
 from fibcore.elaborate.python.special_methods import SpecialMethods
 from fibcore.elaborate.python.statements import Statements
 from fibcore.elaborate.python.texts import Texts
@@ -104,6 +105,7 @@ class Evaluator:
         self.calls = Calls(self)
         self.unfollowed = Unfollowed(self)
         self.refusals = Refusals(self)
+        self.registries = Registries(self)
         self.compiled = Functions(self)
         for part in (
             self.expressions,

@@ -45,6 +45,8 @@ class ImportOrder(Part):
         # What was run for one name, and how many statements were done then: there are as many ways
         # from name to name as there are orders of them.
         self._seen: set[tuple[str, int | None, int]] = set()
+        self.depth = 0
+        """How many times over names of modules are being settled: 0 when nothing is imported."""
 
     def run(self, space: ModuleSpace, name: str, at: int | None) -> None:
         """Run the statements that bind or change a name.
@@ -55,10 +57,20 @@ class ImportOrder(Part):
             at: The position of the statement that asks; later ones wait. None for all.
         """
         outer, self._seen = self._seen, set()
+        self.depth += 1
         try:
             self._run_for(space, name, at)
         finally:
             self._seen = outer
+            self.depth -= 1
+        if not self.depth:
+            self.ev.registries.fill()
+
+    def settle(self, space: ModuleSpace, statement: Statement) -> None:
+        """Run a statement, and what comes with the names that it binds."""
+        for name in statement.names or ():
+            self.run(space, name, None)
+        self._run_all(space, "", (statement,), None)
 
     def _run_for(self, space: ModuleSpace, name: str, at: int | None) -> None:
         key = (name, at, len(space.done))
@@ -220,7 +232,7 @@ class ImportOrder(Part):
     def _lose(self, space: ModuleSpace, statement: Statement, error: Raised, name: str) -> None:
         """Go on behind a statement that raised: what it would have bound is not known."""
         why = Unknown(f"{error.kind} at import: {error.message}", error.place)
-        for lost in {name, *statement.bound}:
+        for lost in {name, *statement.bound} - {""}:
             held = space.env.vars.get(lost, ABSENT)
             if held is ABSENT or not isinstance(held, (Ext, ModuleSpace, LazyImport)):
                 space.env.vars[lost] = why

@@ -16,12 +16,22 @@ from fibcore import layout
 from fibcore.elaborate.python import lazy_methods
 from fibcore.elaborate.python.import_time import used_at_import
 from fibcore.elaborate.python.mangling import PRIVATE
+from fibcore.elaborate.python.registrars import (
+    Area,
+    Registry,
+    imports_of,
+    registrars_of,
+    registries_of,
+    words_in,
+)
 from fibcore.errors import SourceError
 from fibcore.regular_files import read_text
 from fibcore.syntax import children, parse_module, walk
 
 MAX_FILE = 2 << 20
 """Characters of a file: the largest seen has 445,000, and syntax takes 300 bytes for each."""
+_AREA = 2
+"""Packages around a module whose files may register something in it."""
 _BINDS = re.compile(r"^(?:async\s+def|def|class)\s+(\w+)", re.MULTILINE)
 _NAME = re.compile(r"[^\W\d]\w*")
 
@@ -327,6 +337,26 @@ class SourceModule:
         return ":=" in self.text
 
     @cached_property
+    def registries(self) -> dict[str, Registry]:
+        """The containers of the module in which other modules register something, by name."""
+        return registries_of(self) if self.registrars else {}
+
+    @cached_property
+    def registrars(self) -> tuple[Statement, ...]:
+        """The functions of the module that register something, and classes with such methods."""
+        return registrars_of(self)
+
+    @cached_property
+    def registering(self) -> frozenset[str]:
+        """The words of its text that may be functions which register something."""
+        return words_in(self.text)
+
+    @cached_property
+    def imports(self) -> frozenset[str]:
+        """The modules that it imports for sure; of `from a import b`, `a.b` is there too."""
+        return imports_of(self)
+
+    @cached_property
     def is_open(self) -> bool:
         """Whether it may bind names that its statements do not show."""
         return any(word in self.text for word in ("globals()", "exec(", "import *", "vars()"))
@@ -370,6 +400,7 @@ class ModuleIndex:
         self.root = Path(root)
         self.package = package
         self._modules: dict[str, SourceModule | None] = {}
+        self._areas: dict[str, Area] = {}
 
     def module(self, name: str) -> SourceModule | None:
         """The module of this dotted name; None where the tree holds no such file."""
@@ -391,7 +422,23 @@ class ModuleIndex:
                     return False
             elif module.state != state_of(module.path):
                 return False
-        return True
+        return all(area.is_current() for area in self._areas.values())
+
+    def area(self, name: str) -> Area | None:
+        """The files among which those of a module's other users are looked for.
+
+        They are those of the outer two packages that it is in: of `a.b.c.d`, `a.b`.
+
+        Args:
+            name: The module; None comes of one that is in no package.
+        """
+        package = ".".join(name.split(".")[:-1][:_AREA])
+        below = self._below(package)
+        if below is None or not package:
+            return None
+        if package not in self._areas:
+            self._areas[package] = Area.of(self.root.joinpath(*below), package)
+        return self._areas[package]
 
     def holds(self, name: str) -> bool:
         """Whether a dotted name belongs to the folder, by what it begins with."""

@@ -35,6 +35,10 @@ class Modules(Part):
             self._spaces[name] = None if source is None else ModuleSpace(source)
         return self._spaces[name]
 
+    def read(self) -> list[ModuleSpace]:
+        """The modules that were asked for something."""
+        return [space for space in self._spaces.values() if space is not None and space.done]
+
     def is_read(self, name: str) -> bool:
         """Whether a module was asked for something before."""
         return self._spaces.get(name) is not None
@@ -88,6 +92,8 @@ class Modules(Part):
             value = self._by_star(space, name)
             if value is not ABSENT:
                 names[name] = value
+        if space.registries and name in space.registries:
+            self.ev.registries.read(space, name)
         return value
 
     def _former(self, space: ModuleSpace, name: str, at: int) -> Any:
@@ -136,11 +142,13 @@ class Modules(Part):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 self._importable(alias.name, place)
+                self.ev.registries.imported([alias.name])
                 full = alias.name if alias.asname else alias.name.split(".")[0]
                 self.ev.names.bind(env, alias.asname or full, LazyImport(full, None))
             return
         source = self._import_source(env.module, node)
         self._importable(source, place)
+        self.ev.registries.imported([source, *(f"{source}.{alias.name}" for alias in node.names)])
         for alias in node.names:
             if alias.name != "*":
                 self.ev.names.bind(env, alias.asname or alias.name, LazyImport(source, alias.name))

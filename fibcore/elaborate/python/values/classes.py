@@ -14,6 +14,7 @@ from fibcore.model.tree import Unknown
 
 if TYPE_CHECKING:
     from fibcore.elaborate.python.evaluator import Evaluator
+    from fibcore.elaborate.python.registrars import Registry
     from fibcore.elaborate.python.values.scopes import Env, ModuleSpace
     from fibcore.model.tree import SourcePlace
 
@@ -92,6 +93,7 @@ class Class(Value):
         metaclass: The class of the source that it is an instance of, if any.
         metaclass_name: The name of a class outside of the source that it is an instance of.
         put_off: Statements of a complete body that are run when their name is read, by that name.
+        registry: The containers of it in which other modules register something, until one is read.
         former: What attributes were before statements of the module changed them, by the positions
             of those; None where none did.
     """
@@ -99,7 +101,7 @@ class Class(Value):
     __slots__ = (
         "_mro", "attrs", "bases", "complete", "decorators", "env", "former", "is_enum",
         "known_descriptors", "known_storage", "leaf", "members", "metaclass", "metaclass_name",
-        "module", "names", "node", "position", "put_off",
+        "module", "names", "node", "position", "put_off", "registry",
     )  # fmt: skip
 
     def __init__(self, node: ast.ClassDef, module: ModuleSpace, env: Env, bases: list[Any]) -> None:
@@ -122,6 +124,7 @@ class Class(Value):
         self.known_descriptors: tuple[int, frozenset[str]] | None = None
         self.known_storage: tuple[int, bool] | None = None
         self.is_enum: bool | None = None
+        self.registry: Registry | None = None
 
     def __repr__(self) -> str:
         return f"Class({self.qualified})"

@@ -90,10 +90,13 @@ class ModuleSpace(Value):
             that it may see has been run.
         former: What a name was bound to by earlier ones, by their positions, where it was bound
             more than once: a statement before the last one reads those.
+        registries: The names of containers in which other modules register something, until one is
+            read.
     """
 
     __slots__ = (
-        "_places", "active", "asked", "at", "done", "env", "former", "latest", "settled", "source",
+        "_places", "active", "asked", "at", "done", "env", "former", "latest", "registries",
+        "settled", "source",
     )  # fmt: skip
 
     def __init__(self, source: SourceModule) -> None:
@@ -106,6 +109,7 @@ class ModuleSpace(Value):
         self.asked: dict[str, int] = {}
         self.latest: dict[str, int] = {}
         self.former: dict[str, dict[int, Any]] = {}
+        self.registries = set(source.registries)
         self._places: dict[int, SourcePlace] = {}
 
     @property
