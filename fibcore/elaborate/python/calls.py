@@ -9,11 +9,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fibcore.elaborate.python import plain, starred
+from fibcore.elaborate.python.areas import WORD
 from fibcore.elaborate.python.branches import exits_of
 from fibcore.elaborate.python.journal import Status
 from fibcore.elaborate.python.part import Handlers, Part
 from fibcore.elaborate.python.pure import changes_nothing, handled_in
-from fibcore.elaborate.python.registrars import WORD
+from fibcore.elaborate.python.registrars import registrars_of
 from fibcore.elaborate.python.values import (
     ABSENT,
     Args,
@@ -278,7 +279,7 @@ class Calls(Part):
         if isinstance(func.node, ast.AsyncFunctionDef):
             self.ev.forward.give_away(args, kwargs)
             return Unknown("an async function", place)
-        registers = bool(func.env.module.source.registrars) and _registers(func)
+        registers = bool(registrars_of(func.env.module.source)) and _registers(func)
         if self.ev.mode.forward:
             self.ev.forward.note_parameters(func.qualname, args, kwargs, place)
             if self.ev.launches.stops(func, args, kwargs, place):

@@ -9,21 +9,15 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 
 from fibcore import layout
 from fibcore.elaborate.python import lazy_methods
+from fibcore.elaborate.python.areas import Area, Registry
 from fibcore.elaborate.python.import_time import used_at_import
 from fibcore.elaborate.python.mangling import PRIVATE
-from fibcore.elaborate.python.registrars import (
-    Area,
-    Registry,
-    imports_of,
-    registrars_of,
-    registries_of,
-    words_in,
-)
 from fibcore.errors import SourceError
 from fibcore.regular_files import read_text
 from fibcore.syntax import children, parse_module, walk
@@ -228,6 +222,10 @@ class SourceModule:
         self.changed_classes: dict[str, bool] = {}
         # What `quiet` found out about classes.
         self.quiet_classes: dict[str, bool] = {}
+        # What `registrars` found out; None until somebody asked.
+        self.registrars: tuple[Statement, ...] | None = None
+        self.registries: Mapping[str, Registry] | None = None
+        self.imports: frozenset[str] | None = None
 
     @cached_property
     def text(self) -> str:
@@ -335,26 +333,6 @@ class SourceModule:
     def has_walrus(self) -> bool:
         """Whether expressions may bind names."""
         return ":=" in self.text
-
-    @cached_property
-    def registries(self) -> dict[str, Registry]:
-        """The containers of the module in which other modules register something, by name."""
-        return registries_of(self) if self.registrars else {}
-
-    @cached_property
-    def registrars(self) -> tuple[Statement, ...]:
-        """The functions of the module that register something, and classes with such methods."""
-        return registrars_of(self)
-
-    @cached_property
-    def registering(self) -> frozenset[str]:
-        """The words of its text that may be functions which register something."""
-        return words_in(self.text)
-
-    @cached_property
-    def imports(self) -> frozenset[str]:
-        """The modules that it imports for sure; of `from a import b`, `a.b` is there too."""
-        return imports_of(self)
 
     @cached_property
     def is_open(self) -> bool:

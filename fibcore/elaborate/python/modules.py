@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fibcore.elaborate.python.import_order import ImportOrder
 from fibcore.elaborate.python.index import SourceModule
 from fibcore.elaborate.python.part import Part
+from fibcore.elaborate.python.registrars import registries_of
 from fibcore.elaborate.python.values import ABSENT, Env, Ext, LazyImport, ModuleSpace, Raised
 from fibcore.model.tree import SourcePlace, Unknown
 
@@ -32,7 +33,9 @@ class Modules(Part):
         """The module of this name, or None where the tree has no such file."""
         if name not in self._spaces:
             source = self.ev.index.module(name)
-            self._spaces[name] = None if source is None else ModuleSpace(source)
+            self._spaces[name] = space = None if source is None else ModuleSpace(source)
+            if space is not None:
+                space.registries.update(registries_of(space.source))
         return self._spaces[name]
 
     def read(self) -> list[ModuleSpace]:

@@ -7,15 +7,11 @@ do so is read off their text, for no more is needed of most of them.
 from __future__ import annotations
 
 import ast
-import os
 import re
 from collections.abc import Collection, Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import attrs
-
-from fibcore.regular_files import read_bytes
+from fibcore.elaborate.python.areas import WORD, Registry
 from fibcore.syntax import walk
 
 if TYPE_CHECKING:
@@ -23,33 +19,19 @@ if TYPE_CHECKING:
 
 _DEFINED = re.compile(r"[ \t]*(?:async[ \t]+)?def[ \t]+\w*regist\w*[ \t]*\(")
 _FUNCTION = ("def ", "async ", "@")
-WORD = "regist"
-"""What the names of functions that register something have in them."""
-_WORD = WORD.encode()
 _ENTERING = frozenset(("append", "add", "update", "setdefault", "extend", "insert"))
 _FILLED = frozenset(("dict", "list", "set", "defaultdict", "OrderedDict"))
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
-@attrs.frozen
-class Registry:
-    """Containers of a module in which other modules register something.
-
-    Attributes:
-        name: What the module binds: a dict, list or set, or a class that has some.
-        tables: The attributes that are the containers, of a class; empty where the name is one.
-        functions: The functions of the module that register.
-        methods: The methods of the class that do.
-    """
-
-    name: str
-    tables: frozenset[str]
-    functions: frozenset[str]
-    methods: frozenset[str]
-
-
 def registrars_of(module: SourceModule) -> tuple[Statement, ...]:
     """The functions of a module that register something, and the classes with such methods."""
+    if module.registrars is None:
+        module.registrars = _registrars(module)
+    return module.registrars
+
+
+def _registrars(module: SourceModule) -> tuple[Statement, ...]:
     if not _defines_registrar(module.text):
         return ()
     return tuple(s for s in module.statements if s.names is not None and _defines_registrar(s.text))
@@ -66,10 +48,16 @@ def _defines_registrar(text: str) -> bool:
     return False
 
 
-def registries_of(module: SourceModule) -> dict[str, Registry]:
+def registries_of(module: SourceModule) -> Mapping[str, Registry]:
     """The containers that functions of a module whose names have `regist` in them change."""
+    if module.registries is None:
+        module.registries = _registries(module) if registrars_of(module) else {}
+    return module.registries
+
+
+def _registries(module: SourceModule) -> dict[str, Registry]:
     found: dict[str, set[str]] = {}
-    for statement in module.registrars:
+    for statement in registrars_of(module):
         for node in statement.nodes if statement.text.startswith(_FUNCTION) else ():
             if isinstance(node, _FUNCTIONS) and WORD in node.name:
                 for name in set(_entered(node)):
@@ -83,7 +71,7 @@ def registries_of(module: SourceModule) -> dict[str, Registry]:
 
 def registry_of(module: SourceModule, node: ast.ClassDef) -> Registry | None:
     """The containers of a class that its methods with `regist` in their names change, if any."""
-    if not any(statement.defines(node.name) for statement in module.registrars):
+    if not any(statement.defines(node.name) for statement in registrars_of(module)):
         return None
     tables = {
         target.id
@@ -108,7 +96,7 @@ def registry_of(module: SourceModule, node: ast.ClassDef) -> Registry | None:
 def _leading_to(module: SourceModule, names: Collection[str]) -> frozenset[str]:
     """These names, and the functions that register something by mentioning one of them."""
     found = set(names)
-    for statement in module.registrars:
+    for statement in registrars_of(module):
         if statement.text.startswith(_FUNCTION) and any(map(statement.mentions, names)):
             found.update(name for name in statement.names or () if WORD in name)
     return frozenset(found)
@@ -196,100 +184,17 @@ def _at_import(statement: Statement) -> Iterator[str]:
             yield line
 
 
-@attrs.frozen
-class Area:
-    """The files of a folder, in which somebody may register something.
-
-    Attributes:
-        folder: The folder.
-        files: The file of a module and the words with `regist` in its text, by the module's name;
-            only those that have one.
-        states: All files, and what tells one content of each from another.
-    """
-
-    folder: Path
-    files: Mapping[str, tuple[str, frozenset[str]]]
-    states: Mapping[str, tuple[int, ...]]
-
-    @classmethod
-    def of(cls, folder: Path, package: str) -> Area:
-        """Read the files of a folder that is the package of this name."""
-        files = {}
-        states = _states(folder)
-        for path in states:
-            try:
-                text = read_bytes(path)
-                words = words_in(text.decode("utf-8", "replace")) if _WORD in text else None
-            except OSError:  # whoever needs it says so
-                continue
-            if words:
-                parts = Path(path).relative_to(folder).with_suffix("").parts
-                parts = parts[:-1] if parts[-1] == "__init__" else parts
-                files[".".join((package, *parts) if package else parts)] = path, words
-        return cls(folder, files, states)
-
-    def callers(self, registry: Registry) -> set[str]:
-        """The modules in whose text stands what registers something in a registry."""
-        found = set()
-        for module, (path, words) in self.files.items():
-            if words & registry.functions or (
-                words & registry.methods and registry.name.encode() in read_bytes(path)
-            ):
-                found.add(module)
-        return found
-
-    def is_current(self) -> bool:
-        """Whether the files are those that were read."""
-        return _states(self.folder) == self.states
-
-
-def words_in(text: str) -> frozenset[str]:
-    """The words of a text that have `regist` in them."""
-    found = set()
-    at = text.find(WORD)
-    while at >= 0:
-        start, end = at, at + len(WORD)
-        while start and _in_name(text[start - 1]):
-            start -= 1
-        while end < len(text) and _in_name(text[end]):
-            end += 1
-        found.add(text[start:end])
-        at = text.find(WORD, end)
-    return frozenset(found)
-
-
-def _in_name(character: str) -> bool:
-    return character.isalnum() or character == "_"
-
-
-def _states(folder: Path) -> dict[str, tuple[int, ...]]:
-    """The Python files of a folder and those in it, without links out of it."""
-    found: dict[str, tuple[int, ...]] = {}
-    pending = [os.fspath(folder)]
-    while pending:
-        for entry in _entries(pending.pop()):
-            if entry.is_dir(follow_symlinks=False):
-                if entry.name.isidentifier():
-                    pending.append(entry.path)
-            elif entry.name.endswith(".py") and entry.is_file(follow_symlinks=False):
-                state = entry.stat(follow_symlinks=False)
-                found[entry.path] = (state.st_ino, state.st_size, state.st_mtime_ns)
-    return found
-
-
-def _entries(folder: str) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:
-            return sorted(entries, key=lambda entry: entry.name)
-    except OSError:  # one that cannot be read holds no module that could be imported
-        return []
-
-
 def imports_of(module: SourceModule) -> frozenset[str]:
     """The modules that a module imports for sure: by statements in its first column.
 
     Of `from package import name`, the name may be a module; it is there too.
     """
+    if module.imports is None:
+        module.imports = _imports(module)
+    return module.imports
+
+
+def _imports(module: SourceModule) -> frozenset[str]:
     found: set[str] = set()
     for statement in module.statements:
         if statement.is_import:

@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from fibcore.elaborate.python.areas import Registry, words_in
 from fibcore.elaborate.python.part import Part
-from fibcore.elaborate.python.registrars import Registry, uses
+from fibcore.elaborate.python.registrars import imports_of, registries_of, uses
 from fibcore.elaborate.python.values import ABSENT, OTHER_KEYS, Class, merge
 from fibcore.model.tree import SourcePlace, Unknown
 
@@ -42,7 +43,7 @@ class Registries(Part):
         """Note that a container of a module is read."""
         if not self.registering:
             space.registries.discard(name)
-            self._want(space, space.source.registries[name])
+            self._want(space, registries_of(space.source)[name])
 
     def read_of(self, cls: Class) -> None:
         """Note that a container of a class is read."""
@@ -95,7 +96,7 @@ class Registries(Part):
         area = self.ev.index.area(space.name)
         names = area.callers(registry) if area is not None else set()
         for other in self.ev.modules.read():
-            if other.source.registering & (registry.functions | registry.methods):
+            if words_in(other.source.text) & (registry.functions | registry.methods):
                 names.add(other.name)
         spaces = [self.ev.modules.space(name) for name in sorted(names - {space.name})]
         return [
@@ -108,7 +109,7 @@ class Registries(Part):
         """The modules that are imported for sure: those that were read, and what they import."""
         found: set[str] = set()
         for space in self.ev.modules.read():
-            for name in (space.name, *space.source.imports):
+            for name in (space.name, *imports_of(space.source)):
                 found.update(_with_packages(name))
         return frozenset(found)
 

@@ -216,7 +216,7 @@ def test_it_does_not_matter_on_which_way_it_was_read_first(plain: Any, registry:
 def test_no_file_is_looked_at_for_what_is_only_registered(
     plain: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(self: ModuleIndex, name: str) -> None:
+    def refuse(_: ModuleIndex, name: str) -> None:
         raise AssertionError(name)
 
     monkeypatch.setattr(ModuleIndex, "area", refuse)

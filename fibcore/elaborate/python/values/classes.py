@@ -13,8 +13,8 @@ from fibcore.elaborate.python.values.functions import Bound, Func, Native, quali
 from fibcore.model.tree import Unknown
 
 if TYPE_CHECKING:
+    from fibcore.elaborate.python.areas import Registry
     from fibcore.elaborate.python.evaluator import Evaluator
-    from fibcore.elaborate.python.registrars import Registry
     from fibcore.elaborate.python.values.scopes import Env, ModuleSpace
     from fibcore.model.tree import SourcePlace
 

@@ -109,7 +109,7 @@ class ModuleSpace(Value):
         self.asked: dict[str, int] = {}
         self.latest: dict[str, int] = {}
         self.former: dict[str, dict[int, Any]] = {}
-        self.registries = set(source.registries)
+        self.registries: set[str] = set()
         self._places: dict[int, SourcePlace] = {}
 
     @property
