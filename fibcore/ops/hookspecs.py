@@ -178,9 +178,11 @@ class TestTemplate:
               dtype do not fit, with the reason in a comment beside it.
             * optionally `compare(definition, case, name, actual, expected, check) -> None` where
               equality within tolerance is not the right question; `check(actual, expected)` is the
-              default comparison. With a further parameter `inputs` it is given the case's inputs
-              by name: where outputs are drawn at random, each of the two is held against what
-              the inputs make probable.
+              default comparison, and `check(actual, expected, rounding)` one with a larger absolute
+              tolerance where a tensor that fits the output says so: what roundings inside right
+              kernels make of each element, by the case's sizes. With a further parameter `inputs`
+              it is given the case's inputs by name: where outputs are drawn at random, each of the
+              two is held against what the inputs make probable.
             * optionally `figures(definition, name, value, inputs) -> torch.Tensor | None`: what an
               output stands for that no tolerance compares as it is, in numbers that a tolerance
               compares: of indices the scores of what they name, of bytes the numbers that are read

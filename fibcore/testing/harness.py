@@ -18,7 +18,8 @@ def harness() -> ModuleType:
     """The `conftest.py` that datasets get, loaded as a module; needs torch and pytest.
 
     Its functions are those of the modules in `fibcore.verification.emitted`; the ones that tests
-    of plugins use are `find_sglang`, `SGLangSource` and `compare_tensors`.
+    of plugins use are `find_sglang`, `SGLangSource`, `compare_tensors`, `tolerance_of` and
+    `with_rounding`.
     """
     text = emitted.conftest_text()
     # The dataset that it believes to be in is the folder above `verification`, which is none.

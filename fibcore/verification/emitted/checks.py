@@ -25,7 +25,7 @@ from fibcore.verification.emitted.tensors import (
     named_outputs,
     same_bits,
 )
-from fibcore.verification.emitted.tolerances import tolerance_of
+from fibcore.verification.emitted.tolerances import tolerance_of, with_rounding
 
 
 class ReferenceTest:
@@ -216,9 +216,13 @@ class Agreement(ReferenceTest):
         override = tolerance if self.tolerance is None else self.tolerance
         rtol, atol, ratio = tolerance_of(definition, name, module, override)
 
-        def check(actual: torch.Tensor, expected: torch.Tensor) -> None:
+        def check(
+            actual: torch.Tensor, expected: torch.Tensor, rounding: torch.Tensor | None = None
+        ) -> None:
             __tracebackhide__ = True
-            comparison = compare_tensors(actual, expected, rtol, atol, ratio)
+            # Who asks for a tolerance of his own gets that one.
+            bound = atol if override is not None else with_rounding(atol, rounding)
+            comparison = compare_tensors(actual, expected, rtol, bound, ratio)
             self.record["outputs"][name] = comparison.figures
             if not comparison.inside:
                 raise AssertionError(f"output {name}:\n{comparison.text}")

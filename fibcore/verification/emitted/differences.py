@@ -44,7 +44,7 @@ class Differences:
 
 
 def differences(
-    actual: torch.Tensor, expected: torch.Tensor, rtol: float, atol: float
+    actual: torch.Tensor, expected: torch.Tensor, rtol: float, atol: float | torch.Tensor
 ) -> Differences:
     """Compare element by element: |actual - expected| <= atol + rtol * |expected| is inside."""
     a, e = actual.detach().to(torch.float64), expected.detach().to(torch.float64)
@@ -70,15 +70,15 @@ def figures_of(found: Differences) -> dict[str, Any]:
     return {
         "elements": found.actual.numel(),
         "outside": int(found.outside.sum()),
-        "max_abs_error": _number(found.error.max()) if compared else None,
-        "mean_abs_error": _number(found.error.sum() / compared) if compared else None,
-        "max_rel_error": _number(relative.max()) if relative.numel() else None,
-        "mean_rel_error": _number(relative.mean()) if relative.numel() else None,
+        "max_abs_error": three_digits(found.error.max()) if compared else None,
+        "mean_abs_error": three_digits(found.error.sum() / compared) if compared else None,
+        "max_rel_error": three_digits(relative.max()) if relative.numel() else None,
+        "mean_rel_error": three_digits(relative.mean()) if relative.numel() else None,
         "cosine_similarity": round(cosine, 6) if compared else None,
     }
 
 
-def _number(value: torch.Tensor | float) -> float | None:
+def three_digits(value: torch.Tensor | float) -> float | None:
     """Three significant digits, which a report needs; None for what is not finite."""
     number = float(value)
     return float(f"{number:.3g}") if math.isfinite(number) else None

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+
 # (rtol, atol) by dtype of the output, as the dataset's conventions have them.
 TOLERANCES = {
     "float64": (1e-5, 1e-5),
@@ -40,6 +42,17 @@ def tolerance_of(
     if override is not None and dtype.startswith(("float", "bfloat")):
         rtol = atol = override
     return rtol, atol, ratios.get(name, ratios.get(dtype, default_ratio))
+
+
+def with_rounding(atol: float, rounding: torch.Tensor | None) -> float | torch.Tensor:
+    """The absolute tolerance of each element: what roundings make of it, where that is more.
+
+    What is no finite number gives no room: with NaN every error would be inside.
+    """
+    if rounding is None:
+        return atol
+    found = rounding.to(torch.float64)
+    return torch.where(found.isfinite(), found, atol).clamp(min=atol)
 
 
 def is_narrow(dtype: str) -> bool:

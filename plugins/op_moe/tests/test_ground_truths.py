@@ -16,7 +16,7 @@ import torch
 
 from fibcore.testing.harness import harness
 from fibcore_op_moe import fibcore_ground_truths, fibcore_test_template
-from fibcore_op_moe.formats import BF16, FP8_BLOCK, FP8_TENSOR
+from fibcore_op_moe.formats import BF16, FP8_BLOCK, FP8_TENSOR, INT8_CHANNEL
 from fibcore_op_moe.ground_truths import flashinfer_routes, trtllm_takes
 from fibcore_op_moe.kernel import Moe
 from fibcore_op_moe.routings import DEFAULT, DS, LLAMA4, RENORM, SCORED
@@ -253,6 +253,54 @@ def test_segment_gemm_puts_the_kernels_together(
     agree(template, definition, load_run(definition.reference), entry, 3e-2)
     assert used.segments > 0
     assert (used.routed > 0) == flashinfer_routes(small[kernel])
+
+
+SIZED = {  # as wide as models have them: of few elements none is far off
+    "bf16": Moe(BF16, DS, 8, 1, 1, 32, 32, 2048, 512),
+    "one_expert": Moe(BF16, LLAMA4, 1, 0, 0, 16, 16, 2048, 256),
+    "fp8_block": Moe(FP8_BLOCK, DS, 8, 1, 1, 32, 32, 2048, 256),
+    "int8": Moe(INT8_CHANNEL, RENORM, 4, 0, 0, 16, 16, 2048, 256),
+}
+
+
+@pytest.mark.parametrize("kernel", SIZED)
+def test_what_kernels_round_is_inside_and_not_far_inside(
+    definition_of: Any, template: Any, load_run: Any, monkeypatch: pytest.MonkeyPatch, kernel: str
+) -> None:
+    """A kernel that rounds to 16 bits uses a good part of the room that sizes give it."""
+    stand_ins(monkeypatch)
+    definition = definition_of(SIZED[kernel])
+    (truth,) = [t for t in fibcore_ground_truths(definition) or () if "segment_gemm" in t.entry]
+    (case,) = [c for c in template.cases(definition) if c["id"] == "sixteen_tokens"]
+    inputs = template.inputs(definition, case)
+    expected = entry_of(truth)(**inputs)
+    actual = load_run(definition.reference)(*inputs.values())
+    found: list[tuple[float, float]] = []
+
+    def check(actual: Any, expected: Any, rounding: Any) -> None:
+        error = (actual.double() - expected.double()).abs()
+        # What the outputs themselves are rounded by, both of them.
+        error -= 2**-7 * expected.double().abs()
+        found.append((float((error / rounding).max()), float(rounding.min())))
+
+    template.module.compare(definition.to_dict(), case, "output", actual, expected, check)
+    ((used, least),) = found
+    assert 0.2 < used < 0.6
+    assert least > 0
+
+
+def test_what_kernels_round_grows_with_the_elements(definition_of: Any, template: Any) -> None:
+    module = template.module
+    sizes = module.Sizes(definition_of(SIZED["bf16"]).to_dict())
+    torch.manual_seed(0)
+    few = torch.randn(1, 2048)
+    many = few.repeat(1000, 1)
+    ratio = float((module._rounding(sizes, many)[:1] / module._rounding(sizes, few)).max())
+    assert 1.1 < ratio < 1.2
+    twice = module._rounding(sizes, 2 * few) / module._rounding(sizes, few)
+    assert torch.allclose(twice, torch.tensor(2.0, dtype=torch.float64))
+    assert module._rounding(sizes, few[:, :100]).shape == (1, 100)
+    assert not module._rounding(sizes, torch.zeros(2, 2048)).any()
 
 
 def test_segment_gemm_takes_experts_in_parts(

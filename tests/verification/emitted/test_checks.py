@@ -164,6 +164,22 @@ def test_template_may_compare() -> None:
     agreement(subject("x * -2.0", compare=compare)).check()
 
 
+def test_template_may_say_what_roundings_make() -> None:
+    def compare(*arguments: Any) -> None:
+        *_, actual, expected, check = arguments
+        check(actual, expected, (expected.abs() * 0.2).clamp(max=100.0))
+
+    test = agreement(subject("x * 2.3", compare=compare))
+    test.check()
+    (figures,) = test.record["outputs"].values()
+    assert figures["outside"] == 0
+    assert figures["atol"] > 0.1
+    with pytest.raises(AssertionError, match="outside tolerance"):
+        agreement(subject("x * 2.5", compare=compare)).check()
+    with pytest.raises(AssertionError, match="outside tolerance"):  # who asks for less gets less
+        agreement(subject("x * 2.3", compare=compare), tolerance=1e-3).check()
+
+
 def test_template_may_compare_with_the_inputs() -> None:
     given = []
 

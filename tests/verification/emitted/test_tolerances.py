@@ -7,7 +7,13 @@ from typing import Any
 
 import pytest
 
-from fibcore.verification.emitted.tolerances import is_narrow, tolerance_of
+torch = pytest.importorskip("torch")
+
+from fibcore.verification.emitted.tolerances import (  # noqa: E402 - needs torch
+    is_narrow,
+    tolerance_of,
+    with_rounding,
+)
 
 
 def tolerance(
@@ -43,6 +49,14 @@ def test_template_and_option_override() -> None:
     assert tolerance("float32", TOLERANCES={"y": (3.0, 4.0), "float32": (1.0, 2.0)}) == (3, 4, 1)
     assert tolerance("float32", override=0.25, **own) == (0.25, 0.25, 0.5)
     assert tolerance("int32", override=0.25) == (0.0, 0.0, 1.0)
+
+
+def test_roundings_count_where_they_are_more() -> None:
+    assert with_rounding(0.5, None) == 0.5
+    strange = torch.tensor([0.25, 1.0, torch.nan, torch.inf])
+    found = with_rounding(0.5, strange)
+    assert found.tolist() == [0.5, 1.0, 0.5, 0.5]
+    assert found.dtype == torch.float64
 
 
 @pytest.mark.parametrize(
