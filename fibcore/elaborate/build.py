@@ -313,6 +313,8 @@ class TreeBuilder:
             {k: self.export(self._indexed(v, at)) for k, v in call.kwargs.items()},
             call.place,
             call.order,
+            call.stage,
+            call.by_size,
         )
 
     def _constant(

@@ -78,7 +78,8 @@ def launches(
     one `choice`, at modules of one module, are alternatives: as many are launched as the one with
     most uses has. What is known not to run launches nothing; of calls that no plugin claims only
     those are counted that certainly happen. A module that runs inside of another kernel in steps of
-    one stage launches none of its own in those.
+    one stage launches none of its own in those; one that is called in steps of one stage alone, as
+    a tower is that reads the images of a prompt, launches nothing in the others.
 
     Args:
         tree: The elaborated model.
@@ -88,13 +89,14 @@ def launches(
     """
     idle = {node.path for node in tree.walk() if node.idle}
     found = list(_candidates(tree, extractions, claimed, unclaimed))
+    called = {path: _stage_of(tree, path) for path in {one.use.path for one in found}}
     heads = _behind_the_head(tree)
     result: list[Launch] = []
     for stage in STAGES:
         here = [
             one
             for one in found
-            if one.stage in ("", stage)
+            if (one.stage or called[one.use.path]) in ("", stage)
             and (one.kernel is not None or one.inside or one.use.path not in idle)
         ]
         inside = {one.use.path for one in here if one.inside and one.stage}
@@ -126,6 +128,17 @@ def _candidates(
     for call in tree.kernel_calls:
         if call.beside and not (call.key in claimed or call.possible):
             yield _Candidate("unknown", call.name, use(call), "", call.stage)
+
+
+def _stage_of(tree: ModelTree, path: str) -> str:
+    """The stage in whose steps alone a module is called, or what holds it; "" where it is any."""
+    node = tree.find(path)
+    while node is not None and node.path:
+        stages = {"" if call.by_size else call.stage for call in node.calls}
+        if len(stages) == 1 and stages != {""}:
+            return stages.pop()
+        node = tree.parent(node.path)
+    return ""
 
 
 def _counted(

@@ -139,6 +139,7 @@ class Call:
         place: Where the call stands.
         order: When the forward pass first comes to it; of equal layers the first one's.
         stage: "decode" or "prefill" where it happens in one of the two alone; else empty.
+        by_size: Whether that is so for how many tokens a step has, not for its mode.
     """
 
     method: str
@@ -147,6 +148,7 @@ class Call:
     place: SourcePlace
     order: int = attrs.field(default=0, eq=False)
     stage: str = ""
+    by_size: bool = attrs.field(default=False, eq=False)
 
     def argument(self, position: int, *names: str) -> Any:
         """The argument at `position` or under one of `names`; None where it was not given."""
@@ -186,12 +188,14 @@ class Condition:
         place: Where it stands.
         stage: "decode" or "prefill" where the branch asks for the stage of a step, and that side is
             taken in one of the two; else empty.
+        by_size: Whether it asks how many tokens the step has, which is taken for that.
     """
 
     test: str
     holds: bool
     place: SourcePlace
     stage: str = ""
+    by_size: bool = False
 
     def __str__(self) -> str:
         return f"{'' if self.holds else 'not '}({self.test})"

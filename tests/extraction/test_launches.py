@@ -50,6 +50,24 @@ def test_a_stage_that_is_neither_is_launched_in_both() -> None:
         assert counted(tree(node), found, stage) == {"indexer": ("defined", 1)}
 
 
+def test_what_is_called_in_one_stage_alone_is_launched_in_that() -> None:
+    prefill, any_stage = attrs.evolve(call(TENSOR), stage="prefill"), call(TENSOR)
+    held = [
+        module("tower.norm", "Norm"),
+        module("tower.head", "Head", calls=[prefill, any_stage]),
+    ]
+    few = module("few", "Norm", calls=[attrs.evolve(prefill, by_size=True)])
+    tower = module("tower", "Tower", calls=[prefill], children=held)
+    both = module("both", "Norm", calls=[prefill, attrs.evolve(prefill, stage="decode")])
+    found = KernelCollector()
+    for node in (held[0], both, few):
+        found.add(kernel("norm"), node)
+    found.not_covered("an op", "why", held[1])
+    made = tree(tower, both, few)
+    assert counted(made, found) == {"norm": ("defined", 2)}
+    assert counted(made, found, "prefill") == {"an op": ("named", 1), "norm": ("defined", 3)}
+
+
 def test_of_alternatives_as_many_are_launched_as_of_one() -> None:
     nodes = [module(f"layers.{n}.{name}", "A") for n in range(2) for name in ("mqa", "mha")]
     found = KernelCollector()

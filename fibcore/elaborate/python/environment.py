@@ -110,6 +110,10 @@ class Environment:
         """
         return ""
 
+    def asks_size(self, test: ast.expr) -> bool:
+        """Whether a condition that tells stages apart asks how much there is to be computed."""
+        return False
+
     def is_noted(self, name: str) -> bool:
         """Whether a function of the tree is noted as one that runs on the device, in a model too.
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from fibcore.elaborate.python.budget import Exhausted
 from fibcore.elaborate.python.inherited_calls import inherit
-from fibcore.elaborate.python.launches import stage_of
+from fibcore.elaborate.python.launches import is_by_size, stage_of
 from fibcore.elaborate.python.limits import bounded
 from fibcore.elaborate.python.mode import following
 from fibcore.elaborate.python.part import Part
@@ -254,8 +254,16 @@ class Forward(Part):
         self.ev.keep.append(target)
         if target.leaf:
             self.give_away(args, kwargs)
-        stage = stage_of(self.ev.launches.conditions)
-        new = Call(method, tuple(args), dict(kwargs), place, next(self._order), stage)
+        around = self.ev.launches.conditions
+        new = Call(
+            method,
+            tuple(args),
+            dict(kwargs),
+            place,
+            next(self._order),
+            stage_of(around),
+            is_by_size(around),
+        )
         here = [call for call in record if call.place == place and call.method == method]
         if not here or _given_of(new) not in map(_given_of, here):
             record.append(new)

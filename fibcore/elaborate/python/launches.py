@@ -114,7 +114,9 @@ class Launches(Part):
             yield
             return
         stage = self.ev.environment.stage(test, holds=holds)
-        with self.taken_for(Condition(shortened(test), holds, env.module.place(test), stage)):
+        by_size = bool(stage) and self.ev.environment.asks_size(test)
+        place = env.module.place(test)
+        with self.taken_for(Condition(shortened(test), holds, place, stage, by_size)):
             yield
 
     @contextlib.contextmanager
@@ -199,3 +201,8 @@ class Launches(Part):
 def stage_of(conditions: Sequence[Condition]) -> str:
     """The stage that the branches around a call ask for, the innermost first; empty without one."""
     return next((condition.stage for condition in reversed(conditions) if condition.stage), "")
+
+
+def is_by_size(conditions: Sequence[Condition]) -> bool:
+    """Whether that stage is told by how much there is to be computed."""
+    return next((c.by_size for c in reversed(conditions) if c.stage), False)

@@ -44,7 +44,7 @@ from fibcore.elaborate.sglang.leaves import Leaves
 from fibcore.elaborate.sglang.parallel_sizes import sizes_of
 from fibcore.elaborate.sglang.process_variables import ProcessVariables
 from fibcore.elaborate.sglang.shims import Shims
-from fibcore.elaborate.sglang.step_stages import stage_of_side
+from fibcore.elaborate.sglang.step_stages import asks_size, stage_of_side
 from fibcore.elaborate.transformers import model_attributes
 from fibcore.elaborate.transformers.config_object import ConfigObject
 from fibcore.elaborate.transformers.versions import parse_version
@@ -311,6 +311,10 @@ class Environment(environment.Environment):
     def stage(self, test: ast.expr, *, holds: bool) -> str:
         """The stage, decode or prefill, in which a side of a branch is taken."""
         return stage_of_side(test, holds=holds)
+
+    def asks_size(self, test: ast.expr) -> bool:
+        """Whether a condition asks for a kernel that takes so many tokens at most."""
+        return asks_size(test)
 
     def is_noted(self, name: str) -> bool:
         """Whether a function is noted where a model calls it, by the tables of `kernels`."""

@@ -246,7 +246,7 @@ class ResidualStreams:
                 ev.forward.give_away([read, norm], {})
                 return Unknown("a read of a residual stream that is not known", place)
             if stream.owes:
-                with ev.launches.taken_for(Condition(_FEW, True, place, "decode")):
+                with ev.launches.taken_for(Condition(_FEW, True, place, "decode", by_size=True)):
                     if not self._fuse(ev, kind, read, norm, stream, options, place):
                         self._note_sum(ev, place)
             try:
@@ -272,7 +272,7 @@ class ResidualStreams:
         plain = _flag(ev, update, _PLAIN, place) is True
         owes = plain and at_exit is False and self._may_owe(ev, _stage_kind(stage), place)
         if owes:
-            with ev.launches.taken_for(Condition(_FEW, False, place, "prefill")):
+            with ev.launches.taken_for(Condition(_FEW, False, place, "prefill", by_size=True)):
                 self._note_sum(ev, place)
         else:
             self._note_sum(ev, place)
@@ -387,7 +387,7 @@ class ResidualStreams:
     def _settle(self, ev: Evaluator, place: SourcePlace) -> None:
         """Take the sum that an update owes where no norm of a stage can."""
         if any(isinstance(stream, Stream) and stream.owes for stream in self._streams()):
-            with ev.launches.taken_for(Condition(_FEW, True, place, "decode")):
+            with ev.launches.taken_for(Condition(_FEW, True, place, "decode", by_size=True)):
                 self._note_sum(ev, place)
 
     def _streams(self) -> Iterator[Any]:

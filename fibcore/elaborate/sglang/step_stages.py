@@ -53,6 +53,13 @@ def stage_of_side(test: ast.expr, *, holds: bool) -> str:
     return ""
 
 
+def asks_size(test: ast.expr) -> bool:
+    """Whether a condition asks for a kernel that takes so many tokens at most."""
+    if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
+        return asks_size(test.operand)
+    return _asks_fusion(test)
+
+
 def _last_name(value: ast.expr) -> str:
     return value.attr if isinstance(value, ast.Attribute) else getattr(value, "id", "")
 

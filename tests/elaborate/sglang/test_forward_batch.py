@@ -71,6 +71,24 @@ def test_a_batch_is_of_any_mode_but_idle(made: Any, test: str, called: list[bool
     assert [bool(calls(tree, name)) for name in ("norm", "other")] == called
 
 
+@pytest.mark.parametrize(
+    ("test", "stages"),
+    [
+        ("forward_batch.forward_mode.is_decode()", ["prefill", "decode"]),
+        ("not forward_batch.forward_mode.is_decode() and foreign.images(x)", ["", "prefill"]),
+        ("foreign.images(x)", ["", ""]),
+    ],
+)
+def test_a_call_says_in_which_stage_alone_it_happens(
+    made: Any, test: str, stages: list[str]
+) -> None:
+    made.write("srt/model_executor/forward_batch_info.py", BATCH)
+    body = f"if {test}:\n    x = self.other(x)\nelse:\n    x = self.norm(x)\nreturn x"
+    text = model("self.norm = RMSNorm(8)\nself.other = RMSNorm(8)", body, arguments=ARGUMENTS)
+    tree = made.tree(text)
+    assert [call.stage for name in ("norm", "other") for call in calls(tree, name)] == stages
+
+
 BUFFERS = """
 import torch
 
