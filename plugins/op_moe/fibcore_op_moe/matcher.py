@@ -112,6 +112,8 @@ def _add(
     else:
         collector.claim(topk)
         router = read_router(topk, findings)
+    if router is not None:
+        _claim_holder(collector, tree, node, router)
     if router is not None and topk is not None and router.routing.choice == "each_group":
         router = _of_each_group(tree, topk, router, findings)
     if experts is not None and router is not None:
@@ -122,7 +124,6 @@ def _add(
             _check_blocks(moe, experts, serving, findings)
             if findings.clear:
                 collector.add(_kernel(moe, experts, router, serving, node, topk), node)
-                _claim_holder(collector, tree, node, router)
                 return
     if findings.unsupported:
         reason = COVERED + _fused_shared(node)

@@ -600,6 +600,12 @@ def test_what_holds_a_number_of_each_expert_is_claimed(trees: Any) -> None:
     assert block.path not in found(block).claimed
     holding = attrs.evolve(block, attributes={"per_expert_scale": scale})
     assert block.path in found(holding).claimed
+    # Its number is the router's, whether the experts have a definition or a name alone.
+    alone = {"experts": {"quantization": attrs.evolve(NVFP4, activation=None)}}
+    named = trees.simple(64, 8, 256, 128, **routing, **alone)
+    named = attrs.evolve(named, attributes={"per_expert_scale": scale})
+    assert not_covered(found(named)).startswith("moe with modelopt_fp4")
+    assert named.path in found(named).claimed
 
 
 def test_sparse_mixer_chooses_two(trees: Any) -> None:
