@@ -1,9 +1,9 @@
 """Whether the weights of a quantised layer can be made in the sizes that one rank has of it.
 
-A scale covers a block of weights, so that a size which blocks do not divide cannot be split among
-ranks, or merged with others. What SGLang takes and what it refuses is in the methods that make a
-layer's weights (`create_weights`), which a layer's own `__init__` calls: it is run for one layer of
-each kind and size.
+A scale covers a block of weights, or a group of them, so that a size which these do not divide
+cannot be split among ranks, or merged with others. What SGLang takes and what it refuses is in the
+methods that make a layer's weights (`create_weights`), which a layer's own `__init__` calls: it is
+run for one layer of each kind and size.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from fibcore.elaborate.python.evaluator import Evaluator
 
 STEPS = 100_000
+_SHARED = ("block", "group")
+"""Schemes in which weights share a scale with their neighbours."""
 _NAMES = ("prefix", "layer_id")
 """Arguments that say which layer it is, and nothing of its weights."""
 
@@ -45,9 +47,9 @@ class WeightChecks:
             quantization: How its weights are stored.
 
         Raises:
-            Raised: the source refuses sizes that blocks do not divide.
+            Raised: the source refuses sizes that blocks or groups do not divide.
         """
-        if not isinstance(quantization, Quantization) or quantization.scheme != "block":
+        if not isinstance(quantization, Quantization) or quantization.scheme not in _SHARED:
             return
         cls = mod.cls
         init = self.ev.classes.attr(cls, "__init__") if isinstance(cls, Class) else None

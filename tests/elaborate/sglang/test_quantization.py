@@ -163,6 +163,23 @@ def test_fp8_blocks_that_merged_layers_would_share_are_refused_on_one_rank(
     assert "448 is not divisible" in str(caught.value)
 
 
+def test_groups_of_awq_that_ranks_would_cut_are_refused(real: Callable[..., ModelTree]) -> None:
+    config = {**LLAMA, "quantization_config": AWQ, "num_key_value_heads": 4, "head_dim": 128}
+    real({**config, "intermediate_size": 768}, tp=2)
+    with pytest.raises(ServingError, match="cannot be served at tp=4") as caught:
+        real({**config, "intermediate_size": 768}, tp=4)
+    assert "input_size_per_partition = 192 is not divisible" in str(caught.value)
+
+
+def test_groups_of_awq_that_a_layer_does_not_fill_are_refused_on_one_rank(
+    real: Callable[..., ModelTree],
+) -> None:
+    config = {**LLAMA, "quantization_config": AWQ, "num_key_value_heads": 4, "head_dim": 128}
+    with pytest.raises(ConfigError) as caught:
+        real({**config, "intermediate_size": 448})
+    assert "input size is not aligned" in str(caught.value)
+
+
 def own_match(folder: Path) -> Callable[..., bool]:
     """The release's own search through a list of ignored layers, run by Python."""
     path = folder / "sglang" / "srt" / "layers" / "quantization" / "utils.py"
