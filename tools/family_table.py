@@ -199,8 +199,23 @@ def quantised(plain: Config, quantization: str, rules: Mapping[str, Any]) -> Con
         layers, number = rules.get("layers", "model.layers"), text_of(plain)[LAYERS]
         names = [name if name in rules["gates"] else f"{name}{star}" for name in inside]
         section[key] = [head, *(f"{name}{star}" for name in outside)]
-        section[key] += [f"{layers}.{n}.{name}" for n in range(number) for name in names]
+        first = first_with_experts(text_of(plain))
+        section[key] += [
+            f"{layers}.{n}.{name}"
+            for n in range(number)
+            for name in names
+            if n >= first or name not in rules["gates"]
+        ]
     return {**plain, SECTION: section}
+
+
+def first_with_experts(text: Config) -> int:
+    """The first layer of experts, behind those that are dense and have no gate."""
+    for key in ("first_k_dense_replace", "num_dense_layers"):
+        if isinstance(text.get(key), int):
+            return int(text[key])
+    frequency = text.get("moe_layer_freq")
+    return frequency.index(1) if isinstance(frequency, list) and 1 in frequency else 0
 
 
 def resized(base: Config, change: Mapping[str, Any]) -> Config:
