@@ -51,6 +51,8 @@ _LEARNT = {
     _LAYERS + "XIELU": "two numbers of its formula are weights",
     _LAYERS + "ScaledActivation": "it divides by a weight",
 }
+# Linear layers that clamp the rows which they get and give, each a module around one (Gemma 4).
+_CLAMPING = "sglang.srt.layers.clippable_linear.Clippable"
 _KNOWN = frozenset({*_PLAIN, *_GELU, _SITU, *_LEARNT})
 # Functions that models call in the place of a module: the kind, and where its scalars are given.
 # gemm1_beta is what is added to up, which is 1.
@@ -86,6 +88,10 @@ def extract(tree: ModelTree, serving: Serving) -> Extraction:
         _match_call(tree, call, serving, found, split)
     instead = {call.module for call in calls}
     for node in tree.walk():
+        if node.cls.startswith(_CLAMPING):
+            reason = "its bounds are weights, by torch.clamp; the op type has no such kernel"
+            found.not_covered("clamp of a linear layer's rows", reason, node)
+            continue
         if _KNOWN.isdisjoint((node.cls, *node.bases)):
             continue
         if not node.calls and _EXPERT.search(node.path):

@@ -339,3 +339,14 @@ def test_activations_of_other_operations_are_named() -> None:
 
 def test_other_classes_are_left_to_others() -> None:
     assert extract(module("x", "torch.nn.Softmax")) == Extraction()
+
+
+def test_linear_layers_that_clamp_their_rows_are_named(layer: Layer) -> None:
+    cls = "sglang.srt.layers.clippable_linear.ClippableRowParallelLinear"
+    inner = linear("o_proj.linear", "RowParallelLinear", 64, 64, calls=[call(TENSOR)])
+    clamping = module("o_proj", cls, calls=[call(TENSOR)], children=[inner], leaf=False)
+    found = extract(clamping, layer("silu_and_mul"))
+    assert [(op.what, op.uses[0].path) for op in found.not_covered] == [
+        ("clamp of a linear layer's rows", "o_proj")
+    ]
+    assert [kernel.name for kernel in found.kernels] == ["silu_and_mul_h8192"]
