@@ -38,6 +38,7 @@ def implementations(definition: Definition) -> tuple[Implementation, ...]:
         ),
         *wrapped(definition, "what is written second is 0", inputs={second: f"{second} * 0"}),
         *(_of_scales(definition) if layout == "mla_block_scale" else ()),
+        *(_of_fp8(definition) if layout in ("kv_fp8", "mla_fp8") else ()),
         *(
             one
             for scale in KINDS[layout].scales
@@ -53,6 +54,46 @@ def implementations(definition: Definition) -> tuple[Implementation, ...]:
             f"{entries} // {page} * 0",
         ),
     )
+
+
+def _of_fp8(definition: Definition) -> tuple[Implementation, ...]:
+    """Those of caches of fp8."""
+    parts = KINDS["kv_fp8"].appended, KINDS["kv_fp8"].scales
+    divided = [
+        (f"{name}.to(torch.float32) / {scale}", name, scale)
+        for name, scale in zip(*parts, strict=True)
+    ]
+    found = [
+        # As SGLang divides keys and values, before it rounds them to fp8.
+        *rewritten(
+            definition,
+            "divided in bfloat16",
+            *(text for old, name, scale in divided for text in (old, f"{name} / {scale}")),
+            right=True,
+        ),
+        *rewritten(
+            definition,
+            "times the inverse",
+            *(
+                text
+                for old, name, scale in divided
+                for text in (old, f"{name}.to(torch.float32) * (1.0 / {scale})")
+            ),
+            right=True,
+        ),
+        *rewritten(
+            definition,
+            "the scales are each other's",
+            *(" / k_scale", " / scale", " / v_scale", " / k_scale", " / scale", " / v_scale"),
+        ),
+    ]
+    for name, old in (
+        ("append_key", "append_key.to(torch.float32)"),
+        ("append_ckv", "append_ckv.to("),
+    ):
+        smaller = old.replace(name, f"({name}.to(torch.float32) * 0.97)")
+        found += rewritten(definition, "numbers are 3 % too small", old, smaller)
+    return tuple(found)
 
 
 def _of_scales(definition: Definition) -> tuple[Implementation, ...]:

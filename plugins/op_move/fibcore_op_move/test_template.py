@@ -28,6 +28,8 @@ _KINDS["scaled"] = (*_KINDS["kv"], *_SCALES)
 # One cache of bytes: numbers of fp8, scales of so many of them, and bfloat16 numbers.
 _KINDS["packed"] = ("append_ckv", "append_kpe", *_TABLE, "kv_cache", *_PAGES)
 BLOCK = 128
+# What rounding to bfloat16 changes a number by at most, relative to it.
+_HALF_PLACE = 2.0**-8
 # Tokens in a page where the definition leaves that open.
 PAGE_SIZE = 8
 
@@ -216,21 +218,59 @@ def tokens_go_one_by_one_as_well(
 def figures(
     definition: Definition, name: str, value: torch.Tensor, inputs: Inputs
 ) -> torch.Tensor | None:
-    """What the bytes of new tokens stand for, each block over its largest input, and a last 0.
+    """What the bytes of new tokens stand for, and a last 0.
 
-    None for caches of numbers, which are compared as they are. Where any other place changed, or a
-    rope part is no copy, all is NaN.
+    In caches of fp8 those are numbers times their scale, or what was to be stored where a number is
+    that but for rounding; in one with scales among them each block is over its largest input. None
+    for other caches, which are compared as they are. Where any
+    other place changed, or a rope part that is not rounded is no copy, all is NaN.
     """
-    if name != "updated_kv_cache":
-        return None
-    latent, rope = inputs["append_ckv"], inputs["append_kpe"]
+    if definition["outputs"][name]["dtype"] == "float8_e4m3fn":
+        return _figures_of_numbers(name, value, inputs)
+    return _figures_of_blocks(value, inputs) if name == "updated_kv_cache" else None
+
+
+def _figures_of_numbers(name: str, value: torch.Tensor, inputs: Inputs) -> torch.Tensor:
+    """New numbers of a cache of fp8, times what they were divided by.
+
+    Kernels divide in bfloat16, as SGLang does, or multiply with the inverse: a quotient between two
+    numbers of fp8 may become either. Such a number counts as the input itself, so that no mistake
+    hides among what a few per cent of right numbers are off.
+    """
+    first = name in ("updated_k_cache", "updated_ckv_cache")
+    appended = list(inputs.values())[0 if first else 1].double()
+    scale, room = 1.0, 0.0
+    if "k_scale" in inputs:
+        scale, room = float(inputs["k_scale" if first else "v_scale"]), _HALF_PLACE
+    rows, others_stay = _new_rows(value, inputs[name.removeprefix("updated_")], inputs)
+    numbers = rows.contiguous().view(value.dtype).double()
+    ends = [(appended / scale * (1 + s * room)).float().to(value.dtype).double() for s in (-1, 1)]
+    right = (numbers >= torch.minimum(*ends)) & (numbers <= torch.maximum(*ends))
+    figured = torch.where(right, appended, numbers * scale)
+    found: torch.Tensor = torch.nn.functional.pad(figured.flatten(), (0, 1))
+    return found if others_stay else found.fill_(math.nan)
+
+
+def _new_rows(
+    value: torch.Tensor, before: torch.Tensor, inputs: Inputs
+) -> tuple[torch.Tensor, bool]:
+    """The bytes of new tokens, [n, ...], and whether those of all other places are as before."""
     pages, places = (
         torch.tensor(part, dtype=torch.long, device=value.device)
         for part in (list(zip(*_places(inputs), strict=True)) or [(), ()])
     )
-    rows, width = value[pages, places], latent.shape[1]
-    others = value.clone()
-    others[pages, places] = inputs["kv_cache"][pages, places]
+    # As bytes, which every device can index.
+    after, then = value.view(torch.uint8), before.view(torch.uint8)
+    others = after.clone()
+    others[pages, places] = then[pages, places]
+    return after[pages, places], torch.equal(others, then)
+
+
+def _figures_of_blocks(value: torch.Tensor, inputs: Inputs) -> torch.Tensor:
+    """New numbers of a cache with scales among them, over the largest input of their block."""
+    latent, rope = inputs["append_ckv"], inputs["append_kpe"]
+    rows, others_stay = _new_rows(value, inputs["kv_cache"], inputs)
+    width = latent.shape[1]
     end = width + width // BLOCK * 4
     numbers = rows[:, :width].contiguous().view(torch.float8_e4m3fn).double()
     scales = rows[:, width:end].contiguous().view(torch.float32).double()
@@ -238,7 +278,7 @@ def figures(
     largest = latent.double().view(shape).abs().amax(-1, keepdim=True).clamp(min=1e-30)
     exact: torch.Tensor = numbers.view(shape) * scales[..., None] / largest
     found: torch.Tensor = torch.nn.functional.pad(exact.flatten(), (0, 1))
-    if not (torch.equal(others, inputs["kv_cache"]) and _same(rows[:, end:], rope)):
+    if not (others_stay and _same(rows[:, end:], rope)):
         found.fill_(math.nan)
     return found
 
@@ -256,15 +296,16 @@ def compare(
     check: Callable[[torch.Tensor, torch.Tensor], None],
     inputs: Inputs,
 ) -> None:
-    """Hold bytes against what they stand for: a number between two of fp8's may be either.
+    """Hold bytes with scales against what they stand for: a number between two may be either.
 
     Kernels may round a scale to bfloat16, or multiply with its inverse. Neighbours among numbers
     of fp8 are up to 1/8 of the larger apart, or, near 0, 2**-9 of the scale: 2**-17 of the largest.
     """
-    one, other = (figures(definition, name, value, inputs) for value in (actual, expected))
-    if one is None or other is None:
+    del definition, case
+    if name != "updated_kv_cache":
         check(actual, expected)
         return
+    one, other = (_figures_of_blocks(value, inputs) for value in (actual, expected))
     assert bool(one.isfinite().all()), "a rope part is no copy, or another place changed"
     torch.testing.assert_close(one.cpu(), other.cpu(), rtol=2**-3, atol=2**-16)
 
