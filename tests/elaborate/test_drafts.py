@@ -134,3 +134,12 @@ def test_a_draft_of_a_targets_config_is_what_the_loader_makes_of_it() -> None:
     tree = drafted("MiMoMTP", MIMO)
     assert tree.architecture == "MiMoMTP"
     assert sum(n.cls.endswith("QKVParallelLinear") for n in tree.walk()) == 1
+
+
+def test_layers_have_calls_of_what_a_method_of_workers_takes_away() -> None:
+    """`prune_to_ctx_kv_injection` assigns None to the MLPs, on ranks that write keys alone."""
+    layers = {"num_hidden_layers": 5, "layer_types": ["full_attention"] * 5}
+    tree = drafted("Qwen3DSparkModel", {**DSPARK, "markov_head_type": "vanilla", **layers})
+    found = [n for n in tree.walk() if n.path.endswith((".o_proj", ".down_proj", ".act_fn"))]
+    assert len(found) == 15
+    assert [n.path for n in found if n.idle or len(n.calls) != 1] == []

@@ -90,6 +90,10 @@ def _follow_entries(ev: Evaluator, owner: Mod, reaching: list[Func]) -> None:
     if not entries:
         return
     unset = {name for name, value in owner.attrs.items() if value is None}
+    # A layer that repeats another one takes over its calls when it becomes an object of its own,
+    # which has to be before a method takes modules away (`layer.mlp = None`, on some ranks).
+    for layer in _followed_repeats(owner):
+        ev.forward.object_of(layer)
     # What workers set are parts of other models and the like: nothing else is followed with them.
     with ev.writes.attempt(keep=False):
         for func in _methods(ev, owner.cls, lambda node: bool(unset & _of_self(node, ast.Store))):
@@ -97,6 +101,14 @@ def _follow_entries(ev: Evaluator, owner: Mod, reaching: list[Func]) -> None:
                 _follow_entry(ev, owner, func)
         for func in entries:
             _follow_entry(ev, owner, func)
+
+
+def _followed_repeats(owner: Mod) -> Iterator[Repeat]:
+    """The layers in the lists of a module whose forward pass went as that of one before them."""
+    for value in owner.attrs.values():
+        for entry in (value.entries or ()) if isinstance(value, Mod) else ():
+            if isinstance(entry, Repeat) and entry.followed:
+                yield entry
 
 
 def _parts(owner: Mod) -> Iterator[Mod]:
