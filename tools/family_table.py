@@ -117,7 +117,6 @@ def text_of(config: Config) -> Config:
 
 def variants(family: str, bases: Mapping[str, Config]) -> Iterator[Variant]:
     """The configs of a family as they are, and what the rules make of the first of each class."""
-    rules = RULES["families"][family]
     varied: set[str] = set()
     for name, base in bases.items():
         yield Variant(family, name, base)
@@ -126,7 +125,7 @@ def variants(family: str, bases: Mapping[str, Config]) -> Iterator[Variant]:
             varied.add(architecture)
             yield from _varied(family, name, base)
         elif any(text_of(base).get(key) for key in RULES["drafts"]["nextn"]["asks"]):
-            yield from _draft(family, name, base, "nextn", rules)
+            yield from _draft(family, name, base, "nextn")
 
 
 def _varied(family: str, name: str, base: Config) -> Iterator[Variant]:
@@ -141,23 +140,27 @@ def _varied(family: str, name: str, base: Config) -> Iterator[Variant]:
         if resized_config != base:
             yield Variant(family, f"{name}+{size}", resized_config)
     for draft in rules["drafts"]:
-        yield from _draft(family, name, base, draft, rules)
-    if "nextn" in rules:
-        config = {**base, "architectures": [rules["nextn"]]}
+        yield from _draft(family, name, base, draft)
+    named = rules.get("nextn", {}).get(base["architectures"][0])
+    if named is not None:
+        config = {**base, "architectures": [named]}
         yield Variant(family, f"{name}+nextn", config)
 
 
-def _draft(
-    family: str, name: str, base: Config, draft: str, rules: Mapping[str, Any]
-) -> Iterator[Variant]:
+def _draft(family: str, name: str, base: Config, draft: str) -> Iterator[Variant]:
     rule = RULES["drafts"][draft]
     text = text_of(base)
     if "asks" in rule:
-        if any(text.get(key) for key in rule["asks"]) and "nextn" not in rules:
+        if any(text.get(key) for key in rule["asks"]):
             yield Variant(family, f"{name}+{draft}", base, asks_release=True)
         return
-    taken = {key: text[key] for key in rule["takes"] if key in text}
-    yield Variant(family, f"{name}+{draft}", {**copy.deepcopy(rule["set"]), **taken})
+    if rule.get("keeps"):  # all of the target's config, with what is the draft's own
+        config = copy.deepcopy({**base, **rule["set"]})
+        text_of(config).update(rule.get("text", {}))
+    else:
+        config = copy.deepcopy(rule["set"])
+        config.update({key: text[key] for key in rule["takes"] if key in text})
+    yield Variant(family, f"{name}+{draft}", config)
 
 
 def unquantised(base: Config) -> Config:
