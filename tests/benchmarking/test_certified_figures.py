@@ -83,6 +83,27 @@ def test_numbers_of_fp8_that_are_written(tmp_path: Path, layout: str) -> None:
     assert rejected <= named(found, "rejected", right=False)
 
 
+def test_index_keys_that_are_stored(tmp_path: Path) -> None:
+    plugin = pytest.importorskip("fibcore_op_dsa_index")
+    sizes = {
+        "head_dim": 16,
+        "rope_dim": 8,
+        "page_size": 64,
+        "kv_cache_num_heads": 1,
+        "head_dim_with_scale": 20,
+    }
+    parameters = {"kind": "k_store", **sizes, "eps": 1e-6}
+    kernel = Kernel("dsa_index_k_store", "index_keys", parameters, {}, (), ())
+    found = certified(plugin.fibcore_reference(kernel), tmp_path, 2, num_tokens=7)
+    assert (found.figures, found.yardstick) == (("updated_k_index_cache_fp8",), "torch in float64")
+    assert "rounded to bfloat16 before" in named(found, "accepted", right=True)
+    assert {
+        "numbers are 3 % too small",
+        "scales are not those that divide",
+        "the last token is left out",
+    } <= named(found, "rejected", right=False)
+
+
 def test_a_choice_of_keys(tmp_path: Path) -> None:
     plugin = pytest.importorskip("fibcore_op_dsa")
     sizes = {

@@ -48,7 +48,22 @@ def _turns(definition: Definition) -> tuple[Implementation, ...]:
 
 def _store(definition: Definition) -> tuple[Implementation, ...]:
     norm = "torch.nn.functional.layer_norm(k.float(), (HEAD_DIM,), weight, bias, EPS)"
+    turned = "rotated(keys, cos_sin_cache[positions])"
     return (
+        # As SGLang's kernel does.
+        *rewritten(
+            definition,
+            "rounded to bfloat16 before",
+            turned,
+            f"{turned}.bfloat16().float()",
+            right=True,
+        ),
+        *rewritten(
+            definition,
+            "numbers are 3 % too small",
+            "scaled.to(torch.float8_e4m3fn)",
+            "(scaled * 0.97).to(torch.float8_e4m3fn)",
+        ),
         *rewritten(definition, "not normalised", norm, "k.float() * weight + bias"),
         *wrapped(definition, "the bias is left out", bias="torch.ones_like(bias) * 0.5"),
         *wrapped(definition, "places of the token before", out_loc="out_loc.roll(1, 0)"),

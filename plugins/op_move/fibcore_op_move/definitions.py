@@ -146,7 +146,8 @@ def _description(layout: Layout, sizes: dict[str, int]) -> str:
         "mla_block_scale": (
             " Blocks of 128 elements of a latent vector are divided by a scale, the largest "
             "magnitude / 448, and rounded to float8_e4m3fn; rope parts stay bfloat16. A block of "
-            "zeros has a scale of 0, and zeros."
+            "zeros has a scale of 0, and zeros; SGLang's kernel multiplies by the inverse, "
+            "infinity, which is NaN."
         ),
     }.get(layout, "")
     if layout.startswith("mla"):
