@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from functools import partial
 from typing import Any
 
@@ -278,6 +278,8 @@ class Comparisons(Part):
             else:
                 result = operators.apply(limits.contains, [item, container], place)
         else:
+            if isinstance(container, (set, frozenset)):
+                return self._in_set(item, container, place)
             held = operators.items(container)
             if held is None:
                 return Unknown(f"membership in {plain.kind_name(container)}", place)
@@ -299,6 +301,14 @@ class Comparisons(Part):
             if isinstance(held, Alternatives) and ABSENT in held.values:
                 return Unknown("a key that depends on a branch", place)
         return bool(result)
+
+    def _in_set(self, item: Any, container: Set[Any], place: SourcePlace) -> Any:
+        """`item in container` for a set, whose order does not matter for that."""
+        self.ev.budget.spend(len(container), "a look-up in a set")
+        answers = [self.same(each, item, place) for each in container]
+        if True in answers:
+            return True
+        return Unknown("membership of something unknown", place) if None in answers else False
 
 
 def holds_objects(*values: Any) -> bool:

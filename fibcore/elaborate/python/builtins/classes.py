@@ -14,6 +14,7 @@ from fibcore.elaborate.python.values import (
     Kwargs,
     Native,
     Obj,
+    Partial,
     Raised,
     Super,
     Value,
@@ -54,9 +55,22 @@ def _flat(kinds: Any) -> list[Any]:
 
 def is_instance(value: Any, kind: Any) -> bool | None:
     """Whether a value is an instance of a class; None where that is not known."""
+    if isinstance(kind, Native) and kind.name == "type":
+        return _is_class(value)
     if isinstance(kind, Value):
         return kind.has_instance(value)
     return False if isinstance(value, Unknown) and value.is_tensor else None
+
+
+def _is_class(value: Any) -> bool | None:
+    """`isinstance(value, type)`; None where that is not known, as of another package's names."""
+    if isinstance(value, Class):
+        return True
+    if isinstance(value, Ext) and value.name.startswith("torch.nn.") and value.short[:1].isupper():
+        return True
+    if isinstance(value, Unknown):
+        return False if value.is_tensor else None
+    return False if isinstance(value, (Func, Partial)) or not isinstance(value, Value) else None
 
 
 @builtin("issubclass")

@@ -52,6 +52,11 @@ _NO_OPS = frozenset((
     "register_load_state_dict_post_hook", "register_forward_hook", "register_forward_pre_hook",
     "_register_load_state_dict_pre_hook", "post_init", "compile",
 ))  # fmt: skip
+_SIZES = frozenset((
+    "in_features", "out_features", "in_channels", "out_channels", "num_embeddings",
+    "embedding_dim",
+))  # fmt: skip
+"""Arguments that torch's classes keep as they are given, under the same names."""
 _REGISTER = ("register_buffer", "register_parameter", "add_module", "register_module")
 
 
@@ -59,6 +64,13 @@ _REGISTER = ("register_buffer", "register_parameter", "add_module", "register_mo
 def _parameter(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
     data = args[0] if args else kwargs.get("data")
     return Param(data.shape, data.dtype) if isinstance(data, Tensor) else Param(None)
+
+
+@imitates("torch.nn.Buffer", "torch.nn.parameter.Buffer")
+def _buffer(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
+    """A tensor that a module keeps and does not learn: the tensor that it is made of."""
+    data = args[0] if args else kwargs.get("data")
+    return Unknown.tensor("a buffer", place) if data is None else data
 
 
 @imitates_all("torch.nn.init.")
@@ -173,4 +185,13 @@ def method(mod: Mod, name: str) -> Any:
         return Native(name, lambda ev, args, kwargs, place: _tensors(mod, name, place))
     if name in _ITERATORS:
         return Native(name, lambda ev, args, kwargs, place: Unknown(f"{name}() of a module", place))
+    if name in _SIZES and mod.leaf and name in mod.args and _of_torch(mod.cls):
+        return mod.args[name]
     return False if name == "training" else ABSENT
+
+
+def _of_torch(cls: Any) -> bool:
+    """Whether a module's arguments are those of a class of torch.nn that is known."""
+    bases = cls.mro if isinstance(cls, Class) else [cls]
+    base = next((b for b in bases if isinstance(b, Ext)), None)
+    return base is not None and base.name.startswith("torch.nn.") and base.short in _PARAMETERS

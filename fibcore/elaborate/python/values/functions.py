@@ -99,6 +99,12 @@ class Func(_Function):
     def dotted_name(self) -> str:
         return self.qualname
 
+    def is_of_external(self, name: str) -> bool | None:
+        if name in ("types.FunctionType", "types.LambdaType"):
+            # One that remembers results is an object of functools, a property one of its own class.
+            return True if self.kind == "function" and self.cache is None else None
+        return super().is_of_external(name)
+
     def same_as(self, other: Any) -> bool:
         return (
             self.node is other.node
@@ -377,6 +383,9 @@ class Partial(_Function):
     @property
     def dotted_name(self) -> str:
         return _dotted(self.func)
+
+    def is_of_external(self, name: str) -> bool | None:
+        return name == "functools.partial" or super().is_of_external(name)
 
     def find_attr(self, ev: Evaluator, name: str, place: SourcePlace) -> Any:
         known = {"func": self.func, "args": self.args, "keywords": self.kwargs}

@@ -77,3 +77,26 @@ class Scaled(nn.LayerNorm):
     found = made.attributes(body, before)
     assert found["x"] == (48, 64, 4)
     assert found["y"] == (8, 1e-6, True)
+
+
+def test_sizes_are_kept_under_the_names_of_the_arguments(made: Any) -> None:
+    before = (
+        "class Own(nn.Linear):\n    pass\n\nclass Other(foreign.Linear, nn.Module):\n    pass\n"
+    )
+    init = (
+        "self.a = nn.Linear(config.hidden_size, 3)\nself.b = nn.Conv2d(3, 4, 1)\nself.c = Own(5, 6)\n"
+        "self.d = nn.Bilinear(7, 8, 9)\nself.e = nn.Embedding(10, 11)\nself.f = Other(12, 13)\n"
+        "self.sizes = [self.a.in_features, self.a.out_features, self.b.out_channels,\n"
+        "    self.c.out_features, self.e.embedding_dim]\n"
+        "self.unknown = [self.d.in_features, self.f.in_features, self.b.kernel_size]"
+    )
+    found = made.tree(model(init, "a", before), config={"hidden_size": 64}).root.attributes
+    assert found["sizes"] == [64, 3, 4, 6, 11]
+    assert all(isinstance(value, Unknown) for value in found["unknown"])
+
+
+def test_a_buffer_is_a_tensor_and_no_module(made: Any) -> None:
+    init = "self.low = nn.Buffer(torch.empty(3))\nself.a = nn.Linear(2, 3)"
+    tree = made.tree(model(init, "a"))
+    assert [n.path for n in tree.walk()] == ["", "a"]
+    assert "low" in tree.root.attributes
