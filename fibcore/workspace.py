@@ -19,6 +19,7 @@ from fibcore.ops.listing import PluginsReport
 from fibcore.ops.registry import Registry, load_plugins
 from fibcore.progress import Progress
 from fibcore.sources.finding import find_source
+from fibcore.sources.packages import find_packages
 from fibcore.sources.repos_config import repository_path
 from fibcore.sources.tree import SourceTree
 
@@ -39,6 +40,9 @@ class Place(TypedDict, total=False):
         dataset: Folder of the dataset; by default the flashinfer-trace repository in `target_dir`.
         registry: The plugins; by default all that are installed.
         disable_plugin: Plugins to leave out, by name, where no registry is given.
+        package: Packages whose source is read beside SGLang's, for parts that models take:
+            `NAME=SRC`, or `NAME` for the release that this SGLang requires. Those of transformers
+            and timm that lie in `target_dir`, or beside SGLang's package, are read without that.
         progress: Called as `progress(step, done, total)` while the work goes on; a
             `fibcore.progress.Follower` is told besides what a step is at, and what came of it.
     """
@@ -47,6 +51,7 @@ class Place(TypedDict, total=False):
     dataset: str | Path | None
     registry: Registry | None
     disable_plugin: str | Sequence[str]
+    package: str | Sequence[str]
     progress: Progress | None
 
 
@@ -69,6 +74,7 @@ class Workspace:
         target_dir: Folder that holds the repositories.
         dataset: Folder of the dataset as it was named; None for the one in `target_dir`.
         sglang: What was asked for as SGLang's source; None for the one at hand.
+        package: Packages whose source is read beside it, as they were named.
         disable_plugin: Plugins that are left out, by name.
         progress: Called while the work goes on.
         given_registry: The plugins as the caller gave them; None for the installed ones.
@@ -77,6 +83,7 @@ class Workspace:
     target_dir: Path
     dataset: Path | None = None
     sglang: str | None = None
+    package: tuple[str, ...] = ()
     disable_plugin: tuple[str, ...] = ()
     progress: Progress | None = None
     given_registry: Registry | None = None
@@ -101,6 +108,7 @@ class Workspace:
             target_dir=Path(where.get("target_dir") or "./repos"),
             dataset=None if dataset is None else Path(dataset),
             sglang=None if sglang is None else str(sglang),
+            package=several(where.get("package", ())),
             disable_plugin=several(where.get("disable_plugin", ())),
             progress=where.get("progress"),
             given_registry=where.get("registry"),
@@ -145,7 +153,9 @@ class Workspace:
             UsageError: a spec that is refused.
         """
         spec = self.sglang if sglang is None else sglang
-        return find_source(spec, self.target_dir, progress=self.progress)
+        tree = find_source(spec, self.target_dir, progress=self.progress)
+        packages = find_packages(self.package, tree, self.target_dir, self.progress)
+        return attrs.evolve(tree, packages=packages)
 
 
 def with_dataset(where: Where, folder: str | Path | None) -> Where:

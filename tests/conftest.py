@@ -29,7 +29,7 @@ from fibcore.elaborate import elaborate
 from fibcore.model.serving import Serving
 from fibcore.model.tree import ModelTree
 from fibcore.ops.registry import Registry, load_plugins
-from fibcore.sources.tree import SourceTree
+from fibcore.sources.tree import Package, SourceTree
 
 if TYPE_CHECKING:
     from browser import Browser
@@ -209,12 +209,13 @@ class Elaborator:
         tp: int = 1,
         ep: int = 1,
         version: str | None = "0.5.9",
+        packages: tuple[Package, ...] = (),
     ) -> ModelTree:
         """The tree of the model in `source`; its class is called Model."""
         self.write("srt/models/made.py", source)
         data = {**self.CONFIG, "architectures": ["Model"], "model_type": "made", **(config or {})}
         return elaborate(
-            SourceTree(self.root, version, None, "made up"),
+            SourceTree(self.root, version, None, "made up", packages),
             ModelConfig("made", None, data, "given"),
             Serving(tp=tp, ep=ep),
         )

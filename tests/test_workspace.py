@@ -27,7 +27,7 @@ FUNCTIONS = sorted(
 def test_every_function_of_the_api_takes_the_same_keywords() -> None:
     assert len(FUNCTIONS) == 32
     assert set(Where.__annotations__) == {
-        *("target_dir", "dataset", "sglang", "registry", "disable_plugin", "progress")
+        *("target_dir", "dataset", "sglang", "package", "registry", "disable_plugin", "progress")
     }
     for name in FUNCTIONS:
         keywords: tuple[str, ...] = getattr(fibcore, name).keywords

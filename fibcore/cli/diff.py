@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     metavar="SRC",
     help="SGLang source; two of them are compared.  [default: the one in the target dir]",
 )
+@options.package
 @click.option(
     "--config",
     multiple=True,

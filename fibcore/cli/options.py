@@ -217,10 +217,19 @@ def model_constants(command: Command) -> Command:
     )
 
 
+package = click.option(
+    "--package",
+    multiple=True,
+    metavar="NAME[=SRC]",
+    help="Read the source of transformers, timm, ... for parts that models take from them "
+    "(repeatable).  [SRC: the release that SGLang requires]",
+)
+
+
 def sglang(command: Command) -> Command:
-    """Add the option that says where SGLang's source is."""
+    """Add the options that say where SGLang's source is, and that of packages it takes parts of."""
     text = "SGLang source.  [default: the repository below the target dir, else installed]"
-    return add(command, click.option("--sglang", metavar="SRC", help=text))
+    return add(command, click.option("--sglang", metavar="SRC", help=text), package)
 
 
 def repositories(command: Command) -> Command:

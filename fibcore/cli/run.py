@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 @declared.serving_sizes
 @declared.launched
 @options.repositories
+@options.package
 @options.device
 @click.option("--tolerance", type=options.Tolerance(), help="rtol and atol of the tests.")
 @options.evidence

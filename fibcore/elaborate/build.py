@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from fibcore.elaborate.packages.indexes import is_followed
 from fibcore.elaborate.python.limits import bounded
 from fibcore.elaborate.python.reach import modules_within
 from fibcore.elaborate.python.values import (
@@ -35,6 +36,7 @@ from fibcore.model.tree import (
     ModuleNode,
     ModuleRef,
     Named,
+    OfPackage,
     Operation,
     ParameterRef,
     Quantization,
@@ -364,13 +366,15 @@ class TreeBuilder:
                 return
             value = doubtful[0]
         if _foreign(value):
-            value = Unknown(
-                f"an instance of {value.class_name}, which is not followed", value.place
-            )
+            package = value.cls.name.partition(".")[0]
+            why = f"an instance of {value.class_name}, which is not followed"
+            value = OfPackage(why, value.place, package=package)
         if not isinstance(value, Unknown):
             return
         if mod.entries is not None or name in self._called_attributes(mod):
-            self.missing.append(Missing(path, value.reason, value.place or mod.place))
+            package = value.package if isinstance(value, OfPackage) else ""
+            package = package if is_followed(package) else ""
+            self.missing.append(Missing(path, value.reason, value.place or mod.place, package))
 
     def _weightless(self, value: Any) -> bool:
         """Whether a module holds no parameters and no modules that may hold some."""

@@ -13,8 +13,11 @@ from fibcore.configs.model_config import load_config_file
 from fibcore.elaborate.build import TreeBuilder
 from fibcore.elaborate.following import Following
 from fibcore.elaborate.launching import settled_serving
+from fibcore.elaborate.packages.facts import PackageFacts
+from fibcore.elaborate.packages.indexes import other_releases, package_indexes, required_packages
 from fibcore.elaborate.python.budget import Exhausted
 from fibcore.elaborate.python.evaluator import Evaluator
+from fibcore.elaborate.python.joined_index import JoinedIndex
 from fibcore.elaborate.python.mode import FORWARD
 from fibcore.elaborate.python.patterns import charging
 from fibcore.elaborate.python.values import Class, Func, Mod, Namespace, Raised, Unforeseen
@@ -55,7 +58,7 @@ from fibcore.model.tree import Followed, Later, Missing, ModelTree, SourcePlace,
 
 if TYPE_CHECKING:
     from fibcore.configs.model_config import ModelConfig
-    from fibcore.elaborate.python.index import SourceModule
+    from fibcore.elaborate.python.index import ModuleIndex, SourceModule
     from fibcore.sources.tree import SourceTree
 
 FORWARD_STEPS = 1_500_000
@@ -148,7 +151,17 @@ class Session:
 
     def _scene(self) -> tuple[Environment, Evaluator]:
         environment = Environment(self.serving, self.source.version)
-        return environment, Evaluator(self.index, environment)
+        return environment, Evaluator(self._sources(), environment)
+
+    def _sources(self) -> ModuleIndex:
+        """The modules of SGLang, with those of packages whose source is at hand."""
+        self.packages = package_indexes(self.source.packages)
+        return JoinedIndex(self.index, self.packages) if self.packages else self.index
+
+    def _read_packages(self, ev: Evaluator) -> list[str]:
+        """The packages of which modules were evaluated."""
+        read = {name.partition(".")[0] for name in ev.modules.evaluated()}
+        return [index.package for index in self.packages if index.package in read]
 
     def _builder(self, ev: Evaluator, environment: Environment) -> ConfigBuilder:
         """What makes config objects, from now on also for the environment."""
@@ -158,6 +171,10 @@ class Session:
         version = self.source.version or (self.source.commit or "")[:12]
         builder = ConfigBuilder(ev, release.table, f"sglang {version}".strip(), OwnClasses(ev))
         environment.use_configs(builder)
+        if self.packages and release.table is not None:
+            required = required_packages(self.source)
+            facts = PackageFacts(self.packages, required, release.table.model_types)
+            environment.use_packages(facts)
         return builder
 
     def _elaborate(self, module: SourceModule, architecture: str) -> ModelTree:
@@ -209,6 +226,8 @@ class Session:
         node = tree.build(root)
         environment.warnings.extend(unused_parts(self.config.data, node))
         environment.warnings.extend(contradicted(ev, environment))
+        if self.packages:
+            environment.warnings.extend(other_releases(self.source, self._read_packages(ev)))
         if not (tree.missing or missing or ev.changes):  # else what is missing might read them
             data, origins = self.config.data, self.config.origins
             unread = unread_keys(data, builder.reads, origins, lambda: origins_below(node))

@@ -25,6 +25,24 @@ _TEXT = ("text_config", "llm_config", "language_config")
 _MANY, _ONE = "ForConditionalGeneration", "ForCausalLM"
 
 
+def readable(source: SourceTree, tree: ModelTree) -> str | None:
+    """Say which packages' source would tell what a model lacks; None where that is not the reason.
+
+    Args:
+        source: SGLang's source, with the packages that were read beside it.
+        tree: The tree.
+    """
+    there = {package.name for package in source.packages}
+    wanted = dict.fromkeys(m.package for m in tree.missing if m.package and m.package not in there)
+    if not wanted:
+        return None
+    options = " ".join(f"--package {name}" for name in wanted)
+    return (
+        f"what would do: {options}, by which the source of {' and '.join(wanted)} is read beside "
+        "SGLang's: of the release that SGLang requires, or NAME=FOLDER"
+    )
+
+
 def whole_without(
     source: SourceTree, model: ResolvedModel, serving: Serving, tree: ModelTree
 ) -> str | None:

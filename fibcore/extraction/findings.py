@@ -10,7 +10,7 @@ import attrs
 
 from fibcore.dataset import ProvenanceEntry
 from fibcore.errors import FibcoreError
-from fibcore.extraction.alone import whole_without
+from fibcore.extraction.alone import readable, whole_without
 from fibcore.extraction.drafts import draft_model, of_draft
 from fibcore.extraction.find import (
     FoundKernels,
@@ -300,7 +300,10 @@ class _Search:
         )
 
     def _remedy(self, found: FoundKernels) -> Iterator[str]:
-        """What of a model would be whole, where a part of it is missing."""
+        """What would make a model whole of which a part is missing, or what of it is whole."""
+        more = readable(self.source, found.tree)
+        if more is not None:
+            yield more
         words = whole_without(self.source, found.model, found.serving, found.tree)
         if words is not None:
             yield words

@@ -19,7 +19,8 @@ from fibcore.model.tree import (
     Unknown,
 )
 
-_MODELS = "sglang.srt.models."
+_LAYERS, _MODELS = "sglang.", "sglang.srt.models."
+_TORCH = "torch."
 # What only holds other modules.
 _CONTAINERS = frozenset({"Module", "ModuleList", "ModuleDict", "Sequential", "ParameterList"})
 # Tensors that are objects of classes of their own.
@@ -40,8 +41,8 @@ def unclaimed_modules(tree: ModelTree, claimed: Collection[str]) -> tuple[Use, .
     """The modules that compute something of their own and that no plugin claims, in tree order.
 
     That is every leaf, every layer of SGLang that elaboration went into (a Mamba mixer, whose
-    state-space scan is no module), and every module of a model's own that computes with a parameter
-    which it hands to no leaf and no claimed module (a short convolution).
+    state-space scan is no module), and every module of a model's own, or of another package, that
+    computes with a parameter which it hands to no leaf and no claimed module (a short convolution).
     """
     handed = _handed(tree, claimed)
     return tuple(
@@ -68,7 +69,9 @@ def _computes(node: ModuleNode, handed: Collection[str]) -> bool:
     """Whether a module that is no leaf computes something itself, as far as its form tells."""
     if not node.path or node.class_name in _CONTAINERS:
         return False
-    if not node.cls.startswith(_MODELS):
+    if node.cls.startswith(_TORCH):
+        return True
+    if node.cls.startswith(_LAYERS) and not node.cls.startswith(_MODELS):
         return True
     return any(
         isinstance(value, ParameterRef)

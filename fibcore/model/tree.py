@@ -87,6 +87,17 @@ class Unknown:
 
 
 @attrs.frozen
+class OfPackage(Unknown):
+    """A value that another package made, whose source is not read.
+
+    Attributes:
+        package: The name under which it is imported.
+    """
+
+    package: str = ""
+
+
+@attrs.frozen
 class Alternatives:
     """A value that is one of several, because a branch could not be decided."""
 
@@ -355,11 +366,19 @@ def _names_of(cls: str, bases: tuple[str, ...]) -> frozenset[str]:
 
 @attrs.frozen
 class Missing:
-    """A part of the model that the tree lacks; makes the tree partial."""
+    """A part of the model that the tree lacks; makes the tree partial.
+
+    Attributes:
+        path: Its path.
+        reason: Why it lacks it, for people to read.
+        place: Where that happened.
+        package: The package whose source says what the part is, where that was not read; else "".
+    """
 
     path: str
     reason: str
     place: SourcePlace | None = None
+    package: str = ""
 
     def __str__(self) -> str:
         return f"{self.path}: {self.reason}{f' ({self.place})' if self.place else ''}"

@@ -34,8 +34,8 @@ RESERVED = frozenset(
         *("description", "device", "disable_plugin", "display_name", "dry_run", "ep", "evidence"),
         *("evidence_dir", "exit_code", "flashinfer", "flashinfer_trace", "format", "gpu", "help"),
         *("hf_repo_id", "jobs", "json", "keys", "launch", "log", "memory_bytes", "memory_limit"),
-        *("model_name", "steps"),
-        *("op_type", "options", "output", "prefill_sequences", "prefill_tokens", "progress"),
+        *("model_name", "progress", "steps"),
+        *("op_type", "options", "output", "package", "prefill_sequences", "prefill_tokens"),
         *("prune", "quiet", "registry", "rows", "sglang", "shipped", "show", "stage", "table"),
         *("target_dir", "timeout", "timeout_s", "tolerance", "tp", "trace", "verbose", "web_dir"),
     }

@@ -28,6 +28,7 @@ def find_source(
     package: str = "sglang",
     *,
     progress: Progress | None = None,
+    option: str | None = None,
 ) -> SourceTree:
     """The source tree that `spec` names.
 
@@ -39,6 +40,7 @@ def find_source(
         target_dir: Where the repositories are.
         package: The package that is wanted, "sglang" or "flashinfer".
         progress: Called during downloads.
+        option: The option that `spec` was given for, for errors; `--PACKAGE` by default.
 
     Raises:
         SourceError: there is none, or it is not what it should be.
@@ -54,11 +56,12 @@ def find_source(
                 hint=f"run `fibcore clone-repos`, give --{package} SRC, or {_install(package)}",
             )
         return tree
-    source = parse_source(spec, f"--{package}")
+    option = option or f"--{package}"
+    source = parse_source(spec, option)
     if isinstance(source, InstalledSource):
         return _installed(package)
     if isinstance(source, PathSource):
-        root = layout.require_package(source.path, package, f"--{package}")
+        root = layout.require_package(source.path, package, option)
         return tree_at(root, package, source.origin)
     from fibcore.sources.fetching import cached, cached_upstream  # the network
 

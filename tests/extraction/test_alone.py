@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fibcore.configs.catalogue import ResolvedModel
 from fibcore.configs.model_config import ModelConfig
-from fibcore.extraction.alone import whole_without
+from fibcore.extraction.alone import readable, whole_without
 from fibcore.model.serving import Serving
-from fibcore.sources.tree import SourceTree
+from fibcore.sources.tree import Package, SourceTree
 
 SOURCE = """
 from torch import nn
@@ -74,3 +75,16 @@ def test_which_file_would_be_whole(
     found = whole_without(source, model, Serving(), tree)
     assert found is None if words is None else words in str(found)
     assert bool(tree.missing) is (condition != "False")
+
+
+@pytest.mark.parametrize(("at_hand", "said"), [((), True), (("transformers",), False)])
+def test_the_package_whose_source_would_do_is_named(
+    made: Any, tmp_path: Path, at_hand: tuple[str, ...], said: bool
+) -> None:
+    tree = made.tree(SOURCE.format(condition="True"), config=FILE)
+    other = SourceTree(tmp_path, None, None, "made up")
+    packages = tuple(Package(name, other) for name in at_hand)
+    found = readable(SourceTree(made.root, "0.5.9", None, "made up", packages), tree)
+    assert found is None if not said else "--package transformers" in str(found)
+    whole = made.tree(SOURCE.format(condition="False"), config=FILE)
+    assert readable(other, whole) is None

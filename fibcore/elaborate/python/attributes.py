@@ -64,7 +64,7 @@ class Attributes(Part):
                 return Unknown(why, place)
             message = f"{plain.shown(value)} has no attribute {name!r}"
             raise Raised("AttributeError", message, place)
-        if type(found) is Unknown and found.kind is UnknownKind.ATTRIBUTE:
+        if isinstance(found, Unknown) and found.kind is UnknownKind.ATTRIBUTE:
             self.ev.exceptions.may_raise(place, "AttributeError")
         if isinstance(found, Alternatives) and ABSENT in found.values:
             # Python would raise where it is not set; going on means that it is.

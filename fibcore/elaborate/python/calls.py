@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from fibcore.elaborate.python import plain, starred
 from fibcore.elaborate.python.areas import WORD
 from fibcore.elaborate.python.branches import exits_of
@@ -213,7 +215,9 @@ class Calls(Part):
                 return Unknown.tensor(func.reason, at) if attribute else func
             self.ev.doubts.hand_over((*args, *kwargs.values()), Unknown(name, at))
             self.ev.exceptions.may_raise_anything(at)
-            return Unknown(func.reason, func.place) if func.kind is not UnknownKind.TENSOR else func
+            if func.kind is UnknownKind.TENSOR:
+                return func
+            return attrs.evolve(func, kind=UnknownKind.VALUE)
         if func is None and self.ev.mode.forward:
             # As with its attributes: loading may set what a constructor leaves at None.
             return Unknown.tensor("the result of what is set when weights are loaded", at)

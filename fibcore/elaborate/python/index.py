@@ -425,6 +425,15 @@ class ModuleIndex:
         first = name.partition(".")[0]
         return self.is_package_folder(first) or self.module(first) is not None
 
+    def home(self, module: str, name: str) -> str | None:
+        """The module of the folder that binds a name which another one imports lazily, if any.
+
+        Args:
+            module: The module that is asked for the name, and does not bind it by its statements.
+            name: The name.
+        """
+        return None
+
     def is_package_folder(self, name: str) -> bool:
         """Whether `name` is a folder of the tree (with or without `__init__.py`)."""
         below = self._below(name)

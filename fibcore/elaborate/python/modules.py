@@ -42,6 +42,10 @@ class Modules(Part):
         """The modules that were asked for something."""
         return [space for space in self._spaces.values() if space is not None and space.done]
 
+    def evaluated(self) -> list[str]:
+        """The names of the modules of which something was evaluated."""
+        return [name for name, space in self._spaces.items() if space is not None]
+
     def is_read(self, name: str) -> bool:
         """Whether a module was asked for something before."""
         return self._spaces.get(name) is not None
@@ -182,7 +186,10 @@ class Modules(Part):
     def imported(self, module: str, name: str | None, asking: ModuleSpace | None = None) -> Any:
         """The value of `from module import name`, or of `import module` where name is None."""
         if not self.inside(module):
-            return self.ev.libraries.value(module if name is None else f"{module}.{name}")
+            home = None if name is None else self.ev.index.home(module, name)
+            if home is None:
+                return self.ev.libraries.value(module if name is None else f"{module}.{name}")
+            module = home
         if name is not None and f"{module}.{name}" in self.ev.environment.constants:
             return self.ev.libraries.constant(f"{module}.{name}")
         if name is None:

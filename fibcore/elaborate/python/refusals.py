@@ -66,5 +66,5 @@ class Refusals(Part):
 
     def note_unknown(self, args: Args, kwargs: Kwargs, found: Any, place: SourcePlace) -> None:
         """Note that a call may have raised whose arguments are known, and its result is not."""
-        if type(found) is Unknown and deep_unknown((args, kwargs)) is None:
+        if isinstance(found, Unknown) and deep_unknown((args, kwargs)) is None:
             self.ev.exceptions.may_raise_anything(place)  # what is not followed may be refused

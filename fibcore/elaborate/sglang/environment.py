@@ -52,6 +52,7 @@ from fibcore.model.serving import Serving
 from fibcore.model.tree import SourcePlace, Unknown, with_origins
 
 if TYPE_CHECKING:
+    from fibcore.elaborate.packages.facts import PackageFacts
     from fibcore.elaborate.python.evaluator import Evaluator
     from fibcore.elaborate.transformers.config import ConfigBuilder
 
@@ -72,6 +73,7 @@ class Environment(environment.Environment):
 
     Attributes:
         configs: Makes config objects; None until there is one.
+        packages: What is known of other packages' source; None where there is none.
         shims: Functions of fibcore that stand in for some of the source's own.
         warnings: What the user should know about the facts.
         expected: Functions that a module is expected to have, by its name.
@@ -82,7 +84,7 @@ class Environment(environment.Environment):
         "sgl_kernel", "torchvision", "tqdm", "transformers", "triton",
     ))  # fmt: skip
     record_bases = ("PretrainedConfig", "PreTrainedConfig")
-    module_bases = ("PreTrainedModel",)
+    module_bases = ("PreTrainedModel", "GradientCheckpointingLayer")
     transparent_packages = (
         "aiter", "cuda", "cutlass", "deep_gemm", "flashinfer", "sgl_kernel", "transformers", "vllm",
     )  # fmt: skip
@@ -92,6 +94,7 @@ class Environment(environment.Environment):
         self.serving = serving
         self.version = version
         self.configs: ConfigBuilder | None = None
+        self.packages: PackageFacts | None = None
         self.shims = Shims(tp=self._size("tp"), ep=self._size("ep"), launch=serving.launch)
         self.give_variables({} if serving.launch is None else serving.launch.process)
         self._leaves = Leaves()
@@ -234,6 +237,13 @@ class Environment(environment.Environment):
         self.configs = self.shims.configs = configs
         self.constants.update(configs.constants())
 
+    def use_packages(self, packages: PackageFacts) -> None:
+        """Let what is known of other packages' source count from now on."""
+        self.packages = packages
+        self.external_calls.update(packages.external_calls())
+        for name, entry in packages.functions().items():
+            self.functions.setdefault(name, []).insert(0, entry)
+
     def carried(self) -> Any:
         return self.shims.streams.current
 
@@ -253,6 +263,10 @@ class Environment(environment.Environment):
             config = self.configs.external_call(name, args, kwargs)
             if config is not ABSENT:
                 return config
+        if self.packages is not None:
+            made = self.packages.call(ev, name, args, kwargs, place)
+            if made is not ABSENT:
+                return made
         fact = self.external_calls.get(name, ABSENT)
         return fact.fn(ev, args, kwargs, place) if isinstance(fact, Native) else fact
 
@@ -285,9 +299,19 @@ class Environment(environment.Environment):
             )
         if name == "__init__" and isinstance(owner, Obj) and _of_transformers(owner.cls):
             return Native(
-                "super().__init__", lambda ev, args, kwargs, place: _keep(owner, args, kwargs)
+                "super().__init__",
+                lambda ev, args, kwargs, place: self._keep(ev, owner, args, kwargs),
             )
         return ABSENT
+
+    def _keep(self, ev: Evaluator, owner: Obj, args: list[Any], given: dict[str, Any]) -> None:
+        """`PreTrainedModel.__init__(config)` keeps the config; other base classes keep keywords."""
+        config = args[0] if args else given.get("config")
+        if args and isinstance(config, ConfigObject):
+            owner.attrs.setdefault("config", config)
+        keep_keywords(owner, given)
+        if self.packages is not None and isinstance(config, ConfigObject):
+            self.packages.initialised(ev, owner, config)
 
     def _from_dict(self, cls: Class, args: list[Any], kwargs: dict[str, Any]) -> Any:
         """`PretrainedConfig.from_dict(keys, **more)`: the class is called with the keys."""
@@ -362,13 +386,6 @@ def _is_config(cls: Class) -> bool:
 def _of_transformers(cls: Any) -> bool:
     bases = cls.mro if isinstance(cls, Class) else ()
     return any(isinstance(b, Ext) and b.name.startswith("transformers.") for b in bases)
-
-
-def _keep(owner: Obj, args: list[Any], given: dict[str, Any]) -> None:
-    """`PreTrainedModel.__init__(config)` keeps the config; other base classes keep keywords."""
-    if args and isinstance(args[0], ConfigObject):
-        owner.attrs.setdefault("config", args[0])
-    keep_keywords(owner, given)
 
 
 def _platform(values: dict[str, Any], *, methods: bool) -> Namespace:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,15 +16,13 @@ from fibcore.elaborate.transformers.class_tables import (
 )
 from fibcore.elaborate.transformers.versions import parse_version
 from fibcore.errors import FibcoreError
-from fibcore.regular_files import read_text
+from fibcore.sources.requirements import pinned
 
 if TYPE_CHECKING:
     from fibcore.sources.tree import SourceTree
 
 NEWEST_MAJOR = 5
 """The major version of transformers that the newest SGLang releases are for."""
-
-_PIN = re.compile(r"transformers\s*==\s*([\w.]+)")
 
 
 def pinned_transformers(root: Path) -> str | None:
@@ -34,16 +31,7 @@ def pinned_transformers(root: Path) -> str | None:
     Args:
         root: The folder of the `sglang` package.
     """
-    candidates = [*sorted(root.parent.glob("sglang-*.dist-info/METADATA"))]
-    candidates += [folder / "pyproject.toml" for folder in (root.parent, root.parent.parent)]
-    for path in candidates:
-        try:
-            match = _PIN.search(read_text(path, errors="replace"))
-        except OSError:
-            continue
-        if match:
-            return match.group(1)
-    return None
+    return pinned(root, "transformers")
 
 
 @attrs.frozen

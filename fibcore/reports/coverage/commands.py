@@ -23,6 +23,7 @@ class CommandLines:
         target_dir: The target dir.
         sglang: SGLang's source as it was named; None for the one of the target dir.
         config: The config file as it was named.
+        package: Packages whose source is read beside it, as they were named.
     """
 
     root: Path
@@ -30,6 +31,7 @@ class CommandLines:
     target_dir: Path
     sglang: str | None
     config: Path | None = None
+    package: tuple[str, ...] = ()
 
     def extract(
         self,
@@ -52,6 +54,7 @@ class CommandLines:
         words += [word for op_type in op_types for word in ("--op-type", op_type)]
         words += options
         words += ["--sglang", self.sglang] if self.sglang is not None else []
+        words += [word for package in self.package for word in ("--package", package)]
         return self._fibcore(*words)
 
     def about(self, command: str, definitions: Sequence[str]) -> str:

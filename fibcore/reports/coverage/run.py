@@ -96,7 +96,14 @@ def coverage(
     source = workspace.source()
     known = read_holdings(root, read_inventory(root))
     file = Path(config) if isinstance(config, str | Path) else None
-    commands = CommandLines(root, workspace.dataset, workspace.target_dir, workspace.sglang, file)
+    commands = CommandLines(
+        root,
+        workspace.dataset,
+        workspace.target_dir,
+        workspace.sglang,
+        file,
+        workspace.package,
+    )
     deriver = Deriver(known, source, registry, request, commands, workspace.progress)
     with few_collections():
         if page_text is None:

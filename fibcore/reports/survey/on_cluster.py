@@ -24,6 +24,7 @@ from fibcore.reports.survey.processes import Setup, examine_on, make_worker
 from fibcore.reports.survey.report import Reason, SurveyedModel
 from fibcore.reports.survey.task import Task
 from fibcore.sources.finding import find_source
+from fibcore.sources.packages import find_packages
 from fibcore.sources.tree import SourceTree
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class Job:
         version: The source's version or commit.
         disable_plugin: Plugins to leave out.
         limits: What the task may use.
+        packages: Packages whose source is read beside it, `NAME=FOLDER`.
     """
 
     task: Task
@@ -47,6 +49,7 @@ class Job:
     version: str | None
     disable_plugin: tuple[str, ...]
     limits: Limits
+    packages: tuple[str, ...] = ()
 
 
 _lock = threading.Lock()
@@ -81,13 +84,15 @@ def run(
     """
     spec = _travelling(source, spec)
     version = source.version or source.commit
+    packages = tuple(f"{p.name}={Path(p.tree.root).absolute()}" for p in source.packages)
     jobs = {
-        str(number): Job(task, spec, version, disable_plugin, limits)
+        str(number): Job(task, spec, version, disable_plugin, limits, packages)
         for number, task in tasks.items()
     }
 
     def check(client: Client) -> None:
-        _check_source(client.run(check_worker, spec, version, on_error="return"), address)
+        said = client.run(check_worker, spec, version, packages, on_error="return")
+        _check_source(said, address)
 
     results = run_on_cluster(
         address,
@@ -128,19 +133,25 @@ def _check_source(said: Mapping[str, object], address: str) -> None:
         )
 
 
-def check_worker(spec: str, version: str | None) -> str | None:
-    """Why this worker has not the source; None where it has."""
+def check_worker(spec: str, version: str | None, packages: tuple[str, ...] = ()) -> str | None:
+    """Why this worker has not the source, or one of the packages; None where it has."""
     try:
-        source = find_source(spec, Path())
+        source = _with_packages(spec, packages)
     except FibcoreError as error:
         return error.summary
     found = source.version or source.commit
     return None if found == version else f"{spec} is {found} there and {version} here"
 
 
+def _with_packages(spec: str, packages: tuple[str, ...]) -> SourceTree:
+    """The source that a worker reads, and the packages beside it."""
+    source = find_source(spec, Path())
+    return attrs.evolve(source, packages=find_packages(packages, source, Path()))
+
+
 def examine_here(job: Job, stop: threading.Event) -> SurveyedModel:
     """Look at a model, on the Dask worker that this is called on."""
-    setup = Setup(find_source(job.spec, Path()), job.disable_plugin)
+    setup = Setup(_with_packages(job.spec, job.packages), job.disable_plugin)
     with _lock:
         idle = _idle.setdefault((setup, job.limits), [])
         worker = idle.pop() if idle else make_worker(setup, job.limits)

@@ -10,7 +10,7 @@ from fibcore.elaborate.python.libraries.decorators import TRANSPARENT
 from fibcore.elaborate.python.part import Part
 from fibcore.elaborate.python.values import ABSENT, Args, Ext, Kwargs, Mod, Native, Obj, Raised
 from fibcore.elaborate.python.values.iterators import Iterator
-from fibcore.model.tree import SourcePlace, Unknown
+from fibcore.model.tree import OfPackage, SourcePlace, Unknown
 
 _OF_PYTHON = frozenset((
     "collections", "copy", "dataclasses", "functools", "itertools", "math", "operator", "re",
@@ -136,4 +136,4 @@ class Libraries(Part):
             made = Obj(ext, place)
             made.args = {**{f"arg{i}": a for i, a in enumerate(args)}, **kwargs}
             return made
-        return Unknown(f"the result of {ext.name}()", place)
+        return OfPackage(f"the result of {ext.name}()", place, package=package)

@@ -18,7 +18,7 @@ from fibcore.elaborate.python.values.functions import PROPERTIES, Bound, Func, R
 from fibcore.elaborate.python.values.merging import copied, merge
 from fibcore.elaborate.python.values.open_ended import OTHER_KEYS, may_be_absent
 from fibcore.elaborate.python.values.tracking import born
-from fibcore.model.tree import Alternatives, SourcePlace, Unknown
+from fibcore.model.tree import Alternatives, OfPackage, SourcePlace, Unknown, UnknownKind
 
 if TYPE_CHECKING:
     from fibcore.elaborate.python.evaluator import Evaluator
@@ -314,7 +314,9 @@ class Obj(Receiver):
                 why = f"attribute {name}, perhaps of a base class of {self.class_name}"
                 return Unknown.attribute(why, place)
         if isinstance(self.cls, Ext):
-            return Unknown.attribute(f"attribute {name} of {self.cls.name}", place)
+            package = self.cls.name.partition(".")[0]
+            why = f"attribute {name} of {self.cls.name}"
+            return OfPackage(why, place, UnknownKind.ATTRIBUTE, package)
         return ABSENT
 
     def _common_attr(self, ev: Evaluator, name: str, place: SourcePlace) -> Any:

@@ -84,7 +84,8 @@ def test_sizes_are_kept_under_the_names_of_the_arguments(made: Any) -> None:
         "class Own(nn.Linear):\n    pass\n\nclass Other(foreign.Linear, nn.Module):\n    pass\n"
     )
     init = (
-        "self.a = nn.Linear(config.hidden_size, 3)\nself.b = nn.Conv2d(3, 4, 1)\nself.c = Own(5, 6)\n"
+        "self.a = nn.Linear(config.hidden_size, 3)\nself.b = nn.Conv2d(3, 4, 1)\n"
+        "self.c = Own(5, 6)\n"
         "self.d = nn.Bilinear(7, 8, 9)\nself.e = nn.Embedding(10, 11)\nself.f = Other(12, 13)\n"
         "self.sizes = [self.a.in_features, self.a.out_features, self.b.out_channels,\n"
         "    self.c.out_features, self.e.embedding_dim]\n"
