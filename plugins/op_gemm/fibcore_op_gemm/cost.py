@@ -23,5 +23,7 @@ def cost(
     if definition.var_axes != (("batch_size", "M") if matrices.batched else ("M",)):
         return None
     flops = 2 * axes.get("batch_size", 1) * axes["M"] * constants["N"] * constants["K"]
-    dtype = FP4 if matrices.packed else definition.inputs["A"].dtype
+    dtype = definition.inputs["A"].dtype
+    if dtype == "int8" and matrices.packed:
+        dtype = FP4
     return moved(definition, axes, flops, dtype)

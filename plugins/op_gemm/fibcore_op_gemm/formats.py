@@ -32,14 +32,14 @@ class Layers:
     Attributes:
         weight_dtype: As there.
         scheme: As there.
-        activation: Those that match.
+        activation: Those that match; None stands for activations that are not quantised.
         methods: Those that match; None for any.
         size: The block or the group size.
     """
 
     weight_dtype: str
     scheme: str
-    activation: tuple[str, ...] = ("dynamic", "static")
+    activation: tuple[str | None, ...] = ("dynamic", "static")
     methods: tuple[str, ...] | None = None
     size: int | tuple[int, int] | None = None
 
@@ -62,6 +62,7 @@ class Format:
         name: What the names of its kernels begin with.
         description: What its definitions say before N and K.
         dtype: Dtype of A and B.
+        dtype_of_a: Dtype of A where weights alone are quantised: then A has no scales.
         output_dtype: Dtype of C.
         details: What its definitions say after N and K.
         reference: The file below `references/`; the name where it is empty.
@@ -69,7 +70,7 @@ class Format:
         scales: What a scale covers; None where there are none.
         scale_dtype: Dtype of the scales; int8 stands for the bits of an exponent (e8m0).
         block: Elements along K that the scale of a block or a group covers.
-        packed: Whether a byte holds two elements.
+        packed: Whether a byte holds two elements: of both, unless weights alone are quantised.
         alpha: Whether one more scale multiplies the product.
         batched: Whether there are several matrices.
         stored_n_k: Whether B is [N, K], as a linear layer stores it; else [K, N].
@@ -81,6 +82,7 @@ class Format:
     name: str
     description: str
     dtype: str
+    dtype_of_a: str | None = None
     output_dtype: str = "bfloat16"
     details: str = ""
     reference: str = ""
@@ -103,17 +105,20 @@ class Format:
     @property
     def inputs(self) -> Mapping[str, TensorSpec]:
         """The inputs in order."""
-        batch, k = "batch_size " if self.batched else "", "packed_k" if self.packed else "K"
+        batch = "batch_size " if self.batched else ""
         found: dict[str, TensorSpec] = {}
         for name, rows in (("A", "M"), ("B", "N")):
+            plain = name == "A" and self.dtype_of_a is not None
+            k = "packed_k" if self.packed and not plain else "K"
             shape = f"{rows} {k}" if rows == "M" or self.stored_n_k else f"{k} {rows}"
-            found[name] = tensor(batch + shape, self.dtype, self._about(name))
-            if self.scales is not None:
+            dtype = (self.dtype_of_a if plain else None) or self.dtype
+            found[name] = tensor(batch + shape, dtype, self._about(name))
+            if self.scales is not None and not plain:
                 shape = self._shape_of_scales(rows, batch)
                 about = self._about_scales(name)
                 found[f"{name}_scale"] = tensor(shape, self.scale_dtype, about)
         if self.alpha:
-            found["alpha"] = tensor("scalar", "float32", "Multiplies the product.")
+            found["alpha"] = tensor("scalar", "float32", self._about_alpha)
         if self.scales_last:
             order = ("A", "B", "A_scale", "B_scale")
             return {name: found[name] for name in order}
@@ -130,9 +135,15 @@ class Format:
 
     def _about(self, name: str) -> str:
         what = "Activations" if name == "A" else "Weights"
-        if self.packed:
+        if self.packed and not (name == "A" and self.dtype_of_a is not None):
             what += ", two numbers e2m1 a byte, the first in its four lower bits"
         return f"{what}."
+
+    @property
+    def _about_alpha(self) -> str:
+        if self.dtype_of_a is None:
+            return "Multiplies the product."
+        return "Multiplies the product: the scale of all weights (weight_scale_2)."
 
     def _about_scales(self, name: str) -> str:
         covered = {"tensor": "all", "row": "a row", "block": "a block", "group": "a group"}
@@ -266,7 +277,7 @@ NVFP4 = Format(
     details="Of both, 16 elements of a row have a scale, and alpha scales the whole.",
     dtype="int8",
     reference="gemm_group_scale",
-    words=("packed", "alpha"),
+    words=("packed", "packed_a", "alpha"),
     scales="group",
     scale_dtype=FP8,
     block=16,
@@ -281,13 +292,48 @@ MXFP4 = Format(
     details=f"Of both, 32 elements of a row have a scale. {_EXPONENTS}",
     dtype="int8",
     reference="gemm_group_scale",
-    words=("packed", "powers"),
+    words=("packed", "packed_a", "powers"),
     scales="group",
     scale_dtype="int8",
     block=32,
     packed=True,
     layers=(Layers(FP4, "group", size=32),),
     tags=("quantization:float4_e2m1", "fi_api:flashinfer.gemm.mm_fp4"),
+)
+_BESIDE = "Matrix multiply C = A · Bᵀ of bfloat16 and"
+# Beside bfloat16 activations. B and its scales are as checkpoints have them (ModelOpt's
+# W4A16_NVFP4, compressed-tensors' nvfp4-pack-quantized); alpha is ModelOpt's `weight_scale_2`, of
+# which compressed-tensors stores the reciprocal (`weight_global_scale`).
+W4A16_NVFP4 = Format(
+    name="gemm_w4a16_nvfp4",
+    description=f"{_BESIDE} NVFP4 matrices, weights alone quantised,",
+    details="16 elements of a row of B have a scale, and alpha scales the whole.",
+    dtype="int8",
+    dtype_of_a="bfloat16",
+    reference="gemm_group_scale",
+    words=("packed", "alpha", "weights_alone"),
+    scales="group",
+    scale_dtype=FP8,
+    block=16,
+    packed=True,
+    alpha=True,
+    layers=(Layers(FP4, "group", (None,), size=16),),
+    tags=("quantization:float4_e2m1", "fi_api:flashinfer.gemm.mm_bf16_fp4"),
+)
+W4A16_MXFP4 = Format(
+    name="gemm_w4a16_mxfp4",
+    description=f"{_BESIDE} MXFP4 matrices, weights alone quantised,",
+    details=f"32 elements of a row of B have a scale. {_EXPONENTS}",
+    dtype="int8",
+    dtype_of_a="bfloat16",
+    reference="gemm_group_scale",
+    words=("packed", "powers", "weights_alone"),
+    scales="group",
+    scale_dtype="int8",
+    block=32,
+    packed=True,
+    layers=(Layers(FP4, "group", (None,), ("mxfp4", "quark"), size=32),),
+    tags=("quantization:float4_e2m1",),
 )
 BMM_BF16 = Format(
     name="bmm_bf16",
@@ -326,6 +372,7 @@ AnyFormat = Format | WeightOnly
 
 FORMATS = (
     *(PLAIN, FP8_BLOCK, FP8_ROW, FP8_TENSOR, INT8_ROW, MXFP8, NVFP4, MXFP4),
+    *(W4A16_NVFP4, W4A16_MXFP4),
     *(BMM_BF16, BMM_FP8, BMM_FP8_BLOCK),
 )
 """Those with a record of their own; the first that a layer matches is its.

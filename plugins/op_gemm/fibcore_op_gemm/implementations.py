@@ -61,7 +61,7 @@ def implementations(definition: Definition) -> tuple[Implementation, ...]:
     if matrices is None or list(definition.outputs) != ["C"]:
         return ()
     n, k = definition.const_axes["N"], definition.const_axes["K"]
-    columns = k // 2 if matrices.packed else k
+    columns = k // 2 if matrices.packed and definition.inputs["A"].dtype == "int8" else k
     last_block = (k - 1) // BLOCK * BLOCK * columns // k
     found = [
         *_right(definition, matrices, columns),
@@ -80,6 +80,8 @@ def implementations(definition: Definition) -> tuple[Implementation, ...]:
         found += _wrong(definition, "halves of bytes of B change places", B="swapped(B)")
     if matrices.alpha:
         found += _wrong(definition, "alpha is left out", alpha="torch.ones_like(alpha)")
+    if matrices.dtype_of_a is not None:
+        found += _beside_weights(definition)
     if matrices.scales is not None:
         for one in _wrong_scales(definition, matrices, n, k):
             found += one
@@ -89,7 +91,8 @@ def implementations(definition: Definition) -> tuple[Implementation, ...]:
 def _wrong_scales(
     definition: Definition, matrices: Format, n: int, k: int
 ) -> Iterator[tuple[Implementation, ...]]:
-    yield _wrong(definition, "scales of A are ignored", A_scale="ones(A_scale)")
+    if matrices.dtype_of_a is None:
+        yield _wrong(definition, "scales of A are ignored", A_scale="ones(A_scale)")
     if matrices.scales == "tensor":
         yield _wrong(definition, "the scale of B is ignored", B_scale="ones(B_scale)")
         return
@@ -105,6 +108,26 @@ def _wrong_scales(
         if n > (matrices.block if matrices.scales == "block" else 1):
             moved = "rolled(B_scale, -2)"
             yield _wrong(definition, "scales of the block before in N", B_scale=moved)
+
+
+def _beside_weights(definition: Definition) -> list[Implementation]:
+    """Where weights of four bits alone are quantised: what kernels round, and a wrong scale."""
+    product, scaled = "product(a, ", "scaled(B[columns], B_scale[columns])"
+    if "alpha" not in definition.inputs:
+        return []
+    # As kernels do that scale weights as a whole before they multiply, or take alpha in bfloat16.
+    rounded = f"({scaled} * alpha).to(a.dtype)"
+    found = [
+        *rewritten(
+            definition,
+            "scaled weights rounded to bfloat16",
+            *(f"{product}{scaled})", f"{product}{rounded})"),
+            *("sums * alpha", "sums"),
+            right=True,
+        )
+    ]
+    named = "alpha divides, as the number that compressed-tensors stores"
+    return found + list(_wrong(definition, named, alpha="1 / alpha"))
 
 
 def _weight_only(

@@ -213,9 +213,12 @@ def _check_layout(definition: Definition) -> None:
     inputs = definition["inputs"]
     names = sorted(name for name in inputs if name != "alpha")
     known = names in (["A", "B"], ["A", "A_scale", "B", "B_scale"])
+    known = known or (names == ["A", "B", "B_scale"] and _packed(definition, "B"))
     if _packer(definition):
         return
-    for name in names[1::2] if known and len(names) > 2 else ():
+    for name in names if known else ():
+        if not name.endswith("_scale"):
+            continue
         axes = [axis for axis in inputs[name]["shape"] or [] if axis != "batch_size"]
         known = known and axes in SCALES and inputs[name]["dtype"] in BLOCKS
     if not known:
@@ -403,16 +406,24 @@ def columns_of_the_product_agree_with_float64(
 def exponents_may_be_as_large_as_there_are(
     run: Run, definition: Definition, case: Case, device: torch.device, generator: torch.Generator
 ) -> None:
-    """Scales of A that are powers of two up to 2^100, or 2^-127; those of B take them back. NaN."""
-    if definition["inputs"].get("A_scale", {}).get("dtype") != "int8":
+    """Scales of A that are powers of two up to 2^100, or 2^-127; those of B take them back. NaN.
+
+    Where A has no scales, its elements have such factors, and scales of B are 2^-127.
+    """
+    if definition["inputs"].get("B_scale", {}).get("dtype") != "int8":
         return
     inputs = make_inputs(definition, {**case, "M": min(case["M"], 8)}, device, generator)
-    (rows, blocks), n = inputs["A_scale"].shape, inputs["B_scale"].shape[0]
+    rows, (n, blocks) = inputs["A"].shape[0], inputs["B_scale"].shape
+    own = inputs["A"]
     steps = torch.randint(-100, 101, (blocks,), generator=generator).to(device)
     size = 127 + round(math.log2(_target(definition, "B"))) - 12
     columns = torch.arange(min(n, 64), device=device)
-    for of_a in (steps, torch.full_like(steps, -127)):
-        inputs["A_scale"] = (127 + of_a).to(torch.uint8).view(torch.int8).repeat(rows, 1)
+    lowest = -127 if "A_scale" in inputs else size
+    for of_a in (steps, torch.full_like(steps, lowest)):
+        if "A_scale" in inputs:
+            inputs["A_scale"] = (127 + of_a).to(torch.uint8).view(torch.int8).repeat(rows, 1)
+        else:
+            inputs["A"] = _shifted(own, of_a)
         inputs["B_scale"] = (size - of_a).to(torch.uint8).view(torch.int8).repeat(n, 1)
         a, b = _values(definition, inputs, "A"), _values(definition, inputs, "B", columns)
         expected = torch.matmul(a, b.mT)
@@ -420,13 +431,25 @@ def exponents_may_be_as_large_as_there_are(
         atol = 8e-3 * float(expected.std())
         torch.testing.assert_close(output, expected, rtol=1e-2, atol=atol)
     # Without signs and zeros, so that an infinity would give no NaN.
+    inputs["A"] = own
     for name in ("A", "B"):
         kept, set_bits = (0x77, 0x11) if _packed(definition, name) else (0x7F, 0)
+        if inputs[name].dtype == torch.bfloat16:
+            inputs[name] = inputs[name].abs() + 1
+            continue
         inputs[name] = ((_words(inputs[name]) & kept) | set_bits).view(inputs[name].dtype)
-    inputs["A_scale"][0, -1] = -1  # the byte 255
+    of = "A" if "A_scale" in inputs else "B"
+    inputs[f"{of}_scale"][0, -1] = -1  # the byte 255
     output = run(*inputs.values())
+    output = output if of == "A" else output.T
     assert output[0].isnan().all()
     assert not output[1:].isnan().any()
+
+
+def _shifted(a: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
+    """A with a power of two for each group along K, as far as bfloat16 has such numbers."""
+    powers = steps.double().repeat_interleave(a.shape[1] // len(steps))
+    return (a.double() * torch.exp2(powers)).to(a.dtype)
 
 
 def no_rows_give_no_rows(

@@ -67,9 +67,12 @@ def _scales(
     sizes = {**definition.const_axes, **axes}
     std = INT8_STD if matrices.dtype == "int8" else CLAMPED_STD
     std = E2M1_STD if matrices.packed else std
-    size = TARGET_STD / (std**2 * math.sqrt(sizes["K"]))
+    # Of A; where weights alone are quantised it is normal numbers.
+    std_of_a = std if matrices.dtype_of_a is None else 1.0
+    size = TARGET_STD / (std * std_of_a * math.sqrt(sizes["K"]))
     # Where one more scale multiplies the product, the others, which have few bits, are about one.
     middles = {"A_scale": 1.0, "B_scale": 1.0 if matrices.alpha else size}
+    middles = {name: middle for name, middle in middles.items() if name in definition.inputs}
     if matrices.scales == "tensor":  # not one, so that leaving it out shows
         return {
             "A_scale": np.array([1.25], np.float32),

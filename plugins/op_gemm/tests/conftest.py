@@ -32,6 +32,7 @@ def small_definitions() -> list[Definition]:
     """One of each reference, so small that tests take milliseconds, with chunks as small."""
     plain, blocks = make_definition(200, 320), make_definition(330, 320, FP8_BLOCK)
     kinds = ("fp8_per_channel", "fp8_per_tensor", "mxfp8", "nvfp4", "mxfp4")
+    kinds += ("w4a16_nvfp4", "w4a16_mxfp4")
     others = [made_of(f"gemm_{kind}", 400, 320) for kind in kinds]
     return [
         with_constants(plain, CHUNK_ELEMENTS=24 * 2048),

@@ -21,6 +21,8 @@ OTHERS = (
     Quantization("mxfp8", "float8_e4m3fn", "group", group_size=32, activation="dynamic"),
     Quantization("modelopt_fp4", "float4_e2m1", "group", group_size=16, activation="static"),
     Quantization("quark", "float4_e2m1", "group", group_size=32, activation="dynamic"),
+    Quantization("modelopt_mixed", "float4_e2m1", "group", group_size=16),
+    Quantization("mxfp4", "float4_e2m1", "group", group_size=32),
     Quantization("awq", "int4", "group", group_size=64, zero_points=True, packing="awq"),
     Quantization("gptq", "int4", "group", group_size=64, packing="gptq"),
     Quantization("gptq", "int4", "group", group_size=64, packing="gptq", act_order=True),

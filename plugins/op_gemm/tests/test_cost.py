@@ -36,6 +36,9 @@ def test_block_scaled(definition: Callable[..., Definition]) -> None:
         ("gemm_mxfp8", "float8_e4m3fn", 3 * (704 + 22), 320 * (704 + 22)),
         ("gemm_nvfp4", "float4_e2m1", 3 * (352 + 44) + 4, 320 * (352 + 44)),
         ("gemm_mxfp4", "float4_e2m1", 3 * (352 + 22), 320 * (352 + 22)),
+        # Tensor cores multiply bfloat16; what is read of the weights is a quarter of it.
+        ("gemm_w4a16_nvfp4", "bfloat16", 3 * 704 * 2 + 4, 320 * (352 + 44)),
+        ("gemm_w4a16_mxfp4", "bfloat16", 3 * 704 * 2, 320 * (352 + 22)),
     ],
 )
 def test_formats(

@@ -115,6 +115,23 @@ def test_the_format_of_fp8_block_scale(definition: Any) -> None:
             },
         ),
         (
+            "gemm_w4a16_nvfp4",
+            {
+                "A": (["M", "K"], "bfloat16"),
+                "B": (["N", "packed_k"], "int8"),
+                "B_scale": (["N", "num_k_blocks"], "float8_e4m3fn"),
+                "alpha": (["scalar"], "float32"),
+            },
+        ),
+        (
+            "gemm_w4a16_mxfp4",
+            {
+                "A": (["M", "K"], "bfloat16"),
+                "B": (["N", "packed_k"], "int8"),
+                "B_scale": (["N", "num_k_blocks"], "int8"),
+            },
+        ),
+        (
             "bmm_bf16",
             {
                 "A": (["batch_size", "M", "K"], "bfloat16"),
@@ -170,6 +187,8 @@ def test_sizes_of_packed_matrices(definition_of: Any) -> None:
         "scalar": 1,
     }
     assert definition_of("gemm_mxfp4", 192, 320).const_axes["num_k_blocks"] == 10
+    both, weights = (definition_of(f"gemm_{kind}", 192, 320) for kind in ("nvfp4", "w4a16_nvfp4"))
+    assert weights.const_axes == both.const_axes
 
 
 def test_references_need_torch_alone(definition_of: Any) -> None:

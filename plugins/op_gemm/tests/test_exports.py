@@ -18,7 +18,7 @@ from fibcore.plugin import (
 )
 from fibcore_op_gemm import definitions, fibcore_exports
 from fibcore_op_gemm.exports import config_name
-from fibcore_op_gemm.formats import BMM_BF16, FP8_BLOCK, NVFP4, PLAIN, Format
+from fibcore_op_gemm.formats import BMM_BF16, FP8_BLOCK, NVFP4, PLAIN, W4A16_NVFP4, Format
 from fibcore_op_gemm.names import OP_TYPE, kernel_name
 
 PLACE = SourcePlace("sglang/srt/models/example.py", 7)
@@ -62,7 +62,9 @@ def test_the_table_has_a_row_for_every_number_of_rows() -> None:
 
 
 def test_aiters_lists_have_its_columns() -> None:
-    exported = written("aiter", served(PLAIN, biased=1), served(FP8_BLOCK), served(NVFP4))
+    exported = written(
+        "aiter", served(PLAIN, biased=1), served(FP8_BLOCK), served(NVFP4), served(W4A16_NVFP4)
+    )
     plain = table(exported, "bf16_untuned_gemm.csv")
     assert list(plain[0]) == ["M", "N", "K", "bias", "dtype", "outdtype", "scaleAB"]
     # One of two layers has a bias: the kernel runs with and without.
@@ -73,7 +75,10 @@ def test_aiters_lists_have_its_columns() -> None:
         ("64", "True"),
     ]
     assert list(table(exported, "a8w8_blockscale_untuned_gemm.csv")[0]) == ["M", "N", "K"]
-    assert list(exported.left_out) == ["gemm_nvfp4_n_512_k_256"]
+    assert list(exported.left_out) == [
+        "gemm_nvfp4_n_512_k_256",
+        "gemm_w4a16_nvfp4_n_512_k_256",
+    ]
 
 
 def test_a_layer_that_always_has_a_bias() -> None:

@@ -198,6 +198,38 @@ def tiled(scale: Any, rows: int, columns: int) -> Any:
     return flat[tile * 512 + (row % 32) * 16 + (row % 128) // 32 * 4 + column % 4]
 
 
+def test_flashinfer_prepares_weights_that_alone_are_quantised(
+    definition_of: Any, make_inputs: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stand-ins for `prepare_bf16_fp4_weights` and `mm_bf16_fp4`, which read the layout 128x4."""
+    made = definition_of("gemm_w4a16_nvfp4", 256, 384)
+    inputs = make_inputs(made, 7)
+
+    def prepare(b: Any, scale: Any, alpha: Any, *, backend: str) -> Any:
+        assert backend == "cute-dsl"
+        assert b.dtype == scale.dtype == torch.uint8
+        assert alpha.shape == (1,)
+        plain = tiled(scale, 256, 24).view(torch.float8_e4m3fn)
+        return b.view(torch.int8).flip(0), plain.view(torch.uint8).flip(0), alpha
+
+    def mm_bf16_fp4(a: Any, b: Any, scale: Any, alpha: Any, *, backend: str) -> Any:
+        assert backend == "cute-dsl"
+        plain = scale.flip(0).view(torch.float8_e4m3fn)
+        return load_run(made.reference)(a, b.flip(0), plain, alpha)
+
+    stand_in = ModuleType("flashinfer.gemm")
+    stand_in.prepare_bf16_fp4_weights = prepare  # type: ignore[attr-defined]
+    stand_in.mm_bf16_fp4 = mm_bf16_fp4  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "flashinfer", ModuleType("flashinfer"))
+    monkeypatch.setitem(sys.modules, "flashinfer.gemm", stand_in)
+    one = truth(made, "flashinfer_mm_bf16_fp4")
+    assert one.min_capability == (10, 0)
+    torch.testing.assert_close(run_truth(one, **inputs), load_run(made.reference)(**inputs))
+    narrow = make_inputs(definition_of("gemm_w4a16_nvfp4", 72, 64), 3)
+    with pytest.raises(NotImplementedError, match="N"):
+        run_truth(one, **narrow)
+
+
 @pytest.mark.parametrize("kind", ["gemm_mxfp8", "gemm_nvfp4", "gemm_mxfp4"])
 def test_flashinfer_gets_scales_in_tiles(
     definition_of: Any, make_inputs: Any, monkeypatch: pytest.MonkeyPatch, kind: str

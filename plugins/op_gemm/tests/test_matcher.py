@@ -29,6 +29,7 @@ LINEAR = "sglang.srt.layers.linear."
 EMBEDDING = "sglang.srt.layers.vocab_parallel_embedding."
 FP8_BLOCK = Quantization("fp8", "float8_e4m3fn", "block", block=(128, 128), activation="dynamic")
 FP8 = "float8_e4m3fn"
+FP4 = "float4_e2m1"
 RANK = {"options": {"gemm_shapes": "rank"}}
 
 
@@ -456,8 +457,9 @@ def test_fp8_block_scale() -> None:
             "float8_e4m3fn weights (fp8), one scale per block of 128 x 128",
         ),
         (
-            Quantization("petit_nvfp4", "float4_e2m1", "group", group_size=16),
-            "float4_e2m1 weights (petit_nvfp4), one scale per group of 16",
+            # A group of another size: its scales may be e4m3 or exponents.
+            Quantization("modelopt_fp4", "float4_e2m1", "group", group_size=32),
+            "float4_e2m1 weights (modelopt_fp4), one scale per group of 32",
         ),
         (
             Quantization("awq", "int4", "group", group_size=128, zero_points=True),
@@ -523,6 +525,12 @@ def test_other_formats_are_named_with_their_layers(quantization: Quantization, w
             Quantization("quark", "float4_e2m1", "group", group_size=32, activation="dynamic"),
             "mxfp4",
         ),
+        # Weights alone: ModelOpt's W4A16_NVFP4, compressed-tensors without input activations.
+        (Quantization("modelopt_mixed", FP4, "group", group_size=16), "w4a16_nvfp4"),
+        (Quantization("modelopt_fp4", FP4, "group", group_size=16), "w4a16_nvfp4"),
+        (Quantization("compressed_tensors", FP4, "group", group_size=16), "w4a16_nvfp4"),
+        (Quantization("petit_nvfp4", FP4, "group", group_size=16), "w4a16_nvfp4"),
+        (Quantization("mxfp4", FP4, "group", group_size=32), "w4a16_mxfp4"),
     ],
 )
 def test_formats_of_layers(quantization: Quantization, kind: str) -> None:
@@ -553,6 +561,13 @@ def test_the_product_inside_a_quantised_layer_is_the_layer_s() -> None:
 def test_groups_have_to_divide_the_input() -> None:
     nvfp4 = Quantization("modelopt_fp4", "float4_e2m1", "group", group_size=16, activation="static")
     found = extract(row(quantization=nvfp4, input_size=4104))
+    assert not found.kernels
+    assert "no multiple of the 16" in found.problems[0].reason
+
+
+def test_groups_of_weights_have_to_divide_the_input() -> None:
+    weights = Quantization("modelopt_mixed", FP4, "group", group_size=16)
+    found = extract(row(quantization=weights, input_size=4104))
     assert not found.kernels
     assert "no multiple of the 16" in found.problems[0].reason
 

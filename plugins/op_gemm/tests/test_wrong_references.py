@@ -141,6 +141,18 @@ PACKED_MISTAKES = [
     ),
     ("no 1.5", "0.5, 1, 1.5, 2", "0.5, 1, 1, 2"),
 ]
+# Of B alone they may not.
+BESIDE_MISTAKES = [
+    *(one for one in GROUP_MISTAKES if one[1] != A_OF),
+    *PACKED_MISTAKES,
+    (
+        "second halves first",
+        "(one.repeat(16), one.repeat_interleave(16))",
+        "(one.repeat_interleave(16), one.repeat(16))",
+    ),
+    ("A rounded to eight bits", "a = A[rows]", "a = A[rows].to(torch.float8_e4m3fn)"),
+    ("the first half of K after the second", "a = A[rows]", "a = A[rows].roll(K // 2, 1)"),
+]
 POWER_MISTAKES = [
     ("scales are numbers", "powers.view(torch.bfloat16)", "scale.to(torch.bfloat16)"),
     ("another bias", "bits << 7", "(bits + 1) << 7"),
@@ -203,6 +215,8 @@ OTHERS = {
     "gemm_mxfp8": [*GROUP_MISTAKES, *POWER_MISTAKES],
     "gemm_nvfp4": [*GROUP_MISTAKES, *PACKED_MISTAKES, *ALPHA_MISTAKES],
     "gemm_mxfp4": [*GROUP_MISTAKES, *PACKED_MISTAKES, *POWER_MISTAKES],
+    "gemm_w4a16_nvfp4": [*BESIDE_MISTAKES, *ALPHA_MISTAKES],
+    "gemm_w4a16_mxfp4": [*BESIDE_MISTAKES, *POWER_MISTAKES],
     "gemm_fp8_per_channel": [*ROW_MISTAKES, *SCALES_OF_ROWS],
     "gemm_fp8_per_tensor": ROW_MISTAKES,
     "gemm_int8_per_channel": [*ROW_MISTAKES, *SCALES_OF_ROWS],

@@ -70,6 +70,7 @@ def _truths() -> Mapping[str, tuple[GroundTruth, ...]]:
     mm_fp4 = _flashinfer("flashinfer_mm_fp4", "gemm.mm_fp4", (10, 0), max_capability=(10, 3))
     bmm = _truth("torch_bmm", "torch float64 matmul of each", "torch")
     group_scales = _truth("torch_gemm_group_scale", "torch float64, scaled by group", "torch")
+    of_weights = _truth("torch_gemm_e2m1_weights", "torch float64, weights dequantised", "torch")
     row_scales = _truth("torch_gemm_row_scale", "torch float64, scaled by row", "torch")
     return {
         "gemm": (
@@ -126,6 +127,21 @@ def _truths() -> Mapping[str, tuple[GroundTruth, ...]]:
             mm_fp4,
             _truth("sglang_gemm_mxfp4", "sglang MXFP4QuantizeUtil.dequantize, matmul", "sglang"),
             group_scales,
+        ),
+        "gemm_w4a16_nvfp4": (
+            _flashinfer(
+                "flashinfer_mm_bf16_fp4", "gemm.mm_bf16_fp4", (10, 0), max_capability=(10, 3)
+            ),
+            _truth("sglang_gemm_w4a16_nvfp4", "sglang dequantize_nvfp4, matmul", "sglang"),
+            of_weights,
+        ),
+        "gemm_w4a16_mxfp4": (
+            _truth(
+                "sglang_gemm_w4a16_mxfp4",
+                "sglang MXFP4QuantizeUtil.dequantize, matmul",
+                "sglang",
+            ),
+            of_weights,
         ),
         "bmm_bf16": (
             _flashinfer("flashinfer_bmm_bf16", "gemm.bmm_bf16", (8, 0), also=("cudnn",)),

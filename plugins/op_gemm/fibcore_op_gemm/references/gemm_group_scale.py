@@ -1,7 +1,10 @@
-"""C = A · Bᵀ for matrices of few bits, of which groups of elements along K have scales.
+# only: weights_alone: """C = A · Bᵀ for activations in bfloat16 and weights of few bits, groups of which have scales.
+"""C = A · Bᵀ for matrices of few bits, of which groups of elements along K have scales.  # except: weights_alone
 
-An element of A stands for A[m, k] * A_scale[m, k // BLOCK], one of B likewise.
-A byte of A or B holds two numbers e2m1, the first in its four lower bits.  # only: packed
+# only: weights_alone: An element of B stands for B[n, k] * B_scale[n, k // BLOCK].
+An element of A stands for A[m, k] * A_scale[m, k // BLOCK], one of B likewise.  # except: weights_alone
+# only: weights_alone: A byte of B holds two numbers e2m1, the first in its four lower bits.
+A byte of A or B holds two numbers e2m1, the first in its four lower bits.  # only: packed_a
 # only: powers: A byte b of the scales, read without a sign, stands for 2^(b - 127), 255 for NaN.
 Products and sums are taken in float32; C is rounded once.
 Before, alpha multiplies the sums.  # only: alpha
@@ -49,17 +52,18 @@ def product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 @torch.no_grad()
 def run(
     A: torch.Tensor,
-    A_scale: torch.Tensor,
+    A_scale: torch.Tensor,  # except: weights_alone
     B: torch.Tensor,
     B_scale: torch.Tensor,
     alpha: torch.Tensor,  # only: alpha
 ) -> torch.Tensor:
     """C [M, N] in bfloat16 of A and B, whose rows are M and N."""
     m, k = A.shape
-    assert k == PACKED_K  # only: packed
-    # except: packed: assert k == K
-    assert A_scale.shape == (m, NUM_K_BLOCKS)
-    assert B.shape == (N, k)
+    assert k == PACKED_K  # only: packed_a
+    # except: packed_a: assert k == K
+    assert A_scale.shape == (m, NUM_K_BLOCKS)  # except: weights_alone
+    assert B.shape == (N, k)  # except: weights_alone
+    # only: weights_alone: assert B.shape == (N, PACKED_K)
     assert B_scale.shape == (N, NUM_K_BLOCKS)
     assert alpha.shape == (1,)  # only: alpha
 
@@ -67,7 +71,8 @@ def run(
     at_once = max(1, CHUNK_ELEMENTS // max(K, 4096))
     for first_m in range(0, m, at_once):
         rows = slice(first_m, first_m + at_once)
-        a = scaled(A[rows], A_scale[rows])
+        a = scaled(A[rows], A_scale[rows])  # except: weights_alone
+        # only: weights_alone: a = A[rows]
         chunk = max(1, CHUNK_ELEMENTS // max(K, a.shape[0]))
         for first_n in range(0, N, chunk):
             columns = slice(first_n, first_n + chunk)
