@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from fibcore.elaborate.transformers.config_object import ConfigObject
     from fibcore.model.tree import SourcePlace
 
+_ASKED = ("transformers", "transformers.utils", "transformers.utils.import_utils")
+"""Modules that have transformers' functions which ask for other packages."""
+
 
 class PackageFacts:
     """Answers about packages whose source is at hand.
@@ -52,8 +55,9 @@ class PackageFacts:
     def external_calls(self) -> dict[str, Native]:
         """Answers of functions of packages that ask which others are there."""
         return {
-            f"transformers.utils.is_{name}_available": Native("is_available", lambda *_: True)
-            for name in self._there
+            f"{module}.is_{name}_available": Native("is_available", lambda *_: True)
+            for module in _ASKED
+            for name in ("torch", *self._there)
         }
 
     def call(

@@ -7,11 +7,10 @@ imported, all of them. Here the file is found by its text, and it alone is read.
 
 from __future__ import annotations
 
-import ast
 from typing import TYPE_CHECKING, Any
 
 from fibcore.elaborate.python.index import ModuleIndex
-from fibcore.elaborate.python.values import Native, Raised
+from fibcore.elaborate.python.values import ABSENT, Native, Raised
 from fibcore.model.tree import Unknown
 
 if TYPE_CHECKING:
@@ -19,6 +18,10 @@ if TYPE_CHECKING:
     from fibcore.model.tree import SourcePlace
 
 _MODELS = "timm.models"
+_KEEPING = (
+    "register_model", "register_notrace_module", "register_notrace_function",
+    "generate_default_cfgs",
+)  # fmt: skip
 _WRAPPER = "_create_timm_model_with_error_handling"
 
 
@@ -58,9 +61,9 @@ def functions(index: TimmIndex) -> dict[str, tuple[str, Native]]:
     def get_pretrained_cfg(ev: Evaluator, args: Any, kwargs: Any, place: SourcePlace) -> Any:
         name = _name(args, kwargs)
         home = None if name is None else _home(index, name)
-        if name is None or home is None:
+        if home is None:
             return Unknown("the settings of a model that is not known", place)
-        return _settings(ev, home, name, place)
+        return _settings(ev, home, str(args[0] if args else kwargs["model_name"]), place)
 
     def parse_model_name(ev: Evaluator, args: Any, kwargs: Any, place: SourcePlace) -> Any:
         found = args[0] if args else kwargs.get("model_name")
@@ -80,16 +83,21 @@ def functions(index: TimmIndex) -> dict[str, tuple[str, Native]]:
         "is_model": Native("is_model", is_model),
         "model_entrypoint": Native("model_entrypoint", model_entrypoint),
         "get_pretrained_cfg": Native("get_pretrained_cfg", get_pretrained_cfg),
-        # They enter a function or class into tables that nobody else is asked for here.
-        **{
-            name: Native(name, lambda ev, args, kwargs, place: args[0])
-            for name in ("register_model", "register_notrace_module", "register_notrace_function")
-        },
+        # They enter what they are given into tables that nobody else is asked for here.
+        **{name: Native(name, lambda ev, args, kwargs, place: args[0]) for name in _KEEPING},
     }
+    # Initial weights do not matter, and setting them goes through every module with a function.
+    found["named_apply"] = Native("named_apply", _module)
+    found["efficientnet_init_weights"] = Native("efficientnet_init_weights", lambda *_: None)
     return {
         _WRAPPER: ("transformers.models.timm_wrapper.", Native(_WRAPPER, wrapped)),
         **{name: ("timm.", function) for name, function in found.items()},
     }
+
+
+def _module(ev: Evaluator, args: Any, kwargs: Any, place: SourcePlace) -> Any:
+    """`named_apply(fn, module)`, by which timm initialises weights: the module as it is."""
+    return args[1] if len(args) > 1 else kwargs.get("module")
 
 
 def _name(args: Any, kwargs: Any) -> str | None:
@@ -103,24 +111,19 @@ def _home(index: TimmIndex, name: str) -> str | None:
 
 
 def _settings(ev: Evaluator, home: str, name: str, place: SourcePlace) -> Any:
-    """Settings of an architecture: one in which its weights differ is unknown."""
-    space = ev.modules.space(home)
-    assert space is not None  # it was found by its text
-    calls = [
-        node.value
-        for statement in space.source.binding("default_cfgs")
-        for node in statement.nodes
-        if isinstance(node, (ast.Assign, ast.AnnAssign)) and isinstance(node.value, ast.Call)
-    ]
-    table = ev.expressions.eval(calls[0].args[0], space.env) if len(calls) == 1 else None
+    """Settings of weights by name, or of an architecture: what its weights differ in is unknown."""
+    table = ev.modules.imported(home, "default_cfgs")
     if not isinstance(table, dict):
         return Unknown(f"the settings of timm's {name}", place)
-    entries = [v for k, v in table.items() if isinstance(k, str) and k.partition(".")[0] == name]
+    # A star behind a name says that it is the first of several.
+    named = {str(key).rstrip("*"): entry for key, entry in table.items()}
+    entries = [v for k, v in named.items() if k == name]
+    entries = entries or [v for k, v in named.items() if k.partition(".")[0] == name]
     if not all(isinstance(entry, dict) for entry in entries):
         return Unknown(f"the settings of timm's {name}", place)
     settings: dict[str, Any] = {}
     for key in dict.fromkeys(k for entry in entries for k in entry):
-        values = [entry.get(key) for entry in entries]
+        values = [entry.get(key, ABSENT) for entry in entries]
         same = all(value == values[0] for value in values)
         settings[key] = values[0] if same else Unknown(f"{key}, of which weights differ", place)
     cls = ev.modules.imported(f"{_MODELS}._pretrained", "PretrainedCfg")

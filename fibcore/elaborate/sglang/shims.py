@@ -15,7 +15,7 @@ from fibcore.elaborate.python.libraries import torch_nn
 from fibcore.elaborate.python.values import Ext, Mod, Namespace, Raised
 from fibcore.elaborate.sglang.arguments import Args, Kwargs, argument
 from fibcore.elaborate.sglang.attention_methods import attention_handler
-from fibcore.elaborate.sglang.index import SourceIndex, entry_classes
+from fibcore.elaborate.sglang.index import entry_classes, index_of
 from fibcore.elaborate.sglang.residual_stream import ResidualStreams
 from fibcore.elaborate.sglang.runtime_context import RuntimeContext
 from fibcore.elaborate.sglang.server_arguments import ServerArguments
@@ -110,12 +110,11 @@ class Shims:
         table = self.configs.table if self.configs is not None else None
         if not isinstance(kind, str) or table is None or not isinstance(auto, Ext):
             return Unknown("the model class of a nested config", place)
-        assert isinstance(ev.index, SourceIndex)
         task = auto.name.rpartition(".AutoModel")[2]
         named = table.architectures.get(kind, ())
         names = [n for n in ([named] if isinstance(named, str) else named) if _for_task(n, task)]
         for name in names:
-            for module in ev.index.model_modules():
+            for module in index_of(ev.index.root).model_modules():
                 if name in entry_classes(module):
                     space = ev.modules.space(module.name)
                     return (

@@ -202,6 +202,14 @@ class Attention(nn.Module):
         x = self.proj(x)
         return F.scaled_dot_product_attention(x, x, x)
 
+def named_apply(fn, module):
+    for name, child in module.named_children():
+        fn(module=child, name=name)
+    return module
+
+def _init(module, name):
+    raise RuntimeError("initial weights matter to nobody")
+
 class Small(nn.Module):
     def __init__(self, arch, in_chans=3, num_classes=1000):
         super().__init__()
@@ -214,19 +222,25 @@ class Small(nn.Module):
             in_chans = options['c']
         self.blocks = nn.Sequential(*blocks)
         self.last = self.blocks[0].conv.out_channels
+        named_apply(_init, self)
         self.head = nn.Linear(self.last, num_classes) if num_classes else nn.Identity()
     def forward_features(self, x):
         return self.blocks(x)
 
-default_cfgs = generate_default_cfgs({
+default_cfgs = {
     'small.one': {'input_size': (4, 8, 8), 'num_classes': 2},
-    'small.two': {'input_size': (4, 8, 8), 'num_classes': 3},
-})
+    'small.two*': {'input_size': (4, 8, 8), 'num_classes': 3},
+    'other': {'input_size': (5, 8, 8)},
+}
+default_cfgs = generate_default_cfgs(default_cfgs)
 
 @register_model
 def small(pretrained=False, **kwargs):
     cfg = get_pretrained_cfg('small')
-    return Small(['cb_c16', 'cb_c32', 'at_c8'], in_chans=cfg.input_size[0], **kwargs)
+    model = Small(['cb_c16', 'cb_c32', 'at_c8'], in_chans=cfg.input_size[0], **kwargs)
+    model.both = cfg.num_classes
+    model.two = get_pretrained_cfg('small.two').num_classes
+    return model
 """
 PRETRAINED = """
 from dataclasses import dataclass

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fibcore.errors import UsageError
-from fibcore.model.tree import ModelTree
+from fibcore.model.tree import ModelTree, Unknown
 
 HEAD = """
 from torch import nn
@@ -163,6 +163,9 @@ def test_a_model_of_timm_is_made_by_its_name(made: Any, written: Any) -> None:
     assert nodes["tower.timm_model.blocks.0.act"].argument("approximate") == "tanh"
     assert nodes["tower.timm_model.blocks.2.proj"].argument("out_features") == 8
     assert model.attributes["last"] == 16
+    # What weights differ in is known of those that are named.
+    assert isinstance(model.attributes["both"], Unknown)
+    assert model.attributes["two"] == 3
     assert str(nodes["tower.timm_model.blocks.0.conv"].place).startswith("timm/models/small.py:")
     calls = [c.function for c in found.kernel_calls if c.module == "tower.timm_model.blocks.2"]
     assert calls == ["torch.nn.functional.scaled_dot_product_attention"]
@@ -217,3 +220,24 @@ def test_a_package_that_is_built_in_is_refused(made: Any, written: Any) -> None:
     written.text("torch/__init__.py", "")
     with pytest.raises(UsageError, match="source is not followed"):
         tree(made, written.of("torch"), "nn.Linear(3, 4)")
+
+
+def test_a_model_class_of_sglang_is_looked_for_in_sglang(made: Any, written: Any) -> None:
+    tower = "self._get_sgl_model_cls(config.vision_config)(config.vision_config)"
+    method = (
+        "    def _get_sgl_model_cls(self, config, auto_model_type=AutoModel):\n        pass\n\n"
+    )
+    source = HEAD.replace("{tower}", tower).replace("    def forward", f"{method}    def forward")
+    found = made.tree(source, config={"vision_config": VISION}, packages=written.of("transformers"))
+    (missing,) = found.missing
+    assert "this SGLang has none for" in missing.reason
+
+
+@pytest.mark.parametrize("module", ["transformers", "transformers.utils"])
+def test_torch_is_there(made: Any, written: Any, module: str) -> None:
+    path = "transformers/models/clip/modeling_clip.py"
+    text = (written.root / path).read_text()
+    asked = f"from {module} import is_torch_available\n"
+    asked += "if is_torch_available():\n    from torch import nn"
+    written.text(path, text.replace("from torch import nn", asked))
+    assert tree(made, written.of("transformers"), BY_CONFIG).missing == ()
