@@ -400,6 +400,10 @@ class Plain(Part):
         why = Unknown("an entry that may be in a dict", place)
         held = value.get(key, merge([why, ABSENT]) if OTHER_KEYS in value else ABSENT)
         self.ev.doubts.order(value, key, place)
+        if name == "pop" and held is ABSENT:  # others may have gone; it was never there
+            if len(args) < 2:
+                raise Raised("KeyError", repr(key), place)
+            return default
         if name == "pop":
             self.ev.writes.put(value, key, ABSENT)
             return bound(held, default) if len(args) > 1 else bound(held)
