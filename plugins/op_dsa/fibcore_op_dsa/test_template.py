@@ -20,6 +20,10 @@ TOLERANCES = {"lse": (1e-3, 5e-3)}
 NO_PAGE = 2**31 - 1
 # Elements of a latent vector that have a scale in common, in a cache of bytes.
 BLOCK = 128
+# What rounding to bfloat16 changes a number by at most, relative to it.
+HALF_PLACE = 2.0**-8
+# How often a right kernel may be refused, of one comparison.
+CHANCE = 1e-6
 
 
 def cases(definition: Definition) -> list[Case]:
@@ -67,16 +71,17 @@ def compare(
     name: str,
     actual: torch.Tensor,
     expected: torch.Tensor,
-    check: Callable[[torch.Tensor, torch.Tensor], None],
+    check: Callable[..., None],
     inputs: Inputs,
 ) -> None:
     """Hold what was chosen by both against the scores; other outputs are compared.
 
     Kernels round the product of a head to bfloat16, or sum products of fp8 with the 14 bits that
     Hopper's tensor cores carry: keys whose scores are closer than that may be chosen in turn.
+    Of a cache of bytes they make numbers in bfloat16; see `_rounding`.
     """
     if name != "topk_indices":
-        check(actual, expected)
+        check(actual, expected, _rounding(inputs, name) if "kv_cache" in inputs else None)
         return
     _assert_chosen(inputs, actual, "the reference", exact=True)
     _assert_chosen(inputs, expected, "the ground truth", exact=False)
@@ -173,6 +178,41 @@ def _caches(inputs: Inputs) -> tuple[torch.Tensor, torch.Tensor]:
         latent = (numbers.view(*scales.shape, BLOCK) * scales[..., None]).flatten(-2)
         parts = latent, cache[..., end:].contiguous().view(torch.bfloat16).double()
     return parts[0].flatten(0, 1).nan_to_num(), parts[1].flatten(0, 1).nan_to_num()
+
+
+def _rounding(inputs: Inputs, name: str) -> torch.Tensor:
+    """How far attention to keys that were rounded to bfloat16 may lie from that to the exact ones.
+
+    Rounding makes of a number one between 1 - d and 1 + d times as large, with d = `HALF_PLACE`,
+    independently of the others. So a logit is off by a sum with at most the tails of a normal
+    distribution of the variance e = scale^2 * d^2 / 3 * sum (q * k)^2, where k are the elements
+    with a scale. To first order in that, with the weights p of the softmax,
+    - lse is off by the sum of p * (a logit's error), and by that of weights that are rounded too,
+    - an output o by the sum of p * (v - o) * (a logit's error) + p * v * (two errors of at most d,
+      of the value and of its weight).
+    The largest of n such errors is below sqrt(2 log(2 n / p)) times their spread but for a chance
+    of p.
+    """
+    values, rope = _caches(inputs)
+    q = inputs["q_nope"].double()
+    q_pe, scale = inputs["q_pe"].double(), float(inputs["sm_scale"])
+    of_output, of_lse = torch.zeros_like(q), torch.zeros_like(q[..., 0])
+    for token, indices in enumerate(inputs["sparse_indices"].long()):
+        place = indices[indices >= 0]
+        v = values[place]
+        weights = torch.softmax((q[token] @ v.T + q_pe[token] @ rope[place].T) * scale, -1)
+        output = weights @ v
+        logit = scale**2 * HALF_PLACE**2 / 3 * (q[token].square() @ v.square().T)
+        moved = weights.square() * logit
+        # sum of moved * (v - output)^2, without all differences at once.
+        of_output[token] = moved @ v.square() - 2 * output * (moved @ v)
+        of_output[token] += output.square() * moved.sum(-1, keepdim=True)
+        of_output[token] += 2 * HALF_PLACE**2 / 3 * (weights.square() @ v.square())
+        rounded = weights.square() * HALF_PLACE**2 / 3
+        of_lse[token] = (moved + rounded).sum(-1) / math.log(2) ** 2
+    found = of_output if name == "output" else of_lse
+    most = math.sqrt(2 * math.log(2 * max(1, found.numel()) / CHANCE))
+    return most * found.clamp(min=0).sqrt()
 
 
 def _attention_run(run: Run, inputs: Inputs) -> tuple[torch.Tensor, torch.Tensor]:
