@@ -53,8 +53,8 @@ NOT_RUN = {
 REAL = ("--launch", "--tree", "add-reference-tests --op-type m")
 """What needs more of SGLang than the made-up one has."""
 
-LONG = {("docs/survey.md", 0)}
-"""Blocks that take minutes: this one looks at every model of the catalogue, several times."""
+LONG = {("docs/survey.md", 0), ("README.md", 10)}
+"""Blocks that take minutes where others stand in: both look at every model of the catalogue."""
 
 PARTIAL = {"fibcore add-solutions --all"}
 """What ends with 1 here: FlashInfer has no kernels for heads as small as the made-up ones."""

@@ -12,6 +12,8 @@ from types import ModuleType
 
 import pytest
 
+from fibcore.testing.shares import a_share
+
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = ROOT / "tools" / "mutate_references.py"
 
@@ -37,8 +39,10 @@ def tool() -> ModuleType:
     return module
 
 
-def test_a_sample_of_all_plugins_is_killed_or_judged() -> None:
-    done = run("--sample", "1", "--seed", "7")
+def test_a_sample_of_plugins_is_killed_or_judged() -> None:
+    """Of every other plugin: what a test template lets through is seen by its own tests as well."""
+    plugins = a_share(sorted(map(str, (ROOT / "plugins").glob("op_*"))), 2)
+    done = run(*plugins, "--sample", "1", "--seed", "7")
     assert done.returncode == 0, done.stdout + done.stderr
     total = done.stdout.splitlines()[-2].split()
     assert total[3:] == ["0", "all"]
