@@ -126,6 +126,15 @@ def _beside_weights(definition: Definition) -> list[Implementation]:
             right=True,
         )
     ]
+    # As Marlin takes it.
+    alpha = "alpha.to(torch.bfloat16).to(torch.float32)"
+    found += wrapped(
+        definition,
+        "alpha rounded to bfloat16",
+        right=True,
+        helpers=_HELPERS,
+        inputs={"alpha": alpha},
+    )
     named = "alpha divides, as the number that compressed-tensors stores"
     return found + list(_wrong(definition, named, alpha="1 / alpha"))
 

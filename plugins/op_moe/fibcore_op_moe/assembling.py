@@ -26,7 +26,7 @@ MARKS = frozenset(
         *("activated", "biased", "unbiased", "remote_experts", "unused_bias"),
         *("groups", "two_best", "kept_groups"),
         *("channel_gated", "channel_ungated", "tensor_gated", "tensor_ungated"),
-        *("nvfp4_gated", "nvfp4_ungated"),
+        *("expert_scales_gated", "expert_scales_ungated"),
     }
 )
 

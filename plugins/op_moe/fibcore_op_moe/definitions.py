@@ -18,6 +18,19 @@ from fibcore_op_moe.formats import BLOCK
 from fibcore_op_moe.kernel import Moe
 from fibcore_op_moe.routings import DS, INPUTS
 
+_SCALARS = {
+    "output1_scale_scalar": "The next, divided by the scale between the products.",
+    "output1_scale_gate_scalar": "Weight scale x activation scale: for up and gate.",
+    "output2_scale_scalar": "Scale between the products x weight scale.",
+}
+"""Scales of experts whose activations are quantised, too."""
+
+_SCALARS_OF_WEIGHTS = {
+    "output1_scale_gate_scalar": "Scale of all up and gate weights (weight_scale_2).",
+    "output2_scale_scalar": "Scale of all down weights (weight_scale_2).",
+}
+"""Those of experts whose weights alone are."""
+
 
 def routing_words(moe: Moe) -> str:
     """The routing, for people."""
@@ -229,12 +242,8 @@ def inputs_of(moe: Moe) -> dict[str, TensorSpec]:
             "float32",
             "Of the down projection; where ranks share an expert, all but one of them have zeros.",
         )
-    if states:
-        for name, words in {
-            "output1_scale_scalar": "The next, divided by the scale between the products.",
-            "output1_scale_gate_scalar": "Weight scale x activation scale: for up and gate.",
-            "output2_scale_scalar": "Scale between the products x weight scale.",
-        }.items():
+    if moe.weights.expert_scales:
+        for name, words in (_SCALARS if states else _SCALARS_OF_WEIGHTS).items():
             inputs[name] = tensor("num_local_experts", "float32", words)
     if per_tensor:
         inputs["output2_scales_scalar"] = tensor(

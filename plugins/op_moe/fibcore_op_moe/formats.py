@@ -38,6 +38,7 @@ class WeightFormat:
             `dtype` is int8, hidden states lie in it likewise, and have scales likewise.
         scale_dtype: Dtype of the scales; int8 stands for the bits of an exponent (e8m0).
         group: Weights of a row that share a scale; 0 where the scheme is another.
+        expert_scales: Whether the weights of an expert have one more scale, in float32.
         reference: The file below `references/`; the name where it is empty.
         biases: Whether experts can have biases.
         whole_blocks: Whether ranks get whole groups where they share an expert, so that the last
@@ -61,6 +62,7 @@ class WeightFormat:
     packed: str | None = None
     scale_dtype: str = "float32"
     group: int = 0
+    expert_scales: bool = False
     reference: str = ""
     biases: bool = False
     whole_blocks: bool = False
@@ -87,6 +89,7 @@ class WeightFormat:
     def words(self) -> frozenset[str]:
         """Words of the lines that references have for it."""
         covers = {f"per_{self.scheme}"} if self.scheme in ("channel", "tensor") else set()
+        covers |= {"expert_scales"} if self.expert_scales else set()
         return frozenset({self.name} | covers)
 
     def groups_axis(self, along: str) -> str:
@@ -241,6 +244,26 @@ MXINT4 = WeightFormat(
     reference="group_scale",
     marker=("gemm1_weights_scale", 3),
 )
+# Beside bfloat16 hidden states: ModelOpt's W4A16_NVFP4, compressed-tensors' nvfp4-pack-quantized
+# without input activations. An expert's scale is ModelOpt's `weight_scale_2`, of which the other
+# stores the reciprocal. It stands before NVFP4, whose definitions have these inputs and more.
+W4A16_NVFP4 = WeightFormat(
+    name="w4a16_nvfp4",
+    title="NVFP4 without activations",
+    description="NVFP4 weights (e2m1, 16 of a row with one scale in e4m3, and one for the whole) "
+    "for bfloat16 activations",
+    prefix="moe_w4a16_nvfp4",
+    dtype="bfloat16",
+    trtllm=None,
+    output_std=0.5,
+    scheme="group",
+    packed="float4_e2m1",
+    scale_dtype="float8_e4m3fn",
+    group=16,
+    expert_scales=True,
+    reference="group_scale",
+    marker=("gemm1_weights_scale", 3),
+)
 # Blocks of activations are scaled on the fly, the whole by a number that the checkpoint has.
 NVFP4 = WeightFormat(
     name="nvfp4",
@@ -255,11 +278,15 @@ NVFP4 = WeightFormat(
     packed="float4_e2m1",
     scale_dtype="float8_e4m3fn",
     group=16,
+    expert_scales=True,
     reference="group_scale",
     marker=("output1_scale_scalar", 1),
 )
 
-FORMATS = (BF16, FP8_BLOCK, FP8_TENSOR, FP8_CHANNEL, INT8_CHANNEL, MXFP4, MXINT4, NVFP4)
+FORMATS = (
+    *(BF16, FP8_BLOCK, FP8_TENSOR, FP8_CHANNEL, INT8_CHANNEL),
+    *(MXFP4, MXINT4, W4A16_NVFP4, NVFP4),
+)
 
 BY_NAME = {weights.name: weights for weights in FORMATS}
 """The records by the name that parameters have."""

@@ -64,6 +64,12 @@ def _right(definition: Definition) -> list[Implementation]:
             found += rewritten(
                 definition, "quantised to fp8 between the products", text, quantised, right=True
             )
+    if "output1_scale_scalar" not in definition.inputs:
+        # As Marlin takes the scales of experts whose weights alone are quantised.
+        names = ("output1_scale_gate_scalar", "output2_scale_scalar")
+        scales = {name: f"{name}.to(torch.bfloat16).to(torch.float32)" for name in names}
+        name = "scales of experts rounded to bfloat16"
+        found += wrapped(definition, name, right=True, inputs=scales)
     if " ".join(_scale(definition)) == "num_local_experts hidden_size":
         # As kernels do that quantise a token's intermediate activations, to eight bits.
         for text in _BETWEEN.findall(definition.reference):
@@ -236,6 +242,12 @@ def _packed(definition: Definition) -> list[Implementation]:
     }
     for name, texts in changes.items():
         found += rewritten(definition, name, *texts)
+    if "output1_scale_scalar" not in definition.inputs:  # weights alone are quantised
+        name = "output1_scale_gate_scalar"
+        other = {name: f"torch.ones_like({name})"}
+        found += wrapped(definition, "the scale of all first weights is left out", inputs=other)
+        other = {name: f"{name}.roll(1, 0)"}
+        found += wrapped(definition, f"{name} of the expert before", inputs=other)
     for name in ("gemm1_weights_scale", "gemm2_weights_scale"):
         other = {name: f"{name}.roll(1, 2)"}
         found += wrapped(definition, f"{name} of the group before", inputs=other)

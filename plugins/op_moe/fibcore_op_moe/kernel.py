@@ -106,8 +106,8 @@ class Moe:
             "channel_ungated": not gated and self.weights.channel_scaled,
             "tensor_gated": gated and self.weights.tensor_scaled,
             "tensor_ungated": not gated and self.weights.tensor_scaled,
-            "nvfp4_gated": gated and self.weights is formats.NVFP4,
-            "nvfp4_ungated": not gated and self.weights is formats.NVFP4,
+            "expert_scales_gated": gated and self.weights.expert_scales,
+            "expert_scales_ungated": not gated and self.weights.expert_scales,
         }
         own = routing.words | self.activation.words | self.weights.words
         return own | {word for word, holds in conditions.items() if holds}

@@ -361,7 +361,7 @@ def _weights(definition: Definition, sizes: Sizes, device: torch.device) -> dict
             ("gemm2_weights_scale", hidden, inner, scale2),
         ):
             shape = (local, rows, columns // sizes.group)
-            if sizes.packed_states:
+            if sizes.scale == "float8_e4m3fn":
                 made[name] = _around_one(generator, *shape).to(torch.float8_e4m3fn)
                 continue
             if sizes.scale == "bfloat16":
@@ -395,6 +395,9 @@ def _weights(definition: Definition, sizes: Sizes, device: torch.device) -> dict
         made["output2_scale_scalar"] = (
             _around_one(generator, local) * scale2 / E2M1_STD * INNER_SCALE
         )
+    elif sizes.scale == "float8_e4m3fn" and sizes.packed:
+        for name, scale in (("output1_scale_gate", scale1), ("output2_scale", scale2)):
+            made[f"{name}_scalar"] = _around_one(generator, local) * scale / E2M1_STD
     # As large as what they are added to; limits that cut off a good part of it.
     if "gemm1_bias" in sizes.inputs:
         made["gemm1_bias"] = 0.5 * torch.randn(local, sizes.rows, generator=generator)
@@ -775,7 +778,7 @@ def _expert_in_float64(
     }
     one = torch.ones((), dtype=torch.float64, device=x.device)
     whole = scale.get("output1_scale_gate_scalar", one)
-    ratio = scale.get("output1_scale_scalar", one) / whole
+    ratio = scale.get("output1_scale_scalar", whole) / whole
     if sizes.packed:
         inner = torch.arange(sizes.inner, device=x.device)
         first = _unpacked(sizes, inputs, "gemm1", local, slice(None), columns) * whole
@@ -857,7 +860,7 @@ def _unpacked(
     if sizes.scale == "bfloat16":
         return values.mul_(scales[rows][:, columns // sizes.group].double())
     scales = scales.view(torch.uint8)[rows][:, columns // sizes.group].contiguous()
-    if sizes.packed_states:
+    if sizes.scale == "float8_e4m3fn":
         factors = scales.view(torch.float8_e4m3fn).double()
     else:
         factors = torch.exp2(scales.double() - 127)

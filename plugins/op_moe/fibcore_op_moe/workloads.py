@@ -263,7 +263,7 @@ def _group_scales(
     first, between = _between(moe, constants)
     target = moe.weights.output_std / max(1.0, _factor(constants))
 
-    if moe.weights.packed_states:
+    if moe.weights.expert_scales:
         return _fp4_scales(definition, moe, tokens, seed, (first, between, target))
     if moe.weights.scale_dtype == "bfloat16":
 
@@ -310,6 +310,9 @@ def _fp4_scales(
 ) -> Arrays:
     """Scales of groups of about one, and for each expert one for the whole of each product.
 
+    Hidden states that are not quantised are normal numbers; then nothing is scaled between the
+    products.
+
     Args:
         definition: The definition.
         moe: Its kernel.
@@ -328,13 +331,18 @@ def _fp4_scales(
         draws = generator(seed, definition.name, name, *seeds)
         return draws.uniform(0.5 * middle, 1.5 * middle, *shape)
 
-    gate = around("gate_scalar", first / (E2M1_STD**2 * math.sqrt(hidden)), experts)
+    states = moe.weights.packed_states
+    std, inner_scale = (E2M1_STD, INNER_SCALE) if states else (1.0, 1.0)
+    gate = around("gate_scalar", first / (std * E2M1_STD * math.sqrt(hidden)), experts)
     second = target / (between * E2M1_STD * math.sqrt(inner))
-    return {
-        "hidden_states_scale": around("hidden_states_scale", 1.0, tokens, hidden // group),
+    made = {
         "gemm1_weights_scale": around("gemm1", 1.0, experts, moe.gemm1_rows, hidden // group),
         "gemm2_weights_scale": around("gemm2", 1.0, experts, hidden, inner // group),
-        "output1_scale_scalar": gate / INNER_SCALE,
+        "output1_scale_scalar": gate / inner_scale,
         "output1_scale_gate_scalar": gate,
-        "output2_scale_scalar": around("output2", second * INNER_SCALE, experts),
+        "output2_scale_scalar": around("output2", second * inner_scale, experts),
     }
+    if states:
+        shape = (tokens, hidden // group)
+        made["hidden_states_scale"] = around("hidden_states_scale", 1.0, *shape)
+    return made

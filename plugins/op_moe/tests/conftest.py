@@ -36,6 +36,7 @@ from fibcore_op_moe.formats import (
     MXFP4,
     MXINT4,
     NVFP4,
+    W4A16_NVFP4,
     WeightFormat,
 )
 from fibcore_op_moe.kernel import Moe
@@ -80,6 +81,9 @@ SMALL = {
     "int8_renorm": Moe(INT8_CHANNEL, RENORM, 4, 0, 0, 16, 16, 192, 96),
     "mxint4_ds_remote": Moe(MXINT4, DS, 4, 4, 2, 16, 8, 192, 96),
     "mxint4_renorm": Moe(MXINT4, RENORM, 4, 0, 0, 16, 16, 192, 96),
+    "w4a16_ds_remote": Moe(W4A16_NVFP4, DS, 4, 4, 2, 16, 8, 192, 96),
+    "w4a16_renorm": Moe(W4A16_NVFP4, RENORM, 4, 0, 0, 16, 16, 192, 96),
+    "w4a16_llama4": Moe(W4A16_NVFP4, LLAMA4, 1, 0, 0, 8, 8, 192, 96),
     # What is computed between the products, each in another format.
     "bf16_oai": Moe(BF16, RENORM, 2, 0, 0, 8, 8, 192, 96, SWIGLU_OAI, biased=True),
     "bf16_gelu": Moe(BF16, RENORM, 2, 0, 0, 8, 8, 192, 96, GELU),
@@ -93,6 +97,8 @@ SMALL = {
     "tensor_situ": Moe(FP8_TENSOR, RENORM, 2, 0, 0, 8, 8, 192, 96, SITU_UNBOUNDED),
     "tensor_relu2": Moe(FP8_TENSOR, RENORM, 2, 0, 0, 8, 8, 192, 96, RELU2),
     "nvfp4_relu2": Moe(NVFP4, DS, 4, 1, 1, 16, 16, 192, 96, RELU2),
+    "w4a16_relu2": Moe(W4A16_NVFP4, DS, 4, 1, 1, 16, 16, 192, 96, RELU2),
+    "w4a16_oai": Moe(W4A16_NVFP4, RENORM, 2, 0, 0, 8, 8, 192, 96, SWIGLU_OAI),
     "channel_gelu_alone": Moe(FP8_CHANNEL, RENORM, 2, 0, 0, 8, 8, 192, 96, GELU_ALONE),
     "mxfp4_limit": Moe(MXFP4, RENORM, 2, 0, 0, 8, 8, 192, 96, SWIGLU_LIMIT),
     "mxint4_limit": Moe(MXINT4, RENORM, 2, 0, 0, 8, 8, 192, 96, SWIGLU_LIMIT),
@@ -117,6 +123,7 @@ def small_definitions() -> list[Definition]:
     # Of what is made of parts, some in which all lines are.
     more = (
         *("channel_ds_remote", "mxint4_ds_remote", "bf16_oai", "fp8_relu2", "nvfp4_relu2"),
+        *("w4a16_ds_remote", "w4a16_relu2"),
         *("mxfp4_situ", "bf16_step", "tensor_situ", "sparsemixer_routing", "softcap_routing"),
         *("softmax_groups_routing", "softmax_each_group_renorm_routing"),
         *("softmax_renorm_expert_scale_routing", "sigmoid_bias_routing"),

@@ -10,6 +10,8 @@ import pytest
 
 pytest.importorskip("torch")
 
+import attrs
+
 import fibcore_op_moe
 from fibcore.plugin import ModuleNode, Named, Quantization, Serving
 from fibcore.testing.contract import PluginContract
@@ -61,6 +63,7 @@ OLD, NEW = T.VERSIONS
 MXFP4 = Quantization("mxfp4", "float4_e2m1", "group", group_size=32)
 
 NVFP4 = Quantization("modelopt_fp4", "float4_e2m1", "group", group_size=16, activation="static")
+WEIGHTS_ALONE = attrs.evolve(NVFP4, activation=None)
 
 
 def gpt_oss(version: str) -> ModuleNode:
@@ -93,5 +96,6 @@ class TestContract(PluginContract):
         (tree(small(NEW, T.FP8_STATIC, renormalize=True)), Serving()),
         (tree(gpt_oss(OLD)), Serving()),
         (tree(small(NEW, NVFP4, **GROUPED)), Serving(tp=4, ep=2)),
+        (tree(small(NEW, WEIGHTS_ALONE, **GROUPED)), Serving(tp=4, ep=2)),
         (tree(gpt_oss(NEW)), Serving(tp=4, ep=4)),
     ]

@@ -68,6 +68,16 @@ def test_weights_of_four_bits_and_biases_are_read_with_their_experts(
     assert cost == Cost(4 * 2 * weights, "bfloat16", 4 * expert + 2 * 16 + 2 * 192, 2 * 192)
 
 
+def test_weights_that_alone_have_four_bits_are_multiplied_as_bfloat16(
+    definition_of: Any, small: Any
+) -> None:
+    # 16 experts of 192 x 96, 4 a token: a byte for two numbers and one for 16, two scales of each.
+    cost = fibcore_cost(definition_of(small["w4a16_renorm"]), {"seq_len": 1}, {})
+    weights = 3 * 192 * 96
+    expert = weights // 2 + weights // 16 + 2 * 4
+    assert cost == Cost(4 * 2 * weights, "bfloat16", 4 * expert + 2 * 16 + 2 * 192, 2 * 192)
+
+
 def test_scales_of_activations_of_four_bits_are_read_with_their_tokens(
     definition_of: Any, small: Any
 ) -> None:

@@ -12,7 +12,15 @@ from fibcore.plugin import Axis, Definition, FibcoreError, named_after
 from fibcore_op_moe import fibcore_identify
 from fibcore_op_moe.activations import SWIGLU_OAI
 from fibcore_op_moe.assembling import select, swap_function
-from fibcore_op_moe.formats import BF16, FP8_BLOCK, FP8_TENSOR, MXFP4, NVFP4
+from fibcore_op_moe.formats import (
+    BF16,
+    FP8_BLOCK,
+    FP8_TENSOR,
+    MXFP4,
+    NVFP4,
+    W4A16_NVFP4,
+    of_inputs,
+)
 from fibcore_op_moe.identity import kernel_of
 from fibcore_op_moe.kernel import Moe
 from fibcore_op_moe.routings import DEFAULT, DS, LLAMA4, RENORM
@@ -130,6 +138,9 @@ def test_gpt_oss(definition_of: Any) -> None:
     assert plain.name == "moe_mxfp4_renorm_topk4_e32_h2880_i2880"
 
 
+FOUR_BITS = (NVFP4, W4A16_NVFP4)
+
+
 def test_kimi_in_four_bits(definition_of: Any) -> None:
     definition = definition_of(Moe(NVFP4, DS, 8, 1, 1, 384, 48, 7168, 2048))
     assert definition.name == "moe_nvfp4_ds_routing_topk8_ng1_kg1_e48_h7168_i2048"
@@ -150,6 +161,24 @@ def test_kimi_in_four_bits(definition_of: Any) -> None:
         "local_expert_offset I",
         "routed_scaling_factor F",
     ]
+
+
+def test_weights_that_alone_are_quantised(definition_of: Any) -> None:
+    both, alone = (definition_of(Moe(w, RENORM, 8, 0, 0, 256, 256, 2048, 64)) for w in FOUR_BITS)
+    assert alone.name == "moe_w4a16_nvfp4_renorm_topk8_e256_h2048_i64"
+    assert spelled(alone) == [
+        "routing_logits[seq_len, num_local_experts] B",
+        "hidden_states[seq_len, hidden_size] B",
+        "gemm1_weights[num_local_experts, gemm1_out_size, num_packed_hidden] 4",
+        "gemm1_weights_scale[num_local_experts, gemm1_out_size, num_fp4_hidden_blocks] 8",
+        "gemm2_weights[num_local_experts, hidden_size, num_packed_intermediate] 4",
+        "gemm2_weights_scale[num_local_experts, hidden_size, num_fp4_intermediate_blocks] 8",
+        "output1_scale_gate_scalar[num_local_experts] F",
+        "output2_scale_scalar[num_local_experts] F",
+    ]
+    assert alone.const_axes == both.const_axes
+    for made, weights in zip((both, alone), FOUR_BITS, strict=True):
+        assert of_inputs(made.inputs) is weights
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from fibcore.plugin import Device, ExportRequest, Fact, Kernel, ServedKernel, Se
 from fibcore_op_moe import definitions, fibcore_exports
 from fibcore_op_moe.activations import BY_NAME
 from fibcore_op_moe.exports import Tuned, sglang_name, tuned, vllm_name
-from fibcore_op_moe.formats import BF16, FP8_BLOCK, NVFP4
+from fibcore_op_moe.formats import BF16, FP8_BLOCK, NVFP4, W4A16_NVFP4
 from fibcore_op_moe.kernel import Moe
 from fibcore_op_moe.names import OP_TYPE
 from fibcore_op_moe.routings import DS, RENORM
@@ -66,9 +66,9 @@ def test_what_the_source_lacks_is_a_gap() -> None:
 
 
 def test_weights_that_the_kernel_does_not_have_are_left_out() -> None:
-    packed = Moe(NVFP4, RENORM, 2, 0, 0, 8, 8, 4096, 2048)
-    exported = written("vllm-moe", served(packed))
-    assert list(exported.left_out) == [packed.name]
+    packed = [Moe(w, RENORM, 2, 0, 0, 8, 8, 4096, 2048) for w in (NVFP4, W4A16_NVFP4)]
+    exported = written("vllm-moe", *(served(one) for one in packed))
+    assert list(exported.left_out) == [one.name for one in packed]
     assert not exported.files
 
 

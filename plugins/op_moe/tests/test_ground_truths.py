@@ -35,6 +35,7 @@ PACKED_KINDS = (
     *("mxfp4_oai", "mxfp4_oai_remote", "mxfp4_ds_remote", "mxfp4_default", "mxfp4_llama4"),
     *("nvfp4_ds_remote", "nvfp4_oai", "nvfp4_renorm", "nvfp4_llama4"),
     *("mxint4_ds_remote", "mxint4_renorm", "mxint4_limit", "mxfp4_situ", "nvfp4_relu2"),
+    *("w4a16_ds_remote", "w4a16_renorm", "w4a16_llama4", "w4a16_relu2", "w4a16_oai"),
 )
 # What SGLang and torch compute, and no kernel of FlashInfer's.
 OTHER_KINDS = (

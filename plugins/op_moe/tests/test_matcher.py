@@ -371,9 +371,9 @@ def test_kimi_and_minimax_in_four_bits(trees: Any) -> None:
 
 
 def test_nvfp4_of_other_layers_is_named(trees: Any) -> None:
-    alone = attrs.evolve(NVFP4, activation=None)
-    node = trees.simple(8, 2, 256, 128, experts={"quantization": alone})
-    assert not_covered(found(node)) == "moe with modelopt_fp4 float4_e2m1 (a scale per 16) weights"
+    other = attrs.evolve(NVFP4, activation=None, group_size=64)
+    node = trees.simple(8, 2, 256, 128, experts={"quantization": other})
+    assert not_covered(found(node)) == "moe with modelopt_fp4 float4_e2m1 (a scale per 64) weights"
     node = trees.simple(8, 2, 256, 128, experts={"quantization": NVFP4, "with_bias": True})
     assert not_covered(found(node)) == "moe with expert biases"
     node = trees.simple(8, 2, 256, 40, experts={"quantization": NVFP4})
@@ -400,8 +400,8 @@ def test_gpt_oss_in_another_format_is_named_whole(trees: Any) -> None:
     ("quantization", "words"),
     [
         (
-            Quantization("modelopt_fp4", "float4_e2m1", "group", group_size=16),
-            "modelopt_fp4 float4_e2m1 (a scale per 16) weights",
+            Quantization("modelopt_fp4", "float4_e2m1", "group", group_size=64),
+            "modelopt_fp4 float4_e2m1 (a scale per 64) weights",
         ),
         (
             Quantization("awq", "int4", "group", group_size=128),
@@ -447,6 +447,9 @@ def test_other_weight_formats_are_named(trees: Any, quantization: Any, words: st
             "moe_int8_per_channel",
         ),
         (Quantization("compressed_tensors", "int4", "group", group_size=32), "moe_mxint4"),
+        # ModelOpt's W4A16_NVFP4, compressed-tensors without input activations.
+        (attrs.evolve(NVFP4, method="modelopt_mixed", activation=None), "moe_w4a16_nvfp4"),
+        (attrs.evolve(NVFP4, method="compressed_tensors", activation=None), "moe_w4a16_nvfp4"),
     ],
 )
 def test_every_format_has_every_routing(trees: Any, quantization: Any, words: str | None) -> None:
@@ -601,7 +604,8 @@ def test_what_holds_a_number_of_each_expert_is_claimed(trees: Any) -> None:
     holding = attrs.evolve(block, attributes={"per_expert_scale": scale})
     assert block.path in found(holding).claimed
     # Its number is the router's, whether the experts have a definition or a name alone.
-    alone = {"experts": {"quantization": attrs.evolve(NVFP4, activation=None)}}
+    other = attrs.evolve(NVFP4, activation=None, group_size=64)
+    alone = {"experts": {"quantization": other}}
     named = trees.simple(64, 8, 256, 128, **routing, **alone)
     named = attrs.evolve(named, attributes={"per_expert_scale": scale})
     assert not_covered(found(named)).startswith("moe with modelopt_fp4")

@@ -29,6 +29,7 @@ from fibcore_op_moe.formats import (
     MXFP4,
     MXINT4,
     NVFP4,
+    W4A16_NVFP4,
 )
 from fibcore_op_moe.identity import kernel_of
 from fibcore_op_moe.kernel import Moe
@@ -234,7 +235,7 @@ class Largest(TorchDispatchMode):
 
 
 @pytest.mark.parametrize(
-    "weights", [FP8_BLOCK, BF16, FP8_TENSOR, INT8_CHANNEL, MXFP4, MXINT4, NVFP4]
+    "weights", [FP8_BLOCK, BF16, FP8_TENSOR, INT8_CHANNEL, MXFP4, MXINT4, NVFP4, W4A16_NVFP4]
 )
 def test_no_temporary_holds_an_expert(
     definition_of: Any, template: Any, load_run: Any, weights: str
@@ -381,6 +382,7 @@ TENSOR_CORES += ["bf16_renorm_remote", "bf16_llama4", "tensor_renorm", "tensor_l
 TENSOR_CORES += ["mxfp4_oai_remote", "mxfp4_llama4", "nvfp4_oai", "nvfp4_llama4"]
 TENSOR_CORES += ["channel_ds_remote", "channel_llama4", "int8_renorm", "mxint4_ds_remote"]
 TENSOR_CORES += ["bf16_relu2", "bf16_oai", "fp8_relu2", "nvfp4_relu2"]
+TENSOR_CORES += ["w4a16_ds_remote", "w4a16_llama4", "w4a16_relu2", "w4a16_oai"]
 
 
 TOGETHER = [

@@ -24,12 +24,14 @@ FORMS = (
     *("tensor_renorm", "tensor_default", "tensor_llama4"),
     *("mxfp4_oai", "mxfp4_oai_remote", "mxfp4_ds_remote", "mxfp4_default", "mxfp4_llama4"),
     *("nvfp4_ds_remote", "nvfp4_oai", "nvfp4_renorm", "nvfp4_llama4"),
+    *("w4a16_ds_remote", "w4a16_renorm", "w4a16_llama4"),
 )
 # Formats, activations and routings that have workloads of their own.
 MORE = (
     *("tensor_ds_remote", "channel_ds_remote", "channel_gelu_alone", "int8_renorm"),
     *("mxint4_renorm", "mxint4_limit", "bf16_oai", "bf16_gelu", "bf16_relu2", "bf16_step"),
     *("fp8_limit", "fp8_relu2", "mxfp4_situ", "tensor_situ", "tensor_relu2", "nvfp4_relu2"),
+    *("w4a16_relu2", "w4a16_oai"),
     *(routing.name for routing in SCORED),
 )
 Define = Callable[..., Definition]

@@ -257,6 +257,12 @@ NVFP4 = {
         "output2_scale_scalar.roll(1)[first:last, None, None],",
     ),
 }
+# Where weights alone are quantised nothing is scaled between the products.
+W4A16 = {
+    name: texts
+    for name, texts in NVFP4.items()
+    if "activations" not in name and "before its time" not in name
+}
 BIASED = {
     "up has no bias": ("        up += up_bias[:, :, start:stop]\n", ""),
     "the gate has no bias": ("        gate += gate_bias[:, :, start:stop]\n", ""),
@@ -455,6 +461,18 @@ ACTIVATED = {
             "        hidden = relu2(up) * gate_scalar\n",
         )
     },
+    "w4a16_relu2": {
+        "activated unscaled": (
+            "        up = up * gate_scalar\n        hidden = relu2(up)\n",
+            "        hidden = relu2(up) * gate_scalar\n",
+        )
+    },
+    "w4a16_oai": {
+        "clamped before it is scaled": (
+            "gate_scalar, gate * gate_scalar\n",
+            "gate_scalar, torch.clamp(gate, max=limit) * gate_scalar\n",
+        )
+    },
     "channel_gelu_alone": {
         "silu": ("torch.nn.functional.gelu(up)", "torch.nn.functional.silu(up)")
     },
@@ -591,6 +609,9 @@ KERNELS = {
     "nvfp4_oai": EVERY | DS | NVFP4 | OAI,
     "nvfp4_renorm": EVERY | RENORM,
     "nvfp4_llama4": LLAMA4,
+    "w4a16_ds_remote": EXPERTS | EVERY | DS | GROUPS | REMOTE | W4A16,
+    "w4a16_renorm": EVERY | RENORM | W4A16,
+    "w4a16_llama4": LLAMA4,
     "tensor_ds_remote": DS | GROUPS | REMOTE,
     "channel_ds_remote": EXPERTS | EVERY | REMOTE | CHANNEL,
     "channel_llama4": LLAMA4,

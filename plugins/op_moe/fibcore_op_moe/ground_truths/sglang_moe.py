@@ -301,6 +301,8 @@ def sglang_moe(
         factor: torch.Tensor | float = 1.0
         if up_scale is not None and whole is not None and last is not None:
             factor = up_scale[expert] / whole[expert] * last[expert]
+        elif last is not None:
+            factor = last[expert]
         return with_bias(gemm2_weights, gemm2_weights_scale, factor, gemm2_bias, expert)
 
     def activate(gate_up: torch.Tensor) -> torch.Tensor:

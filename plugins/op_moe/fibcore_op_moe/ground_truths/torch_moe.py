@@ -200,6 +200,8 @@ def torch_moe(
         y = inside @ torch_moe_values(gemm2_weights[expert], own(gemm2_weights_scale)).T
         if up_scale is not None and whole is not None and last is not None:
             y = y * (up_scale[expert] / whole[expert] * last[expert])
+        elif last is not None:
+            y = y * last[expert]
         if gemm2_bias is not None:
             y = y + gemm2_bias[expert]
         output.index_add_(0, token, y if TORCH_MOE_ON_INPUT else y * weight)

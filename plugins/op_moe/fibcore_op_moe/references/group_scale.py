@@ -6,8 +6,8 @@ that this rank holds computes
     up, gate = x W1_up^T + b1_up, x W1_gate^T + b1_gate    (up is stacked first, then gate)  # only: biased
     # only: unbiased: up, gate = x W1_up^T, x W1_gate^T        (gemm1_weights stacks up first, then gate)
     # only: ungated: up = x W1^T
-    # only: nvfp4_gated: up, gate = up * s_gate, gate * s_gate
-    # only: nvfp4_ungated: up = up * s_gate
+    # only: expert_scales_gated: up, gate = up * s_gate, gate * s_gate
+    # only: expert_scales_ungated: up = up * s_gate
     up, gate = up between -limit and limit, gate up to limit  # only: swiglu_oai
     h = (up + 1) * gate * sigmoid(alpha * gate)  # only: swiglu_oai
     # only: swiglu: h = up * silu(gate)
@@ -15,7 +15,7 @@ that this rank holds computes
     # only: nvfp4: h = h * s_up / s_gate
     y = h W2^T + b2  # only: biased
     # except: biased: y = h W2^T
-    # only: nvfp4: y = y * s_y
+    # only: expert_scales: y = y * s_y
 
 and the token's output is the weighted sum of the y, which is rounded once. A byte of the weights
 # only: mxint4: holds two numbers of four bits, the first in its four lower bits, of which 8 to 15 stand for -8 to
@@ -27,6 +27,8 @@ sign, stands for 2^(b - 127), 255 for NaN. Products and sums are float32; on a G
 # only: nvfp4: the second weight, s_gate of an expert is s_1 s_x and s_up is s_1 s_x / s_h: h is in units of s_h,
 # only: nvfp4: as a kernel that stores it in four bits needs it, and s_y is s_h s_2. It is not rounded to
 # only: nvfp4: four bits here. Products and sums are float32; on a GPU tensor cores
+# only: w4a16_nvfp4: holds two numbers e2m1, the first in its four lower bits. s_gate and s_y of an expert are the scales
+# only: w4a16_nvfp4: of all its first and second weights. Products and sums are float32; on a GPU tensor cores
 multiply bfloat16 numbers, which is exact, and sum in float32. A float32 number goes there as two
 bfloat16 ones, which have 16 of its bits.
 """
@@ -74,7 +76,7 @@ def scaled(weights: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
     """What weights [e, m, k / 2] and scales [e, m, k / GROUP] stand for, [e, m, k] in bfloat16.  # except: mxint4
 
     It has as many exponents as the scales and more bits than the numbers: nothing is rounded.  # only: mxfp4
-    # only: nvfp4: It has more bits than the products: nothing is rounded.
+    # only: expert_scales: It has more bits than the products: nothing is rounded.
     # only: mxint4: A product has 11 bits: nothing is rounded.
     """
     one = torch.tensor(E2M1, dtype=torch.bfloat16, device=weights.device)  # except: mxint4
@@ -87,7 +89,7 @@ def scaled(weights: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
     powers = (bits << 7).clamp(min=64) + ((bits == 255).to(torch.int16) << 6)  # only: mxfp4
     by_group = values.view(*scales.shape, GROUP)
     by_group.mul_(powers.view(torch.bfloat16).unsqueeze(3))  # only: mxfp4
-    # only: nvfp4: by_group.mul_(scales.to(torch.bfloat16).unsqueeze(3))
+    # only: expert_scales: by_group.mul_(scales.to(torch.bfloat16).unsqueeze(3))
     # only: mxint4: by_group.mul_(scales.unsqueeze(3))
     return values
 
@@ -124,8 +126,8 @@ def apply_experts(
     gemm2_scale: torch.Tensor,
     gemm2_bias: torch.Tensor,  # only: biased
     # only: nvfp4: up_scalar: torch.Tensor,
-    # only: nvfp4: gate_scalar: torch.Tensor,
-    # only: nvfp4: output_scalar: torch.Tensor,
+    # only: expert_scales: gate_scalar: torch.Tensor,
+    # only: expert_scales: output_scalar: torch.Tensor,
 ) -> torch.Tensor:
     """What e experts make of n tokens each, x [e, n, HIDDEN_SIZE], in float32."""
     gemm1_up, gemm1_gate = gemm1.chunk(2, dim=1)  # except: ungated
@@ -139,8 +141,8 @@ def apply_experts(
         stop = min(start + piece, INTERMEDIATE_SIZE)
         up = product(x, gemm1_up[:, start:stop], up_scale[:, start:stop])
         gate = product(x, gemm1_gate[:, start:stop], gate_scale[:, start:stop])  # except: ungated
-        # only: nvfp4_gated: up, gate = up * gate_scalar, gate * gate_scalar
-        # only: nvfp4_ungated: up = up * gate_scalar
+        # only: expert_scales_gated: up, gate = up * gate_scalar, gate * gate_scalar
+        # only: expert_scales_ungated: up = up * gate_scalar
         up += up_bias[:, :, start:stop]  # only: biased
         gate += gate_bias[:, :, start:stop]  # only: biased
         up, gate = torch.clamp(up, -limit, limit), torch.clamp(gate, max=limit)  # only: swiglu_oai
@@ -150,8 +152,8 @@ def apply_experts(
         # only: nvfp4: hidden *= up_scalar / gate_scalar
         packed, blocks = slice(start // 2, stop // 2), slice(start // GROUP, stop // GROUP)
         result += product(hidden, gemm2[:, :, packed], gemm2_scale[:, :, blocks])
-    return result  # except: nvfp4
-    # only: nvfp4: return result * output_scalar
+    return result  # except: expert_scales
+    # only: expert_scales: return result * output_scalar
 
 
 @torch.no_grad()
@@ -173,8 +175,8 @@ def run(
     gemm2_weights_scale: torch.Tensor,
     gemm2_bias: torch.Tensor,  # only: biased
     # only: nvfp4: output1_scale_scalar: torch.Tensor,
-    # only: nvfp4: output1_scale_gate_scalar: torch.Tensor,
-    # only: nvfp4: output2_scale_scalar: torch.Tensor,
+    # only: expert_scales: output1_scale_gate_scalar: torch.Tensor,
+    # only: expert_scales: output2_scale_scalar: torch.Tensor,
     local_expert_offset: int | torch.Tensor,  # only: remote_experts
     routed_scaling_factor: float | torch.Tensor,  # only: routed_scaling_factor
 ) -> torch.Tensor:
@@ -203,8 +205,8 @@ def run(
     assert gemm2_weights_scale.shape == (NUM_LOCAL_EXPERTS, HIDDEN_SIZE, intermediate_blocks)
     assert gemm2_bias.shape == (NUM_LOCAL_EXPERTS, HIDDEN_SIZE)  # only: biased
     # only: nvfp4: assert output1_scale_scalar.shape == (NUM_LOCAL_EXPERTS,)
-    # only: nvfp4: assert output1_scale_gate_scalar.shape == (NUM_LOCAL_EXPERTS,)
-    # only: nvfp4: assert output2_scale_scalar.shape == (NUM_LOCAL_EXPERTS,)
+    # only: expert_scales: assert output1_scale_gate_scalar.shape == (NUM_LOCAL_EXPERTS,)
+    # only: expert_scales: assert output2_scale_scalar.shape == (NUM_LOCAL_EXPERTS,)
 
     first_local = int(local_expert_offset)  # only: remote_experts
     output = torch.empty((seq_len, HIDDEN_SIZE), dtype=torch.bfloat16, device=hidden_states.device)
@@ -260,8 +262,8 @@ def run(
                 gemm2_weights_scale[first:last],
                 gemm2_bias[first:last],  # only: biased
                 # only: nvfp4: output1_scale_scalar[first:last, None, None],
-                # only: nvfp4: output1_scale_gate_scalar[first:last, None, None],
-                # only: nvfp4: output2_scale_scalar[first:last, None, None],
+                # only: expert_scales: output1_scale_gate_scalar[first:last, None, None],
+                # only: expert_scales: output2_scale_scalar[first:last, None, None],
             )
             y[pairs] = outputs.flatten(0, 1)[slots]
         output[tokens] = weighted_sum(y, order, weights)
