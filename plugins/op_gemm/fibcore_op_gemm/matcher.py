@@ -37,7 +37,15 @@ from fibcore_op_gemm.formats import (
     quantization_words,
 )
 from fibcore_op_gemm.names import OP_TYPE, SHAPES, kernel_name
-from fibcore_op_gemm.products import Product, folded, grouped, is_product, products, weights
+from fibcore_op_gemm.products import (
+    Product,
+    folded,
+    grouped,
+    is_product,
+    products,
+    unpacks,
+    weights,
+)
 from fibcore_op_gemm.sizes import (
     EMBEDDING,
     LINEAR,
@@ -249,11 +257,15 @@ class _Matcher:
         )
 
     def _inside(self) -> None:
-        """Claim the products that quantised layers call inside; they are the layers' own."""
+        """Claim the products that quantised layers call inside; they are the layers' own.
+
+        So is what unpacks a weight before a product with it, as AWQ's layers do that have too few
+        outputs for Marlin's kernel.
+        """
         if not self.quantised:
             return  # calls are followed when they are first asked for, which takes time
         for call in self.tree.kernel_calls:
-            if call.module in self.quantised and is_product(call):
+            if call.module in self.quantised and (is_product(call) or unpacks(call)):
                 self.found.claim(call)
 
     def _adapters(self) -> None:

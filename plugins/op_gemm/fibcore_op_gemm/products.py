@@ -70,6 +70,14 @@ def is_product(operation: Operation) -> bool:
     return _LOOKS_LIKE_GEMM.search(operation.name) is not None
 
 
+def unpacks(operation: Operation) -> bool:
+    """Whether a call makes a layer's weight of its packed parts alone, before it multiplies."""
+    values = (*operation.args, *operation.kwargs.values())
+    parts = [value for value in values if isinstance(value, ParameterRef)]
+    own = all(part.path.rpartition(".")[0] == operation.module for part in parts)
+    return "dequant" in operation.name and bool(parts) and len(parts) == len(values) and own
+
+
 def products(operation: Operation) -> list[Product]:
     """What an operation multiplies; empty where its name is not that of a matrix product."""
     short = operation.name

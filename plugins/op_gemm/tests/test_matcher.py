@@ -558,6 +558,26 @@ def test_the_product_inside_a_quantised_layer_is_the_layer_s() -> None:
     assert not found.problems
 
 
+def test_unpacking_a_weight_is_the_layer_s() -> None:
+    unpack = "sglang.kernels.ops.quantization.awq_dequantize.awq_dequantize"
+    parts = [ParameterRef(f"o_proj.{name}", None) for name in ("qweight", "scales", "qzeros")]
+    own = operation(unpack, *parts, module="o_proj")
+    others = [
+        operation(unpack, *parts, module="experts"),
+        operation(unpack, *parts[:2], ParameterRef("up_proj.qzeros", None), module="o_proj"),
+        operation(unpack, *parts, TENSOR, module="o_proj"),
+        operation(unpack, module="o_proj"),
+        operation("sglang.jit_kernel.unpack", *parts, module="o_proj"),
+    ]
+
+    def claimed(call: Operation) -> frozenset[str]:
+        layers = tree(row(quantization=FP8_BLOCK), kernel_calls=[call])
+        return matcher.extract(layers, Serving()).claimed
+
+    assert claimed(own) == {"o_proj", own.key}
+    assert {claimed(call) for call in others} == {frozenset({"o_proj"})}
+
+
 def test_groups_have_to_divide_the_input() -> None:
     nvfp4 = Quantization("modelopt_fp4", "float4_e2m1", "group", group_size=16, activation="static")
     found = extract(row(quantization=nvfp4, input_size=4104))
