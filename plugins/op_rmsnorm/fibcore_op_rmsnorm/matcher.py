@@ -86,6 +86,9 @@ _IGNORED = ("forward_with_allreduce_fusion_quant_per_group",)
 
 # What a router of Gemma 4 has that writes its own scale into the norm that it holds.
 _FOLDS = "_scale_fused"
+# What one has, on older releases, that multiplies by that scale what the norm has made.
+_SCALES = "_fused_scale"
+_OWN_SCALE = "it multiplies what a norm gives by its own weight; the op type has no such kernel"
 # Attention of towers, whose norms of queries and keys it calls itself.
 _TOWERS = "VisionAttention"
 # What SGLang's modules that are one kernel derive from.
@@ -124,6 +127,8 @@ def extract(tree: ModelTree, serving: Serving) -> Extraction:  # noqa: ARG001 - 
             _match(node, tree, fused.get(node.path, ()), found, is_folded=node.path in folded)
             if holder is not None and _FOLDS in holder.attributes:
                 found.claim(holder)
+            elif holder is not None and _SCALES in holder.attributes:
+                found.not_covered("scale of a router's rows", _OWN_SCALE, holder)
     return found.finish()
 
 

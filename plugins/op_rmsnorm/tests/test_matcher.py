@@ -303,7 +303,21 @@ def test_a_router_that_writes_its_scale_into_its_norm_is_claimed() -> None:
     router = module("r", "sglang.srt.models.gemma4_causal.Gemma4Router", children=[node])
     assert extract(router).claimed == {"r.norm"}
     folded = attrs.evolve(router, attributes={"_scale_fused": True})
-    assert extract(folded).claimed == {"r", "r.norm"}
+    found = extract(folded)
+    assert found.claimed == {"r", "r.norm"}
+    assert not found.not_covered
+
+
+def test_a_router_that_scales_what_its_norm_gives_is_named() -> None:
+    cls, arguments = LAYERS + "Gemma4RMSNorm", {"dim": 128, "eps": 1e-6, "with_scale": False}
+    node = module("r.norm", cls, arguments, calls=[call(TENSOR)])
+    scale = {"_fused_scale": Unknown("a tensor computed from a parameter")}
+    router = module("r", "sglang.srt.models.gemma4_causal.Gemma4Router", children=[node])
+    found = extract(attrs.evolve(router, attributes=scale))
+    assert {op.what: [use.path for use in op.uses] for op in found.not_covered} == {
+        "scale of a router's rows": ["r"]
+    }
+    assert found.claimed == {"r", "r.norm"}
 
 
 @pytest.mark.parametrize(
