@@ -20,6 +20,7 @@ from fibcore.plugin import (
     KernelCollector,
     ModelTree,
     ModuleNode,
+    ParameterRef,
     Serving,
     kv_cache_dtype,
     linear_attention_dtype,
@@ -53,6 +54,8 @@ _NOT_TOLD = (
     "the backend is told no number of heads: it takes queries and keys as the module that holds it "
     "shapes them"
 )
+_POSITIONS = "scores depend on positions by a product of their own; " + _NO_DEFINITION
+_RELATIVE = re.compile(r"^(relative_position|rel_pos)")
 _VISION_BACKEND = re.compile(r"^Vision\w*Attention$")
 
 
@@ -75,7 +78,17 @@ def extract(tree: ModelTree, serving: Serving) -> Extraction:
                 _vision(node, serving, found)
             except UndecidedError as undecided:
                 found.problem(undecided.what, undecided.reason, node)
+        elif _has_relative_positions(node):
+            found.not_covered("attention with relative positions", _POSITIONS, node)
     return found.finish()
+
+
+def _has_relative_positions(node: ModuleNode) -> bool:
+    """Whether it is attention of a tower's own, in torch, that adds relative positions."""
+    if node.leaf or not node.calls or not node.class_name.endswith("Attention"):
+        return False
+    parameters = (n for n, v in node.attributes.items() if isinstance(v, ParameterRef))
+    return any(_RELATIVE.search(name) for name in (*node.children, *parameters))
 
 
 def _is_backend(node: ModuleNode) -> bool:

@@ -447,6 +447,24 @@ def test_a_backend_that_is_told_no_sizes_is_named() -> None:
     assert fibcore_extract(tree(half), Serving()).problems
 
 
+def test_attention_with_relative_positions_is_named() -> None:
+    cls = "sglang.srt.models.example.Attention"
+    child = module("a.relative_position_embedding", "sglang.srt.models.example.Positions")
+    own = {"rel_pos_h": ParameterRef("a.rel_pos_h", (27, 64), None)}
+    for parts in ({"children": [child]}, {"attributes": own, "leaf": False}):
+        found = fibcore_extract(tree(module("a", cls, calls=[PLAIN], **parts)), Serving())
+        assert whats(found) == ["attention with relative positions"]
+        assert found.claimed == {"a"}
+    others = (
+        module("a", cls, children=[child]),
+        module("a", cls, calls=[PLAIN], attributes={"rel_pos_h": None}, leaf=False),
+        module("a", cls, calls=[PLAIN], attributes=own, leaf=True),
+        module("a", cls + "Block", calls=[PLAIN], children=[child]),
+    )
+    for other in others:
+        assert not fibcore_extract(tree(other), Serving()).claimed
+
+
 def test_vision_attention_of_unknown_sizes_is_a_problem() -> None:
     found = fibcore_extract(tree(vision(head_size=Unknown("no key"))), Serving())
     assert ["no key" in p.reason for p in found.problems] == [True]
