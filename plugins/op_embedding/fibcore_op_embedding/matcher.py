@@ -13,6 +13,7 @@ from fibcore.plugin import (
     ModelTree,
     ModuleNode,
     Named,
+    ParameterRef,
     Scalar,
     Serving,
     UndecidedError,
@@ -32,6 +33,13 @@ _TORCH = "torch.nn.Embedding"
 _SCALED = "sglang.srt.models.gemma3_causal.Gemma3TextScaledWordEmbedding"
 
 _CALLS = frozenset({"forward", "__call__"})
+
+# What towers add to an image's patches: a table of places, which is stretched to the image's size.
+_INTERPOLATED = "interpolation_mode"
+_STRETCHED = "it is stretched to the size of an image and added; the op type looks rows up"
+# And a row of its own before them.
+_FIRST = ("class_embedding", "cls_token", "class_token")
+_BEFORE = "a row of its own comes before those of patches; the op type looks rows up"
 
 
 class _OtherFunction(Exception):
@@ -76,7 +84,22 @@ def extract(tree: ModelTree, serving: Serving) -> Extraction:
     for node in tree.walk():
         if node.is_a(_PARALLEL, _TORCH) and node.cls != _HEAD:
             _match(node, serving, found)
+        elif not node.leaf and node.calls:
+            _name(node, found)
     return found.finish()
+
+
+def _name(node: ModuleNode, found: KernelCollector) -> None:
+    """Name what a tower does with tables, and rows, that it looks nothing up in."""
+    own = {
+        name: value
+        for name, value in node.attributes.items()
+        if isinstance(value, ParameterRef) and value.path.rpartition(".")[0] == node.path
+    }
+    if _INTERPOLATED in node.attributes and own:
+        found.not_covered("positions of patches, interpolated", _STRETCHED, node)
+    elif any(name in own for name in _FIRST):
+        found.not_covered("class token before patches", _BEFORE, node)
 
 
 def _match(node: ModuleNode, serving: Serving, found: KernelCollector) -> None:

@@ -13,6 +13,7 @@ from fibcore.plugin import (
     Extraction,
     ModuleNode,
     Named,
+    ParameterRef,
     Quantization,
     Serving,
     Unknown,
@@ -203,3 +204,37 @@ def test_one_that_is_not_called_is_named(layer: Layer) -> None:
     assert not_covered(extract(idle)) == ["embedding_v128256_h4096 that is not run"]
     other = layer(calls=(call(TENSOR, method="weight_loader"),))
     assert not extract(other).kernels
+
+
+def tower(*own: str, run: bool = True, leaf: bool = False, **more: Any) -> ModuleNode:
+    """A part of a tower with parameters of its own."""
+    parameters = {name: ParameterRef(f"tower.{name}", (8, 8, 64), None) for name in own}
+    cls = "sglang.srt.models.example.Part"
+    calls = [call(TENSOR)] if run else []
+    return module("tower", cls, attributes={**parameters, **more}, calls=calls, leaf=leaf)
+
+
+def test_positions_and_class_tokens_of_towers_are_named() -> None:
+    stretched = extract(tower("weight", interpolation_mode="bicubic"))
+    assert not_covered(stretched) == ["positions of patches, interpolated"]
+    assert stretched.claimed == {"tower"}
+    first = extract(tower("class_embedding", "position_embedding"))
+    assert not_covered(first) == ["class token before patches"]
+    assert first.claimed == {"tower"}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        tower(interpolation_mode="bicubic"),
+        tower("weight", "position_embedding"),
+        tower("class_embedding", run=False),
+        tower("class_embedding", leaf=True),
+        tower(class_embedding=None),
+        tower(class_embedding=ParameterRef("elsewhere.class_embedding", (64,), None)),
+    ],
+)
+def test_other_parts_of_towers_are_left_alone(other: ModuleNode) -> None:
+    found = extract(other)
+    assert not found.claimed
+    assert not found.not_covered
