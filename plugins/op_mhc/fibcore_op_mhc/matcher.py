@@ -3,9 +3,14 @@
 A call behind the last layer makes one row of the streams, with a projection of its own; it runs
 there. A fused call reads the weight of a norm besides, which its module does not compute by itself
 then: that module is where the kernel runs. One without runs where the layer's projection is.
+
+Streams that layers read and write in other ways are named: hyper-connections that leave them
+unmixed, and alternating updates.
 """
 
 from __future__ import annotations
+
+import re
 
 import attrs
 
@@ -28,7 +33,9 @@ from fibcore.plugin import (
 from fibcore_op_mhc.definitions import CONSTANTS, HEAD_CONSTANTS
 from fibcore_op_mhc.names import FLASHINFER, FLASHINFER_STREAMS, OP_TYPE_OF, Kind, kernel_name
 
-_PRE, _POST_PRE, _HEAD = "mhc_pre", "mhc_fused_post_pre", "fused_hc_head"
+_PRE, _POST_PRE = "mhc_pre", "mhc_fused_post_pre"
+# Those of streams that nothing mixes make the same row of them (`kernels/.../hy4_ihc.py`).
+_HEAD = re.compile(r"^fused_(hc|\w+_ihc)_head$")
 _TAKEN = ("fn", "hc_scale", "hc_base", *CONSTANTS[:5])
 _SIGNATURES = {
     # Where SGLang's functions have what (`layers/mhc.py`, `kernels/ops/layernorm/mhc.py`).
@@ -40,6 +47,14 @@ _HEAD_SIGNATURE = ("x", "fn", "hc_scale", "hc_base", "norm_eps", "hc_eps")
 _HEAD_NAMES = dict(zip(HEAD_CONSTANTS, ("norm_eps", "hc_eps"), strict=True))
 _LIBRARY = "sglang."
 
+# Hyper-connections whose streams pass a layer as they are, and get its output added.
+_UNMIXED = re.compile(r"_ihc_pre$")
+_NO_MATRIX = "streams pass the layer unmixed; those of the op types are mixed by a matrix"
+# Alternating updates (https://arxiv.org/abs/2301.13310): what a module is called for, and what it
+# projects to the coefficients by.
+_UPDATES = {"predict": "prediction_coefs", "correct": "correction_coefs"}
+_ROUTED = "a router of one stream gives the coefficients; those of the op types are of all streams"
+
 _User = ModuleNode | Operation
 
 
@@ -48,19 +63,41 @@ def extract(tree: ModelTree, serving: Serving) -> Extraction:  # noqa: ARG001 - 
     found = KernelCollector(lenient=CONSTANTS)
     calls: list[tuple[Operation, _User]] = []
     for call in tree.operations:
-        if call.name == _HEAD and call.function.startswith(_LIBRARY):
+        if not call.function.startswith(_LIBRARY):
+            continue
+        if _HEAD.search(call.name):
             try:
                 _add_head(tree, call, found)
             except UndecidedError as why:
                 found.problem(f"{call.name} kernel", str(why), call)
-        if call.name in _SIGNATURES and call.function.startswith(_LIBRARY):
+        elif _UNMIXED.search(call.name):
+            _name_unmixed(tree, call, found)
+        elif call.name in _SIGNATURES:
             try:
                 calls.append((call, _add(tree, call, found)))
             except UndecidedError as why:
                 found.problem(f"{call.name} kernel", str(why), call)
     for call, user in _put_together(calls):
         found.add(_post(call), user)
+    for node in tree.walk():
+        _name_updates(node, found)
     return found.finish()
+
+
+def _name_unmixed(tree: ModelTree, call: Operation, found: KernelCollector) -> None:
+    """Name what a layer is given of streams that nothing mixes, and how they are put together."""
+    for what in ("what a layer is given", "streams behind a layer"):
+        owner = tree.node_of(call)
+        name = f"hyper-connections without a matrix: {what}"
+        found.not_covered(name, _NO_MATRIX, call if owner is None else owner)
+
+
+def _name_updates(node: ModuleNode, found: KernelCollector) -> None:
+    """Name alternating updates of streams, before a layer and behind it."""
+    if not all(name in node.children for name in _UPDATES.values()):
+        return
+    for method in sorted({call.method for call in node.calls} & set(_UPDATES), reverse=True):
+        found.not_covered(f"alternating updates of streams: {method}", _ROUTED, node)
 
 
 def _put_together(calls: list[tuple[Operation, _User]]) -> list[tuple[Operation, _User]]:

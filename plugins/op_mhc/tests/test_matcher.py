@@ -9,7 +9,7 @@ import pytest
 
 from fibcore.plugin import Extraction, ModelTree, ParameterRef, Serving, Unknown
 from fibcore.plugin import with_origins as origins
-from fibcore.testing.trees import TENSOR, operation, tree
+from fibcore.testing.trees import TENSOR, call, module, operation, tree
 from fibcore_op_mhc import fibcore_extract
 
 Make = Callable[..., ModelTree]
@@ -114,3 +114,57 @@ def test_functions_of_others_are_left_alone() -> None:
     found = fibcore_extract(tree(operations=calls), Serving())
     assert not found.kernels
     assert not found.problems
+
+
+IHC = "sglang.kernels.ops.layernorm.example_ihc.fused_x4_ihc_"
+
+
+def test_streams_that_nothing_mixes_are_named() -> None:
+    fn = ParameterRef("layers.0.hc.fn.weight", (8, 128), "float32")
+    holder = module("layers.0.hc", "sglang.srt.models.example.Streams")
+    given = operation(IHC + "pre", TENSOR, fn, module="layers.0.hc")
+    found = fibcore_extract(tree(holder, operations=[given]), Serving())
+    assert {op.what: [use.path for use in op.uses] for op in found.not_covered} == {
+        "hyper-connections without a matrix: what a layer is given": ["layers.0.hc"],
+        "hyper-connections without a matrix: streams behind a layer": ["layers.0.hc"],
+    }
+    assert found.claimed == {"layers.0.hc"}
+    assert not found.kernels
+    assert not found.problems
+
+
+def test_the_head_of_streams_that_nothing_mixes_is_the_same() -> None:
+    fn = ParameterRef("model.head.fn.weight", (4, 128), "float32")
+    scale, base = (ParameterRef(f"model.head.{n}", None, "float32") for n in ("scale", "base"))
+    norm = ParameterRef("model.norm.weight", (32,), None)
+    given = operation(
+        IHC + "head", TENSOR, fn, scale, base, 1e-5, 1e-6, norm, 1e-5, module="model.head"
+    )
+    holder = module("model.head", "sglang.srt.models.example.Head")
+    found = fibcore_extract(tree(holder, operations=[given]), Serving())
+    assert uses(found) == {"mhc_head_hc4_h32": ["model.head.fn.weight"]}
+    assert found.kernels[0].parameters["rms_eps"] == 1e-5
+    assert found.kernels[0].parameters["hc_pre_eps"] == 1e-6
+    assert found.claimed >= {"model.head"}
+
+
+@pytest.mark.parametrize("called", [("predict", "correct"), ("predict",), ()])
+def test_alternating_updates_are_named_where_they_are_called(called: tuple[str, ...]) -> None:
+    linear = "sglang.srt.layers.linear.ReplicatedLinear"
+    children = [module(f"layers.0.u.{n}_coefs", linear) for n in ("prediction", "correction")]
+    node = module(
+        "layers.0.u",
+        "sglang.srt.models.example.Updates",
+        calls=[call(TENSOR, method=method) for method in called],
+        children=children,
+    )
+    found = fibcore_extract(tree(node), Serving())
+    assert [op.what.rpartition(" ")[2] for op in found.not_covered] == list(called)
+    assert ("layers.0.u" in found.claimed) is bool(called)
+
+
+def test_coefficients_of_one_kind_are_no_alternating_updates() -> None:
+    child = module("layers.0.u.prediction_coefs", "sglang.srt.layers.linear.ReplicatedLinear")
+    cls = "sglang.srt.models.example.Updates"
+    node = module("layers.0.u", cls, calls=[call(TENSOR, method="predict")], children=[child])
+    assert not fibcore_extract(tree(node), Serving()).claimed
