@@ -19,14 +19,17 @@ if TYPE_CHECKING:
     from fibcore.elaborate.python.evaluator import Evaluator
 
 STEPS = 100_000
-_SHARED = ("block", "group")
-"""Schemes in which weights share a scale with their neighbours."""
+_SHARED = {"LinearBase": ("block", "group"), "FusedMoE": ("block",)}
+"""Schemes in which weights share a scale with their neighbours, by what their layers derive from.
+
+Groups of experts are not among them: there methods refuse GPUs as well, NVFP4's Hopper on 0.5.9.
+"""
 _NAMES = ("prefix", "layer_id")
 """Arguments that say which layer it is, and nothing of its weights."""
 
 
 class WeightChecks:
-    """Makes the weights of linear layers once for each kind of them.
+    """Makes the weights of linear layers and of experts once for each kind of them.
 
     Args:
         evaluator: The evaluator that constructed the model.
@@ -49,13 +52,16 @@ class WeightChecks:
         Raises:
             Raised: the source refuses sizes that blocks or groups do not divide.
         """
-        if not isinstance(quantization, Quantization) or quantization.scheme not in _SHARED:
+        if not isinstance(quantization, Quantization):
             return
         cls = mod.cls
         init = self.ev.classes.attr(cls, "__init__") if isinstance(cls, Class) else None
         if not isinstance(cls, Class) or not isinstance(init, Func):
             return
-        if not cls.derives("LinearBase"):
+        if not any(
+            cls.derives(base) and quantization.scheme in schemes
+            for base, schemes in _SHARED.items()
+        ):
             return
         given = {name: bare(value) for name, value in arguments.items()}
         key = (id(cls), *(repr(v) for name, v in given.items() if name not in _NAMES))

@@ -134,6 +134,19 @@ def test_names_of_layers_to_leave_out_are_read_as_the_release_reads_them(
     assert kinds == [tree.source_version == "0.5.9"] * 3
 
 
+MIXTURE = {
+    "architectures": ["Qwen3MoeForCausalLM"],
+    "model_type": "qwen3_moe",
+    "hidden_size": 1024,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 4,
+    "head_dim": 128,
+    "num_hidden_layers": 2,
+    "vocab_size": 1024,
+    "num_experts": 8,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 768,
+}
 BLOCKS = {
     "quant_method": "fp8",
     "activation_scheme": "dynamic",
@@ -161,6 +174,20 @@ def test_fp8_blocks_that_merged_layers_would_share_are_refused_on_one_rank(
     with pytest.raises(ConfigError) as caught:
         real({**config, "intermediate_size": 448})
     assert "448 is not divisible" in str(caught.value)
+
+
+def test_fp8_blocks_of_experts_that_ranks_would_cut_are_refused(
+    real: Callable[..., ModelTree],
+) -> None:
+    config = {**MIXTURE, "quantization_config": BLOCKS}
+    (kind,) = set(found(real(config, tp=2), "experts"))
+    assert isinstance(kind, Quantization)
+    assert kind.block == (128, 128)
+    with pytest.raises(ServingError, match="cannot be served at tp=4") as caught:
+        real(config, tp=4)
+    assert "192 is not divisible by weight quantization block_n = 128" in str(caught.value)
+    real(config, tp=4, ep=4)
+    real({**MIXTURE}, tp=4)
 
 
 def test_groups_of_awq_that_ranks_would_cut_are_refused(real: Callable[..., ModelTree]) -> None:
