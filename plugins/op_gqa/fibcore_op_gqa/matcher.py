@@ -55,6 +55,7 @@ _NOT_TOLD = (
     "shapes them"
 )
 _POSITIONS = "scores depend on positions by a product of their own; " + _NO_DEFINITION
+_SINK = "a key of its own joins the softmax behind the kernel; " + _NO_DEFINITION
 _RELATIVE = re.compile(r"^(relative_position|rel_pos)")
 _VISION_BACKEND = re.compile(r"^Vision\w*Attention$")
 
@@ -80,7 +81,28 @@ def extract(tree: ModelTree, serving: Serving) -> Extraction:
                 found.problem(undecided.what, undecided.reason, node)
         elif _has_relative_positions(node):
             found.not_covered("attention with relative positions", _POSITIONS, node)
+        elif _has_a_sink_behind(node, tree):
+            found.not_covered("attention sink behind the kernel", _SINK, node)
     return found.finish()
+
+
+def _has_a_sink_behind(node: ModuleNode, tree: ModelTree) -> bool:
+    """Whether a key that is a parameter of its own is given to a function, and not to attention."""
+    if not node.calls or not any(n.is_a("RadixAttention") for n in node.children.values()):
+        return False
+    own = {
+        value.path
+        for name, value in node.attributes.items()
+        if isinstance(value, ParameterRef) and name.startswith("sink")
+    }
+    given = {
+        value.path
+        for call in tree.operations
+        if call.module == node.path
+        for value in (*call.args, *call.kwargs.values())
+        if isinstance(value, ParameterRef)
+    }
+    return bool(own & given)
 
 
 def _has_relative_positions(node: ModuleNode) -> bool:

@@ -17,7 +17,7 @@ from fibcore.plugin import (
     Unknown,
     with_origins,
 )
-from fibcore.testing.trees import TENSOR, call, module, tree
+from fibcore.testing.trees import TENSOR, call, module, operation, tree
 from fibcore_op_gqa import fibcore_extract
 
 PLAIN = call(TENSOR, TENSOR, TENSOR, TENSOR)
@@ -463,6 +463,21 @@ def test_attention_with_relative_positions_is_named() -> None:
     )
     for other in others:
         assert not fibcore_extract(tree(other), Serving()).claimed
+
+
+def test_a_sink_that_a_function_applies_behind_attention_is_named() -> None:
+    cls, radix = "sglang.srt.models.example.Attention", "sglang.srt.layers.RadixAttention"
+    sizes = {"num_heads": 4, "head_dim": 64, "num_kv_heads": 2, "scaling": 0.125}
+    attn = module("a.attn", radix, sizes, calls=[PLAIN])
+    key = ParameterRef("a.sink_k", (2, 64), None)
+    holder = module("a", cls, calls=[PLAIN], attributes={"sink_k": key}, children=[attn])
+    apply = operation("sglang.srt.models.example._apply_sink", TENSOR, key, TENSOR, module="a")
+    found = fibcore_extract(tree(holder, operations=[apply]), Serving())
+    assert whats(found) == ["attention sink behind the kernel"]
+    assert found.claimed == {"a", "a.attn"}
+    bare = attrs.evolve(holder, children={})
+    for other in (tree(holder), tree(bare, operations=[apply])):
+        assert "a" not in fibcore_extract(other, Serving()).claimed
 
 
 def test_vision_attention_of_unknown_sizes_is_a_problem() -> None:
