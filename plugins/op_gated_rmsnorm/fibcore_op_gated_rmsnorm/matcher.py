@@ -35,6 +35,9 @@ from fibcore_op_gated_rmsnorm.names import ACTIVATIONS, OP_TYPE, SILU_GATE, Shap
 _ROWS = "layernorm_gated.RMSNorm"
 _FUSED = "FusedRMSNormGated"
 _MIXER = "Mixer2RMSNormGated"
+# One that projects its gate from what it has normalised, by linear layers of its own.
+_OWN_GATE = "GatedRMSNorm"
+_PROJECTED = "its gate is projected from the row itself; no definition has such a gate"
 _SILU = "swish"
 _ONES = "it has no weight: the kernel's is all ones"
 # A backend runs these, and their norm with its gate.
@@ -66,6 +69,8 @@ def extract(tree: ModelTree, serving: Serving) -> Extraction:
         for name, read in _CLASSES.items():
             if any(cls.endswith(f".{name}") for cls in classes):
                 _match(node, tree, serving, read, found)
+        if node.class_name.endswith(_OWN_GATE) and node.children and node.calls:
+            found.not_covered(f"{node.class_name} with a gate of its own", _PROJECTED, node)
     return found.finish()
 
 

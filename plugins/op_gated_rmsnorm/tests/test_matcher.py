@@ -207,3 +207,13 @@ def test_real_models(version: str, model: str, tp: int, name: str, layers: int) 
     assert {k.name: len(k.uses) for k in found.kernels} == {name: layers}
     assert not found.problems
     assert not found.not_covered
+
+
+def test_a_norm_that_projects_its_gate_is_named() -> None:
+    cls = "sglang.srt.models.example.ExampleGatedRMSNorm"
+    children = [module(f"n.gate_{way}", "torch.nn.Linear") for way in ("down", "up")]
+    found = extract(module("n", cls, calls=[call(TENSOR)], children=children))
+    assert [op.what for op in found.not_covered] == ["ExampleGatedRMSNorm with a gate of its own"]
+    assert found.claimed == {"n"}
+    assert not extract(module("n", cls, children=children)).claimed
+    assert not extract(module("n", cls, calls=[call(TENSOR)])).claimed
