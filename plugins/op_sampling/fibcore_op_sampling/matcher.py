@@ -27,6 +27,7 @@ from fibcore_op_sampling.names import (
 _SAMPLER = "sglang.srt.layers.sampler.Sampler"
 _LOGITS = "sglang.srt.layers.logits_processor.LogitsProcessor"
 _POOLER = "sglang.srt.layers.pooler.Pooler"
+_POOLED = "it makes one row of those of a sequence, and no token; the op type has no such kernel"
 # Draft models of speculative decoding: the speculative worker takes the largest of their logits.
 _DRAFT = re.compile(r"nextn|mtp|eagle|dspark|dflash|medusa", re.IGNORECASE)
 
@@ -70,7 +71,7 @@ def extract(tree: ModelTree, serving: Serving) -> Extraction:
     min-p. All are kernels of the model. A draft model has none of them.
     """
     found = KernelCollector()
-    _claim_poolers(tree, found)
+    _name_poolers(tree, found)
     if _DRAFT.search(tree.architecture) or _DRAFT.search(tree.root.cls):
         return found.finish()
     calls = [call for call in tree.kernel_calls if _is_sampler(tree, call)]
@@ -82,13 +83,18 @@ def extract(tree: ModelTree, serving: Serving) -> Extraction:
     return found.finish()
 
 
-def _claim_poolers(tree: ModelTree, found: KernelCollector) -> None:
-    """Claim the poolers of models that give logits: requests for embeddings alone call them."""
+def _name_poolers(tree: ModelTree, found: KernelCollector) -> None:
+    """Name poolers, which take the place of a sampler where models give embeddings.
+
+    Those of models that give logits are claimed: requests for embeddings alone call them.
+    """
     nodes = list(tree.walk())
-    if any(node.is_a(_LOGITS) and node.calls for node in nodes):
-        for node in nodes:
-            if node.is_a(_POOLER) and not node.calls:
-                found.claim(node)
+    logits = any(node.is_a(_LOGITS) and node.calls for node in nodes)
+    for node in nodes:
+        if node.is_a(_POOLER) and node.calls:
+            found.not_covered("pooler of embeddings", _POOLED, node)
+        elif node.is_a(_POOLER) and logits:
+            found.claim(node)
 
 
 def _is_sampler(tree: ModelTree, call: Operation) -> bool:

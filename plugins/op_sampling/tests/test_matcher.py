@@ -134,9 +134,12 @@ def test_poolers_run_for_embeddings_alone() -> None:
     )
     pooler = module("pooler", "sglang.srt.layers.pooler.Pooler")
     assert plugin.fibcore_extract(tree(logits, pooler), Serving()).claimed == {"pooler"}
+    assert not plugin.fibcore_extract(tree(pooler), Serving()).claimed
     called = attrs.evolve(pooler, calls=(call(TENSOR),))
-    for nodes in ((pooler,), (logits, called)):
-        assert not plugin.fibcore_extract(tree(*nodes), Serving()).claimed
+    for nodes in ((called,), (logits, called)):
+        found = plugin.fibcore_extract(tree(*nodes), Serving())
+        assert found.claimed == {"pooler"}
+        assert [op.what for op in found.not_covered] == ["pooler of embeddings"]
 
 
 def test_a_sampler_that_cannot_be_followed_is_a_problem() -> None:
