@@ -38,6 +38,9 @@ _SHORT = ("Lfm2ShortConv", "Lfm2MoeShortConv")
 _FUSED = re.compile(r"^fused\w*short_conv")
 # Where a kernel that also multiplies by the gates may run in place of the convolution's.
 _CHOICE = "short convolution"
+# Of a tower's patches, and how its class is called.
+_POOLING = re.compile(r"^torch\.nn\.(modules\.pooling\.)?(AvgPool|AdaptiveAvgPool|MaxPool)\d?d?$")
+_WINDOWS = "a window's patches become one, without a weight; the op type convolves tokens"
 _ACTIVATIONS = {"silu": True, "swish": True, None: False}
 
 
@@ -48,6 +51,8 @@ def extract(tree: ModelTree, serving: Serving) -> Extraction:
     for node in tree.walk():
         if node.class_name in _SHORT or _holds_a_weight(node):
             _match(node, tree, serving, fused.get(node.path, ()), found)
+        elif node.calls and _POOLING.search(node.cls):
+            found.not_covered(f"{node.class_name} of patches", _WINDOWS, node)
     return found.finish()
 
 

@@ -174,3 +174,13 @@ def test_nemotron_h(version: str) -> None:
     assert not found.problems
     assert len(found.kernels[0].uses) == 54
     assert "serving:tp" in found.kernels[0].facts["dim"].origins
+
+
+@pytest.mark.parametrize("cls", ["torch.nn.AvgPool2d", "torch.nn.modules.pooling.AvgPool2d"])
+def test_pooling_of_patches_is_named_where_it_is_called(cls: str) -> None:
+    found = extract(module("pool", cls, calls=[call(TENSOR)]))
+    assert [op.what for op in found.not_covered] == ["AvgPool2d of patches"]
+    assert found.claimed == {"pool"}
+    assert not extract(module("pool", cls)).claimed
+    other = module("pool", "sglang.srt.models.example.AvgPool2d", calls=[call(TENSOR)])
+    assert not extract(other).claimed
