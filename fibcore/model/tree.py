@@ -51,6 +51,10 @@ class UnknownKind(enum.Enum):
     """It is an attribute of which not even that it exists is known."""
     ENTRY = "entry"
     """It is an entry of a list that only one side of a branch made; the length is not known."""
+    PLAIN = "plain"
+    """It is a number, a text or a tuple of those, of Python's own types: no object compares it."""
+    TRUTH = "truth"
+    """It is True or False."""
 
 
 @attrs.frozen
@@ -72,10 +76,47 @@ class Unknown:
         """Whether it is known to be a tensor."""
         return self.kind is UnknownKind.TENSOR
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is known to be a number, a text or a tuple of those."""
+        return self.kind in (UnknownKind.PLAIN, UnknownKind.TRUTH)
+
+    @property
+    def is_truth(self) -> bool:
+        """Whether it is known to be True or False."""
+        return self.kind is UnknownKind.TRUTH
+
+    @property
+    def is_there(self) -> bool:
+        """Whether it is known not to be None."""
+        return self.is_tensor or self.is_plain
+
+    def as_plain(self) -> Unknown:
+        """The same for what is made of it and is a number, a text or a tuple of those."""
+        return attrs.evolve(self, kind=UnknownKind.PLAIN)
+
+    def as_truth(self) -> Unknown:
+        """The same for what is made of it and is True or False."""
+        return attrs.evolve(self, kind=UnknownKind.TRUTH)
+
+    def as_anything(self) -> Unknown:
+        """The same for what is made of it and other values: if it is plain, that need not be."""
+        return attrs.evolve(self, kind=UnknownKind.VALUE) if self.is_plain else self
+
     @classmethod
     def tensor(cls, reason: str, place: SourcePlace | None = None) -> Unknown:
         """A tensor of which only that is known."""
         return cls(reason, place, UnknownKind.TENSOR)
+
+    @classmethod
+    def plain(cls, reason: str, place: SourcePlace | None = None) -> Unknown:
+        """A number, a text or a tuple of those."""
+        return cls(reason, place, UnknownKind.PLAIN)
+
+    @classmethod
+    def truth(cls, reason: str, place: SourcePlace | None = None) -> Unknown:
+        """True or False."""
+        return cls(reason, place, UnknownKind.TRUTH)
 
     @classmethod
     def attribute(cls, reason: str, place: SourcePlace | None = None) -> Unknown:

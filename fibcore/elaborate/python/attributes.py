@@ -30,6 +30,7 @@ from fibcore.elaborate.python.values import (
 from fibcore.elaborate.python.values.classes import is_of_source
 from fibcore.elaborate.python.values.dicts import DefaultDict
 from fibcore.elaborate.python.values.exceptions import ExceptionObject
+from fibcore.elaborate.python.values.tensors import PLAIN_OF_TENSORS, TRUTHS_OF_TENSORS
 from fibcore.model.tree import Alternatives, SourcePlace, Unknown, UnknownKind
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class Attributes(Part):
             return self.ev.writes.mapped(value, lambda v: self.get(v, name, place))
         if isinstance(value, Unknown):
             self.ev.exceptions.may_raise(place, "AttributeError")
-            return value
+            return _of_unknown(value, name)
         found = self.find(value, name, place)
         if found is ABSENT:
             if self.ev.mode.forward and value is None:
@@ -78,7 +79,7 @@ class Attributes(Part):
         if isinstance(value, Value):
             return value.find_attr(self.ev, name, place)
         if isinstance(value, Unknown):
-            return value
+            return _of_unknown(value, name)
         return self.ev.plain.attribute(value, name, place)
 
     def set(self, owner: Any, name: str, value: Any, place: SourcePlace) -> None:
@@ -219,3 +220,15 @@ def keep_keywords(owner: Obj, given: dict[str, Any]) -> None:
     """Keep keyword arguments as attributes, as a base class outside of the source may do."""
     for name, value in given.items():
         owner.attrs.setdefault(name, value)
+
+
+def _of_unknown(value: Unknown, name: str) -> Unknown:
+    """An attribute of something unknown; one of a tensor may be told by its name.
+
+    Methods of numbers and texts give such again, so what is called is as plain as its result.
+    """
+    if value.is_tensor:
+        if name in TRUTHS_OF_TENSORS:
+            return value.as_truth()
+        return value.as_plain() if name in PLAIN_OF_TENSORS else value
+    return value.as_plain() if value.is_plain else value

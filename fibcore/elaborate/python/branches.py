@@ -157,5 +157,5 @@ def _none_tests(test: ast.expr, positive: bool) -> Iterator[tuple[ast.expr, bool
 
 def _fits(value: Any, keep_none: bool | None) -> bool:
     if keep_none:
-        return value is None or (isinstance(value, Unknown) and not value.is_tensor)
+        return value is None or (isinstance(value, Unknown) and not value.is_there)
     return value is not None

@@ -22,6 +22,7 @@ from fibcore.elaborate.python.values import (
     deep_unknown,
     depends,
     hashable,
+    made_of,
     plain_of,
 )
 from fibcore.elaborate.python.values.dicts import OrderedDict
@@ -74,8 +75,13 @@ class Comparisons(Part):
         if truth:
             return following()
         unknown = Unknown("a comparison with something unknown", env.module.place(node))
-        found = self.ev.writes.choose([lambda: unknown, following], unknown)
-        return False if found is False else unknown
+        if not _is_bool(result):
+            self.ev.writes.choose([lambda: None, following], unknown)
+            return unknown
+        found = self.ev.writes.choose([lambda: False, following], unknown)
+        if found is False:
+            return False
+        return unknown.as_truth() if _is_bool(found) else unknown
 
     def compare(self, op: ast.cmpop, left: Any, right: Any, place: SourcePlace) -> Any:
         """One comparison; a bool or Unknown, or Alternatives of those."""
@@ -88,16 +94,18 @@ class Comparisons(Part):
                 self.ev.layers.pin(left)
                 self.ev.layers.pin(right)
             if answer is None:
-                return Unknown("an identity that is not known", place)
+                return Unknown.truth("an identity that is not known", place)
             return answer if isinstance(op, ast.Is) else not answer
         if isinstance(op, (ast.In, ast.NotIn)):
             found = self.contains(left, right, place)
+            if isinstance(found, Unknown):
+                found = found.as_truth()  # whatever a method of a class gives, Python makes it one
             return self.ev.operators.negated(found) if isinstance(op, ast.NotIn) else found
-        for side in (left, right):
-            if isinstance(side, Unknown):
-                if not isinstance(op, (ast.Eq, ast.NotEq)):
-                    self.ev.exceptions.may_raise(place, "TypeError")
-                return side
+        if isinstance(left, Unknown) or isinstance(right, Unknown):
+            if not isinstance(op, (ast.Eq, ast.NotEq)):
+                self.ev.exceptions.may_raise(place, "TypeError")
+            found = made_of(left, right)
+            return found.as_truth() if found.is_plain else found
         fn = _COMPARE[type(op)]
         if not isinstance(op, (ast.Eq, ast.NotEq)) and any(
             isinstance(side, DictView) and side.is_set for side in (left, right)
@@ -222,8 +230,8 @@ class Comparisons(Part):
         if left is None or right is None:
             other = right if left is None else left
             if isinstance(other, Unknown):
-                # A tensor or object of which nothing is known but that it is there.
-                return False if other.is_tensor else None
+                # A tensor or number of which nothing is known but that it is there.
+                return False if other.is_there else None
             return other is None
         if isinstance(left, Unknown) or isinstance(right, Unknown):
             return None
@@ -309,6 +317,12 @@ class Comparisons(Part):
         if True in answers:
             return True
         return Unknown("membership of something unknown", place) if None in answers else False
+
+
+def _is_bool(value: Any) -> bool:
+    """Whether a value is True or False, if not known which."""
+    parts = value.values if isinstance(value, Alternatives) else (value,)
+    return all(part.is_truth if isinstance(part, Unknown) else type(part) is bool for part in parts)
 
 
 def holds_objects(*values: Any) -> bool:

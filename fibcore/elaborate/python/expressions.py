@@ -84,7 +84,10 @@ class Expressions(Part):
         value = self.eval(node.value, env)
         if node.attr == "shape" and isinstance(value, Unknown):
             self._narrow_to_tensor(node.value, value, env)
-        return self.ev.attributes.get(value, node.attr, env.module.place(node))
+        found = self.ev.attributes.get(value, node.attr, env.module.place(node))
+        if node.attr == "shape" and self.ev.mode.forward and isinstance(found, Unknown):
+            return found.as_plain()
+        return found
 
     def _narrow_to_tensor(self, node: ast.expr, value: Unknown, env: Env) -> None:
         """A variable whose shape a forward pass asks is a tensor, where the pass goes on."""
@@ -109,8 +112,7 @@ class Expressions(Part):
         # What Python goes on from is no result.
         parts = value.values if isinstance(value, Alternatives) else (value,)
         results = [p for p in parts if self.ev.operators.truth(p) in (None, stop_at)]
-        if _is_truth_value(node.values[position]):
-            results = [stop_at]
+        results = [stop_at if isinstance(p, Unknown) and p.is_truth else p for p in results]
         return self.ev.writes.choose(
             [lambda: merge(results), partial(self._operand, node, position + 1, env)],
             _undecided(node, env),
@@ -301,16 +303,6 @@ class Expressions(Part):
     def yield_(self, node: ast.Yield | ast.YieldFrom, env: Env) -> Any:
         # Frames of generators look for their yields themselves (`generators.py`).
         return Unknown("a yield outside of a generator's statements", env.module.place(node))
-
-
-def _is_truth_value(node: ast.expr) -> bool:
-    """Whether an expression gives True or False, whatever its operands are."""
-    if isinstance(node, ast.Compare):
-        # No class can give another answer to these.
-        return len(node.ops) == 1 and isinstance(
-            node.ops[0], (ast.Is, ast.IsNot, ast.In, ast.NotIn)
-        )
-    return isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not)
 
 
 def _undecided(node: ast.expr, env: Env) -> Unknown:

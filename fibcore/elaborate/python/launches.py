@@ -113,11 +113,31 @@ class Launches(Part):
         if not (self.active or self.ev.mode.forward):
             yield
             return
-        stage = self.ev.environment.stage(test, holds=holds)
-        by_size = bool(stage) and self.ev.environment.asks_size(test)
+        asked = self._undecided(test, env)
+        stage = self.ev.environment.stage(asked, holds=holds)
+        by_size = bool(stage) and self.ev.environment.asks_size(asked)
         place = env.module.place(test)
         with self.taken_for(Condition(shortened(test), holds, place, stage, by_size)):
             yield
+
+    def _undecided(self, test: ast.expr, env: Env) -> ast.expr:
+        """A condition without the variables that are decided: what it is open for is the rest."""
+        if not isinstance(test, ast.BoolOp):
+            return test
+        rest = [part for part in test.values if not self._is_decided(part, env)]
+        if len(rest) == len(test.values) or not rest:
+            return test
+        return rest[0] if len(rest) == 1 else ast.BoolOp(test.op, rest)
+
+    def _is_decided(self, part: ast.expr, env: Env) -> bool:
+        while isinstance(part, ast.UnaryOp) and isinstance(part.op, ast.Not):
+            part = part.operand
+        if not isinstance(part, ast.Name):
+            return False
+        scope: Env | None = env
+        while scope is not None and part.id not in scope.vars:
+            scope = scope.outer
+        return scope is not None and self.ev.operators.truth(scope.vars[part.id]) is not None
 
     @contextlib.contextmanager
     def taken_for(self, condition: Condition) -> Iterator[None]:

@@ -27,6 +27,7 @@ from fibcore.elaborate.python.values import (
     Obj,
     Param,
     Raised,
+    Tensor,
     Value,
     applied,
     at_index,
@@ -43,6 +44,7 @@ from fibcore.elaborate.python.values import (
     is_open,
     is_scalar,
     kind_of,
+    made_of,
     mapped,
     merge,
     one_of,
@@ -155,7 +157,7 @@ class Operators(Part):
             return self.ev.forward.tensor_operation("torch.matmul", [left, right], {}, place)
         if isinstance(left, Unknown) or isinstance(right, Unknown):
             self.ev.exceptions.may_raise(place, "TypeError", "ZeroDivisionError")
-            return left if isinstance(left, Unknown) else right
+            return made_of(left, right)
         if op is ast.Mod and isinstance(left, str):
             left, right = self.ev.texts.percent_of_objects(left, right, place)
             if isinstance(right, Unknown):
@@ -368,7 +370,7 @@ class Operators(Part):
         def each(part: Any) -> Any:
             if isinstance(part, Unknown):
                 self.ev.exceptions.may_raise(place, "TypeError")
-                return part
+                return part.as_plain() if part.is_plain else part
             part = plain_of(part) if not isinstance(node.op, ast.Invert) else part
             if isinstance(part, PLAIN):
                 return self.apply(fn, [part], place)
@@ -379,9 +381,13 @@ class Operators(Part):
         return self.ev.writes.mapped(value, each)
 
     def negated(self, value: Any) -> Any:
-        """`not value`; a value whose truth is not known stands for itself."""
+        """`not value`."""
         truth = self.truth(value)
-        return value if truth is None else not truth
+        if truth is not None:
+            return not truth
+        if isinstance(value, Unknown):
+            return value.as_truth()
+        return Unknown.truth("the truth of something unknown")
 
     def truth(self, value: Any) -> bool | None:
         """Whether a value is true; None where that cannot be decided."""
@@ -413,8 +419,12 @@ class Operators(Part):
             return each(value, lambda v: each(key, lambda k: self.subscript(v, k, place)))
         if isinstance(value, Unknown):
             self.ev.exceptions.may_raise(place, "KeyError", "IndexError", "TypeError")
-            return value
+            return value.as_plain() if value.is_plain else value
         if isinstance(key, Unknown):
+            # That the place is told by a number does not make what lies there one.
+            key = key.as_anything()
+            if isinstance(value, Tensor):
+                key = Unknown.tensor(key.reason, key.place)
             self.ev.exceptions.may_raise(place, "KeyError", "IndexError", "TypeError")
             if isinstance(value, dict):
                 return self._unknown_entry(value, key, place)

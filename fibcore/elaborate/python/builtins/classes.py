@@ -40,7 +40,7 @@ def _isinstance(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -
         if True in answers:
             return True
         if None in answers:
-            return Unknown("whether something unknown is an instance of a class", place)
+            return Unknown.truth("whether something unknown is an instance of a class", place)
         return False
 
     return mapped(args[0], each)
@@ -81,20 +81,20 @@ def _issubclass(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -
         answers = [is_subclass(cls, kind) for kind in kinds]
         if True in answers:
             return True
-        return Unknown("a subclass test of an exception", place) if None in answers else False
+        return Unknown.truth("a subclass test of an exception", place) if None in answers else False
     if isinstance(cls, Native) and all(isinstance(k, Native) for k in kinds):
         pairs = ((cls.name, k.name) for k in kinds)
         return any(a == b or (a, b) == ("bool", "int") for a, b in pairs)
     if not isinstance(cls, Class):
-        return Unknown("a subclass test of something unknown", place)
+        return Unknown.truth("a subclass test of something unknown", place)
     if any(isinstance(k, Ext) and k.name == "object" for k in kinds):
         return True
     if any(k in cls.mro or (isinstance(k, Ext) and cls.derives(k.name)) for k in kinds):
         return True
     if any(isinstance(k, (Unknown, Alternatives)) for k in kinds):
-        return Unknown("a subclass test of something unknown", place)
+        return Unknown.truth("a subclass test of something unknown", place)
     if any(not isinstance(k, Class) for k in kinds) and has_foreign_attributes(cls):
-        return Unknown("a subclass test of a class that is not known", place)
+        return Unknown.truth("a subclass test of a class that is not known", place)
     return False
 
 

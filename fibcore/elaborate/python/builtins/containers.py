@@ -36,7 +36,7 @@ _MAX_DOUBTS = 8
 def _len(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
     def each(value: Any) -> Any:
         if isinstance(value, Unknown):
-            return value
+            return value.as_plain()
         if isinstance(value, Value):
             return value.length(ev, place)
         if value is None or isinstance(value, (int, float)):
@@ -45,12 +45,12 @@ def _len(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
         if isinstance(value, (range, str)):
             return ev.operators.apply(len, [value], place)
         if is_open(value) or type(value) is ClassNames:
-            return Unknown("the length of something that may hold more", place)
+            return Unknown.plain("the length of something that may hold more", place)
         if isinstance(value, (dict, set, frozenset)):
-            return Unknown("a length", place) if is_open(value) else len(value)
+            return Unknown.plain("a length", place) if is_open(value) else len(value)
         items = ev.iteration.items(value, ordered=False)
         if items is None:
-            return Unknown("a length", place)
+            return Unknown.plain("a length", place)
         return len(items)
 
     return ev.writes.mapped(args[0], each)
@@ -160,7 +160,7 @@ def _quantifier(name: str, stop: bool) -> None:
             rounds: Any = iter(args[0])
         else:
             rounds = ev.iteration.rounds(args[0], place)
-        unknown = Unknown(f"{name} of something unknown", place)
+        unknown = Unknown.truth(f"{name} of something unknown", place)
         if rounds is None:
             return unknown
         if isinstance(args[0], Iterator) and not args[0].is_quiet():

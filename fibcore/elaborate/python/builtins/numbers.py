@@ -278,4 +278,4 @@ def _bool(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
     if not args:
         return False
     truth = ev.operators.truth(args[0])
-    return Unknown("the truth of something unknown", place) if truth is None else truth
+    return Unknown.truth("the truth of something unknown", place) if truth is None else truth

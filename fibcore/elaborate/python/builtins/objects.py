@@ -87,16 +87,16 @@ def _getattr(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> A
 def _hasattr(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
     name = args[1]
     if not isinstance(name, str):
-        return Unknown("an attribute of an unknown name", place)
+        return Unknown.truth("an attribute of an unknown name", place)
     ev.layers.pin(name)
 
     def each(value: Any) -> Any:
         if ev.environment.is_mark(name) and isinstance(value, Unknown) and value.is_tensor:
-            return Unknown(f"hasattr {name}", place) if name in ev.attributes.marks else False
+            return Unknown.truth(f"hasattr {name}", place) if name in ev.attributes.marks else False
         if _runs_code(ev, value, name):
             find = partial(ev.attributes.get, value, name, place)
             found = ev.exceptions.unless("AttributeError", lambda: (find(), True)[1], False, place)
-            return found if isinstance(found, bool) else Unknown(f"hasattr {name}", place)
+            return found if isinstance(found, bool) else Unknown.truth(f"hasattr {name}", place)
         try:
             found = ev.attributes.find(value, name, place)
         except Raised as error:
@@ -105,11 +105,11 @@ def _hasattr(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> A
             return False
         if isinstance(found, Unknown):
             if isinstance(value, (Obj, Namespace)) and found.kind is UnknownKind.ATTRIBUTE:
-                return Unknown(f"whether there is an attribute {name}", place)
+                return Unknown.truth(f"whether there is an attribute {name}", place)
             if isinstance(value, Unknown):
-                return found
+                return found.as_truth()
         if isinstance(found, Alternatives) and ABSENT in found.values:
-            return Unknown(f"whether there is an attribute {name}", place)
+            return Unknown.truth(f"whether there is an attribute {name}", place)
         return found is not ABSENT
 
     return ev.writes.mapped(args[0], each)
@@ -142,7 +142,7 @@ def _delattr(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> A
 def _callable(ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
     value = args[0]
     if isinstance(value, (Unknown, Alternatives)):
-        return Unknown("whether something unknown can be called", place)
+        return Unknown.truth("whether something unknown can be called", place)
     return isinstance(value, Value) and value.is_callable(ev, place)
 
 

@@ -50,6 +50,7 @@ from fibcore.elaborate.python.values.merging import (
     deep_unknown,
     hashable,
     is_unknown,
+    made_of,
     mapped,
     merge,
     same,
@@ -79,5 +80,6 @@ __all__ = [
     "bare", "born", "bound", "certain_length", "contradicts", "copied", "deep_unknown",
     "depending", "depends", "drained", "has_foreign_attributes", "hashable", "hold", "index_fn",
     "is_doubtful", "is_filled", "is_not_implemented", "is_open", "is_scalar", "is_unknown",
-    "kind_of", "mapped", "may_be_absent", "merge", "one_of", "plain_of", "same", "snapshot",
+    "kind_of", "made_of", "mapped", "may_be_absent", "merge", "one_of", "plain_of", "same",
+    "snapshot",
 ]  # fmt: skip

@@ -187,7 +187,7 @@ class Class(Value):
         if self.metaclass is not None and "__instancecheck__" in self.metaclass.names:
             return None
         if isinstance(value, Unknown):
-            return False if value.is_tensor else None
+            return False if value.is_there else None
         return value.is_of(self) if isinstance(value, Value) else False
 
     def is_of_external(self, name: str) -> bool | None:

@@ -74,6 +74,8 @@ class Ext(Value):
 
     def has_instance(self, value: Any) -> bool | None:
         if isinstance(value, Unknown):
+            if value.is_plain and self.name == "torch.Tensor":
+                return False
             return self.short == "Tensor" if value.is_tensor else None
         if isinstance(value, Value):
             return value.is_of_external(self.name)

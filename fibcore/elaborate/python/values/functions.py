@@ -335,6 +335,8 @@ class Native(_Function):
         if kind is None:
             return None
         if isinstance(value, Unknown):
+            if value.is_truth:
+                return issubclass(bool, kind)
             return False if value.is_tensor else None  # a tensor is no plain value of Python
         if isinstance(value, Value):
             return value.is_python(self.name, kind)

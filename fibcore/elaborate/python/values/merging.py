@@ -114,16 +114,26 @@ def _add_unknown(value: Unknown, flat: list[Any]) -> None:
     """Add something unknown; two of different kinds are one of which less is known."""
     for position, have in enumerate(flat):
         if isinstance(have, Unknown):
-            kind = min(have.kind, value.kind, key=_LEAST_KNOWN.index)
-            if kind is UnknownKind.VALUE:
-                # A limit: of a tensor and a result that forward passes lost, the first one stands.
-                kind = have.kind
+            kind = _known_of_both(have, value)
             flat[position] = have if have.kind is kind else attrs.evolve(have, kind=kind)
             return
     flat.append(value)
 
 
-_LEAST_KNOWN = (UnknownKind.ENTRY, UnknownKind.ATTRIBUTE, UnknownKind.VALUE, UnknownKind.TENSOR)
+_LEAST_KNOWN = (UnknownKind.ENTRY, UnknownKind.ATTRIBUTE)
+
+
+def _known_of_both(have: Unknown, value: Unknown) -> UnknownKind:
+    kinds = (have.kind, value.kind)
+    least = next((kind for kind in _LEAST_KNOWN if kind in kinds), None)
+    if least is not None:
+        return least
+    if have.is_plain and value.is_plain:
+        return have.kind if have.kind is value.kind else UnknownKind.PLAIN
+    if have.is_plain or value.is_plain:
+        return UnknownKind.VALUE
+    # A limit: of a tensor and a result that forward passes lost, the first one stands.
+    return have.kind
 
 
 def bound(value: Any, otherwise: Any = ABSENT) -> Any:
@@ -170,13 +180,17 @@ def is_unknown(value: Any) -> bool:
 
 
 def deep_unknown(value: Any, depth: int = 3) -> Unknown | None:
-    """The first Unknown inside plain containers, or None."""
+    """The first Unknown inside plain containers, or None.
+
+    Of one in a container it is not said that it is plain: what the container gives need not be.
+    """
     if isinstance(value, Unknown):
         return value
     if isinstance(value, Alternatives):
         return Unknown("one of several values")
     if depth and isinstance(value, (list, tuple, set, frozenset, dict)):
-        return _unknown_part(value, depth, [0])
+        found = _unknown_part(value, depth, [0])
+        return None if found is None else found.as_anything()
     return None
 
 
@@ -194,6 +208,30 @@ def _unknown_part(value: Any, depth: int, seen: list[int]) -> Unknown | None:
             if found is not None:
                 return found
     return None
+
+
+_PLAIN = (int, float, complex, str, bytes, type(None))
+
+
+def _is_plain_side(value: Any) -> bool:
+    """Whether an operand is a value of Python's own types that no object can be in."""
+    if isinstance(value, Unknown):
+        return value.is_plain
+    if isinstance(value, tuple):
+        return all(map(_is_plain_side, value))
+    return isinstance(value, _PLAIN) and not isinstance(value, Value)
+
+
+def made_of(left: Any, right: Any) -> Unknown:
+    """What an operator gives of two operands, one of which at least is unknown.
+
+    Of numbers, texts and tuples it gives the same; of one and a tensor, a tensor.
+    """
+    unknown: list[Unknown] = [side for side in (left, right) if isinstance(side, Unknown)]
+    if _is_plain_side(left) and _is_plain_side(right):
+        return unknown[0].as_plain()
+    # The other side has the word where one side is a plain value.
+    return next((side for side in unknown if not side.is_plain), unknown[0].as_anything())
 
 
 def applied(fn: Callable[..., Any], args: list[Any], tracker: Tracker | None) -> IndexFn:

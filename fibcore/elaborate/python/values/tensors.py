@@ -35,6 +35,12 @@ _FOLLOWED = frozenset((
 """Methods whose shapes and dtypes are told where building blocks are gone into."""
 
 
+PLAIN_OF_TENSORS = frozenset(("shape", "ndim", "size", "dim", "numel", "nelement", "item"))
+"""Attributes of tensors that are numbers or tuples of them, and methods that give such."""
+TRUTHS_OF_TENSORS = frozenset(("is_cuda", "is_cpu", "is_sparse", "is_quantized", "requires_grad"))
+"""Attributes of tensors that are True or False."""
+
+
 class Tensor(Value):
     """A tensor of known or partly known shape (None: not even the rank)."""
 
@@ -87,11 +93,11 @@ class Tensor(Value):
     def find_attr(self, ev: Evaluator, name: str, place: SourcePlace) -> Any:
         shape = self.shape
         if name == "shape":
-            return shape if shape is not None else Unknown("the shape of a tensor", place)
+            return shape if shape is not None else Unknown.plain("the shape of a tensor", place)
         if name == "dtype":
             return self.dtype if self.dtype is not None else Unknown("a default dtype", place)
         if name in ("ndim", "dim"):
-            rank = len(shape) if shape is not None else Unknown("the rank of a tensor", place)
+            rank = len(shape) if shape is not None else Unknown.plain("the rank of a tensor", place)
             return rank if name == "ndim" else Native("dim", lambda *_: rank)
         if name == "size":
             return Native("size", self._size)
@@ -116,7 +122,7 @@ class Tensor(Value):
     def _size(self, ev: Evaluator, args: Args, kwargs: Kwargs, place: SourcePlace) -> Any:
         shape = self.shape
         if shape is None:
-            return Unknown("the size of a tensor", place)
+            return Unknown.plain("the size of a tensor", place)
         if args and args[0] in range(-len(shape), len(shape)):
             return ev.operators.subscript(shape, args[0], place)
         return shape
