@@ -36,6 +36,7 @@ from fibcore.elaborate.sglang.environment import Environment
 from fibcore.elaborate.sglang.fact_checks import contradicted
 from fibcore.elaborate.sglang.index import index_of
 from fibcore.elaborate.sglang.insides import activation_dtype
+from fibcore.elaborate.sglang.launch.by_model import switched_by_model
 from fibcore.elaborate.sglang.launch.initialization import initialize
 from fibcore.elaborate.sglang.launch.model_options import as_served
 from fibcore.elaborate.sglang.launch.resolution import PARALLEL, resolve
@@ -212,7 +213,10 @@ class Session:
         asked = method if isinstance(method, str) else None
         ev.notes.extend(prepare(ev, environment, config, architecture, file, asked))
         environment.shims.server.passes.config = config
-        if self.serving.launch is not None:
+        if self.serving.launch is None:
+            server = environment.shims.server
+            server.switched = switched_by_model(ev, server, config, architecture)
+        else:
             environment.warnings.extend(initialize(ev, environment))
         quantizer = Quantizer(ev, section, cls, config, method)
         environment.shims.server.shared_experts = shared_experts(ev, cls, config, quantizer.config)

@@ -264,6 +264,21 @@ def test_older_releases_fuse_where_a_layer_says_so(
         assert not [name for name, stage, _ in off if "rmsnorm" in name or stage == "decode"]
 
 
+def test_servers_fuse_for_models_that_they_know(sglang: Callable[[str], Path]) -> None:
+    """A launch without options fuses where the model is one of a list in the source.
+
+    Steps of few tokens add up by themselves in the last layer: no norm of a layer comes behind it.
+    """
+    source = tree_at(sglang("0.5.9") / "sglang", "sglang", "tests")
+    found = _sums(tree(source, Serving(tp=2), {**EXPERTS, "num_hidden_layers": 2}))
+    assert len([name for name, stage, _ in found if "rmsnorm" in name and stage == "decode"]) == 3
+    own = [stage for name, stage, _ in found if name == "tensor_model_parallel_all_reduce"]
+    assert sorted(own) == ["", "prefill", "prefill", "prefill"]
+    dense = _sums(tree(source, Serving(tp=2), {**SMALL, "num_hidden_layers": 2}))
+    assert [name for name, *_ in dense] == ["tensor_model_parallel_all_reduce"] * 4
+    assert {stage for _, stage, _ in dense} == {""}
+
+
 def test_adapters_are_missing(newest: SourceTree) -> None:
     found = tree(newest, settled(newest, "--enable-lora --lora-paths a=b"))
     assert [m.path for m in found.missing] == ["lora"]

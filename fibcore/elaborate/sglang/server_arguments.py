@@ -37,6 +37,7 @@ class ServerArguments:
         shared_experts: The layout of shared experts, which the loader of newer sources settles
             before it constructs the model.
         passes: What resolves arguments that are declared as "auto".
+        switched: Arguments that the server gives another value for the model, by name.
         undeclared: Namespaces and classes that were asked for, and that the source does not have.
     """
 
@@ -50,6 +51,7 @@ class ServerArguments:
         self.shared_experts: Any = Unknown("the layout of shared experts")
         self.undeclared: list[str] = []
         self.passes = ResolutionPasses(self._declared)
+        self.switched: dict[str, Any] = {}
         self._all: Namespace | None = None
         self._bags: dict[str, list[Class]] | None = None
         self._marked: dict[str, frozenset[str]] | None = None
@@ -139,6 +141,8 @@ class ServerArguments:
 
     def _resolved(self, ev: Evaluator, name: str, declared: Any) -> Any:
         """A field as the server has it when it constructs a model."""
+        if name in self.switched:
+            return self.switched[name]
         if declared != UNRESOLVED:
             return declared
         return self.passes.resolved(ev, name, SourcePlace("server arguments", 1))

@@ -104,7 +104,7 @@ def resolve(
     known = environment.shims.server.server_args(ev, [], {}, _PLACE)
     before = dict(known.values)
     given = environment.serving.launch.given if environment.serving.launch is not None else {}
-    known.values["get_model_config"] = Native("get_model_config", lambda *_: _model_config(config))
+    known.values["get_model_config"] = Native("get_model_config", lambda *_: model_config(config))
     for name in _BY_MEMORY:
         known.values.setdefault(name, Unknown(f"{name}, which follows from the GPU's memory"))
     notes: list[str] = []
@@ -127,7 +127,7 @@ def resolve(
     for name in ("get_model_config", *(n for n in _BY_MEMORY if n not in before)):
         known.values.pop(name, None)
     changed = {
-        name: _decided(name, value, before.get(name, ABSENT), given=name in given)
+        name: decided(name, value, before.get(name, ABSENT), given=name in given)
         for name, value in known.values.items()
         if name not in before or value is not before[name]
     }
@@ -231,7 +231,7 @@ def _stand_ins(known: Namespace, config: Namespace, draft: Namespace | None) -> 
         "resolving_view": view,
         "resolved_view": view,
         "get_config": Native("get_config", get_config),
-        "model_config_of": Native("model_config_of", lambda *_: _model_config(config)),
+        "model_config_of": Native("model_config_of", lambda *_: model_config(config)),
         # The config is at hand: the model is no single file, nor what another server sends.
         "check_gguf_file": Native("check_gguf_file", lambda *_: False),
         "is_remote_url": Native("is_remote_url", lambda *_: False),
@@ -239,7 +239,8 @@ def _stand_ins(known: Namespace, config: Namespace, draft: Namespace | None) -> 
     }
 
 
-def _model_config(config: Namespace) -> Namespace:
+def model_config(config: Namespace) -> Namespace:
+    """The server's view of a model's config, as its handlers ask for it."""
     return Namespace(
         "model config",
         {"hf_config": config, "hf_text_config": _text_config(config)},
@@ -252,7 +253,7 @@ def _text_config(config: Namespace) -> Any:
     return inner if isinstance(inner, Namespace) else config
 
 
-def _decided(name: str, value: Any, before: Any, *, given: bool) -> Any:
+def decided(name: str, value: Any, before: Any, *, given: bool) -> Any:
     """A value that a handler left.
 
     One that depends on what is not known here (the attention backend, which the server chooses by
@@ -262,7 +263,10 @@ def _decided(name: str, value: Any, before: Any, *, given: bool) -> Any:
         values = {v if v is not ABSENT else before for v in value.values if _hashable(v)}
         if len(values) == 1 and len(value.values) == len([v for v in value.values if _hashable(v)]):
             return values.pop()
-        return before if given else Unknown(f"server argument {name}, which {_CHOSEN}")
+        if given:
+            return before
+        chosen = Unknown(f"server argument {name}, which {_CHOSEN}")
+        return chosen.as_truth() if all(type(v) is bool for v in values) else chosen
     return value
 
 
