@@ -72,6 +72,9 @@ def extract(tree: ModelTree, serving: Serving) -> Extraction:
     """
     found = KernelCollector()
     _name_poolers(tree, found)
+    for node in tree.walk():
+        if node.is_a(_SAMPLER) and not node.calls:
+            found.claim(node)  # a model's own: the server runs another one
     if _DRAFT.search(tree.architecture) or _DRAFT.search(tree.root.cls):
         return found.finish()
     calls = [call for call in tree.kernel_calls if _is_sampler(tree, call)]

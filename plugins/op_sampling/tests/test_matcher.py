@@ -142,6 +142,13 @@ def test_poolers_run_for_embeddings_alone() -> None:
         assert [op.what for op in found.not_covered] == ["pooler of embeddings"]
 
 
+def test_a_model_s_own_sampler_that_nothing_calls_is_claimed() -> None:
+    own = module("own", "sglang.srt.layers.sampler.Sampler")
+    assert plugin.fibcore_extract(tree(own), Serving()).claimed == {"own"}
+    called = attrs.evolve(own, calls=(call(TENSOR),))
+    assert not plugin.fibcore_extract(tree(called), Serving()).claimed
+
+
 def test_a_sampler_that_cannot_be_followed_is_a_problem() -> None:
     made = tree(module("logits", "sglang.srt.layers.logits_processor.LogitsProcessor"))
     missing = (Missing("sampler", "not followed: it raised"),)
