@@ -36,6 +36,7 @@ _PLAIN = {
     "transformers.activations.PytorchGELUTanh": "gelu_tanh",
     "transformers.activations.NewGELUActivation": "gelu_tanh",
     "transformers.activations.QuickGELUActivation": "quick_gelu",
+    "transformers.activations.GELUActivation": "gelu",
     **{module + "SiLU": "silu" for module in _TORCH},
     **{module + "ReLU": "relu" for module in _TORCH},
 }
@@ -45,6 +46,8 @@ _GELU = {
     **{module + "GELU": ("{}", "none") for module in _TORCH},
 }
 _FORMS = {"none": "gelu", "tanh": "gelu_tanh"}
+# What SGLang's modules that are one kernel derive from.
+_FUSED_OP = "BaseFusedOp"
 _SITU = _LAYERS + "SituAndMul"
 # Functions with numbers that are learnt.
 _LEARNT = {
@@ -53,6 +56,9 @@ _LEARNT = {
 }
 # Linear layers that clamp the rows which they get and give, each a module around one (Gemma 4).
 _CLAMPING = "sglang.srt.layers.clippable_linear.Clippable"
+# Kernels that multiply what attention gives by a gate, to which they add a weight of their caller.
+_GATE = re.compile(r"AttentionGate\w*$")
+_BIASED = "the gate has a bias for each head, by a sigmoid; the op type has no such kernel"
 _KNOWN = frozenset({*_PLAIN, *_GELU, _SITU, *_LEARNT})
 # Functions that models call in the place of a module: the kind, and where its scalars are given.
 # gemm1_beta is what is added to up, which is 1.
@@ -91,6 +97,9 @@ def extract(tree: ModelTree, serving: Serving) -> Extraction:
         if node.cls.startswith(_CLAMPING):
             reason = "its bounds are weights, by torch.clamp; the op type has no such kernel"
             found.not_covered("clamp of a linear layer's rows", reason, node)
+            continue
+        if node.is_a(_FUSED_OP) and _GATE.search(node.class_name) and node.calls:
+            found.not_covered("gate of attention with a bias", _BIASED, node)
             continue
         if _KNOWN.isdisjoint((node.cls, *node.bases)):
             continue

@@ -120,6 +120,7 @@ def test_a_rank_has_its_share(layer: Layer) -> None:
         ("GELUTanh", "gelu_tanh"),
         ("PytorchGELUTanh", "gelu_tanh"),
         ("QuickGELUActivation", "quick_gelu"),
+        ("GELUActivation", "gelu"),
     ],
 )
 def test_activations_of_transformers(cls: str, name: str) -> None:
@@ -350,3 +351,15 @@ def test_linear_layers_that_clamp_their_rows_are_named(layer: Layer) -> None:
         ("clamp of a linear layer's rows", "o_proj")
     ]
     assert [kernel.name for kernel in found.kernels] == ["silu_and_mul_h8192"]
+
+
+def test_gates_of_attention_with_a_bias_are_named() -> None:
+    cls = "sglang.kernels.ops.elementwise.example.ExampleAttentionGateOp"
+    fused, calls = ("sglang.kernels.fused_op.BaseFusedOp",), [call(TENSOR, TENSOR)]
+    found = extract(module("attention_gate", cls, bases=fused, calls=calls, leaf=False))
+    assert [op.what for op in found.not_covered] == ["gate of attention with a bias"]
+    assert found.claimed == {"attention_gate"}
+    assert not extract(module("attention_gate", cls, bases=fused)).claimed
+    assert not extract(module("attention_gate", cls, calls=calls)).claimed
+    other = cls.replace("AttentionGateOp", "NormOp")
+    assert not extract(module("attention_gate", other, bases=fused, calls=calls)).claimed
