@@ -11,16 +11,19 @@ tensors, like the rest of the forward pass.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fibcore.elaborate.python.forward import TENSOR_REASON
 from fibcore.elaborate.python.values import (
     ABSENT,
     Class,
+    Func,
     Mod,
     Namespace,
     Native,
     Obj,
+    Partial,
     Raised,
     Value,
     merge,
@@ -164,6 +167,7 @@ class ResidualStreams:
     def __init__(self, ranks: int) -> None:
         self._ranks = ranks
         self._takes: dict[str, bool] = {}
+        self._shown: dict[str, bool] = {}  # the sums of models: whether their kernels are noted
         self._held: dict[str, Any] = {"stream": None}
         self.methods: dict[str, Callable[..., Any]] = {
             "prepare": self._prepare,
@@ -275,7 +279,7 @@ class ResidualStreams:
             with ev.launches.taken_for(Condition(_FEW, False, place, "prefill", by_size=True)):
                 self._note_sum(ev, place)
         else:
-            self._note_sum(ev, place)
+            self._sum(ev, declaration, bound[0], place)
         if not plain:
             # Where the next read applies it, its modules are this stage's all the same.
             method = ABSENT if update is ABSENT else ev.attributes.find(update, "update", place)
@@ -294,6 +298,33 @@ class ResidualStreams:
         return _tensor(place)
 
     # -- sums over ranks -----------------------------------------------------------------------
+
+    def _sum(self, ev: Evaluator, declaration: Any, batch: Any, place: SourcePlace) -> None:
+        """Add a stage's output up over ranks, by the function that its declaration has for that.
+
+        What else a function of the model does is seen so: Inkling's takes what its experts stashed
+        for it. Where the batch may be one whose sum the next read takes, it may not be called. Sums
+        that are no kernel by themselves, but several that a size chooses among, are noted as one.
+        """
+        own = _field(declaration, "sum_impl")
+        run = ABSENT if own is ABSENT or own is None else _field(own, "run")
+        if self._ranks == 1 or run is ABSENT or run is None or isinstance(run, Unknown):
+            self._note_sum(ev, place)
+            return
+        given = Unknown("the batch", place) if batch is None or batch is ABSENT else batch
+        add = partial(ev.calls.call, run, [_tensor(place), given], {}, place)
+        can_defer = _field(own, "can_defer")
+        defers: Any = can_defer is not ABSENT and can_defer is not None
+        if defers:
+            defers = ev.operators.truth(ev.calls.call(can_defer, [given], {}, place))
+        before = _noted(ev)
+        if defers is False:
+            add()
+        else:
+            ev.writes.choose([add, lambda: None], Unknown("which step takes a sum", place))
+        name = _function_name(run)
+        if self._shown.setdefault(name, _noted(ev) > before) is False:
+            self._note_sum(ev, place)
 
     def _note_sum(self, ev: Evaluator, place: SourcePlace) -> None:
         """Note that ranks may add a stage's output up.
@@ -468,6 +499,19 @@ def _run_read(
     given_options = {k: v for k, v in options.items() if k == "quant_format"}
     method = ev.attributes.get(read, "read", place)
     return ev.calls.call(method, [value, norm], given_options, place)
+
+
+def _noted(ev: Evaluator) -> int:
+    """How many kernels beside modules are noted of the module that runs."""
+    running = ev.forward.running
+    noted = ev.forward.operations.get(id(running[-1]), []) if running else []
+    return sum(operation.beside for operation in noted)
+
+
+def _function_name(value: Any) -> str:
+    while isinstance(value, Partial):
+        value = value.func
+    return value.qualname if isinstance(value, Func) else ""
 
 
 def _stage_kind(stage: Stage) -> str:

@@ -190,6 +190,67 @@ def test_what_a_declaration_does_not_say_is_not_guessed(
     assert not node.idle
 
 
+SUMS = """
+from functools import partial
+from sglang.srt.layers.layer_boundary.factories import *
+from sglang.srt.layers.layer_boundary.residual import batch
+
+class Sum:
+    def __init__(self, run, can_defer=None):
+        self.run, self.can_defer = run, can_defer
+
+PENDING = []
+
+def take():
+    return PENDING.pop() if PENDING else None
+
+def own_sum(x, forward_batch, *, shared):
+    if shared:
+        take()
+    return x
+
+class Layer(nn.Module):
+    def __init__(self, can_defer=None):
+        super().__init__()
+        self.first = RMSNorm(8)
+        stage = Stage(NormReadout(), PostNormAdd(RMSNorm(8), False))
+        stage.sum_impl = Sum(partial(own_sum, shared=True), can_defer)
+        (self.a,) = append_stages((stage, self.first))
+
+    def forward(self, x, fb):
+        x = self.a.prepare(x, fb)
+        PENDING.append(x)
+        return self.a.finish(x, fb)
+"""
+
+
+@pytest.mark.parametrize("arguments", ["", "lambda fb: False", "lambda fb: fb.unknown()"])
+def test_a_sum_of_the_models_own_is_taken(made: Any, arguments: str) -> None:
+    """What it does besides is seen: a pass that checks for what is left over comes to its end."""
+    made.write("srt/layers/layer_boundary/factories.py", STAGES)
+    made.write("srt/layers/layer_boundary/residual/batch.py", BATCH)
+    init = (
+        f"self.layers = nn.ModuleList([Layer({arguments}) for i in range(4)])\n"
+        "self.norm = RMSNorm(8)"
+    )
+    forward = START + (
+        "done = True\n"
+        "if done and take() is not None:\n    raise RuntimeError('left over')\n"
+        "return self.norm(x)"
+    )
+    tree = made.tree(model(init, forward, SUMS, "x, fb"), version="0.5.23", tp=2)
+    assert tree.missing == ()
+    assert kinds(tree, "norm") == ["plain"]
+    for index in range(4):
+        node = tree.find(f"layers.{index}")
+        assert node is not None
+        assert _kernels(tree, node.path) == ["sum_output"]
+
+
+def _kernels(tree: ModelTree, path: str) -> list[str]:
+    return [call.name for call in tree.kernel_calls if call.module == path]
+
+
 def test_a_stream_that_starts_and_folds_in_each_layer(made: Any) -> None:
     tree = tree_of(
         made,
