@@ -3,7 +3,9 @@
     python tools/covering_table.py --sglang FOLDER --configs DIR [--output FILE]
 
 FOLDER holds the package `sglang`. Every config below DIR is looked at with all plugins that are
-installed; a class is a plugin's where it has a kernel for a module of that class.
+installed; a class is a plugin's where it has a kernel for a module of that class, and for no fewer
+than one in `RARE` of those that the plugin with most has. What the file has of classes that these
+configs do not show stays.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import argparse
 import gc
 import sys
+from collections import Counter
 from pathlib import Path
 
 from fibcore.dataset.files import write_elsewhere
@@ -22,6 +25,8 @@ from fibcore.ops.authoring.tables import json_text
 from fibcore.ops.covering import FILE
 from fibcore.ops.registry import load_plugins
 from fibcore.sources.finding import find_source
+
+RARE = 10
 
 
 def main() -> int:
@@ -41,9 +46,7 @@ def main() -> int:
         for plugin in registry.plugins
         if plugin.name == owner.plugin and (distribution := plugin.distribution) is not None
     }
-    found: dict[str, set[str]] = {}
-    if given.output.exists():  # what other configs showed stays
-        found = {name: set(several) for name, several in decode(given.output.read_text()).items()}
+    uses: dict[str, Counter[str]] = {}
     for path in sorted(given.configs.rglob("*.json")):
         try:
             model = resolve(path.stem, source, config=path)
@@ -54,11 +57,18 @@ def main() -> int:
             continue
         for kernel in kernels:
             for use in kernel.uses:
-                found.setdefault(use.cls.rpartition(".")[2], set()).add(owners[kernel.op_type])
+                uses.setdefault(use.cls.rpartition(".")[2], Counter())[owners[kernel.op_type]] += 1
         gc.collect()
-    table = {name: sorted(several) for name, several in sorted(found.items())}
-    write_elsewhere(given.output, json_text(table))
+    table: dict[str, list[str]] = decode(given.output.read_text()) if given.output.exists() else {}
+    table |= {name: _mostly(counted) for name, counted in uses.items()}
+    write_elsewhere(given.output, json_text(dict(sorted(table.items()))))
     return 0
+
+
+def _mostly(counted: Counter[str]) -> list[str]:
+    """The plugins with more than a few of the uses of a class."""
+    most = max(counted.values())
+    return sorted(plugin for plugin, count in counted.items() if count * RARE >= most)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ def test_plugins_in_use_are_not_named() -> None:
 def test_the_table_names_the_projects_plugins(op_plugins: Registry) -> None:
     table = decode(FILE.read_text())
     named = {one for several in table.values() for one in several}
-    own = {f"fibcore-op-{plugin.name}" for plugin in op_plugins.plugins}
+    own = {f"fibcore-op-{plugin.name.replace('_', '-')}" for plugin in op_plugins.plugins}
     assert named <= own
     assert len(named) > 8
 
