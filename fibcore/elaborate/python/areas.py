@@ -88,16 +88,17 @@ def words_in(text: str) -> frozenset[str]:
     at = text.find(WORD)
     while at >= 0:
         start, end = at, at + len(WORD)
-        while start and _in_name(text[start - 1]):
+        while start and in_name(text[start - 1]):
             start -= 1
-        while end < len(text) and _in_name(text[end]):
+        while end < len(text) and in_name(text[end]):
             end += 1
         found.add(text[start:end])
         at = text.find(WORD, end)
     return frozenset(found)
 
 
-def _in_name(character: str) -> bool:
+def in_name(character: str) -> bool:
+    """Whether a character may stand in a name; "" is none."""
     return character.isalnum() or character == "_"
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from fibcore import layout
 from fibcore.elaborate.python import lazy_methods
-from fibcore.elaborate.python.areas import Area, Registry
+from fibcore.elaborate.python.areas import Area, Registry, in_name
 from fibcore.elaborate.python.import_time import used_at_import
 from fibcore.elaborate.python.mangling import PRIVATE
 from fibcore.errors import SourceError
@@ -89,7 +89,7 @@ class Statement:
         at = text.find(name)
         while at >= 0:
             before, after = text[at - 1 : at], text[at + size : at + size + 1]
-            if not (_in_name(before) or before == "." or _in_name(after)):
+            if not (in_name(before) or before == "." or in_name(after)):
                 return True
             at = text.find(name, at + 1)
         return False
@@ -110,10 +110,6 @@ class Statement:
         if self._used is None:
             self._used = used_at_import(self.nodes)
         return self._used
-
-
-def _in_name(character: str) -> bool:
-    return character.isalnum() or character == "_"
 
 
 def _quick_names(text: str) -> frozenset[str] | None:
@@ -461,10 +457,11 @@ class ModuleIndex:
                 return SourceModule(name, path, file, is_package)
         return None
 
-    def resolve_relative(self, module: SourceModule, level: int, name: str | None) -> str:
-        """The absolute name of a relative import."""
-        parts = module.name.split(".")
-        if not module.is_package:
-            parts = parts[:-1]
-        parts = parts[: len(parts) - (level - 1)]
-        return ".".join([*parts, name] if name else parts)
+
+def imported_from(module: SourceModule, node: ast.ImportFrom) -> str:
+    """The absolute name of the module that a module imports names from."""
+    if not node.level:
+        return node.module or ""
+    parts = module.name.split(".")
+    parts = parts[: max(0, len(parts) - node.level + module.is_package)]
+    return ".".join([*parts, node.module] if node.module else parts)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from fibcore.elaborate.python.index import ModuleIndex
 
 if TYPE_CHECKING:
+    from fibcore.elaborate.python.areas import Area
     from fibcore.elaborate.python.index import SourceModule
 
 
@@ -41,6 +42,11 @@ class JoinedIndex(ModuleIndex):
     def is_current(self) -> bool:
         """Whether the files that were asked for are those that are there."""
         return all(part.is_current() for part in self._parts)
+
+    def area(self, name: str) -> Area | None:
+        """The files of a module's own folder among which its other users are looked for."""
+        holder = self._holder(name)
+        return None if holder is None else holder.area(name)
 
     def holds(self, name: str) -> bool:
         """Whether a dotted name belongs to one of the folders."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fibcore.elaborate.python.import_order import ImportOrder
-from fibcore.elaborate.python.index import SourceModule
+from fibcore.elaborate.python.index import SourceModule, imported_from
 from fibcore.elaborate.python.part import Part
 from fibcore.elaborate.python.registrars import registries_of
 from fibcore.elaborate.python.values import ABSENT, Env, Ext, LazyImport, ModuleSpace, Raised
@@ -130,18 +130,13 @@ class Modules(Part):
     def _by_star(self, space: ModuleSpace, name: str) -> Any:
         """A name that `from x import *` may have bound, or ABSENT."""
         for star in space.source.exports_star:
-            origin = self._import_source(space, star)
+            origin = imported_from(space.source, star)
             target = self.space(origin) if self.inside(origin) else None
             if target is not None and target is not space:
                 value = self.name_in(target, name)
                 if value is not ABSENT:
                     return value
         return ABSENT
-
-    def _import_source(self, space: ModuleSpace, node: ast.ImportFrom) -> str:
-        if node.level:
-            return self.ev.index.resolve_relative(space.source, node.level, node.module)
-        return node.module or ""
 
     def bind_import(self, node: ast.Import | ast.ImportFrom, env: Env) -> None:
         """Bind the names of an import statement, raising ImportError where the module is absent."""
@@ -153,7 +148,7 @@ class Modules(Part):
                 full = alias.name if alias.asname else alias.name.split(".")[0]
                 self.ev.names.bind(env, alias.asname or full, LazyImport(full, None))
             return
-        source = self._import_source(env.module, node)
+        source = imported_from(env.module.source, node)
         self._importable(source, place)
         self.ev.registries.imported([source, *(f"{source}.{alias.name}" for alias in node.names)])
         for alias in node.names:

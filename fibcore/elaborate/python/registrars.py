@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from fibcore.elaborate.python.areas import WORD, Registry
+from fibcore.elaborate.python.index import imported_from
 from fibcore.syntax import walk
 
 if TYPE_CHECKING:
@@ -202,15 +203,7 @@ def _imports(module: SourceModule) -> frozenset[str]:
                 if isinstance(node, ast.Import):
                     found.update(alias.name for alias in node.names)
                 elif isinstance(node, ast.ImportFrom):
-                    source = _absolute(module, node)
+                    source = imported_from(module, node)
                     found.add(source)
                     found.update(f"{source}.{alias.name}" for alias in node.names)
     return frozenset(found)
-
-
-def _absolute(module: SourceModule, node: ast.ImportFrom) -> str:
-    if not node.level:
-        return node.module or ""
-    parts = module.name.split(".")
-    parts = parts[: len(parts) - node.level + module.is_package]
-    return ".".join([*parts, node.module] if node.module else parts)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 
 import pytest
 
-from fibcore.elaborate.python.index import SourceModule
+from fibcore.elaborate.python.index import ModuleIndex, SourceModule, imported_from
+from fibcore.elaborate.python.joined_index import JoinedIndex
 from fibcore.elaborate.sglang.index import SourceIndex
 from fibcore.errors import SourceError
 
@@ -157,8 +159,31 @@ def test_relative_imports_are_resolved(tmp_path: Path) -> None:
     package, norm = index.module("sglang.srt.layers"), index.module("sglang.srt.layers.norm")
     assert package is not None
     assert norm is not None
-    assert index.resolve_relative(norm, 1, "x") == "sglang.srt.layers.x"
-    assert index.resolve_relative(norm, 1, None) == "sglang.srt.layers"
-    assert index.resolve_relative(norm, 2, "utils") == "sglang.srt.utils"
-    assert index.resolve_relative(package, 1, "norm") == "sglang.srt.layers.norm"
-    assert index.resolve_relative(package, 2, "utils.a") == "sglang.srt.utils.a"
+    for module, statement, expected in (
+        (norm, "from .x import y", "sglang.srt.layers.x"),
+        (norm, "from . import y", "sglang.srt.layers"),
+        (norm, "from ..utils import y", "sglang.srt.utils"),
+        (norm, "from ..... import y", ""),
+        (norm, "from other.x import y", "other.x"),
+        (package, "from .norm import y", "sglang.srt.layers.norm"),
+        (package, "from ..utils.a import y", "sglang.srt.utils.a"),
+    ):
+        (node,) = ast.parse(statement).body
+        assert isinstance(node, ast.ImportFrom)
+        assert imported_from(module, node) == expected
+
+
+def test_files_around_a_module_are_those_of_its_own_folder(tmp_path: Path) -> None:
+    for file in ("one/part/a.py", "two/part/b.py"):
+        (tmp_path / file).parent.mkdir(parents=True)
+        (tmp_path / file).write_text("def register(x):\n    pass\n")
+    program = ModuleIndex(tmp_path / "one", "one")
+    joined = JoinedIndex(program, [ModuleIndex(tmp_path / "two", "two")])
+    for name in ("one.part.a", "two.part.b"):
+        area = joined.area(name)
+        assert area is not None
+        assert list(area.files) == [name]
+    assert joined.area("three.part.c") is None
+    assert joined.area("one.part.a") is program.area("one.part.a")
+    (tmp_path / "two" / "part" / "c.py").write_text("x = 1\n")
+    assert not joined.is_current()
