@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from fibcore.elaborate.python.areas import words_in
 from fibcore.elaborate.python.index import ModuleIndex
 from fibcore.elaborate.python.values import Func
 from fibcore.model.tree import Alternatives
@@ -281,3 +282,8 @@ def test_an_index_is_of_the_files_as_they_were(plain: Any, tmp_path: Path, chang
 
 def test_a_module_of_no_package_has_no_files_around_it(tmp_path: Path) -> None:
     assert ModuleIndex(tmp_path).area("made") is None
+
+
+def test_words_are_whole_names() -> None:
+    text = "@_register_x2(1)\nregistered = é_register + a.deregister\n# Registered"
+    assert words_in(text) == {"_register_x2", "registered", "é_register", "deregister"}
